@@ -1,8 +1,7 @@
 //! All code that calls the operating system, needs privileges or is slow.
 //!
-//! There is one function, [`observe`], for every system, and only this module contains the `cfg` switch. The function
-//! never returns an incomplete list silently: each part that could not be seen is a [`crate::model::Gap`] in the
-//! snapshot.
+//! [`observe`] is the only entry for every system, and only this module contains the `cfg` switch. The function never
+//! returns an incomplete list silently: each part that could not be seen is a [`crate::model::Gap`] in the snapshot.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -45,7 +44,7 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
     "none: only snapshots (--from)"
 };
 
-/// The namespaces that contain every listener: all namespaces, if the system has namespaces.
+/// The namespaces to scan for every listener: all namespaces, if the system has namespaces.
 pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
 
 /// The reason why nothing could be observed.
@@ -67,18 +66,18 @@ impl std::error::Error for Error {}
 ///
 /// # Errors
 ///
-/// Returns an error only if nothing at all can be observed on this system. A part that could not be seen is a gap.
+/// Returns an error only if nothing can be observed on this system. A part that could not be seen is a gap.
 pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     system::observe(scope)
 }
 
-/// Makes a deep scan: it checks whether the tables contradict each other, and whether a port is taken that no table
-/// shows.
+/// Makes a deep scan: searches for contradictions between the tables, and for ports that are in use without a visible
+/// socket.
 ///
 /// # Errors
 ///
 /// Returns an error if a requested network namespace cannot be found. Any other part that could not be scanned is a
-/// gap, even if the system supports no deep scan at all.
+/// gap, even if the system supports no deep scan.
 pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     #[cfg(target_os = "linux")]
     return linux::deep::deep_scan(namespaces);
@@ -86,10 +85,10 @@ pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     return rescan::deep(namespaces);
 }
 
-/// Scans repeatedly; one scan makes the next one cheap, if the system allows it.
+/// Scans repeatedly. A scan reuses data of the previous scan, if the system allows this.
 ///
-/// A scan that finds every socket and every owner unchanged does not search for further owners. That search happens
-/// after each change, and at long intervals.
+/// A full search for owners happens after each change, and at long intervals. If every socket and every owner is
+/// unchanged, it is skipped.
 #[derive(Debug)]
 pub struct Observer {
     scope: Scope,
@@ -113,8 +112,8 @@ impl Observer {
     }
 }
 
-/// Reads the details of a few processes that a scan without details leaves out: their start time, ancestors, working
-/// directory, and the package of their program. A detail that cannot be read at once stays unknown.
+/// Reads the details of a few processes that a scan without details skips: start time, ancestors, working directory,
+/// and the package of the program. A detail that cannot be read at once stays unknown.
 pub fn read_rest(processes: &mut [Process]) {
     system::read_rest(processes);
 }

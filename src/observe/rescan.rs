@@ -1,5 +1,4 @@
-//! Repeated scans on systems that give no data to compare by: each scan is a full scan. These systems have no deep
-//! scan either.
+//! Repeated scans on systems other than Linux: each scan is a full scan. There is no deep scan on these systems.
 
 use super::{Error, Scope};
 use crate::model::{DeepScanResult, Gap, Namespaces, Snapshot, Stage};
@@ -21,12 +20,12 @@ pub(super) fn deep(_: &Namespaces) -> Result<DeepScanResult, Error> {
     Ok(DeepScanResult { gaps: vec![gap], ..DeepScanResult::default() })
 }
 
-/// The state that one scan leaves for the next, which is empty on these systems.
+/// The state between two scans, which is empty on these systems.
 #[derive(Debug, Default)]
 pub(super) struct PollState {}
 
 impl PollState {
-    /// Scans; the caller compares the result with the last snapshot.
+    /// Scans. The caller compares the result with the last snapshot.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Systems without a source: they get an error instead of an empty list.
+//! Systems without a source. They get an error instead of an empty list.
 
 use std::net::IpAddr;
 

@@ -21,7 +21,7 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 /// `ACL_WRITE`.
 const WRITE: u16 = 0x02;
-/// Long enough for some five hundred entries.
+/// Long enough for about 500 entries.
 const LONGEST: usize = 4096;
 
 /// The entries of a list: tag, permitted bits and ID.

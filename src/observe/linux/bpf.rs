@@ -1,5 +1,5 @@
-//! BPF programs that choose which socket receives a connection, and those that see packets first (tcx), found through the
-//! descriptors of the processes that attached them.
+//! BPF programs that choose the socket for a connection, and BPF programs that see packets first (tcx). They are
+//! found through the descriptors of the processes that attached them.
 
 use super::files::slurp;
 use super::owners::ThreadDescriptor;
@@ -8,7 +8,7 @@ use crate::model::{Note, Pid};
 /// `BPF_SK_LOOKUP` (linux/bpf.h).
 const SK_LOOKUP: &str = "36";
 
-/// The type of a link to a device, for a program that traffic control runs (tcx, Linux 6.6).
+/// The type of a link between a device and a program of traffic control (tcx, Linux 6.6).
 const TCX: &str = "tcx";
 /// `BPF_TCX_INGRESS` (linux/bpf.h).
 const TCX_INGRESS: &str = "46";
@@ -16,9 +16,9 @@ const TCX_INGRESS: &str = "46";
 /// The attached BPF programs that decide about packets.
 #[derive(Debug, Default)]
 pub(super) struct AttachedPrograms {
-    /// About programs that steer connections in a network namespace.
+    /// A note about programs that redirect connections in a network namespace.
     pub(super) steering: Option<Note>,
-    /// About programs that see incoming packets of a device first.
+    /// A note about programs that see incoming packets of a device first.
     pub(super) tcx: Option<Note>,
 }
 
@@ -70,13 +70,13 @@ fn value<'t>(fdinfo: &'t str, key: &str) -> Option<&'t str> {
     fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
 }
 
-/// Returns whether the text of `fdinfo` describes a link of a network namespace that steers connections.
+/// Returns whether the text of `fdinfo` describes a link of a network namespace that redirects connections.
 fn is_steering(fdinfo: &str) -> bool {
     value(fdinfo, "link_type") == Some("netns") && value(fdinfo, "attach_type") == Some(SK_LOOKUP)
 }
 
-/// Returns the program of a link for the incoming packets of a device, as `program 12`. The kernel adds the name of the
-/// attach type to its number.
+/// Returns the program of a link for the incoming packets of a device, as `program 12`. The kernel writes the attach
+/// type as a number and a name.
 fn tcx_program(fdinfo: &str) -> Option<String> {
     let attach_type = value(fdinfo, "attach_type")?.split(' ').next();
     let is_incoming = value(fdinfo, "link_type") == Some(TCX) && attach_type == Some(TCX_INGRESS);

@@ -1,7 +1,7 @@
-//! Control groups: maps the ID of a socket's group to a path, and a path to a systemd unit and a container.
+//! Control groups. Maps the ID of a socket's group to a path, and a path to a systemd unit and a container.
 //!
 //! The ID is the inode of the group's directory in the cgroup2 tree, so one pass over the directories names all
-//! groups. On a system that only uses cgroup v1, the IDs match no directory, and the groups stay unknown.
+//! groups. If a system uses only cgroup v1, the IDs match no directory, and the groups stay unknown.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -12,15 +12,15 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, fstatfs, openat};
 
 /// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
 const CGROUP2: i64 = 0x6367_7270;
-/// The depth to which a tree is followed; systemd and Kubernetes stay far below it.
+/// The maximum depth in the tree. The groups of systemd and Kubernetes are far less deep.
 const DEPTH: usize = 32;
 
-/// Returns the paths of the groups with the wanted IDs, as far as the tree shows them; the root group is `/`.
+/// Returns the paths of the groups with the wanted IDs, if they are in the tree; the root group is `/`.
 pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     let mut found = HashMap::new();
     let open =
         |path: &CStr| openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    // The unified hierarchy, or its place in a hybrid setup.
+    // The cgroup2 tree, alone or next to cgroup v1.
     let tree = [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"]
         .into_iter()
         .filter_map(|path| open(path).ok())
@@ -67,14 +67,14 @@ fn descend(
 }
 
 /// Returns the first group of a path that is not a slice: a unit of the system's manager, or a group that root made.
-/// Another manager, such as the manager of a user, may have made all groups below it.
+/// Groups below it may belong to another manager, such as a user's manager.
 fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
 }
 
-/// Returns the systemd unit of a path: the innermost service, scope or socket in it. If another manager than the
-/// system's started the unit, the system's unit precedes it, as `user@1000.service/ssh.service`: any user can start a
-/// unit that is called `ssh.service`.
+/// Returns the systemd unit of a path: its innermost service, scope or socket. A unit of another manager than the
+/// system's is preceded by the system's unit, as `user@1000.service/ssh.service`, because any user can start a unit
+/// with the name `ssh.service`.
 #[must_use]
 pub(super) fn unit(path: &str) -> Option<String> {
     let is_unit = |part: &&str| {
@@ -90,8 +90,8 @@ pub(super) fn unit(path: &str) -> Option<String> {
 }
 
 /// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names. If root does
-/// not own the group of the container, the unit that contains the group precedes the name: any user can give any name
-/// to a group of the user's own.
+/// not own the group of the container, the name is preceded by the unit that contains the group, because users can
+/// give their groups any name.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)
@@ -105,8 +105,8 @@ pub(super) fn container_in(path: &str, is_roots: impl Fn(&str) -> bool) -> Optio
     }
 }
 
-/// Returns whether root owns a group, so that no other user can have made the groups in it. If the tree cannot be
-/// seen, the path decides: systemd gives a user the groups below the user's manager.
+/// Returns whether root owns a group, so that no other user can have made its groups. If the tree cannot be seen, the
+/// path decides: systemd gives a user the groups below the user's manager.
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

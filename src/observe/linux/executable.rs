@@ -1,4 +1,4 @@
-//! The file that a process runs: its path, whether it still exists there, and who can replace it.
+//! The file that a process runs: its path, whether it is still at this path, and who can replace it.
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -15,10 +15,10 @@ use super::tree::Tree;
 use crate::model::interpreter::is_interpreter_or_relay;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script};
 
-/// The maximum number of threads that are tried for a process whose first thread has ended.
+/// The maximum number of tried threads, for a process whose first thread has ended.
 const THREADS: usize = 64;
 
-/// The program of a process, as far as it could be read.
+/// The program of a process. A part that could not be read is missing.
 #[derive(Debug, Default)]
 pub(super) struct ProgramFiles {
     pub exe: Option<Exe>,
@@ -40,8 +40,8 @@ pub(super) fn link(process: &OwnedFd) -> Result<CString, Errno> {
     readlinkat(process, "exe", Vec::new())
 }
 
-/// Reads the program of the process with this directory in `/proc` and this path of its file; `cmdline` names the script
-/// of an interpreter. With `libraries`, a cache of checked files, the mapped files are checked too.
+/// Reads the program of a process, given its directory in `/proc` and the path of its program file; `cmdline` names
+/// the script of an interpreter. With `libraries`, a cache of checked files, the mapped files are checked too.
 pub(super) fn program(
     (process, mut link): (&OwnedFd, Result<CString, Errno>),
     cmdline: &[String],
@@ -52,7 +52,7 @@ pub(super) fn program(
         return ProgramFiles { trouble: link.err().map(why), ..ProgramFiles::default() };
     };
     let mut program = ProgramFiles::default();
-    // A second attempt is made, because an upgrade may happen between the two reads of the file.
+    // A second attempt is needed if an upgrade happens between the two reads of the file.
     for _ in 0..2 {
         let running = statat(process, "exe", AtFlags::empty()).ok();
         match &link {
@@ -105,8 +105,8 @@ fn why(errno: Errno) -> String {
     }
 }
 
-/// Returns the directory of a living thread of a process whose first thread has ended: the process no longer has a
-/// program file and a command line, but its threads do. `link` is the path of its program file.
+/// Returns the directory of a living thread of a process whose first thread has ended. The process then has no
+/// program file and command line, but its threads have both. `link` is the path of the program file.
 pub(super) fn living_thread(process: &OwnedFd, link: &Result<CString, Errno>) -> Option<OwnedFd> {
     if *link != Err(Errno::NOENT) {
         return None;
@@ -168,8 +168,8 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether the running file belonged to one user but the file at its path belongs to another user: the
-/// running file never was at this path of the machine.
+/// Returns whether the running file and the file at its path belong to different users. The running file was then
+/// never at this path of the machine.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));

@@ -1,4 +1,4 @@
-//! Runs system programs for facts that no other source has, with a clean environment and limits of time and size.
+//! Runs system programs for facts that have no other source, with a clean environment and limits of time and size.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -6,10 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// The time limit. An answer takes well below a second.
+/// The time limit. An answer usually takes far less than a second.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The maximum size of the output. A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall about 20
-/// MiB.
+/// The maximum size of the output. A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall print
+/// about 20 MiB.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// Runs the program at a fixed path; returns its output.
@@ -24,7 +24,7 @@ pub(super) fn output(
     let mut child = Command::new(path)
         .args(arguments.into_iter().map(Into::into))
         .env_clear()
-        // Files in the directory of a user could run programs, as the macros of rpm do.
+        // A user's files could run programs, for example through macros of rpm.
         .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C"), ("HOME", "/nonexistent")])
         .current_dir("/")
         .stdin(Stdio::null())

@@ -6,8 +6,8 @@ use rustix::fs::Stat;
 use super::tree::{Tree, is_same};
 use crate::model::ExeState;
 
-/// Returns the path and the state of the file that the kernel names `target`. The kernel marks a file that is gone by
-/// appending " (deleted)" to its path, which may also be part of a file's name.
+/// Returns the path and the state of the file that the kernel names `target`. For a file that is gone, the kernel
+/// appends " (deleted)", but this text may also be part of a file's name.
 pub(super) fn path_and_state<'t>(
     tree: &Tree,
     target: &'t [u8],
@@ -37,8 +37,8 @@ fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<
     }
 }
 
-/// Returns whether the file at the path replaced the running file, as an upgrade does: both are on one file system,
-/// and the old file belonged to root or to the owner of the new one. A file that was deleted in a detached or private
+/// Returns whether an upgrade replaced the running file by the file at the path. Both are then on one file system,
+/// and the old file belongs to root or to the owner of the new file. A file that was deleted in a detached or private
 /// mount does not count, because any user can make such a mount with any path.
 const fn is_upgrade(running: &Stat, there: &Stat) -> bool {
     running.st_dev == there.st_dev && (running.st_uid == 0 || running.st_uid == there.st_uid)

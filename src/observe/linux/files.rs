@@ -1,6 +1,7 @@
-//! Reads small files of `/proc` with as few calls as possible, because a listing reads several for each process.
+//! Reads small files of `/proc` with as few calls as possible, because a listing reads several files for each
+//! process.
 //!
-//! The size of a file is not requested before reading, because `/proc` gives no sizes.
+//! The size of a file is not requested first, because `/proc` gives no sizes.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,9 +11,9 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
-/// Reads a file that the kernel writes in one piece (one value, one record) with an open, a read and a close. It
-/// reads up to `most` bytes, `step` bytes at once, so that a shorter file needs no second read. A setting below
-/// `/proc/sys` returns only the bytes of the first read, so `step` must be large enough for the whole setting.
+/// Reads a file that the kernel writes in one piece (one value, one record) with an open, a read and a close. Reads
+/// up to `most` bytes, `step` bytes at once; a shorter file needs only one read. A setting below `/proc/sys` returns
+/// only the bytes of the first read, so `step` must be large enough for the whole setting.
 ///
 /// # Errors
 ///
@@ -40,11 +41,11 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
     }
 }
 
-/// The bytes that are free for each read. The kernel returns at most a page at once, unless one record is longer.
+/// The space for each read. The kernel returns at most a page at once, unless one record is longer.
 const PAGE: usize = 4 * 1024;
 
-/// Reads a file that the kernel writes record by record, such as a table of mounts: a short read is not the end of
-/// the file.
+/// Reads a file that the kernel writes record by record, such as a table of mounts. A short read is not the end of
+/// such a file.
 ///
 /// # Errors
 ///
@@ -61,7 +62,7 @@ pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno>
     Err(Errno::FBIG)
 }
 
-/// The longest table of mounts that is read: 100,000 mounts.
+/// The maximum size of a table of mounts: 100,000 mounts.
 const LONGEST_MOUNTS: usize = 32 * 1024 * 1024;
 
 /// Reads the mounts of this thread's mount namespace (`proc_pid_mountinfo(5)`).

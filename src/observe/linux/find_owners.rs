@@ -57,9 +57,9 @@ pub(super) fn find_owners(
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
-    // The second list removes sockets that have vanished and adds those that replaced them. The remaining sockets are
-    // searched in the places where descriptors hide, and again in the ordinary descriptors, because a socket may have
-    // moved to another process during the walk.
+    // The second list removes vanished sockets and adds new sockets in their place. The remaining sockets are then
+    // searched in two ways: outside ordinary descriptors, and again in ordinary descriptors, because a socket may
+    // have moved to another process during the walk.
     let mut later = Later::default();
     if !open.is_empty() {
         later.compare(found, &mut open, list_again());
@@ -73,7 +73,7 @@ pub(super) fn find_owners(
         let hidden =
             if threads_and_rings && !is_replaced { Ok(()) } else { search_closely(&mut walk, &open, false) };
         let again = hidden
-            // Another walk helps only if every process may be read, or for sockets that are new.
+            // Another walk helps only for new sockets, or if every process may be read.
             .and_then(|()| {
                 if blind && !is_replaced {
                     Ok(Walk::default())
@@ -94,9 +94,9 @@ pub(super) fn find_owners(
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
     gaps.extend(unlisted_processes(&walk));
-    // A process in view that could not be read may own the sockets: nothing proves that their owners are outside.
+    // If a visible process could not be read, it may own the sockets. Their owners are then not necessarily outside.
     if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
-        // A socket that has just replaced another one was not searched.
+        // A socket that has just replaced another socket was not searched.
         gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
     }
     if later.is_unsure {
@@ -109,7 +109,7 @@ pub(super) fn find_owners(
             remedy: Some("run again".to_owned()),
         });
     }
-    // If not every process was seen, the owner of the remaining sockets is unknown.
+    // If not every process was seen, the owners of the remaining sockets are unknown.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
     let services = if open.is_empty() || blind {
         kernel_services::RunningServices::default()
@@ -125,30 +125,30 @@ pub(super) fn find_owners(
     Some(walk)
 }
 
-/// Searches the places where sockets and processes hide.
+/// Searches for hidden processes, and for sockets outside ordinary descriptors.
 fn search_closely(walk: &mut Walk, wanted: &HashSet<u64>, hidden_processes: bool) -> Result<(), Errno> {
     let search = Search { wanted, strays: hidden_processes };
     search_threads_and_io_uring(walk, search)?;
     hidden_processes::search(walk, search, hidden_processes)
 }
 
-/// The maximum number of walks after the first, while sockets are replaced by others.
+/// The maximum number of further walks, while new sockets replace old ones.
 const ROUNDS: usize = 4;
 
-/// What later lists of the sockets show.
+/// The results of later lists of the sockets.
 #[derive(Debug, Default)]
 struct Later {
     /// The sockets without a process that are no longer listed.
     gone: HashSet<SocketId>,
-    /// The sockets that are new in the last list and have replaced such a socket.
+    /// The new sockets of the last list that have replaced vanished sockets.
     new: HashSet<SocketId>,
     /// Whether the sockets could not be listed again.
     is_unsure: bool,
 }
 
 impl Later {
-    /// Removes the sockets that are no longer listed from the inodes in `open`. If new sockets have taken the place of
-    /// such a socket, it is removed from `found` too, and they are added to both.
+    /// Removes the sockets that are no longer listed from the inodes in `open`. If new sockets have replaced such a
+    /// socket, it is removed from `found` too, and the new sockets are added to both.
     fn compare(
         &mut self,
         found: &mut Vec<FoundSocket>,
@@ -190,8 +190,8 @@ impl Later {
     }
 }
 
-/// The place at which clients reach a socket: the network namespace, the protocol and the port. A socket that replaces
-/// another one can be bound to another address.
+/// The place at which clients reach a socket: the network namespace, the protocol and the port. The address is not
+/// included, because a replacing socket can have another address.
 type Place = (Option<u64>, Protocol, u16);
 
 /// Returns the place of a socket that accepts traffic.
@@ -202,7 +202,7 @@ fn place(found: &FoundSocket) -> Option<Place> {
     (socket.state.accepts_traffic() && port != 0).then_some((netns, protocol, port))
 }
 
-/// Sets the owner of every socket; returns the number of sockets whose owner is unaccounted for.
+/// Sets the owner of every socket. Returns the number of sockets without an explanation.
 fn assign(
     found: &mut [FoundSocket],
     walk: &Walk,
@@ -237,7 +237,7 @@ fn assign(
     unaccounted
 }
 
-/// Returns a gap for the sockets that no process owns although every process was read.
+/// Returns a gap for sockets without an owner, although every process was read.
 fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
     if count == 0 {
         return None;
@@ -260,7 +260,7 @@ fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
     })
 }
 
-/// Returns a gap for the sockets that replaced others so quickly that their owners were not found.
+/// Returns a gap for sockets that replaced other sockets so quickly that their owners were not found.
 fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
     let hidden = |f: &&FoundSocket| f.socket.owner == Owner::Hidden && later.new.contains(&f.identity());
     let mut addresses: Vec<String> =
@@ -288,8 +288,8 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
 /// The maximum number of addresses in the text of a gap.
 const NAMED: usize = 4;
 
-/// Returns a gap if `/proc` hides the processes of other users. There is a gap even if every socket has an owner,
-/// because a hidden process may own the socket too.
+/// Returns a gap if `/proc` hides the processes of other users. A hidden process may own a socket together with a
+/// visible process, so there is a gap even if every socket has an owner.
 fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     settings::hides_others(privileged).then(|| Gap {
         stage: Stage::Owners,
@@ -301,8 +301,8 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     })
 }
 
-/// Returns a gap for sockets that have no owner inside the pid namespace of this process. `Host::scope` shows this
-/// limit of the view too, even if every socket has an owner.
+/// Returns a gap for sockets that have no owner inside the pid namespace of this process. `Host::scope` also shows
+/// that processes outside this namespace are invisible, even if every socket has an owner.
 fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = if sockets > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
@@ -381,7 +381,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
             ),
             count: Some(count),
             why: if refused { "permission denied".to_owned() } else { errno.to_string() },
-            // More privilege does not help a user who has every privilege.
+            // More privilege does not help a user with all privileges.
             remedy: if refused && !privileged {
                 Some("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned())
             } else {

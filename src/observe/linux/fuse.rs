@@ -1,4 +1,4 @@
-//! The users who mounted FUSE file systems: such a user decides the content of the files.
+//! The users who mounted FUSE file systems. Such a user decides the content of the files.
 
 use std::ffi::CString;
 
@@ -14,8 +14,8 @@ const FUSE: i64 = 0x6573_5546;
 const FUSE_CONTROL: i64 = 0x6573_5543;
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
-/// Returns whether a FUSE file system is mounted anywhere, or may be mounted: a read from such a file system can last
-/// for ever.
+/// Returns whether a FUSE file system is mounted, or may be mounted. A read from a FUSE file system can block
+/// forever.
 pub(crate) fn fuse_is_mounted() -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if let Ok(directory) = openat(CWD, CONNECTIONS, flags, Mode::empty())
@@ -35,7 +35,7 @@ pub(super) fn is_fuse(tree: &Tree, directory: &CString) -> bool {
     opened.and_then(fstatfs).is_ok_and(|fs| fs.f_type == FUSE)
 }
 
-/// Returns the user who mounted the FUSE file system that contains `path`, by this process's mounts.
+/// Returns the user who mounted the FUSE file system that contains `path`, according to this process's mounts.
 pub(super) fn fuse_owner(path: &[u8]) -> Option<u32> {
     fuse_owner_in(&files::mounts().ok()?, &String::from_utf8_lossy(path))
 }
@@ -56,7 +56,7 @@ pub(super) fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
     file_system.split(' ').nth(2)?.split(',').find_map(|option| option.strip_prefix("user_id="))?.parse().ok()
 }
 
-/// Returns whether the end of a line of `mountinfo` begins with a type of FUSE.
+/// Returns whether the end of a line of `mountinfo` begins with a FUSE type.
 fn is_fuse_type(file_system: &str) -> bool {
     let kind = file_system.split(' ').next().unwrap_or_default();
     kind == "fuse" || kind.starts_with("fuse.") || kind == "fuseblk"

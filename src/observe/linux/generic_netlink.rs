@@ -13,7 +13,7 @@ const FAMILY_NAME: u16 = 2;
 /// The size of `genlmsghdr`.
 const HEADER: usize = 4;
 
-/// A family whose objects listen on a UDP port: its name, the command that lists them, the attribute that carries the
+/// A family whose objects listen on a UDP port: its name, the command that lists the objects, the attribute with the
 /// port, and whether the port is in network order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PortFamily {

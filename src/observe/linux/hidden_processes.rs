@@ -1,5 +1,5 @@
-//! Searches for processes that `/proc` does not show: a mount over their directory hides them, or the list of
-//! processes leaves them out, as with rootkits.
+//! Searches for processes that `/proc` does not show. A mount may cover the directory of a process, or a rootkit may
+//! remove a process from the list.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -15,11 +15,11 @@ use crate::model::Pid;
 
 /// The largest possible pid on 64-bit systems (`PID_MAX_LIMIT`, include/linux/threads.h).
 const LARGEST: u32 = 4 * 1024 * 1024;
-/// Pids are given out in rising order, so the highest one is not far above the number of processes started so far.
+/// Pids are assigned in ascending order, so the highest pid is not far above the number of processes started so far.
 const MARGIN: u64 = 4096;
 
-/// Searches the descriptors of the processes that a mount hides and, if `every` is set, of the processes that `/proc`
-/// does not list.
+/// Searches the descriptors of processes hidden by a mount. With `every`, also searches those of processes that
+/// `/proc` does not list.
 pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result<(), Errno> {
     if every {
         walk.unlisted = unlisted(&walk.pids)?;
@@ -28,7 +28,7 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     if hidden.is_empty() {
         return Ok(());
     }
-    // Without the privilege to mount, the hidden processes stay unread. They are a gap in any case.
+    // Without the privilege to mount, the hidden processes cannot be read. They are a gap in any case.
     let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
     let mut found = walk_of(&proc, &hidden, search)?;
     found.masked.clear();
@@ -37,26 +37,27 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     Ok(())
 }
 
-/// Returns a `/proc` without the mounts over it. This `/proc` is attached nowhere and vanishes with the descriptor.
+/// Returns a `/proc` without the mounts over it. This `/proc` is not attached to the tree and vanishes with the
+/// descriptor.
 fn fresh_proc() -> Result<OwnedFd, Errno> {
     let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
-/// Returns the processes that exist and are not `listed`, rising.
+/// Returns the existing processes that are not `listed`, in ascending order.
 fn unlisted(listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
     let listed: HashSet<Pid> = listed.iter().copied().collect();
     let mut pids: Vec<Pid> = (1..=highest()).filter(|pid| !listed.contains(pid) && exists(*pid)).collect();
     if !pids.is_empty() {
-        // Some processes were started after the list was made.
+        // Some processes may have started after the list was made.
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
         pids.retain(|pid| !again.contains(pid) && exists(*pid));
     }
     Ok(pids)
 }
 
-/// Returns whether there is a process, and not only a thread, with this pid.
+/// Returns whether a process, and not only a thread, has this pid.
 fn exists(pid: Pid) -> bool {
     let pid = i32::try_from(pid).ok().and_then(RawPid::from_raw);
     pid.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())

@@ -1,18 +1,19 @@
-//! The transport protocols as the kernel names and numbers them.
+//! The names and numbers that the kernel uses for transport protocols.
 
 use crate::model::{Family, Protocol};
 
-/// A protocol by the kernel's number and names.
+/// A protocol, with the kernel's number and names.
 pub(super) struct KernelProtocol {
     /// `IPPROTO_*` (linux/in.h).
     pub(super) number: u16,
-    /// The protocol of its sockets in listings.
+    /// The protocol of these sockets in listings.
     pub(super) protocol: Protocol,
-    /// Its names in `/proc/net/protocols`, for IPv4 and IPv6.
+    /// The names in `/proc/net/protocols`, for IPv4 and IPv6.
     pub(super) inventory: [&'static str; 2],
-    /// Its tables in `/proc/net`, for IPv4 and IPv6.
+    /// The tables in `/proc/net`, for IPv4 and IPv6.
     pub(super) tables: Option<[&'static str; 2]>,
-    /// The kernel module that answers for it (net/ipv4/tcp_diag.c and similar files), which may not be loaded.
+    /// The kernel module for requests about the protocol (net/ipv4/tcp_diag.c and similar files), which may not be
+    /// loaded.
     pub(super) module: &'static str,
 }
 

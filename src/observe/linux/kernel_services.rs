@@ -1,10 +1,10 @@
-//! Kernel services that own sockets without a process. A socket belongs to the kernel only if there is evidence that
-//! such a service runs.
+//! Kernel services that own sockets without a process.
 //!
-//! The absence of a process is not evidence: descriptors can be in flight, in an io_uring without a descriptor, or
-//! behind a mount over `/proc/PID`. So a socket belongs to the kernel only if its user is root, users cannot create a
-//! socket of this kind, and a kernel thread, a network device or a module shows that a service with this port runs.
-//! The control group is not evidence: a tunnel's socket is in the group of the process that set up the tunnel.
+//! A missing process is not evidence for a kernel service. A descriptor can be in transit, in an io_uring, or in a
+//! process that a mount over `/proc/PID` hides. A socket therefore belongs to the kernel only under these conditions:
+//! its user is root, users cannot create a socket of this kind, and a kernel thread, a network device or a module
+//! shows that a service with this port runs. The control group is not evidence, because a tunnel's socket is in the
+//! group of the process that set up the tunnel.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -31,20 +31,21 @@ enum Ports {
     Fixed(&'static [u16]),
     /// The ports of the devices or tunnels in the namespace.
     Tunnels,
-    /// The ports that the kernel hands out, or that are set for the service.
+    /// The ports that the kernel hands out, or that a setting gives to the service.
     HandedOut,
     /// Any port: an administrator chooses it.
     Any,
 }
 
-/// A kernel service: its protocols and ports, and the sign that it runs.
+/// A kernel service: its protocols and ports, and the evidence that it runs.
 type KernelService = (&'static [Protocol], Ports, Sign);
 
 const TCP: &[Protocol] = &[Protocol::Tcp];
 const UDP: &[Protocol] = &[Protocol::Udp];
 const BOTH: &[Protocol] = &[Protocol::Tcp, Protocol::Udp];
 
-/// The callers of `sock_create_kern` and `udp_sock_create` in Linux that listen, by their directory in its sources.
+/// The callers of `sock_create_kern` and `udp_sock_create` in Linux that listen, by their directory in the source
+/// code of Linux.
 const SERVICES: [KernelService; 21] = [
     (UDP, Ports::Tunnels, Sign::Device("wireguard")), // drivers/net/wireguard
     (UDP, Ports::Tunnels, Sign::Device("vxlan")),     // drivers/net/vxlan
@@ -69,7 +70,7 @@ const SERVICES: [KernelService; 21] = [
     (TCP, Ports::Fixed(&[16385]), Sign::Thread("krdsd")), // net/rds
 ];
 
-/// The kernel services that run, as far as there is evidence.
+/// The kernel services that run according to the evidence.
 #[derive(Debug, Default)]
 pub(super) struct RunningServices {
     threads: HashSet<String>,
@@ -77,7 +78,7 @@ pub(super) struct RunningServices {
     devices: HashSet<(Option<u64>, String)>,
     /// The UDP ports of the devices and tunnels in a namespace.
     tunnel_ports: HashSet<(Option<u64>, u16)>,
-    /// The ports that the kernel hands out, and the ports that are set for a service.
+    /// The ports that the kernel hands out, and the ports that settings give to services.
     handed_out: Vec<PortRange>,
 }
 
@@ -89,7 +90,7 @@ const SET_PORTS: [&str; 3] = [
 ];
 const AFS: PortRange = PortRange { low: 7001, high: 7001 };
 
-/// The devices of a namespace, and the ports of its other tunnels.
+/// The devices of a namespace, and the ports of its tunnels without a device.
 pub(super) type Devices = (Vec<Link>, Vec<u16>);
 
 /// Lists the devices in the namespace of the calling thread.
@@ -122,7 +123,7 @@ impl RunningServices {
         self.devices.extend(links.into_iter().filter_map(|link| Some((netns, link.kind?))));
     }
 
-    /// Returns whether a running kernel service explains a socket that no process owns.
+    /// Returns whether a running kernel service explains a socket without a process.
     pub(super) fn explains(&self, socket: &Socket) -> bool {
         let netns = socket.netns.as_ref().map(|netns| netns.inode);
         socket.uid == Some(0)
@@ -159,8 +160,8 @@ const WIREGUARD: PortFamily = PortFamily { name: "wireguard", list: 0, port: 6, 
 const WIREGUARD_INDEX: u16 = 1;
 const INDEX_LENGTH: u16 = 8;
 
-/// Returns the ports of WireGuard, FOU and L2TP in the namespace of the calling thread. A request would load a module
-/// that is not loaded.
+/// Returns the ports of WireGuard, FOU and L2TP in the namespace of the calling thread. A module that is not loaded
+/// gets no request, because the request would load the module.
 fn ports_of_tunnels(links: &[Link]) -> Vec<u16> {
     let mut found = Vec::new();
     for link in links.iter().filter(|link| link.kind.as_deref() == Some("wireguard")) {

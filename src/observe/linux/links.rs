@@ -13,18 +13,18 @@ use super::netlink_dump::{Connection, attribute, dump, number, text};
 pub(super) struct Link {
     pub index: u32,
     pub name: String,
-    /// Whether the device is a loopback device, by its flags: any device can be called `lo`.
+    /// Whether the device is a loopback device, by its flags. Any device can have the name `lo`.
     pub is_loopback: bool,
     /// The kind of a virtual device: `wireguard`, `vxlan`.
     pub kind: Option<String>,
     /// The UDP port on which the device itself listens, if the device is a tunnel.
     pub port: Option<u16>,
-    /// Whether the device receives packets for other machines because a program or a user asked for it. The ports of
-    /// a bridge or bond do so in any case.
+    /// Whether a program or a user has set the device to receive packets for other machines. Ports of a bridge or
+    /// bond always receive such packets, so they do not count.
     pub is_promiscuous: bool,
 }
 
-/// The protocol number is 0, which means the default of the family.
+/// Protocol number 0 means the default of the family.
 const NETLINK_ROUTE: Option<rustix::net::Protocol> = None;
 /// The request and its answer.
 const GETLINK: (u16, u16) = (18, 16);
@@ -44,7 +44,7 @@ const AF_INET6: u8 = 10;
 const RTA_DST: u16 = 1;
 /// `RTN_LOCAL`, `RTN_BROADCAST`, `RTN_ANYCAST` and `RTN_MULTICAST` (linux/rtnetlink.h).
 const TO_THIS_MACHINE: [u8; 4] = [2, 3, 4, 5];
-/// The size of `rtmsg`, and the offset of its type in a message, behind the header.
+/// The size of `rtmsg`, and the offset of its type in a message, after the header.
 const ROUTE_BODY: usize = 12;
 const ROUTE_KIND: usize = 16 + 7;
 const IFA_ADDRESS: u16 = 1;
@@ -74,8 +74,8 @@ pub(super) fn all_addresses() -> Result<HashSet<IpAddr>, Errno> {
     Ok(all.into_iter().filter_map(|(_, address)| address).collect())
 }
 
-/// Returns whether this machine accepts packets for an address, by the route of the kernel for it: it has the address, or
-/// a route makes the address local. `None` if the kernel does not answer.
+/// Returns whether this machine accepts packets for an address, by the kernel's route for the address. The machine
+/// has the address, or a route makes it local. `None` if the kernel does not answer.
 pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     let (family, length, bytes) = match address {
         IpAddr::V4(address) => (AF_INET, 32, address.octets().to_vec()),
@@ -89,7 +89,7 @@ pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     body.extend(bytes);
     match Connection::open(NETLINK_ROUTE).and_then(|mut kernel| kernel.get(GETROUTE, &body)) {
         Ok(message) => Some(TO_THIS_MACHINE.contains(message.get(ROUTE_KIND)?)),
-        // There is no route at all, or one that refuses.
+        // There is no route, or a route that refuses.
         Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL) => Some(false),
         Err(_) => None,
     }
@@ -124,7 +124,7 @@ fn link(message: &[u8]) -> Option<Link> {
     let promiscuity = attribute(attributes, IFLA_PROMISCUITY).and_then(|count| number(count, 0)).unwrap_or(0);
     Some(Link {
         index,
-        // The flag is set on request of a user only; the counter includes the requests of programs and of the kernel.
+        // Only a user can set the flag; the counter also includes the requests of programs and of the kernel.
         is_promiscuous: flags & IFF_PROMISC != 0 || (promiscuity > 0 && !is_port),
         name: text(attribute(attributes, IFLA_IFNAME)?),
         is_loopback: flags & IFF_LOOPBACK != 0,

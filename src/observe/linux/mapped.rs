@@ -1,9 +1,9 @@
-//! The files whose code is in the memory of a process: its program file, its libraries, and other loaded code.
+//! The files with code in the memory of a process: its program file, its libraries, and other loaded code.
 //!
-//! The program file does not show code that was loaded by `LD_PRELOAD`, by the dynamic loader that was started as the
-//! program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file is ordinary:
-//! interpreters translate their scripts into such memory. Files that a process made for this purpose and removed are
-//! ordinary too.
+//! Code can be loaded in ways that the program file does not show: by `LD_PRELOAD`, by the dynamic loader that was
+//! started as the program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file is
+//! ordinary, because interpreters translate scripts into such memory. The same applies to files that a process made
+//! for translated code and removed.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -18,14 +18,14 @@ use super::tree::Tree;
 use super::users::effective_uid;
 use crate::model::{ExeState, Origin, OriginKind, Script};
 
-/// The maximum size of a list of mapped files: 4 MiB are some forty thousand files, and large servers map a thousand.
+/// The maximum size of a list of mapped files. 4 MiB are enough for about 40,000 files; large servers map a thousand.
 const LONGEST: usize = 4 * 1024 * 1024;
-/// A packed program (UPX) replaces its file in memory with the code that it unpacks. The packer leaves this mark near
-/// the beginning of the file.
+/// A packed program (UPX) replaces its file in memory by the unpacked code. The packer leaves this mark near the
+/// beginning of the file.
 const PACKED: &[u8] = b"UPX!";
 const PACKED_WITHIN: usize = 1024;
 
-/// The known facts about the files that a process has mapped to run them.
+/// What is known about the executable files that a process has mapped.
 #[derive(Debug, Default)]
 pub(super) struct MappedFiles {
     /// Whether code of the program file is mapped.
@@ -36,10 +36,10 @@ pub(super) struct MappedFiles {
     pub trouble: Option<&'static str>,
 }
 
-/// A file that is mapped to be run, as in `/proc/PID/maps`.
+/// An executable mapped file, as in `/proc/PID/maps`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Mapping {
-    /// The addresses, as the directory `map_files` writes them.
+    /// The addresses, as names in the directory `map_files`.
     range: String,
     /// The device and the inode, as text.
     id: String,
@@ -50,16 +50,16 @@ struct Mapping {
 /// A mapped file: the mount namespace, the root of the process, its device and inode, and its path.
 type Key = (u64, (u64, u64), String, Vec<u8>);
 
-/// Judges mapped files and remembers the results, because most processes map the same libraries.
+/// Judges mapped files and stores the results, because most processes map the same libraries.
 #[derive(Debug, Default)]
 pub(super) struct Libraries(HashMap<Key, (Option<(u64, u64)>, Judged)>);
 
 /// The users who can replace a mapped file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Judged {
-    /// Only root, or the process created the file for code that it translated.
+    /// Only root can replace the file, or the process created the file for translated code.
     Ordinary,
-    /// Another user, and the owner of the file, if known.
+    /// Another user can replace the file. The owner of the file, if known.
     User(Origin, Option<FileOwner>),
     Unknown,
 }
@@ -77,14 +77,14 @@ pub(super) struct Mapper<'p> {
     /// The directory of the process in `/proc`.
     pub process: &'p OwnedFd,
     pub tree: &'p Tree,
-    /// The target of the link `exe`, and the file at its end.
+    /// The target of the link `exe`, and the file that it leads to.
     pub program: (&'p [u8], Option<&'p Stat>),
     /// Whether the program is an interpreter.
     pub is_interpreter: bool,
 }
 
 impl Libraries {
-    /// Returns the files that a process has mapped to run them.
+    /// Returns the executable files that a process has mapped.
     pub(super) fn of(&mut self, mapper: Mapper<'_>, origins: &mut Origins) -> MappedFiles {
         let Mapper { process, tree, program, .. } = mapper;
         let mappings = match read_maps(process) {
@@ -95,13 +95,13 @@ impl Libraries {
             Err(_) => return trouble("the files that the process maps could not be read"),
         };
         let mut found = MappedFiles { has_program: Some(false), ..MappedFiles::default() };
-        // Reading the links needs a capability, and the links of a thread do not exist.
+        // Reading the links needs a capability, and threads have no such links.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
             let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
-            // A layered file system may show another device and inode here. If another file is at the path, that file
-            // is judged.
+            // A layered file system may show another device and inode here. If the path leads to another file, that
+            // file is judged.
             if is_program || mapping.path == program.0 {
                 found.has_program = Some(true);
             }
@@ -138,7 +138,7 @@ impl Libraries {
             Ok(stat) => {
                 (Some((stat.st_dev, stat.st_ino)), judge_file(process, tree, mapping, &stat, origins))
             }
-            // The process has unmapped the file since.
+            // The process has unmapped the file since the list was read.
             Err(Errno::NOENT) if has_links => return (None, Judged::Ordinary),
             Err(_) => (None, judge_path(tree, mapping, origins)),
         };
@@ -149,8 +149,8 @@ impl Libraries {
 
 impl Judged {
     /// Returns the judgment for one process. A file of the process's own user in a world-writable directory counts as
-    /// a file of that user if the process is an interpreter or the file is in a private directory: programs unpack
-    /// libraries into `/tmp`, where no other user can replace them.
+    /// a file of this user in two cases: the process is an interpreter, or the file is in a private directory.
+    /// Programs unpack libraries into private directories in `/tmp`, where no other user can replace them.
     fn for_process(self, mapper: Mapper<'_>) -> Self {
         match self {
             Judged::User(origin, Some(FileOwner { uid, is_private }))
@@ -176,7 +176,7 @@ fn trouble(why: &'static str) -> MappedFiles {
     MappedFiles { trouble: Some(why), ..MappedFiles::default() }
 }
 
-/// Judges a file that the kernel gives access to: `stat` describes the mapped file.
+/// Judges a file that the kernel lets this process open; `stat` describes the mapped file.
 fn judge_file(
     process: &OwnedFd,
     tree: &Tree,
@@ -191,7 +191,7 @@ fn judge_file(
         ExeState::Present | ExeState::Replaced => {
             let running = (state == ExeState::Present).then_some(stat);
             match origins.of(tree, path, running) {
-                // Another mount covers the path: the owner of the file decides.
+                // Another mount covers the path, so the owner of the file decides.
                 Some(origin) if origin.kind == OriginKind::Elsewhere && stat.st_uid == 0 => Judged::Ordinary,
                 Some(origin) if origin.kind == OriginKind::Elsewhere => owner(),
                 Some(origin) => of_origin(origin),
@@ -202,7 +202,7 @@ fn judge_file(
         ExeState::Memfd | ExeState::Deleted if !is_library(process, mapping) => Judged::Ordinary,
         ExeState::Memfd => Judged::User(Origin::of(OriginKind::Memory), None),
         ExeState::Deleted if stat.st_uid != 0 => owner(),
-        // An upgrade removed the library: its directory shows who can replace it.
+        // An upgrade removed the library. Its directory shows who can replace it.
         ExeState::Deleted => origins.of_removed(tree, path).map_or(Judged::Unknown, of_origin),
     }
 }
@@ -215,7 +215,7 @@ fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
             let owner = owner_of(tree, &mapping.path, &stat);
             origins.of(tree, &mapping.path, None).map_or(Judged::Unknown, |origin| of_origin(origin, owner))
         }
-        // Memory that processes share, and memory that has only a name.
+        // Memory that processes share, and memory with a name but without a file.
         _ if mapping.path.starts_with(b"/memfd:") || mapping.path.starts_with(b"/SYSV") => Judged::Ordinary,
         _ => {
             let path = mapping.path.strip_suffix(b" (deleted)").unwrap_or(&mapping.path);
@@ -248,7 +248,7 @@ fn of_origin(origin: Origin, owner: Option<FileOwner>) -> Judged {
     }
 }
 
-/// Returns whether a mapped file is a library or a program: it begins with the magic number of ELF files.
+/// Returns whether a mapped file is a library or a program. Such a file begins with the magic number of ELF.
 fn is_library(process: &OwnedFd, mapping: &Mapping) -> bool {
     let mut start = [0; 4];
     read_start(process, &format!("map_files/{}", mapping.range), &mut start) == Ok(4) && start == *b"\x7fELF"
@@ -278,8 +278,8 @@ fn read_maps(process: &OwnedFd) -> Result<Vec<u8>, Errno> {
     Ok(maps)
 }
 
-/// Returns the mapped files that may be run, each once, from the text of `maps`
-/// (`START-END PERMISSIONS OFFSET DEVICE INODE PATH`).
+/// Returns the executable mapped files, each once, from the text of `maps` (`START-END PERMISSIONS OFFSET DEVICE
+/// INODE PATH`).
 fn mappings(maps: &[u8]) -> Vec<Mapping> {
     let mut seen = HashSet::new();
     let lines = maps.split(|byte| *byte == b'\n').filter_map(mapping);

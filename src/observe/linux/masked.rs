@@ -1,9 +1,9 @@
-//! Finds processes that a mount over their directory in `/proc` hides, as user-space rootkits do.
+//! Finds processes whose directory in `/proc` is covered by a mount, as some rootkits do.
 
 use crate::model::Pid;
 
-/// Returns the processes with a mount over their directory or over a part of it, in rising order, from the text of
-/// `mountinfo`, whose fifth field is the mount point.
+/// Returns the processes with a mount over their directory or over a part of it, in ascending order. The fifth field
+/// of `mountinfo` is the mount point.
 pub(super) fn processes_in(mounts: &str) -> Vec<Pid> {
     let pid = |line: &str| {
         let below = line.split(' ').nth(4)?.strip_prefix("/proc/")?;

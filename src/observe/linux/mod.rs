@@ -1,8 +1,8 @@
 //! Linux: sockets from the kernel's socket diagnosis, and their processes from the descriptors in `/proc`.
 //!
-//! The order of the steps makes the result correct. Sockets are listed first and their processes found afterwards, so
-//! the scan misses no process of a socket that existed all the time. A socket without a process is listed and
-//! searched a second time before it is reported as owned by the kernel or as gone.
+//! Sockets are listed before their processes are searched, so the scan misses no process of a socket that existed all
+//! the time. A socket without a process is listed and searched a second time before it is reported as owned by the
+//! kernel or as gone.
 
 mod acl;
 mod bpf;
@@ -83,12 +83,12 @@ pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     scan(scope).map(|seen| seen.snapshot)
 }
 
-/// A snapshot, and the data that makes the next scan cheaper.
+/// A snapshot, and the data that makes the next scan faster.
 #[derive(Debug)]
 struct ScanResult {
     snapshot: Snapshot,
     scanned_namespaces: ScannedNamespaces,
-    /// The gaps in the list of sockets alone.
+    /// Only the gaps in the list of sockets.
     blind: Vec<Gap>,
     descriptors: Vec<SocketDescriptor>,
 }
@@ -122,7 +122,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         notes.extend(scanned_namespaces.unseen(&walk));
         let programs = bpf::attached(&walk.bpf_links);
         if let Some(note) = programs.tcx {
-            // The device is known by its index only, which every network namespace has.
+            // The index identifies the device only within its network namespace, and the namespace is unknown.
             let why = "a BPF program (tcx) can take packets before the firewall";
             firewalls
                 .iter_mut()
@@ -212,7 +212,7 @@ pub(super) fn is_running(name: &str) -> bool {
         .any(|own| own == name || (own.len() == 15 && name.starts_with(&own)))
 }
 
-/// Reads the owners, in rising order of pid, and looks up their users.
+/// Reads the owners, in ascending order of pid, and looks up their users.
 fn processes(
     scope: &Scope,
     found: &mut [FoundSocket],
@@ -237,7 +237,7 @@ fn processes(
     processes
 }
 
-/// Returns the owners of the sockets that other machines can reach, directly or through a rule that forwards a port.
+/// Returns the owners of the sockets that other machines can reach, directly or through a forwarding rule.
 fn owners_of_reachable(found: &[FoundSocket]) -> BTreeSet<Pid> {
     let is_forwarded = found.iter().any(|f| f.socket.state == State::Published);
     let reachable = found.iter().filter(|f| {
@@ -317,8 +317,9 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
 /// Returns the parts to read of each process.
 fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
-    // If a socket's own control group names neither a unit nor a container, the groups of its owners are used: a
-    // container may be in another hierarchy than the one of sockets. Process 1 opens sockets for other processes.
+    // If a socket's own control group names neither a unit nor a container, the groups of its owners are used,
+    // because a container may be in another hierarchy. Process 1 does not count, because it opens sockets for other
+    // processes.
     let silent = found.iter().filter(|f| f.socket.unit.is_none() && f.socket.container.is_none());
     let silent: HashSet<Pid> =
         silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();

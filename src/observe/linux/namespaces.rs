@@ -1,7 +1,8 @@
 //! Finds, names and scans the other network namespaces of this machine.
 //!
-//! A thread of its own enters the namespace and ends there; the caller never leaves its namespace. If entering is
-//! refused, the tables of a process inside the namespace are read instead. No namespace is made, mounted or kept open.
+//! A separate thread enters the namespace and ends there; the calling thread never leaves its namespace. If entering
+//! is refused, the tables of a process inside the namespace are read instead. No namespace is made, mounted or kept
+//! open.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -54,7 +55,7 @@ pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
         if let Some(inode) = link(&way) {
             add(inode, None, way, Some(pid));
         }
-        // A thread can be in another namespace than its process.
+        // A thread may be in another namespace than its process.
         let threads = numbers(process.join("task")).unwrap_or_default();
         for thread in threads.into_iter().filter(|thread| *thread != pid) {
             let way = process.join(format!("task/{thread}/ns/net"));
@@ -95,7 +96,7 @@ pub(super) fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
 }
 
 fn link(path: &Path) -> Option<u64> {
-    // A direct system call, which no preloaded library can answer.
+    // A direct system call, so that a preloaded library cannot change the answer.
     let link = readlinkat(CWD, path, Vec::new()).ok()?;
     inode_of(Path::new(link.to_str().ok()?))
 }
@@ -105,7 +106,7 @@ fn inode_of(link: &Path) -> Option<u64> {
 }
 
 impl NamespaceHandle {
-    /// Returns whether `name` is the name of the namespace, the pid of a process in it, or its inode.
+    /// Returns whether `name` is the name or the inode of the namespace, or the pid of a process in it.
     pub(super) fn is_called(&self, name: &str) -> bool {
         let number = name.parse::<u64>().ok();
         self.netns.name.as_deref() == Some(name)
@@ -115,7 +116,7 @@ impl NamespaceHandle {
             })
     }
 
-    /// Runs `inside` in the namespace, on a thread of its own.
+    /// Runs `inside` in the namespace, on a separate thread.
     ///
     /// # Errors
     ///
@@ -123,7 +124,7 @@ impl NamespaceHandle {
     pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let file =
             File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        // Another namespace may have replaced this namespace since, or may be mounted over it.
+        // Since the search, another namespace may have replaced this namespace, or may be mounted over it.
         let metadata = file.metadata().map_err(|_| Errno::IO)?;
         if metadata.st_ino() != self.netns.inode {
             return Err(Errno::NOENT);
@@ -149,7 +150,7 @@ impl NamespaceHandle {
         addresses
     }
 
-    /// Returns its sockets and its ephemeral range, and its packet filter if `with_firewall`.
+    /// Returns the sockets and the ephemeral range of the namespace, and its packet filter if `with_firewall`.
     ///
     /// # Errors
     ///

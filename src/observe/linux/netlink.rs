@@ -1,10 +1,13 @@
 //! One `NETLINK_SOCK_DIAG` socket, and dumps over it.
 //!
-//! A dump is not atomic: it is cut into datagrams, and a socket that appears or vanishes between two datagrams can
-//! make another socket disappear from the dump without notice. So the buffers have the size that the kernel can fill
-//! (it sizes the first datagram by the largest read so far, so a large read comes first), and a dump of more than one
-//! datagram is repeated until two dumps agree. A socket that only the second dump contains is reported too. Only the
-//! identities of reported sockets are kept, because there may be a hundred thousand sockets.
+//! A dump is not atomic. It is cut into datagrams, and if a socket appears or vanishes between two datagrams, another
+//! socket can be missing from the dump without notice. So two measures are taken:
+//! - The buffers have the maximum size of a datagram. The kernel sizes the first datagram by the largest read so far,
+//!   so a large read comes first.
+//! - A dump of more than one datagram is repeated until two dumps agree. Sockets that only one of the dumps contains are
+//!   reported too.
+//!
+//! Only the identities of reported sockets are kept, because there may be a hundred thousand sockets.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -22,9 +25,9 @@ use crate::model::Family;
 
 /// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
-/// The number of attempts after which the last dump is accepted.
+/// The maximum number of attempts. The last dump is then accepted.
 const ATTEMPTS: usize = 6;
-/// The kernel answers a dump at once; this limit only ends the wait if another program answers in its place.
+/// The kernel answers a dump at once. This limit ends the wait only if another program answers instead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl fmt::Display for DumpError {
@@ -85,17 +88,17 @@ impl Netlink {
     ) -> Result<Option<DumpError>, Errno> {
         if !self.primed {
             self.primed = true;
-            // The answer does not matter and is empty, because the request names no state.
+            // The answer is empty, because the request names no state.
             let _ = self.ask(DumpRequest { states: 0, ..request }, &mut |_| {});
         }
         let mut seen = HashSet::new();
-        // Unless two dumps agree, the last one is used and the disagreement is reported.
+        // If no two dumps agree, the last dump is used and the problem is reported.
         let mut trouble = None;
         for attempt in 0..ATTEMPTS {
             let (before, mut listed) = (seen.len(), 0);
             let outcome = self.ask(request, &mut |record| {
                 listed += 1;
-                // The dump can contain a socket twice if the socket moved while the kernel walked its tables.
+                // The dump can contain a socket twice if the socket moved during the dump.
                 if seen.insert(record.cookie) {
                     each(record);
                 }

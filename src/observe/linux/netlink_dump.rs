@@ -1,4 +1,4 @@
-//! Requests to a netlink protocol other than the socket diagnosis, and the attributes of its answer
+//! Requests to netlink protocols other than the socket diagnosis, and the attributes of the answers
 //! (linux/netlink.h).
 
 use std::os::fd::OwnedFd;
@@ -19,13 +19,13 @@ const REQUEST: u16 = 0x1;
 const DUMP: u16 = 0x301;
 /// `NLM_F_DUMP_INTR`.
 const INTERRUPTED: u16 = 0x10;
-/// Excludes the flags for nested attributes and for byte order, which are not part of an attribute's type.
+/// Removes the flags for nested attributes and for byte order, which are not part of an attribute's type.
 const TYPE_MASK: u16 = 0x3fff;
 /// The size of `nlmsghdr`.
 const HEADER: usize = 16;
 /// The kernel fills datagrams of at most 32 KiB.
 const BUFFER: usize = 64 * 1024;
-/// The kernel answers at once; this limit only ends the wait if another program answers in its place.
+/// The kernel answers at once. This limit ends the wait only if another program answers instead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to one netlink protocol of the kernel.
@@ -47,8 +47,8 @@ impl Connection {
         Ok(Connection { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// Requests a dump with the message type `kind`, and passes each message of the answer on, with its header; returns
-    /// whether nothing changed in the meantime. A change can hide messages.
+    /// Requests a dump with the message type `kind`, and passes each message of the answer on, with its header.
+    /// Returns whether nothing changed during the dump; a change can hide messages.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Connection {
         Ok(found)
     }
 
-    /// Sends a request that one message answers, and returns that message, with its header.
+    /// Sends a request with a single message as the answer, and returns this message, with its header.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Connection {
     }
 }
 
-/// Requests one dump over a connection of its own, like [`Connection::collect`].
+/// Requests one dump over a separate connection, like [`Connection::collect`].
 ///
 /// # Errors
 ///
@@ -144,7 +144,7 @@ pub(super) fn dump<T>(
     Connection::open(protocol)?.collect(kinds, body, parse)
 }
 
-/// Returns the first message in some bytes, with its header; `None` if there is no complete one.
+/// Returns the first message in some bytes, with its header; `None` if there is no complete message.
 pub(super) fn first_message(bytes: &[u8]) -> Option<&[u8]> {
     let length = usize::try_from(number(bytes, 0)?).ok()?;
     (length >= HEADER).then(|| bytes.get(..length)).flatten()

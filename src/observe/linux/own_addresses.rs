@@ -5,18 +5,18 @@ use std::net::IpAddr;
 
 use super::links;
 
-/// The addresses of a network namespace, as far as they were asked for.
+/// The addresses of a network namespace that were requested so far.
 #[derive(Debug, Default)]
 pub(super) struct OwnAddresses {
-    /// The addresses of all devices; `None` before the first question, empty if they could not be read.
+    /// The addresses of all devices; `None` before the first request, empty if they could not be read.
     devices: Option<HashSet<IpAddr>>,
-    /// The answers for other addresses.
+    /// The results for other addresses.
     routes: HashMap<IpAddr, bool>,
 }
 
 impl OwnAddresses {
-    /// Returns whether the namespace has an address: a device has it, or a route makes it local. Returns `true` if the
-    /// kernel does not answer, and for addresses that need no device.
+    /// Returns whether the namespace has an address: a device has the address, or a route makes it local. Returns
+    /// `true` if the kernel does not answer, and for addresses that need no device.
     pub(super) fn has(&mut self, address: IpAddr) -> bool {
         let needs_no_device = match address {
             IpAddr::V4(four) => {

@@ -1,8 +1,8 @@
 //! Finds the processes that own a socket, by a walk over the descriptors of every process in `/proc`.
 //!
 //! The walk reads links. It never opens or duplicates a descriptor of another process and never sends a signal. A
-//! process that refuses to be read is skipped at the first refusal and counted; the caller decides what this leaves
-//! unknown.
+//! process that cannot be read is skipped after the first error and counted. The caller decides which owners this
+//! leaves unknown.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -20,9 +20,10 @@ use crate::model::Pid;
 
 /// `PROC_SUPER_MAGIC` (linux/magic.h).
 const PROC: i64 = 0x9fa0;
-/// The size of the groups in which processes are given to the walking threads.
+/// The number of processes that a thread of the walk takes at once.
 const LOT: usize = 16;
-/// The number of processes from which on a second thread saves time (measured). A second thread costs about 0.1 ms.
+/// The minimum number of processes for which a second thread saves time (measured). A second thread costs about 0.1
+/// ms.
 const WORTH_A_THREAD: usize = 100;
 
 /// The result of a walk.
@@ -30,26 +31,26 @@ const WORTH_A_THREAD: usize = 100;
 pub(super) struct Walk {
     /// The descriptors that refer to requested inodes, by inode.
     pub descriptors: Vec<SocketDescriptor>,
-    /// Requested inodes that processes own without a descriptor of their own, with these processes.
+    /// Requested inodes that processes own without a descriptor, with these processes.
     pub apart: Vec<(u64, Pid)>,
     /// Processes that exist but whose descriptors could not be read, and the reason.
     pub unread: HashMap<Pid, Errno>,
-    /// The network namespaces of the processes and of their descriptors, as far as they may be read, and the mounted
-    /// ones.
+    /// The network namespaces of the processes and of their descriptors, and the mounted network namespaces.
+    /// Unreadable ones are missing.
     pub namespaces: HashSet<u64>,
     /// The descriptors of io_uring instances.
     pub rings: Vec<ThreadDescriptor>,
     /// The descriptors of attached BPF programs.
     pub bpf_links: Vec<ThreadDescriptor>,
-    /// The sockets that were not requested, if they are to be listed too.
+    /// The sockets that were not requested, if requested by `Search::strays`.
     pub strays: Vec<Stray>,
-    /// Processes whose directory in `/proc` is covered by a mount, rising.
+    /// Processes whose directory in `/proc` is covered by a mount, in ascending order.
     pub masked: Vec<Pid>,
     /// The reason why it is not known which processes a mount covers.
     pub masked_unknown: Option<Errno>,
     /// Processes that exist although `/proc` does not list them.
     pub unlisted: Vec<Pid>,
-    /// The processes, for a closer search.
+    /// The processes, for a further search.
     pub pids: Vec<Pid>,
 }
 
@@ -58,19 +59,19 @@ pub(super) struct Walk {
 pub(super) struct ThreadDescriptor {
     /// The process.
     pub pid: Pid,
-    /// The thread of the process that has the descriptor: the process itself, or a thread that may have its own table.
+    /// The thread that has the descriptor: the first thread of the process, or a thread that may have its own table.
     pub thread: Pid,
     /// The number of the descriptor.
     pub number: u32,
 }
 
 impl ThreadDescriptor {
-    /// Returns the path of the link to the file.
+    /// Returns the path of the link to the open file.
     pub(super) fn link(&self) -> String {
         format!("/proc/{}/fd/{}", self.thread, self.number)
     }
 
-    /// Returns the path of the text about the file.
+    /// Returns the path of the `fdinfo` of the descriptor.
     pub(super) fn fdinfo(&self) -> String {
         format!("/proc/{}/fdinfo/{}", self.thread, self.number)
     }
@@ -108,7 +109,7 @@ impl Walk {
         self.masked.dedup();
     }
 
-    /// Adds a descriptor, if the target of its link is of interest.
+    /// Adds a descriptor if its link leads to a file that the walk searches for.
     pub(super) fn add(&mut self, link: &[u8], at: ThreadDescriptor, search: Search<'_>) {
         let ThreadDescriptor { pid, thread, number: descriptor } = at;
         if let Some(inode) = bracketed(link, b"socket:[") {
@@ -151,7 +152,7 @@ impl Walk {
         self.pids.dedup();
     }
 
-    /// Returns the processes that own an inode, in rising order.
+    /// Returns the processes that own an inode, in ascending order.
     pub(super) fn owners_of(&self, inode: u64) -> Vec<Pid> {
         let descriptors = self.descriptors.get(self.descriptors.partition_point(|held| held.inode < inode)..);
         let apart = self.apart.get(self.apart.partition_point(|(other, _)| *other < inode)..);
@@ -173,7 +174,7 @@ impl Walk {
         match outcome {
             Ok(()) | Err(Errno::SRCH) => {} // the process was read, or has ended
             Err(Errno::NOENT) => {
-                // A process that ended has no directory any more; a directory without descriptors belongs to another
+                // A process that ended has no directory any more. A directory without descriptors belongs to another
                 // process.
                 let (mut path, mut again) = (PidPath::new(pid), PidPath::new(pid));
                 if statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
@@ -190,7 +191,7 @@ impl Walk {
     }
 }
 
-/// The descriptor by which a process owns a socket: a later scan can check it at little cost.
+/// The descriptor by which a process owns a socket. A later scan can check this descriptor quickly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SocketDescriptor {
     /// The process.
@@ -201,8 +202,8 @@ pub(super) struct SocketDescriptor {
     pub descriptor: u32,
 }
 
-/// The descriptor directories of owners, kept open. Reading through an open directory costs half as much as by its
-/// path, and the directory of a process that has ended stays empty, even if another process gets its pid.
+/// The descriptor directories of owners, kept open. Reading an open directory costs half as much as reading by path.
+/// The directory of an ended process stays empty, even if another process gets its pid.
 #[derive(Debug, Default)]
 pub(super) struct OpenDirectories(HashMap<Pid, OwnedFd>);
 
@@ -210,8 +211,8 @@ pub(super) struct OpenDirectories(HashMap<Pid, OwnedFd>);
 const KEPT: usize = 256;
 
 impl OpenDirectories {
-    /// Opens the descriptor directories of the first 256 processes in `places`. Directories that may not be opened
-    /// are skipped.
+    /// Opens the descriptor directories of the first 256 processes of `descriptors`. Unreadable directories are
+    /// skipped.
     pub(super) fn of(descriptors: &[SocketDescriptor]) -> Self {
         let mut pids: Vec<Pid> = descriptors.iter().map(|held| held.pid).collect();
         pids.dedup();
@@ -225,7 +226,7 @@ impl OpenDirectories {
         self.0.retain(|pid, _| pids.contains(pid));
     }
 
-    /// Returns whether every place still refers to its socket.
+    /// Returns whether every descriptor still refers to its socket.
     pub(super) fn hold<'p>(&self, mut descriptors: impl Iterator<Item = &'p SocketDescriptor>) -> bool {
         let Ok(proc) = open(CWD, c"/proc") else { return false };
         let mut buffer = [MaybeUninit::uninit(); 64];
@@ -293,7 +294,7 @@ pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Resul
     Ok(whole)
 }
 
-/// Finds only the network namespaces of the processes, if no owner has to be found.
+/// Finds only the network namespaces of the processes, if no owner is needed.
 ///
 /// # Errors
 ///
@@ -344,8 +345,8 @@ fn process(
     if !sizes_are_counts {
         return listed(&directory, 0, &mut visit);
     }
-    // Counting up from 0 until all descriptors are found costs less than listing the directory. If the numbers are
-    // far apart (a shell keeps its own descriptor at 255), the rest is listed.
+    // Trying numbers from 0 until all descriptors are found costs less than listing the directory. If the numbers are
+    // far apart (a shell has a descriptor 255), the rest is listed.
     let count = u32::try_from(stat.st_size).unwrap_or(u32::MAX);
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
@@ -357,7 +358,7 @@ fn process(
                 visit(link, descriptor);
                 met += 1;
             }
-            // A link longer than the kernel can give refers to a file, not to a socket.
+            // A link longer than the buffer refers to a file, not to a socket.
             Err(Errno::NAMETOOLONG) => met += 1,
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
@@ -371,7 +372,7 @@ fn process(
 /// attempts.
 const HOLES: u32 = 8;
 
-/// Reads every descriptor that a directory lists, from a number on.
+/// Reads every descriptor in a directory from this number on.
 pub(super) fn listed(directory: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
     for descriptor in numbers_in(directory)?.into_iter().filter(|descriptor| *descriptor >= from) {
@@ -395,7 +396,7 @@ pub(super) fn bracketed(link: &[u8], prefix: &[u8]) -> Option<u64> {
     }
 }
 
-/// A path below `/proc/PID` in a fixed buffer. The walk makes two paths for each process, too many to allocate.
+/// A path below `/proc/PID` in a fixed buffer, because allocating two paths for each process would be slow.
 struct PidPath {
     bytes: [u8; 32],
     length: usize,

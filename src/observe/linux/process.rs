@@ -1,6 +1,6 @@
 //! Reads a process from its directory in `/proc`. The environment is never read here.
 //!
-//! The process controls its texts, which may be hostile. This module keeps them unchanged; they are escaped when they
+//! The process controls its texts, which may be hostile. This module does not change them; they are escaped when they
 //! are printed.
 
 use std::cell::OnceCell;
@@ -21,9 +21,9 @@ use super::users::{effective_uid, status_field};
 use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process};
 use crate::observe::TreeProcess;
 
-/// More bytes than the other files contain: a name of 16 bytes, some numbers, the paths of control groups.
+/// More bytes than these files contain: a name of 16 bytes, some numbers, the paths of control groups.
 const LONGEST: usize = 64 * 1024;
-/// The maximum length of a chain of parents; real chains are far shorter.
+/// The maximum length of a chain of parents. Real chains are far shorter.
 const PARENTS: usize = 64;
 
 /// The parts to read of a process.
@@ -32,18 +32,18 @@ pub(super) struct ReadRequest {
     pub pid: Pid,
     /// Whether to read everything, or only the parts that identify the program.
     pub everything: bool,
-    /// Whether the unit and container are known from its sockets.
+    /// Whether the unit and container are known from the sockets of the process.
     pub unit_known: bool,
     /// Whether to read the command line.
     pub cmdline: bool,
-    /// Whether to check the files that the process has mapped to run them.
+    /// Whether to check the executable files that the process has mapped.
     pub maps: bool,
 }
 
-/// Reads processes and remembers the data that they share.
+/// Reads processes, and stores the data that they share.
 #[derive(Default)]
 pub(super) struct Reader {
-    /// The start time of the machine; it is read when it is first needed.
+    /// The start time of the machine, read on first use.
     booted: OnceCell<Option<Timestamp>>,
     ancestry: HashMap<Pid, Option<Stat>>,
     parent_uids: HashMap<Pid, Option<u32>>,
@@ -65,7 +65,7 @@ struct Stat {
 }
 
 impl Reader {
-    /// Reads only the name, which is cheap and permitted for every process.
+    /// Reads only the name, which is fast and permitted for every process.
     pub(super) fn name(pid: Pid) -> Option<String> {
         comm(open(pid).ok()?)
     }
@@ -108,7 +108,7 @@ impl Reader {
         })
     }
 
-    /// Reads its program file, its script, further code and its command line.
+    /// Reads the program file, the script, further code and the command line.
     fn what_runs(&mut self, job: ReadRequest, process: &OwnedFd) -> Process {
         let link = executable::link(process);
         let living = executable::living_thread(process, &link);
@@ -190,7 +190,7 @@ pub(super) fn is_kthreadd(pid: Pid) -> bool {
 /// `PF_KTHREAD` (linux/sched.h), among the flags of a task.
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
-/// Parses `PID (NAME) STATE PARENT …`; the name may contain any character, so it ends at the last parenthesis.
+/// Parses `PID (NAME) STATE PARENT …`. The name may contain any character, so it ends at the last parenthesis.
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let open = bytes.iter().position(|b| *b == b'(')?;
     let close = bytes.iter().rposition(|b| *b == b')')?;
@@ -215,7 +215,7 @@ fn name(status: &[u8]) -> Option<String> {
     (!name.contains(&b'\\')).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
-/// Opens the directory of a process in `/proc`. All data that is read through it belongs to this process, even if
+/// Opens the directory of a process in `/proc`. Data read through this directory belongs to this process, even if
 /// another process gets its pid later.
 pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -240,7 +240,7 @@ fn cmdline(process: impl AsFd) -> Vec<String> {
 
 /// The directories in which version control systems keep their data.
 const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
-/// The maximum number of directories that are searched for such a directory. Real directories are less deep.
+/// The maximum number of directories that are searched. Real working directories are less deep.
 const LEVELS: usize = 32;
 
 /// Returns the name of the nearest version-controlled directory at or above the working directory of a process, whose

@@ -32,7 +32,7 @@ pub(super) struct RawSockets {
 }
 
 /// Lists the raw and packet sockets in the tables of a network namespace, which is `netns` (`None` for the observer's
-/// own). Only if `is_inside`, the calling thread is in that namespace and can ask the kernel for its devices.
+/// own). With `is_inside`, the calling thread is in this namespace and can ask the kernel for its devices.
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>, tables: &str, is_inside: bool) -> RawSockets {
     let links = if is_inside { links::list().unwrap_or_default() } else { Vec::new() };
     let mut lister = RawSocketLister { netns, tables, links, listed: RawSockets::default() };
@@ -54,7 +54,7 @@ struct RawSocketLister<'l> {
 }
 
 impl RawSocketLister<'_> {
-    /// Reads a table of raw sockets, whose column for the port has the protocol.
+    /// Reads a table of raw sockets. Its column for the port contains the protocol.
     fn raw(&mut self, table: &str) {
         let Some(text) = self.read(table) else { return };
         let (records, refused) = procnet::table(&text);
@@ -80,7 +80,7 @@ impl RawSocketLister<'_> {
         }
     }
 
-    /// Reads a table; `None` if it cannot be read, which is a gap unless this kernel does not have the table.
+    /// Reads a table. `None` if it cannot be read, which is a gap unless this kernel does not have the table.
     fn read(&mut self, table: &str) -> Option<String> {
         let path = format!("{}/{table}", self.tables);
         let error = match fs::read(&path) {

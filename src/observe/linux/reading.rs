@@ -1,5 +1,5 @@
 //! Reads processes on a separate thread and limits the wait. A process can delay the reading of its command line,
-//! because its memory can lie in a file system that the process serves itself.
+//! because its memory can be in a file system that it serves itself.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,16 +8,16 @@ pub(super) use super::process::ReadRequest;
 use super::process::Reader;
 use crate::model::{Pid, Process};
 
-/// The time limit for one process. Reading a process usually takes well below a millisecond.
+/// The time limit for one process. Reading a process usually takes far less than a millisecond.
 const LIMIT: Duration = Duration::from_secs(2);
-/// After this many processes without an answer, the rest is not read.
+/// After this many processes without an answer, the remaining processes are not read.
 const PATIENCE: usize = 8;
 
 /// The processes that were read.
 #[derive(Debug, Default)]
 pub(super) struct ReadProcesses {
     pub processes: Vec<Process>,
-    /// Processes that did not answer in time, in rising order.
+    /// Processes that did not answer in time, in ascending order.
     pub silent: Vec<Pid>,
     /// Processes whose program file, or the users who can replace it, could not be determined, and the reason.
     pub unjudged: Vec<(Pid, String)>,
@@ -69,7 +69,7 @@ fn read_by(
         }
         let done = wait(&shared, limit, &mut outcome);
         let Some(stuck) = jobs.get(done).copied() else { break };
-        // The waiting thread is abandoned; it ends when this process ends.
+        // The waiting thread is abandoned. It ends with this process.
         jobs.drain(..=done);
         if stuck.cmdline {
             jobs.push(ReadRequest { cmdline: false, maps: false, ..stuck });

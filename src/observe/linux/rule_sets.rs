@@ -1,7 +1,9 @@
-//! The rules of nftables and of both variants of iptables in one form, in the network namespace of the calling thread.
+//! The rules of nftables and of both variants of iptables in one form, in the network namespace of the calling
+//! thread.
 //!
-//! The kernel lists the rules of nftables, and with them those of iptables that are stored there. Only its own tool
-//! prints the legacy tables of iptables in full: it is run at a fixed path, and only if the kernel has such tables.
+//! The kernel lists the rules of nftables, and the rules of iptables that are stored as nftables rules. The legacy
+//! tables of iptables can be read in full only through their own tool. The tool is run at a fixed path, and only if
+//! the kernel has such tables.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -15,19 +17,19 @@ use super::{iptables, links};
 use crate::model::Family;
 use crate::model::firewall::FilterTable;
 
-/// The rules, which are read at their first use.
+/// The rules, read on first use.
 #[derive(Debug, Default)]
 pub(super) struct RuleSets {
     read: OnceCell<ReadRules>,
 }
 
-/// The rules that were read, and why others were not.
+/// The rules that were read, and the reasons why other rules were not read.
 #[derive(Debug, Default)]
 pub(super) struct ReadRules {
     pub(super) tables: Vec<FilterTable>,
-    /// Whether only root may read some.
+    /// Whether only root may read some of the rules.
     pub(super) is_refused: bool,
-    /// Why some were not read, and whether these can translate addresses.
+    /// The reasons why some rules were not read, each with whether these rules may translate addresses.
     pub(super) failures: Vec<(String, bool)>,
 }
 
@@ -77,7 +79,7 @@ fn of_nftables() -> Result<Vec<FilterTable>, Unread> {
         .ok_or_else(|| Unread::Failed("the kernel's answer was not understood".to_owned()))
 }
 
-/// Returns the names of the legacy tables of iptables. They exist as soon as anybody has listed them.
+/// Returns the names of the legacy tables of iptables. A table exists as soon as any program has listed it.
 fn names_of_legacy_tables(family: Family) -> Result<Vec<String>, Errno> {
     let name = if family == Family::Ipv4 { "ip_tables_names" } else { "ip6_tables_names" };
     match read_records(format!("/proc/thread-self/net/{name}"), 4096) {
@@ -99,7 +101,7 @@ fn legacy(family: Family, names: &[String]) -> Result<Vec<FilterTable>, String> 
     let path = paths.iter().find(|path| Path::new(path).exists()).or(paths.first()).ok_or("no program")?;
     let printed = output(path, [""; 0])?;
     let printed = String::from_utf8_lossy(&printed);
-    // The other variant can have the plain name.
+    // The other variant of the tool may have the plain name.
     if printed.contains("(nf_tables)") {
         return Err(format!("{path} does not print the legacy tables"));
     }

@@ -19,7 +19,7 @@ pub(super) struct ScannedNamespaces {
 pub(super) struct SocketScan {
     pub(super) found: Vec<FoundSocket>,
     pub(super) namespaces: Vec<Namespace>,
-    /// Their packet filters, each with the gap if it could not be read.
+    /// The packet filters of the namespaces, each with the gap if it could not be read.
     pub(super) firewalls: Vec<(Firewall, Option<Gap>)>,
     pub(super) gaps: Vec<Gap>,
     pub(super) notes: Vec<Note>,
@@ -45,8 +45,8 @@ impl ScannedNamespaces {
         Ok(ScannedNamespaces { own, others: known.into_values().collect() })
     }
 
-    /// Lists the sockets of all these namespaces, and reads their packet filters if `with_firewalls`: that can run other
-    /// programs.
+    /// Lists the sockets of all these namespaces, and reads their packet filters if `with_firewalls`. Reading a
+    /// packet filter can run other programs.
     pub(super) fn list_sockets(&self, scope: &Scope, with_firewalls: bool) -> SocketScan {
         let mut scan = SocketScan::default();
         if self.own {
@@ -83,8 +83,8 @@ impl ScannedNamespaces {
         scan
     }
 
-    /// Lists the sockets once more; returns `None` if the second list has a gap that the first list does not have,
-    /// because a missing socket then proves nothing.
+    /// Lists the sockets once more. Returns `None` if the second list has a gap that the first list does not have: a
+    /// missing socket may then still exist.
     pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
         let again = self.list_sockets(scope, false);
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)

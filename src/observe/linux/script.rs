@@ -13,17 +13,17 @@ use crate::model::loaded_code;
 use crate::model::python_modules::{installed_modules, modules_of_python, prefixes_of_environment};
 use crate::model::{Origin, OriginKind, Script};
 
-/// The maximum number of elements of a class path that are checked; application servers have some hundred.
+/// The maximum number of class path elements that are checked. Application servers have a few hundred.
 const CLASS_PATH: usize = 512;
-/// The maximum number of bytes that are read of an argument file of Java; a class path can have some kilobytes.
+/// The maximum number of bytes that are read of a Java argument file. A class path can have some kilobytes.
 const LONGEST_ARGUMENT_FILE: usize = 64 * 1024;
 /// The maximum number of bytes that are read of an environment.
 const ENVIRONMENT: usize = 256 * 1024;
-/// Directories whose files are descriptors of the process, such as `/dev/fd/63`: the shell passes code in this way.
+/// Directories whose files are descriptors of the process, such as `/dev/fd/63`. A shell passes code in this way.
 const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 
-/// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element. Of
-/// modules of Python, those in the working directory count, and installed modules that any user can replace.
+/// Returns the script, jar or class path of an interpreter. For a class path, returns its least trustworthy element.
+/// A Python module counts if it is in the working directory, or installed and replaceable by any user.
 pub(super) fn script(
     process: &OwnedFd,
     program: &str,
@@ -36,14 +36,13 @@ pub(super) fn script(
     let outer = interpreter::parse_command(program, cmdline)?;
     let inner = interpreter::parse_innermost(program, cmdline).filter(|inner| *inner != outer);
     let commands = inner.into_iter().chain([outer]);
-    // If both are equally trustworthy, the innermost script is what runs.
+    // If both are equally trustworthy, the innermost script counts, because it is the running code.
     let scripts = commands.filter_map(|command| script_of(process, program, cmdline, command, tree, origins));
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }
 
-/// Returns the installed module that Python runs, if a user who is not root may have put it there. If the module is
-/// nowhere, its origin is not known: Python may have found it in a working directory that the process has left since, or
-/// through its environment.
+/// Returns the installed Python module, if a user who is not root may have written it. If the module is not found,
+/// its origin is unknown: Python may have found it in an earlier working directory, or through its environment.
 fn installed_module(
     process: &OwnedFd,
     cmdline: &[String],
@@ -58,7 +57,8 @@ fn installed_module(
         let paths = installed_modules(exe, cmdline, prefixes);
         paths.iter().filter_map(|path| existing_file(process, tree, path, origins)).max_by_key(kind)
     };
-    // An active virtual environment shows only in the environment of the process, if a bare name started it.
+    // If a bare name started Python, an active virtual environment is visible only in the environment variables of
+    // the process.
     let named =
         || prefixes_of_environment(&slurp_at(process, "environ", 4096, ENVIRONMENT).unwrap_or_default());
     match search(&[]).or_else(|| search(&named())) {
@@ -132,7 +132,7 @@ pub(super) fn named_by_environment(
     paths.filter_map(|path| existing_file(process, &tree, path, origins)).collect()
 }
 
-/// Returns the command line of Java with its argument files (`@FILE`) replaced by their words, as Java reads them;
+/// Returns the command line of Java with its argument files (`@FILE`) replaced by their words, as Java reads them.
 /// `None` for other programs, and for a command line without argument files.
 fn with_argument_files(
     process: &OwnedFd,
@@ -150,7 +150,7 @@ fn with_argument_files(
     Some(words.collect())
 }
 
-/// Returns the words of an argument file of Java: they are separated by blanks, may be quoted, and end at `#`.
+/// Returns the words of a Java argument file. Words are separated by blanks, may be quoted, and end at `#`.
 fn words_of_argument_file(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut is_comment) = (Vec::new(), String::new(), None, false);
     for c in text.chars() {
@@ -189,7 +189,7 @@ fn read_small_file(process: &OwnedFd, tree: &Tree, path: &str) -> Option<String>
 /// Returns the path of a file that a process names, and the tree in which the path is followed.
 fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)> {
     if path.starts_with('/') {
-        // The path starts at the root of the process; the kernel's paths do not.
+        // The path starts at the root of the process; paths from the kernel do not.
         let root = Tree::open(process, "root", Vec::new(), tree.namespace)?;
         return Some((root, path.as_bytes().to_vec()));
     }
@@ -228,7 +228,7 @@ fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origi
     Some(found?.called(String::from_utf8_lossy(&whole).into_owned()))
 }
 
-/// Returns whether the program file of a process lies outside its root directory.
+/// Returns whether the program file of a process is outside its root directory.
 fn runs_outside_root(process: &OwnedFd) -> bool {
     let link = |name| readlinkat(process, name, Vec::new()).ok().map(std::ffi::CString::into_bytes);
     let (Some(exe), Some(root)) = (link("exe"), link("root")) else { return false };
@@ -236,9 +236,9 @@ fn runs_outside_root(process: &OwnedFd) -> bool {
     !exe.strip_prefix(root).is_some_and(|below| below.starts_with(b"/"))
 }
 
-/// Returns the origin of a file that does not exist. It was deleted, so the directories above it show whether any user
-/// could have put it there. A relative path proves nothing, because the process may have changed its working directory,
-/// and neither does the name of a descriptor.
+/// Returns the origin of a file that does not exist. The file was deleted, so the directories above it show whether
+/// any user could have written it. The origin is unknown for a relative path, because the process may have changed
+/// its working directory, and for the name of a descriptor.
 fn of_missing(root: &Tree, path: &str, origins: &mut Origins) -> Option<Origin> {
     if !path.starts_with('/') || DESCRIPTORS.iter().any(|directory| path.starts_with(directory)) {
         return None;
@@ -247,7 +247,7 @@ fn of_missing(root: &Tree, path: &str, origins: &mut Origins) -> Option<Origin> 
     Some(open.unwrap_or(Origin::of(OriginKind::Deleted)))
 }
 
-/// The known facts about the file at a path.
+/// What is known about the file at a path.
 struct File {
     origin: Option<Origin>,
     is_program: bool,
@@ -259,8 +259,8 @@ impl File {
     }
 }
 
-/// Returns who can replace the file at a path below `root` that may contain symbolic links; users who can replace the
-/// links count too. `None` if there is no file.
+/// Returns who can replace the file at a path below `root`. The path may contain symbolic links; users who can
+/// replace the links count too. `None` if there is no file.
 fn of_link(tree: &Tree, root: &Tree, path: &[u8], origins: &mut Origins) -> Option<File> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let unknown = Some(File { origin: None, is_program: false });
@@ -309,8 +309,8 @@ fn link_to(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Returns whether a file is a compiled program: an ordinary file that may be executed, and that begins with the
-/// bytes of every ELF file. Only such a file is opened for reading.
+/// Returns whether a file is a compiled program: an ordinary, executable file that begins with the magic number of
+/// ELF. Only an executable file is opened for reading.
 fn is_program(file: &OwnedFd, stat: &Stat) -> bool {
     let mode = Mode::from_raw_mode(stat.st_mode);
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile

@@ -14,11 +14,11 @@ const DEFAULT_RANGE: PortRange = PortRange { low: 32768, high: 60999 };
 /// The ports that outgoing connections use, in the network namespace of the calling thread.
 pub(super) struct EphemeralSettings {
     pub range: PortRange,
-    /// The ports of the range that the kernel never hands out; rising.
+    /// The ports of the range that the kernel never hands out, in ascending order.
     pub reserved: Vec<PortRange>,
     /// The source of the range.
     pub source: &'static str,
-    /// The settings that could not be read and are assumed.
+    /// The settings that could not be read, so that a default is assumed.
     pub gaps: Vec<Gap>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct EphemeralSettings {
 const SETTING: usize = 4 * 1024;
 const LONGEST_SETTING: usize = 256 * 1024;
 
-/// Reads `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`; both serve IPv6 as well.
+/// Reads `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`, which also apply to IPv6.
 pub(super) fn ephemeral() -> EphemeralSettings {
     let mut gaps = Vec::new();
     let mut range = setting("ip_local_port_range", range);
@@ -59,7 +59,7 @@ pub(super) fn ephemeral() -> EphemeralSettings {
     }
 }
 
-/// Reads a setting of this network namespace; returns the reason if it is not known.
+/// Reads a setting of this network namespace, or returns the reason why it is not known.
 fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
     let path = format!("/proc/sys/net/ipv4/{name}");
     let read = |step| slurp(&path, step, step).map_err(|errno| format!("{path}: {errno}"));
@@ -97,13 +97,13 @@ pub(super) fn privileged() -> bool {
     passes && sets.effective.contains(CapabilitySet::SYS_PTRACE) && in_first("user", FIRST_USER_NAMESPACE)
 }
 
-/// Inodes of the namespaces that the kernel starts with (include/linux/proc_ns.h).
+/// The inodes of the initial namespaces (include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// From Linux 6.18 on (include/uapi/linux/nsfs.h); older kernels choose another number.
 const FIRST_NETWORK_NAMESPACE: u64 = 0xEFFF_FFF9;
 
-/// Returns the target of a link, by a direct system call, which no preloaded library can answer.
+/// Returns the target of a link. A direct system call is used, so that a preloaded library cannot change the answer.
 fn link(path: &str) -> Option<String> {
     readlinkat(CWD, path, Vec::new()).ok()?.into_string().ok()
 }
@@ -112,8 +112,8 @@ fn in_first(kind: &str, first: u64) -> bool {
     link(&format!("/proc/self/ns/{kind}")).is_some_and(|link| link == format!("{kind}:[{first}]"))
 }
 
-/// Returns the reason why processes outside a pid namespace are missing from `/proc`, and the remedy. In this case no
-/// read fails.
+/// Returns the reason why processes outside a pid namespace are missing from `/proc`, and the remedy. No read fails
+/// because of these processes.
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
@@ -141,8 +141,7 @@ pub(super) fn host_scope() -> Option<HostScope> {
         return Some(HostScope::Machine);
     }
     let netns = |process: &str| link(&format!("/proc/{process}/ns/net"));
-    // The parent of the kernel's threads is in the first namespace too, and can be read even if process 1 cannot be
-    // read.
+    // The parent of the kernel's threads is in the first namespace too, and is readable even if process 1 is not.
     let first = netns("1").or_else(|| process::is_kthreadd(2).then(|| netns("2"))?)?;
     Some(if first == netns("self")? { HostScope::Machine } else { HostScope::Namespace })
 }
@@ -162,8 +161,7 @@ pub(super) fn hides_processes(mountinfo: &str) -> bool {
         })
 }
 
-/// Returns notes about the parts that the scan left out because they were not requested or because this kernel does
-/// not list them.
+/// Returns notes about the parts that the scan left out: they were not requested, or this kernel does not list them.
 pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     let note = |what: &str, remedy: Option<&str>| Note {
         what: what.to_owned(),
@@ -233,7 +231,7 @@ fn is_preloaded() -> bool {
         && (std::env::var_os("LD_PRELOAD").is_some_and(|value| !value.is_empty()) || by_file())
 }
 
-/// Returns whether a kernel of this version lists sockets that are bound and not listening: from 6.8 on.
+/// Returns whether a kernel of this version lists sockets that are bound but do not listen: from 6.8 on.
 fn lists_bound_sockets(version: &str) -> bool {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {

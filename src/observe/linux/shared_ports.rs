@@ -1,14 +1,14 @@
-//! Finds processes that share a port with other processes. Their programs alone do not show whether they belong
-//! together.
+//! Finds processes that share a port with other processes. Whether such processes belong together depends on more
+//! than their programs.
 //!
-//! The selection may include a process too many, but never too few. Another module judges the sharing itself.
+//! The selection may include a process too many, but never too few. Another module judges the sharing.
 
 use std::collections::{HashMap, HashSet};
 
 use super::sockets::FoundSocket;
 use crate::model::{Pid, Socket, unmapped};
 
-/// On a port with more sockets than this, the sockets are not compared with each other: all their processes are read.
+/// On a port with more sockets than this, all processes are read, and the sockets are not compared with each other.
 const CROWD: usize = 64;
 
 /// Returns the processes of sockets that several processes own, and of sockets that share or overlap an address with a

@@ -1,7 +1,7 @@
-//! Lists the sockets in the network namespace of the calling thread: by `sock_diag`, or by the text tables of
+//! Lists the sockets in the network namespace of the calling thread, by `sock_diag`, or by the text tables of
 //! `/proc/net` if `sock_diag` does not answer.
 //!
-//! This module looks up no process. A protocol for which no source answers is a gap that names the protocol.
+//! This module looks up no process. A protocol without a source that answers is a gap with the name of the protocol.
 
 use std::collections::HashMap;
 use std::fs;
@@ -51,9 +51,9 @@ pub(super) struct SocketList {
     pub found: Vec<FoundSocket>,
     /// The sources that did not answer.
     pub gaps: Vec<Gap>,
-    /// The source that answered, if it is not the usual source.
+    /// The source of the data, if it is not the usual source.
     pub notes: Vec<Note>,
-    /// The packet filter, with the gap if it could not be read, if it was asked for.
+    /// The packet filter, if requested, with the gap if it could not be read.
     pub firewall: Option<(Firewall, Option<Gap>)>,
 }
 
@@ -73,17 +73,17 @@ impl SocketList {
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
 const LISTEN: u8 = 10;
-/// A pseudo-state that only requests use (Linux 6.8): bound and neither listening nor connected.
+/// A pseudo-state for requests (Linux 6.8): bound, and neither listening nor connected.
 const BOUND_INACTIVE: u8 = 13;
 
-/// Returns the states of a protocol to request from the kernel, one bit for each. Sockets that are bound and not
-/// listening are requested separately.
+/// Returns the states of a protocol to request from the kernel, one bit for each. Sockets that are bound but do not
+/// listen are requested separately.
 fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     let datagram = protocol.is_datagram();
     let bit = |state: &State| match (state, datagram) {
         (State::Established, _) => 1 << ESTABLISHED,
         (State::Unconnected, true) => 1 << CLOSE,
-        // Not a socket, and not a socket of a protocol with ports.
+        // A published port is not a socket, and a raw socket has no port.
         (State::Published | State::Raw, _) => 0,
         // An SCTP endpoint that accepts associations without listening has the state "close".
         (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
@@ -183,8 +183,8 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
     listed
 }
 
-/// The user, the control group, whether the device is a loopback device, whether the socket is transparent, and whether
-/// its address or device is absent: sockets with the same key share their attributes.
+/// The key of shared attributes: the user, the control group, whether the device is a loopback device, whether the
+/// socket is transparent, and whether its address or device is absent.
 type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool, bool);
 
 struct SocketLister<'s> {
@@ -193,7 +193,7 @@ struct SocketLister<'s> {
     tables: String,
     /// Whether the calling thread is in the namespace and can ask the kernel for its devices.
     is_inside: bool,
-    /// Names of devices by index, and whether they are loopback devices; read at the first use.
+    /// Names of devices by index, and whether they are loopback devices; read on first use.
     devices: Option<HashMap<u32, (Device, bool)>>,
     own_addresses: OwnAddresses,
     socket_attributes: HashMap<AttributesKey, Arc<SocketAttributes>>,
@@ -221,8 +221,8 @@ impl SocketLister<'_> {
                 }
                 let label = kind.label(family);
                 match &inventory {
-                    // The kernel counts the sockets of every protocol that it has; a protocol without sockets needs no
-                    // request. TCP and UDP are requested in any case.
+                    // The kernel counts the sockets of every protocol that it has. A protocol without sockets needs
+                    // no request. TCP and UDP are always requested.
                     Some(counts)
                         if !matches!(kind.number, 6 | 17)
                             && counts.get(label).is_none_or(|sockets| *sockets == 0) =>
@@ -298,8 +298,9 @@ impl SocketLister<'_> {
         }
     }
 
-    /// Lists TCP sockets that are bound and not listening. The kernel walks every bound port for them, connections
-    /// included (0.1 µs each), so both families are requested in one pass, and only if owners are wanted too.
+    /// Lists TCP sockets that are bound but do not listen. The kernel walks every bound port for this list,
+    /// connections included (0.1 µs each). Both families are therefore requested in one pass, and only if owners are
+    /// wanted too.
     fn bound(&mut self, netlink: &mut Result<Netlink, Errno>) {
         let Scope { protocols, families, states, .. } = self.scope;
         if !protocols.contains(&Protocol::Tcp) || !states.contains(&State::Bound) {
@@ -308,11 +309,11 @@ impl SocketLister<'_> {
         let family = families.first().copied().filter(|_| families.len() == 1);
         let request =
             DumpRequest { family, protocol: KERNEL_PROTOCOLS[0].number, states: 1 << BOUND_INACTIVE };
-        // If the kernel refuses the diagnosis as a whole, there is a gap already.
+        // If the kernel refuses the whole diagnosis, there is already a gap.
         let Ok(netlink) = netlink else { return };
         match netlink.dump(request, &mut |record| self.record(record, &KERNEL_PROTOCOLS[0])) {
             Ok(trouble) => self.trouble("TCP bound but not listening", trouble),
-            // If the kernel refused the list of listeners, there is a gap already too.
+            // If the kernel refused the list of listeners, there is already a gap.
             Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KERNEL_PROTOCOLS[0].number) => {}
             Err(why) => self.unanswered(
                 "TCP sockets bound but not listening",
@@ -400,7 +401,7 @@ impl SocketLister<'_> {
         let mptcp = kind.number == IPPROTO_MPTCP;
         let inode = NonZeroU64::new(record.inode.into());
         if mptcp && inode.is_some() {
-            // The TCP list contains its first subflow with the same inode.
+            // The TCP list already contains the first subflow, with the same inode.
             let mut same = self.listed.found.iter_mut().filter(|f| f.socket.inode == inode).peekable();
             if same.peek().is_some() {
                 same.for_each(|f| f.socket.mptcp = true);
@@ -456,7 +457,7 @@ impl SocketLister<'_> {
         if device != 0 && on_loopback.is_none() && has_devices {
             return true;
         }
-        // A device can have routes of its own (VRF).
+        // A device can have its own routes (VRF).
         device == 0 && !self.own_addresses.has(unmapped(address))
     }
 

@@ -1,5 +1,5 @@
-//! The places outside the descriptors of a process where a socket can be: threads with their own descriptor table,
-//! the files of an io_uring, and descriptors that are in flight through a Unix socket.
+//! Places outside ordinary descriptors where a socket can be: threads with their own descriptor table, the files of
+//! an io_uring, and descriptors in transit through a Unix socket.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::files::{numbers_in, slurp};
 use super::owners::{DIRECTORY, Search, ThreadDescriptor, Walk, bracketed, listed, open};
 use crate::model::Pid;
 
-/// Returns the processes that may own a socket without a descriptor: those with an io_uring, and those with a Unix
-/// socket in which descriptors are in flight. In rising order.
+/// Returns the processes that may own a socket without a descriptor, in ascending order: those with an io_uring, and
+/// those with a Unix socket that carries descriptors.
 pub(super) fn candidates(walk: &Walk) -> Vec<Pid> {
     let mut pids: Vec<Pid> = walk.rings.iter().map(|ring| ring.pid).collect();
     pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
@@ -38,7 +38,7 @@ fn has_descriptors_in_flight(pid: Pid) -> bool {
     in_flight
 }
 
-/// Returns whether descriptors are in flight to a Unix socket.
+/// Returns whether descriptors are in transit to a Unix socket.
 pub(super) fn carries_descriptors(socket: &ThreadDescriptor) -> Result<bool, Errno> {
     slurp(socket.fdinfo(), 1024, 4096).map(|text| says_in_flight(&text))
 }
@@ -62,7 +62,7 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
         found.outcome(&proc, pid, outcome);
     }
     walk.absorb(found);
-    // The tables of threads have io_urings too, so these are read last.
+    // The tables of threads contain io_urings too, so io_urings are read last.
     let mut found = Walk::default();
     let mut left = BYTES_OF_RINGS;
     for ring in &walk.rings {
@@ -78,16 +78,16 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
     Ok(())
 }
 
-/// The largest `fdinfo` of an io_uring that is read: 32,768 fixed files (`IORING_MAX_FIXED_FILES` was 64 times that
-/// since Linux 5.13, which no program uses) with a name of some 60 bytes.
+/// The maximum size of the `fdinfo` of an io_uring: 32,768 fixed files with a name of about 60 bytes. (Since Linux
+/// 5.13, `IORING_MAX_FIXED_FILES` is 64 times as high, but no program uses so many.)
 const LONGEST_RING: usize = 16 * 1024 * 1024;
-/// The maximum size of the `fdinfo` of all io_urings together. Threads that share the table of their process share its
-/// io_urings, which are then read once for each thread. A process beyond this limit counts as unreadable.
+/// The maximum size of the `fdinfo` of all io_urings together. Threads that share the table of their process share
+/// its io_urings, which are then read once for each thread. A process beyond this limit counts as unreadable.
 const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
-/// The size that each reading of an io_uring counts at least.
+/// The minimum size that each reading of an io_uring counts.
 const LEAST_OF_A_RING: usize = 4 * 1024;
-/// The kernel leaves out the files of an io_uring while the io_uring is busy. After this many attempts, the io_uring
-/// counts as unreadable.
+/// While an io_uring is busy, the kernel omits its files. After this many attempts, the io_uring counts as
+/// unreadable.
 const RING_ATTEMPTS: usize = 50;
 
 /// Returns the inodes of the sockets in an io_uring.
@@ -107,10 +107,10 @@ fn ring_sockets(ring: &ThreadDescriptor, left: &mut usize) -> Result<Vec<u64>, E
 }
 
 /// The maximum number of descriptors of threads that are read. Beyond this number, a thread is read only if its
-/// number of descriptors differs from that of its process: threads usually share the table of the process, and a
-/// server has a hundred thousand descriptors in a thousand threads.
+/// number of descriptors differs from that of its process. Threads usually share the table of the process, and a
+/// server can have 100,000 descriptors in 1,000 threads.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
-/// The time limit of an audit for these descriptors, one second.
+/// The same maximum for an audit; reading this many descriptors takes one second.
 const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 1_000_000;
 
 /// Reads the descriptors of every thread of a process except the first.
@@ -144,7 +144,7 @@ fn threads(
     Ok(())
 }
 
-/// Returns the inodes of the sockets that an io_uring's `fdinfo` names among its files.
+/// Returns the inodes of the sockets among the files of an io_uring, from its `fdinfo`.
 fn sockets_in(text: &[u8]) -> impl Iterator<Item = u64> {
     text.split(u8::is_ascii_whitespace).filter_map(|word| bracketed(word, b"socket:["))
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 pub(super) const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// The directory tree of a process, in which the kernel's paths of its files are followed. Such a path starts at the
-/// root of the mount namespace, not at the root of the process, because a server may have changed its root.
+/// root of the mount namespace. The root of the process may differ, because a server may have changed its root.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) root: Rc<OwnedFd>,

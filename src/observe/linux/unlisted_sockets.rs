@@ -1,8 +1,8 @@
-//! Searches for sockets that are in no table. Only its sockets keep alive a network namespace that has no process,
-//! mount or descriptor, and such a namespace cannot be entered.
+//! Searches for sockets that are in no table. A network namespace without a process, mount or descriptor is kept
+//! alive by its sockets, and cannot be entered.
 //!
-//! The kernel names the protocol of a socket (`system.sockprotoname`). A socket that is in the tables of no known
-//! namespace is duplicated for a moment, to ask for its address.
+//! The kernel names the protocol of a socket (`system.sockprotoname`). A socket that is not in the tables of any
+//! known namespace is duplicated briefly, to read its address.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -24,14 +24,14 @@ const NAMED: usize = 4;
 
 /// `PIDFD_THREAD` (linux/pidfd.h, Linux 6.9): the pid is that of a thread.
 const PIDFD_THREAD: u32 = 0o200;
-/// How many times Unix sockets with descriptors in flight are checked again. A program that runs usually receives them
-/// at once.
+/// How many times Unix sockets with descriptors in transit are checked again. A running program usually receives such
+/// descriptors at once.
 const CHECKS: usize = 5;
 /// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns the gaps for sockets that can receive data and are in no table. Another gap names the processes in `named`
-/// for the descriptors in flight to them.
+/// Returns the gaps for sockets that can receive data and are in no table. Another gap is about the descriptors in
+/// transit to the processes in `named`.
 pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
     let mut unknown: HashMap<u64, (Stray, String)> = HashMap::new();
     let mut unix = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
         if asked.contains(&stray.inode) {
             continue;
         }
-        // This descriptor may be closed by now, and another descriptor of the socket not.
+        // This descriptor may be closed already, although another descriptor of the socket is open.
         let Ok(protocol) = protocol(stray) else { continue };
         asked.insert(stray.inode);
         if is_transport(&protocol) {
@@ -55,8 +55,8 @@ pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
     gaps
 }
 
-/// Returns the gap for the processes with Unix sockets to which descriptors are in flight, except the processes in
-/// `named`. A socket in flight has no descriptor that could be asked for its address.
+/// Returns the gap for the processes with Unix sockets that carry descriptors, except the processes in `named`. A
+/// socket in transit has no descriptor from which its address could be read.
 fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
     sockets.retain(|socket| !named.contains(&socket.pid));
     sockets.retain(|socket| carries_descriptors(socket).unwrap_or(false));
@@ -65,7 +65,7 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
             return None;
         }
         std::thread::sleep(BETWEEN_CHECKS);
-        // A socket whose descriptor has another number by now is not checked.
+        // A socket whose descriptor now has another number is not checked.
         sockets.retain(|socket| carries_descriptors(socket) != Ok(false));
     }
     let mut pids: Vec<Pid> = sockets.iter().map(|socket| socket.pid).collect();
@@ -83,7 +83,7 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
     })
 }
 
-/// Returns the gaps for those of these sockets that can receive data and are in no table.
+/// Returns the gaps for the given sockets that can receive data and are in no table.
 fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
     for namespaces in [Namespaces::Own, Namespaces::All] {
         if unknown.is_empty() {
@@ -98,7 +98,7 @@ fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
             Ok(address) => {
                 receiving.extend(address.map(|address| (stray.at.pid, format!("{protocol} {address}"))));
             }
-            // The socket was closed, or the kernel is older than 5.6: most such sockets are not bound.
+            // The socket was closed, or the kernel is older than 5.6. Most such sockets are not bound.
             Err(Errno::SRCH | Errno::BADF | Errno::NOSYS) => {}
             Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.at.pid),
         }
@@ -152,7 +152,7 @@ fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespac
     }
 }
 
-/// Returns the address at which a socket receives connections or datagrams; `None` if it receives none.
+/// Returns the address at which a socket receives connections or datagrams; `None` if the socket receives none.
 fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     let ThreadDescriptor { pid, thread, .. } = stray.at;
     // A thread can have its own table.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use super::files::slurp;
 
-/// The maximum number of bytes that are read of `/etc/passwd`: a quarter of a million users.
+/// The maximum number of bytes that are read of `/etc/passwd`: 250,000 users.
 const LONGEST: usize = 16 * 1024 * 1024;
 
-/// Names by user ID; each is looked up once.
+/// Names by user ID. Each name is looked up once.
 pub(super) struct Users {
     /// The text of `/etc/passwd`.
     passwd: String,
@@ -33,7 +33,7 @@ impl Users {
     }
 }
 
-/// Returns the name of a user in `/etc/passwd`; the first line for a uid counts, as with `getpwuid`.
+/// Returns the name of a user in `/etc/passwd`. The first line for a uid counts, as with `getpwuid`.
 fn name_in(passwd: &str, uid: u32) -> Option<String> {
     entries(passwd).find(|(_, known)| *known == uid).map(|(name, _)| name.to_owned())
 }
@@ -48,8 +48,8 @@ fn entries(passwd: &str) -> impl Iterator<Item = (&str, u32)> {
     passwd.lines().filter_map(entry)
 }
 
-/// Asks the resolver: directory services know more users than the file. A static program cannot load the libraries that
-/// query them.
+/// Asks the resolver, because directory services know more users than the file. A static program cannot load the
+/// libraries of these services.
 #[cfg(not(target_feature = "crt-static"))]
 fn resolve(uid: u32) -> Option<String> {
     nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)

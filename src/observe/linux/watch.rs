@@ -1,12 +1,14 @@
-//! Repeated scans at little cost. A cheap scan lists the sockets and compares them by cookie, checks in turn whether
-//! the known processes still own their sockets, with one `readlink` each, and from time to time checks which programs
-//! they run.
+//! Repeated scans at low cost.
 //!
-//! A full scan is due if a socket is new, a process is gone or runs another program, or the kernel gives fewer or
-//! more answers than before. Another full scan follows at once, because a server may still be passing its socket to
-//! its workers; and there is a full scan at long intervals. The next full scan finds a process that received an
-//! existing socket, and a new network namespace. A socket that is bound and does not listen is found a few scans
-//! later. A cheap scan finds everything unchanged, or finds sockets gone, or requires a full scan.
+//! A quick scan lists the sockets and compares them by cookie. For a part of the known processes, it also checks
+//! whether they still own their sockets, with one `readlink` each. From time to time it checks which programs they
+//! run.
+//!
+//! A full scan is needed if a socket is new, if a process is gone or runs another program, or if the kernel gives
+//! fewer or more answers than before. After a change, another full scan follows at once, because a server may still
+//! be passing its socket to its workers. Full scans also take place at long intervals. They find a process that
+//! received an existing socket, and a new network namespace. A new socket that is bound but does not listen is found
+//! a few scans later.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -21,27 +23,28 @@ use super::{ScanResult, scan};
 use crate::model::{Endpoint, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
-/// The longest time between full scans, if a full scan is cheap.
+/// The maximum time between full scans, if a full scan is quick.
 const NOW_AND_THEN: Duration = Duration::from_secs(60);
-/// The maximum part of the time that expensive full scans may take: 1/500, or 0.2% of a core.
+/// The maximum share of time for slow full scans: 1/500, or 0.2% of a core.
 const SPARING: u32 = 500;
 
-/// Sockets that are bound and do not listen are requested once in this many cheap scans: the kernel walks every bound
-/// port for them, connections included, which costs more than the rest of the scan (measured: 1 ms with 2,000
-/// connections).
+/// Sockets that are bound but do not listen are requested once in this many quick scans. For these sockets, the
+/// kernel walks every bound port, connections included, which takes longer than the rest of the scan (measured: 1 ms
+/// with 2,000 connections).
 const BOUND_EVERY: u32 = 10;
-/// The largest number of full scans in a row that each find something new: every scan may find something new.
+/// The maximum number of full scans in a row after a change, because every scan may find another change.
 const RESTLESS: u8 = 2;
 
-/// A scan checks a quarter of the processes, and at least a minimum. A socket disappears when its last process closes
-/// it, so only the move of a socket to another process is noticed some scans later. A `readlink` costs 2 to 4 µs.
+/// A scan checks a quarter of the processes, and at least a minimum. A `readlink` costs 2 to 4 µs. A closed socket is
+/// noticed at once, because it is no longer listed; only the move of a socket to another process is noticed some
+/// scans later.
 const PART: usize = 4;
 const AT_LEAST: usize = 32;
-/// The programs of the processes are checked once in this many scans: a process rarely becomes another program and
+/// The programs of the processes are checked once in this many scans. A process rarely becomes another program and
 /// keeps its sockets.
 const PROGRAMS_EVERY: u32 = 5;
 
-/// The state that one scan leaves for the next.
+/// The state between two scans.
 #[derive(Debug, Default)]
 pub(in crate::observe) struct PollState {
     last: Option<LastScan>,
@@ -51,17 +54,17 @@ pub(in crate::observe) struct PollState {
 struct LastScan {
     seen: ScanResult,
     directories: OpenDirectories,
-    /// The program that each process ran, if it may be read.
+    /// The program of each process, if readable.
     programs: Vec<(Pid, Option<PathBuf>)>,
     /// The time of the next full scan, unless something requires one earlier.
     due: Instant,
-    /// The number of cheap scans since the last full scan.
+    /// The number of quick scans since the last full scan.
     cheap_looks: u32,
     /// The number of full scans in a row that found a change.
     restless: u8,
 }
 
-/// The result of a cheap scan.
+/// The result of a quick scan.
 enum QuickScan {
     /// Everything is unchanged.
     Same,
@@ -99,7 +102,7 @@ impl PollState {
         let began = Instant::now();
         let mut seen = scan(scope)?;
         let cost = began.elapsed();
-        // A socket that vanished during the scan is gone, and the earlier snapshot has more data about it.
+        // A socket that vanished during the scan is gone. The earlier snapshot has more data about it.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
         seen.descriptors.dedup_by_key(|held| (held.pid, held.inode));
@@ -116,7 +119,7 @@ impl PollState {
 }
 
 impl ScanResult {
-    /// Returns whether sockets, owners or gaps differ, so that more may be about to change.
+    /// Returns whether sockets, owners or gaps differ. More changes may then follow soon.
     fn is_other(&self, new: &ScanResult) -> bool {
         let held = |seen: &ScanResult| {
             let sockets = seen.snapshot.sockets.iter();
@@ -134,7 +137,7 @@ impl LastScan {
     fn cheap(&mut self, scope: &Scope) -> QuickScan {
         self.cheap_looks = self.cheap_looks.wrapping_add(1);
         let ScanResult { snapshot, scanned_namespaces, blind, descriptors } = &self.seen;
-        // If there is no known process to check, this is the only way to notice that a process is gone.
+        // If there is no known process to check, only this request can show that a process is gone.
         let bound = scope.states.contains(&State::Bound)
             && (!scope.processes || self.cheap_looks.is_multiple_of(BOUND_EVERY));
         let mut scope = scope.clone();
@@ -155,7 +158,7 @@ impl LastScan {
         }
         let again: Vec<FoundSocket>;
         if present.len() < known.len() {
-            // A dump is not atomic: a socket that is missing from two dumps is gone.
+            // A dump is not atomic, so a socket counts as gone only if it is missing from two dumps.
             again = scanned_namespaces.list_sockets(scope, false).found;
             present.extend(again.iter().map(|found| key(&found.socket)));
         }
@@ -199,7 +202,7 @@ impl LastScan {
     }
 }
 
-/// The parts of a socket that must not change: its identity, the place where it is bound, and its state.
+/// The parts of a socket that must stay the same: its identity, its address and port, and its state.
 type Key<'s> = (SocketId, Option<u64>, &'s Endpoint, State);
 
 fn key(socket: &Socket) -> Key<'_> {
@@ -207,7 +210,7 @@ fn key(socket: &Socket) -> Key<'_> {
     ((socket.cookie, inode), socket.netns.as_ref().map(|netns| netns.inode), &socket.local, socket.state)
 }
 
-/// Returns the target of the link to the program that a process runs, unchanged.
+/// Returns the target of the link to a process's program, unchanged.
 fn program(pid: Pid) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }

@@ -9,11 +9,11 @@ use super::EphemeralSettings;
 use crate::model::{Gap, PortRange, Process, Socket, Stage};
 use crate::observe::Scope;
 
-/// The facts that the reader of every snapshot should know.
+/// Notes in every snapshot.
 pub(super) const NOTES: &[&str] =
     &["connected UDP sockets are listed as if they accepted traffic from anyone"];
 
-/// Returns whether every process may be read: true for root, according to the user of this process in sysinfo.
+/// Returns whether every process may be read: true for root, by the user of this process in sysinfo.
 pub(super) fn privileged() -> bool {
     let me = sysinfo::Pid::from_u32(std::process::id());
     let Ok(mut system) = sysinfo::System::new() else { return false };
@@ -49,7 +49,7 @@ pub(super) fn add_system_details(
     }
 }
 
-/// Returns the default of `net.ipv4.ip_local_port_range`; only the main source reads the setting itself.
+/// Returns the default of `net.ipv4.ip_local_port_range`. Only the main source reads the setting.
 pub(super) fn ephemeral() -> EphemeralSettings {
     EphemeralSettings::default_of(PortRange { low: 32768, high: 60999 }, None)
 }

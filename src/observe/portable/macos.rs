@@ -1,8 +1,8 @@
-//! macOS: the sockets that the descriptors of processes refer to, from libproc; there is no table of all sockets.
+//! macOS: the sockets of the descriptors of processes, from libproc. There is no table of all sockets.
 //!
-//! So a process that may not be read hides its sockets as well, and is a gap. Several descriptors of one socket are
-//! recognised by the identity that the kernel gives to the socket. A short answer counts as no answer. This code has
-//! been type-checked and never run.
+//! A process that may not be read also hides its sockets, and is a gap. Several descriptors of one socket are
+//! recognised by the kernel's identity of the socket. A short answer counts as no answer. This code has been
+//! type-checked, but never run.
 
 #![allow(
     unsafe_code,
@@ -29,7 +29,7 @@ use super::{EphemeralSettings, assumed};
 use crate::model::{Family, Gap, Owner, Peer, Pid, PortRange, Process, Protocol, Socket, Stage, State};
 use crate::observe::Scope;
 
-/// The facts that the reader of every snapshot should know.
+/// Notes in every snapshot.
 pub(super) const NOTES: &[&str] = &[];
 
 /// The number of descriptors that a process may have opened since they were counted.
@@ -60,7 +60,7 @@ impl ReadFailures {
     }
 }
 
-/// Returns the sockets of every process that this user may read, as far as they are in the scope.
+/// Returns the sockets of every readable process that are in the scope.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let gap = |what: &str, count: Option<u64>, why: String, remedy: Option<&str>| Gap {
         stage: Stage::Sockets,
@@ -145,7 +145,7 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
                 Err(why) => failures.failed(why),
             },
             Err(_) => match io::Error::last_os_error() {
-                // The descriptor was closed, or its process ended, since it was listed.
+                // Since it was listed, the descriptor was closed or its process ended.
                 error if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ESRCH)) => {}
                 error => failures.failed(error.to_string()),
             },
@@ -154,8 +154,8 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
     sockets
 }
 
-/// Returns every descriptor of a process. A list that fills its buffer may be cut, and is requested again with a larger
-/// buffer.
+/// Returns every descriptor of a process. A list that fills its buffer may be cut, and is requested again with a
+/// larger buffer.
 fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
     let info = pidinfo::<BSDInfo>(pid, 0).map_err(|_| io::Error::last_os_error())?;
     let mut size = info.pbi_nfiles as usize + SPARE;
@@ -180,12 +180,12 @@ fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
     };
     let (protocol, ends, state) = match (SocketInfoKind::from(psi.soi_kind), psi.soi_protocol) {
         (SocketInfoKind::Tcp, libc::IPPROTO_TCP) => {
-            // SAFETY: the kind says that this member was written, and any bytes make one.
+            // SAFETY: the kind shows that this member was written, and any bytes are a valid value.
             let tcp = unsafe { psi.soi_proto.pri_tcp };
             (Protocol::Tcp, tcp.tcpsi_ini, Some(tcp.tcpsi_state))
         }
         (SocketInfoKind::In, libc::IPPROTO_UDP) => {
-            // SAFETY: the kind says that this member was written, and any bytes make one.
+            // SAFETY: the kind shows that this member was written, and any bytes are a valid value.
             (Protocol::Udp, unsafe { psi.soi_proto.pri_in }, None)
         }
         (kind, libc::IPPROTO_TCP | libc::IPPROTO_UDP) => return Err(format!("a socket of kind {kind:?}")),
@@ -212,14 +212,14 @@ fn number(port: i32) -> u16 {
 }
 
 fn address(family: Family, address: InSIAddr) -> IpAddr {
-    // SAFETY: both members lie in the same sixteen bytes, and any bytes make one.
+    // SAFETY: both members are in the same sixteen bytes, and any bytes are a valid value.
     match family {
         Family::Ipv4 => IpAddr::V4(Ipv4Addr::from(u32::from_be(unsafe { address.ina_46.i46a_addr4.s_addr }))),
         Family::Ipv6 => IpAddr::V6(Ipv6Addr::from(unsafe { address.ina_6.s6_addr })),
     }
 }
 
-/// Returns the state. A closed socket with a port and no peer is bound and does not listen.
+/// Returns the state. A closed socket with a port and without a peer is bound but does not listen.
 fn tcp_state(code: i32, remote: u16) -> Option<State> {
     Some(match TcpSIState::from(code) {
         TcpSIState::Closed if remote == 0 => State::Bound,
@@ -280,14 +280,14 @@ fn labels(list: &str) -> HashMap<Pid, String> {
     list.lines().filter_map(job).collect()
 }
 
-/// The defaults of `net.inet.ip.portrange.first` and `.last`; they serve IPv6 as well.
+/// The defaults of `net.inet.ip.portrange.first` and `.last`, which also apply to IPv6.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
 /// Returns the ports that outgoing connections use.
 pub(super) fn ephemeral() -> EphemeralSettings {
     let read = || -> io::Result<PortRange> {
         let (low, high) = (setting(c"net.inet.ip.portrange.first")?, setting(c"net.inet.ip.portrange.last")?);
-        // If the first is above the last, the system counts downwards from it.
+        // If the first port is above the last, the system counts downwards.
         PortRange::new(low.min(high), low.max(high)).ok_or_else(|| io::Error::other("no range"))
     };
     match read() {
@@ -307,7 +307,8 @@ fn setting(name: &CStr) -> io::Result<u16> {
     let mut value: libc::c_int = 0;
     let mut size = size_of_val(&value);
     let place = (&raw mut value).cast::<c_void>();
-    // SAFETY: the name ends in NUL; `value` has `size` bytes, the call writes no more, and nothing is set.
+    // SAFETY: the name ends in NUL. `value` has `size` bytes, and the call writes no more than that. No setting is
+    // changed.
     let answer = unsafe { libc::sysctlbyname(name.as_ptr(), place, &raw mut size, std::ptr::null_mut(), 0) };
     if answer != 0 {
         return Err(io::Error::last_os_error());

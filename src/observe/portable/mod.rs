@@ -1,8 +1,8 @@
 //! Sockets from the system's own tables, and processes from sysinfo: the source on macOS and Windows, and a second,
 //! independent source on Linux for the tests.
 //!
-//! Code for a single system is in the file with its name. `winapi.rs` has the calls of Windows for which no crate in
-//! use has a safe wrapper. Devices, network namespaces and control groups are not supported here.
+//! Code for a single system is in the file with its name. `winapi.rs` has the Windows calls without a safe wrapper in
+//! the crates in use. Devices, network namespaces and control groups are not supported here.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -35,7 +35,7 @@ use crate::model::{
 /// The ports that outgoing connections use, as read by the file of each system.
 struct EphemeralSettings {
     ranges: Vec<PortRange>,
-    /// Each range by family and protocol, if the system has separate ranges.
+    /// The range of each family and protocol, if the system has separate ranges.
     of: Vec<EphemeralRange>,
     /// The source of the ranges.
     source: String,
@@ -84,7 +84,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
     own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
-    // Processes that own no socket, or that must not be listed, are removed.
+    // Processes without a socket, and processes that must not be listed, are removed.
     let owning: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| owning.contains(&process.pid));
     owners::users(&mut sockets, &processes);
@@ -132,7 +132,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     })
 }
 
-/// Does nothing: on these systems a program has no package, and a scan with details reads everything else.
+/// Does nothing: on these systems programs have no packages, and a scan with details reads all other data.
 pub fn read_rest(_: &mut [Process]) {}
 
 /// Returns `None`, because the network interfaces are not read on these systems.

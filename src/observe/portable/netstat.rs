@@ -1,8 +1,8 @@
 //! Sockets from netstat2: the source on Windows, and the second source on Linux.
 //!
 //! netstat2 has known limits. For a UDP socket it gives neither peer nor state, so a connected client looks like a
-//! listener. On Linux it reports a failed dump as an empty list, and panics if `/proc` is missing. Portolan does not
-//! use it on macOS, where it treats a failed call as an answer and reads uninitialised memory.
+//! listener. On Linux it reports a failed dump as an empty list, and panics if `/proc` is missing. It is not used on
+//! macOS, because it reads uninitialised memory after a failed call there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -82,8 +82,8 @@ fn sources(
 #[cfg(target_os = "linux")]
 type End = (std::net::IpAddr, u16, u32);
 
-/// Returns the answer of netstat2 for one protocol and family: local end and inode of each socket; `None` for a
-/// protocol that it does not support, and an error with the reason if netstat2 did not answer.
+/// Returns the answer of netstat2 for one protocol and family: local end and inode of each socket. `None` for an
+/// unsupported protocol, and an error with the reason if netstat2 did not answer.
 #[cfg(target_os = "linux")]
 pub(in crate::observe) fn second_opinion(
     protocol: Protocol,
@@ -119,7 +119,7 @@ pub(in crate::observe) fn second_opinion(
 }
 
 /// Returns the reason why an empty answer is not credible. On Linux netstat2 also gives an empty answer if the kernel
-/// refuses, so the kernel's own table has to confirm it.
+/// refuses, so the kernel's own table must confirm it.
 #[cfg(target_os = "linux")]
 fn unbelievable(protocol: Protocol, family: Family) -> Option<String> {
     let six = if family == Family::Ipv6 { "6" } else { "" };
@@ -136,7 +136,7 @@ fn unbelievable(_: Protocol, _: Family) -> Option<String> {
     None
 }
 
-/// Returns a socket; `None` for a state that is not known.
+/// Returns a socket; `None` for an unknown state.
 fn socket(info: &SocketInfo) -> Option<Socket> {
     let (local, state, peer) = match &info.protocol_socket_info {
         ProtocolSocketInfo::Tcp(tcp) => {

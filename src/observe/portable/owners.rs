@@ -1,6 +1,6 @@
 //! The processes that own sockets, from sysinfo.
 //!
-//! An empty path from sysinfo was not read, and counts as unknown.
+//! An empty path from sysinfo means an unknown path.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 use crate::model::{Exe, ExeState, Parent, Pid, Process, Socket};
 use crate::observe::Scope;
 
-/// Returns the processes that own the sockets, in rising order of pid. On Windows the user is an SID, which the caller
-/// turns into a name.
+/// Returns the processes that own the sockets, in ascending order of pid. On Windows the user is an SID, which the
+/// caller turns into a name.
 pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
     let pids: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     let mut system = match System::new() {
@@ -25,7 +25,7 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
         .with_user(UpdateKind::OnlyIfNotSet)
         .with_exe(UpdateKind::OnlyIfNotSet)
         .with_cmd(UpdateKind::OnlyIfNotSet);
-    // Each pass finds one more generation of parents; real processes have far fewer generations.
+    // Each pass finds one more generation of parents. Real processes have far fewer generations.
     for _ in 0..32 {
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), false, kind);
         wanted = wanted
@@ -57,7 +57,7 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
             user: id.and_then(|id| users.as_ref()?.get_user_by_id(id)).map(|user| user.name().to_owned()),
             #[cfg(windows)]
             user: id.map(|sid| (**sid).to_string()),
-            // For a process that may not be opened, sysinfo gives 1970.
+            // If a process may not be opened, sysinfo gives the year 1970.
             started: i64::try_from(process.start_time())
                 .ok()
                 .filter(|seconds| *seconds > 0)
@@ -69,8 +69,8 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
     pids.into_iter().map(read).collect()
 }
 
-/// Returns the ancestors. A parent's process ID may have been reused: a process that started after its child is not its
-/// parent.
+/// Returns the ancestors. The process ID of a parent may have been reused: a process that started after its child is
+/// not its parent.
 fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
     let mut parents: Vec<Parent> = Vec::new();
     let mut child = process;
@@ -85,7 +85,7 @@ fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
     parents
 }
 
-/// Sets the user of the first process on each socket for which the system gives no user.
+/// Sets the user of each socket without a user to the user of its first process.
 pub(super) fn users(sockets: &mut [Socket], processes: &[Process]) {
     for socket in sockets {
         let first = socket.owner.pids().first();

@@ -1,5 +1,4 @@
-//! The few calls of Windows for which no crate in use has a safe wrapper: everything `unsafe` on Windows is in this
-//! file.
+//! The few Windows calls without a safe wrapper in the crates in use. All `unsafe` code for Windows is in this file.
 //!
 //! Each function returns values that own their resources. This module makes no decisions.
 
@@ -31,7 +30,7 @@ use crate::model::Pid;
 
 /// The longest possible path, including its terminator ("Maximum Path Length Limitation").
 const LONGEST_PATH: u32 = 32_768;
-/// A service's name has up to 256 characters (`CreateServiceW`).
+/// The maximum length of a service name in characters (`CreateServiceW`).
 const LONGEST_SERVICE: usize = 256;
 /// More characters than the longest account (256, `UNLEN`) or domain.
 const LONGEST_NAME: u32 = 512;
@@ -42,7 +41,7 @@ fn done(answer: i32) -> io::Result<()> {
     if answer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Returns text in the form that the system takes: UTF-16 that ends in NUL.
+/// Returns text in the form that the system requires: UTF-16 that ends in NUL.
 fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
@@ -67,8 +66,8 @@ pub(super) fn open(pid: Pid) -> io::Result<OwnedHandle> {
 pub(super) fn image(process: BorrowedHandle<'_>) -> io::Result<String> {
     let mut path = vec![0; LONGEST_PATH as usize];
     let mut length = LONGEST_PATH;
-    // SAFETY: the handle is open while it is borrowed; `path` has space for `length` units, and the call writes no
-    // more.
+    // SAFETY: the handle is open while it is borrowed. `path` has space for `length` units, and the call writes no
+    // more than that.
     done(unsafe {
         QueryFullProcessImageNameW(
             process.as_raw_handle(),
@@ -85,7 +84,8 @@ struct Sid(PSID);
 
 impl Drop for Sid {
     fn drop(&mut self) {
-        // SAFETY: `ConvertStringSidToSidW` allocated it, it must be freed in this way, and no other code frees it.
+        // SAFETY: `ConvertStringSidToSidW` allocated the SID, which must be freed in this way, and no other code
+        // frees it.
         unsafe { LocalFree(self.0) };
     }
 }
@@ -94,12 +94,12 @@ impl Drop for Sid {
 pub(super) fn account(sid: &str) -> io::Result<String> {
     let text = wide(sid);
     let mut sid = Sid(null_mut());
-    // SAFETY: `text` ends in NUL; if the call succeeds it writes an SID to `sid`, else `sid` remains null.
+    // SAFETY: `text` ends in NUL. If the call succeeds, it writes an SID to `sid`; otherwise `sid` stays null.
     done(unsafe { ConvertStringSidToSidW(text.as_ptr(), &raw mut sid.0) })?;
     let (mut name, mut domain) = ([0; LONGEST_NAME as usize], [0; LONGEST_NAME as usize]);
     let (mut name_length, mut domain_length) = (LONGEST_NAME, LONGEST_NAME);
     let mut kind: SID_NAME_USE = 0;
-    // SAFETY: the SID is valid; both buffers have the stated number of units, and the call writes no more.
+    // SAFETY: the SID is valid. Both buffers have the stated number of units, and the call writes no more than that.
     done(unsafe {
         LookupAccountSidW(
             null(),
@@ -123,8 +123,8 @@ pub(super) fn is_account(name: &str) -> bool {
     let (mut sid, mut domain) = ([0_u8; LONGEST_SID as usize], [0; LONGEST_NAME as usize]);
     let (mut sid_length, mut domain_length) = (LONGEST_SID, LONGEST_NAME);
     let mut kind: SID_NAME_USE = 0;
-    // SAFETY: `name` ends in NUL; both buffers have the stated length, the call writes no more, and the SID is used as
-    // bytes only.
+    // SAFETY: `name` ends in NUL. Both buffers have the stated length, and the call writes no more than that. The SID
+    // is used only as bytes.
     done(unsafe {
         LookupAccountNameW(
             null(),
@@ -178,14 +178,14 @@ struct Services(SC_HANDLE);
 
 impl Drop for Services {
     fn drop(&mut self) {
-        // SAFETY: `OpenSCManagerW` opened it, and no other code closes it.
+        // SAFETY: `OpenSCManagerW` opened the handle, and no other code closes it.
         unsafe { CloseServiceHandle(self.0) };
     }
 }
 
-/// Returns the names of the running services, by the process that hosts them; rising.
+/// Returns the names of the running services, by the process that hosts them, in ascending order.
 pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
-    // SAFETY: null stands for this machine and its only database.
+    // SAFETY: null means this machine and its only database.
     let manager = unsafe { OpenSCManagerW(null(), null(), SC_MANAGER_ENUMERATE_SERVICE) };
     if manager.is_null() {
         return Err(io::Error::last_os_error());
@@ -196,10 +196,10 @@ pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
     let size = u32::try_from(size_of_val(buffer.as_slice())).map_err(io::Error::other)?;
     let mut found: BTreeMap<Pid, Vec<String>> = BTreeMap::new();
     let (mut needed, mut count, mut resume) = (0, 0, 0);
-    // One buffer has space for a thousand services; a list of services does not need more rounds than this.
+    // One buffer has space for a thousand services, so a real list does not need more rounds.
     for _ in 0..64 {
-        // SAFETY: the manager is open; `buffer` has `size` bytes, the call writes no more, and the four numbers outlive
-        // the call.
+        // SAFETY: the manager is open. `buffer` has `size` bytes, the call writes no more than that, and the four
+        // numbers outlive the call.
         let answer = done(unsafe {
             EnumServicesStatusExW(
                 manager.0,
@@ -227,7 +227,7 @@ pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
         for row in rows {
             let mut name = Vec::new();
             for at in 0..LONGEST_SERVICE {
-                // SAFETY: the name lies in the buffer and ends in NUL, at which reading ends.
+                // SAFETY: the name is in the buffer and ends in NUL, where the loop stops.
                 match unsafe { row.lpServiceName.add(at).read() } {
                     0 => break,
                     unit => name.push(unit),

@@ -1,9 +1,9 @@
 //! Windows: sockets from netstat2, and further data about their processes from the system: full paths, account names,
 //! the services in a process, and which processes may not be opened.
 //!
-//! The table of sockets gives a process for each socket to every user. Process 4 is the kernel. A connection of process
-//! 0 no longer belongs to any process; the owner of a listener of process 0 is not given. A process that may not be
-//! opened is hidden: its file and its user are not known, and its name alone proves nothing.
+//! The table of sockets gives a process for each socket to every user. Process 4 is the kernel. A connection of
+//! process 0 no longer belongs to any process; the owner of a listener of process 0 is not given. A process that may
+//! not be opened is hidden: its file and its user are not known, and its name alone is not evidence.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -78,7 +78,7 @@ pub(super) fn add_system_details(
         .filter(|process| !matches!(process.pid, IDLE | SYSTEM))
         .map(|process| (process.pid, open(process.pid)))
         .collect();
-    // If a process has ended, a process that inherited its socket may still have the socket.
+    // If a process has ended, another process may have inherited its socket.
     let again = if opened.values().any(|opened| matches!(opened, Opened::Gone)) {
         self::sockets(scope, &mut Vec::new())
     } else {
@@ -114,7 +114,7 @@ pub(super) fn add_system_details(
     let mut unread = 0_u64;
     for process in processes {
         let Some(Opened::Here(path)) = opened.get(&process.pid) else { continue };
-        // If the full path could not be read, it is not replaced by an empty or a cut one.
+        // If the full path could not be read, it is not replaced by an empty or a cut path.
         let exe =
             |path: &String| Exe { path: path.clone(), state: ExeState::Present, open_directories: None };
         process.exe = path.as_ref().ok().map(exe);
@@ -152,13 +152,13 @@ fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() ->
     }
 }
 
-/// Returns the remedy for an ordinary user. An administrator gets none, because there are no further rights.
+/// Returns the remedy for an ordinary user. For an administrator there is none, because there are no further rights.
 fn remedy(privileged: bool) -> Option<String> {
     (!privileged).then(|| "run as administrator".to_owned())
 }
 
-/// Returns a gap for the processes that may not be opened: their process IDs, their names, which any user can choose,
-/// and their sockets.
+/// Returns a gap for the processes that may not be opened: their process IDs, their names (which any user can
+/// choose), and their sockets.
 fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileged: bool) -> Option<Gap> {
     if hidden.is_empty() {
         return None;
@@ -182,7 +182,7 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
     })
 }
 
-/// RFC 6335's dynamic range, which has been the default of Windows since Vista.
+/// The dynamic range of RFC 6335, the default of Windows since Vista.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
 /// The time limit for the tool.
@@ -211,7 +211,7 @@ fn setting() -> Result<Vec<EphemeralRange>, String> {
         let child = start(&tool, &question).map_err(|error| format!("{said}: {error}"))?;
         Ok((protocol, family, said, child))
     };
-    // All four are started at once, because each takes time to start.
+    // All four requests are started at once, because each takes time to start.
     let started: Result<Vec<_>, String> = [Protocol::Tcp, Protocol::Udp]
         .into_iter()
         .flat_map(|protocol| [Family::Ipv4, Family::Ipv6].map(|family| (protocol, family)))
@@ -241,7 +241,7 @@ fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
         .spawn()
 }
 
-/// Returns the output of the tool, which fits into a pipe. A tool that does not end is killed.
+/// Returns the output of the tool, which fits into a pipe. A tool that does not end in time is killed.
 fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     while child.try_wait()?.is_none() {
         if Instant::now() > until {
@@ -254,8 +254,8 @@ fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     Ok(child.wait_with_output()?.stdout)
 }
 
-/// Parses the first port and the number of ports, each at the end of its line; the text before them is in the system's
-/// language and code page.
+/// Parses the first port and the number of ports, each at the end of its line. The text before them is in the
+/// system's language and code page.
 fn range(text: &[u8]) -> Option<PortRange> {
     let mut numbers =
         text.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii_end).filter_map(|line| {

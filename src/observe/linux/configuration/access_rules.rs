@@ -1,34 +1,34 @@
-//! The access rules of proxies: which addresses may use them, by `squid.conf` and `tinyproxy.conf`.
+//! The access rules of proxies, from `squid.conf` and `tinyproxy.conf`: the addresses that may use the proxy.
 //!
-//! The rules are applied to all addresses at once. A condition that is not understood may be met and may not be met: it
-//! never refuses anyone, and what it may admit leaves the question undecided.
+//! The rules are applied to all addresses at once. A condition that is not understood may or may not be met. A
+//! refusal with such a condition is ignored, and a permission with such a condition leaves the result open.
 
 use std::collections::HashMap;
 
 use super::addresses::{Addresses, MOST_RANGES};
 use crate::model::{AccessSetting, AdmittedClients};
 
-/// A file with more rules than this is not judged. Real files have up to some dozens.
+/// A file with more rules is not judged. Real files have at most a few dozen rules.
 const MOST_RULES: usize = 256;
-/// Nor is a file with a rule of more conditions than this. Real rules have one to five.
+/// A file that has a rule with more conditions is not judged. Real rules have one to five conditions.
 const MOST_CONDITIONS: usize = 64;
-/// The text of the rule that decides is cut at this many characters.
+/// The maximum length of the text of the deciding rule, in characters.
 const LONGEST_TEXT: usize = 60;
 
-/// One rule: the first rule whose conditions are all met decides.
+/// One rule. The first rule whose conditions are all met decides.
 struct Rule {
     allows: bool,
-    /// The addresses that its conditions on the address of the client leave.
+    /// The addresses that meet the conditions on the client address.
     clients: Addresses,
-    /// Whether it has conditions that depend on something else.
+    /// Whether the rule has further conditions.
     is_conditional: bool,
-    /// Whether one of these conditions is that the client has logged in.
+    /// Whether a condition requires a login.
     asks_for_login: bool,
     text: String,
 }
 
-/// Returns what rules say about clients that no password protects from, if they decide; `default` is what happens to a
-/// client that no rule is about.
+/// Returns the result of the rules for clients without a login, if the rules decide. `default` applies to clients
+/// that no rule matches.
 fn decide(rules: &[Rule], default: bool) -> Option<AccessSetting> {
     let mut rest = Addresses::all();
     let [mut admitted, mut logged_in, mut undecided] = [(); 3].map(|()| Addresses::default());
@@ -70,23 +70,23 @@ fn decide(rules: &[Rule], default: bool) -> Option<AccessSetting> {
     Some(AccessSetting { port: None, setting: text.chars().take(LONGEST_TEXT).collect(), clients })
 }
 
-/// A list of conditions that `squid.conf` names: `acl NAME TYPE VALUE...`.
+/// A named list of conditions in `squid.conf`: `acl NAME TYPE VALUE...`.
 enum Acl {
     /// The client has one of these addresses.
     Clients(Addresses),
     /// The client has logged in.
     Login,
-    /// Anything else.
+    /// Any other condition.
     Other,
 }
 
-/// Parses `squid.conf`, with the files that it includes in place.
+/// Parses `squid.conf`, with the content of included files inserted.
 pub(super) fn squid(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes).replace("\\\r\n", " ").replace("\\\n", " ");
     squid_rules(&text).and_then(|rules| decide(&rules, is_default_allow(&rules))).into_iter().collect()
 }
 
-/// Returns whether Squid admits a client that no rule is about: the opposite of the last rule.
+/// Returns whether Squid admits a client that no rule matches: the opposite of the last rule.
 fn is_default_allow(rules: &[Rule]) -> bool {
     rules.last().is_some_and(|rule| !rule.allows)
 }
@@ -113,7 +113,8 @@ fn squid_rules(text: &str) -> Option<Vec<Rule>> {
             {
                 rules.push(squid_rule(*action == "allow", names, &acls, words.join(" ")));
             }
-            // Another file, a condition, or clients that can claim another address.
+            // An included file, a condition on the configuration, or a setting by which clients can claim another
+            // address.
             ["include" | "if" | "else" | "endif" | "http_access" | "acl", ..] => return None,
             ["follow_x_forwarded_for" | "proxy_protocol_access", "allow", ..] => return None,
             _ => {}
@@ -125,7 +126,7 @@ fn squid_rules(text: &str) -> Option<Vec<Rule>> {
     Some(rules)
 }
 
-/// Parses the values of an `acl` line; `None` if there are more ranges than are judged.
+/// Parses the values of an `acl` line; `None` if there are more ranges than the limit.
 fn acl(kind: &str, values: &[&str], ranges: &mut usize) -> Option<Acl> {
     match kind {
         "src" => {
@@ -168,7 +169,8 @@ fn squid_rule(allows: bool, names: &[&str], acls: &HashMap<String, Acl>, text: S
     rule
 }
 
-/// Parses `tinyproxy.conf`: the first `Allow` or `Deny` that fits decides, and with one of them everyone else is refused.
+/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` decides. If there is any, all other clients are
+/// refused.
 pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut rules, mut asks_for_login) = (Vec::new(), false);
@@ -181,7 +183,7 @@ pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
                 let clients = Addresses::parse(value.trim_matches('"'));
                 rules.push(Rule {
                     allows: directive == "allow",
-                    // The name of a host or a domain can stand for any address.
+                    // The name of a host or a domain can have any address.
                     is_conditional: clients.is_none(),
                     clients: clients.unwrap_or_else(Addresses::all),
                     asks_for_login: false,

@@ -1,14 +1,15 @@
-//! Sets of client addresses, as the access rules of a server name them.
+//! Sets of client addresses in the access rules of a server.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A set of addresses: disjoint ranges in rising order, first and last included. IPv4 addresses are in `::ffff:0:0/96`.
+/// A set of addresses: disjoint ranges in ascending order, with the first and last address of each. IPv4 addresses
+/// are in `::ffff:0:0/96`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses(Vec<(u128, u128)>);
 
 /// The bits of an IPv4 address inside `::ffff:0:0/96`.
 const V4: u128 = 0xffff_0000_0000;
-/// Real files list a few ranges, and large block lists some thousands.
+/// The maximum number of ranges. Real files list a few ranges, and large block lists some thousands.
 pub(super) const MOST_RANGES: usize = 4096;
 
 impl Addresses {
@@ -26,8 +27,8 @@ impl Addresses {
         networks.fold(Addresses::default(), |all, network| all.or(&network))
     }
 
-    /// Parses an address, or a range as `ADDRESS/BITS`, `ADDRESS/MASK` or `FIRST-LAST`; `None` for anything else, such as
-    /// the name of a host.
+    /// Parses an address, or a range as `ADDRESS/BITS`, `ADDRESS/MASK` or `FIRST-LAST`; `None` for any other text,
+    /// such as a host name.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some((first, last)) = text.split_once('-') {
             let (first, last) = (first.parse().ok()?, last.parse().ok()?);
@@ -55,7 +56,7 @@ impl Addresses {
         self.0.is_empty()
     }
 
-    /// Returns how many ranges the set has.
+    /// Returns the number of ranges.
     pub(super) fn ranges(&self) -> usize {
         self.0.len()
     }
@@ -93,8 +94,8 @@ impl Addresses {
         self.not().or(&other.not()).not()
     }
 
-    /// Returns whether the set has so many addresses that it is not a list of known clients: more than a /8 network of
-    /// IPv4 or a /16 network of IPv6; private networks do not count.
+    /// Returns whether the set is too large to be a list of known clients: more than a /8 network of IPv4 or a /16
+    /// network of IPv6. Private networks do not count.
     pub(super) fn is_wide(&self) -> bool {
         let v4 = Addresses(vec![(V4, V4 | u128::from(u32::MAX))]);
         let public = self.and(&Addresses::of(&PRIVATE).not());
@@ -128,7 +129,7 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// Returns the length of the prefix that a mask such as 255.255.0.0 stands for.
+/// Returns the prefix length of a mask such as 255.255.0.0.
 fn prefix_of(mask: Ipv4Addr) -> Option<u32> {
     let mask = u32::from(mask);
     (mask.leading_ones() + mask.trailing_zeros() == 32 || mask == 0).then(|| mask.leading_ones())

@@ -1,15 +1,16 @@
-//! `daemon.json` of dockerd: where it listens, and whether it asks clients for a certificate.
+//! `daemon.json` of dockerd: its addresses, and whether it requires a certificate from clients.
 
 use serde_json::Value;
 
 use crate::model::{AccessSetting, AdmittedClients};
 
-/// The port of a TCP address without one: dockerd's own default.
+/// The default port of dockerd, for a TCP address without a port.
 const PORT: u16 = 2375;
-/// Real files have one to three addresses.
+/// The maximum number of addresses. Real files have one to three.
 const MOST_ADDRESSES: usize = 64;
 
-/// Parses `daemon.json`: one setting for all ports if clients need a certificate, else one for each TCP address.
+/// Parses `daemon.json`. Returns one setting for all ports if clients need a certificate, otherwise one setting for
+/// each TCP address.
 pub(super) fn dockerd(bytes: &[u8]) -> Vec<AccessSetting> {
     let Ok(file) = serde_json::from_slice::<Value>(bytes) else { return Vec::new() };
     if file.get("tlsverify").and_then(Value::as_bool) == Some(true) {

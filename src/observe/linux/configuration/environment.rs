@@ -1,6 +1,6 @@
-//! The options for a debugger and the paths of code that the environment of an interpreter has.
+//! The debugger options and the code paths in the environment variables of an interpreter.
 //!
-//! An environment can have secrets. Nothing but these options and paths leaves this file.
+//! An environment can contain secrets, so this file returns only these options and paths.
 
 use std::os::fd::AsFd;
 
@@ -9,15 +9,15 @@ use crate::model::Process;
 use crate::model::interpreter::without_version;
 use crate::model::loaded_code::{is_java, loaded_files, searched_directories};
 
-/// Environments are read up to this many bytes. The kernel allows half of it for one variable (`MAX_ARG_STRLEN` of
-/// linux/binfmts.h).
+/// The maximum number of bytes that are read of an environment. The kernel allows half as many bytes for one variable
+/// (`MAX_ARG_STRLEN` of linux/binfmts.h).
 const LONGEST: usize = 256 * 1024;
-/// Real environments have one or two such options.
+/// The maximum number of options. Real environments have one or two.
 const MOST_OPTIONS: usize = 16;
-/// The variables with options, by the program: Node.js, and the launcher and the machine of Java.
+/// The variables with options, by the program: Node.js, and the launcher and the virtual machine of Java.
 const OF_NODE: [&str; 1] = ["NODE_OPTIONS"];
 const OF_JAVA: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
-/// Real environments name a few such paths.
+/// The maximum number of paths. Real environments contain a few.
 const MOST_PATHS: usize = 64;
 
 /// The variables of an interpreter that add code.
@@ -42,10 +42,10 @@ const CODE_VARIABLES: [CodeVariables; 8] = [
     CodeVariables { programs: &["guile"], paths: &["GUILE_LOAD_PATH"], options: &[] },
 ];
 
-/// How the options begin that let a debugger or JMX connect.
+/// The beginnings of the options that let a debugger or JMX connect.
 const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dcom.sun.management.jmxremote"];
 
-/// Returns the variables that a program reads options from; none for other programs.
+/// Returns the variables from which a program reads options; none for other programs.
 pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     let program = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next());
     match program.map(|name| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')) {
@@ -55,7 +55,7 @@ pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     }
 }
 
-/// Returns whether the environment of a program can add code or let a debugger connect.
+/// Returns whether the environment variables of a program can add code or let a debugger connect.
 pub(super) fn is_read(process: &Process) -> bool {
     !variables(process).is_empty() || code_variables(program(process)).is_some()
 }
@@ -74,7 +74,8 @@ pub(super) fn read(process: impl AsFd) -> Vec<u8> {
     slurp_at(process, "environ", 4096, LONGEST).unwrap_or_default()
 }
 
-/// Returns the absolute paths of the code that an environment adds to `program`, an interpreter with this command line.
+/// Returns the absolute paths of the code that environment variables add to `program`, an interpreter with this
+/// command line.
 pub(super) fn code_paths(environment: &[u8], program: &str, cmdline: &[String]) -> Vec<String> {
     let Some(CodeVariables { paths, options, .. }) = code_variables(program) else { return Vec::new() };
     let mut found = Vec::new();
@@ -131,7 +132,8 @@ fn paths_in_options(program: &str, value: &str) -> Vec<String> {
     found
 }
 
-/// Returns the options for a debugger in these variables of an environment: `NAME=VALUE`, each with a zero byte after it.
+/// Returns the debugger options in the environment variables `variables`. Each entry of an environment is
+/// `NAME=VALUE` and a zero byte.
 pub(super) fn options(environment: &[u8], variables: &[&str]) -> Vec<String> {
     let values = environment.split(|byte| *byte == 0).filter_map(|variable| {
         let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;

@@ -1,20 +1,20 @@
-//! The files that a configuration includes, as Squid and Redis write it: `include PATH`.
+//! The files that a configuration includes, in the notation of Squid and Redis: `include PATH`.
 
 use super::super::packages::root::Root;
 use super::LONGEST;
 
-/// How many files one configuration may include, and how deep they may lie in each other.
+/// The maximum number of included files of a configuration, and the maximum depth of includes.
 const MOST_FILES: usize = 64;
 const DEEPEST: usize = 4;
 
-/// A configuration with the files that it includes in place.
+/// A configuration with the content of included files inserted.
 pub(super) struct Expanded {
     pub(super) bytes: Vec<u8>,
     /// The paths of the included files.
     pub(super) included: Vec<String>,
 }
 
-/// Replaces each `include` line by the files that it names. A line whose files cannot be read stays in place.
+/// Replaces each `include` line by the content of its files. A line whose files cannot be read stays in place.
 pub(super) fn expand(root: &Root, bytes: &[u8]) -> Expanded {
     let mut expanded = Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new() };
     add(root, bytes, 0, &mut expanded);
@@ -44,7 +44,7 @@ fn patterns(line: &[u8]) -> Option<Vec<String>> {
     (is_include && !patterns.is_empty()).then_some(patterns)
 }
 
-/// Reads the files of an `include` line; `None` if one cannot be read, or if they are too many or too large.
+/// Reads the files of an `include` line. `None` if a file cannot be read, or if the files are too many or too large.
 fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec<Vec<u8>>> {
     let mut files = Vec::new();
     for pattern in patterns {
@@ -61,7 +61,7 @@ fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec
     Some(files)
 }
 
-/// Returns the paths that a pattern stands for, in order. Only the last part of the path may have an asterisk.
+/// Returns the paths that match a pattern, in order. Only the last part of the path may have an asterisk.
 fn paths(root: &Root, pattern: &str) -> Option<Vec<String>> {
     let below = pattern.strip_prefix('/')?;
     let Some((before, after)) = below.split_once('*') else { return Some(vec![pattern.to_owned()]) };

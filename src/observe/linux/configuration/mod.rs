@@ -1,14 +1,14 @@
-//! The configuration files of servers that are dangerous without a password or rules: Redis and its kin, mongod,
-//! nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. They are read only if other
-//! machines can reach such a server.
+//! The configuration files of servers that are dangerous without a password or access rules: Redis and its variants,
+//! mongod, nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. They are read only
+//! if other machines can reach such a server.
 //!
 //! The path comes from the command line of the process, or from the unit that the server's package installs. The file
-//! is opened in the process's own root directory, without following links out of it, if it is a regular file of bounded
-//! size. A file that cannot be read, or does not decide, leaves the process without a setting: then the finding says
-//! that the password was not checked.
+//! is opened in the process's own root directory, without following links out of it. It must be a regular file of
+//! limited size. If a file cannot be read or does not decide, the process has no setting, and the finding says that
+//! the password was not checked.
 //!
-//! That a server refuses clients by their addresses only counts if root alone can have written every file of its
-//! configuration: a user could start the server with other files than are there now.
+//! A setting that refuses clients by their addresses counts only if root alone can have written every file of the
+//! configuration: a user could have started the server with other files.
 
 mod access_rules;
 mod addresses;
@@ -31,34 +31,34 @@ use crate::model::{
     AccessSetting, AdmittedClients, Configuration, OriginKind, Pid, Process, ReplaceableBy, Script,
 };
 
-/// Configuration files are read up to this many bytes. The commented example of Redis has 110 KiB.
+/// The maximum size of a configuration file in bytes. The commented example of Redis has 110 KiB.
 const LONGEST: usize = 1024 * 1024;
-/// How long all files together may take. A file on a dead network mount never answers.
+/// The time limit for all files together. A file on a dead network mount never answers.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Parses a configuration file.
 type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 
-/// A file to read: the paths at which it can be, of which exactly one must exist.
+/// A file to read: its possible paths, of which exactly one must exist.
 struct ConfigurationFiles {
     paths: Vec<String>,
     parser: Parser,
 }
 
-/// What to read of a process: its configuration file, or options and paths in its environment.
+/// The parts to read of a process: its configuration file, or options and paths in its environment variables.
 struct Reading {
     pid: Pid,
     files: Option<ConfigurationFiles>,
     variables: &'static [&'static str],
-    /// The program and its command line, if its environment can add code.
+    /// The program and its command line, if its environment variables can add code.
     program: Option<(String, Vec<String>)>,
 }
 
-/// What was read of a process: its configuration, the options for debuggers, and the code in its environment.
+/// The data read from a process: its configuration, the debugger options, and the code in its environment variables.
 type Known = (Option<Configuration>, Vec<String>, Vec<Script>);
 
-/// Reads the configuration files that the reachable ones among the processes name, and the options for debuggers and
-/// the paths of code in their environments, and adds what they say.
+/// Reads the configuration files of the reachable processes, and the debugger options and code paths in their
+/// environment variables. Adds the results to the processes.
 pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
     let wanted = processes.iter().filter(|process| reachable.contains(&process.pid)).map(|process| Reading {
         pid: process.pid,
@@ -72,7 +72,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
         return;
     }
     let (sender, receiver) = channel();
-    // A thread that waits for a file is left behind; it ends with this process.
+    // A thread that waits for a file is abandoned; it ends with this process.
     let read_all = move || {
         let mut origins = Origins::default();
         for one in wanted {
@@ -100,7 +100,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
         let (configuration, options, code) = found.remove(&process.pid).unwrap_or_default();
         (process.configuration, process.debugger_options) = (configuration, options);
         let by = ReplaceableBy::of(process);
-        // The own user of a process can change its code in many ways.
+        // The user of a process can change its code in many ways, so this file makes no difference.
         let is_own = |script: &Script| {
             let origin = script.origin.as_ref().filter(|origin| origin.kind == OriginKind::User);
             origin.is_some_and(|origin| origin.uid.is_some() && origin.uid == process.uid)
@@ -112,7 +112,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
     }
 }
 
-/// Returns what to read for a process; `None` if its program has no such file, or nothing says where it is.
+/// Returns the files to read for a process; `None` if its program has no such file, or if the path is not known.
 fn wanted(process: &Process) -> Option<ConfigurationFiles> {
     let program = process.exe.as_ref()?.path.rsplit('/').next()?;
     let arguments = process.cmdline.get(1..).unwrap_or_default();
@@ -121,7 +121,7 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
             let named = arguments.first().filter(|path| path.contains('/') || path.ends_with(".conf"));
             let paths = match named {
                 Some(path) => vec![path.clone()],
-                // The server replaces its command line with a title that lacks the path.
+                // The server replaces its command line by a title without the path.
                 None => paths_of_unit(&process::unit(process.pid)?),
             };
             (paths, parse::redis)
@@ -134,7 +134,7 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         "java" => (vec![kafka_properties(arguments)?], parse::kafka),
         "dockerd" => {
-            // Without root it reads another file, in the user's home directory.
+            // Without root, dockerd reads another file, in the user's home directory.
             let usual = || (process.uid == Some(0)).then(|| "/etc/docker/daemon.json".to_owned());
             (vec![option(arguments, &["--config-file"]).or_else(usual)?], dockerd::dockerd)
         }
@@ -168,8 +168,8 @@ fn option(arguments: &[String], names: &[&str]) -> Option<String> {
     None
 }
 
-/// Returns the value of an option with one letter, which may follow other letters that are options without a value:
-/// `-f PATH`, `-fPATH` or `-dNf PATH`.
+/// Returns the value of an option with one letter. The letter may follow other letters that are options without a
+/// value: `-f PATH`, `-fPATH` or `-dNf PATH`.
 fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<String> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -183,7 +183,7 @@ fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<Strin
     None
 }
 
-/// Returns the properties file of a Kafka broker; `None` if further arguments override it.
+/// Returns the properties file of a Kafka broker. `None` if further arguments override the file.
 fn kafka_properties(arguments: &[String]) -> Option<String> {
     const CLASSES: [&str; 2] = ["kafka.Kafka", "io.confluent.support.metrics.SupportedKafka"];
     let class = arguments.iter().position(|argument| CLASSES.contains(&argument.as_str()))?;
@@ -226,7 +226,7 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
             Some(below) => ("root", below),
             None => ("cwd", path.as_str()),
         };
-        // Below the working directory, `..` would end at that directory and lead to another file.
+        // Below the working directory, `..` would stop at that directory and lead to another file.
         if start == "cwd" && below.split('/').any(|part| part == "..") {
             return None;
         }
@@ -252,7 +252,7 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
     (!settings.is_empty()).then(|| Configuration { path: (*path).clone(), settings })
 }
 
-/// Parses the same bytes as every kind of file and as an environment, for a fuzzer; returns how much was found.
+/// Parses the same bytes as every kind of file and as an environment, for a fuzzer. Returns the number of results.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     [

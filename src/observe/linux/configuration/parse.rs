@@ -1,7 +1,7 @@
 //! The configuration files of some servers: whether clients must authenticate.
 //!
-//! A file is hostile input. Each parser accepts any bytes and returns nothing if the file does not decide: if it
-//! includes another file, or uses what the parser does not know. No value that may be a secret is returned.
+//! A file is hostile input. Each parser accepts any bytes, and returns nothing if the file includes another file or
+//! contains something that the parser does not know. No value that may be a secret is returned.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ fn setting(text: &str, authenticates: bool) -> Vec<AccessSetting> {
     vec![AccessSetting { port: None, setting: text.to_owned(), clients: admitted(authenticates) }]
 }
 
-/// Returns which clients a server admits, by whether it asks for a password or a certificate.
+/// Returns the clients that a server admits, by whether it requires a password or a certificate.
 const fn admitted(authenticates: bool) -> AdmittedClients {
     if authenticates { AdmittedClients::Authenticated } else { AdmittedClients::Anyone }
 }
@@ -25,8 +25,9 @@ fn unquoted(text: &str) -> &str {
     text.trim().trim_matches(['"', '\''])
 }
 
-/// Parses `redis.conf`, which Valkey and KeyDB have as well: one directive on each line; the last one counts. The file
-/// is for its own ports: a server on another port was started with another file, or with options that are not visible.
+/// Parses `redis.conf`, also of Valkey and KeyDB: one directive on each line; of several, the last counts. The
+/// settings apply only to the ports in the file: a server on another port was started with another file, or with
+/// options that are not visible.
 pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut password, mut acl, mut is_protected, mut is_bound) = (false, None, true, false);
@@ -41,7 +42,7 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
             "user" => acl = default_user(value).or(acl),
             "port" => port = unquoted(value).to_owned(),
             "tls-port" => tls_port = unquoted(value).to_owned(),
-            // The other file may set a password or take it back.
+            // The other file may set or remove a password.
             "include" | "aclfile" => return Vec::new(),
             _ => {}
         }
@@ -52,8 +53,8 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
         (_, acl) if !is_protected => {
             (if acl.is_some() { "user default nopass" } else { "protected-mode no" }, AdmittedClients::Anyone)
         }
-        // Without a password, the protected mode refuses clients from other machines. Before version 6.2, it did so only
-        // without addresses to bind, and the version is not known.
+        // Without a password, protected mode refuses clients from other machines. Before version 6.2, it did so only
+        // if the file had no `bind`, and the version is not known.
         _ if is_bound => return Vec::new(),
         _ => ("protected-mode yes, without a password", AdmittedClients::Local),
     };
@@ -62,7 +63,7 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     ports.map(|port| AccessSetting { port: Some(port), setting: setting.to_owned(), clients }).collect()
 }
 
-/// Returns whether the rules of the user `default` ask for a password; `None` if they are of another user.
+/// Returns whether the rules of the user `default` require a password; `None` if the rules are for another user.
 fn default_user(rules: &str) -> Option<bool> {
     let mut rules = rules.split_whitespace();
     if rules.next() != Some("default") {
@@ -80,8 +81,7 @@ fn default_user(rules: &str) -> Option<bool> {
     authenticates
 }
 
-/// Parses `mongod.conf`: YAML, of which only the block `security` in its usual form is read, or the older form
-/// `auth = true`.
+/// Parses `mongod.conf`: YAML, but only the block `security` in its usual form, or the older form `auth = true`.
 pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let mut section = String::new();
@@ -96,7 +96,7 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
         }
         let key = if is_indented { format!("{section}.{key}") } else { key.to_owned() };
         match (key.as_str(), value) {
-            // A flow mapping or an expanded value may say anything.
+            // A flow mapping or an expanded value may contain any setting.
             ("security", value) if !value.is_empty() => return Vec::new(),
             (key, _) if key.ends_with("__exec") || key.ends_with("__rest") => return Vec::new(),
             ("security.authorization", "enabled") => found = setting("security.authorization: enabled", true),
@@ -112,8 +112,8 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     if found.is_empty() { setting("no security.authorization", false) } else { found }
 }
 
-/// Parses `config.yml` of the Docker registry: YAML, of which only the block `auth` in its usual form is read. Without one
-/// the file does not decide, because the environment can set it.
+/// Parses `config.yml` of the Docker registry: YAML, but only the block `auth` in its usual form. A file without this
+/// block does not decide, because environment variables can set it.
 pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let is_indented = |line: &str| line.starts_with([' ', '\t']);
@@ -160,8 +160,8 @@ struct NatsKey<'t> {
     key: &'t str,
 }
 
-/// Returns the keys of a NATS configuration: the first word of each line and of each part between braces, commas and
-/// semicolons. Comments and quoted values are skipped.
+/// Returns the keys of a NATS configuration: the first word of each line, and the first word after a brace, comma or
+/// semicolon. Comments and quoted values are skipped.
 struct NatsKeys<'t> {
     rest: &'t str,
     depth: usize,
@@ -221,7 +221,7 @@ impl<'t> Iterator for NatsKeys<'t> {
     }
 }
 
-/// Parses `server.properties` of Kafka: what each listener asks of its clients.
+/// Parses `server.properties` of Kafka: the authentication that each listener requires.
 pub(super) fn kafka(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes).replace("\\\n", "").replace("\\\r\n", "");
     let properties: HashMap<&str, &str> = lines(&text)
@@ -257,7 +257,7 @@ pub(super) fn kafka(bytes: &[u8]) -> Vec<AccessSetting> {
     access.take(MOST_LISTENERS).collect()
 }
 
-/// Real brokers have two to five listeners.
+/// The maximum number of listeners. Real brokers have two to five.
 const MOST_LISTENERS: usize = 64;
 
 #[cfg(test)]

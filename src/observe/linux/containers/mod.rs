@@ -1,5 +1,5 @@
-//! The names and images of containers, from the files of their managers. The managers themselves are not asked:
-//! Portolan would have to trust them, they may not answer, and asking them needs a right that is equivalent to root.
+//! The names and images of containers, from the files of their managers. The managers themselves are not asked: they
+//! may give false answers or none, and asking requires a permission that is equivalent to root.
 //!
 //! Only files of root or of the observer count, so no other user can give a container a name.
 
@@ -26,8 +26,8 @@ const MOST_ENTRIES: usize = 10_000;
 const MOST_SEARCHED: usize = 1_000;
 
 /// Adds the container's data from the files to processes in containers, and to processes that forward a port to a
-/// container. `of_sockets` has the containers that are known only from the sockets, because a quick scan reads little
-/// of a process.
+/// container. `of_sockets` has the containers that are known only from the sockets, because a quick scan reads only a
+/// part of each process.
 pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>) {
     let group =
         |process: &Process| process.container.clone().or_else(|| of_sockets.get(&process.pid).cloned());
@@ -101,7 +101,7 @@ impl Files<'_> {
         if let Some(home) = self.home.as_ref().filter(|_| !of_observer.is_empty()) {
             for container in self.storage(&home.join(".local/share/containers/storage")) {
                 if let Some(group) = of_observer.get(container.id.as_str()) {
-                    // The user chose this name, so it is not trusted like a name that root chose.
+                    // The user chose this name, so it is not as trustworthy as a name that root chose.
                     let name = container.name.map(|name| format!("{own}{name}"));
                     found.insert((*group).clone(), Container { name, ..container });
                 }
@@ -130,8 +130,8 @@ impl Files<'_> {
         self.root.join(path)
     }
 
-    /// Returns the directories in which Docker has one directory for each container. This includes the directories of
-    /// a snap package, of a moved data directory, and of user namespaces, whose directories are named `UID.GID`.
+    /// Returns the directories in which Docker has one directory for each container. The data directory may belong to
+    /// a snap package, may have been moved, or may be for user namespaces (`UID.GID`).
     fn docker_directories(&self) -> Vec<PathBuf> {
         let mut roots =
             vec![self.below("var/lib/docker"), self.below("var/snap/docker/common/var-lib-docker")];

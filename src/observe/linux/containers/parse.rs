@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::model::Container;
 
-/// Longer names are not used: the longest that Docker, Podman and Kubernetes accept is 253 bytes.
+/// The maximum length of a name. Docker, Podman and Kubernetes accept at most 253 bytes.
 const LONGEST_NAME: usize = 255;
-/// Longer image names are not used: a reference with a digest has at most about 400 bytes.
+/// The maximum length of an image name. A reference with a digest has at most about 400 bytes.
 const LONGEST_IMAGE: usize = 512;
 /// The maximum number of addresses that are read for one container.
 const MOST_ADDRESSES: usize = 16;
@@ -78,8 +78,8 @@ fn storage_row(row: &Value) -> Option<Container> {
     Some(with_name(Container { id, manager: manager.to_owned(), image, ..Container::default() }, own))
 }
 
-/// Parses the configuration of the container `id` for its runtime (OCI, `config.json`): containerd and CRI-O add
-/// annotations.
+/// Parses the configuration of the container `id` for its runtime (OCI, `config.json`), with the annotations of
+/// containerd and CRI-O.
 pub(super) fn runtime(bytes: &[u8], id: &str) -> Option<Container> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let annotations = file.get("annotations")?;
@@ -116,7 +116,7 @@ pub(super) fn log_link(link: &str) -> Option<Container> {
     })
 }
 
-/// Parses Docker's `daemon.json`: the directory of its data, if the directory was moved.
+/// Parses Docker's `daemon.json`: the data directory, if it was moved.
 pub(super) fn data_root(bytes: &[u8]) -> Option<String> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let root = file.get("data-root")?.as_str()?;

@@ -1,8 +1,8 @@
 //! The deep scan, which checks the assumptions of an ordinary scan.
 //!
-//! It does two things in every network namespace that is scanned: it compares the tables of the kernel with each other
-//! (`tables.rs`), and it tries every port by `bind` (`sweep.rs`), which finds ports that are taken although no table
-//! shows a socket. It draws no conclusions, reads no process, and does not repeat the results of an ordinary scan.
+//! In every scanned network namespace, it compares the tables of the kernel with each other (`tables.rs`). It also
+//! tries every port by `bind` (`sweep.rs`), which finds ports that are in use without a visible socket. It draws no
+//! conclusions, reads no process, and does not repeat the results of an ordinary scan.
 
 mod sweep;
 mod tables;
@@ -51,7 +51,7 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
     Ok(deep)
 }
 
-/// Returns a note about the steps of the scan, and their number.
+/// Returns a note about finished work and its amount.
 fn done(what: &str, count: u64) -> Note {
     Note { what: what.to_owned(), count: Some(count), remedy: None, important: false }
 }
@@ -78,7 +78,7 @@ fn limits() -> Note {
     }
 }
 
-/// Scans the network namespace of the calling thread; `netns` describes it.
+/// Scans the network namespace of the calling thread; `netns` describes this namespace.
 fn scan_namespace(netns: Option<&Netns>) -> DeepScanResult {
     let compared = tables::compare(netns);
     let lists_bound_sockets = lists_bound_sockets_here();
@@ -103,7 +103,7 @@ fn scan_namespace(netns: Option<&Netns>) -> DeepScanResult {
     }
 }
 
-/// Returns whether this kernel lists TCP sockets that are bound and do not listen. The function makes such a socket,
+/// Returns whether this kernel lists TCP sockets that are bound but do not listen. The function makes such a socket,
 /// searches for it and closes it.
 fn lists_bound_sockets_here() -> bool {
     let bound =

@@ -1,14 +1,13 @@
-//! Finds ports that are taken although no table shows a socket on them, by trying to bind each port.
+//! Finds ports that are in use without a visible socket, by trying to bind each port.
 //!
-//! A port is bound and released at once: a `bind` and the `close` right after it, one port at a time, on the wildcard
-//! address, with neither `SO_REUSEADDR` nor `SO_REUSEPORT`, and never `listen`. So no traffic is taken from another
-//! socket, no connection is accepted, and no packet is sent. A port that a table shows as taken is not tried at all. A
-//! service that binds the same port in the microseconds between the two calls gets the same error as if another service
-//! had the port (`EADDRINUSE`).
+//! A port is bound and released at once: a `bind` and then a `close`, one port at a time, on the wildcard address,
+//! with neither `SO_REUSEADDR` nor `SO_REUSEPORT`, and without `listen`. So no traffic is taken from another socket,
+//! no connection is accepted, and no packet is sent. A port that a table shows as in use is not tried. If a service
+//! binds the same port in the microseconds between the two calls, it gets `EADDRINUSE`.
 //!
-//! A single failed attempt proves nothing, because sockets come and go. A port that seems taken is tried again, many
-//! times between two readings of the tables, in several rounds. It is reported only if every attempt failed and no
-//! reading showed the reason.
+//! A single failed attempt is not evidence, because sockets come and go. A port that seems to be in use is tried
+//! again, many times between two readings of the tables, in several rounds. It is reported only if every attempt
+//! failed and no reading showed the reason.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,11 +22,11 @@ use crate::model::{Family, Protocol};
 
 /// Every port that a socket can have.
 pub const PORTS: RangeInclusive<u16> = 1..=65535;
-/// The number of rounds in which a port that seems taken is tried again.
+/// The number of rounds in which a port that seems to be in use is tried again.
 const ROUNDS: u32 = 5;
 /// The number of attempts in each round, between two readings of the tables.
 const BURST: u32 = 16;
-/// The pause before each round, in which short-lived sockets disappear and the tables settle.
+/// The pause before each round, in which short-lived sockets disappear.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The protocols and families that are tried.
@@ -38,14 +37,14 @@ const KINDS: [(Protocol, Family); 4] = [
     (Protocol::Udp, Family::Ipv6),
 ];
 
-/// The ports that tables show as taken, by protocol and by the family in which they block a wildcard `bind`.
+/// The ports that tables show as in use, by protocol and by the family in which they block a wildcard `bind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
 impl ListedPorts {
-    /// Adds a socket by its local end. An IPv6 socket also takes the port in IPv4, unless it is known that it does
-    /// not: a socket that `bind` gave an address leaves IPv4 free, and a socket that only connected takes the port in
-    /// IPv4, regardless of its address. A socket on a v4-mapped address takes the port in IPv4 only
+    /// Adds a socket by its local end. An IPv6 socket also takes the port in IPv4, unless it is known not to. A
+    /// socket that `bind` gave an address leaves IPv4 free. A socket that only connected takes the port in IPv4,
+    /// regardless of its address. A socket on a v4-mapped address takes the port in IPv4 only
     /// (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
     pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
         let (four, six) = match address {
@@ -78,11 +77,12 @@ pub type Port = (Protocol, Family, u16);
 pub struct SweepResult {
     /// The number of ports that were tried.
     pub tried: u64,
-    /// The ports that are taken and not shown, each with its number of attempts.
+    /// The ports in use without a visible socket, each with its number of attempts.
     pub taken: Vec<(Port, u32)>,
     /// The number of ports that could not be tried, by the error number.
     pub refused: BTreeMap<i32, u64>,
-    /// The number of ports that seemed taken and could not be tried again, because the tables could not be read.
+    /// The number of ports that seemed to be in use and could not be tried again, because the tables could not be
+    /// read.
     pub unsure: u64,
 }
 
@@ -102,8 +102,8 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         if !exists(protocol, family) {
             continue;
         }
-        // The tables are read again for each group of ports: a reading is soon out of date, and a port that it does
-        // not explain needs an expensive check later.
+        // The tables are read again for each group of ports. A reading is soon outdated, and a port without an
+        // explanation needs an expensive check later.
         let Some(explained) = shown() else {
             result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;

@@ -1,8 +1,8 @@
 //! Reads each table through its own interface, and finds contradictions between the tables.
 //!
 //! In this module no source replaces another: a source that does not answer is a gap. The sockets can change while a
-//! table is read, so a socket counts as missing only if another source showed it, with the same inode and address,
-//! both before and after the reading that lacks it, in several comparisons in a row.
+//! table is read. A socket therefore counts as missing only if another source showed it, with the same inode and
+//! address, both before and after the reading without it, in several comparisons in a row.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -38,7 +38,7 @@ const KINDS: [(ProtocolFamily, u16, &str); 6] = [
     ((Protocol::Udplite, Family::Ipv6), 136, "udplite6"),
 ];
 
-/// The answer of one source at one reading.
+/// The answers of one source in one reading.
 #[derive(Debug, Default)]
 struct Reading {
     /// The sockets that have a file.
@@ -94,7 +94,7 @@ fn dump(
     let request = DumpRequest { family, protocol, states };
     let trouble = netlink.dump(request, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
-        // The comparison is repeated until it is stable, so that a socket that is missed once causes no finding.
+        // The comparison is repeated until it is stable, so that a socket that is missing once causes no finding.
         None | Some(DumpError::NotCompared) => Ok(records),
         Some(trouble) => Err(trouble.to_string()),
     }
@@ -141,7 +141,7 @@ pub(super) struct Compared {
     pub gaps: Vec<Gap>,
 }
 
-/// Compares the sources in the network namespace of the calling thread; `netns` describes it.
+/// Compares the sources in the network namespace of the calling thread; `netns` describes this namespace.
 pub(super) fn compare(netns: Option<&Netns>) -> Compared {
     let mut compared = Compared::default();
     let mut missed: BTreeMap<Key, MissingSocket> = BTreeMap::new();
@@ -192,9 +192,9 @@ struct MissingSocket {
     state: u8,
 }
 
-/// Returns the sockets on which the sources differ, from two series of readings; a series reads every source in turn.
-/// A socket that a source shows in both series existed during each reading in between, so the readings of the other
-/// sources in between must show it.
+/// Returns the sockets on which the sources differ, from two series of readings. A series reads every source in turn.
+/// A socket that a source shows in both series existed all the time in between, so the other sources must have shown
+/// it in between.
 fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, MissingSocket> {
     let mut missed = BTreeMap::new();
     for (at, (before, after)) in first.iter().zip(second).enumerate() {
@@ -229,7 +229,7 @@ fn count(readings: &[Reading; 3]) -> u64 {
     u64::try_from(keys.len()).unwrap_or(u64::MAX)
 }
 
-/// Returns the sources that did not answer, one gap each. netstat2 gives an empty list if the kernel refuses.
+/// Returns one gap for each source that did not answer. netstat2 gives an empty list if the kernel refuses.
 fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let gap = |source: Source, kinds: &BTreeMap<ProtocolFamily, String>| {
@@ -252,8 +252,8 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
 }
 
-/// Returns the ports that any table shows as taken in the network namespace of the calling thread; `None` if, for some
-/// protocol, neither the text table nor the kernel's diagnosis could be read completely.
+/// Returns the ports that any table shows as in use in the network namespace of the calling thread. `None` if neither
+/// the text table nor the kernel's diagnosis could be read completely for some protocol.
 #[must_use]
 pub fn shown() -> Option<ListedPorts> {
     let mut shown = ListedPorts::default();
@@ -291,7 +291,7 @@ pub fn shown() -> Option<ListedPorts> {
     Some(shown)
 }
 
-/// Returns the TCP sockets that are bound and do not listen, if this kernel lists them.
+/// Returns the TCP sockets that are bound but do not listen, if this kernel lists them.
 pub(super) fn bound() -> Vec<SocketRecord> {
     let netlink = Netlink::open();
     netlink.ok().and_then(|mut netlink| dump(&mut netlink, None, 6, BOUND_INACTIVE).ok()).unwrap_or_default()

@@ -1,9 +1,9 @@
 //! Parses replies of `sock_diag(7)` from bytes into records.
 //!
-//! The parser is total and bounded: any bytes give records, an end or a [`DumpError`], never a panic and never a guess.
-//! A record that cannot be read completely makes the dump fail; the caller repeats the request or uses another source.
-//! No system call is made here. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in host order except
-//! ports and addresses.
+//! The parser is total and bounded: any bytes give records, an end or a [`DumpError`]. It never panics and never
+//! guesses. A record that cannot be read completely makes the dump fail; the caller repeats the request or uses
+//! another source. No system call is made here. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in host
+//! order except ports and addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -36,7 +36,7 @@ pub struct SocketRecord {
     pub v6only: Option<bool>,
     /// The ID of the control group, if the kernel gives it (Linux 5.8).
     pub cgroup: Option<u64>,
-    /// Whether the socket accepts traffic for addresses that are not its own (`IP_TRANSPARENT`), if the kernel gives
+    /// Whether the socket accepts traffic for addresses other than its own (`IP_TRANSPARENT`), if the kernel gives
     /// this option (Linux 5.15).
     pub transparent: bool,
 }
@@ -70,7 +70,7 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const OVERRUN: u16 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// The older request for TCP, which names no family and returns both families.
+/// The older request for TCP, which has no family and returns both families.
 const TCPDIAG_GETSOCK: u16 = 18;
 const DUMP_INTERRUPTED: u16 = 0x10;
 const AF_INET: u8 = 2;
@@ -92,12 +92,12 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Parses the messages of one datagram that carry `sequence`.
+    /// Parses the messages of one datagram with this `sequence` number.
     ///
     /// # Errors
     ///
-    /// Returns a [`DumpError`]; the records before it are kept. [`DumpError::Interrupted`] is returned at the end of
-    /// the dump, because the rest of the dump must not be read as the answer to the next request.
+    /// Returns a [`DumpError`]; the records before it are kept. [`DumpError::Interrupted`] is returned only at the
+    /// end of the dump, so that the rest of the dump is not read as the answer to the next request.
     pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, DumpError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -115,7 +115,7 @@ impl Reading {
                     0 => {}
                     error => return Err(DumpError::Kernel(error.saturating_neg())),
                 },
-                // Since Linux 4.14 the end mark of a dump carries its result, which is negative if the dump failed.
+                // Since Linux 4.14 the end mark of a dump contains its result, which is negative if the dump failed.
                 DONE => match i32_at(payload, 0) {
                     Some(error @ ..0) => return Err(DumpError::Kernel(error.saturating_neg())),
                     _ if self.interrupted => return Err(DumpError::Interrupted),

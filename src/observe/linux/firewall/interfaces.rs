@@ -1,4 +1,4 @@
-//! The interfaces that rules name, with what can take their packets before any rule sees them, by rtnetlink
+//! The interfaces in the rules, with the programs that can take their packets before any rule, by rtnetlink
 //! (linux/rtnetlink.h, linux/if_link.h).
 
 use std::collections::{HashMap, HashSet};
@@ -26,7 +26,8 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
-/// The ID of the program, or of the program of the driver, of the stack or of the hardware if there are several.
+/// The ID of the program; if there are several, the IDs of the programs of the driver, of the stack and of the
+/// hardware.
 const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -43,7 +44,7 @@ pub(super) struct PacketHandler {
     pub(super) interface: String,
     /// `XDP`, or `tc` for a filter of traffic control.
     pub(super) kind: &'static str,
-    /// The IDs of its BPF programs; empty for a filter that is not a BPF program.
+    /// The IDs of the BPF programs; empty for a filter that is not a BPF program.
     pub(super) programs: Vec<u32>,
 }
 
@@ -62,8 +63,9 @@ impl fmt::Display for PacketHandler {
     }
 }
 
-/// Returns the interfaces of the calling thread's network namespace, without their addresses unless these are wanted or
-/// something is in front of the firewall of an interface; and the programs and filters that see their incoming packets first.
+/// Returns the interfaces of the calling thread's network namespace, and the programs and filters that see their
+/// incoming packets first. The addresses of the interfaces are included if `with_addresses`, or if something is in
+/// front of the firewall of an interface.
 ///
 /// # Errors
 ///
@@ -113,8 +115,8 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
     Ok((links.into_iter().map(|(_, interface)| interface).collect(), handlers))
 }
 
-/// Returns the IDs of the BPF programs among the filters of the incoming packets of a device; `None` if it has no such
-/// filter, or if the kernel does not list them.
+/// Returns the IDs of the BPF programs among the filters for incoming packets of a device; `None` if there is no such
+/// filter, or if the kernel does not list filters.
 fn filters(index: u32) -> Option<Vec<u32>> {
     let mut programs = Vec::new();
     let mut has_filter = false;
@@ -132,13 +134,13 @@ fn filters(index: u32) -> Option<Vec<u32>> {
     has_filter.then_some(programs)
 }
 
-/// Parses a filter; returns the ID of its program if it is a BPF program with an ID.
+/// Parses a filter. Returns the ID of its program, if the filter is a BPF program with an ID.
 fn filter(message: &[u8]) -> Option<Option<u32>> {
     let options = attribute(message.get(QUEUE_BODY..)?, TCA_OPTIONS);
     Some(options.and_then(|options| number(attribute(options, TCA_BPF_ID)?, 0)))
 }
 
-/// Parses the index of a device, the device, and the IDs of its XDP programs if it has any.
+/// Parses the index of a device, the device, and the IDs of its XDP programs, if any.
 fn link(message: &[u8]) -> Option<(u32, Interface, Option<Vec<u32>>)> {
     let (index, flags) = (number(message, 4)?, number(message, 8)?);
     let attributes = message.get(LINK_BODY..)?;
@@ -156,7 +158,7 @@ fn link(message: &[u8]) -> Option<(u32, Interface, Option<Vec<u32>>)> {
         ids.dedup();
         ids
     });
-    // Rules see the packets of a VRF under two names.
+    // The packets of a VRF have two interface names in rules.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
         (true, _) => Some(format!("an XDP program takes packets of {name} before the firewall")),
@@ -174,7 +176,7 @@ fn link(message: &[u8]) -> Option<(u32, Interface, Option<Vec<u32>>)> {
     Some((index, interface, programs))
 }
 
-/// Parses the index of a device, and whether its queueing discipline is one that only filters.
+/// Parses the index of a device, and whether its queueing discipline only filters.
 fn queue(message: &[u8]) -> Option<(u32, bool)> {
     let kind = attribute(message.get(QUEUE_BODY..)?, TCA_KIND).map(text);
     Some((number(message, 4)?, kind.is_some_and(|kind| matches!(kind.as_str(), "clsact" | "ingress"))))

@@ -1,6 +1,5 @@
-//! The packet filter of the calling thread's network namespace: its rules, and the interfaces. What the rules let
-//! through
-//! is decided elsewhere.
+//! The packet filter of the calling thread's network namespace: its rules and interfaces. `judge` evaluates the
+//! rules.
 
 mod interfaces;
 
@@ -14,7 +13,7 @@ use super::rule_sets::RuleSets;
 use crate::model::firewall::FilterTable;
 use crate::model::{Family, Firewall, Gap, Netns, Note, Stage};
 
-/// A packet filter as it was read.
+/// The result of reading a packet filter.
 #[derive(Debug, Default)]
 pub(super) struct ReadFirewall {
     pub(super) firewall: Firewall,
@@ -37,7 +36,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         firewall.is_refused = true;
     } else {
         firewall.tables = rules.tables;
-        // Tables of iptables exist as soon as anybody has listed them.
+        // A table of iptables exists as soon as any program has listed it.
         firewall.tables.retain(decides);
     }
     match interfaces::list(!firewall.tables.is_empty()) {
@@ -53,7 +52,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
     }
     let is_uncertain = firewall.interfaces.iter().any(|interface| interface.uncertain.is_some());
     if firewall.tables.is_empty() && !is_uncertain {
-        // Nothing depends on the interfaces.
+        // No rule depends on the interfaces.
         firewall.interfaces.clear();
     } else {
         firewall.forwards = ["ipv4", "ipv6"].map(forwards);
@@ -100,7 +99,7 @@ fn forwards(family: &str) -> bool {
     Path::new(&path).exists() && slurp(path, 16, 16).is_ok_and(|text| text.trim_ascii() != b"0")
 }
 
-/// Parses any bytes as messages about nftables and as the output of `iptables-save`. For tests and fuzzing.
+/// Parses any bytes as messages about nftables and as the output of `iptables-save`, for tests and fuzzing.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Firewall {
     Firewall { tables: tables(bytes), ..Firewall::default() }

@@ -16,7 +16,7 @@ use crate::model::firewall::{
     FilterHook, FilterRule, FilterTable, FilterValue, conntrack,
 };
 
-/// The text of a rule is cut at this length for reports.
+/// The maximum length of the text of a rule in reports.
 const LONGEST_TEXT: usize = 300;
 
 /// Parses the output for one family; returns its tables by name.
@@ -50,7 +50,7 @@ pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> 
     tables
 }
 
-/// A target that is neither a chain nor known is not understood.
+/// A target that is neither a chain nor a known target is not understood.
 fn resolve_targets(table: &mut FilterTable) {
     let names: std::collections::HashSet<String> =
         table.chains.iter().map(|chain| chain.name.clone()).collect();
@@ -95,7 +95,7 @@ fn chain(declared: &str, table: &str, tool: &str) -> Option<FilterChain> {
     Some(FilterChain { name, base: Some(base), rules: Vec::new() })
 }
 
-/// A rule while its options are read.
+/// A rule during the parsing of its options.
 #[derive(Default)]
 struct Options<'w> {
     conditions: Vec<FilterCondition>,
@@ -131,7 +131,7 @@ fn rule(words: &[Cow<'_, str>], family: Family, text: String) -> FilterRule {
     FilterRule { text, conditions: options.conditions, action }
 }
 
-/// Returns how many values an option has.
+/// Returns the number of values of an option.
 fn count(after: &[Cow<'_, str>]) -> usize {
     after.iter().take_while(|word| **word != *"!" && !word.starts_with('-')).count()
 }
@@ -152,7 +152,7 @@ impl<'w> Options<'w> {
                 }
             }
             "--comment" => {}
-            // Read together, because their meaning depends on each other.
+            // These options are read together, because their meanings depend on each other.
             _ if self.modules.last() == Some(&"recent") => self.recent.push((option, negated)),
             _ => {
                 let condition = self.condition(option, values, negated, family);
@@ -161,7 +161,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// Returns the condition of an option, if it is one; the outer `None` if it is not understood.
+    /// Returns the condition of an option, if the option is a condition; the outer `None` if the option is not
+    /// understood.
     fn condition(
         &mut self,
         option: &str,
@@ -270,7 +271,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// A list of recent clients: `--set` always applies, and a count of hits only to clients that send many packets.
+    /// A list of recent clients. `--set` always applies, and a hit count applies only to clients that send many
+    /// packets.
     fn recent(&mut self) {
         let has = |wanted: &str| self.recent.iter().any(|(option, _)| *option == wanted);
         let is_negated = self.recent.iter().any(|(_, negated)| *negated);
@@ -281,9 +283,9 @@ impl<'w> Options<'w> {
         self.conditions.push(if counts { FilterCondition::Unusual } else { FilterCondition::Unknown });
     }
 
-    /// Returns the action; `None` if it is not understood.
+    /// Returns the action; `None` if the target is not understood.
     fn action(&mut self) -> Option<FilterAction> {
-        // A module with options that were not read would be a condition without a trace.
+        // If the options of a module were not read, the module is an unknown condition.
         let is_known = |module: &&str| KNOWN_MODULES.contains(module);
         if !self.modules.iter().all(is_known) {
             self.conditions.push(FilterCondition::Unknown);
@@ -308,14 +310,14 @@ impl<'w> Options<'w> {
                 };
                 FilterAction::Translate { address: None, port }
             }
-            // A chain, or another target: the caller knows the chains.
+            // A chain, or another target. The caller knows the chains.
             (Some(chain), _) => FilterAction::Jump(chain.to_owned()),
             (None, None) => FilterAction::Continue,
         })
     }
 }
 
-/// The modules whose options are all read above, or make the condition unknown one by one.
+/// The modules whose options are all read above; an option that is not understood makes its own condition unknown.
 const KNOWN_MODULES: [&str; 26] = [
     "tcp",
     "udp",

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::model::firewall::{FilterCondition, FilterField, FilterValue, conntrack};
 
-/// Splits a line at spaces; a quoted word (a comment) can contain them.
+/// Splits a line at spaces. A quoted word, such as a comment, can contain spaces.
 pub(super) fn words(line: &str) -> Vec<Cow<'_, str>> {
     let mut words = Vec::new();
     let mut rest = line.trim_start_matches(' ');
@@ -21,7 +21,7 @@ pub(super) fn words(line: &str) -> Vec<Cow<'_, str>> {
     words
 }
 
-/// Returns the first word of a text, which has quotes, and the rest.
+/// Returns the first word of a text that begins with a quote, and the rest.
 fn quoted(text: &str) -> (Cow<'_, str>, &str) {
     let mut word = String::new();
     let mut is_quoted = false;

@@ -10,7 +10,7 @@ use crate::model::firewall::{
 };
 use crate::model::{Family, Network, Protocol};
 
-/// Returns the rules of a table; `None` if it has no chain that translates destinations.
+/// Returns the rules of a table; `None` if no chain of the table translates destinations.
 pub(super) fn table(table: &FilterTable) -> Option<Table> {
     let is_wanted = |base: &FilterBase| hook(base).is_some();
     table.chains.iter().any(|chain| chain.base.as_ref().is_some_and(is_wanted)).then(|| {
@@ -35,7 +35,7 @@ fn hook(base: &FilterBase) -> Option<Hook> {
     }
 }
 
-/// Returns a rule, or one for each element of its map.
+/// Returns a rule, or one rule for each element of its map.
 fn rules(rule: &FilterRule, sets: &Sets<'_>) -> Vec<Rule> {
     let mut condition = Condition::default();
     for one in &rule.conditions {
@@ -102,7 +102,7 @@ fn condition_of_rule(condition: &FilterCondition, sets: &Sets<'_>) -> Option<Con
     condition_of(*field, &values?, *negated)
 }
 
-/// Returns the condition that a field has one of these values; `None` if it is not evaluated.
+/// Returns the condition that a field has one of these values; `None` if the field is not evaluated.
 fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> Option<Condition> {
     let mut condition = Condition::default();
     match (field, negated) {
@@ -143,7 +143,8 @@ fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> O
             [FilterValue::Name(name)] if !name.ends_with('*') => condition.device = Some(name.clone()),
             _ => return None,
         },
-        // Docker excludes traffic from its own bridge, which no outside client uses.
+        // Docker excludes traffic from its own bridge. No outside client uses this bridge, so the condition is
+        // ignored.
         (FilterField::InInterface, true) => {}
         _ => return None,
     }

@@ -1,4 +1,4 @@
-//! Ports that answer without a socket: address translation (NAT) of nftables and iptables, and virtual services of
+//! Published ports without a socket: address translation (NAT) of nftables and iptables, and virtual services of
 //! IPVS.
 //!
 //! Rules that could not be read or understood are a gap.
@@ -28,7 +28,7 @@ use crate::observe::Scope;
 
 /// The maximum number of ports of one rule that get a row each. More ports become a note.
 const MOST_PORTS: usize = 256;
-/// The maximum number of bytes that are read of a file of the kernel.
+/// The maximum number of bytes that are read of a file in `/proc` or `/sys`.
 const LARGEST: usize = 16 << 20;
 
 /// The result of a search for published ports.
@@ -69,7 +69,7 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleS
     ports
 }
 
-/// What was read, except rules that publish ports.
+/// The data that was read, except rules that publish ports.
 #[derive(Default)]
 struct Sources {
     services: Vec<(Protocol, SocketAddr, SocketAddr)>,
@@ -189,7 +189,7 @@ struct Rows<'r> {
     netns: Option<&'r Netns>,
     /// The addresses of this machine.
     own: &'r HashSet<IpAddr>,
-    /// The rows so far, each with whether only this machine reaches it.
+    /// The rows so far, each with whether only this machine can reach the port.
     seen: HashSet<(Protocol, IpAddr, u16, bool)>,
     /// Rules for addresses that this machine does not have.
     elsewhere: u64,
@@ -197,7 +197,7 @@ struct Rows<'r> {
 }
 
 impl Rows<'_> {
-    /// Adds a row for each port of the rule; returns whether the ports are few enough.
+    /// Adds a row for each port of the rule. Returns false if there are too many ports.
     fn add(&mut self, rule: &PublishingRule) -> bool {
         let Condition { protocols, ports, destination, device, .. } = &rule.condition;
         let all = [Protocol::Tcp, Protocol::Udp];
@@ -230,7 +230,7 @@ impl Rows<'_> {
         true
     }
 
-    /// Returns the addresses on which the ports of a rule answer.
+    /// Returns the addresses on which the ports of a rule can be reached.
     fn destinations(
         &self,
         rule: &PublishingRule,
@@ -275,7 +275,7 @@ impl Rows<'_> {
         }
     }
 
-    /// Adds a row, unless the row is outside the scope or already known; `local` if only programs of this machine
+    /// Adds a row, unless it is outside the scope or already known. With `local`, only programs of this machine can
     /// reach the port.
     fn add_one(&mut self, at: Endpoint, forwarding: Forwarding, local: bool) {
         let Endpoint { protocol, address, port, .. } = at;
@@ -318,7 +318,8 @@ fn forwarding(to: SocketAddr, rule: &str) -> Forwarding {
     Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned(), container: None }
 }
 
-/// Parses any bytes as rules and as virtual services of every kind; returns how many publish ports. For fuzzing.
+/// Parses any bytes as rules and as virtual services of every kind, for fuzzing. Returns the number of results that
+/// publish ports.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     let tables: Vec<_> = super::firewall::tables(bytes).iter().filter_map(filter::table).collect();

@@ -1,5 +1,4 @@
-//! The address translation (NAT) rules, in one form for every tool that prints them, and the search for the ports
-//! that they publish.
+//! The address translation (NAT) rules, in one form for all tools, and the search for published ports.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -49,7 +48,7 @@ pub(super) enum Action {
     Forward { address: Option<IpAddr>, port: Option<u16> },
     /// Continues in another chain, and then after this rule.
     Jump(String),
-    /// Continues in another chain, and not after this rule.
+    /// Continues in another chain, and does not return to this rule.
     Goto(String),
     /// Leaves this chain.
     Return,
@@ -57,7 +56,7 @@ pub(super) enum Action {
     End,
     /// An effect that is not relevant for published ports: counts, logs, marks.
     Continue,
-    /// Not understood: the rule can translate a destination.
+    /// Not understood. The rule may translate a destination.
     Unclear,
 }
 
@@ -87,7 +86,7 @@ pub(super) struct Condition {
 }
 
 impl Condition {
-    /// Returns the condition under which both conditions hold, or `None` if they exclude each other.
+    /// Returns the condition that is met if both conditions are met, or `None` if they exclude each other.
     pub(super) fn and(&self, other: &Condition) -> Option<Condition> {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, one) | (one, Destination::Anything) => one.clone(),
@@ -120,7 +119,7 @@ impl Condition {
         })
     }
 
-    /// Returns the only destination, if there is only one.
+    /// Returns the destination, if there is only one.
     fn address(&self) -> Option<IpAddr> {
         match self.destination {
             Destination::Within(network) => network.address(),
@@ -128,7 +127,7 @@ impl Condition {
         }
     }
 
-    /// Returns whether every packet to which `other` applies certainly meets this condition too.
+    /// Returns whether every packet that meets `other` certainly meets this condition too.
     fn surely_covers(&self, other: &Condition) -> bool {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, _) => true,
@@ -166,7 +165,7 @@ pub(super) fn outside(range: &RangeInclusive<u16>) -> Vec<RangeInclusive<u16>> {
     below.into_iter().chain(above).collect()
 }
 
-/// A rule that publishes ports, with the conditions of every rule on the way to it.
+/// A rule that publishes ports, with the conditions of every rule that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PublishingRule {
     pub(super) hook: Hook,
@@ -179,7 +178,7 @@ pub(super) struct PublishingRule {
 
 /// The maximum depth of calls between chains (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
 const DEEPEST: usize = 16;
-/// The maximum number of rules that are visited: in a hostile rule set, each chain could call every other chain.
+/// The maximum number of visited rules. In a hostile rule set, each chain could call every other chain.
 const MOST_RULES: usize = 2_000_000;
 
 /// The result of a search.
@@ -215,7 +214,7 @@ struct Walk {
     unclear: BTreeSet<String>,
 }
 
-/// The packets that earlier rules have taken, by their destination: tables with 10,000 destinations are ordinary.
+/// The packets that earlier rules have taken, by their destination. Tables with 10,000 destinations are ordinary.
 #[derive(Default)]
 struct Taken {
     single: HashMap<IpAddr, Vec<Condition>>,

@@ -1,12 +1,13 @@
 //! Attributes of netlink messages by their number (linux/netlink.h).
 
-/// Excludes the flags for nested attributes and for byte order, which are not part of an attribute's type.
+/// Removes the flags for nested attributes and for byte order, which are not part of an attribute's type.
 const TYPE_MASK: u16 = 0x3fff;
 
 /// The values of the attributes with the numbers below `N`, by number.
 pub(super) type Attributes<'d, const N: usize> = [Option<&'d [u8]>; N];
 
-/// Returns the attributes; of several with one number, the last. `None` if the bytes are not attributes.
+/// Returns the attributes. Of several attributes with one number, the last counts. `None` if the bytes are not
+/// attributes.
 pub(super) fn attributes<const N: usize>(bytes: &[u8]) -> Option<Attributes<'_, N>> {
     let mut found = [None; N];
     for attribute in each(bytes) {
@@ -18,7 +19,7 @@ pub(super) fn attributes<const N: usize>(bytes: &[u8]) -> Option<Attributes<'_, 
     Some(found)
 }
 
-/// Returns each attribute with its number. The last item is `None` if the bytes do not end with an attribute.
+/// Returns each attribute with its number. If the bytes do not end with an attribute, the last item is `None`.
 pub(super) fn each(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, &[u8])>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -40,7 +41,7 @@ fn first(bytes: &[u8]) -> Option<(u16, &[u8])> {
     Some((u16::from_ne_bytes(*kind) & TYPE_MASK, value))
 }
 
-/// Returns the number in an attribute of four bytes, which are in network order.
+/// Returns the number in an attribute of four bytes in network order.
 pub(super) fn number(value: Option<&[u8]>) -> Option<u32> {
     Some(u32::from_be_bytes(value?.try_into().ok()?))
 }

@@ -28,7 +28,7 @@ pub(super) fn is(field: FilterField, value: FilterValue, negated: bool) -> Filte
     within(vec![field], [vec![value]], negated)
 }
 
-/// Returns the condition that a field is in two ranges, if both conditions are of that kind.
+/// Returns the condition that a field is in both ranges, if both conditions are ranges.
 pub(super) fn both(one: &FilterCondition, other: &FilterCondition) -> Option<FilterCondition> {
     let ((field, one), (same, other)) = (one.single()?, other.single()?);
     let range = match (one, other) {
@@ -83,14 +83,14 @@ fn is_masked(piece: &Piece) -> bool {
     piece.mask.as_ref().is_some_and(|mask| mask.iter().any(|byte| *byte != 0xff))
 }
 
-/// Returns the condition that there is a route back to the client. It leads through the interface on which the packet
-/// arrived, for clients that are not forged.
+/// Returns the condition that there is a route back to the client. For real client addresses, this route uses the
+/// interface on which the packet arrived.
 fn has_route(part: Part, bytes: &[u8], negated: bool) -> FilterCondition {
     let is_zero = bytes.iter().all(|byte| *byte == 0);
     match (is_zero, negated) {
         (true, true) => FilterCondition::Usual,
         (true, false) => FilterCondition::Unusual,
-        // Only whether there is one.
+        // The condition tests only whether a route exists.
         (false, _) if part.len == 1 && negated => FilterCondition::Unusual,
         (false, _) if part.len == 1 => FilterCondition::Usual,
         (false, _) => FilterCondition::Unknown,
@@ -108,7 +108,7 @@ fn masked(piece: &Piece, bytes: &[u8], negated: bool) -> Option<FilterCondition>
     Some(FilterCondition::Masked { field: piece.part.field, mask, value, negated })
 }
 
-/// Returns the values of a piece that are equal to its bytes, as far as its mask counts.
+/// Returns the values of a piece that are equal to the bytes, compared under its mask.
 fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     let Some(bytes) = bytes.get(piece.at..piece.at + usize::from(piece.part.len)) else {
         return FilterValue::Unknown;
@@ -119,7 +119,7 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     if piece.part.form != Form::Address || !is_prefix(mask) {
         return FilterValue::Unknown;
     }
-    // An address with other bits is equal to none.
+    // If the bytes have bits outside the mask, no address is equal.
     if bytes.iter().zip(mask).any(|(byte, mask)| byte & !mask != 0) {
         return FilterValue::Unknown;
     }
@@ -127,7 +127,7 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     value(piece.part, bytes, &last, links)
 }
 
-/// Returns whether the bits of a mask are the first ones.
+/// Returns whether a mask consists of leading ones.
 fn is_prefix(mask: &[u8]) -> bool {
     let ones = mask.iter().take_while(|byte| **byte == 0xff).count();
     let rest = mask.get(ones..).unwrap_or_default();
@@ -154,7 +154,7 @@ fn ordered(piece: &Piece, operator: u32, bytes: &[u8], links: &Links) -> Option<
     Some(between(part, &first, &last, false, links))
 }
 
-/// Returns the next number, or the one before.
+/// Returns the next or the previous number.
 fn step(bytes: &[u8], up: bool) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for byte in bytes.iter_mut().rev() {
@@ -192,7 +192,7 @@ fn between(part: Part, first: &[u8], last: &[u8], negated: bool, links: &Links) 
     }
 }
 
-/// Returns a condition that is true if a set contains the key.
+/// Returns the condition that a set contains the key.
 pub(super) fn in_elements(
     key: &Key,
     negated: bool,

@@ -1,5 +1,5 @@
-//! The expressions of a rule, which the kernel runs one after another, as the rules of the model: conditions, and an
-//! action (linux/netfilter/nf_tables.h).
+//! Turns the expressions of a rule, which the kernel runs one after another, into rules of the model: conditions, and
+//! an action (linux/netfilter/nf_tables.h).
 
 use super::attributes::{attributes, each, name, number, number_or_zero};
 use super::conditions::{compared, in_elements, in_range};
@@ -14,14 +14,14 @@ use crate::model::firewall::{FilterAction, FilterCondition, FilterRule};
 /// The register of the verdict.
 const VERDICT: u32 = 0;
 
-/// What an expression does.
+/// The effect of an expression.
 enum Effect {
-    /// Nothing that decides, or it was noted in the reader.
+    /// No effect on the decision, or the effect is already stored in the reader.
     Nothing,
     Action(FilterAction),
 }
 
-/// Returns the rules that a list of expressions makes; `None` if the list is malformed.
+/// Returns the rules that a list of expressions defines; `None` if the list is malformed.
 pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Option<ReadRule<'d>> {
     let context = Context { family: table.family, protocol: None };
     let registers = Registers::default();
@@ -41,7 +41,7 @@ pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Opti
         let kind = name(kind)?;
         let Effect::Action(action) = reader.read(kind, data.unwrap_or_default())? else { continue };
         let ends = !matches!(action, FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue);
-        // What follows a map of verdicts applies to the packets that it does not have.
+        // Expressions after a map of verdicts apply only to packets without an element in the map.
         let is_understood = list.peek().is_none() || !matches!(action, FilterAction::Lookup(..));
         let action = if is_understood { action } else { FilterAction::Unknown };
         let conditions = reader.conditions.clone();
@@ -143,7 +143,7 @@ impl<'d> Reader<'d, '_, '_> {
             self.load(number(to)?, of_packet(base, offset, length, self.context));
             return Some(Effect::Nothing);
         }
-        // The first two bytes of both versions of IP are the class of service, which decides nothing.
+        // The first two bytes of both versions of IP are the class of service, which does not affect decisions.
         let is_class_of_service = base == 1 && offset.saturating_add(length.into()) <= 2;
         Some(if is_class_of_service { Effect::Nothing } else { Effect::Action(FilterAction::Unknown) })
     }
@@ -185,7 +185,7 @@ impl<'d> Reader<'d, '_, '_> {
         })
     }
 
-    /// Reads an extension header or an option of TCP. A change of an option decides nothing.
+    /// Reads an extension header or a TCP option. Changing an option does not affect decisions.
     fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
         const OF_TCP: u32 = 1;
         let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;
@@ -200,7 +200,7 @@ impl<'d> Reader<'d, '_, '_> {
         }
     }
 
-    /// Forgets the register in which an expression stores what is not evaluated.
+    /// Marks a register as unknown if an expression stores a value in it that is not evaluated.
     fn unknown_load(&mut self, kind: &[u8], data: &'d [u8]) -> Option<()> {
         /// The longest value: an address, or the name of an operating system.
         const LONGEST: usize = 16;
@@ -241,7 +241,7 @@ impl<'d> Reader<'d, '_, '_> {
         if let Some(to) = to {
             let mapping = Mapping { key, set, condition: self.conditions.len() };
             self.registers.store(to, data_length.max(1), Some(Content::Mapped(mapping)));
-            // The rule ends if the map has no such key.
+            // The rule ends if the map does not contain the key.
             self.conditions.push(FilterCondition::Unknown);
             return Some(Effect::Nothing);
         }
@@ -256,15 +256,15 @@ impl<'d> Reader<'d, '_, '_> {
         let pieces = self.registers.pieces(register, length);
         let part = |piece: &Piece| {
             let is_whole = piece.mask.as_ref().is_none_or(|mask| mask.iter().all(|byte| *byte == 0xff));
-            // A look-up whether there is a route is not evaluated.
+            // A condition on the existence of a route is not evaluated.
             let is_known = is_whole && piece.part.form != Form::Route;
             (if is_known { piece.part } else { Part::opaque(piece.part.len) }, piece.at)
         };
         pieces.iter().map(part).collect()
     }
 
-    /// Reads an expression that adds an element to a set, or removes one. A limit in it decides for clients that send
-    /// many packets.
+    /// Reads an expression that adds an element to a set, or removes an element. A limit in the expression affects
+    /// only clients that send many packets.
     fn change_of_set(&mut self, data: &'d [u8]) -> Option<Effect> {
         const INVERTED: u32 = 1;
         let [_, set, _, _, _, _, _, single, _, flags, several] = attributes::<11>(data)?;
@@ -290,7 +290,7 @@ impl<'d> Reader<'d, '_, '_> {
         Some(Effect::Nothing)
     }
 
-    /// Reads an expression that can stand in an element.
+    /// Reads an expression that can be part of an element.
     fn stateful(&mut self, kind: &[u8], data: &'d [u8]) -> Option<Effect> {
         match kind {
             b"counter" | b"last" | b"limit" | b"connlimit" | b"quota" => self.read(kind, data),

@@ -1,4 +1,4 @@
-//! The fields of packets that registers hold, and the values that a rule compares them with.
+//! The fields of packets in registers, and the values that a rule compares with these fields.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ pub(in super::super) type Links = HashMap<u32, String>;
 /// `IFNAMSIZ` (linux/if.h).
 const NAME_LENGTH: u8 = 16;
 
-/// How the bytes of a field are read.
+/// The encoding of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Form {
     Address,
@@ -28,18 +28,18 @@ pub(super) enum Form {
     Name,
     /// The index of an interface.
     Index,
-    /// Whether there is a route back to the client: 0, or the index of its interface, or 1.
+    /// Whether there is a route back to the client: 0 for no route, otherwise the index of its interface, or 1.
     Route,
     /// Not evaluated.
     Opaque,
 }
 
-/// A field in a register, or the beginning of one.
+/// A field in a register, or the beginning of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Part {
     pub(super) field: FilterField,
     pub(super) form: Form,
-    /// How many bytes of it are there.
+    /// The number of bytes of the field in the register.
     pub(super) len: u8,
 }
 
@@ -48,9 +48,9 @@ impl Part {
         Part { field: FilterField::Unknown, form: Form::Opaque, len }
     }
 
-    /// Returns the first bytes of this part.
+    /// Returns only the first bytes of this part.
     pub(super) fn cut(self, len: u8) -> Self {
-        // Half a number says nothing.
+        // A part of a number cannot be evaluated.
         match self.form {
             _ if len >= self.len => self,
             Form::Address | Form::Name => Part { len, ..self },
@@ -59,12 +59,12 @@ impl Part {
     }
 }
 
-/// What earlier conditions of a rule say about its packets.
+/// The known facts about the packets of a rule, from its earlier conditions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Context {
-    /// The family, if it is only one.
+    /// The family, if there is only one.
     pub(super) family: Option<Family>,
-    /// The transport protocol, if it is only one.
+    /// The transport protocol, if there is only one.
     pub(super) protocol: Option<u8>,
 }
 
@@ -90,7 +90,7 @@ pub(super) fn of_packet(base: u32, offset: u32, len: u8, context: Context) -> Ve
             (2, 2, FilterField::DestinationPort(None), Form::Number),
             (13, 1, FilterField::TcpFlags, Form::Number),
         ],
-        // Every protocol with ports has them there.
+        // In every protocol with ports, the ports are at this place.
         (TRANSPORT, ..) => &[
             (0, 2, FilterField::SourcePort(None), Form::Number),
             (2, 2, FilterField::DestinationPort(None), Form::Number),
@@ -114,7 +114,7 @@ pub(super) fn of_packet(base: u32, offset: u32, len: u8, context: Context) -> Ve
     parts
 }
 
-/// Returns what `meta` loads (`nft_meta_keys` in linux/netfilter/nf_tables.h).
+/// Returns the field that `meta` loads (`nft_meta_keys` in linux/netfilter/nf_tables.h).
 pub(super) fn of_meta(key: u32, is_netdev: bool) -> Part {
     let (field, form, len) = match key {
         1 => (FilterField::Family, Form::EtherType, 2),
@@ -135,7 +135,7 @@ pub(super) fn of_meta(key: u32, is_netdev: bool) -> Part {
     Part { field, form, len }
 }
 
-/// Returns what `ct` loads (`nft_ct_keys` in linux/netfilter/nf_tables.h).
+/// Returns the field that `ct` loads (`nft_ct_keys` in linux/netfilter/nf_tables.h).
 pub(super) fn of_connection(key: u32) -> Part {
     let (field, form, len) = match key {
         0 => (FilterField::ConnectionState, Form::HostNumber, 4),
@@ -151,7 +151,7 @@ pub(super) fn of_connection(key: u32) -> Part {
     Part { field, form, len }
 }
 
-/// Returns what `fib` loads (`nft_fib_result` and `nft_fib_flags` in linux/netfilter/nf_tables.h).
+/// Returns the field that `fib` loads (`nft_fib_result` and `nft_fib_flags` in linux/netfilter/nf_tables.h).
 pub(super) fn of_route(result: u32, flags: u32) -> Part {
     const SOURCE: u32 = 1;
     const DESTINATION: u32 = 2;
@@ -168,7 +168,7 @@ pub(super) fn of_route(result: u32, flags: u32) -> Part {
     }
 }
 
-/// Returns the values from one to another, which have the length of the part.
+/// Returns the values from `first` to `last`, which have the length of the part.
 pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> FilterValue {
     let is_single = first == last;
     let found = match part.form {
@@ -176,7 +176,7 @@ pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> Fil
             .zip(address(part.field, last, 0xff))
             .map(|(first, last)| FilterValue::Addresses(first, last)),
         Form::Number => network_number(first).zip(network_number(last)).map(range),
-        // The kernel compares byte by byte, so only single values have a meaning.
+        // The kernel compares byte by byte, so in host order only single values are meaningful.
         Form::HostNumber if is_single || first.len() == 1 => {
             host_number(first).zip(host_number(last)).map(range)
         }
@@ -213,7 +213,7 @@ pub(super) fn address(field: FilterField, bytes: &[u8], rest: u8) -> Option<IpAd
     }
 }
 
-/// Returns the address of four or sixteen bytes.
+/// Returns the address in four or sixteen bytes.
 pub(super) fn address_of(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => Some(IpAddr::from(padded::<4>(bytes, 0)?)),
@@ -228,12 +228,12 @@ fn padded<const N: usize>(bytes: &[u8], rest: u8) -> Option<[u8; N]> {
     Some(whole)
 }
 
-/// Returns the number of at most eight bytes in network order.
+/// Returns the number in at most eight bytes in network order.
 pub(super) fn network_number(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
-/// Returns the number of at most eight bytes in the order of this machine.
+/// Returns the number in at most eight bytes in host order.
 pub(super) fn host_number(bytes: &[u8]) -> Option<u64> {
     if cfg!(target_endian = "big") {
         return network_number(bytes);
@@ -259,7 +259,7 @@ fn family_of_frame(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Returns the name of an interface, or the names that begin alike.
+/// Returns the name of an interface, or a pattern for names with the same beginning.
 fn name(first: &[u8], last: &[u8]) -> Option<FilterValue> {
     let is_whole = first.contains(&0) || first.len() >= usize::from(NAME_LENGTH);
     let alike = first.iter().zip(last).take_while(|(first, last)| first == last).count();

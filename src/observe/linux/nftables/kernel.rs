@@ -1,5 +1,5 @@
-//! One consistent list of all rules of nftables, by several dumps. The kernel counts its changes: if the number is the
-//! same before and after, and no dump was interrupted, nothing changed in between.
+//! One consistent list of all rules of nftables, from several dumps. The kernel counts its changes. If the count is
+//! the same before and after, and no dump was interrupted, the list is consistent.
 
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
@@ -18,15 +18,15 @@ const GETELEMENTS: u16 = SUBSYSTEM | 13;
 const GETGENERATION: u16 = SUBSYSTEM | 16;
 /// A request for every family: `nfgenmsg`.
 const ALL: [u8; 4] = [0; 4];
-/// So often the list is read if the rules change meanwhile.
+/// The maximum number of attempts to read the list while the rules change.
 const ATTEMPTS: usize = 6;
-/// More bytes are not read. A rule has some 300, an element of a set some 50.
+/// The maximum number of bytes that are read. A rule has about 300 bytes, an element of a set about 50.
 const MOST_BYTES: usize = 256 << 20;
 
-/// Why the rules are not known.
+/// The reason why the rules are not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum Unread {
-    /// Only root may read them.
+    /// Only root may read the rules.
     Refused,
     Failed(String),
 }
@@ -41,14 +41,14 @@ impl From<Errno> for Unread {
     }
 }
 
-/// Lists the tables, chains, rules and sets in the network namespace of the calling thread, as messages one behind
-/// another; nothing if no base chain has rules or drops packets.
+/// Lists the tables, chains, rules and sets in the network namespace of the calling thread, as consecutive messages.
+/// The list is empty if no base chain has rules or drops packets.
 ///
 /// # Errors
 ///
-/// Returns why they are not known.
+/// Returns the reason why the rules are not known.
 pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
-    // A request would load the modules of a kernel that has no rules.
+    // In a kernel without rules, a request would load modules.
     if !has_netfilter_messages() {
         return Ok(Vec::new());
     }
@@ -56,7 +56,7 @@ pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
     for _ in 0..ATTEMPTS {
         match list_once(&mut connection) {
             Ok(Some(list)) => return Ok(list),
-            // A set vanished after it was listed.
+            // A set may vanish after it was listed.
             Ok(None) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -64,11 +64,11 @@ pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
     Err(Unread::Failed("they changed during every attempt".to_owned()))
 }
 
-/// Lists everything once; `None` if it changed meanwhile.
+/// Lists everything once; `None` if the rules changed meanwhile.
 fn list_once(connection: &mut Connection) -> Result<Option<Vec<u8>>, Errno> {
     let mut list = Vec::new();
     let mut is_consistent = match add(connection, GETCHAIN, &ALL, &mut list) {
-        // No nftables in this kernel.
+        // This kernel has no nftables.
         Err(Errno::INVAL | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOENT) => {
             return Ok(Some(Vec::new()));
         }
@@ -94,7 +94,7 @@ fn list_once(connection: &mut Connection) -> Result<Option<Vec<u8>>, Errno> {
     Ok(is_consistent.then_some(list))
 }
 
-/// Adds the messages of a dump to the list; returns whether nothing changed meanwhile.
+/// Adds the messages of a dump to the list; returns whether the rules stayed the same during the dump.
 fn add(connection: &mut Connection, kind: u16, body: &[u8], list: &mut Vec<u8>) -> Result<bool, Errno> {
     connection.dump(kind, body, &mut |message| {
         if list.len() > MOST_BYTES {
@@ -128,7 +128,7 @@ fn elements_request(family: u8, set: &[u8]) -> Option<Vec<u8>> {
     Some(request)
 }
 
-/// Returns whether a list of chains has a base chain with rules, or one that drops packets.
+/// Returns whether a list of chains has a base chain with rules, or a base chain that drops packets.
 fn has_rules(list: &[u8]) -> bool {
     let decides = |message: Option<(u16, u8, &[u8])>| {
         let Some((NEWCHAIN, _, attributes)) = message else { return false };
@@ -138,8 +138,8 @@ fn has_rules(list: &[u8]) -> bool {
     messages(list).any(decides)
 }
 
-/// Returns whether the kernel answers messages about netfilter: its own socket of that protocol is listed
-/// (`NETLINK_NETFILTER` in linux/netlink.h). True if the list cannot be read.
+/// Returns whether the kernel answers messages about netfilter. The kernel's own socket of this protocol is then
+/// listed (`NETLINK_NETFILTER` in linux/netlink.h). True if the list cannot be read.
 fn has_netfilter_messages() -> bool {
     const LARGEST: usize = 1 << 20;
     let Ok(text) = read_records("/proc/thread-self/net/netlink", LARGEST) else { return true };

@@ -1,10 +1,10 @@
-//! The rules of nftables as the kernel lists them by netlink (linux/netfilter/nf_tables.h), in the form of the model.
-//! The rules of iptables that are stored in nftables are among them.
+//! The rules of nftables, as the kernel lists them by netlink (linux/netfilter/nf_tables.h), in the form of the
+//! model. This includes rules of iptables that are stored in nftables.
 //!
-//! A rule of the kernel is a program for a small virtual machine: expressions load fields of the packet into registers,
-//! change registers, and compare them. Here the expressions run once without a packet, and each register holds the name
-//! of a field instead of its value. What is not understood makes a condition or an action unknown, and never ends the
-//! reading.
+//! A rule in the kernel is a program for a small virtual machine: expressions load fields of the packet into
+//! registers, change registers, and compare them. This module runs the expressions once without a packet, and each
+//! register contains the name of a field instead of its value. An expression that is not understood makes a condition
+//! or an action unknown, and the reading continues.
 
 mod attributes;
 mod conditions;
@@ -42,7 +42,7 @@ const NEWELEMENTS: u16 = SUBSYSTEM | 12;
 /// The sizes of `nlmsghdr` and `nfgenmsg`.
 const HEADER: usize = 16;
 const BODY: usize = 4;
-/// The text of a comment is cut at this length for reports.
+/// The maximum length of a comment in reports.
 const LONGEST_COMMENT: usize = 80;
 /// Families (`NFPROTO_*`).
 const INET: u8 = 1;
@@ -52,11 +52,11 @@ const NETDEV: u8 = 5;
 const BRIDGE: u8 = 7;
 const IPV6: u8 = 10;
 
-/// A table while its rules are read.
+/// A table during the reading of its rules.
 #[derive(Default)]
 struct TableData<'d> {
     is_dormant: bool,
-    /// Whether rules of iptables are in it.
+    /// Whether the table contains rules of iptables.
     is_of_iptables: bool,
     chains: Vec<FilterChain>,
     by_name: HashMap<&'d [u8], usize>,
@@ -66,7 +66,7 @@ struct TableData<'d> {
 /// Family and name of a table.
 type Key<'d> = (u8, &'d [u8]);
 
-/// Parses messages one behind another; returns the tables that the kernel applies. `None` if they are malformed.
+/// Parses consecutive messages. Returns the tables that the kernel applies; `None` if the messages are malformed.
 pub(super) fn parse(bytes: &[u8], links: &Links) -> Option<Vec<FilterTable>> {
     let mut tables: HashMap<Key<'_>, TableData<'_>> = HashMap::new();
     let mut rules = Vec::new();
@@ -106,17 +106,17 @@ pub(super) fn parse(bytes: &[u8], links: &Links) -> Option<Vec<FilterTable>> {
     Some(tables.into_iter().map(|(key, table)| finish(key, table)).collect())
 }
 
-/// Lists everything, as `list` does. For tests.
+/// Lists everything, as `list` does, for tests.
 ///
 /// # Errors
 ///
-/// Returns why it is not known.
+/// Returns the reason why the rules are not known.
 #[doc(hidden)]
 pub fn list_for_tests() -> Result<Vec<u8>, String> {
     list().map_err(|why| format!("{why:?}"))
 }
 
-/// Returns kind, family and attributes of each message; `None` for one that is malformed, which is the last.
+/// Returns kind, family and attributes of each message. A malformed message is `None`, and is the last item.
 fn messages(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, u8, &[u8])>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -173,7 +173,7 @@ fn base(
     // linux/netfilter.h
     let hook = match (family, number(hook)?) {
         (NETDEV, 0) | (_, 5) => FilterHook::Ingress,
-        // Whether a device sends an answer.
+        // A packet that leaves through a device.
         (NETDEV, 1) => FilterHook::Postrouting,
         (_, 0) => FilterHook::Prerouting,
         (_, 1) => FilterHook::Input,
@@ -251,7 +251,7 @@ fn add_rule<'d>(
     Some(())
 }
 
-/// Returns the comment that nft stores behind a rule: type, length, text and a zero, among others.
+/// Returns the comment that nft stores after a rule: type, length, text and a zero byte, among other data.
 fn comment(mut data: &[u8]) -> Option<&[u8]> {
     const COMMENT: u8 = 0;
     loop {
@@ -293,7 +293,8 @@ fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
     finished
 }
 
-/// Frames are filtered before or apart from the packets in them: what drops some can drop any.
+/// Tables for frames are evaluated separately from the packets in the frames. If such a table drops some packets, it
+/// may drop any packet.
 fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
     let drops = |chain: &FilterChain| {
         chain.base.as_ref().is_some_and(|base| base.drops)

@@ -1,4 +1,4 @@
-//! A rule while it is read: the registers, and the conditions so far.
+//! A rule during reading: the registers, and the conditions so far.
 
 use super::conditions::both;
 use super::fields::{Context, Links};
@@ -30,19 +30,19 @@ pub(super) struct Reader<'d, 't, 's> {
     pub(super) matches: Vec<&'d [u8]>,
 }
 
-/// The rules of a list of expressions: one, or several if an expression before the last one has an action. The rules
-/// have no text yet.
+/// The rules of a list of expressions. There are several if an expression before the last one has an action. The
+/// rules have no text yet.
 #[derive(Debug, Default)]
 pub(super) struct ReadRule<'d> {
     pub(super) rules: Vec<FilterRule>,
-    /// What only rules of iptables have; see [`Reader`].
+    /// Only for rules of iptables; see [`Reader`].
     pub(super) comment: Option<&'d [u8]>,
     pub(super) target: Option<&'d str>,
     pub(super) matches: Vec<&'d [u8]>,
 }
 
 impl Reader<'_, '_, '_> {
-    /// Adds conditions, and notes what they say about the packet.
+    /// Adds conditions, and stores the facts about the packet that follow from them.
     pub(super) fn conditions(&mut self, conditions: Vec<FilterCondition>) {
         for condition in conditions {
             match condition.single() {
@@ -63,7 +63,7 @@ impl Reader<'_, '_, '_> {
                 _ => {}
             }
             match self.conditions.last().and_then(|last| both(last, &condition)) {
-                // The kernel compares with the ends of a range one after another.
+                // The kernel compares the two ends of a range one after the other.
                 Some(range) => {
                     self.conditions.pop();
                     self.conditions.push(range);

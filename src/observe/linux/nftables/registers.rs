@@ -1,4 +1,4 @@
-//! What the registers of the kernel's virtual machine hold while a rule is read.
+//! The content of the registers of the kernel's virtual machine during the reading of a rule.
 
 use super::fields::{Form, Part};
 use super::sets::Key;
@@ -7,10 +7,10 @@ use super::sets::Key;
 const WORDS: usize = 20;
 const WORD: usize = 4;
 
-/// What was stored in registers at once.
+/// The content that was stored in registers at once.
 #[derive(Clone, Debug)]
 pub(super) enum Content<'d> {
-    /// Fields of the packet, one behind another, and the bits of them that are left.
+    /// Consecutive fields of the packet, and their remaining bits.
     Packet {
         parts: Vec<Part>,
         mask: Option<Vec<u8>>,
@@ -25,17 +25,17 @@ pub(super) enum Content<'d> {
 pub(super) struct Mapping<'d> {
     pub(super) key: Key,
     pub(super) set: &'d [u8],
-    /// The place of the condition that the map has the key.
+    /// The index of the condition that the map contains the key.
     pub(super) condition: usize,
 }
 
-/// A field among the bytes that are compared.
+/// A field among the compared bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) part: Part,
     /// The offset.
     pub(super) at: usize,
-    /// The bits that count; `None` for all.
+    /// The compared bits; `None` for all bits.
     pub(super) mask: Option<Vec<u8>>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Piece {
 #[derive(Debug, Default)]
 pub(super) struct Registers<'d> {
     contents: Vec<Content<'d>>,
-    /// The content of each word, and which word of the content it is. `None` if it is not known.
+    /// For each word, the index of its content and the offset in it; `None` if the content is unknown.
     words: [Option<(usize, usize)>; WORDS],
 }
 
@@ -58,7 +58,7 @@ fn word(register: u32) -> Option<usize> {
 }
 
 impl<'d> Registers<'d> {
-    /// Stores `len` bytes; `None` for bytes that are not known.
+    /// Stores `len` bytes; `None` if the bytes are unknown.
     pub(super) fn store(&mut self, register: u32, len: usize, content: Option<Content<'d>>) {
         let Some(first) = word(register) else { return };
         let stored = content.map(|content| {
@@ -84,7 +84,7 @@ impl<'d> Registers<'d> {
         Some((self.contents.get(content)?, at))
     }
 
-    /// Returns the constant in a register, from there to its end.
+    /// Returns the constant in a register, from this register to the end of the constant.
     pub(super) fn constant(&self, register: u32) -> Option<&'d [u8]> {
         match self.at(word(register)?)? {
             (Content::Constant(bytes), at) => bytes.get(at * WORD..),
@@ -126,7 +126,7 @@ impl<'d> Registers<'d> {
                     at += usize::from(left);
                 }
             }
-            // The next field begins in a word of its own.
+            // The next field begins in a new word.
             let words = (at - begin).div_ceil(WORD).max(1);
             word += words;
             at = begin + words * WORD;
@@ -134,7 +134,7 @@ impl<'d> Registers<'d> {
         pieces
     }
 
-    /// Keeps the bits of a mask, and flips those of another.
+    /// Keeps the bits of one mask, and flips the bits of another.
     pub(super) fn mask(&mut self, from: u32, to: u32, len: usize, bits: Option<(&[u8], &[u8])>) {
         let content = match (self.content(from), bits) {
             (Some(Content::Packet { parts, mask: None }), Some((mask, flipped)))
@@ -147,7 +147,7 @@ impl<'d> Registers<'d> {
         self.store(to, len, content);
     }
 
-    /// Changes the order of the bytes of one number.
+    /// Swaps the byte order of one number.
     pub(super) fn turn(&mut self, from: u32, to: u32, len: usize, size: usize) {
         let content = match self.content(from) {
             Some(Content::Packet { parts, mask: None }) if len == size && length(parts) == len => {

@@ -1,4 +1,4 @@
-//! Sets and maps, and the elements of those that rules look fields up in.
+//! Sets and maps, with the elements that rules need.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::model::firewall::{
     FilterAction, FilterElement, FilterElements, FilterField, FilterSet, FilterValue,
 };
 
-/// A set with more elements is not read.
+/// The maximum number of elements of a set.
 const MOST_ELEMENTS: usize = 200_000;
 /// Flags of sets (`nft_set_flags` in linux/netfilter/nf_tables.h).
 const ANONYMOUS: u32 = 0x1;
@@ -21,7 +21,7 @@ const CATCH_ALL: u32 = 0x2;
 /// The fields in the key of an element, and the offset of each.
 pub(super) type Key = Vec<(Part, usize)>;
 
-/// What the data of an element are.
+/// The meaning of the data of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Data {
     None,
@@ -29,17 +29,17 @@ pub(super) enum Data {
     Destination { address: Option<Source<IpAddr>>, port: Option<Source<u16>>, is_six: bool },
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source<T> {
     /// From the rule.
     Rule(T),
-    /// From this place in the data of an element.
+    /// The value at this offset in the data of an element.
     Element(usize),
 }
 
 impl<T> Source<T> {
-    /// Returns the value that the rule has.
+    /// Returns the value, if it comes from the rule.
     pub(super) fn of_rule(self) -> Option<T> {
         match self {
             Source::Rule(value) => Some(value),
@@ -51,13 +51,13 @@ impl<T> Source<T> {
 /// An element as the kernel stores it.
 #[derive(Clone, Copy, Debug)]
 struct RawElement<'d> {
-    /// `None` for the element that stands for all others.
+    /// The key; `None` for the element that matches all other keys.
     key: Option<&'d [u8]>,
-    /// The end of an interval of several fields, which belongs to it.
+    /// The last key of an interval of several fields.
     last: Option<&'d [u8]>,
     data: Option<&'d [u8]>,
     flags: u32,
-    /// Whether the element applies only within a limit.
+    /// Whether the element applies only below a limit.
     is_limited: bool,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct RawSet<'d> {
 #[derive(Debug, Default)]
 pub(super) struct Sets<'d> {
     raw: HashMap<&'d [u8], RawSet<'d>>,
-    /// The sets that were read so far, each with the fields that its elements were read as.
+    /// The sets that were read so far, by name, key fields and kind of data.
     known: HashMap<(&'d [u8], Key, Data), String>,
     read: Vec<(&'d [u8], FilterSet)>,
     /// The sets to which rules add elements.
@@ -111,7 +111,7 @@ impl<'d> Sets<'d> {
         self.raw.get(set)
     }
 
-    /// Returns the elements of a set, whose keys are these fields.
+    /// Returns the elements of a set with these key fields.
     pub(super) fn elements(&mut self, set: &'d [u8], key: &Key, data: Data, links: &Links) -> FilterElements {
         let wanted = (set, key.clone(), data);
         if let Some(name) = self.known.get(&wanted) {
@@ -120,7 +120,7 @@ impl<'d> Sets<'d> {
         let raw = self.raw.get(set);
         let elements = raw.and_then(|raw| raw.elements(key, data, links));
         match (raw, elements) {
-            // Only one rule names it.
+            // Only one rule uses an anonymous set.
             (Some(raw), Some(elements)) if raw.flags & ANONYMOUS != 0 => FilterElements::Listed(elements),
             (_, elements) => {
                 let times = self.read.iter().filter(|(name, _)| *name == set).count();
@@ -136,7 +136,7 @@ impl<'d> Sets<'d> {
         }
     }
 
-    /// Returns the sets that rules name.
+    /// Returns the sets that rules use.
     pub(super) fn finish(self) -> Vec<FilterSet> {
         let Sets { read, changed, .. } = self;
         let finished = |(name, set): (&[u8], FilterSet)| FilterSet {
@@ -159,7 +159,7 @@ fn raw_element(bytes: &[u8]) -> Option<RawElement<'_>> {
     Some(RawElement { key, last, data, flags, is_limited })
 }
 
-/// Returns the bytes of a key, if there is one; the outer `None` if it is malformed.
+/// Returns the bytes of a key, if there is one; the outer `None` if the key is malformed.
 fn bytes_of(key: Option<&[u8]>) -> Option<Option<&[u8]>> {
     match key {
         // `NFTA_DATA_VALUE`
@@ -211,7 +211,7 @@ impl<'d> RawSet<'d> {
         Some(elements)
     }
 
-    /// Returns the keys of the elements: single ones, or intervals.
+    /// Returns the keys of the elements: single keys, or intervals.
     fn keys(&self) -> Vec<Element<'d>> {
         let has_key = |element: &&RawElement<'d>| element.flags & CATCH_ALL == 0;
         let elements = self.elements.iter().filter(has_key);
@@ -225,7 +225,7 @@ impl<'d> RawSet<'d> {
             });
             return whole.collect();
         }
-        // An element begins an interval or, with a flag, ends it before itself.
+        // An element begins an interval. With a flag, it is the first key after the interval.
         let mut bounds: Vec<&RawElement<'d>> = elements.collect();
         bounds.sort_by_key(|element| (element.key, element.flags & INTERVAL_END == 0));
         let mut whole = Vec::new();
@@ -246,7 +246,7 @@ impl<'d> RawSet<'d> {
     }
 }
 
-/// Returns the key before another one.
+/// Returns the previous key.
 fn before(key: &[u8]) -> Vec<u8> {
     let mut key = key.to_vec();
     for byte in key.iter_mut().rev() {
@@ -259,7 +259,7 @@ fn before(key: &[u8]) -> Vec<u8> {
     key
 }
 
-/// Returns the action of an element; the outer `None` if the data are not what they should be.
+/// Returns the action of an element; the outer `None` if the data are malformed.
 fn action(data: Option<&[u8]>, wanted: Data) -> Option<Option<FilterAction>> {
     let Some(data) = data else { return (wanted == Data::None).then_some(None) };
     let [_, value, verdict] = attributes::<3>(data)?;

@@ -16,13 +16,13 @@ const PREFIX: u32 = 1 << 6;
 const IPV4: u32 = 2;
 const IPV6: u32 = 10;
 
-/// Returns the action of `nat`, and adds the condition that it implies; `None` if it is malformed. Of several
-/// destinations, the first counts, as in the list of published ports.
+/// Returns the action of `nat`, and adds the condition that it implies; `None` if the expression is malformed. Of
+/// several destinations, the first counts, as in the list of published ports.
 pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, kind, family, address, _, port, _, flags] = attributes::<8>(data)?;
     let family = number_or_zero(family);
     if reader.table.is_inet {
-        // The kernel leaves packets of the other family alone.
+        // The kernel does not translate packets of the other family.
         let version = match family {
             IPV4 => Some(4),
             IPV6 => Some(6),
@@ -40,13 +40,13 @@ pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Optio
     Some(action.unwrap_or(FilterAction::Unknown))
 }
 
-/// Returns the action of `redir`; `None` if it is malformed.
+/// Returns the action of `redir`; `None` if the expression is malformed.
 pub(super) fn redirect(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, port] = attributes::<2>(data)?;
     Some(new_destination(reader, None, port, false).unwrap_or(FilterAction::Unknown))
 }
 
-/// Returns the action for an address and a port in these registers; `None` if it is not understood.
+/// Returns the action for an address and a port in these registers; `None` if the registers are not understood.
 fn new_destination(
     reader: &mut Reader<'_, '_, '_>,
     address: Option<&[u8]>,
@@ -72,7 +72,7 @@ fn new_destination(
     };
     // Both values come from one look-up.
     mappings.iter().all(|other| other.condition == mapping.condition).then_some(())?;
-    // The action looks the key up, and does nothing without an element.
+    // The action looks up the key, and has no effect without an element.
     if mapping.condition < reader.conditions.len() {
         reader.conditions.remove(mapping.condition);
     }
@@ -81,7 +81,7 @@ fn new_destination(
     Some(FilterAction::TranslateBy(fields(&mapping.key), elements))
 }
 
-/// Returns where the value in a register comes from, and adds its look-up; `None` if it is not known.
+/// Returns the source of the value in a register, and adds its look-up; `None` if the source is not known.
 fn source<'d, T>(
     reader: &Reader<'d, '_, '_>,
     register: u32,

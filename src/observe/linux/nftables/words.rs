@@ -1,4 +1,4 @@
-//! Rules of iptables in the words of iptables. Parts that are not evaluated are an ellipsis.
+//! Rules of iptables in the notation of iptables. An ellipsis replaces parts that are not evaluated.
 
 use std::net::IpAddr;
 
@@ -76,7 +76,7 @@ fn place(address: IpAddr, port: Option<String>) -> String {
     }
 }
 
-/// Returns a condition in words; `None` if iptables has no name for the tested field.
+/// Returns a condition as text; `None` if iptables has no name for the tested field.
 fn condition_words(condition: &FilterCondition) -> Option<String> {
     let not = |negated: &bool| if *negated { "! " } else { "" };
     match condition {

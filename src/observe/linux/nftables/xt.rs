@@ -1,5 +1,5 @@
 //! Matches and targets of iptables in rules of nftables, by the structures of the kernel (linux/netfilter/xt_*.h,
-//! linux/netfilter/nf_nat.h). They have the byte order of this machine, but for addresses and translated ports.
+//! linux/netfilter/nf_nat.h). The structures are in host order, except addresses and translated ports.
 
 use super::attributes::{attributes, name, number_or_zero};
 use super::conditions::{is, within};
@@ -8,7 +8,7 @@ use super::reader::Reader;
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterValue, conntrack};
 
-/// The targets after which the next rule continues, and which change nothing that other rules compare.
+/// The targets after which the next rule continues, and which change no field that other rules compare.
 pub(in super::super) const WITHOUT_EFFECT: [&str; 14] = [
     "LOG",
     "NFLOG",
@@ -71,7 +71,7 @@ pub(super) fn matched<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Op
     Some(())
 }
 
-/// Returns the conditions of a match; `None` if it is not understood.
+/// Returns the conditions of a match; `None` if the match is not understood.
 fn conditions(
     kind: &[u8],
     revision: u32,
@@ -105,7 +105,7 @@ fn conditions(
             vec![if mode & INVERTED != 0 { FilterCondition::Unusual } else { FilterCondition::Usual }]
         }
         (b"connlimit", 1) => {
-            // Without the flag: above the limit.
+            // Without the flag, the match applies above the limit.
             let is_inverted = info.number(20)? & 1 != 0;
             vec![if is_inverted { FilterCondition::Usual } else { FilterCondition::Unusual }]
         }
@@ -184,7 +184,7 @@ fn any_bit(field: FilterField, mask: u64, negated: bool) -> FilterCondition {
     FilterCondition::Masked { field, mask, value: 0, negated: !negated }
 }
 
-/// Returns the bits of the state, of which `xt_conntrack` numbers some in another way (linux/netfilter/xt_conntrack.h).
+/// Returns the bits of the state. `xt_conntrack` uses other numbers for some bits (linux/netfilter/xt_conntrack.h).
 fn state_bits(bits: u32, untracked: u32) -> u64 {
     const SOURCE_TRANSLATED: u32 = 1 << 6;
     const DESTINATION_TRANSLATED: u32 = 1 << 7;
@@ -254,7 +254,7 @@ fn address_types(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
             found.push(within(vec![field], keys, flags & inverted != 0));
         }
     }
-    // Only the addresses of one interface count.
+    // The match considers only the addresses of one interface.
     if flags & !(SOURCE_INVERTED | DESTINATION_INVERTED) != 0 {
         found.push(FilterCondition::Unknown);
     }
@@ -282,7 +282,7 @@ fn address_ranges(info: Structure<'_>, family: Family) -> Option<Vec<FilterCondi
     Some(found)
 }
 
-/// `xt_recent_mtinfo`: `--set` always applies, and a count of hits only to clients that send many packets.
+/// `xt_recent_mtinfo`. `--set` always applies, and a hit count applies only to clients that send many packets.
 fn recent(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     const SET: u8 = 2;
     const CHECK_AND_UPDATE: u8 = 1 | 4;

@@ -3,11 +3,13 @@
 //! No file is opened for reading. Files are compared by device and inode, never by name, and every path is followed
 //! from the root directory of the process that runs the file.
 //!
-//! A group that may write counts as a user, except a group of administrators ([`ADMINISTRATORS`]): a file or
-//! directory of `root:www-data` with mode 0775 is only as safe as the web server. So does a user or group to which an
-//! access control list gives write access. In a sticky directory a group cannot replace the files of other users. A
-//! world-writable directory counts as open even if it is sticky, because any user could have created the file in it.
-//! What lies below a directory that others cannot enter is only open to those who can.
+//! A group with write permission counts as a user: a file of `root:www-data` with mode 0775 is only as safe as the
+//! web server. Groups of administrators ([`ADMINISTRATORS`]) are an exception. A user or group in an access control
+//! list with write access counts too.
+//!
+//! In a sticky directory, a group cannot replace the files of other users. A world-writable directory counts as open
+//! even if it is sticky, because any user could have created the file in it. Files below a directory that only some
+//! users can enter are open only to these users.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -23,13 +25,13 @@ use super::fuse::{fuse_owner, is_fuse};
 use super::tree::{PATH_ONLY, Tree, is_same, namespace_of};
 use crate::model::{Origin, OriginKind};
 
-/// The maximum depth to which directories are checked. The kernel's longest path can have 2,048 directories; real
-/// programs have far fewer.
+/// The maximum depth of checked directories. The kernel's longest path can have 2,048 directories; real programs have
+/// far fewer.
 const DEEPEST: usize = 64;
-/// Groups whose members are administrators: they can become root with `sudo`, or install into `/usr/local` (Debian
-/// policy 9.1.2).
+/// Groups of administrators. Their members can become root with `sudo`, or install into `/usr/local` (Debian policy
+/// 9.1.2).
 const ADMINISTRATORS: [&str; 4] = ["staff", "wheel", "sudo", "admin"];
-/// The ID that stands for a user without a number in this user namespace (`/proc/sys/kernel/overflowuid`).
+/// The ID of users without a number in this user namespace (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
 /// Long enough for several thousand groups.
 const LONGEST_GROUPS: usize = 1024 * 1024;
@@ -49,18 +51,18 @@ pub(super) struct DirectoriesAbove {
     complete: bool,
 }
 
-/// The users who can enter a directory that is not open to all.
+/// The users who can enter a directory that is not open to all users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entrants {
-    /// Root alone.
+    /// Only root.
     Root,
-    /// This user, or a group or several users.
+    /// This user; `None` for a group or for several users.
     User(Option<u32>),
 }
 
 impl DirectoriesAbove {
-    /// Sets the user who mounted the file system. No other user can replace its files, although the mount point may
-    /// lie in a world-writable directory.
+    /// Sets the user who mounted the file system. No other user can replace its files, even if the mount point is in
+    /// a world-writable directory.
     fn set_mounted_by(&mut self, user: Option<u32>) {
         self.mounted_by = user;
         if user.is_some_and(|uid| uid != 0) {
@@ -72,7 +74,7 @@ impl DirectoriesAbove {
 /// A directory: its mount namespace, the root of the process, and its path.
 type DirectoryKey = (u64, (u64, u64), Vec<u8>);
 
-/// Judges files and remembers their directories, because most programs lie in common directories.
+/// Judges files and stores the results for directories, because most programs are in common directories.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     own: OnceCell<Option<Tree>>,
@@ -100,8 +102,8 @@ impl Origins {
         let prefix = readlinkat(&process, "root", Vec::new()).ok()?.into_bytes();
         let prefix = prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix);
         let mut tree = Tree::open(&process, "root", prefix, namespace?)?;
-        // A user can make a mount namespace only together with a user namespace. The user chooses which of root's
-        // files appear in this mount namespace, and under which paths.
+        // A user can make a mount namespace only together with a user namespace. This user then chooses the files in
+        // the mount namespace and their paths.
         let its_users = namespace_of(&process, "ns/user");
         let own_users = namespace_of(openat(CWD, "/proc/self", PATH_ONLY, Mode::empty()).ok()?, "ns/user");
         tree.users_own = tree.root_id != own.root_id && its_users != own_users;
@@ -114,7 +116,7 @@ impl Origins {
         (above.complete || !above.open.is_empty()).then_some(above.open)
     }
 
-    /// Returns who can replace the file at `path`; `running` is the file that a process runs, even if another file is
+    /// Returns who can replace the file at `path`. `running` is the file that a process runs, even if another file is
     /// now at the path.
     pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
         let above = self.above(tree, path)?;
@@ -151,7 +153,7 @@ impl Origins {
         Some(of_writer(tree, writer.or(above.user)))
     }
 
-    /// Returns who could have replaced the file that was at `path` and is gone, by the directories above it.
+    /// Returns who could have replaced the file that was at `path` and is gone, by the directories above the path.
     pub(super) fn of_removed(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -163,8 +165,8 @@ impl Origins {
         above.complete.then(|| of_writer(tree, above.user))
     }
 
-    /// Returns the user who mounted the file system of `path`, if it is a file system of a user: not even root may
-    /// read such a file, unless the user permits it.
+    /// Returns the user who mounted the file system of `path`, if it is a file system of a user. Not even root may
+    /// read such a file without the permission of the user.
     pub(super) fn of_mounting_user(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let uid = self.above(tree, path)?.mounted_by.filter(|uid| *uid != 0)?;
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
@@ -184,14 +186,14 @@ impl Origins {
         own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))
     }
 
-    /// Returns the user other than root who can write to the file or directory at `path` below the root of the tree:
+    /// Returns the user other than root who can write to the file or directory at `path` below the root of the tree.
     /// `Some(None)` for a group or for several users.
     fn writer(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Option<u32>> {
         if stat.st_uid != 0 {
             return Some(Some(stat.st_uid));
         }
         let mode = Mode::from_raw_mode(stat.st_mode);
-        // With an access control list, the bits of the group limit every entry of the list.
+        // With an access control list, the group bits limit every entry of the list.
         if !mode.contains(Mode::WGRP) || mode.contains(Mode::SVTX) {
             return None;
         }
@@ -202,13 +204,13 @@ impl Origins {
         }
     }
 
-    /// Returns who can enter a directory that others cannot enter.
+    /// Returns who can enter a directory that is not open to all users.
     fn entrants(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Entrants> {
         let has_group = Mode::from_raw_mode(stat.st_mode).contains(Mode::XGRP);
         let is_other = |gid: u32| gid != 0 && !self.administrators().contains(&gid);
         match stat.st_uid {
             OVERFLOW => None,
-            // An access control list can let in any users.
+            // An access control list can let any users enter.
             _ if has_group && acl::read(tree, path).is_some() => Some(Entrants::User(None)),
             0 if has_group && is_other(stat.st_gid) => Some(Entrants::User(None)),
             0 => Some(Entrants::Root),
@@ -223,7 +225,7 @@ impl Origins {
         })
     }
 
-    /// Returns who can change the directories above `path`; `None` if the path is unknown to the kernel.
+    /// Returns who can change the directories above `path`; `None` if the kernel does not know the path.
     pub(super) fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<DirectoriesAbove> {
         let end = path.iter().rposition(|byte| *byte == b'/').filter(|_| path.starts_with(b"/"))?;
         let key = (tree.namespace, tree.root_id, path[..=end].to_owned());
@@ -279,7 +281,7 @@ impl Origins {
                 && ![0, OVERFLOW].contains(&stat.st_uid)
                 && !mode.intersects(Mode::RWXG | Mode::RWXO)
             {
-                // No other user can enter the directory, and in a sticky directory no other user can replace it.
+                // Nobody else can enter the directory, or replace it in a sticky directory.
                 above.open.pop();
             }
             let stays_open = mode.contains(Mode::XOTH) || !above.open.is_empty();

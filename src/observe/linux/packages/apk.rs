@@ -1,10 +1,10 @@
-//! The database of apk: one file, in which lines of one letter and a value describe packages, directories and files
+//! The database of apk: one file with lines of one letter and a value, about packages, directories and files
 //! (apk-tools' `src/database.c`).
 
 use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, lines, text};
 
-/// The paths of the database: the second path is for Alpine with a merged `/usr`.
+/// The paths of the database. The second path is for Alpine with a merged `/usr`.
 const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 /// Larger databases are not read. The database of a desktop has about 20 MiB.
 const LARGEST: usize = 256 * 1024 * 1024;

@@ -12,7 +12,7 @@ use super::RunningFile;
 use super::root::identity;
 use crate::observe::linux::process;
 
-/// Larger programs are not read. The largest servers have some 200 MiB.
+/// The maximum size of a program whose checksum is calculated. The largest servers have about 200 MiB.
 const LARGEST: u64 = 512 * 1024 * 1024;
 const AT_ONCE: usize = 256 * 1024;
 
@@ -24,9 +24,9 @@ pub(super) enum Checksum {
     Sha256([u8; 32]),
 }
 
-/// Returns the checksums of the program that its processes run, by the algorithms of `wanted`.
+/// Returns the checksums of the program, by the algorithms of `wanted`.
 ///
-/// The file is read through one of the processes. So it is the running file, even if another file is at its path.
+/// The file is read through one of its processes. So the running file is read, even if another file is at its path.
 pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<Vec<Checksum>, String> {
     let opened = program.pids.iter().find_map(|pid| {
         let process = process::open(*pid).ok()?;

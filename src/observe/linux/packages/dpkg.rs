@@ -11,12 +11,12 @@ use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines,
 
 const STATUS: &str = "var/lib/dpkg/status";
 const INFO: &str = "var/lib/dpkg/info";
-/// All packages of Debian together have 80 MiB.
+/// The maximum size of the status file. All packages of Debian together have 80 MiB.
 const LARGEST_STATUS: usize = 128 * 1024 * 1024;
-/// The list of a package with 100,000 files has 10 MiB.
+/// The maximum size of other files. The list of a package with 100,000 files has 10 MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// Another path for the file that every package except one installs at a path.
+/// A diversion: another path for the file that every package except one installs at a path.
 #[derive(Debug, PartialEq, Eq)]
 struct Diversion<'d> {
     from: &'d [u8],
@@ -29,9 +29,9 @@ struct Diversion<'d> {
 #[derive(Debug, PartialEq, Eq)]
 struct Search<'d> {
     file: usize,
-    /// If set, only the file of this package is at the path.
+    /// If set, only the file of this package has its original path.
     only: Option<&'d [u8]>,
-    /// If set, the file of this package is at another path.
+    /// If set, the file of this package has another path.
     except: Option<&'d [u8]>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns whether dpkg is running: the files and the checksums of a package can then belong to two versions.
+/// Returns whether dpkg is running. The files and the checksums of a package can then belong to two versions.
 pub(super) fn is_at_work(root: &Root) -> bool {
     root.names("var/lib/dpkg/updates")
         .is_ok_and(|names| names.iter().any(|name| name.to_bytes().iter().all(u8::is_ascii_digit)))
@@ -94,7 +94,7 @@ fn without_architecture(package: &str) -> &str {
     package.split(':').next().unwrap_or(package)
 }
 
-/// Parses the diversions: three lines each, which are from, to, and package.
+/// Parses the diversions, three lines each: from, to, package.
 fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
     let lines: Vec<&[u8]> = lines(text).collect();
     let (threes, _) = lines.as_chunks::<3>();
@@ -106,7 +106,7 @@ fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
     threes.iter().map(diversion).collect()
 }
 
-/// Returns the paths to search for in the lists: a diverted file is listed under the path that it would have had.
+/// Returns the paths to search for in the lists. A diverted file is listed under its original path.
 fn searches<'d>(
     wanted: &WantedFiles<'d>,
     diversions: &[Diversion<'d>],

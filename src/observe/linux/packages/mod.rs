@@ -5,8 +5,8 @@
 //! file and all files together have a size limit, and the whole look-up has a time limit. A program without an answer
 //! in time is a gap.
 //!
-//! A different checksum counts as a modification only if the package promises that the file does not change:
-//! configuration files and files without a recorded checksum prove nothing.
+//! A different checksum counts as a modification only if the package promises that the file does not change.
+//! Configuration files and files without a recorded checksum are not judged.
 
 mod apk;
 mod change_time;
@@ -43,10 +43,10 @@ struct Thoroughness {
 }
 
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
-/// For `explain` and cards: a user waits for the answer, which is useful without the package too.
+/// For `explain` and cards. The user waits for the answer, which is useful without the package too.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time, so that a directory that does not answer does
-/// not stop the others.
+/// The number of root directories that are searched at the same time. A directory that does not answer then does not
+/// stop the others.
 const WORKERS: usize = 4;
 
 /// The data that a package records about a file.
@@ -55,8 +55,8 @@ struct PackagedFile {
     package: String,
     version: Option<String>,
     checksum: Option<Checksum>,
-    /// The time at which the package was installed on this machine, if the database shows it. If the inode of the
-    /// file has not changed since then, the file is the one that the package installed.
+    /// The time at which the package was installed on this machine, if known. If the inode of the file has not
+    /// changed since then, the file is the installed file.
     installed: Option<ChangeTime>,
 }
 
@@ -84,14 +84,14 @@ struct Package {
     modified: Option<bool>,
 }
 
-/// The known facts about the package of one program.
+/// What is known about the package of one program.
 #[derive(Debug)]
 struct PackageLookup {
     pids: Vec<Pid>,
     package: Option<Package>,
     /// The reason why the package, or whether the file is modified, could not be determined.
     trouble: Option<String>,
-    /// Whether the program lies in a container with a database that only rpm can read.
+    /// Whether the program is in a container with an rpm database, which is not read.
     is_left_out: bool,
 }
 
@@ -126,7 +126,7 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     (gaps(unanswered), (left_out > 0).then_some(note).into_iter().collect())
 }
 
-/// Adds the names and versions of the packages that installed the programs, as far as they are found in a short time.
+/// Adds the names and versions of the packages that installed the programs, if they are found in a short time.
 pub(super) fn name(processes: &mut [Process]) {
     let unnamed = |process: &&Process| {
         can_be_packaged(process) && process.origin.as_ref().is_some_and(|origin| origin.package.is_none())
@@ -144,7 +144,7 @@ pub(super) fn name(processes: &mut [Process]) {
     }
 }
 
-/// Returns whether the running file is still at its path, and a package could have installed it there.
+/// Returns whether the running file is still at its path, and a package could have installed the file there.
 fn can_be_packaged(process: &Process) -> bool {
     let kind = process.origin.as_ref().map(|origin| origin.kind);
     process.exe.as_ref().is_some_and(|exe| exe.state == ExeState::Present)
@@ -205,7 +205,7 @@ fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
     }
 }
 
-/// Returns the root directories of the processes, the root of this process first.
+/// Returns the root directories of the processes, with the root of this process first.
 fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<RunningFile>)> {
     let origins = Origins::default();
     let own = origins.own().map(|tree| tree.root_id);
@@ -251,7 +251,7 @@ fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningF
     is_same(&running, &at_path).then_some((tree.root_id, root, program))
 }
 
-/// Answers for the programs below a root directory.
+/// Sends the results for the programs below a root directory.
 fn answer(root: &Root, programs: &[RunningFile], how: Thoroughness, sender: &Sender<PackageLookup>) {
     let mut wanted = WantedFiles::new();
     for (at, program) in programs.iter().enumerate() {
@@ -329,7 +329,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The longest name or version that is kept. The longest of Debian has 70 bytes.
+/// The maximum length of a name or version. The longest of Debian has 70 bytes.
 const LONGEST_TEXT: usize = 256;
 
 fn text(bytes: &[u8]) -> String {

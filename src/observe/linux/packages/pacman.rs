@@ -1,5 +1,5 @@
 //! The database of pacman: a directory for each package, with its description, its files, and their checksums in an
-//! mtree that gzip compressed (pacman's `lib/libalpm/be_local.c`, `mtree(5)`).
+//! mtree compressed by gzip (pacman's `lib/libalpm/be_local.c`, `mtree(5)`).
 
 use memchr::memmem;
 
@@ -7,8 +7,8 @@ use super::root::{Layout, Root, trouble};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
 const LOCAL: &str = "var/lib/pacman/local";
-/// The maximum size of the description, the list of files or the compressed mtree of one package; the largest have
-/// some 10 MiB.
+/// The maximum size of the description, the list of files or the compressed mtree of one package. The largest have
+/// about 10 MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
 /// The maximum size of a decompressed mtree.
 const LARGEST_MTREE: usize = 256 * 1024 * 1024;
@@ -92,7 +92,7 @@ fn inflate(file: &[u8]) -> Result<Vec<u8>, &'static str> {
 
 /// Returns the checksum of a path: each line is `./PATH KEYWORD=VALUE…`.
 fn checksum(mtree: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
-    // Almost no line is decoded: only lines that contain the first letters of the file's name.
+    // To save time, only lines that contain the first letters of the file's name are decoded.
     let plain = path.rsplit(|byte| *byte == b'/').next()?;
     let plain = plain.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
     let finder = memmem::Finder::new(plain);

@@ -1,5 +1,5 @@
-//! Reads the files of a package database below the root directory of a process. In a container, this directory can
-//! have any content.
+//! Reads the files of a package database below the root directory of a process. In a container, these files can have
+//! any content.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// The maximum number of bytes that are read of all files of a database together. Debian with 3,000 packages has 100
 /// MiB.
 const MOST_BYTES: usize = 512 * 1024 * 1024;
-/// A database has at most this many packages. The largest distribution has 70,000 in all.
+/// The maximum number of packages of a database. The largest distribution has 70,000.
 const MOST_PACKAGES: usize = 100_000;
 /// The top directories that a distribution can merge into `/usr`.
 const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -23,8 +23,8 @@ const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 #[derive(Debug)]
 pub(in super::super) struct Root {
     directory: OwnedFd,
-    /// Whether the directory is the root of the observer, whose symbolic links and devices only root of this machine
-    /// can make.
+    /// Whether the directory is the root of the observer. Only root of this machine can make symbolic links and
+    /// devices in it.
     is_own: bool,
     bytes_left: std::cell::Cell<usize>,
     pub(super) layout: Layout,
@@ -75,7 +75,7 @@ impl Root {
         if self.is_own {
             return openat(&self.directory, path, READ, Mode::empty());
         }
-        // Opening a device can already have an effect, so the type of the file is checked first.
+        // Opening a device can have side effects, so the type of the file is checked first.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let found = openat2(&self.directory, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
         if FileType::from_raw_mode(fstat(&found)?.st_mode) != kind {
@@ -84,14 +84,13 @@ impl Root {
         openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), READ, Mode::empty())
     }
 
-    /// Returns whether a file or directory exists at the path. The answer is also true if the path cannot be
-    /// examined.
+    /// Returns whether a file or directory exists at the path. Also true if the path cannot be examined.
     pub(super) fn has(&self, path: &str) -> bool {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }
 
-    /// Returns the status of a file of the observer's own root directory, where only root of this machine writes. In
-    /// another root directory, the file system may report any times.
+    /// Returns the status of a file of the observer's own root directory, where only root can write. In another root
+    /// directory, the file system may report false times, so the result is `None`.
     pub(super) fn stat(&self, path: &str) -> Option<Stat> {
         self.is_own.then(|| statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW).ok())?
     }

@@ -1,4 +1,4 @@
-//! The database of rpm, read by rpm itself: only rpm defines its format, which changes.
+//! The database of rpm, read by rpm itself, because only rpm defines the format, which changes.
 //!
 //! Only this machine's own database is read, with the program at its fixed path. A container's program is never run,
 //! and a container's database is never given to rpm.
@@ -20,7 +20,8 @@ const PLACES: [&str; 6] = [
     "usr/lib/sysimage/rpm/Packages.db",
     "usr/lib/sysimage/rpm/Packages",
 ];
-/// A package, and then its files. The number is that of the checksums' algorithm (RFC 4880, section 9.4).
+/// The output format: a package, and then its files. The number is that of the checksum algorithm (RFC 4880, section
+/// 9.4).
 const FORMAT: &str =
     "P\\t%{NAME}\\t%{EVR}\\t%{FILEDIGESTALGO}\\n[F\\t%{FILENAMES}\\t%{FILEDIGESTS}\\t%{FILEFLAGS}\\n]";
 /// `RPMFILE_CONFIG` and `RPMFILE_GHOST` (`rpm/rpmfiles.h`).
@@ -43,7 +44,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(parse(&output, &root.layout, wanted)))
 }
 
-/// Parses the output of [`FORMAT`] for packages; a line of another kind says that no package owns a file.
+/// Parses the output of [`FORMAT`]. A line of another kind says that no package owns a file.
 pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) -> PackagedFiles {
     let mut records = PackagedFiles::new();
     let mut package: Option<(&[u8], &[u8], &[u8])> = None;
@@ -72,7 +73,7 @@ pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) ->
     records
 }
 
-/// Parses a checksum. The oldest packages name no algorithm: they use MD5.
+/// Parses a checksum. The oldest packages name no algorithm and use MD5.
 fn checksum(algorithm: &[u8], digest: &[u8]) -> Option<Checksum> {
     match algorithm {
         b"8" => from_hex(digest).map(Checksum::Sha256),
