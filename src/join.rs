@@ -15,27 +15,28 @@ use crate::model::{
 };
 use crate::registry::Registry;
 
-/// A socket and everything known about it. A listing may hold 100,000, so large fields are shared or boxed.
+/// A socket and everything known about it. A listing may contain 100,000 entries, so large fields are shared or
+/// boxed.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The socket as the kernel reported it.
     pub socket: Socket,
-    /// The processes of the socket, in rising order of pid. A process that could not be read is missing in this list;
-    /// [`crate::model::Owner::pids`] has its pid.
+    /// The processes of the socket, in ascending order of pid. A process that could not be read is missing in this
+    /// list; [`crate::model::Owner::pids`] has its pid.
     pub processes: Arc<Vec<Arc<Process>>>,
     /// The clients that can reach the socket.
     pub exposure: Exposure,
-    /// The registry's verdict on its port.
+    /// The registry's verdict on the port.
     pub verdict: Arc<PortVerdict>,
-    /// For a connection: the side that opened it, judged by the listeners of this machine; `None` if the side is not
-    /// certain.
+    /// For a connection: the side that opened it, according to the listeners of this machine; `None` if this is
+    /// uncertain.
     pub direction: Option<Direction>,
     /// For a listener: its current number of connections; `None` if connections were not requested.
     pub connections: Option<u32>,
     judgement: Option<Box<Judgement>>,
 }
 
-/// A user by number and name, as far as they are known.
+/// A user by number and name, if known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunningUser<'e> {
     /// The user ID (Unix).
@@ -52,12 +53,13 @@ impl RunningUser<'_> {
     }
 }
 
-/// The part that `judge` adds to an entry. Most entries of a long listing are connections, which have no judgement.
+/// The findings and services that `judge` adds to an entry. Most entries of a long listing are connections, which
+/// have none.
 #[derive(Clone, Debug, Default)]
 struct Judgement {
     findings: Vec<Finding>,
     usual: Option<UsualProgram>,
-    /// The service by its program.
+    /// The service of the running program.
     service: Option<ListenerService>,
     forwards_to: Option<ForwardTarget>,
     other_address: Option<IpAddr>,
@@ -66,7 +68,7 @@ struct Judgement {
 
 impl Entry {
     /// Compares two entries by the order of listings: most exposed first, then by port, protocol, address and device.
-    /// The order of the kernel's report does not matter.
+    /// The order in which the kernel reports sockets does not matter.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         order(&self.socket, &other.socket)
@@ -84,14 +86,14 @@ impl Entry {
         self.judgement.as_ref().map_or(&[], |judgement| &judgement.findings)
     }
 
-    /// Returns the usual program of the port, if this program runs on the port.
+    /// Returns the usual program of the port, if it runs on the port.
     #[must_use]
     pub fn usual(&self) -> Option<&UsualProgram> {
         self.judgement.as_ref()?.usual.as_ref()
     }
 
-    /// Returns the service: the service of the running program, or else the common use of the port, but never a
-    /// service that is only registered.
+    /// Returns the service of the running program, or else the common use of the port. A service that is only
+    /// registered is not returned.
     #[must_use]
     pub fn service(&self) -> Option<ListenerService> {
         if let Some(service) = self.judgement.as_ref().and_then(|judgement| judgement.service) {
@@ -110,22 +112,21 @@ impl Entry {
         }
     }
 
-    /// Returns the destination to which a program forwards the port, as for a container's published port.
+    /// Returns the destination to which a program forwards the port, for example a container's published port.
     #[must_use]
     pub fn forwards_to(&self) -> Option<Peer> {
         let to = self.forward_target()?;
         Some(Peer { address: to.address, port: to.port })
     }
 
-    /// Returns the destination of a forwarded port, with the container and the processes there, as far as they are
-    /// known.
+    /// Returns the destination of a forwarded port, with the known containers and processes of the destination.
     #[must_use]
     pub fn forward_target(&self) -> Option<&ForwardTarget> {
         self.judgement.as_ref()?.forwards_to.as_ref()
     }
 
-    /// Returns who can reach it according to the packet filter; `None` if that was not read, or if other machines
-    /// cannot reach the address in the first place.
+    /// Returns the clients that can reach the listener according to the packet filter. `None` if the packet filter
+    /// was not read, or if other machines cannot reach the address.
     #[must_use]
     pub fn reach(&self) -> Option<&Reach> {
         self.judgement.as_ref()?.reach.as_ref()
@@ -135,8 +136,8 @@ impl Entry {
         self.judgement.get_or_insert_default().reach = Some(reach);
     }
 
-    /// Returns the users by whom the listener runs, each once: the effective users of its processes, or the creator of
-    /// the socket if no process is visible. Every output that names a user names these.
+    /// Returns the users of the listener, each once: the effective users of its processes, or the creator of the
+    /// socket if no process is visible. Every output uses these users.
     #[must_use]
     pub fn users(&self) -> Vec<RunningUser<'_>> {
         let of_processes = self
@@ -236,8 +237,8 @@ fn exposure(socket: &Socket) -> Exposure {
     socket.exposure()
 }
 
-/// Joins the sockets and processes of a snapshot, in the order of listings. The sockets move into the entries and the
-/// vector of sockets shrinks on the way, so that memory never holds a long listing twice.
+/// Joins the sockets and processes of a snapshot, in the order of listings. The sockets move into the entries, and
+/// the vector of sockets shrinks during the move, so that memory never contains a long listing twice.
 #[must_use]
 pub fn join(
     mut sockets: Vec<Socket>,
@@ -245,8 +246,7 @@ pub fn join(
     snapshot: &Snapshot,
     registry: &Registry,
 ) -> Vec<Entry> {
-    // The sockets are sorted in reverse order, because a vector can remove its last element without moving the
-    // others.
+    // The sockets are sorted in reverse order, because removing the last element of a vector moves no other element.
     sockets.sort_unstable_by(|one, other| order(other, one));
     let mut connections = Connections::of(&sockets, snapshot);
     let processes: HashMap<Pid, Arc<Process>> =
@@ -272,11 +272,11 @@ pub fn join(
     entries
 }
 
-/// The vector of sockets shrinks after this many sockets have moved: often enough to save memory, and rarely enough
-/// to cost no time.
+/// The vector of sockets shrinks after this many moved sockets: often enough to save memory, and rarely enough to
+/// cost no time.
 const SHRINK_EVERY: usize = 4096;
 
-/// Finds the processes of each socket. Sockets of the same processes share the list.
+/// Finds the processes of each socket. Sockets with the same processes share the list.
 struct Owners {
     processes: HashMap<Pid, Arc<Process>>,
     lists: HashMap<Arc<Vec<Pid>>, Arc<Vec<Arc<Process>>>>,
@@ -291,7 +291,7 @@ impl Owners {
     }
 }
 
-/// Asks the registry once per port: entries of one port follow each other, and ports without data share a verdict.
+/// Asks the registry once per port. Entries of one port follow each other, and ports without data share a verdict.
 struct Verdicts {
     registry: Registry,
     last: Option<(u16, Protocol, Arc<PortVerdict>)>,
@@ -325,7 +325,7 @@ impl Verdicts {
 pub enum Subject<'r> {
     /// An entry.
     Entry(&'r Entry),
-    /// An address without a visible listener. A field that is `None` stands for any value.
+    /// An address without a visible listener. A field that is `None` means any value.
     NoListener {
         /// Transport protocol.
         protocol: Option<Protocol>,
@@ -380,10 +380,10 @@ struct Listeners {
 }
 
 /// Facts about the connections: the side that opened each connection, and the number of connections that each
-/// listener accepted. It is empty without connections.
+/// listener accepted. Empty if there are no connections.
 #[derive(Default)]
 struct Connections {
-    /// The side, for each socket that has a peer, by the index of the socket.
+    /// The side that opened the connection, by the index of the socket. Only sockets with a peer are included.
     directions: HashMap<usize, Direction>,
     /// The number of connections, for each listener, by the index of the listener.
     counts: HashMap<usize, u32>,
@@ -417,8 +417,8 @@ impl Connections {
                 State::SynSent => Some(Direction::Out),
                 State::SynRecv => Some(Direction::In),
                 _ if accepted_by.is_some() => Some(Direction::In),
-                // The process that opened the connection is gone, and the kernel does not record which side opened
-                // it.
+                // The process that opened the connection is gone, and the kernel does not record who opened the
+                // connection.
                 State::FinWait2 | State::TimeWait if socket.owner.pids().is_empty() => None,
                 _ if is_outgoing(&places, socket, peer, snapshot) => Some(Direction::Out),
                 _ => None,
@@ -429,9 +429,9 @@ impl Connections {
     }
 }
 
-/// Returns the listener that can have accepted a connection: one on its address or on the wildcard address of its
-/// family, because an accepted connection has the family of its listener. If there are several, it is the listener
-/// that shares a process with the connection, or else the listener with the most specific address.
+/// Returns the listener that can have accepted a connection. It has the family of the connection, and listens on its
+/// address or on the wildcard address. Of several, the listener that shares a process with the connection is
+/// returned, or else the listener with the most specific address.
 fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {
@@ -453,7 +453,7 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
 
 /// Returns whether this side certainly opened a connection that no listener of this machine accepted: the kernel
 /// hands out its port but not the port of the peer, or the peer is a listener on this machine. In all other cases, a
-/// listener that is gone may have accepted the connection.
+/// closed listener may have accepted the connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

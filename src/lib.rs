@@ -1,8 +1,8 @@
-//! Portolan lists what listens on this machine, joins it with the registry of port assignments and with the processes
-//! that own the sockets, and reports suspicious listeners.
+//! Portolan lists the listeners of this machine with their processes and the registrations of their ports, and
+//! reports suspicious listeners.
 //!
-//! [`observe`](observe::observe) scans the machine, and [`judge`](judge::judge) joins the snapshot with the
-//! [`Registry`] and adds the findings:
+//! [`observe`](observe::observe) scans the machine. [`judge`](judge::judge) joins the snapshot with the [`Registry`]
+//! and adds the findings:
 //!
 //! ```
 //! use portolan::Registry;

@@ -1,12 +1,17 @@
-//! Compares two snapshots: what changed, what is transient, and what cannot be compared.
+//! Compares two snapshots: the changes, the transient sockets, and the listeners that cannot be compared.
 //!
-//! Only sockets that accept traffic from anyone are compared. A datagram socket, or a TCP socket that is bound but
-//! does not listen, on an ephemeral port looks like a client's socket that waits: such sockets come and go within
-//! seconds. If the same program under the same user had such a socket before and has such a socket now, on any ports,
-//! nothing changed; any other such socket is reported, but as transient. A TCP listener is never transient; but if
-//! the kernel picked its port, and the same program under the same user has another such listener instead, the
-//! program was restarted, and nothing changed either. The result lists listeners that cannot be compared: the process
-//! was not visible on one side, or the network namespace was scanned on one side only.
+//! Only sockets that accept traffic from anyone are compared.
+//!
+//! A datagram socket on an ephemeral port may belong to a client, and so may a TCP socket there that is bound but
+//! does not listen. Client sockets come and go within seconds, so they count as transient. If the same program and
+//! user have transient sockets on both sides, on any ports, nothing changed; other transient sockets are reported as
+//! transient.
+//!
+//! A TCP listener is never transient. If the kernel picked its port, and the same program and user have another
+//! listener with a port from the kernel instead, the program was restarted, and nothing changed.
+//!
+//! A listener cannot be compared if its process was not visible on one side, or if its network namespace was scanned
+//! on one side only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +26,9 @@ use crate::model::{Gap, Namespaces, Netns, Snapshot, Socket, Stage, named};
 pub struct ReportedChange<'a> {
     /// The change.
     pub change: Change<'a>,
-    /// Whether the socket looks like the socket of a client, which comes and goes.
+    /// Whether the socket may belong to a client, which comes and goes.
     pub passing: bool,
-    /// Whether the snapshot without the listener is complete, so that the listener is certainly absent in it.
+    /// Whether the snapshot without the listener is complete, so that the listener is certainly absent.
     pub sure: bool,
 }
 
@@ -46,9 +51,9 @@ named! {
 /// A listener that cannot be compared.
 #[derive(Clone, Copy, Debug)]
 pub struct NotCompared<'a> {
-    /// The listener in the earlier snapshot; `None` if it was not seen there.
+    /// The listener in the earlier snapshot; `None` if not seen in that snapshot.
     pub before: Option<&'a Entry>,
-    /// The listener in the later snapshot; `None` if it was not seen there.
+    /// The listener in the later snapshot; `None` if not seen in that snapshot.
     pub after: Option<&'a Entry>,
     /// The reason.
     pub why: NotComparedReason,
@@ -61,9 +66,9 @@ pub struct Comparison<'a> {
     pub before: &'a Snapshot,
     /// The later snapshot.
     pub after: &'a Snapshot,
-    /// The number of compared listeners: all of the later snapshot, and those that vanished.
+    /// The number of compared listeners: all listeners of the later snapshot, and the vanished listeners.
     pub compared: usize,
-    /// The changes, in the order of listings; transient ones come last.
+    /// The changes, in the order of listings, with transient changes last.
     pub changes: Vec<ReportedChange<'a>>,
     /// The listeners that could not be compared.
     pub not_compared: Vec<NotCompared<'a>>,
@@ -137,7 +142,7 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Returns which fact about two possibly equal listeners was not visible.
+/// Returns the fact that was not visible about two possibly equal listeners.
 fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     if was.owner == ListenerOwner::Unseen || is.owner == ListenerOwner::Unseen {
@@ -151,8 +156,7 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     }
 }
 
-/// Returns whether two listeners differ only because one side did not see every process, so that it names fewer
-/// programs.
+/// Returns whether two listeners differ only because one side names fewer programs: it did not see every process.
 fn may_lack_processes(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot) -> bool {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     let (ListenerOwner::Programs(old), ListenerOwner::Programs(new)) = (&was.owner, &is.owner) else {
@@ -169,12 +173,12 @@ fn hides_sockets(gap: &Gap) -> bool {
     matches!(gap.stage, Stage::Sockets | Stage::Namespaces)
 }
 
-/// Returns whether a scan covered the network namespace of a socket, or would have covered it if it had existed.
+/// Returns whether a scan covered the network namespace of a socket, even if the socket did not exist at that time.
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // A namespace that was selected by name may be the namespace of the observer, and then the snapshot covers no
-        // other.
+        // A namespace that was selected by name may be the observer's own. The snapshot then covers no other
+        // namespace.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };
@@ -194,8 +198,8 @@ fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a
     Fingerprint { place: ListenerAddress { port: 0, ..print.place }, ..print }
 }
 
-/// Returns whether a listener probably has another port after a restart: the kernel picks the port for programs that
-/// ask for any port, or the program picks the port from a range of its own.
+/// Returns whether a listener probably gets another port after a restart: the kernel picks a free port, or the
+/// program picks a port from a range.
 fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
         Ephemeral::of(&finding.evidence).is_some_and(|port| port.kernel_would_pick == Some(true))
@@ -203,8 +207,8 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
-/// Drops pairs of changes in which the same programs under the same user vanished on one port and appeared on another
-/// port that they did not choose: all transient sockets, and as many listeners as both sides have.
+/// Drops restarts: the same programs and user vanished on one port and appeared on another port that they did not
+/// choose. All transient sockets are dropped, and as many listeners as both sides have.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! Fingerprints of listeners, and the difference of two snapshots.
 //!
-//! A listener is recognised by its place (protocol, address, port, device, network namespace), by its programs (with
-//! the script of an interpreter or the arguments of a relay), and by its user; never by a pid, an inode or a cookie.
-//! So a restart is not a change. An unknown value equals any value: a process that is hidden in one snapshot and
-//! known in the other has not changed. A comparison (`compare.rs`) counts such listeners; the plain difference, for
-//! repeated scans with the same privileges, does not count them. This module has no input or output, and does not
-//! judge listeners.
+//! A fingerprint has the place of a listener (protocol, address, port, device, network namespace), its programs (with
+//! the script of an interpreter or the arguments of a relay) and its user. It has no pid, inode or cookie, so a
+//! restart is not a change. An unknown value equals any value: a process that is hidden in one snapshot and known in
+//! the other has not changed. A comparison (`compare.rs`) counts listeners with unknown values; the plain difference,
+//! for repeated scans with the same privileges, does not. This module has no input or output, and does not judge
+//! listeners.
 
 mod compare;
 mod findings;
@@ -21,13 +21,12 @@ pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChan
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind;
 
-/// A network namespace, identified by a fact that survives a restart: its container, or else its name, if it has a
-/// name.
+/// A network namespace, identified by a fact that survives a restart: its container, or else its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NetnsIdentity<'a> {
     /// The namespace of the observer.
     Own,
-    /// The namespace of a socket of this container: a restarted container has another namespace and the same ID.
+    /// The namespace of this container. A restarted container has another namespace, but the same ID.
     Container(&'a str),
     /// The namespace with this name.
     Named(&'a str),
@@ -59,21 +58,21 @@ pub enum ProgramIdentity<'a> {
         path: &'a str,
         /// The script of an interpreter, or the arguments of a relay.
         runs: RunTarget,
-        /// Whether the path now leads to another file than the running one, and a user can have chosen the running
-        /// file. Several files can then share the path.
+        /// Whether the path now leads to another file, and a user may have chosen the running file. Different files
+        /// can then have the same path.
         is_elsewhere: bool,
     },
     /// The name that the process gave itself.
     Name(&'a str),
 }
 
-/// The programs of one listener are compared one by one up to this number. Real listeners have one to three, and a
+/// The maximum number of programs of one listener that are compared one by one. Real listeners have one to three; a
 /// crafted file must not cost quadratic time.
 const MOST_COMPARED: usize = 16;
 
 impl ProgramIdentity<'_> {
-    /// Returns whether two programs may be the same: if the command line of an interpreter is not known, its script
-    /// is not known either.
+    /// Returns whether two programs may be the same. If the command line of an interpreter is unknown, so is its
+    /// script.
     fn may_be(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -124,7 +123,7 @@ pub enum UserIdentity<'a> {
 /// The features by which a listener is recognised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint<'a> {
-    /// Where it is.
+    /// The place of the listener.
     pub place: ListenerAddress<'a>,
     /// The programs that own the listener.
     pub owner: ListenerOwner<'a>,
@@ -161,7 +160,8 @@ impl<'a> Fingerprint<'a> {
         }
     }
 
-    /// Returns whether two fingerprints of the same place may be the same, as far as their parts were visible.
+    /// Returns whether two fingerprints of the same place may be the same. Parts that were not visible equal
+    /// anything.
     fn may_be(&self, other: &Self) -> bool {
         let unseen = |f: &Self| f.owner == ListenerOwner::Unseen;
         let users = self.user == other.user || self.user.is_none() || other.user.is_none();
@@ -206,8 +206,8 @@ pub struct Change<'a> {
     pub before: Option<&'a Entry>,
 }
 
-/// Returns the changes of the listeners of `before`: none if `after` has the same listeners, in any order and with any
-/// number of sockets that share a place and a program. The changes are in the order of listings.
+/// Returns the changes from the listeners of `before` to those of `after`, in the order of listings. The order and
+/// the number of sockets with the same place and program do not matter.
 #[must_use]
 pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>> {
     matched(before, after).changes
@@ -218,7 +218,7 @@ type Pair<'a> = (&'a Entry, &'a Entry);
 
 /// The listeners of two snapshots, matched.
 struct MatchedListeners<'a> {
-    /// The listeners that are equal, as far as they were visible.
+    /// The pairs of equal listeners. Values that were not visible equal anything.
     same: Vec<Pair<'a>>,
     /// The changes.
     changes: Vec<Change<'a>>,
@@ -232,7 +232,7 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
     let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
     let mut same: Vec<_> =
         both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
-    // Listeners that may be the same, as far as they were visible, are not a difference.
+    // Listeners that may be the same are not a difference.
     let place = |print: &Fingerprint<'a>| print.place;
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
@@ -259,8 +259,8 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
     MatchedListeners { same, changes }
 }
 
-/// Returns the listeners whose programs run a file that is no longer at its path, if none of the programs ran such a
-/// file before.
+/// Returns the listeners whose programs run a file that is no longer at its path. Listeners that already had such a
+/// program before are left out.
 fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &ByFingerprint<'a>) -> Vec<Pair<'a>> {
     let known: BTreeSet<_> = before.iter().flat_map(missing_files).collect();
     let mut found = ByFingerprint::new();
@@ -316,12 +316,12 @@ fn by_fingerprint<'a>(listeners: &'a [Entry]) -> ByFingerprint<'a> {
     by_fingerprint
 }
 
-/// The maximum number of pairs that are compared among listeners that share a place or a service. No real system has
-/// more than 300 listeners of one service that all change at once, and a crafted file must not cost quadratic time.
+/// The maximum number of compared pairs among listeners with the same place or service. No real system has more than
+/// 300 listeners of one service that all change at once; a crafted file must not cost quadratic time.
 const MOST_PAIRS: usize = 100_000;
 
-/// Removes the pairs that `fits` accepts among the listeners of one `key`. The pair with the lowest listener comes
-/// first, regardless of its side, so that the same pairs result if the two sides are exchanged.
+/// Removes the pairs that `fits` accepts among the listeners of one `key`. Pairs are taken in the order of their
+/// lowest listener, so that a comparison in the opposite direction has the same pairs.
 fn pair<'a, K: Ord, T>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,

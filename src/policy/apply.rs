@@ -42,7 +42,7 @@ pub(super) fn rules_on_host<'p>(
 pub(super) enum Decision<'p> {
     /// This rule allows the listener.
     Allowed(&'p AllowRule),
-    /// No rule certainly allows the listener; this is the first rule that may.
+    /// No rule certainly allows the listener. This is the first rule that may allow it.
     Undecided(&'p AllowRule),
     /// No rule allows the listener.
     Refused {
@@ -65,7 +65,7 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &
     undecided.map_or(Decision::Refused { over }, Decision::Undecided)
 }
 
-/// Returns the rule with the fewest failing conditions, the first of several. Only rules for the port or the program
+/// Returns the rule with the fewest failing conditions; of several, the first. Only rules for the port or the program
 /// of the listener count, and rules without a condition on port and program.
 fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p AllowRule> {
     let mut nearest: Option<(usize, &'p AllowRule)> = None;
@@ -82,13 +82,13 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
     nearest.map(|(_, rule)| rule)
 }
 
-/// Applies a policy to an audit. The report must contain everything that was observed: a listener that was filtered out
-/// would count as missing.
+/// Applies a policy to an audit. The report must contain everything that was observed, because a listener that was
+/// filtered out would count as missing.
 ///
-/// On an allowed listener, a finding about the port, or a finding that the rule accepts, becomes *info* and names the
-/// rule. A severity rule changes the severity of a finding and is named in it, or removes the finding. A listener
-/// that no rule allows is `unexpected`, a required listener that does not exist is `missing_listeners`, and every
-/// undecided listener is a gap.
+/// On an allowed listener, a finding about the port becomes *info* and names the rule, and so does a finding that the
+/// rule accepts. A severity rule changes the severity of a finding and is named there, or removes the finding. A
+/// listener that no rule allows is `unexpected`, a required listener that does not exist is `missing_listeners`, and
+/// every undecided listener is a gap.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let report = audit.report;
     let snapshot = &report.snapshot;
@@ -115,7 +115,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
             }
         }
     }
-    // A socket without a port is not a listener, so it needs no rule; a rule for its program can accept its findings.
+    // A socket without a port needs no rule, because it is not a listener. A rule for its program can accept its
+    // findings.
     for socket in report.entries.iter().filter(|entry| entry.socket.state == State::Raw) {
         if let Decision::Allowed(rule) = decide(&rules, socket, snapshot) {
             allowed.insert(ptr::from_ref(socket), rule);
@@ -141,7 +142,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
         audit.accepted.extend(lowered(found, grade.severity, &grade.id, Some(&grade.reason)));
         if let Some(severity) = grade.severity {
             found.finding.severity = severity;
-            // A finding that names a rule already (missing, or expired) keeps it.
+            // A finding that already names a rule (missing, or expired) keeps this rule.
             found.rule.get_or_insert_with(|| grade.id.clone());
         }
         grade.severity.is_some()
@@ -150,8 +151,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns the entry for the list of accepted findings, if a rule lowers a finding at or above warning to `to`, or
-/// removes the finding.
+/// Returns the entry for the list of accepted findings. A rule must lower a finding from at or above warning to `to`,
+/// or remove the finding.
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,
@@ -212,7 +213,7 @@ fn in_force<'p>(rules: &'p [SeverityRule], snapshot: &Snapshot, today: Date) -> 
     rules
         .iter()
         .filter(|rule| {
-            // A rule changes severities only if it is certainly for this host.
+            // A rule changes severities only if it certainly applies to this host.
             matching::on_host(&rule.hosts, &snapshot.host) == Answer::Yes
                 && !matching::is_over(rule.expires, today)
         })

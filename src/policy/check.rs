@@ -92,8 +92,8 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     remarks
 }
 
-/// Returns the rules that applied on the snapshot's host but match nothing in the snapshot. Rules that may match, as
-/// far as their conditions were visible, are left out.
+/// Returns the rules for the snapshot's host that match nothing in the snapshot. A rule whose conditions were not
+/// fully visible may match, so it is left out.
 #[must_use]
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let snapshot = &report.snapshot;
@@ -115,7 +115,7 @@ pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
         .collect()
 }
 
-/// Returns whether `other` allows everything that `rule` allows; false if this is not evident.
+/// Returns whether `other` certainly allows everything that `rule` allows.
 fn covers(other: &AllowRule, rule: &AllowRule) -> bool {
     fn within<T>(wide: &[T], narrow: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
         wide.is_empty()

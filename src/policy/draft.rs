@@ -1,9 +1,9 @@
-//! A policy that allows exactly the current listeners, as far as their features survive a restart.
+//! A policy that allows exactly the current listeners, by the features that survive a restart.
 //!
-//! Sockets of one service that differ only in port, protocol or address share a rule if the rule allows only existing
-//! combinations. No rule contains a pid, an inode or a time. The same listeners make the same rules in any order. A
+//! Sockets of one service that differ only in port, protocol or address share a rule, if the rule allows only
+//! existing combinations. No rule contains a pid, an inode or a time. The order of the listeners does not matter. A
 //! listener that could not be read completely is left out. A listener with a finding at or above warning gets a rule
-//! that is commented out: a draft must not approve a back door.
+//! that is commented out: a draft must not approve a backdoor.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -37,8 +37,8 @@ pub struct Drafted {
     pub services: Vec<&'static str>,
     /// Notes for the reader of the draft.
     pub notes: Vec<DraftNote>,
-    /// The findings at or above warning on its listeners, most severe first. The rule stays commented out until the
-    /// user has decided about them.
+    /// The findings at or above warning on its listeners, most severe first. Until the user has decided about these
+    /// findings, the rule is commented out.
     pub findings: Vec<FlaggedBy>,
 }
 
@@ -64,24 +64,24 @@ pub struct FlaggedBy {
 /// A note for the reader of a drafted rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DraftNote {
-    /// The kernel seems to have chosen these ports, so the rule allows any port that it may choose.
+    /// The kernel probably chose these ports, so the rule allows any port that the kernel may choose.
     Ephemeral(Vec<u16>),
-    /// The program picks its ports from the range of the rule; these are the current ones.
+    /// The current ports. The program picks them from the range of the rule.
     Picked(Vec<u16>),
     /// The program is an interpreter or a relay, and no condition names its script or arguments.
     Interpreter,
     /// Process 1 owns the socket for a service that starts on demand. The rule does not contain the program of that
     /// service.
     ForAnother,
-    /// The program runs in a container that gets another name when it is created again, so the rule has no condition
-    /// on the name.
+    /// The program runs in a container that gets another name if it is created again. The rule therefore has no
+    /// condition on the name.
     Container,
 }
 
 /// The common features of the sockets of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DraftService {
-    /// Patterns, like the other names; `kernel` if no process owns the socket.
+    /// The program files, as patterns; `kernel` if no process owns the socket.
     programs: BTreeSet<String>,
     /// The scripts of the interpreters and the arguments of the relays, as patterns.
     runs: BTreeSet<String>,
@@ -113,12 +113,12 @@ enum DraftPort {
 /// The sockets of a service: port, protocol and address.
 type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 
-/// The known facts about one socket of a service.
+/// What is known about the sockets with one port, protocol and address of a service.
 #[derive(Default)]
 struct ServicePlace {
     /// The current port numbers.
     ports: BTreeSet<u16>,
-    /// Whether the socket accepts traffic; a socket that is only bound is not a service.
+    /// Whether the socket accepts traffic. A socket that is only bound is not a service.
     accepts_traffic: bool,
     findings: BTreeSet<FlaggedBy>,
 }
@@ -167,7 +167,7 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
 }
 
 /// Returns the findings that the user must decide about before a policy allows the listener. An unknown program
-/// counts on loopback too, although the finding is less severe there.
+/// counts on loopback too, although the finding is less severe on loopback.
 pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     judged.findings().iter().filter(|finding| {
         let is_about_program =
@@ -191,12 +191,13 @@ fn service(judged: &Entry) -> Option<DraftService> {
         Owner::Kernel => BTreeSet::from(["kernel".to_owned()]),
         _ => return None,
     };
-    // If no pattern can express a value, the listener gets no rule: a rule without the value would allow more.
+    // If no pattern can express a value, the listener gets no rule, because a rule without the value would allow
+    // more.
     if programs.iter().any(|text| ExecutablePattern::named(text).is_err()) {
         return None;
     }
     let user = |name: Option<&str>, uid: Option<u32>| match (name, uid) {
-        // A name that looks like a number would be read as a number.
+        // A name that looks like a number would be parsed as a number.
         (Some(name), Some(uid)) if User::named(name) != User::Name(name.to_owned()) => {
             Some(User::Number(uid))
         }
@@ -220,10 +221,10 @@ fn service(judged: &Entry) -> Option<DraftService> {
     };
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
-    // Root gave this name to a container of the system. The name of a user's container is the choice of that user.
+    // Root gave this name to a container of the system. The name of a user's container is chosen by that user.
     let container_name =
         shared(Process::container_name).filter(|name| !name.contains('/') && !is_container_id(name));
-    // A rule for a path does not match a file in the directory tree of a user, unless it names the container.
+    // A rule for a path does not match a file in a user's root directory, unless the rule names the container.
     if container.is_none() && listener.processes.iter().any(|process| !process.has_trusted_path()) {
         return None;
     }
@@ -266,21 +267,21 @@ fn service(judged: &Entry) -> Option<DraftService> {
     })
 }
 
-/// Returns a pattern for any container of the same user or service; `None` for a container of the system, which the
-/// rule need not name.
+/// Returns a pattern for any container of the same user or service. `None` for a container of the system, because a
+/// rule does not need its name.
 fn any_in_group(container: &str) -> Option<String> {
     container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
 
-/// Returns whether a unit has the same name after a restart. A service has the same name, unless it was made for a
-/// single run. A unit that a manager named after a session or a container does not.
+/// Returns whether a unit has the same name after a restart. A service keeps its name, unless it was made for a
+/// single run. A unit for a session or a container gets another name.
 fn stays(unit: &str) -> bool {
     let name = unit.rsplit('/').next().unwrap_or(unit);
     name.ends_with(".service") && !name.starts_with("run-")
 }
 
-/// Returns whether the kernel seems to have chosen the port, and so will choose another port next time. A port that
-/// the kernel would not choose was chosen on purpose, as was a program's own port.
+/// Returns whether the kernel probably chose the port, so that the port will change at the next start. A port was
+/// chosen on purpose if the kernel would not choose it, or if the program usually serves it.
 fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
     let socket = &judged.socket;
     if snapshot.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {
@@ -296,7 +297,7 @@ fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
         .any(|port| port.kernel_would_pick == Some(false))
 }
 
-/// Ports, protocols and addresses; a listener exists for every combination of them.
+/// Ports, protocols and addresses, with a listener for every combination.
 struct PortBlock {
     ports: BTreeSet<DraftPort>,
     protocols: BTreeSet<Protocol>,
@@ -312,7 +313,8 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
         if !matches!(port, DraftPort::Own(_)) {
-            // This socket gets a separate rule, which allows more than the current socket and has a note about this.
+            // This socket gets a separate rule. The rule allows more than the current socket, and has a note about
+            // this.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
             blocks.push(PortBlock { ports, protocols, addresses });
         } else {
@@ -353,7 +355,7 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
         .flat_map(|verdict| verdict.assignments.iter().map(|a| a.service).collect::<Vec<_>>())
         .filter(|service| seen.insert(*service))
         .collect();
-    // Each pattern was checked when the service was made.
+    // `service` has already checked each pattern.
     let glob = |text: &String| Glob::new(text).ok();
     let rule = AllowRule {
         ports: block.ports.iter().map(port).collect(),
@@ -410,7 +412,7 @@ fn base(rule: &AllowRule) -> String {
         ExecutablePattern::File(glob) => glob.as_str().rsplit(['/', '\\']).next().unwrap_or_default(),
     });
     let mut names: Vec<&str> = names.collect();
-    // A program that opens sockets for others gives a rule its name only if there is no other program.
+    // The name of a program that opens sockets for other programs is used only if there is no other program.
     if names.len() > 1 {
         names.retain(|name| *name != "systemd");
     }
@@ -419,7 +421,7 @@ fn base(rule: &AllowRule) -> String {
     if name.is_empty() { "listener".to_owned() } else { name }
 }
 
-/// Gives every rule an ID: its program and first port, and a number if that ID is taken.
+/// Gives every rule an ID: its program and first port, and a number if this ID is taken.
 fn name(rules: &mut [Drafted]) {
     let mut taken = HashSet::new();
     for Drafted { rule, .. } in rules {

@@ -8,10 +8,10 @@
 //! | `[abc]`, `[a-z]`, `[!a-z]` | one ASCII character of these, or not of these, never `/` |
 //! | `{a,b}` | `a` or `b` |
 //!
-//! Every other character stands for itself, a backslash too; `[*]`, `[?]`, `[[]` and `[{]` are the characters
+//! Every other character matches itself, a backslash too; `[*]`, `[?]`, `[[]` and `[{]` match the characters
 //! themselves.
 //!
-//! In a Windows path (`C:\…`, `\\server\…`) a backslash separates directories, so there it means the same as `/`.
+//! In a Windows path (`C:\…`, `\\server\…`) a backslash separates directories and means the same as `/`.
 
 use std::fmt;
 
@@ -63,7 +63,7 @@ impl Glob {
         Ok(Glob { text: text.to_owned(), matcher, windows: windows.transpose()? })
     }
 
-    /// Returns the pattern that matches `text` and nothing else.
+    /// Returns the pattern that matches only `text`.
     #[must_use]
     pub fn exactly(text: &str) -> String {
         globset::escape(text)
@@ -86,7 +86,7 @@ impl Glob {
         self.text == "**"
     }
 
-    /// Returns whether the pattern matches the whole of `text`.
+    /// Returns whether the pattern matches all of `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let is_windows = is_windows_path(text);
@@ -108,14 +108,14 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Compiles a pattern to a set of one: a set reports a pattern that is too large, but a single matcher panics.
+/// Compiles a pattern to a set of one pattern. A set reports a pattern that is too large; a single matcher panics.
 fn compile(text: &str) -> Result<GlobSet, String> {
     let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(false).build();
     let set = glob.and_then(|glob| GlobSet::builder().add(glob).build());
     set.map_err(|error| error.kind().to_string())
 }
 
-/// Returns whether a pattern has a non-ASCII character between brackets: globset compares bytes there.
+/// Returns whether a pattern has a non-ASCII character between brackets, where globset compares bytes.
 fn has_non_ascii_class(text: &str) -> bool {
     text.split('[').skip(1).any(|class| {
         // `[]` means the two characters themselves.

@@ -1,4 +1,4 @@
-//! Returns whether a rule holds for a listener: yes, no, or unknown because something was not visible.
+//! Returns whether a rule matches a listener: yes, no, or unknown because something was not visible.
 
 use jiff::civil::Date;
 
@@ -9,22 +9,22 @@ use crate::model::{
 };
 use crate::query::{Answer, Quantifier, Subject, conditions};
 
-/// Returns whether a policy applies to a socket: the socket occupies its port and is not a connection, as in a
+/// Returns whether a policy applies to a socket. The socket must occupy its port and not be a connection, as in a
 /// comparison with a baseline.
 pub(super) const fn is_judged(socket: &Socket) -> bool {
     socket.state.holds_port()
 }
 
-/// An allow rule that applies to this host today, or did until it expired.
+/// An allow rule that applies to this host today, or applied until it expired.
 pub(super) struct RuleOnHost<'p> {
     pub(super) rule: &'p AllowRule,
-    /// Whether the rule is for this host; never [`Answer::No`].
+    /// Whether the rule applies to this host; never [`Answer::No`].
     pub(super) on_host: Answer,
     pub(super) is_expired: bool,
 }
 
-/// Returns whether a rule for these hosts applies on this host: a pattern matches its ID, its name, or one of its
-/// labels in the form `KEY=VALUE`.
+/// Returns whether a rule with these hosts applies to this host: a pattern matches the ID, the name, or a label in
+/// the form `KEY=VALUE`.
 pub(super) fn on_host(hosts: &[Glob], host: &Host) -> Answer {
     if hosts.is_empty() {
         return Answer::Yes;
@@ -47,7 +47,7 @@ pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
     expires.is_some_and(|last| last < today)
 }
 
-/// Returns whether all conditions of a rule hold; cheap conditions are tested first.
+/// Returns whether all conditions of a rule match; fast conditions are tested first.
 pub(super) fn matches_rule(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Answer {
     let mut answer = Answer::Yes;
     for condition in CONDITIONS {
@@ -59,7 +59,7 @@ pub(super) fn matches_rule(rule: &AllowRule, listener: &Entry, snapshot: &Snapsh
     answer
 }
 
-/// Returns the conditions that do not hold, one phrase each: `user is root, not postgres`. Conditions on facts that
+/// Returns the conditions that do not match, one phrase each: `user is root, not postgres`. Conditions on facts that
 /// were not visible are left out.
 pub(super) fn differs(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Vec<String> {
     CONDITIONS
@@ -93,7 +93,7 @@ pub(super) fn is_related(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot
             .any(|exe| is_program(&exe.path))
 }
 
-/// Returns the number of conditions that do not hold, up to `enough`.
+/// Returns the number of conditions that do not match, up to `enough`.
 pub(super) fn distance(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot, enough: usize) -> usize {
     let no = |condition: &&Condition| (condition.asks)(rule, listener, snapshot).is_no();
     CONDITIONS.iter().filter(no).take(enough).count()
@@ -323,10 +323,10 @@ fn by_program(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-/// Returns whether a process runs the file of a rule. A path stands for the file at this path on this machine, or in
-/// the container that the rule names. So a file in memory, a file that is mounted over the path, or a file in the
-/// root directory of a user does not match. A pattern that begins with a wildcard names no directory, so it matches
-/// only files that users cannot replace: any user can give a file any name.
+/// Returns whether a process runs the file of a rule. A path in a rule means the file at this path on this machine,
+/// or in the container that the rule names. A file in memory does not match, nor does a file that is mounted over the
+/// path or is in a user's root directory. A pattern that begins with a wildcard names no directory, and any user can
+/// give a file any name. Such a pattern matches only files that users cannot replace.
 fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_container: bool) -> bool {
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd
@@ -343,7 +343,7 @@ fn is_elsewhere(process: &Process) -> bool {
     process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns what an interpreter runs, and the reason why a rule for that path may not match the script.
+/// Returns the script, module or code of an interpreter, and the reason why a rule for that path may not match.
 fn shown_target(process: &Process) -> Option<String> {
     let target = RunTarget::of(process).text()?.to_owned();
     Some(match () {
@@ -358,7 +358,7 @@ fn runs_script_elsewhere(process: &Process) -> bool {
     origin.is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns the path of a program file, and the reason why a rule for that path may not match the file.
+/// Returns the path of a program file, and the reason why a rule for that path may not match.
 fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match ReplaceableBy::of_file(process) {
@@ -377,7 +377,7 @@ fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.runs.is_empty() {
         return Answer::Yes;
     }
-    // Like the path of a program file, the path of a script stands for the file at this path on this machine.
+    // A path in a rule means the script at this path on this machine, as for a program file.
     let names_container = !rule.containers.is_empty();
     if listener
         .processes

@@ -1,8 +1,8 @@
 //! Required listeners that are missing.
 //!
-//! A required rule needs a listener for each combination of its protocols, addresses and ports; a port range and a
-//! block of addresses count as one requirement. If not everything relevant was visible, there is a gap instead of a
-//! finding.
+//! A required rule needs a listener for each combination of its protocols, addresses and ports. A port range counts
+//! as one requirement, and so does a block of addresses. If something relevant was not visible, there is a gap
+//! instead of a finding.
 
 use std::collections::HashSet;
 
@@ -15,11 +15,11 @@ use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Gap, Network, Snapshot, Stage};
 use crate::query::Answer;
 
-/// The maximum number of findings per rule; the last finding says how many more there are.
+/// The maximum number of findings per rule. The last finding gives the number of further findings.
 const MOST: usize = 16;
 
-/// One requirement of a rule: the index of its protocol, address and port in the lists of the rule; 0 for an empty
-/// list.
+/// One requirement of a rule: the index of its protocol, address and port in the lists of the rule. The index in an
+/// empty list is 0.
 type Requirement = (usize, usize, usize);
 
 /// Returns the findings for missing listeners, and the gaps for listeners that may exist but were not visible.
@@ -58,7 +58,7 @@ fn requirements(rule: &AllowRule) -> impl Iterator<Item = Requirement> + use<> {
     })
 }
 
-/// Returns the requirements that are met, and the requirements that may be met.
+/// Returns the requirements that are met, and those that may be met.
 fn met_requirements(
     rule: &AllowRule,
     listeners: &[&Entry],
@@ -94,7 +94,7 @@ fn all_seen(rule: &AllowRule, listeners: &[Entry], snapshot: &Snapshot) -> bool 
     let unseen = |stage| snapshot.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
     let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);
-    // If only another namespace was scanned, nothing in the own namespace was visible.
+    // If only another namespace was scanned, nothing in this program's namespace was visible.
     let own_seen =
         snapshot.namespaces.is_empty() || listeners.iter().any(|entry| entry.socket.netns.is_none());
     !unseen(Stage::Sockets)

@@ -1,10 +1,9 @@
-//! The policy: the listeners that are allowed, the listeners that are required, and the severity of each kind of
-//! finding on this host.
+//! The policy: the allowed listeners, the required listeners, and the severity of each kind of finding on this host.
 //!
 //! This module turns bytes into a [`Policy`], a policy and a report into findings, and a report into a policy that
-//! allows it. All conditions of a rule must hold; the first rule whose conditions hold decides. With an unknown
-//! value, a condition is undecided: the listener is neither allowed nor flagged, but a gap. This module opens no
-//! file: the caller passes in the included files. The renderers write the texts for people.
+//! allows it. The first rule whose conditions all match decides. If a value is unknown, its condition is undecided,
+//! and the listener becomes a gap: it is neither allowed nor flagged. This module opens no file: the caller passes in
+//! the included files. The renderers write the texts for people.
 
 mod apply;
 mod check;
@@ -78,15 +77,15 @@ impl std::error::Error for PolicyError {}
 /// A policy with all included files.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// The rules for allowed and required listeners; the first rule whose conditions hold decides.
+    /// The rules for allowed and required listeners. The first rule whose conditions match decides.
     pub allow: Vec<AllowRule>,
-    /// The rules for the severity of findings; the first rule whose conditions hold decides.
+    /// The rules for the severity of findings. The first rule whose conditions match decides.
     pub rules: Vec<SeverityRule>,
     /// The files of the policy, in the order of their rules.
     pub files: Vec<Arc<str>>,
 }
 
-/// A rule that allows listeners. Every condition of the rule must hold; an empty list is no condition.
+/// A rule that allows listeners. Every condition of the rule must match; an empty list is no condition.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AllowRule {
     /// The name of the rule in every verdict; no two rules have the same name.
@@ -107,7 +106,7 @@ pub struct AllowRule {
     pub devices: Vec<Glob>,
     /// The program files: the file of each process must match one of these patterns.
     pub executables: Vec<ExecutablePattern>,
-    /// The scripts, modules, classes, code or destinations of interpreters and relays: that of each process must
+    /// The scripts, modules, classes, code or destinations of interpreters and relays. The value of each process must
     /// match one of these patterns.
     pub runs: Vec<Glob>,
     /// The users: the user of each process must be one of these. For a socket of the kernel, the user of the socket
@@ -125,20 +124,20 @@ pub struct AllowRule {
     pub owner: Option<String>,
     /// The last day on which the rule applies (UTC).
     pub expires: Option<Date>,
-    /// Findings that are accepted for the listeners of the rule, in addition to findings about the purpose of the
+    /// Further findings that the rule accepts for its listeners, in addition to findings about the purpose of the
     /// port.
     pub accept: Vec<Flag>,
-    /// Whether the listeners of the rule must exist: at least one listener for each of its protocols, addresses and
-    /// ports. A range and a block of addresses count as one.
+    /// Whether the listeners of the rule must exist: at least one listener for each protocol, address and port of the
+    /// rule. A port range counts as one, and so does a block of addresses.
     pub required: bool,
 }
 
 /// Ports of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ports {
-    /// These.
+    /// These ports.
     Range(PortRange),
-    /// The ports that the kernel of the host hands out to programs that ask for any port.
+    /// The ports that the kernel of the host gives to programs that request any port.
     Ephemeral,
 }
 
@@ -191,7 +190,7 @@ impl User {
 /// A network namespace of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
-    /// The observer's own.
+    /// The observer's own namespace.
     Own,
     /// Another namespace without a name.
     Unnamed,
@@ -210,9 +209,9 @@ pub struct SeverityRule {
     pub hosts: Vec<Glob>,
     /// The codes of the findings.
     pub codes: Vec<Flag>,
-    /// The severity; `None` if these findings are switched off.
+    /// The severity; `None` if the rule removes the findings.
     pub severity: Option<Severity>,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// The person or team that is responsible for the rule.
     pub owner: Option<String>,
@@ -220,8 +219,8 @@ pub struct SeverityRule {
     pub expires: Option<Date>,
 }
 
-/// Returns whether a finding only questions the purpose of a port. A rule that allows the listener answers this
-/// question, but not the questions about the identity of the program and its effect on other programs.
+/// Returns whether a finding is only about the purpose of a port. A rule that allows the listener lowers such a
+/// finding. It does not lower findings about the identity of the program or its effect on other programs.
 #[must_use]
 pub fn questions_the_port(flag: Flag) -> bool {
     flag.family() == FindingFamily::Registry

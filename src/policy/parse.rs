@@ -1,7 +1,7 @@
 //! Parses a policy from the bytes of its files. Every word is understood or refused, with file, line and column.
 //!
-//! The files are hostile input. The caller bounds their size and the number of files, this parser bounds the number
-//! of rules, and the TOML parser bounds the depth of values.
+//! The files are hostile input. The caller limits their size and number, this parser limits the number of rules, and
+//! the TOML parser limits the depth of values.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -31,8 +31,8 @@ pub struct Included {
     pub bytes: Vec<u8>,
 }
 
-/// Reads a policy. `read` returns the file that an `include` names, given the identity of the including file, or the
-/// reason why the file cannot be read.
+/// Reads a policy. `read` returns the file that an `include` names, or the reason why this file cannot be read. It
+/// gets the identity of the including file.
 ///
 /// # Errors
 /// Returns the first `PolicyError` in the files.
@@ -46,7 +46,7 @@ pub fn parse(
     Ok(reader.policy)
 }
 
-/// Files with more values are refused. The largest policy has 5,000 rules, and a rule has some 20 keys and values.
+/// Files with more values are refused. The largest policy has 5,000 rules, and a rule has about 20 keys and values.
 const MOST_VALUES: usize = 250_000;
 
 const TOP: [&str; 4] = ["schema", "include", "allow", "rule"];
@@ -96,7 +96,7 @@ impl PolicyReader {
             file.error(&(good.len()..good.len()), "not UTF-8 (a TOML file must be UTF-8)".to_owned())
         })?;
         let file = File::new(Arc::clone(&name), text);
-        // The parser builds a tree that takes up to 80 times as much memory as the text of such values.
+        // The parser builds a tree that may need 80 times as much memory as the text of such values.
         if text.bytes().filter(|byte| b",[{=".contains(byte)).count() > MOST_VALUES {
             return Err(
                 file.error(&(0..0), format!("more values than a policy needs (the limit is {MOST_VALUES})"))
@@ -177,7 +177,7 @@ impl<'s> File<'s> {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
-        // One column per character: an offset may point into a character.
+        // One column per character. An offset may be inside a character.
         let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
         Position { file: Arc::clone(&self.name), line, column }
     }
@@ -193,7 +193,7 @@ impl<'s> File<'s> {
     /// Refuses an unknown key, and names the most similar known key.
     fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), PolicyError> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
-        // The first error in the order of the file, not in the order of the names.
+        // The first error in the order of the file, not of the names.
         let Some(other) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
         let what = format!("no such key: \"{}\"; {}", other.get_ref(), nearest(other.get_ref(), keys));
         Err(self.error(&other.span(), what))

@@ -1,22 +1,22 @@
 //! Three-valued logic.
 
 /// The answer to a question about an entry. `Unknown` means that the evidence is missing, for example because the
-/// process that owns a socket could not be read.
+/// owner of a socket could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Answer {
-    // The order makes "and" the minimum and "or" the maximum.
+    // The order of the variants makes "and" the minimum and "or" the maximum.
     No,
     Unknown,
     Yes,
 }
 
 impl Answer {
-    /// Returns the answer to a question that the facts decide.
+    /// Returns the answer to a question whose facts are known.
     pub(crate) fn of(yes: bool) -> Self {
         if yes { Answer::Yes } else { Answer::No }
     }
 
-    /// Returns the answer to a question about a fact that may be missing.
+    /// Returns the answer to a question about a fact that may be unknown.
     pub(crate) fn of_known<T>(fact: Option<T>, is: impl FnOnce(T) -> bool) -> Self {
         fact.map_or(Answer::Unknown, |fact| Answer::of(is(fact)))
     }

@@ -1,7 +1,7 @@
 //! The conditions that the filters of a command line and the rules of a policy share.
 //!
-//! Each function asks one question. The caller defines a match: a filter compares with the typed value, and a rule of
-//! a policy with its patterns.
+//! Each function asks one question. The caller defines a match: a filter compares a value with the typed value, and a
+//! rule compares it with its patterns.
 
 use super::{Answer, Quantifier, Subject};
 use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, RunTarget, is_container_id, unmapped};
@@ -27,18 +27,18 @@ pub(crate) fn protocol(subject: &Subject<'_>, wanted: Protocol) -> Answer {
     Answer::of_known(subject.protocol(), |protocol| protocol == wanted)
 }
 
-/// Asks about the device that the socket is bound to; `None` means no device.
+/// Asks about the device that the socket is bound to; `None` means that the socket is not bound to a device.
 pub(crate) fn device(subject: &Subject<'_>, is: impl Fn(Option<&str>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.local.device.as_deref()))
 }
 
-/// Asks about the network namespace; `None` means the observer's own.
+/// Asks about the network namespace; `None` means the observer's own namespace.
 pub(crate) fn namespace(subject: &Subject<'_>, is: impl Fn(Option<&Netns>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.netns.as_ref()))
 }
 
-/// Asks about the users of the processes, by name and user ID. For a socket of the kernel, which has no process, the
-/// question is about the user of the socket.
+/// Asks about the users of the processes, by name and user ID. A socket of the kernel has no process, so its own user
+/// counts.
 pub(crate) fn user(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -49,7 +49,7 @@ pub(crate) fn user(
     };
     match subject.socket() {
         Some(socket) if socket.owner == Owner::Kernel => known(socket.user.as_deref(), socket.uid),
-        // A server often creates its socket as root and then changes its user, so the creator proves nothing about
+        // A server often creates its socket as root and then changes its user, so the creator is not evidence about
         // the process. If no process is visible, listings show the creator, and filters match the creator.
         Some(socket) if quantifier == Quantifier::Any && subject.processes().next().is_none() => {
             known(socket.user.as_deref(), socket.uid).max(Answer::Unknown)
@@ -68,7 +68,7 @@ pub(crate) fn executable(
         .ask_processes(quantifier, |process| Answer::of_known(process.exe.as_ref(), |exe| is(process, exe)))
 }
 
-/// Asks about the scripts of interpreters and the arguments of relays among the processes.
+/// Asks about the scripts of interpreters and the arguments of relays.
 pub(crate) fn runs(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -101,8 +101,8 @@ pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl 
     by_id.or(subject.ask_processes(quantifier, is_named))
 }
 
-/// Asks about the group that a process is part of. The socket's own control group counts for a filter, but not for a
-/// policy: the process that owns the socket now may be outside that group.
+/// Asks about the group of a process. The socket's own control group counts for a filter, but not for a policy,
+/// because the current owner may be outside that group.
 fn group(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -115,7 +115,7 @@ fn group(
     }
     subject.ask_processes(quantifier, |process| match of(process) {
         Some(name) => Answer::of(is(name)),
-        // A process that could not be read may be part of any unit and any container.
+        // A process that could not be read may be part of any unit or container.
         None if process.name.is_none() => Answer::Unknown,
         None => Answer::No,
     })

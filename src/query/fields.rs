@@ -1,7 +1,5 @@
-//! The filters: one row each. The option, `--not KEY=VALUE`, the completions and the manual page are made from these
+//! The filters, one row each. The option, `--not KEY=VALUE`, the completions and the manual page are made from these
 //! rows.
-//!
-//! To add a filter, add a row.
 
 use regex_lite::RegexBuilder;
 
@@ -15,7 +13,7 @@ pub(crate) type Test = Box<dyn Fn(&Subject<'_>) -> Answer>;
 pub(crate) struct Field {
     /// The name of the option, and the key of `--not`.
     pub(crate) name: &'static str,
-    /// The name of its value in the help.
+    /// The name of the value in the help.
     pub(crate) value: &'static str,
     pub(crate) help: &'static str,
     /// Whether only the long help lists the filter.
@@ -170,7 +168,7 @@ fn flag(typed: &str) -> Result<Test, String> {
         return Err("only an audit finds this: type portolan audit".to_owned());
     }
     let wanted = pick("flag", typed, &Flag::listed().collect::<Vec<_>>(), Flag::code)?;
-    // These findings are about the process, so they cannot be ruled out if the process is not visible.
+    // These findings are about the process. They may exist if the process is not visible.
     let needs_process = matches!(wanted.family(), FindingFamily::Identity | FindingFamily::File);
     Ok(Box::new(move |subject| {
         let found = Answer::of_known(subject.findings(), |findings| {
@@ -184,7 +182,7 @@ fn flag(typed: &str) -> Result<Test, String> {
 }
 
 fn process(typed: &str) -> Result<Test, String> {
-    // The size limit bounds the time that a match takes: names and paths come from any process.
+    // The size limit also limits the time of a match, because any process can choose names and paths.
     let regex = RegexBuilder::new(typed).size_limit(1 << 20).build().map_err(|error| {
         let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         format!("not a regular expression: {error}")
@@ -248,7 +246,7 @@ fn container(typed: &str) -> Result<Test, String> {
     Ok(Box::new(move |subject| conditions::container(subject, Quantifier::Any, &is)))
 }
 
-/// Returns the name of a unit or container without the unit of its manager (the manager of a user or service).
+/// Returns the name of a unit or container without the name of its manager, which belongs to a user or service.
 fn in_group(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }

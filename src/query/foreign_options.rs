@@ -1,5 +1,4 @@
-//! The notations of ss and lsof that are accepted, and those that are refused because they would mean something else
-//! in Portolan.
+//! The accepted notations of ss and lsof, and those that are refused because they have another meaning in Portolan.
 
 use super::filter::{Filter, keyed};
 use super::target::{Target, TargetKind};
@@ -15,7 +14,7 @@ pub(crate) struct ForeignOptions<'a> {
     pub(crate) states: &'a [String],
     /// Whether `-t` was given. It selects TCP in ss, and prints only process IDs in lsof.
     pub(crate) t: bool,
-    /// The number after a single `-p`, which is a process ID in lsof.
+    /// The number after a single `-p`. In lsof, this number is a process ID.
     pub(crate) pid: Option<&'a str>,
     /// The value of `--port`.
     pub(crate) port: Option<&'a str>,
@@ -55,7 +54,7 @@ pub(super) fn refuse_bare_protocols(targets: &[String]) -> Result<(), String> {
     })
 }
 
-/// Parses the values of `-i`: `[46][protocol][@address][:port[,port…]]`. An empty value is every socket.
+/// Parses the values of `-i`: `[46][protocol][@address][:port[,port…]]`. An empty value means every socket.
 pub(super) fn inet(values: &[String], registry: &Registry) -> Result<Vec<Filter>, String> {
     values.iter().map(|text| one_inet(text, registry).map_err(|why| format!("-i {text}: {why}"))).collect()
 }
@@ -65,7 +64,7 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
     let mut filters = Vec::new();
     let mut rest = text;
     for (digit, family) in [("4", Family::Ipv4), ("6", Family::Ipv6)] {
-        // A port follows a colon, so a leading digit is a family. But in `-i 40` it is neither.
+        // A port follows a colon, so a leading digit is a family. In `-i 40`, the digit is part of neither.
         let after = rest.strip_prefix(digit).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
         if let Some(after) = after {
             filters.push(Filter::Family(family));

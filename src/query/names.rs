@@ -8,8 +8,8 @@ const MANY: usize = 20;
 /// The maximum distance at which a subcommand or a name in use on this machine is suggested.
 const NEAR: usize = 2;
 
-/// Names of three letters are similar to almost every name, so the registry suggests no such name, and has no
-/// suggestion for such a name.
+/// Names of three letters are similar to almost every name. The registry neither suggests such a name nor suggests a
+/// name for it.
 const SHORT: usize = 3;
 
 /// The maximum number of suggested names.

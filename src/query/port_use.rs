@@ -1,9 +1,9 @@
 //! The sockets that prevent a program from binding a port.
 //!
-//! The rules are those of Linux for a plain `bind(2)`, without `SO_REUSEADDR` and `SO_REUSEPORT`: every socket with
+//! The rules are those of Linux for a plain `bind(2)`, without `SO_REUSEADDR` and `SO_REUSEPORT`. Every socket with
 //! the local port counts, in any state, if its address overlaps the wanted address (`inet_rcv_saddr_equal`,
-//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind earlier, but it is not
-//! visible whether the other socket allows that.
+//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind earlier. Whether the other
+//! socket allows this is not visible.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -74,7 +74,7 @@ fn overlaps_network(socket: &Socket, network: Network) -> bool {
 }
 
 /// Returns whether a socket prevents a program from binding the wanted address. If it is not known whether an IPv6
-/// socket accepts IPv4 traffic, the function assumes that it does.
+/// socket accepts IPv4 traffic, assume that it does.
 fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
     let own = socket.local.address;
     let is_mapped = |address: IpAddr| address.is_ipv6() && unmapped(address).is_ipv4();
@@ -89,7 +89,7 @@ fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
             let own = unmapped(own);
             IpAddr::V4(wanted) == own || wanted.is_unspecified() || own.is_unspecified()
         }
-        // The kernel refuses 0.0.0.0 if any IPv6 socket on the port is not limited to IPv6, with any address.
+        // The kernel refuses 0.0.0.0 if an IPv6 socket on the port also accepts IPv4, regardless of its address.
         (IpAddr::V4(wanted), _) => serves_ipv4 && (own.is_unspecified() || wanted.is_unspecified()),
         (IpAddr::V6(_), IpAddr::V4(_)) => false,
         (wanted, own) => own == wanted || own.is_unspecified(),

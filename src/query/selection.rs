@@ -1,4 +1,4 @@
-//! All filters of a command line. Returns whether an entry or a place matches them.
+//! All filters of a command line, combined.
 //!
 //! Several values of one option are alternatives, different options must all match, and `--not` excludes.
 
@@ -23,7 +23,7 @@ pub(crate) struct TypedFilters<'a> {
     pub(crate) families: Vec<Family>,
     /// Whether to select the sockets without a port.
     pub(crate) raw: bool,
-    /// Whether connections are listed too. A target may then match either end of a connection.
+    /// Whether connections are listed too. A target then matches either end of a connection.
     pub(crate) either_end: bool,
     pub(crate) foreign_options: foreign_options::ForeignOptions<'a>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Selection {
     targets: Vec<Target>,
     /// At least one filter of each group must match.
     groups: Vec<Vec<Filter>>,
-    /// None of these may match.
+    /// None of these filters may match.
     not: Vec<Filter>,
     /// The values of `--not` as typed, in the order of `not`.
     typed_not: Vec<String>,
@@ -90,14 +90,15 @@ impl Selection {
         &self.targets
     }
 
-    /// Returns whether there is no filter except protocols, address families and the choice of sockets without a port.
+    /// Returns whether there is no filter except protocols, address families and the selection of sockets without a
+    /// port.
     pub(crate) fn is_everything(&self) -> bool {
         let is_broad =
             |filter: &Filter| matches!(filter, Filter::Protocol(_) | Filter::Family(_) | Filter::WithoutPort);
         self.targets.is_empty() && self.not.is_empty() && self.groups.iter().flatten().all(is_broad)
     }
 
-    /// Returns whether an entry or a place matches. The indices of the targets that match it are added to `matched`.
+    /// Returns whether an entry or a place matches. Adds the indices of the matching targets to `matched`.
     pub(crate) fn test(&self, subject: &Subject<'_>, matched: &mut HashSet<usize>) -> Answer {
         self.test_targets(subject, matched, |_| true)
     }
@@ -133,8 +134,8 @@ impl Selection {
         wanted.and(any)
     }
 
-    /// Returns whether an entry prevents a program from binding a target and matches all other filters. The indices
-    /// of these targets are added to `matched`.
+    /// Returns whether an entry prevents a program from binding a target, and matches all other filters. Adds the
+    /// indices of these targets to `matched`.
     pub(crate) fn blocks_target(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         let subject = Subject::Entry(entry);
         let mut family = None;
@@ -188,8 +189,8 @@ impl Selection {
         self.filters().filter_map(move |filter| filter.value(name))
     }
 
-    /// Returns the number of listeners on every address that the filters leave out only because of their exposure,
-    /// although clients of the requested exposure reach them too.
+    /// Returns the number of listeners on every address that are excluded only by their exposure. Clients of the
+    /// requested exposure can reach these listeners too.
     pub(crate) fn also_reachable(&self, entries: &[Entry]) -> usize {
         let exposures = |group: &[Filter]| -> Vec<String> {
             group.iter().filter_map(|filter| filter.value("exposure")).map(str::to_lowercase).collect()
@@ -243,8 +244,8 @@ impl Selection {
             .collect()
     }
 
-    /// Returns the targets with an unknown name: not a service, not a program on this machine, and not a name for
-    /// which `is_running` is true.
+    /// Returns the targets with an unknown name: not a service, not a program on this machine, and `is_running` is
+    /// false for the name.
     pub(crate) fn unknown_names(
         &self,
         matched: &HashSet<usize>,

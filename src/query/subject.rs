@@ -44,8 +44,8 @@ impl<'a> Subject<'a> {
         processes.iter().map(|process| &**process)
     }
 
-    /// Asks about the processes that own a socket. For a process that could not be read, and for every process of a
-    /// place, the answer is `Unknown`. The kernel is not a process, so the answer for its sockets is no.
+    /// Asks about the processes that own a socket. The answer is `Unknown` for a process that could not be read, and
+    /// for every process of a place. The kernel is not a process, so the answer for its sockets is no.
     pub(crate) fn ask_processes(&self, quantifier: Quantifier, is: impl Fn(&'a Process) -> Answer) -> Answer {
         let Some(socket) = self.socket() else { return Answer::Unknown };
         let unread = match &socket.owner {

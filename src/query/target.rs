@@ -1,4 +1,4 @@
-//! What a user names on the command line: a port, a range, an address, or the name of a service or program.
+//! A target: a port, a range, an address, or the name of a service or program.
 
 use std::net::IpAddr;
 
@@ -94,7 +94,7 @@ impl Target {
         Ok(Target { text: text.to_owned(), protocol, kind })
     }
 
-    /// Returns the ports that the target can mean; `None` means any port, because a program may use any port.
+    /// Returns the ports that the target can mean. `None` means any port, because a program may use any port.
     pub(crate) fn ports(&self) -> Option<&[PortRange]> {
         match &self.kind {
             TargetKind::Ports(ports) => Some(ports),
@@ -149,7 +149,7 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
 }
 
 /// Returns whether a socket has an address of the network. With ports, returns whether a client that connects to the
-/// network and port reaches the socket; a socket on the wildcard address then counts too.
+/// network and port reaches the socket; this includes sockets on the wildcard address.
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     let bound = Answer::of(network.contains(address));
@@ -180,12 +180,12 @@ fn on_device(subject: &Subject<'_>, network: Network) -> Answer {
 }
 
 impl Name {
-    /// Returns whether the name is the name of a service, of a known program or product, or of a network interface.
+    /// Returns whether a service, a known program or product, or a network interface has this name.
     pub(crate) fn is_known(&self) -> bool {
         !self.service.is_empty() || !self.programs.is_empty() || self.interface.is_some()
     }
 
-    /// Returns in a few words the places that were searched for the name.
+    /// Returns the places that were searched for the name.
     pub(crate) fn searched(&self) -> String {
         let mut places: Vec<String> =
             self.service.iter().map(|(ports, protocol)| format!("{}/{ports}", protocol.name())).collect();
@@ -216,7 +216,7 @@ impl Name {
             (Some(port), None) if !self.service.iter().any(|(ports, _)| ports.contains(port)) => Answer::No,
             _ => Answer::Unknown,
         };
-        // The name of a service means its port, so a place on another port does not match.
+        // The name of a service means its port, so a place with another port does not match.
         if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
             return port;
         }
@@ -240,8 +240,8 @@ impl Name {
             }
         });
         match interface.or(program) {
-            // For the name of a service, the port alone decides. So a program that is not visible leaves no other
-            // port undecided.
+            // For the name of a service, only the port decides. On other ports, an invisible program makes no
+            // difference.
             Answer::Unknown if !self.service.is_empty() => Answer::No,
             answer => answer,
         }
@@ -259,9 +259,8 @@ impl Name {
         is_bound.or(is_free.and(Answer::any(reached)))
     }
 
-    /// Returns whether a recognised program has this name, or serves the service of this name. The script that an
-    /// interpreter runs serves it, not the interpreter. A program that forwards ports serves what it forwards to, so the
-    /// port that it is known for says nothing.
+    /// Returns whether a recognised program has this name, or serves the service of this name. For an interpreter,
+    /// its script counts. A program that forwards ports serves another program, so its own known port does not count.
     fn is_program(&self, identity: &RecognisedProgram) -> bool {
         let serves_port = |program: &&ListedProgram| {
             !program.any_port
@@ -290,8 +289,8 @@ fn programs_of(name: &str) -> Vec<ListedProgram> {
 /// terminator).
 const CUT: usize = 15;
 
-/// Returns whether a process has the name `name`: the name that the process gave itself, the name of its program
-/// file, or the path of this file.
+/// Returns whether a process has the name `name`: its own name, the name of its program file, or the path of this
+/// file.
 fn is_called(process: &Process, name: &str) -> bool {
     let own = process
         .name

@@ -9,7 +9,7 @@ use crate::registry::Registry;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TypedAddress {
     pub(crate) networks: Vec<Network>,
-    /// The ports; empty if no port was typed, or `*`.
+    /// The ports; empty if the user typed no port, or `*`.
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
@@ -94,8 +94,8 @@ fn range(s: &str) -> Option<Result<PortRange, String>> {
     }
 }
 
-/// Parses an address, a network, `localhost`, or an address or `localhost` with a device and ports; `None` if the text
-/// does not look like one.
+/// Parses an address, a network or `localhost`, optionally with a device and ports. `None` if the text is none of
+/// these.
 pub(super) fn address(s: &str) -> Option<Result<TypedAddress, String>> {
     if let Some(found) = host(s) {
         return Some(Ok(found));

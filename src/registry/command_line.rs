@@ -1,9 +1,9 @@
 //! A running program in the form that the tables of dangerous services and of tools use: its names, its script or
 //! module, its options and its command line.
 //!
-//! Any program can be started with any arguments, and any directory can have any name. So an interpreter is
-//! identified by the script, module, class or jar that it runs, compared in whole words, and not by a text at any
-//! place in its command line.
+//! Any program can be started with any arguments, and any directory can have any name. An interpreter is therefore
+//! identified by its script, module, class or jar, compared in whole words. A text at another place in the command
+//! line does not count.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -31,18 +31,18 @@ pub(crate) struct CommandLine<'p> {
     line: Cow<'p, str>,
     /// Whether the end of the command line is missing.
     pub(super) is_cut: bool,
-    /// Whether an interpreter runs code that is in no file: code on its command line or from standard input.
+    /// Whether an interpreter runs code without a file: code on its command line or from standard input.
     pub(super) runs_typed_code: bool,
 }
 
-/// Interpreters that read code from standard input if their command line names none.
+/// Interpreters that read code from standard input if their command line names no code.
 const READ_STANDARD_INPUT: [&str; 5] = ["python", "node", "perl", "ruby", "lua"];
 /// Interpreters that run code on their command line, by the names of their files.
 const RUN_TYPED_CODE: [&str; 10] =
     ["python", "pypy", "node", "nodejs", "perl", "ruby", "php", "lua", "luajit", "tclsh"];
 
-/// Returns whether an interpreter runs code that is in no file. A process that wrote a title over its command line
-/// does not show what it runs.
+/// Returns whether an interpreter runs code without a file. If a process wrote a title over its command line, the
+/// code is not visible.
 fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
     let Some(started_as) = arguments.first().and_then(|first| first.rsplit('/').next()) else { return false };
     let bare = |name| super::programs::stem(crate::model::interpreter::without_build(name));
@@ -50,7 +50,7 @@ fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
     match parse_command(file, arguments) {
         Some(InterpreterCommand::Code(_)) => RUN_TYPED_CODE.contains(&bare(file)),
         Some(InterpreterCommand::Nothing) => {
-            // The interactive debugger of Node.js has a row of its own.
+            // The interactive debugger of Node.js has its own row.
             let debugs = arguments.iter().any(|argument| argument.starts_with("--inspect"));
             !is_title && !debugs && interpreter(file).is_some_and(|name| READ_STANDARD_INPUT.contains(&name))
         }
@@ -108,8 +108,8 @@ impl<'p> CommandLine<'p> {
         compile(&expression).is_some_and(|regex| regex.is_match(&self.line))
     }
 
-    /// Returns whether an interpreter runs the code that `text` names (`dask scheduler`: the script or module, and
-    /// the words after it), or whether another program has these words among its arguments.
+    /// Returns whether `text` names the code of an interpreter (`dask scheduler`: the script or module, and the words
+    /// after it). For another program, returns whether its arguments contain these words.
     pub(super) fn has_words(&self, text: &str) -> bool {
         let mut words = text.split(' ');
         if self.interpreter.is_none() {
@@ -123,9 +123,8 @@ impl<'p> CommandLine<'p> {
         })
     }
 
-    /// Returns whether the command line has an option: for an interpreter, among its own options; for another
-    /// program, anywhere. The value of the option may follow after `=`, `:` or a comma; `*` at the end of `option`
-    /// stands for any text.
+    /// Returns whether the command line has an option. For an interpreter, only its own options count. The value of
+    /// the option may follow after `=`, `:` or a comma; `*` at the end of `option` matches any text.
     pub(super) fn has_option(&self, option: &str) -> bool {
         let is_it = |word: &str| match option.strip_suffix('*') {
             Some(begin) => word.starts_with(begin),
@@ -141,7 +140,7 @@ impl<'p> CommandLine<'p> {
     }
 
     /// Returns whether an expression of an interpreter's row matches. An expression that begins with `^` is compared
-    /// with the interpreter's script and arguments, and any other expression with the interpreter's own options.
+    /// with the script and its arguments, and any other expression with the interpreter's own options.
     pub(super) fn matches_command(&self, expression: &'static str) -> bool {
         if expression.starts_with('^') {
             return self.commands.iter().any(|command| is_match(expression, &command.line()));
@@ -150,7 +149,7 @@ impl<'p> CommandLine<'p> {
     }
 }
 
-/// An expression that was used, and the last text that it was compared with.
+/// A used expression, and the last text that it was compared with.
 struct UsedExpression {
     /// `None` if the expression does not compile.
     regex: Option<Regex>,
@@ -158,12 +157,12 @@ struct UsedExpression {
     matched: bool,
 }
 
-/// Longer texts are compared again each time, so that the last texts of all expressions stay small.
+/// The answer for a longer text is not stored, so that the stored texts stay small.
 const LONGEST_LAST: usize = 4096;
 
-/// Returns whether an expression matches a text. Each expression is compiled once, when it is first used: compiling
-/// takes much longer than matching. The last answer is kept, because the listeners of one process follow each other, and
-/// one process can have thousands.
+/// Returns whether an expression matches a text. Each expression is compiled once, on first use, because compiling
+/// takes much longer than matching. The last answer is kept: the listeners of one process follow each other, and one
+/// process can have thousands of listeners.
 fn is_match(expression: &'static str, text: &str) -> bool {
     static USED: LazyLock<Mutex<HashMap<&'static str, UsedExpression>>> = LazyLock::new(Mutex::default);
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,8 +182,8 @@ fn is_match(expression: &'static str, text: &str) -> bool {
     used.matched
 }
 
-/// Returns the compiled expression, with bounded size. A dot matches a line break too: code on a command line may have
-/// several lines.
+/// Returns the compiled expression, with limited size. A dot matches a line break too, because code on a command line
+/// may have several lines.
 pub(super) fn compile(expression: &str) -> Option<Regex> {
     RegexBuilder::new(expression).dot_matches_new_line(true).size_limit(1 << 20).build().ok()
 }

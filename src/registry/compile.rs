@@ -11,8 +11,8 @@ pub(super) const DATE: &str = "# date: ";
 /// The start of the header line that names the sources.
 pub const MADE_FROM: &str = "# made from: ";
 
-/// Returns the text of a registry made from IANA's CSV alone, which a user provides. Its date is the date of its
-/// newest row, because the file itself has none.
+/// Returns the text of a registry made only from IANA's CSV, which a user provides. The CSV has no date, so the date
+/// of its newest row is used.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ fn is_date(text: &str) -> bool {
 #[must_use]
 pub fn write(made_from: &str, date: &str, mut entries: Vec<Entry>) -> String {
     entries.retain(|entry| !entry.content.is_bare());
-    // The sort is stable: rows of one port stay in the registry's own order.
+    // The sort is stable: rows of one port keep their order.
     entries.sort_by_key(|entry| entry.ports);
     let mut text = format!(
         "# IANA's Service Name and Transport Protocol Port Number Registry: a line for each port and name.\n\

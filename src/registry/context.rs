@@ -10,7 +10,7 @@ use crate::model::{
 /// These assignees are not vendors, so their adjacent ports are not a block of one product.
 const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
 
-/// The maximum number of ports that the search for a block goes to each side.
+/// The maximum distance in ports of the search for a block, to each side.
 const FAR: u16 = 64;
 
 impl Registry {
@@ -53,8 +53,8 @@ impl Registry {
         }
     }
 
-    /// Returns the events, oldest first. Events without a date come before dated events, and among them the events of
-    /// the port itself come first.
+    /// Returns the events, oldest first. Events without a date come before dated events. Among events without a date,
+    /// those of the port itself come first.
     fn history(&self, port: u16, protocol: Protocol, verdict: &PortVerdict) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
         let mut add = |date, what, service, text| events.push(Event { date, what, service, text });

@@ -1,8 +1,8 @@
 //! Services that are dangerous if other machines can reach them: what an outside client can do, and the setting that
 //! closes the service.
 //!
-//! The rows are in `data/dangers.tsv`, whose head explains the columns. They describe a program with its default
-//! settings. Other modules read configuration files and decide whether other machines can reach the listener.
+//! The rows are in `data/dangers.tsv`, whose head describes the columns. A row describes a program with its default
+//! settings. Other modules read configuration files, and decide whether other machines can reach the listener.
 
 use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
@@ -11,7 +11,7 @@ use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{DangerBasis, Protocol, Severity};
 
-/// The actions that a service allows anyone who connects.
+/// What a service allows anyone who connects to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Danger {
     /// The name of the row.
@@ -34,7 +34,7 @@ pub(crate) struct Danger {
     pub basis: DangerBasis,
 }
 
-/// The port that stands in the table for every port that the kernel chooses, as in `bind(2)`.
+/// The port number in the table that means every port that the kernel chooses, as in `bind(2)`.
 const CHOSEN_BY_KERNEL: u16 = 0;
 
 struct DangerRow {
@@ -59,7 +59,7 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(range, p)| p == protocol.registered_as() && range.contains(port))
     }
 
-    /// Returns whether the row lists the port, or lists kernel-chosen ports and the kernel chose this port.
+    /// Returns whether the row lists the port. A kernel-chosen port counts if the row lists kernel-chosen ports.
     fn is_on_its_port(&self, port: u16, protocol: Protocol, chosen_by_kernel: bool) -> bool {
         self.lists(port, protocol) || (chosen_by_kernel && self.lists(CHOSEN_BY_KERNEL, protocol))
     }
@@ -141,9 +141,9 @@ fn rows() -> impl Iterator<Item = DangerRow> {
     Table::new(DANGERS).lines().filter_map(DangerRow::read)
 }
 
-/// Returns the actions that a program allows clients of its listener on `port`. Of several rows, the most severe
-/// counts, then the first. A row that lists the port counts before other rows. Rows that match by port alone never
-/// apply if the kernel chose the port.
+/// Returns what clients of a program can do on `port`. Of several rows, the most severe row counts; of equal rows,
+/// the first. A row that lists the port comes before other rows. A row that matches by port only does not apply if
+/// the kernel chose the port.
 #[must_use]
 pub(crate) fn danger(
     command: &CommandLine<'_>,
@@ -176,7 +176,7 @@ pub(crate) fn named(service: &str) -> Option<Danger> {
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default))
 }
 
-/// Returns the actions that the kernel's own service on `port` allows its clients.
+/// Returns what clients of the kernel's own service on `port` can do.
 #[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
     let rows = rows();

@@ -1,8 +1,8 @@
 //! Reads IANA's CSV of port assignments.
 //!
-//! Each text is put on one line and normalized. Text that is not a fact about a port is dropped: the contact column,
-//! and email addresses inside other columns. A row that cannot be read is an error with its position; no row is left
-//! out silently.
+//! Each text is put on one line and normalized. Text without facts about a port is dropped: the contact column, and
+//! email addresses inside other columns. A row that cannot be read is an error with its position; no row is left out
+//! silently.
 
 use std::fmt;
 
@@ -50,7 +50,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Returns a row without a name: the meaning that IANA's description gives to the port, and any further text.
+    /// Returns a row without a name: IANA's description of the port, and any further text.
     pub fn unnamed(description: &str) -> Self {
         let plain = description.to_ascii_lowercase();
         let (class, said) = match plain.as_str() {
@@ -73,7 +73,7 @@ impl Content {
         }
     }
 
-    /// Returns whether the row only says that the port is unassigned, which a missing row says too.
+    /// Returns whether the row says only that the port is unassigned. A missing row means the same.
     pub fn is_bare(&self) -> bool {
         self.service.is_none() && *self == Content::unnamed(UNASSIGNED)
     }

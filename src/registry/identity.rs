@@ -1,7 +1,7 @@
 //! Identifies the program of a process, and decides whether the program is expected on a guarded port.
 //!
-//! A match uses the program file if it could be read. The name of the process is used only if there is no file. If a
-//! name fits several programs, none is chosen.
+//! A process is identified by its program file, or by its name if it has no file. If a name fits several programs,
+//! none is chosen.
 
 use super::programs::{self, GuardStrictness, Guarded, ListedProgram, Match, pairs, stem};
 use crate::model::interpreter::{InterpreterCommand, command_words, parse_command, without_build};
@@ -10,8 +10,8 @@ use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
 /// The kernel cuts process names to this many bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
 
-/// The file name of a script counts only below one of these directories, because in other directories any user can
-/// give a file any name.
+/// The file name of a script counts only below one of these directories. In other directories, any user can give a
+/// file any name.
 const INSTALLED: [&str; 9] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
 
@@ -26,7 +26,7 @@ pub struct RecognisedProgram {
     pub programs: Vec<ListedProgram>,
     /// Further programs whose text is in the command line, but is shorter than the text of `programs`.
     also: Vec<ListedProgram>,
-    /// The interpreters that the program file can be, by their names in `programs.tsv`; empty if it is not an
+    /// The interpreters that the program file can be, by their names in `programs.tsv`; empty if the file is not an
     /// interpreter.
     interpreter: Vec<&'static str>,
     /// Whether the process is a self-contained Erlang or Elixir release.
@@ -36,14 +36,14 @@ pub struct RecognisedProgram {
 }
 
 impl RecognisedProgram {
-    /// Returns the program for which `port` is a port of its own.
+    /// Returns the program, if `port` is one of its own ports.
     #[must_use]
     pub fn serving(&self, port: u16, protocol: Protocol) -> Option<ListedProgram> {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// Returns the range around `port` from which the program picks other ports at each start. The range explains the
-    /// port, but the port is not the program's own.
+    /// Returns the range around `port` from which the program picks further ports at each start. The range explains
+    /// the port, but `port` is not the program's own port.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
@@ -57,14 +57,14 @@ impl RecognisedProgram {
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
-    /// Returns the program, if it is known. An interpreter with an unknown script is not known.
+    /// Returns the program, if known. An interpreter with an unknown script is not known.
     #[must_use]
     pub fn program(&self) -> Option<ListedProgram> {
         self.programs.first().copied().filter(|_| !self.is_bare())
     }
 
-    /// Returns whether the identification uses a title, a text that the process wrote over its whole command line. A
-    /// title does not prove which code runs.
+    /// Returns whether the identification uses a title: a text that the process wrote over its whole command line. A
+    /// title is not evidence of the running code.
     #[must_use]
     pub const fn rests_on_title(&self) -> bool {
         self.rests_on_title
@@ -91,14 +91,15 @@ impl RecognisedProgram {
             || self.programs.iter().any(|program| program.name == name && !self.interpreter.contains(&name))
     }
 
-    /// Returns whether the program owns sockets for other programs. The program behind it must then be judged.
+    /// Returns whether the program owns sockets for other programs. The program behind the socket must then be
+    /// judged.
     #[must_use]
     pub fn is_forwarder(&self) -> bool {
         programs::forwarders().any(|name| self.goes_by(name))
     }
 
-    /// Returns whether the program is known to serve the guarded service; `None` if this is not known, because an
-    /// unknown name is the only evidence.
+    /// Returns whether the program is known to serve the guarded service. `None` if the only evidence is an unknown
+    /// name.
     #[must_use]
     pub fn is_expected_on(&self, guarded: &Guarded) -> Option<bool> {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
@@ -118,7 +119,7 @@ impl RecognisedProgram {
         if !self.interpreter.contains(&name) {
             return false;
         }
-        // The command line of a release names no program, so the file decides: only its owner can change a release.
+        // The command line of a release names no program, so the file decides. Only its owner can change a release.
         if self.is_release {
             return true;
         }
@@ -185,7 +186,7 @@ pub fn identify(process: &Process) -> Option<RecognisedProgram> {
     })
 }
 
-/// Returns the programs of a file. If one file is several programs, the name of the process selects one of them.
+/// Returns the programs of a file. If one file contains several programs, the name of the process selects one.
 fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     let whole = |program: &ListedProgram| match program.matches {
         Match::Exe(name) => file_name(name) == file,
@@ -208,12 +209,12 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     if named.is_empty() { found } else { named }
 }
 
-/// Returns whether a full file name is listed for this cut name, so that the cut name alone does not identify `file`.
+/// Returns whether a full file name is listed for this cut name. The cut name alone then does not identify `file`.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
-/// Identifies the script that an interpreter runs, by its command line, or else by the name of an installed script.
+/// Identifies the script of an interpreter by its command line, or else by the name of an installed script.
 fn interpreted(
     process: &Process,
     own: Option<&str>,
@@ -273,11 +274,11 @@ fn interpreted(
     }
 }
 
-/// The words of a command line that name the code that an interpreter runs.
+/// The words of a command line that name the code of an interpreter.
 struct LineThatRuns {
     /// The arguments, joined by blanks.
     line: String,
-    /// The position of the script's arguments in the text. Arguments do not count, because any program can be started
+    /// The position of the script's arguments in the text. Arguments are ignored, because any program can be started
     /// with any arguments.
     end: usize,
     /// Whether the process wrote a title over its whole command line.
@@ -297,19 +298,19 @@ impl LineThatRuns {
         LineThatRuns { line, end, is_title }
     }
 
-    /// Returns whether `text` begins among these words.
+    /// Returns whether `text` begins within these words.
     fn names(&self, text: &str) -> bool {
         self.line.find(text).is_some_and(|at| at < self.end)
     }
 }
 
-/// Returns the name of the interpreter's file, or else the name that started it.
+/// Returns the name of the interpreter's file, or else the name by which it was started.
 fn program_of<'p>(process: &'p Process, file: Option<&'p str>) -> &'p str {
     file.or_else(|| process.cmdline.first().map(|first| file_name(first))).unwrap_or_default()
 }
 
-/// Returns the path of the script that an interpreter runs, if only root can replace the script. A compiled program
-/// is not a script.
+/// Returns the path of an interpreter's script, if only root can replace the script. A compiled program is not a
+/// script.
 fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p str> {
     let named = match parse_command(program_of(process, file), &process.cmdline) {
         Some(InterpreterCommand::File(script)) => script,
@@ -318,7 +319,7 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     };
     let is_installed =
         INSTALLED.iter().any(|directory| named.starts_with(directory)) && !named.contains("/../");
-    // Not every system reports the file of a script.
+    // Some systems do not report the file of a script.
     let is_roots = process.script.as_ref().is_none_or(|script| {
         let kind = script.origin.as_ref().map(|origin| origin.kind);
         matches!(kind, Some(OriginKind::Package | OriginKind::System)) && !script.is_program
@@ -326,7 +327,7 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     (is_installed && is_roots).then_some(named)
 }
 
-/// Returns whether a process is an Erlang or Elixir release: its directory contains the running runtime
+/// Returns whether a process is an Erlang or Elixir release. The directory of a release contains the running runtime
 /// (`ROOT/erts-14.2/bin/beam.smp`) and the boot file (`-boot ROOT/releases/1.0/start`).
 fn is_release(process: &Process) -> bool {
     let boot = process.cmdline.iter().skip_while(|argument| *argument != "-boot").nth(1);

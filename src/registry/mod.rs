@@ -1,11 +1,11 @@
 //! The registry of port assignments and its verdict on a port.
 //!
 //! The texts are embedded as the files in `data/` and searched in place: nothing is parsed, indexed or allocated
-//! before the first query. `README.md` in this directory describes the content and origin of each file, and how to
-//! generate it.
+//! before the first query. `src/docs/registry.md` describes the content and origin of each file, and how to generate
+//! it.
 //!
-//! This module does not guess. A date or assignee that the sources do not give stays unknown, missing evidence never
-//! makes a registration dead, only the curated lists call a registration dead, and no presumption becomes a fact.
+//! This module does not guess. A date or assignee that is missing in the sources stays unknown. Only the curated
+//! lists call a registration dead; missing evidence never does. A presumption never becomes a fact.
 
 pub(crate) mod command_line;
 #[doc(hidden)]
@@ -46,7 +46,7 @@ pub struct Registry {
     rows: Table,
     /// Rows of several ports; a few dozen.
     ranges: Table,
-    /// The largest number of ports that a range extends beyond its first port.
+    /// The maximum number of ports in a range after its first port.
     reach: u16,
     dead: Table,
     live: Table,
@@ -98,7 +98,7 @@ impl Registry {
     }
 
     /// Makes a newer registry from IANA's own CSV, read from `file`. The embedded curated lists and evidence apply to
-    /// it. Its text lives as long as the program.
+    /// this registry. Its text lives as long as the program.
     ///
     /// # Errors
     ///
@@ -243,7 +243,7 @@ impl Registry {
         self.evidence.at(port).filter_map(Evidence::parse).filter(move |row| row.is_of(protocol))
     }
 
-    /// Searches the text in one pass: the name is compared before any other field of a line is read.
+    /// Searches the text in one pass. The name is compared before any other field of a line is read.
     fn rows_named(&self, name: &str) -> impl Iterator<Item = RegistryRow> {
         self.rows
             .lines()

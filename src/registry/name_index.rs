@@ -1,14 +1,14 @@
-//! An index of the names in one column of a table. The compiler makes it, so a listing finds the rows of a program
-//! without reading the table.
+//! An index of the names in one column of a table. The index is built at compile time, so a listing finds the rows of
+//! a program without reading the table.
 
 /// The column of a table that contains names, and its form.
 #[derive(Clone, Copy)]
 pub(super) enum Column {
-    /// Programs, joined by commas, as the head of `dangers.tsv` explains: `NAME`, `@NAME`, `NAME:CONDITION`. The number
-    /// of the column counts from zero.
+    /// Programs, joined by commas, in the notation of the head of `dangers.tsv`: `NAME`, `@NAME`, `NAME:CONDITION`.
+    /// The number of the column counts from zero.
     Programs(usize),
-    /// The first two columns of `programs.tsv`: the name of a process, and the name of its file after `exe=`. The rows
-    /// of scripts (`arg=`) are left out.
+    /// The first two columns of `programs.tsv`: the name of a process, and the name of its file after `exe=`. The
+    /// rows of scripts (`arg=`) are left out.
     ProcessAndFile,
 }
 
@@ -99,7 +99,7 @@ impl<const N: usize> NameIndex<N> {
         self.names[number].place
     }
 
-    /// Returns the places of a name in `text`, the text of the index, in the order of the table.
+    /// Returns the places of a name in `text`, the indexed text, in the order of the table.
     pub(super) fn find<'n>(
         &self,
         text: &'static str,
@@ -195,7 +195,8 @@ impl Cursor {
         Some(name)
     }
 
-    /// Returns the beginning and the end of the name of the process, and then of the file, if its name is another one.
+    /// Returns the beginning and the end of the name of the process, and then those of the file name, if this
+    /// differs.
     const fn process_or_file(&mut self, text: &[u8]) -> Option<(usize, usize)> {
         let first = end(text, self.line, b"\t");
         let second = (first + 1, end(text, first + 1, b"\t"));
@@ -231,7 +232,7 @@ const fn end(text: &[u8], from: usize, bytes: &[u8]) -> usize {
     at
 }
 
-/// Returns whether the text from `from` to `end` stands at `at` too.
+/// Returns whether the text from `from` to `end` occurs at `at` too.
 const fn is_same(text: &[u8], at: usize, from: usize, end: usize) -> bool {
     let mut index = 0;
     while from + index < end {

@@ -18,8 +18,8 @@ const INTERPRETERS: [(&str, &[&str]); 11] = [
     ("busybox", &["busybox", "toybox"]),
 ];
 
-/// The suffixes that a file name may have, after a separator, without being another program: the system and processor
-/// of a downloaded file, and the kind of build or backup copy.
+/// The suffixes that a file name may have after a separator: the system and processor of a downloaded file, the kind
+/// of build, or a backup copy. A file with such a suffix is the same program.
 const SUFFIXES: [&str; 39] = [
     "x86_64", "amd64", "x64", "64bit", "64", "i386", "i486", "i586", "i686", "386", "x86", "32", "arm64",
     "aarch64", "armv5", "armv6", "armv7", "armv7l", "armhf", "arm", "riscv64", "ppc64le", "s390x", "mips",
@@ -49,7 +49,7 @@ fn without_suffix(name: &str) -> Option<&str> {
     let without = SUFFIXES.iter().find_map(|suffix| {
         let at = name.len().checked_sub(suffix.len())?;
         let (rest, end) = name.split_at_checked(at)?;
-        // A wrapper of Nix starts `.NAME-wrapped`.
+        // A wrapper of Nix has the name `.NAME-wrapped`.
         let rest = if *suffix == "wrapped" { rest.trim_start_matches('.') } else { rest };
         end.eq_ignore_ascii_case(suffix).then(|| rest.strip_suffix(['-', '_', '.']))?
     });

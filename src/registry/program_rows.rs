@@ -1,12 +1,12 @@
 //! The programs that the rows of a table name.
 //!
-//! A table names a program by `NAME`, `NAME:TEXT` or `NAME:/REGEX/`, as the head of `dangers.tsv` explains. This
-//! module only finds the rows; it does not judge.
+//! A table names a program by `NAME`, `NAME:TEXT` or `NAME:/REGEX/` (see the head of `dangers.tsv`). This module only
+//! finds the rows; it does not judge.
 
 use super::command_line::CommandLine;
 use super::name_index::{NameIndex, NamePlace};
 
-/// The rows of a table, found by the programs that they name. `N` is the number of programs.
+/// The rows of a table, found by the programs in them. `N` is the number of programs.
 pub(super) struct Programs<const N: usize> {
     /// The text of the table.
     pub text: &'static str,
@@ -14,7 +14,7 @@ pub(super) struct Programs<const N: usize> {
     pub names: &'static NameIndex<N>,
 }
 
-/// The name in a table that stands for any program.
+/// The name in a table that means any program.
 const ANY_PROGRAM: &str = "*";
 
 /// A program that a row names.
@@ -24,7 +24,7 @@ struct Entry {
     name: &'static str,
     /// The text after the colon: a condition on the command line; empty if there is none.
     condition: &'static str,
-    /// Whether the name is too common to identify the program: the row then applies only on its own ports.
+    /// Whether the name is too common to identify the program. The row then applies only on its own ports.
     is_common: bool,
 }
 
@@ -66,7 +66,7 @@ impl<const N: usize> Programs<N> {
         self.rows(command.names.iter().copied().chain(interpreter), command)
     }
 
-    /// Returns the rows for any program, perhaps with a condition.
+    /// Returns the rows for any program, with or without a condition.
     pub(super) fn any(&self, command: &CommandLine<'_>) -> Vec<NamedBy> {
         self.rows(std::iter::once(ANY_PROGRAM), command)
     }
@@ -77,7 +77,7 @@ impl<const N: usize> Programs<N> {
         let applying = entries.filter(|entry| entry.applies_to(command));
         let mut found: Vec<NamedBy> =
             applying.map(|entry| NamedBy { place: entry.place, on_own_ports: entry.is_common }).collect();
-        // Of several names in a row, a name without the restriction counts: `false` is first.
+        // A name without the restriction comes first, because `false` sorts first.
         found.sort_unstable_by_key(|named| (named.place.line, named.on_own_ports));
         found.dedup_by_key(|named| named.place.line);
         found

@@ -1,7 +1,7 @@
-//! The programs that usually serve each port, and the programs that are known to serve guarded services.
+//! The programs that usually serve each port, and the known servers of guarded services.
 //!
-//! The lists are in `data/` (`programs.tsv`, `guarded.tsv`, `holders.tsv`, `interpreters.tsv`, `sockets.tsv`).
-//! Only the rows that are needed are parsed. This module only looks up rows; `identity.rs` identifies processes.
+//! The lists are in `data/` (`programs.tsv`, `guarded.tsv`, `holders.tsv`, `interpreters.tsv`, `sockets.tsv`). Only
+//! the needed rows are parsed. This module only looks up rows; `identity.rs` identifies processes.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use super::row::ports;
 use super::table::{Table, parts};
 use crate::model::{PortRange, Protocol};
 
-/// The way in which a process is identified as a program.
+/// How a process is identified as a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Match {
     /// By the name of the process, or by the name of its file, cut to the same length.
@@ -60,7 +60,7 @@ impl ListedProgram {
     }
 
     /// Returns the wide range around the port from which the program picks ports. The range explains the port, but
-    /// the program has no fixed port in the range.
+    /// the program has no fixed port in it.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());
@@ -88,9 +88,9 @@ impl ListedProgram {
         }
     }
 
-    /// Returns the service that the program serves on a port with these registered services: a registered service, if
-    /// the program serves it; the program's own name, on another of its own ports; otherwise the main service of the
-    /// program, or else its own name.
+    /// Returns the service that the program serves on a port with these registered services. This is a registered
+    /// service, if the program serves it. On another of the program's own ports, it is the program's own name.
+    /// Otherwise it is the main service of the program, or else its own name.
     #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
@@ -106,8 +106,8 @@ impl ListedProgram {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether a system service with this name runs the program: the service has the name of the program
-    /// (`nginx`), without the `d` of a daemon (`cups` for `cupsd`), or of the served protocol (`ssh`).
+    /// Returns whether a system service with this name runs the program. The service has the name of the program
+    /// (`nginx`), or this name without the `d` of a daemon (`cups` for `cupsd`), or the name of the protocol (`ssh`).
     #[must_use]
     pub fn is_named_by_unit(&self, unit: &str) -> bool {
         // `Match::Comm` has names that the kernel cuts at 15 bytes.
@@ -153,12 +153,12 @@ pub struct Guarded {
 /// The kinds of programs that are suspicious on the port of a guarded service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuardStrictness {
-    /// Every program that is not known to serve the service.
+    /// Every program that is not a known server of the service.
     Anything,
-    /// Every program that is not known to serve the service. Several services share the port, so an unknown program
-    /// is only a notice.
+    /// Every program that is not a known server of the service. Several services share the port, so an unknown
+    /// program is only a notice.
     Soft,
-    /// An interpreter that runs an unknown script, which is a notice.
+    /// An interpreter that runs an unknown script; a notice.
     Interpreters,
 }
 
@@ -179,7 +179,7 @@ impl Guarded {
         })
     }
 
-    /// Returns the programs known to serve it.
+    /// Returns the known servers of the service.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> + use<> {
         parts(self.programs, b',')
     }
@@ -221,7 +221,7 @@ pub(super) fn by_name(name: &str) -> impl Iterator<Item = ListedProgram> {
     programs_named(name).filter(move |program| program.name == name)
 }
 
-/// Returns whether a program with this name is known to serve a guarded port. A port with too many legitimate
+/// Returns whether a program with this name is a known server of a guarded port. A port with too many legitimate
 /// programs does not count.
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
@@ -234,8 +234,8 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
     names.contains(&name)
 }
 
-/// Returns whether a program with this name has a port of its own that no other program should have. A web server
-/// that may be a proxy for such a service does not count.
+/// Returns whether a program with this name has a port that no other program should use. A web server that may be a
+/// proxy for such a service does not count.
 #[must_use]
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);
@@ -285,7 +285,7 @@ pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
     })
 }
 
-/// Returns the programs that serve a port as one of their own, the most common first.
+/// Returns the programs that have this port as one of their own, the most common first.
 #[must_use]
 pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
     /// Every program, with one row for each of its ranges. Only `explain` needs this table.
@@ -305,7 +305,7 @@ pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
 }
 
 const GUARDED: &str = include_str!("data/guarded.tsv");
-/// The column of the ports has the form of a column of programs.
+/// The column with the ports has the same form as a column with programs.
 const GUARDED_COLUMN: Column = Column::Programs(1);
 static GUARDED_PORTS: [(u16, u16, NamePlace); count(GUARDED, GUARDED_COLUMN)] = guarded_ports();
 

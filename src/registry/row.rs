@@ -1,7 +1,7 @@
 //! One line of each data file, read on demand.
 //!
-//! A field that is empty in the file is `None`. A line that cannot be read is left out instead of stopping the
-//! program; tests check that the embedded files have no such line.
+//! An empty field is `None`. A line that cannot be read is left out, because the program must not stop; tests check
+//! that the embedded files have no such line.
 
 use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol};
 
@@ -40,8 +40,8 @@ pub(super) struct RegistryRow {
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// For a row that only the newer list of names contains: the earliest and latest time of its registration. Its
-    /// assignee, dates and reference are unknown, not absent.
+    /// For a row that occurs only in the newer list of names: the earliest and latest possible time of its
+    /// registration. Its assignee, dates and reference are unknown, not absent.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
 }
@@ -85,8 +85,8 @@ impl RegistryRow {
         self.protocols.split(',').filter_map(|name| name.parse().ok())
     }
 
-    /// Returns every protocol of the registration. Rows with other content, such as another assignee, may name the same
-    /// service for other protocols.
+    /// Returns every protocol of the registration. Rows with other content, such as another assignee, may have the
+    /// same service for other protocols.
     pub(super) fn protocols_of_service(&self, rows: impl Iterator<Item = RegistryRow>) -> Vec<Protocol> {
         rows.filter(|row| row.ports == self.ports && row.service == self.service)
             .flat_map(|row| row.protocols())
@@ -98,7 +98,7 @@ impl RegistryRow {
         self.ports.contains(port) && self.protocols.split(',').any(|name| name == protocol.name())
     }
 
-    /// Returns the name that this row is an alias of, by IANA's note.
+    /// Returns the name of which this row is an alias, by IANA's note.
     pub(super) fn alias_of(&self) -> Option<&'static str> {
         let (_, rest) = self.notes?.split_once("This entry is an alias to \"")?;
         rest.split_once('"').map(|(name, _)| name)
@@ -111,7 +111,7 @@ pub(super) struct Evidence {
     pub(super) ports: PortRange,
     /// Names of protocols, joined by commas.
     pub(super) protocols: &'static str,
-    /// The registered service that the evidence names; `None` if the evidence names the port as something else.
+    /// The registered service that the evidence names; `None` if the evidence names another service.
     pub(super) service: Option<&'static str>,
     kinds: &'static str,
     agreeing: &'static str,
@@ -134,12 +134,12 @@ impl Evidence {
         self.protocols.split(',').any(|name| name == protocol.name())
     }
 
-    /// Returns the kinds of packaged source that use this name, rising.
+    /// Returns the kinds of packaged source that use this name, in ascending order.
     pub(super) fn kinds(&self) -> impl Iterator<Item = EvidenceSource> + use<> {
         kinds(self.kinds)
     }
 
-    /// Returns the kinds that name the port as something else and agree with each other.
+    /// Returns the kinds of source that agree on another name for the port.
     pub(super) fn agreeing(&self) -> impl Iterator<Item = EvidenceSource> + use<> {
         kinds(self.agreeing)
     }
@@ -157,7 +157,7 @@ pub(super) struct CuratedRow {
     pub(super) protocols: &'static str,
     pub(super) service: &'static str,
     pub(super) curated: Curated,
-    /// For a dead registration: the kinds of packaged source that still name it, joined by commas.
+    /// For a dead registration: the kinds of packaged source that still name the registration, joined by commas.
     #[allow(dead_code, reason = "read by the tests of the lists")]
     pub(super) despite: &'static str,
 }
@@ -213,13 +213,13 @@ impl CuratedRow {
 /// The relation of a known use to the registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relation {
-    /// The use is something else, or nothing is registered.
+    /// The use is not the registered service, or nothing is registered.
     Other,
     /// The use is the registered service.
     Registered,
-    /// The registered service uses the port, and something else does too.
+    /// The registered service uses the port, and another service too.
     Both,
-    /// Only malware is known to have used the port. This is history and changes no status.
+    /// Only malware is known to have used the port. This is history, and changes no status.
     Abused,
 }
 

@@ -8,7 +8,7 @@ use super::search::has_whole_word;
 /// The time after which an unchanged registration without evidence of use counts as untouched.
 const UNTOUCHED_YEARS: u16 = 10;
 
-/// Returns whether a registration with this basis is in use, as far as is known.
+/// Returns whether a registration with this basis is known to be in use.
 pub(super) const fn is_in_use(basis: StatusBasis) -> bool {
     matches!(basis, StatusBasis::Evidence | StatusBasis::Standard)
 }
@@ -18,15 +18,15 @@ pub(super) const fn is_dead(curated: &Curated) -> bool {
     matches!(curated.standing, CuratedState::Orphaned | CuratedState::Legacy)
 }
 
-/// Returns whether these kinds of source prove that a service is used on the named protocol. The SELinux policy alone
-/// does not prove this, because it usually labels both TCP and UDP.
+/// Returns whether these kinds of source show that a service is used on this protocol. The SELinux policy alone is
+/// not enough, because it usually labels both TCP and UDP.
 pub(super) fn show_use(named_by: &[EvidenceSource]) -> bool {
     named_by.iter().any(|kind| *kind != EvidenceSource::Selinux)
 }
 
 /// Returns the basis of the status of one registration. The curated list of dead registrations overrides all
-/// evidence. `used_on` are the other protocols on which the same registration is in use: in that case an RFC or the
-/// SELinux policy, which cover all protocols, does not prove the use on this protocol.
+/// evidence. `used_on` are the other protocols on which the registration is in use. If there are any, an RFC or the
+/// SELinux policy is not enough, because both cover all protocols.
 pub(super) fn of_registration(
     row: &RegistryRow,
     curated: Option<&Curated>,
@@ -42,7 +42,7 @@ pub(super) fn of_registration(
         None if !used_on.is_empty() => StatusBasis::OtherProtocol,
         None if !named_by.is_empty() => StatusBasis::Evidence,
         None if row.reference.is_some_and(by_rfc) => StatusBasis::Standard,
-        // Only the name is known, so a missing assignee or date proves nothing.
+        // Only the name is known, so a missing assignee or date is not evidence.
         None if row.since.is_some() => StatusBasis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
             StatusBasis::Untouched
@@ -51,7 +51,7 @@ pub(super) fn of_registration(
     }
 }
 
-/// Returns whether the reference contains an RFC, including one that is approved and not yet numbered
+/// Returns whether the reference contains an RFC. An RFC that is approved and not yet numbered counts too
 /// (`RFC-ietf-rift-rift-24`).
 fn by_rfc(reference: &str) -> bool {
     reference
@@ -60,8 +60,8 @@ fn by_rfc(reference: &str) -> bool {
         .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
 }
 
-/// Returns whether `touched` is ten years or more before `date`. A month without a day may mean its last day; a missing
-/// date counts as long ago.
+/// Returns whether `touched` is ten years or more before `date`. A month without a day counts as its last day; a
+/// missing date counts as long ago.
 fn untouched(touched: Option<&str>, date: &str) -> bool {
     let Some(touched) = touched else { return true };
     let cut = |date: &str| {
@@ -77,8 +77,8 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
     }
 }
 
-/// Returns whether a dead registration's port is known to be used by something else now, other than a registered
-/// service that is in use.
+/// Returns whether another service is known to use the port of a dead registration now. A registered service that is
+/// in use does not count.
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     let dead = assignments.iter().filter_map(|a| a.curated.filter(is_dead)?.now_used_by);
     let living = || assignments.iter().filter(|a| is_in_use(a.basis));
@@ -86,7 +86,7 @@ pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
 }
 
 /// Returns the basis of the status of a port whose registrations have not been replaced. A registration in use
-/// decides first, then a registration without known facts. Dead registrations decide only if every registration is
+/// decides first, then a registration without known facts. Dead registrations decide only if all registrations are
 /// dead.
 pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)

@@ -1,5 +1,5 @@
-//! The code that an interpreter runs, from its command line, in the form that the tables of dangerous services and of
-//! tools use.
+//! The code of an interpreter, from its command line, in the form that the tables of dangerous services and of tools
+//! use.
 
 use super::program_names::interpreter as interpreter_of;
 use crate::model::interpreter::{InterpreterCommand, parse_command};
@@ -7,7 +7,7 @@ use crate::model::interpreter::{InterpreterCommand, parse_command};
 /// Python programs that serve an application named by an argument (`gunicorn superset.app:create_app()`).
 const APPLICATION_SERVERS: [&str; 7] =
     ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "pserve"];
-/// Scripts and modules that run another script or module, which their arguments name.
+/// Scripts and modules that run another script or module, named by their arguments.
 const WRAPPERS: [&str; 7] = [
     "clojure.main",
     "debugpy",
@@ -102,8 +102,8 @@ fn parts_of_path(path: &str) -> Vec<&str> {
     parts
 }
 
-/// Returns whether a file has the name `text`: a .NET program without its extension, and a jar also without its
-/// version.
+/// Returns whether a file has the name `text`. A .NET program matches without its extension, and a jar also without
+/// its version.
 fn is_file_name(file: &str, text: &str) -> bool {
     if file == text || [".dll", ".exe"].iter().any(|end| file.strip_suffix(end) == Some(text)) {
         return true;
@@ -119,8 +119,8 @@ fn is_file_name(file: &str, text: &str) -> bool {
     })
 }
 
-/// Returns the code that an interpreter runs. The command line names it, or the title of a process that has written
-/// over its command line. For a wrapper, the result contains the wrapped code too.
+/// Returns the code of an interpreter, named by the command line or by a title that the process wrote over it. For a
+/// wrapper, the result includes the wrapped code.
 pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     let Some(first) = arguments.first() else { return Vec::new() };
     let mut found = match interpreter {
@@ -184,7 +184,7 @@ fn started<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     found
 }
 
-/// Returns the code that the title of a process names; the process has written the title over its arguments: `airflow
+/// Returns the code that the title of a process names. The process wrote the title over its arguments: `airflow
 /// webserver`, `gunicorn: master [superset.app:create_app()]`.
 fn title(arguments: &[String]) -> Vec<Command<'_>> {
     let words: Vec<&str> = arguments.iter().flat_map(|argument| argument.split_whitespace()).collect();

@@ -1,7 +1,7 @@
 //! Finds ports by common names: the name of a program, words of a description, or a misspelt name.
 //!
-//! Every search is one pass over the embedded texts, because an index would not pay for such rare queries. An exact
-//! name is never mixed with similar names.
+//! Every search is one pass over the embedded texts; an index would cost more than it saves for such rare queries. An
+//! exact name is never mixed with similar names.
 
 use super::Registry;
 use super::programs::{self, ListedProgram};
@@ -9,13 +9,13 @@ use super::row::{CuratedRow, KnownUse, RegistryRow};
 use super::services;
 use crate::model::{PortRange, Protocol};
 
-/// The largest number of suggestions.
+/// The maximum number of suggestions.
 const FEW: usize = 5;
 
 impl Registry {
-    /// Returns the ports that match all words of `text`: in a service's name or description, in the product of a
-    /// curated row, in a known use, in the product of a program, or in the name or sentence of a common service. The
-    /// ports are in rising order.
+    /// Returns the ports that match all words of `text`, in ascending order. The search covers the name and
+    /// description of a service, the product of a curated row, a known use, the product of a program, and the name
+    /// and sentence of a common service.
     #[must_use]
     pub fn search(&self, text: &str) -> Vec<(PortRange, Protocol)> {
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -33,7 +33,7 @@ impl Registry {
         for row in dead.chain(self.live.lines().filter_map(CuratedRow::live)) {
             if mentions(&[Some(row.curated.product), row.curated.now_used_by]) {
                 let protocols = row.protocols.split('+').filter_map(|name| name.parse().ok());
-                // Only registrations that still exist count: a newer registry may have lost some registrations.
+                // Only existing registrations count: a newer registry may have removed some.
                 let of = |protocol: &Protocol| {
                     self.verdict(row.ports.low, *protocol)
                         .assignments
@@ -129,8 +129,8 @@ pub(super) fn has_whole_word(text: &str, name: &str) -> bool {
         })
 }
 
-/// Returns whether two names have the same first letter, or the first two letters swapped: a typing error is rarely in
-/// the first letter, and there are thousands of names.
+/// Returns whether two names have the same first letter, or the first two letters swapped. A typing error is rarely
+/// in the first letter, and this check skips most of the thousands of names.
 fn begins_alike(a: &str, b: &str) -> bool {
     let first_two = |text: &str| {
         let mut letters = text.chars().map(|c| c.to_ascii_lowercase());
@@ -140,8 +140,8 @@ fn begins_alike(a: &str, b: &str) -> bool {
     a.0 == b.0 || (a.0 == b.1 && a.1 == b.0)
 }
 
-/// Returns the number of letters that must be added, removed, changed or swapped with the next letter; `None` if it
-/// is more than `most`.
+/// Returns the number of letters that must be added, removed, changed or swapped with the next letter; `None` if
+/// above `most`.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     let a: Vec<char> = a.chars().map(|c| c.to_ascii_lowercase()).collect();
     let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).collect();

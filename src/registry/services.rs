@@ -1,7 +1,7 @@
-//! What commonly runs on a port, in words: services and products with one sentence each, and two texts for each of the
-//! ports that people ask about most.
+//! What commonly runs on a port: services and products with one sentence each, and two texts for each of the most
+//! popular ports.
 //!
-//! The heads of `data/services.tsv` and `data/answers.tsv` explain the columns. No verdict depends on these tables.
+//! The heads of `data/services.tsv` and `data/answers.tsv` describe the columns. No verdict depends on these tables.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -18,7 +18,7 @@ struct ServiceRow {
     service: CommonService,
 }
 
-/// Returns every row; a line with another form is left out, which a test excludes.
+/// Returns every row. A malformed line is left out; a test checks that there is none.
 fn rows() -> impl Iterator<Item = ServiceRow> {
     Table::new(include_str!("data/services.tsv")).lines().filter_map(|line| {
         let mut fields = [""; COLUMNS];
@@ -81,12 +81,12 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     index().services.get(&(port, protocol.registered_as())).cloned().unwrap_or_default()
 }
 
-/// Returns the texts about a port, if it is one of those that people ask about most.
+/// Returns the texts about one of the most popular ports.
 pub(super) fn answer(port: u16, protocol: Protocol) -> Option<PortAnswer> {
     index().answers.get(&(port, protocol.registered_as())).copied()
 }
 
-/// Returns the ports of the services whose name or sentence is accepted.
+/// Returns the ports of the services whose name or sentence `accepts` accepts.
 pub(super) fn ports_of(accepts: impl Fn(&CommonService) -> bool) -> Vec<(PortRange, Protocol)> {
     rows().filter(|row| accepts(&row.service)).flat_map(|row| pairs(row.ports)).collect()
 }

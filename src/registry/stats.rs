@@ -22,7 +22,7 @@ pub struct SourceCount {
     pub kind: EvidenceSource,
     /// The number of registrations (port, protocol and name) that the source names.
     pub names: usize,
-    /// The number of ports that the source names as something else, counted separately for each protocol.
+    /// The number of ports for which the source names another service, counted separately for each protocol.
     pub otherwise: usize,
 }
 

@@ -1,8 +1,7 @@
 //! A text of tab-separated lines, sorted by the port at the start of each line and searched in place.
 //!
-//! There is no index and nothing is parsed in advance: a look-up reads the lines that it compares and returns the lines
-//! that match. The table does not know the meaning of the columns and reports no errors: tests check the form of the
-//! embedded texts.
+//! There is no index, and nothing is parsed in advance: a look-up reads only the lines that it compares or returns.
+//! The table does not interpret the columns and reports no errors; tests check the form of the embedded texts.
 
 use memchr::{memchr, memrchr};
 
@@ -53,8 +52,8 @@ impl Table {
             .take_while(move |line| first_port(line.as_bytes()) == u32::from(port))
     }
 
-    /// Returns the lines whose first port is `port` or at most `reach` below it, the nearest first: if no range is
-    /// wider, every range that covers `port` is among them.
+    /// Returns the lines whose first port is between `port - reach` and `port`, the nearest first. If no range is
+    /// wider than `reach`, the result includes every range that covers `port`.
     pub(super) fn reaching(self, port: u16, reach: u16) -> impl Iterator<Item = &'static str> {
         let end = port.checked_add(1).map_or(self.body.len(), |next| self.begin_of(next));
         let lines = self.body.get(..end).unwrap_or_default().lines().rev();
@@ -75,8 +74,8 @@ impl Table {
     /// Returns the position of the first line whose first port is not below `port`.
     fn begin_of(self, port: u16) -> usize {
         let bytes = self.body.as_bytes();
-        // Both ends stay at the beginning of a line (or the end of the text): the lines before `low` are below
-        // `port`, and the lines from `high` on are not below `port`.
+        // Both ends stay at the beginning of a line (or the end of the text). The lines before `low` are below
+        // `port`, and the lines from `high` on are not.
         let (mut low, mut high) = (0, bytes.len());
         while low < high {
             let middle = low + (high - low) / 2;

@@ -8,7 +8,7 @@ use super::programs::pairs;
 use crate::model::{Protocol, Severity, named};
 
 named! {
-    /// The action of a short-task tool on a connection.
+    /// What a tool for a short task does with a connection.
     pub(crate) enum AdHocUse {
         /// The tool runs a shell or another program for each client that connects.
         Shell = "shell",
@@ -22,7 +22,7 @@ named! {
 /// A tool that a person started for a short task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdHocTool {
-    /// The action of the tool on a connection.
+    /// What the tool does with a connection.
     pub used_for: AdHocUse,
     /// The severity on an address that other machines can reach.
     pub beyond_loopback: Severity,
@@ -48,11 +48,11 @@ pub(crate) struct DualUseTool {
 /// A program that is known to receive packets without a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PacketProgram {
-    /// The severity of such a socket: information for a part of the system that needs it.
+    /// The severity of such a socket. It is information for a part of the system that needs the socket.
     pub severity: Severity,
     /// The use of the program: a phrase such as `DHCP client`.
     pub what: &'static str,
-    /// The technique of MITRE ATT&CK; empty unless the program reads the traffic of others.
+    /// The technique of MITRE ATT&CK; empty unless the program reads traffic that is not addressed to it.
     pub attack: &'static str,
 }
 
@@ -66,7 +66,7 @@ static PACKET_NAMES: NameIndex<{ count(PACKETS, COLUMN) }> = NameIndex::new(PACK
 const COLUMN: Column = Column::Programs(0);
 
 /// Returns the fields of the rows that name the program, in the order of the table, and then of the rows for any
-/// program, each with a flag that is true if the row applies only on its own ports.
+/// program. Each has a flag that is true if the row applies only on its own ports.
 fn rows_of<const FIELDS: usize, const N: usize>(
     programs: &Programs<N>,
     command: &CommandLine<'_>,
@@ -83,7 +83,7 @@ fn severity(name: &str) -> Severity {
     Severity::ALL.into_iter().find(|severity| severity.name() == name).unwrap_or(Severity::Warning)
 }
 
-/// An interpreter whose code is in no file: a person typed it, or another program passed it on.
+/// An interpreter whose code has no file: a person typed the code, or another program passed it on.
 const TYPED_CODE: AdHocTool = AdHocTool {
     used_for: AdHocUse::Listen,
     beyond_loopback: Severity::Warning,
@@ -102,7 +102,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     else {
         return command.runs_typed_code.then_some(TYPED_CODE);
     };
-    // The missing part of a cut command line may be more dangerous than the part that was read.
+    // The missing part of a cut command line may be more dangerous than the known part.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {
@@ -117,7 +117,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DualUseRow {
     tool: DualUseTool,
-    /// The only ports on which the row applies, if it does not apply on every port.
+    /// The only ports on which the row applies; `None` for every port.
     only_on: Option<&'static str>,
 }
 
@@ -132,8 +132,8 @@ pub(crate) fn dual_use_rows(command: &CommandLine<'_>) -> Vec<DualUseRow> {
     rows_of(&programs, command).map(row).collect()
 }
 
-/// Returns the purpose of a dual-use tool that listens on `port`, from the rows that name it; `None` if the program is
-/// not such a tool.
+/// Returns the purpose of a dual-use tool that listens on `port`, from the rows about the tool; `None` if the program
+/// is not a dual-use tool.
 #[must_use]
 pub(crate) fn dual_use(rows: &[DualUseRow], port: u16, protocol: Protocol) -> Option<DualUseTool> {
     let is_own = |ports| pairs(ports).any(|(range, p)| p == protocol.registered_as() && range.contains(port));
@@ -151,7 +151,7 @@ pub(crate) fn packet_program(command: &CommandLine<'_>) -> Option<PacketProgram>
 /// Programs that let users log in over SSH.
 const SSH_SERVERS: [&str; 4] = ["sshd", "dropbear", "tinysshd", "lsh-server"];
 
-/// Returns the purpose of an SSH server that a user other than root runs; `None` if the program is not an SSH server,
+/// Returns the purpose of an SSH server that a user other than root runs. `None` if the program is not an SSH server,
 /// or if it serves one session of the system's own server (`sshd: user@pts/0`).
 #[must_use]
 pub(crate) fn ssh_server_of_a_user(command: &CommandLine<'_>) -> Option<DualUseTool> {
