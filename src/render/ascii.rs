@@ -1,11 +1,11 @@
-//! ASCII in place of typographic characters, for a terminal whose locale has no other characters.
+//! ASCII instead of typographic characters, for a terminal whose locale has no other characters.
 
 use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Returns a text in ASCII. Each character becomes as many characters as it has columns, so that tables stay aligned,
-/// except for the mark of an enumeration that goes on. A character without a counterpart becomes `?`, as in `ls`.
+/// Returns a text in ASCII. Each character is replaced by as many characters as it has columns, so that tables stay
+/// aligned; `…` is an exception. A character without an equivalent becomes `?`, as in `ls`.
 #[must_use]
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {

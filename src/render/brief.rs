@@ -1,5 +1,5 @@
-//! The brief form of a listing, for collecting data from many hosts: flat, one row per listener and process, in at
-//! most 900 bytes.
+//! The brief form of a listing, for collecting data from many hosts: flat, one row per listener and process, at most
+//! 900 bytes each.
 //!
 //! A row has no command line and no text of the registry. A text that is too long for its column is cut and ends with
 //! `…`.

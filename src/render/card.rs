@@ -1,9 +1,10 @@
 //! The answer of `explain`: a card for each listener, then the meaning of the port, its registrations and whether
 //! they are still in use, and the common use of the port.
 //!
-//! A few ports get a text each; with more ports, each gets a compact block, and runs of ports with the same text
-//! share a block. Protocols with the same text are shown together. "Nothing listens" appears only if every socket was
-//! visible. If something listens, the answer is about this listener, and shorter unless the user asks for everything.
+//! A few ports get a full text each. With more ports, each gets a compact block, and adjacent ports with the same
+//! text share a block. Protocols with the same text are shown together. "Nothing listens" appears only if every
+//! socket was visible. If something listens, the answer is about this listener, and shorter unless the user requests
+//! everything.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -30,14 +31,14 @@ const REGISTRATIONS: usize = 2;
 pub struct Depth {
     /// Whether the answer for a port with a listener is as long as for other ports.
     pub in_full: bool,
-    /// Whether it contains the evidence, IANA's notes and the facts around the port.
+    /// Whether the answer contains the evidence, IANA's notes and the facts around the port.
     pub evidence: bool,
 }
 
 /// Writes the answer for some ports.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If the answer cannot be written.
 pub fn explain(
     ports: &[Explained<'_>],
     left_out: &BTreeSet<(u16, Protocol)>,
@@ -101,7 +102,7 @@ impl Card<'_> {
         writeln!(self.w, "and {} {how}\n", plural(more, "more listener"))
     }
 
-    /// Writes the ports and protocols that are left out.
+    /// Writes the omitted ports and protocols.
     fn left_out(&mut self, left_out: &BTreeSet<(u16, Protocol)>) -> io::Result<()> {
         const FEW: usize = 6;
         if left_out.is_empty() {
@@ -165,7 +166,7 @@ impl Card<'_> {
             self.item("", &format!("and {} (--full)", plural(more, "more registration")))?;
         }
         self.item("Why", &sanitize(&verdict_text::reason(verdict)))?;
-        // For a repurposed port, the reason contains the known use already.
+        // For a repurposed port, the reason already contains the known use.
         if !verdict.known_use.is_empty() && verdict.status != Status::Repurposed {
             self.item("Known use", &sanitize(&verdict_text::known_use(verdict)))?;
         }
@@ -211,7 +212,7 @@ impl Card<'_> {
         self.optional("History", contexts().find_map(|context| context_text::history(&context.history)))
     }
 
-    /// Writes a label and a text that is not sanitized yet, if there is one.
+    /// Writes a label and a text, if there is one. The text is sanitized here.
     fn optional(&mut self, label: &str, text: Option<String>) -> io::Result<()> {
         text.map_or(Ok(()), |text| self.item(label, &sanitize(&text)))
     }
@@ -238,7 +239,8 @@ impl Card<'_> {
         self.item("Registered", &sanitize(&text))
     }
 
-    /// Returns the text for a port without a known listener. Owners that could not be read hide no listener.
+    /// Returns the text for a port without a known listener. Owners that could not be read are irrelevant: their
+    /// sockets are visible.
     fn no_listener_text(&self) -> String {
         let unseen = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
         match self.report.snapshot.gaps.iter().find(|gap| unseen(gap.stage)) {
@@ -299,7 +301,7 @@ fn ports(listeners: &[Listener<'_>]) -> String {
     ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns IANA's `[Mike_Klein][IESG]` as a person writes it.
+/// Returns IANA's `[Mike_Klein][IESG]` as a person would write it.
 fn plain_names(text: &str) -> String {
     text.replace("][", ", ").replace(['[', ']'], "").replace('_', " ")
 }

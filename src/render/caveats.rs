@@ -1,8 +1,8 @@
-//! The caveats of an answer: the causes that hide something relevant from its reader, each cause once, in one line.
+//! The caveats of an answer: every cause that hides something relevant from its reader, once, in one line.
 //!
 //! `-v`, the audit and the JSON have every gap and note in full. A gap matters unless the answer is complete without
-//! the missing part: a question about listeners whose processes are all known needs no other process. An empty answer
-//! has every note too, because a note may explain it.
+//! the missing part. For example, a question about listeners whose processes are all known needs no other process. An
+//! empty answer has every note too, because a note may be the reason.
 
 use crate::findings::text::plural;
 use crate::join::Entry;
@@ -11,7 +11,7 @@ use crate::model::{Gap, Owner, Pid, Snapshot, Stage};
 
 use super::stderr;
 
-/// Returns the caveats, one sentence or two each.
+/// Returns the caveats, one or two sentences each.
 #[must_use]
 pub fn caveats<'e>(
     snapshot: &Snapshot,
@@ -42,7 +42,7 @@ pub fn caveats<'e>(
         lines.push(format!("{what}. {}", remedy(snapshot, question, count)));
     }
     let mut others = others.into_iter();
-    // If more privilege would not help, the first other cause explains the hidden owners.
+    // If more privilege would not help, the first other cause is shown for the hidden owners.
     if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
         lines.push(others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap))));
     }
@@ -55,14 +55,14 @@ pub fn caveats<'e>(
     lines
 }
 
-/// The missing facts about the owners of the sockets in an answer.
+/// What is not known about the owners of the sockets in an answer.
 struct Unseen {
     hidden: usize,
     unknown: usize,
     vanished: usize,
     /// The number of sockets that are left out because their process is not known.
     undecided: usize,
-    /// The processes of the answer, in rising order.
+    /// The processes of the answer, in ascending order.
     pids: Vec<Pid>,
 }
 
@@ -87,7 +87,7 @@ impl Unseen {
         self.hidden + self.unknown + self.undecided > 0
     }
 
-    /// Returns a phrase about the hidden owners and their number, without a full stop.
+    /// Returns a phrase about the hidden owners, and their number. The phrase has no full stop.
     fn owners(&self) -> Option<(usize, String)> {
         match (self.undecided, self.hidden) {
             (0, 0) => None,
@@ -119,8 +119,8 @@ fn explained(owners: &str, gap: &Gap) -> String {
     format!("{owners}, perhaps {}: {}", stderr::pids(&gap.pids), stderr::with_remedy(why, remedy.as_deref()))
 }
 
-/// Returns a phrase about the things that a user with more privilege could read, and their number, without a full
-/// stop.
+/// Returns a phrase about what a user with more privilege could read, and the number of these things. The phrase has
+/// no full stop.
 fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
     let count: u64 = gaps.iter().map(|gap| gap.count.unwrap_or(1)).sum();
     let (one, many) = match stage {

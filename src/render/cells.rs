@@ -6,10 +6,10 @@
 //!   else the name that IANA has registered for the port, after `IANA:`. It has at most 24 columns.
 //! - PROCESS contains the names of the processes, or in parentheses the reason why there are none.
 //! - USER is the effective user of each process, each once; the creator of the socket only if no process is visible.
-//! - FLAGS holds the codes, most severe first, without `exposed` and `kernel`, which EXPOSURE and PROCESS show.
+//! - FLAGS has the codes, most severe first, without `exposed` and `kernel`, which EXPOSURE and PROCESS show.
 //!   If space is short, `?` stands for "(presumed)".
 //!
-//! An unknown value is an empty cell; the table draws a dash there.
+//! An unknown value is an empty cell, which the table shows as a dash.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -24,16 +24,16 @@ use crate::model::{
 use super::wrap::clip;
 use super::{Emphasis, address as local_address, sanitize, verdict_text};
 
-/// The space that a cell has, and its reader.
+/// The form of a cell: for machines, or for people with much or little space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CellFormat {
     /// The plain value, for machines.
     Data,
-    /// For people, without a limit: a pipe.
+    /// For people, without a limit, for example in a pipe.
     Complete,
     /// For a wide terminal: everything except a long list of pids.
     Long,
-    /// For a narrow terminal: the first pid and the most severe flag, and the number of further ones.
+    /// For a narrow terminal: the first pid and the most severe flag, with the number of further pids and flags.
     Short,
 }
 
@@ -226,8 +226,8 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// Returns for people the container, or else the unit: of the socket, or else of the first process that has one. For a
-/// published port it is the container to which the port leads.
+/// Returns the container, or else the unit, for people: of the socket, or else of the first process that has one. For
+/// a published port, returns the container that receives the traffic.
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
@@ -273,7 +273,7 @@ pub(super) fn container_image(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.container_details().and_then(|details| details.image.as_deref()))
 }
 
-/// Returns the exposure; for people, with what the firewall leaves of it.
+/// Returns the exposure; for people, reduced to what the firewall lets through.
 pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
     let exposure = entry.exposure.name();
     let kind = entry.reach().map(|reach| reach.kind);
@@ -366,7 +366,7 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
-/// The maximum width of the first flag of several in the short form, so that the number of the other flags stays
+/// The maximum width in the short form of the first of several flags, so that the number of the other flags stays
 /// visible.
 const WIDEST_FIRST_FLAG: usize = 11;
 
@@ -403,7 +403,7 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
             short(product.or(name).unwrap_or_default())
         }
-        // The usual service of the port explains neither a tool that a person left running nor an impostor.
+        // The usual service of the port does not describe a tool that a person left running, or an impostor.
         Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
         Some(ListenerService { name, product, by: ServiceBy::Port }) => {
             let usual = short(product.or(name).unwrap_or_default());

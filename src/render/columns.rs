@@ -21,7 +21,7 @@ pub struct Column {
     /// For a column of the table for people: returns whether this entry has a value for the column. The table leaves
     /// a column out if no entry has a value.
     needs: Option<fn(&Entry) -> bool>,
-    /// Whether `-o wide` and a table of named columns show the text for people, and not the plain value.
+    /// Whether `-o wide` and a table of named columns show the text for people instead of the plain value.
     is_for_people: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct Column {
 enum Content {
     /// A part of each entry.
     Entry(fn(&Entry, CellFormat) -> Field),
-    /// A fact about the snapshot, which is the same for each entry.
+    /// A fact about the snapshot, the same for each entry.
     Snapshot(fn(&Snapshot) -> Field),
 }
 
@@ -112,7 +112,7 @@ pub enum Key {
 }
 
 /// Every column. The columns of the table for people come first, in its order. A dotted name is the path of the value
-/// in the JSON, and a short name stands for the most common path.
+/// in the JSON, and a short name means the most common path.
 pub(super) static COLUMNS: [Column; 94] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true).for_people(),

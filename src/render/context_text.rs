@@ -1,6 +1,6 @@
-//! The sentences about the context of a port: the usual programs, the neighbouring ports, the history, the meaning of
-//! an ephemeral range on this host, and whether the process is usual on the port. This file is part of
-//! [`super::verdict_text`]; its texts are not sanitized either.
+//! The sentences about the context of a port: the usual programs, the nearby ports, the history, the ephemeral range
+//! on this host, and whether the process is usual on the port. This file is part of [`super::verdict_text`]; its
+//! texts are not sanitized either.
 
 use super::verdict_text::sources;
 use crate::findings::identity::identified;
@@ -13,7 +13,7 @@ use crate::model::{
 /// The maximum number of names that are shown; the rest are counted.
 const FEW: usize = 5;
 
-/// Returns the packaged sources that name the registrations of a port, and those that give the port another name.
+/// Returns the packaged sources that name the registrations of a port, and those that name another service.
 pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     let mut said = Vec::new();
     for a in &verdict.assignments {
@@ -64,7 +64,7 @@ pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     (!around.is_empty()).then(|| sentence(&list(&around)))
 }
 
-/// Returns the events in the history of the registrations after they were made, if there are any.
+/// Returns the events since the registrations were made, if any.
 pub(super) fn history(events: &[Event]) -> Option<String> {
     if events
         .iter()
@@ -91,7 +91,7 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
     Some(sentence(&listed.collect::<Vec<_>>().join("; ")))
 }
 
-/// Returns the meaning of the ephemeral range for a port on this host, and whether the port was likely chosen.
+/// Returns the meaning of the ephemeral range for a port on this host, and whether someone probably chose the port.
 pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     let mut said = match (here.kernel_range, here.iana_dynamic) {
         (Some(range), _) if here.is_reserved => {

@@ -35,7 +35,7 @@ pub fn listing(report: &Report, columns: &[&Column], header: bool, w: &mut dyn W
     csv.flush()
 }
 
-/// Returns one copy of the entry for each of its processes, with that process alone.
+/// Returns one copy of the entry for each of its processes, with only this process.
 pub(super) fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
     let pids = entry.socket.owner.pids();
     if pids.len() < 2 {
@@ -65,8 +65,8 @@ pub(super) fn rows<const N: usize>(
     csv.flush()
 }
 
-/// Puts an apostrophe before a text that begins like a formula. Tabs and line breaks would count as well, but they
-/// are escaped already.
+/// Puts an apostrophe before a text that begins like a formula. Tabs and line breaks are already escaped, so they
+/// need no apostrophe.
 pub(super) fn harmless(mut cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@']) {
         cell.insert(0, '\'');

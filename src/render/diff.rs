@@ -1,9 +1,9 @@
 //! The differences between two snapshots: a table, JSON (`portolan.diff/2`), JSON lines, CSV.
 //!
-//! The table has one row per change: the kind of change, the place, and the processes before and now. On a terminal that
-//! is too narrow for it, each change is a block of lines. Every format
-//! shows the listeners that could not be compared: JSON lists them, and the other formats print their count
-//! separately. If something was not visible, no format says that nothing changed.
+//! The table has one row per change: the kind of change, the place, and the processes before and now. On a narrow
+//! terminal, each change is a block of lines instead. Every format shows the listeners that could not be compared:
+//! JSON lists them, and the other formats print their count separately. If something was not visible, no format says
+//! that nothing changed.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -122,8 +122,8 @@ pub fn document(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Wr
     json::write(&document, w)
 }
 
-/// Writes the host and the result, then one change per line, and then, one per line, the listeners that could not be
-/// compared.
+/// Writes the host and the result, then one change per line, and then the listeners that could not be compared, one
+/// per line.
 ///
 /// # Errors
 /// If a line cannot be written.
@@ -228,7 +228,7 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     csv::rows(names, rows, w)
 }
 
-/// Writes one row or block per change, for people; on a terminal the last line is the summary.
+/// Writes one row or block per change, for people. On a terminal the last line is the summary.
 ///
 /// # Errors
 /// If a line cannot be written.
@@ -247,7 +247,7 @@ pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> i
     Ok(())
 }
 
-/// Writes a change as a line with its kind and place, and a line for each side that has a listener.
+/// Writes a change: a line with its kind and place, and a line for each side that has a listener.
 fn block(row: &[(String, Emphasis); 4], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let [(change, tone), (place, tone_of_text), (before, _), (after, _)] = row;
     writeln!(w, "{} {}", style.paint(*tone, change), style.paint(*tone_of_text, place))?;
@@ -276,7 +276,7 @@ fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
         kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
-    // If the address changed, both sides show it.
+    // If the address changed, both sides show the address.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let side = |held: &Option<ListenerState>| match held {
         None => ABSENT.to_owned(),

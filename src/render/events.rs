@@ -1,8 +1,8 @@
 //! The stream of events (`portolan.event/2`): one JSON object per line, written when a listener or a gap changes.
 //!
-//! The first line is about the host. The listener in an event is the complete object of the listing. Every line
-//! contains the time and the host, so that lines can be filtered, merged and stored. A gap is an event too. The caller
-//! flushes the output.
+//! The first line is about the host. An event contains the complete object of its listener, as in a listing. Every
+//! line contains the time and the host, so that lines can be filtered, merged and stored. A changed gap is an event
+//! too. The caller flushes the output.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Groups the ports and protocols that have the same description. Nothing is left out.
+//! Groups the ports and protocols that have the same description. No port or protocol is left out.
 
 use crate::judge::{Entry, Explained};
 use crate::model::{Context, PortRange, PortVerdict};
@@ -43,11 +43,11 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Merges neighbouring ports without listeners that have the same text.
+/// Merges adjacent ports without listeners that have the same text.
 pub(super) fn runs<'e, 'r>(groups: Vec<Group<'e, 'r>>) -> Vec<Group<'e, 'r>> {
     let mut runs: Vec<Group<'e, 'r>> = Vec::new();
     for group in groups {
-        // A port whose protocols differ has several groups: skip the groups of the previous port.
+        // A port with different protocols has several groups: skip the groups of the previous port.
         let before = runs.iter_mut().rev().take(4).find(|run| {
             run.ports.high.checked_add(1) == Some(group.ports.low)
                 && run.listeners.is_empty()

@@ -1,8 +1,9 @@
-//! The header of every machine-readable output: when and where the snapshot was taken, the data that judged it, and
-//! the gaps.
+//! The header of every machine-readable output: the time and host of the snapshot, the data that judged the snapshot,
+//! and the gaps.
 //!
 //! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`], even if nothing
-//! listens, so that a host without listeners is never an empty file; every other line begins with a [`LineHeader`].
+//! listens, so that the file of a host without listeners is never empty. Every other line begins with a
+//! [`LineHeader`].
 
 use jiff::Timestamp;
 use serde::Serialize;

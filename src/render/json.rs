@@ -1,8 +1,8 @@
 //! JSON: the schemas `portolan/2` (a listing), `portolan.explain/2` and `portolan.observation/2`.
 //!
 //! Names, types and nulls are a contract. An unknown value is `null`. Text is complete and not sanitized, but every
-//! character that a terminal could interpret is written as a `\u` escape, so that the output is safe to look at and
-//! still preserves every character. The output is streamed; no tree of it is built.
+//! character that a terminal could interpret is written as a `\u` escape. The output can then be shown on a terminal
+//! and still contains every character. The output is streamed; no tree is built in memory.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -101,7 +101,7 @@ pub(super) fn host_line(report: &Report, w: impl Write) -> io::Result<()> {
     serialize(&HostLine::new(DocumentHeader::new("portolan/2", report), counted), CompactFormatter, w)
 }
 
-/// Returns the subject of a line of a listing.
+/// Returns the `kind` of a line of a listing.
 pub(super) const fn kind(entry: &Entry) -> &'static str {
     match entry.socket.state {
         State::Raw => "raw",
@@ -125,7 +125,7 @@ pub(super) fn serialize(
     w.write_all(b"\n")
 }
 
-/// A list that is made while it is written.
+/// A list that is serialized without being stored.
 pub(super) struct Seq<F>(pub(super) F);
 
 impl<I, F> Serialize for Seq<F>
@@ -165,11 +165,12 @@ struct EntryJson<'a> {
     netns: Option<&'a Netns>,
     service: Option<ListenerService>,
     forwards_to: Option<Forwarding<'a>>,
-    /// Who can reach it according to the firewall; null if the firewall was not read, or on loopback.
+    /// The clients that can reach the listener according to the firewall; null if the firewall was not read, or on
+    /// loopback.
     reach: Option<ReachKind>,
-    /// If only some can reach it: these.
+    /// The clients, if only some can reach the listener.
     reach_from: Option<&'a [String]>,
-    /// How many more there are.
+    /// The number of further clients.
     reach_more: Option<usize>,
     /// The rule of the firewall that decides.
     reach_rule: Option<&'a str>,
@@ -245,7 +246,7 @@ impl<'a> EntryJson<'a> {
 /// The packets that a socket without a port receives.
 #[derive(Serialize)]
 struct Received<'a> {
-    /// Null if it receives none.
+    /// Null if the socket receives no packets.
     name: Option<Cow<'static, str>>,
     number: u16,
     promiscuous: &'a [Device],
@@ -370,7 +371,7 @@ struct PortJson<'a> {
     #[serde(flatten)]
     registered: VerdictJson<'a>,
     evidence: Vec<SourcesJson<'a>>,
-    /// The kinds of source that give the port another name, and those of them that agree on one name.
+    /// The kinds of source that give the port another name, and those that agree on one name.
     otherwise: &'a [EvidenceSource],
     together: &'a [EvidenceSource],
     answer: Option<PortAnswer>,

@@ -1,4 +1,4 @@
-//! What `kill` is about to end, and why it does not end something.
+//! What `kill` is about to end, and the reason for each listener that it does not end.
 
 use std::io::{self, Write};
 
@@ -12,13 +12,13 @@ use crate::model::{Owner, Pid};
 
 /// The maximum number of listeners and of processes that a line names.
 const FEW: usize = 6;
-/// The operating system whose commands are shown: `kill` runs on no other.
+/// The operating system whose commands are shown. `kill` runs only on Linux.
 const OS: &str = "linux";
 
-/// Writes what a step ends. `children` are the processes that were started by those that get a signal.
+/// Writes what a step ends. `children` are the processes that were started by the processes that get a signal.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If a line cannot be written.
 pub fn step(
     step: &KillStep<'_>,
     children: &[(Pid, String)],

@@ -7,7 +7,7 @@ use super::{Emphasis, Style};
 
 /// The column at which the text begins.
 const INDENT: usize = 14;
-/// The width of prose without a terminal, in columns: people read such output too.
+/// The width of prose without a terminal, in columns. People read redirected output too.
 const MEASURE: u16 = 80;
 
 /// Returns the lines of a label and a paragraph of sanitized text. An empty label continues the paragraph above.
@@ -15,7 +15,7 @@ pub(super) fn labelled(label: &str, text: &str, style: &Style) -> Vec<String> {
     with_label(label, paragraph(text, style), style)
 }
 
-/// Returns a text in lines that fit behind a label.
+/// Returns a text in lines that fit to the right of a label.
 pub(super) fn paragraph(text: &str, style: &Style) -> Vec<String> {
     let lines = wrap(&" ".repeat(INDENT), text, measure(style));
     lines.into_iter().map(|line| line.trim().to_owned()).collect()
@@ -33,7 +33,7 @@ pub(super) fn with_label(label: &str, lines: Vec<String>, style: &Style) -> Vec<
     labelled
 }
 
-/// Returns the first lines of a text; the last line ends with a mark if more lines follow.
+/// Returns the first lines of a text. If more lines follow, the last line ends with a mark.
 pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) -> Vec<String> {
     if lines.len() <= most {
         return lines;
@@ -42,7 +42,7 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     if let Some(last) = lines.pop() {
         let wider = format!("{last} …");
         let kept = paragraph(&wider, style).into_iter().next().unwrap_or_default();
-        // The mark takes the place of the last word if there is no space for both.
+        // The mark replaces the last word if there is no space for both.
         lines.push(if kept == wider { wider } else { format!("{} …", without_last_word(&last)) });
     }
     lines
@@ -58,7 +58,7 @@ pub(super) fn measure(style: &Style) -> Option<u16> {
 }
 
 /// Returns a label and a text on one line. At the edge of a terminal the text is cut in the middle, so that its end
-/// stays, such as a name in parentheses.
+/// stays visible, such as a name in parentheses.
 pub(super) fn on_one_line(label: &str, text: &str, end: &str, style: &Style) -> String {
     let space = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT).max(20));
     let end = clip(end, space / 2);

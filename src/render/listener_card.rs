@@ -1,5 +1,5 @@
 //! The card of a listener: who listens, since when, why it runs, who can reach it and how to stop it. A fact that is
-//! not known is left out, or the card says how to make it visible.
+//! not known is left out, or the card says how to make the fact visible.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ const LONGEST: usize = 2;
 const USUAL: u16 = 80;
 /// The maximum number of lines about the registry in a card.
 const REGISTRY: usize = 3;
-/// On a narrower terminal, a table shows more.
+/// On a narrower terminal, the table is used, because it shows more.
 pub const NARROWEST: u16 = 60;
 /// The maximum number of addresses and of process IDs that a card names.
 const FEW: usize = 4;
@@ -33,7 +33,7 @@ const FEW: usize = 4;
 /// Writes the card of a listener, with the registrations of its port.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If a line cannot be written.
 pub fn listing(
     listener: &Listener<'_>,
     report: &Report,
@@ -44,7 +44,7 @@ pub fn listing(
     let flags = flags(listener, |_| false, style);
     let stop = stop(listener, report, style);
     let registry = labelled("Registry", &registry(listener), style);
-    // A card does not fill a narrow terminal either, because its lines are short.
+    // A card also leaves space on a narrow terminal, because its lines are short.
     let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
     let space = tallest.saturating_sub(lines.len() + stop.len());
     let least = usize::from(!flags.is_empty());
@@ -164,7 +164,8 @@ pub(super) fn what_runs(listener: &Listener<'_>) -> String {
     let name = main.map(|process| process.name.as_deref().unwrap_or("?"));
     let name = name.map(|name| format!("{name}{}", script.unwrap_or_default()));
     let product = entry.service().filter(|service| service.by != ServiceBy::Port);
-    // A product can have a remark in parentheses, and the name of the program follows in parentheses.
+    // A product may have a remark in parentheses. The remark is removed, because the name of the program follows in
+    // parentheses.
     let product = product.and_then(|service| service.product?.split(" (").next());
     match (product, name) {
         (Some(product), Some(name)) if !product.eq_ignore_ascii_case(&name) => format!("{product} ({name})"),
@@ -198,7 +199,7 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> S
     }
 }
 
-/// Returns that a process is not visible, and how to make it visible.
+/// Returns the text for an invisible process, with the way to make it visible.
 fn not_visible(report: &Report) -> &'static str {
     let host = &report.snapshot.host;
     match (host.privileged, &*host.os) {
@@ -261,7 +262,7 @@ fn program(process: &Process) -> Option<(String, String)> {
     Some((sanitize(&exe.path).into_owned(), end))
 }
 
-/// Returns the working directory, and the project that it belongs to.
+/// Returns the working directory and its project.
 fn directory(process: &Process) -> Option<(String, String)> {
     let cwd = sanitize(process.cwd.as_deref()?).into_owned();
     let project = process.project.as_deref().map(|project| format!(" (project {})", sanitize(project)));
@@ -301,7 +302,8 @@ struct ShownFlag {
     lines: Vec<String>,
 }
 
-/// Returns the findings, the most severe ones first, each once; without their sentences if these are below the card.
+/// Returns the findings, most severe first, each once. The sentence of a finding is omitted if it follows below the
+/// card.
 fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<ShownFlag> {
     let mut found: Vec<&Finding> = Vec::new();
     for finding in listener.sockets.iter().flat_map(|entry| entry.findings()) {
@@ -321,7 +323,8 @@ fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> 
     found.into_iter().map(shown).collect()
 }
 
-/// Returns as much of each finding as the space allows: at least its first line, and more of the most severe ones.
+/// Returns the lines of the findings that fit: at least the first line of each finding, and more lines of the most
+/// severe findings.
 fn shown_flags(flags: &[ShownFlag], space: usize, style: &Style) -> Vec<String> {
     let named = if flags.len() <= space { flags.len() } else { space.saturating_sub(1) };
     let mut left = space.saturating_sub(usize::from(named < flags.len()));
@@ -343,7 +346,7 @@ fn shown_flags(flags: &[ShownFlag], space: usize, style: &Style) -> Vec<String> 
     with_label("Flags", lines, style)
 }
 
-/// Returns the registrations of the port, for each protocol with a text of its own.
+/// Returns the registrations of the port, for each protocol with a different text.
 fn registry(listener: &Listener<'_>) -> String {
     let mut texts: Vec<(Vec<&str>, String)> = Vec::new();
     for entry in &listener.sockets {

@@ -1,8 +1,8 @@
 //! Merges the sockets of one server into one row, for people: its IPv4 and IPv6 sockets on every address or on
 //! loopback, and the sockets that its threads or workers have on one address. Machine formats keep every socket.
 //!
-//! Sockets are merged only if a row shows the same values for both. A hidden owner proves nothing, so hidden sockets
-//! are not merged.
+//! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not
+//! merged, because they may belong to different servers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     row_of
 }
 
-/// A row, and the indices of the entries that it merges.
+/// A row, and the indices of its entries.
 struct Row {
     entry: Entry,
     members: Vec<usize>,
@@ -44,7 +44,7 @@ fn rows(entries: Vec<Entry>) -> Vec<Row> {
     twins(workers(entries.into_iter().enumerate().map(alone)))
 }
 
-/// The common features of two sockets of one server, except for the address.
+/// The common features of two sockets of one server, except the address.
 type Place = (Option<u64>, State, Endpoint);
 
 /// Returns the place of a socket at `address`.
@@ -124,8 +124,8 @@ fn twin(address: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// Returns whether two processes of one program forward the same port to the same place: docker-proxy has one for each
-/// family.
+/// Returns whether two processes of one program forward the same port to the same place. docker-proxy runs one
+/// process for each address family.
 fn is_published_twice(one: &Entry, other: &Entry) -> bool {
     one.forwards_to().is_some() && one.forwards_to() == other.forwards_to() && {
         let programs = |entry: &Entry| {
@@ -140,8 +140,8 @@ fn is_published_twice(one: &Entry, other: &Entry) -> bool {
     }
 }
 
-/// Returns whether two sockets on one address belong to threads or workers of one server: they have the same processes,
-/// or all their processes run the same program as the same users.
+/// Returns whether two sockets on one address belong to threads or workers of one server: they have the same
+/// processes, or all their processes run the same program as the same users.
 fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
     let programs = |entry: &Entry| {
         let all_read = entry.processes.len() == entry.socket.owner.pids().len();
@@ -156,8 +156,8 @@ fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
             || programs(one).is_some_and(|own| programs(other).as_ref() == Some(&own)))
 }
 
-/// Returns whether a row shows the same values for both sockets, except for address and processes. A finding about
-/// one of several sockets on a port needs each of them.
+/// Returns whether a row would show the same values for both sockets, except for address and processes. If a finding
+/// is about one of several sockets on a port, the sockets stay separate.
 fn shows_the_same(one: &Entry, other: &Entry) -> bool {
     let is_of_socket = |entry: &Entry| {
         entry.findings().iter().any(|finding| finding.flag().family() == FindingFamily::Socket)

@@ -1,8 +1,8 @@
 //! Turns finished values into bytes: a table, JSON, a card, and the lines for standard error.
 //!
-//! Renderers never decide: earlier steps determine the flags, their severity and the known facts. Renderers do not
-//! read the terminal or the environment either; the caller passes a [`Style`]. Every text from outside goes through
-//! [`sanitize`](fn@sanitize) before it reaches a line.
+//! Renderers make no decisions: flags, severities and facts come from earlier steps. Renderers do not read the
+//! terminal or the environment either; the caller passes a [`Style`]. Every text from outside goes through
+//! [`sanitize`](fn@sanitize) before it is written.
 
 mod ascii;
 pub mod audit;
@@ -54,11 +54,11 @@ pub use sanitize::{is_unsafe, sanitize};
 pub use summary::{registry, write_summary};
 pub use zone::Zone;
 
-/// The properties of the output's destination, as the caller detected them.
+/// The properties of the destination of the output, as the caller detected them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
-    /// The width of the terminal in columns. `None` if there is no terminal: plain aligned text, never truncated or
-    /// wrapped.
+    /// The width of the terminal in columns. `None` if there is no terminal; the output is then plain aligned text,
+    /// never truncated or wrapped.
     pub width: Option<u16>,
     /// Whether to use colour.
     pub color: bool,

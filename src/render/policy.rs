@@ -1,7 +1,7 @@
 //! Policies as TOML, and the remarks about a policy.
 //!
-//! The printed text parses to the same policy. Names from outside are in quotes, and every character that a terminal
-//! could interpret or a reader could not see is escaped.
+//! The printed text parses to the same policy. Names from outside are in quotes. Characters that a terminal could
+//! interpret or a reader could not see are escaped.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -118,7 +118,7 @@ fn namespace(namespaces: &Namespaces) -> String {
     }
 }
 
-/// Returns a basic string of TOML.
+/// Returns a text as a basic string of TOML.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -139,7 +139,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// Writes a drafted policy with the remarks that its reader needs.
+/// Writes a drafted policy, with remarks for the reader.
 pub fn draft(draft: &Draft<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     let host = snapshot.host.name.as_deref().map_or("this host".into(), sanitize);
     write!(
@@ -204,7 +204,7 @@ fn commented_out(rule: &AllowRule, w: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the number of active rules, and the listeners that need a decision, in one line.
+/// Returns one line with the number of active rules, and the listeners that need a decision.
 pub fn summary(draft: &Draft<'_>) -> String {
     let in_force = draft.rules.iter().filter(|drafted| !drafted.needs_decision()).count();
     let written = format!("{} written", plural(in_force, "rule"));

@@ -1,4 +1,4 @@
-//! The sentences about what commonly runs on a port and what an open port means. The texts are not sanitized.
+//! The sentences about the common use of a port and the risk of an open port. The texts are not sanitized.
 
 use crate::findings::text::{capitalized, first_of, sentence};
 use crate::model::{CommonService, Context, EventKind};
@@ -19,7 +19,7 @@ pub(super) fn what<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> O
     Some(format!("{}: {}{also}", first.name, first.what))
 }
 
-/// Returns what matters if other machines can reach the most common service.
+/// Returns the risk if other machines can reach the most common service.
 pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     if let Some(answer) = contexts.clone().find_map(|context| context.answer) {
         return Some(answer.open.to_owned());

@@ -1,4 +1,4 @@
-//! The cells that show the processes of an entry. A cell has one value per process, in rising order of pid.
+//! The cells with the processes of an entry. A cell has one value per process, in ascending order of pid.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -29,13 +29,13 @@ pub(super) fn exe_state(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.state.name()))
 }
 
-/// Returns the command line of each process in the notation of a shell: a word may contain a comma.
+/// Returns the command line of each process in the notation of a shell, because a word may contain a comma.
 pub(super) fn cmdline(entry: &Entry, _: CellFormat) -> Field {
     let lines = entry.processes.iter().filter(|process| !process.cmdline.is_empty());
     Field::list(lines.map(|process| shell_words(&process.cmdline)))
 }
 
-/// Returns a command line in the notation of a shell, so that it can be pasted and each word is recognisable.
+/// Returns a command line in the notation of a shell, so that it can be pasted and each word is visible.
 pub(super) fn shell_words(words: &[String]) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
     let quoted = words.iter().map(|word| {
@@ -111,7 +111,7 @@ pub(super) fn project(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.project.as_deref())
 }
 
-/// Returns the names of the processes, each once, with the number of processes that have it: `nginx ×4, sh`.
+/// Returns the names of the processes, each once, with the number of processes of this name: `nginx ×4, sh`.
 pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     if form == CellFormat::Data {
         return process_names(entry, form);
@@ -136,18 +136,18 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(joined(names, ", "))
 }
 
-/// The mark of a stopped process, as with Ctrl-Z: such a process does not answer.
+/// The mark of a stopped process (Ctrl-Z), which does not answer.
 const STOPPED: &str = "(stopped)";
 
-/// Returns the name of a process, sanitized. An interpreter has its script (`node server.js`), a name that the kernel
-/// has cut is completed, and a stopped process has a mark.
+/// Returns the name of a process, sanitized. The script of an interpreter is added (`node server.js`), a name that
+/// the kernel has cut is completed, and a stopped process has a mark.
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let Some(name) = process.name.as_deref() else { return process_name(None) };
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit(['/', '\\']).next());
     let mut shown = match file
         .map(|file| (file, parse_command(file, &process.cmdline).and_then(|runs| target(&runs))))
     {
-        // An interpreter has the name of its file, of its command, or of the script.
+        // A process of an interpreter may have the name of the interpreter's file, of its command, or of the script.
         Some((file, Some(target))) => {
             let command = process.cmdline.first().and_then(|word| word.rsplit('/').next());
             let own = [Some(name), command].into_iter().flatten();

@@ -1,7 +1,7 @@
 //! Sanitizes text from outside: process names, paths, arguments, users, devices, host names.
 //!
-//! Characters that a terminal would interpret, or that a reader could not see, are escaped. The function drops and
-//! shortens nothing.
+//! Characters that a terminal would interpret, or that a reader could not see, are escaped. Nothing is dropped or
+//! shortened.
 //!
 //! | in the text | shown |
 //! | --- | --- |
@@ -16,9 +16,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Returns whether a character could command a terminal, reorder the text around it, end a line, or be invisible: all
-/// controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other character that
-/// Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
+/// Returns whether a character could control a terminal, reorder the text around it, end a line, or be invisible.
+/// These are all controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other
+/// character that Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
 #[must_use]
 pub const fn is_unsafe(c: char) -> bool {
     matches!(c,
@@ -44,7 +44,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
             backslashes += 1;
         } else {
             if is_unsafe(c) || is_like_written_out(&text[at..]) {
-                // The backslashes are written twice, so that they are read as backslashes.
+                // The backslashes are doubled, so that they are read as backslashes.
                 shown.extend(std::iter::repeat_n('\\', backslashes));
             }
             backslashes = 0;

@@ -1,9 +1,8 @@
 //! The frame that `watch` shows on a terminal: a status line, a line of recent changes, the table, and the gaps.
 //!
-//! A frame is lines of text for a given size: no line is wider than the terminal, and there are no more lines than
-//! fit. `command/screen.rs` drives the terminal. Marks are signs as well as colours, so that they can be read without
-//! colour. If not all rows fit, the rows that changed come before the others, and the number of rows left out is
-//! shown.
+//! A frame is lines of text for a given size, and never larger than the terminal. `command/screen.rs` controls the
+//! terminal. Every mark is a sign and a colour, so that it can be read without colour. If not all rows fit, changed
+//! rows come first, and the number of omitted rows is shown.
 
 use std::io;
 use std::time::Duration;
@@ -104,7 +103,7 @@ pub fn frame(
     let (width, height) = (usize::from(size.width), usize::from(size.height));
     let mut lines =
         vec![status(scene.counts(), now, interval, (size.width, style.zone)), changes(scene, &style)];
-    // If nothing listens, the table is its summary, which has the caveats.
+    // If nothing listens, the table shows its summary, which contains the caveats.
     let gaps = if height >= 12 && !scene.rows.is_empty() { gaps(scene, &style)? } else { Vec::new() };
     let space = height.saturating_sub(HEAD + gaps.len());
     let chosen = chosen(scene, space);
@@ -148,7 +147,7 @@ pub fn frame(
     Ok(lines.iter().map(|line| crop(line, width)).collect())
 }
 
-/// Returns as many rows as fit, in their order; rows with a mark take precedence.
+/// Returns as many rows as fit, in their order. Rows with a mark come first.
 fn chosen<'s>(scene: &'s FrameContent<'_>, space: usize) -> Vec<&'s (Entry, Option<Mark>)> {
     if scene.rows.len() <= space {
         return scene.rows.iter().collect();
@@ -166,7 +165,7 @@ fn chosen<'s>(scene: &'s FrameContent<'_>, space: usize) -> Vec<&'s (Entry, Opti
 }
 
 /// Returns the first line: the time, the number of listeners, whether the view is complete, the interval, and how to
-/// quit. If the line is too long, the least important parts are left out; the word "incomplete" stays the longest.
+/// quit. If the line is too long, the least important parts are left out; the word "incomplete" is left out last.
 #[must_use]
 pub fn status(counts: ScanCounts, now: Timestamp, interval: Duration, (width, zone): (u16, Zone)) -> String {
     let ScanCounts { listeners, gaps } = counts;
@@ -190,7 +189,7 @@ pub fn status(counts: ScanCounts, now: Timestamp, interval: Duration, (width, zo
     clip(&joined(&parts), width).into_owned()
 }
 
-/// Returns the second line: the signs in use, with their meaning and their counts.
+/// Returns the second line: the used signs, with their meaning and their counts.
 fn changes(scene: &FrameContent<'_>, style: &Style) -> String {
     let counts = ChangeKind::ALL.into_iter().filter_map(|kind| {
         let count = scene.rows.iter().filter(|(_, mark)| mark.is_some_and(|mark| mark.kind == kind)).count();
@@ -200,7 +199,7 @@ fn changes(scene: &FrameContent<'_>, style: &Style) -> String {
     counts.collect::<Vec<_>>().join("  ")
 }
 
-/// Returns the last lines: the gaps, as far as they fit.
+/// Returns the last lines: as many gaps as fit.
 fn gaps(scene: &FrameContent<'_>, style: &Style) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
     let report = scene.report;
@@ -214,7 +213,7 @@ fn gaps(scene: &FrameContent<'_>, style: &Style) -> io::Result<Vec<String>> {
     Ok(text.lines().take(GAPS).map(str::to_owned).collect())
 }
 
-/// Returns `line` cut to `width` columns; the escape sequences for colours take no columns, and all of them are kept.
+/// Returns `line` cut to `width` columns. Escape sequences for colours take no columns, and are all kept.
 fn crop(line: &str, width: usize) -> String {
     let mut kept = String::with_capacity(line.len());
     let (mut used, mut escape) = (0, false);

@@ -149,7 +149,7 @@ fn kill(pids: &[Pid], os: &str) -> String {
     }
 }
 
-/// Returns when a process started and how long ago that was: `since 07:36 UTC today (2 h)`.
+/// Returns the start time of a process and its age: `since 07:36 UTC today (2 h)`.
 pub(super) fn since(started: Timestamp, now: Timestamp, zone: Zone) -> String {
     let ago = match now.duration_since(started) {
         ago if ago < SignedDuration::ZERO => String::new(),

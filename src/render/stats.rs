@@ -57,7 +57,7 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
     Ok(())
 }
 
-/// Writes the totals for machines, in the schema of `explain`, with no ports.
+/// Writes the totals for machines, in the schema of `explain`, without ports.
 pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Count {

@@ -94,7 +94,7 @@ pub(super) fn note(note: &Note) -> String {
     format!("{}{}", counted(what, *count), in_brackets(remedy.as_deref()))
 }
 
-/// Writes the interpretation of each name that was not a service.
+/// Writes how each name was interpreted that is not the name of a service.
 pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for Query { text, matched, added } in asked {
         let what = match matched {

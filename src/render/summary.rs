@@ -39,7 +39,7 @@ pub fn write_summary(report: &Report, style: &Style, w: &mut dyn Write) -> io::R
     Ok(())
 }
 
-/// The age in days from which on the data is reported as old.
+/// The minimum age in days at which the data is reported as old.
 pub(super) const OLD: i64 = 365;
 
 /// Returns whether data of this date is old at the time of a snapshot.
@@ -47,7 +47,7 @@ fn is_old(date: &str, now: Timestamp) -> bool {
     age(date, now).is_some_and(|days| days > OLD)
 }
 
-/// Returns the age of the data at the time of the snapshot, in days; `None` if its date is not a day.
+/// Returns the age of the data at the time of the snapshot, in days. `None` if its date has no day.
 pub(super) fn age(date: &str, now: Timestamp) -> Option<i64> {
     let midnight: Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
     Some(now.duration_since(midnight).as_hours() / 24)

@@ -2,13 +2,15 @@
 //!
 //! The table has one row per entry, in the given order. This module decides only which columns fit.
 //!
-//! **On a terminal** that is too narrow, columns shrink step by step until the table fits. First long texts shrink (a
-//! `…` marks a cut) and UNIT is hidden (`LONG_STEPS`). Then cells take their short form (`CellFormat::Short`) and texts
-//! shrink further (`SHORT_STEPS`). Then one space separates the columns instead of two, and `NARROW_STEPS` apply: at 80
-//! columns EXPOSURE and USER are still there. Below that PID, USER and EXPOSURE are hidden (ADDRESS and the order of the
-//! rows still show the exposure). Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS stay. Below that
-//! SERVICE, ADDRESS, PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns that shrank more than
-//! necessary get the free space back. The summary comes after the table.
+//! **On a terminal** that is too narrow, columns shrink step by step until the table fits:
+//! - First long texts shrink (a `…` marks a cut) and UNIT is hidden (`LONG_STEPS`).
+//! - Then cells take their short form (`CellFormat::Short`) and texts shrink further (`SHORT_STEPS`).
+//! - Then the space between two columns shrinks to one, and `NARROW_STEPS` apply. At 80 columns EXPOSURE and USER are
+//!   still visible. Below that PID, USER and EXPOSURE are hidden (ADDRESS and the order of the rows still show the
+//!   exposure). Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS are visible. Below that SERVICE,
+//!   ADDRESS, PROCESS and PROTO are hidden, in this order. PORT and FLAGS are never hidden.
+//!
+//! Columns that shrank more than necessary get the free space back. The summary comes after the table.
 //!
 //! **In all other outputs** the table is plain aligned text: every column, no cuts, one line per row, no summary.
 //! Text without colour is written without `comfy_table`.
@@ -31,10 +33,10 @@ use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
-/// The gap between two columns of a table that is too wide for its terminal otherwise.
+/// The gap between two columns of a table that would otherwise be too wide for its terminal.
 const NARROW_GAP: u16 = 1;
 
-/// A step in which columns shrink until the table fits: the column is cut to this width, and 0 hides it.
+/// A step in which columns shrink until the table fits: this column is cut to this width, and 0 hides the column.
 type Step = (&'static str, u16);
 
 /// The steps before cells take their short form.
@@ -80,22 +82,22 @@ const NARROW_STEPS: [Step; 34] = [
     ("process", 7),
     ("connections", 0),
     ("pid", 0),
-    // The columns that are left at this step fit 80 columns for listeners.
+    // From this step on, the table of listeners fits 80 columns.
     ("state", 0),
     ("user", 0),
     ("exposure", 0),
     ("peer", 0),
     ("address", 11),
-    // The columns that are left at this step fit 60 columns: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
+    // From this step on, the table fits 60 columns: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
     ("service", 0),
     ("address", 9),
     ("address", 0),
     ("process", 0),
     ("protocol", 0),
-    // 20 columns hold PORT and FLAGS, which stay on any terminal.
+    // PORT and FLAGS fit 20 columns, and are never hidden.
 ];
 
-/// The number of rows that are passed to `comfy_table` at once: it stores every cell several times, and a listing may
+/// The number of rows that are passed to `comfy_table` at once. It stores every cell several times, and a listing may
 /// be long.
 const LOT: usize = 256;
 
@@ -105,7 +107,7 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     let TableLayout { columns, form, widths, gap } = &TableLayout::of(report, style);
     let names = columns.iter().map(|column| Field::new(column.heading, Emphasis::Heading));
     let row = |entry| columns.iter().map(move |column| shown(column, entry, &report.snapshot, *form));
-    // A listing without entries has no header either.
+    // A listing without entries has no header.
     let header = header && !report.entries.is_empty();
     draw(header.then_some(names), report.entries.iter().map(row), (widths, *gap), style, &mut w)?;
     if style.width.is_some() {
@@ -154,7 +156,7 @@ fn draw<R: Iterator<Item = Field>>(
     w: &mut impl Write,
 ) -> io::Result<()> {
     if style.width.is_none() && !style.color {
-        // No text is cut or coloured and there are no rules, so spaces are enough, even for thousands of rows.
+        // No text is cut or coloured and there are no rules, so writing spaces is enough and fast.
         let mut text = String::new();
         if let Some(header) = header {
             plain(header, widths, &mut text, w)?;
@@ -187,7 +189,7 @@ fn plain(
     writeln!(w, "{}", text.trim_end())
 }
 
-/// Writes rows of a few columns in full, unless the terminal is too narrow for them; returns whether it wrote them.
+/// Writes rows of a few columns in full, if the terminal is wide enough. Returns whether the rows were written.
 pub(super) fn written_if_it_fits<const N: usize>(
     names: [&'static str; N],
     rows: &[[(String, Emphasis); N]],
@@ -215,7 +217,7 @@ pub(super) fn written_if_it_fits<const N: usize>(
 struct TableLayout {
     columns: Vec<&'static Column>,
     form: CellFormat,
-    /// One width per column; 0 hides it.
+    /// The width of each column; 0 hides the column.
     widths: Vec<u16>,
     /// The gap between two columns.
     gap: u16,
@@ -253,7 +255,7 @@ fn grid_of(
     style: &Style,
 ) -> Table {
     let mut table = Table::new();
-    // `comfy_table` must not look for a terminal by itself: the caller has done so, and the style has the result.
+    // `comfy_table` must not look for a terminal itself: the caller did so, and the style contains the result.
     table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
     if style.color {
         table.enforce_styling().style_text_only();
@@ -261,7 +263,8 @@ fn grid_of(
     }
     let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
     table.load_style(TableStyle::new().header_separator(rule));
-    // No text contains a NUL, so cells are cut at any character instead of being wrapped at spaces.
+    // No text contains a NUL, so with this delimiter cells are cut at any character instead of being wrapped at
+    // spaces.
     table.set_delimiter('\0');
     if let Some(header) = header {
         table.set_header(header);
@@ -279,7 +282,7 @@ fn grid_of(
 }
 
 fn width(text: &str) -> u16 {
-    // Most texts are ASCII; controls have been escaped.
+    // Most texts are ASCII; control characters have been escaped.
     u16::try_from(if text.is_ascii() { text.len() } else { text.width() }).unwrap_or(u16::MAX)
 }
 
@@ -294,7 +297,7 @@ fn natural(report: &Report, columns: &[&Column], form: impl Fn(&Column) -> CellF
     widths
 }
 
-/// Returns a row that takes one line on a terminal, however long its cells are.
+/// Returns a row that takes one line on a terminal, regardless of the length of its cells.
 fn line(cells: impl Iterator<Item = Cell>, style: &Style) -> Row {
     let mut row: Row = cells.collect::<Vec<_>>().into();
     if style.width.is_some() {
@@ -316,7 +319,7 @@ fn cell(field: Field) -> Cell {
     }
 }
 
-/// Cuts `widths` down to `space` as far as `steps` go, and distributes the remaining space; 0 hides a column.
+/// Reduces `widths` by the given steps until they fit `space`, and distributes the remaining space; 0 hides a column.
 fn fit(columns: &[&Column], widths: &mut [u16], (space, gap): (usize, u16), steps: &[Step]) {
     let natural = widths.to_vec();
     for &(name, limit) in steps {

@@ -1,8 +1,8 @@
 //! The sentences made from data: the reason for the status of a port, the evidence of a finding, the meaning of a
 //! range.
 //!
-//! A presumption is never stated as a fact: a sentence about a presumption contains "presumed". The texts are not
-//! sanitized; code that shows them on a terminal sanitizes them, and the JSON serializer escapes them.
+//! A sentence about a presumption contains "presumed". The texts are not sanitized: code that shows them on a
+//! terminal sanitizes them, and the JSON serializer escapes them.
 
 use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
 use crate::findings::text::{capitalized, list, sentence};
@@ -26,7 +26,7 @@ pub(super) const fn range(range: RegistryRange) -> &'static str {
     }
 }
 
-/// Returns the clients that can reach a listener, as far as its address shows.
+/// Returns the clients that can reach a listener, by its address alone.
 pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     match exposure {
         Exposure::Any => "on every address of this machine",
@@ -39,7 +39,7 @@ pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     }
 }
 
-/// Returns the known facts about the owner of a socket.
+/// Returns what is known about the owner of a socket.
 pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "owned by a process",
@@ -73,10 +73,10 @@ fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
     match verdict.status {
-        // One living registration that is certain is enough.
+        // One certain living registration is enough.
         Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
         Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
-        // Every registration is dead, and each has its curated row.
+        // Every registration is dead, and each has a curated row.
         Status::Orphaned => {
             let rows = || verdict.assignments.iter().filter_map(assignment_confidence);
             rows().find(|c| *c == Confidence::Presumed).or_else(|| rows().next())
@@ -180,8 +180,8 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
     said.join(" ")
 }
 
-/// Returns whether no packaged source names a registration of the port. Another name for the port is then worth
-/// showing.
+/// Returns whether no packaged source names a registration of the port. Another name for the port is then useful to
+/// the reader.
 fn lacks_life(verdict: &PortVerdict) -> bool {
     !verdict.assignments.iter().any(|a| a.named_by.iter().any(|kind| EvidenceSource::PACKAGED.contains(kind)))
 }
@@ -207,7 +207,7 @@ pub(super) fn sources(named_by: &[EvidenceSource]) -> String {
     list(&names)
 }
 
-/// Returns `lists` or `list`, to agree in number with the text for these kinds.
+/// Returns the verb "list" in the number that agrees with these kinds of source.
 fn lists(named_by: &[EvidenceSource]) -> &'static str {
     match named_by {
         [
@@ -236,7 +236,7 @@ fn alive(a: &Assignment) -> String {
     }
 }
 
-/// Returns the text of the curated lists about a dead or withdrawn registration; `None` for any other.
+/// Returns the text of the curated lists about a dead or withdrawn registration; `None` for any other registration.
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
     let how = match row.standing {

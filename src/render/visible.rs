@@ -1,4 +1,4 @@
-//! JSON without invisible characters: every character that a terminal could interpret or a reader could not see is a
+//! JSON without invisible characters. Every character that a terminal could interpret or a reader could not see is a
 //! `\u` escape. JSON itself requires this only for characters below U+0020.
 
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use serde_json::ser::Formatter;
 
 use super::is_unsafe;
 
-/// A formatter that escapes; the layout is that of one of serde_json's own formatters.
+/// A formatter that escapes these characters; the layout is that of one of serde_json's own formatters.
 pub(super) struct Visible<F>(pub(super) F);
 
 impl<F: Formatter> Formatter for Visible<F> {

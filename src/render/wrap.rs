@@ -1,15 +1,15 @@
 //! Breaks prose at spaces so that it fits a width, with a hanging indent.
 //!
-//! Words are never broken: a web address that is longer than the line stays in one piece, so that it can be copied; the
-//! terminal folds it. Without a width nothing is broken.
+//! Words are never broken. A web address that is longer than the line stays in one piece, so that it can be copied.
+//! Without a width, no line is broken.
 
 use unicode_width::UnicodeWidthStr;
 
 /// The minimum width of a paragraph in columns, even on a narrow terminal and with a deep indent.
 const NARROWEST: usize = 20;
 
-/// Returns `text` in lines of at most `width` columns. `first` comes before the first line, and as many spaces before
-/// the other lines.
+/// Returns `text` in lines of at most `width` columns. The first line begins with `first`, and the other lines with
+/// the same number of spaces.
 pub(super) fn wrap(first: &str, text: &str, width: Option<u16>) -> Vec<String> {
     let indent = first.width();
     let space = width.map_or(usize::MAX, |w| usize::from(w).saturating_sub(indent).max(NARROWEST));

@@ -1,12 +1,12 @@
-//! The time zone in which people read times. Machine formats and the sentences of findings have UTC, and say so.
+//! The time zone for times that people read. Machine formats and the sentences of findings use UTC, and say so.
 
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// The time zone of the reader: UTC unless the caller knows another one. It is looked up when a time is shown, because
-/// the look-up reads many directories, and most listings show no time.
+/// The time zone of the reader, or UTC if the caller does not know it. The zone is looked up only when a time is
+/// shown: the look-up reads many directories, and most listings show no time.
 #[derive(Clone, Copy, Debug)]
 pub struct Zone(&'static LazyLock<TimeZone>);
 

@@ -1,8 +1,8 @@
 //! Prometheus text (exposition format 0.0.4), for node_exporter's textfile collector.
 //!
-//! The values of labels come from this program, never from the machine: no port, pid, process or user is a label, so
-//! the number of series is bounded. Every possible combination is present, with zero if necessary, so an alert clears
-//! when the last finding vanishes.
+//! The values of labels come from this program, never from the machine. No port, pid, process or user is a label, so
+//! the number of series is limited. Every possible combination is present, with zero if necessary, so that an alert
+//! clears when the last finding vanishes.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -84,7 +84,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     w.write_all(out.as_bytes())
 }
 
-/// Writes a date. An unknown date has no sample: zero would be a date too.
+/// Writes a date. An unknown date has no sample, because zero would be a date too.
 fn dated(out: &mut String, name: &str, help: &str, date: Option<Timestamp>) {
     if let Some(date) = date {
         family(out, name, help);

@@ -1,4 +1,5 @@
-//! The output of an audit in every format: a table for people, JSON, SARIF, Prometheus text, and the list of the rules.
+//! The output of an audit in every format: a table for people, JSON, SARIF, Prometheus text, and the list of the
+//! rules.
 //!
 //! The renderers do not judge. No format suggests an all-clear if something could not be observed.
 
@@ -116,9 +117,9 @@ fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
     }
 }
 
-/// Returns the text that identifies a finding across scans: its flag, and the listener's address, programs and user,
-/// or the rule that requires a missing listener. The text contains no pid, inode or time, so it survives a restart.
-/// It is JSON, so no text in it can be confused with another part.
+/// Returns the text that identifies a finding across scans: its flag, and the address, programs and user of the
+/// listener. For a missing listener, this is the rule that requires it. The text contains no pid, inode or time, so
+/// it is the same after a restart. It is JSON, so that its parts cannot be confused.
 fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {
@@ -138,7 +139,7 @@ fn identity(found: &AuditFinding<'_>) -> String {
                 UserIdentity::Number(number) => number.to_string(),
                 UserIdentity::Name(name) => name.to_owned(),
             });
-            // A socket without a port is known by the packets that it receives.
+            // A socket without a port is identified by the packets that it receives.
             let port = match &judged.socket.receives {
                 Some(received) => serde_json::json!(received.name(place.protocol)),
                 None => place.port.into(),
@@ -168,12 +169,12 @@ fn identity(found: &AuditFinding<'_>) -> String {
     value.to_string()
 }
 
-/// Returns the name of a network namespace that survives a restart.
+/// Returns a name of a network namespace that stays the same after a restart.
 fn netns(netns: &Netns) -> String {
     netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
 }
 
-/// Returns the text in place of a process for a finding without a visible listener.
+/// Returns the text that replaces the process in a finding without a visible listener.
 const fn text_without_listener(finding: &Finding) -> &'static str {
     match finding.evidence {
         Evidence::Deep(deep::Evidence::TakenPort(_)) => "no socket in any table",

@@ -1,5 +1,4 @@
-//! The services that other machines can reach: the program, the address, and the actions that anyone who connects can
-//! perform.
+//! The services that other machines can reach: the program, the address, and what anyone who connects can do.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -17,12 +16,11 @@ const LISTED: usize = 10;
 
 /// A service that other machines can reach, on one or several addresses and ports.
 pub(super) struct ReachableService {
-    /// The worst severity of its findings; `None` if no finding is above information.
+    /// The highest severity of its findings; `None` if no finding is above information.
     pub(super) severity: Option<Severity>,
     pub(super) places: Vec<String>,
     pub(super) program: String,
-    /// The actions that anyone who connects can perform; `None` if the program is not in the table of dangerous
-    /// services.
+    /// What anyone who connects can do; `None` if the program is not in the table of dangerous services.
     pub(super) gets: Option<String>,
 }
 
@@ -36,8 +34,8 @@ pub(super) struct Reachable<'r> {
     pub(super) listeners: Vec<&'r Entry>,
 }
 
-/// Returns the services of an audit that other machines can reach: the dangerous ones first, then those with another
-/// finding, then the rest in the order of listings.
+/// Returns the services of an audit that other machines can reach: first the dangerous services, then services with
+/// another finding, then the rest in the order of listings.
 pub(super) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let reachable: Vec<&'r Entry> =
         audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();
@@ -67,8 +65,8 @@ pub(super) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     Reachable { listed: services, more, listeners: reachable }
 }
 
-/// Returns whether other machines can send to a socket. A socket that is only bound receives nothing, and neither does
-/// one behind a firewall that drops everything.
+/// Returns whether other machines can send to a socket. A socket that is only bound receives nothing. A socket behind
+/// a firewall that drops everything receives nothing either.
 pub(super) fn is_reachable(judged: &Entry) -> bool {
     let is_filtered = judged.reach().is_some_and(|reach| reach.kind == ReachKind::Filtered);
     !is_filtered && judged.exposure.is_reachable_from_outside() && judged.socket.state.accepts_traffic()

@@ -1,10 +1,10 @@
 //! SARIF 2.1.0, for code-scanning dashboards.
 //!
-//! An audit does not judge files, so each result has a logical location: the listener. Dashboards that require a file
-//! get a name that stands for the listeners of a port, `listeners/tcp/3416`; there is no such file. A result is
-//! recognised by its fingerprint, which contains no pid, inode or time. A gap is an error among the notifications of
-//! the invocation, and the invocation is then not marked as successful. In the SARIF standard, both mean that the
-//! results may be incomplete.
+//! An audit does not judge files, so each result has a logical location: the listener. Some dashboards require a
+//! file. They get the name of a file that does not exist, `listeners/tcp/3416`, for all listeners of a port. The
+//! fingerprint of a result contains no pid, inode or time. A gap is an error among the notifications of the
+//! invocation, and the invocation is then not marked as successful. In SARIF, both mean that the results may be
+//! incomplete.
 
 use std::io::{self, Write};
 
@@ -126,7 +126,7 @@ fn result(found: &AuditFinding<'_>) -> Value {
         }],
         "partialFingerprints": {
             "portolanFinding/v1": known_by,
-            // The fingerprint that GitHub uses, in GitHub's form.
+            // The fingerprint, under the name and in the form that GitHub uses.
             "primaryLocationLineHash": format!("{hash}:1"),
         },
         "properties": {

@@ -1,10 +1,10 @@
-//! The audit for people. A person who did not run the audit can read it.
+//! The audit for people, also for people who did not run it.
 //!
 //! The verdict comes first, then the gaps, then the services that other machines can reach, then the findings by
-//! severity. The findings do not repeat the text of the list of services. Within a severity each flag appears once,
-//! with why it matters and what to do, and under it each program once, with its places. Findings for information only
-//! are counted. Prose is wrapped to the terminal, and in a pipe to a readable width; on a terminal a long list of
-//! places is cut, and the rest are counted.
+//! severity. The findings do not repeat the text of the list of services. Within a severity, each flag appears once,
+//! with why it matters and what to do. Below a flag, each program appears once, with its places. Findings for
+//! information only are counted. Prose is wrapped to the terminal, or in a pipe to a readable width. On a terminal, a
+//! long list of places is cut, and the rest are counted.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, BufWriter, Write};
@@ -23,7 +23,7 @@ use super::counts::Rows;
 use super::reachable::{self, Reachable, ReachableService};
 use super::{part, place, process_summary, text_without_listener, verdict};
 
-/// The width of prose without a terminal, in columns: people read such output too.
+/// The width of prose without a terminal, in columns. People read redirected output too.
 pub(super) const MEASURE: u16 = 100;
 
 /// The maximum number of places of one program on a terminal.
@@ -58,7 +58,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
     out.accepted(audit)?;
     out.folded(audit, listed.len(), &rows)?;
     if style.width.is_some() && !listed.is_empty() {
-        // The top of a long report has left the screen.
+        // In a long report, the verdict at the top is no longer on the screen.
         out.blank()?;
         out.verdict(audit, fail_on)?;
     }
@@ -82,16 +82,16 @@ struct ProgramGroup<'f> {
 /// The evidence of some findings, and their places.
 struct EvidenceGroup<'f> {
     text: String,
-    /// The policy rule that decided.
+    /// The policy rule that set the severity.
     rule: Option<&'f str>,
     places: Vec<String>,
 }
 
-/// Groups the findings; `summaries` has the reachable services for which the list above the findings already
-/// describes the outside access.
+/// Groups the findings. `summaries` contains the reachable services whose outside access is already described above
+/// the findings.
 fn blocks<'f>(findings: &[&'f AuditFinding<'_>], summaries: &HashSet<String>) -> Vec<FindingGroup<'f>> {
     let mut blocks: Vec<FindingGroup<'f>> = Vec::new();
-    // The indices of each block, program and text. They keep the time linear in the number of findings.
+    // The indices of each block, program and text. With these indices, the time is linear in the number of findings.
     let (mut of_block, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());
@@ -124,8 +124,8 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_>], summaries: &HashSet<String>) ->
     blocks
 }
 
-/// Returns a place with the pids of its processes. Pids change with every start, so they do not split a program into
-/// two groups.
+/// Returns a place with the pids of its processes. A program with different pids stays one group, because pids change
+/// with every start.
 fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,
@@ -259,7 +259,7 @@ impl AuditWriter<'_> {
             for EvidenceGroup { text, rule, places } in evidence {
                 let line = few(places, self.style.width.map(|_| FEW));
                 self.prose(Emphasis::Plain, "      ", &line)?;
-                // The text about a rule that requires a listener contains the name of the rule already.
+                // The text about a rule that requires a listener already contains the name of the rule.
                 let rule = rule.filter(|rule| !text.contains(rule));
                 let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
                 self.prose(Emphasis::Plain, "        ", &sanitize(&format!("{text}{rule}")))?;
