@@ -1,8 +1,8 @@
 //! The findings of an audit, and its verdict.
 //!
-//! A finding of an audit belongs to a listener, or to a listener that is missing: required by the policy, or vanished
-//! since a saved snapshot. The policy, the baseline and the deep scan add their findings to the same list, so there
-//! is only one list to sort, count and print. This module does not print and chooses no exit code.
+//! A finding belongs to a listener, which may be missing: required by the policy, or vanished since a saved snapshot.
+//! The policy, the baseline and the deep scan add their findings to the same list, so only one list must be sorted,
+//! counted and printed. This module does not print, and chooses no exit code.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ pub struct AuditFinding<'r> {
     pub subject: Subject<'r>,
     /// The flag with its severity and evidence.
     pub finding: Finding,
-    /// The rule of the policy that decided the finding; `None` if no rule did.
+    /// The rule of the policy that set the severity of the finding, if any.
     pub rule: Option<String>,
 }
 
@@ -78,7 +78,7 @@ pub struct AppliedPolicy {
     /// The time of the last change of the newest policy file, if known.
     #[serde(skip)]
     pub changed: Option<Timestamp>,
-    /// The rules that are not for this host.
+    /// The rules that do not apply to this host.
     pub skipped_rules: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ pub struct AppliedPolicy {
 pub struct Audit<'r> {
     /// The complete report, for the comparison with a policy or a baseline.
     pub report: &'r Report,
-    /// The audited listeners; after [`Audit::narrow`] only those that the user requested.
+    /// The audited listeners; after [`Audit::narrow`] only the requested listeners.
     pub listeners: Vec<&'r Entry>,
     /// The findings; after [`Audit::sort`] the most severe first.
     pub findings: Vec<AuditFinding<'r>>,
@@ -95,7 +95,7 @@ pub struct Audit<'r> {
     pub accepted: Vec<Accepted<'r>>,
     /// The parts that the audit could not see, in addition to the gaps of the snapshot.
     pub gaps: Vec<Gap>,
-    /// The filter that the audit was narrowed by, as typed; `None` if the audit covers everything.
+    /// The filter of the audit, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,
     /// The policy that was applied.
     pub policy: Option<AppliedPolicy>,
@@ -126,13 +126,13 @@ impl<'r> Audit<'r> {
         audit
     }
 
-    /// Returns every listener that was scanned, regardless of the filter.
+    /// Returns every scanned listener, regardless of the filter.
     pub fn everything(&self) -> impl Iterator<Item = &'r Entry> {
         everything(self.report)
     }
 
-    /// Keeps the listeners and findings that the user requested; `asked` is the filter as typed. Narrowing comes
-    /// last, because a policy and a baseline must be compared with every listener.
+    /// Keeps the listeners and findings that the user requested; `asked` is the filter as typed. Call this last,
+    /// because a policy and a baseline must be compared with every listener.
     pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r>) -> bool) {
         self.listeners.retain(|judged| wanted(Subject::Entry(judged)));
         self.findings.retain(|found| wanted(found.subject));
@@ -178,7 +178,7 @@ impl<'r> Audit<'r> {
         by_rule.into_values().collect()
     }
 
-    /// Returns whether everything that was requested was seen.
+    /// Returns whether all requested parts were seen.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty() && self.report.snapshot.is_complete()

@@ -10,7 +10,7 @@ use crate::model::{AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Pro
 use crate::registry::command_line::CommandLine;
 use crate::registry::dangers::{self, Danger};
 
-/// Programs that listen on a container's published port; the service itself is behind them.
+/// Programs that listen on a container's published port and forward it to the service.
 const PUBLISHERS: [&str; 11] = [
     "docker-proxy",
     "conmon",
@@ -25,7 +25,7 @@ const PUBLISHERS: [&str; 11] = [
     "gvproxy",
 ];
 
-/// Decides `exposed`. If several processes own the socket, the one with the most severe danger counts.
+/// Decides `exposed`. If several processes own the socket, the most severe danger counts.
 pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let entry = subject.listener;
     if !entry.exposure.is_reachable_from_outside() || !entry.socket.state.accepts_traffic() {
@@ -39,14 +39,14 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         }
         Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
         _ => {
-            // A published port says nothing about the port of the service behind it.
+            // The number of a published port gives no information about the port of its service.
             let chosen_by_kernel =
                 forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
             let dangers = subject.processes.iter().filter_map(|process| {
                 let chosen_by_kernel = chosen_by_kernel && !names_port(process, port);
                 Some((process, danger(process, entry, chosen_by_kernel)?))
             });
-            // `max_by_key` returns the last of several equal elements, but the first process must count.
+            // `max_by_key` returns the last of several equal elements; the rule needs the first process.
             let (process, danger) = dangers.rev().max_by_key(|(_, danger)| danger.severity)?;
             (Some(process), danger)
         }
@@ -74,7 +74,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         remedy: remedy.replace("{port}", &port.to_string()),
         attack: attack.split(',').filter(|technique| !technique.is_empty()).collect(),
         severity: match subject.reach.map(|reach| reach.kind) {
-            // One rule stands between the service and everyone.
+            // Only the firewall protects the service from everyone.
             Some(ReachKind::Filtered) => severity.lower(),
             _ => severity,
         },
@@ -82,19 +82,19 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(exposed.into())
 }
 
-/// The services whose configuration file decides, by their rows in the table of dangerous services.
+/// The services whose configuration file is read, by their rows in the table of dangerous services.
 const CONFIGURED: [&str; 7] =
     ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
-/// The rows of dockerd. Its configuration decides which of the first two rows applies.
+/// The rows of dockerd. Its configuration decides between the first two rows.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
 /// Users with this ID or a higher ID are people, up to the user `nobody` (`UID_MIN` of login.defs).
 const FIRST_PERSON: u32 = 1000;
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Returns the danger according to the configuration file of the process, and the setting that decides. The file does
-/// not lower the danger of a program file that a user can replace. The addresses in the file do not lower the danger
-/// of a program that a person started.
+/// Returns the danger according to the configuration file of the process, and the setting that decides. If a user can
+/// replace the program file, the configuration does not lower the danger. If a person started the program, the
+/// addresses in the file do not lower the danger.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -126,7 +126,7 @@ fn as_configured(
             Some(Danger { severity, authentication: "password", ..danger })
         }
         AdmittedClients::Anyone => {
-            // Their files admit everyone only without the protected mode.
+            // The files of these services admit everyone only if protected mode is off.
             let is_unprotected = ["redis", "valkey"].contains(&danger.service);
             let severity = if is_unprotected { Severity::Critical } else { danger.severity };
             Some(Danger { severity, authentication: "none", ..danger })
@@ -137,13 +137,13 @@ fn as_configured(
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
-/// Returns the presumed danger of the service behind a published port, from the port of that service, if it is known.
+/// Returns the presumed danger of the service behind a published port, by the port of this service, if known.
 fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
     let by_port = |port| dangers::behind_published_port(port, protocol);
     behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
 }
 
-/// Returns whether the command line contains this port as a number: then the kernel did not choose it.
+/// Returns whether the command line contains this port as a number. The kernel then did not choose the port.
 fn names_port(process: &IdentifiedProcess<'_>, port: u16) -> bool {
     let port = port.to_string();
     let arguments = process.process.cmdline.iter().skip(1);
@@ -164,8 +164,8 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
     by_environment.filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical)).or(by_line)
 }
 
-/// Returns the danger that options for a debugger in the environment make certain: the interpreter reads them like options
-/// on its command line.
+/// Returns the danger that is certain because of options for a debugger in the environment. The interpreter reads
+/// these options like options on its command line.
 fn danger_by_environment(
     process: &IdentifiedProcess<'_>,
     port: u16,

@@ -1,5 +1,5 @@
 //! The results of a deep scan as findings of an audit. Each finding belongs to a place, because no listener is
-//! visible there.
+//! visible at that place.
 
 use super::audit::{Audit, AuditFinding, Subject};
 use crate::findings::Finding;

@@ -1,5 +1,4 @@
-//! The way to stop a listener. It depends on the program that started the listener, so that the listener is not
-//! started again.
+//! The way to stop a listener for good. It depends on the program that started the listener and may start it again.
 
 use super::listener::{Listener, has_ancestor_in};
 use super::started_by::{ContainerManager, Unit, is_run_by_another, manager, restarter};
@@ -32,10 +31,10 @@ pub enum HowToStop<'r> {
     Kill {
         /// The processes that started the others.
         pids: Vec<Pid>,
-        /// The program that may start them again.
+        /// The program that may start the processes again.
         restarted_by: Option<&'r str>,
     },
-    /// Remove this rule: the kernel forwards the port because of it.
+    /// Remove this rule, by which the kernel forwards the port.
     Rule(&'r str),
     /// No process owns the socket, so no process can be ended.
     Kernel,

@@ -1,4 +1,4 @@
-//! What ends the listeners that a person named, and the reasons not to end them.
+//! The steps that end the listeners named by a person, and the reasons not to end a listener.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use super::listener::Listener;
 use crate::join::Entry;
 use crate::model::{Owner, Pid, Snapshot, Stage};
 
-/// One way to stop listeners, and everything that it ends.
+/// One way to stop listeners, and all listeners that end with it.
 #[derive(Clone, Debug)]
 pub struct KillStep<'r> {
-    /// The way to stop them.
+    /// The way to stop the listeners.
     pub how: HowToStop<'r>,
     /// The listeners that the targets named.
     pub named: Vec<Listener<'r>>,
-    /// The listeners that end too, although the targets did not name them.
+    /// The listeners that end too, although no target named them.
     pub others: Vec<Listener<'r>>,
 }
 
@@ -23,12 +23,12 @@ pub struct KillStep<'r> {
 pub enum KillRefusal<'r> {
     /// No process of the listener is visible.
     Hidden,
-    /// A process of the listener is visible, but the user who created its socket has no visible process, and not every
-    /// process could be read.
+    /// A process of the listener is visible, but another process may also own its socket: the user who created the
+    /// socket has no visible process, and not every process could be read.
     PartlyHidden,
     /// No command ends only this listener.
     NoCommand(HowToStop<'r>),
-    /// Only this user can stop it in this way.
+    /// Only this user can stop the listener in this way.
     OtherUser(HowToStop<'r>),
     /// This program, or a process that started it, would end.
     Own(Pid),
@@ -43,10 +43,10 @@ pub struct KillCaller {
     pub pids: BTreeSet<Pid>,
 }
 
-/// Returns what ends the listeners among `entries` for which `is_named` is true.
+/// Returns the steps that end the listeners among `entries` for which `is_named` is true.
 ///
 /// # Errors
-/// Returns the listeners that must not be ended, with the reasons. Then none is ended.
+/// Returns the listeners that must not be ended, with the reasons. No listener is then ended.
 pub fn kill_plan<'r>(
     entries: &'r [Entry],
     is_named: impl Fn(usize) -> bool,
@@ -78,7 +78,7 @@ pub fn kill_plan<'r>(
     Ok(steps)
 }
 
-/// Returns the command that ends a listener and nothing that must live.
+/// Returns the command that ends a listener without ending a process that must live.
 fn how<'r>(
     listener: &Listener<'r>,
     snapshot: &Snapshot,
@@ -96,7 +96,7 @@ fn how<'r>(
         | HowToStop::Rule(_)
         | HowToStop::PublishedPort(_)
         | HowToStop::WindowsService(_) => Err(KillRefusal::NoCommand(how)),
-        // The service manager and the containers of a user obey only that user.
+        // The service manager and the containers of a user accept commands only from that user.
         HowToStop::UserUnit { .. } if listener.main().and_then(|main| main.uid) != Some(caller.uid) => {
             Err(KillRefusal::OtherUser(how))
         }
@@ -111,8 +111,8 @@ fn how<'r>(
     }
 }
 
-/// Returns whether another process may have opened the socket, and may open it again: the user who created the socket
-/// has no visible process among its owners, and not every process could be read.
+/// Returns whether an invisible process may have opened the socket, and may open it again. The user who created the
+/// socket has no visible process among its owners, and not every process could be read.
 fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
     let processes = listener.processes();
     let creator = listener.first().socket.uid;
@@ -122,7 +122,7 @@ fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
         && !processes.iter().any(|process| is_creator(process.uid))
 }
 
-/// Returns whether a listener ends too if others are stopped in this way.
+/// Returns whether a listener ends too if other listeners are stopped in this way.
 fn ends_with(how: &HowToStop<'_>, listener: &Listener<'_>) -> bool {
     match how {
         HowToStop::Units(units) => {

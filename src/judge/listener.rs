@@ -1,12 +1,12 @@
-//! A listener as a person sees it: all sockets by which the same processes listen on one port, such as a socket for
-//! IPv4 and another for IPv6.
+//! A listener as a person sees it: all sockets of the same processes on one port, such as a socket for IPv4 and a
+//! socket for IPv6.
 
 use std::collections::HashMap;
 
 use crate::join::Entry;
 use crate::model::{Container, Exposure, Owner, Parent, Process, Reach, ReachKind, Snapshot, State};
 
-/// The sockets by which the same processes listen on one port.
+/// The sockets of the same processes on one port.
 #[derive(Clone, Debug)]
 pub struct Listener<'r> {
     /// The sockets, at least one, in the order of listings.
@@ -18,7 +18,7 @@ impl<'r> Listener<'r> {
     #[must_use]
     pub fn all(entries: impl IntoIterator<Item = &'r Entry>) -> Vec<Self> {
         let mut listeners: Vec<Self> = Vec::new();
-        // There may be many entries, so only entries of the same port are compared.
+        // There may be many entries, so only entries with the same port are compared.
         let mut by_port: HashMap<u16, Vec<usize>> = HashMap::new();
         for entry in entries.into_iter().filter(|entry| entry.socket.state.holds_port()) {
             let same_port = by_port.entry(entry.socket.local.port).or_default();
@@ -33,7 +33,7 @@ impl<'r> Listener<'r> {
         listeners
     }
 
-    /// Returns the listener, if all of these entries belong to it.
+    /// Returns the listener that consists of these entries; `None` if they belong to different listeners.
     #[must_use]
     pub fn only(entries: &'r [Entry]) -> Option<Self> {
         let (first, others) = entries.split_first()?;
@@ -42,7 +42,7 @@ impl<'r> Listener<'r> {
         is_one.then(|| Listener { sockets: entries.iter().collect() })
     }
 
-    /// Returns the first socket, which is the most exposed one.
+    /// Returns the first socket, which is the most exposed socket.
     #[must_use]
     pub fn first(&self) -> &'r Entry {
         self.sockets[0]
@@ -54,7 +54,7 @@ impl<'r> Listener<'r> {
         self.first().exposure
     }
 
-    /// Returns whom the packet filter lets in, at the address at which it lets in the most.
+    /// Returns the clients that the packet filter lets in, at the address that lets in the most clients.
     #[must_use]
     pub fn reach(&self) -> Option<&'r Reach> {
         let all = self.sockets.iter().filter_map(|entry| entry.reach());
@@ -86,7 +86,7 @@ impl<'r> Listener<'r> {
             .then(|| counts.iter().sum())
     }
 
-    /// Returns the socket unit of systemd that opened its sockets, if one did.
+    /// Returns the systemd socket unit that opened the sockets, if any.
     #[must_use]
     pub fn socket_unit(&self) -> Option<&'r str> {
         self.first().socket.unit.as_deref().filter(|unit| unit.ends_with(".socket") && !unit.contains('/'))
@@ -111,7 +111,7 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns what the files of the container's manager say about the container of the main process.
+    /// Returns what the container manager's files say about the container of the main process.
     #[must_use]
     pub fn container_details(&self) -> Option<&'r Container> {
         self.main()?.container_details.as_deref()
@@ -119,11 +119,11 @@ impl<'r> Listener<'r> {
 }
 
 /// Returns whether two sockets belong to the same processes. Without a visible process, only the same control group
-/// proves that.
+/// is sufficient evidence.
 fn are_of_one(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.socket, &other.socket);
     let same_port = a.local.port == b.local.port && a.netns == b.netns;
-    // docker-proxy has one process for each family.
+    // docker-proxy runs one process for each address family.
     let is_published_twice = one.forwards_to().is_some() && one.forwards_to() == other.forwards_to();
     let same_owner = match (&a.owner, &b.owner) {
         (Owner::Held(a), Owner::Held(b)) => a == b || is_published_twice,

@@ -1,4 +1,4 @@
-//! Pure rules that turn a joined listener into findings. They have no input, output or clock, and they write no text.
+//! Pure rules that turn a joined listener into findings. They have no input, output or clock, and write no text.
 
 pub mod audit;
 mod danger_rules;
@@ -44,25 +44,24 @@ use crate::registry::Registry;
 /// A snapshot, joined and judged: all data that a renderer needs.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The snapshot: its time, its host, its scope, and its gaps. Its sockets and processes have moved into the
-    /// entries.
+    /// The snapshot: its time, host, scope and gaps. Its sockets and processes have moved into the entries.
     pub snapshot: Snapshot,
     /// The number of sockets in the snapshot.
     pub seen: usize,
     /// The requested sockets, in the order of listings.
     pub entries: Vec<Entry>,
-    /// The registry that was used to judge the entries.
+    /// The registry that judged the entries.
     pub registry: Registry,
     /// The question that the entries answer.
     pub question: Question,
 }
 
-/// The question of a listing, as far as it decides which gaps matter to the reader.
+/// The question that a listing answers. It decides which gaps matter to the reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// Whether a target or a filter was named.
     pub is_narrowed: bool,
-    /// The number of sockets that are left out because the deciding evidence is missing.
+    /// The number of sockets that are left out because too little is known to match them.
     pub undecided: usize,
     /// Whether a saved snapshot is read.
     pub is_saved: bool,
@@ -77,14 +76,15 @@ impl Report {
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
     }
 
-    /// Adds data about some processes that was read after the scan. Their findings stay as they are.
+    /// Adds data that was read after the scan to some processes. Their findings stay the same.
     pub fn complete_processes(&mut self, read: &[Process]) {
         self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
     }
 
     /// Replaces the processes for which `change` returns another process.
     fn change_processes(&mut self, change: impl Fn(&Process) -> Option<Process>) {
-        // Entries of the same processes share the list. The old lists are kept, so that no memory address is reused.
+        // Entries with the same processes share the list. The old lists are kept, so that no memory address is
+        // reused.
         let mut lists = HashMap::new();
         for entry in &mut self.entries {
             let old = Arc::clone(&entry.processes);
@@ -184,14 +184,14 @@ pub struct Explained<'r> {
 pub struct Query<'a> {
     /// The text as typed.
     pub text: &'a str,
-    /// The kind of thing that the text names.
+    /// What the text is: a port, a service, a program or search words.
     pub matched: Matched,
     /// The number of ports and protocols that the query added to the answer.
     pub added: usize,
 }
 
-/// Explains one port and protocol. The context is filled in only with `in_full`, because the context takes longer to
-/// find than the verdict.
+/// Explains one port and protocol. The context is filled in only with `in_full`, because finding the context takes
+/// longer than finding the verdict.
 #[must_use]
 pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: bool) -> Explained<'r> {
     let verdict = report.registry.verdict(port, protocol);

@@ -9,7 +9,7 @@ use crate::model::{OriginKind, Severity};
 use crate::registry::tools::{PacketProgram, packet_program};
 
 /// Decides `sniffer`, by the most severe of the processes. Many parts of an ordinary system receive packets without a
-/// port, so the program decides the severity: its name counts only if no user can replace its file.
+/// port, so the program decides the severity. The name of a program counts only if no user can replace its file.
 pub(super) fn sniffer(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let received = socket.receives.as_ref()?;
@@ -18,7 +18,7 @@ pub(super) fn sniffer(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let receives = received.name(protocol)?;
     let has_data = received.has_data_of_programs(protocol);
     let judged = |process| (severity_of(process, has_data, subject.snapshot.scope.packages), process);
-    // `max_by_key` returns the last of equal elements, but the first process is to count.
+    // `max_by_key` returns the last of several equal elements; the rule needs the first process.
     let ((severity, known), process) =
         subject.processes.iter().map(judged).rev().max_by_key(|((severity, _), _)| *severity)?;
     let attack = known.map_or("T1040", |known| known.attack);
@@ -36,8 +36,8 @@ pub(super) fn sniffer(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(sniffer.into())
 }
 
-/// Returns the severity of a process that receives packets, and its known use. `knows_packages`: the packages of the
-/// programs were looked up.
+/// Returns the severity of a process that receives packets, and its known use. `knows_packages` says whether the
+/// packages of the programs were looked up.
 fn severity_of(
     process: &IdentifiedProcess<'_>,
     has_data: bool,

@@ -1,4 +1,4 @@
-//! The program that a process is, the users who can replace its file, and whether it usually serves its port.
+//! The program of a process, the users who can replace its file, and whether the program usually serves the port.
 //!
 //! A program on its usual port explains the listener, and so does a program that commonly serves any port.
 
@@ -21,7 +21,7 @@ pub(super) struct IdentifiedProcess<'o> {
     tools: Rc<ToolsOfProgram>,
 }
 
-/// The rows of the tables of tools that name a program, looked up when a rule needs them.
+/// The rows about a program in the tables of tools, looked up on first use.
 #[derive(Default)]
 struct ToolsOfProgram {
     ad_hoc: OnceCell<Option<AdHocTool>>,
@@ -54,13 +54,13 @@ impl<'o> IdentifiedProcess<'o> {
         program_name(self.process)
     }
 
-    /// Returns the command line in the form that the tables of dangerous services and tools use.
+    /// Returns the command line, parsed for the tables of dangerous services and tools.
     pub(super) fn command_line(&self) -> Option<&CommandLine<'o>> {
         let read = || Some(CommandLine::new(self.program_name()?, &self.process.cmdline));
         self.command_line.get_or_init(read).as_ref()
     }
 
-    /// Returns the use of the process, if it is a tool for a short task.
+    /// Returns the use of the process if it is a tool for a short task.
     pub(super) fn ad_hoc_tool(&self) -> Option<AdHocTool> {
         *self.tools.ad_hoc.get_or_init(|| tools::ad_hoc(self.command_line()?))
     }
@@ -71,14 +71,14 @@ impl<'o> IdentifiedProcess<'o> {
         tools::dual_use(self.tools.dual_use.get_or_init(find), port, protocol)
     }
 
-    /// Returns whether a user who is not root can replace the program file or script, or whether there is no such
+    /// Returns whether a user who is not root can replace the program file or script. Also true if there is no such
     /// file.
     pub(super) fn is_replaceable(&self) -> bool {
         ReplaceableBy::of(self.process) >= ReplaceableBy::User
     }
 
-    /// Returns whether the words that identify the program name the running code. Arguments do not, because any
-    /// program can be started with any arguments, and neither does a title that the process gave itself.
+    /// Returns whether the program was identified by the code that runs. Arguments and titles do not count: any
+    /// program can be started with any arguments, and a process chooses its own title.
     pub(super) fn is_identified_by_what_runs(&self) -> bool {
         self.identity.as_deref().is_some_and(|identity| !identity.rests_on_title())
     }
@@ -88,14 +88,14 @@ impl<'o> IdentifiedProcess<'o> {
         ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
 
-    /// Returns whether the file has the name of a well-known server, but a user who is not root can replace it.
+    /// Returns whether the file has the name of a well-known server, but a user who is not root can replace the file.
     pub(super) fn is_named_like_a_server(&self) -> bool {
         self.has_a_name_that_proves_nothing()
             && self.program_name().is_some_and(programs::owns_a_guarded_port)
     }
 
     /// Returns whether the file has the name of a program that serves guarded ports, but a user who is not root can
-    /// replace it.
+    /// replace the file.
     fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()
@@ -126,8 +126,8 @@ impl<'o> IdentifiedProcess<'o> {
 #[derive(Default)]
 pub(super) struct Identities {
     known: HashMap<Pid, Identity>,
-    /// The program and the command line of the last process that was identified, and its tools: workers of one server
-    /// often follow each other and have the same command line.
+    /// The program and command line of the last identified process, and its tools. Workers of one server often follow
+    /// each other and have the same command line.
     last: Option<(Option<String>, Vec<String>, Rc<ToolsOfProgram>)>,
 }
 
@@ -160,7 +160,8 @@ impl Identities {
     }
 }
 
-/// Returns the tools of a process: those of the last process, if both have the same program and command line.
+/// Returns the tools of a process. The tools of the last process are reused if both have the same program and command
+/// line.
 fn tools_of(
     process: &Process,
     last: &mut Option<(Option<String>, Vec<String>, Rc<ToolsOfProgram>)>,
@@ -173,7 +174,7 @@ fn tools_of(
     Rc::clone(&last.2)
 }
 
-/// Programs that open sockets and pass them to the services that they start.
+/// Programs that open sockets and pass them to services.
 const OPENERS: [&str; 8] = [
     "systemd",
     "systemd-socket-activate",
@@ -191,7 +192,7 @@ pub(super) fn is_opener(process: &IdentifiedProcess<'_>) -> bool {
 }
 
 /// Returns whether a process opened the socket for the other processes: it is the first process of the system, or an
-/// ancestor of all the others.
+/// ancestor of all other processes.
 pub(super) fn opens_sockets_for_others(process: &IdentifiedProcess<'_>, owners: &[&Process]) -> bool {
     let pid = process.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
@@ -228,8 +229,8 @@ pub(super) fn is_worker_of(
         || (ancestor.serves(port, protocol) && process.serves(port, protocol))
 }
 
-/// Returns whether the files of a master and its worker are in one directory that is not a common one, or the worker's
-/// is below a directory named like the master.
+/// Returns whether a master and its worker belong to one suite. Either both files are in one directory that is not a
+/// common directory, or the worker's file is below a directory with the master's name.
 fn are_of_one_suite(master: &str, worker: &str) -> bool {
     let Some(((directory, name), (its_directory, _))) = master.rsplit_once('/').zip(worker.rsplit_once('/'))
     else {
@@ -239,7 +240,7 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
         || (!name.is_empty() && its_directory.split('/').any(|part| part == name))
 }
 
-/// Returns the usual program of the port; `None` unless every process is such a program.
+/// Returns the usual program of the port, if every process runs a usual program.
 pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<UsualProgram> {
     let local = &listener.socket.local;
     if listener.socket.owner == Owner::Hidden {
@@ -260,8 +261,8 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
-/// Returns the program whose name the system service of a hidden process has, if this program usually serves the
-/// port. Only root can start a system service, and no process can choose its control group.
+/// Returns the program that a hidden process runs, by the name of its system service, if the program usually serves
+/// the port. Only root can start a system service, and no process can choose its control group.
 pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     let socket = &listener.socket;
     let service = socket.unit.as_deref().filter(|unit| !unit.contains('/') && socket.container.is_none())?;

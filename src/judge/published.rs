@@ -1,5 +1,4 @@
-//! Published ports: the listener behind a rule that forwards to this machine, and rules that duplicate the forwarding
-//! of a program.
+//! Published ports: the listener behind a rule that forwards to this machine, and duplicates of a forwarding program.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -25,8 +24,9 @@ pub(super) fn published_ports(entries: &[Entry]) -> PublishedPorts {
     published.map(|entry| (entry.socket.port_key(), entry.socket.clone())).collect()
 }
 
-/// Returns the published port for which dockerd only keeps a socket. Without its userland proxy, dockerd listens on each
-/// published port so that no other program can bind it; a rule forwards the traffic, and dockerd never accepts any.
+/// Returns the published port for which dockerd only keeps a socket. Without its userland proxy, dockerd listens on
+/// each published port only to prevent other programs from binding it. A rule forwards the traffic, and dockerd
+/// accepts none.
 pub(super) fn reserved_by_dockerd<'p>(
     ports: &'p PublishedPorts,
     entry: &Entry,
@@ -81,7 +81,7 @@ pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>
     on_port
 }
 
-/// Removes the published ports that a program of the container engine serves too: rule and program lead to the same
+/// Removes the published ports that a program of the container engine also serves: rule and program lead to the same
 /// place.
 pub(super) fn remove_duplicates(entries: &mut Vec<Entry>) {
     type Place = (Protocol, u16, Peer);

@@ -6,8 +6,8 @@ use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegi
 use crate::join::Entry;
 use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State, StatusBasis};
 
-/// Decides `orphaned`: every registration is dead, and the process is not known to serve the port. Inside the
-/// kernel's own range every port is in use without a registration.
+/// Decides `orphaned`: every registration is dead, and the process is not a known server of the port. Ports inside
+/// the kernel's own range are in use without a registration, so they are not orphaned.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     let is_in_kernel_range = subject.snapshot.ephemeral_range(&subject.listener.socket).is_some();
@@ -19,8 +19,8 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(Orphaned { registrations }.into())
 }
 
-/// Decides `unexplained`: neither a registration nor a known program explains the listener. Inside the kernel's own
-/// range every port is in use without a registration.
+/// Decides `unexplained`: neither a registration nor a known program explains the listener. Ports inside the kernel's
+/// own range are in use without a registration, so they need no explanation.
 pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
@@ -41,7 +41,7 @@ pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(unexplained.into())
 }
 
-/// Returns the TCP registrations if the listener is UDP, or the UDP registrations if it is TCP.
+/// Returns the registrations of the other protocol: TCP for a UDP listener, UDP for a TCP listener.
 fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     let local = &subject.listener.socket.local;
     let registered_for = match local.protocol.registered_as() {
@@ -58,8 +58,8 @@ fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
 }
 
 /// Decides `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections. IANA's dynamic range
-/// counts only if the kernel's own range is not known. A datagram socket there is usually a client that waits for an
-/// answer, and a bound socket is usually a client that is about to connect.
+/// counts only if the kernel's own range is unknown. A datagram socket in this range is usually a client that waits
+/// for an answer, and a bound socket is usually a client that is about to connect.
 pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (socket, snapshot) = (&subject.listener.socket, subject.snapshot);
     let local = &socket.local;
@@ -83,8 +83,8 @@ pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// Returns the meaning of an ephemeral range for a port on the observed host; `None` if the port is in no such range.
-/// A program chose its port if the kernel would not have picked this port, or if the port is the program's own port.
+/// Returns the meaning of an ephemeral range for a port on the observed host; `None` if the port is in no ephemeral
+/// range. A program chose the port if the kernel would not have picked it, or if the program usually serves it.
 pub(super) fn ephemeral_here(
     snapshot: &Snapshot,
     port: u16,
@@ -128,10 +128,10 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
     listeners.iter().all(|entry| netns(entry) == Some(first)).then_some(first)
 }
 
-/// Returns whether the parity of a port shows who chose the port. For listeners that ask for any port, Linux prefers
-/// ports whose parity differs from that of the first port of the range (`inet_csk_find_open_port`; measured: odd
-/// 1,500 times in 1,500 with the default range). After these ports are used up, as in a short range, the kernel takes
-/// the others.
+/// Returns whether the parity of a port shows who chose the port. For `bind` to port 0, Linux prefers ports whose
+/// parity differs from that of the first port of the range (`inet_csk_find_open_port`; measured: odd 1,500 times in
+/// 1,500 with the default range). In a short range these ports can be used up, and then the kernel uses the other
+/// ports.
 fn does_parity_show_who_chose(range: PortRange) -> bool {
     range.high - range.low >= 1024
 }

@@ -1,4 +1,4 @@
-//! The table of rules: each decides one finding, from one listener and its processes.
+//! The table of rules. Each rule decides one finding, from one listener and its processes.
 //!
 //! Rules that compare listeners with each other are in [`super::socket_sharing`].
 
@@ -10,7 +10,7 @@ use super::{
 use crate::findings::{Evidence, Finding, FindingFamily};
 use crate::model::{Owner, State};
 
-/// Decides one finding: returns its evidence, or `None` if the listener does not have it.
+/// Decides one finding. Returns its evidence, or `None` if the listener does not have the finding.
 type RuleFn = fn(&JudgedListener<'_>) -> Option<Evidence>;
 
 const RULES: &[RuleFn] = &[
@@ -33,7 +33,7 @@ const RULES: &[RuleFn] = &[
     socket_rules::bound_only,
 ];
 
-/// The rules for a socket without a port: they are about its program.
+/// The rules for a socket without a port. They judge the program.
 const RULES_WITHOUT_PORT: &[RuleFn] = &[
     packet_rules::sniffer,
     tool_rules::masquerading,
@@ -43,7 +43,7 @@ const RULES_WITHOUT_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
-/// The rules for a socket that only keeps a port for a rule: its program serves nothing there.
+/// The rules for a socket that only keeps a port for a forwarding rule. Its program does not serve the port.
 const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     danger_rules::exposed,
     tool_rules::masquerading,
@@ -53,7 +53,7 @@ const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
-/// Returns every finding on one listener. A connection has none: its port was not chosen on purpose.
+/// Returns every finding on one listener. A connection has no finding, because its port was not chosen on purpose.
 pub(super) fn findings(subject: &JudgedListener<'_>) -> Vec<Finding> {
     let rules = match subject.listener.socket.state {
         State::Raw => RULES_WITHOUT_PORT,

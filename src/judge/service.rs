@@ -12,8 +12,8 @@ use crate::model::{
 };
 use crate::registry::tools::packet_program;
 
-/// Returns the service of the first process that is a known program. A program that only opens sockets for others is
-/// not the service.
+/// Returns the service of the first process that is a known program. Programs that only open sockets for other
+/// programs do not count.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.port().is_none() {
@@ -60,8 +60,8 @@ pub(super) fn forward_target(
     ForwardTarget { address: to.address, port: to.port, container, pids: Vec::new() }
 }
 
-/// Finds the processes that listen at the destination of a forwarded port: in a namespace that has the address, or in
-/// the container that has it.
+/// Finds the processes that listen at the destination of a forwarded port: in the namespace or in the container that
+/// has the address.
 pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
     let is_forwarded = |entry: &Entry| entry.forward_target().is_some();
     if !entries.iter().any(is_forwarded) {

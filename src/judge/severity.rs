@@ -5,7 +5,7 @@ use super::program_identity::IdentifiedProcess;
 use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
 use crate::model::{Exposure, OriginKind, Process, ReplaceableBy, Severity};
 
-/// How trustworthy a process is; the variants are in rising order.
+/// How trustworthy a process is; the variants are in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trust {
     /// A user who is not root can replace the program file, or there is no file.
@@ -72,9 +72,9 @@ pub(super) fn finding(evidence: Evidence, exposure: Exposure, trust: Trust) -> F
     Finding { severity: severity(finding.flag(), finding.severity, exposure, trust), ..finding }
 }
 
-/// Returns the severity of a finding; `base` is the severity of its evidence on an address that other machines can
-/// reach. The process changes the severity of a finding about the registry, which never exceeds a warning. On loopback
-/// most findings are one level lower.
+/// Returns the severity of a finding. `base` is the severity of its evidence on an address that other machines can
+/// reach. On loopback most findings are one level lower. The process changes the severity of findings about the
+/// registry, which never exceeds a warning.
 pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Trust) -> Severity {
     let moved = match (flag.family(), trust) {
         (FindingFamily::Registry, Trust::Replaceable | Trust::Unknown) => {

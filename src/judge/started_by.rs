@@ -1,4 +1,4 @@
-//! The reason why a listener runs: its starter, as its control group and its ancestors show.
+//! The reason why a listener runs: the program that started it, by its control group and its ancestors.
 
 use super::listener::Listener;
 use crate::model::{Container, Parent, Process};
@@ -40,7 +40,7 @@ const RESTARTERS: [&str; 8] =
 /// The starter of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartedBy<'r> {
-    /// A container was started, by this program if the program is known.
+    /// A container was started.
     Container {
         /// The program that manages the container.
         manager: Option<ContainerManager>,
@@ -86,10 +86,10 @@ pub enum StartedBy<'r> {
         /// The login session of the listener's process.
         session: Option<&'r str>,
     },
-    /// The process has no visible ancestor: the program that started it is outside the visible processes, as for a
-    /// command that runs in a container.
+    /// The process has no visible ancestor: the program that started it is outside the visible processes, for example
+    /// outside the container.
     Outside,
-    /// It is the first process of the system or of a container without a name.
+    /// The first process of the system, or of a container without a name.
     FirstProcess,
     /// A service of Windows (several services can share one process), or a job of launchd.
     Service(&'r str),
@@ -118,7 +118,7 @@ pub enum ContainerManager {
 }
 
 impl ContainerManager {
-    /// Returns the manager of a container, as the manager's files show.
+    /// Returns the manager of a container, by the manager's files.
     #[must_use]
     pub fn of_files(container: &Container) -> Option<Self> {
         match &*container.manager {
@@ -130,7 +130,7 @@ impl ContainerManager {
         }
     }
 
-    /// Returns the manager of a container, as the path of its control group shows.
+    /// Returns the manager of a container, by the path of its control group.
     fn of(cgroup: &str) -> Option<Self> {
         let has = |text: &str| cgroup.split('/').any(|part| part.starts_with(text));
         match () {
@@ -167,7 +167,7 @@ impl<'r> Unit<'r> {
 }
 
 impl<'r> StartedBy<'r> {
-    /// Returns the starter of a listener, as far as it was visible.
+    /// Returns the starter of a listener, if visible.
     #[must_use]
     pub fn of(listener: &Listener<'r>, os: &str) -> Option<Self> {
         let process = listener.main().filter(|process| process.pid != 1);
@@ -203,8 +203,8 @@ impl<'r> StartedBy<'r> {
         }
     }
 
-    /// Returns the starter of a process without ancestors. Only on Linux an ended parent is replaced by another process,
-    /// so only there the missing ancestor exists.
+    /// Returns the starter of a process without ancestors. Only Linux replaces an ended parent by another process, so
+    /// only on Linux must an ancestor exist.
     fn without_ancestors(process: &Process, os: &str) -> Option<Self> {
         let was_read = process.started.is_some() && process.parents.is_empty();
         (was_read && os == "linux").then_some(StartedBy::Outside)
@@ -265,7 +265,7 @@ fn is_service_manager(parent: &Parent) -> bool {
     parent.pid == 1 || parent.name == "systemd"
 }
 
-/// Returns whether the ancestors above this process are irrelevant for the reason why a process was started.
+/// Returns whether the ancestors above this process do not matter for the reason why a process was started.
 fn is_outermost(parent: &Parent) -> bool {
     is_service_manager(parent) || is_runner(parent) || is_multiplexer(&parent.name) || parent.name == "login"
 }

@@ -1,4 +1,4 @@
-//! The subject of a rule.
+//! The listener that a rule judges.
 
 use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
@@ -8,13 +8,13 @@ use crate::registry::Registry;
 /// The evidence that a rule may use.
 pub(super) struct JudgedListener<'s> {
     pub(super) listener: &'s Entry,
-    /// The processes that own the socket, as far as they could be read.
+    /// The processes that own the socket, if they could be read.
     pub(super) processes: &'s [IdentifiedProcess<'s>],
     /// The usual program of the port, if every process is such a program.
     pub(super) usual: Option<UsualProgram>,
-    /// Where a rule forwards its traffic.
+    /// The destination to which a rule forwards the traffic.
     pub(super) forwarding: Option<&'s Forwarding>,
-    /// Who can reach it according to the packet filter.
+    /// The clients that can reach the listener according to the packet filter.
     pub(super) reach: Option<&'s Reach>,
     pub(super) snapshot: &'s Snapshot,
     pub(super) registry: &'s Registry,
@@ -26,8 +26,7 @@ impl JudgedListener<'_> {
         self.forwarding.is_some() && self.listener.socket.forwarding.is_none()
     }
 
-    /// Returns whether this port is one of the ports that the program usually serves; a program that serves any port
-    /// has no such ports.
+    /// Returns whether the program usually serves this port. A program that serves any port has no usual ports.
     pub(super) fn is_on_own_port(&self) -> bool {
         self.usual.is_some_and(|usual| !usual.any_port)
     }

@@ -30,8 +30,8 @@ const KERNEL_THREADS: [&str; 15] = [
     "oom_reaper",
 ];
 
-/// Names that only kernel threads with the number of a processor have. A user's program may have the same name
-/// without the number.
+/// Names that only kernel threads with a processor number have. A user's program may have the same name without the
+/// number.
 const KERNEL_THREADS_OF_A_CPU: [&str; 3] = ["migration", "watchdog", "irq"];
 
 fn tool(process: &IdentifiedProcess<'_>) -> Tool {
@@ -44,7 +44,7 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the most severe process that is a tool for a short task and that `wanted` accepts; the first one of several.
+/// Returns the most severe process that is a tool for a short task and that `wanted` accepts; of several, the first.
 fn ad_hoc_tool<'s, 'p>(
     subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,
@@ -53,12 +53,12 @@ fn ad_hoc_tool<'s, 'p>(
     let of_use = tools.filter(|(process, tool)| {
         wanted(tool.used_for) && (!tool.is_shell || !inherited_socket(process, subject.processes))
     });
-    // `max_by_key` returns the last of equal elements, but the first process is to count.
+    // `max_by_key` returns the last of several equal elements; the rule needs the first process.
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-/// Returns whether a shell has the socket only because a server that also has the socket started it. Such a shell is
-/// not the listener. A process that the shell started does not count as this server.
+/// Returns whether a shell inherited the socket from a server that started the shell and still has the socket. Such a
+/// shell is not the listener. A process that the shell itself started does not count as the server.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none()
@@ -96,8 +96,8 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns the purpose of an SSH server that a user who is not root has started. The processes of the system's own
-/// SSH server have that server among their ancestors, so they do not count.
+/// Returns the purpose of an SSH server that was started by a user who is not root. Processes of the system's SSH
+/// server have that server among their ancestors, so they do not count.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
     let is_of_a_server = parents.iter().any(|parent| Some(&parent.name) == name.as_ref());
@@ -107,9 +107,9 @@ fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> 
     tools::ssh_server_of_a_user(process.command_line()?)
 }
 
-/// Decides `masquerading`: a real kernel thread has no program file. A real server does not run from a file with
-/// another name that a user can replace, or from a file that is mounted over its own file. No interpreter runs a
-/// compiled program. Interpreters set the name that their script asks for, so their names prove nothing.
+/// Decides `masquerading`. A real kernel thread has no program file. A real server does not run from a replaceable
+/// file with another name, or from a file that is mounted over its own file. No interpreter runs a compiled program.
+/// An interpreter takes any name that its script sets, so its name is not evidence.
 pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;
@@ -119,7 +119,7 @@ pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns how a process disguises itself, and as which program.
+/// Returns how a process disguises itself, and the name that it claims.
 fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> {
     let thread = kernel_thread_name(process.process).map(|name| (Disguise::KernelThread, name));
     thread
@@ -140,14 +140,14 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
     bracketed.or_else(|| names.into_iter().flatten().find(|name| is_kernel_thread_name(name)))
 }
 
-/// Returns whether the kernel gives its threads such a name: `kworker/u8:2`, `kswapd0`.
+/// Returns whether this could be the name of a kernel thread: `kworker/u8:2`, `kswapd0`.
 fn is_kernel_thread_name(name: &str) -> bool {
     let (base, has_cpu) = name.split_once('/').map_or((name, false), |(base, _)| (base, true));
     let base = base.trim_end_matches(|c: char| c.is_ascii_digit());
     KERNEL_THREADS.contains(&base) || (has_cpu && KERNEL_THREADS_OF_A_CPU.contains(&base))
 }
 
-/// Returns the well-known server at whose path another file runs.
+/// Returns the well-known server whose path is mounted over by the file of the process.
 fn covered_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let is_elsewhere =
         process.process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere);
@@ -159,14 +159,14 @@ fn unmapped_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     process.program_name().filter(|_| process.process.is_program_mapped == Some(false))
 }
 
-/// Returns the compiled program that a process names as its script.
+/// Returns the compiled program that the command line of an interpreter names as its script.
 fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
 
-/// Returns the well-known server whose name a process claims, although it is another program: the program file has
-/// another name, and a user can replace the file or no table knows its name; or an interpreter claims the name of a
-/// server that no known script of it uses.
+/// Returns the well-known server whose name a process claims, although the process runs another program. Either the
+/// program file has another name, and is replaceable or unknown; or an interpreter claims a name that none of its
+/// known scripts uses.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     let file = process.program_name()?;
@@ -177,14 +177,14 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
         process.is_replaceable()
             || !(is_of_package(one) || MULTI_CALL.contains(&file) || programs::is_listed(file))
     };
-    // Interpreters give their threads names too, and the name of a script may be that of a server.
+    // Interpreters name their threads too, and a script may have the name of a server.
     let thread = one.name.as_deref().filter(|_| !process.is_interpreted());
     let mut names = title.into_iter().chain(thread);
     // A file whose name begins with the claimed name (`redis-server-7.2`) is the same program.
     names.find(|name| is_suspect && !file.starts_with(name) && programs::serves_a_guarded_port(name))
 }
 
-/// Programs that do the work of many others, by the name that starts them.
+/// Programs that contain many programs, by the names that start them.
 const MULTI_CALL: [&str; 2] = ["busybox", "toybox"];
 
 fn is_of_package(process: &Process) -> bool {

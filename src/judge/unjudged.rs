@@ -1,5 +1,5 @@
-//! Listeners that the rules could not judge because evidence is missing. They are gaps, because a missing finding
-//! proves nothing.
+//! Listeners that the rules could not judge because evidence is missing. Each is a gap, because a missing finding is
+//! not an all-clear.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -29,7 +29,7 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     let mut seen = HashSet::new();
     for entry in entries.iter().filter(|entry| entry.socket.state.is_judged()) {
         for pid in entry.socket.owner.pids().iter().filter(|pid| seen.insert(**pid)) {
-            // The processes of an entry are in rising order of pid.
+            // The processes of an entry are in ascending order of pid.
             let at = entry.processes.binary_search_by_key(pid, |process| process.pid);
             let process = at.ok().and_then(|at| entry.processes.get(at));
             let lacks = match process {

@@ -24,7 +24,7 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
         .collect()
 }
 
-/// Decides `deleted-executable`. A replaced file is usually an upgrade; a deleted file is not.
+/// Decides `deleted-executable`. An upgrade usually replaces the file, and does not delete it.
 pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
@@ -75,8 +75,7 @@ pub(super) fn writable_executable(subject: &JudgedListener<'_>) -> Option<Eviden
 }
 
 /// Returns whether `go run` or `go test` built the program: the file is in a directory of the Go tool, such as
-/// `/tmp/go-build3123456789/b001/exe/main`. Such a path is no proof, so the function returns false for a program of
-/// root.
+/// `/tmp/go-build3123456789/b001/exe/main`. Any user can make such a path, so a program of root does not count.
 fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
     let Some(path) = exe.path.strip_prefix("/tmp/go-build") else { return false };
     let parts: Vec<&str> = path.split('/').collect();
@@ -92,7 +91,7 @@ fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
         && package.strip_prefix('b').is_some_and(is_number)
 }
 
-/// Returns the script or library and the world-writable file or directory, if a user can replace the script or
+/// Returns the script or library and the world-writable file or directory, if any user can replace the script or
 /// library but not the program file.
 fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, String)> {
     let open = |origin: Option<&Origin>| {

@@ -8,9 +8,9 @@ use crate::join::Entry;
 use crate::model::{ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 
-/// Decides `impostor`: no process on a guarded port is known to serve the port. The rule does not flag programs that
-/// open sockets for other programs, nor processes without a readable file and a known name. A name is trusted only if
-/// no user except root can replace the file.
+/// Decides `impostor`: no process on a guarded port is a known server of the port. Programs that open sockets for
+/// other programs are not flagged, and neither are processes without a readable file and a known name. A name is
+/// trusted only if only root can replace the file.
 pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
@@ -30,7 +30,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         if is_named_as_a_tool(process) {
             continue;
         }
-        // sshd opens ports for its clients, and its own port.
+        // sshd opens ports for its clients in addition to its own port.
         let is_forwarder = identity.is_forwarder() && identity.serving(local.port, local.protocol).is_none();
         if is_forwarder && is_roots && is_identified {
             continue;
@@ -68,7 +68,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
 const FIRST_USER: u32 = 1000;
 
 /// Returns whether root, or a service or container of root, created the socket. The command line of such a process is
-/// trusted; any other user can start an interpreter and rewrite its command line.
+/// trusted. Any other user can start an interpreter and rewrite its command line.
 fn is_of_the_system(listener: &Entry, process: &IdentifiedProcess<'_>) -> bool {
     let (home, process) = (&listener.socket.attributes, process.process);
     let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
@@ -82,17 +82,16 @@ fn is_of_the_system(listener: &Entry, process: &IdentifiedProcess<'_>) -> bool {
         || is_roots(&process.container)
 }
 
-/// Returns whether `ad-hoc` or `shell-listener` already flags the process, such as netcat. Interpreters do not count,
-/// and neither does a file with the name of a tool, if a user can replace the file and the tool alone is not worth a
-/// warning.
+/// Returns whether `ad-hoc` or `shell-listener` already flags the process. Interpreters do not count. A file with the
+/// name of a tool does not count if a user can replace the file and the tool is not a warning by itself.
 fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     process.ad_hoc_tool().is_some_and(|tool| {
         !process.is_interpreted() && (!process.is_replaceable() || tool.beyond_loopback >= Severity::Warning)
     })
 }
 
-/// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service, or a program
-/// with any name whose file a user who is not root can replace.
+/// Decides `unfamiliar`: other machines can reach an unknown program on a guarded port, or any program whose file a
+/// user other than root can replace.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !listener.exposure.is_reachable_from_outside()

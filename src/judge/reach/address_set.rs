@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::model::{Family, Network};
 
-/// Ranges of addresses, in rising order, which neither overlap nor touch. There may be ten thousand, so copies share them.
+/// Ranges of addresses, in ascending order, which neither overlap nor touch. There may be ten thousand ranges, so
+/// copies share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AddressSet(Arc<Vec<(u128, u128)>>);
 
-/// So many ranges are compared before the others are searched.
+/// The number of ranges that are compared before a binary search.
 const NEAR: usize = 8;
 
 /// Returns an address as a number.
@@ -52,18 +53,18 @@ impl AddressSet {
         self.0.is_empty()
     }
 
-    /// Returns how many ranges it has.
+    /// Returns the number of ranges.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns how many addresses it has, at most `u128::MAX`.
+    /// Returns the number of addresses, at most `u128::MAX`.
     pub(super) fn count(&self) -> u128 {
         let sizes = self.0.iter().map(|(first, last)| (last - first).saturating_add(1));
         sizes.fold(0, u128::saturating_add)
     }
 
-    /// Returns the addresses that are in both.
+    /// Returns the addresses that are in both sets.
     pub(super) fn and(&self, other: &AddressSet) -> AddressSet {
         if Arc::ptr_eq(&self.0, &other.0) {
             return self.clone();
@@ -72,7 +73,7 @@ impl AddressSet {
         let mut both = Vec::new();
         let mut from = 0;
         for (first, last) in few.0.iter() {
-            // The next range is near if the sets have alike many.
+            // If both sets have a similar number of ranges, the next range is near.
             let near = &many.0[from..many.len().min(from + NEAR)];
             from += match near.iter().position(|(_, end)| end >= first) {
                 Some(at) => at,
@@ -84,7 +85,7 @@ impl AddressSet {
         AddressSet(Arc::new(both))
     }
 
-    /// Returns the addresses that are not in it.
+    /// Returns the addresses that are not in the set.
     pub(super) fn complement(&self, family: Family) -> AddressSet {
         let mut gaps = Vec::with_capacity(self.len() + 1);
         let mut next = Some(0);
@@ -157,14 +158,15 @@ impl AddressSet {
         *self = AddressSet::of(all);
     }
 
-    /// Returns the first networks that make up the set, and how many there are, at most `most` plus one.
+    /// Returns the first networks of the set, and their number, counted up to `most` plus one.
     pub(super) fn networks(&self, family: Family, most: usize) -> (Vec<Network>, usize) {
         let bits: u32 = if family == Family::Ipv4 { 32 } else { 128 };
         let (mut networks, mut count) = (Vec::new(), 0);
         for (first, last) in self.0.iter() {
             let mut next = Some(*first);
             while let Some(start) = next.filter(|start| start <= last) {
-                // The largest block that begins here: by the alignment of the address, and by what is left.
+                // The largest block that begins at this address. Its size is limited by the alignment of the address
+                // and by the remaining addresses.
                 let aligned = start.trailing_zeros().min(bits);
                 let left = last - start;
                 let fits = if left == u128::MAX { 128 } else { (left + 1).ilog2() };

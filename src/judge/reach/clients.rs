@@ -8,12 +8,12 @@ use crate::model::Family;
 pub(super) enum Clients {
     None,
     All,
-    /// It is not known which.
+    /// The clients are not known.
     Unknown,
     Some {
-        /// Those whose packets meet it.
+        /// The clients whose packets meet the condition.
         sure: AddressSet,
-        /// Those whose packets may meet it, which contains `sure`.
+        /// The clients whose packets may meet the condition; contains `sure`.
         may: AddressSet,
     },
 }

@@ -1,4 +1,5 @@
-//! Whether a packet meets the conditions of a rule: for which clients surely, and for which perhaps.
+//! Whether a packet meets the conditions of a rule: the clients for which this is certain, and the clients for which
+//! it is possible.
 
 use super::address_set::{AddressSet, number};
 use super::clients::Clients;
@@ -12,13 +13,13 @@ use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 pub(super) struct Matched {
     pub(super) sure: AddressSet,
     pub(super) may: AddressSet,
-    /// Whether clients that send few packets meet it, and others may not.
+    /// Whether clients that send few packets meet the conditions; other clients may not.
     pub(super) is_usual: bool,
-    /// Whether clients that send few packets do not meet it.
+    /// Whether clients that send few packets do not meet the conditions.
     pub(super) is_unusual: bool,
 }
 
-/// Returns which of these clients meet all conditions; `None` if none does.
+/// Returns which of these clients meet all conditions; `None` if no client does.
 pub(super) fn matched<'f>(
     conditions: &'f [FilterCondition],
     packet: &Packet,
@@ -61,7 +62,7 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
     Met::Clients(match condition {
         FilterCondition::In { fields, elements, negated } => {
             let values: Vec<Value<'_>> = fields.iter().map(|field| packet.value(*field)).collect();
-            // A packet without the field meets neither a condition nor its opposite.
+            // A packet without the field meets neither a condition nor its negation.
             if values.contains(&Value::Absent) {
                 return Met::Clients(Clients::None);
             }
@@ -72,14 +73,14 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
                 if *negated { clients.negated(family) } else { clients }
             };
             match values.as_slice() {
-                // For every packet of the family the same.
+                // The same result for every packet of the family.
                 [Value::Client] => table.clients(condition, family, find),
                 _ => find(),
             }
         }
         FilterCondition::Masked { field, mask, value, negated } => match packet.bits(*field) {
             None => Clients::None,
-            // Certain bits that differ decide, although others are not known.
+            // Different bits decide, even if other bits are unknown.
             Some((certain, number)) if (number ^ value) & mask & certain != 0 => {
                 if *negated {
                     Clients::All
@@ -97,7 +98,7 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
     })
 }
 
-/// Returns the clients for which fields with these values have those of an element.
+/// Returns the clients whose packets have the values of an element in these fields.
 fn with_value_in(elements: &[FilterElement], values: &[Value<'_>], family: Family) -> Clients {
     let depends_on_client = values.contains(&Value::Client);
     let (mut sure, mut may) = (Vec::new(), Vec::new());
@@ -121,7 +122,7 @@ fn with_value_in(elements: &[FilterElement], values: &[Value<'_>], family: Famil
     }
 }
 
-/// Returns the clients for which the fields with these values match one element.
+/// Returns the clients whose packets match one element in these fields.
 pub(super) fn with_values_of(element: &FilterElement, values: &[Value<'_>], family: Family) -> Clients {
     if element.key.len() != values.len() {
         return Clients::Unknown;
@@ -165,7 +166,7 @@ pub(super) fn with_values_of(element: &FilterElement, values: &[Value<'_>], fami
     }
 }
 
-/// Returns whether an interface has this name; `*` at the end of the pattern stands for any further characters.
+/// Returns whether an interface has this name; `*` at the end of the pattern matches any further characters.
 pub(super) fn is_called(name: &str, pattern: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),

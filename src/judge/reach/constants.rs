@@ -1,5 +1,5 @@
-//! The constants that the rules of a firewall compare with. Addresses, ports and interfaces that no constant separates
-//! have the same fate, so one of them is evaluated for all.
+//! The constants in the rules of a firewall. Addresses, ports and interfaces that no constant separates are treated
+//! alike, so one of them is evaluated for all.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ pub(super) type Translation<'f> = (Option<IpAddr>, Option<u16>, &'f str);
 /// The constants of a firewall.
 #[derive(Debug, Default)]
 pub(super) struct Constants<'f> {
-    /// The first addresses of the ranges that no constant separates, for IPv4 and IPv6.
+    /// The first addresses of the ranges between constants, for IPv4 and IPv6.
     addresses: [Vec<u128>; 2],
     ports: Vec<u64>,
     /// Whether a rule compares single bits of ports.
@@ -27,7 +27,7 @@ pub(super) struct Constants<'f> {
     pub(super) translations: Vec<Translation<'f>>,
 }
 
-/// The constants while they are collected.
+/// The constants during collection.
 #[derive(Default)]
 struct Collected<'f> {
     addresses: [BTreeSet<u128>; 2],
@@ -58,7 +58,7 @@ impl<'f> Constants<'f> {
                     collected.add_action(&rule.action, &rule.text);
                 }
             }
-            // Any rule of the table can name the set, with any fields.
+            // Any rule of the table can use the set, with any fields.
             for element in table.sets.iter().flat_map(|set| set.elements.iter().flatten()) {
                 collected.add_element(None, element, "");
             }
@@ -72,7 +72,7 @@ impl<'f> Constants<'f> {
         }
     }
 
-    /// Returns the number of the range of addresses in which an address is.
+    /// Returns the number of the address range that contains the address.
     pub(super) fn address_class(&self, address: IpAddr) -> usize {
         let bounds = &self.addresses[usize::from(address.is_ipv6())];
         bounds.partition_point(|bound| *bound <= number(address))
@@ -85,7 +85,7 @@ impl<'f> Constants<'f> {
         bounds[from..].iter().copied().take_while(move |bound| *bound <= number(last))
     }
 
-    /// Returns the number of the range of ports in which a port is.
+    /// Returns the number of the port range that contains the port.
     pub(super) fn port_class(&self, port: u16) -> usize {
         match self.has_port_masks {
             true => port.into(),

@@ -1,4 +1,5 @@
-//! The interfaces and addresses at which packets for a socket can arrive, one of each class with the same fate.
+//! The interfaces and addresses at which packets for a socket can arrive. One member of each class is evaluated,
+//! because rules treat all members alike.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,9 +11,9 @@ use super::packet::{Delivery, InterfaceName};
 use crate::model::firewall::Interface;
 use crate::model::{Family, Firewall, Socket, State, unmapped};
 
-/// More classes of interfaces and addresses are not evaluated.
+/// The maximum number of evaluated classes.
 const MOST: usize = 4096;
-/// The largest number of interfaces, times the addresses or the names that they are compared with.
+/// The maximum number of comparisons: interfaces, times addresses or names.
 const MOST_COMPARISONS: usize = 8_000_000;
 
 /// Packets that arrive on one group of interfaces, for one address.
@@ -20,9 +21,9 @@ const MOST_COMPARISONS: usize = 8_000_000;
 pub(super) struct Class {
     /// The number of the group of interfaces.
     pub(super) interface: usize,
-    /// The address, which stands for all that no constant separates from it.
+    /// The representative address of the class. No constant separates the other addresses from it.
     pub(super) address: IpAddr,
-    /// All addresses of the machine for which it stands.
+    /// All addresses of the machine in the class.
     pub(super) alike: Vec<IpAddr>,
     pub(super) delivery: Delivery,
     /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up.
@@ -41,7 +42,7 @@ struct Group {
 #[derive(Debug)]
 pub(super) struct Classes {
     groups: Vec<Group>,
-    /// Those for a socket on the wildcard address of each family.
+    /// The classes for a socket on the wildcard address of each family.
     wildcard: [Vec<Class>; 2],
     is_complete: bool,
 }
@@ -95,7 +96,7 @@ impl Classes {
         for (at, address, prefix) in own {
             has_address = true;
             for (number, group) in self.groups.iter().enumerate() {
-                // A link-local address is reached through its own interface.
+                // A link-local address can be reached only through its own interface.
                 if is_link_local(address) && !group.members.contains(&at) {
                     continue;
                 }
@@ -144,7 +145,7 @@ impl Classes {
         classes
     }
 
-    /// Returns the classes of packets that a socket receives; `None` if they are too many.
+    /// Returns the classes of packets that a socket receives; `None` if there are too many.
     pub(super) fn of_socket(&self, socket: &Socket, firewall: &Firewall) -> Option<Vec<Class>> {
         if !self.is_complete {
             return None;
@@ -199,7 +200,7 @@ impl Classes {
         members.into_iter().filter_map(|at| Some(&*firewall.interfaces.get(at)?.name))
     }
 
-    /// Returns the interface through which packets leave to an address: the one whose network has it.
+    /// Returns the interface through which packets to an address leave: the interface in the same network.
     pub(super) fn way_to(&self, address: IpAddr, firewall: &Firewall) -> InterfaceName {
         let networks = firewall.interfaces.iter().flat_map(|interface| {
             interface.addresses.iter().map(move |(own, prefix)| (interface, *own, *prefix))
@@ -216,8 +217,8 @@ impl Classes {
     }
 }
 
-/// Returns the addresses of clients that ordinary packets have: neither of this machine, nor for several receivers, nor
-/// reserved. Rules that drop only packets from other addresses close a port to nobody.
+/// Returns the addresses that ordinary clients have: not addresses of this machine, not multicast or broadcast, and
+/// not reserved. A rule that drops only packets from other addresses does not close a port.
 pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSet {
     let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let own = own.filter(|(address, _)| family_of(*address) == family);
@@ -225,7 +226,7 @@ pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSe
     unreserved_clients(family).without(&own, family)
 }
 
-/// Returns the addresses that are neither for several receivers nor reserved.
+/// Returns the addresses that are neither multicast, broadcast nor reserved.
 pub(super) fn unreserved_clients(family: Family) -> AddressSet {
     let reserved: &[(&str, &str)] = match family {
         Family::Ipv4 => &[

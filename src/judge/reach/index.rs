@@ -1,4 +1,4 @@
-//! The tables of a firewall, with indexes of their chains and sets: a node of Kubernetes has 10,000 rules.
+//! The tables of a firewall, with indexes of their chains and sets, because a node of Kubernetes has 10,000 rules.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::model::firewall::{
     FilterValue,
 };
 
-/// A chain with more rules gets an index by destination.
+/// Longer chains get an index by destination.
 const INDEXED: usize = 32;
 
 /// A table with an index of its chains.
@@ -21,12 +21,12 @@ pub(super) struct IndexedTable<'f> {
     pub(super) table: &'f FilterTable,
     chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
     sets: HashMap<&'f str, &'f FilterSet>,
-    /// The clients that meet a condition on their address alone, by the address of the condition: a set can have 10,000
-    /// elements.
+    /// The clients that meet a condition on the client address only, by the memory address of the condition. A set
+    /// can have 10,000 elements, so the result is stored.
     clients: RefCell<HashMap<(*const FilterCondition, Family), Clients>>,
 }
 
-/// The rules of a long chain by the only destination or port to which they apply, and those for others.
+/// The rules of a long chain: those for one destination or port, by this destination or port, and all other rules.
 #[derive(Debug, Default)]
 pub(super) struct ChainIndex {
     by_address: HashMap<IpAddr, Vec<usize>>,
@@ -57,7 +57,7 @@ impl<'f> IndexedTable<'f> {
         }
     }
 
-    /// Returns the clients that meet a condition on their address alone, which are found once.
+    /// Returns the clients that meet a condition on the client address only. The result is stored.
     pub(super) fn clients(
         &self,
         condition: &'f FilterCondition,

@@ -1,8 +1,8 @@
-//! Who can reach a port according to the packet filter: the way of a new connection through the rules, for every client,
-//! every interface and every address of the machine.
+//! The clients that can reach a port according to the packet filter. A new connection is followed through the rules,
+//! for every client, interface and address of the machine.
 //!
-//! Only the packet that opens a connection counts, and its answer. A rule that is not understood decides nothing: if the
-//! outcome depends on it, it is unknown.
+//! Only the packet that opens a connection and its answer count. If the result depends on a rule that is not
+//! understood, the result is unknown.
 
 mod address_set;
 mod clients;
@@ -30,10 +30,10 @@ use self::path::{Base, Outcome, Path, Target};
 use self::text::ClassResult;
 use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, ReachKind, Socket, Stage, State};
 
-/// Rules that are visited at most for all ports of a namespace.
+/// The maximum number of visited rules, for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;
 
-/// Answers who can reach the ports of a snapshot.
+/// Answers which clients can reach the ports of a snapshot.
 pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,
     /// The places to which the kernel forwards published ports, each with the rule.
@@ -49,11 +49,11 @@ struct View<'f> {
     classes: Classes,
     steps: usize,
     known: HashMap<Key, Rc<Outcome<'f>>>,
-    /// The answers for sockets with the same outcomes, by the places of the outcomes in memory.
+    /// The answers for sockets with the same results, by the memory addresses of the results.
     summaries: HashMap<Vec<(Class, *const Outcome<'f>)>, Reach>,
 }
 
-/// Packets with the same key have the same fate.
+/// Packets with the same key have the same result.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     protocol: u8,
@@ -72,8 +72,8 @@ impl<'f> Firewalls<'f> {
         Firewalls { views: views.collect(), forwarded }
     }
 
-    /// Returns who can reach a socket, and the place to which its traffic is forwarded; `None` if its firewall was not
-    /// read, or if other machines cannot reach its address in the first place.
+    /// Returns the clients that can reach a socket, and the place to which its traffic is forwarded. `None` if its
+    /// firewall was not read, or if other machines cannot reach its address.
     pub(super) fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Option<Reach> {
         if !socket.state.accepts_traffic() || !socket.exposure().is_reachable_from_outside() {
             return None;
@@ -89,14 +89,14 @@ impl<'f> Firewalls<'f> {
         Some(reach)
     }
 
-    /// Returns a rule, of address translation or IPVS, that forwards another port to a socket.
+    /// Returns a rule of address translation or IPVS that forwards another port to a socket.
     fn rule_to(&self, socket: &Socket) -> Option<&str> {
         let Endpoint { address, port, .. } = socket.local;
         let leads_here = |to: &Peer| to.port == port && (to.address == address || address.is_unspecified());
         self.forwarded.iter().find(|(to, _)| leads_here(to)).map(|(_, rule)| &**rule)
     }
 
-    /// Returns the gap for rules that were too many to be evaluated.
+    /// Returns the gap for rules that were too many to evaluate.
     pub(super) fn gap(&self) -> Option<Gap> {
         self.views.values().any(|view| view.steps == 0).then(|| Gap {
             stage: Stage::Sockets,
@@ -191,7 +191,7 @@ impl<'f> View<'f> {
         address.is_loopback() || all.any(|(own, _)| *own == address)
     }
 
-    /// Returns what happens to the packets of every client in one class.
+    /// Returns the result for the packets of every client in one class.
     fn outcome(
         &mut self,
         socket: &Socket,

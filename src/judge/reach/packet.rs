@@ -1,18 +1,18 @@
-//! A packet as rules see it. Everything about it is known but the address of the client, which stands for every address.
+//! A packet as rules see it. The client address is unknown: the packet can come from every address.
 
 use std::net::IpAddr;
 
 use crate::model::Family;
 use crate::model::firewall::{FilterField, conntrack};
 
-/// How the kernel tracks the connection of a packet at some point of its way.
+/// How the kernel tracks the connection of a packet at a point on its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tracking {
-    /// The packet has not reached the point yet at which the kernel looks its connection up.
+    /// The packet has not yet reached the point at which the kernel looks up its connection.
     Before,
     New,
     Established,
-    /// A rule may have excluded it from the tracking.
+    /// A rule may have excluded the packet from connection tracking.
     Uncertain,
 }
 
@@ -24,10 +24,10 @@ pub(super) enum Delivery {
     Multicast,
 }
 
-/// The name of an interface, as far as a rule can rely on it.
+/// The name of an interface, if a rule can rely on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InterfaceName {
-    /// There is none at this point. Rules compare with an empty name.
+    /// No interface is known at this point. Rules compare with an empty name.
     None,
     Known(String),
     Unknown,
@@ -48,14 +48,14 @@ pub(super) struct Packet {
     pub(super) port: u16,
     pub(super) arrives_on: InterfaceName,
     pub(super) leaves_on: InterfaceName,
-    /// Whether it answers the client.
+    /// Whether the packet is an answer to the client.
     pub(super) is_answer: bool,
-    /// Whether the client sends it after the answer.
+    /// Whether the client sends the packet after the answer.
     pub(super) is_later: bool,
     pub(super) tracking: Tracking,
-    /// Whether its destination was translated.
+    /// Whether the destination of the packet was translated.
     pub(super) is_translated: bool,
-    /// Whether a rule may have set the mark of the packet or of the connection. Without that, both are 0.
+    /// Whether a rule may have set the mark of the packet or of the connection. Otherwise, both marks are 0.
     pub(super) is_marked: bool,
 }
 
@@ -67,13 +67,13 @@ pub(super) enum Value<'p> {
     Name(&'p str),
     /// The address of the client.
     Client,
-    /// The packet has no such field, so that no condition on it is met, not even a negated one.
+    /// The packet has no such field. Neither a condition on the field nor its negation is met.
     Absent,
     Unknown,
 }
 
-/// The bits of TCP's flags whose values are certain in a packet that opens or accepts a connection: all but those of
-/// congestion notification (RFC 3168).
+/// The bits of the TCP flags that are certain in a packet that opens or accepts a connection: all flags except those
+/// of congestion notification (RFC 3168).
 const CERTAIN_FLAGS: u64 = 0x3f;
 const SYN: u64 = 0x02;
 const ACK: u64 = 0x10;
@@ -123,7 +123,7 @@ impl Packet {
                 Delivery::Broadcast => 3,
                 Delivery::Multicast => 5,
             }),
-            // The kernel drops what arrives from an address of its own.
+            // The kernel drops packets from its own addresses.
             FilterField::SourceType => Value::Number(if self.is_answer && self.is_own { 2 } else { 1 }),
             FilterField::TcpFlags if self.protocol != 6 => Value::Absent,
             FilterField::TcpFlags
@@ -154,7 +154,7 @@ impl Packet {
                 Tracking::Uncertain => Some((0, 0)),
                 _ => Some((of_status, translated)),
             },
-            // iptables compares both in one number.
+            // iptables compares both values in one number.
             FilterField::ConnectionState => match self.value(field) {
                 Value::Number(number) => Some((u64::MAX, number | translated)),
                 _ => Some((0, 0)),

@@ -1,4 +1,5 @@
-//! The way of a new connection through all base chains, from the interface to the service, and that of its answer.
+//! Follows a new connection through all base chains, from the interface to the service, and the answer back to the
+//! client.
 
 use std::net::IpAddr;
 
@@ -11,17 +12,18 @@ use crate::model::firewall::{FilterChain, FilterHook};
 
 /// The kernel looks up the connection of a packet at this priority (`NF_IP_PRI_CONNTRACK`).
 const TRACKING: i64 = -200;
-/// It translates destinations at this one, in whichever chains the rules are (`NF_IP_PRI_NAT_DST`).
+/// The kernel translates destinations at this priority, regardless of the chain that contains the rules
+/// (`NF_IP_PRI_NAT_DST`).
 const TRANSLATION: i64 = -100;
 
 /// A base chain, with its table.
 pub(super) type Base<'f> = (usize, &'f FilterChain);
 
-/// Where packets are to arrive.
+/// The place at which packets should arrive.
 pub(super) struct Target<'t> {
     /// Whether a socket of this machine has the address and port of the packet.
     pub(super) has_socket: bool,
-    /// The place to which the kernel is to translate the destination.
+    /// The place to which the kernel should translate the destination.
     pub(super) forwarded_to: Option<Peer>,
     /// The interface through which packets leave to that place.
     pub(super) leaves_on: InterfaceName,
@@ -34,26 +36,26 @@ pub(super) struct Target<'t> {
 pub(super) struct Outcome<'f> {
     /// The clients whose packets may arrive.
     pub(super) arrived: AddressSet,
-    /// The clients whose packets may be dropped, or led elsewhere.
+    /// The clients whose packets may be dropped or redirected.
     pub(super) lost: AddressSet,
-    /// Whether a rule may give packets the destination of the target.
+    /// Whether a rule may translate the destination of packets to the target.
     pub(super) is_forwarded: bool,
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
     pub(super) doubts: Vec<Decision<'f>>,
 }
 
-/// The base chains of a firewall, and what is left of the work for them.
+/// The base chains of a firewall, and the remaining work.
 pub(super) struct Path<'f, 'w> {
     pub(super) tables: &'w [IndexedTable<'f>],
-    /// In the order in which a packet passes them.
+    /// The base chains, in the order in which a packet passes through them.
     pub(super) chains: &'w [Base<'f>],
-    /// The rules that may still be visited.
+    /// The number of rules that may still be visited.
     pub(super) steps: usize,
 }
 
 impl<'f> Path<'f, '_> {
-    /// Sends packets of every client on their way.
+    /// Evaluates packets of every client on their path to the target.
     pub(super) fn send(&mut self, first: &Packet, target: &Target<'_>) -> Outcome<'f> {
         let mut outcome = Outcome::default();
         let mut arriving = first.clone();
@@ -66,7 +68,7 @@ impl<'f> Path<'f, '_> {
             &mut outcome,
         );
         let translated = self.translate(&mut arriving, &mut live, target, &mut outcome);
-        // What keeps its destination goes to the socket.
+        // Packets that keep their destination go to the socket.
         if target.has_socket {
             let mut packet = arriving.clone();
             let left = self.pass(&[FilterHook::Prerouting], is_late, &mut packet, live, &mut outcome);
@@ -99,7 +101,7 @@ impl<'f> Path<'f, '_> {
         outcome
     }
 
-    /// Sends packets through the chains of these hooks; returns the clients whose packets may be left.
+    /// Sends packets through the chains of these hooks. Returns the clients whose packets may remain.
     fn pass(
         &mut self,
         hooks: &[FilterHook],
@@ -126,7 +128,7 @@ impl<'f> Path<'f, '_> {
                 let before = packet.tracking;
                 let mut walk = Walk::new(table, packet, &mut steps);
                 walk.base_chain(chain, live.clone());
-                // A rule may have excluded the packet from the tracking.
+                // A rule may have excluded the packet from connection tracking.
                 if walk.packet.tracking == before && before != Tracking::Uncertain {
                     walk.packet.tracking = known;
                 }
@@ -156,8 +158,8 @@ impl<'f> Path<'f, '_> {
         live
     }
 
-    /// Sends packets through the chains that translate destinations. Removes the clients from `live` whose packets get
-    /// another destination, and returns those whose packets may get the one of the target.
+    /// Sends packets through the chains that translate destinations. Removes from `live` the clients whose packets
+    /// get another destination. Returns the clients whose packets may get the destination of the target.
     fn translate(
         &mut self,
         packet: &mut Packet,
@@ -204,8 +206,8 @@ impl<'f> Path<'f, '_> {
         at_target
     }
 
-    /// Sends the rest of the connection on its way: the answer, and what the client sends then. A client that loses any
-    /// of it may not be served, although its first packet arrives.
+    /// Follows the rest of the connection: the answer, and the next packet of the client. If one of these packets may
+    /// be lost, the client may not be served, although its first packet arrives.
     fn rest(&mut self, first: &Packet, last: &Packet, clients: &AddressSet, outcome: &mut Outcome<'f>) {
         let tracking = match last.tracking {
             Tracking::Uncertain => Tracking::Uncertain,
@@ -231,7 +233,7 @@ impl<'f> Path<'f, '_> {
             let live = self.pass(&[FilterHook::Prerouting], is_late, &mut late, live, outcome);
             self.pass(last_hooks(&late), filters, &mut late, live, outcome);
         }
-        // Neither is certain: that the client is served, or that it is not.
+        // It is uncertain whether the client is served.
         let unserved: Vec<Decision<'f>> = outcome.drops.drain(drops..).collect();
         outcome.doubts.extend(unserved);
         outcome.lost.add(&lost);
@@ -239,10 +241,10 @@ impl<'f> Path<'f, '_> {
     }
 }
 
-/// UDP and UDP-Lite: the first packet can be the only one.
+/// UDP and UDP-Lite: a connection may consist of one packet.
 const DATAGRAMS: [u8; 2] = [17, 136];
 
-/// Returns the hooks between the decision where a packet goes and its destination.
+/// Returns the hooks between the routing decision for a packet and its destination.
 const fn last_hooks(packet: &Packet) -> &'static [FilterHook] {
     match packet.is_own {
         true => &[FilterHook::Input],
@@ -250,7 +252,7 @@ const fn last_hooks(packet: &Packet) -> &'static [FilterHook] {
     }
 }
 
-/// Returns whether a chain for all arriving packets sees the destination to which the client sends.
+/// Returns whether a chain for all arriving packets sees the original destination.
 fn is_early(chain: &FilterChain) -> bool {
     !translates(chain) && (is_at(chain, FilterHook::Ingress) || priority(chain) < TRANSLATION)
 }
@@ -272,7 +274,7 @@ fn priority(chain: &FilterChain) -> i64 {
     chain.base.as_ref().map_or(0, |base| base.priority)
 }
 
-/// Returns how the connection of a packet is tracked in a base chain, if it is tracked as `known` later.
+/// Returns how a base chain sees the connection of a packet that is later tracked as `known`.
 fn tracking(chain: &FilterChain, known: Tracking) -> Tracking {
     let Some(base) = &chain.base else { return Tracking::Uncertain };
     match base.hook {

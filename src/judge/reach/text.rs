@@ -1,4 +1,5 @@
-//! From the fate of every class of packets to one answer, and the clients by name if only some reach the port.
+//! Turns the results for all classes of packets into one answer. If only some clients reach the port, the answer
+//! names them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -11,9 +12,9 @@ use super::path::Outcome;
 use super::walk::Decision;
 use crate::model::{Family, Firewall, Reach, ReachKind};
 
-/// So many groups of clients are named, in machine formats too.
+/// The maximum number of groups of clients that an answer names, in machine formats too.
 const MOST: usize = 32;
-/// So many names stand in one entry.
+/// The maximum number of names in one entry.
 const FEW: usize = 4;
 
 /// A class of packets, and what happens to them.
@@ -22,14 +23,14 @@ pub(super) struct ClassResult<'f> {
     pub(super) outcome: Rc<Outcome<'f>>,
 }
 
-/// The clients of one class by what happens to their packets.
+/// The clients of one class, grouped by the result for their packets.
 struct Fate {
     accepted: AddressSet,
     dropped: AddressSet,
     unclear: AddressSet,
 }
 
-/// Who can reach a port through one group of interfaces, at one address.
+/// The clients that can reach a port through one group of interfaces, at one address.
 struct Accepted<'c> {
     class: &'c Class,
     clients: AddressSet,
@@ -122,7 +123,7 @@ fn fate(outcome: &Outcome<'_>, family: Family, impossible: &AddressSet) -> Fate 
     }
 }
 
-/// Returns the rule that decides about the most clients; a policy only if no rule does.
+/// Returns the rule that decides about the most clients. A policy counts only if no rule decides.
 fn deciding<'f>(
     results: &[ClassResult<'f>],
     of: impl for<'o> Fn(&'o Outcome<'f>) -> (&'o Vec<Decision<'f>>, &'o AddressSet),
@@ -141,7 +142,7 @@ fn deciding<'f>(
     best.map(|(.., text)| text.to_owned())
 }
 
-/// Returns the clients that reach a port, by name, and how many more groups there are.
+/// Returns the names of the clients that reach a port, and the number of groups without a name.
 fn names(
     found: &[&Accepted<'_>],
     ordinary: &AddressSet,
@@ -174,7 +175,7 @@ fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewal
     let addresses = |of: &[&Class], group: usize| -> BTreeSet<String> {
         of.iter().filter(|class| class.interface == group).flat_map(|class| addresses(class)).collect()
     };
-    // The interfaces with the same addresses: all that the interface has (`None`), or some.
+    // The interfaces with the same addresses: all addresses of the interface (`None`), or some.
     let mut alike: BTreeMap<Option<BTreeSet<String>>, Vec<usize>> = BTreeMap::new();
     for group in groups(here) {
         let own = addresses(here, group);
@@ -212,7 +213,7 @@ fn few(names: &[&str]) -> String {
     }
 }
 
-/// Returns clients by name, and how many more networks there are.
+/// Returns the names of clients, and the number of further networks.
 fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<String>, usize) {
     if ordinary.without(set, family).is_empty() {
         return (vec!["anyone".to_owned()], 0);

@@ -1,8 +1,8 @@
-//! The way of one packet through the rules of one base chain, for every client at once.
+//! Follows one packet through the rules of one base chain, for every client at once.
 //!
-//! The walk keeps the clients whose packets may be at a rule. A rule that is not certain to apply takes them and leaves
-//! them at once, so a client can have several outcomes in the end, and then its outcome is not known. It is never
-//! missing in the true one.
+//! The walk keeps the clients whose packets may be at a rule. If a rule may or may not apply, its clients are taken
+//! and also stay. A client can then have several results at the end, and its result is unknown. The true result is
+//! always among them.
 
 use std::net::IpAddr;
 
@@ -15,9 +15,9 @@ use crate::model::firewall::{
     FilterAction, FilterChain, FilterElement, FilterElements, FilterField, FilterValue,
 };
 
-/// Chains call each other at most this deep (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
+/// The maximum depth of chains that call each other (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
 const DEEPEST: usize = 16;
-/// Uncertain rules that are remembered for a report.
+/// The maximum number of uncertain rules in a report.
 const MOST_DOUBTS: usize = 32;
 /// A rule, and the clients that it decides.
 pub(super) type Decision<'f> = (&'f str, AddressSet);
@@ -27,28 +27,28 @@ pub(super) type Decision<'f> = (&'f str, AddressSet);
 pub(super) struct Walk<'f, 'w> {
     table: &'w IndexedTable<'f>,
     pub(super) packet: &'w mut Packet,
-    /// The rules that may still be visited.
+    /// The number of rules that may still be visited.
     steps: &'w mut usize,
     /// The clients whose packets may be accepted.
     pub(super) accepted: AddressSet,
     /// The clients whose packets may be dropped.
     pub(super) dropped: AddressSet,
-    /// The clients whose packets may get another destination: the address and port, and the rule.
+    /// The clients whose packets may get another destination, with the address and port and the rule.
     pub(super) translated: Vec<(Option<IpAddr>, Option<u16>, Decision<'f>)>,
     /// The rules that accept and drop.
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
     /// The rules that may or may not apply.
     pub(super) doubts: Vec<Decision<'f>>,
-    /// Above 0 behind a condition that clients that send few packets do not meet.
+    /// Above 0 after a condition that clients with few packets do not meet.
     unusual: usize,
 }
 
 /// The clients in a chain.
 struct Live {
-    /// Those whose packets may be at the next rule.
+    /// The clients whose packets may be at the next rule.
     here: AddressSet,
-    /// Those whose packets may have left the chain.
+    /// The clients whose packets may have left the chain.
     returned: AddressSet,
 }
 
@@ -75,7 +75,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Walks through a base chain; its policy applies to those whom no rule decides.
+    /// Walks through a base chain. Its policy applies to the clients that no rule decides.
     pub(super) fn base_chain(&mut self, chain: &'f FilterChain, clients: AddressSet) {
         let undecided = self.chain(&chain.name, clients, "", DEEPEST);
         if undecided.is_empty() {
@@ -91,7 +91,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Walks through a chain; returns the clients whose packets may come back from it.
+    /// Walks through a chain. Returns the clients whose packets may return from the chain.
     fn chain(&mut self, name: &str, clients: AddressSet, caller: &'f str, depth: usize) -> AddressSet {
         let tables = self.table;
         let Some((chain, index)) = tables.chain(name).filter(|_| depth > 0) else {
@@ -108,14 +108,14 @@ impl<'f, 'w> Walk<'f, 'w> {
                 self.give_up(&live.here, "the rules are too many");
                 return live.returned;
             }
-            // Large sets of addresses cost more.
+            // Large sets of addresses take more time.
             *self.steps = self.steps.saturating_sub(1 + live.here.len() / 64);
             let Some(matched) = matched(&rule.conditions, self.packet, tables, &live.here) else {
                 continue;
             };
             let is_certain = match rule.action {
                 FilterAction::Accept => true,
-                // What is let through only at first is not closed to anyone.
+                // A limit that lets the first packets through does not close the port.
                 _ => !matched.is_usual,
             };
             let sure = if is_certain && !matched.is_unusual { matched.sure } else { AddressSet::default() };
@@ -238,11 +238,11 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Anything can happen to these packets.
+    /// Any result is possible for these packets.
     fn give_up(&mut self, clients: &AddressSet, text: &'f str) {
         self.accepted.add(clients);
         self.dropped.add(clients);
-        // The reader wants to know this rule more than those that are only uncertain.
+        // This rule matters more to the reader than rules that are only uncertain.
         self.doubts.insert(0, (text, clients.clone()));
         self.doubts.truncate(MOST_DOUBTS);
     }

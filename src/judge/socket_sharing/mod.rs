@@ -1,24 +1,27 @@
 //! How listeners on one port relate to each other: *shared* and *shadowed*.
 //!
-//! Listeners are grouped by network namespace, protocol and port, and within a group by address and device, so that
-//! ten thousand of them cost little more than one look-up each. Only processes whose user and file could be read are
-//! compared; the others get no finding.
+//! Listeners are grouped by network namespace, protocol and port, and within a group by address and device. Ten
+//! thousand listeners then cost little more than one look-up each. Only processes with a readable user and file are
+//! compared; other processes get no finding.
 //!
-//! **Shared**: the processes on one address, with one socket or with several (`SO_REUSEPORT`), differ in user or file.
-//! These processes belong together and get no finding:
-//! - a program that opens sockets for other programs (systemd, inetd) and the programs to which it passes them: only
-//!   the latter are compared;
+//! **Shared**: the processes on one address, with one socket or with several (`SO_REUSEPORT`), differ in user or
+//! file. These processes belong together and get no finding:
+//! - a program that opens sockets for other programs (systemd, inetd), with those programs: only those programs are
+//!   compared;
 //! - a process and its descendants that run the same file, as any user: a server that drops its privileges;
-//! - a process and its descendants from one software suite: their files lie in one directory that is not a common one
-//!   (`/usr/lib/postfix/sbin`), or the descendant's file lies below a directory named like the ancestor
-//!   (`/usr/lib/dovecot/imap-login`), or both are known to serve this port;
+//! - a process and its descendants from one software suite: their files are in one directory that is not a common
+//!   directory (`/usr/lib/postfix/sbin`), or the descendant's file is below a directory with the ancestor's name
+//!   (`/usr/lib/dovecot/imap-login`), or both are known servers of this port;
 //! - datagram sockets on the ports of protocols in which each program has its own socket, such as mDNS.
 //!
-//! **Shadowed**: one socket receives part of the traffic of another ([`Socket::takes_traffic_from`]), and the processes
-//! of the two sockets are unrelated. Unrelated means: no process owns both sockets, no two processes belong together in
-//! one of the ways above, and if both sockets belong to the same program and user, their processes are not children of
-//! one process with the same name. Two instances of one program on different addresses take traffic from each other as
-//! well. Both sockets get the finding: one for the traffic that it takes, the other for the traffic that it loses.
+//! **Shadowed**: one socket receives part of the traffic of another ([`Socket::takes_traffic_from`]), and the
+//! processes of the two sockets are unrelated. Unrelated means:
+//! - no process owns both sockets;
+//! - no two processes belong together in one of the ways above;
+//! - if both sockets belong to the same program and user, their processes are not children of one process with the same
+//!   name. Two instances of one program on different addresses take traffic from each other as well.
+//!
+//! Both sockets get the finding: one for the traffic that it takes, the other for the traffic that it loses.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -40,22 +43,20 @@ const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 /// The sockets of one group that are bound to one address and device.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
-    /// The socket that represents the group: one that receives traffic, and IPv4 traffic if any socket of the group
-    /// does.
+    /// The socket that represents the group. It receives traffic, and IPv4 traffic if any socket of the group does.
     socket: &'l Socket,
     pids: HashSet<Pid>,
     /// The ancestors of the processes.
     above: HashSet<Pid>,
     /// The processes that can be compared, each once, without processes that open sockets for other programs.
     compared: Vec<IdentifiedProcess<'l>>,
-    /// The programs of these processes. This field and the fields below are computed at the first use and kept for
-    /// later comparisons.
+    /// The programs of these processes. This field and the fields below are computed on first use.
     programs: OnceCell<HashSet<RunAs<'l>>>,
     masters: OnceCell<HashSet<&'l Parent>>,
     side: OnceCell<OtherSocket>,
 }
 
-/// Returns whether every program on the port has a socket of its own and gets a copy of the traffic.
+/// Returns whether every program on the port has its own socket and gets a copy of the traffic.
 fn is_discovery(socket: &Socket) -> bool {
     socket.local.protocol.is_datagram() && DISCOVERY_PORTS.contains(&socket.local.port)
 }
@@ -110,7 +111,7 @@ fn bound_to(socket: &Socket) -> (IpAddr, Option<&str>) {
 }
 
 impl<'l> AddressGroup<'l> {
-    /// Returns `None` without a socket.
+    /// Returns `None` if there is no socket.
     fn new(sockets: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Option<Self> {
         let takes = |socket: &&Socket| (socket.state.accepts_traffic(), socket.v6only == Some(false));
         let socket = sockets.iter().map(|(_, listener)| &listener.socket).max_by_key(takes)?;
@@ -133,7 +134,7 @@ impl<'l> AddressGroup<'l> {
         Some(place)
     }
 
-    /// Returns the processes that could be read, each once, in rising order of pid.
+    /// Returns the processes that could be read, each once, in ascending order of pid.
     fn processes(&self) -> Vec<&'l Process> {
         let mut processes: Vec<&Process> = self
             .sockets
@@ -172,7 +173,7 @@ impl<'l> AddressGroup<'l> {
         Processes { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
     }
 
-    /// Returns the parents of these processes that have the same name as their child, except pid 1.
+    /// Returns the parents of these processes, except pid 1, that have the same name as their child.
     fn masters(&self) -> &HashSet<&'l Parent> {
         self.masters.get_or_init(|| {
             let masters = self.compared.iter().filter_map(|compared| {
