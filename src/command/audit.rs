@@ -36,8 +36,8 @@ pub(super) fn run(
     let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
-    // The filters do not limit the scan: another socket on the same port may be of the other family, and a required
-    // listener is missing only if no listener at all matches the rule.
+    // The filters do not limit the scan. Another socket on the same port may belong to the other address family, and
+    // a required listener is missing only if no listener matches the rule.
     let mut scope = Scope { details: true, ..Scope::default() };
     scope.part = common.scope.unwrap_or(scope.part);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
@@ -46,8 +46,7 @@ pub(super) fn run(
         Some(baseline) => baseline.scope.namespaces.clone(),
         None => Namespaces::Own,
     };
-    // The rules need no details; details are read only if the output shows them, or if a policy or a baseline is
-    // compared.
+    // The rules need no details. Details are read only if the output shows them, or for a policy or a baseline.
     let people = matches!(common.output, Output::Table | Output::Metrics);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let mut scope =
@@ -97,7 +96,7 @@ pub(super) fn run(
     deliver(args, common, &bytes, out)?;
     let on_screen = common.output == Output::Table && args.write.is_none();
     if !(on_screen && ui.stdout.width.is_some()) {
-        // The table has printed the gaps already; a terminal would show them twice.
+        // The table already contains the gaps; a terminal would show them twice.
         let _ = stderr::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut charset::stderr());
     }
     if let Some(line) = audit.policy.as_ref().and_then(report_text::skipped_rules) {
@@ -146,7 +145,7 @@ fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Wr
     Ok(out.flush()?)
 }
 
-/// Refuses options with which an audit would report less than the user expects.
+/// Refuses options that would hide findings or gaps from the report.
 fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed: bool) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(why.to_owned()));
     if args.deep && common.from.is_some() {
@@ -171,7 +170,7 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
 }
 
 /// Keeps the findings that match the filters, and returns the indices of the targets that matched. A finding about a
-/// missing listener stays if the missing evidence could make it match.
+/// missing listener stays unless the filters exclude the listener for certain.
 fn narrow(audit: &mut Audit<'_>, asked: String, selection: &Selection) -> HashSet<usize> {
     let mut matched = HashSet::new();
     audit.narrow(asked, |subject| match subject {

@@ -10,7 +10,7 @@ use crate::render::json;
 
 pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut scope = Scope { details: true, ..Scope::default() };
-    // An audit of the snapshot judges sockets without a port too.
+    // An audit of the snapshot also judges sockets without a port.
     scope.states.push(State::Raw);
     let mut snapshot = take_snapshot(common, scope)?;
     if common.leaves_out(Without::Cmdline) {

@@ -1,7 +1,7 @@
-//! The characters that people can read on the output: ASCII only, if the locale has a character set other than UTF-8.
+//! The character set of text for people: ASCII if the locale has a character set other than UTF-8.
 //!
-//! The locale is read once. Only text for people is changed: machine formats are UTF-8 by their definition. An unset
-//! locale says nothing about the terminal, as in a container, and terminals of today read UTF-8.
+//! The locale is read once. Machine formats are always UTF-8. Without a locale, as in a container, the output is
+//! UTF-8, because modern terminals support UTF-8.
 
 use std::borrow::Cow;
 use std::io::{self, StderrLock, Write};
@@ -24,13 +24,13 @@ fn is_other_charset(variables: [String; 3]) -> bool {
     locale.is_some_and(|locale| !locale.contains("utf-8") && !locale.contains("utf8"))
 }
 
-/// Returns a text in the characters of the locale.
+/// Converts a text to the character set of the locale.
 pub(super) fn readable(text: &str) -> Cow<'_, str> {
     if is_ascii_only() { render::ascii(text) } else { text.into() }
 }
 
-/// Writes text for people in the characters of the locale. A character that is not complete yet is kept for the next
-/// write.
+/// Writes text for people in the character set of the locale. An incomplete character at the end of a write is kept
+/// for the next write.
 pub(super) struct Readable<W> {
     inner: W,
     is_ascii_only: bool,
@@ -52,7 +52,7 @@ impl<W: Write> Write for Readable<W> {
         all.extend(bytes);
         for chunk in all.utf8_chunks() {
             self.inner.write_all(render::ascii(chunk.valid()).as_bytes())?;
-            // The beginning of a character at the end of the bytes may go on in the next write.
+            // An incomplete character at the end of the bytes may continue in the next write.
             let is_at_end = std::ptr::eq(chunk.invalid().as_ptr_range().end, all.as_ptr_range().end);
             match chunk.invalid() {
                 [] => {}

@@ -1,10 +1,11 @@
 //! `portolan completions`: the script that a shell loads, and the answers to the shell at every TAB.
 //!
-//! The script contains no names: it calls this program with the text typed so far, and the program answers with the
-//! possible continuations. Services come from the registry, processes and users from the running system, and flags,
-//! states and fields from the same lists that the program uses itself. Names that a shell would not take unquoted are
-//! never offered: a process chooses its own name, and the shell runs the command line when the user presses Enter.
-//! Errors are not reported; the answer is then empty.
+//! The script contains no names. It runs this program with the typed text, and the program prints the possible
+//! continuations. Services come from the registry, and processes and users from the running system. Flags, states and
+//! fields come from the same lists that the parser uses.
+//!
+//! A name that needs quotes in a shell is never offered: a process chooses its own name, and the shell runs the
+//! command line when the user presses Enter. Errors are not reported; the answer is then empty.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,7 +24,7 @@ use crate::query::fields::{FIELDS, Field, Values};
 use crate::registry::{Registry, programs};
 use crate::render::columns;
 
-/// The environment variable through which the script asks.
+/// The environment variable with the request of the script.
 const ASKED: &str = "PORTOLAN_COMPLETE";
 const NAME: &str = "portolan";
 
@@ -47,7 +48,8 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Answers a shell that asks for completions. Returns whether a shell asked; the program then has nothing else to do.
+/// Answers a shell that requests completions. Returns whether a shell requested them; the program then does nothing
+/// else.
 ///
 /// # Errors
 /// Returns an error if the shell is not known, or if the answer cannot be written.
@@ -131,8 +133,8 @@ fn values_of(field: &Field) -> Names {
     }
 }
 
-/// Returns services and processes: those on this machine, and the services of the registry that begin with the typed
-/// text. The registry has thousands of services, so an empty text adds no service of the registry.
+/// Returns services and processes: the services and processes on this machine, and the services of the registry that
+/// begin with the typed text. For an empty text, the thousands of services of the registry are left out.
 fn targets(typed: &str) -> Names {
     let registry = Registry::embedded();
     let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };

@@ -76,7 +76,7 @@ fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> 
     Ok(snapshot)
 }
 
-/// Refuses to compare two hosts unless the user requested this. Two hosts with the same name have different IDs.
+/// Refuses to compare two hosts unless `--other-host` is set. Two hosts with the same name have different IDs.
 pub(super) fn same_host(
     name: &str,
     before: &Snapshot,

@@ -63,7 +63,7 @@ pub(super) fn run(
     }
     if asked.is_empty() {
         ui.print_caveats(&report, args.verbose);
-        // A process that is not visible may have this name.
+        // An invisible process may have this name.
         let is_visible = |owner: &Owner| matches!(owner, Owner::Held(_) | Owner::Kernel);
         let is_blind = |gap: &Gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces);
         let all_visible = report.entries.iter().all(|entry| is_visible(&entry.socket.owner))
@@ -138,7 +138,7 @@ fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     suggestions::unknown_name(name, report, common)
 }
 
-/// Returns whether a listener may match the target, but its process, which would decide, is not known.
+/// Returns whether a listener may match the target: its process is not known.
 fn is_undecided(entry: &Entry, targets: &[Target]) -> bool {
     let mut answers = targets.iter().map(|target| target.test(&Subject::Entry(entry), false));
     entry.socket.state.holds_port() && answers.any(|answer| answer == Answer::Unknown)
@@ -149,8 +149,8 @@ fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
     targets.iter().map(Target::ports).collect::<Option<Vec<_>>>().map(|ports| ports.concat())
 }
 
-/// Adds the ports and protocols that a target names, and returns the kind of the target; `None` if the target matches
-/// nothing. A name is looked up as a service, then as a program, then in the texts of the registry.
+/// Adds the ports and protocols that a target names, and returns the kind of the target, or `None` if the target
+/// matches nothing. A name is looked up as a service, then as a program, then in the texts of the registry.
 fn name_entries(target: &Target, report: &Report, entries: &mut Places) -> Option<Matched> {
     let TargetKind::Name(name) = &target.kind else {
         for port in target.ports()?.iter().flat_map(|ports| ports.low..=ports.high) {
@@ -187,8 +187,8 @@ fn listening(target: &Target, report: &Report) -> Places {
     named.map(place).collect()
 }
 
-/// Returns the places of a target that are in use. If the target is the name of a program that listens, only the
-/// places of this program count.
+/// Returns the places of a target that are in use. If a running program has the name of the target, only the places
+/// of this program count.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
         return named.clone(); // the question concerns the registry

@@ -1,5 +1,5 @@
-//! Reads a saved snapshot. The file is hostile input: its size is bounded, its content is checked, and an error is one
-//! line.
+//! Reads a saved snapshot. The file is hostile input: its size is limited, its content is checked, and an error is
+//! one line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,19 +13,20 @@ use crate::model::{
     Family, Gap, OLD_SNAPSHOT_SCHEMA, PortRange, Protocol, SNAPSHOT_SCHEMA, Scope, Snapshot, Stage, State,
 };
 
-/// Larger files are refused: 64 MiB hold some 50,000 sockets with their processes.
+/// Larger files are refused: 64 MiB are enough for about 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
-/// Files with more values are refused: the smallest value has 2 bytes in a file and 24 in memory. 50,000 sockets with
-/// their processes have 3 million.
+/// Files with more values are refused. A value has at least 2 bytes in a file and 24 bytes in memory. 50,000 sockets
+/// with their processes have 3 million values.
 const MOST_VALUES: usize = 8_000_000;
-/// Files that are nested deeper are refused. A saved snapshot has 7 levels; a later version may have more.
+/// Files with deeper nesting are refused. A saved snapshot has 7 levels; a later version may have more.
 const DEEPEST: usize = 32;
-/// Files with a longer text are refused. Command lines are saved up to 128 KiB, and each byte may be escaped as 6.
+/// Files with a longer text are refused. A saved command line has at most 128 KiB, and each byte may be escaped as 6
+/// bytes.
 const LONGEST_TEXT: usize = 1024 * 1024;
-/// Files with more gaps or notes are refused. There is a gap for each cause, not for each socket.
+/// Files with more gaps or notes are refused. There is one gap for each cause, not for each socket.
 const MOST_GAPS: usize = 10_000;
 
-/// The schema alone. All other keys are skipped, and no memory is used for them.
+/// Only the schema. All other keys are skipped, and no memory is used for them.
 #[derive(Deserialize)]
 struct Schema {
     schema: Option<String>,
@@ -136,7 +137,7 @@ fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
 
-/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. Only `scope` decides how
+/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. `scope` also defines how
 /// much of the machine must be visible.
 pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
     let mut snapshot = read(path)?;

@@ -1,4 +1,4 @@
-//! `portolan` and `portolan list`: what listens.
+//! `portolan` and `portolan list`: lists sockets.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
@@ -39,7 +39,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     if wanted != MatchMode::Sockets {
         scope.states = State::with_ports();
     }
-    // A saved snapshot that contains only listeners can answer questions about listeners, so it is not incomplete.
+    // A question about listeners needs only the listeners, so a saved snapshot without other sockets is complete.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -76,7 +76,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         Output::Ndjson => json::lines(&report, out)?,
         Output::Csv => csv::listing(&report, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
-        // SARIF and metrics are formats of an audit; they never reach this code.
+        // SARIF and metrics are formats of an audit, and never reach this code.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics => {
             table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
         }
@@ -104,8 +104,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     })
 }
 
-/// Returns whether a card may replace the table: on a terminal, if no option requests a feature that only the table
-/// has.
+/// Returns whether a card may replace the table: on a terminal, and only without an option that needs the table.
 fn takes_card(args: &ListArgs, common: &CommonArgs, ui: &Ui) -> bool {
     let asks_for_table = common.format_is_named.0
         || args.pids
@@ -152,7 +151,7 @@ pub(super) struct MatchedEntries {
     pub(super) keep: Vec<bool>,
     /// The indices of the targets that matched.
     pub(super) matched: HashSet<usize>,
-    /// The number of entries that are left out because the deciding evidence is missing.
+    /// The number of entries that are left out because too little is known to match them.
     pub(super) undecided: usize,
 }
 
@@ -163,7 +162,8 @@ pub(super) enum MatchMode {
     Sockets,
     /// Only listeners, in every scope.
     Listeners,
-    /// The sockets of the scope, and sockets in other states that occupy a port that the user named by number.
+    /// The sockets of the scope. If the user names a port by number, also the sockets in other states that occupy the
+    /// port.
     Numbers,
     /// Every socket that prevents a program from binding a target.
     Port,
@@ -264,7 +264,7 @@ fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses `--pids` in combinations that are unsafe: its output goes into `kill`, so it must hold only the processes
+/// Refuses `--pids` in unsafe combinations. The output is passed to `kill`, so it must contain only the processes
 /// that the user named explicitly.
 fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(format!("--pids: {why}")));
@@ -299,7 +299,7 @@ fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
     }
     let states: Vec<State> = selection.states().collect();
     if states.iter().any(|state| !state.is_judged()) {
-        // The direction of a connection is known only if the scan covers the listeners too.
+        // The direction of a connection is known only if the scan covers the listeners.
         scope.states.extend(states);
     } else if !states.is_empty() {
         scope.states = states;

@@ -139,7 +139,7 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     for sub in commands() {
         roff.control("SS", [sub.get_name()]);
         prose(&mut roff, &text(sub.get_long_about().or(sub.get_about())));
-        // The page has listed the global options already, and the options of a listing.
+        // The page has already listed the global options and the options of a listing.
         let takes = |id: &Id| sub.get_arguments().any(|arg| arg.get_id() == id);
         let lists = takes(&Id::from("inet"));
         let is_in_the_synopsis = |arg: &Arg| {
@@ -264,7 +264,7 @@ fn prose(roff: &mut Roff, text: &str) {
     }
 }
 
-/// Returns the paragraphs after the options of a help text, each with its heading if it has one: `Examples:`, `Exit
+/// Returns the paragraphs after the options of a help text, each with its heading, if any: `Examples:`, `Exit
 /// codes:`.
 fn sections(command: &Command) -> std::vec::IntoIter<(&'static str, String)> {
     let help = text(command.get_after_long_help());

@@ -48,12 +48,11 @@ pub enum Exit {
     Matched,
     /// Nothing matched.
     Nothing,
-    /// An audit found nothing at or above the threshold, or a diff found no change, and everything relevant was
-    /// visible.
+    /// An audit found nothing at or above the threshold, or a diff found no change. Everything relevant was visible.
     Clear,
     /// An audit found something at or above the threshold, or a diff found a change.
     Findings,
-    /// An audit found nothing at or above the threshold, a diff found no change, or a policy was drafted, but not
+    /// An audit found nothing at or above the threshold, a diff found no change, or a policy was drafted. Not
     /// everything was visible.
     Incomplete,
     /// A usage error or any other error.
@@ -76,7 +75,7 @@ impl Exit {
 /// Runs the command of the command line.
 ///
 /// # Errors
-/// An error leads to exit code 2, unless [`is_broken_pipe`](stdout::is_broken_pipe).
+/// An error leads to exit code 2, except [`is_broken_pipe`](stdout::is_broken_pipe).
 fn run_command(cli: &Cli) -> Result<Exit, Error> {
     let common = &cli.common.resolved();
     let ui = Ui::new(common);
@@ -89,7 +88,7 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
         bail!("-o sarif and -o metrics need audit: portolan audit -o metrics");
     }
     let stops_without_reader = matches!(cli.command, Some(Command::Watch(_) | Command::Explain(_)));
-    // A policy, completions and manual pages are read by programs, and so is a stream of events.
+    // Programs read a policy, completions, manual pages and a stream of events.
     let is_for_people = matches!(common.output, Output::Table | Output::Wide)
         && !matches!(
             cli.command,
@@ -167,7 +166,7 @@ fn width(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::H
     is_terminal.then(|| size.map_or(80, |(width, _)| width.0))
 }
 
-/// Prints a message on standard error. If it cannot be written, the exit code alone reports it.
+/// Prints a message on standard error. If standard error cannot be written, only the exit code reports the problem.
 pub(crate) fn print_message(text: &str) {
     let out = io::stderr();
     let width = width(out.is_terminal(), terminal_size::terminal_size_of(&out));
@@ -200,8 +199,8 @@ impl Ui {
         }
     }
 
-    /// Prints on standard error the parts that could not be observed and that matter for this answer: one line for
-    /// each cause, or with `verbose` every gap and note in full.
+    /// Prints the gaps that matter for this answer on standard error: one line for each cause, or every gap and note
+    /// in full if `verbose`.
     pub(crate) fn print_caveats(&self, report: &Report, verbose: bool) {
         if verbose {
             self.print_notices(&report.snapshot);
@@ -211,8 +210,8 @@ impl Ui {
         }
     }
 
-    /// Prints the parts that could not be observed on standard error. A failed write must not end the run, because
-    /// the output contains the gaps too.
+    /// Prints all gaps on standard error. A failed write must not end the run, because the output contains the gaps
+    /// too.
     pub(crate) fn print_notices(&self, snapshot: &Snapshot) {
         let _ = stderr::gaps(&snapshot.gaps, &snapshot.notes, &self.stderr, &mut charset::stderr());
     }
@@ -222,7 +221,7 @@ impl Ui {
 pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot, Error> {
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
-        // A published port leads to another port of another namespace.
+        // A published port may lead to any port of another namespace.
         scope.ports = None;
     }
     scope.part = common.scope.unwrap_or(scope.part);
@@ -245,7 +244,8 @@ pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
     snapshot.host.labels.extend(common.label.iter().cloned());
 }
 
-/// Judges a snapshot, then removes the parts that the options leave out. The rules need these parts.
+/// Judges a snapshot, then removes the parts that the options exclude. The rules need these parts, so the removal
+/// comes last.
 pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs) -> Report {
     let mut report = judge::judge(snapshot, registry);
     report.question.is_saved = common.from.is_some();
@@ -255,8 +255,7 @@ pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs
     report
 }
 
-/// Reads the details that the scan left out about some processes of a report, unless the report is of a saved
-/// snapshot.
+/// Reads the details of some processes that the scan skipped. A saved snapshot stays as it is.
 pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &CommonArgs) {
     if common.from.is_some() {
         return;

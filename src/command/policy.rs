@@ -16,7 +16,7 @@ use crate::observe::Scope;
 use crate::policy::{self, Included, Policy};
 use crate::render::policy as report_text;
 
-/// Larger policies are refused, all files together: 4 MiB hold 5,000 rules of 800 bytes each.
+/// Larger policies are refused, all files together: 4 MiB are enough for 5,000 rules of 800 bytes each.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 pub(super) fn run(
@@ -60,7 +60,7 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
 }
 
 fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    // All policies are read before anything is reported about one of them.
+    // All policies are read before the first remark is printed.
     let policies: Vec<Policy> =
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
     let registry = registry_source::registry(common)?;
@@ -83,7 +83,7 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
     Ok(Exit::Matched)
 }
 
-/// Reads a policy with everything it includes.
+/// Reads a policy and its included files.
 pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy), Error> {
     let name = path.display().to_string();
     let said = |error: io::Error| Error::msg(format!("{name}: {error}"));
@@ -93,7 +93,8 @@ pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy), Error> {
     let bytes = bounded(file, &mut left).map_err(said)?;
     let mut sum = Sha256::new();
     sum.update(&bytes);
-    // Included files are looked up in the directory of the file itself, not in the directory of a link to it.
+    // Included files are looked up in the directory of the file itself. If the path is a link, the directory of the
+    // link is not used.
     let identity = path.canonicalize().map_err(said)?;
     let directory = identity.parent().unwrap_or(Path::new("/")).to_owned();
     let shown = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -113,7 +114,7 @@ fn changed(file: &File) -> Option<Timestamp> {
     Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok()
 }
 
-/// Reads an included file: it must lie in the directory of the policy after links are followed.
+/// Reads an included file. After links are followed, the file must be in the directory of the policy.
 fn included(
     from: &str,
     include: &str,
@@ -134,7 +135,7 @@ fn included(
     Ok((Included { name: shown.join(within).display().to_string(), identity: text(&path), bytes }, date))
 }
 
-/// Opens a regular file. A pipe would block.
+/// Opens a regular file. Reading a pipe would block.
 fn regular(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -142,7 +143,7 @@ fn regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads a file within the bytes that are left, and subtracts its size from them.
+/// Reads a file, and subtracts its size from the bytes that are left.
 fn bounded(file: File, left: &mut u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(*left + 1).read_to_end(&mut bytes)?;

@@ -59,13 +59,13 @@ fn run_here() -> u8 {
     }
 }
 
-/// Parses the command line. A command line without arguments needs no parser, which takes a large part of the time of a
+/// Parses the command line. Without arguments the parser is skipped, because it takes a large part of the time of a
 /// listing.
 fn command_line() -> Result<Cli, clap::Error> {
     if env::args_os().len() <= 1 { Ok(Cli::default()) } else { Cli::try_parse() }
 }
 
-/// Returns the exit code after help or version was written to standard output, which may be closed.
+/// Returns the exit code after help or version was written to standard output. The output may be closed.
 fn written(result: io::Result<()>) -> u8 {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -80,8 +80,8 @@ fn complain(line: &str) -> u8 {
     Exit::Failed.code()
 }
 
-/// Returns an error message for an option of a listing that this command does not accept: the similar option that the
-/// parser suggests would be wrong here.
+/// Returns an error message for an option of a listing that this command does not accept. The parser would suggest a
+/// similar option, which would be wrong.
 fn list_option_error(error: &clap::Error) -> Option<String> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option))
@@ -126,8 +126,8 @@ fn habit_error(error: &clap::Error) -> Option<String> {
     Some(format!("{option}: {remedy}"))
 }
 
-/// Returns the error of the parser as one line: what is wrong, the parser's tip if there is one, and the command whose
-/// help explains it.
+/// Returns the error of the parser as one line: the problem, the parser's tip if any, and the command whose help
+/// explains it.
 fn one_line(rendered: &str) -> String {
     let mut lines = rendered.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Loads the registry: the embedded one, or a newer CSV file from IANA that an option names.
+//! Loads the registry: the embedded registry, or a newer CSV file from IANA that an option names.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,8 +12,8 @@ use crate::registry::Registry;
 /// Larger files are refused: IANA's own file has about one MiB.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// Returns the registry that the option names, or else the registry that the environment names, or else the embedded
-/// registry. An empty variable names no registry.
+/// Returns the registry from the option, or else from the environment variable, or else the embedded registry. An
+/// empty variable counts as not set.
 pub(super) fn registry(common: &CommonArgs) -> Result<Registry, Error> {
     named(common.registry.clone(), std::env::var_os("PORTOLAN_REGISTRY"))
 }

@@ -1,10 +1,11 @@
 //! The terminal as a screen: taken over, drawn on, and restored.
 //!
-//! The terminal is restored in all cases: after the user quits, after an error, after a signal that asks a program to
-//! end, and after a panic (through a hook, because a release build aborts without unwinding). The terminal is also
-//! restored while the program is stopped (Ctrl-Z), and taken over again when the program continues. Other modules
-//! decide the content of the screen. On Unix the lock of standard output is not taken: another thread that holds the
-//! lock must not prevent the terminal from being restored.
+//! The terminal is always restored: after the user quits, after an error, after a signal that asks a program to end,
+//! and after a panic. A panic hook restores the terminal, because a release build aborts without unwinding. While the
+//! program is stopped (Ctrl-Z), the terminal is also restored.
+//!
+//! Other modules build the content of the screen. On Unix the lock of standard output is not taken, so that another
+//! thread with the lock cannot prevent the terminal from being restored.
 
 use std::io::{self, Write};
 use std::sync::Once;
@@ -23,13 +24,14 @@ use crossterm::terminal::{
 
 use crate::render::screen::Size;
 
-/// The size that is assumed if a terminal does not report its own.
+/// The assumed size, if a terminal does not report its size.
 const USUAL: Size = Size { width: 80, height: 24 };
 
 /// Standard output without its lock and its buffer.
 #[cfg(unix)]
 type Out = std::fs::File;
-/// Windows shows bytes in the code page of the console; only the standard output of Rust passes text to the console.
+/// Windows converts bytes with the code page of the console. Only the standard output of Rust passes text without
+/// this conversion.
 #[cfg(not(unix))]
 type Out = io::Stdout;
 
@@ -74,13 +76,13 @@ impl Screen {
                 before(panic);
             }));
         });
-        // If this fails, dropping the screen undoes the steps so far.
+        // If a later step fails, dropping the screen undoes the earlier steps.
         screen.take()?;
         Ok(screen)
     }
 
-    /// Takes over the terminal again. This program may already control the terminal, but the process that stopped the
-    /// program may have changed the settings.
+    /// Takes over the terminal again. The process that stopped this program may have changed the settings of the
+    /// terminal.
     ///
     /// # Errors
     /// Returns an error if the terminal is gone.
@@ -113,14 +115,13 @@ impl Screen {
         size.filter(|size| size.width > 0 && size.height > 0).unwrap_or(USUAL)
     }
 
-    /// Shows a frame in place of the last one.
+    /// Shows a frame instead of the last frame.
     ///
     /// # Errors
     /// Returns an error if the terminal is gone.
     pub fn show(&mut self, lines: &[String]) -> io::Result<()> {
         let mut bytes = Vec::new();
-        // Each line is cleared before it is written: after a write to the last column, a terminal would clear that
-        // column.
+        // Each line is cleared before the write: after a write to the last column, clearing would remove that column.
         let below = u16::try_from(lines.len()).unwrap_or(u16::MAX);
         queue!(bytes, MoveTo(0, below), Clear(ClearType::FromCursorDown))?;
         for (row, line) in (0..).zip(lines) {
@@ -169,8 +170,8 @@ fn output() -> io::Result<Out> {
     Ok(io::stdout())
 }
 
-/// Returns whether colour can be written. On Windows the console is asked first; if it does not support escape
-/// sequences, crossterm, the library that colours the table, would leave out the text.
+/// Returns whether colour can be written. A Windows console is asked first: without support for escape sequences,
+/// crossterm, the library that colours the table, would leave out the text.
 pub fn takes_colour() -> bool {
     #[cfg(windows)]
     return crossterm::ansi_support::supports_ansi();
@@ -178,9 +179,9 @@ pub fn takes_colour() -> bool {
     true
 }
 
-/// Listens to the keyboard, to the size of the terminal and to signals, each on a thread that ends with the program.
-/// Call this before the terminal is taken over, so that no signal arrives while the terminal is taken over and nothing
-/// listens.
+/// Listens to the keyboard, to the size of the terminal and to signals. Each source has a thread that ends with the
+/// program. Call this before the terminal is taken over: a signal that arrives earlier would leave the terminal
+/// unrestored.
 ///
 /// # Errors
 /// Returns an error if the system does not allow a signal handler.
@@ -204,7 +205,7 @@ impl Inputs {
     /// Returns an error if no thread can be started.
     pub fn with_keys(self) -> io::Result<Receiver<Input>> {
         let Inputs { sender, receiver } = self;
-        // After the first poll, no change of the size is missed.
+        // From the first poll on, no change of the size is missed.
         let _ = poll(Duration::ZERO);
         Builder::new().spawn(move || {
             // Without a keyboard, signals still arrive.
@@ -245,7 +246,7 @@ fn signals(_: Sender<Input>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the program as the signal would have, so that the parent process sees why it ended.
+/// Ends the program by the same signal, so that the parent process sees the cause.
 pub fn end_by(signal: i32) {
     #[cfg(unix)]
     let _ = signal_hook::low_level::emulate_default_handler(signal);

@@ -1,4 +1,4 @@
-//! Standard output: an error names it, and a closed pipe does not change the verdict.
+//! Standard output. An error names standard output, and a closed pipe does not change the verdict.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
@@ -7,8 +7,8 @@ use anyhow::Error;
 /// Standard output, buffered.
 pub(super) struct Stdout {
     inner: BufWriter<StdoutLock<'static>>,
-    /// Whether a write fails after the reader has closed the output. Otherwise all later output is dropped, so that
-    /// the command runs to its end and returns its verdict.
+    /// Whether a write fails after the reader has closed the output. If false, later output is dropped, and the
+    /// command continues and returns its verdict.
     stops_without_reader: bool,
     reader_left: bool,
 }
@@ -34,8 +34,7 @@ impl Stdout {
         Stdout { inner: BufWriter::new(io::stdout().lock()), stops_without_reader, reader_left: false }
     }
 
-    /// Returns `done` instead of an error if the only problem is a closed output and this problem must not stop the
-    /// command.
+    /// Returns `done` instead of an error if the reader has closed the output and the command may continue.
     fn unless_reader_left<T>(&mut self, result: io::Result<T>, done: T) -> io::Result<T> {
         result.or_else(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe && !self.stops_without_reader {
@@ -74,8 +73,8 @@ pub fn is_broken_pipe(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the other end of standard output, a pipe or a connection, has been closed. A stream of events
-/// without an event to write would otherwise not notice that.
+/// Returns whether the other end of standard output, a pipe or a connection, has been closed. A stream notices this
+/// only at its next event, which may never come.
 #[cfg(target_os = "linux")]
 pub(super) fn has_reader_left() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -87,7 +86,7 @@ pub(super) fn has_reader_left() -> bool {
         && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// Returns false: on other systems only the next write fails.
+/// Returns false: on other systems, only the next write fails.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn has_reader_left() -> bool {
     false

@@ -41,8 +41,8 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
     unused.into_iter().map(message).collect()
 }
 
-/// Returns a note about the listeners on every address, which `--exposure public` and its like leave out. Call this
-/// before the report is narrowed.
+/// Returns a note about the listeners on every address, which `--exposure public` and similar filters leave out. Call
+/// this before the report is narrowed.
 pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<String> {
     let count = selection.also_reachable(&report.entries);
     let (listen, them) = if count == 1 { ("listens", "it") } else { ("listen", "them") };
@@ -54,7 +54,7 @@ pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<S
     })
 }
 
-/// Returns the option for which a name is a value: a user, a systemd unit or a container.
+/// Returns the option that accepts this name: the name of a user, a systemd unit or a container.
 fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'static str> {
     let sockets = || report.entries.iter().map(|entry| &entry.socket);
     let processes = || report.entries.iter().flat_map(|entry| &*entry.processes);
@@ -80,8 +80,8 @@ fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'stat
     }
 }
 
-/// Returns the subcommands, running programs and scripts, services in use here, and names of the registry that are
-/// similar to an unknown name, as the end of a message. The text is empty if no name is similar.
+/// Returns a suggestion for an unknown name, as the end of a message: similar subcommands, running programs and
+/// scripts, services in use here, and names of the registry. The text is empty if no name is similar.
 fn suggestion(name: &str, report: &Report) -> String {
     let commands = cli::commands();
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());

@@ -1,9 +1,8 @@
-//! Runs the command in a child process if a file system could keep this process from ending.
+//! Runs the command in a child process, so that a file system cannot block the end of this process.
 //!
 //! A thread that reads from a FUSE file system cannot end before the file system answers, and neither can its
-//! process. The command has a time limit for each such read and prints its complete output in time, but its process
-//! may not be able to end. So a child process runs the command and reports the exit code, and this process ends at
-//! once.
+//! process. The command limits the time of these reads and prints its output in time, but its process may be unable
+//! to end. The child process reports the exit code, and then this process ends at once.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -22,14 +21,14 @@ use signal_hook::iterator::Signals;
 
 use crate::observe::fuse_is_mounted;
 
-/// The environment variable that names the child's end of the pipe for the exit code.
+/// The environment variable with the child's end of the pipe for the exit code.
 const PIPE: &str = "PORTOLAN_EXIT_CODE_PIPE";
 
 /// Runs the command with `run` and returns its exit code. If the child process cannot be started, this process runs the
 /// command.
 pub(super) fn supervised(run: impl FnOnce() -> u8) -> u8 {
     if let Some(mut pipe) = pipe_of_supervisor() {
-        // Without a reader, the command would continue after its supervisor was killed.
+        // If the supervisor is killed, the command must not continue.
         let _ = set_parent_process_death_signal(Some(Signal::TERM));
         let code = run();
         let _ = io::stdout().flush();
@@ -42,7 +41,7 @@ pub(super) fn supervised(run: impl FnOnce() -> u8) -> u8 {
     }
 }
 
-/// Returns the pipe to the supervisor, if this process is the child of one.
+/// Returns the pipe to the supervisor if this process is a supervised child.
 fn pipe_of_supervisor() -> Option<File> {
     let descriptor: u32 = env::var(PIPE).ok()?.parse().ok()?;
     let pipe = OpenOptions::new().write(true).open(format!("/proc/self/fd/{descriptor}")).ok()?;
@@ -62,8 +61,8 @@ fn start() -> io::Result<(Child, PipeReader)> {
     Ok((child, codes))
 }
 
-/// Returns the exit code of the child as soon as the child reports it. A child that ends without a report is waited
-/// for, and this process ends by the same signal.
+/// Returns the exit code of the child as soon as the child reports it. If the child ends without a report, this
+/// process ends by the same signal.
 fn wait(mut child: Child, mut codes: PipeReader) -> u8 {
     let pid = Pid::from_child(&child);
     if let Ok(mut signals) = Signals::new([SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP]) {

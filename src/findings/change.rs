@@ -42,7 +42,7 @@ pub struct ListenerState {
     pub netns: Option<Netns>,
     /// The clients that can reach the listener.
     pub exposure: Exposure,
-    /// The knowledge about its processes: `held`, `hidden`, ….
+    /// The state of the owner: `held`, `hidden`, ….
     pub owner: &'static str,
     /// The programs that own the listener, each once, by file or else by name.
     pub programs: Vec<String>,
@@ -102,7 +102,8 @@ impl ListenerState {
     }
 }
 
-/// Returns the processes before and now. If they are the same, another user created the socket, so that user is named.
+/// Returns the processes before and now. If both are the same, the creators of the socket differ, and both creators
+/// are named.
 pub(crate) fn owners(was: &ListenerState, is: &ListenerState) -> [String; 2] {
     let [old, new] = [was, is].map(ListenerState::processes);
     if old != new || was.creator == is.creator {
@@ -134,7 +135,7 @@ pub struct BaselineChange {
     pub before: Option<ListenerState>,
     /// The listener now; `None` if the listener vanished.
     pub after: Option<ListenerState>,
-    /// Whether the socket looks like that of a client that waits for an answer: such sockets come and go.
+    /// Whether the socket may belong to a client that waits for an answer: client sockets come and go.
     pub passing: bool,
     /// Whether the snapshot that lacks the listener was complete.
     pub sure: bool,

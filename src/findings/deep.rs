@@ -1,5 +1,4 @@
-//! Findings of a deep scan: ports that are taken although no table shows the socket, and tables that contradict each
-//! other.
+//! Findings of a deep scan: ports in use without a visible socket, and tables that contradict each other.
 
 use super::change::in_namespace;
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
@@ -17,7 +16,7 @@ impl FindingKind for TakenPort {
             the tools of this machine",
     };
 
-    /// The severity is lower if a socket that is bound and does not listen would look the same.
+    /// The severity is lower if the port may belong to a socket that is bound but does not listen.
     fn severity(&self) -> Severity {
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             Severity::Warning
@@ -57,8 +56,8 @@ impl FindingKind for Disagreement {
         remedy: "run the audit again; if the finding stays, scan the ports of this machine from another machine and compare",
     };
 
-    /// The severity is lower if only netstat2 lacks the socket: netstat2 asks the kernel for the same list and has
-    /// its own parser.
+    /// The severity is lower if only netstat2 misses the socket. netstat2 requests the same list from the kernel, but
+    /// has its own parser.
     fn severity(&self) -> Severity {
         if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::INFO.severity }
     }

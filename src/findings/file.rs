@@ -6,7 +6,7 @@ use super::text::{FEW, first_of};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback, RunningProgram};
 use crate::model::Severity;
 
-/// A program runs from memory: it has no file, or its file only ever existed in memory.
+/// A program runs from memory: it has no file, or its file was only ever in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunsFromMemory {
     /// The processes.
@@ -105,8 +105,8 @@ pub struct DeletedExecutable {
     pub replaced: Vec<RunningProgram>,
     /// Processes whose file is gone: no file is at its path.
     pub gone: Vec<RunningProgram>,
-    /// Interpreters whose script is gone. The interpreter read the script once, so a new script at the path cannot be
-    /// distinguished from the old one.
+    /// Interpreters whose script is gone. An interpreter reads the script once, so a new script at the path looks the
+    /// same as the old script.
     pub scripts: Vec<RunningScript>,
 }
 
@@ -162,7 +162,7 @@ pub struct ModifiedProgram {
     pub version: Option<String>,
 }
 
-/// The program file differs from the one that its package installed.
+/// The program file differs from the file that its package installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModifiedExecutable {
     /// The programs.

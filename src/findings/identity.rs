@@ -6,7 +6,7 @@ use super::text::{first_of, list, sentence};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{Pid, ReplaceableBy, RestsOn, Severity, named};
 
-/// A process that listens on the port of a guarded service and is not known to serve it.
+/// A process that listens on the port of a guarded service, but is not a known server of this service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnknownProcess {
     /// The process.
@@ -19,37 +19,37 @@ pub struct UnknownProcess {
     pub rests_on: RestsOn,
 }
 
-/// A process that listens on the port of a guarded service, but is not a program known to serve it.
+/// A process that listens on the port of a guarded service, but is not a known server of this service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Impostor {
     /// The guarded service.
     pub service: &'static str,
-    /// The programs known to serve it.
+    /// The known servers of the service.
     pub expected: Vec<&'static str>,
     /// The processes that listen on the port instead.
     pub found: Vec<UnknownProcess>,
     /// The reason why an unknown program on this port is suspicious.
     pub why: &'static str,
-    /// The users who can replace the files that run, for the least trustworthy file.
+    /// The users who can replace the files that run. Of several files, the least trustworthy file counts.
     #[serde(skip)]
     pub file: ReplaceableBy,
     /// The kind of program whose name all the processes have.
     #[serde(skip)]
     pub fitting_name: FittingName,
-    /// The file of code that was loaded into a program, if a user can change the running code through this file.
+    /// A loaded file of code through which a user can change the running code.
     #[serde(skip)]
     pub code: Option<String>,
 }
 
-/// The kind of program whose name a process has. The variants are in rising order of the facts that the name
-/// explains.
+/// The kind of program whose name a process has. The variants are in ascending order: a later variant explains more
+/// of the facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FittingName {
-    /// Not a name of a program that is expected on the port.
+    /// The name of a program that is not expected on the port.
     None,
-    /// A name of a program that opens ports for other programs.
+    /// The name of a program that opens ports for other programs.
     Forwarder,
-    /// A name of a program that serves the port.
+    /// The name of a program that serves the port.
     Server,
 }
 
@@ -67,9 +67,12 @@ impl FindingKind for Impostor {
         remedy: "find out who started the program; if the program is intended, allow it in the policy",
     };
 
-    /// The severity is lower if the only proof of the name is a command line that a user can rewrite. It is critical
-    /// if any user can replace the program, or if a user who is not root can replace it and the name of the program
-    /// does not fit: people do run such servers and forwarders from their home directories.
+    /// The severity is lower if only the command line has the name, because the user of the process can rewrite its
+    /// command line.
+    ///
+    /// The severity is critical if any user can replace the program. It is also critical if a user who is not root
+    /// can replace the program and the name does not fit. If the name fits, the severity is not critical: people run
+    /// servers and forwarders from their home directories.
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,
@@ -331,13 +334,13 @@ impl FindingKind for Masquerading {
 pub struct Unfamiliar {
     /// The processes.
     pub found: Vec<UnknownProcess>,
-    /// The service that usually has the port; `None` if no service usually has it.
+    /// The service that usually uses the port, if any.
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// Whether the file nevertheless has the name of a well-known server.
+    /// Whether the file has the name of a well-known server.
     pub is_named_like_a_server: bool,
-    /// The file of code that was loaded into a program, if a user can change the running code through this file.
+    /// A loaded file of code through which a user can change the running code.
     #[serde(skip)]
     pub code: Option<String>,
 }

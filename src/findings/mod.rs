@@ -1,11 +1,11 @@
 //! The catalogue of findings: everything that Portolan reports about a listener, one file for each family.
 //!
-//! A finding is a type here. Its [`FindingKind`] implementation holds its code, severity, description, reason, remedy
-//! and sentence; its fields are the evidence that JSON shows. To add one, write the type, implement the trait next to
-//! it, and name it in the `family!` line of its file. Every list (the audit's rules, SARIF, metrics, completions) is
-//! made from these lines. The function that decides whether a listener has the finding is in `judge`.
+//! A finding is a type. Its [`FindingKind`] implementation has its code, severity, description, reason, remedy and
+//! sentence. Its fields are the evidence that JSON shows. To add a finding, write the type, implement the trait next
+//! to the type, and name the type in the `family!` line of its file. These lines produce every list: the audit's
+//! rules, SARIF, metrics, completions. The rule that decides whether a listener has the finding is in `judge`.
 //!
-//! Sentences are raw text: a renderer escapes them for its output.
+//! Sentences are raw text, and a renderer escapes them for its output.
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -106,8 +106,7 @@ named! {
 }
 
 impl FindingFamily {
-    /// Returns whether only an audit has findings of this family, because they need a policy, a baseline or a deep
-    /// scan.
+    /// Returns whether only an audit has findings of this family: they need a policy, a baseline or a deep scan.
     #[must_use]
     pub const fn is_audit_only(self) -> bool {
         matches!(self, FindingFamily::Policy | FindingFamily::Change | FindingFamily::Deep)
@@ -181,7 +180,7 @@ impl Flag {
         .copied()
     }
 
-    /// Returns the flags that a listing can show, without those of an audit alone.
+    /// Returns the flags that a listing can show, without the flags that only an audit finds.
     pub fn listed() -> impl Iterator<Item = Flag> {
         Flag::all().filter(|flag| !flag.family().is_audit_only())
     }
@@ -290,7 +289,7 @@ pub struct Finding {
     pub severity: Severity,
     /// The evidence. Its kind is the flag of the finding.
     pub evidence: Evidence,
-    /// Whether it rests on the port alone, because the owner of the socket is hidden.
+    /// Whether the finding was judged by the port alone, because the owner of the socket is hidden.
     pub is_owner_hidden: bool,
 }
 
@@ -306,7 +305,7 @@ impl Finding {
         tool.command.clone_from(&tool.program);
     }
 
-    /// Makes a finding. Its severity is that of the evidence on an address that other machines can reach; `judge`
+    /// Makes a finding with the severity that the evidence has on an address that other machines can reach. `judge`
     /// adapts the severity to the exposure and the process.
     #[must_use]
     pub fn new(evidence: impl Into<Evidence>) -> Self {
@@ -367,7 +366,7 @@ impl Finding {
 }
 
 impl Finding {
-    /// Returns whether the finding rests on presumed data of the registry.
+    /// Returns whether the finding is based on presumed data of the registry.
     #[must_use]
     pub fn is_presumed(&self) -> bool {
         registry::Orphaned::of(&self.evidence).is_some_and(|orphaned| {

@@ -9,13 +9,13 @@ use crate::model::Severity;
 /// No rule of the policy allows the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unexpected {
-    /// The ID of the nearest rule: only a few of its conditions do not match.
+    /// The ID of the rule with the fewest conditions that do not match.
     pub nearest: Option<String>,
     /// The conditions of the nearest rule that do not match, one phrase for each: `user is root, not postgres`.
     pub differs: Vec<String>,
     /// The date on which the nearest rule expired, if the rule would otherwise allow this listener.
     pub expired: Option<String>,
-    /// Whether the socket looks like that of a client that waits for an answer: such sockets come and go.
+    /// Whether the socket may belong to a client that waits for an answer: client sockets come and go.
     pub passing: bool,
     /// Whether the socket accepts traffic; otherwise the socket is only bound.
     #[serde(skip)]
@@ -33,7 +33,7 @@ impl FindingKind for Unexpected {
         remedy: "stop the program, or add a rule with a reason and an owner to the policy",
     };
 
-    /// The severity is that of a change since a baseline if no client can reach the socket.
+    /// If no client can reach the socket, the severity is that of a change since a baseline.
     fn severity(&self) -> Severity {
         match (self.passing, self.accepts_traffic) {
             (true, _) => Severity::Info,
@@ -75,7 +75,7 @@ impl Unexpected {
 /// The policy requires a listener that is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// The ID of the rule that requires it.
+    /// The ID of the rule that requires the listener.
     pub rule: String,
     /// What the rule requires, in short: `tcp/443 on any address`.
     pub wanted: String,

@@ -28,7 +28,7 @@ pub struct ConfiguredAccess {
     pub path: String,
     /// The setting in short, without a secret value.
     pub setting: String,
-    /// Which clients it admits.
+    /// The clients that the setting admits.
     pub clients: AdmittedClients,
 }
 
@@ -39,7 +39,7 @@ pub struct Exposed {
     pub service: &'static str,
     /// The readable name of the service.
     pub title: &'static str,
-    /// The process that serves it; `None` for the kernel.
+    /// The process of the service; `None` for the kernel.
     pub process: Option<ServingProcess>,
     /// Its protocol.
     #[serde(skip)]
@@ -47,10 +47,10 @@ pub struct Exposed {
     /// Its port.
     #[serde(skip)]
     pub port: u16,
-    /// Who can reach it by its address.
+    /// The clients that can reach the service, by its address alone.
     #[serde(skip)]
     pub exposure: Exposure,
-    /// Whom the packet filter lets in, if that is known.
+    /// The clients that the packet filter admits, if known.
     #[serde(skip)]
     pub reach: Option<Box<Reach>>,
     /// What a client can do after it connects: one sentence that begins with a verb.
@@ -125,7 +125,7 @@ impl Exposed {
         format!("Its configuration {says} ({path}: {setting}). {fix}")
     }
 
-    /// Returns which clients the configuration admits, if the danger rests on it.
+    /// Returns the clients that the configuration admits, if the configuration is the evidence.
     fn admitted(&self) -> Option<AdmittedClients> {
         self.configuration.as_ref().map(|configuration| configuration.clients)
     }
@@ -183,8 +183,8 @@ impl Exposed {
     }
 }
 
-/// Returns whom the firewall lets in: `the firewall lets in only 10.0.0.0/8 (nft rule …)`; `None` if there are no rules,
-/// or if only root may read them.
+/// Returns the clients that the firewall lets in: `the firewall lets in only 10.0.0.0/8 (nft rule …)`. `None` if
+/// there are no rules, or if only root may read the rules.
 #[must_use]
 pub fn firewall(reach: &Reach) -> Option<String> {
     let rule = reach.rule.as_deref()?;
@@ -202,7 +202,7 @@ pub fn firewall(reach: &Reach) -> Option<String> {
     })
 }
 
-/// Returns whether a sentence names its own condition, so that a second condition would only repeat it.
+/// Returns whether a sentence contains a condition, so that a second condition would only repeat it.
 fn has_condition(outsider_gets: &str) -> bool {
     ["unless ", ", if ", "without the cookie if "]
         .iter()

@@ -19,7 +19,7 @@ pub struct DeadRegistration {
     pub reason: &'static str,
     /// `confirmed` or `presumed`.
     pub confidence: Confidence,
-    /// The page that confirms it.
+    /// The page that confirms the end.
     pub source: Option<&'static str>,
     /// The basis of a presumption.
     pub basis: Option<&'static str>,
@@ -40,7 +40,7 @@ impl DeadRegistration {
         }
     }
 
-    /// Returns a sentence about the end of the registration; `how` is `dead` or another word for the end.
+    /// Returns a sentence about the end of the registration. `how` is `dead` or another word for the end.
     pub(crate) fn sentence(&self, how: &str) -> String {
         let presumed = match self.confidence {
             Confidence::Presumed => "presumed ",
@@ -84,7 +84,7 @@ pub struct QuietRegistration {
 }
 
 impl QuietRegistration {
-    /// Makes a quiet registration from a registration.
+    /// Returns the facts about a registration without evidence of use.
     #[must_use]
     pub fn new(assignment: &Assignment) -> Self {
         QuietRegistration {
@@ -128,10 +128,10 @@ impl QuietRegistration {
     }
 }
 
-/// Every service registered for the port is dead, and the process is not known to serve the port.
+/// Every service registered for the port is dead, and the process is not a known server of the port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Orphaned {
-    /// Every registration of the port that a curated list calls dead.
+    /// The registrations of the port that a curated list calls dead.
     pub registrations: Vec<DeadRegistration>,
 }
 
@@ -158,9 +158,9 @@ pub struct Ephemeral {
     pub kernel_range: Option<PortRange>,
     /// Whether the port lies in IANA's dynamic range, 49152 to 65535.
     pub iana_dynamic: bool,
-    /// Whether the port is odd (Linux, TCP); `None` if the parity proves nothing.
+    /// Whether the port is odd (Linux, TCP); `None` if the parity gives no information.
     pub odd: Option<bool>,
-    /// Whether the kernel itself would have picked the port for `bind` to port 0. If not, the port was chosen on
+    /// Whether the kernel itself would choose this port for `bind` to port 0. If false, a program chose the port on
     /// purpose. `None` if the port does not show this.
     pub kernel_would_pick: Option<bool>,
 }
@@ -216,7 +216,7 @@ pub enum Unexplained {
         /// The registrations of the port.
         registrations: Vec<QuietRegistration>,
     },
-    /// The port is registered for only one of TCP and UDP, but not for the protocol of the listener.
+    /// The port is registered only for the other protocol of TCP and UDP.
     OtherProtocol {
         /// The protocol that the port is registered for.
         registered_for: Protocol,

@@ -6,12 +6,13 @@ use super::text::{FEW, first_of};
 use super::{Difference, FindingFamily, FindingInfo, FindingKind, OnLoopback, OtherSocket, Processes};
 use crate::model::{Device, Pid, PortRange, Protocol, Severity};
 
-/// A specific address takes traffic from another program's wildcard on the same port; both listeners have the finding.
+/// A specific address takes traffic from another program's wildcard address on the same port. Both listeners have the
+/// finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shadowed {
     /// The device that this listener is bound to.
     pub device: Option<Device>,
-    /// Wider listeners of other programs. At the address of this listener, they lose their traffic to it.
+    /// Wider listeners of other programs. This listener takes their traffic to its address.
     pub takes_from: Vec<OtherSocket>,
     /// Narrower listeners of other programs. They take the traffic to their addresses from this listener.
     pub loses_to: Vec<OtherSocket>,
@@ -133,10 +134,11 @@ impl FindingKind for BacklogFull {
     }
 }
 
-/// A TCP port that is bound, but on which no socket listens.
+/// A TCP port that is bound but has no listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoundOnly {
-    /// The range of outgoing connections that contains the port: a program that is about to connect looks the same.
+    /// The range of outgoing connections, if the port is in this range. A program that is about to connect looks the
+    /// same.
     pub kernel_range: Option<PortRange>,
 }
 
@@ -171,13 +173,13 @@ pub struct Sniffer {
     pub program: String,
     /// The use for which the program is known; `None` if it is not known to receive packets.
     pub known_as: Option<&'static str>,
-    /// The name of the packets that it receives: `all`, `tcp`, `icmp`.
+    /// The name of the received packets: `all`, `tcp`, `icmp`.
     pub receives: String,
     /// The device that the socket is bound to; `None` for every device.
     pub device: Option<Device>,
     /// The devices that the socket has set to receive packets for other machines.
     pub promiscuous: Vec<Device>,
-    /// The technique of MITRE ATT&CK, unless the program is known for another use than reading traffic.
+    /// The technique of MITRE ATT&CK; `None` if the program is known for a use other than reading traffic.
     pub attack: Option<&'static str>,
     /// The kind of the socket.
     #[serde(skip)]

@@ -1,4 +1,4 @@
-//! Joining and ending pieces of sentences.
+//! Joins and ends parts of sentences.
 
 /// The maximum number of items that a sentence names; the rest are counted.
 pub(crate) const FEW: usize = 4;

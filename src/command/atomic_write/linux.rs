@@ -1,5 +1,5 @@
-//! The atomic write on Linux. All steps are relative to one open directory, so no other process can exchange a part
-//! of the path between two steps.
+//! The atomic write on Linux. All steps use one open directory, so no other process can replace a part of the path
+//! between two steps.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -21,7 +21,7 @@ use super::{DANGLING, DIRECTORY, Existing, NOT_REGULAR, Readers, already_exists,
 /// Longer chains of symbolic links are refused, as the kernel does (MAXSYMLINKS, linux/namei.h).
 const MAX_LINKS: usize = 40;
 
-/// A killed process with the same pid may have left a file with a temporary name behind.
+/// A killed process with the same pid may have left a file with a temporary name.
 const MAX_NAMES: usize = 100;
 
 pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> io::Result<()> {
@@ -39,7 +39,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
     };
     let mode = match (target, readers) {
         (None, Readers::All) => Mode::from_raw_mode(0o644),
-        // The file gets the permissions of the target once it is complete.
+        // The file gets the permissions of the target after its content is complete.
         (None, Readers::Owner) | (Some(_), _) => Mode::from_raw_mode(0o600),
     };
     let (mut file, temporary) = create_temporary(&directory, mode)?;
@@ -48,7 +48,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
         let _ = unlinkat(&directory, &temporary, AtFlags::empty());
     }
     done?;
-    // The name is on the disk only after the directory is synced. A directory need not be readable to be written to.
+    // The name is on the disk only after the directory is synced. A writable directory may be unreadable, so the sync
+    // may fail.
     match openat(&directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(directory) => Ok(fsync(directory)?),
         Err(_) => Ok(()),
@@ -74,8 +75,8 @@ fn fill(file: &mut File, bytes: &[u8], target: Option<Stat>) -> io::Result<()> {
     if let Some(stat) = target {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
-        // An ordinary user cannot give a file away. If the file keeps its own group, that group does not get the
-        // permissions of the target's group.
+        // An ordinary user cannot give a file away. If the group of the file cannot be changed, its group does not
+        // get the permissions of the target's group.
         let is_kept = fchown(&*file, Some(uid), Some(gid)).is_ok();
         fchmod(&*file, if is_kept { mode } else { mode & !Mode::RWXG })?;
     }
@@ -98,7 +99,7 @@ fn put(directory: &OwnedFd, temporary: &str, name: &OsStr, existing: Existing) -
     }
 }
 
-/// A file, by its open directory and its name in that directory.
+/// A file: its open directory, and its name in that directory.
 struct Location {
     directory: OwnedFd,
     name: OsString,
@@ -107,7 +108,7 @@ struct Location {
 }
 
 /// Finds the directory of a path, one part at a time. Symbolic links are followed, except in a directory that other
-/// users may write to: they could replace a file with a link to a file that they may not write themselves.
+/// users may write to: a link there could lead to a file that those users may not write.
 fn locate(path: &Path) -> io::Result<Location> {
     let mut parts: VecDeque<OsString> = VecDeque::new();
     let mut directory = open_directory(CWD, OsStr::new("."))?;
@@ -159,7 +160,8 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(directory, name, flags, Mode::empty())?)
 }
 
-/// Returns whether anybody except root and this process's own user and group may create entries in a directory.
+/// Returns whether other users may create entries in a directory. Root and the user and group of this process do not
+/// count.
 fn may_others_write(directory: &OwnedFd) -> io::Result<bool> {
     let stat = fstat(directory)?;
     let is_own_user = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();

@@ -1,4 +1,4 @@
-//! Atomic writes: a file is written completely or not at all, and a reader sees the old content until then.
+//! Atomic writes: a file is written completely or not at all. Until then, a reader sees the old content.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -24,14 +24,14 @@ pub(super) enum Existing {
 /// Who may read a file that did not exist before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// Everybody, as far as the umask allows.
+    /// Everybody, if the umask allows this.
     All,
     /// The owner only.
     Owner,
 }
 
-/// Writes `bytes` to the file at `path`. Only regular files are replaced: replacing a device or a pipe would turn it
-/// into a file.
+/// Writes `bytes` to the file at `path`. Only regular files are replaced: a replaced device or pipe would become a
+/// regular file.
 pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> Result<()> {
     system::write(path, bytes, existing, readers)
         .map_err(|error| match error.kind() {

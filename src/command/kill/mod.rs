@@ -1,8 +1,8 @@
-//! `portolan kill`: plans, asks, ends what listens on a target, and checks that the ports are free.
+//! `portolan kill`: plans, asks, ends the listeners of a target, and checks that the ports are free.
 //!
-//! It scans twice. The first scan finds the processes, and each is opened as a pidfd. The plan is made from the second
-//! scan: if that scan shows the same processes, each pidfd refers to the process that owns the socket, also if its pid
-//! is used again later.
+//! The first scan finds the processes, and each process is opened as a pidfd. The plan is made from a second scan. If
+//! both scans show the same processes, each pidfd refers to a process that owns the socket, even if its pid is reused
+//! later.
 
 mod signals;
 
@@ -26,17 +26,17 @@ use crate::query::Selection;
 use crate::registry::Registry;
 use crate::render::kill as text;
 
-/// The time that processes have to end after a signal.
+/// The time in which processes must end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The time that a child that owns the port too has to end after the process that started it.
+/// The time in which a child that owns the port too must end after its parent.
 const CHILDREN: Duration = Duration::from_secs(1);
-/// The number of scans in which the same processes must own the port twice in a row.
+/// The maximum number of scans. The same processes must own the port in two scans in a row.
 const SCANS: usize = 4;
 /// The directories of the programs that stop units and containers. `PATH` could lead to other programs.
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
-/// The socket of Docker on this machine: its client could be set up for another machine.
+/// The socket of Docker on this machine. The default of its client could be another machine.
 const DOCKER: [&str; 2] = ["--host", "unix:///var/run/docker.sock"];
-/// Variables that lead a client to the containers of another machine, which may have the same names.
+/// Variables that direct a client to another machine, which may have containers with the same names.
 const OTHER_MACHINES: [&str; 4] = ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION"];
 
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
@@ -62,7 +62,7 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
             let places: Vec<String> = named.map(|entry| entry.socket.local.to_string()).collect();
             return end(args, &places, (&report, &matched), &processes, common, ui, out);
         }
-        // A process that may not be ended is reported with its listener.
+        // A process that must not be ended is reported with its listener.
         let caller = caller();
         kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, &caller)
             .map_err(|all| refused(&all))?;
@@ -76,7 +76,7 @@ fn scan(
     registry: Registry,
     common: &CommonArgs,
 ) -> Result<(Report, MatchedEntries), Error> {
-    // Every listener, because it must be known what else would end.
+    // The scan covers every listener, to find the other listeners that would end too.
     let scope = Scope { details: true, ..Scope::default() };
     let snapshot = take_snapshot(common, scope.clone())?;
     list::check_users(selection, &snapshot)?;
@@ -103,8 +103,8 @@ fn nothing_listens(
     if is_blind { Exit::Incomplete } else { Exit::Nothing }
 }
 
-/// Returns this program and its ancestors. The first process is not among them: it holds the sockets of many services,
-/// and is never sent a signal.
+/// Returns this program and its ancestors, without the first process. That process owns the sockets of many services,
+/// and never gets a signal.
 fn caller() -> KillCaller {
     let parents: BTreeMap<Pid, Pid> =
         observe::process_tree().iter().map(|process| (process.pid, process.parent)).collect();
@@ -205,8 +205,8 @@ fn owners(step: &KillStep<'_>) -> Vec<Pid> {
     owners.into_iter().collect()
 }
 
-/// Ends processes: SIGTERM to those that started the others, later to the owners that are left, and SIGKILL if that was
-/// asked for.
+/// Ends processes. Parent processes get SIGTERM first, then the remaining owners. SIGKILL follows only if the user
+/// requested it.
 fn end_processes(pids: &[Pid], step: &KillStep<'_>, processes: &Processes, force: bool) -> Result<(), Error> {
     let owners = owners(step);
     let end = Instant::now() + PATIENCE;

@@ -1,5 +1,5 @@
-//! Signals to processes that cannot be mistaken: each process is opened as a pidfd before it is known to be the right
-//! one, so a signal never reaches another process that got its pid.
+//! Sends signals to processes through pidfds. Each process is opened before it is checked, so a signal never reaches
+//! another process with a reused pid.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -58,7 +58,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Waits until all of these processes have ended, but not longer than until `end`; returns whether they have.
+    /// Waits until all of these processes have ended, but not beyond `end`. Returns whether all have ended.
     pub(super) fn wait(&self, pids: &[Pid], end: Instant) -> bool {
         pids.iter().all(|pid| {
             let left = end.saturating_duration_since(Instant::now());
@@ -67,7 +67,7 @@ impl Processes {
     }
 }
 
-/// Returns whether a process ends within this time: then its pidfd becomes readable (`pidfd_open(2)`).
+/// Returns whether a process ends within this time. Its pidfd then becomes readable (`pidfd_open(2)`).
 fn has_ended(process: &OwnedFd, within: Duration) -> bool {
     let end = Instant::now() + within;
     loop {

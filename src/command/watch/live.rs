@@ -1,5 +1,4 @@
-//! The screen of `watch`. All lines are redrawn if a listener changed or a mark faded; otherwise only the time is
-//! redrawn.
+//! The screen of `watch`. If a listener changed or a mark faded, all lines are redrawn; otherwise only the time.
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use crate::render::screen::{FrameContent, ScanCounts, frame, status};
 /// Shows the listeners until the user quits or a signal arrives.
 pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit, Error> {
     let mut marks = Marks::new(interval);
-    // A system that cannot be observed is reported before the terminal is taken over.
+    // If the system cannot be observed, the error is reported before the terminal is taken over.
     watch.scan_and_report(&mut |_| Ok(()))?;
     let inputs = inputs().context("signals")?;
     let mut screen = Screen::enter().context("terminal")?;
@@ -52,7 +51,7 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}
-            // No more keys or signals can arrive, so scanning continues.
+            // No more keys or signals can arrive, but scanning continues.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(ticker.left()),
         }
         ticker.advance();

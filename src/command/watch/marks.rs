@@ -1,7 +1,7 @@
-//! Recent changes: the marks on the screen, and the listeners that vanished but are still shown.
+//! Recent changes: the marks on the screen, and the vanished listeners that are still shown.
 //!
-//! A mark is stored under the fingerprint of its listener. The mark fades after a few scans and at least some
-//! seconds. A vanished listener is shown in its last known state.
+//! A mark is stored under the fingerprint of its listener, and fades after a few scans and at least some seconds. A
+//! vanished listener is shown in its last known state.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +13,7 @@ use crate::judge::{Entry, Report};
 use crate::render::merge;
 use crate::render::screen::Mark;
 
-/// The number of scans that a mark lasts, and its shortest time.
+/// The number of scans and the shortest time that a mark lasts.
 const LOOKS: u32 = 5;
 const AT_LEAST: Duration = Duration::from_secs(5);
 
@@ -37,7 +37,7 @@ impl Marks {
         }
     }
 
-    /// Counts down every mark by one scan. Returns whether the screen changes because of it.
+    /// Counts down every mark by one scan. Returns whether the screen must change.
     pub(super) fn fade(&mut self) -> bool {
         let mut changed = false;
         let lasts = self.lasts;
@@ -63,7 +63,7 @@ impl Marks {
         self.gone.extend(vanished.map(|change| (change.listener.clone(), self.lasts)));
     }
 
-    /// Returns the rows to show: the listeners, and those that vanished lately and have not come back.
+    /// Returns the rows to show: the current listeners, and recently vanished listeners that have not returned.
     pub(super) fn rows(&self, report: &Report) -> Vec<(Entry, Option<Mark>)> {
         let mark = |kind, left: u32| Mark { kind, fading: left <= faint(self.lasts) };
         let mut shown = HashSet::new();

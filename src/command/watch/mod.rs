@@ -1,7 +1,7 @@
 //! `portolan watch`: the current listeners and their changes.
 //!
-//! It scans repeatedly. Each scan is judged once and compared with the one before. The result is a screen on a
-//! terminal (`live.rs`), a stream of events elsewhere, or no output until a port is taken or free (`until.rs`). A
+//! Each scan is judged once and compared with the previous scan. On a terminal, the result is a screen (`live.rs`);
+//! elsewhere, a stream of events. With a wait, there is no output until a port is taken or free (`until.rs`). A
 //! socket that opens and closes between two scans is not seen.
 
 mod live;
@@ -23,7 +23,7 @@ use crate::query::Selection;
 use crate::registry::Registry;
 use crate::render::events;
 
-/// The time between two scans unless the user sets one.
+/// The default time between two scans.
 const USUAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(
@@ -49,7 +49,7 @@ pub(super) fn run(
     let mut scope = list::scan_scope(&args.scan, &selection);
     scope.namespaces = namespaces(common);
     scope.part = common.scope.unwrap_or(scope.part);
-    // Programs and users distinguish a restart from a change of owner.
+    // With programs and users, a restart can be distinguished from a change of owner.
     scope.details = true;
     let stream = matches!(common.output, Output::Json | Output::Ndjson);
     let mut watch = Watch::new(selection, scope, registry, common.clone());
@@ -82,9 +82,9 @@ struct Watch {
     common: CommonArgs,
     observer: Observer,
     last: Option<Report>,
-    /// Whether the targets are ports to bind, not listeners.
+    /// Whether the targets are ports to bind; otherwise the targets are listeners.
     wants_port: bool,
-    /// The number of entries of the last scan for which the filters were undecided.
+    /// The number of entries in the last scan that the filters could not decide.
     undecided: usize,
     /// Whether every gap and note is shown in full.
     verbose: bool,
@@ -190,7 +190,7 @@ impl WatchUpdate<'_> {
     }
 }
 
-/// A clock with fixed intervals: a slow scan does not delay the next one.
+/// A clock with fixed intervals: a slow scan does not delay the next scan.
 struct Ticker {
     interval: Duration,
     next: Instant,

@@ -13,10 +13,9 @@ use crate::model::Stage;
 use crate::query::{Subject, Target};
 use crate::render::stderr;
 
-/// The time between two scans unless the user sets one: a scan without the process lookup takes a fraction of a
-/// millisecond.
+/// The default time between two scans. A scan without the process lookup takes less than a millisecond.
 const OFTEN: Duration = Duration::from_millis(100);
-/// After this many scans in a row that found no socket and were incomplete, the gap is not temporary.
+/// After this many incomplete scans in a row without a socket, the gap is not temporary.
 const BLIND_LOOKS: u32 = 5;
 
 /// Whether a scan shows that the awaited condition is true.
@@ -42,7 +41,7 @@ pub(super) fn run(
     }
     let needs_processes = !args.until_free && watch.selection.targets().iter().any(|t| t.ports().is_none());
     if !stream && !needs_processes {
-        // The message does not report the owner of a port.
+        // The message does not name the owner of a port.
         watch.scan_sockets_only();
     }
     let given_up = args.timeout.map(|timeout| Instant::now() + timeout);
@@ -58,7 +57,7 @@ pub(super) fn run(
             WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        // Not every socket is visible, but the listener may yet appear among the visible ones.
+        // Not every socket is visible, but the listener may still appear among the visible sockets.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
             ui.print_caveats(last, verbose);
@@ -71,13 +70,13 @@ pub(super) fn run(
             stderr::gave_up(&args.scan.filter.targets, taken_by, &mut charset::stderr()).unwrap_or_default();
             return Ok(Exit::Nothing);
         }
-        // The last scan takes place at the end of the time limit, not before.
+        // The last scan takes place at the end of the time limit.
         let left = given_up.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         if left < ticker.left() { std::thread::sleep(left) } else { ticker.sleep_until_next() }
     }
 }
 
-/// Refuses to wait without a target. Only a port can be free: a name that matches nothing may be misspelt.
+/// Refuses to wait without a target. `--until-free` accepts only ports: a name that matches nothing may be misspelt.
 fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
     let targets = watch.selection.targets();
     let without_port = targets.iter().find(|target| args.until_free && !target.names_ports());
@@ -112,7 +111,7 @@ fn answer(watch: &Watch, report: &Report, free: bool) -> WaitStatus {
         watch.selection.targets().iter().all(|target| is_served(report, target))
     };
     match (is_true, free) {
-        // A visible listener counts, even if other sockets are not visible.
+        // A visible listener is enough, even if other sockets are not visible.
         (true, false) => WaitStatus::Yes,
         (false, true) => WaitStatus::No,
         _ if is_blind => WaitStatus::Blind,
