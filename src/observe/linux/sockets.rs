@@ -198,7 +198,7 @@ struct SocketLister<'s> {
     own_addresses: OwnAddresses,
     socket_attributes: HashMap<AttributesKey, Arc<SocketAttributes>>,
     listed: SocketList,
-    /// The kinds for which `sock_diag` did not answer, and the reason.
+    /// The protocols and families for which `sock_diag` did not answer, and the reason.
     refusals: Vec<(&'static KernelProtocol, Family, Errno)>,
 }
 
@@ -256,7 +256,7 @@ impl SocketLister<'_> {
         self.note_refusals();
     }
 
-    /// Adds the refusals of all kinds as one gap, because the tables that were read instead contain less data.
+    /// Adds all refusals as one gap, because the tables that were read instead contain less data.
     fn note_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
@@ -323,7 +323,7 @@ impl SocketLister<'_> {
         }
     }
 
-    /// Reads the table of a kind for which `sock_diag` does not answer.
+    /// Reads the text table of a protocol and family for which `sock_diag` does not answer.
     fn table(&mut self, kind: &'static KernelProtocol, family: Family, why: Errno) {
         let label = kind.label(family);
         let Some(tables) = kind.tables else {

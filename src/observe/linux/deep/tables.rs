@@ -28,7 +28,7 @@ const BOUND_INACTIVE: u32 = 1 << 13;
 /// A protocol and a family, for which there is one table.
 type ProtocolFamily = (Protocol, Family);
 
-/// The kinds that are compared: `IPPROTO_*`, and the name of the table.
+/// The compared protocols and families, each with `IPPROTO_*` and the name of its table.
 const KINDS: [(ProtocolFamily, u16, &str); 6] = [
     ((Protocol::Tcp, Family::Ipv4), 6, "tcp"),
     ((Protocol::Tcp, Family::Ipv6), 6, "tcp6"),
@@ -43,13 +43,13 @@ const KINDS: [(ProtocolFamily, u16, &str); 6] = [
 struct Reading {
     /// The sockets that have a file.
     sockets: HashMap<Key, u8>,
-    /// The kinds for which the source answered completely.
+    /// The protocols and families for which the source answered completely.
     answered: BTreeSet<ProtocolFamily>,
-    /// The reason why the source did not answer for the other kinds.
+    /// The reason why the source did not answer for each other protocol and family.
     refused: BTreeMap<ProtocolFamily, String>,
 }
 
-/// The identity of a socket: kind, inode, local end.
+/// The identity of a socket: protocol and family, inode, local end.
 type Key = (ProtocolFamily, u32, IpAddr, u16);
 
 impl Reading {
@@ -61,7 +61,7 @@ impl Reading {
     }
 }
 
-/// Returns the kinds that this kernel has, with their text tables.
+/// Returns the protocols and families that this kernel has, with their text tables.
 fn kinds() -> Vec<(ProtocolFamily, u16, &'static str)> {
     let there = |kind: &ProtocolFamily, table: &str| {
         exists(kind.0, kind.1) && (kind.0 != Protocol::Udplite || fs::metadata(path(table)).is_ok())
@@ -73,7 +73,7 @@ fn path(table: &str) -> String {
     format!("/proc/thread-self/net/{table}")
 }
 
-/// Returns the records of a kind's table, or the reason why the table could not be read.
+/// Returns the records of a text table, or the reason why the table could not be read.
 fn text_table(table: &str) -> Result<Vec<SocketRecord>, String> {
     let path = path(table);
     let bytes = fs::read(&path).map_err(|error: io::Error| format!("{path}: {error}"))?;
