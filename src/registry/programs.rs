@@ -5,11 +5,9 @@
 
 use std::sync::OnceLock;
 
-use memchr::memchr;
-
 use super::name_index::{Column, NameIndex, NamePlace, count};
 use super::row::ports;
-use super::table::{Table, parts};
+use super::table::{self, Table, parts};
 use crate::model::{PortRange, Protocol};
 
 /// How a process is identified as a program.
@@ -251,7 +249,7 @@ pub fn owns_a_guarded_port(name: &str) -> bool {
 
 /// Returns the first field of a line, and the rest.
 fn first_of(line: &'static str) -> (&'static str, &'static str) {
-    let (first, rest) = line.split_at(memchr(b'\t', line.as_bytes()).unwrap_or(line.len()));
+    let (first, rest) = line.split_at(table::find(b'\t', line.as_bytes()).unwrap_or(line.len()));
     (first, rest.get(1..).unwrap_or_default())
 }
 
