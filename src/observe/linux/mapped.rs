@@ -12,7 +12,6 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat, openat, statat};
 use rustix::io::{Errno, read, retry_on_intr};
 
 use super::file_state::path_and_state;
-use super::files::slurp_at;
 use super::origin::Origins;
 use super::tree::Tree;
 use super::users::effective_uid;
@@ -156,7 +155,7 @@ impl Judged {
             Judged::User(origin, Some(FileOwner { uid, is_private }))
                 if origin.kind == OriginKind::Open
                     && (mapper.is_interpreter || is_private)
-                    && user_of(mapper.process) == Some(uid) =>
+                    && effective_uid(mapper.process) == Some(uid) =>
             {
                 match uid {
                     0 => Judged::Ordinary,
@@ -166,10 +165,6 @@ impl Judged {
             judged => judged,
         }
     }
-}
-
-fn user_of(process: &OwnedFd) -> Option<u32> {
-    effective_uid(&slurp_at(process, "status", 4096, 64 * 1024).ok()?)
 }
 
 fn trouble(why: &'static str) -> MappedFiles {

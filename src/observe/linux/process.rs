@@ -17,7 +17,7 @@ use super::executable::{self, ProgramFiles};
 use super::files::{numbers, slurp, slurp_at};
 use super::mapped::Libraries;
 use super::origin::Origins;
-use super::users::{effective_uid, status_field};
+use super::users::effective_uid;
 use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process};
 use crate::observe::TreeProcess;
 
@@ -75,11 +75,12 @@ impl Reader {
     pub(super) fn program(&mut self, job: ReadRequest) -> Process {
         let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
         let (unit, container) = if job.unit_known { (None, None) } else { membership(&process) };
-        let status = slurp_at(&process, "status", 4096, LONGEST).ok();
+        let stat = slurp_at(&process, "stat", 1024, LONGEST).ok();
+        let (name, state) = stat.as_deref().and_then(parse_stat).map(|stat| (stat.name, stat.state)).unzip();
         Process {
-            name: status.as_deref().and_then(name).or_else(|| comm(&process)),
-            uid: status.as_deref().and_then(effective_uid),
-            state: status.as_deref().and_then(state),
+            name,
+            uid: effective_uid(&process),
+            state,
             unit,
             container,
             ..self.what_runs(job, &process)
@@ -90,12 +91,11 @@ impl Reader {
     pub(super) fn process(&mut self, job: ReadRequest) -> Option<Process> {
         let stat = self.stat(job.pid)?;
         let process = open(job.pid).ok()?;
-        let status = slurp_at(&process, "status", 4096, LONGEST).ok();
         let (unit, container) = membership(&process);
         let cwd = readlinkat(&process, "cwd", Vec::new()).ok();
         let cwd = cwd.map(|cwd| String::from_utf8_lossy(cwd.as_bytes()).into_owned());
         Some(Process {
-            uid: status.as_deref().and_then(effective_uid),
+            uid: effective_uid(&process),
             project: cwd.as_deref().and_then(|cwd| project(&process, cwd)),
             cwd,
             state: Some(stat.state),
@@ -143,8 +143,7 @@ impl Reader {
     }
 
     fn parent_uid(&mut self, pid: Pid) -> Option<u32> {
-        let status = || slurp(format!("/proc/{pid}/status"), 4096, LONGEST).ok();
-        *self.parent_uids.entry(pid).or_insert_with(|| effective_uid(&status()?))
+        *self.parent_uids.entry(pid).or_insert_with(|| effective_uid(&open(pid).ok()?))
     }
 
     fn started(&self, stat: &Stat) -> Option<Timestamp> {
@@ -202,17 +201,6 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let flags: u32 = fields.nth(4)?.parse().ok()?; // field 9
     let started = fields.nth(12)?.parse().ok()?; // field 22
     Some(Stat { name, state, parent, is_kernel_thread: flags & KERNEL_THREAD != 0, started })
-}
-
-/// Parses `State: S (sleeping)`.
-fn state(status: &[u8]) -> Option<char> {
-    status_field(status, b"State:")?.trim_ascii_start().first().copied().map(char::from)
-}
-
-/// Parses `Name: sshd`; `None` if the kernel had to escape a part of the name.
-fn name(status: &[u8]) -> Option<String> {
-    let name = status_field(status, b"Name:\t")?;
-    (!name.contains(&b'\\')).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
 /// Opens the directory of a process in `/proc`. Data read through this directory belongs to this process, even if
@@ -307,15 +295,6 @@ mod tests {
         assert_eq!(parse_stat(b"77 x) S 1"), None);
         assert_eq!(parse_stat(b")("), None);
         assert_eq!(parse_stat(b""), None);
-    }
-
-    #[test]
-    fn the_name_in_the_status() {
-        let own = slurp("/proc/self/status", 4096, LONGEST).unwrap();
-        assert_eq!(name(&own), comm(open(std::process::id()).unwrap()));
-        assert_eq!(name(b"Name:\t x\tUid:\nUmask:\t0022\n").as_deref(), Some(" x\tUid:"));
-        assert_eq!(name(b"Name:\tx\\nUid:\t9\nUmask:\t0022\n"), None, "an escaped line break");
-        assert_eq!(state(b"Name:\tx\nState:\tS (sleeping)\n"), Some('S'));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Names of users: from `/etc/passwd` first, then from the system's resolver.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, fstat, statat};
 
 use super::files::slurp;
 
@@ -70,26 +73,30 @@ fn resolve(_: u32) -> Option<String> {
     None
 }
 
-/// Parses `Uid: real effective saved filesystem` in `/proc/PID/status`.
-pub(super) fn effective_uid(status: &[u8]) -> Option<u32> {
-    let uids = std::str::from_utf8(status_field(status, b"Uid:")?).ok()?;
-    uids.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
-/// Returns the rest of the line of `/proc/PID/status` that begins with `label`. The kernel escapes the name, so the
-/// process cannot forge a line.
-pub(super) fn status_field<'s>(status: &'s [u8], label: &[u8]) -> Option<&'s [u8]> {
-    status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(label))
+/// Returns the effective user of the process with this directory in `/proc`; `None` if the process has ended.
+///
+/// The kernel gives that directory to the effective user, whatever it hides of the process, and to root once the
+/// process has ended (`pid_getattr`, fs/proc/base.c). This costs a tenth of reading `status`.
+pub(super) fn effective_uid(process: &OwnedFd) -> Option<u32> {
+    let uid = fstat(process).ok()?.st_uid;
+    let is_alive = statat(process, c"stat", AtFlags::empty()).is_ok();
+    is_alive.then_some(uid)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
-    fn uid_is_the_effective_one() {
-        assert_eq!(effective_uid(b"Name:\tx\\nUid:\t9\nUid:\t1\t2\t3\t4\n"), Some(2));
-        assert_eq!(effective_uid(b"Name:\tx\n"), None);
+    fn the_directory_of_a_process_belongs_to_its_effective_user() {
+        let mut process = Command::new("sleep").arg("60").spawn().unwrap();
+        let directory = super::super::process::open(process.id()).unwrap();
+        assert_eq!(effective_uid(&directory), Some(rustix::process::geteuid().as_raw()));
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert_eq!(effective_uid(&directory), None, "it has ended");
     }
 
     #[test]
