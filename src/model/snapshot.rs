@@ -124,10 +124,10 @@ pub struct Host {
     /// The name.
     pub name: Option<String>,
     /// The ID, which distinguishes two machines with the same name: the machine ID hashed for this application, or
-    /// the name that the user gave. `None` if the machine has no ID.
+    /// the name that the user gave. `None` if the machine has no ID, or if the scan read no details.
     #[serde(default)]
     pub id: Option<String>,
-    /// The ID of the current boot; `None` if the system gives no such ID.
+    /// The ID of the current boot; `None` if the system gives no such ID, or if the scan read no details.
     #[serde(default)]
     pub boot: Option<String>,
     /// The labels that the user gave.
