@@ -21,7 +21,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 
 use super::diag::{self, DumpError, Progress, Reading, SocketRecord};
-use crate::model::Family;
+use crate::model::{Family, PortRange};
 
 /// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
@@ -68,6 +68,9 @@ pub(super) struct DumpRequest {
     pub protocol: u16,
     /// The states, one bit for each.
     pub states: u32,
+    /// Only sockets whose local port is in this range: the kernel skips the others, so that few sockets among many
+    /// connections cost little.
+    pub ports: Option<PortRange>,
 }
 
 impl Netlink {
@@ -133,10 +136,10 @@ impl Netlink {
     fn read(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
         let kernel = |e: Errno| DumpError::Kernel(e.raw_os_error());
         self.sequence = self.sequence.wrapping_add(1);
-        let DumpRequest { family, protocol, states } = request;
+        let DumpRequest { family, protocol, states, ports } = request;
         let request = match family {
-            Some(family) => diag::request(family, protocol, states, self.sequence),
-            None => diag::tcp_request(states, self.sequence),
+            Some(family) => diag::request(family, protocol, states, ports, self.sequence),
+            None => diag::tcp_request(states, ports, self.sequence),
         };
         let to_kernel = SocketAddrNetlink::new(0, 0);
         retry_on_intr(|| sendto(&self.socket, &request, SendFlags::empty(), &to_kernel)).map_err(kernel)?;
@@ -158,6 +161,59 @@ impl Netlink {
             reading.records.drain(..).for_each(|record| each(&record));
             if progress? == Progress::Done {
                 return Ok(carriers <= 1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    /// The states "close" and "listen".
+    const STATES: u32 = 1 << 7 | 1 << 10;
+
+    #[test]
+    fn the_kernel_filters_by_port() {
+        let tcp = ["127.0.0.1:0", "[::1]:0", "127.0.0.1:0"].map(|at| TcpListener::bind(at).unwrap());
+        let udp = ["127.0.0.1:0", "[::1]:0", "127.0.0.1:0"].map(|at| UdpSocket::bind(at).unwrap());
+        let tcp = (6, tcp.each_ref().map(|socket| socket.local_addr().unwrap()));
+        let udp = (17, udp.each_ref().map(|socket| socket.local_addr().unwrap()));
+        let mut netlink = Netlink::open().unwrap();
+        for (protocol, places) in [tcp, udp] {
+            for place in places {
+                let family = if place.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+                let families = [Some(family), None];
+                for family in families.into_iter().filter(|family| protocol == 6 || family.is_some()) {
+                    let port = place.port();
+                    let mut ports_in = |low: u16, high: u16| {
+                        let ports = PortRange::new(low, high);
+                        let (mut found, mut others) = (false, false);
+                        let request = DumpRequest { family, protocol, states: STATES, ports };
+                        let trouble = netlink.dump(request, &mut |record| {
+                            found |= record.local == (place.ip(), port);
+                            others |= !(low..=high).contains(&record.local.1);
+                        });
+                        assert!(matches!(trouble, Ok(None)), "{trouble:?}");
+                        (found, others)
+                    };
+                    for (low, high) in [(port, port), (0, port), (port, u16::MAX), (0, u16::MAX)] {
+                        assert_eq!(
+                            ports_in(low, high),
+                            (true, false),
+                            "{place} in {low}-{high} by {family:?}"
+                        );
+                    }
+                    for (low, high) in [(0, port - 1), (port.saturating_add(1), u16::MAX)] {
+                        assert_eq!(
+                            ports_in(low, high),
+                            (false, false),
+                            "{place} in {low}-{high} by {family:?}"
+                        );
+                    }
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! bound but does not listen. The parser refuses a line that it does not understand, and the caller counts these
 //! lines.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::diag::SocketRecord;
@@ -113,6 +114,17 @@ fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
 /// Parses only digits. Rust's own parser also accepts a sign.
 fn number(text: &str, radix: u32) -> Option<u32> {
     text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, radix).ok())?
+}
+
+/// Returns the number of sockets of each protocol in this namespace, from `/proc/net/protocols`.
+pub(super) fn inventory(text: &str) -> HashMap<&str, u64> {
+    text.lines()
+        .skip(1)
+        .filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            Some((fields.next()?, fields.nth(1)?.parse().unwrap_or(u64::MAX)))
+        })
+        .collect()
 }
 
 #[cfg(test)]

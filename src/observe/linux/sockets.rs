@@ -20,7 +20,7 @@ use super::own_addresses::OwnAddresses;
 use super::rule_sets::RuleSets;
 use super::{firewall, links, nat, procnet, raw_sockets};
 use crate::model::{
-    Device, Endpoint, Family, Firewall, Gap, Netns, Note, Owner, Peer, Protocol, Queues, Socket,
+    Device, Endpoint, Family, Firewall, Gap, Netns, Note, Owner, Peer, PortRange, Protocol, Queues, Socket,
     SocketAttributes, Stage, State, unmapped,
 };
 use crate::observe::Scope;
@@ -209,10 +209,10 @@ impl SocketLister<'_> {
             file.take(1 << 20).read_to_end(&mut text)?; // read with few calls, because the file reports no size
             Ok(String::from_utf8_lossy(&text).into_owned())
         });
-        let inventory = inventory.as_deref().ok().map(inventory_of);
+        let inventory = inventory.as_deref().ok().map(procnet::inventory);
         let mut unasked = Vec::new();
         for kind in &KERNEL_PROTOCOLS {
-            if !self.scope.protocols.contains(&kind.protocol) {
+            if !self.scope.protocols.contains(&kind.protocol) || self.both_families(kind, netlink) {
                 continue;
             }
             for family in [Family::Ipv4, Family::Ipv6] {
@@ -282,12 +282,35 @@ impl SocketLister<'_> {
         });
     }
 
+    /// Lists the sockets of both families in one pass, which only TCP has a request for: the kernel walks its tables
+    /// once instead of twice. Returns whether it answered.
+    fn both_families(&mut self, kind: &'static KernelProtocol, netlink: &mut Result<Netlink, Errno>) -> bool {
+        let states = states(kind.protocol, &self.scope.states);
+        let Ok(netlink) = netlink else { return false };
+        if kind.number != KERNEL_PROTOCOLS[0].number || self.scope.families.len() < 2 || states == 0 {
+            return false;
+        }
+        let request = self.request(None, kind, states);
+        let dump = netlink.dump(request, &mut |record| self.record(record, kind));
+        dump.map(|trouble| self.trouble(kind.label(Family::Ipv4), trouble)).is_ok()
+    }
+
+    /// Returns a request for the sockets of the scope.
+    fn request(&self, family: Option<Family>, kind: &KernelProtocol, states: u32) -> DumpRequest {
+        let ranges = self.scope.ports.as_deref().unwrap_or_default();
+        // One range around all of them suffices: the sockets between them are left out later.
+        let ends =
+            ranges.iter().map(|range| range.low).min().zip(ranges.iter().map(|range| range.high).max());
+        let ports = ends.and_then(|(low, high)| PortRange::new(low, high));
+        DumpRequest { family, protocol: kind.number, states, ports }
+    }
+
     fn kind(&mut self, kind: &'static KernelProtocol, family: Family, netlink: &mut Result<Netlink, Errno>) {
         let states = states(kind.protocol, &self.scope.states);
         if states == 0 {
             return;
         }
-        let request = DumpRequest { family: Some(family), protocol: kind.number, states };
+        let request = self.request(Some(family), kind, states);
         let dump = match netlink {
             Ok(netlink) => netlink.dump(request, &mut |record| self.record(record, kind)),
             Err(errno) => Err(*errno),
@@ -307,8 +330,7 @@ impl SocketLister<'_> {
             return;
         }
         let family = families.first().copied().filter(|_| families.len() == 1);
-        let request =
-            DumpRequest { family, protocol: KERNEL_PROTOCOLS[0].number, states: 1 << BOUND_INACTIVE };
+        let request = self.request(family, &KERNEL_PROTOCOLS[0], 1 << BOUND_INACTIVE);
         // If the kernel refuses the whole diagnosis, there is already a gap.
         let Ok(netlink) = netlink else { return };
         match netlink.dump(request, &mut |record| self.record(record, &KERNEL_PROTOCOLS[0])) {
@@ -473,15 +495,4 @@ impl SocketLister<'_> {
             None => (format!("#{index}").into(), None),
         }
     }
-}
-
-/// Returns the number of sockets of each protocol in this namespace, from `/proc/net/protocols`.
-fn inventory_of(text: &str) -> HashMap<&str, u64> {
-    text.lines()
-        .skip(1)
-        .filter_map(|line| {
-            let mut fields = line.split_ascii_whitespace();
-            Some((fields.next()?, fields.nth(1)?.parse().unwrap_or(u64::MAX)))
-        })
-        .collect()
 }

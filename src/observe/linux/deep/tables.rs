@@ -91,7 +91,7 @@ fn dump(
     states: u32,
 ) -> Result<Vec<SocketRecord>, String> {
     let mut records = Vec::new();
-    let request = DumpRequest { family, protocol, states };
+    let request = DumpRequest { family, protocol, states, ports: None };
     let trouble = netlink.dump(request, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
         // The comparison is repeated until it is stable, so that a socket that is missing once causes no finding.

@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::Family;
+use crate::model::{Family, PortRange};
 
 /// One socket as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,10 +198,17 @@ fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
     bytes.get(at..)?.first_chunk().copied().map(i32::from_ne_bytes)
 }
 
-/// Returns a request for every socket of a family and protocol that is in one of `states` (one bit for each state).
+/// Returns a request for the sockets of a family and protocol that are in one of `states` (one bit for each state), and
+/// whose local port is in `ports`.
 /// `protocol` is the number of `IPPROTO_*`; a number above 255 goes into an attribute (Linux 5.6).
 #[must_use]
-pub fn request(family: Family, protocol: u16, states: u32, sequence: u32) -> Vec<u8> {
+pub fn request(
+    family: Family,
+    protocol: u16,
+    states: u32,
+    ports: Option<PortRange>,
+    sequence: u32,
+) -> Vec<u8> {
     const INET_DIAG_REQ_PROTOCOL: u16 = 3;
     let mut bytes = vec![0; HEADER];
     bytes.push(match family {
@@ -212,6 +219,7 @@ pub fn request(family: Family, protocol: u16, states: u32, sequence: u32) -> Vec
     bytes.extend([0, 0]); // no extensions, padding
     bytes.extend(states.to_ne_bytes());
     bytes.extend([0; 48]); // struct inet_diag_sockid: any
+    bytes.extend(ports.into_iter().flat_map(port_filter));
     if protocol > 255 {
         bytes.extend(8u16.to_ne_bytes());
         bytes.extend(INET_DIAG_REQ_PROTOCOL.to_ne_bytes());
@@ -220,15 +228,37 @@ pub fn request(family: Family, protocol: u16, states: u32, sequence: u32) -> Vec
     with_header(bytes, SOCK_DIAG_BY_FAMILY, sequence)
 }
 
-/// Returns a request for the TCP sockets of both families that are in one of `states` (`struct inet_diag_req`).
+/// Returns a request for the TCP sockets of both families that are in one of `states`, and whose local port is in
+/// `ports` (`struct inet_diag_req`).
 #[must_use]
-pub fn tcp_request(states: u32, sequence: u32) -> Vec<u8> {
+pub fn tcp_request(states: u32, ports: Option<PortRange>, sequence: u32) -> Vec<u8> {
     let mut bytes = vec![0; HEADER];
     bytes.extend([0; 4]); // any family, no address lengths, no extensions
     bytes.extend([0; 48]); // struct inet_diag_sockid: any
     bytes.extend(states.to_ne_bytes());
     bytes.extend([0; 4]); // idiag_dbs, obsolete
+    bytes.extend(ports.into_iter().flat_map(port_filter));
     with_header(bytes, TCPDIAG_GETSOCK, sequence)
+}
+
+/// Returns the attribute with a program for the kernel that accepts the local ports of a range: two comparisons of
+/// 8 bytes (`struct inet_diag_bc_op`), each with the distances to the next step if it holds and if it does not. A
+/// distance beyond the end refuses the socket.
+fn port_filter(ports: PortRange) -> [u8; 20] {
+    const INET_DIAG_REQ_BYTECODE: u16 = 1;
+    const INET_DIAG_BC_S_GE: u8 = 2;
+    const INET_DIAG_BC_S_LE: u8 = 3;
+    let mut bytes = [0; 20];
+    let mut put = |at: usize, two: [u8; 2]| bytes[at..at + 2].copy_from_slice(&two);
+    put(0, 20u16.to_ne_bytes());
+    put(2, INET_DIAG_REQ_BYTECODE.to_ne_bytes());
+    put(4, [INET_DIAG_BC_S_GE, 8]);
+    put(6, 20u16.to_ne_bytes());
+    put(10, ports.low.to_ne_bytes());
+    put(12, [INET_DIAG_BC_S_LE, 8]);
+    put(14, 12u16.to_ne_bytes());
+    put(18, ports.high.to_ne_bytes());
+    bytes
 }
 
 /// Fills in the netlink header, for which the first bytes are reserved.

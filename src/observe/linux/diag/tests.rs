@@ -132,14 +132,18 @@ fn recorded_udp() {
 
 #[test]
 fn requests_are_what_the_kernel_reads() {
-    let asked = request(Family::Ipv6, 17, 1 << 7, 9);
+    let asked = request(Family::Ipv6, 17, 1 << 7, None, 9);
     assert_eq!(asked.len(), 72);
     assert_eq!((u32_at(&asked, 0), u16_at(&asked, 4), u16_at(&asked, 6)), (Some(72), Some(20), Some(0x301)));
     assert_eq!((u32_at(&asked, 8), asked[16], asked[17], u32_at(&asked, 20)), (Some(9), 10, 17, Some(128)));
     // MPTCP's number does not fit into the byte, so it goes into an attribute.
-    let asked = request(Family::Ipv4, 262, 1 << 10, 9);
+    let asked = request(Family::Ipv4, 262, 1 << 10, None, 9);
     assert_eq!((u32_at(&asked, 0), asked[16]), (Some(80), 2));
     assert_eq!((u16_at(&asked, 72), u16_at(&asked, 74), u32_at(&asked, 76)), (Some(8), Some(3), Some(262)));
+    // A filter by port comes before it.
+    let asked = request(Family::Ipv4, 262, 1 << 10, PortRange::new(80, 90), 9);
+    assert_eq!((u32_at(&asked, 0), u16_at(&asked, 72), u16_at(&asked, 74)), (Some(100), Some(20), Some(1)));
+    assert_eq!((u16_at(&asked, 82), u16_at(&asked, 90), u16_at(&asked, 94)), (Some(80), Some(90), Some(3)));
 }
 
 /// Each row has the name of the fault, the datagram, the number of records that it gives, and the outcome.
