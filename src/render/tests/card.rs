@@ -178,8 +178,8 @@ udp  dynamic
               protocols.
   Guarded     wireguard; known servers: [wireguard], wireguard-go,
               boringtun-cli, netbird, flanneld and 3 more. An impostor receives
-              the handshakes of a VPN. The kernel's own tunnel has no process;
-              many VPN programs bring one.
+              the handshakes of a VPN. The WireGuard tunnel of the kernel has no
+              process; many VPN programs have their own tunnel.
   Nearby      49001 nusdp-disc.
 
 "#]],
