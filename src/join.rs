@@ -452,8 +452,8 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
 }
 
 /// Returns whether this side certainly opened a connection that no listener of this machine accepted: the kernel
-/// hands out its port but not the port of the peer, or the peer is a listener on this machine. In all other cases, a
-/// closed listener may have accepted the connection.
+/// gives the local port, but not the port of the peer, to outgoing connections; or the peer is a listener on this
+/// machine. In all other cases, a closed listener may have accepted the connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

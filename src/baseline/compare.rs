@@ -156,7 +156,8 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     }
 }
 
-/// Returns whether two listeners differ only because one side names fewer programs: it did not see every process.
+/// Returns whether two listeners differ only because one of the snapshots names fewer programs: in that snapshot, not
+/// every process was visible.
 fn may_lack_processes(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot) -> bool {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     let (ListenerOwner::Programs(old), ListenerOwner::Programs(new)) = (&was.owner, &is.owner) else {
@@ -207,8 +208,8 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
-/// Drops restarts: the same programs and user vanished on one port and appeared on another port that they did not
-/// choose. All transient sockets are dropped, and as many listeners as both sides have.
+/// Drops restarts: the same programs and user vanished on one port and appeared on another port, and did not choose
+/// these ports. Each vanished listener is dropped together with one that appeared. Transient sockets are all dropped.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {

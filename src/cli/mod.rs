@@ -189,7 +189,7 @@ pub enum Page {
 /// The arguments of `help`.
 #[derive(Args, Clone, Debug)]
 pub struct HelpArgs {
-    /// The command; none for the program
+    /// The command (default: the program itself)
     #[arg(value_name = "COMMAND")]
     pub command: Vec<String>,
 }

@@ -179,7 +179,7 @@ impl BaselineChange {
                 is.processes(),
                 was.endpoint()
             ),
-            // No comparison produces such a change.
+            // No comparison produces this kind of change.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if self.passing {

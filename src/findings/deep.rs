@@ -56,8 +56,8 @@ impl FindingKind for Disagreement {
         remedy: "run the audit again; if the finding stays, scan the ports of this machine from another machine and compare",
     };
 
-    /// The severity is lower if only netstat2 misses the socket. netstat2 requests the same list from the kernel, but
-    /// has its own parser.
+    /// The severity is lower if only netstat2 does not show the socket. netstat2 requests the same list from the
+    /// kernel, but has its own parser.
     fn severity(&self) -> Severity {
         if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::INFO.severity }
     }

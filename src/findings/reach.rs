@@ -21,7 +21,7 @@ pub struct ServingProcess {
     pub user: Option<String>,
 }
 
-/// A setting in a configuration file that decides which clients the service admits.
+/// A setting in a configuration file that limits or extends the clients that the service admits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfiguredAccess {
     /// The file.

@@ -25,7 +25,7 @@ const PUBLISHERS: [&str; 11] = [
     "gvproxy",
 ];
 
-/// Decides `exposed`. If several processes own the socket, the most severe danger counts.
+/// Returns the evidence of `exposed`. If several processes own the socket, the most severe danger counts.
 pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let entry = subject.listener;
     if !entry.exposure.is_reachable_from_outside() || !entry.socket.state.accepts_traffic() {
@@ -85,16 +85,16 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// The services whose configuration file is read, by their rows in the table of dangerous services.
 const CONFIGURED: [&str; 7] =
     ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
-/// The rows of dockerd. Its configuration decides between the first two rows.
+/// The rows of dockerd. Its configuration shows which of the first two rows applies.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
 /// Users with this ID or a higher ID are people, up to the user `nobody` (`UID_MIN` of login.defs).
 const FIRST_PERSON: u32 = 1000;
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Returns the danger according to the configuration file of the process, and the setting that decides. If a user can
-/// replace the program file, the configuration does not lower the danger. If a person started the program, the
-/// addresses in the file do not lower the danger.
+/// Returns the danger according to the configuration file of the process, and the setting that is the evidence. If a
+/// user can replace the program file, the configuration does not lower the danger. If a person started the program,
+/// the addresses in the file do not lower the danger.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,

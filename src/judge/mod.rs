@@ -56,7 +56,7 @@ pub struct Report {
     pub question: Question,
 }
 
-/// The question that a listing answers. It decides which gaps matter to the reader.
+/// The question that a listing answers, on which it depends which gaps matter to the reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// Whether a target or a filter was named.

@@ -8,8 +8,9 @@ use crate::findings::socket::Sniffer;
 use crate::model::{OriginKind, Severity};
 use crate::registry::tools::{PacketProgram, packet_program};
 
-/// Decides `sniffer`, by the most severe of the processes. Many parts of an ordinary system receive packets without a
-/// port, so the program decides the severity. The name of a program counts only if no user can replace its file.
+/// Returns the evidence of `sniffer`, for the most severe of the processes. Many parts of an ordinary system receive
+/// packets without a port, so the severity depends on the program. The name of a program counts only if no user can
+/// replace its file.
 pub(super) fn sniffer(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let received = socket.receives.as_ref()?;

@@ -6,8 +6,8 @@ use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegi
 use crate::join::Entry;
 use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State, StatusBasis};
 
-/// Decides `orphaned`: every registration is dead, and the process is not a known server of the port. Ports inside
-/// the kernel's own range are in use without a registration, so they are not orphaned.
+/// Returns the evidence of `orphaned`: every registration is dead, and the process is not a known server of the port.
+/// Ports inside the kernel's own range are in use without a registration, so they are not orphaned.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     let is_in_kernel_range = subject.snapshot.ephemeral_range(&subject.listener.socket).is_some();
@@ -19,8 +19,8 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(Orphaned { registrations }.into())
 }
 
-/// Decides `unexplained`: neither a registration nor a known program explains the listener. Ports inside the kernel's
-/// own range are in use without a registration, so they need no explanation.
+/// Returns the evidence of `unexplained`: neither a registration nor a known program explains the listener. Ports
+/// inside the kernel's own range are in use without a registration, so they need no explanation.
 pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
@@ -57,9 +57,9 @@ fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     (!services.is_empty()).then_some(Unexplained::OtherProtocol { registered_for, services })
 }
 
-/// Decides `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections. IANA's dynamic range
-/// counts only if the kernel's own range is unknown. A datagram socket in this range is usually a client that waits
-/// for an answer, and a bound socket is usually a client that is about to connect.
+/// Returns the evidence of `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections.
+/// IANA's dynamic range counts only if the kernel's own range is unknown. A datagram socket in this range is usually
+/// a client that waits for an answer, and a bound socket is usually a client that is about to connect.
 pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (socket, snapshot) = (&subject.listener.socket, subject.snapshot);
     let local = &socket.local;

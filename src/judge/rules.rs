@@ -10,7 +10,7 @@ use super::{
 use crate::findings::{Evidence, Finding, FindingFamily};
 use crate::model::{Owner, State};
 
-/// Decides one finding. Returns its evidence, or `None` if the listener does not have the finding.
+/// Returns the evidence of one finding; `None` if the listener does not have the finding.
 type RuleFn = fn(&JudgedListener<'_>) -> Option<Evidence>;
 
 const RULES: &[RuleFn] = &[

@@ -34,7 +34,7 @@ const SYSTEM_DIRECTORIES: [&str; 12] = [
     r"C:\Program Files",
 ];
 
-/// Returns whether only root can replace the program file. If nothing else is known, the path decides.
+/// Returns whether only root can replace the program file. If nothing else is known, the path of the file is judged.
 fn is_system_file(process: &Process) -> bool {
     match (&process.origin, &process.exe) {
         (Some(origin), _) => matches!(origin.kind, OriginKind::Package | OriginKind::System),

@@ -6,9 +6,9 @@ use crate::findings::reach::Published;
 use crate::findings::socket::{BacklogFull, BoundOnly};
 use crate::model::{Forwarding, Protocol, State};
 
-/// Decides `backlog-full`: more connections wait than the limit allows, so the kernel refuses new connections. The
-/// kernel accepts one connection more than the limit (`sk_acceptq_is_full` of net/sock.h), so one waiting connection
-/// at a limit of one is ordinary.
+/// Returns the evidence of `backlog-full`: more connections wait than the limit allows, so the kernel refuses new
+/// connections. The kernel accepts one connection more than the limit (`sk_acceptq_is_full` of net/sock.h), so one
+/// waiting connection at a limit of one is ordinary.
 pub(super) fn backlog_full(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let queues = socket.queues?;

@@ -107,9 +107,9 @@ fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> 
     tools::ssh_server_of_a_user(process.command_line()?)
 }
 
-/// Decides `masquerading`. A real kernel thread has no program file. A real server does not run from a replaceable
-/// file with another name, or from a file that is mounted over its own file. No interpreter runs a compiled program.
-/// An interpreter takes any name that its script sets, so its name is not evidence.
+/// Returns the evidence of `masquerading`. A real kernel thread has no program file. A real server does not run from
+/// a replaceable file with another name, or from a file that is mounted over its own file. No interpreter runs a
+/// compiled program. An interpreter takes any name that its script sets, so its name is not evidence.
 pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;

@@ -39,7 +39,7 @@ pub struct Interface {
     pub is_up: bool,
     /// Whether the interface is a port of a bridge or bond. Rules do not see the names of such interfaces.
     pub is_port: bool,
-    /// The reason why the rules may not decide about packets of this interface, if any: a program of the kernel can
+    /// The reason why the rules may have no effect on packets of this interface, if any: a program of the kernel can
     /// take these packets.
     pub uncertain: Option<String>,
     /// The addresses, with the lengths of their prefixes.
@@ -95,7 +95,7 @@ pub struct FilterBase {
     pub priority: i64,
     /// Whether the chain translates addresses.
     pub translates: bool,
-    /// Whether the chain drops a packet that no rule decides.
+    /// Whether the chain drops a packet that no rule accepts or drops.
     pub drops: bool,
     /// The interfaces whose packets pass through the chain; `None` for all, empty if they are not known.
     pub devices: Option<Vec<String>>,
@@ -144,7 +144,7 @@ pub enum FilterAction {
     Mark,
     /// Excludes the packet from connection tracking.
     Untrack,
-    /// Does not decide: counts, logs.
+    /// Neither accepts nor drops the packet: counts, logs.
     Continue,
     /// Not understood. The packet may be accepted, dropped or changed.
     Unknown,
@@ -307,7 +307,7 @@ pub enum FilterValue {
 }
 
 impl FilterBase {
-    /// Returns whether the chain can decide about arriving packets, not only about their answers.
+    /// Returns whether the chain can drop arriving packets, and not only the answers.
     #[must_use]
     pub const fn is_for_arrivals(&self) -> bool {
         !matches!(self.hook, FilterHook::Output | FilterHook::Postrouting)

@@ -22,7 +22,7 @@ pub enum ReplaceableBy {
 
 impl ReplaceableBy {
     /// Returns who can replace the program file, the script or further code of a process. The least trustworthy of
-    /// these files decides.
+    /// these files counts.
     #[must_use]
     pub fn of(process: &Process) -> Self {
         let files = process.script.iter().chain(&process.code).map(Self::of_script);
@@ -40,9 +40,9 @@ impl ReplaceableBy {
         }
     }
 
-    /// Returns who can replace the program file of a process. If nothing else is known, the path decides. Code that
-    /// was loaded into a program counts, because the name of the program does not describe that code. Code that an
-    /// interpreter loads does not count, because interpreters are expected to load code of users.
+    /// Returns who can replace the program file of a process. If nothing else is known, the path of the file is
+    /// judged. Code that was loaded into a program counts, because the name of the program does not describe that
+    /// code. Code that an interpreter loads does not count, because interpreters are expected to load code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
         let file = Self::of_program_file(process);

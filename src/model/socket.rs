@@ -309,7 +309,7 @@ impl Deref for Socket {
 impl Socket {
     /// Returns whether this socket takes traffic that `wider`, another socket on the same port and protocol, would
     /// otherwise receive. The kernel delivers a packet to the socket with the most specific address and device. Only
-    /// address and device decide, and only if those of one socket lie within those of the other. A multicast or
+    /// address and device count, and only if those of one socket lie within those of the other. A multicast or
     /// broadcast packet is delivered to all sockets.
     #[must_use]
     pub fn takes_traffic_from(&self, wider: &Socket) -> bool {

@@ -49,7 +49,7 @@ named! {
 }
 
 named! {
-    /// The basis of a status. If a port has several registrations, the first basis in this order decides.
+    /// The basis of a status. If a port has several registrations, the first basis in this order counts.
     pub enum StatusBasis {
         /// Active: independent sources name the registered service.
         Evidence = "evidence",
@@ -194,7 +194,7 @@ pub struct Assignment {
     pub basis: StatusBasis,
     /// The other protocols on which this registration is in use; empty if it is in use on its own protocol.
     pub used_on: Vec<Protocol>,
-    /// The curated row about the registration.
+    /// The row of a curated list about the registration.
     pub curated: Option<Curated>,
     /// The kinds of source that name the registration, in ascending order and without duplicates.
     pub named_by: Vec<EvidenceSource>,

@@ -30,7 +30,7 @@ impl PollState {
     /// # Errors
     ///
     /// Returns the same errors as [`super::observe`].
-    #[allow(clippy::unused_self, reason = "a system that remembers does use it")]
+    #[allow(clippy::unused_self, reason = "other systems use self here")]
     pub(super) fn scan(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         super::observe(scope).map(Some)
     }

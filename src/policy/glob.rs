@@ -55,7 +55,7 @@ impl Glob {
             return Err("paths and names contain no zero byte".to_owned());
         }
         if has_non_ascii_class(text) {
-            return Err("only ASCII characters may stand between brackets".to_owned());
+            return Err("only ASCII characters are allowed between brackets".to_owned());
         }
         let has_wildcard = text.contains(['*', '?', '[', '{', '}']);
         let matcher = has_wildcard.then(|| compile(text)).transpose()?;

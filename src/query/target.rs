@@ -240,7 +240,7 @@ impl Name {
             }
         });
         match interface.or(program) {
-            // For the name of a service, only the port decides. On other ports, an invisible program makes no
+            // For the name of a service, only the port counts. On other ports, an invisible program makes no
             // difference.
             Answer::Unknown if !self.service.is_empty() => Answer::No,
             answer => answer,

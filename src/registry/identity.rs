@@ -119,7 +119,8 @@ impl RecognisedProgram {
         if !self.interpreter.contains(&name) {
             return false;
         }
-        // The command line of a release names no program, so the file decides. Only its owner can change a release.
+        // The command line of a release names no program, so the file counts. Only the owner of a release can change
+        // the release.
         if self.is_release {
             return true;
         }

@@ -86,9 +86,9 @@ impl ListedProgram {
         }
     }
 
-    /// Returns the service that the program serves on a port with these registered services. This is a registered
-    /// service, if the program serves it. On another of the program's own ports, it is the program's own name.
-    /// Otherwise it is the main service of the program, or else its own name.
+    /// Returns the service that the program serves on a port with these registered services: a registered service
+    /// that the program serves; otherwise, on a usual port of the program, the program's own name; otherwise the main
+    /// service of the program, or its own name if it has none.
     #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {

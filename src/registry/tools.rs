@@ -92,7 +92,7 @@ const TYPED_CODE: AdHocTool = AdHocTool {
 };
 
 /// Returns the use of a tool for a short task; `None` if the program is not such a tool. The first row that matches
-/// decides.
+/// counts.
 #[must_use]
 pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     let programs = Programs { text: AD_HOC, names: &AD_HOC_NAMES };

@@ -51,7 +51,7 @@ pub(super) const fn owner(owner: &Owner) -> &'static str {
     }
 }
 
-/// Returns the status, with the confidence if a curated row decides: `orphaned (presumed)`.
+/// Returns the status, with the confidence if the basis is a curated row: `orphaned (presumed)`.
 pub(super) fn status(verdict: &PortVerdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
@@ -73,7 +73,7 @@ fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
     match verdict.status {
-        // One certain living registration is enough.
+        // One registration that is certainly in use is enough.
         Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
         Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
         // Every registration is dead, and each has a curated row.

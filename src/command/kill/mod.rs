@@ -28,7 +28,7 @@ use crate::render::kill as text;
 
 /// The time in which processes must end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The time in which a child that owns the port too must end after its parent.
+/// The time within which a child that also owns the port must end after its parent has ended.
 const CHILDREN: Duration = Duration::from_secs(1);
 /// The maximum number of scans. The same processes must own the port in two scans in a row.
 const SCANS: usize = 4;

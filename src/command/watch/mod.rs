@@ -84,7 +84,7 @@ struct Watch {
     last: Option<Report>,
     /// Whether the targets are ports to bind; otherwise the targets are listeners.
     wants_port: bool,
-    /// The number of entries in the last scan that the filters could not decide.
+    /// The number of entries in the last scan for which too little is known to apply the filters.
     undecided: usize,
     /// Whether every gap and note is shown in full.
     verbose: bool,

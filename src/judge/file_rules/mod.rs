@@ -24,7 +24,7 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
         .collect()
 }
 
-/// Decides `deleted-executable`. An upgrade usually replaces the file, and does not delete it.
+/// Returns the evidence of `deleted-executable`. An upgrade usually replaces the file, and does not delete it.
 pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
@@ -42,7 +42,7 @@ fn deleted_scripts(entry: &Entry) -> Vec<RunningScript> {
     found.collect()
 }
 
-/// Decides `modified-executable`. A file without a checksum in its package is not judged.
+/// Returns the evidence of `modified-executable`. A file without a checksum in its package is not judged.
 pub(super) fn modified_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let found: Vec<_> = programs(subject.listener)
         .filter_map(|(process, exe)| {
@@ -54,7 +54,7 @@ pub(super) fn modified_executable(subject: &JudgedListener<'_>) -> Option<Eviden
     (!found.is_empty()).then(|| ModifiedExecutable { found }.into())
 }
 
-/// Decides `runs-from-memory`.
+/// Returns the evidence of `runs-from-memory`.
 pub(super) fn runs_from_memory(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let found = with_state(subject.listener, ExeState::Memfd);
     (!found.is_empty()).then(|| RunsFromMemory { found }.into())

@@ -8,9 +8,9 @@ use crate::join::Entry;
 use crate::model::{ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 
-/// Decides `impostor`: no process on a guarded port is a known server of the port. Programs that open sockets for
-/// other programs are not flagged, and neither are processes without a readable file and a known name. A name is
-/// trusted only if only root can replace the file.
+/// Returns the evidence of `impostor`: no process on a guarded port is a known server of the port. Programs that open
+/// sockets for other programs are not flagged, and neither are processes without a readable file and a known name. A
+/// name is trusted only if only root can replace the file.
 pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
@@ -90,8 +90,8 @@ fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     })
 }
 
-/// Decides `unfamiliar`: other machines can reach an unknown program on a guarded port, or any program whose file a
-/// user other than root can replace.
+/// Returns the evidence of `unfamiliar`: other machines can reach an unknown program on a guarded port, or any
+/// program whose file a user other than root can replace.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !listener.exposure.is_reachable_from_outside()

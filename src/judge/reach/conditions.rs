@@ -80,7 +80,7 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
         }
         FilterCondition::Masked { field, mask, value, negated } => match packet.bits(*field) {
             None => Clients::None,
-            // Different bits decide, even if other bits are unknown.
+            // If a known bit differs, the values differ, regardless of the unknown bits.
             Some((certain, number)) if (number ^ value) & mask & certain != 0 => {
                 if *negated {
                     Clients::All

@@ -123,7 +123,8 @@ fn fate(outcome: &Outcome<'_>, family: Family, impossible: &AddressSet) -> Fate 
     }
 }
 
-/// Returns the rule that decides about the most clients. A policy counts only if no rule decides.
+/// Returns the rule that accepts or drops the packets of the most clients. The policy of a chain counts only if there
+/// is no such rule.
 fn deciding<'f>(
     results: &[ClassResult<'f>],
     of: impl for<'o> Fn(&'o Outcome<'f>) -> (&'o Vec<Decision<'f>>, &'o AddressSet),

@@ -19,7 +19,7 @@ use crate::model::firewall::{
 const DEEPEST: usize = 16;
 /// The maximum number of uncertain rules in a report.
 const MOST_DOUBTS: usize = 32;
-/// A rule, and the clients that it decides.
+/// A rule, and the clients whose packets it accepts or drops.
 pub(super) type Decision<'f> = (&'f str, AddressSet);
 
 /// What happens to the packets in one base chain.
@@ -75,7 +75,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Walks through a base chain. Its policy applies to the clients that no rule decides.
+    /// Walks through a base chain. Its policy applies to the clients whose packets no rule accepts or drops.
     pub(super) fn base_chain(&mut self, chain: &'f FilterChain, clients: AddressSet) {
         let undecided = self.chain(&chain.name, clients, "", DEEPEST);
         if undecided.is_empty() {

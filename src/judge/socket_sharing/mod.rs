@@ -43,7 +43,8 @@ const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 /// The sockets of one group that are bound to one address and device.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
-    /// The socket that represents the group. It receives traffic, and IPv4 traffic if any socket of the group does.
+    /// The socket that represents the group: a socket that accepts traffic, and preferably one that also accepts
+    /// IPv4.
     socket: &'l Socket,
     pids: HashSet<Pid>,
     /// The ancestors of the processes.

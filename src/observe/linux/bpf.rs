@@ -13,7 +13,7 @@ const TCX: &str = "tcx";
 /// `BPF_TCX_INGRESS` (linux/bpf.h).
 const TCX_INGRESS: &str = "46";
 
-/// The attached BPF programs that decide about packets.
+/// The attached BPF programs that can redirect or take packets.
 #[derive(Debug, Default)]
 pub(super) struct AttachedPrograms {
     /// A note about programs that redirect connections in a network namespace.

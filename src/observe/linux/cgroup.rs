@@ -106,7 +106,7 @@ pub(super) fn container_in(path: &str, is_roots: impl Fn(&str) -> bool) -> Optio
 }
 
 /// Returns whether root owns a group, so that no other user can have made its groups. If the tree cannot be seen, the
-/// path decides: systemd gives a user the groups below the user's manager.
+/// path of the group is judged: systemd gives a user the groups below the user's manager.
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -73,7 +73,7 @@ pub(super) fn find_owners(
         let hidden =
             if threads_and_rings && !is_replaced { Ok(()) } else { search_closely(&mut walk, &open, false) };
         let again = hidden
-            // Another walk helps only for new sockets, or if every process may be read.
+            // Searching again helps only if there are new sockets, or if every process may be read.
             .and_then(|()| {
                 if blind && !is_replaced {
                     Ok(Walk::default())
@@ -94,7 +94,8 @@ pub(super) fn find_owners(
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
     gaps.extend(unlisted_processes(&walk));
-    // If a visible process could not be read, it may own the sockets. Their owners are then not necessarily outside.
+    // If a visible process could not be read, it may own the sockets. The owners are then not necessarily outside the
+    // pid namespace.
     if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
         // A socket that has just replaced another socket was not searched.
         gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
@@ -277,7 +278,7 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
         count: u64::try_from(count).ok(),
         pids: Vec::new(),
         why: format!(
-            "other sockets replaced these during each search for their processes: {}{}",
+            "the sockets at these addresses were replaced during every attempt to find their processes: {}{}",
             addresses.get(..NAMED.min(count)).unwrap_or_default().join(", "),
             if count > NAMED { ", …" } else { "" },
         ),

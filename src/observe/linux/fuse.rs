@@ -1,4 +1,4 @@
-//! The users who mounted FUSE file systems. Such a user decides the content of the files.
+//! The users who mounted FUSE file systems. These users determine the content of the files.
 
 use std::ffi::CString;
 

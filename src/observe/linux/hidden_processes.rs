@@ -28,7 +28,7 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     if hidden.is_empty() {
         return Ok(());
     }
-    // Without the privilege to mount, the hidden processes cannot be read. They are a gap in any case.
+    // Without the privilege to mount, the hidden processes cannot be read. A gap names them in any case.
     let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
     let mut found = walk_of(&proc, &hidden, search)?;
     found.masked.clear();

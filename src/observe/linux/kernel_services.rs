@@ -82,7 +82,7 @@ pub(super) struct RunningServices {
     handed_out: Vec<PortRange>,
 }
 
-/// The settings with a port of lockd, of the callbacks of NFS, and of AFS.
+/// The settings that contain a port: of lockd, of the NFS callbacks, and of AFS.
 const SET_PORTS: [&str; 3] = [
     "/proc/sys/fs/nfs/nlm_tcpport",
     "/proc/sys/fs/nfs/nlm_udpport",
@@ -90,7 +90,7 @@ const SET_PORTS: [&str; 3] = [
 ];
 const AFS: PortRange = PortRange { low: 7001, high: 7001 };
 
-/// The devices of a namespace, and the ports of its tunnels without a device.
+/// The devices of a namespace, and the ports of the tunnels that have no device.
 pub(super) type Devices = (Vec<Link>, Vec<u16>);
 
 /// Lists the devices in the namespace of the calling thread.

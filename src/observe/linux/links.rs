@@ -89,7 +89,7 @@ pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     body.extend(bytes);
     match Connection::open(NETLINK_ROUTE).and_then(|mut kernel| kernel.get(GETROUTE, &body)) {
         Ok(message) => Some(TO_THIS_MACHINE.contains(message.get(ROUTE_KIND)?)),
-        // There is no route, or a route that refuses.
+        // There is no route, or the route rejects the packets.
         Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL) => Some(false),
         Err(_) => None,
     }

@@ -186,7 +186,7 @@ fn judge_file(
         ExeState::Present | ExeState::Replaced => {
             let running = (state == ExeState::Present).then_some(stat);
             match origins.of(tree, path, running) {
-                // Another mount covers the path, so the owner of the file decides.
+                // Another mount covers the path, so the owner of the file counts.
                 Some(origin) if origin.kind == OriginKind::Elsewhere && stat.st_uid == 0 => Judged::Ordinary,
                 Some(origin) if origin.kind == OriginKind::Elsewhere => owner(),
                 Some(origin) => of_origin(origin),

@@ -205,7 +205,7 @@ fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
     Ok(Some(bare((protocol, address(family, insi_laddr), port), state, peer, Owner::Unknown)))
 }
 
-/// Returns a port, whose two bytes are in network order at the beginning of the number.
+/// Returns a port: the first two bytes of the number, in network order.
 fn number(port: i32) -> u16 {
     let [first, second, ..] = port.to_ne_bytes();
     u16::from_be_bytes([first, second])

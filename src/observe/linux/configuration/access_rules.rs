@@ -1,7 +1,7 @@
 //! The access rules of proxies, from `squid.conf` and `tinyproxy.conf`: the addresses that may use the proxy.
 //!
-//! The rules are applied to all addresses at once. A condition that is not understood may or may not be met. A
-//! refusal with such a condition is ignored, and a permission with such a condition leaves the result open.
+//! The rules are applied to all addresses at once. A condition that is not understood may or may not be met. A rule
+//! with such a condition is ignored if it refuses clients; if it allows clients, the result is unknown.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ const MOST_CONDITIONS: usize = 64;
 /// The maximum length of the text of the deciding rule, in characters.
 const LONGEST_TEXT: usize = 60;
 
-/// One rule. The first rule whose conditions are all met decides.
+/// One rule. The first rule whose conditions are all met applies.
 struct Rule {
     allows: bool,
     /// The addresses that meet the conditions on the client address.
@@ -27,8 +27,8 @@ struct Rule {
     text: String,
 }
 
-/// Returns the result of the rules for clients without a login, if the rules decide. `default` applies to clients
-/// that no rule matches.
+/// Returns the result of the rules for clients without a login, if there is one. `default` applies to clients that no
+/// rule matches.
 fn decide(rules: &[Rule], default: bool) -> Option<AccessSetting> {
     let mut rest = Addresses::all();
     let [mut admitted, mut logged_in, mut undecided] = [(); 3].map(|()| Addresses::default());
@@ -169,7 +169,7 @@ fn squid_rule(allows: bool, names: &[&str], acls: &HashMap<String, Acl>, text: S
     rule
 }
 
-/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` decides. If there is any, all other clients are
+/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` applies. If the file has any, all other clients are
 /// refused.
 pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);

@@ -112,8 +112,8 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     if found.is_empty() { setting("no security.authorization", false) } else { found }
 }
 
-/// Parses `config.yml` of the Docker registry: YAML, but only the block `auth` in its usual form. A file without this
-/// block does not decide, because environment variables can set it.
+/// Parses `config.yml` of the Docker registry: YAML, but only the block `auth` in its usual form. Without this block
+/// the result is unknown, because environment variables can set it.
 pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let is_indented = |line: &str| line.starts_with([' ', '\t']);

@@ -310,7 +310,7 @@ impl<'w> Options<'w> {
                 };
                 FilterAction::Translate { address: None, port }
             }
-            // A chain, or another target. The caller knows the chains.
+            // A chain or another target; the caller knows which names are chains.
             (Some(chain), _) => FilterAction::Jump(chain.to_owned()),
             (None, None) => FilterAction::Continue,
         })

@@ -225,7 +225,7 @@ impl<'d> RawSet<'d> {
             });
             return whole.collect();
         }
-        // An element begins an interval. With a flag, it is the first key after the interval.
+        // An element is the first key of an interval. With a flag, the element is the first key after the interval.
         let mut bounds: Vec<&RawElement<'d>> = elements.collect();
         bounds.sort_by_key(|element| (element.key, element.flags & INTERVAL_END == 0));
         let mut whole = Vec::new();

@@ -197,7 +197,7 @@ fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<
     stanzas
 }
 
-/// Parses the bytes as every file of a database, for a fuzzer.
+/// Parses the bytes with the parser of each file of the database, for a fuzzer.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
     let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let searches = searches(&wanted, &diversions(bytes, layout));

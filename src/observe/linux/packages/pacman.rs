@@ -131,7 +131,7 @@ fn decode(word: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Parses the bytes as every file of a database, for a fuzzer.
+/// Parses the bytes with the parser of each file of the database, for a fuzzer.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
     let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let listed = listed(bytes, layout, &wanted);
