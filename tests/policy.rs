@@ -167,7 +167,8 @@ fn files_that_may_not_be_read_are_refused() {
     const NOBODY: u32 = 65534;
     let directory = PolicyDirectory::new(&[("p.toml", "include = \"secret.toml\""), ("secret.toml", "")]);
     let program = directory.path("portolan");
-    // Another process copies it: no other test can start a process that keeps the copy open for writing.
+    // A separate process makes the copy. If this process did, a child of another test could inherit the open file,
+    // and the copy could not be run.
     assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_portolan")).arg(&program).status().unwrap().success());
     fs::set_permissions(directory.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(directory.path("secret.toml"), fs::Permissions::from_mode(0o0)).unwrap();

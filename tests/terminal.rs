@@ -246,7 +246,7 @@ fn a_dumb_terminal_gets_a_stream() {
     }
 }
 
-/// Waiting needs no screen.
+/// A wait needs no screen.
 #[test]
 fn waiting_leaves_the_terminal_alone() {
     let (_listener, _, target) = listener();
@@ -269,7 +269,8 @@ fn tables_and_cards_fit_every_terminal() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let program = directory.path().join("portolan");
-    // Another process copies it: no other test can start a process that keeps the copy open for writing.
+    // A separate process makes the copy. If this process did, a child of another test could inherit the open file,
+    // and the copy could not be run.
     assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_portolan")).arg(&program).status().unwrap().success());
     let root = rustix::process::geteuid().is_root();
     let users: &[&[&str]] =

@@ -28,7 +28,8 @@ static ANYWHERE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     let directory = tempfile::tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("portolan");
-    // Another process copies it: no other test can start a process that keeps the copy open for writing.
+    // A separate process makes the copy. If this process did, a child of another test could inherit the open file,
+    // and the copy could not be run.
     assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_portolan")).arg(&program).status().unwrap().success());
     (directory, program)
 });

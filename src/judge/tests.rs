@@ -99,7 +99,7 @@ fn usual_programs_make_a_port_unremarkable() {
         // One unknown program among the processes restores the finding, and so does a process that could not be read.
         ("tcp/127.0.0.1:4", vec![NGINX, PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX, ("", "", "")], vec!["unexplained"], None),
-        // A finding for another reason remains.
+        // A finding with another reason remains.
         ("tcp/127.0.0.1:3416", vec![NGINX], vec!["orphaned"], Some("nginx")),
         ("tcp/127.0.0.1:40001", vec![NGINX], vec!["ephemeral"], Some("nginx")),
         // A port in the kernel's own range needs no explanation, even if it is registered.

@@ -163,7 +163,7 @@ fn scripts_archives_and_classes_are_names() {
     }
 }
 
-/// A filter on a process that is not visible, or on a place without a listener, cannot be decided.
+/// A filter on a process that is not visible, or on a place without a listener, has the answer unknown.
 #[test]
 fn missing_evidence_is_unknown() {
     let hidden = entry(socket("tcp/0.0.0.0:80", None));

@@ -230,7 +230,8 @@ fn a_name_that_runs_and_does_not_listen_is_known() {
     // Every system has this program: the test itself, with its own name.
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join(format!("idle-portolan{}", std::env::consts::EXE_SUFFIX));
-    // Another process copies it: no other test can start a process that keeps the copy open for writing.
+    // A separate process makes the copy. If this process did, a child of another test could inherit the open file,
+    // and the copy could not be run.
     assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_portolan")).arg(&program).status().unwrap().success());
     let before = run(["idle-portolan"]);
     assert!(stderr(&before).contains("idle-portolan: no such port"), "{before:?}");

@@ -320,7 +320,8 @@ fn bound_only(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A tunnel of the kernel opens a socket that no process owns. PROCESS shows this, and there is no flag.
+/// A tunnel of the kernel opens a socket that no process owns. The column PROCESS names the kernel, and there is no
+/// flag.
 fn kernel(lab: &Lab) -> Outcome {
     crate::wires::vxlan("vx0", 8945)?;
     let _owner = Server::start(&sleep(), vec![udp("0.0.0.0:8946")?])?;

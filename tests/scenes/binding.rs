@@ -188,7 +188,7 @@ fn free_exactly_where_bind_works(lab: &Lab) -> Outcome {
             sooner += u32::from(works_with_reuse && !works);
         }
     }
-    // The situations are varied; otherwise they would prove nothing.
+    // The situations must be varied; otherwise the comparison would be useless.
     same!(free > 100 && taken > 100 && sooner > 10, true, "{free} free, {taken} taken, {sooner} sooner");
     Ok(())
 }

@@ -231,7 +231,7 @@ fn nobody_for_churn(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Services start while ports are tried: hardly one of them fails to bind.
+/// Services start while ports are tried: almost none of them fails to bind.
 fn services_start(_: &Lab) -> Outcome {
     let refused = AtomicU64::new(0);
     let start = |over: &AtomicBool| {

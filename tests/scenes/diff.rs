@@ -52,7 +52,7 @@ fn same_as(lab: &Lab, before: &str, about: &str) -> Outcome {
     Ok(())
 }
 
-/// Asserts that exactly these changes happened since the snapshot.
+/// Asserts that exactly these changes are reported since the snapshot.
 fn only(lab: &Lab, before: &str, kind: &str, port: u64) -> Result<Value, Failed> {
     let (code, mut printed) = diff(lab, &[before])?;
     same!((code, changes(&printed)), (Some(1), vec![(kind.to_owned(), port)]), "{printed:#}");

@@ -138,7 +138,8 @@ fn loaded_code(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Scripts that are gone. A world-writable directory decides even then; a shell reads its script while it runs.
+/// Scripts that are gone. A world-writable directory is reported even for a script that is gone. A shell reads its
+/// script while it runs.
 fn deleted_scripts(lab: &Lab) -> Outcome {
     lab.alone()?;
     let mut servers = Vec::new();

@@ -21,7 +21,7 @@ const TREE: &str = "/sys/fs/cgroup";
 struct Groups(PathBuf, [PathBuf; 2]);
 
 impl Groups {
-    /// Only this scene sees the tree mounted; the groups themselves are global.
+    /// The tree is mounted only in this scene; the groups themselves exist on the whole machine.
     fn new() -> Result<Self, libtest_mimic::Failed> {
         mount(Some("cgroup2"), TREE, Some("cgroup2"), MsFlags::empty(), None::<&str>)?;
         let of = format!("{}-{:?}", std::process::id(), std::thread::current().id());

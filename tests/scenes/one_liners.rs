@@ -81,7 +81,7 @@ fn one_liners_of_the_table(lab: &Lab) -> Outcome {
             same!(String::from_utf8(usual?.stdout)?, String::from_utf8(ours?.stdout)?);
             compared += 1;
         }
-        // A command that watches does not end by itself.
+        // `watch` does not end by itself.
         let output =
             shell(lab, &if ours == "portolan watch" { format!("timeout 2 {ours}") } else { ours.clone() })?;
         let code = if ours == "portolan watch" { Some(124) } else { Some(0) };

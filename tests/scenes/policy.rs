@@ -185,7 +185,7 @@ fn programs() -> Outcome {
     ] {
         fs::copy(sleep(), Path::new("/opt").join(name))?;
     }
-    // This adds another address of this machine that no other machine can reach.
+    // This change adds another address of this machine, which other machines cannot reach.
     let done = std::process::Command::new("ip").args(["address", "add", "::2/128", "dev", "lo"]).status()?;
     same!(done.success(), true);
     Ok(())

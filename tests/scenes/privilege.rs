@@ -222,7 +222,7 @@ fn second_listing_refused(lab: &Lab) -> Outcome {
     gap(&report, "owners", "could not be listed again")
 }
 
-/// Neither source answers: no sockets are listed, and every missing protocol is named.
+/// Neither source answers: no socket is listed, and the gaps name every missing protocol.
 fn neither_netlink_nor_tables(lab: &Lab) -> Outcome {
     let _owners = two()?;
     unmount_proc()?;

@@ -30,7 +30,7 @@ pub fn sh(command: &str) -> Outcome {
     if output.status.success() { Ok(()) } else { Err(format!("{command}: {error}").into()) }
 }
 
-/// Makes a network namespace with one wire to the machine.
+/// Makes a network namespace with one link to the machine.
 pub fn machine_behind_a_wire(lab: &Lab, device: &str, own: &str, other: &str) -> Result<Server, Failed> {
     let server = lab.helper(["in-namespace", "-", "answer"])?;
     let pid = server.pid();
@@ -124,7 +124,7 @@ const START: &str = "nft flush ruleset; iptables-legacy -t nat -F; iptables-lega
     add rule inet t post ip saddr 127.0.0.0/8 oifname bridge0 masquerade'; \
     for i in iptables-nft iptables-legacy; do $i -w -t nat -N MORE; $i -w -t nat -A PREROUTING -p tcp -j MORE; done";
 
-/// Returns whether the tools are there; prints which one is not.
+/// Returns whether the tools are installed; prints the name of a missing tool.
 pub fn has_tools() -> bool {
     let missing = ["ip", "nsenter", "nft", "iptables", "iptables-legacy"]
         .into_iter()

@@ -95,12 +95,12 @@ fn listed(lab: &Lab) -> Outcome {
         same!((&socket["state"], &socket["port"]), (&json!("raw"), &Value::Null));
         same!(socket["registry"], Value::Null);
     }
-    // Neither a listing nor a question for a port shows them; the option for every socket does.
+    // Neither a listing nor `explain` for a port shows these sockets; the option for every socket does.
     same!(pids(&listeners(&lab.json(&[])?)?[0]), [listener.pid()]);
     complete(&lab.json(&[])?, 1)?;
     complete(&lab.json(&["0-65535"])?, 1)?;
     complete(&lab.json(&["-a"])?, 7)?;
-    // Filters narrow them like other sockets.
+    // Filters apply to these sockets too.
     complete(&lab.json(&["--raw", "--pid", &ip.pid().to_string()])?, 3)?;
     complete(&lab.json(&["--raw", "xyzzy"])?, 6)?;
     complete(&lab.json(&["--state", "raw"])?, 6)?;
@@ -156,7 +156,7 @@ fn judged(lab: &Lab) -> Outcome {
         return Err(format!("{printed:#}").into());
     };
     same!((severity, &evidence["known_as"]), ("notice", &json!("DHCP client")));
-    // The name proves nothing if a user can replace the file.
+    // The name is not evidence if a user can replace the file.
     let open = lab.sleeper_called(b"dhclient")?;
     std::os::unix::fs::chown(&open, Some(1000), Some(1000))?;
     let _open = Server::start_as(&open, vec![packet(ALL)?], None)?;
@@ -179,7 +179,7 @@ fn saved(lab: &Lab) -> Outcome {
     complete(&report, 1)?;
     let (_, printed) = audit(lab, &["--from", &file])?;
     same!(findings(&printed, "sniffer").len(), 1, "{printed:#}");
-    // A snapshot without them is not complete.
+    // A snapshot without these sockets is not complete.
     let mut old: Value = serde_json::from_slice(&fs::read(&file)?)?;
     old["sockets"] = json!([]);
     old["scope"]["states"].as_array_mut().ok_or("no states")?.retain(|state| state != "raw");
@@ -190,7 +190,7 @@ fn saved(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Every user sees the sockets, but not who has them.
+/// Every user sees the sockets, but not their owners.
 fn as_nobody(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _server = Server::start(&lab.sleeper_called(b"xyzzy")?, vec![packet(ALL)?])?;

@@ -1,4 +1,5 @@
-//! What the firewall lets in, compared with what real clients on two interfaces reach under random rule sets.
+//! The reported reach through the firewall, compared with the ports that real clients on two interfaces reach, under
+//! random rule sets.
 
 use std::fs;
 use std::net::IpAddr;
@@ -299,7 +300,7 @@ fn reach_is_what_clients_reach(lab: &Lab) -> Outcome {
                 got = receive_all(&mut probes, &own)?;
             }
             let is_wrong = differs(&got);
-            // Clients that no probe has can make the difference.
+            // Clients with addresses that no probe has can change the result.
             if is_wrong {
                 let at = format!(
                     "{} {} {}: {} {} by {}",
@@ -338,7 +339,7 @@ fn reach_is_what_clients_reach(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The words of table, card, audit and JSON.
+/// The texts of table, card, audit and JSON.
 fn nobody_and_everyone(lab: &Lab) -> Outcome {
     if !has_tools() {
         return Ok(());
@@ -358,7 +359,7 @@ fn nobody_and_everyone(lab: &Lab) -> Outcome {
         (&row["reach"], row["reach_rule"].as_str().map(|rule| rule.contains("INPUT"))),
         (&"filtered".into(), Some(true))
     );
-    // The card stands for both families, and shows the one that more clients reach.
+    // The card combines both families, and shows the family that more clients reach.
     same!(text(&["explain", "80"])?.contains("the firewall lets in nobody"), false);
     sh("ip6tables -w -A INPUT -p tcp --dport 80 -j DROP")?;
     same!(text(&["80", "-4", "-o", "table"])?.contains("any (filtered)"), true);

@@ -1,4 +1,4 @@
-//! Random rule sets of packet filters, in the words of nft and of iptables-restore.
+//! Random rule sets of packet filters, in the syntax of nft and of iptables-restore.
 
 use crate::binding::Random;
 
@@ -12,7 +12,7 @@ pub struct RuleSet {
     pub is_understood: bool,
 }
 
-/// What rules of one family compare with.
+/// The values with which rules of one family compare.
 struct Words {
     /// `ip` or `ip6`.
     name: &'static str,
@@ -142,7 +142,7 @@ fn nft_table(random: &mut Random, family: &str, is_understood: bool) -> String {
     text + "}\n"
 }
 
-/// Where a rule stands, which decides what it may contain.
+/// The place of a rule, on which its possible content depends.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Filter,

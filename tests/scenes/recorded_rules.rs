@@ -107,7 +107,8 @@ fn chains_of_iptables(text: &str) -> String {
     )
 }
 
-/// Returns the tables of an answer without what differs each time: the numbers of rules, and the order of elements.
+/// Returns the tables of an answer without the parts that differ each time: the numbers of rules, and the order of
+/// elements.
 fn tables(list: &[u8]) -> Result<Value, Failed> {
     let mut tables = serde_json::to_value(firewall::parse(list).tables)?;
     settle(&mut tables);

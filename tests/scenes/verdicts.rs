@@ -21,8 +21,8 @@ fn flag<'v>(listener: &'v Value, code: &str) -> &'v Value {
     found.unwrap_or(&Value::Null)
 }
 
-/// A server whose configuration file decides: `tail` follows the file, so it keeps running with the arguments of a Redis.
-/// A listing reads the file as an audit does, if other machines can reach the server.
+/// A server with a configuration file that is the evidence: `tail` follows the file, so it keeps running with the
+/// arguments of a Redis. A listing reads the file as an audit does, if other machines can reach the server.
 fn configuration(lab: &Lab) -> Outcome {
     let program = lab.sleeper_called(b"redis-server")?;
     std::fs::copy("/usr/bin/tail", &program)?;

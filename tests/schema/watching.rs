@@ -60,12 +60,13 @@ fn events_as_they_happen() {
         let other = std::os::fd::OwnedFd::from(bind("127.0.0.1", port));
         let directory = tempfile::tempdir().unwrap();
         let sleep = directory.path().join("sleep");
-        // Another process copies it: no other test can start a process that keeps the copy open for writing.
+        // A separate process makes the copy. If this process did, a child of another test could inherit the open
+        // file, and the copy could not be run.
         assert!(Command::new("cp").arg("/bin/sleep").arg(&sleep).status().unwrap().success());
         let other = Ended(Command::new(&sleep).arg("60").stdin(other).spawn().unwrap());
         printed();
-        // An upgrade replaces the file in the same way.
-        // Another process copies it: no other test can start a process that keeps the copy open for writing.
+        // An upgrade replaces the file in the same way. A separate process makes the copy. If this process did, a
+        // child of another test could inherit the open file, and the copy could not be run.
         assert!(
             Command::new("cp")
                 .arg("/bin/sleep")

@@ -113,7 +113,7 @@ fn impostors_by_severity() {
         ("socat", home, "socat TCP-L:22,fork TCP:10.0.0.1:22", critical),
         ("python3", package, "python3 -c import socket", warning),
         ("python3", package, "python3 -c from multiprocessing.spawn import spawn_main", warning),
-        // Arguments prove nothing about a program.
+        // The arguments of a program are not evidence of its identity.
         ("python3", package, "python3 x.py sshd", warning),
         ("python3", home, "python3 -m sshd", critical),
     ] {

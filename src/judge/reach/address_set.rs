@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(set(&[(1, 2), (4, 9)]).count(), 8);
     }
 
-    /// Sets with alike many ranges, and with many more than the other one.
+    /// Two sets with a similar number of ranges, and two sets of which one has many more ranges.
     #[test]
     fn addresses_in_both_of_two_long_sets() {
         let every =

@@ -23,7 +23,7 @@ fn interface(name: &str, addresses: &[&str]) -> Interface {
     }
 }
 
-/// A machine with two interfaces, one of docker's, and these rules.
+/// A machine with two interfaces, one of which belongs to Docker, and these rules.
 fn machine(rules: &[impl AsRef<[u8]>]) -> Firewall {
     let tables = rules.iter().flat_map(|rules| parse(rules.as_ref()).tables).collect();
     Firewall {
@@ -66,7 +66,7 @@ fn short(reach: &Reach) -> String {
     }
 }
 
-/// Checks the reach of each socket, and a part of the rule that decides.
+/// Checks the reach of each socket, and a part of the text of the deciding rule.
 fn check(rules: &[impl AsRef<[u8]>], cases: &[(Socket, &str, &str)]) {
     let firewall = machine(rules);
     for (socket, wanted, rule) in cases {
@@ -83,7 +83,7 @@ fn ufw() {
         include_str!("../../../tests/captures/firewalls/ufw.iptables"),
         &include_str!("../../../tests/captures/firewalls/ufw.ip6tables").replace("*filter", "*filter6"),
     ];
-    // The parser reads each text for both families; the recorded ones are of one each.
+    // The parser reads each text for both families, although each recorded text is for one family.
     let mut firewall = machine(&[""]);
     for (text, family) in rules.iter().zip([crate::model::Family::Ipv4, crate::model::Family::Ipv6]) {
         let tables = parse(text.replace("*filter6", "*filter").as_bytes()).tables;
@@ -180,7 +180,7 @@ fn docker() {
         &[rules],
         &[
             (listener("tcp/0.0.0.0:22"), "open", "policy ACCEPT"),
-            // The ports are not published to docker's own network.
+            // The ports are not published to Docker's own network.
             (
                 published("tcp/0.0.0.0:8080", "172.17.0.2:80"),
                 "limited: anyone on eth0, wg0",
@@ -191,7 +191,7 @@ fn docker() {
                 "limited: 10.0.0.0/8 on eth0; anyone on wg0",
                 "-d 172.17.0.3/32",
             ),
-            // No rule forwards it: another kind of rule does.
+            // No rule of address translation forwards the port, but a rule of another kind does.
             (published("tcp/0.0.0.0:8082", "172.17.0.3:80"), "unknown", ""),
         ],
     );
@@ -209,7 +209,7 @@ fn without_rules() {
     assert_eq!(firewalls.reach(&listener("tcp/127.0.0.1:1"), None), None, "on loopback");
 }
 
-/// Packets for another port can reach a listener: then the rules for its own port do not decide.
+/// If packets for another port can reach a listener, the rules for the listener's own port are not enough.
 #[test]
 fn other_ways_to_a_filtered_port() {
     let closed = machine(&["*filter\n:INPUT DROP\nCOMMIT\n"]);
@@ -229,7 +229,7 @@ fn other_ways_to_a_filtered_port() {
     }
 }
 
-/// Rules as nft takes them, and what the kernel makes of them.
+/// Rules in the syntax of nft, and the form in which the kernel lists them.
 const NFT: &str = include_str!("../../../tests/captures/firewalls/conditions.nft.tsv");
 const NFT_LIST: &[u8] = include_bytes!("../../../tests/captures/firewalls/conditions.nft.tsv.netlink");
 
@@ -344,7 +344,7 @@ fn several_chains() {
     assert_eq!(short(&reach_in(&machine(&[new, security]), &bound)), "open");
 }
 
-/// Rules that are too many, and chains that call each other, end with an answer.
+/// There is an answer even for too many rules, and for chains that call each other.
 #[test]
 fn work_is_bounded() {
     let calls: String =

@@ -1,6 +1,6 @@
 //! Refuses bad rows of the curated lists; for each rule, a test shows a row that the rule refuses.
 //!
-//! `README.md` in the directory of the data describes the requirements on a contributor's row; this file checks them.
+//! `src/docs/registry.md` describes the requirements on a contributor's row; this file checks them.
 
 use std::collections::BTreeMap;
 

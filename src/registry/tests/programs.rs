@@ -91,12 +91,12 @@ fn processes_are_identified() {
     use RestsOn::{Cmdline, Exe, Name};
     for (name, exe, cmdline, rests_on, marks) in [
         ("sshd", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D", Exe, &["sshd"][..]),
-        // A process can set any name, so its file decides.
+        // A process can set any name, so its file counts.
         ("sshd", "/usr/bin/python3.11", "python3 x.py", Exe, &["python3"]),
         ("sshd", "/tmp/x", "sshd", Exe, &[]),
         ("sshd", "", "", Name, &["sshd"]),
         ("postgres", "/usr/lib/postgresql/15/bin/postgres", "", Exe, &["postgres"]),
-        // One file is several programs.
+        // One file can be several programs.
         ("redis-server", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb"]),
         ("redis-sentinel", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb"]),
         ("x", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb", "redis-check-rdb"]),

@@ -218,7 +218,7 @@ mod tests {
         settings.into_iter().next().map(|one| (one.clients, one.setting))
     }
 
-    /// The rules of Debian's `squid.conf`, with the line of `conf.d` that admits private networks if `more` is it.
+    /// The rules of Debian's `squid.conf`. `more` is empty, or the line of `conf.d` that admits private networks.
     fn debian(more: &str) -> String {
         format!(
             "acl localnet src 0.0.0.1-0.255.255.255\t# RFC 1122\nacl localnet src 10.0.0.0/8\nacl localnet src 172.16.0.0/12\n\

@@ -411,11 +411,12 @@ mod tests {
     fn the_environment_of_a_process() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node");
-        // Another process copies it: no other test can start a process that keeps the copy open for writing.
+        // A separate process copies the program. If this process copied it, a child of another test could inherit the
+        // open file, and the copy could not be run.
         assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
         let mut command = std::process::Command::new(&path);
         let mut child = command.arg("60").env("NODE_OPTIONS", "--inspect=0.0.0.0:9").spawn().unwrap();
-        // The child exists a moment before its environment does.
+        // The child exists shortly before its environment can be read.
         while fs::read(format!("/proc/{}/environ", child.id())).unwrap().is_empty() {
             std::thread::yield_now();
         }
@@ -427,7 +428,7 @@ mod tests {
         assert_eq!(processes[0].debugger_options, ["--inspect=0.0.0.0:9"]);
     }
 
-    /// In a directory that anyone can write, the file may have been another when the server started.
+    /// In a directory that any user can write to, another file may have been at this path when the server started.
     #[test]
     fn only_the_file_of_root_refuses_clients() {
         let directory = tempfile::tempdir().unwrap();

@@ -273,7 +273,7 @@ mod tests {
             .collect()
     }
 
-    /// One file decides for its own ports.
+    /// The settings of a file apply only to the ports in this file.
     #[test]
     fn redis_files() {
         use AdmittedClients::{Anyone, Authenticated, Local};

@@ -115,7 +115,7 @@ fn options_of_iptables() {
     );
 }
 
-/// What the kernel makes of the rules in `translation.nft`.
+/// The rules in `translation.nft`, as the kernel lists them.
 const NFT: &[u8] = include_bytes!("../../../../tests/captures/firewalls/translation.nft.netlink");
 
 #[test]

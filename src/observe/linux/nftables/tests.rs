@@ -1,4 +1,5 @@
-//! Messages that no tool makes here: expressions of other kernels, sets with gaps, and bytes that are cut.
+//! Messages that the installed tools do not produce: expressions of other kernels, sets with gaps, and truncated
+//! bytes.
 
 use super::super::netlink_dump::tests::attribute_of;
 use super::*;
@@ -137,7 +138,8 @@ fn intervals() {
     }
 }
 
-/// The words are those of `iptables-save` 1.8.9, but for the order of options, and for what is not evaluated.
+/// The text is that of `iptables-save` 1.8.9, except for the order of options and for the parts that are not
+/// evaluated.
 #[test]
 fn rules_of_iptables_in_words() {
     let list = include_bytes!("../../../../tests/captures/firewalls/docker.iptables.netlink");
