@@ -6,7 +6,7 @@
 
 use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
-use super::program_rows::{NamedBy, Programs};
+use super::program_rows::{NamedBy, Programs, is_named_by};
 use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{DangerBasis, Protocol, Severity};
@@ -36,6 +36,14 @@ pub(crate) struct Danger {
 
 /// The port number in the table that means every port that the kernel chooses, as in `bind(2)`.
 const CHOSEN_BY_KERNEL: u16 = 0;
+
+/// Returns the remedies of a row, each with the programs that it is for; the last is for every program.
+fn remedies(column: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    column.split(" ;; ").map(|part| {
+        let programs = part.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+        programs.unwrap_or(("", part))
+    })
+}
 
 struct DangerRow {
     fields: [&'static str; 13],
@@ -73,8 +81,26 @@ impl DangerRow {
         Severity::ALL.into_iter().find(|severity| severity.name() == self.fields[6])
     }
 
-    fn danger(&self, severity: Severity, authentication: &'static str, basis: DangerBasis) -> Danger {
-        let [service, title, _, _, _, _, _, _, encryption, outsider_gets, remedy, attack, _] = self.fields;
+    /// Returns the remedy for a program of the row: the first whose programs include it, or else the last, which is for
+    /// every program.
+    fn remedy(&self, command: Option<&CommandLine<'_>>) -> &'static str {
+        remedies(self.fields[10])
+            .find(|(programs, _)| {
+                programs.is_empty()
+                    || command.is_some_and(|one| programs.split(',').any(|program| is_named_by(program, one)))
+            })
+            .map_or("", |(_, text)| text)
+    }
+
+    fn danger(
+        &self,
+        severity: Severity,
+        authentication: &'static str,
+        basis: DangerBasis,
+        command: Option<&CommandLine<'_>>,
+    ) -> Danger {
+        let [service, title, _, _, _, _, _, _, encryption, outsider_gets, _, attack, _] = self.fields;
+        let remedy = self.remedy(command);
         Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
     }
 
@@ -117,12 +143,12 @@ impl DangerRow {
             return None;
         }
         let mut danger = if certain {
-            self.danger(Severity::Critical, self.fields[7], DangerBasis::CommandLine)
+            self.danger(Severity::Critical, self.fields[7], DangerBasis::CommandLine, Some(command))
         } else if password {
-            self.danger(self.severity()?.lower(), "password", DangerBasis::Password)
+            self.danger(self.severity()?.lower(), "password", DangerBasis::Password, Some(command))
         } else {
             let basis = if on_own_ports { DangerBasis::Port } else { DangerBasis::Default };
-            self.danger(self.severity()?, self.fields[7], basis)
+            self.danger(self.severity()?, self.fields[7], basis, Some(command))
         };
         let has_ports = !self.fields[3].is_empty();
         if is_elsewhere && chosen_by_kernel && has_ports {
@@ -173,7 +199,7 @@ pub(crate) fn danger(
 #[must_use]
 pub(crate) fn named(service: &str) -> Option<Danger> {
     let row = rows().find(|row| row.service() == service)?;
-    Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default))
+    Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
 /// Returns what clients of the kernel's own service on `port` can do.
@@ -182,7 +208,7 @@ pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> 
     let rows = rows();
     let of_kernel = rows.filter(|row| row.fields[2].split(',').any(|program| program.starts_with('[')));
     let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(DangerRow::severity)?;
-    Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default))
+    Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
 /// The services that are presumed behind a published container port, judged by the port alone.
@@ -215,5 +241,5 @@ pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Dan
     let row = rows
         .filter(|row| BEHIND_A_PUBLISHED_PORT.contains(&row.service()))
         .find(|row| row.lists(port, protocol))?;
-    Some(row.danger(row.severity()?.lower(), row.fields[7], DangerBasis::Port))
+    Some(row.danger(row.severity()?.lower(), row.fields[7], DangerBasis::Port, None))
 }

@@ -85,7 +85,6 @@ impl<const N: usize> Programs<N> {
 }
 
 /// Returns whether one program of a column, with its condition, names the running program.
-#[cfg(test)]
 pub(super) fn is_named_by(program: &'static str, command: &CommandLine<'_>) -> bool {
     let name = u32::from(program.starts_with('@'));
     let entry = Entry::read(NamePlace { line: 0, name }, program);

@@ -114,6 +114,18 @@ impl ListedProgram {
         is(mark) || mark.strip_suffix('d').is_some_and(is) || self.serves_service(unit)
     }
 
+    /// Returns the name, or the product if the kernel may have cut the name.
+    #[must_use]
+    pub fn shown_in_full(&self) -> &'static str {
+        if self.is_cut() { self.product } else { self.name }
+    }
+
+    /// Returns whether the kernel may have cut the name: it keeps 15 bytes.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.matches == Match::Comm && self.name.len() == 15
+    }
+
     /// Returns the name to print; for a script or module of an interpreter, its text in the command line.
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {

@@ -72,7 +72,8 @@ impl Registry {
     pub fn near(&self, name: &str) -> Vec<&'static str> {
         let services =
             self.rows.lines().chain(self.ranges.lines()).filter_map(|line| line.split('\t').nth(2));
-        let programs = programs::programs().map(|program| program.name);
+        // A name that the kernel cut is not a name that anybody would type.
+        let programs = programs::programs().filter(|program| !program.is_cut()).map(|program| program.name);
         let most = match name.chars().count() {
             0..=2 => return Vec::new(),
             3..=7 => 1,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::Registry;
+use super::super::command_line::CommandLine;
 use super::super::programs::{pairs as port_list, programs_named};
 use super::super::row::Relation;
+use super::super::{Registry, dangers};
 use super::{body, dead, known_uses, live, pairs, verdict};
 use crate::model::{CuratedState, Protocol, Status};
 
@@ -224,6 +225,19 @@ fn dangers_have_their_shape() {
         assert!((["yes", "no"].contains(&except) || is_list) && !row["title"].is_empty(), "{service}");
         assert!(row["outsider_gets"].ends_with('.') && row["remedy"].ends_with('.'), "{service}");
         assert!(is_source(row["source"]), "{service}");
+        let remedies: Vec<_> = row["remedy"].split(" ;; ").collect();
+        let (last, others) = remedies.split_last().unwrap();
+        assert!(!last.starts_with('[') && remedies.iter().all(|text| text.ends_with('.')), "{service}");
+        for remedy in others {
+            let (programs, _) = remedy.strip_prefix('[').and_then(|rest| rest.split_once("] ")).unwrap();
+            let of_row = |program: &str| {
+                row["programs"]
+                    .split(',')
+                    .map(|own| own.trim_start_matches('@'))
+                    .any(|own| own == program || own.split_once(':').is_some_and(|(name, _)| name == program))
+            };
+            assert!(programs.split(',').all(of_row), "{service}: {programs}");
+        }
         assert!(row["attack"].split(',').filter(|id| !id.is_empty()).all(is_technique), "{service}");
         let ports = row["ports"].split(',').filter(|pair| !pair.is_empty()).count();
         assert_eq!(port_list(row["ports"]).count(), ports, "{service}");
@@ -261,5 +275,33 @@ fn dual_use_and_ad_hoc_tools_have_their_shape() {
         for column in ["severity_beyond_loopback", "severity_on_loopback"] {
             assert!(["critical", "warning", "notice", "info"].contains(&row[column]), "{row:?}");
         }
+    }
+}
+
+/// A remedy is a setting of the program that runs, not of another program of the same row.
+#[test]
+fn remedies_are_for_the_program_that_runs() {
+    for (file, line, port, wanted) in [
+        (
+            "python3.11",
+            "python3 -m http.server",
+            8000,
+            "Add --bind 127.0.0.1 to python3 -m http.server, or stop the server.",
+        ),
+        ("busybox", "busybox httpd -p 8000", 8000, "Start httpd with -p 127.0.0.1:{port}, or stop the server."),
+        ("webfsd", "webfsd -p 8000", 8000, "Start webfsd with -i 127.0.0.1, or stop the server."),
+        ("darkhttpd", "darkhttpd /srv", 8080, "Bind the service to 127.0.0.1, or stop the server."),
+        ("shellinaboxd", "shellinaboxd -q", 4200, "Start the program with --localhost-only behind a proxy."),
+        (
+            "pure-ftpd",
+            "pure-ftpd",
+            21,
+            "Use SFTP; or require TLS and refuse anonymous logins in the server's configuration.",
+        ),
+    ] {
+        let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let command = CommandLine::new(file, &arguments);
+        let danger = dangers::danger(&command, port, Protocol::Tcp, false).unwrap();
+        assert_eq!(danger.remedy, wanted, "{line}");
     }
 }
