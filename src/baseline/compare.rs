@@ -15,11 +15,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::clients::{self, ClientChange};
 use super::{Change, ChangeKind, Fingerprint, ListenerAddress, ListenerOwner, matched};
 use crate::findings::Finding;
 use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report, picked_from};
-use crate::model::{Gap, Namespaces, Netns, Snapshot, Socket, Stage, named};
+use crate::model::{Firewall, Gap, Namespaces, Netns, Snapshot, Socket, Stage, State, named};
 
 /// A change, with its certainty.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,8 @@ named! {
         User = "user-not-seen",
         /// The network namespace was not scanned on one side.
         Namespace = "namespace-not-looked-into",
+        /// The rules of the firewall or of address translation were not read or not understood on one side or both.
+        Rules = "rules-not-read",
     }
 }
 
@@ -95,7 +98,9 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     let mut not_compared: Vec<NotCompared<'a>> = Vec::new();
     let holds_port = |judged: &Entry| judged.socket.state.holds_port();
     for (was, is) in found.same.iter().filter(|(_, is)| holds_port(is)) {
-        if let Some(why) = unseen(was, is) {
+        let why = unseen(was, is)
+            .or(are_clients_unseen(was, is, before, after).then_some(NotComparedReason::Rules));
+        if let Some(why) = why {
             not_compared.push(NotCompared { before: Some(was), after: Some(is), why });
         }
     }
@@ -115,6 +120,12 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
         };
         let why = match (was, lacks) {
             (_, Some(lacks)) if !was_scanned(lacks, &listener.socket) => Some(NotComparedReason::Namespace),
+            (_, Some(lacks))
+                if listener.socket.state == State::Published
+                    && !are_rules_read(&lacks.snapshot, &listener.socket) =>
+            {
+                Some(NotComparedReason::Rules)
+            }
             (Some(was), _)
                 if kind == ChangeKind::Changed
                     && may_lack_processes(was, listener, &before.snapshot, &after.snapshot) =>
@@ -130,6 +141,11 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
                 not_compared.push(NotCompared { before: was, after: is, why });
             }
             None => {
+                if let Some(was) = was.filter(|was| is_by_firewall(was, listener, kind))
+                    && let Some(why) = unseen(was, listener)
+                {
+                    not_compared.push(NotCompared { before: Some(was), after: Some(listener), why });
+                }
                 compared += 1;
                 let sure = lacks.is_none_or(|side| side.snapshot.gaps.iter().all(|gap| !hides_sockets(gap)));
                 changes.push(ReportedChange { change, passing, sure });
@@ -140,6 +156,12 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     // Transient changes come last; the other changes keep their order.
     changes.sort_by_key(|reported| reported.passing);
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
+}
+
+/// Returns whether a change is one of the packet filter alone, so that nothing is said about the processes.
+fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
+    matches!(kind, ChangeKind::Widened | ChangeKind::Narrowed)
+        && Fingerprint::of(was).place == Fingerprint::of(is).place
 }
 
 /// Returns the fact that was not visible about two possibly equal listeners.
@@ -154,6 +176,35 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     } else {
         None
     }
+}
+
+/// Returns whether it is not known if the packet filter lets in the same clients. Rules that are the same on both sides
+/// have the same result, also if it is not known.
+fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) -> bool {
+    let may_differ = [was, is].iter().all(|entry| entry.socket.state.accepts_traffic())
+        && was.exposure == is.exposure
+        && clients::change(was.reach(), is.reach()) == ClientChange::Unknown;
+    if !may_differ {
+        return false;
+    }
+    let sides = [(before, was), (after, is)].map(|(report, entry)| {
+        let firewall = firewall_of(&report.snapshot, &entry.socket)?;
+        let Firewall { is_refused, unread, steering, interfaces, forwards, tables, netns: _ } = firewall;
+        (!is_refused && unread.is_none()).then_some((steering, interfaces, forwards, tables))
+    });
+    sides[0].is_none() || sides[0] != sides[1]
+}
+
+/// Returns the packet filter of the namespace of a socket.
+fn firewall_of<'s>(snapshot: &'s Snapshot, socket: &Socket) -> Option<&'s Firewall> {
+    let netns = socket.netns.as_ref().map(|netns| netns.inode);
+    snapshot.firewalls.iter().find(|firewall| firewall.netns == netns)
+}
+
+/// Returns whether the rules that forward ports were read in the namespace of a socket.
+fn are_rules_read(snapshot: &Snapshot, socket: &Socket) -> bool {
+    let is_refused = firewall_of(snapshot, socket).is_some_and(|firewall| firewall.is_refused);
+    !is_refused && !snapshot.gaps.iter().any(|gap| gap.stage == Stage::Rules)
 }
 
 /// Returns whether two listeners differ only because one of the snapshots names fewer programs: in that snapshot, not

@@ -7,6 +7,7 @@
 //! for repeated scans with the same privileges, does not. This module has no input or output, and does not judge
 //! listeners.
 
+mod clients;
 mod compare;
 mod findings;
 
@@ -14,6 +15,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use self::clients::ClientChange;
 use crate::judge::Entry;
 use crate::model::{ExeState, Exposure, Netns, Owner, Protocol, RunTarget};
 
@@ -236,6 +238,15 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
     let place = |print: &Fingerprint<'a>| print.place;
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
+    let mut by_firewall = Vec::new();
+    same.retain(|pair| match client_change(*pair) {
+        Some(kind) => {
+            by_firewall.push(change(kind, *pair));
+            false
+        }
+        None => true,
+    });
+    changes.extend(by_firewall);
     let same_place = pair(&mut old, &mut new, place, |_, _| Some(()));
     changes.extend(same_place.into_iter().map(|(_, was, is)| change(ChangeKind::Changed, (was, is))));
     let moved = pair(&mut old, &mut new, Fingerprint::service, |a, b| {
@@ -257,6 +268,15 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
         (change.listener.exposure, print.place.port, print, change.kind)
     });
     MatchedListeners { same, changes }
+}
+
+/// Returns whether the packet filter lets more or fewer clients in to the same listener.
+fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
+    match clients::change(was.reach(), is.reach()) {
+        ClientChange::Widened => Some(ChangeKind::Widened),
+        ClientChange::Narrowed => Some(ChangeKind::Narrowed),
+        ClientChange::Same | ClientChange::Unknown => None,
+    }
 }
 
 /// Returns the listeners whose programs run a file that is no longer at its path. Listeners that already had such a

@@ -7,7 +7,7 @@ use std::io::Write;
 use super::{Error, Exit, Ui, charset, judged, print_message, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{self, Entry, Explained, Listener, Query, Question, Report};
-use crate::model::{Direction, Gap, Matched, Owner, PortRange, Protocol, Stage, State};
+use crate::model::{Direction, Gap, Matched, Owner, PortRange, Protocol, State};
 use crate::observe::{self, Scope};
 use crate::query::target::{self, TargetKind};
 use crate::query::{Answer, Subject, Target};
@@ -65,9 +65,8 @@ pub(super) fn run(
         ui.print_caveats(&report, args.verbose);
         // An invisible process may have this name.
         let is_visible = |owner: &Owner| matches!(owner, Owner::Held(_) | Owner::Kernel);
-        let is_blind = |gap: &Gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces);
         let all_visible = report.entries.iter().all(|entry| is_visible(&entry.socket.owner))
-            && !report.snapshot.gaps.iter().any(is_blind);
+            && !report.snapshot.gaps.iter().any(Gap::hides_listeners);
         return Ok(if all_visible { Exit::Nothing } else { Exit::Incomplete });
     }
     let is_json = common.output == Output::Json;

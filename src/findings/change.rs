@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::reach::firewall;
 use super::text::list;
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
-use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Severity, host, named};
+use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Reach, ReachKind, Severity, host, named};
 
 named! {
     /// How a listener changed from one snapshot to the next.
@@ -42,6 +43,8 @@ pub struct ListenerState {
     pub netns: Option<Netns>,
     /// The clients that can reach the listener.
     pub exposure: Exposure,
+    /// Whom the packet filter lets in; `None` if it was not read, or if other machines cannot reach the address.
+    pub reach: Option<Reach>,
     /// The state of the owner: `held`, `hidden`, ….
     pub owner: &'static str,
     /// The programs that own the listener, each once, by file or else by name.
@@ -90,9 +93,32 @@ impl ListenerState {
         format!("{who}{runs}{file}{user}")
     }
 
+    /// Returns a sentence about the clients that can reach the listener: `more` or `fewer` than before.
+    fn reached_by(&self, count: &str, was: &Self, when: &str) -> String {
+        let (place, processes) = (self.place(), self.processes());
+        let change = format!("{place} ({processes}): {count} clients can reach it than on {when}");
+        if was.endpoint() == self.endpoint() {
+            format!("{change}. Before: {}. Now: {}.", was.clients(), self.clients())
+        } else {
+            format!("{change}, when it listened on {}.", was.endpoint())
+        }
+    }
+
     /// Returns protocol, address and port: `tcp [::]:80`, with device and network namespace.
     pub(crate) fn place(&self) -> String {
         format!("{} {}", self.protocol, self.endpoint())
+    }
+
+    /// Returns whether other machines can reach the listener, as far as that is known.
+    fn is_reachable_from_outside(&self) -> bool {
+        let lets_in = |reach: &Reach| reach.kind != ReachKind::Filtered;
+        self.exposure.is_reachable_from_outside() && self.reach.as_ref().is_none_or(lets_in)
+    }
+
+    /// Returns whom the packet filter lets in.
+    pub(crate) fn clients(&self) -> String {
+        let text = self.reach.as_ref().and_then(firewall);
+        text.unwrap_or_else(|| "no rule of the firewall keeps clients out".to_owned())
     }
 
     /// Returns the address and port, with the device and network namespace.
@@ -167,18 +193,8 @@ impl BaselineChange {
                 is.processes(),
                 was.processes()
             ),
-            (ChangeKind::Widened, Some(was), Some(is)) => format!(
-                "{} ({}): more clients can reach it than on {when}, when it listened on {}.",
-                is.place(),
-                is.processes(),
-                was.endpoint()
-            ),
-            (ChangeKind::Narrowed, Some(was), Some(is)) => format!(
-                "{} ({}): fewer clients can reach it than on {when}, when it listened on {}.",
-                is.place(),
-                is.processes(),
-                was.endpoint()
-            ),
+            (ChangeKind::Widened, Some(was), Some(is)) => is.reached_by("more", was, &when.to_string()),
+            (ChangeKind::Narrowed, Some(was), Some(is)) => is.reached_by("fewer", was, &when.to_string()),
             // No comparison produces this kind of change.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
@@ -340,7 +356,7 @@ impl FindingKind for Widened {
     /// The severity is higher if only this machine could reach the service before.
     fn severity(&self) -> Severity {
         let is_beyond = |state: &Option<ListenerState>| {
-            state.as_ref().is_some_and(|s| s.exposure.is_reachable_from_outside())
+            state.as_ref().is_some_and(ListenerState::is_reachable_from_outside)
         };
         if !self.0.passing && !is_beyond(&self.0.before) && is_beyond(&self.0.after) {
             Severity::Critical

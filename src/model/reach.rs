@@ -39,6 +39,12 @@ impl Reach {
         Reach { kind: ReachKind::Open, from: Vec::new(), more: 0, rule: None }
     }
 
+    /// Returns whether only root may read the rules.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.kind == ReachKind::Unknown && self.rule.is_none()
+    }
+
     /// Returns an unknown reach, with the reason.
     #[must_use]
     pub fn unknown(why: &str) -> Self {

@@ -30,6 +30,8 @@ named! {
         Processes = "processes",
         /// Entering network namespaces.
         Namespaces = "namespaces",
+        /// Reading the rules of the firewall and of address translation (NAT, IPVS).
+        Rules = "rules",
         /// Reading the machine's own settings.
         Host = "host",
         /// Seeing the whole machine instead of a part of it: see [`HostScope`].
@@ -70,6 +72,27 @@ pub struct Note {
 }
 
 impl Gap {
+    /// Returns the gap of an observer who may not read the rules of the firewall and of address translation.
+    #[must_use]
+    pub fn refused_rules() -> Self {
+        Gap {
+            stage: Stage::Rules,
+            what: "the rules of the firewall and of address translation (NAT, IPVS)".to_owned(),
+            count: None,
+            pids: Vec::new(),
+            why: "only root may read them, so it is not known whom the firewall lets in and which ports the kernel \
+                forwards"
+                .to_owned(),
+            remedy: Some("run as root, with CAP_NET_ADMIN".to_owned()),
+        }
+    }
+
+    /// Returns whether the gap can hide a listener: a socket, or a port that a rule forwards.
+    #[must_use]
+    pub const fn hides_listeners(&self) -> bool {
+        matches!(self.stage, Stage::Sockets | Stage::Namespaces | Stage::Rules)
+    }
+
     /// Returns whether more privilege would close the gap. Its remedy is then to run as another user, such as `run as
     /// root`.
     #[must_use]

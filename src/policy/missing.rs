@@ -98,6 +98,7 @@ fn all_seen(rule: &AllowRule, listeners: &[Entry], snapshot: &Snapshot) -> bool 
     let own_seen =
         snapshot.namespaces.is_empty() || listeners.iter().any(|entry| entry.socket.netns.is_none());
     !unseen(Stage::Sockets)
+        && !unseen(Stage::Rules)
         && (!own || own_seen)
         && (!elsewhere || (!snapshot.namespaces.is_empty() && !unseen(Stage::Namespaces)))
 }

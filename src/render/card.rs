@@ -11,7 +11,7 @@ use std::io::{self, BufWriter, Write};
 
 use crate::findings::text::{first_of, plural};
 use crate::judge::{Explained, Listener, Report};
-use crate::model::{Assignment, Protocol, RegistryRange, Stage, Status};
+use crate::model::{Assignment, Protocol, RegistryRange, Status};
 
 use super::cells::CellFormat;
 use super::group::{Group, groups, runs};
@@ -242,8 +242,7 @@ impl Card<'_> {
     /// Returns the text for a port without a known listener. Owners that could not be read are irrelevant: their
     /// sockets are visible.
     fn no_listener_text(&self) -> String {
-        let unseen = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
-        match self.report.snapshot.gaps.iter().find(|gap| unseen(gap.stage)) {
+        match self.report.snapshot.gaps.iter().find(|gap| gap.hides_listeners()) {
             Some(gap) => {
                 let remedy = gap.remedy.as_deref().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
                 format!(

@@ -7,7 +7,7 @@
 use crate::findings::text::plural;
 use crate::join::Entry;
 use crate::judge::Question;
-use crate::model::{Gap, Owner, Pid, Snapshot, Stage};
+use crate::model::{Gap, Owner, Pid, Reach, Snapshot, Stage};
 
 use super::stderr;
 
@@ -24,6 +24,7 @@ pub fn caveats<'e>(
     let matters = |gap: &&Gap| match gap.stage {
         Stage::Sockets | Stage::Namespaces | Stage::Host => true,
         Stage::Scope => !question.is_narrowed || is_empty,
+        Stage::Rules => !question.is_narrowed || is_empty || unseen.is_filter_unread,
         Stage::Owners => !question.is_narrowed || unseen.is_any(),
         Stage::Processes => gap.pids.is_empty() || gap.pids.iter().any(has_pid),
     };
@@ -39,7 +40,12 @@ pub fn caveats<'e>(
         }
         let owners = unseen.owners().filter(|_| stage == Stage::Owners);
         let (count, what) = owners.unwrap_or_else(|| unread(stage, &alike));
-        lines.push(format!("{what}. {}", remedy(snapshot, question, count)));
+        let how = match stage {
+            // Root can lack this capability in a container.
+            Stage::Rules if snapshot.host.privileged => "They need CAP_NET_ADMIN.".to_owned(),
+            _ => remedy(snapshot, question, count),
+        };
+        lines.push(format!("{what}. {how}"));
     }
     let mut others = others.into_iter();
     // If more privilege would not help, the first other cause is shown for the hidden owners.
@@ -62,14 +68,24 @@ struct Unseen {
     vanished: usize,
     /// The number of sockets that are left out because their process is not known.
     undecided: usize,
+    /// Whether it is not known whom the firewall lets in, because only root may read the rules.
+    is_filter_unread: bool,
     /// The processes of the answer, in ascending order.
     pids: Vec<Pid>,
 }
 
 impl Unseen {
     fn of<'e>(entries: impl Iterator<Item = &'e Entry>, undecided: usize) -> Self {
-        let mut unseen = Unseen { hidden: 0, unknown: 0, vanished: 0, undecided, pids: Vec::new() };
+        let mut unseen = Unseen {
+            hidden: 0,
+            unknown: 0,
+            vanished: 0,
+            undecided,
+            is_filter_unread: false,
+            pids: Vec::new(),
+        };
         for entry in entries {
+            unseen.is_filter_unread |= entry.reach().is_some_and(Reach::is_refused);
             match &entry.socket.owner {
                 Owner::Held(pids) => unseen.pids.extend(pids.iter()),
                 Owner::Hidden => unseen.hidden += 1,
@@ -122,6 +138,10 @@ fn explained(owners: &str, gap: &Gap) -> String {
 /// Returns a phrase about what a user with more privilege could read, and the number of these things. The phrase has
 /// no full stop.
 fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
+    if stage == Stage::Rules {
+        let what = "The rules of the firewall and of address translation (NAT) could not be read";
+        return (gaps.len().max(2), what.to_owned());
+    }
     let count: u64 = gaps.iter().map(|gap| gap.count.unwrap_or(1)).sum();
     let (one, many) = match stage {
         Stage::Owners | Stage::Processes => ("process", "processes"),
@@ -129,6 +149,7 @@ fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
         Stage::Sockets => ("list of sockets", "lists of sockets"),
         Stage::Host => ("setting", "settings"),
         Stage::Scope => ("part of the machine", "parts of the machine"),
+        Stage::Rules => ("set of rules", "sets of rules"),
     };
     let what = format!("{count} {} could not be read", if count == 1 { one } else { many });
     (usize::try_from(count).unwrap_or(usize::MAX), what)

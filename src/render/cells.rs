@@ -173,6 +173,9 @@ pub(super) fn connections(entry: &Entry, _: CellFormat) -> Field {
 pub(super) fn netns(entry: &Entry, form: CellFormat) -> Field {
     match &entry.socket.netns {
         Some(netns) if form != CellFormat::Data && netns.name.is_some() => Field::text(netns.name.as_deref()),
+        Some(_) if form != CellFormat::Data && entry.container().is_some() => {
+            Field::text(entry.container().map(short_container))
+        }
         _ => netns_inode(entry, form),
     }
 }

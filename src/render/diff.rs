@@ -278,8 +278,13 @@ fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     };
     // If the address changed, both sides show the address.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
+    let is_same_place = match (&since.before, &since.after) {
+        (Some(was), Some(is)) => was.endpoint() == is.endpoint(),
+        _ => false,
+    };
     let side = |held: &Option<ListenerState>| match held {
         None => ABSENT.to_owned(),
+        Some(held) if moved && is_same_place => safe(held.clients()),
         Some(held) if moved => {
             safe(format!("{} ({}) {}", held.endpoint(), held.exposure.name(), held.processes()))
         }
@@ -351,6 +356,9 @@ const fn why(why: NotComparedReason) -> &'static str {
         NotComparedReason::Program => "the program file was not visible in one or both snapshots",
         NotComparedReason::User => "the user was not visible in one or both snapshots",
         NotComparedReason::Namespace => "the network namespace was not scanned in one or both snapshots",
+        NotComparedReason::Rules => {
+            "the rules of the firewall and of NAT were not read or not understood in one or both snapshots"
+        }
     }
 }
 

@@ -15,7 +15,9 @@ use crate::findings::registry::{Orphaned, Unexplained};
 use crate::findings::text::{list, plural};
 use crate::findings::{FindingKind, Flag};
 use crate::judge::{ContainerManager, Finding, HowToStop, Listener, Report, StartedBy};
-use crate::model::{ForwardTarget, Owner, Pid, PortVerdict, Process, ServiceBy, Severity, State};
+use crate::model::{
+    Exposure, ForwardTarget, Owner, Pid, PortVerdict, Process, ServiceBy, Severity, State, short_container,
+};
 
 /// The maximum number of lines of a card.
 const TALLEST: usize = 14;
@@ -128,7 +130,8 @@ pub(super) fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
     if listener.first().socket.state == State::Bound {
         heading.push_str(" (bound, not listening)");
     }
-    let what = sanitize(&what_runs(listener)).into_owned();
+    let place = elsewhere(listener).map(|place| format!(", in {place}")).unwrap_or_default();
+    let what = sanitize(&format!("{}{place}", what_runs(listener))).into_owned();
     let text = format!("{heading}  {what}");
     match wrap("", &text, measure(style)).as_slice() {
         [_] => vec![format!("{}  {what}", style.paint(Emphasis::Heading, &heading))],
@@ -281,8 +284,26 @@ fn forwards_to(to: &ForwardTarget) -> String {
     }
 }
 
+/// Returns the network namespace of a listener outside the observer's own: `container web-cache`, `network namespace blue`.
+fn elsewhere(listener: &Listener<'_>) -> Option<String> {
+    let first = listener.first();
+    let netns = first.socket.netns.as_ref()?;
+    Some(match (listener.container().or(first.container()), &netns.name) {
+        (Some(container), _) => format!("container {}", short_container(container)),
+        (None, Some(name)) => format!("network namespace {name}"),
+        (None, None) => format!("network namespace {}", netns.inode),
+    })
+}
+
 fn reach(listener: &Listener<'_>, report: &Report) -> String {
-    let exposure = verdict_text::exposure(listener.exposure());
+    let exposure = match (elsewhere(listener), listener.exposure()) {
+        (None, exposure) => verdict_text::exposure(exposure).to_owned(),
+        (Some(place), Exposure::Any) => {
+            format!("on every address of {}, not of this machine", sanitize(&place))
+        }
+        (Some(place), Exposure::Loopback) => format!("inside {} only", sanitize(&place)),
+        (Some(place), exposure) => format!("{}, in {}", verdict_text::exposure(exposure), sanitize(&place)),
+    };
     let connections = match listener.connections(&report.snapshot) {
         Some(0) => "; no connections now".to_owned(),
         Some(count) => {
@@ -290,8 +311,14 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
         }
         None => String::new(),
     };
-    let firewall = listener.reach().and_then(firewall);
-    let firewall = firewall.map(|text| format!("; {}", sanitize(&text))).unwrap_or_default();
+    let firewall = match listener.reach() {
+        Some(reach) if reach.is_refused() => {
+            let host = &report.snapshot.host;
+            let how = if host.privileged { "needs CAP_NET_ADMIN" } else { "run with sudo" };
+            format!("; the firewall was not checked ({how})")
+        }
+        reach => reach.and_then(firewall).map(|text| format!("; {}", sanitize(&text))).unwrap_or_default(),
+    };
     format!("{exposure}{connections}{firewall}")
 }
 

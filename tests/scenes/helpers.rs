@@ -461,9 +461,9 @@ fn keep_reading() -> Done {
     use rustix::thread::{
         CapabilitySet, CapabilitySets, configure_capability_in_ambient_set, set_capabilities,
     };
-    let two = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
-    set_capabilities(None, CapabilitySets { effective: two, permitted: two, inheritable: two })?;
-    for one in [CapabilitySet::SYS_PTRACE, CapabilitySet::DAC_READ_SEARCH] {
+    let all = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::NET_ADMIN;
+    set_capabilities(None, CapabilitySets { effective: all, permitted: all, inheritable: all })?;
+    for one in [CapabilitySet::SYS_PTRACE, CapabilitySet::DAC_READ_SEARCH, CapabilitySet::NET_ADMIN] {
         configure_capability_in_ambient_set(one, true)?;
     }
     Ok(())

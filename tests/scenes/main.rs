@@ -31,6 +31,8 @@ mod elsewhere;
 #[cfg(target_os = "linux")]
 mod executables;
 #[cfg(target_os = "linux")]
+mod firewall_changes;
+#[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
 mod fuse;
@@ -107,6 +109,7 @@ fn main() -> std::process::ExitCode {
         addresses::SCENES,
         binding::SCENES,
         published::SCENES,
+        firewall_changes::SCENES,
         raw::SCENES,
         packet_handlers::SCENES,
         reach::SCENES,

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, pids, remount_proc, sleep, tcp, udp, unmount_proc};
+use crate::published::{has_tools, sh};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -22,6 +23,7 @@ pub const SCENES: &[Scene] = &[
     ("watch_reports_that_a_process_closed_a_shared_socket", lets_go),
     ("watch_is_quiet_about_a_restart", restart),
     ("watch_reports_wider_and_narrower_reach", wider_and_narrower),
+    ("watch_reports_rules_of_the_firewall", rules),
     ("watch_reports_when_proc_is_unmounted_and_mounted_again", hidden_parts),
     ("watch_as_nobody", as_nobody),
     ("watch_reports_only_its_targets", targets),
@@ -308,6 +310,34 @@ fn wider_and_narrower(lab: &Lab) -> Outcome {
     moved("127.0.0.1:8400")?;
     same!(watch.next()?["event"], "narrowed");
     watch.is_quiet(8409)
+}
+
+/// The sockets stay the same, and the firewall opens and closes.
+fn rules(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    sh(
+        "ip link set lo up && ip link add wire6 type veth peer name wire7 && ip address add 10.78.0.1/24 dev wire6 && \
+        ip link set wire6 up && ip link set wire7 up",
+    )?;
+    let _server = Server::start(&sleep(), vec![tcp("0.0.0.0:9350")?])?;
+    let (watch, _) = Watch::start(lab, &[])?;
+    watch.settled()?;
+    for (rules, event) in [
+        ("table inet t { chain input { type filter hook input priority 0; policy drop; }; }", "narrowed"),
+        ("flush ruleset", "widened"),
+    ] {
+        std::fs::write(lab.path("rules"), rules)?;
+        sh(&format!("nft -f {}", lab.path("rules")))?;
+        let reported = watch.next()?;
+        same!(
+            (&reported["event"], &reported["listener"]["port"]),
+            (&event.into(), &9350.into()),
+            "{reported:#}"
+        );
+    }
+    Ok(())
 }
 
 /// `/proc` is unmounted while it is watched, and mounted again.

@@ -166,13 +166,13 @@ fn lists_of_words_are_the_programs_own() {
         (listing, "exe-state", names(every!(ExeState: Present Deleted Replaced Memfd))),
         (listing, "rests-on", names(every!(RestsOn: Exe Cmdline Name Unit))),
         (listing, "service-by", names(every!(ServiceBy: Process Unit Port))),
-        (listing, "stage", names(every!(Stage: Sockets Owners Processes Namespaces Host Scope))),
+        (listing, "stage", names(every!(Stage: Sockets Owners Processes Namespaces Host Scope Rules))),
         ("portolan.diff-2.json", "change", owned(ChangeKind::ALL.map(ChangeKind::name))),
         (
             "portolan.diff-2.json",
             "why",
             owned(
-                every!(NotComparedReason: Process Processes Program User Namespace)
+                every!(NotComparedReason: Process Processes Program User Namespace Rules)
                     .map(NotComparedReason::name),
             ),
         ),

@@ -9,7 +9,7 @@ use super::{Error, Exit, Ticker, Ui, Watch};
 use crate::cli::WatchArgs;
 use crate::command::charset;
 use crate::judge::Report;
-use crate::model::Stage;
+use crate::model::{Gap, Stage};
 use crate::query::{Subject, Target};
 use crate::render::stderr;
 
@@ -103,8 +103,9 @@ fn is_served(report: &Report, target: &Target) -> bool {
 
 fn answer(watch: &Watch, report: &Report, free: bool) -> WaitStatus {
     let gaps = &report.snapshot.gaps;
-    let is_blind =
-        watch.undecided > 0 || gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces));
+    // A rule that forwards a port does not keep a program from binding it.
+    let hides = |gap: &Gap| gap.hides_listeners() && !(free && gap.stage == Stage::Rules);
+    let is_blind = watch.undecided > 0 || gaps.iter().any(hides);
     let is_true = if free {
         report.entries.is_empty()
     } else {

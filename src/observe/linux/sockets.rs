@@ -158,7 +158,7 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_firewall: bool) ->
     let is_asked = with_firewall && scope.states.iter().any(|state| state.accepts_traffic());
     if is_asked {
         let ReadFirewall { firewall, gap, note } = firewall::read(netns, rule_sets);
-        listed.firewall = Some((firewall, gap));
+        listed.firewall = Some((firewall, gap.filter(|gap| !listed.gaps.contains(gap))));
         listed.notes.extend(note);
     }
     listed

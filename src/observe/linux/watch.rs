@@ -20,7 +20,8 @@ use super::owners::{OpenDirectories, SocketDescriptor};
 use super::scanned_namespaces::SocketScan;
 use super::sockets::{FoundSocket, SocketId};
 use super::{ScanResult, scan};
-use crate::model::{Endpoint, Owner, Pid, Snapshot, Socket, State};
+use crate::model::firewall::{FilterTable, Interface};
+use crate::model::{Endpoint, Firewall, Gap, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
 /// The maximum time between full scans, if a full scan is quick.
@@ -43,6 +44,9 @@ const AT_LEAST: usize = 32;
 /// The programs of the processes are checked once in this many scans. A process rarely becomes another program and
 /// keeps its sockets.
 const PROGRAMS_EVERY: u32 = 5;
+
+/// The firewalls are read once in this many scans: their rules are read anyway, but not the interfaces.
+const FIREWALLS_EVERY: u32 = 2;
 
 /// The state between two scans.
 #[derive(Debug, Default)]
@@ -143,7 +147,12 @@ impl LastScan {
         let mut scope = scope.clone();
         scope.states.retain(|state| bound || *state != State::Bound);
         let scope = &scope;
-        let SocketScan { found, gaps, .. } = scanned_namespaces.list_sockets(scope, false);
+        let with_firewalls = self.cheap_looks.is_multiple_of(FIREWALLS_EVERY);
+        let SocketScan { found, gaps, firewalls, .. } =
+            scanned_namespaces.list_sockets(scope, with_firewalls);
+        if with_firewalls && !are_same_rules(&snapshot.firewalls, &firewalls) {
+            return QuickScan::Whole;
+        }
         if if bound { gaps != *blind } else { gaps.iter().any(|gap| !blind.contains(gap)) } {
             return QuickScan::Whole;
         }
@@ -200,6 +209,20 @@ impl LastScan {
         self.seen.descriptors.retain(|SocketDescriptor { inode, .. }| inodes.contains(inode));
         *taken = Timestamp::now();
     }
+}
+
+/// Returns whether the firewalls have the same rules and interfaces. Programs of the kernel that take packets first are
+/// found by full scans only.
+fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
+    known.len() == now.len() && known.iter().zip(now).all(|(known, (now, _))| rules(known) == rules(now))
+}
+
+/// The rules of a firewall, and what they depend on.
+type Rules<'f> = (Option<u64>, bool, &'f [Interface], [bool; 2], &'f [FilterTable]);
+
+fn rules(firewall: &Firewall) -> Rules<'_> {
+    let Firewall { netns, is_refused, interfaces, forwards, tables, unread: _, steering: _ } = firewall;
+    (*netns, *is_refused, interfaces, *forwards, tables)
 }
 
 /// The parts of a socket that must stay the same: its identity, its address and port, and its state.

@@ -106,3 +106,47 @@ fn no_output_for_people_has_a_whole_id() {
         }
     }
 }
+
+/// A listener in the network namespace of a container is not reachable on the addresses of this machine.
+#[test]
+fn a_listener_of_another_namespace_names_it() {
+    const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
+    for (name, netns, place) in [
+        (Some("web-cache"), None, "container web-cache"),
+        (None, None, "container 4f1c0b7d9e6a"),
+        (Some("web-cache"), Some("blue"), "container web-cache"),
+    ] {
+        let details = Container { id: ID.to_owned(), name: name.map(str::to_owned), ..Container::default() };
+        let inside = Process {
+            container: Some(ID.to_owned()),
+            container_details: Some(Arc::new(details)),
+            ..process(35, "busybox")
+        };
+        let mut server = socket("tcp/0.0.0.0:80", held(&[35]));
+        let attributes = Arc::make_mut(&mut server.attributes);
+        attributes.container = Some(ID.to_owned());
+        attributes.netns = Some(Netns { inode: 4026532345, name: netns.map(str::to_owned) });
+        let report = report(&of(vec![server], vec![inside]));
+        let listener = Listener::only(&report.entries).unwrap();
+        let card = text(|w| listener_card::listing(&listener, &report, &terminal(120), w));
+        assert!(card.lines().next().unwrap().ends_with(&format!(", in {place}")), "{card}");
+        assert!(card.contains(&format!("on every address of {place}, not of this machine")), "{card}");
+        let table = text(|w| table::listing(&report, true, &terminal(200), w));
+        let shown = netns.or(place.strip_prefix("container ")).unwrap();
+        assert!(table.contains("NETNS") && table.contains(&format!(" {shown} ")), "{table}");
+    }
+}
+
+/// The rules of the firewall were not read: the card of a listener that they may concern says so.
+#[test]
+fn a_firewall_that_was_not_checked() {
+    for (address, is_named) in [("tcp/0.0.0.0:80", true), ("tcp/127.0.0.1:80", false)] {
+        let mut snapshot = of(vec![socket(address, held(&[35]))], vec![process(35, "server")]);
+        snapshot.host.privileged = false;
+        snapshot.firewalls = vec![Firewall { is_refused: true, ..Firewall::default() }];
+        let report = report(&snapshot);
+        let listener = Listener::only(&report.entries).unwrap();
+        let card = text(|w| listener_card::listing(&listener, &report, &terminal(120), w));
+        assert_eq!(card.contains("the firewall was not checked (run with sudo)"), is_named, "{card}");
+    }
+}

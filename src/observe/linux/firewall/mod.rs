@@ -34,6 +34,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         gap = Some(failed(why));
     } else if rules.is_refused {
         firewall.is_refused = true;
+        gap = Some(Gap::refused_rules());
     } else {
         firewall.tables = rules.tables;
         // A table of iptables exists as soon as any program has listed it.

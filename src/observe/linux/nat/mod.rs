@@ -59,12 +59,7 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleS
     }
     ports.gaps.extend(sources.gap());
     if sources.is_refused {
-        ports.notes.push(Note {
-            what: "ports that the kernel forwards (address translation, IPVS) were not looked up".to_owned(),
-            count: None,
-            remedy: Some("run as root, with CAP_NET_ADMIN".to_owned()),
-            important: false,
-        });
+        ports.gaps.push(Gap::refused_rules());
     }
     ports
 }

@@ -1,0 +1,150 @@
+//! Compares whom the packet filter lets in before and after.
+//!
+//! Lists of single banned addresses change all the time (fail2ban), so a client that is excluded by its own address is
+//! not a difference.
+
+use crate::model::{Network, Reach, ReachKind};
+
+/// How the clients changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientChange {
+    /// The same clients are let in.
+    Same,
+    /// Clients are let in that were not let in before.
+    Widened,
+    /// Fewer clients are let in.
+    Narrowed,
+    /// The clients of one side or both are not known.
+    Unknown,
+}
+
+/// Returns how the clients changed. `None` stands for a packet filter that was not read because the system has none, or
+/// because other machines cannot reach the address in the first place.
+pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
+    let (was, is) = match (was, is) {
+        (None, None) => return ClientChange::Same,
+        (Some(was), Some(is)) if ![was.kind, is.kind].contains(&ReachKind::Unknown) => (was, is),
+        _ => return ClientChange::Unknown,
+    };
+    let (old, new) = (groups(was), groups(is));
+    let covers = |all: &[Group<'_>], one: &Group<'_>| all.iter().any(|other| other.covers(one));
+    let is_within = new.iter().all(|group| covers(&old, group));
+    let was_within = old.iter().all(|group| covers(&new, group));
+    match (is_within, was_within) {
+        (true, true) if was.more < is.more => ClientChange::Widened,
+        (true, true) if was.more > is.more => ClientChange::Narrowed,
+        (true, true) => ClientChange::Same,
+        (true, false) => ClientChange::Narrowed,
+        (false, _) => ClientChange::Widened,
+    }
+}
+
+/// Some clients, as [`Reach::from`] names them: `10.0.0.0/8 on eth0`, `any IPv4 address but 10.0.0.0/8 to 10.0.0.1`.
+struct Group<'r> {
+    who: Who<'r>,
+    /// The interfaces and addresses on which they are let in; empty for all.
+    place: &'r str,
+}
+
+enum Who<'r> {
+    /// Every client of one family (`any IPv4 address`) or of both (`anyone`), except for these networks.
+    Every(&'r str, Vec<Network>),
+    Network(Network),
+    /// A text of another form.
+    Other(&'r str),
+}
+
+const EVERYONE: &str = "anyone";
+
+fn groups(reach: &Reach) -> Vec<Group<'_>> {
+    match reach.kind {
+        ReachKind::Open => vec![Group { who: Who::Every(EVERYONE, Vec::new()), place: "" }],
+        _ => reach.from.iter().map(|text| Group::parse(text)).collect(),
+    }
+}
+
+impl<'r> Group<'r> {
+    fn parse(text: &'r str) -> Self {
+        let end = [" on ", " to "].iter().filter_map(|word| text.find(word)).min().unwrap_or(text.len());
+        let (clients, place) = text.split_at(end);
+        let (every, but) = clients.split_once(" but ").unwrap_or((clients, ""));
+        let who = if every.starts_with("any") {
+            // A list that is cut cannot be compared.
+            let but = if but.ends_with(" and others") { "" } else { but };
+            let networks = but.split(", ").filter_map(|network| network.parse::<Network>().ok());
+            Who::Every(every, networks.filter(|network| network.address().is_none()).collect())
+        } else {
+            clients.parse().map_or(Who::Other(clients), Who::Network)
+        };
+        Group { who, place }
+    }
+
+    /// Returns whether every client of the other group is one of this group.
+    fn covers(&self, other: &Group<'_>) -> bool {
+        let is_family = |every: &str, is_ipv4: bool| {
+            every == EVERYONE || every.contains(if is_ipv4 { "IPv4" } else { "IPv6" })
+        };
+        let who = match (&self.who, &other.who) {
+            (Who::Every(name, but), Who::Every(other, other_but)) => {
+                let is_excluded = |one: &Network| other_but.iter().any(|other| other.covers(*one));
+                (*name == EVERYONE || name == other) && but.iter().all(is_excluded)
+            }
+            (Who::Every(name, but), Who::Network(network)) => {
+                let overlaps = |one: &Network| one.covers(*network) || network.covers(*one);
+                is_family(name, network.is_ipv4()) && !but.iter().any(overlaps)
+            }
+            (Who::Network(own), Who::Network(other)) => own.covers(*other),
+            (Who::Other(own), Who::Other(other)) => own == other,
+            _ => false,
+        };
+        who && (self.place.is_empty() || self.place == other.place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ClientChange::{Narrowed, Same, Unknown, Widened};
+    use super::*;
+
+    fn limited(from: &[&str]) -> Option<Reach> {
+        let from = from.iter().map(|&text| text.to_owned()).collect();
+        Some(Reach { kind: ReachKind::Limited, from, ..Reach::open() })
+    }
+
+    #[test]
+    fn changes_of_clients() {
+        let open = || Some(Reach::open());
+        let filtered = || Some(Reach { kind: ReachKind::Filtered, ..Reach::open() });
+        let unknown = || Some(Reach::unknown("x"));
+        let ten = || limited(&["10.0.0.0/8"]);
+        for (name, was, is, wanted) in [
+            ("both open", open(), open(), Same),
+            ("no firewall on this system", None, None, Same),
+            ("opened", filtered(), open(), Widened),
+            ("closed", open(), filtered(), Narrowed),
+            ("limited", open(), ten(), Narrowed),
+            ("no longer limited", ten(), open(), Widened),
+            ("some let in", filtered(), ten(), Widened),
+            ("nobody let in any more", ten(), filtered(), Narrowed),
+            ("not known before", unknown(), open(), Unknown),
+            ("not known now", open(), unknown(), Unknown),
+            ("not known at all", unknown(), unknown(), Unknown),
+            ("read on one side", None, open(), Unknown),
+            ("a larger network", limited(&["10.1.0.0/16"]), ten(), Widened),
+            ("a smaller network", ten(), limited(&["10.1.0.0/16"]), Narrowed),
+            ("another network", ten(), limited(&["192.168.0.0/16"]), Widened),
+            ("one network more", ten(), limited(&["10.0.0.0/8", "192.168.0.0/16"]), Widened),
+            ("another order", limited(&["10.0.0.0/8", "::1"]), limited(&["::1", "10.0.0.0/8"]), Same),
+            ("on one interface", ten(), limited(&["10.0.0.0/8 on eth0"]), Narrowed),
+            ("on another interface", limited(&["anyone on eth0"]), limited(&["anyone on eth1"]), Widened),
+            ("a family", limited(&["any IPv4 address"]), open(), Widened),
+            ("a network of a family", limited(&["any IPv4 address"]), ten(), Narrowed),
+            ("a ban", open(), limited(&["anyone but 203.0.113.5"]), Same),
+            ("another ban", limited(&["anyone but 203.0.113.5"]), limited(&["anyone but ::1"]), Same),
+            ("an excluded network", open(), limited(&["anyone but 10.0.0.0/8"]), Narrowed),
+            ("no longer excluded", limited(&["anyone but 10.0.0.0/8, 9.9.9.9"]), open(), Widened),
+        ] {
+            assert_eq!(change(was.as_ref(), is.as_ref()), wanted, "{name}");
+        }
+    }
+}
