@@ -9,6 +9,7 @@ use crate::query::{ForeignOptions, TypedFilters};
 pub(super) const EXAMPLES: &str = "Examples:
   portolan list 3416 8000-8100 nginx            these ports, and every socket of nginx
   portolan list 127.0.0.1:8000                  the listener that a client of this address reaches
+  portolan list --reachable                     what other machines can reach
   portolan list -t --exposure any               TCP listeners on every address
   portolan list --flag orphaned,impostor        sockets with one of these findings
   portolan list --user www-data --not ssh       sockets of this user, without ssh
@@ -51,6 +52,9 @@ pub struct FilterArgs {
     /// Sockets that IPv6 clients can reach
     #[arg(short = '6', long, hide_short_help = true)]
     pub ipv6: bool,
+    /// Sockets that other machines can reach, by address and firewall
+    #[arg(long)]
+    pub reachable: bool,
     /// The options that are made from the table of fields.
     #[command(flatten)]
     pub fields: FieldArgs,
@@ -105,6 +109,7 @@ impl FilterArgs {
             protocols,
             families,
             raw: false,
+            reachable: self.reachable,
             either_end,
             foreign_options: ForeignOptions {
                 inet: &self.inet,
@@ -118,7 +123,13 @@ impl FilterArgs {
 
     /// Returns the filters as one text, as typed; `None` if there are none.
     pub(crate) fn typed(&self) -> Option<String> {
-        let flags = [("-t", self.tcp), ("-u", self.udp), ("-4", self.ipv4), ("-6", self.ipv6)];
+        let flags = [
+            ("-t", self.tcp),
+            ("-u", self.udp),
+            ("-4", self.ipv4),
+            ("-6", self.ipv6),
+            ("--reachable", self.reachable),
+        ];
         let mut words: Vec<String> = self.targets.clone();
         words.extend(flags.iter().filter(|(_, typed)| *typed).map(|(flag, _)| (*flag).to_owned()));
         for (name, values) in &self.fields.values {

@@ -70,6 +70,7 @@ const SHORT_AFTER: &str = "\
 Examples:
   portolan 3000             the process that listens on port 3000
   portolan nginx            every socket of nginx
+  portolan --reachable      what other machines can reach
   portolan watch 3000 --until-listening   wait for port 3000
   sudo portolan audit       check every listener";
 
@@ -79,6 +80,7 @@ Examples:
   portolan 3416              the process that listens on port 3416
   portolan 8000-8100 nginx   these ports, and every socket of nginx
   portolan 127.0.0.1:8000    the listener that a client of this address reaches
+  portolan --reachable       what other machines can reach
   portolan -tulpn            the options of ss
   portolan explain 3416      port 3416 in the registry, and its processes here
   portolan explain kazaa     the same for a service, a program or a word

@@ -9,14 +9,21 @@ use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
 use crate::findings::socket::Sniffer;
 use crate::findings::{FindingKind, Flag};
 use crate::judge::{Entry, Listener, Report};
-use crate::model::{Direction, Owner, Protocol, Snapshot, Stage, State};
+use crate::model::{Direction, Gap, Owner, Protocol, Snapshot, State};
 use crate::observe::{self, Scope};
-use crate::query::{Answer, Selection, Subject, TypedFilters, names};
+use crate::query::{Answer, OwnAddresses, Selection, Subject, TypedFilters, names};
 use crate::registry::Registry;
 use crate::render::columns::{self, Column};
 use crate::render::{brief, csv, json, listener_card, merge, table, write_summary};
 
-pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+/// Lists sockets; `is_named` says whether the command line names the command.
+pub(super) fn run(
+    args: &ListArgs,
+    is_named: bool,
+    common: &CommonArgs,
+    ui: &Ui,
+    out: &mut dyn Write,
+) -> Result<Exit, Error> {
     if args.brief && !matches!(common.output, Output::Ndjson | Output::Csv) {
         return Err(Error::msg("--brief: needs -o ndjson or -o csv"));
     }
@@ -45,10 +52,22 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     check_users(&selection, &snapshot)?;
     let mut report = judged(snapshot, registry, common);
     let matched_entries = matched_entries(&report, &scope, &selection, wanted);
+    if !is_named
+        && let Some(message) = suggestions::misplaced_command(
+            &args.scan.filter.targets,
+            &selection,
+            &matched_entries.matched,
+            common,
+        )
+    {
+        return Err(Error::msg(message));
+    }
+    if let Some(note) = suggestions::also_reachable(&selection, &report) {
+        print_message(&note);
+    }
     let unknown = suggestions::unknown_names(&selection, &matched_entries.matched, &report, common);
     let searched = selection.searched(&matched_entries.matched);
     let unused = suggestions::unused_exclusions(&selection, &report, common);
-    let others = suggestions::also_reachable(&selection, &report);
     narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
@@ -90,12 +109,12 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         // Standard output contains only the rows; the summary goes to standard error.
         let _ = write_summary(&report, &ui.stderr, &mut charset::stderr());
     }
-    unknown.iter().chain(&searched).chain(&unused).chain(&others).for_each(|line| print_message(line));
+    unknown.iter().chain(&searched).chain(&unused).for_each(|line| print_message(line));
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
     let matched = if args.pids { report.entries.iter().any(has_pid) } else { !report.entries.is_empty() };
     let hides_pid = |entry: &Entry| !has_pid(entry) && entry.socket.owner != Owner::Kernel;
     let all_visible = matched_entries.undecided == 0
-        && !report.snapshot.gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces))
+        && !report.snapshot.gaps.iter().any(Gap::hides_listeners)
         && !(args.pids && report.entries.iter().any(hides_pid));
     Ok(match (matched || selection.is_everything(), all_visible) {
         (true, _) => Exit::Matched,
@@ -140,7 +159,9 @@ pub(super) fn parsed(
     let mut selection = Selection::new(asked, registry).map_err(Error::msg)?;
     // A snapshot does not contain the interfaces, and another namespace has other interfaces with the same names.
     if common.from.is_none() && common.netns.is_none() {
-        selection.resolve_interfaces(&observe::interface_addresses);
+        let machine =
+            OwnAddresses { of_interface: &observe::interface_addresses, has: &observe::is_own_address };
+        selection.resolve(&machine);
     }
     Ok(selection)
 }

@@ -103,8 +103,8 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
     let out = Stdout::new(stops_without_reader);
     let mut out = Readable::new(out, is_for_people && charset::is_ascii_only());
     let exit = match &cli.command {
-        None => list::run(&cli.list, common, &ui, &mut out),
-        Some(Command::List(args)) => list::run(args, common, &ui, &mut out),
+        None => list::run(&cli.list, false, common, &ui, &mut out),
+        Some(Command::List(args)) => list::run(args, true, common, &ui, &mut out),
         Some(Command::Explain(args)) => explain::run(args, common, &ui, &mut out),
         Some(Command::Watch(args)) => watch::run(args, common, &ui, &mut out),
         Some(Command::Audit(args)) => audit::run(args, common, &ui, &mut out),

@@ -95,8 +95,13 @@ fn list_option_error(error: &clap::Error) -> Option<String> {
     }
 }
 
+const REACHABLE: &str = "for what other machines can reach type portolan --reachable";
 /// Options that users expect from other programs, each with the equivalent command.
-const HABITS: [(&str, &str); 9] = [
+const HABITS: [(&str, &str); 13] = [
+    ("--exposed", REACHABLE),
+    ("--external", REACHABLE),
+    ("--open", REACHABLE),
+    ("--public", REACHABLE),
     ("--wait", "to wait for a port type portolan watch PORT --until-listening"),
     ("--until-up", "to wait for a port type portolan watch PORT --until-listening"),
     ("--until-down", "to wait until a port is free type portolan watch PORT --until-free"),

@@ -23,9 +23,11 @@ pub(super) fn unknown_names(
 
 /// Returns the message for an unknown name, with a suggestion.
 pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> String {
-    let meant = match option_for(name, report, common) {
-        Some(option) => format!("; did you mean --{option} {name}?"),
-        None => suggestion(name, report),
+    let verb = VERBS.iter().any(|(verb, _)| *verb == name).then(|| meant_command(name, "TARGET")).flatten();
+    let meant = match (option_for(name, report, common), verb) {
+        (Some(option), _) => format!("; did you mean --{option} {name}?"),
+        (None, Some(command)) => format!("; did you mean portolan {command}?"),
+        (None, None) => suggestion(name, report),
     };
     format!("{name}: no such port, service, program, container or running process{meant}")
 }
@@ -45,13 +47,101 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
 /// this before the report is narrowed.
 pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<String> {
     let count = selection.also_reachable(&report.entries);
-    let (listen, them) = if count == 1 { ("listens", "it") } else { ("listen", "them") };
+    let them = if count == 1 { "it" } else { "them" };
     (count > 0).then(|| {
         format!(
-            "note: these clients also reach {}, which {listen} on every address; to include {them}, add --exposure any",
+            "note: --exposure leaves out {} that other machines can reach too; to include {them}, use --reachable instead",
             plural(count, "socket")
         )
     })
+}
+
+/// Words that users expect to be commands, each with the command: the targets take the place of `{}`.
+const VERBS: [(&str, &str); 41] = [
+    ("await", WAIT),
+    ("check", "audit {}"),
+    ("close", KILL),
+    ("compare", "diff"),
+    ("describe", EXPLAIN),
+    ("dump", "capture"),
+    ("end", KILL),
+    ("export", "capture"),
+    ("find", LIST),
+    ("follow", WATCH),
+    ("free", KILL),
+    ("get", LIST),
+    ("info", EXPLAIN),
+    ("inspect", EXPLAIN),
+    ("lookup", EXPLAIN),
+    ("ls", LIST),
+    ("monitor", WATCH),
+    ("open", LIST),
+    ("ps", LIST),
+    ("quit", KILL),
+    ("save", "capture"),
+    ("scan", LIST),
+    ("search", EXPLAIN),
+    ("show", LIST),
+    ("snapshot", "capture"),
+    ("status", LIST),
+    ("stop", KILL),
+    ("tail", WATCH),
+    ("terminate", KILL),
+    ("test", LIST),
+    ("verify", "audit {}"),
+    ("wait", WAIT),
+    ("wait-for", WAIT),
+    ("wait-until", WAIT),
+    ("waitfor", WAIT),
+    ("what", EXPLAIN),
+    ("whatis", EXPLAIN),
+    ("which", LIST),
+    ("who", LIST),
+    ("whois", EXPLAIN),
+    ("whose", LIST),
+];
+const EXPLAIN: &str = "explain {}";
+const KILL: &str = "kill {}";
+const LIST: &str = "list {}";
+const WAIT: &str = "watch {} --until-listening";
+const WATCH: &str = "watch {}";
+
+/// Returns the command that a user means who typed an everyday verb or a mistyped command as the first word, without the
+/// name of the program; `targets` are the words after it.
+fn meant_command(word: &str, targets: &str) -> Option<String> {
+    let word = word.to_lowercase();
+    let commands = cli::commands();
+    let verb = VERBS.iter().find(|(verb, _)| *verb == word);
+    let form = verb.map(|(_, form)| (*form).to_owned()).or_else(|| {
+        let name = *names::near(&word, commands.iter().map(String::as_str).collect(), SHORTEST).first()?;
+        let takes_targets = ["list", "explain", "watch", "audit", "kill"].contains(&name);
+        Some(if takes_targets { format!("{name} {{}}") } else { name.to_owned() })
+    })?;
+    Some(form.replace("{}", targets))
+}
+
+/// Mistyped commands have at least so many letters.
+const SHORTEST: usize = 3;
+
+/// Returns the message for a first word that was meant as a command and matched nothing, although targets follow:
+/// `portolan stop 3000`. A program, service or unit with this name would have matched.
+pub(super) fn misplaced_command(
+    targets: &[String],
+    selection: &Selection,
+    matched: &HashSet<usize>,
+    common: &CommonArgs,
+) -> Option<String> {
+    let [word, rest @ ..] = targets else { return None };
+    let is_name = selection.targets().first().is_some_and(|target| target.is_name() && target.text == *word);
+    if rest.is_empty()
+        || !is_name
+        || matched.contains(&0)
+        || (common.from.is_none() && observe::is_running(word))
+    {
+        return None;
+    }
+    let meant = meant_command(word, &rest.join(" "))?;
+    Some(format!("{word}: no such command; did you mean portolan {meant}?"))
 }
 
 /// Returns the option that accepts this name: the name of a user, a systemd unit or a container.

@@ -131,6 +131,14 @@ pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     system::interface_addresses(name)
 }
 
+/// Returns whether clients that connect to this address reach this machine. The wildcard address is no address of a
+/// machine.
+#[must_use]
+pub fn is_own_address(address: IpAddr) -> bool {
+    let is_one = !address.is_unspecified() && !address.is_multicast();
+    is_one && (address.is_loopback() || system::is_own_address(address))
+}
+
 /// Returns whether any visible process has this name, with or without sockets.
 #[must_use]
 pub fn is_running(name: &str) -> bool {

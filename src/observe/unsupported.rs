@@ -25,6 +25,11 @@ pub(super) fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {
     None
 }
 
+/// Returns false, because the addresses of an unsupported system are not known.
+pub(super) fn is_own_address(_: IpAddr) -> bool {
+    false
+}
+
 /// Returns false, because the users of an unsupported system are not known.
 pub(super) fn is_user(_: &str) -> bool {
     false

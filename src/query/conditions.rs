@@ -4,7 +4,9 @@
 //! rule compares it with its patterns.
 
 use super::{Answer, Quantifier, Subject};
-use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, RunTarget, is_container_id, unmapped};
+use crate::model::{
+    Container, Exe, Family, Netns, Owner, Process, Protocol, ReachKind, RunTarget, is_container_id, unmapped,
+};
 
 /// Returns whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too, unless
 /// the socket is v6only.
@@ -25,6 +27,15 @@ pub(crate) fn serves_ipv4(subject: &Subject<'_>) -> Answer {
 
 pub(crate) fn protocol(subject: &Subject<'_>, wanted: Protocol) -> Answer {
     Answer::of_known(subject.protocol(), |protocol| protocol == wanted)
+}
+
+/// Returns whether clients on other machines can reach the socket: by its address, and unless the packet filter lets in
+/// nobody. Rules that are not known keep nobody out.
+pub(crate) fn is_reachable(subject: &Subject<'_>) -> Answer {
+    let by_address = Answer::of_known(subject.exposure(), |exposure| exposure.is_reachable_from_outside());
+    let Subject::Entry(entry) = subject else { return by_address };
+    let is_filtered = entry.reach().is_some_and(|reach| reach.kind == ReachKind::Filtered);
+    by_address.and(Answer::of(entry.socket.state.accepts_traffic() && !is_filtered))
 }
 
 /// Asks about the device that the socket is bound to; `None` means that the socket is not bound to a device.
@@ -88,8 +99,15 @@ pub(crate) fn unit(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&s
     group(subject, quantifier, socket, |process| process.unit.as_deref(), is)
 }
 
-/// Asks about the containers of the processes, by ID and by name.
+/// Asks about the containers of the processes, by ID and by name. A port that a container publishes counts for a filter,
+/// but not for a policy.
 pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&str) -> bool) -> Answer {
+    if quantifier == Quantifier::Any
+        && let Some(publisher) = publishing_container(subject)
+        && (is(&publisher.id) || publisher.names().any(&is))
+    {
+        return Answer::Yes;
+    }
     let socket = subject.socket().and_then(|socket| socket.container.as_deref());
     let by_id = group(subject, quantifier, socket, |process| process.container.as_deref(), &is);
     let is_named = |process: &Process| match (&process.container_details, &process.container) {
@@ -99,6 +117,12 @@ pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl 
         (None, _) => Answer::No,
     };
     by_id.or(subject.ask_processes(quantifier, is_named))
+}
+
+/// Returns the container to which the traffic of a published port goes, if it is known.
+pub(crate) fn publishing_container<'a>(subject: &Subject<'a>) -> Option<&'a Container> {
+    let Subject::Entry(entry) = subject else { return None };
+    entry.forward_target()?.container.as_deref()
 }
 
 /// Asks about the group of a process. The socket's own control group counts for a filter, but not for a policy,

@@ -77,7 +77,7 @@ pub(crate) const FIELDS: [Field; 8] = [
     Field {
         name: "exposure",
         value: "CLASS",
-        help: "Sockets with this exposure: any, public, …",
+        help: "Sockets on addresses of this class: any, public, …",
         only_long_help: false,
         list: true,
         details: false,
@@ -120,7 +120,7 @@ pub(crate) const FIELDS: [Field; 8] = [
     Field {
         name: "container",
         value: "NAME|ID",
-        help: "Sockets of this container (Linux)",
+        help: "Sockets and published ports of this container (Linux)",
         only_long_help: false,
         list: false,
         details: true,

@@ -25,4 +25,4 @@ pub(crate) use selection::{Selection, TypedFilters};
 pub(crate) use subject::Quantifier;
 
 pub(crate) use crate::join::Subject;
-pub(crate) use target::Target;
+pub(crate) use target::{OwnAddresses, Target};

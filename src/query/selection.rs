@@ -3,11 +3,10 @@
 //! Several values of one option are alternatives, different options must all match, and `--not` excludes.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use super::filter::{self, Filter};
-use super::target::{self, Target, TargetKind};
-use super::{Answer, Subject, foreign_options};
+use super::target::{self, OwnAddresses, Target, TargetKind};
+use super::{Answer, Subject, conditions, foreign_options};
 use crate::join::Entry;
 use crate::model::{Exposure, Family, PortRange, Protocol, State};
 use crate::registry::Registry;
@@ -23,6 +22,8 @@ pub(crate) struct TypedFilters<'a> {
     pub(crate) families: Vec<Family>,
     /// Whether to select the sockets without a port.
     pub(crate) raw: bool,
+    /// Whether to select the sockets that other machines can reach.
+    pub(crate) reachable: bool,
     /// Whether connections are listed too. A target then matches either end of a connection.
     pub(crate) either_end: bool,
     pub(crate) foreign_options: foreign_options::ForeignOptions<'a>,
@@ -61,18 +62,23 @@ impl Selection {
         if asked.raw {
             groups.push(vec![Filter::WithoutPort]);
         }
+        if asked.reachable {
+            groups.push(vec![Filter::Reachable]);
+        }
         groups.retain(|group: &Vec<Filter>| !group.is_empty());
         let not = asked.not.iter().map(|text| filter::negated(text, registry)).collect::<Result<_, _>>()?;
         let typed_not = asked.not.to_vec();
         Ok(Selection { targets, groups, not, typed_not, either_end: asked.either_end })
     }
 
-    /// Looks up the names among the targets in the list of the network interfaces of this machine.
-    pub(crate) fn resolve_interfaces(&mut self, addresses: &dyn Fn(&str) -> Option<Vec<IpAddr>>) {
-        self.targets.iter_mut().for_each(|target| target.resolve_interface(addresses));
+    /// Looks up the names and addresses among the targets in the network interfaces of this machine.
+    pub(crate) fn resolve(&mut self, machine: &OwnAddresses<'_>) {
+        self.targets.iter_mut().for_each(|target| target.resolve(machine));
+        // To exclude an address means to exclude the sockets that are bound to it, not those of every address.
+        let bound = OwnAddresses { has: &|_| false, ..*machine };
         for filter in &mut self.not {
             if let Filter::Target(target) = filter {
-                target.resolve_interface(addresses);
+                target.resolve(&bound);
             }
         }
     }
@@ -192,30 +198,29 @@ impl Selection {
     /// Returns the number of listeners on every address that are excluded only by their exposure. Clients of the
     /// requested exposure can reach these listeners too.
     pub(crate) fn also_reachable(&self, entries: &[Entry]) -> usize {
-        let exposures = |group: &[Filter]| -> Vec<String> {
+        let classes = |group: &[Filter]| -> Vec<String> {
             group.iter().filter_map(|filter| filter.value("exposure")).map(str::to_lowercase).collect()
         };
-        let asked: Vec<String> = self.groups.iter().flat_map(|group| exposures(group)).collect();
-        let covers = [Exposure::Public, Exposure::Private, Exposure::LinkLocal].map(Exposure::name);
-        let is_asked = |exposure: Exposure| asked.iter().any(|asked| asked == exposure.name());
-        if is_asked(Exposure::Any) || !asked.iter().any(|asked| covers.contains(&&**asked)) {
+        let asked: Vec<String> = self.groups.iter().flat_map(|group| classes(group)).collect();
+        let is_asked = |exposure: &Exposure| asked.iter().any(|asked| asked == exposure.name());
+        if !Exposure::ALL.iter().any(|class| class.is_reachable_from_outside() && is_asked(class)) {
             return 0;
         }
-        let is_kept = |entry: &&Entry| {
+        let is_left_out = |entry: &&Entry| {
             let subject = Subject::Entry(entry);
             let test = |filter: &Filter| filter.test(&subject, self.either_end).is_yes();
-            entry.exposure == Exposure::Any
-                && entry.socket.state.holds_port()
+            let of_targets = |target: &Target| target.test(&subject, self.either_end).is_yes();
+            !is_asked(&entry.exposure)
+                && conditions::is_reachable(&subject).is_yes()
                 && !self.not.iter().any(test)
                 && self
                     .groups
                     .iter()
-                    .filter(|group| exposures(group).is_empty())
+                    .filter(|group| classes(group).is_empty())
                     .all(|group| group.iter().any(test))
-                && (self.targets.is_empty()
-                    || self.targets.iter().any(|target| target.test(&subject, self.either_end).is_yes()))
+                && (self.targets.is_empty() || self.targets.iter().any(of_targets))
         };
-        entries.iter().filter(is_kept).count()
+        entries.iter().filter(is_left_out).count()
     }
 
     /// Returns the states that the filters name.

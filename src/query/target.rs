@@ -6,7 +6,7 @@ use super::target_text::{self, TypedAddress};
 use super::{Answer, Subject, conditions};
 use crate::findings::text::{FEW, first_of};
 use crate::model::interpreter::{InterpreterCommand, parse_command};
-use crate::model::{Container, Network, PortRange, Process, Protocol, is_container_id, unmapped};
+use crate::model::{Container, Network, Owner, PortRange, Process, Protocol, is_container_id, unmapped};
 use crate::registry::identity::{RecognisedProgram, identify};
 use crate::registry::programs::{self, ListedProgram};
 use crate::registry::{Registry, search};
@@ -24,8 +24,8 @@ pub(crate) struct Target {
 pub(crate) enum TargetKind {
     /// `3416`, `80,443`, `8000-8100`.
     Ports(Vec<PortRange>),
-    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. Without ports, the target selects sockets that are bound to this
-    /// address. With ports, it selects sockets that a client of this address and port reaches.
+    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. With ports, and for an address of this machine, the target selects sockets
+    /// that a client of this address reaches. Any other address or network selects the sockets that are bound to it.
     Address(TypedAddress),
     Name(Name),
 }
@@ -61,6 +61,14 @@ pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Tar
         }
     }
     Ok(targets)
+}
+
+/// The addresses of this machine.
+pub(crate) struct OwnAddresses<'a> {
+    /// Returns the addresses of the network interface with this name.
+    pub(crate) of_interface: &'a dyn Fn(&str) -> Option<Vec<IpAddr>>,
+    /// Returns whether this machine has the address.
+    pub(crate) has: &'a dyn Fn(IpAddr) -> bool,
 }
 
 impl Target {
@@ -105,11 +113,21 @@ impl Target {
         }
     }
 
-    /// Looks up the name among the network interfaces.
-    pub(crate) fn resolve_interface(&mut self, addresses: &dyn Fn(&str) -> Option<Vec<IpAddr>>) {
-        if let TargetKind::Name(name) = &mut self.kind {
-            name.interface = addresses(&name.name);
+    /// Looks up the name among the network interfaces, or the address among those of this machine.
+    pub(crate) fn resolve(&mut self, machine: &OwnAddresses<'_>) {
+        match &mut self.kind {
+            TargetKind::Name(name) => name.interface = (machine.of_interface)(&name.name),
+            TargetKind::Address(address) => {
+                let mut all = address.networks.iter();
+                address.is_own = all.all(|network| network.address().is_some_and(machine.has));
+            }
+            TargetKind::Ports(_) => {}
         }
+    }
+
+    /// Returns whether the target is a name.
+    pub(crate) fn is_name(&self) -> bool {
+        matches!(self.kind, TargetKind::Name(_))
     }
 
     /// Returns whether the target names ports, by number or as the ports of a service.
@@ -128,8 +146,12 @@ impl Target {
         let matches = match &self.kind {
             TargetKind::Ports(ports) => Answer::of_known(subject.port(), |port| contains(ports, port))
                 .or(Answer::of(peer.is_some_and(|peer| contains(ports, peer.port)))),
-            TargetKind::Address(TypedAddress { networks, ports, device }) => {
-                let near = Answer::any(networks.iter().map(|network| reaches(subject, *network, ports)));
+            TargetKind::Address(TypedAddress { networks, ports, device, is_own }) => {
+                let reaches = |network: &Network| match ports.is_empty() && !is_own {
+                    true => is_bound_to(subject, *network),
+                    false => reaches(subject, *network, ports),
+                };
+                let near = Answer::any(networks.iter().map(reaches));
                 let on_device = device.as_deref().map_or(Answer::Yes, |wanted| {
                     conditions::device(subject, |device| device.is_none_or(|device| device == wanted))
                 });
@@ -148,15 +170,20 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
     ports.iter().any(|range| range.contains(port))
 }
 
+/// Returns whether a socket has an address of the network.
+fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
+    Answer::of_known(subject.address(), |address| network.contains(unmapped(address)))
+}
+
 /// Returns whether a socket has an address of the network. With ports, returns whether a client that connects to the
 /// network and port reaches the socket; this includes sockets on the wildcard address.
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
-    let bound = Answer::of(network.contains(address));
-    if ports.is_empty() {
-        return bound;
-    }
-    let on_port = Answer::of_known(subject.port(), |port| contains(ports, port));
+    let bound = is_bound_to(subject, network);
+    let on_port = match ports {
+        [] => Answer::Yes,
+        _ => Answer::of_known(subject.port(), |port| contains(ports, port)),
+    };
     let connected = subject.socket().is_some_and(|socket| socket.peer.is_some());
     let wildcard = match address {
         _ if connected || !address.is_unspecified() => Answer::No,
@@ -191,8 +218,10 @@ impl Name {
             self.service.iter().map(|(ports, protocol)| format!("{}/{ports}", protocol.name())).collect();
         let is_server =
             |program: &ListedProgram| self.programs.contains(program) || program.serves_service(&self.name);
-        let mut servers: Vec<String> =
-            programs::programs().filter(is_server).map(|program| program.name.to_owned()).collect();
+        let mut servers: Vec<String> = programs::programs()
+            .filter(is_server)
+            .map(|program| program.shown_in_full().to_owned())
+            .collect();
         servers.dedup();
         if !servers.is_empty() {
             let programs = if servers.len() == 1 { "program" } else { "programs" };
@@ -220,7 +249,8 @@ impl Name {
         if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
             return port;
         }
-        if is_published_by_container(subject, &self.name) {
+        let publisher = conditions::publishing_container(subject);
+        if publisher.is_some_and(|container| has_name(container, &self.name)) || self.is_likely(subject) {
             return Answer::Yes;
         }
         let interface = self.is_reached_through_interface(subject);
@@ -247,15 +277,28 @@ impl Name {
         }
     }
 
+    /// Returns whether a socket whose process is hidden is likely one of the program or product with this name: the system
+    /// service has the name, or the service that a listing shows for the socket is of the product.
+    fn is_likely(&self, subject: &Subject<'_>) -> bool {
+        let Subject::Entry(entry) = subject else { return false };
+        if entry.socket.owner != Owner::Hidden || !entry.socket.state.holds_port() {
+            return false;
+        }
+        let unit = entry.socket.unit.as_deref().filter(|unit| !unit.contains('/'));
+        let unit = unit.and_then(|unit| unit.strip_suffix(".service").or(unit.strip_suffix(".socket")));
+        let unit = unit.map(|unit| unit.split_once('@').map_or(unit, |(name, _)| name));
+        let product = entry.service().and_then(|service| service.product);
+        let has_product = |product: &str| self.programs.iter().any(|program| program.product == product);
+        unit.is_some_and(|unit| unit.eq_ignore_ascii_case(&self.name)) || product.is_some_and(has_product)
+    }
+
     /// Returns whether clients reach the socket through the network interface with this name: the socket is bound to
     /// the interface or to one of its addresses, or it is on the wildcard address.
     fn is_reached_through_interface(&self, subject: &Subject<'_>) -> Answer {
         let is_bound = conditions::device(subject, |device| device == Some(&self.name));
         let Some(addresses) = &self.interface else { return is_bound };
         let is_free = conditions::device(subject, |device| device.is_none());
-        let every_port: Vec<PortRange> = PortRange::new(0, u16::MAX).into_iter().collect();
-        let reached =
-            addresses.iter().map(|address| reaches(subject, Network::single(*address), &every_port));
+        let reached = addresses.iter().map(|address| reaches(subject, Network::single(*address), &[]));
         is_bound.or(is_free.and(Answer::any(reached)))
     }
 
@@ -316,13 +359,6 @@ fn has_name(container: &Container, name: &str) -> bool {
 
 fn is_container_called(own: &str, name: &str) -> bool {
     own == name || own.rsplit('/').next() == Some(name)
-}
-
-/// Returns whether a container with this name publishes the port.
-fn is_published_by_container(subject: &Subject<'_>, name: &str) -> bool {
-    let Subject::Entry(entry) = subject else { return false };
-    let container = entry.forward_target().and_then(|to| to.container.as_deref());
-    container.is_some_and(|container| has_name(container, name))
 }
 
 /// Returns whether the file at a path of any system has this name; the extension of a Windows program may be left out.

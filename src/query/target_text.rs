@@ -13,6 +13,8 @@ pub(crate) struct TypedAddress {
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
+    /// Whether it is one address of this machine, so that it means what clients of this address reach.
+    pub(crate) is_own: bool,
 }
 
 /// Returns the address and port of a URL, as `localhost:8080`; `None` if the text is not a URL. A URL without a port

@@ -1,13 +1,14 @@
 //! The answers of targets and filters about sockets.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use super::Answer::{self, No, Unknown, Yes};
-use super::{Selection, Subject, Target, TypedFilters};
+use super::{OwnAddresses, Selection, Subject, Target, TypedFilters, filter};
 use crate::join::{Entry, join};
 use crate::model::{
-    Container, Endpoint, Exe, ExeState, Family, Owner, Peer, Process, Protocol, Socket, SocketAttributes,
-    State,
+    Container, Endpoint, Exe, ExeState, Family, ForwardTarget, ListenerService, Owner, Peer, Process,
+    Protocol, ServiceBy, Socket, SocketAttributes, State,
 };
 use crate::registry::Registry;
 
@@ -109,10 +110,86 @@ fn the_name_of_an_interface_means_what_is_reached_through_it() {
         ("loopback", "tcp/127.0.0.1:80", None, No),
     ] {
         let mut target = Target::parse("eth0", &Registry::embedded()).unwrap();
-        target.resolve_interface(&|name| (name == "eth0").then(|| vec![[10, 1, 2, 3].into()]));
+        target.resolve(&OwnAddresses {
+            of_interface: &|name| (name == "eth0").then(|| vec![[10, 1, 2, 3].into()]),
+            has: &|address| address == IpAddr::from([10, 1, 2, 3]) || address.is_loopback(),
+        });
         let mut socket = socket(local, v6only);
         socket.owner = Owner::Kernel;
         assert_eq!(target.test(&Subject::Entry(&entry(socket)), false), answer, "{name}");
+    }
+}
+
+/// An address of this machine means what clients reach there, also without a port; any other address means the sockets
+/// that are bound to it.
+#[test]
+fn an_address_of_this_machine_means_what_is_reached_there() {
+    let own = |address: IpAddr| address == IpAddr::from([10, 1, 2, 3]) || address.is_loopback();
+    for (name, target, local, v6only, answer) in [
+        ("bound to it", "10.1.2.3", "tcp/10.1.2.3:80", None, Yes),
+        ("every IPv4 address", "10.1.2.3", "tcp/0.0.0.0:80", None, Yes),
+        ("every address", "10.1.2.3", "tcp/[::]:80", Some(false), Yes),
+        ("every IPv6 address alone", "10.1.2.3", "tcp/[::]:80", Some(true), No),
+        ("another address", "10.1.2.3", "tcp/10.1.2.4:80", None, No),
+        ("loopback", "127.0.0.1", "tcp/0.0.0.0:80", None, Yes),
+        ("this machine by name", "localhost", "tcp/0.0.0.0:80", None, Yes),
+        ("an address of another machine", "10.9.9.9", "tcp/0.0.0.0:80", None, No),
+        ("a network", "10.1.2.0/24", "tcp/0.0.0.0:80", None, No),
+        ("the wildcard address", "0.0.0.0", "tcp/10.1.2.3:80", None, No),
+    ] {
+        let mut target = Target::parse(target, &Registry::embedded()).unwrap();
+        target.resolve(&OwnAddresses { of_interface: &|_| None, has: &own });
+        let mut socket = socket(local, v6only);
+        socket.owner = Owner::Kernel;
+        assert_eq!(target.test(&Subject::Entry(&entry(socket)), false), answer, "{name}");
+    }
+}
+
+/// A service whose process is hidden is found by its system service, and by the product that a listing shows for it.
+#[test]
+fn names_of_services_whose_process_is_hidden() {
+    for (name, target, local, unit, product, answer) in [
+        ("the unit has the name", "nginx", "tcp/0.0.0.0:80", "nginx.service", None, true),
+        (
+            "an instance",
+            "postgres",
+            "tcp/0.0.0.0:5432",
+            "postgresql@15-main.service",
+            Some("PostgreSQL"),
+            true,
+        ),
+        ("a program without a list", "shop-api", "tcp/0.0.0.0:8080", "shop-api.service", None, true),
+        ("a unit of a user", "nginx", "tcp/0.0.0.0:80", "user@1000.service/nginx.service", None, false),
+        ("another unit", "nginx", "tcp/0.0.0.0:80", "apache2.service", Some("Apache HTTP Server"), false),
+    ] {
+        let socket = Socket {
+            attributes: SocketAttributes { unit: Some(unit.into()), ..SocketAttributes::default() }.into(),
+            owner: Owner::Hidden,
+            ..socket(local, None)
+        };
+        let mut entry = entry(socket);
+        if product.is_some() {
+            entry.set_service(ListenerService { name: None, product, by: ServiceBy::Unit });
+        }
+        let target = Target::parse(target, &Registry::embedded()).unwrap();
+        assert_eq!(target.test(&Subject::Entry(&entry), false).is_yes(), answer, "{name}");
+    }
+}
+
+/// A port that a container publishes is one of the container.
+#[test]
+fn the_filter_of_containers_finds_published_ports() {
+    let mut entry = entry(Socket { owner: Owner::Kernel, ..socket("tcp/0.0.0.0:8888", None) });
+    let container = Container { id: "0".repeat(64), name: Some("web-cache".into()), ..Container::default() };
+    entry.set_forwards_to(ForwardTarget {
+        address: [172, 17, 0, 2].into(),
+        port: 80,
+        container: Some(container.into()),
+        pids: Vec::new(),
+    });
+    for (typed, answer) in [("web-cache", Yes), (&*"0".repeat(64), Yes), ("another", No)] {
+        let filter = filter::keyed("container", typed).unwrap();
+        assert_eq!(filter.test(&Subject::Entry(&entry), false), answer, "{typed}");
     }
 }
 

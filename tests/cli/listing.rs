@@ -81,6 +81,8 @@ fn targets_widen_and_options_narrow() {
         (&["--user", "4294967295"], &[]),
         (&["--exposure", "loopback"], &[5432, 60416]),
         (&["--exposure", "any,private", "-u"], &[3414]),
+        (&["--reachable"], &[1, 3414, 3416]),
+        (&["--reachable", "-u"], &[3414]),
         (&["--flag", "orphaned"], &[3416]),
         (&["--flag", "ephemeral", "--flag", "impostor"], &[5432, 60416]),
         (&["--flag", "orphaned", "--exposure", "loopback"], &[]),

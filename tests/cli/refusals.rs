@@ -16,3 +16,31 @@ fn an_unknown_namespace_is_refused() {
     refused(&run(["--netns", "no-such-namespace"]), "list", "no-such-namespace");
     refused(&run(["watch", "--netns", "no-such-namespace"]), "watch", "no-such-namespace");
 }
+
+/// A word that is no command would be a target, and the other targets would match: the user would get an answer to another
+/// question.
+#[test]
+fn a_verb_before_a_target_is_no_target() {
+    for (typed, meant) in [
+        (&["kil", "3416"][..], "portolan kill 3416?"),
+        (&["stop", "3416"], "portolan kill 3416?"),
+        (&["explian", "3416"], "portolan explain 3416?"),
+        (&["who", "3416"], "portolan list 3416?"),
+        (&["status", "3416"], "portolan list 3416?"),
+        (&["wait", "5432"], "portolan watch 5432 --until-listening?"),
+        (&["wait-for", "5432", "3416"], "portolan watch 5432 3416 --until-listening?"),
+        (&["Snapshot", "5432"], "portolan capture?"),
+    ] {
+        refused(&from_capture(typed), typed[0], meant);
+    }
+    let output = from_capture(&["stop"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("did you mean portolan kill TARGET?"), "{output:?}");
+}
+
+#[test]
+fn the_usual_words_for_reachable_name_the_option() {
+    for option in ["--exposed", "--external", "--open", "--public"] {
+        refused(&run([option]), option, "type portolan --reachable");
+    }
+}

@@ -200,6 +200,11 @@ pub(super) fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     links::addresses(name).ok().flatten()
 }
 
+/// Returns whether this machine accepts packets for an address; false if the kernel does not answer.
+pub(super) fn is_own_address(address: IpAddr) -> bool {
+    links::is_local(address) == Some(true)
+}
+
 /// Returns every visible process, with its parent.
 pub(super) fn process_tree() -> Vec<super::TreeProcess> {
     process::tree()

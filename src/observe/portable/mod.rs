@@ -141,6 +141,12 @@ pub fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {
     None
 }
 
+/// Returns whether this machine has the address: only then can a socket be bound to it. The socket sends nothing.
+#[must_use]
+pub fn is_own_address(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
 /// Returns whether the system knows a user with this name.
 #[must_use]
 pub fn is_user(name: &str) -> bool {
