@@ -288,7 +288,12 @@ fn remedies_are_for_the_program_that_runs() {
             8000,
             "Add --bind 127.0.0.1 to python3 -m http.server, or stop the server.",
         ),
-        ("busybox", "busybox httpd -p 8000", 8000, "Start httpd with -p 127.0.0.1:{port}, or stop the server."),
+        (
+            "busybox",
+            "busybox httpd -p 8000",
+            8000,
+            "Start httpd with -p 127.0.0.1:{port}, or stop the server.",
+        ),
         ("webfsd", "webfsd -p 8000", 8000, "Start webfsd with -i 127.0.0.1, or stop the server."),
         ("darkhttpd", "darkhttpd /srv", 8080, "Bind the service to 127.0.0.1, or stop the server."),
         ("shellinaboxd", "shellinaboxd -q", 4200, "Start the program with --localhost-only behind a proxy."),
