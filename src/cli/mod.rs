@@ -69,7 +69,6 @@ fn formats(command: clap::Command, names: &'static [&'static str]) -> clap::Comm
 const SHORT_AFTER: &str = "\
 Examples:
   portolan 3000             the process that listens on port 3000
-  portolan nginx            every socket of nginx
   portolan --reachable      what other machines can reach
   portolan watch 3000 --until-listening   wait for port 3000
   sudo portolan audit       check every listener";

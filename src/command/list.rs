@@ -31,9 +31,10 @@ pub(super) fn run(
         return Err(Error::msg("--brief: has columns of its own; leave out --columns"));
     }
     let registry = registry_source::registry(common)?;
-    let selection = selection(&args.scan, args.raw, &registry, common)?;
+    let mut selection = selection(&args.scan, args.raw, &registry, common)?;
     if args.pids {
         check_pids(args, common, &selection)?;
+        selection.mean_bound_sockets();
     }
     let mut scope = scan_scope(&args.scan, &selection);
     scope.details |= common.output != Output::Table || !args.columns.is_empty() || args.sort.is_some();

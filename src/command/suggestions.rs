@@ -123,7 +123,7 @@ fn meant_command(word: &str, targets: &str) -> Option<String> {
 /// Mistyped commands have at least so many letters.
 const SHORTEST: usize = 3;
 
-/// Returns the message for a first word that was meant as a command and matched nothing, although targets follow:
+/// Returns the message for a first word that looks like a command and matched nothing, although targets follow it:
 /// `portolan stop 3000`. A program, service or unit with this name would have matched.
 pub(super) fn misplaced_command(
     targets: &[String],

@@ -131,8 +131,8 @@ pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     system::interface_addresses(name)
 }
 
-/// Returns whether clients that connect to this address reach this machine. The wildcard address is no address of a
-/// machine.
+/// Returns whether clients that connect to this address reach this machine. The wildcard address is not an
+/// address of a machine.
 #[must_use]
 pub fn is_own_address(address: IpAddr) -> bool {
     let is_one = !address.is_unspecified() && !address.is_multicast();

@@ -78,7 +78,7 @@ pub(crate) const FIELDS: [Field; 8] = [
         name: "exposure",
         value: "CLASS",
         help: "Sockets on addresses of this class: any, public, …",
-        only_long_help: false,
+        only_long_help: true,
         list: true,
         details: false,
         values: Values::Fixed(|| Exposure::ALL.map(|exposure| (exposure.name(), "exposure")).to_vec()),

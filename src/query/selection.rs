@@ -83,6 +83,12 @@ impl Selection {
         }
     }
 
+    /// Makes the addresses among the targets mean the sockets that are bound to them. What is ended must be named: an
+    /// address of this machine would select every listener on the wildcard address.
+    pub(crate) fn mean_bound_sockets(&mut self) {
+        self.targets.iter_mut().for_each(Target::mean_bound_sockets);
+    }
+
     /// Returns the values of `--not` that exclude none of the entries, as typed.
     pub(crate) fn unused_exclusions<'s>(&'s self, entries: &[Entry]) -> Vec<&'s str> {
         let excludes = |filter: &Filter| {

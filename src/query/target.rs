@@ -125,6 +125,13 @@ impl Target {
         }
     }
 
+    /// Makes an address without a port mean the sockets that are bound to it, also if it is one of this machine.
+    pub(crate) fn mean_bound_sockets(&mut self) {
+        if let TargetKind::Address(address) = &mut self.kind {
+            address.is_own = false;
+        }
+    }
+
     /// Returns whether the target is a name.
     pub(crate) fn is_name(&self) -> bool {
         matches!(self.kind, TargetKind::Name(_))

@@ -306,19 +306,20 @@ fn a_container_is_a_target() {
     }
 }
 
-/// The class `any` is another class than `public`, but its listeners are reached by public clients too.
+/// Clients of one class of addresses can reach listeners of other classes too.
 #[test]
-fn listeners_on_every_address_are_noted_for_a_narrower_exposure() {
+fn reachable_listeners_that_an_exposure_leaves_out_are_noted() {
     let entries: Vec<Entry> = ["tcp/0.0.0.0:80", "tcp/0.0.0.0:81", "tcp/192.168.7.5:80", "tcp/127.0.0.1:80"]
         .map(|local| entry(socket(local, None)))
         .into();
     for (exposures, targets, noted) in [
-        (&["public"][..], &[][..], 2),
+        (&["public"][..], &[][..], 3),
         (&["Private"], &[], 2),
-        (&["public"], &["80"], 1),
-        (&["public", "any"], &[], 0),
+        (&["public"], &["80"], 2),
+        (&["public", "any"], &[], 1),
+        (&["any", "private"], &[], 0),
         (&["loopback"], &[], 0),
-        (&["any"], &[], 0),
+        (&["any"], &[], 1),
     ] {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<String>>();
         let (targets, fields) = (owned(targets), [("exposure", owned(exposures))]);

@@ -16,6 +16,7 @@ pub const SCENES: &[Scene] = &[
     ("bound_and_not_listening", bound_and_not_listening),
     ("dual_stack_and_v6only", dual_stack_and_v6only),
     ("link_local_with_scope", link_local_with_scope),
+    ("an_address_of_this_machine_means_what_is_reached_there", own_address),
     ("multicast_and_broadcast", multicast_and_broadcast),
     ("bound_to_a_device", bound_to_a_device),
     ("freebind", freebind),
@@ -102,6 +103,32 @@ fn dual_stack_and_v6only(lab: &Lab) -> Outcome {
     same!(printed(&six, 8711, &server)?["v6only"], true);
     let four_only = lab.json(&["-4", "8711"])?;
     same!(printed(&four_only, 8711, &four)?["v6only"], Value::Null);
+    Ok(())
+}
+
+/// The address of this machine includes the listeners on every address, also if another listener is bound to it.
+fn own_address(lab: &Lab) -> Outcome {
+    wires::address(wires::veth("near2")?, "fd79::1".parse()?)?;
+    lab.alone()?;
+    let _everywhere = Server::start(&sleep(), vec![tcp("[::]:8713")?, tcp("0.0.0.0:8714")?])?;
+    let local = Server::start(&sleep(), vec![tcp("127.0.0.1:8715")?])?;
+    let ports = |target: &str| -> Result<Vec<u64>, Failed> {
+        let report = lab.json(&[target])?;
+        let mut ports: Vec<_> =
+            crate::lab::listeners(&report)?.iter().filter_map(|listener| listener["port"].as_u64()).collect();
+        ports.sort_unstable();
+        Ok(ports)
+    };
+    same!(ports("fd79::1")?, [8713]);
+    let _there = Server::start(&sleep(), vec![tcp("[fd79::1]:8716")?])?;
+    same!(ports("fd79::1")?, [8713, 8716]);
+    same!(ports("127.0.0.1")?, [8713, 8714, 8715]);
+    // Another machine's address, and a network, are the sockets that are bound there.
+    same!(ports("fd79::2")?, [0; 0]);
+    same!(ports("fd79::/64")?, [8716]);
+    // What is ended must be named.
+    let pids = String::from_utf8(lab.portolan(["--pids", "127.0.0.1"]).output()?.stdout)?;
+    same!(pids.trim(), local.pid().to_string());
     Ok(())
 }
 

@@ -47,7 +47,8 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         bail!("kill needs a target, such as 3000 (see portolan kill --help)");
     }
     let registry = registry_source::registry(common)?;
-    let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
+    let mut selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
+    selection.mean_bound_sockets();
     let mut processes = Processes::default();
     for _ in 0..SCANS {
         let (report, matched) = scan(&selection, registry, common)?;
