@@ -52,7 +52,7 @@ pub struct FilterArgs {
     /// Sockets that IPv6 clients can reach
     #[arg(short = '6', long, hide_short_help = true)]
     pub ipv6: bool,
-    /// Sockets that other machines can reach, by address and firewall
+    /// Sockets that other machines can reach
     #[arg(long)]
     pub reachable: bool,
     /// The options that are made from the table of fields.

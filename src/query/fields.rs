@@ -120,7 +120,7 @@ pub(crate) const FIELDS: [Field; 8] = [
     Field {
         name: "container",
         value: "NAME|ID",
-        help: "Sockets and published ports of this container (Linux)",
+        help: "Sockets, published ports of a container (Linux)",
         only_long_help: false,
         list: false,
         details: true,
