@@ -5,29 +5,7 @@ use super::Process;
 use super::interpreter_runner::behind;
 pub(crate) use super::interpreter_syntax::InterpreterCommand;
 use super::interpreter_syntax::{Argument, Positional, SYNTAXES};
-
-/// Programs whose arguments name the real service: another program, or another address.
-const RELAYS: [&str; 19] = [
-    "socat",
-    "socat1",
-    "socat2",
-    "nc",
-    "nc.traditional",
-    "nc.openbsd",
-    "ncat",
-    "netcat",
-    "websocat",
-    "redir",
-    "simpleproxy",
-    "systemd-socket-proxyd",
-    "ssh",
-    "busybox",
-    "toybox",
-    "tcpserver",
-    "tcpsvd",
-    "udpsvd",
-    "systemd-socket-activate",
-];
+use super::relays::is_relay;
 
 /// The code of a process in addition to its program file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,15 +111,36 @@ fn without_architecture(program: &str) -> &str {
 
 /// Returns whether the program with this name runs code named by its command line.
 pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
+    is_relay(program) || is_interpreter(program)
+}
+
+/// Returns whether the program with this name is an interpreter.
+pub(crate) fn is_interpreter(program: &str) -> bool {
     let name = without_version(program);
-    name == "java" || RELAYS.contains(&program) || SYNTAXES.iter().any(|syntax| syntax.names.contains(&name))
+    name == "java" || SYNTAXES.iter().any(|syntax| syntax.names.contains(&name))
+}
+
+/// Returns whether the interpreter `program` (the name of its file) shows a title in place of its command line: the process
+/// wrote over the words that named the script.
+pub(crate) fn shows_only_a_title(program: &str, cmdline: &[String]) -> bool {
+    let Some((first, rest)) = cmdline.split_first() else { return false };
+    let name = without_version(program);
+    let started_as = first.rsplit('/').next().unwrap_or(first).trim_start_matches('-');
+    let is_its_name = |started_as: &str| {
+        let other = without_version(started_as);
+        other == name
+            || SYNTAXES.iter().any(|syntax| [name, other].iter().all(|one| syntax.names.contains(one)))
+    };
+    is_interpreter(program)
+        && rest.iter().all(String::is_empty)
+        && (first.contains([' ', ':']) || !is_its_name(started_as))
 }
 
 /// Returns the code of the interpreter or relay `program` (the name of its file); `None` if the program is neither,
 /// or if its command line is not known.
 pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let arguments = cmdline.get(1..)?;
-    if RELAYS.contains(&program) {
+    if is_relay(program) {
         return Some(InterpreterCommand::Relay(arguments));
     }
     let name = without_version(program);
@@ -260,6 +259,27 @@ mod tests {
 
     fn words_of(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn titles_of_interpreters() {
+        for (program, words, is_title) in [
+            ("node", &["my server"][..], true),
+            ("node", &["worker", "", ""], true),
+            ("ruby3.1", &["puma 6.4 (tcp://0.0.0.0:3000) [shop]"], true),
+            ("python3.11", &["/usr/sbin/x"], true),
+            ("python3.11", &["python3: worker"], true),
+            ("java", &["bazel(ws)"], true),
+            ("python3.11", &["/usr/bin/python3"], false),
+            ("node", &["nodejs"], false),
+            ("dash", &["-sh"], false),
+            ("perl", &["my server", "x.pl"], false),
+            ("nginx", &["nginx: master process"], false),
+            ("perl", &[], false),
+        ] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(shows_only_a_title(program, &words), is_title, "{program} {words:?}");
+        }
     }
 
     #[test]

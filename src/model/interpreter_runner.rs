@@ -8,16 +8,24 @@ struct Runner {
     names: &'static [&'static str],
     /// The options whose value is the next argument; the value of `-m` is a module.
     with_value: &'static [&'static str],
+    /// The options whose value is code.
+    code: &'static [&'static str],
     /// The subcommand before the script; empty if there is none.
     command: &'static str,
 }
 
-const RUNNERS: [Runner; 7] = [
-    Runner { names: &["cProfile", "profile"], with_value: &["-o", "--outfile", "-s", "--sort"], command: "" },
-    Runner { names: &["pdb"], with_value: &["-c", "--command"], command: "" },
+const RUNNERS: [Runner; 11] = [
+    Runner {
+        names: &["cProfile", "profile"],
+        with_value: &["-o", "--outfile", "-s", "--sort"],
+        code: &[],
+        command: "",
+    },
+    Runner { names: &["pdb"], with_value: &["-c", "--command"], code: &[], command: "" },
     Runner {
         names: &["trace"],
         with_value: &["-f", "--file", "-C", "--coverdir", "--ignore-module", "--ignore-dir"],
+        code: &[],
         command: "",
     },
     Runner {
@@ -31,10 +39,11 @@ const RUNNERS: [Runner; 7] = [
             "--rcfile",
             "--source",
         ],
+        code: &[],
         command: "run",
     },
-    Runner { names: &["IPython", "ipython"], with_value: &["-c", "--profile"], command: "" },
-    Runner { names: &["fsi.dll"], with_value: &["-r", "-I", "-d", "-o"], command: "" },
+    Runner { names: &["IPython", "ipython"], with_value: &["--profile"], code: &["-c"], command: "" },
+    Runner { names: &["fsi.dll"], with_value: &["-r", "-I", "-d", "-o"], code: &[], command: "" },
     Runner {
         names: &["groovy.ui.GroovyMain", "org.codehaus.groovy.tools.GroovyStarter"],
         with_value: &[
@@ -48,6 +57,16 @@ const RUNNERS: [Runner; 7] = [
             "-D",
             "--define",
         ],
+        code: &[],
+        command: "",
+    },
+    Runner { names: &["clojure.main"], with_value: &["-i", "--init"], code: &["-e", "--eval"], command: "" },
+    Runner { names: &["org.jruby.Main"], with_value: &["-I", "-r", "-C"], code: &["-e"], command: "" },
+    Runner { names: &["org.python.util.jython"], with_value: &["-W", "-Q"], code: &["-c"], command: "" },
+    Runner {
+        names: &["scala.tools.nsc.MainGenericRunner", "dotty.tools.MainGenericRunner"],
+        with_value: &["-cp", "-classpath"],
+        code: &["-e"],
         command: "",
     },
 ];
@@ -76,6 +95,7 @@ pub(super) fn behind<'c>(
     }
     while let Some(argument) = rest.next() {
         match argument {
+            _ if runner.code.contains(&argument) => return rest.next().map(InterpreterCommand::Code),
             "-m" | "--module" => return rest.next().map(InterpreterCommand::Module),
             _ if runner.with_value.contains(&argument) => drop(rest.next()),
             _ if argument.starts_with('-') || argument.is_empty() => {}
@@ -100,7 +120,7 @@ mod tests {
 
     #[test]
     fn scripts_in_the_arguments_of_another_script() {
-        use InterpreterCommand::{File, Module};
+        use InterpreterCommand::{Code, File, Module};
         for (program, line, is) in [
             ("python3", "python3 -m cProfile -o out /tmp/x.py a", Some(File("/tmp/x.py"))),
             ("python3", "python3 -mpdb -c c /tmp/x.py", Some(File("/tmp/x.py"))),
@@ -118,6 +138,13 @@ mod tests {
                 Some(File("/tmp/x.fsx")),
             ),
             ("java", "java -cp /a groovy.ui.GroovyMain /tmp/x.groovy", Some(File("/tmp/x.groovy"))),
+            (
+                "java",
+                "java -cp /a org.codehaus.groovy.tools.GroovyStarter --main groovy.ui.GroovyMain --conf /c -e x",
+                Some(Code("x")),
+            ),
+            ("java", "java -cp /a clojure.main -e x", Some(Code("x"))),
+            ("python3", "python3 -m IPython -c x", Some(Code("x"))),
         ] {
             let line: Vec<String> = line.split(' ').map(str::to_owned).collect();
             let command = parse_command(program, &line).unwrap();

@@ -69,8 +69,8 @@ const PLAIN: Syntax = Syntax {
     positional: Positional::File,
 };
 
-/// The source is the manual or the help text of each interpreter. `class_path` parses the command line of `java`.
-pub(super) const SYNTAXES: [Syntax; 23] = [
+/// The source is the manual or the help text of each interpreter; `class_path` reads the command line of `java`.
+pub(super) const SYNTAXES: [Syntax; 24] = [
     Syntax {
         names: &["python", "pypy"],
         no_file: &["-c", "-m", "-"],
@@ -338,6 +338,14 @@ pub(super) const SYNTAXES: [Syntax; 23] = [
         no_file: &["--eval"],
         with_value: &["--core", "--userinit", "--sysinit", "--dynamic-space-size", "--control-stack-size"],
         file: &["--script", "--load"],
+        positional: Positional::Other,
+        ..PLAIN
+    },
+    Syntax {
+        names: &["emacs", "emacs-nox", "emacs-gtk", "emacs-lucid", "emacs-pgtk"],
+        no_file: &["--eval", "-eval", "--execute", "-execute"],
+        with_value: &["-f", "--funcall", "-funcall", "-u", "--user", "-L", "--directory", "-d", "--display"],
+        file: &["--script", "-script", "-x", "-l", "--load", "-load"],
         positional: Positional::Other,
         ..PLAIN
     },

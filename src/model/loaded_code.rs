@@ -7,7 +7,7 @@ use super::interpreter_syntax::{Argument, SYNTAXES};
 type OptionsOf = (&'static [&'static str], &'static [&'static str]);
 
 /// The options of interpreters that load a file of code before the script.
-const LOADING_OPTIONS: [OptionsOf; 9] = [
+const LOADING_OPTIONS: [OptionsOf; 11] = [
     (&["node", "nodejs"], &["-r", "--require", "--import", "--loader", "--experimental-loader"]),
     (&["bun"], &["-r", "--preload"]),
     (&["deno"], &["--preload"]),
@@ -17,19 +17,37 @@ const LOADING_OPTIONS: [OptionsOf; 9] = [
     (&["julia"], &["-L", "--load", "-J", "--sysimage"]),
     (&["guile"], &["-l"]),
     (&["gawk", "awk"], &["-i", "--include", "-l", "--load"]),
+    (&["bash"], &["--rcfile", "--init-file"]),
+    (&["sbcl"], &["--core", "--userinit", "--sysinit"]),
+];
+
+/// The places at which interpreters look for a file without a slash, relative to the working directory; `?` stands for
+/// the name.
+const PLACES: [(&[&str], &[&str]); 6] = [
+    (&["lua", "luajit"], &["?.lua", "?/init.lua", "?.so"]),
+    (&["node", "nodejs", "bun"], &["node_modules/?", "node_modules/?.js"]),
+    (&["php", "php-cgi"], &["?"]),
+    (&["gawk", "awk"], &["?", "?.awk"]),
+    (&["julia", "guile", "sbcl"], &["?"]),
+    (&["bash"], &["?"]),
 ];
 
 /// The options of interpreters that name a directory in which modules are searched first.
-const SEARCH_OPTIONS: [OptionsOf; 5] = [
+const SEARCH_OPTIONS: [OptionsOf; 6] = [
     (&["perl"], &["-I"]),
     (&["ruby"], &["-I"]),
     (&["guile"], &["-L"]),
     (&["gjs", "gjs-console"], &["-I", "--include-path"]),
     (&["ocamlrun"], &["-I"]),
+    (&["python", "pypy"], &["-X"]),
 ];
 
+/// The setting of Python (`-X SETTING=DIRECTORY`) that names a directory of translated code.
+const CACHE_OF_PYTHON: &str = "pycache_prefix=";
+
 /// The settings of PHP (`-d SETTING=FILE`) that load code.
-const SETTINGS_OF_PHP: [&str; 4] = ["auto_prepend_file", "auto_append_file", "extension", "zend_extension"];
+const SETTINGS_OF_PHP: [&str; 5] =
+    ["auto_prepend_file", "auto_append_file", "extension", "extension_dir", "zend_extension"];
 
 /// The options of Java that load code. The file follows directly after the option. An argument file contains further
 /// options.
@@ -41,14 +59,37 @@ pub(crate) fn is_java(program: &str) -> bool {
 }
 
 /// Returns the files of code that the options of an interpreter load in addition to the script. A name without a
-/// slash is a module of the interpreter's own path.
+/// slash is a module of the interpreter's own path: see [`files_here`].
 pub(crate) fn loaded_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
-    let words = command_words(program, cmdline).unwrap_or_default();
     if is_java(program) {
+        let words = command_words(program, cmdline).unwrap_or_default();
         let option =
             |word: &'c String| LOADING_OPTIONS_OF_JAVA.iter().find_map(|option| word.strip_prefix(option));
         return words.iter().filter_map(option).filter_map(|file| file.split('=').next()).collect();
     }
+    let mut files = named_files(program, cmdline);
+    files.retain(|file| file.contains('/'));
+    files
+}
+
+/// Returns the paths, relative to the working directory, at which an interpreter may find the files that its options
+/// name without a slash.
+pub(crate) fn files_here(program: &str, cmdline: &[String]) -> Vec<String> {
+    let name = without_version(program);
+    let places = PLACES.iter().find(|(names, _)| names.contains(&name)).map(|(_, places)| *places);
+    let mut files = named_files(program, cmdline);
+    files.retain(|file| !file.contains('/') && !file.is_empty());
+    let path = |file: &str, place: &str| match name {
+        "lua" | "luajit" => place.replace('?', &file.replace('.', "/")),
+        _ => place.replace('?', file),
+    };
+    let places = places.unwrap_or_default();
+    files.iter().flat_map(|file| places.iter().map(move |place| path(file, place))).collect()
+}
+
+/// Returns the files that the options of an interpreter name.
+fn named_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
+    let words = command_words(program, cmdline).unwrap_or_default();
     let files = values(program, words, &LOADING_OPTIONS).into_iter().filter_map(|value| {
         let setting = value.split_once('=').filter(|_| program.starts_with("php"));
         match setting {
@@ -56,14 +97,19 @@ pub(crate) fn loaded_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c 
             None => Some(value.strip_prefix("file://").unwrap_or(value)),
         }
     });
-    files.filter(|file| file.contains('/')).collect()
+    files.collect()
 }
 
 /// Returns the directories that an interpreter searches first for modules, according to its options.
 pub(crate) fn searched_directories<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     let words = command_words(program, cmdline).unwrap_or_default();
-    let directories = values(program, words, &SEARCH_OPTIONS).into_iter().flat_map(|value| value.split(':'));
-    directories.filter(|directory| directory.contains('/')).collect()
+    let is_python = matches!(without_version(program), "python" | "pypy");
+    let values = values(program, words, &SEARCH_OPTIONS).into_iter();
+    let values = values.filter_map(|value| match is_python {
+        true => value.strip_prefix(CACHE_OF_PYTHON),
+        false => Some(value),
+    });
+    values.flat_map(|value| value.split(':')).filter(|directory| !directory.is_empty()).collect()
 }
 
 /// Returns the values of the options in `table`, among the words of a command line before the script.
@@ -108,12 +154,29 @@ mod tests {
             assert_eq!(loaded_files(program, &words_of(line)), files, "{line}");
         }
     }
+
+    #[test]
+    fn files_in_the_working_directory() {
+        for (program, line, files) in [
+            ("lua5.4", "lua -l a.b x.lua", &["a/b.lua", "a/b/init.lua", "a/b.so"][..]),
+            ("node", "node -r evil x.js", &["node_modules/evil", "node_modules/evil.js"]),
+            ("php8.2", "php -d auto_prepend_file=a.php x.php", &["a.php"]),
+            ("gawk", "gawk -i a -f x.awk", &["a", "a.awk"]),
+            ("ruby", "ruby -r socket x.rb", &[]),
+            ("lua", "lua -l /a x.lua", &[]),
+        ] {
+            assert_eq!(files_here(program, &words_of(line)), files, "{line}");
+        }
+    }
+
     #[test]
     fn directories_that_options_name() {
         for (program, line, directories) in [
             ("perl", "perl -I /a -I/b:/c -MS x.pl -I /d", &["/a", "/b", "/c"][..]),
             ("ruby", "ruby -I/a x.rb", &["/a"]),
+            ("perl", "perl -I lib x.pl", &["lib"]),
             ("python3", "python3 -I x.py", &[]),
+            ("python3", "python3 -X dev -Xpycache_prefix=/tmp/c x.py", &["/tmp/c"]),
         ] {
             assert_eq!(searched_directories(program, &words_of(line)), directories, "{line}");
         }

@@ -21,6 +21,7 @@ mod program;
 pub(crate) mod python_modules;
 mod reach;
 mod received_packets;
+pub(crate) mod relays;
 mod replaceable_by;
 mod scope;
 mod severity;

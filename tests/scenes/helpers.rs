@@ -36,6 +36,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["jailed", address, root] => jailed(address, root),
         ["own-table-of", address] => own_table_and_decoy(address, false),
         ["own-ring-of", address] => own_table_and_decoy(address, true),
+        ["registered-ring", address] => registered_ring(address),
         ["renewed", address] => renewed(address),
         ["own-table", address] => in_a_thread(address, CloneFlags::CLONE_FILES),
         ["own-namespace", address] => in_a_thread(address, CloneFlags::CLONE_NEWNET),
@@ -289,6 +290,43 @@ fn ring(address: &str) -> Done {
     ready("")?;
     wait();
     drop(ring);
+    Ok(())
+}
+
+/// Keeps a socket in an io_uring without a descriptor, while another process has a descriptor of the socket.
+#[allow(unsafe_code)]
+fn registered_ring(address: &str) -> Done {
+    let ring = io_uring::IoUring::new(2)?;
+    let socket = TcpListener::bind(address)?;
+    ring.submitter().register_files(&[socket.as_raw_fd()])?;
+    let mut decoy = Command::new(sleep());
+    let socket = Stdio::from(std::os::fd::OwnedFd::from(socket));
+    let mut decoy = decoy.arg("600").stdin(socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    // `struct io_uring_rsrc_update` of linux/io_uring.h: any free index, and the descriptor.
+    let descriptor = ring.as_raw_fd();
+    let mut update = [u64::from(u32::MAX), u64::try_from(descriptor)?];
+    const IORING_REGISTER_RING_FDS: u32 = 20;
+    // SAFETY: the kernel reads and writes only the two words of `update`. The memory of `ring` stays mapped, and nothing
+    // uses its descriptor after it is closed.
+    let registered = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            descriptor,
+            IORING_REGISTER_RING_FDS,
+            update.as_mut_ptr(),
+            1,
+        )
+    };
+    if registered != 1 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    std::mem::forget(ring);
+    // SAFETY: `ring`, the owner of the descriptor, was forgotten.
+    unsafe { libc::close(descriptor) };
+    ready(&decoy.id().to_string())?;
+    wait();
+    decoy.kill()?;
+    decoy.wait()?;
     Ok(())
 }
 

@@ -23,6 +23,7 @@ pub const SCENES: &[Scene] = &[
     ("a_namespace_of_a_socket_in_flight_is_a_gap", namespace_of_a_socket_in_flight),
     ("an_endless_path_hides_no_other_descriptor", endless_path),
     ("a_decoy_hides_no_second_owner", second_owner),
+    ("an_io_uring_without_a_descriptor_is_a_gap", ring_without_a_descriptor),
     ("audit_in_a_container_is_incomplete_unless_accepted", in_a_container),
     ("audit_in_a_network_namespace_is_incomplete_unless_accepted", in_a_network_namespace),
 ];
@@ -83,6 +84,18 @@ fn origin<'c>(capture: &'c Value, server: &Server) -> Result<&'c Value, Failed> 
     let processes = capture["processes"].as_array().ok_or("no processes")?;
     let process = processes.iter().find(|process| process["pid"] == server.pid()).ok_or("not captured")?;
     Ok(&process["origin"])
+}
+
+/// The socket has a visible owner, but an io_uring that no descriptor shows may have it too.
+fn ring_without_a_descriptor(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let server = lab.helper(["registered-ring", "127.0.0.1:8957"])?;
+    let output = lab.portolan(["audit", "-o", "json"]).output()?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    gap(&report, "owners", "the sockets in such an io_uring cannot be listed")?;
+    let named = |gap: &Value| gap["pids"] == serde_json::json!([server.pid()]);
+    same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
+    Ok(())
 }
 
 /// Every socket has a visible owner, but the processes outside the container are not visible.

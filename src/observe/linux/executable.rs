@@ -12,7 +12,7 @@ use super::mapped::{Libraries, Mapper};
 use super::origin::Origins;
 use super::script::{loaded, script};
 use super::tree::Tree;
-use crate::model::interpreter::is_interpreter_or_relay;
+use crate::model::interpreter::is_interpreter;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script};
 
 /// The maximum number of tried threads, for a process whose first thread has ended.
@@ -28,6 +28,8 @@ pub(super) struct ProgramFiles {
     pub code: Vec<Script>,
     /// Whether code of the program file is in memory, if this was checked.
     pub is_mapped: Option<bool>,
+    /// Whether the program has code in memory that belongs to no file, and is no interpreter.
+    pub has_code_without_file: bool,
     /// The reason why the file, or the users who can replace it, are not known.
     pub trouble: Option<String>,
 }
@@ -75,10 +77,11 @@ pub(super) fn program(
     program.code = loaded(process, name, cmdline, &tree, origins);
     if let (Some(libraries), Ok(target)) = (libraries, &link) {
         let running = statat(process, "exe", AtFlags::empty()).ok();
-        let (is_interpreter, target) = (is_interpreter_or_relay(name), target.as_bytes());
+        let (is_interpreter, target) = (is_interpreter(name), target.as_bytes());
         let mapper = Mapper { process, tree: &tree, program: (target, running.as_ref()), is_interpreter };
         let mapped = libraries.of(mapper, origins);
         program.is_mapped = mapped.has_program;
+        program.has_code_without_file = mapped.has_code_without_file;
         program.code.extend(mapped.of_users);
         program.trouble = program.trouble.or_else(|| mapped.trouble.map(str::to_owned));
     }

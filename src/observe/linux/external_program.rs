@@ -3,16 +3,28 @@
 use std::ffi::OsString;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
-/// The time limit. An answer usually takes far less than a second.
+/// The time limit of one program. An answer takes well below a second.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The maximum size of the output. A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall print
-/// about 20 MiB.
+/// The time limit of all programs of a list together: a machine can have a thousand network namespaces.
+const TOTAL: Duration = Duration::from_secs(20);
+/// The maximum size of the output. A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall about 20
+/// MiB.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
-/// Runs the program at a fixed path; returns its output.
+/// The time that is left for the programs of one scan.
+#[derive(Debug)]
+pub(super) struct TimeBudget(Mutex<Duration>);
+
+impl Default for TimeBudget {
+    fn default() -> Self {
+        TimeBudget(Mutex::new(TOTAL))
+    }
+}
+
+/// Runs the program at a fixed path, for no longer than the budget permits; returns its output.
 ///
 /// # Errors
 ///
@@ -20,6 +32,25 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 pub(super) fn output(
     path: &str,
     arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    budget: &TimeBudget,
+) -> Result<Vec<u8>, String> {
+    let mut left = budget.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if left.is_zero() {
+        return Err(format!(
+            "{path}: not run, because such programs took more than {} s already",
+            TOTAL.as_secs()
+        ));
+    }
+    let start = Instant::now();
+    let output = output_within(path, arguments, LIMIT.min(*left));
+    *left = left.saturating_sub(start.elapsed());
+    output
+}
+
+fn output_within(
+    path: &str,
+    arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    limit: Duration,
 ) -> Result<Vec<u8>, String> {
     let mut child = Command::new(path)
         .args(arguments.into_iter().map(Into::into))
@@ -32,14 +63,14 @@ pub(super) fn output(
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("{path}: {error}"))?;
-    let output = read(&mut child, path);
+    let output = read(&mut child, path, limit);
     let _ = child.kill();
     let _ = child.wait();
     output
 }
 
 /// Returns the output of the program within the limits.
-fn read(child: &mut Child, path: &str) -> Result<Vec<u8>, String> {
+fn read(child: &mut Child, path: &str, limit: Duration) -> Result<Vec<u8>, String> {
     let Some(stdout) = child.stdout.take() else { return Err(format!("{path}: no output")) };
     let (sender, receiver) = mpsc::channel();
     let reader = move || {
@@ -48,11 +79,11 @@ fn read(child: &mut Child, path: &str) -> Result<Vec<u8>, String> {
         let _ = sender.send(read.map(|_| bytes));
     };
     std::thread::Builder::new().spawn(reader).map_err(|error| format!("{path}: {error}"))?;
-    match receiver.recv_timeout(LIMIT) {
+    match receiver.recv_timeout(limit) {
         Ok(Ok(bytes)) if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) => Ok(bytes),
         Ok(Ok(_)) => Err(format!("{path}: too much output")),
         Ok(Err(error)) => Err(format!("{path}: {error}")),
-        Err(_) => Err(format!("{path}: no answer within {} s", LIMIT.as_secs())),
+        Err(_) => Err(format!("{path}: no answer within {} s", limit.as_secs())),
     }
 }
 
@@ -62,7 +93,16 @@ mod tests {
 
     #[test]
     fn what_a_program_prints() {
-        assert_eq!(output("/bin/sh", ["-c", "echo $LC_ALL $USER $PWD"]), Ok(b"C /\n".to_vec()));
-        assert!(output("/nonexistent", [""; 0]).unwrap_err().starts_with("/nonexistent: "));
+        let budget = TimeBudget::default();
+        assert_eq!(output("/bin/sh", ["-c", "echo $LC_ALL $USER $PWD"], &budget), Ok(b"C /\n".to_vec()));
+        assert!(output("/nonexistent", [""; 0], &budget).unwrap_err().starts_with("/nonexistent: "));
+    }
+
+    #[test]
+    fn programs_share_one_time_limit() {
+        let budget = TimeBudget(Mutex::new(Duration::from_millis(50)));
+        let ask = || output("/bin/sh", ["-c", "sleep 60"], &budget).unwrap_err();
+        assert_eq!(ask(), "/bin/sh: no answer within 0 s");
+        assert_eq!(ask(), "/bin/sh: not run, because such programs took more than 20 s already");
     }
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::owners::{self, Search, Walk};
 use super::sockets::{FoundSocket, SocketId};
 use super::threads_and_rings::{candidates, search_threads_and_io_uring};
-use super::{hidden_processes, kernel_services, settings, unlisted_sockets};
+use super::{hidden_processes, kernel_services, mapped_rings, settings, unlisted_sockets};
 use crate::model::{Endpoint, Gap, Owner, Pid, Protocol, Stage, show_processes};
 
 /// How to search for owners.
@@ -117,10 +117,14 @@ pub(super) fn find_owners(
     } else {
         kernel_services()
     };
-    let unaccounted = unaccounted_sockets(assign(found, &walk, &later, blind, &services), &walk);
+    let rings =
+        if hidden_processes { mapped_rings::search(&walk) } else { mapped_rings::MappedRings::default() };
+    let without_owner = assign(found, &walk, &later, blind, &services);
+    let unaccounted = unaccounted_sockets(without_owner, || candidates(&walk, &rings.found));
     let named = unaccounted.as_ref().map_or(&[][..], |gap| &gap.pids);
     let unlisted = unlisted_sockets::find(&walk.strays, named);
     gaps.extend(replaced_sockets(found, &later));
+    gaps.extend(mapped_rings::gaps(&rings, named));
     gaps.extend(unaccounted);
     gaps.extend(unlisted);
     Some(walk)
@@ -238,12 +242,12 @@ fn assign(
     unaccounted
 }
 
-/// Returns a gap for sockets without an owner, although every process was read.
-fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
+/// Returns a gap for the sockets that no process owns although every process was read.
+fn unaccounted_sockets(count: u64, candidates: impl FnOnce() -> Vec<Pid>) -> Option<Gap> {
     if count == 0 {
         return None;
     }
-    let pids = candidates(walk);
+    let pids = candidates();
     Some(Gap {
         stage: Stage::Owners,
         what: format!("owner{} of sockets without a process", if count == 1 { "" } else { "s" }),
@@ -381,8 +385,14 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
                 if count == 1 { "" } else { "es" }
             ),
             count: Some(count),
-            why: if refused { "permission denied".to_owned() } else { errno.to_string() },
-            // More privilege does not help a user with all privileges.
+            why: match errno {
+                _ if refused => "permission denied".to_owned(),
+                Errno::MFILE => {
+                    "its threads or io_urings have too many files of their own to read them all".to_owned()
+                }
+                errno => errno.to_string(),
+            },
+            // More privilege does not help a user who has every privilege.
             remedy: if refused && !privileged {
                 Some("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned())
             } else {

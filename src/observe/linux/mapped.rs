@@ -1,9 +1,9 @@
 //! The files with code in the memory of a process: its program file, its libraries, and other loaded code.
 //!
-//! Code can be loaded in ways that the program file does not show: by `LD_PRELOAD`, by the dynamic loader that was
-//! started as the program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file is
-//! ordinary, because interpreters translate scripts into such memory. The same applies to files that a process made
-//! for translated code and removed.
+//! The program file does not show code that was loaded by `LD_PRELOAD`, by the dynamic loader that was started as the
+//! program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file is no finding:
+//! interpreters translate their scripts into such memory, and other programs their patterns and queries, but a note names
+//! these other programs. Files that a process made for this purpose and removed are ordinary.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -31,6 +31,8 @@ pub(super) struct MappedFiles {
     pub has_program: Option<bool>,
     /// The other mapped files that a user who is not root can replace.
     pub of_users: Vec<Script>,
+    /// Whether the program is no interpreter and has code in memory that belongs to no file.
+    pub has_code_without_file: bool,
     /// The reason why the files could not be checked.
     pub trouble: Option<&'static str>,
 }
@@ -86,15 +88,21 @@ impl Libraries {
     /// Returns the executable files that a process has mapped.
     pub(super) fn of(&mut self, mapper: Mapper<'_>, origins: &mut Origins) -> MappedFiles {
         let Mapper { process, tree, program, .. } = mapper;
+        let mut has_code_without_file = false;
         let mappings = match read_maps(process) {
             // The process is ending, and has no memory any more.
             Ok(maps) if maps.is_empty() => return MappedFiles::default(),
-            Ok(maps) if maps.len() < LONGEST => mappings(&maps),
+            Ok(maps) if maps.len() < LONGEST => {
+                has_code_without_file =
+                    !mapper.is_interpreter && maps.split(|byte| *byte == b'\n').any(is_without_file);
+                mappings(&maps)
+            }
             Ok(_) => return trouble("the process maps too many files to check"),
             Err(_) => return trouble("the files that the process maps could not be read"),
         };
-        let mut found = MappedFiles { has_program: Some(false), ..MappedFiles::default() };
-        // Reading the links needs a capability, and threads have no such links.
+        let mut found =
+            MappedFiles { has_program: Some(false), has_code_without_file, ..MappedFiles::default() };
+        // Reading the links needs a capability, and the links of a thread do not exist.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
@@ -106,6 +114,8 @@ impl Libraries {
             }
             match judged.for_process(mapper) {
                 _ if is_program => {}
+                Judged::User(origin, _)
+                    if origin.kind == OriginKind::User && is_own_code(program.0, &mapping.path) => {}
                 Judged::Ordinary => {}
                 Judged::Unknown => found.trouble = Some("the libraries of the process could not be checked"),
                 Judged::User(origin, _) => {
@@ -144,6 +154,17 @@ impl Libraries {
         self.0.insert(key, judged.clone());
         judged
     }
+}
+
+/// Programs that compile their configuration into libraries in a directory that only their own user can write: the
+/// end of the program file, and the directory.
+const COMPILE_THEIR_CONFIGURATION: [(&[u8], &[u8]); 1] = [(b"/varnishd", b"/var/lib/varnish/")];
+
+/// Returns whether a program compiled the mapped file from its own configuration.
+fn is_own_code(program: &[u8], path: &[u8]) -> bool {
+    COMPILE_THEIR_CONFIGURATION
+        .iter()
+        .any(|(name, directory)| program.ends_with(name) && path.starts_with(directory))
 }
 
 impl Judged {
@@ -298,6 +319,14 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
     Some(Mapping { range, id: format!("{device} {inode}"), inode, path: unescaped(rest.trim_ascii_start()) })
 }
 
+/// Returns whether a line of `maps` is about memory that may be run and belongs to no file. The kernel's own parts have a
+/// name, such as `[vdso]`.
+fn is_without_file(line: &[u8]) -> bool {
+    let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+    let may_be_run = fields.nth(1).is_some_and(|mode| mode.get(2) == Some(&b'x'));
+    may_be_run && fields.nth(2) == Some(b"0") && fields.next().is_none()
+}
+
 /// Returns a path with its line breaks, which the kernel writes as `\\012`.
 fn unescaped(path: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(path.len());
@@ -343,6 +372,32 @@ mod tests {
             ("7f000000a000-7f000000b000", 14, "/srv/a\nb".into()),
         ];
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn code_without_a_file() {
+        for (line, is) in [
+            ("7f0000004000-7f0000005000 rwxp 00000000 00:00 0 ", true),
+            ("7f0000004000-7f0000005000 r-xp 00000000 00:00 0", true),
+            ("7f0000004000-7f0000005000 rw-p 00000000 00:00 0 ", false),
+            ("7f0000006000-7f0000007000 r-xp 00000000 00:00 0                          [vdso]", false),
+            ("00401000-00480000 r-xp 00001000 08:01 11                                 /usr/bin/x", false),
+            ("", false),
+        ] {
+            assert_eq!(is_without_file(line.as_bytes()), is, "{line}");
+        }
+    }
+
+    #[test]
+    fn configuration_that_varnish_compiled() {
+        let library: &[u8] = b"/var/lib/varnish/host/vcl_boot.1/vgc.so";
+        for (program, path, is) in [
+            ("/usr/sbin/varnishd", library, true),
+            ("/usr/sbin/varnishd", b"/tmp/vgc.so", false),
+            ("/usr/sbin/sshd", library, false),
+        ] {
+            assert_eq!(is_own_code(program.as_bytes(), path), is, "{program}");
+        }
     }
 
     /// Java unpacks libraries into `/tmp`, where no other user can replace them.

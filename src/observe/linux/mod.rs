@@ -27,6 +27,7 @@ mod kernel_services;
 mod links;
 mod machine;
 mod mapped;
+mod mapped_rings;
 mod masked;
 mod namespaces;
 pub mod nat;
@@ -46,6 +47,7 @@ mod scanned_namespaces;
 mod script;
 mod settings;
 mod shared_ports;
+mod shared_table;
 mod socket_attributes;
 mod sockets;
 mod threads_and_rings;
@@ -70,7 +72,7 @@ use self::sockets::FoundSocket;
 pub(super) use self::watch::PollState;
 use super::{Error, Scope};
 use crate::model::{
-    Gap, Host, Namespaces, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State, Tool,
+    Gap, Host, Namespaces, Note, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State, Tool,
     show_processes,
 };
 
@@ -146,7 +148,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     notes.extend(settings::limits(scope, kernel.as_deref()));
     let mut users = users::Users::load();
     resolve_users_and_cgroups(&mut found, &mut users);
-    let mut processes = processes(scope, &mut found, &mut users, &mut gaps);
+    let mut processes = processes(scope, &mut found, &mut users, &mut gaps, &mut notes);
     if scope.packages {
         let (package_gaps, package_notes) = packages::look_up(&mut processes);
         gaps.extend(package_gaps);
@@ -225,9 +227,12 @@ fn processes(
     found: &mut [FoundSocket],
     users: &mut users::Users,
     gaps: &mut Vec<Gap>,
+    notes: &mut Vec<Note>,
 ) -> Vec<Process> {
     let pids: BTreeSet<Pid> = found.iter().flat_map(|f| f.socket.owner.pids()).copied().collect();
-    let reading::ReadProcesses { mut processes, silent, unjudged } = reading::read(jobs(scope, found, pids));
+    let reading::ReadProcesses { mut processes, silent, unjudged, code_without_file } =
+        reading::read(jobs(scope, found, pids));
+    notes.extend(note_on_code_without_file(&code_without_file));
     name_users(&mut processes, users);
     let mut reasons: BTreeMap<String, Vec<Pid>> = BTreeMap::new();
     for (pid, why) in unjudged {
@@ -244,7 +249,21 @@ fn processes(
     processes
 }
 
-/// Returns the owners of the sockets that other machines can reach, directly or through a forwarding rule.
+/// Returns a note about processes with code in memory that belongs to no file.
+fn note_on_code_without_file(pids: &[Pid]) -> Option<Note> {
+    Some(Note {
+        what: format!(
+            "process{} with code in memory that belongs to no file: programs that translate code have it, and so does \
+                injected code",
+            if pids.len() == 1 { "" } else { "es" }
+        ),
+        count: u64::try_from(pids.len()).ok(),
+        remedy: Some(show_processes(pids, "linux")?),
+        important: false,
+    })
+}
+
+/// Returns the owners of the sockets that other machines can reach, directly or through a rule that forwards a port.
 fn owners_of_reachable(found: &[FoundSocket]) -> BTreeSet<Pid> {
     let is_forwarded = found.iter().any(|f| f.socket.state == State::Published);
     let reachable = found.iter().filter(|f| {

@@ -15,6 +15,7 @@ use rustix::fs::{CWD, readlinkat};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::external_program::TimeBudget;
 use super::files::{self, numbers};
 use super::links;
 use super::settings::{self, EphemeralSettings};
@@ -159,8 +160,9 @@ impl NamespaceHandle {
         &self,
         scope: &Scope,
         with_firewall: bool,
+        budget: &TimeBudget,
     ) -> Result<(SocketList, Option<EphemeralSettings>), Errno> {
-        let list = || sockets::list(scope, Some(&self.netns), with_firewall);
+        let list = || sockets::list(scope, Some(&self.netns), with_firewall, budget);
         let entered = self.enter(|| (list(), Some(settings::ephemeral())));
         match (entered, self.pid) {
             (Err(why), Some(pid)) if File::open(format!("/proc/{pid}/net/tcp")).is_ok() => {

@@ -51,6 +51,8 @@ pub(super) struct Reader {
     libraries: Libraries,
     /// Processes whose program file, or the users who can replace it, could not be determined, and the reason.
     pub unjudged: Vec<(Pid, String)>,
+    /// Processes with code in memory that belongs to no file.
+    pub code_without_file: Vec<Pid>,
 }
 
 /// The fields of `/proc/PID/stat` that are used.
@@ -118,9 +120,10 @@ impl Reader {
         };
         let cmdline = if job.cmdline { cmdline(process) } else { Vec::new() };
         let libraries = job.maps.then_some(&mut self.libraries);
-        let ProgramFiles { exe, origin, script, code, is_mapped: is_program_mapped, trouble } =
-            executable::program((process, link), &cmdline, &mut self.origins, libraries);
-        self.unjudged.extend(trouble.map(|why| (job.pid, why)));
+        let files = executable::program((process, link), &cmdline, &mut self.origins, libraries);
+        let ProgramFiles { exe, origin, script, code, is_mapped: is_program_mapped, .. } = files;
+        self.unjudged.extend(files.trouble.map(|why| (job.pid, why)));
+        self.code_without_file.extend(files.has_code_without_file.then_some(job.pid));
         Process { exe, origin, script, code, is_program_mapped, cmdline, ..Process::unknown(job.pid) }
     }
 

@@ -21,12 +21,15 @@ pub(super) struct ReadProcesses {
     pub silent: Vec<Pid>,
     /// Processes whose program file, or the users who can replace it, could not be determined, and the reason.
     pub unjudged: Vec<(Pid, String)>,
+    /// Processes with code in memory that belongs to no file.
+    pub code_without_file: Vec<Pid>,
 }
 
 #[derive(Default)]
 struct Progress {
     processes: Vec<Process>,
     unjudged: Vec<(Pid, String)>,
+    code_without_file: Vec<Pid>,
     finished: bool,
 }
 
@@ -61,6 +64,7 @@ fn read_by(
             }
             let mut progress = lock(&theirs);
             progress.unjudged = reader.unjudged;
+            progress.code_without_file = reader.code_without_file;
             progress.finished = true;
             theirs.1.notify_all();
         };
@@ -101,6 +105,7 @@ fn wait(shared: &Shared, limit: Duration, outcome: &mut ReadProcesses) -> usize 
             let done = progress.processes.len();
             outcome.processes.append(&mut progress.processes);
             outcome.unjudged.append(&mut progress.unjudged);
+            outcome.code_without_file.append(&mut progress.code_without_file);
             return if progress.finished { usize::MAX } else { done };
         }
     }

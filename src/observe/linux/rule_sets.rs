@@ -10,17 +10,19 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::external_program::output;
+use super::external_program::{TimeBudget, output};
 use super::files::read_records;
 use super::nftables::{self, Links, Unread};
 use super::{iptables, links};
 use crate::model::Family;
 use crate::model::firewall::FilterTable;
 
-/// The rules, read on first use.
-#[derive(Debug, Default)]
-pub(super) struct RuleSets {
+/// The rules, which are read at their first use.
+#[derive(Debug)]
+pub(super) struct RuleSets<'b> {
     read: OnceCell<ReadRules>,
+    /// The time for programs.
+    budget: &'b TimeBudget,
 }
 
 /// The rules that were read, and the reasons why other rules were not read.
@@ -33,19 +35,25 @@ pub(super) struct ReadRules {
     pub(super) failures: Vec<(String, bool)>,
 }
 
-impl RuleSets {
+impl<'b> RuleSets<'b> {
+    /// Returns rules that are not read yet; programs are run within this budget.
+    pub(super) fn within(budget: &'b TimeBudget) -> Self {
+        RuleSets { read: OnceCell::new(), budget }
+    }
+
     /// Returns the rules.
     pub(super) fn read(&self) -> &ReadRules {
-        self.read.get_or_init(read)
+        self.read.get_or_init(|| read(self.budget))
     }
 
     /// Returns the rules.
     pub(super) fn into_rules(self) -> ReadRules {
-        self.read.into_inner().unwrap_or_else(read)
+        let budget = self.budget;
+        self.read.into_inner().unwrap_or_else(|| read(budget))
     }
 }
 
-fn read() -> ReadRules {
+fn read(budget: &TimeBudget) -> ReadRules {
     let mut rules = ReadRules::default();
     match of_nftables() {
         Ok(tables) => rules.tables = tables,
@@ -55,7 +63,7 @@ fn read() -> ReadRules {
     for family in [Family::Ipv4, Family::Ipv6] {
         match names_of_legacy_tables(family) {
             Ok(names) if names.is_empty() => {}
-            Ok(names) => match legacy(family, &names) {
+            Ok(names) => match legacy(family, &names, budget) {
                 Ok(tables) => rules.tables.extend(tables),
                 Err(why) => rules.failures.push((why, names.iter().any(|name| name == "nat"))),
             },
@@ -90,7 +98,7 @@ fn names_of_legacy_tables(family: Family) -> Result<Vec<String>, Errno> {
 }
 
 /// Reads the legacy tables of iptables with these names.
-fn legacy(family: Family, names: &[String]) -> Result<Vec<FilterTable>, String> {
+fn legacy(family: Family, names: &[String], budget: &TimeBudget) -> Result<Vec<FilterTable>, String> {
     let number = if family == Family::Ipv4 { "" } else { "6" };
     let paths: Vec<String> = ["/usr/sbin", "/sbin"]
         .iter()
@@ -99,7 +107,7 @@ fn legacy(family: Family, names: &[String]) -> Result<Vec<FilterTable>, String> 
         })
         .collect();
     let path = paths.iter().find(|path| Path::new(path).exists()).or(paths.first()).ok_or("no program")?;
-    let printed = output(path, [""; 0])?;
+    let printed = output(path, [""; 0], budget)?;
     let printed = String::from_utf8_lossy(&printed);
     // The other variant of the tool may have the plain name.
     if printed.contains("(nf_tables)") {

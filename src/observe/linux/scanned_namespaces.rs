@@ -1,10 +1,11 @@
 //! The network namespaces of a scan, and the lists of their sockets.
 
+use super::external_program::TimeBudget;
 use super::kernel_services;
 use super::namespaces::{self, NamespaceHandle};
 use super::owners::Walk;
 use super::sockets::{self, FoundSocket, SocketList};
-use crate::model::{Firewall, Gap, Namespace, Namespaces, Note, Stage};
+use crate::model::{Firewall, Gap, Namespace, Namespaces, Note, Stage, State};
 use crate::observe::{Error, Scope};
 
 /// The network namespaces of a scope.
@@ -45,15 +46,16 @@ impl ScannedNamespaces {
         Ok(ScannedNamespaces { own, others: known.into_values().collect() })
     }
 
-    /// Lists the sockets of all these namespaces, and reads their packet filters if `with_firewalls`. Reading a
-    /// packet filter can run other programs.
+    /// Lists the sockets of all these namespaces, and reads their packet filters if `with_firewalls`: that can run other
+    /// programs, which share one time limit.
     pub(super) fn list_sockets(&self, scope: &Scope, with_firewalls: bool) -> SocketScan {
         let mut scan = SocketScan::default();
+        let budget = TimeBudget::default();
         if self.own {
-            scan.add(sockets::list(scope, None, with_firewalls));
+            scan.add(sockets::list(scope, None, with_firewalls, &budget));
         }
         for known in &self.others {
-            match known.list_sockets(scope, with_firewalls) {
+            match known.list_sockets(scope, with_firewalls, &budget) {
                 Ok((listed, mut ephemeral)) => {
                     scan.add(listed);
                     for mut gap in ephemeral.iter_mut().flat_map(|ephemeral| ephemeral.gaps.drain(..)) {
@@ -83,10 +85,12 @@ impl ScannedNamespaces {
         scan
     }
 
-    /// Lists the sockets once more. Returns `None` if the second list has a gap that the first list does not have: a
-    /// missing socket may then still exist.
+    /// Lists the sockets once more; returns `None` if the second list has a gap that the first list does not have,
+    /// because a missing socket then proves nothing. Published ports have no owner, so they are not listed again.
     pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
-        let again = self.list_sockets(scope, false);
+        let mut scope = scope.clone();
+        scope.states.retain(|state| *state != State::Published);
+        let again = self.list_sockets(&scope, false);
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 

@@ -11,6 +11,7 @@ use super::tree::{PATH_ONLY, Tree};
 use crate::model::interpreter::{self, InterpreterCommand};
 use crate::model::loaded_code;
 use crate::model::python_modules::{installed_modules, modules_of_python, prefixes_of_environment};
+use crate::model::relays::possible_programs;
 use crate::model::{Origin, OriginKind, Script};
 
 /// The maximum number of class path elements that are checked. Application servers have a few hundred.
@@ -105,8 +106,7 @@ fn kind(script: &Script) -> Option<OriginKind> {
     script.origin.as_ref().map(|origin| origin.kind)
 }
 
-/// Returns the files of code that the options of an interpreter load, if users can replace the files or their origin
-/// is not known.
+/// Returns the files of code that the options of an interpreter load and the programs that a relay starts.
 pub(super) fn loaded(
     process: &OwnedFd,
     program: &str,
@@ -118,7 +118,33 @@ pub(super) fn loaded(
     let mut found: Vec<Script> = files.filter_map(|path| file(process, tree, path, origins)).collect();
     let directories = loaded_code::searched_directories(program, cmdline).into_iter().take(CLASS_PATH);
     found.extend(directories.filter_map(|path| existing_file(process, tree, path, origins)));
+    let here = loaded_code::files_here(program, cmdline);
+    found.extend(here.iter().take(CLASS_PATH).filter_map(|path| existing_file(process, tree, path, origins)));
+    let programs = possible_programs(program, cmdline).into_iter().take(CLASS_PATH);
+    let programs = programs.filter(|path| may_be_executed(process, tree, path));
+    let programs = programs.filter_map(|path| existing_file(process, tree, path, origins));
+    found.extend(programs.map(|found| Script { is_program: false, ..found }));
     found
+}
+
+/// Returns whether a path that a process names leads to an ordinary file that may be executed.
+fn may_be_executed(process: &OwnedFd, tree: &Tree, path: &str) -> bool {
+    opened(process, tree, path).is_some_and(|(_, stat)| is_executable(&stat))
+}
+
+fn is_executable(stat: &Stat) -> bool {
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH)
+}
+
+/// Opens a path that a process names, without reading the file.
+fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(OwnedFd, Stat)> {
+    let (root, whole) = located(process, tree, path)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = openat2(&*root.root, root.below_root(&whole)?, PATH_ONLY, Mode::empty(), resolve).ok()?;
+    let stat = fstat(&file).ok()?;
+    Some((file, stat))
 }
 
 /// Returns the files and directories of code that the environment of a process names, if they exist.
@@ -176,10 +202,8 @@ fn words_of_argument_file(text: &str) -> Vec<String> {
 
 /// Returns the text of an ordinary file that a process names, up to a limit.
 fn read_small_file(process: &OwnedFd, tree: &Tree, path: &str) -> Option<String> {
-    let (root, whole) = located(process, tree, path)?;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = openat2(&*root.root, root.below_root(&whole)?, PATH_ONLY, Mode::empty(), resolve).ok()?;
-    if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
+    let (file, stat) = opened(process, tree, path)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }
     let bytes = slurp(link_to(&file), 4096, LONGEST_ARGUMENT_FILE).ok()?;
@@ -312,10 +336,7 @@ fn link_to(file: &OwnedFd) -> String {
 /// Returns whether a file is a compiled program: an ordinary, executable file that begins with the magic number of
 /// ELF. Only an executable file is opened for reading.
 fn is_program(file: &OwnedFd, stat: &Stat) -> bool {
-    let mode = Mode::from_raw_mode(stat.st_mode);
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
-        || !mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH)
-    {
+    if !is_executable(stat) {
         return false;
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

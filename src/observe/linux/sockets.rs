@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::diag::{DumpError, SocketRecord};
+use super::external_program::TimeBudget;
 use super::firewall::ReadFirewall;
 use super::kernel_protocols::{IPPROTO_MPTCP, KERNEL_PROTOCOLS, KernelProtocol};
 use super::netlink::{DumpRequest, Netlink};
@@ -133,8 +134,13 @@ fn remedy(why: Errno, modules: &str) -> String {
 }
 
 /// Lists the sockets of the calling thread's network namespace, which is `netns` (`None` for the observer's own), and
-/// reads its packet filter if `with_firewall`.
-pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_firewall: bool) -> SocketList {
+/// reads its packet filter if `with_firewall`. Programs are run within the budget.
+pub(super) fn list(
+    scope: &Scope,
+    netns: Option<&Netns>,
+    with_firewall: bool,
+    budget: &TimeBudget,
+) -> SocketList {
     let mut lister = SocketLister {
         scope,
         netns,
@@ -149,7 +155,7 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_firewall: bool) ->
     lister.run(&mut Netlink::open());
     let mut listed = lister.listed;
     listed.add_raw(scope, netns, "/proc/thread-self/net", true);
-    let rule_sets = RuleSets::default();
+    let rule_sets = RuleSets::within(budget);
     let published = nat::published_ports(scope, netns, &rule_sets);
     let published_ports = published.sockets.into_iter().map(|socket| FoundSocket { socket, cgroup: None });
     listed.found.extend(published_ports);

@@ -9,12 +9,13 @@ use rustix::io::Errno;
 
 use super::files::{numbers_in, slurp};
 use super::owners::{DIRECTORY, Search, ThreadDescriptor, Walk, bracketed, listed, open};
+use super::shared_table::is_shared;
 use crate::model::Pid;
 
-/// Returns the processes that may own a socket without a descriptor, in ascending order: those with an io_uring, and
-/// those with a Unix socket that carries descriptors.
-pub(super) fn candidates(walk: &Walk) -> Vec<Pid> {
-    let mut pids: Vec<Pid> = walk.rings.iter().map(|ring| ring.pid).collect();
+/// Returns the processes that may own a socket without a descriptor: those with an io_uring, also those in `mapped`, and
+/// those with a Unix socket in which descriptors are in flight. In rising order.
+pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
+    let mut pids: Vec<Pid> = walk.rings.iter().map(|ring| ring.pid).chain(mapped.iter().copied()).collect();
     pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
     pids.sort_unstable();
     pids.dedup();
@@ -106,14 +107,14 @@ fn ring_sockets(ring: &ThreadDescriptor, left: &mut usize) -> Result<Vec<u64>, E
     Err(Errno::BUSY)
 }
 
-/// The maximum number of descriptors of threads that are read. Beyond this number, a thread is read only if its
-/// number of descriptors differs from that of its process. Threads usually share the table of the process, and a
-/// server can have 100,000 descriptors in 1,000 threads.
+/// The maximum number of descriptors in the tables of threads that are read: some tenths of a second. Threads that share
+/// the table of their process are not read, so only unusual programs reach it.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
-/// The same maximum for an audit; reading this many descriptors takes one second.
-const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 1_000_000;
+/// The same for an audit: some seconds.
+const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 400_000;
 
-/// Reads the descriptors of every thread of a process except the first.
+/// Reads the descriptors of every thread of a process that does not share the table of the first thread. A process
+/// beyond the limit counts as unreadable.
 fn threads(
     proc: &OwnedFd,
     pid: Pid,
@@ -123,19 +124,24 @@ fn threads(
 ) -> Result<(), Errno> {
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
     let count = |directory: &OwnedFd| fstat(directory).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
-    let own = openat(&tasks, format!("{pid}/fd"), DIRECTORY, Mode::empty());
-    let own = own.ok().and_then(|directory| count(&directory)).unwrap_or(0);
     for thread in numbers_in(&tasks)?.into_iter().filter(|thread| *thread != pid) {
+        // The first thread may have ended, and then has no table.
+        if is_shared(pid, thread) == Ok(true) {
+            continue;
+        }
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
             Ok(directory) => {
                 let size = count(&directory).unwrap_or(0);
-                if size > *left && size == own {
-                    continue;
+                // Before Linux 6.2 the size is not known.
+                if size > *left || *left == 0 {
+                    return Err(Errno::MFILE);
                 }
-                *left = left.saturating_sub(size);
+                let mut count = 0;
                 listed(&directory, 0, &mut |link, number| {
+                    count += 1;
                     found.add(link, ThreadDescriptor { pid, thread, number }, search);
                 })?;
+                *left = left.saturating_sub(count);
             }
             Err(Errno::NOENT | Errno::SRCH) => {}
             Err(errno) => return Err(errno),
@@ -165,5 +171,37 @@ mod tests {
         ] {
             assert_eq!(says_in_flight(text.as_bytes()), in_flight, "{text:?}");
         }
+    }
+
+    /// A thread that shares the descriptors of its process costs nothing; a thread with its own is read within the limit.
+    #[test]
+    fn descriptors_of_threads_are_read_within_a_limit() {
+        let proc = open(CWD, c"/proc").unwrap();
+        let me = std::process::id();
+        let wanted = std::collections::HashSet::new();
+        let search = Search { wanted: &wanted, strays: true };
+        let read = |mut left: u64| {
+            let mut found = Walk::default();
+            let outcome = threads(&proc, me, search, &mut left, &mut found);
+            (outcome, left)
+        };
+        if is_shared(me, me) != Ok(true) {
+            return; // a sandbox refuses the call
+        }
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
+            let _socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            ready.send(()).unwrap();
+            let _ = ended.recv();
+        });
+        is_ready.recv().unwrap();
+        assert_eq!(read(0).0, Err(Errno::MFILE));
+        let (outcome, left) = read(1_000_000);
+        assert_eq!(outcome, Ok(()));
+        assert!(left < 1_000_000);
+        drop(end);
+        thread.join().unwrap();
     }
 }

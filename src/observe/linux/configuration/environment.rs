@@ -31,15 +31,51 @@ struct CodeVariables {
 }
 
 /// The sources are the manuals of the interpreters.
-const CODE_VARIABLES: [CodeVariables; 8] = [
-    CodeVariables { programs: &["python", "pypy"], paths: &["PYTHONPATH", "PYTHONHOME"], options: &[] },
-    CodeVariables { programs: &["perl"], paths: &["PERL5LIB"], options: &["PERL5OPT"] },
-    CodeVariables { programs: &["ruby"], paths: &["RUBYLIB"], options: &["RUBYOPT"] },
+const CODE_VARIABLES: [CodeVariables; 20] = [
+    CodeVariables {
+        programs: &["python", "pypy"],
+        paths: &["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX"],
+        options: &[],
+    },
+    CodeVariables { programs: &["perl"], paths: &["PERL5LIB", "PERLLIB"], options: &["PERL5OPT"] },
+    CodeVariables { programs: &["ruby"], paths: &["RUBYLIB", "GEM_HOME", "GEM_PATH"], options: &["RUBYOPT"] },
     CodeVariables { programs: &["node", "nodejs"], paths: &["NODE_PATH"], options: &["NODE_OPTIONS"] },
+    CodeVariables { programs: &["bun"], paths: &[], options: &["BUN_OPTIONS"] },
     CodeVariables { programs: &["java"], paths: &["CLASSPATH"], options: &OF_JAVA },
-    CodeVariables { programs: &["bash"], paths: &["BASH_ENV"], options: &[] },
+    CodeVariables { programs: &["bash"], paths: &["BASH_ENV", "ENV"], options: &[] },
+    CodeVariables { programs: &["sh", "dash", "ksh", "mksh", "ash"], paths: &["ENV"], options: &[] },
+    CodeVariables { programs: &["zsh"], paths: &["ZDOTDIR"], options: &[] },
     CodeVariables { programs: &["php", "php-cgi"], paths: &["PHPRC", "PHP_INI_SCAN_DIR"], options: &[] },
-    CodeVariables { programs: &["guile"], paths: &["GUILE_LOAD_PATH"], options: &[] },
+    CodeVariables {
+        programs: &["guile"],
+        paths: &["GUILE_LOAD_PATH", "GUILE_LOAD_COMPILED_PATH", "GUILE_EXTENSIONS_PATH"],
+        options: &[],
+    },
+    CodeVariables {
+        programs: &["lua", "luajit"],
+        paths: &["LUA_PATH", "LUA_CPATH", "LUA_INIT"],
+        options: &[],
+    },
+    CodeVariables {
+        programs: &["tclsh", "wish", "expect"],
+        paths: &["TCLLIBPATH", "TCL_LIBRARY"],
+        options: &[],
+    },
+    CodeVariables {
+        programs: &["julia"],
+        paths: &["JULIA_LOAD_PATH", "JULIA_DEPOT_PATH", "JULIA_PROJECT"],
+        options: &[],
+    },
+    CodeVariables {
+        programs: &["R", "Rscript"],
+        paths: &["R_PROFILE", "R_PROFILE_USER", "R_ENVIRON", "R_ENVIRON_USER", "R_LIBS", "R_LIBS_USER"],
+        options: &[],
+    },
+    CodeVariables { programs: &["gawk", "awk"], paths: &["AWKPATH", "AWKLIBPATH"], options: &[] },
+    CodeVariables { programs: &["dotnet"], paths: &["DOTNET_STARTUP_HOOKS"], options: &[] },
+    CodeVariables { programs: &["mono", "mono-sgen"], paths: &["MONO_PATH"], options: &[] },
+    CodeVariables { programs: &["gjs", "gjs-console"], paths: &["GJS_PATH"], options: &[] },
+    CodeVariables { programs: &["beam.smp"], paths: &["ERL_LIBS"], options: &[] },
 ];
 
 /// The beginnings of the options that let a debugger or JMX connect.
@@ -74,8 +110,7 @@ pub(super) fn read(process: impl AsFd) -> Vec<u8> {
     slurp_at(process, "environ", 4096, LONGEST).unwrap_or_default()
 }
 
-/// Returns the absolute paths of the code that environment variables add to `program`, an interpreter with this
-/// command line.
+/// Returns the paths of the code that an environment adds to `program`, an interpreter with this command line.
 pub(super) fn code_paths(environment: &[u8], program: &str, cmdline: &[String]) -> Vec<String> {
     let Some(CodeVariables { paths, options, .. }) = code_variables(program) else { return Vec::new() };
     let mut found = Vec::new();
@@ -84,16 +119,30 @@ pub(super) fn code_paths(environment: &[u8], program: &str, cmdline: &[String]) 
         else {
             continue;
         };
-        if paths.contains(&name) && !is_overridden(name, cmdline) {
-            let parts = value.split(':');
-            found.extend(parts.map(|part| part.strip_suffix("/*").unwrap_or(part).to_owned()));
+        if paths.contains(&without_lua_version(name)) && !is_overridden(name, cmdline) {
+            let parts = value.split([':', ';', ' ']);
+            found.extend(parts.map(|part| directory_of_pattern(part).to_owned()));
         } else if options.contains(&name) {
             found.extend(paths_in_options(program, value));
         }
     }
-    found.retain(|path| path.starts_with('/'));
+    found.retain(|path| !path.is_empty());
     found.truncate(MOST_PATHS);
     found
+}
+
+/// Returns the name of a variable of Lua without the version that it may have: `LUA_PATH_5_4`.
+fn without_lua_version(name: &str) -> &str {
+    let of_lua =
+        name.starts_with("LUA_").then(|| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_'));
+    of_lua.unwrap_or(name)
+}
+
+/// Returns the directory before the place of the name in `/lib/?.lua` or `/lib/*`, and the file after the `@` of Lua.
+fn directory_of_pattern(part: &str) -> &str {
+    let part = part.strip_prefix('@').unwrap_or(part);
+    let end = part.find(['?', '*']).and_then(|at| part.get(..at)?.rfind('/'));
+    end.map_or(part, |end| part.get(..end).unwrap_or(part))
 }
 
 /// Returns whether the command line overrides a variable: `java -cp PATH` and `java -jar FILE` ignore `CLASSPATH`, and
@@ -105,7 +154,7 @@ fn is_overridden(name: &str, cmdline: &[String]) -> bool {
             const CLASS_PATH: [&str; 4] = ["-cp", "-classpath", "--class-path", "-jar"];
             cmdline.iter().any(|word| CLASS_PATH.contains(&word.as_str()))
         }
-        "PYTHONPATH" | "PYTHONHOME" => {
+        name if name.starts_with("PYTHON") => {
             let mut letters = options.filter_map(|word| word.split(['W', 'X', 'c', 'm']).next());
             letters.any(|letters| !letters.starts_with("--") && letters.contains(['I', 'E']))
         }
@@ -167,8 +216,12 @@ mod tests {
             assert_eq!(options(environment, variables), found, "{name}");
         }
         for (program, cmdline, environment, paths) in [
-            ("python3.11", "python3 x.py", "A=/s\0PYTHONPATH=/a::/b:c\0PERL5LIB=/d", &["/a", "/b"][..]),
+            ("python3.11", "python3 x.py", "A=/s\0PYTHONPATH=/a::/b:c\0PERL5LIB=/d", &["/a", "/b", "c"][..]),
             ("python3.11", "python3 -I x.py", "PYTHONPATH=/a", &[]),
+            ("python3.11", "python3 -i", "PYTHONSTARTUP=/a.py\0PYTHONPATH=lib", &["/a.py", "lib"]),
+            ("lua5.4", "lua x.lua", "LUA_PATH_5_4=/a/?.lua;;\0LUA_INIT=@/b.lua", &["/a", "/b.lua"]),
+            ("dash", "sh", "ENV=/a.sh", &["/a.sh"]),
+            ("R", "R", "R_PROFILE_USER=/a", &["/a"]),
             ("perl", "perl x.pl", "PERL5LIB=/a\0PERL5OPT=-I/b -MS", &["/a", "/b"]),
             ("ruby3.1", "ruby x.rb", "RUBYOPT=-r/a/x.rb -I /b", &["/a/x.rb", "/b"]),
             (

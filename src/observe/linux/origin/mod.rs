@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use super::acl;
 use super::files::slurp;
 use super::fuse::{fuse_owner, is_fuse};
-use super::tree::{PATH_ONLY, Tree, is_same, namespace_of};
+use super::tree::{PATH_ONLY, Tree, are_alike, is_same, namespace_of};
 use crate::model::{Origin, OriginKind};
 
 /// The maximum depth of checked directories. The kernel's longest path can have 2,048 directories; real programs have
@@ -124,7 +124,7 @@ impl Origins {
             return Some(origin);
         }
         let file = match (running, tree.stat(path)) {
-            (Some(running), Ok(file)) if is_same(running, &file) => file,
+            (Some(running), Ok(file)) if is_same(running, &file) || are_alike(running, &file) => file,
             (Some(_), Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {
                 return Some(Origin::of(OriginKind::Elsewhere));
             }

@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use super::super::external_program;
+use super::super::external_program::{self, TimeBudget};
 use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
@@ -40,7 +40,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     let paths = wanted.keys().map(|path| [b"/", *path].concat());
     let options = ["--query", "--file", "--queryformat", FORMAT, "--"].map(OsString::from);
     let paths = paths.map(|path| OsStr::from_bytes(&path).to_owned());
-    let output = external_program::output(RPM, options.into_iter().chain(paths))?;
+    let output = external_program::output(RPM, options.into_iter().chain(paths), &TimeBudget::default())?;
     Ok(Some(parse(&output, &root.layout, wanted)))
 }
 

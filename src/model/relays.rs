@@ -1,0 +1,113 @@
+//! Programs whose arguments name the service behind them: another program, or another address.
+
+/// Programs that forward connections or start another program, for each connection or once.
+const RELAYS: [&str; 70] = [
+    "bwrap",
+    "busybox",
+    "catatonit",
+    "chronic",
+    "dbus-run-session",
+    "doas",
+    "dumb-init",
+    "entr",
+    "faketime",
+    "faucet",
+    "firejail",
+    "flock",
+    "find",
+    "ifne",
+    "inetd",
+    "inetutils-inetd",
+    "ltrace",
+    "nc",
+    "nc.openbsd",
+    "nc.traditional",
+    "ncat",
+    "netcat",
+    "nsenter",
+    "onenetd",
+    "pkexec",
+    "proot",
+    "redir",
+    "rlinetd",
+    "runsv",
+    "runuser",
+    "s6-supervise",
+    "s6-tcpserver",
+    "s6-tcpserver4",
+    "s6-tcpserver4d",
+    "s6-tcpserver6",
+    "s6-tcpserver6d",
+    "s6-tcpserverd",
+    "s6-tlsserver",
+    "s6-tlsserverd",
+    "script",
+    "setsid",
+    "simpleproxy",
+    "socat",
+    "socat1",
+    "socat2",
+    "socket",
+    "ssh",
+    "sslserver",
+    "start-stop-daemon",
+    "strace",
+    "su",
+    "sudo",
+    "sudo-rs",
+    "systemd-inhibit",
+    "systemd-run",
+    "systemd-socket-activate",
+    "systemd-socket-proxyd",
+    "tcp-socket-listen",
+    "tcpserver",
+    "tcpsvd",
+    "timeout",
+    "tini",
+    "tini-static",
+    "toybox",
+    "udpsvd",
+    "unshare",
+    "watchexec",
+    "websocat",
+    "xargs",
+    "xinetd",
+];
+
+/// Returns whether the program with this name forwards connections or starts another program.
+pub(super) fn is_relay(program: &str) -> bool {
+    RELAYS.contains(&program)
+}
+
+/// Returns the words in the command line of a relay that may be paths of programs that it starts: those with a slash,
+/// also after a keyword (`EXEC:/srv/x`) or in a text for the shell (`--sh-exec "cd /; /srv/x"`).
+pub(crate) fn possible_programs<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
+    if !is_relay(program) {
+        return Vec::new();
+    }
+    let arguments = cmdline.iter().skip(1);
+    let words = arguments.flat_map(|argument| {
+        argument.split([' ', ',', ':', ';', '|', '&', '=', '(', ')', '"', '\'', '`', '\n', '\t'])
+    });
+    words.filter(|word| word.contains('/')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_a_relay_starts() {
+        for (program, line, words) in [
+            ("flock", "flock /tmp/l ./server -d", &["/tmp/l", "./server"][..]),
+            ("socat", "socat TCP-LISTEN:1,fork EXEC:/srv/x,pty", &["/srv/x"]),
+            ("ncat", "ncat -l 1 --sh-exec cd /; /srv/x", &["/", "/srv/x"]),
+            ("tcpserver", "tcpserver 0 1 server", &[]),
+            ("nginx", "nginx -c /srv/x", &[]),
+        ] {
+            let line: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(possible_programs(program, &line), words, "{line:?}");
+        }
+        assert!(RELAYS.iter().all(|relay| is_relay(relay)));
+    }
+}

@@ -1,0 +1,165 @@
+//! Processes that have mapped an io_uring and have no descriptor of it: they registered the io_uring with itself
+//! (`IORING_REGISTER_RING_FDS`) and closed the descriptor. The sockets in such an io_uring cannot be read.
+
+use std::collections::HashSet;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{read, retry_on_intr};
+
+use super::owners::Walk;
+use crate::model::{Gap, Pid, Stage, show_processes};
+
+/// The time limit for one process. A process can delay the reading of its mappings for ever; usually it takes well
+/// below a millisecond.
+const LIMIT: Duration = Duration::from_secs(2);
+/// After this many processes without an answer, the rest is not read.
+const PATIENCE: usize = 4;
+/// The maximum size of the mappings of all processes together. A process usually has some ten kilobytes.
+const LARGEST: usize = 256 * 1024 * 1024;
+
+/// The text that the kernel shows for a mapped io_uring.
+const RING: &[u8] = b"anon_inode:[io_uring]";
+
+/// The result of the search.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct MappedRings {
+    /// Processes with an io_uring of which no descriptor is known.
+    pub found: Vec<Pid>,
+    /// Processes whose mappings were not read.
+    pub unread: Vec<Pid>,
+}
+
+/// Searches the mappings of every process that has no descriptor of an io_uring.
+pub(super) fn search(walk: &Walk) -> MappedRings {
+    let known: HashSet<Pid> =
+        walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();
+    let pids = walk.pids.iter().copied().filter(|pid| !known.contains(pid));
+    search_by(pids.collect(), LIMIT, maps_a_ring)
+}
+
+fn search_by(
+    mut pids: Vec<Pid>,
+    limit: Duration,
+    maps_a_ring: fn(Pid, &mut usize) -> Option<bool>,
+) -> MappedRings {
+    let mut result = MappedRings::default();
+    while !pids.is_empty() && result.unread.len() < PATIENCE {
+        let (sender, receiver) = channel();
+        let theirs = pids.clone();
+        let worker = move || {
+            let mut left = LARGEST;
+            for pid in theirs {
+                if sender.send((pid, maps_a_ring(pid, &mut left))).is_err() {
+                    break;
+                }
+            }
+        };
+        if std::thread::Builder::new().spawn(worker).is_err() {
+            break;
+        }
+        let mut done = 0;
+        let silent = loop {
+            match receiver.recv_timeout(limit) {
+                Ok((pid, Some(true))) => result.found.push(pid),
+                Ok((pid, None)) => result.unread.push(pid),
+                Ok((_, Some(false))) => {}
+                Err(RecvTimeoutError::Disconnected) => return result,
+                // The waiting thread is abandoned; it ends when this process ends.
+                Err(RecvTimeoutError::Timeout) => break pids.get(done).copied(),
+            }
+            done += 1;
+        };
+        result.unread.extend(silent);
+        pids.drain(..pids.len().min(done + 1));
+    }
+    result.unread.extend(pids);
+    result
+}
+
+/// Returns whether a process has mapped an io_uring; `None` if too much was read already. A process that has ended, or
+/// whose mappings may not be read, has none: it is a gap already, or its descriptors were read.
+fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(file) = openat(CWD, format!("/proc/{pid}/maps"), flags, Mode::empty()) else { return Some(false) };
+    let mut piece = [0; 16 * 1024];
+    while *left > 0 {
+        // The kernel writes whole lines into each piece.
+        match retry_on_intr(|| read(&file, &mut piece)) {
+            Ok(0) | Err(_) => return Some(false),
+            Ok(length) => {
+                *left = left.saturating_sub(length);
+                let piece = piece.get(..length).unwrap_or_default();
+                if memchr::memmem::find(piece, RING).is_some() {
+                    return Some(true);
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Returns the gaps for these processes, except for those that another gap names.
+pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
+    let noun = |count: usize| if count == 1 { "process" } else { "processes" };
+    let gap = |pids: Vec<Pid>, what: &str, why: &str| {
+        (!pids.is_empty()).then(|| Gap {
+            stage: Stage::Owners,
+            what: format!("{} {what}", noun(pids.len())),
+            count: u64::try_from(pids.len()).ok(),
+            remedy: show_processes(&pids, "linux"),
+            pids,
+            why: why.to_owned(),
+        })
+    };
+    let found = rings.found.iter().copied().filter(|pid| !named.contains(pid)).collect();
+    let found = gap(
+        found,
+        "with an io_uring without a descriptor",
+        "the sockets in such an io_uring cannot be listed, even if another process has them too",
+    );
+    let unread = gap(
+        rings.unread.clone(),
+        "whose mappings were not searched for an io_uring",
+        "a process did not answer in time, or the processes have too many mappings",
+    );
+    found.into_iter().chain(unread).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_does_not_answer_is_named() {
+        let result = search_by((1..=5).collect(), Duration::from_millis(100), |pid, _| {
+            if pid == 3 {
+                std::thread::sleep(Duration::from_secs(60));
+            }
+            (pid != 4).then_some(pid == 5)
+        });
+        assert_eq!(result, MappedRings { found: vec![5], unread: vec![3, 4] });
+        let texts: Vec<String> = gaps(&result, &[5]).into_iter().map(|gap| gap.what).collect();
+        assert_eq!(texts, ["processes whose mappings were not searched for an io_uring"]);
+        assert_eq!(gaps(&result, &[]).len(), 2);
+    }
+
+    #[test]
+    fn the_search_gives_up() {
+        let result = search_by((1..=20).collect(), Duration::from_millis(20), |_, _| {
+            std::thread::sleep(Duration::from_secs(60));
+            None
+        });
+        assert_eq!(result, MappedRings { found: vec![], unread: (1..=20).collect() });
+    }
+
+    #[test]
+    fn a_mapped_io_uring_is_found() {
+        let me = std::process::id();
+        assert_eq!(maps_a_ring(me, &mut 0), None);
+        assert_eq!(maps_a_ring(u32::MAX, &mut 100), Some(false));
+        let mut left = LARGEST;
+        assert!(maps_a_ring(me, &mut left).is_some() && left < LARGEST);
+    }
+}

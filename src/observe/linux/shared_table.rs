@@ -1,0 +1,55 @@
+//! Whether two threads share one table of descriptors (`kcmp(2)`). Nothing in `/proc` shows this, and to compare the
+//! tables costs one system call for each descriptor of each thread.
+
+use nix::libc;
+use rustix::io::Errno;
+
+use crate::model::Pid;
+
+/// `KCMP_FILES` of linux/kcmp.h.
+const FILES: libc::c_int = 2;
+
+/// Returns whether two threads share their table of descriptors.
+///
+/// # Errors
+///
+/// Returns an error if a thread has ended, if it may not be inspected, or if the kernel has no `kcmp(2)`.
+#[expect(unsafe_code, reason = "no crate wraps kcmp(2)")]
+pub(super) fn is_shared(one: Pid, other: Pid) -> Result<bool, Errno> {
+    // SAFETY: kcmp(2) only compares numbers in the kernel. It takes no pointer and changes nothing.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, FILES, 0, 0) };
+    match order {
+        0 => Ok(true),
+        1..=3 => Ok(false),
+        _ => Err(std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread() -> Pid {
+        u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap()
+    }
+
+    #[test]
+    fn threads_share_their_table_until_one_has_its_own() {
+        let me = thread();
+        let compare = move |is_separate: bool| {
+            std::thread::spawn(move || {
+                if is_separate {
+                    nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
+                }
+                is_shared(me, thread())
+            })
+            .join()
+            .unwrap()
+        };
+        // Some sandboxes refuse the call.
+        if is_shared(me, me) == Ok(true) {
+            assert_eq!((compare(false), compare(true)), (Ok(true), Ok(false)));
+            assert_eq!(is_shared(me, u32::MAX >> 1), Err(Errno::SRCH));
+        }
+    }
+}
