@@ -197,7 +197,7 @@ pub struct AdHoc {
     /// The process.
     #[serde(flatten)]
     pub tool: Tool,
-    /// What the tool does with a connection: `relay` or `listen`.
+    /// What the tool does with a connection: `relay`, `listen` or `start`.
     pub used_for: &'static str,
     /// The severity from the table of tools.
     #[serde(skip)]
@@ -220,12 +220,12 @@ impl FindingKind for AdHoc {
     }
 
     fn sentence(&self) -> String {
-        let does = if self.used_for == "relay" { "forwards connections" } else { "waits for data" };
-        format!(
-            "{} is a temporary tool and {does}. Its command line: {}",
-            self.tool.text(),
-            sentence(&self.tool.command)
-        )
+        let is = match self.used_for {
+            "relay" => "is a temporary tool and forwards connections",
+            "start" => "does not serve the port itself but starts another program",
+            _ => "is a temporary tool and waits for data",
+        };
+        format!("{} {is}. Its command line: {}", self.tool.text(), sentence(&self.tool.command))
     }
 }
 

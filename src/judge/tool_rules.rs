@@ -51,7 +51,9 @@ fn ad_hoc_tool<'s, 'p>(
 ) -> Option<(&'s IdentifiedProcess<'p>, AdHocTool)> {
     let tools = subject.processes.iter().filter_map(|process| Some((process, process.ad_hoc_tool()?)));
     let of_use = tools.filter(|(process, tool)| {
-        wanted(tool.used_for) && (!tool.is_shell || !inherited_socket(process, subject.processes))
+        wanted(tool.used_for)
+            && (!tool.is_shell || !inherited_socket(process, subject.processes))
+            && (tool.used_for != AdHocUse::Start || !has_started_the_server(process, subject.processes))
     });
     // `max_by_key` returns the last of several equal elements; the rule needs the first process.
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
@@ -63,6 +65,15 @@ fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none()
             && owner.process.parents.iter().all(|parent| parent.pid != shell.process.pid)
+    })
+}
+
+/// Returns whether a program that starts others has started another process that has the socket. That process is
+/// judged.
+fn has_started_the_server(starter: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
+    owners.iter().any(|owner| {
+        owner.ad_hoc_tool().is_none_or(|tool| tool.used_for != AdHocUse::Start)
+            && owner.process.parents.iter().any(|parent| parent.pid == starter.process.pid)
     })
 }
 
@@ -123,7 +134,7 @@ pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
 fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> {
     let thread = kernel_thread_name(process.process).map(|name| (Disguise::KernelThread, name));
     thread
-        .or_else(|| Some((Disguise::Mount, covered_server(process)?)))
+        .or_else(|| Some((Disguise::Mount, covered_program(process)?)))
         .or_else(|| Some((Disguise::ProgramFile, unmapped_program(process)?)))
         .or_else(|| Some((Disguise::Script, false_script(process.process)?)))
         .or_else(|| Some((Disguise::Name, claimed_server(process)?)))
@@ -147,11 +158,18 @@ fn is_kernel_thread_name(name: &str) -> bool {
     KERNEL_THREADS.contains(&base) || (has_cpu && KERNEL_THREADS_OF_A_CPU.contains(&base))
 }
 
-/// Returns the well-known server whose path is mounted over by the file of the process.
-fn covered_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
-    let is_elsewhere =
-        process.process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere);
-    process.program_name().filter(|name| is_elsewhere && programs::serves_a_guarded_port(name))
+/// Directories of the system's own programs. Elsewhere, a new version of an application may be mounted over the old one.
+const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/", "/bin/", "/sbin/", "/lib/"];
+
+/// Returns the well-known server or the program of the system at whose path another file runs.
+fn covered_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
+    let origin = process.process.origin.as_ref();
+    let path = &process.process.exe.as_ref()?.path;
+    process.program_name().filter(|name| {
+        origin.is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
+            && (programs::serves_a_guarded_port(name)
+                || SYSTEM_DIRECTORIES.iter().any(|directory| path.starts_with(directory)))
+    })
 }
 
 /// Returns the name of the program file, if the memory of the process contains no code of this file.
@@ -252,6 +270,23 @@ mod tests {
             );
             let found = report.entries[0].findings().iter().any(|one| one.flag().code() == "dual-use");
             assert_eq!(found, is_named, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_over_a_program_of_the_system_is_a_disguise() {
+        for (path, is_disguise) in [("/usr/bin/beep", true), ("/srv/sshd", true), ("/srv/server", false)] {
+            let name = path.rsplit('/').next().unwrap();
+            let process = Process {
+                origin: Some(crate::model::Origin::of(OriginKind::Elsewhere)),
+                ..program_process(7, name, path, name)
+            };
+            let report = judge(
+                seen(vec![socket("tcp/0.0.0.0:4444", Owner::Held(vec![7].into()))], vec![process]),
+                Registry::embedded(),
+            );
+            let found = report.entries[0].findings().iter().any(|one| one.flag().code() == "masquerading");
+            assert_eq!(found, is_disguise, "{path}");
         }
     }
 

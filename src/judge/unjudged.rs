@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::identity_rules::is_of_the_system;
 use crate::join::Entry;
+use crate::model::interpreter::shows_only_a_title;
 use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage, show_processes};
+use crate::registry::identity::identify;
 
 /// A kind of missing evidence: the end of a phrase that begins with "process", and the reason.
 type Missing = (&'static str, &'static str);
@@ -22,6 +25,12 @@ const CUT: Missing = (
 );
 const SCRIPT: Missing = ("whose script was not found", "it could not be checked who can replace the script");
 
+const TITLE: Missing = (
+    "whose script is hidden by a title",
+    "the process wrote a title over the command line that named the \
+        script",
+);
+
 /// Returns a gap for each kind of missing evidence, with the processes that no gap in `known` names.
 pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     let named: BTreeSet<Pid> = known.iter().flat_map(|gap| &gap.pids).copied().collect();
@@ -33,7 +42,7 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
             let at = entry.processes.binary_search_by_key(pid, |process| process.pid);
             let process = at.ok().and_then(|at| entry.processes.get(at));
             let lacks = match process {
-                Some(process) if !is_unread(process) => lacking(process),
+                Some(process) if !is_unread(process) => lacking(entry, process),
                 _ => Some(PROCESS),
             };
             if let Some(lacks) = lacks {
@@ -58,14 +67,26 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     gaps.collect()
 }
 
-fn lacking(process: &Process) -> Option<Missing> {
+fn lacking(entry: &Entry, process: &Process) -> Option<Missing> {
     if RunTarget::of(process) == RunTarget::Unknown {
         return Some(COMMAND_LINE);
     }
     if process.cmdline.iter().map(|argument| argument.len() + 1).sum::<usize>() >= LONGEST_COMMAND_LINE {
         return Some(CUT);
     }
+    if hides_its_script(entry, process) {
+        return Some(TITLE);
+    }
     process.script.as_ref().is_some_and(|script| script.origin.is_none()).then_some(SCRIPT)
+}
+
+/// Returns whether a title hides the script of an interpreter. The title of a known program is believed if root or a
+/// service of root started it, or if no other machine can reach it: many servers show such a title.
+fn hides_its_script(entry: &Entry, process: &Process) -> bool {
+    let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
+    let is_known = || identify(process).is_some_and(|identity| identity.program().is_some());
+    let is_believed = || !entry.exposure.is_reachable_from_outside() || is_of_the_system(entry, process);
+    shows_only_a_title(file, &process.cmdline) && !(is_believed() && is_known())
 }
 
 fn is_unread(process: &Process) -> bool {
@@ -83,6 +104,11 @@ mod tests {
     #[test]
     fn evidence_that_is_missing_is_a_gap() {
         let python = |line: &str| program_process(7, "python3", "/usr/bin/python3.11", line);
+        let titled = |program: &str, title: &str, uid| Process {
+            cmdline: vec![title.to_owned()],
+            uid: Some(uid),
+            ..program_process(7, program, &format!("/usr/bin/{program}"), "")
+        };
         let script = |origin| Some(Script { path: "/srv/x.py".to_owned(), origin, is_program: false });
         for (name, process, why) in [
             ("a server", program_process(7, "nginx", "/usr/sbin/nginx", ""), None),
@@ -110,6 +136,13 @@ mod tests {
                 Process { script: script(None), ..python("python3 x.py") },
                 Some(SCRIPT.1),
             ),
+            ("an unknown title", titled("node", "shop worker", 0), Some(TITLE.1)),
+            (
+                "a known title of a user",
+                titled("ruby", "puma 6.4 (tcp://0.0.0.0:8000) [x]", 1000),
+                Some(TITLE.1),
+            ),
+            ("a known title of the system", titled("ruby", "puma 6.4 (tcp://0.0.0.0:8000) [x]", 33), None),
         ] {
             let snapshot = seen(vec![socket("tcp/0.0.0.0:8000", Owner::Held(vec![7].into()))], vec![process]);
             let gaps = judge(snapshot.clone(), Registry::embedded()).snapshot.gaps;

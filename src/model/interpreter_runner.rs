@@ -57,7 +57,7 @@ const RUNNERS: [Runner; 11] = [
             "-D",
             "--define",
         ],
-        code: &[],
+        code: &["-e"],
         command: "",
     },
     Runner { names: &["clojure.main"], with_value: &["-i", "--init"], code: &["-e", "--eval"], command: "" },

@@ -14,7 +14,7 @@ use regex_lite::{Regex, RegexBuilder};
 use super::program_names::{interpreter, names_of};
 use super::script_names::{Command, commands, options};
 use crate::model::LONGEST_COMMAND_LINE;
-use crate::model::interpreter::{InterpreterCommand, parse_command};
+use crate::model::interpreter::{InterpreterCommand, parse_innermost, shows_only_a_title};
 
 /// The names and the command line of one process.
 #[derive(Clone, Debug)]
@@ -37,22 +37,36 @@ pub(crate) struct CommandLine<'p> {
 
 /// Interpreters that read code from standard input if their command line names no code.
 const READ_STANDARD_INPUT: [&str; 5] = ["python", "node", "perl", "ruby", "lua"];
-/// Interpreters that run code on their command line, by the names of their files.
-const RUN_TYPED_CODE: [&str; 10] =
-    ["python", "pypy", "node", "nodejs", "perl", "ruby", "php", "lua", "luajit", "tclsh"];
+/// Interpreters whose ordinary command line has code, or that have rows of their own for it.
+const ORDINARY_WITH_CODE: [&str; 13] = [
+    "sh",
+    "bash",
+    "dash",
+    "zsh",
+    "ksh",
+    "mksh",
+    "ash",
+    "awk",
+    "gawk",
+    "mawk",
+    "original-awk",
+    "nawk",
+    "expect",
+];
 
 /// Returns whether an interpreter runs code without a file. If a process wrote a title over its command line, the
 /// code is not visible.
 fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
-    let Some(started_as) = arguments.first().and_then(|first| first.rsplit('/').next()) else { return false };
     let bare = |name| super::programs::stem(crate::model::interpreter::without_build(name));
-    let is_title = started_as.contains([' ', ':']) || bare(started_as) != bare(file);
-    match parse_command(file, arguments) {
-        Some(InterpreterCommand::Code(_)) => RUN_TYPED_CODE.contains(&bare(file)),
+    match parse_innermost(file, arguments) {
+        Some(InterpreterCommand::Code(_)) => !ORDINARY_WITH_CODE.contains(&bare(file)),
         Some(InterpreterCommand::Nothing) => {
             // The interactive debugger of Node.js has its own row.
             let debugs = arguments.iter().any(|argument| argument.starts_with("--inspect"));
-            !is_title && !debugs && interpreter(file).is_some_and(|name| READ_STANDARD_INPUT.contains(&name))
+            !arguments.is_empty()
+                && !shows_only_a_title(file, arguments)
+                && !debugs
+                && interpreter(file).is_some_and(|name| READ_STANDARD_INPUT.contains(&name))
         }
         _ => false,
     }

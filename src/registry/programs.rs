@@ -129,7 +129,10 @@ impl ListedProgram {
     /// Returns the name to print; for a script or module of an interpreter, its text in the command line.
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {
-            Match::Arg(text) => text.trim_start_matches(['-', '/']),
+            Match::Arg(text) => {
+                let name = text.trim_start_matches('-').trim_matches('/');
+                name.rsplit('/').next().unwrap_or(name)
+            }
             Match::Comm | Match::Exe(_) => self.name,
         }
     }

@@ -16,6 +16,8 @@ named! {
         Relay = "relay",
         /// The tool waits for data.
         Listen = "listen",
+        /// The tool starts another program, for each connection or once.
+        Start = "start",
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::{Value, json};
 
 use crate::audit_rules::{flag, severity_and_code};
-use crate::lab::{Lab, Outcome, Scene, Server, complete, flags, held, listeners, on_port, sleep, tcp};
+use crate::lab::{Lab, Outcome, Scene, Server, complete, flags, gap, held, listeners, on_port, sleep, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -22,6 +22,7 @@ pub const SCENES: &[Scene] = &[
     ("rules_deleted_in_a_detached_mount", deleted_in_a_detached_mount),
     ("rules_code_that_was_loaded", loaded_code),
     ("rules_deleted_scripts", deleted_scripts),
+    ("rules_a_title_hides_a_script", title),
     ("rules_memfd", memfd),
     ("rules_world_writable_directories", world_writable),
     ("rules_world_writable_in_another_mount_namespace", world_writable_elsewhere),
@@ -165,6 +166,28 @@ fn deleted_scripts(lab: &Lab) -> Outcome {
     let open = flag(on_port(&report, 8942)?, "writable-executable");
     let script = open["evidence"]["found"][0]["script"].as_str().unwrap_or_default();
     same!(script.ends_with("/open/server.sh"), true, "{report:#}");
+    Ok(())
+}
+
+/// A script that writes a title over its command line: nothing shows any more which script runs.
+fn title(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let script = lab.directory_of_mode("open", 0o777)?.join("server.pl");
+    fs::write(&script, "$0 = 'shop worker'; sleep 600;")?;
+    let mut perl = std::process::Command::new("perl");
+    let server = Server::spawn(perl.arg(&script).stdin(tcp("0.0.0.0:8943")?))?;
+    let mut report = lab.json(&[])?;
+    for _ in 0..100 {
+        if on_port(&report, 8943)?["processes"][0]["cmdline"].to_string().contains("shop worker") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        report = lab.json(&[])?;
+    }
+    same!(on_port(&report, 8943)?["processes"][0]["script"].is_null(), true, "{report:#}");
+    gap(&report, "processes", "wrote a title over the command line")?;
+    same!(report["gaps"][0]["pids"], json!([server.pid()]));
+    same!(lab.portolan(["audit"]).output()?.status.code(), Some(3));
     Ok(())
 }
 

@@ -80,6 +80,8 @@ mod reach_rules;
 mod recorded_rules;
 mod report;
 #[cfg(target_os = "linux")]
+mod starters;
+#[cfg(target_os = "linux")]
 mod verdicts;
 #[cfg(target_os = "linux")]
 mod watch;
@@ -104,6 +106,7 @@ fn main() -> std::process::ExitCode {
         kill::SCENES,
         hidden_parts::SCENES,
         programs::SCENES,
+        starters::SCENES,
         peers::SCENES,
         privilege::SCENES,
         addresses::SCENES,

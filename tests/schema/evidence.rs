@@ -86,7 +86,7 @@ fn samples() -> Vec<Evidence> {
         }
         .into(),
         ShellListener { tool: tool(), is_shell: false, severity }.into(),
-        AdHoc { tool: tool(), used_for: "relay", severity }.into(),
+        AdHoc { tool: tool(), used_for: "start", severity }.into(),
         DualUse { tool: tool(), kind: "tunnel", what: "A tunnel", attack: "T1572", severity }.into(),
         Exposed {
             service: "redis",

@@ -5,7 +5,7 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{FittingName, Impostor, Unfamiliar, UnknownProcess};
 use crate::join::Entry;
-use crate::model::{ReplaceableBy, RestsOn, Severity, State};
+use crate::model::{Process, ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 
 /// Returns the evidence of `impostor`: no process on a guarded port is a known server of the port. Programs that open
@@ -37,7 +37,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         }
         let answers: Vec<_> = rows.iter().map(|row| identity.is_expected_on(row)).collect();
         let is_server = answers.contains(&Some(true));
-        let is_proven = identity.rests_on != RestsOn::Cmdline || is_of_the_system(listener, process);
+        let is_proven = identity.rests_on != RestsOn::Cmdline || is_of_the_system(listener, process.process);
         if is_server && is_roots && is_identified && is_proven {
             return None; // a socket may be inherited; the rule about shared ports covers this case
         }
@@ -68,9 +68,9 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
 const FIRST_USER: u32 = 1000;
 
 /// Returns whether root, or a service or container of root, created the socket. The command line of such a process is
-/// trusted. Any other user can start an interpreter and rewrite its command line.
-fn is_of_the_system(listener: &Entry, process: &IdentifiedProcess<'_>) -> bool {
-    let (home, process) = (&listener.socket.attributes, process.process);
+/// trusted; any other user can start an interpreter and rewrite its command line.
+pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
+    let home = &listener.socket.attributes;
     let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
     let is_service = |unit: &Option<String>| {
         is_roots(unit) && unit.as_deref().is_some_and(|unit| unit.ends_with(".service"))

@@ -1,9 +1,9 @@
 //! The files with code in the memory of a process: its program file, its libraries, and other loaded code.
 //!
 //! The program file does not show code that was loaded by `LD_PRELOAD`, by the dynamic loader that was started as the
-//! program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file is no finding:
-//! interpreters translate their scripts into such memory, and other programs their patterns and queries, but a note names
-//! these other programs. Files that a process made for this purpose and removed are ordinary.
+//! program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file has no finding, because
+//! interpreters translate scripts into such memory, and other programs translate patterns and queries. A note names these
+//! other programs. Files that a process made for translated code and removed are ordinary.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -88,23 +88,20 @@ impl Libraries {
     /// Returns the executable files that a process has mapped.
     pub(super) fn of(&mut self, mapper: Mapper<'_>, origins: &mut Origins) -> MappedFiles {
         let Mapper { process, tree, program, .. } = mapper;
-        let mut has_code_without_file = false;
-        let mappings = match read_maps(process) {
+        let maps = match read_maps(process) {
             // The process is ending, and has no memory any more.
             Ok(maps) if maps.is_empty() => return MappedFiles::default(),
-            Ok(maps) if maps.len() < LONGEST => {
-                has_code_without_file =
-                    !mapper.is_interpreter && maps.split(|byte| *byte == b'\n').any(is_without_file);
-                mappings(&maps)
-            }
+            Ok(maps) if maps.len() < LONGEST => maps,
             Ok(_) => return trouble("the process maps too many files to check"),
             Err(_) => return trouble("the files that the process maps could not be read"),
         };
+        let has_code_without_file =
+            !mapper.is_interpreter && maps.split(|byte| *byte == b'\n').any(is_without_file);
         let mut found =
             MappedFiles { has_program: Some(false), has_code_without_file, ..MappedFiles::default() };
         // Reading the links needs a capability, and the links of a thread do not exist.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
-        for mapping in mappings {
+        for mapping in mappings(&maps) {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
             let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
             // A layered file system may show another device and inode here. If the path leads to another file, that

@@ -13,9 +13,9 @@ use crate::model::{Gap, Pid, Stage, show_processes};
 
 /// The time limit for one process. A process can delay the reading of its mappings for ever; usually it takes well
 /// below a millisecond.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(1);
 /// After this many processes without an answer, the rest is not read.
-const PATIENCE: usize = 4;
+const PATIENCE: usize = 2;
 /// The maximum size of the mappings of all processes together. A process usually has some ten kilobytes.
 const LARGEST: usize = 256 * 1024 * 1024;
 

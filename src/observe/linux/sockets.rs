@@ -134,13 +134,8 @@ fn remedy(why: Errno, modules: &str) -> String {
 }
 
 /// Lists the sockets of the calling thread's network namespace, which is `netns` (`None` for the observer's own), and
-/// reads its packet filter if `with_firewall`. Programs are run within the budget.
-pub(super) fn list(
-    scope: &Scope,
-    netns: Option<&Netns>,
-    with_firewall: bool,
-    budget: &TimeBudget,
-) -> SocketList {
+/// reads its packet filter if `with_filter`. Programs are run within `time`.
+pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_filter: bool, time: &TimeBudget) -> SocketList {
     let mut lister = SocketLister {
         scope,
         netns,
@@ -155,13 +150,13 @@ pub(super) fn list(
     lister.run(&mut Netlink::open());
     let mut listed = lister.listed;
     listed.add_raw(scope, netns, "/proc/thread-self/net", true);
-    let rule_sets = RuleSets::within(budget);
+    let rule_sets = RuleSets::within(time);
     let published = nat::published_ports(scope, netns, &rule_sets);
     let published_ports = published.sockets.into_iter().map(|socket| FoundSocket { socket, cgroup: None });
     listed.found.extend(published_ports);
     listed.gaps.extend(published.gaps);
     listed.notes.extend(published.notes);
-    let is_asked = with_firewall && scope.states.iter().any(|state| state.accepts_traffic());
+    let is_asked = with_filter && scope.states.iter().any(|state| state.accepts_traffic());
     if is_asked {
         let ReadFirewall { firewall, gap, note } = firewall::read(netns, rule_sets);
         listed.firewall = Some((firewall, gap.filter(|gap| !listed.gaps.contains(gap))));

@@ -238,7 +238,8 @@ fn the_first_rule_that_holds_is_named() {
 #[test]
 fn an_allow_rule_settles_findings_about_the_port_only() {
     let python = [(10, "/usr/bin/python3.11", "root")];
-    let snapshot = one("tcp/0.0.0.0:22", "root", &python);
+    let mut snapshot = one("tcp/0.0.0.0:22", "root", &python);
+    snapshot.processes[0].cmdline = vec!["python3".to_owned(), "/srv/x.py".to_owned()];
     assert_eq!(printed(&read("").unwrap(), &snapshot).0, ["unexpected", "impostor"]);
     let allow = "[[allow]]\nid = \"a\"\nport = 22\n";
     assert_eq!(printed(&read(allow).unwrap(), &snapshot).0, ["impostor"]);

@@ -271,7 +271,7 @@ fn dual_use_and_ad_hoc_tools_have_their_shape() {
     for row in rows(include_str!("../data/ad-hoc.tsv")) {
         assert!(row["programs"].split(',').all(is_program), "{row:?}");
         assert!(is_expression(row["arguments"]), "{row:?}");
-        assert!(["shell", "relay", "listen"].contains(&row["meaning"]), "{row:?}");
+        assert!(["shell", "relay", "listen", "start"].contains(&row["meaning"]), "{row:?}");
         for column in ["severity_beyond_loopback", "severity_on_loopback"] {
             assert!(["critical", "warning", "notice", "info"].contains(&row[column]), "{row:?}");
         }

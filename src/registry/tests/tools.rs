@@ -260,7 +260,7 @@ fn the_tools_are_well_formed() {
         assert_eq!(fields.len(), 5, "{line}");
         check_programs(fields[0], line);
         assert!(fields[1].is_empty() || compile(fields[1]).is_some(), "{line}");
-        assert!(["shell", "relay", "listen"].contains(&fields[2]), "{line}");
+        assert!(["shell", "relay", "listen", "start"].contains(&fields[2]), "{line}");
         for severity in &fields[3..] {
             assert!(Severity::ALL.iter().any(|known| known.name() == *severity), "{line}");
         }
