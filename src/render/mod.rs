@@ -45,7 +45,7 @@ mod zone;
 
 use anstyle::{AnsiColor, Effects};
 
-use crate::model::{Owner, Severity, Socket, host};
+use crate::model::{Host, Owner, Severity, Socket, host};
 
 pub use ascii::ascii;
 pub use caveats::caveats;
@@ -119,6 +119,17 @@ fn address(socket: &Socket) -> String {
         return sanitize(socket.local.device.as_deref().unwrap_or("*")).into_owned();
     }
     sanitize(&host(socket.local.address, socket.local.device.as_deref())).into_owned()
+}
+
+/// Returns the name of a host, sanitized.
+fn host_name(host: &Host) -> std::borrow::Cow<'_, str> {
+    host.name.as_deref().map_or("a machine without a name".into(), sanitize)
+}
+
+/// Returns the operating system of a host with the version of its kernel, sanitized.
+fn system(host: &Host) -> String {
+    let kernel = host.kernel.as_deref().map(|kernel| format!(" {}", sanitize(kernel))).unwrap_or_default();
+    format!("{}{kernel}", sanitize(&host.os))
 }
 
 /// Returns the user who created a socket, sanitized: the name, or else the number.

@@ -10,25 +10,30 @@ use crate::model::Severity;
 use crate::render::merge::row_of_each;
 
 /// The rows of an audit.
-pub(super) struct Rows {
+pub(in crate::render) struct Rows {
     row_of: HashMap<*const Entry, usize>,
 }
 
 impl Rows {
-    pub(super) fn of(audit: &Audit<'_>) -> Self {
+    pub(in crate::render) fn of(audit: &Audit<'_>) -> Self {
         let all: Vec<&Entry> = audit.everything().collect();
         let numbers = row_of_each(&all);
         Rows { row_of: all.into_iter().map(std::ptr::from_ref).zip(numbers).collect() }
     }
 
     /// Returns the number of rows of some listeners.
-    pub(super) fn listeners<'e>(&self, listeners: impl IntoIterator<Item = &'e Entry>) -> usize {
+    pub(in crate::render) fn listeners<'e>(&self, listeners: impl IntoIterator<Item = &'e Entry>) -> usize {
         let rows = listeners.into_iter().filter_map(|entry| self.row_of.get(&std::ptr::from_ref(entry)));
         rows.collect::<HashSet<_>>().len()
     }
 
     /// Returns the number of findings of this severity, and of this flag if one is given.
-    pub(super) fn findings(&self, audit: &Audit<'_>, severity: Severity, flag: Option<Flag>) -> usize {
+    pub(in crate::render) fn findings(
+        &self,
+        audit: &Audit<'_>,
+        severity: Severity,
+        flag: Option<Flag>,
+    ) -> usize {
         let mut on_rows = HashSet::new();
         let counts = |found: &&AuditFinding<'_>| {
             let own = found.finding.flag();

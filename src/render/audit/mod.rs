@@ -3,10 +3,11 @@
 //!
 //! The renderers do not judge. No format suggests an all-clear if something could not be observed.
 
-mod counts;
+pub(super) mod counts;
+pub(super) mod groups;
 pub mod json;
 pub mod metrics;
-mod reachable;
+pub(super) mod reachable;
 pub mod rules;
 pub mod sarif;
 pub mod table;
@@ -17,13 +18,13 @@ use crate::baseline::{Fingerprint, ListenerOwner, NetnsIdentity, ProgramIdentity
 use crate::findings::text::{FEW, first_of, plural};
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
-use crate::judge::audit::{AppliedPolicy, Audit, AuditFinding, AuditVerdict, Subject};
-use crate::model::{HostScope, Netns, Severity};
+use crate::judge::audit::{AcceptedByRule, AppliedPolicy, Audit, AuditFinding, AuditVerdict, Subject};
+use crate::model::{HostScope, Netns, Severity, Snapshot};
 
 use self::counts::Rows;
 use super::cells::{self, CellFormat};
 use super::process_cells;
-use super::{address, sanitize};
+use super::{Zone, address, host_name, registry, sanitize, system};
 
 /// Returns the verdict in one line, without its newline.
 #[must_use]
@@ -72,6 +73,33 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
         ));
     }
     said
+}
+
+/// Returns the first line of an audit: the host, its system, the visible part and the time.
+pub(super) fn heading(snapshot: &Snapshot, zone: Zone) -> String {
+    let part = part(snapshot.host.scope).map(|part| format!(", {part} only")).unwrap_or_default();
+    let when = zone.time(snapshot.taken, "%Y-%m-%d %H:%M:%S");
+    format!("Audit of {} ({}){part}, {when}", host_name(&snapshot.host), system(&snapshot.host))
+}
+
+/// Returns the namespaces and the registry that an audit judged.
+pub(super) fn judged_by(audit: &Audit<'_>) -> String {
+    let registry = registry(&audit.report.registry);
+    match audit.report.snapshot.namespaces.len() {
+        0 => registry,
+        others => format!("Judged: this network namespace and {}. {registry}", plural(others, "other")),
+    }
+}
+
+/// Returns in one line the findings that one rule of the policy accepted, sanitized.
+pub(super) fn accepted(accepted: &AcceptedByRule<'_>) -> String {
+    let AcceptedByRule { severity, rule, reason, count, .. } = accepted;
+    let count = match severity {
+        Severity::Warning => plural(*count, "warning"),
+        other => format!("{count} {}", other.name()),
+    };
+    let reason = reason.map_or("none given".into(), sanitize);
+    format!("{count}, rule {}, reason: {reason}", sanitize(rule))
 }
 
 /// Returns the name of the visible part of the machine, if the whole machine was not visible.

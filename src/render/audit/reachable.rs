@@ -11,32 +11,27 @@ use crate::judge::Entry;
 use crate::judge::audit::{Audit, Subject};
 use crate::model::{ReachKind, Severity};
 
-/// The maximum number of services that the list names; the rest are counted.
-const LISTED: usize = 10;
-
 /// A service that other machines can reach, on one or several addresses and ports.
-pub(super) struct ReachableService {
+pub(in crate::render) struct ReachableService {
     /// The highest severity of its findings; `None` if no finding is above information.
-    pub(super) severity: Option<Severity>,
-    pub(super) places: Vec<String>,
-    pub(super) program: String,
+    pub(in crate::render) severity: Option<Severity>,
+    pub(in crate::render) places: Vec<String>,
+    pub(in crate::render) program: String,
     /// What anyone who connects can do; `None` if the program is not in the table of dangerous services.
-    pub(super) gets: Option<String>,
+    pub(in crate::render) gets: Option<String>,
 }
 
 /// The reachable services of an audit.
-pub(super) struct Reachable<'r> {
-    /// The services to list, the most dangerous first.
-    pub(super) listed: Vec<ReachableService>,
-    /// The number of further services.
-    pub(super) more: usize,
+pub(in crate::render) struct Reachable<'r> {
+    /// The services, the most dangerous first.
+    pub(in crate::render) services: Vec<ReachableService>,
     /// The listeners that other machines can reach.
-    pub(super) listeners: Vec<&'r Entry>,
+    pub(in crate::render) listeners: Vec<&'r Entry>,
 }
 
 /// Returns the services of an audit that other machines can reach: first the dangerous services, then services with
 /// another finding, then the rest in the order of listings.
-pub(super) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
+pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let reachable: Vec<&'r Entry> =
         audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();
     let mut severities: HashMap<*const Entry, Severity> = HashMap::new();
@@ -60,14 +55,12 @@ pub(super) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
         services[at].places.push(place(&Subject::Entry(judged)));
     }
     services.sort_by_key(|service| Reverse((service.gets.is_some(), service.severity)));
-    let more = services.len().saturating_sub(LISTED);
-    services.truncate(LISTED);
-    Reachable { listed: services, more, listeners: reachable }
+    Reachable { services, listeners: reachable }
 }
 
 /// Returns whether other machines can send to a socket. A socket that is only bound receives nothing. A socket behind
 /// a firewall that drops everything receives nothing either.
-pub(super) fn is_reachable(judged: &Entry) -> bool {
+pub(in crate::render) fn is_reachable(judged: &Entry) -> bool {
     let is_filtered = judged.reach().is_some_and(|reach| reach.kind == ReachKind::Filtered);
     !is_filtered && judged.exposure.is_reachable_from_outside() && judged.socket.state.accepts_traffic()
 }
@@ -109,17 +102,17 @@ mod tests {
     }
 
     #[test]
-    fn dangerous_services_come_first_and_the_rest_is_counted() {
-        for (others, listed, more) in [(0, 1, 0), (9, 10, 0), (12, 10, 3)] {
+    fn dangerous_services_come_first() {
+        for others in [0, 9, 12] {
             let report = report(&scene(others));
             let reachable = services(&Audit::of(&report));
-            assert_eq!((reachable.listed.len(), reachable.more), (listed, more), "{others}");
+            assert_eq!(reachable.services.len(), 1 + usize::try_from(others).unwrap());
             assert_eq!(
                 reachable.listeners.len(),
                 2 + usize::try_from(others).unwrap(),
                 "bound and loopback are not reachable"
             );
-            let first = &reachable.listed[0];
+            let first = &reachable.services[0];
             assert_eq!(first.places, ["tcp 0.0.0.0:6379", "tcp [::]:6379"]);
             assert_eq!(first.program, "redis-server, user root");
             assert_eq!(first.severity, Some(Severity::Critical));
@@ -128,10 +121,23 @@ mod tests {
     }
 
     #[test]
+    fn the_table_counts_the_services_after_the_tenth() {
+        for (others, more) in
+            [(9, None), (10, Some("and 1 other service")), (12, Some("and 3 other services"))]
+        {
+            let report = report(&scene(others));
+            let page =
+                text(|w| table::document(&Audit::of(&report), Severity::Warning, &Style::default(), w));
+            assert_eq!(page.contains(" other service"), more.is_some(), "{page}");
+            assert!(more.is_none_or(|more| page.contains(&format!("{more} (portolan lists all)"))), "{page}");
+        }
+    }
+
+    #[test]
     fn what_an_outsider_gets_is_written_once() {
         let report = report(&scene(0));
         let audit = Audit::of(&report);
-        let gets = services(&audit).listed[0].gets.clone().unwrap();
+        let gets = services(&audit).services[0].gets.clone().unwrap();
         let style = Style { width: None, color: false, ..Style::default() };
         let page = text(|w| table::document(&audit, Severity::Warning, &style, w));
         let page = page.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -6,28 +6,28 @@
 //! information only are counted. Prose is wrapped to the terminal, or in a pipe to a readable width. On a terminal, a
 //! long list of places is cut, and the rest are counted.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, BufWriter, Write};
 
 use crate::findings::Flag;
-use crate::findings::reach::Exposed;
 use crate::findings::text::plural;
-use crate::judge::Entry;
-use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, AuditVerdict, Subject};
-use crate::model::{Host, Severity};
+use crate::judge::audit::{Audit, AuditVerdict};
+use crate::model::Severity;
 use crate::render::wrap::wrap;
-use crate::render::{Emphasis, Style, registry, sanitize, stderr};
-use crate::render::{cells::CellFormat, process_cells};
+use crate::render::{Emphasis, Style, stderr};
 
 use super::counts::Rows;
+use super::groups::{FindingGroup, ProgramGroup, groups};
 use super::reachable::{self, Reachable, ReachableService};
-use super::{part, place, process_summary, text_without_listener, verdict};
+use super::{accepted, heading, judged_by, verdict};
 
 /// The width of prose without a terminal, in columns. People read redirected output too.
 pub(super) const MEASURE: u16 = 100;
 
 /// The maximum number of places of one program on a terminal.
 const FEW: usize = 12;
+/// The maximum number of reachable services that are listed; the rest are counted.
+const LISTED: usize = 10;
 /// The maximum number of places of one reachable service on a terminal.
 const FEW_REACHABLE: usize = 3;
 
@@ -41,14 +41,14 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
     let (reachable, rows) = (reachable::services(audit), Rows::of(audit));
     out.reachable(&reachable, audit, &rows)?;
     let summaries: HashSet<String> =
-        reachable.listed.into_iter().filter_map(|service| service.gets).collect();
+        reachable.services.into_iter().take(LISTED).filter_map(|service| service.gets).collect();
     let listed: Vec<_> = audit
         .findings
         .iter()
         .filter(|f| f.finding.severity > Severity::Info || fail_on == Severity::Info)
         .collect();
     let mut last = None;
-    for block in blocks(&listed, &summaries) {
+    for block in groups(&listed, &summaries) {
         out.blank()?;
         if last.replace(block.severity) != Some(block.severity) {
             out.line(block.severity.into(), &block.severity.name().to_uppercase())?;
@@ -63,75 +63,6 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
         out.verdict(audit, fail_on)?;
     }
     out.w.flush()
-}
-
-/// The findings with one flag and one severity.
-struct FindingGroup<'f> {
-    severity: Severity,
-    flag: Flag,
-    presumed: bool,
-    programs: Vec<ProgramGroup<'f>>,
-}
-
-/// The findings of one program.
-struct ProgramGroup<'f> {
-    process_summary: String,
-    evidence: Vec<EvidenceGroup<'f>>,
-}
-
-/// The evidence of some findings, and their places.
-struct EvidenceGroup<'f> {
-    text: String,
-    /// The policy rule that set the severity.
-    rule: Option<&'f str>,
-    places: Vec<String>,
-}
-
-/// Groups the findings. `summaries` contains the reachable services whose outside access is already described above
-/// the findings.
-fn blocks<'f>(findings: &[&'f AuditFinding<'_>], summaries: &HashSet<String>) -> Vec<FindingGroup<'f>> {
-    let mut blocks: Vec<FindingGroup<'f>> = Vec::new();
-    // The indices of each block, program and text. With these indices, the time is linear in the number of findings.
-    let (mut of_block, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
-    for found in findings {
-        let (severity, flag) = (found.finding.severity, found.finding.flag());
-        let presumed = found.finding.is_presumed();
-        let b = *of_block.entry((severity, flag, presumed)).or_insert_with(|| {
-            blocks.push(FindingGroup { severity, flag, presumed, programs: Vec::new() });
-            blocks.len() - 1
-        });
-        let (process_summary, place) = match found.subject {
-            Subject::Entry(judged) => (process_summary(judged), with_pids(place(&found.subject), judged)),
-            Subject::NoListener { .. } => {
-                (text_without_listener(&found.finding).to_owned(), place(&found.subject))
-            }
-        };
-        let programs = &mut blocks[b].programs;
-        let e = *of_program.entry((b, process_summary.clone())).or_insert_with(|| {
-            programs.push(ProgramGroup { process_summary, evidence: Vec::new() });
-            programs.len() - 1
-        });
-        let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
-        let listed =
-            Exposed::of(&found.finding.evidence).filter(|exposed| summaries.contains(&exposed.summary()));
-        let text = listed.map_or_else(|| found.finding.sentence(), Exposed::closing);
-        let t = *of_text.entry((b, e, text.clone(), rule)).or_insert_with(|| {
-            evidence.push(EvidenceGroup { text, rule, places: Vec::new() });
-            evidence.len() - 1
-        });
-        evidence[t].places.push(place);
-    }
-    blocks
-}
-
-/// Returns a place with the pids of its processes. A program with different pids stays one group, because pids change
-/// with every start.
-fn with_pids(place: String, judged: &Entry) -> String {
-    match judged.socket.owner.pids() {
-        [] => place,
-        [pid] => format!("{place} (pid {pid})"),
-        many => format!("{place} (pids {})", process_cells::pids(many, CellFormat::Long)),
-    }
 }
 
 /// Returns the first places, and the number of further places.
@@ -171,24 +102,9 @@ impl AuditWriter<'_> {
 
     fn head(&mut self, audit: &Audit<'_>, fail_on: Severity) -> io::Result<()> {
         let snapshot = &audit.report.snapshot;
-        let Host { name, os, kernel, .. } = &snapshot.host;
-        let name = name.as_deref().map_or("a machine without a name".into(), sanitize);
-        let system = match kernel {
-            Some(kernel) => format!("{} {}", sanitize(os), sanitize(kernel)),
-            None => sanitize(os).into_owned(),
-        };
-        let heading = format!(
-            "Audit of {name} ({system}){}, {}",
-            part(snapshot.host.scope).map(|part| format!(", {part} only")).unwrap_or_default(),
-            self.style.zone.time(snapshot.taken, "%Y-%m-%d %H:%M:%S")
-        );
-        self.prose(Emphasis::Heading, "", &heading)?;
+        self.prose(Emphasis::Heading, "", &heading(snapshot, self.style.zone))?;
         self.verdict(audit, fail_on)?;
-        let others = match snapshot.namespaces.len() {
-            0 => String::new(),
-            others => format!("Judged: this network namespace and {}. ", plural(others, "other")),
-        };
-        self.prose(Emphasis::Plain, "", &format!("{others}{}", registry(&audit.report.registry)))?;
+        self.prose(Emphasis::Plain, "", &judged_by(audit))?;
         for gap in audit.all_gaps().collect::<BTreeSet<_>>() {
             self.prose(Emphasis::Warning, "Not seen: ", &stderr::gap(gap))?;
         }
@@ -219,7 +135,7 @@ impl AuditWriter<'_> {
             count => count.to_string(),
         };
         self.prose(Emphasis::Heading, "", &format!("Reachable from other machines: {count} of {all}"))?;
-        for ReachableService { severity, places, program, gets } in &reachable.listed {
+        for ReachableService { severity, places, program, gets } in reachable.services.iter().take(LISTED) {
             let mut line = format!("{}: {program}", few(places, self.style.width.map(|_| FEW_REACHABLE)));
             if let Some(gets) = gets {
                 line.push_str(&format!(". {gets}"));
@@ -227,8 +143,9 @@ impl AuditWriter<'_> {
             let tone = severity.map_or(Emphasis::Plain, Emphasis::from);
             self.prose(tone, "  ", &line)?;
         }
-        if reachable.more > 0 {
-            let more = plural(reachable.more, "other service");
+        let more = reachable.services.len().saturating_sub(LISTED);
+        if more > 0 {
+            let more = plural(more, "other service");
             self.prose(Emphasis::Quiet, "  ", &format!("and {more} (portolan lists all)"))?;
         }
         Ok(())
@@ -238,31 +155,21 @@ impl AuditWriter<'_> {
         if !audit.accepted.is_empty() {
             self.blank()?;
         }
-        for AcceptedByRule { severity, rule, reason, count, .. } in audit.accepted_by_rule() {
-            let count = match severity {
-                Severity::Warning => plural(count, "warning"),
-                other => format!("{count} {}", other.name()),
-            };
-            let reason = reason.map_or("none given".into(), sanitize);
-            let text = format!("{count}, rule {}, reason: {reason}", sanitize(rule));
-            self.prose(Emphasis::Warning, "Accepted by policy: ", &text)?;
+        for rule in audit.accepted_by_rule() {
+            self.prose(Emphasis::Warning, "Accepted by policy: ", &accepted(&rule))?;
         }
         Ok(())
     }
 
     fn block(&mut self, block: &FindingGroup<'_>) -> io::Result<()> {
-        let presumed = if block.presumed { " (presumed)" } else { "" };
-        let heading = format!("{}{presumed}: {}", block.flag.code(), block.flag.description());
+        let heading = format!("{}: {}", block.name(), block.flag.description());
         self.prose(block.severity.into(), "  ", &heading)?;
         for ProgramGroup { process_summary, evidence } in &block.programs {
             self.prose(Emphasis::Plain, "    ", process_summary)?;
-            for EvidenceGroup { text, rule, places } in evidence {
-                let line = few(places, self.style.width.map(|_| FEW));
+            for evidence in evidence {
+                let line = few(&evidence.places, self.style.width.map(|_| FEW));
                 self.prose(Emphasis::Plain, "      ", &line)?;
-                // The text about a rule that requires a listener already contains the name of the rule.
-                let rule = rule.filter(|rule| !text.contains(rule));
-                let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
-                self.prose(Emphasis::Plain, "        ", &sanitize(&format!("{text}{rule}")))?;
+                self.prose(Emphasis::Plain, "        ", &evidence.sentence())?;
             }
         }
         self.prose(Emphasis::Quiet, "    Why  ", block.flag.why())?;

@@ -1,0 +1,103 @@
+//! The findings of an audit for people, in groups: within a severity each flag once, and under it each program once, with
+//! its places. The table and the HTML page show the same groups.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::findings::Flag;
+use crate::findings::reach::Exposed;
+use crate::judge::Entry;
+use crate::judge::audit::{AuditFinding, Subject};
+use crate::model::Severity;
+use crate::render::cells::CellFormat;
+use crate::render::{process_cells, sanitize};
+
+use super::{place, process_summary, text_without_listener};
+
+/// The findings with one flag and one severity.
+pub(in crate::render) struct FindingGroup<'f> {
+    pub(in crate::render) severity: Severity,
+    pub(in crate::render) flag: Flag,
+    pub(in crate::render) presumed: bool,
+    pub(in crate::render) programs: Vec<ProgramGroup<'f>>,
+}
+
+/// The findings of one program.
+pub(in crate::render) struct ProgramGroup<'f> {
+    pub(in crate::render) process_summary: String,
+    pub(in crate::render) evidence: Vec<EvidenceGroup<'f>>,
+}
+
+/// The evidence of some findings, and their places.
+pub(in crate::render) struct EvidenceGroup<'f> {
+    text: String,
+    /// The policy rule that set the severity.
+    rule: Option<&'f str>,
+    pub(in crate::render) places: Vec<String>,
+}
+
+impl FindingGroup<'_> {
+    /// Returns the code of the flag, and whether the findings are presumed.
+    pub(in crate::render) fn name(&self) -> String {
+        format!("{}{}", self.flag.code(), if self.presumed { " (presumed)" } else { "" })
+    }
+}
+
+impl EvidenceGroup<'_> {
+    /// Returns the evidence in a sentence, with the policy rule that set the severity, sanitized.
+    pub(in crate::render) fn sentence(&self) -> String {
+        // The text about a rule that requires a listener already contains the name of the rule.
+        let rule = self.rule.filter(|rule| !self.text.contains(rule));
+        let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
+        sanitize(&format!("{}{rule}", self.text)).into_owned()
+    }
+}
+
+/// Groups the findings of an audit. `summaries` contains the reachable services whose outside access is already
+/// described above the findings.
+pub(in crate::render) fn groups<'f>(
+    findings: &[&'f AuditFinding<'_>],
+    summaries: &HashSet<String>,
+) -> Vec<FindingGroup<'f>> {
+    let mut groups: Vec<FindingGroup<'f>> = Vec::new();
+    // The indices of each group, program and text. With these indices, the time is linear in the number of findings.
+    let (mut of_group, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
+    for found in findings {
+        let (severity, flag) = (found.finding.severity, found.finding.flag());
+        let presumed = found.finding.is_presumed();
+        let b = *of_group.entry((severity, flag, presumed)).or_insert_with(|| {
+            groups.push(FindingGroup { severity, flag, presumed, programs: Vec::new() });
+            groups.len() - 1
+        });
+        let (process_summary, place) = match found.subject {
+            Subject::Entry(judged) => (process_summary(judged), with_pids(place(&found.subject), judged)),
+            Subject::NoListener { .. } => {
+                (text_without_listener(&found.finding).to_owned(), place(&found.subject))
+            }
+        };
+        let programs = &mut groups[b].programs;
+        let e = *of_program.entry((b, process_summary.clone())).or_insert_with(|| {
+            programs.push(ProgramGroup { process_summary, evidence: Vec::new() });
+            programs.len() - 1
+        });
+        let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
+        let listed =
+            Exposed::of(&found.finding.evidence).filter(|exposed| summaries.contains(&exposed.summary()));
+        let text = listed.map_or_else(|| found.finding.sentence(), Exposed::closing);
+        let t = *of_text.entry((b, e, text.clone(), rule)).or_insert_with(|| {
+            evidence.push(EvidenceGroup { text, rule, places: Vec::new() });
+            evidence.len() - 1
+        });
+        evidence[t].places.push(place);
+    }
+    groups
+}
+
+/// Returns a place with the pids of its processes. A program with different pids stays one group, because pids change
+/// with every start.
+fn with_pids(place: String, judged: &Entry) -> String {
+    match judged.socket.owner.pids() {
+        [] => place,
+        [pid] => format!("{place} (pid {pid})"),
+        many => format!("{place} (pids {})", process_cells::pids(many, CellFormat::Long)),
+    }
+}
