@@ -21,6 +21,7 @@ Examples:
   sudo portolan audit -t --exposure any,public            TCP listeners that the internet may reach
   sudo portolan audit --policy policy.toml                compare with a policy (see portolan policy --help)
   portolan audit --rules                                  list all rules, with reason and remedy
+  sudo portolan audit -o html --write report.html         a page for a browser, in one file
   sudo portolan audit -o sarif --write portolan.sarif     for a code-scanning dashboard
   sudo portolan audit -o metrics --write /var/lib/prometheus/node-exporter/portolan.prom
   portolan audit --from host.json                         check a snapshot of another machine

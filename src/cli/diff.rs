@@ -15,6 +15,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   sudo portolan diff before.json            what changed since, on this machine
   portolan diff before.json after.json      compare two files
   portolan diff web1.json web2.json --other-host
+  portolan diff -o html before.json after.json >changes.html
   sudo portolan diff -o json before.json | jq '.changes[].text'
 
 Exit codes: 0 nothing changed, and everything was seen; 1 something changed; 2 usage or other error, such as an unreadable file; 3 no change was seen, but not everything was seen, before or after (0 with --allow-incomplete).";

@@ -34,10 +34,10 @@ pub use watch::WatchArgs;
     after_long_help = AFTER,
     disable_help_subcommand = true,
     mut_subcommand("explain", |command| formats(command, &["table", "json"])),
-    mut_subcommand("audit", |command| formats(command, &["table", "json", "ndjson", "sarif", "metrics"])),
+    mut_subcommand("audit", |command| formats(command, &["table", "json", "ndjson", "sarif", "metrics", "html"])),
     mut_subcommand("kill", |command| formats(command, &["table"])),
     mut_subcommand("watch", |command| formats(command, &["table", "json", "ndjson"])),
-    mut_subcommand("diff", |command| formats(command, &["table", "json", "ndjson", "csv"]))
+    mut_subcommand("diff", |command| formats(command, &["table", "json", "ndjson", "csv", "html"]))
 )]
 pub struct Cli {
     /// The command; list if there is none.
@@ -439,6 +439,8 @@ pub enum Output {
     Sarif,
     /// For Prometheus: text for node_exporter's textfile collector (audit).
     Metrics,
+    /// A page for a browser, in one file (audit, diff).
+    Html,
 }
 
 /// When to colour.

@@ -19,7 +19,7 @@ use crate::observe::{self, Scope};
 use crate::policy;
 use crate::query::Selection;
 use crate::render::audit::{self as report_text, json, metrics, rules, sarif, table};
-use crate::render::stderr;
+use crate::render::{html, stderr};
 
 pub(super) fn run(
     args: &AuditArgs,
@@ -47,7 +47,7 @@ pub(super) fn run(
         None => Namespaces::Own,
     };
     // The rules need no details. Details are read only if the output shows them, or for a policy or a baseline.
-    let people = matches!(common.output, Output::Table | Output::Metrics);
+    let people = matches!(common.output, Output::Table | Output::Metrics | Output::Html);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let mut scope =
         Scope { details, namespaces, packages: true, part: HostScope::Machine, ..Scope::default() };
@@ -91,6 +91,7 @@ pub(super) fn run(
         Output::Ndjson => json::lines(&audit, args.fail_on, &mut bytes)?,
         Output::Sarif => sarif::document(&audit, args.fail_on, &mut bytes)?,
         Output::Metrics => metrics::document(&audit, args.fail_on, &mut bytes)?,
+        Output::Html => html::audit::document(&audit, args.fail_on, ui.stdout.zone, &mut bytes)?,
         _ => table::document(&audit, args.fail_on, &style(args, ui), &mut bytes)?,
     }
     deliver(args, common, &bytes, out)?;
@@ -155,7 +156,7 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
         return said("standard input can be only one of --baseline and --from");
     }
     if matches!(common.output, Output::Csv | Output::Wide) {
-        return said("audit: no such output format (expected table, json, ndjson, sarif or metrics)");
+        return said("audit: no such output format (expected table, json, ndjson, sarif, metrics or html)");
     }
     if selection.states().any(|state| !state.is_judged()) {
         return said("audit covers listeners only; to list connections use portolan -a");

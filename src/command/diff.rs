@@ -8,7 +8,7 @@ use crate::baseline::compare;
 use crate::cli::{CommonArgs, DiffArgs, Output};
 use crate::model::{Host, Snapshot};
 use crate::observe::{Scope, observe};
-use crate::render::{diff, stderr};
+use crate::render::{diff, html, stderr};
 
 pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     check(args, common)?;
@@ -28,6 +28,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         Output::Json => diff::document(&comparison, &registry, out)?,
         Output::Ndjson => diff::lines(&comparison, &registry, out)?,
         Output::Csv => diff::csv(&comparison, out)?,
+        Output::Html => html::diff::document(&comparison, &after, ui.stdout.zone, out)?,
         _ => diff::table(&comparison, &ui.stdout, out)?,
     }
     out.flush()?;

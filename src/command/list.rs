@@ -96,8 +96,8 @@ pub(super) fn run(
         Output::Ndjson => json::lines(&report, out)?,
         Output::Csv => csv::listing(&report, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
-        // SARIF and metrics are formats of an audit, and never reach this code.
-        Output::Table | Output::Wide | Output::Sarif | Output::Metrics => {
+        // The other formats are those of an audit or a comparison, and never reach this code.
+        Output::Table | Output::Wide | Output::Sarif | Output::Metrics | Output::Html => {
             table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
         }
     }

@@ -82,10 +82,14 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
     if cli.command.is_some() && cli.list != ListArgs::default() {
         bail!("list options and targets go after the command: portolan list -t 22");
     }
-    if let Output::Sarif | Output::Metrics = common.output
-        && !matches!(cli.command, Some(Command::Audit(_)))
-    {
-        bail!("-o sarif and -o metrics need audit: portolan audit -o metrics");
+    match (common.output, &cli.command) {
+        (Output::Sarif | Output::Metrics | Output::Html, Some(Command::Audit(_)))
+        | (Output::Html, Some(Command::Diff(_))) => {}
+        (Output::Sarif | Output::Metrics, _) => {
+            bail!("-o sarif and -o metrics need audit: portolan audit -o metrics")
+        }
+        (Output::Html, _) => bail!("-o html needs audit or diff: portolan audit -o html"),
+        _ => {}
     }
     let stops_without_reader = matches!(cli.command, Some(Command::Watch(_) | Command::Explain(_)));
     // Programs read a policy, completions, manual pages and a stream of events.

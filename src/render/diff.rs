@@ -14,6 +14,7 @@ use serde_json::ser::CompactFormatter;
 
 use crate::baseline::{Comparison, NotCompared, NotComparedReason, ReportedChange, since};
 use crate::findings::change::{BaselineChange, ChangeKind, ListenerState, owners};
+use crate::findings::text::plural;
 use crate::join::Entry;
 use crate::model::{Gap, Host, Note, Snapshot};
 use crate::registry::Registry;
@@ -234,9 +235,7 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
 /// If a line cannot be written.
 pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let rows: Vec<_> = comparison.changes.iter().map(|reported| row(&since(reported, comparison))).collect();
-    if !rows.is_empty()
-        && !table::written_if_it_fits(["CHANGE", "WHERE", "BEFORE", "AFTER"], &rows, style, w)?
-    {
+    if !rows.is_empty() && !table::written_if_it_fits(HEADINGS, &rows, style, w)? {
         rows.iter().try_for_each(|row| block(row, style, w))?;
     }
     if style.width.is_some() {
@@ -261,10 +260,14 @@ fn block(row: &[(String, Emphasis); 4], style: &Style, w: &mut dyn Write) -> io:
     Ok(())
 }
 
+/// The headings of the table.
+pub(super) const HEADINGS: [&str; 4] = ["CHANGE", "WHERE", "BEFORE", "AFTER"];
+
 /// The mark of a side without a listener.
 const ABSENT: &str = "-";
 
-fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
+/// Returns the cells of a change, sanitized: the kind, the place, the processes before and now.
+pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     let held = since.after.as_ref().or(since.before.as_ref());
     let safe = |text: String| sanitize(&text).into_owned();
     let doubt = if since.sure { "" } else { "?" };
@@ -304,36 +307,29 @@ fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
 #[must_use]
 pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     let when = zone.time(comparison.before.taken, "%Y-%m-%d %H:%M");
-    let counted = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    };
     let reported = comparison.changes.iter().filter(|reported| !reported.passing).count();
     let passing = comparison.changes.len() - reported;
     let not_compared = comparison.not_compared.len();
     let complete = comparison.is_complete();
     let mut said = vec![match (reported, complete) {
         (0, true) => {
-            format!("No changes since {when} ({} compared).", counted(comparison.compared, "socket"))
+            format!("No changes since {when} ({} compared).", plural(comparison.compared, "socket"))
         }
         (0, false) => format!("No change seen since {when}, but not everything could be compared."),
-        _ => format!("{} since {when}.", counted(reported, "change")),
+        _ => format!("{} since {when}.", plural(reported, "change")),
     }];
     if passing > 0 {
         said.push(format!(
             "{} appeared or vanished: client sockets come and go.",
-            counted(passing, "passing socket")
+            plural(passing, "passing socket")
         ));
     }
     if not_compared > 0 {
-        said.push(format!("{} cannot be compared.", counted(not_compared, "socket")));
+        said.push(format!("{} cannot be compared.", plural(not_compared, "socket")));
     }
     for (side, snapshot) in [("before", comparison.before), ("after", comparison.after)] {
         if !snapshot.is_complete() {
-            said.push(format!(
-                "The snapshot {side} is incomplete ({}).",
-                counted(snapshot.gaps.len(), "gap")
-            ));
+            said.push(format!("The snapshot {side} is incomplete ({}).", plural(snapshot.gaps.len(), "gap")));
         }
     }
     if !complete {
@@ -362,19 +358,21 @@ const fn why(why: NotComparedReason) -> &'static str {
     }
 }
 
+/// Returns the number of listeners that could not be compared, for each reason.
+pub(super) fn reasons(comparison: &Comparison<'_>) -> Vec<String> {
+    let mut reasons: BTreeMap<_, usize> = BTreeMap::new();
+    for not_compared in &comparison.not_compared {
+        *reasons.entry(not_compared.why).or_default() += 1;
+    }
+    let line = |(reason, count)| format!("{}: {}", plural(count, "socket"), why(reason));
+    reasons.into_iter().map(line).collect()
+}
+
 /// Writes the number of listeners that could not be compared, by reason.
 ///
 /// # Errors
 /// If a line cannot be written.
 pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    let mut reasons: BTreeMap<_, usize> = BTreeMap::new();
-    for not_compared in &comparison.not_compared {
-        *reasons.entry(not_compared.why).or_default() += 1;
-    }
-    for (reason, count) in reasons {
-        let what = if count == 1 { "socket" } else { "sockets" };
-        let mark = style.paint(Emphasis::Warning, "not comparable:");
-        writeln!(w, "portolan: {mark} {count} {what}: {}", why(reason))?;
-    }
-    Ok(())
+    let mark = style.paint(Emphasis::Warning, "not comparable:");
+    reasons(comparison).iter().try_for_each(|line| writeln!(w, "portolan: {mark} {line}"))
 }

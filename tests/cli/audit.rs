@@ -35,7 +35,7 @@ fn an_audit_answers_by_its_exit_code() {
         (&["--fail-on", "notice"], 1),
         (&["--fail-on", "notice", "--allow-incomplete"], 1),
     ] {
-        for output in ["table", "json", "ndjson", "sarif", "metrics"] {
+        for output in ["table", "json", "ndjson", "sarif", "metrics", "html"] {
             let audit = run([&["audit", "--from", path.to_str().unwrap(), "-o", output], arguments].concat());
             assert_eq!(audit.status.code(), Some(code), "{arguments:?} {output}");
             assert!(stderr(&audit).contains("not seen: 1 things: no"), "{audit:?}");
@@ -76,7 +76,7 @@ fn filters_limit_the_report_of_an_audit() {
 fn an_audit_written_to_a_file_is_what_it_would_have_printed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("out");
-    for output in ["table", "json", "ndjson", "sarif", "metrics"] {
+    for output in ["table", "json", "ndjson", "sarif", "metrics", "html"] {
         let audit = ["audit", "--fail-on", "notice", "-o", output];
         let printed = from_capture(&audit);
         std::fs::write(&path, "what was there").unwrap();

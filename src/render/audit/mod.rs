@@ -103,7 +103,7 @@ pub(super) fn accepted(accepted: &AcceptedByRule<'_>) -> String {
 }
 
 /// Returns the name of the visible part of the machine, if the whole machine was not visible.
-const fn part(scope: Option<HostScope>) -> Option<&'static str> {
+pub(super) const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     match scope {
         None | Some(HostScope::Machine) => None,
         Some(HostScope::Namespace) => Some("this network namespace"),
@@ -124,7 +124,7 @@ pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
 }
 
 /// Returns `1 notice`, `2 notices`, `3 info` or `1 critical`.
-fn counted_severity(count: usize, severity: Severity) -> String {
+pub(super) fn counted_severity(count: usize, severity: Severity) -> String {
     match severity {
         Severity::Notice | Severity::Warning => plural(count, severity.name()),
         Severity::Info | Severity::Critical => format!("{count} {}", severity.name()),
@@ -212,7 +212,7 @@ const fn text_without_listener(finding: &Finding) -> &'static str {
 }
 
 /// Returns the place of a finding, sanitized: `tcp 127.0.0.1:5432`.
-fn place(subject: &Subject<'_>) -> String {
+pub(super) fn place(subject: &Subject<'_>) -> String {
     match subject {
         Subject::Entry(judged) => {
             let socket = &judged.socket;

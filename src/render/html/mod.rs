@@ -1,0 +1,48 @@
+//! Reports as one HTML file that a person opens in a browser or prints: an audit, or what changed.
+//!
+//! The file is complete without a network and without its script, which only sorts and searches tables. A content
+//! security policy in the file allows nothing else than the style sheet and the script, by their checksums. The
+//! sentences are those of the table for people.
+
+pub mod audit;
+pub mod diff;
+mod listeners;
+mod map;
+mod markup;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use crate::model::{Severity, Snapshot};
+use crate::render::{sanitize, stderr};
+
+use self::markup::Html;
+
+/// Returns the class of a severity in the style sheet, which has a colour for it; the map has a shape for each.
+const fn class(severity: Option<Severity>) -> &'static str {
+    match severity {
+        None | Some(Severity::Info) => "s0",
+        Some(Severity::Notice) => "s1",
+        Some(Severity::Warning) => "s2",
+        Some(Severity::Critical) => "s3",
+    }
+}
+
+/// Adds the last lines of a page: the notes of the snapshot, the data that judged it, and the program.
+fn footer(judged_by: &str, snapshot: &Snapshot, html: &mut Html) {
+    html.markup("<footer>\n");
+    let notes: BTreeSet<_> = snapshot.notes.iter().collect();
+    for note in notes {
+        html.element("<p>Note: ", &stderr::note(note), "</p>\n");
+    }
+    html.element("<p>", judged_by, " ");
+    if let Some(id) = &snapshot.host.id {
+        html.element("Host ID ", &sanitize(id), ". ");
+    }
+    for (key, value) in &snapshot.host.labels {
+        html.element("Label ", &sanitize(key), "=").text(&sanitize(value)).markup(". ");
+    }
+    html.element("Made by portolan ", env!("CARGO_PKG_VERSION"), ".</p>\n</footer>\n");
+}

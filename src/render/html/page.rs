@@ -1,0 +1,102 @@
+//! The frame of every page: the head with the content security policy, the style sheet, the script, and the first
+//! panels: the verdict, and next to it the parts that could not be seen.
+
+use std::io::{self, Write};
+
+use sha2::{Digest, Sha256};
+
+use super::markup::Html;
+
+const STYLE: &str = include_str!("report.css");
+const SCRIPT: &str = include_str!("report.js");
+
+/// Writes a page with this title; `body` adds its content.
+pub(super) fn write(title: &str, body: impl FnOnce(&mut Html), w: &mut dyn Write) -> io::Result<()> {
+    let mut html = Html::default();
+    html.markup("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
+        .markup(
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-",
+        )
+        .text(&checksum(STYLE))
+        .markup("'; script-src 'sha256-")
+        .text(&checksum(SCRIPT))
+        // The icon below is an image; without it, a browser asks the server of the page for one.
+        .markup("'; img-src data:; base-uri 'none'; form-action 'none'\">\n")
+        .markup("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
+        .markup("<meta name=\"color-scheme\" content=\"light dark\">\n")
+        .markup("<meta name=\"referrer\" content=\"no-referrer\">\n<link rel=\"icon\" href=\"data:,\">\n")
+        .element("<title>", title, "</title>\n")
+        .markup("<style>")
+        .markup(STYLE)
+        .markup("</style>\n</head>\n<body>\n");
+    body(&mut html);
+    html.markup("<script>").markup(SCRIPT).markup("</script>\n</body>\n</html>\n");
+    w.write_all(html.as_bytes())
+}
+
+/// The panels at the top of a page.
+pub(super) struct Panels<'a> {
+    /// The class of the verdict: `good`, or that of a severity.
+    pub(super) class: &'static str,
+    /// The verdict in one line.
+    pub(super) verdict: &'a str,
+    /// The part that was visible, in a sentence.
+    pub(super) seen: &'a str,
+    /// The parts that were not visible, each once.
+    pub(super) gaps: &'a [String],
+}
+
+impl Panels<'_> {
+    pub(super) fn write(&self, html: &mut Html) {
+        html.markup("<div class=\"panels\">\n<section class=\"panel ")
+            .text(self.class)
+            .markup("\" aria-labelledby=\"verdict\"><h2 id=\"verdict\">Verdict</h2><p>");
+        match self.verdict.split_once(": ") {
+            // The first word is the outcome of an audit.
+            Some((outcome, rest)) if !outcome.contains(' ') => {
+                html.element("<strong>", outcome, "</strong> ").text(rest)
+            }
+            _ => html.text(self.verdict),
+        };
+        let class = if self.gaps.is_empty() { "good" } else { "s2" };
+        html.markup("</p></section>\n<section class=\"panel ")
+            .text(class)
+            .markup("\" aria-labelledby=\"completeness\"><h2 id=\"completeness\">Completeness</h2>")
+            .element("<p>", self.seen, "</p>");
+        if !self.gaps.is_empty() {
+            html.markup("<ul>");
+            for gap in self.gaps {
+                html.element("<li>", gap, "</li>");
+            }
+            html.markup("</ul>");
+        }
+        html.markup("</section>\n</div>\n");
+    }
+}
+
+/// Returns SHA-256 of a text in base64, as a content security policy has it.
+fn checksum(text: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = String::new();
+    for bytes in Sha256::digest(text.as_bytes()).chunks(3) {
+        let byte = |at: usize| u32::from(bytes.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..4 {
+            let six = usize::try_from(bits >> (18 - 6 * at) & 63).unwrap_or(0);
+            encoded.push(if at <= bytes.len() { char::from(ALPHABET[six]) } else { '=' });
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The checksum of the empty text is well known (RFC 6234), and so is that of `abc` (FIPS 180).
+    #[test]
+    fn checksums_are_in_base64() {
+        assert_eq!(checksum(""), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+        assert_eq!(checksum("abc"), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+    }
+}
