@@ -146,6 +146,7 @@ const EXPLAINED: &str = "Examples:
   portolan explain kazaa            every registration that mentions a word
   portolan explain 0-65535 -o json  the whole registry, for scripts
   portolan explain --stats          the registry in figures, with its date
+  portolan explain --map            the listeners on a map of all ports
 
 Exit codes: 0 something matched; 1 no such port, service or program, and everything could be seen; 2 usage or other error; 3 no such name, but not every process could be seen.";
 
@@ -262,16 +263,19 @@ pub enum Shell {
 #[derive(Args, Clone, Debug)]
 pub struct ExplainArgs {
     /// A port, range, service, program or words: 3416, 8000-8100, tcp/3416, ssh, postgres, kazaa
-    #[arg(value_name = "TARGET", required_unless_present = "stats")]
+    #[arg(value_name = "TARGET", required_unless_present_any = ["stats", "map"])]
     pub targets: Vec<String>,
     /// Show the registry in figures: status by range, evidence, dates
     #[arg(long, conflicts_with = "targets")]
     pub stats: bool,
+    /// Show the listeners of this machine on a map of all ports, by severity
+    #[arg(long, conflicts_with_all = ["targets", "stats"])]
+    pub map: bool,
     /// Show the evidence of each verdict, IANA's notes and the registrations nearby
-    #[arg(long, conflicts_with = "stats")]
+    #[arg(long, conflicts_with_all = ["stats", "map"])]
     pub evidence: bool,
     /// Show every protocol and registration, also if nothing listens there
-    #[arg(long, conflicts_with = "stats")]
+    #[arg(long, conflicts_with_all = ["stats", "map"])]
     pub full: bool,
     /// Show every gap and note in full
     #[arg(short = 'v', long, help_heading = "Output")]

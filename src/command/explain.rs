@@ -14,7 +14,7 @@ use crate::query::{Answer, Subject, Target};
 use crate::registry::programs::ListedProgram;
 use crate::registry::{Registry, search};
 use crate::render::card::Depth;
-use crate::render::{self, card, json, stats, stderr};
+use crate::render::{self, card, json, stats, stderr, terminal_map};
 
 /// Ports and protocols.
 type Places = BTreeSet<(u16, Protocol)>;
@@ -31,6 +31,9 @@ pub(super) fn run(
     let registry = registry_source::registry(common)?;
     if args.stats {
         return stats(registry, common, ui, out);
+    }
+    if args.map {
+        return map(args, registry, common, ui, out);
     }
     let targets = target::parse_all(&args.targets, &registry).map_err(Error::msg)?;
     let is_address =
@@ -125,6 +128,24 @@ fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) 
         _ => stats::table(&report, &sums, &ui.stdout, out)?,
     }
     out.flush()?;
+    Ok(Exit::Matched)
+}
+
+/// Prints the map of the ports with the listeners of this machine.
+fn map(
+    args: &ExplainArgs,
+    registry: Registry,
+    common: &CommonArgs,
+    ui: &Ui,
+    out: &mut dyn Write,
+) -> Result<Exit, Error> {
+    if common.output != Output::Table {
+        return Err(Error::msg("--map: no such output format (expected table)".to_owned()));
+    }
+    let report = judged(take_snapshot(common, Scope::default())?, registry, common);
+    terminal_map::document(&report, &ui.stdout, out)?;
+    out.flush()?;
+    ui.print_caveats(&report, args.verbose);
     Ok(Exit::Matched)
 }
 

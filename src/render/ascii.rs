@@ -23,6 +23,12 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
             '‘' | '’' => shown.push('\''),
             '“' | '”' => shown.push('"'),
             '→' => shown.push('>'),
+            // The blocks of a map, by their height.
+            '░' => shown.push(':'),
+            '▂' => shown.push('_'),
+            '▄' => shown.push('o'),
+            '▆' => shown.push('O'),
+            '█' => shown.push('#'),
             c => shown.extend(std::iter::repeat_n('?', c.width().unwrap_or(0))),
         }
     }
@@ -43,6 +49,7 @@ mod tests {
             ("─── python3 -m …", "--- python3 -m ~"),
             ("‘a’ → “b”", "'a' > \"b\""),
             ("é数据", "?????"),
+            (".░▂▄▆█", ".:_oO#"),
         ] {
             assert_eq!(ascii(text), shown);
             assert_eq!(shown.width(), text.width(), "{text}");

@@ -38,6 +38,7 @@ pub mod stats;
 pub mod stderr;
 mod summary;
 pub mod table;
+pub mod terminal_map;
 #[cfg(test)]
 mod tests;
 mod verdict_text;
