@@ -66,7 +66,7 @@ impl FindingKind for Disagreement {
         let Disagreement { protocol, address, port, inode, netns, shown_by, missing_from, .. } = self;
         let end = std::net::SocketAddr::new(*address, *port);
         format!(
-            "{protocol} {end} (inode {inode}){}: {} shows this socket and {} does not, in three scans in a row.",
+            "{protocol} {end} (inode {inode}){}: the socket was in {} but not in {}, in three scans in a row.",
             in_namespace(netns.as_ref()),
             names(shown_by),
             names(missing_from),

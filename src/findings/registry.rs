@@ -142,7 +142,7 @@ impl FindingKind for Orphaned {
         severity: Severity::Notice,
         on_loopback: OnLoopback::Lower,
         description: "every service registered for this port is dead",
-        why: "The registered software no longer exists. This is a leftover, or something else using its port.",
+        why: "The registered software no longer exists. The listener is a leftover, or another program uses the port.",
         remedy: "find out what the program is; if the program is intended, allow it in the policy",
     };
 

@@ -72,8 +72,8 @@ WARNING
         registered February 2002 with a contact at a misspelt Motorola domain;
         Motorola offers no AirMobile today, and no package or maker's page knows
         such a product.
-    Why  The registered software no longer exists. This is a leftover, or
-         something else using its port.
+    Why  The registered software no longer exists. The listener is a leftover,
+         or another program uses the port.
     Do   find out what the program is; if the program is intended, allow it in
          the policy
 
@@ -260,7 +260,7 @@ fn json_holds_the_listing_and_the_findings() {
   "rule": null,
   "severity": "warning",
   "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",
-  "why": "The registered software no longer exists. This is a leftover, or something else using its port."
+  "why": "The registered software no longer exists. The listener is a leftover, or another program uses the port."
 }
 "#]],
     );
