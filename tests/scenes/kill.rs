@@ -196,7 +196,7 @@ fn ancestor(lab: &Lab) -> Outcome {
     let (code, _, err) = kill(lab, &["8711", "--yes"])?;
     same!(code, Some(2), "{err}");
     same!(
-        err.contains(&format!("(pid {}) is portolan itself or started it", std::process::id())),
+        err.contains(&format!("(pid {}) is portolan, or started portolan", std::process::id())),
         true,
         "{err}"
     );
