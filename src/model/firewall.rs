@@ -204,15 +204,15 @@ impl FilterCondition {
 pub enum FilterField {
     /// `4` or `6`.
     Family,
-    /// The number of the transport protocol; with a family, only for packets of this family.
+    /// The number of the transport protocol; if a family is named, only for packets of this family.
     Protocol(Option<Family>),
-    /// The source address, of a packet of this family.
+    /// The source address of a packet of this family.
     Source(Family),
-    /// The destination address, of a packet of this family.
+    /// The destination address of a packet of this family.
     Destination(Family),
-    /// The source port; with a number, only for packets of this protocol.
+    /// The source port; if a protocol is named, only for packets of this protocol.
     SourcePort(Option<u8>),
-    /// The destination port; with a number, only for packets of this protocol.
+    /// The destination port; if a protocol is named, only for packets of this protocol.
     DestinationPort(Option<u8>),
     /// The name of the interface on which the packet arrived.
     InInterface,

@@ -45,7 +45,7 @@ pub(super) fn split_protocol(text: &str) -> Result<(Option<Protocol>, &str), Str
         return Ok((Some(protocol), rest));
     }
     match text.rsplit_once('/') {
-        // A path is the name of a program.
+        // A path is treated as the name of a program.
         None | Some(_) if text.starts_with('/') => Ok((None, text)),
         None => Ok((None, text)),
         Some((rest, tail)) => match tail.parse() {

@@ -13,8 +13,8 @@ pub(super) struct Table {
 
 /// Returns the position of the first such byte.
 ///
-/// The portable search suffices for short lines. The usual one first asks the processor for its vector units, which
-/// costs a short listing in a virtual machine 2% of its time: each question ends up at the hypervisor.
+/// The portable search is fast enough for short lines. The usual search first asks the processor for its vector
+/// units. In a virtual machine the hypervisor answers each such query, which takes 2% of the time of a short listing.
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     One::new(byte).find(bytes)
 }

@@ -160,7 +160,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     if scope.processes {
         containers::name_published(&mut sockets);
     }
-    // A plain table shows no ID of the host, and its checksum costs a short listing 1% of its time.
+    // A plain table shows no ID of the host, and calculating the ID takes 1% of the time of a short listing.
     let is_detailed = scope.details || scope.packages;
     let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),

@@ -68,8 +68,8 @@ pub(super) struct DumpRequest {
     pub protocol: u16,
     /// The states, one bit for each.
     pub states: u32,
-    /// Only sockets whose local port is in this range: the kernel skips the others, so that few sockets among many
-    /// connections cost little.
+    /// Only sockets with a local port in this range. The kernel skips the other sockets, which saves time if there
+    /// are many connections.
     pub ports: Option<PortRange>,
 }
 

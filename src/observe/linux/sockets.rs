@@ -283,8 +283,8 @@ impl SocketLister<'_> {
         });
     }
 
-    /// Lists the sockets of both families in one pass, which only TCP has a request for: the kernel walks its tables
-    /// once instead of twice. Returns whether it answered.
+    /// Lists the sockets of both families in one pass, in which the kernel walks its tables once instead of twice.
+    /// Only TCP has a request for this. Returns whether the kernel answered.
     fn both_families(&mut self, kind: &'static KernelProtocol, netlink: &mut Result<Netlink, Errno>) -> bool {
         let states = states(kind.protocol, &self.scope.states);
         let Ok(netlink) = netlink else { return false };
@@ -299,7 +299,7 @@ impl SocketLister<'_> {
     /// Returns a request for the sockets of the scope.
     fn request(&self, family: Option<Family>, kind: &KernelProtocol, states: u32) -> DumpRequest {
         let ranges = self.scope.ports.as_deref().unwrap_or_default();
-        // One range around all of them suffices: the sockets between them are left out later.
+        // One range around all wanted ports is enough: the sockets on other ports are left out later.
         let ends =
             ranges.iter().map(|range| range.low).min().zip(ranges.iter().map(|range| range.high).max());
         let ports = ends.and_then(|(low, high)| PortRange::new(low, high));

@@ -75,8 +75,8 @@ fn resolve(_: u32) -> Option<String> {
 
 /// Returns the effective user of the process with this directory in `/proc`; `None` if the process has ended.
 ///
-/// The kernel gives that directory to the effective user, whatever it hides of the process, and to root once the
-/// process has ended (`pid_getattr`, fs/proc/base.c). This costs a tenth of reading `status`.
+/// The directory belongs to the effective user, even if the kernel hides other data of the process, and to root once
+/// the process has ended (`pid_getattr`, fs/proc/base.c). This costs a tenth of reading `status`.
 pub(super) fn effective_uid(process: &OwnedFd) -> Option<u32> {
     let uid = fstat(process).ok()?.st_uid;
     let is_alive = statat(process, c"stat", AtFlags::empty()).is_ok();

@@ -241,8 +241,8 @@ pub fn tcp_request(states: u32, ports: Option<PortRange>, sequence: u32) -> Vec<
     with_header(bytes, TCPDIAG_GETSOCK, sequence)
 }
 
-/// Returns the attribute with a program for the kernel that accepts the local ports of a range: two comparisons of
-/// 8 bytes (`struct inet_diag_bc_op`), each with the distances to the next step if it holds and if it does not. A
+/// Returns the attribute with a program for the kernel that accepts the local ports of a range: two comparisons of 8
+/// bytes (`struct inet_diag_bc_op`). Each comparison has two distances to the next step: for true and for false. A
 /// distance beyond the end refuses the socket.
 fn port_filter(ports: PortRange) -> [u8; 20] {
     const INET_DIAG_REQ_BYTECODE: u16 = 1;

@@ -140,7 +140,7 @@ fn requests_are_what_the_kernel_reads() {
     let asked = request(Family::Ipv4, 262, 1 << 10, None, 9);
     assert_eq!((u32_at(&asked, 0), asked[16]), (Some(80), 2));
     assert_eq!((u16_at(&asked, 72), u16_at(&asked, 74), u32_at(&asked, 76)), (Some(8), Some(3), Some(262)));
-    // A filter by port comes before it.
+    // A filter by port comes before the attribute of the protocol.
     let asked = request(Family::Ipv4, 262, 1 << 10, PortRange::new(80, 90), 9);
     assert_eq!((u32_at(&asked, 0), u16_at(&asked, 72), u16_at(&asked, 74)), (Some(100), Some(20), Some(1)));
     assert_eq!((u16_at(&asked, 82), u16_at(&asked, 90), u16_at(&asked, 94)), (Some(80), Some(90), Some(3)));
