@@ -54,7 +54,7 @@ fn state_of(judged: &Entry) -> ListenerState {
         device: socket.local.device.clone(),
         netns: socket.netns.clone(),
         exposure: listener.exposure,
-        reach: listener.reach().cloned(),
+        reach: listener.reach().cloned().map(Box::new),
         owner: socket.owner.name(),
         programs: programs.into_iter().map(str::to_owned).collect(),
         runs: runs.into_iter().collect(),

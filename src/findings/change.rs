@@ -44,7 +44,7 @@ pub struct ListenerState {
     /// The clients that can reach the listener.
     pub exposure: Exposure,
     /// Whom the packet filter lets in; `None` if it was not read, or if other machines cannot reach the address.
-    pub reach: Option<Reach>,
+    pub reach: Option<Box<Reach>>,
     /// The state of the owner: `held`, `hidden`, ….
     pub owner: &'static str,
     /// The programs that own the listener, each once, by file or else by name.
@@ -112,12 +112,12 @@ impl ListenerState {
     /// Returns whether other machines can reach the listener, as far as that is known.
     fn is_reachable_from_outside(&self) -> bool {
         let lets_in = |reach: &Reach| reach.kind != ReachKind::Filtered;
-        self.exposure.is_reachable_from_outside() && self.reach.as_ref().is_none_or(lets_in)
+        self.exposure.is_reachable_from_outside() && self.reach.as_deref().is_none_or(lets_in)
     }
 
     /// Returns whom the packet filter lets in.
     pub(crate) fn clients(&self) -> String {
-        let text = self.reach.as_ref().and_then(firewall);
+        let text = self.reach.as_deref().and_then(firewall);
         text.unwrap_or_else(|| "no rule of the firewall keeps clients out".to_owned())
     }
 

@@ -5,7 +5,8 @@
 
 use super::{Answer, Quantifier, Subject};
 use crate::model::{
-    Container, Exe, Family, Netns, Owner, Process, Protocol, ReachKind, RunTarget, is_container_id, unmapped,
+    Container, Exe, Exposure, Family, Netns, Owner, Process, Protocol, ReachKind, RunTarget, is_container_id,
+    unmapped,
 };
 
 /// Returns whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too, unless
@@ -32,7 +33,7 @@ pub(crate) fn protocol(subject: &Subject<'_>, wanted: Protocol) -> Answer {
 /// Returns whether clients on other machines can reach the socket: by its address, and unless the packet filter lets in
 /// nobody. Rules that are not known keep nobody out.
 pub(crate) fn is_reachable(subject: &Subject<'_>) -> Answer {
-    let by_address = Answer::of_known(subject.exposure(), |exposure| exposure.is_reachable_from_outside());
+    let by_address = Answer::of_known(subject.exposure(), Exposure::is_reachable_from_outside);
     let Subject::Entry(entry) = subject else { return by_address };
     let is_filtered = entry.reach().is_some_and(|reach| reach.kind == ReachKind::Filtered);
     by_address.and(Answer::of(entry.socket.state.accepts_traffic() && !is_filtered))
