@@ -158,7 +158,7 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Returns whether a change is one of the packet filter alone, so that nothing is said about the processes.
+/// Returns whether only the packet filter changed. The change then shows nothing about the processes.
 fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
     matches!(kind, ChangeKind::Widened | ChangeKind::Narrowed)
         && Fingerprint::of(was).place == Fingerprint::of(is).place

@@ -27,7 +27,7 @@ pub(super) struct Constants<'f> {
     pub(super) translations: Vec<Translation<'f>>,
 }
 
-/// The constants during collection.
+/// The constants that were collected so far.
 #[derive(Default)]
 struct Collected<'f> {
     addresses: [BTreeSet<u128>; 2],

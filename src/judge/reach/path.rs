@@ -274,7 +274,7 @@ fn priority(chain: &FilterChain) -> i64 {
     chain.base.as_ref().map_or(0, |base| base.priority)
 }
 
-/// Returns how a base chain sees the connection of a packet that is later tracked as `known`.
+/// Returns the tracking state of a packet in a base chain. After the look-up of the connection, the state is `known`.
 fn tracking(chain: &FilterChain, known: Tracking) -> Tracking {
     let Some(base) = &chain.base else { return Tracking::Uncertain };
     match base.hook {

@@ -42,7 +42,7 @@ pub(super) struct Walk {
     pub rings: Vec<ThreadDescriptor>,
     /// The descriptors of attached BPF programs.
     pub bpf_links: Vec<ThreadDescriptor>,
-    /// The sockets that were not requested, if requested by `Search::strays`.
+    /// The sockets that were not searched for; empty unless `Search::strays` is set.
     pub strays: Vec<Stray>,
     /// Processes whose directory in `/proc` is covered by a mount, in ascending order.
     pub masked: Vec<Pid>,

@@ -6,7 +6,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "unions of the system's structures, and one of its calls; each says why it is sound"
+    reason = "unions of the system's structures, and one system call; a comment at each says why it is sound"
 )]
 
 use std::collections::{BTreeSet, HashMap};
