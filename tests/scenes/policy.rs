@@ -274,7 +274,7 @@ fn every_change(lab: &Lab) -> Outcome {
         same!(String::from_utf8(check.stdout)?.contains("no remarks"), true);
         let again = String::from_utf8(lab.portolan(["policy", "init"]).output()?.stdout)?;
         let steady = |text: &str| -> Vec<String> {
-            text.lines().filter(|line| !line.starts_with("# On ")).map(str::to_owned).collect()
+            text.lines().filter(|line| !line.starts_with("# Listens on ")).map(str::to_owned).collect()
         };
         same!(steady(&again), steady(&draft));
         drop(running);
