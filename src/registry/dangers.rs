@@ -4,6 +4,8 @@
 //! The rows are in `data/dangers.tsv`, whose head describes the columns. A row describes a program with its default
 //! settings. Other modules read configuration files, and decide whether other machines can reach the listener.
 
+use std::sync::OnceLock;
+
 use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
 use super::program_rows::{NamedBy, Programs, is_named_by};
@@ -205,9 +207,10 @@ pub(crate) fn named(service: &str) -> Option<Danger> {
 /// Returns what clients of the kernel's own service on `port` can do.
 #[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
-    let rows = rows();
-    let of_kernel = rows.filter(|row| row.fields[2].split(',').any(|program| program.starts_with('[')));
-    let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(DangerRow::severity)?;
+    static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
+    let is_of_kernel = |row: &DangerRow| row.fields[2].split(',').any(|program| program.starts_with('['));
+    let of_kernel = ROWS.get_or_init(|| rows().filter(is_of_kernel).collect()).iter();
+    let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(|row| row.severity())?;
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
@@ -237,9 +240,10 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
 /// is one level lower than for a visible service.
 #[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
-    let rows = rows();
-    let row = rows
-        .filter(|row| BEHIND_A_PUBLISHED_PORT.contains(&row.service()))
-        .find(|row| row.lists(port, protocol))?;
+    /// Read once, because a node of a cluster publishes thousands of ports.
+    static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
+    let is_presumed = |row: &DangerRow| BEHIND_A_PUBLISHED_PORT.contains(&row.service());
+    let presumed = ROWS.get_or_init(|| rows().filter(is_presumed).collect());
+    let row = presumed.iter().find(|row| row.lists(port, protocol))?;
     Some(row.danger(row.severity()?.lower(), row.fields[7], DangerBasis::Port, None))
 }
