@@ -4,7 +4,7 @@
 use super::Process;
 use super::interpreter_runner::behind;
 pub(crate) use super::interpreter_syntax::InterpreterCommand;
-use super::interpreter_syntax::{Argument, Positional, SYNTAXES};
+use super::interpreter_syntax::{Argument, Positional, syntax_of};
 use super::relays::is_relay;
 
 /// The code of a process in addition to its program file.
@@ -117,7 +117,7 @@ pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
 /// Returns whether the program with this name is an interpreter.
 pub(crate) fn is_interpreter(program: &str) -> bool {
     let name = without_version(program);
-    name == "java" || SYNTAXES.iter().any(|syntax| syntax.names.contains(&name))
+    name == "java" || syntax_of(name).is_some()
 }
 
 /// Returns whether the interpreter `program` (the name of its file) shows a title in place of its command line: the process
@@ -128,8 +128,7 @@ pub(crate) fn shows_only_a_title(program: &str, cmdline: &[String]) -> bool {
     let started_as = first.rsplit('/').next().unwrap_or(first).trim_start_matches('-');
     let is_its_name = |started_as: &str| {
         let other = without_version(started_as);
-        other == name
-            || SYNTAXES.iter().any(|syntax| [name, other].iter().all(|one| syntax.names.contains(one)))
+        other == name || syntax_of(name).is_some_and(|syntax| syntax.names.contains(&other))
     };
     is_interpreter(program)
         && rest.iter().all(String::is_empty)
@@ -147,7 +146,7 @@ pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<
     if name == "java" {
         return Some(class_path(arguments));
     }
-    let syntax = SYNTAXES.iter().find(|syntax| syntax.names.contains(&name))?;
+    let syntax = syntax_of(name)?;
     let mut rest = arguments.iter().map(String::as_str);
     let mut code_before_file = None;
     let file = |next: Option<&'c str>| {

@@ -1,5 +1,7 @@
 //! The ways in which interpreters read their command lines.
 
+use std::sync::OnceLock;
+
 /// The code or destination in the command line of an interpreter or a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum InterpreterCommand<'c> {
@@ -69,8 +71,22 @@ const PLAIN: Syntax = Syntax {
     positional: Positional::File,
 };
 
+/// Returns the syntax of the interpreter with this name, without its version.
+pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
+    /// Sorted by name, because a listing asks several times for each process.
+    static BY_NAME: OnceLock<Vec<(&str, &Syntax)>> = OnceLock::new();
+    let by_name = BY_NAME.get_or_init(|| {
+        let names = |syntax: &'static Syntax| syntax.names.iter().map(move |name| (*name, syntax));
+        let mut by_name: Vec<_> = SYNTAXES.iter().flat_map(names).collect();
+        by_name.sort_unstable_by_key(|(name, _)| *name);
+        by_name
+    });
+    let at = by_name.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
+    by_name.get(at).map(|(_, syntax)| *syntax)
+}
+
 /// The source is the manual or the help text of each interpreter; `class_path` reads the command line of `java`.
-pub(super) const SYNTAXES: [Syntax; 24] = [
+static SYNTAXES: [Syntax; 24] = [
     Syntax {
         names: &["python", "pypy"],
         no_file: &["-c", "-m", "-"],

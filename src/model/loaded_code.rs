@@ -1,7 +1,7 @@
 //! Files of code that an interpreter loads in addition to the script, according to its command line.
 
 use super::interpreter::{command_words, without_version};
-use super::interpreter_syntax::{Argument, SYNTAXES};
+use super::interpreter_syntax::{Argument, syntax_of};
 
 /// Options, by the names of the interpreters.
 type OptionsOf = (&'static [&'static str], &'static [&'static str]);
@@ -116,7 +116,7 @@ pub(crate) fn searched_directories<'c>(program: &str, cmdline: &'c [String]) -> 
 fn values<'c>(program: &str, words: &'c [String], table: &[OptionsOf]) -> Vec<&'c str> {
     let name = without_version(program);
     let options = table.iter().find(|(names, _)| names.contains(&name)).map(|(_, options)| options);
-    let syntax = SYNTAXES.iter().find(|syntax| syntax.names.contains(&name));
+    let syntax = syntax_of(name);
     let (Some(options), Some(syntax)) = (options, syntax) else { return Vec::new() };
     let mut found = Vec::new();
     let mut rest = words.iter().map(String::as_str);

@@ -242,9 +242,11 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
     let names = NAMES.get_or_init(|| {
         let rows = body(GUARDED).filter_map(Guarded::parse);
         let guarded = rows.filter(|row| row.strictness != GuardStrictness::Soft);
-        guarded.flat_map(|row| row.programs()).collect()
+        let mut names: Vec<&str> = guarded.flat_map(|row| row.programs()).collect();
+        names.sort_unstable();
+        names
     });
-    names.contains(&name)
+    names.binary_search(&name).is_ok()
 }
 
 /// Returns whether a program with this name has a port that no other program should use. A web server that may be a

@@ -3,7 +3,10 @@
 //! There is no index, and nothing is parsed in advance: a look-up reads only the lines that it compares or returns.
 //! The table does not interpret the columns and reports no errors; tests check the form of the embedded texts.
 
+#[cfg(not(target_arch = "x86_64"))]
 use memchr::arch::all::memchr::One;
+#[cfg(target_arch = "x86_64")]
+use memchr::arch::x86_64::sse2::memchr::One;
 
 /// A sorted text without its header.
 #[derive(Clone, Copy)]
@@ -13,10 +16,27 @@ pub(super) struct Table {
 
 /// Returns the position of the first such byte.
 ///
-/// The portable search is fast enough for short lines. The usual search first asks the processor for its vector
-/// units. In a virtual machine the hypervisor answers each such query, which takes 2% of the time of a short listing.
+/// The searches use only the instructions that every such processor has. The usual search first asks the processor for
+/// its vector units. In a virtual machine the hypervisor answers each such query, which takes 2% of the time of a short
+/// listing.
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
-    One::new(byte).find(bytes)
+    one(byte)?.find(bytes)
+}
+
+/// Returns the position of the last such byte.
+fn find_last(byte: u8, bytes: &[u8]) -> Option<usize> {
+    one(byte)?.rfind(bytes)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn one(byte: u8) -> Option<One> {
+    One::new(byte) // `None` without SSE2, which every such processor has
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[expect(clippy::unnecessary_wraps, reason = "the search of another processor may not exist")]
+fn one(byte: u8) -> Option<One> {
+    Some(One::new(byte))
 }
 
 /// Returns the parts of `text` between the separators.
@@ -85,12 +105,11 @@ impl Table {
         // Both ends stay at the beginning of a line (or the end of the text). The lines before `low` are below
         // `port`, and the lines from `high` on are not.
         let (mut low, mut high) = (0, bytes.len());
-        let newline = One::new(b'\n');
         while low < high {
             let middle = low + (high - low) / 2;
-            let begin = newline.rfind(&bytes[low..middle]).map_or(low, |at| low + at + 1);
+            let begin = find_last(b'\n', &bytes[low..middle]).map_or(low, |at| low + at + 1);
             if first_port(&bytes[begin..high]) < u32::from(port) {
-                low = newline.find(&bytes[middle..high]).map_or(high, |at| middle + at + 1);
+                low = find(b'\n', &bytes[middle..high]).map_or(high, |at| middle + at + 1);
             } else {
                 high = begin;
             }
