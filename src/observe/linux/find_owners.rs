@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::kernel_ids::KernelIds;
 use super::owners::{self, Search, Walk};
 use super::sockets::{FoundSocket, SocketId};
 use super::threads_and_rings::{candidates, search_threads_and_io_uring};
@@ -37,7 +38,7 @@ pub(super) fn find_owners(
         gaps.extend(masked_processes(&walk));
         return Some(walk);
     }
-    let mut open: HashSet<u64> = found.iter().filter_map(|f| f.socket.inode).map(u64::from).collect();
+    let mut open: KernelIds = found.iter().filter_map(|f| f.socket.inode).map(u64::from).collect();
     let mut walk = match owners::walk(Search { wanted: &open, strays: hidden_processes }) {
         Ok(walk) => walk,
         Err(errno) => {
@@ -131,7 +132,7 @@ pub(super) fn find_owners(
 }
 
 /// Searches for hidden processes, and for sockets outside ordinary descriptors.
-fn search_closely(walk: &mut Walk, wanted: &HashSet<u64>, hidden_processes: bool) -> Result<(), Errno> {
+fn search_closely(walk: &mut Walk, wanted: &KernelIds, hidden_processes: bool) -> Result<(), Errno> {
     let search = Search { wanted, strays: hidden_processes };
     search_threads_and_io_uring(walk, search)?;
     hidden_processes::search(walk, search, hidden_processes)
@@ -157,7 +158,7 @@ impl Later {
     fn compare(
         &mut self,
         found: &mut Vec<FoundSocket>,
-        open: &mut HashSet<u64>,
+        open: &mut KernelIds,
         listed: Option<Vec<FoundSocket>>,
     ) {
         self.new.clear();
@@ -166,7 +167,7 @@ impl Later {
             return;
         };
         let present: HashSet<_> = listed.iter().map(FoundSocket::identity).collect();
-        let mut still = HashSet::new();
+        let mut still = KernelIds::default();
         let mut freed: HashSet<Place> = HashSet::new();
         for f in found.iter().filter(|f| f.socket.inode.is_some_and(|inode| open.contains(&inode.get()))) {
             if present.contains(&f.identity()) {

@@ -22,6 +22,7 @@ pub mod fuzzed;
 mod generic_netlink;
 mod hidden_processes;
 mod iptables;
+mod kernel_ids;
 mod kernel_protocols;
 mod kernel_services;
 mod links;

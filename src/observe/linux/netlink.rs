@@ -9,7 +9,6 @@
 //!
 //! Only the identities of reported sockets are kept, because there may be a hundred thousand sockets.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 
 use super::diag::{self, DumpError, Progress, Reading, SocketRecord};
+use super::kernel_ids::KernelIds;
 use crate::model::{Family, PortRange};
 
 /// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
@@ -94,7 +94,7 @@ impl Netlink {
             // The answer is empty, because the request names no state.
             let _ = self.ask(DumpRequest { states: 0, ..request }, &mut |_| {});
         }
-        let mut seen = HashSet::new();
+        let mut seen = KernelIds::default();
         // If no two dumps agree, the last dump is used and the problem is reported.
         let mut trouble = None;
         for attempt in 0..ATTEMPTS {

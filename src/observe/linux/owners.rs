@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 
 use super::files::{self, numbers_in};
+use super::kernel_ids::KernelIds;
 use super::{masked, namespaces};
 use crate::model::Pid;
 
@@ -90,7 +91,7 @@ pub(super) struct Stray {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search<'w> {
     /// The inodes of sockets.
-    pub wanted: &'w HashSet<u64>,
+    pub wanted: &'w KernelIds,
     /// Whether to list the other sockets too.
     pub strays: bool,
 }

@@ -178,7 +178,7 @@ mod tests {
     fn descriptors_of_threads_are_read_within_a_limit() {
         let proc = open(CWD, c"/proc").unwrap();
         let me = std::process::id();
-        let wanted = std::collections::HashSet::new();
+        let wanted = crate::observe::linux::kernel_ids::KernelIds::default();
         let search = Search { wanted: &wanted, strays: true };
         let read = |mut left: u64| {
             let mut found = Walk::default();
