@@ -62,6 +62,6 @@ pub mod internals {
     pub use crate::policy::{Included, Policy, apply, check, parse};
     pub use crate::registry::identity::identify;
     pub use crate::registry::{compile, iana};
-    pub use crate::render::screen::{FrameContent, Mark, Size, frame};
+    pub use crate::render::screen::{FrameContent, LoggedChange, Mark, Size, frame};
     pub use crate::render::{Style, events, is_unsafe, json, policy as policy_text, sanitize, table};
 }

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use portolan::Registry;
-use portolan::internals::{ChangeKind, FrameContent, Mark, Size, Style, difference, frame};
+use portolan::internals::{ChangeKind, FrameContent, LoggedChange, Mark, Size, Style, difference, frame};
 use portolan::judge::judge;
 use portolan::model::{Process, Snapshot};
 use support::Terminal;
@@ -169,7 +169,15 @@ fn the_watch() {
     rows.sort_by(|(a, _), (b, _)| a.order(b));
     let kinds: Vec<ChangeKind> = rows.iter().filter_map(|(_, mark)| Some((*mark)?.kind)).collect();
     assert_eq!(kinds.len(), 5, "{kinds:?}");
-    let scene = FrameContent { report: &is, rows, verbose: false };
+    let log: Vec<LoggedChange> = rows
+        .iter()
+        .filter_map(|(entry, mark)| {
+            let process = entry.processes.first().and_then(|process| process.name.as_deref());
+            let what = format!("{} on {}", process.unwrap_or("?"), entry.socket.local);
+            Some(LoggedChange { time: is.snapshot.taken, kind: (*mark)?.kind, what })
+        })
+        .collect();
+    let scene = FrameContent { report: &is, rows, past: &[], log: &log, verbose: false };
     let size = Size { width: 100, height: HEIGHT };
     let style = Style { color: true, ..Style::default() };
     let lines = frame(&scene, after.taken, Duration::from_secs(1), size, &style).unwrap();

@@ -169,18 +169,23 @@ fn marks_come_and_fade() {
     drop(listener);
     let row = terminal.line_with(&["- tcp", &port]);
     assert!(row.starts_with("- tcp"), "{row}");
-    terminal.line_with(&["- 1 vanished"]);
+    terminal.line_with(&["- vanished: ", &port]);
     terminal.line_with(&["0 listeners"]);
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
     let row = terminal.line_with(&["+ tcp", &port]);
     assert!(row.starts_with("+ tcp"), "{row}");
     let lines = terminal.lines();
-    assert_eq!(lines.iter().filter(|line| line.contains("127.0.0.1")).count(), 1, "{lines:#?}");
-    assert!(lines[1].contains("+ 1 appeared"), "{lines:#?}");
-    terminal.until("the mark fades", |lines| lines[1].is_empty() && lines[4].starts_with("  tcp"));
+    assert_eq!(lines[2..].iter().filter(|line| line.contains("127.0.0.1")).count(), 1, "{lines:#?}");
+    assert!(lines[1].contains("+ appeared: "), "{lines:#?}");
+    // The mark fades, but the change stays named.
+    terminal
+        .until("the mark fades", |lines| lines[1].contains("+ appeared: ") && lines[4].starts_with("  tcp"));
     drop(listener);
     terminal.press(b"q");
     assert_eq!(terminal.ended().code(), Some(0));
+    let text = String::from_utf8_lossy(&terminal.bytes).into_owned();
+    let (_, after) = text.split_once("\x1b[?1049l").unwrap();
+    assert!(after.contains("- vanished: ") && after.contains("+ appeared: "), "{after:?}");
     assert_eq!(styles(&terminal.bytes), [""; 0], "colour despite NO_COLOR");
 }
 
@@ -200,12 +205,15 @@ fn fits_the_terminal_as_it_changes() {
     let (_listener, port, target) = listener();
     let port = port.to_string();
     let mut terminal = watch((120, 20), &["--interval", "3600", &target], &[]);
-    terminal.line_with(&["PROTO", "EXPOSURE"]);
+    terminal.line_with(&["PROTO", "FLAGS"]);
     for (width, height) in [(40, 10), (20, 5), (200, 50)] {
         resize(&terminal.user, width, height);
         terminal.emulator.screen_mut().set_size(height, width);
         // The rule is no wider than the terminal, and the row is one line.
-        let columns = |line: &str| (line.contains("PORT"), line.contains("FLAGS"), line.contains("EXPOSURE"));
+        let columns = |line: &str| {
+            let has_exposure = line.contains("EXPOSURE") || line.contains("REACH");
+            (line.contains("PORT"), line.contains("FLAGS"), has_exposure)
+        };
         terminal.until(&format!("{width}x{height}"), |lines| {
             lines[3].starts_with('─')
                 && lines[3].width() <= usize::from(width)
@@ -249,10 +257,12 @@ fn a_dumb_terminal_gets_a_stream() {
 /// A wait needs no screen.
 #[test]
 fn waiting_leaves_the_terminal_alone() {
-    let (_listener, _, target) = listener();
+    let (_listener, port, target) = listener();
     let mut terminal = watch((80, 20), &[&target, "--until-listening"], &[]);
     assert_eq!(terminal.ended().code(), Some(0));
-    assert_eq!(terminal.bytes, b"");
+    let text = String::from_utf8_lossy(&terminal.bytes);
+    assert!(text.starts_with("Listening: ") && text.contains(&port.to_string()), "{text:?}");
+    assert!(!text.contains('\x1b'), "{text:?}");
     let mut terminal = watch((80, 20), &["-o", "json", &target, "--until-free"], &[]);
     terminal.output_with(r#""event":"start""#);
     terminal.press(b"\x03");

@@ -25,7 +25,7 @@ Exit codes: 0 nothing changed, and everything was seen; 1 something changed; 2 u
 pub struct DiffArgs {
     /// The earlier snapshot, written by portolan capture (- for standard input)
     #[arg(value_name = "BEFORE")]
-    pub before: PathBuf,
+    pub before: Option<PathBuf>,
     /// The later snapshot; without it, this machine now, in the same network namespaces as BEFORE
     #[arg(value_name = "AFTER")]
     pub after: Option<PathBuf>,

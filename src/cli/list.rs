@@ -20,7 +20,9 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan list -o csv --no-header              for a spreadsheet
   kill $(portolan list --pids 3000)             print only the process IDs
 
-SERVICE is the running service, such as 'OpenSSH server'. If the program is not known, SERVICE is the usual service of the port in parentheses: '(postgresql)'. 'IANA:' marks a service that is only registered for the port. USER is the effective user of the processes or, if no process is visible, the creator of the socket.
+SERVICE is the running service, such as 'OpenSSH server'. If the program is not known, SERVICE is the usual service of the port in parentheses: '(postgresql)'. 'IANA:' marks a service that is only registered for the port. In FLAGS, '?' marks a row that could not be judged, because its program is not visible. USER is the effective user of the processes or, if no process is visible, the creator of the socket.
+
+On a terminal, a single listener is shown as a card; -o table shows the table.
 
 Several targets, and several values of one option, are alternatives. Different options must all match.
 

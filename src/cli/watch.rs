@@ -14,7 +14,7 @@ In a pipe, with -o json, or if TERM is dumb, watch writes a stream of events, on
 
 A socket that opens and closes between two scans is not seen. If one process passes a listening socket to another, the name of the new process may appear up to a minute late: processes are looked up again only when a socket appears, when a process ends, and once a minute.
 
-With --until-listening or --until-free, watch prints nothing and waits; the exit code is the result.";
+With --until-listening or --until-free, watch waits, and the exit code is the result. At a terminal, --until-listening then names the listener; otherwise watch prints nothing.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan watch                                    every listener, on one screen
@@ -41,6 +41,9 @@ pub struct WatchArgs {
     /// Wait until the ports of all targets are free; each target must be a port or a service
     #[arg(long)]
     pub until_free: bool,
+    /// Refused: --until-listening and --until-free name the condition
+    #[arg(long, value_name = "PORT", num_args = 0..=1, hide = true)]
+    pub until: Option<Option<String>>,
     /// Stop waiting after this time, with exit code 1; 0 scans once
     #[arg(long, value_name = "SECONDS", value_parser = timeout, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,

@@ -12,15 +12,20 @@ use crate::render::{diff, html, stderr};
 
 pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     check(args, common)?;
+    let Some(path) = &args.before else {
+        return Err(Error::msg(
+            "diff needs an earlier snapshot; take one first: portolan capture >before.json",
+        ));
+    };
     let registry = registry_source::registry(common)?;
     let mut scope = Scope { details: true, ..Scope::default() };
     scope.part = common.scope.unwrap_or(scope.part);
-    let before = from::read_for_scope(&args.before, &scope)?;
+    let before = from::read_for_scope(path, &scope)?;
     let after = match &args.after {
         Some(path) => from::read_for_scope(path, &scope)?,
         None => scan_like(common, &before)?,
     };
-    let name = args.before.display().to_string();
+    let name = path.display().to_string();
     same_host(&name, &before, &after, args.other_host)?;
     let (before, after) = (judged(before, registry, common), judged(after, registry, common));
     let comparison = compare(&before, &after);
@@ -33,10 +38,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     }
     out.flush()?;
     let mut stderr = charset::stderr();
-    for (side, snapshot) in [("before", comparison.before), ("after", comparison.after)] {
-        let gaps: Vec<_> = snapshot.gaps.iter().map(|gap| diff::on(side, gap)).collect();
-        let _ = stderr::unseen(&gaps, &ui.stderr, &mut stderr);
-    }
+    let _ = stderr::unseen(&diff::gaps(&comparison), &ui.stderr, &mut stderr);
     let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
     if common.output != Output::Table || ui.stdout.width.is_none() {
         // On a terminal the summary is the last line of the table.
@@ -61,7 +63,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
     if args.after.is_some() && (common.host_id.is_some() || !common.label.is_empty()) {
         return said("--host-id and --label name this machine, and both sides of this diff are files");
     }
-    if args.before.as_os_str() == "-" && args.after.as_deref() == Some(Path::new("-")) {
+    if args.before.as_deref() == Some(Path::new("-")) && args.after.as_deref() == Some(Path::new("-")) {
         return said("standard input can be only one side of a diff");
     }
     Ok(())

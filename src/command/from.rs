@@ -90,7 +90,10 @@ fn read(path: &Path) -> Result<Snapshot, Error> {
         (path.display().to_string(), File::open(path).and_then(bounded))
     };
     let said = |why: &str| Error::msg(format!("{name}: {why}"));
-    let bytes = bytes.map_err(|error| said(&error.to_string()))?;
+    let bytes = bytes.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => said("no such file (expected a snapshot: portolan capture >FILE)"),
+        _ => said(&error.to_string()),
+    })?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
         return Err(said("too large for a snapshot (the limit is 64 MiB)"));
     }

@@ -85,6 +85,12 @@ pub(super) fn run(
         let pids = report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
         super::read_rest(&mut report, &pids, common);
     }
+    let reasons = || unknown.iter().chain(&searched);
+    let is_empty = report.entries.is_empty();
+    if is_empty {
+        // The reason comes before the gaps.
+        reasons().for_each(|line| print_message(line));
+    }
     match common.output {
         _ if args.pids => pids(&report, out)?,
         _ if let (true, Some(listener)) = (has_card, Listener::only(&report.entries)) => {
@@ -110,7 +116,8 @@ pub(super) fn run(
         // Standard output contains only the rows; the summary goes to standard error.
         let _ = write_summary(&report, &ui.stderr, &mut charset::stderr());
     }
-    unknown.iter().chain(&searched).chain(&unused).for_each(|line| print_message(line));
+    let after = reasons().filter(|_| !is_empty);
+    after.chain(&unused).for_each(|line| print_message(line));
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
     let matched = if args.pids { report.entries.iter().any(has_pid) } else { !report.entries.is_empty() };
     let hides_pid = |entry: &Entry| !has_pid(entry) && entry.socket.owner != Owner::Kernel;

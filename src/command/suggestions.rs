@@ -23,6 +23,9 @@ pub(super) fn unknown_names(
 
 /// Returns the message for an unknown name, with a suggestion.
 pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> String {
+    if is_like_an_address(name) {
+        return format!("{name}: not an IP address (expected four numbers from 0 to 255)");
+    }
     let verb = VERBS.iter().any(|(verb, _)| *verb == name).then(|| meant_command(name, "TARGET")).flatten();
     let meant = match (option_for(name, report, common), verb) {
         (Some(option), _) => format!("; did you mean --{option} {name}?"),
@@ -30,6 +33,12 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
         (None, None) => suggestion(name, report),
     };
     format!("{name}: no such port, service, program, container or running process{meant}")
+}
+
+/// Returns whether a text looks like an IPv4 address.
+fn is_like_an_address(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    parts.len() == 4 && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit()))
 }
 
 /// Returns a message for each value of `--not` that excludes nothing. Call this before the report is narrowed.

@@ -17,6 +17,20 @@ pub struct UnknownProcess {
     pub products: Vec<&'static str>,
     /// The evidence for the identification.
     pub rests_on: RestsOn,
+    /// The script, if an interpreter runs one.
+    #[serde(skip)]
+    pub script: Option<String>,
+}
+
+impl UnknownProcess {
+    /// Returns the name of the program, and for an interpreter the name of its script: `node app.js`.
+    fn name(&self) -> String {
+        let script = self.script.as_deref().and_then(|path| path.rsplit(['/', '\\']).next());
+        match script.filter(|script| *script != self.program) {
+            Some(script) => format!("{} {script}", self.program),
+            None => self.program.clone(),
+        }
+    }
 }
 
 /// A process that listens on the port of a guarded service, but is not a known server of this service.
@@ -84,13 +98,15 @@ impl FindingKind for Impostor {
     fn sentence(&self) -> String {
         // The sentence has one text for each program, even if several processes run the program.
         let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
-        for UnknownProcess { program, pid, rests_on, products } in &self.found {
+        for unknown in &self.found {
+            let UnknownProcess { pid, rests_on, products, .. } = unknown;
+            let program = unknown.name();
             let mut about = products.join(" or ");
             if *rests_on == RestsOn::Name {
                 about =
                     format!("{about}{}identified by its name only", if about.is_empty() { "" } else { "; " });
             }
-            let about = if about.is_empty() { program.clone() } else { format!("{program} [{about}]") };
+            let about = if about.is_empty() { program } else { format!("{program} [{about}]") };
             match groups.iter_mut().find(|(known, _)| *known == about) {
                 Some((_, pids)) => pids.push(*pid),
                 None => groups.push((about, vec![*pid])),
@@ -177,7 +193,7 @@ impl FindingKind for ShellListener {
         on_loopback: OnLoopback::Same,
         description: "a shell, or a program that runs commands for its clients, owns the socket",
         why: "Anyone who connects can run commands as the user of the process.",
-        remedy: "end the process with kill, and find out who started it",
+        remedy: "find out who started the process, and end it (portolan kill shows how)",
     };
 
     fn severity(&self) -> Severity {
@@ -338,7 +354,10 @@ pub struct Unfamiliar {
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// Whether the file has the name of a well-known server.
+    /// The script that such a user can replace; `None` if it is the program file.
+    #[serde(skip)]
+    pub replaceable_script: Option<String>,
+    /// Whether the file nevertheless has the name of a well-known server.
     pub is_named_like_a_server: bool,
     /// A loaded file of code through which a user can change the running code.
     #[serde(skip)]
@@ -363,7 +382,7 @@ impl FindingKind for Unfamiliar {
     fn sentence(&self) -> String {
         if self.is_named_like_a_server {
             let names: Vec<String> =
-                self.found.iter().map(|one| format!("{} (pid {})", one.program, one.pid)).collect();
+                self.found.iter().map(|one| format!("{} (pid {})", one.name(), one.pid)).collect();
             let but = match &self.code {
                 Some(code) => format!("it runs code of a user who is not root ({code})"),
                 None => "a user who is not root can replace its program file".to_owned(),
@@ -374,7 +393,7 @@ impl FindingKind for Unfamiliar {
             );
         }
         let names: Vec<String> =
-            self.found.iter().map(|found| format!("{} (pid {})", found.program, found.pid)).collect();
+            self.found.iter().map(|found| format!("{} (pid {})", found.name(), found.pid)).collect();
         let (is, its) = if names.len() > 1 {
             ("are not known programs", "their")
         } else {
@@ -388,6 +407,8 @@ impl FindingKind for Unfamiliar {
             text.push_str(&format!(
                 " A user who is not root can replace code that the program runs: {code}."
             ));
+        } else if let Some(script) = &self.replaceable_script {
+            text.push_str(&format!(" A user who is not root can replace {its} script: {script}."));
         } else if self.is_replaceable {
             text.push_str(&format!(" A user who is not root can replace {its} program file."));
         }

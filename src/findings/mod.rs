@@ -47,6 +47,12 @@ macro_rules! family {
                     $(Evidence::$kind(evidence) => super::FindingKind::sentence(evidence)),+
                 }
             }
+
+            pub(super) fn card_sentence(&self) -> String {
+                match self {
+                    $(Evidence::$kind(evidence) => super::FindingKind::card_sentence(evidence)),+
+                }
+            }
         }
 
         $(
@@ -156,6 +162,11 @@ pub trait FindingKind {
 
     /// Returns the evidence in full sentences.
     fn sentence(&self) -> String;
+
+    /// Returns the evidence in full sentences, without the facts that a card shows in lines of their own.
+    fn card_sentence(&self) -> String {
+        self.sentence()
+    }
 }
 
 /// Names a kind of finding.
@@ -348,7 +359,7 @@ impl Finding {
     /// Returns the evidence in full sentences of raw text.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let sentence = match &self.evidence {
+        self.with_basis(match &self.evidence {
             Evidence::Registry(evidence) => evidence.sentence(),
             Evidence::Identity(evidence) => evidence.sentence(),
             Evidence::File(evidence) => evidence.sentence(),
@@ -357,7 +368,27 @@ impl Finding {
             Evidence::Policy(evidence) => evidence.sentence(),
             Evidence::Change(evidence) => evidence.sentence(),
             Evidence::Deep(evidence) => evidence.sentence(),
-        };
+        })
+    }
+
+    /// Returns the evidence in full sentences of raw text, without the facts that a card shows in lines of their own:
+    /// the process, the address and the firewall.
+    #[must_use]
+    pub fn card_sentence(&self) -> String {
+        self.with_basis(match &self.evidence {
+            Evidence::Registry(evidence) => evidence.card_sentence(),
+            Evidence::Identity(evidence) => evidence.card_sentence(),
+            Evidence::File(evidence) => evidence.card_sentence(),
+            Evidence::Reach(evidence) => evidence.card_sentence(),
+            Evidence::Socket(evidence) => evidence.card_sentence(),
+            Evidence::Policy(evidence) => evidence.card_sentence(),
+            Evidence::Change(evidence) => evidence.card_sentence(),
+            Evidence::Deep(evidence) => evidence.card_sentence(),
+        })
+    }
+
+    /// Adds to a sentence that the finding rests on the port alone, if it does.
+    fn with_basis(&self, sentence: String) -> String {
         match self.is_owner_hidden {
             true => format!("{sentence} Owner hidden: judged by the port alone."),
             false => sentence,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::text::{FEW, capitalized, sentence};
+use super::text::{FEW, capitalized, sentence, uncapitalized};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{
     AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Reach, ReachKind, Severity,
@@ -89,17 +89,31 @@ impl FindingKind for Exposed {
 
     fn sentence(&self) -> String {
         let firewall = self.reach.as_deref().and_then(firewall);
-        let firewall = firewall.map(|text| format!(" {}", sentence(&capitalized(&text)))).unwrap_or_default();
+        let is_closed = self.reach.as_deref().is_some_and(|reach| reach.kind == ReachKind::Filtered);
+        let firewall = firewall.map(|text| match is_closed {
+            true => format!(" But {}", sentence(&text)),
+            false => format!(" {}", sentence(&capitalized(&text))),
+        });
+        let firewall = firewall.unwrap_or_default();
         let accepts = format!("{}{firewall}", self.accepts());
         match self.admitted() {
             Some(AdmittedClients::Local) => format!("{accepts} {}", self.closing()),
             _ => format!("{accepts} {} {}", self.consequence(), self.closing()),
         }
     }
+
+    /// The card names the process, the address and the firewall in lines of their own.
+    fn card_sentence(&self) -> String {
+        match self.admitted() {
+            Some(AdmittedClients::Local) => format!("{} {}", sentence(self.title), self.closing()),
+            _ => format!("{} {}", capitalized(&self.summary()), self.closing()),
+        }
+    }
 }
 
 impl Exposed {
-    /// Returns the name of the service, and what anyone who connects can do: `Redis: reads and changes every key.`
+    /// Returns the name of the service, and what anyone who connects can do: `Redis: anyone who connects reads and changes
+    /// every key.`
     #[must_use]
     pub fn summary(&self) -> String {
         if self.admitted() == Some(AdmittedClients::Local) {
@@ -107,7 +121,7 @@ impl Exposed {
         }
         let is_presumed = matches!(self.basis, DangerBasis::Port | DangerBasis::ChosenPort);
         let probably = if is_presumed { "probably " } else { "" };
-        format!("{probably}{}: {}", self.title, self.outcome())
+        format!("{probably}{}: {}", self.title, uncapitalized(&self.consequence()))
     }
 
     /// Returns the setting that closes the service.
@@ -157,14 +171,11 @@ impl Exposed {
     }
 
     fn consequence(&self) -> String {
-        let outcome = self.outcome();
-        let mut letters = outcome.chars();
-        let first = letters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
         let who = match self.admitted() {
             Some(AdmittedClients::Listed) => "A client with a listed address",
             _ => "Anyone who connects",
         };
-        format!("{who} {first}{}", letters.as_str())
+        format!("{who} {}", uncapitalized(&self.outcome()))
     }
 
     /// Returns what a client can do, and how certain this is.

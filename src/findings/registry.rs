@@ -122,7 +122,7 @@ impl QuietRegistration {
         }
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
         format!(
-            "{} is registered{facts}. No known software uses this registration, so it does not explain the listener.",
+            "The port is registered for {}{facts}, but no known software uses this registration.",
             self.service
         )
     }

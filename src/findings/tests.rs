@@ -93,6 +93,7 @@ fn sentences_of_the_registry() {
 #[test]
 fn sentences_about_identity() {
     let unknown_process = |pid, program: &str, products, rests_on| UnknownProcess {
+        script: None,
         pid,
         program: program.to_owned(),
         products,

@@ -246,7 +246,7 @@ mod tests {
         };
         let (severity, text) = found(true, None);
         assert_eq!(severity, Severity::Warning);
-        assert!(text.contains(" The firewall lets in nobody (policy drop of a chain). "), "{text}");
+        assert!(text.contains(" But the firewall lets in nobody (policy drop of a chain). "), "{text}");
         let (severity, text) = found(false, None);
         assert_eq!(severity, Severity::Critical);
         assert!(text.contains("The firewall lets in everyone"), "{text}");

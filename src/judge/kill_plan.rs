@@ -30,6 +30,8 @@ pub enum KillRefusal<'r> {
     NoCommand(HowToStop<'r>),
     /// Only this user can stop the listener in this way.
     OtherUser(HowToStop<'r>),
+    /// Only root can stop it in this way.
+    NeedsRoot(HowToStop<'r>),
     /// This program, or a process that started it, would end.
     Own(Pid),
 }
@@ -41,6 +43,8 @@ pub struct KillCaller {
     pub uid: u32,
     /// This program and its ancestors.
     pub pids: BTreeSet<Pid>,
+    /// The processes that this user may not signal.
+    pub protected: BTreeSet<Pid>,
 }
 
 /// Returns the steps that end the listeners among `entries` for which `is_named` is true.
@@ -102,6 +106,10 @@ fn how<'r>(
         }
         HowToStop::Container { name, .. } if name.contains('/') && caller.uid == 0 => {
             Err(KillRefusal::OtherUser(how))
+        }
+        HowToStop::Units(_) if caller.uid != 0 => Err(KillRefusal::NeedsRoot(how)),
+        HowToStop::Kill { ref pids, .. } if pids.iter().any(|pid| caller.protected.contains(pid)) => {
+            Err(KillRefusal::NeedsRoot(how))
         }
         _ if !matches!(socket.owner, Owner::Held(_)) && matches!(how, HowToStop::Kill { .. }) => {
             Err(KillRefusal::Hidden)

@@ -128,14 +128,20 @@ impl Card<'_> {
         for line in lines {
             writeln!(self.w, "{}", line.trim_start())?;
         }
+        let groups: Vec<_> = groups.collect();
+        // What holds for every protocol is written once.
+        let is_idle = groups.len() > 1 && groups.iter().all(|group| group.listeners.is_empty());
+        if is_idle {
+            self.item("Here now", &sanitize(&self.no_listener_text()))?;
+        }
         for group in groups {
             writeln!(self.w)?;
-            self.group(group)?;
+            self.group(group, is_idle)?;
         }
         Ok(())
     }
 
-    fn group(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
+    fn group(&mut self, group: &Group<'_, '_>, is_idle: bool) -> io::Result<()> {
         let verdict = group.verdict;
         writeln!(
             self.w,
@@ -148,6 +154,7 @@ impl Card<'_> {
         self.optional("If open", port_text::if_open(contexts()))?;
         let mut usual = group.listeners.iter().filter_map(|listener| listener.usual());
         match usual.next() {
+            _ if is_idle => {}
             _ if group.listeners.is_empty() => self.item("Here now", &sanitize(&self.no_listener_text()))?,
             Some(usual) => self.item("Here now", &sanitize(&context_text::usual(usual)))?,
             None => {}
@@ -165,7 +172,7 @@ impl Card<'_> {
         if let Some(more) = verdict.assignments.len().checked_sub(shown).filter(|more| *more > 0) {
             self.item("", &format!("and {} (--full)", plural(more, "more registration")))?;
         }
-        self.item("Why", &sanitize(&verdict_text::reason(verdict)))?;
+        self.item("Status", &sanitize(&verdict_text::reason(verdict)))?;
         // For a repurposed port, the reason already contains the known use.
         if !verdict.known_use.is_empty() && verdict.status != Status::Repurposed {
             self.item("Known use", &sanitize(&verdict_text::known_use(verdict)))?;

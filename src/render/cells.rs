@@ -14,11 +14,10 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use crate::findings::{Finding, FindingFamily};
+use crate::findings::Finding;
 use crate::join::{Entry, RunningUser};
 use crate::model::{
-    self, Assignment, Direction, ListenerService, Process, ReachKind, ServiceBy, Severity, Snapshot, State,
-    short_container,
+    self, Assignment, Direction, Exposure, Owner, Process, ReachKind, Snapshot, State, short_container,
 };
 
 use super::wrap::clip;
@@ -35,6 +34,15 @@ pub(super) enum CellFormat {
     Long,
     /// For a narrow terminal: the first pid and the most severe flag, with the number of further pids and flags.
     Short,
+    /// Like `Short`, on a terminal without UNIT: SERVICE contains the container of a published port.
+    WithoutUnit,
+}
+
+impl CellFormat {
+    /// Returns whether the cell has little space.
+    pub(super) const fn is_short(self) -> bool {
+        matches!(self, CellFormat::Short | CellFormat::WithoutUnit)
+    }
 }
 
 /// The content of a cell: its text, already sanitized, and its tone.
@@ -108,7 +116,7 @@ pub(super) fn addresses(entry: &Entry, form: CellFormat) -> String {
             let device = own.find('%').and_then(|at| own.get(at..)).unwrap_or_default();
             format!("*{}", device.trim_end_matches(']'))
         }
-        Some(_) if form == CellFormat::Short && socket.local.device.is_none() => "localhost".to_owned(),
+        Some(_) if form.is_short() && socket.local.device.is_none() => "localhost".to_owned(),
         Some(other) => format!("{own}+{}", sanitize(&model::host(other, socket.local.device.as_deref()))),
         None => own,
     }
@@ -138,8 +146,8 @@ pub(super) fn v6only(entry: &Entry, _: CellFormat) -> Field {
 pub(super) fn state(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(match (entry.socket.state, form) {
         // ss shortens the state in the same way.
-        (State::Unconnected, CellFormat::Short) => "unconn",
-        (State::Established, CellFormat::Short) => "estab",
+        (State::Unconnected, form) if form.is_short() => "unconn",
+        (State::Established, form) if form.is_short() => "estab",
         (state, _) => state.name(),
     })
 }
@@ -215,6 +223,15 @@ pub(super) fn uid(entry: &Entry, _: CellFormat) -> Field {
 
 /// Returns the users of the processes, each once; the creator of the socket if no process is visible.
 pub(super) fn user(entry: &Entry, form: CellFormat) -> Field {
+    if form.is_short() {
+        let mut names = entry.users().iter().filter_map(RunningUser::text).collect::<Vec<_>>();
+        let more = names.len().saturating_sub(1);
+        names.truncate(1);
+        if let (Some(first), 1..) = (names.first_mut(), more) {
+            first.push_str(&format!(" +{more}"));
+        }
+        return Field::list(names.into_iter());
+    }
     users(entry, |user| match form {
         CellFormat::Data => user.name.map(str::to_owned),
         _ => user.text(),
@@ -234,6 +251,11 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
+        CellFormat::Short => Field::text(
+            group(entry)
+                .as_deref()
+                .map(|unit| unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)),
+        ),
         _ => Field::text(group(entry).as_deref()),
     }
 }
@@ -281,10 +303,12 @@ pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
     let exposure = entry.exposure.name();
     let kind = entry.reach().map(|reach| reach.kind);
     match kind.filter(|kind| matches!(kind, ReachKind::Filtered | ReachKind::Limited)) {
-        Some(kind) if form == CellFormat::Short => Field::new(kind.name(), reach_tone(entry)),
+        Some(kind) if form.is_short() => Field::new(kind.name(), reach_tone(entry)),
         Some(kind) if form != CellFormat::Data => {
             Field::new(format!("{exposure} ({})", kind.name()), reach_tone(entry))
         }
+        // Linux has this name for the device of the loopback addresses.
+        _ if form.is_short() && entry.exposure == Exposure::Loopback => Field::new("lo", reach_tone(entry)),
         _ => Field::new(exposure, reach_tone(entry)),
     }
 }
@@ -373,74 +397,41 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
 /// visible.
 const WIDEST_FIRST_FLAG: usize = 11;
 
+/// The text of FLAGS for an entry without a finding that could not be judged.
+pub(super) const UNJUDGED: &str = "?";
+
+/// Returns whether most rules could not judge an entry, because no program of it is visible.
+pub(super) fn is_unjudged(entry: &Entry) -> bool {
+    let socket = &entry.socket;
+    socket.state.is_judged()
+        && match &socket.owner {
+            Owner::Hidden | Owner::Unknown => true,
+            Owner::Held(_) => entry.processes.is_empty(),
+            Owner::Kernel | Owner::Vanished | Owner::Unaccounted => false,
+        }
+}
+
 pub(super) fn flags(entry: &Entry, form: CellFormat) -> Field {
     let shown = entry.findings();
     let Some(worst) = shown.iter().map(|finding| finding.severity).max() else {
-        return Field::plain("");
+        let is_unjudged = form != CellFormat::Data && is_unjudged(entry);
+        return if is_unjudged { Field::new(UNJUDGED, Emphasis::Notice) } else { Field::plain("") };
     };
     let codes = shown.iter().map(|finding| match (finding.is_presumed(), form) {
         (false, _) => Cow::Borrowed(finding.flag().code()),
-        (true, CellFormat::Short) => format!("{}?", finding.flag().code()).into(),
+        (true, form) if form.is_short() => format!("{}?", finding.flag().code()).into(),
         (true, _) => format!("{} (presumed)", finding.flag().code()).into(),
     });
     let text = match form {
         CellFormat::Data => joined(codes, ","),
-        CellFormat::Short if shown.len() > 1 => {
+        form if form.is_short() && shown.len() > 1 => {
             let first = joined(codes.take(1), "");
-            format!("{} +{}", clip(&first, WIDEST_FIRST_FLAG), shown.len() - 1)
+            let widest = if form == CellFormat::Short { usize::MAX } else { WIDEST_FIRST_FLAG };
+            format!("{} +{}", clip(&first, widest), shown.len() - 1)
         }
         _ => joined(codes, ", "),
     };
     Field::new(text, worst.into())
-}
-
-/// The maximum width of the text of SERVICE, in columns: most products fit.
-const WIDEST_SERVICE: usize = 24;
-
-pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
-    if form == CellFormat::Data {
-        return service_name(entry, form);
-    }
-    let short = |text: &str| sanitize(text.split(" (").next().unwrap_or(text)).into_owned();
-    let text = match entry.service() {
-        Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
-            short(product.or(name).unwrap_or_default())
-        }
-        // The usual service of the port does not describe a tool that a person left running, or an impostor.
-        Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
-        Some(ListenerService { name, product, by: ServiceBy::Port }) => {
-            let usual = short(product.or(name).unwrap_or_default());
-            format!("({})", clip(&usual, WIDEST_SERVICE - 2))
-        }
-        None => match entry.verdict.assignments.first() {
-            Some(first) if entry.socket.state.holds_port() => format!("IANA: {}", sanitize(first.service)),
-            _ => String::new(),
-        },
-    };
-    let tone = match entry.service() {
-        Some(ListenerService { by: ServiceBy::Process | ServiceBy::Unit, .. }) => Emphasis::Plain,
-        _ => Emphasis::Quiet,
-    };
-    Field::new(clip(&text, WIDEST_SERVICE).into_owned(), tone)
-}
-
-/// Returns whether a finding at or above warning means that the program is not the usual program of the port.
-fn is_flagged(entry: &Entry) -> bool {
-    entry.findings().iter().any(|finding| {
-        finding.flag().family() == FindingFamily::Identity && finding.severity >= Severity::Warning
-    })
-}
-
-pub(super) fn service_name(entry: &Entry, _: CellFormat) -> Field {
-    Field::text(entry.service().and_then(|service| service.name))
-}
-
-pub(super) fn service_product(entry: &Entry, _: CellFormat) -> Field {
-    Field::text(entry.service().and_then(|service| service.product))
-}
-
-pub(super) fn service_by(entry: &Entry, _: CellFormat) -> Field {
-    Field::plain(entry.service().map_or("", |service| service.by.name()))
 }
 
 pub(super) fn forwards_to(entry: &Entry, _: CellFormat) -> Field {

@@ -8,6 +8,7 @@ use crate::model::Snapshot;
 
 use super::cells::{self, CellFormat, Field};
 use super::process_cells;
+use super::service_cells;
 
 /// One column.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,8 @@ pub struct Column {
     /// The name in `--columns`, `--sort` and CSV.
     pub name: &'static str,
     pub(super) heading: &'static str,
+    /// The heading on a narrow terminal.
+    short_heading: &'static str,
     content: Content,
     /// Whether the column contains numbers, which are sorted by value.
     is_number: bool,
@@ -39,6 +42,7 @@ impl Column {
         Column {
             name,
             heading,
+            short_heading: heading,
             content: Content::Entry(cell),
             is_number: false,
             needs: None,
@@ -50,6 +54,7 @@ impl Column {
         Column {
             name,
             heading,
+            short_heading: heading,
             content: Content::Snapshot(cell),
             is_number: false,
             needs: None,
@@ -74,6 +79,15 @@ impl Column {
 
     const fn in_table(self, needs: fn(&Entry) -> bool) -> Self {
         Column { needs: Some(needs), ..self }
+    }
+
+    const fn shortened(self, short_heading: &'static str) -> Self {
+        Column { short_heading, ..self }
+    }
+
+    /// Returns the heading for cells of this form.
+    pub(super) const fn heading_of(&self, form: CellFormat) -> &'static str {
+        if form.is_short() { self.short_heading } else { self.heading }
     }
 
     const fn for_people(self) -> Self {
@@ -123,8 +137,8 @@ pub(super) static COLUMNS: [Column; 94] = [
     Column::text("state", "STATE", cells::state)
         .in_table(|entry| !entry.socket.state.accepts_traffic() && entry.socket.port().is_some()),
     Column::number("netns", "NETNS", cells::netns).in_table(|entry| entry.socket.netns.is_some()),
-    Column::text("exposure", "EXPOSURE", cells::exposure).in_table(|_| true),
-    Column::text("service", "SERVICE", cells::service).in_table(|_| true).for_people(),
+    Column::text("exposure", "EXPOSURE", cells::exposure).in_table(|_| true).shortened("REACH"),
+    Column::text("service", "SERVICE", service_cells::service).in_table(|_| true).for_people(),
     Column::text("process", "PROCESS", process_cells::process).in_table(|_| true),
     Column::number("pid", "PID", process_cells::pid).in_table(|_| true),
     Column::text("user", "USER", cells::user).in_table(|_| true),
@@ -188,9 +202,9 @@ pub(super) static COLUMNS: [Column; 94] = [
     Column::text("range", "RANGE", cells::range),
     Column::text("status", "STATUS", cells::status),
     Column::text("known_use", "KNOWN_USE", cells::known_use),
-    Column::text("service.name", "SERVICE.NAME", cells::service_name),
-    Column::text("service.product", "SERVICE.PRODUCT", cells::service_product),
-    Column::text("service.by", "SERVICE.BY", cells::service_by),
+    Column::text("service.name", "SERVICE.NAME", service_cells::service_name),
+    Column::text("service.product", "SERVICE.PRODUCT", service_cells::service_product),
+    Column::text("service.by", "SERVICE.BY", service_cells::service_by),
     Column::text("forwards_to", "FORWARDS_TO", cells::forwards_to),
     Column::text("forwards_to.container", "FORWARDS_TO.CONTAINER", cells::forwards_to_container),
     Column::number("forwards_to.pids", "FORWARDS_TO.PIDS", cells::forwards_to_pids),
@@ -263,6 +277,16 @@ pub const WIDE: [&str; 19] = [
     "flags",
 ];
 
+/// The labels of the card, with the columns that contain the same facts.
+const ALIASES: [(&str, &str); 6] = [
+    ("since", "started"),
+    ("command", "cmdline"),
+    ("program", "exe"),
+    ("directory", "cwd"),
+    ("why", "parents"),
+    ("reachable", "exposure"),
+];
+
 /// Returns the names of all columns.
 pub fn names() -> impl Iterator<Item = &'static str> {
     COLUMNS.iter().map(|column| column.name)
@@ -271,6 +295,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Returns the column with this name; case is ignored.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Column> {
+    let alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+    let name = alias.map_or(name, |(_, name)| *name);
     COLUMNS.iter().find(|column| column.name.eq_ignore_ascii_case(name))
 }
 
@@ -291,6 +317,10 @@ mod tests {
             assert_eq!(names().position(|other| other == name), Some(at), "{name}");
         }
         assert!(named("colour").is_none());
+        for (alias, name) in ALIASES {
+            assert_eq!(named(alias).map(|column| column.name), Some(name), "{alias}");
+            assert!(names().all(|name| name != alias), "{alias}");
+        }
         for name in CSV.iter().chain(&WIDE) {
             assert!(named(name).is_some(), "{name}");
         }

@@ -338,6 +338,18 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     said.join(" ")
 }
 
+/// Returns the gaps of both snapshots with their sides. A gap of both snapshots appears once.
+#[must_use]
+pub fn gaps(comparison: &Comparison<'_>) -> Vec<Gap> {
+    let (before, after) = (&comparison.before.gaps, &comparison.after.gaps);
+    let of_before = before.iter().map(|gap| match after.contains(gap) {
+        true => on("before and after", gap),
+        false => on("before", gap),
+    });
+    let of_after = after.iter().filter(|gap| !before.contains(gap)).map(|gap| on("after", gap));
+    of_before.chain(of_after).collect()
+}
+
 /// Returns a gap with its side.
 #[must_use]
 pub fn on(side: &str, gap: &Gap) -> Gap {
@@ -373,6 +385,10 @@ pub(super) fn reasons(comparison: &Comparison<'_>) -> Vec<String> {
 /// # Errors
 /// If a line cannot be written.
 pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    let mark = style.paint(Emphasis::Warning, "not comparable:");
-    reasons(comparison).iter().try_for_each(|line| writeln!(w, "portolan: {mark} {line}"))
+    for reason in reasons(comparison) {
+        for line in wrap("portolan: ", &format!("not comparable: {reason}"), style.width) {
+            writeln!(w, "{}", style.paint(Emphasis::Warning, &line))?;
+        }
+    }
+    Ok(())
 }

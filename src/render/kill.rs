@@ -3,43 +3,41 @@
 use std::io::{self, Write};
 
 use super::labelled::labelled;
-use super::listener_card::{heading, others, places, process, what_runs};
+use super::listener_card::{facts, places, what_runs};
 use super::start_text::how_to_stop;
-use super::{Style, process_name, sanitize};
+use super::{Emphasis, Style, process_name, sanitize};
 use crate::findings::text::first_of;
 use crate::judge::{HowToStop, KillRefusal, KillStep, Listener, Report};
-use crate::model::{Owner, Pid};
+use crate::model::{Owner, Pid, Process, Protocol};
 
 /// The maximum number of listeners and of processes that a line names.
 const FEW: usize = 6;
 /// The operating system whose commands are shown. `kill` runs only on Linux.
 const OS: &str = "linux";
 
-/// Writes what a step ends. `children` are the processes that were started by the processes that get a signal.
+/// Writes what a step ends. `children` are the processes that were started by the processes that get a signal, and `run`
+/// is the label of the command. `session` is the port of this machine through which the user has logged in.
 ///
 /// # Errors
 /// If a line cannot be written.
 pub fn step(
     step: &KillStep<'_>,
     children: &[(Pid, String)],
+    run: &str,
+    session: Option<u16>,
     report: &Report,
     style: &Style,
     w: &mut dyn Write,
 ) -> io::Result<()> {
     let mut lines = Vec::new();
     for listener in &step.named {
-        lines.extend(heading(listener, style));
-        lines.extend(labelled("Process", &process(listener, report, style.zone), style));
-        let others = others(listener);
-        if !others.is_empty() {
-            lines.extend(labelled("", &others, style));
-        }
+        lines.extend(facts(listener, report, style));
     }
     let also: Vec<String> = step.others.iter().map(named).collect();
     let children: Vec<String> =
         children.iter().map(|(pid, name)| format!("{} (pid {pid})", process_name(Some(name)))).collect();
     let mut add = |label: &str, text: String| lines.extend(labelled(label, &text, style));
-    add("To stop", how_to_stop(&step.how, OS));
+    add(run, how_to_stop(&step.how, OS));
     if let HowToStop::Units(units) = &step.how
         && let Some(socket) = units.iter().find(|unit| unit.ends_with(".socket"))
     {
@@ -57,7 +55,29 @@ pub fn step(
             format!("{}: started by the ended processes; they get no signal", first_of(&children, FEW)),
         );
     }
+    if let Some(warning) = step.named.iter().find_map(|listener| way_in(listener, session)) {
+        let warning = labelled("Warning", warning, style);
+        lines.extend(warning.iter().map(|line| style.paint(Emphasis::Critical, line)));
+    }
     lines.iter().try_for_each(|line| writeln!(w, "{line}"))
+}
+
+/// Programs that let users log in.
+const LOGIN_SERVERS: [&str; 3] = ["sshd", "dropbear", "tinysshd"];
+
+/// Returns a warning if users log in through a listener.
+fn way_in(listener: &Listener<'_>, session: Option<u16>) -> Option<&'static str> {
+    let local = &listener.first().socket.local;
+    if local.protocol == Protocol::Tcp && session == Some(local.port) {
+        return Some(
+            "your own session came in through this port; afterwards you may not be able to log in again",
+        );
+    }
+    let is_login =
+        |process: &Process| process.name.as_deref().is_some_and(|name| LOGIN_SERVERS.contains(&name));
+    let is_reachable = listener.exposure().is_reachable_from_outside();
+    (is_reachable && listener.processes().into_iter().any(is_login))
+        .then_some("users log in through this SSH server; afterwards nobody can log in through it")
 }
 
 /// Returns a listener in a few words: `nginx on tcp *:80`.
@@ -84,6 +104,9 @@ pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
         KillRefusal::NoCommand(HowToStop::FirstProcess) => "pid 1 runs the whole system".to_owned(),
         KillRefusal::NoCommand(how) => format!("stop it yourself: {}", how_to_stop(how, OS)),
         KillRefusal::OtherUser(how) => format!("only its user can stop it: {}", how_to_stop(how, OS)),
+        KillRefusal::NeedsRoot(how) => {
+            format!("needs sudo ({})", how_to_stop(how, OS))
+        }
         KillRefusal::Own(pid) => {
             format!("its process (pid {pid}) is portolan, or started portolan; end the process by hand")
         }

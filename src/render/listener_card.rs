@@ -13,10 +13,11 @@ use super::{Emphasis, Style, Zone, process_name, sanitize, user, verdict_text};
 use crate::findings::reach::firewall;
 use crate::findings::registry::{Orphaned, Unexplained};
 use crate::findings::text::{list, plural};
-use crate::findings::{FindingKind, Flag};
+use crate::findings::{FindingFamily, FindingKind, Flag};
 use crate::judge::{ContainerManager, Finding, HowToStop, Listener, Report, StartedBy};
 use crate::model::{
-    Exposure, ForwardTarget, Owner, Pid, PortVerdict, Process, ServiceBy, Severity, State, short_container,
+    Confidence, Exposure, ForwardTarget, Owner, Pid, PortVerdict, Process, ServiceBy, Severity, State,
+    Status, StatusBasis, short_container,
 };
 
 /// The maximum number of lines of a card.
@@ -48,12 +49,13 @@ pub fn listing(
     let registry = labelled("Registry", &registry(listener), style);
     // A card also leaves space on a narrow terminal, because its lines are short.
     let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
+    let height = flags.iter().map(|flag| flag.lines.len()).sum::<usize>();
     let space = tallest.saturating_sub(lines.len() + stop.len());
-    let least = usize::from(!flags.is_empty());
-    let most = REGISTRY.min(space.saturating_sub(least)).max(1);
-    let mut space = space.saturating_sub(registry.len().min(most)).max(least);
-    let is_cut = registry.len() > most || flags.iter().map(|flag| flag.lines.len()).sum::<usize>() > space;
-    space = space.saturating_sub(usize::from(is_cut)).max(least);
+    let is_cut = registry.len() > REGISTRY || height + registry.len() > space;
+    let space = space.saturating_sub(usize::from(is_cut));
+    // The registry shrinks first, then the findings that are only information.
+    let most = space.saturating_sub(height).clamp(1, REGISTRY);
+    let space = space.saturating_sub(registry.len().min(most));
     lines.extend(shown_flags(&flags, space, style));
     lines.extend(stop);
     lines.extend(first_lines(registry, most, style));
@@ -85,7 +87,8 @@ pub(super) fn in_full(
     lines
 }
 
-fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> {
+/// Returns the facts about a listener, without its findings and its port.
+pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> {
     let os = &*report.snapshot.host.os;
     let mut lines = heading(listener, style);
     let mut add = |label: &str, text: String| {
@@ -114,7 +117,7 @@ fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String>
     };
     add("Forwards to", listener.first().forward_target().map(forwards_to));
     add("Why", StartedBy::of(listener, os).map(|started| started_by(&started)));
-    add("Reachable", Some(reach(listener, report)));
+    lines.extend(labelled("Reachable", &reach(listener, report), style));
     lines
 }
 
@@ -175,6 +178,7 @@ pub(super) fn what_runs(listener: &Listener<'_>) -> String {
         (_, Some(name)) => name,
         (Some(product), None) => format!("{product} (program hidden)"),
         _ if entry.socket.owner == Owner::Hidden => "program hidden".to_owned(),
+        _ if entry.socket.forwarding.is_some() => "NAT rule".to_owned(),
         _ if entry.socket.owner == Owner::Kernel => "kernel".to_owned(),
         _ => "unknown program".to_owned(),
     }
@@ -319,13 +323,15 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
         }
         reach => reach.and_then(firewall).map(|text| format!("; {}", sanitize(&text))).unwrap_or_default(),
     };
-    format!("{exposure}{connections}{firewall}")
+    format!("{exposure}{firewall}{connections}")
 }
 
 /// A finding and its lines.
 struct ShownFlag {
     code: String,
     severity: Severity,
+    /// Whether every line is shown: the consequence and the remedy are at the end.
+    endangers: bool,
     lines: Vec<String>,
 }
 
@@ -343,32 +349,45 @@ fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> 
         let code = format!("{} ({})", finding.flag().code(), finding.severity.name());
         let lines = match is_below(finding.flag()) {
             true => vec![code.clone()],
-            false => paragraph(&format!("{code}: {}", sanitize(&finding.sentence())), style),
+            false => paragraph(&format!("{code}: {}", sanitize(&finding.card_sentence())), style),
         };
-        ShownFlag { code, severity: finding.severity, lines }
+        let endangers =
+            finding.severity > Severity::Info && finding.flag().family() != FindingFamily::Registry;
+        ShownFlag { code, severity: finding.severity, endangers, lines }
     };
     found.into_iter().map(shown).collect()
 }
 
-/// Returns the lines of the findings that fit: at least the first line of each finding, and more lines of the most
-/// severe findings.
+/// Returns the findings, the most severe ones first. A finding that endangers nothing gets as many lines as the space
+/// allows; all others have every line.
 fn shown_flags(flags: &[ShownFlag], space: usize, style: &Style) -> Vec<String> {
-    let named = if flags.len() <= space { flags.len() } else { space.saturating_sub(1) };
-    let mut left = space.saturating_sub(usize::from(named < flags.len()));
-    let mut lines = Vec::new();
-    for (at, flag) in flags.iter().take(named).enumerate() {
-        let most = left.saturating_sub(named - at - 1).max(1);
+    let full: usize = flags.iter().filter(|flag| flag.endangers).map(|flag| flag.lines.len()).sum();
+    let others = flags.iter().filter(|flag| !flag.endangers).count();
+    let space = space.saturating_sub(full).max(usize::from(others > 0));
+    let named = if others <= space { others } else { space.saturating_sub(1) };
+    let mut left = space.saturating_sub(usize::from(named < others));
+    let (mut lines, mut codes, mut shown) = (Vec::new(), Vec::new(), 0);
+    for flag in flags {
+        let most = match flag.endangers {
+            true => flag.lines.len(),
+            false if shown == named => {
+                codes.push(&*flag.code);
+                continue;
+            }
+            false => left.saturating_sub(named - shown - 1).max(1),
+        };
         let mut kept = first_lines(flag.lines.clone(), most, style);
-        left = left.saturating_sub(kept.len());
+        if !flag.endangers {
+            shown += 1;
+            left = left.saturating_sub(kept.len());
+        }
         if let Some(first) = kept.first_mut() {
             *first = first.replacen(&flag.code, &style.paint(flag.severity.into(), &flag.code), 1);
         }
         lines.extend(kept);
     }
-    if named < flags.len() {
-        let codes: Vec<&str> = flags[named..].iter().map(|flag| &*flag.code).collect();
-        let codes = codes.join(", ");
-        lines.extend(first_lines(paragraph(&codes, style), 1, style));
+    if !codes.is_empty() {
+        lines.extend(first_lines(paragraph(&codes.join(", "), style), 1, style));
     }
     with_label("Flags", lines, style)
 }
@@ -396,13 +415,25 @@ fn registry(listener: &Listener<'_>) -> String {
     sanitize(&texts.join(" ")).into_owned()
 }
 
-/// Returns the status of a port, its registered services and its common use.
+/// Returns the registered services of a port and its common use. The status of the port is in words, because a word such
+/// as "active" would read as the state of the listener.
 fn registered(verdict: &PortVerdict) -> String {
     let services: Vec<String> = verdict.assignments.iter().map(verdict_text::title).collect();
-    let status = verdict_text::status(verdict);
-    let mut said = match services.is_empty() {
-        true => format!("{status}."),
-        false => format!("{status}; {}.", services.join("; ")),
+    let services = services.join("; ");
+    let mut said = match verdict.status {
+        Status::Unassigned if verdict.basis == StatusBasis::Reserved => {
+            "IANA reserves this port for no service.".to_owned()
+        }
+        _ if services.is_empty() => "nothing is registered.".to_owned(),
+        Status::Orphaned => {
+            let presumed = match verdict_text::confidence(verdict) {
+                Some(Confidence::Presumed) => "presumed ",
+                _ => "",
+            };
+            format!("registered for {services} ({presumed}dead).")
+        }
+        Status::Dormant => format!("registered for {services} (no known software uses it)."),
+        _ => format!("registered for {services}."),
     };
     let known_use = verdict_text::known_use(verdict);
     if !known_use.is_empty() {

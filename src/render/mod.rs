@@ -33,6 +33,7 @@ mod port_text;
 mod process_cells;
 mod sanitize;
 pub mod screen;
+mod service_cells;
 mod start_text;
 pub mod stats;
 pub mod stderr;

@@ -123,7 +123,7 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     let mut names: Vec<(Cow<'_, str>, usize)> = Vec::new();
     for pid in owner.pids() {
         let process = entry.processes.iter().find(|process| process.pid == *pid);
-        let name = process.map_or_else(|| process_name(None), |process| what_runs(process));
+        let name = process.map_or_else(|| process_name(None), |process| shown_name(process, form));
         match names.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => names.push((name, 1)),
@@ -136,7 +136,29 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(joined(names, ", "))
 }
 
-/// The mark of a stopped process (Ctrl-Z), which does not answer.
+/// Returns the name of a process. In the short form, an interpreter has only the name of its script: `server.js`.
+fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
+    let name = what_runs(process);
+    let script = match &process.script {
+        Some(script) if form.is_short() && process.state != Some('T') => script.path.rsplit('/').next(),
+        _ => None,
+    };
+    let script = script.map(sanitize).filter(|script| name.ends_with(&**script));
+    script.or_else(|| module(process, form)).unwrap_or(name)
+}
+
+/// Returns the module that Python runs, in the short form: `http.server`.
+fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
+    let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit(['/', '\\']).next())?;
+    match parse_command(file, &process.cmdline)? {
+        InterpreterCommand::Module(module) if form.is_short() && process.state != Some('T') => {
+            Some(Cow::Owned(sanitize(module).into_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// The mark of a stopped process, as with Ctrl-Z: such a process does not answer.
 const STOPPED: &str = "(stopped)";
 
 /// Returns the name of a process, sanitized. The script of an interpreter is added (`node server.js`), a name that
@@ -187,11 +209,15 @@ pub(super) fn pids(pids: &[Pid], form: CellFormat) -> String {
     let space = match form {
         CellFormat::Data | CellFormat::Complete => usize::MAX,
         CellFormat::Long => 15,
-        CellFormat::Short => 0,
+        CellFormat::Short | CellFormat::WithoutUnit => 0,
     };
     let mut text = String::new();
     for (shown, pid) in pids.iter().enumerate() {
         let pid = pid.to_string();
+        // PROCESS shows the number of processes.
+        if shown > 0 && form.is_short() {
+            break;
+        }
         if shown > 0 && text.len() + 1 + pid.len() > space {
             let _ = write!(text, " +{}", pids.len() - shown);
             break;

@@ -28,6 +28,39 @@ pub struct Mark {
     pub fading: bool,
 }
 
+/// A change since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedChange {
+    /// The time of the scan that found the change.
+    pub time: Timestamp,
+    /// The kind of change.
+    pub kind: ChangeKind,
+    /// The listener, sanitized: `nginx on tcp *:80`.
+    pub what: String,
+}
+
+/// Returns the changes since the start, one line each; `earlier` is the number of changes before them.
+#[must_use]
+pub fn log_lines(changes: &[LoggedChange], earlier: usize, style: &Style) -> Vec<String> {
+    if changes.is_empty() {
+        return vec!["No change was seen.".to_owned()];
+    }
+    let mut lines = Vec::with_capacity(changes.len() + 1);
+    if earlier > 0 {
+        lines.push(format!("{} before these:", plural(earlier, "change")));
+    }
+    lines.extend(changes.iter().map(|change| logged(change, style)));
+    lines
+}
+
+/// Returns a change with its time: `12:00:00 UTC + appeared: nginx on tcp *:80`.
+fn logged(change: &LoggedChange, style: &Style) -> String {
+    let LoggedChange { time, kind, what } = change;
+    let (sign, tone) = sign(*kind);
+    let time = style.zone.time(*time, "%H:%M:%S");
+    format!("{time} {} {}: {what}", style.paint(tone, sign), kind.name())
+}
+
 /// The content of a frame.
 #[derive(Debug)]
 pub struct FrameContent<'a> {
@@ -36,6 +69,10 @@ pub struct FrameContent<'a> {
     /// The rows with their marks, including the listeners that vanished, in the order of listings. The sockets of one
     /// server are one row.
     pub rows: Vec<(Entry, Option<Mark>)>,
+    /// Listeners that are no longer shown, but keep the columns as wide as before.
+    pub past: &'a [Entry],
+    /// The latest changes since the start, the latest one last.
+    pub log: &'a [LoggedChange],
     /// Whether every gap is shown in full.
     pub verbose: bool,
 }
@@ -114,8 +151,10 @@ pub fn frame(
         registry: scene.report.registry,
         question: scene.report.question,
     };
+    let widest = scene.rows.iter().map(|(entry, _)| entry).chain(scene.past).cloned().collect();
+    let widest = Report { entries: widest, snapshot: shown.snapshot.clone(), ..shown };
     let mut bytes = Vec::new();
-    table::listing(&shown, true, &style, &mut bytes)?;
+    table::listing_like(&shown, &widest, &style, &mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     if chosen.is_empty() && scene.rows.is_empty() {
         lines.extend(text.lines().map(str::to_owned));
@@ -130,6 +169,11 @@ pub fn frame(
                 None => format!("  {line}"),
                 Some(mark) => {
                     let (sign, tone) = sign(mark.kind);
+                    let line = match mark.kind {
+                        // Nothing listens there any more.
+                        ChangeKind::Vanished => style.paint(Emphasis::Quiet, &without_colour(line)),
+                        _ => line.to_owned(),
+                    };
                     format!("{} {line}", style.paint(if mark.fading { Emphasis::Quiet } else { tone }, sign))
                 }
             });
@@ -189,14 +233,11 @@ pub fn status(counts: ScanCounts, now: Timestamp, interval: Duration, (width, zo
     clip(&joined(&parts), width).into_owned()
 }
 
-/// Returns the second line: the used signs, with their meaning and their counts.
+/// Returns the second line: the latest changes with their times, the latest one first.
 fn changes(scene: &FrameContent<'_>, style: &Style) -> String {
-    let counts = ChangeKind::ALL.into_iter().filter_map(|kind| {
-        let count = scene.rows.iter().filter(|(_, mark)| mark.is_some_and(|mark| mark.kind == kind)).count();
-        let (sign, tone) = sign(kind);
-        (count > 0).then(|| format!("{} {count} {}", style.paint(tone, sign), kind.name()))
-    });
-    counts.collect::<Vec<_>>().join("  ")
+    const FEW: usize = 5;
+    let latest = scene.log.iter().rev().take(FEW).map(|change| logged(change, style));
+    latest.collect::<Vec<_>>().join("; ")
 }
 
 /// Returns the last lines: as many gaps as fit.
@@ -205,12 +246,28 @@ fn gaps(scene: &FrameContent<'_>, style: &Style) -> io::Result<Vec<String>> {
     let report = scene.report;
     if scene.verbose {
         stderr::unseen(&report.snapshot.gaps, style, &mut bytes)?;
-    } else {
-        let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
-        stderr::caveats(&caveats, style, &mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        return Ok(text.lines().take(GAPS).map(str::to_owned).collect());
     }
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().take(GAPS).map(str::to_owned).collect())
+    // The rows matter more than the reasons; -v shows them all.
+    let text = caveats(&report.snapshot, report.entries.iter(), report.question).join(" ");
+    let width = style.width.map_or(usize::MAX, usize::from);
+    let line = match text.width() > width {
+        true => format!("{} (see -v)", clip(&text, width.saturating_sub(9))),
+        false => text,
+    };
+    Ok(if line.is_empty() { Vec::new() } else { vec![style.paint(Emphasis::Warning, &line)] })
+}
+
+/// Returns `line` without escape sequences for colours.
+fn without_colour(line: &str) -> String {
+    let mut is_escape = false;
+    let mut is_text = |c: char| {
+        let was_escape = is_escape || c == '\x1b';
+        is_escape = was_escape && c != 'm';
+        !was_escape
+    };
+    line.chars().filter(|c| is_text(*c)).collect()
 }
 
 /// Returns `line` cut to `width` columns. Escape sequences for colours take no columns, and are all kept.

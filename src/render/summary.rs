@@ -8,12 +8,14 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use crate::findings::Flag;
-use crate::findings::text::plural;
+use crate::findings::text::{capitalized, plural};
 use crate::judge::{Entry, Report};
-use crate::model::{Owner, State};
+use crate::model::{Severity, State};
 use crate::registry::Registry;
 
 use super::caveats::caveats;
+use super::cells::{UNJUDGED, is_unjudged};
+use super::service_cells::has_presumed_service;
 use super::wrap::wrap;
 use super::{Emphasis, Style, sanitize};
 
@@ -21,6 +23,9 @@ use super::{Emphasis, Style, sanitize};
 #[must_use]
 pub fn summary(report: &Report) -> Vec<(Emphasis, String)> {
     let mut lines = vec![(Emphasis::Quiet, counts(report))];
+    if report.entries.iter().any(has_presumed_service) {
+        lines.push((Emphasis::Quiet, "SERVICE in parentheses: what usually uses the port.".to_owned()));
+    }
     let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
     lines.extend(caveats.into_iter().map(|caveat| (Emphasis::Warning, caveat)));
     if is_old(report.registry.date(), report.snapshot.taken) {
@@ -85,25 +90,34 @@ fn counts(report: &Report) -> String {
         .map(|(_, (count, what))| plural(count, what))
         .collect();
     let said = counts.join(" and ");
-    let findings = || report.entries.iter().flat_map(Entry::findings);
-    let flagged: Vec<String> = Flag::all()
-        .filter_map(|flag| {
-            let count = findings().filter(|f| f.flag() == flag).count();
-            let presumed = findings().filter(|f| f.flag() == flag && f.is_presumed()).count();
-            match (count, presumed) {
-                (0, _) => None,
-                (_, 0) => Some(format!("{count} {}", flag.code())),
-                _ => Some(format!("{count} {} ({presumed} presumed)", flag.code())),
-            }
-        })
-        .collect();
-    let hidden = report.entries.iter().filter(|entry| entry.socket.owner == Owner::Hidden).count();
-    if flagged.is_empty() && hidden > 0 {
+    let by_severity = Severity::ALL.into_iter().rev().filter_map(|severity| flagged(report, severity));
+    let flagged: Vec<String> = by_severity.collect();
+    let mut said = match flagged.is_empty() {
+        true => format!("{said}, none flagged."),
+        false => format!("{said}. {}.", flagged.join(". ")),
+    };
+    let is_marked = |entry: &&Entry| is_unjudged(entry) && entry.findings().is_empty();
+    let unjudged = report.entries.iter().filter(is_marked).count();
+    if unjudged > 0 {
         // Most flags are about the program.
-        format!("{said}, none flagged; {hidden} could not be checked, because the program is hidden.")
-    } else if flagged.is_empty() {
-        format!("{said}, none flagged.")
-    } else {
-        format!("{said}: {}.", flagged.join(", "))
+        said.push_str(&format!(" Not judged ({UNJUDGED}): {unjudged}, because the program is not visible."));
     }
+    said
+}
+
+/// Returns the flags of one severity with their numbers: `Warning: 3 exposed, 1 shared`.
+fn flagged(report: &Report, severity: Severity) -> Option<String> {
+    let findings =
+        || report.entries.iter().flat_map(Entry::findings).filter(|found| found.severity == severity);
+    let flags = Flag::all().filter_map(|flag| {
+        let count = findings().filter(|found| found.flag() == flag).count();
+        let presumed = findings().filter(|found| found.flag() == flag && found.is_presumed()).count();
+        match (count, presumed) {
+            (0, _) => None,
+            (_, 0) => Some(format!("{count} {}", flag.code())),
+            _ => Some(format!("{count} {} ({presumed} presumed)", flag.code())),
+        }
+    });
+    let flags: Vec<String> = flags.collect();
+    (!flags.is_empty()).then(|| format!("{}: {}", capitalized(severity.name()), flags.join(", ")))
 }

@@ -3,8 +3,10 @@
 //! The table has one row per entry, in the given order. This module decides only which columns fit.
 //!
 //! **On a terminal** that is too narrow, columns shrink step by step until the table fits:
-//! - First long texts shrink (a `…` marks a cut) and UNIT is hidden (`LONG_STEPS`).
-//! - Then cells take their short form (`CellFormat::Short`) and texts shrink further (`SHORT_STEPS`).
+//! - First long texts shrink (a `…` marks a cut; `LONG_STEPS`).
+//! - Then cells take their short form (`CellFormat::Short`), in which EXPOSURE is called REACH, and texts shrink further
+//!   (`SHORT_STEPS`).
+//! - Then UNIT is hidden, and SERVICE names the container of a published port (`WITHOUT_UNIT_STEPS`).
 //! - Then the space between two columns shrinks to one, and `NARROW_STEPS` apply. At 80 columns EXPOSURE and USER are
 //!   still visible. Below that PID, USER and EXPOSURE are hidden (ADDRESS and the order of the rows still show the
 //!   exposure). Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS are visible. Below that SERVICE,
@@ -29,6 +31,7 @@ use crate::model::Snapshot;
 
 use super::cells::{CellFormat, Field};
 use super::columns::{self, Column};
+use super::service_cells::whole_words;
 use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
@@ -40,39 +43,41 @@ const NARROW_GAP: u16 = 1;
 type Step = (&'static str, u16);
 
 /// The steps before cells take their short form.
-const LONG_STEPS: [Step; 6] =
-    [("unit", 20), ("process", 24), ("unit", 0), ("service", 16), ("process", 16), ("user", 12)];
+const LONG_STEPS: [Step; 2] = [("unit", 20), ("process", 24)];
 
 /// The steps with cells in their short form.
-const SHORT_STEPS: [Step; 9] = [
-    ("unit", 0),
+const SHORT_STEPS: [Step; 5] = [("unit", 20), ("address", 28), ("process", 20), ("user", 13), ("unit", 13)];
+
+/// The steps without UNIT.
+const WITHOUT_UNIT_STEPS: [Step; 7] = [
     ("address", 28),
     ("flags", 19),
+    ("process", 16),
+    ("user", 12),
     ("service", 12),
-    ("process", 12),
-    ("user", 10),
     ("address", 22),
     ("peer", 22),
-    ("user", 8),
 ];
 
 /// The last steps.
-const NARROW_STEPS: [Step; 34] = [
-    ("unit", 0),
+const NARROW_STEPS: [Step; 36] = [
+    ("process", 16),
     ("flags", 19),
     ("address", 22),
     ("peer", 22),
     ("service", 12),
-    ("process", 12),
+    ("service", 10),
     ("user", 8),
     ("address", 15),
+    ("service", 9),
+    ("process", 12),
     ("process", 10),
-    ("service", 10),
     ("netns", 8),
     ("netns", 0),
     ("peer", 15),
     ("flags", 16),
     ("exposure", 8),
+    ("exposure", 7),
     ("service", 8),
     ("process", 8),
     ("user", 6),
@@ -104,16 +109,46 @@ const LOT: usize = 256;
 /// Writes a listing; on a terminal the summary follows.
 pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let TableLayout { columns, form, widths, gap } = &TableLayout::of(report, style);
-    let names = columns.iter().map(|column| Field::new(column.heading, Emphasis::Heading));
-    let row = |entry| columns.iter().map(move |column| shown(column, entry, &report.snapshot, *form));
-    // A listing without entries has no header.
-    let header = header && !report.entries.is_empty();
-    draw(header.then_some(names), report.entries.iter().map(row), (widths, *gap), style, &mut w)?;
+    rows(report, header, &TableLayout::of(report, style), style, &mut w)?;
     if style.width.is_some() {
         write_summary(report, style, &mut w)?;
     }
     w.flush()
+}
+
+/// Writes a listing with the columns and widths that another report needs, without the summary unless it is empty.
+pub(super) fn listing_like(
+    report: &Report,
+    other: &Report,
+    style: &Style,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    rows(report, true, &TableLayout::of(other, style), style, &mut w)?;
+    if report.entries.is_empty() {
+        write_summary(report, style, &mut w)?;
+    }
+    w.flush()
+}
+
+fn rows(
+    report: &Report,
+    header: bool,
+    layout: &TableLayout,
+    style: &Style,
+    mut w: &mut impl Write,
+) -> io::Result<()> {
+    let TableLayout { columns, form, widths, gap } = layout;
+    let names = columns.iter().map(|column| Field::new(column.heading_of(*form), Emphasis::Heading));
+    let row = |entry| {
+        let cells = columns.iter().zip(widths);
+        cells.map(move |(column, width)| {
+            fitting(shown(column, entry, &report.snapshot, *form), column, *width)
+        })
+    };
+    // A listing without entries has no header.
+    let header = header && !report.entries.is_empty();
+    draw(header.then_some(names), report.entries.iter().map(row), (widths, *gap), style, &mut w)
 }
 
 /// Writes the named columns in full, regardless of the width of the terminal.
@@ -172,6 +207,15 @@ fn draw<R: Iterator<Item = Field>>(
         }
     }
     Ok(())
+}
+
+/// Returns a cell that fits its column. The name of a service is cut between words; other cells are cut where the column
+/// ends.
+fn fitting(field: Field, column: &Column, space: u16) -> Field {
+    if column.name != "service" || space == 0 || width(&field.text) <= space {
+        return field;
+    }
+    Field { text: whole_words(&field.text, space.into()).into_owned().into(), ..field }
 }
 
 fn plain(
@@ -236,9 +280,16 @@ impl TableLayout {
             return TableLayout { widths, columns, form: CellFormat::Long, gap: GAP };
         }
         let form = CellFormat::Short;
+        let mut widths = natural(report, &columns, |_| form);
+        fit(&columns, &mut widths, (space, GAP), &SHORT_STEPS);
+        if taken(&widths, GAP) <= space {
+            return TableLayout { widths, columns, form, gap: GAP };
+        }
+        let form = CellFormat::WithoutUnit;
+        let columns: Vec<&Column> = columns.into_iter().filter(|column| column.name != "unit").collect();
         let natural = natural(report, &columns, |_| form);
         let mut widths = natural.clone();
-        fit(&columns, &mut widths, (space, GAP), &SHORT_STEPS);
+        fit(&columns, &mut widths, (space, GAP), &WITHOUT_UNIT_STEPS);
         if taken(&widths, GAP) <= space {
             return TableLayout { widths, columns, form, gap: GAP };
         }
@@ -288,7 +339,7 @@ fn width(text: &str) -> u16 {
 
 /// Returns the width of the longest text of each column, including the column's name.
 fn natural(report: &Report, columns: &[&Column], form: impl Fn(&Column) -> CellFormat) -> Vec<u16> {
-    let mut widths: Vec<u16> = columns.iter().map(|column| width(column.heading)).collect();
+    let mut widths: Vec<u16> = columns.iter().map(|column| width(column.heading_of(form(column)))).collect();
     for entry in &report.entries {
         for (widest, column) in widths.iter_mut().zip(columns) {
             *widest = (*widest).max(width(&shown(column, entry, &report.snapshot, form(column)).text));
@@ -355,7 +406,8 @@ mod tests {
 
     #[test]
     fn every_step_names_a_column() {
-        for (name, _) in LONG_STEPS.iter().chain(&SHORT_STEPS).chain(&NARROW_STEPS) {
+        for (name, _) in LONG_STEPS.iter().chain(&SHORT_STEPS).chain(&WITHOUT_UNIT_STEPS).chain(&NARROW_STEPS)
+        {
             assert!(columns::named(name).is_some(), "{name}");
         }
     }

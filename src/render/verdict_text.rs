@@ -69,7 +69,7 @@ pub(super) fn standing(assignment: &Assignment) -> String {
 }
 
 /// Returns the confidence of a dead verdict: the confidence of its least certain row.
-fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
+pub(super) fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
     match verdict.status {
@@ -100,7 +100,7 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
 
 /// Returns a registered service and its description.
 pub(super) fn title(a: &Assignment) -> String {
-    match a.description.filter(|d| !d.is_empty()) {
+    match a.description.filter(|d| !d.is_empty() && !d.eq_ignore_ascii_case(a.service)) {
         Some(description) => format!("{}: {description}", a.service),
         None => a.service.to_owned(),
     }

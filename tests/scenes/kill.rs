@@ -83,7 +83,7 @@ fn others(lab: &Lab) -> Outcome {
     let mut other = Server::start(&sleep(), vec![tcp("127.0.0.1:8703")?])?;
     let (code, out, _) = kill(lab, &["8701", "--dry-run"])?;
     same!(code, Some(0));
-    same!(out.contains(&format!("To stop     kill {}\n", server.pid())), true, "{out}");
+    same!(out.contains(&format!("Would run   kill {}\n", server.pid())), true, "{out}");
     same!(out.contains("Ends too    sleep on tcp 127.0.0.1:8702\n"), true, "{out}");
     same!(out.contains("8703"), false, "{out}");
     same!((server.has_ended(), other.has_ended()), (false, false));

@@ -23,7 +23,13 @@ use crate::strict::objects;
 use crate::{holds, schema, validator};
 
 fn unknown_process() -> UnknownProcess {
-    UnknownProcess { pid: 41, program: "xyzzy".to_owned(), products: vec!["Xyzzy"], rests_on: RestsOn::Exe }
+    UnknownProcess {
+        pid: 41,
+        program: "xyzzy".to_owned(),
+        products: vec!["Xyzzy"],
+        rests_on: RestsOn::Exe,
+        script: None,
+    }
 }
 
 fn running() -> RunningProgram {
@@ -74,6 +80,7 @@ fn samples() -> Vec<Evidence> {
             found: vec![unknown_process()],
             service: None,
             is_replaceable: true,
+            replaceable_script: None,
             is_named_like_a_server: false,
             code: None,
         }

@@ -7,13 +7,15 @@
 mod signals;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, anyhow, bail};
-use rustix::process::Signal;
+use rustix::io::Errno;
+use rustix::process::{Signal, test_kill_process};
 
 use self::signals::Processes;
 use super::list::{self, MatchMode, MatchedEntries};
@@ -43,6 +45,9 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     if common.from.is_some() {
         bail!("--from: the processes of a snapshot cannot be ended");
     }
+    if args.nine {
+        bail!("-9: kill sends SIGTERM first; add --force to send SIGKILL to what has not ended 10 s later");
+    }
     if args.filter.targets.is_empty() {
         bail!("kill needs a target, such as 3000 (see portolan kill --help)");
     }
@@ -64,7 +69,7 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
             return end(args, &places, (&report, &matched), &processes, common, ui, out);
         }
         // A process that must not be ended is reported with its listener.
-        let caller = caller();
+        let caller = caller(&report);
         kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, &caller)
             .map_err(|all| refused(&all))?;
         processes.open(owners)?;
@@ -105,8 +110,8 @@ fn nothing_listens(
 }
 
 /// Returns this program and its ancestors, without the first process. That process owns the sockets of many services,
-/// and never gets a signal.
-fn caller() -> KillCaller {
+/// and never gets a signal. The result also has the owners of listeners that this user may not signal.
+fn caller(report: &Report) -> KillCaller {
     let parents: BTreeMap<Pid, Pid> =
         observe::process_tree().iter().map(|process| (process.pid, process.parent)).collect();
     let mut pids = BTreeSet::new();
@@ -114,7 +119,21 @@ fn caller() -> KillCaller {
     while let Some(pid) = next.filter(|pid| *pid > 1 && pids.insert(*pid)) {
         next = parents.get(&pid).copied();
     }
-    KillCaller { uid: rustix::process::geteuid().as_raw(), pids }
+    let owners: BTreeSet<Pid> =
+        report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
+    let protected = owners.into_iter().filter(|pid| may_not_signal(*pid)).collect();
+    KillCaller { uid: rustix::process::geteuid().as_raw(), pids, protected }
+}
+
+fn may_not_signal(pid: Pid) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM))
+}
+
+/// Returns the port of this machine through which the user has logged in with SSH.
+fn session_port() -> Option<u16> {
+    // The addresses and ports of the client and of the server: "192.0.2.7 50412 192.0.2.1 22".
+    env::var("SSH_CONNECTION").ok()?.split(' ').nth(3)?.parse().ok()
 }
 
 fn refused(refused: &[(Listener<'_>, KillRefusal<'_>)]) -> Error {
@@ -133,18 +152,25 @@ fn end(
     ui: &Ui,
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
-    let caller = caller();
+    let caller = caller(report);
     let steps = kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, &caller)
         .map_err(|all| refused(&all))?;
     let tree = observe::process_tree();
+    let run = match (args.dry_run, args.yes) {
+        (true, _) => "Would run",
+        (false, true) => "Runs",
+        (false, false) => "y will run",
+    };
     for step in &steps {
-        text::step(step, &children(step, &tree), report, &ui.stdout, out)?;
+        text::step(step, &children(step, &tree), run, session_port(), report, &ui.stdout, out)?;
     }
     out.flush()?;
     if args.dry_run {
+        print_message("dry run: nothing was ended");
         return Ok(Exit::Matched);
     }
-    if !args.yes && !confirmed()? {
+    let count = steps.iter().map(|step| step.named.len()).sum();
+    if !args.yes && !confirmed(count)? {
         print_message("nothing was ended");
         return Ok(Exit::Nothing);
     }
@@ -168,12 +194,15 @@ fn end(
 }
 
 /// Asks on the terminal.
-fn confirmed() -> Result<bool, Error> {
+fn confirmed(listeners: usize) -> Result<bool, Error> {
     let (stdin, mut stderr) = (io::stdin(), io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
         bail!("kill asks before it ends something, and there is no terminal; add --yes");
     }
-    write!(stderr, "End this? [y/N] ")?;
+    match listeners {
+        0 | 1 => write!(stderr, "End this? [y/N] ")?,
+        count => write!(stderr, "End these {count} listeners? [y/N] ")?,
+    }
     stderr.flush()?;
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
@@ -269,6 +298,7 @@ fn until_free(places: &[String]) -> WatchArgs {
         scan: ScanArgs { filter, ..ScanArgs::default() },
         interval: None,
         until_listening: false,
+        until: None,
         until_free: true,
         timeout: Some(PATIENCE),
     }

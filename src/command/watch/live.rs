@@ -1,5 +1,6 @@
 //! The screen of `watch`. If a listener changed or a mark faded, all lines are redrawn; otherwise only the time.
 
+use std::io::Write;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use anyhow::Context;
 use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::command::charset::readable;
 use crate::command::screen::{Input, Screen, end_by, inputs};
-use crate::render::screen::{FrameContent, ScanCounts, frame, status};
+use crate::render::screen::{FrameContent, ScanCounts, frame, log_lines, status};
 
 /// Shows the listeners until the user quits or a signal arrives.
-pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit, Error> {
+pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut marks = Marks::new(interval);
     // If the system cannot be observed, the error is reported before the terminal is taken over.
     watch.scan_and_report(&mut |_| Ok(()))?;
@@ -28,7 +29,13 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
     let ended = loop {
         let now = Timestamp::now();
         if redraw && let Some(report) = &watch.last {
-            let scene = FrameContent { rows: marks.rows(report), report, verbose: watch.verbose };
+            let scene = FrameContent {
+                rows: marks.rows(report),
+                report,
+                past: marks.past(),
+                log: marks.logged().0,
+                verbose: watch.verbose,
+            };
             counts = scene.counts();
             let lines = frame(&scene, now, interval, size, &ui.stdout)?;
             let lines: Vec<String> = lines.iter().map(|line| readable(line).into_owned()).collect();
@@ -65,6 +72,11 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
         })?;
     };
     drop(screen);
+    // The screen is gone, so the changes are written to the terminal.
+    let (changes, earlier) = marks.logged();
+    let lines = log_lines(changes, earlier, &ui.stdout);
+    lines.iter().try_for_each(|line| writeln!(out, "{}", readable(line)))?;
+    out.flush()?;
     if let Some(signal) = ended {
         end_by(signal);
     }

@@ -7,11 +7,14 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::WatchUpdate;
 use crate::baseline::{Change, ChangeKind, Fingerprint};
-use crate::judge::{Entry, Report};
+use crate::judge::{Entry, Listener, Report};
+use crate::render::kill::named;
 use crate::render::merge;
-use crate::render::screen::Mark;
+use crate::render::screen::{LoggedChange, Mark};
 
 /// The number of scans and the shortest time that a mark lasts.
 const LOOKS: u32 = 5;
@@ -25,6 +28,12 @@ pub(super) struct Marks {
     marks: HashMap<u64, (ChangeKind, u32)>,
     /// The vanished listeners, each with the number of remaining scans for which it is shown.
     gone: Vec<(Entry, u32)>,
+    /// The latest changes since the start, the latest one last.
+    log: Vec<LoggedChange>,
+    /// The number of changes that the log no longer has.
+    forgotten: usize,
+    /// Listeners that are no longer shown. They keep the columns as wide as before.
+    past: Vec<Entry>,
 }
 
 impl Marks {
@@ -34,6 +43,9 @@ impl Marks {
             lasts: LOOKS.max(u32::try_from(looks).unwrap_or(LOOKS)),
             marks: HashMap::new(),
             gone: Vec::new(),
+            log: Vec::new(),
+            forgotten: 0,
+            past: Vec::new(),
         }
     }
 
@@ -53,7 +65,8 @@ impl Marks {
 
     /// Marks the changes of a scan.
     pub(super) fn note(&mut self, update: &WatchUpdate<'_>) {
-        let WatchUpdate::Next { changes, .. } = update else { return };
+        let WatchUpdate::Next { report, changes, .. } = update else { return };
+        self.log(changes, report.snapshot.taken);
         for Change { kind, listener, .. } in
             changes.iter().filter(|change| change.kind != ChangeKind::Vanished)
         {
@@ -61,6 +74,30 @@ impl Marks {
         }
         let vanished = changes.iter().filter(|change| change.kind == ChangeKind::Vanished);
         self.gone.extend(vanished.map(|change| (change.listener.clone(), self.lasts)));
+    }
+
+    /// Adds changes to the log. The sockets of one server are one change.
+    fn log(&mut self, changes: &[Change<'_>], time: Timestamp) {
+        for kind in ChangeKind::ALL {
+            let of_kind = changes.iter().filter(|change| change.kind == kind);
+            for listener in Listener::all(of_kind.map(|change| change.listener)) {
+                self.log.push(LoggedChange { time, kind, what: named(&listener) });
+            }
+        }
+        let vanished = changes.iter().filter(|change| change.kind == ChangeKind::Vanished);
+        self.past.extend(vanished.map(|change| change.listener.clone()));
+        self.forgotten += drop_first(&mut self.log);
+        drop_first(&mut self.past);
+    }
+
+    /// Returns the latest changes, the latest one last, and the number of earlier changes.
+    pub(super) fn logged(&self) -> (&[LoggedChange], usize) {
+        (&self.log, self.forgotten)
+    }
+
+    /// Returns listeners that are no longer shown.
+    pub(super) fn past(&self) -> &[Entry] {
+        &self.past
     }
 
     /// Returns the rows to show: the current listeners, and recently vanished listeners that have not returned.
@@ -92,6 +129,15 @@ impl Marks {
         rows.sort_by(|(a, _), (b, _)| a.order(b));
         rows
     }
+}
+
+/// The maximum number of changes in the log, and of listeners that keep the columns wide.
+const LONGEST_LOG: usize = 200;
+
+/// Removes the oldest elements of a list that is too long. Returns their number.
+fn drop_first<T>(list: &mut Vec<T>) -> usize {
+    let more = list.len().saturating_sub(LONGEST_LOG);
+    list.drain(..more).count()
 }
 
 /// Returns the number of remaining scans at which a mark starts to fade.

@@ -40,6 +40,12 @@ pub(super) fn run(
     if matches!(common.output, Output::Csv | Output::Wide) {
         return Err(Error::msg("watch: no such output format (expected table, json or ndjson)".to_owned()));
     }
+    if let Some(target) = &args.until {
+        let target = target.as_deref().unwrap_or("PORT");
+        return Err(Error::msg(format!(
+            "--until: type portolan watch {target} --until-listening, or --until-free"
+        )));
+    }
     let waits = args.until_listening || args.until_free;
     if args.timeout.is_some() && !waits {
         return Err(Error::msg("--timeout needs --until-listening or --until-free".to_owned()));
@@ -58,7 +64,11 @@ pub(super) fn run(
         return until::run(args, watch, stream, ui, out);
     }
     let interval = args.interval.unwrap_or(USUAL);
-    if ui.screen && !stream { live::run(watch, interval, ui) } else { streamed(watch, interval, ui, out) }
+    if ui.screen && !stream {
+        live::run(watch, interval, ui, out)
+    } else {
+        streamed(watch, interval, ui, out)
+    }
 }
 
 /// Writes events until the reader closes the output or a signal ends the program.

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use super::{Error, Exit, Ticker, Ui, Watch};
 use crate::cli::WatchArgs;
 use crate::command::charset;
-use crate::judge::Report;
+use crate::judge::{Entry, Listener, Report};
 use crate::model::{Gap, Stage};
 use crate::query::{Subject, Target};
+use crate::render::kill::named;
 use crate::render::stderr;
 
 /// The default time between two scans. A scan without the process lookup takes less than a millisecond.
@@ -40,7 +41,8 @@ pub(super) fn run(
         watch.look_at_every_state();
     }
     let needs_processes = !args.until_free && watch.selection.targets().iter().any(|t| t.ports().is_none());
-    if !stream && !needs_processes {
+    let names_listeners = !stream && !args.until_free && ui.stdout.width.is_some();
+    if !stream && !needs_processes && !names_listeners {
         // The message does not name the owner of a port.
         watch.scan_sockets_only();
     }
@@ -52,7 +54,16 @@ pub(super) fn run(
         watch.scan_and_report(&mut |update| if stream { update.write(ui, verbose, out) } else { Ok(()) })?;
         let Some(last) = &watch.last else { return Ok(Exit::Nothing) };
         match answer(&watch, last, args.until_free) {
-            WaitStatus::Yes => return Ok(Exit::Matched),
+            WaitStatus::Yes => {
+                if names_listeners {
+                    let awaited = last.entries.iter().filter(|entry| is_awaited(&watch, entry));
+                    for listener in Listener::all(awaited) {
+                        writeln!(out, "Listening: {}", named(&listener))?;
+                    }
+                    out.flush()?;
+                }
+                return Ok(Exit::Matched);
+            }
             WaitStatus::No => blind = 0,
             WaitStatus::Blind => blind += 1,
         }
@@ -96,9 +107,16 @@ fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
 }
 
 fn is_served(report: &Report, target: &Target) -> bool {
-    report.entries.iter().any(|entry| {
-        entry.socket.state.accepts_traffic() && target.test(&Subject::Entry(entry), false).is_yes()
-    })
+    report.entries.iter().any(|entry| serves(entry, target))
+}
+
+fn serves(entry: &Entry, target: &Target) -> bool {
+    entry.socket.state.accepts_traffic() && target.test(&Subject::Entry(entry), false).is_yes()
+}
+
+/// Returns whether a socket listens on one of the targets.
+fn is_awaited(watch: &Watch, entry: &Entry) -> bool {
+    watch.selection.targets().iter().any(|target| serves(entry, target))
 }
 
 fn answer(watch: &Watch, report: &Report, free: bool) -> WaitStatus {

@@ -123,6 +123,10 @@ pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
         found: unknown.iter().map(|process| unknown_process(process)).collect(),
         service,
         is_replaceable: unknown.iter().any(|process| process.is_replaceable()),
+        replaceable_script: unknown.iter().find(|process| process.is_replaceable()).and_then(|process| {
+            let is_file_safe = ReplaceableBy::of_file(process.process) < ReplaceableBy::User;
+            script(process).filter(|_| is_file_safe)
+        }),
         is_named_like_a_server: unknown.iter().any(|process| process.is_named_like_a_server()),
         code: unknown.iter().find_map(|process| loaded_code(process)),
     };
@@ -144,7 +148,13 @@ fn unknown_process(process: &IdentifiedProcess<'_>) -> UnknownProcess {
             .unwrap_or_else(|| "?".to_owned()),
         products: identity.map(|one| one.programs.iter().map(|p| p.product).collect()).unwrap_or_default(),
         rests_on: identity.map_or(RestsOn::Name, |identity| identity.rests_on),
+        script: script(process),
     }
+}
+
+/// Returns the script that an interpreter runs.
+fn script(process: &IdentifiedProcess<'_>) -> Option<String> {
+    process.process.script.as_ref().map(|script| script.path.clone())
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 
 use crate::findings::Flag;
 use crate::findings::reach::Exposed;
-use crate::judge::Entry;
 use crate::judge::audit::{AuditFinding, Subject};
+use crate::judge::{Entry, HowToStop, Listener};
 use crate::model::Severity;
 use crate::render::cells::CellFormat;
+use crate::render::start_text::how_to_stop;
 use crate::render::{process_cells, sanitize};
 
-use super::{place, process_summary, text_without_listener};
+use super::{merged_places, place, process_summary, text_without_listener};
 
 /// The findings with one flag and one severity.
 pub(in crate::render) struct FindingGroup<'f> {
@@ -24,6 +25,8 @@ pub(in crate::render) struct FindingGroup<'f> {
 /// The findings of one program.
 pub(in crate::render) struct ProgramGroup<'f> {
     pub(in crate::render) process_summary: String,
+    /// The command that stops the first of its listeners; `None` unless the finding is critical.
+    pub(in crate::render) to_stop: Option<String>,
     pub(in crate::render) evidence: Vec<EvidenceGroup<'f>>,
 }
 
@@ -57,6 +60,7 @@ impl EvidenceGroup<'_> {
 pub(in crate::render) fn groups<'f>(
     findings: &[&'f AuditFinding<'_>],
     summaries: &HashSet<String>,
+    os: &str,
 ) -> Vec<FindingGroup<'f>> {
     let mut groups: Vec<FindingGroup<'f>> = Vec::new();
     // The indices of each group, program and text. With these indices, the time is linear in the number of findings.
@@ -76,7 +80,11 @@ pub(in crate::render) fn groups<'f>(
         };
         let programs = &mut groups[b].programs;
         let e = *of_program.entry((b, process_summary.clone())).or_insert_with(|| {
-            programs.push(ProgramGroup { process_summary, evidence: Vec::new() });
+            let to_stop = match found.subject {
+                Subject::Entry(judged) if severity == Severity::Critical => to_stop(judged, os),
+                _ => None,
+            };
+            programs.push(ProgramGroup { process_summary, to_stop, evidence: Vec::new() });
             programs.len() - 1
         });
         let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
@@ -89,7 +97,17 @@ pub(in crate::render) fn groups<'f>(
         });
         evidence[t].places.push(place);
     }
+    for evidence in groups.iter_mut().flat_map(|group| &mut group.programs).flat_map(|one| &mut one.evidence)
+    {
+        evidence.places = merged_places(std::mem::take(&mut evidence.places));
+    }
     groups
+}
+
+/// Returns the command that stops a listener, as in its card.
+fn to_stop(judged: &Entry, os: &str) -> Option<String> {
+    let listener = Listener::all([judged]).into_iter().next()?;
+    HowToStop::of(&listener, os).map(|how| how_to_stop(&how, os))
 }
 
 /// Returns a place with the pids of its processes. A program with different pids stays one group, because pids change

@@ -14,17 +14,19 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use crate::baseline::{Fingerprint, ListenerOwner, NetnsIdentity, ProgramIdentity, UserIdentity};
 use crate::findings::text::{FEW, first_of, plural};
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
 use crate::judge::audit::{AcceptedByRule, AppliedPolicy, Audit, AuditFinding, AuditVerdict, Subject};
-use crate::model::{HostScope, Netns, Severity, Snapshot};
+use crate::model::{HostScope, Netns, Owner, ServiceBy, Severity, Snapshot};
 
 use self::counts::Rows;
 use super::cells::{self, CellFormat};
 use super::process_cells;
-use super::{Zone, address, host_name, registry, sanitize, system};
+use super::{Zone, host_name, registry, sanitize, system};
 
 /// Returns the verdict in one line, without its newline.
 #[must_use]
@@ -35,6 +37,9 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
         severities
             .filter_map(|severity| match rows.findings(audit, severity, None) {
                 0 => None,
+                count if severity == Severity::Critical => {
+                    Some(format!("{} ({})", counted_severity(count, severity), criticals(audit)))
+                }
                 count => Some(counted_severity(count, severity)),
             })
             .collect()
@@ -100,6 +105,48 @@ pub(super) fn accepted(accepted: &AcceptedByRule<'_>) -> String {
     };
     let reason = reason.map_or("none given".into(), sanitize);
     format!("{count}, rule {}, reason: {reason}", sanitize(rule))
+}
+
+/// Returns the critical findings in a few words: `shell-listener: socat on tcp *:4444`.
+fn criticals(audit: &Audit<'_>) -> String {
+    let critical = audit.findings.iter().filter(|found| found.finding.severity == Severity::Critical);
+    let mut named: Vec<(String, Vec<String>)> = Vec::new();
+    for found in critical {
+        let program = match found.subject {
+            Subject::Entry(judged) => {
+                format!("{} on ", process_cells::process(judged, CellFormat::Complete).text)
+            }
+            Subject::NoListener { .. } => String::new(),
+        };
+        let what = format!("{}: {program}", found.finding.flag().code());
+        match named.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, places)) => places.push(place(&found.subject)),
+            None => named.push((what, vec![place(&found.subject)])),
+        }
+    }
+    let named: Vec<String> = named
+        .into_iter()
+        .map(|(what, places)| format!("{what}{}", first_of(&merged_places(places), FEW)))
+        .collect();
+    let more = named.len().saturating_sub(FEW);
+    let more = if more == 0 { String::new() } else { format!("; {more} more") };
+    format!("{}{more}", named.into_iter().take(FEW).collect::<Vec<_>>().join("; "))
+}
+
+/// Returns places without twins: `tcp 0.0.0.0:80` and `tcp [::]:80` are `tcp *:80`.
+pub(super) fn merged_places(places: Vec<String>) -> Vec<String> {
+    let mut merged: Vec<String> = Vec::with_capacity(places.len());
+    let all: HashSet<&str> = places.iter().map(String::as_str).collect();
+    for place in &places {
+        let four = place.replacen(" [::]:", " 0.0.0.0:", 1);
+        let six = place.replacen(" 0.0.0.0:", " [::]:", 1);
+        let is_pair = four != six && all.contains(&*four) && all.contains(&*six);
+        let name = if is_pair { four.replacen(" 0.0.0.0:", " *:", 1) } else { place.clone() };
+        if !is_pair || !merged.contains(&name) {
+            merged.push(name);
+        }
+    }
+    merged
 }
 
 /// Returns the name of the visible part of the machine, if the whole machine was not visible.
@@ -228,7 +275,7 @@ pub(super) fn place(subject: &Subject<'_>) -> String {
                 Some(received) => format!(" ({})", received.name(protocol).unwrap_or("nothing".into())),
                 None => format!(":{}", socket.local.port),
             };
-            format!("{} {}{end}{netns}", protocol.name(), address(socket))
+            format!("{} {}{end}{netns}", protocol.name(), cells::addresses(judged, CellFormat::Complete))
         }
         Subject::NoListener { protocol, address, port } => format!(
             "{}, {}, {}",
@@ -241,7 +288,16 @@ pub(super) fn place(subject: &Subject<'_>) -> String {
 
 /// Returns the program and the users of a listener's processes, sanitized and without pids.
 fn service_owner(judged: &Entry) -> String {
-    let mut said = process_cells::process(judged, CellFormat::Complete).text.into_owned();
+    let mut said = match judged.socket.owner {
+        // The unit is known, although the program is not.
+        Owner::Hidden => {
+            let service = judged.service().filter(|service| service.by != ServiceBy::Port);
+            let name = service.and_then(|service| service.product.or(service.name));
+            let unit = cells::running_unit(judged).map(|unit| format!(", unit {unit}")).unwrap_or_default();
+            sanitize(&format!("{} (program hidden{unit})", name.unwrap_or("unknown service"))).into_owned()
+        }
+        _ => process_cells::process(judged, CellFormat::Complete).text.into_owned(),
+    };
     let users = cells::user(judged, CellFormat::Complete).text;
     if !users.is_empty() {
         said.push_str(&format!(", user {users}"));
@@ -258,7 +314,8 @@ fn service_owner(judged: &Entry) -> String {
 fn process_summary(judged: &Entry) -> String {
     let mut said = service_owner(judged);
     let exe = judged.processes.first().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
-    let (unit, container) = (cells::running_unit(judged), cells::running_container(judged));
+    let unit = cells::running_unit(judged).filter(|_| judged.socket.owner != Owner::Hidden);
+    let container = cells::running_container(judged);
     for (label, text) in [("unit ", unit), ("container ", container), ("", exe)] {
         if let Some(text) = text {
             said.push_str(&format!(", {label}{}", sanitize(text)));

@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::{place, service_owner};
+use super::{merged_places, place, service_owner};
 use crate::findings::FindingKind;
 use crate::findings::identity::ShellListener;
-use crate::findings::reach::Exposed;
+use crate::findings::reach::{Exposed, firewall};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, Subject};
 use crate::model::{ReachKind, Severity};
@@ -19,6 +19,8 @@ pub(in crate::render) struct ReachableService {
     pub(in crate::render) program: String,
     /// What anyone who connects can do; `None` if the program is not in the table of dangerous services.
     pub(in crate::render) gets: Option<String>,
+    /// The clients that the firewall lets in, if it does not let in everyone.
+    pub(in crate::render) limited_to: Option<String>,
 }
 
 /// The reachable services of an audit.
@@ -48,11 +50,17 @@ pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     for judged in &reachable {
         let severity = severities.get(&std::ptr::from_ref(*judged)).copied();
         let (program, gets) = (service_owner(judged), gets(judged));
-        let at = *known.entry((program.clone(), gets.clone(), severity)).or_insert_with(|| {
-            services.push(ReachableService { severity, places: Vec::new(), program, gets });
+        let limited = judged.reach().filter(|reach| reach.kind == ReachKind::Limited);
+        let limited_to = limited.and_then(firewall);
+        let key = (program.clone(), gets.clone(), severity, limited_to.clone());
+        let at = *known.entry(key).or_insert_with(|| {
+            services.push(ReachableService { severity, places: Vec::new(), program, gets, limited_to });
             services.len() - 1
         });
         services[at].places.push(place(&Subject::Entry(judged)));
+    }
+    for service in &mut services {
+        service.places = merged_places(std::mem::take(&mut service.places));
     }
     services.sort_by_key(|service| Reverse((service.gets.is_some(), service.severity)));
     Reachable { services, listeners: reachable }
@@ -113,7 +121,7 @@ mod tests {
                 "bound and loopback are not reachable"
             );
             let first = &reachable.services[0];
-            assert_eq!(first.places, ["tcp 0.0.0.0:6379", "tcp [::]:6379"]);
+            assert_eq!(first.places, ["tcp *:6379"]);
             assert_eq!(first.program, "redis-server, user root");
             assert_eq!(first.severity, Some(Severity::Critical));
             assert!(first.gets.as_ref().is_some_and(|gets| gets.starts_with("Redis")), "{:?}", first.gets);

@@ -10,11 +10,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::{self, BufWriter, Write};
 
 use crate::findings::Flag;
-use crate::findings::text::plural;
+use crate::findings::text::{capitalized, plural};
 use crate::judge::audit::{Audit, AuditVerdict};
 use crate::model::Severity;
 use crate::render::wrap::wrap;
-use crate::render::{Emphasis, Style, stderr};
+use crate::render::{Emphasis, Style, sanitize, stderr};
 
 use super::counts::Rows;
 use super::groups::{FindingGroup, ProgramGroup, groups};
@@ -48,7 +48,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
         .filter(|f| f.finding.severity > Severity::Info || fail_on == Severity::Info)
         .collect();
     let mut last = None;
-    for block in groups(&listed, &summaries) {
+    for block in groups(&listed, &summaries, &audit.report.snapshot.host.os) {
         out.blank()?;
         if last.replace(block.severity) != Some(block.severity) {
             out.line(block.severity.into(), &block.severity.name().to_uppercase())?;
@@ -135,10 +135,15 @@ impl AuditWriter<'_> {
             count => count.to_string(),
         };
         self.prose(Emphasis::Heading, "", &format!("Reachable from other machines: {count} of {all}"))?;
-        for ReachableService { severity, places, program, gets } in reachable.services.iter().take(LISTED) {
+        for ReachableService { severity, places, program, gets, limited_to } in
+            reachable.services.iter().take(LISTED)
+        {
             let mut line = format!("{}: {program}", few(places, self.style.width.map(|_| FEW_REACHABLE)));
+            if let Some(limited_to) = limited_to {
+                line.push_str(&format!("; {}", sanitize(limited_to)));
+            }
             if let Some(gets) = gets {
-                line.push_str(&format!(". {gets}"));
+                line.push_str(&format!(". {}", capitalized(gets)));
             }
             let tone = severity.map_or(Emphasis::Plain, Emphasis::from);
             self.prose(tone, "  ", &line)?;
@@ -164,12 +169,15 @@ impl AuditWriter<'_> {
     fn block(&mut self, block: &FindingGroup<'_>) -> io::Result<()> {
         let heading = format!("{}: {}", block.name(), block.flag.description());
         self.prose(block.severity.into(), "  ", &heading)?;
-        for ProgramGroup { process_summary, evidence } in &block.programs {
+        for ProgramGroup { process_summary, to_stop, evidence } in &block.programs {
             self.prose(Emphasis::Plain, "    ", process_summary)?;
             for evidence in evidence {
                 let line = few(&evidence.places, self.style.width.map(|_| FEW));
                 self.prose(Emphasis::Plain, "      ", &line)?;
                 self.prose(Emphasis::Plain, "        ", &evidence.sentence())?;
+            }
+            if let Some(to_stop) = to_stop {
+                self.prose(Emphasis::Plain, "      To stop: ", to_stop)?;
             }
         }
         self.prose(Emphasis::Quiet, "    Why  ", block.flag.why())?;

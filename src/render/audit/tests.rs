@@ -57,7 +57,7 @@ Note: 2 other network namespaces
 
 Reachable from other machines: 5 of 8 listeners
   tcp 0.0.0.0:3416: python3 -m serve, user root
-  udp [::]:4913: (hidden), user 65534
+  udp [::]:4913: unknown service (program hidden), user 65534
   tcp 0.0.0.0:8000: nginx ×4, ?, user root
   udp 0.0.0.0:51820: (kernel), user root
   tcp [fe80::1%eth0]:22: (unknown)
@@ -131,8 +131,7 @@ fn table_fits_any_terminal() {
 
 /// Returns a snapshot with the same flag on many sockets of one program.
 fn many(count: u16) -> Snapshot {
-    let sockets =
-        (0..count).map(|n| socket(&format!("tcp/127.0.0.1:{}", 10322 + n), crate::model::Owner::Vanished));
+    let sockets = (0..count).map(|n| socket(&format!("tcp/127.0.0.1:{}", 10322 + n), Owner::Vanished));
     Snapshot { sockets: sockets.collect(), ..empty() }
 }
 
@@ -361,9 +360,9 @@ fn a_finding_is_known_again_after_a_restart_and_not_mistaken() {
     for socket in &mut restarted.sockets {
         socket.inode = socket.inode.and_then(|inode| inode.checked_add(1));
         socket.cookie = 5.try_into().ok();
-        if let crate::model::Owner::Held(pids) = &socket.owner {
+        if let Owner::Held(pids) = &socket.owner {
             let pids: Vec<_> = pids.iter().map(|pid| pid + 10_000).collect();
-            socket.owner = crate::model::Owner::Held(pids.to_vec().into());
+            socket.owner = Owner::Held(pids.to_vec().into());
         }
     }
     assert_eq!(identities(&before), identities(&restarted));
@@ -474,4 +473,12 @@ fn every_output_shows_every_gap() {
     }
     let metrics = text(|w| metrics::document(&audit, Severity::Warning, w));
     assert!(metrics.contains("\nportolan_complete 0\n") && metrics.contains("{verdict=\"incomplete\"} 1\n"));
+}
+
+#[test]
+fn twins_are_one_place() {
+    let places =
+        ["tcp 0.0.0.0:80", "udp [::]:53", "tcp [::]:80", "tcp 0.0.0.0:81 (pid 7)", "tcp [::]:81 (pid 8)"];
+    let merged = merged_places(places.map(str::to_owned).to_vec());
+    assert_eq!(merged, ["tcp *:80", "udp [::]:53", "tcp 0.0.0.0:81 (pid 7)", "tcp [::]:81 (pid 8)"]);
 }

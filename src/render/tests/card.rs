@@ -51,7 +51,7 @@ tcp, udp  orphaned (presumed)
               the registered name: check the program.
   Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
               assigned to Mike Klein; registered 2002-02)
-  Why         commandport was registered for AirMobile IS (apparently Motorola),
+  Status      commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead: Command port of AirMobile IS, apparently Motorola
               middleware for wireless data that nobody offers today. Presumed:
               registered February 2002 with a contact at a misspelt Motorola
@@ -86,8 +86,8 @@ tcp  repurposed
               artisan serve; also Splunk, Portainer's tunnel, Icecast, vLLM.
   If open     "python -m http.server" shows its directory to everyone, and is
               easily forgotten. Development servers should be local.
-  Registered  irdmi: iRDMI (dormant; assigned to Gil Shafriri)
-  Why         Commonly used by: Django, uvicorn and other development servers,
+  Registered  irdmi (dormant; assigned to Gil Shafriri)
+  Status      Commonly used by: Django, uvicorn and other development servers,
               Splunk, Portainer, Hikvision cameras. irdmi is registered here:
               iRDMI.
   Evidence    another service is listed by the SELinux reference policy and
@@ -96,10 +96,10 @@ tcp  repurposed
 
 udp  dormant
   Here now    nothing listens on this port.
-  Registered  irdmi: iRDMI (dormant; assigned to Gil Shafriri)
-  Why         irdmi is registered. No known software uses this registration, so
-              it does not explain the listener. Wireshark's dissectors list
-              another service for this port.
+  Registered  irdmi (dormant; assigned to Gil Shafriri)
+  Status      The port is registered for irdmi, but no known software uses this
+              registration. Wireshark's dissectors list another service for this
+              port.
   Evidence    another service is listed by Wireshark's dissectors.
   Nearby      7999 irdmi2 and 8001 vcom-tunnel.
 
@@ -124,14 +124,13 @@ tcp  dormant
   Here now    nothing listens on this port.
   Registered  lutcp: LUTher Control Protocol (dormant; assigned to Markus
               Loeffler; registered 2007-07-03)
-  Why         lutcp is registered (unchanged since 2007-07-03). No known
-              software uses this registration, so it does not explain the
-              listener.
+  Status      The port is registered for lutcp (unchanged since 2007-07-03), but
+              no known software uses this registration.
   Nearby      Markus Loeffler registered the block 4912-4913: 4912 lutap and
               4913 lutcp.
 
 udp  unassigned
-  Why         Nothing is registered for this port and protocol, and no common
+  Status      Nothing is registered for this port and protocol, and no common
               use is known.
   Nearby      4900 hfcs and 4914 bones.
 
@@ -154,7 +153,7 @@ ports, and any program may use one temporarily (RFC 6335).
 
 tcp  dynamic
   Here now    nothing listens on this port.
-  Why         IANA assigns no port from 49152 on: programs use these ports
+  Status      IANA assigns no port from 49152 on: programs use these ports
               temporarily.
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). The kernel does not pick this
@@ -167,7 +166,7 @@ udp  dynamic
               so no process is shown.
   If open     Encrypted, and does not answer clients without a key. Safe to be
               reachable. A TCP listener here is unusual.
-  Why         IANA assigns no port from 49152 on: programs use these ports
+  Status      IANA assigns no port from 49152 on: programs use these ports
               temporarily. Firewalld's services and nDPI's protocols list
               another service for this port.
   Known use   Commonly used by: WireGuard
@@ -193,12 +192,12 @@ fn active_and_dead_registrations_without_a_listener() {
         str![[r#"
 Port 1701 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
+  Here now    nothing listens on this port.
 
 tcp  dormant
-  Here now    nothing listens on this port.
-  Registered  l2f: l2f (orphaned (confirmed); no assignee on record)
-  Registered  l2tp: l2tp (dormant; assigned to Andy Valencia)
-  Why         l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC
+  Registered  l2f (orphaned (confirmed); no assignee on record)
+  Registered  l2tp (dormant; assigned to Andy Valencia)
+  Status      l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC
               2341 (L2F) is classed Historic; L2TP replaced it. Confirmed
               (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for
               this protocol too, but is used on UDP only.
@@ -209,12 +208,11 @@ udp  active
   What        L2TP: Tunnel inside IPsec; alone it is not encrypted.
   If open     Asks for a password, no encryption; it is often reachable from the
               internet.
-  Here now    nothing listens on this port.
   Usually     served by xl2tpd [xl2tpd], SoftEther VPN server [vpnserver] and
               l2tpns [l2tpns].
-  Registered  l2tp: l2tp (active; assigned to Andy Valencia)
-  Registered  l2f: l2f (orphaned (confirmed); no assignee on record)
-  Why         l2tp is in use: the curated list of living services, the services
+  Registered  l2tp (active; assigned to Andy Valencia)
+  Registered  l2f (orphaned (confirmed); no assignee on record)
+  Status      l2tp is in use: the curated list of living services, the services
               file of Debian's netbase, Wireshark's dissectors and the SELinux
               reference policy list it. l2f was registered for Cisco Layer Two
               Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP
@@ -275,13 +273,13 @@ and 1 more listener (see below)
               commandport: AirMobile IS Command Port
               here now: tcp 0.0.0.0:3416 python3 -m serve (pid 812)
 8000         tcp  repurposed
-              irdmi: iRDMI, dormant
+              irdmi, dormant
               Commonly used by: Django, uvicorn and other development servers,
               Splunk, Portainer, Hikvision cameras
               here now: tcp 0.0.0.0:8000 nginx ×4, ? (pid 21, 22, 23, 24,
               4000025)
 8000         udp  dormant
-              irdmi: iRDMI
+              irdmi
 8001         tcp  repurposed
               vcom-tunnel: VCOM Tunnel, dormant
               Commonly used by: kubectl proxy, Kong admin, development servers
@@ -343,7 +341,7 @@ tcp, udp  orphaned (presumed)
               the registered name: check the program.
   Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
               assigned to Mike Klein; registered 2002-02)
-  Why         commandport was registered for AirMobile IS (apparently Motorola),
+  Status      commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead: Command port of AirMobile IS, apparently Motorola
               middleware for wireless data that nobody offers today. Presumed:
               registered February 2002 with a contact at a misspelt Motorola
@@ -373,8 +371,8 @@ tcp, udp  active
               the local network.
   Here now    nothing listens on this port.
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  Registered  discard: Discard (active; assigned to Jon Postel)
-  Why         discard is in use: the curated list of living services and the
+  Registered  discard (active; assigned to Jon Postel)
+  Status      discard is in use: the curated list of living services and the
               services file of Debian's netbase list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
@@ -400,8 +398,8 @@ tcp, udp  active
   Here now    no listener seen, but not everything could be seen: TCP sockets:
               permission denied (run as root).
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  Registered  discard: Discard (active; assigned to Jon Postel)
-  Why         discard is in use: the curated list of living services and the
+  Registered  discard (active; assigned to Jon Postel)
+  Status      discard is in use: the curated list of living services and the
               services file of Debian's netbase list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.

@@ -32,7 +32,7 @@ fn service_is_what_runs() {
         ("a known program on its port", "tcp/0.0.0.0:22", "sshd", "OpenSSH server"),
         ("a known program on another port", "tcp/127.0.0.1:8081", "nginx", "nginx"),
         ("an unknown program on a port in use", "tcp/127.0.0.1:5432", "xyzzy", "(postgresql)"),
-        ("a known use", "tcp/127.0.0.1:3000", "xyzzy", "(Node.js, React and Ra…)"),
+        ("a known use", "tcp/127.0.0.1:3000", "xyzzy", "(Node.js, React and…)"),
         ("a dead registration", "tcp/0.0.0.0:3416", "xyzzy", "IANA: commandport"),
         ("a registration without evidence", "tcp/0.0.0.0:2024", "xyzzy", "IANA: xinuexpansion4"),
         ("nothing registered", "tcp/0.0.0.0:4", "xyzzy", ""),
@@ -41,7 +41,7 @@ fn service_is_what_runs() {
         ("an impostor", "tcp/0.0.0.0:3306", "python3", ""),
     ] {
         let report = one(socket(local, Owner::Held(vec![7].into())), vec![process(7, program)]);
-        for form in [CellFormat::Complete, CellFormat::Long, CellFormat::Short] {
+        for form in [CellFormat::Complete, CellFormat::Long] {
             assert_eq!(cell(&report, "service", form), service, "{name}");
         }
         let wide = text(|w| table::grid(&report, &[named("service").unwrap()], false, &PLAIN, w));
@@ -135,5 +135,34 @@ fn process_is_what_runs() {
         (interpreted("node", "/usr/bin/node", &["node", "\x1b[2J.js"]), r"node \x1b[2J.js"),
     ] {
         assert_eq!(process_cells::what_runs(&process), shown, "{process:?}");
+    }
+}
+
+/// A narrow table leaves out words, and not parts of words.
+#[test]
+fn short_cells_leave_out_words() {
+    let node = super::listener_card::node();
+    for (column, socket, process, long, short) in [
+        ("service", "tcp/0.0.0.0:22", process(7, "sshd"), "OpenSSH server", "OpenSSH"),
+        ("process", "tcp/0.0.0.0:3000", node, "node server.js", "server.js"),
+        ("exposure", "tcp/127.0.0.1:22", process(7, "sshd"), "loopback", "lo"),
+    ] {
+        let report = one(socket_of(socket, process.pid), vec![process]);
+        assert_eq!(cell(&report, column, CellFormat::Long), long);
+        assert_eq!(cell(&report, column, CellFormat::Short), short);
+    }
+}
+
+fn socket_of(local: &str, pid: Pid) -> Socket {
+    socket(local, Owner::Held(vec![pid].into()))
+}
+
+/// A row that could not be judged does not look like a row without findings.
+#[test]
+fn a_hidden_program_is_not_judged() {
+    for (owner, text, data) in [(Owner::Hidden, "?", ""), (Owner::Kernel, "", "")] {
+        let report = one(socket("tcp/0.0.0.0:22", owner), Vec::new());
+        assert_eq!(cell(&report, "flags", CellFormat::Short), text);
+        assert_eq!(cell(&report, "flags", CellFormat::Data), data);
     }
 }

@@ -18,14 +18,16 @@ fn shown(snapshot: &Snapshot, caller: &KillCaller) -> String {
     match plan {
         Ok(steps) => text(|w| {
             let children = [(900, "sleep".to_owned())];
-            steps.iter().try_for_each(|step| kill::step(step, &children, &report, &Style::default(), w))
+            steps.iter().try_for_each(|step| {
+                kill::step(step, &children, "y will run", Some(80), &report, &Style::default(), w)
+            })
         }),
         Err(refused) => refused.iter().map(|(listener, why)| kill::refusal(listener, why) + "\n").collect(),
     }
 }
 
 fn root() -> KillCaller {
-    KillCaller { uid: 0, pids: BTreeSet::from([7000, 7001]) }
+    KillCaller { uid: 0, pids: BTreeSet::from([7000, 7001]), protected: BTreeSet::new() }
 }
 
 fn in_unit(pid: Pid, unit: &str) -> Process {
@@ -64,24 +66,74 @@ fn what_is_ended() {
 tcp 0.0.0.0:22  OpenSSH server (sshd)
   Process     sshd (pid 41, user root), since 10:00 UTC today (2 h)
               and systemd (pid 1, user root)
-  To stop     systemctl stop ssh.socket ssh
+  Command     sshd -m serve
+  Program     /usr/bin/sshd
+  Why         systemd unit ssh.service
+  Reachable   on every address of this machine
+  y will run  systemctl stop ssh.socket ssh
               ssh.socket is stopped too, because systemd would start the service
               again
   Children    sleep (pid 900): started by the ended processes; they get no
               signal
+  Warning     users log in through this SSH server; afterwards nobody can log in
+              through it
 tcp 0.0.0.0:80  server
   Process     server (pid 35, user ann), since 10:00 UTC today (2 h)
-  To stop     systemctl stop nginx
+  Command     server -m serve
+  Program     /usr/bin/server
+  Why         systemd unit nginx.service
+  Reachable   on every address of this machine
+  y will run  systemctl stop nginx
   Children    sleep (pid 900): started by the ended processes; they get no
               signal
+  Warning     your own session came in through this port; afterwards you may not
+              be able to log in again
 tcp 0.0.0.0:6000  node
   Process     node (pid 36, user root), since 10:00 UTC today (2 h)
-  To stop     kill 36
+  Command     node -m serve
+  Program     /usr/bin/node
+  Why         in the background: the process that started it has ended
+  Reachable   on every address of this machine
+  y will run  kill 36
   Children    sleep (pid 900): started by the ended processes; they get no
               signal
 tcp 0.0.0.0:8080  web
   Process     web (pid 37, user root), since 10:00 UTC today (2 h)
-  To stop     kill 37
+  Command     web -m serve
+  Program     /usr/bin/web
+  Why         container 3f3f3f3f3f3f
+  Reachable   on every address of this machine
+  y will run  kill 37
+  Children    sleep (pid 900): started by the ended processes; they get no
+              signal
+
+"#]],
+    );
+}
+
+/// The refusal comes before the question, and not after the answer.
+#[test]
+fn what_needs_root_is_refused_to_others() {
+    let mut texts = String::new();
+    let caller = KillCaller { uid: 1000, protected: BTreeSet::from([36]), ..root() };
+    for (port, process) in
+        [(80, in_unit(35, "nginx.service")), (81, process(36, "node")), (82, process(37, "own"))]
+    {
+        let socket = socket(&format!("tcp/0.0.0.0:{port}"), held(&[process.pid]));
+        texts += &shown(&of(vec![socket], vec![process]), &caller);
+    }
+    assert_snapshot(
+        texts,
+        str![[r#"
+server on tcp 0.0.0.0:80: not ended: needs sudo (systemctl stop nginx)
+node on tcp 0.0.0.0:81: not ended: needs sudo (kill 36)
+tcp 0.0.0.0:82  own
+  Process     own (pid 37, user root), since 10:00 UTC today (2 h)
+  Command     own -m serve
+  Program     /usr/bin/own
+  Why         in the background: the process that started it has ended
+  Reachable   on every address of this machine
+  y will run  kill 37
   Children    sleep (pid 900): started by the ended processes; they get no
               signal
 

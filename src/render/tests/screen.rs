@@ -4,7 +4,7 @@ use snapbox::str;
 use unicode_width::UnicodeWidthStr;
 
 use super::super::fixtures::*;
-use super::super::screen::{FrameContent, Mark, ScanCounts, Size, frame, status};
+use super::super::screen::{FrameContent, LoggedChange, Mark, ScanCounts, Size, frame, log_lines, status};
 use super::super::{Style, Zone};
 use super::{PLAIN, bleached};
 use crate::baseline::ChangeKind;
@@ -20,7 +20,15 @@ fn shown(snapshot: &Snapshot, marks: &[(u16, ChangeKind)], size: (u16, u16), col
         let mark = mark(judged.socket.local.port);
         (judged.clone(), mark.map(|(_, kind)| Mark { kind: *kind, fading: false }))
     });
-    let scene = FrameContent { report: &report, rows: rows.collect(), verbose: false };
+    let rows: Vec<_> = rows.collect();
+    let log: Vec<LoggedChange> = rows
+        .iter()
+        .filter_map(|(entry, mark)| {
+            let what = format!("a program on {}", entry.socket.local);
+            Some(LoggedChange { time: snapshot.taken, kind: (*mark)?.kind, what })
+        })
+        .collect();
+    let scene = FrameContent { report: &report, rows, past: &[], log: &log, verbose: false };
     let size = Size { width: size.0, height: size.1 };
     frame(&scene, snapshot.taken, SECOND, size, &Style { color, ..PLAIN }).unwrap()
 }
@@ -40,19 +48,18 @@ fn a_frame() {
         lines.join("\n"),
         str![[r#"
 12:00:00 UTC  7 listeners  view incomplete (1 gap)  every 1 s  q quits
-+ 1 appeared  - 1 vanished  ~ 1 changed  ^ 1 widened  v 1 narrowed
-  PROTO ADDRESS        PORT  EXPOSURE   SERVICE        PROCESS        PID     USER       FLAGS
+12:00:00 UTC - vanished: a program on tcp/127.0.0.1:60417; 12:00:00 UTC ~ changed: a program on tcp/
+  PROTO ADDRESS        PORT  REACH      SERVICE       PROCESS            PID  USER       FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────
-+ tcp   0.0.0.0        3416  any        IANA: command… python3 -m se… 812     root       orphaned?
-  udp   [::]           4913  any        -              (hidden)       -       65534      unexplained
-^ tcp   0.0.0.0        8000  any        nginx          nginx ×4, ?    21 +4   root       -
-  udp   0.0.0.0        51820 any        -              (kernel)       -       root       -
-v tcp   [fe80::1%eth0] 22    link-local (ssh)          (unknown)      -       -          -
-~ tcp   127.0.0.1      5432  loopback   PostgreSQL     postgres       900     root       -
-  tcp   127.0.0.1      8003  loopback   IANA: mcreport \x1b[2J\x0aev… 1000 +1 \x1b[2J\x… shared +1
-- tcp   127.0.0.1      60417 loopback   -              (vanished)     -       root       ephemeral
-portolan: Owner of 1 socket hidden. Run with sudo to see it.
-portolan: 1 socket closed during the scan.
++ tcp   0.0.0.0        3416  any        IANA: comman… serve              812  root       orphaned?
+  udp   [::]           4913  any        -             (hidden)           -    65534      unexplained
+^ tcp   0.0.0.0        8000  any        nginx         nginx ×4, ?        21   root       -
+  udp   0.0.0.0        51820 any        -             (kernel)           -    root       -
+v tcp   [fe80::1%eth0] 22    link-local (ssh)         (unknown)          -    -          ?
+~ tcp   127.0.0.1      5432  lo         PostgreSQL    postgres           900  root       -
+  tcp   127.0.0.1      8003  lo         IANA: mcrepo… \x1b[2J\x0aevil\u… 1000 \x1b[2J\x… shared +1
+- tcp   127.0.0.1      60417 lo         -             (vanished)         -    root       ephemeral
+Owner of 1 socket hidden. Run with sudo to see it. 1 socket closed during the scan.
 "#]],
     );
 }
@@ -75,6 +82,40 @@ fn fits_every_terminal() {
     }
 }
 
+/// A listener that is no longer shown keeps the columns as wide as before.
+#[test]
+fn columns_do_not_become_narrower() {
+    let (report, wide) = (report(&scene()), report(&scene()));
+    let rows: Vec<_> = report.entries.iter().take(1).map(|entry| (entry.clone(), None)).collect();
+    let size = Size { width: 200, height: 30 };
+    let lines = |past| {
+        let scene = FrameContent { report: &report, rows: rows.clone(), past, log: &[], verbose: false };
+        frame(&scene, report.snapshot.taken, SECOND, size, &PLAIN).unwrap()
+    };
+    let (before, after) = (lines(&wide.entries), lines(&wide.entries[..1]));
+    assert!(before[2].width() > after[2].width(), "{before:#?} {after:#?}");
+}
+
+/// What appeared and vanished stays named after the screen is gone.
+#[test]
+fn the_changes_are_written_at_the_end() {
+    let change = |kind, what: &str| LoggedChange { time: scene().taken, kind, what: what.to_owned() };
+    let changes = [
+        change(ChangeKind::Appeared, "nginx on tcp *:80"),
+        change(ChangeKind::Vanished, "nginx on tcp *:80"),
+    ];
+    let lines = [log_lines(&changes, 7, &PLAIN), log_lines(&[], 0, &PLAIN)].concat();
+    assert_snapshot(
+        lines.join("\n"),
+        str![[r#"
+7 changes before these:
+12:00:00 UTC + appeared: nginx on tcp *:80
+12:00:00 UTC - vanished: nginx on tcp *:80
+No change was seen.
+"#]],
+    );
+}
+
 /// If not all rows fit, the changed rows are among those shown, and the rest are counted.
 #[test]
 fn too_many_rows() {
@@ -84,12 +125,12 @@ fn too_many_rows() {
         lines.join("\n"),
         str![[r#"
 12:00:00 UTC  7 listeners  view incomplete (1 gap)  every 1 s  q quits
-- 1 vanished  ~ 1 changed
-  PROTO ADDRESS   PORT  EXPOSURE SERVICE        PROCESS       PID USER FLAGS
+12:00:00 UTC - vanished: a program on tcp/127.0.0.1:60417; 12:00:00 UTC ~ change
+  PROTO ADDRESS        PORT  REACH   SERVICE  PROCESS  PID  USER     FLAGS
 ────────────────────────────────────────────────────────────────────────────────
-  tcp   0.0.0.0   3416  any      IANA: command… python3 -m s… 812 root orphaned?
-~ tcp   127.0.0.1 5432  loopback PostgreSQL     postgres      900 root -
-- tcp   127.0.0.1 60417 loopback -              (vanished)    -   root ephemeral
+  tcp   0.0.0.0        3416  any     IANA: c… serve    812  root     orphaned?
+~ tcp   127.0.0.1      5432  lo      Postgre… postgres 900  root     -
+- tcp   127.0.0.1      60417 lo      -        (vanish… -    root     ephemeral
 5 rows not shown: the terminal has too few lines
 "#]],
     );

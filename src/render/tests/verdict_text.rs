@@ -33,7 +33,7 @@ Nothing is registered for this port and protocol, and no common use is known.
 ssh is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services, nDPI's protocols and ufw's application profiles list it.
 
 33: dormant
-dsp is registered. No known software uses this registration, so it does not explain the listener.
+The port is registered for dsp, but no known software uses this registration.
 
 42: repurposed
 Commonly used by: Windows WINS replication. name was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035).
@@ -42,10 +42,10 @@ Commonly used by: Windows WINS replication. name was registered for IEN 116 Inte
 bootps is registered for this protocol too, but is used on UDP only.
 
 168: dormant
-rsvd is registered (unchanged since 2008-05-01). No known software uses this registration, so it does not explain the listener.
+The port is registered for rsvd (unchanged since 2008-05-01), but no known software uses this registration.
 
 169: dormant
-send is registered (last changed 2019-04-22). No known software uses this registration, so it does not explain the listener.
+The port is registered for send (last changed 2019-04-22), but no known software uses this registration.
 
 269: active
 manet is defined by RFC 5498 and not known to be dead.
@@ -54,7 +54,7 @@ manet is defined by RFC 5498 and not known to be dead.
 The services file of Debian's netbase and the SELinux reference policy agree that another service uses this port. rfile is registered here.
 
 1528: dormant
-norp is registered (since 2021-04-07). No known software uses this registration, so it does not explain the listener.
+The port is registered for norp (since 2021-04-07), but no known software uses this registration.
 
 1701: dormant
 l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but is used on UDP only.
@@ -115,7 +115,8 @@ fn summaries() {
     assert_snapshot(
         text(|w| write_summary(&report, &PLAIN, w)),
         str![[r#"
-1 listener, none flagged.
+1 listener, none flagged. Not judged (?): 1, because the program is not visible.
+SERVICE in parentheses: what usually uses the port.
 Not seen: 1 process of a listener that could not be read (pid 900): the process ended during the scan, or may not be read (ps -fp 900).
 
 "#]],

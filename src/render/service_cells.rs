@@ -1,0 +1,111 @@
+//! The cells about the service of an entry: what runs, or else what usually uses the port, or else what is registered.
+
+use std::borrow::Cow;
+
+use unicode_width::UnicodeWidthStr;
+
+use super::cells::{CellFormat, Field};
+use super::wrap::clip;
+use super::{Emphasis, sanitize};
+use crate::findings::FindingFamily;
+use crate::join::Entry;
+use crate::model::{ListenerService, ServiceBy, Severity, short_container};
+
+/// Returns whether SERVICE shows in parentheses what usually uses the port.
+pub(super) fn has_presumed_service(entry: &Entry) -> bool {
+    entry.service().is_some_and(|service| service.by == ServiceBy::Port) && !is_flagged(entry)
+}
+
+/// The maximum width of the text of SERVICE, in columns: most products fit.
+const WIDEST_SERVICE: usize = 24;
+
+pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
+    if form == CellFormat::Data {
+        return service_name(entry, form);
+    }
+    let short = |text: &str| {
+        let text = text.split(" (").next().unwrap_or(text);
+        sanitize(if form.is_short() { without_kind(text) } else { text }).into_owned()
+    };
+    let published = entry.forward_target().and_then(|to| to.container.as_deref());
+    if form == CellFormat::WithoutUnit
+        && let Some(container) = published
+    {
+        let name = container.name.as_deref().unwrap_or(short_container(&container.id));
+        return Field::plain(clip(&sanitize(&format!("to {name}")), WIDEST_SERVICE).into_owned());
+    }
+    let text = match entry.service() {
+        Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
+            short(product.or(name).unwrap_or_default())
+        }
+        // The usual service of the port does not describe a tool that a person left running, or an impostor.
+        Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
+        Some(ListenerService { name, product, by: ServiceBy::Port }) => {
+            let usual = short(product.or(name).unwrap_or_default());
+            format!("({})", whole_words(&usual, WIDEST_SERVICE - 2))
+        }
+        None => match entry.verdict.assignments.first() {
+            Some(first) if entry.socket.state.holds_port() => {
+                let name = format!("IANA: {}", sanitize(first.service));
+                return Field::new(clip(&name, WIDEST_SERVICE).into_owned(), Emphasis::Quiet);
+            }
+            _ => String::new(),
+        },
+    };
+    let tone = match entry.service() {
+        Some(ListenerService { by: ServiceBy::Process | ServiceBy::Unit, .. }) => Emphasis::Plain,
+        _ => Emphasis::Quiet,
+    };
+    Field::new(whole_words(&text, WIDEST_SERVICE).into_owned(), tone)
+}
+
+/// Words at the end of a product's name that only say what kind of program it is.
+const KINDS: [&str; 12] = [
+    "server", "daemon", "service", "proxy", "relay", "agent", "userland", "HTTP", "mDNS", "DNS", "DHCP",
+    "SSH",
+];
+
+/// Returns the name of a product without the words at its end that only say what kind of program it is: `OpenSSH` for
+/// `OpenSSH server`.
+fn without_kind(product: &str) -> &str {
+    let mut name = product;
+    while let Some((before, last)) = name.rsplit_once(' ') {
+        if !KINDS.contains(&last) {
+            break;
+        }
+        name = before;
+    }
+    name
+}
+
+/// Returns a text that fits. It is cut between two words, or inside its first word if this word does not fit or is only
+/// a label.
+pub(super) fn whole_words(text: &str, width: usize) -> Cow<'_, str> {
+    if text.width() <= width {
+        return text.into();
+    }
+    let ends = text.match_indices(' ').map(|(at, _)| text[..at].trim_end_matches(','));
+    match ends.take_while(|words| words.width() < width).last() {
+        Some(words) if !words.ends_with(':') => format!("{words}…").into(),
+        _ => clip(text, width),
+    }
+}
+
+/// Returns whether a finding at or above warning means that the program is not the usual program of the port.
+fn is_flagged(entry: &Entry) -> bool {
+    entry.findings().iter().any(|finding| {
+        finding.flag().family() == FindingFamily::Identity && finding.severity >= Severity::Warning
+    })
+}
+
+pub(super) fn service_name(entry: &Entry, _: CellFormat) -> Field {
+    Field::text(entry.service().and_then(|service| service.name))
+}
+
+pub(super) fn service_product(entry: &Entry, _: CellFormat) -> Field {
+    Field::text(entry.service().and_then(|service| service.product))
+}
+
+pub(super) fn service_by(entry: &Entry, _: CellFormat) -> Field {
+    Field::plain(entry.service().map_or("", |service| service.by.name()))
+}
