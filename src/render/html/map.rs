@@ -142,8 +142,10 @@ impl PortMap {
         for (name, ports) in REGIONS.iter().map(|region| (region.name, region.ports)).chain(kernel) {
             let inside: Vec<&Point> = self.points.iter().filter(|point| ports.contains(point.port)).collect();
             html.markup("<tr><th scope=\"row\">").markup(name).markup(" ").text(&text(&[ports]));
-            html.markup("<td>").number(inside.len());
-            html.markup("<td>").number(inside.iter().filter(|point| point.is_reachable).count());
+            // A finding or a change without a listener has a mark, but does not count.
+            let listeners = || inside.iter().filter(|point| matches!(point.link, Link::Row(_)));
+            html.markup("<td>").number(listeners().count());
+            html.markup("<td>").number(listeners().filter(|point| point.is_reachable).count());
             html.markup("<td>").markup(worst(&inside).map_or("-", Severity::name)).markup("\n");
         }
         html.markup("</tbody></table>\n");
