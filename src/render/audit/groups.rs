@@ -99,7 +99,7 @@ pub(in crate::render) fn groups<'f>(
     }
     for evidence in groups.iter_mut().flat_map(|group| &mut group.programs).flat_map(|one| &mut one.evidence)
     {
-        evidence.places = merged_places(std::mem::take(&mut evidence.places));
+        evidence.places = merged_places(&evidence.places);
     }
     groups
 }

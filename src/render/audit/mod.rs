@@ -126,7 +126,7 @@ fn criticals(audit: &Audit<'_>) -> String {
     }
     let named: Vec<String> = named
         .into_iter()
-        .map(|(what, places)| format!("{what}{}", first_of(&merged_places(places), FEW)))
+        .map(|(what, places)| format!("{what}{}", first_of(&merged_places(&places), FEW)))
         .collect();
     let more = named.len().saturating_sub(FEW);
     let more = if more == 0 { String::new() } else { format!("; {more} more") };
@@ -134,15 +134,16 @@ fn criticals(audit: &Audit<'_>) -> String {
 }
 
 /// Returns places without twins: `tcp 0.0.0.0:80` and `tcp [::]:80` are `tcp *:80`.
-pub(super) fn merged_places(places: Vec<String>) -> Vec<String> {
+pub(super) fn merged_places(places: &[String]) -> Vec<String> {
     let mut merged: Vec<String> = Vec::with_capacity(places.len());
+    let mut pairs = HashSet::new();
     let all: HashSet<&str> = places.iter().map(String::as_str).collect();
-    for place in &places {
+    for place in places {
         let four = place.replacen(" [::]:", " 0.0.0.0:", 1);
         let six = place.replacen(" 0.0.0.0:", " [::]:", 1);
         let is_pair = four != six && all.contains(&*four) && all.contains(&*six);
         let name = if is_pair { four.replacen(" 0.0.0.0:", " *:", 1) } else { place.clone() };
-        if !is_pair || !merged.contains(&name) {
+        if !is_pair || pairs.insert(four) {
             merged.push(name);
         }
     }

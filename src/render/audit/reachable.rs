@@ -60,7 +60,7 @@ pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
         services[at].places.push(place(&Subject::Entry(judged)));
     }
     for service in &mut services {
-        service.places = merged_places(std::mem::take(&mut service.places));
+        service.places = merged_places(&service.places);
     }
     services.sort_by_key(|service| Reverse((service.gets.is_some(), service.severity)));
     Reachable { services, listeners: reachable }

@@ -479,6 +479,6 @@ fn every_output_shows_every_gap() {
 fn twins_are_one_place() {
     let places =
         ["tcp 0.0.0.0:80", "udp [::]:53", "tcp [::]:80", "tcp 0.0.0.0:81 (pid 7)", "tcp [::]:81 (pid 8)"];
-    let merged = merged_places(places.map(str::to_owned).to_vec());
+    let merged = merged_places(&places.map(str::to_owned));
     assert_eq!(merged, ["tcp *:80", "udp [::]:53", "tcp 0.0.0.0:81 (pid 7)", "tcp [::]:81 (pid 8)"]);
 }
