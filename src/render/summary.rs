@@ -23,11 +23,11 @@ use super::{Emphasis, Style, sanitize};
 #[must_use]
 pub fn summary(report: &Report) -> Vec<(Emphasis, String)> {
     let mut lines = vec![(Emphasis::Quiet, counts(report))];
+    let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
+    lines.extend(caveats.into_iter().map(|caveat| (Emphasis::Warning, caveat)));
     if report.entries.iter().any(has_presumed_service) {
         lines.push((Emphasis::Quiet, "SERVICE in parentheses: what usually uses the port.".to_owned()));
     }
-    let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
-    lines.extend(caveats.into_iter().map(|caveat| (Emphasis::Warning, caveat)));
     if is_old(report.registry.date(), report.snapshot.taken) {
         lines.push((Emphasis::Quiet, registry(&report.registry)));
     }

@@ -47,9 +47,9 @@ tcp    127.0.0.1       8003   lo          IANA: mcreport     \x1b[2J\x0aevil\u{2
 tcp    127.0.0.1       60417  lo          -                  (vanished)             -     root               ephemeral
 8 listeners. Warning: 1 orphaned (1 presumed). Notice: 1 shared. Info: 1 ephemeral, 2 unexplained. Not judged (?): 1,
 because the program is not visible.
-SERVICE in parentheses: what usually uses the port.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
+SERVICE in parentheses: what usually uses the port.
 
 "#]],
     );
@@ -72,9 +72,9 @@ tcp   127.0.0.1      8003  lo      IANA: m… \x1b[2J\x… 1000 \x1b[2J… share
 tcp   127.0.0.1      60417 lo      -        (vanished) -    root     ephemeral
 8 listeners. Warning: 1 orphaned (1 presumed). Notice: 1 shared. Info: 1
 ephemeral, 2 unexplained. Not judged (?): 1, because the program is not visible.
-SERVICE in parentheses: what usually uses the port.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
+SERVICE in parentheses: what usually uses the port.
 
 "#]],
     );
@@ -98,9 +98,9 @@ tcp   127.0.0.1      60417 -          (vanished) ephemeral
 8 listeners. Warning: 1 orphaned (1 presumed). Notice: 1
 shared. Info: 1 ephemeral, 2 unexplained. Not judged (?): 1,
 because the program is not visible.
-SERVICE in parentheses: what usually uses the port.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
+SERVICE in parentheses: what usually uses the port.
 
 "#]],
     );
@@ -146,9 +146,9 @@ tcp    127.0.0.1       5432   loopback    PostgreSQL         postgres           
 tcp    127.0.0.1       8003   loopback    IANA: mcreport     \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001       \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, unexplained
 tcp    127.0.0.1       60417  loopback    -                  (vanished)                            -               root                     -                   ephemeral
 8 listeners. Warning: 1 orphaned (1 presumed). Notice: 1 shared. Info: 1 ephemeral, 2 unexplained. Not judged (?): 1, because the program is not visible.
-SERVICE in parentheses: what usually uses the port.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
+SERVICE in parentheses: what usually uses the port.
 
 "#]],
     );

@@ -116,8 +116,8 @@ fn summaries() {
         text(|w| write_summary(&report, &PLAIN, w)),
         str![[r#"
 1 listener, none flagged. Not judged (?): 1, because the program is not visible.
-SERVICE in parentheses: what usually uses the port.
 Not seen: 1 process of a listener that could not be read (pid 900): the process ended during the scan, or may not be read (ps -fp 900).
+SERVICE in parentheses: what usually uses the port.
 
 "#]],
     );
