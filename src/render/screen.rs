@@ -249,14 +249,18 @@ fn gaps(scene: &FrameContent<'_>, style: &Style) -> io::Result<Vec<String>> {
         let text = String::from_utf8_lossy(&bytes);
         return Ok(text.lines().take(GAPS).map(str::to_owned).collect());
     }
-    // The rows matter more than the reasons; -v shows them all.
-    let text = caveats(&report.snapshot, report.entries.iter(), report.question).join(" ");
+    // The rows matter more than the reasons: one line has those that fit, and -v shows them all.
+    let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
     let width = style.width.map_or(usize::MAX, usize::from);
-    let line = match text.width() > width {
-        true => format!("{} (see -v)", clip(&text, width.saturating_sub(9))),
-        false => text,
-    };
-    Ok(if line.is_empty() { Vec::new() } else { vec![style.paint(Emphasis::Warning, &line)] })
+    let mut texts = caveats.iter();
+    let Some(first) = texts.next() else { return Ok(Vec::new()) };
+    let mut line = clip(first, width).into_owned();
+    for text in texts {
+        if line.width() + 1 + text.width() <= width {
+            line = format!("{line} {text}");
+        }
+    }
+    Ok(vec![style.paint(Emphasis::Warning, &line)])
 }
 
 /// Returns `line` without escape sequences for colours.
