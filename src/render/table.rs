@@ -60,7 +60,7 @@ const WITHOUT_UNIT_STEPS: [Step; 7] = [
 ];
 
 /// The last steps.
-const NARROW_STEPS: [Step; 36] = [
+const NARROW_STEPS: [Step; 35] = [
     ("process", 16),
     ("flags", 19),
     ("address", 22),
@@ -84,7 +84,6 @@ const NARROW_STEPS: [Step; 36] = [
     ("flags", 14),
     ("address", 13),
     ("service", 7),
-    ("process", 7),
     ("connections", 0),
     ("pid", 0),
     // From this step on, the table of listeners fits 80 columns.
