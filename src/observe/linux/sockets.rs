@@ -213,7 +213,7 @@ impl SocketLister<'_> {
         let inventory = inventory.as_deref().ok().map(procnet::inventory);
         let mut unasked = Vec::new();
         for kind in &KERNEL_PROTOCOLS {
-            if !self.scope.protocols.contains(&kind.protocol) || self.both_families(kind, netlink) {
+            if !self.scope.protocols.contains(&kind.protocol) {
                 continue;
             }
             for family in [Family::Ipv4, Family::Ipv6] {
@@ -281,19 +281,6 @@ impl SocketLister<'_> {
             },
             remedy: Some(remedy(*why, &modules.join(" "))),
         });
-    }
-
-    /// Lists the sockets of both families in one pass, in which the kernel walks its tables once instead of twice.
-    /// Only TCP has a request for this. Returns whether the kernel answered.
-    fn both_families(&mut self, kind: &'static KernelProtocol, netlink: &mut Result<Netlink, Errno>) -> bool {
-        let states = states(kind.protocol, &self.scope.states);
-        let Ok(netlink) = netlink else { return false };
-        if kind.number != KERNEL_PROTOCOLS[0].number || self.scope.families.len() < 2 || states == 0 {
-            return false;
-        }
-        let request = self.request(None, kind, states);
-        let dump = netlink.dump(request, &mut |record| self.record(record, kind));
-        dump.map(|trouble| self.trouble(kind.label(Family::Ipv4), trouble)).is_ok()
     }
 
     /// Returns a request for the sockets of the scope.
