@@ -49,14 +49,19 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
             }
             backslashes = 0;
         }
-        // Writing to a String cannot fail.
-        let _ = match c {
-            c if c.is_ascii_control() => write!(shown, "\\x{:02x}", u32::from(c)),
-            c if is_unsafe(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)),
-            c => shown.write_char(c),
-        };
+        push_escaped(&mut shown, c);
     }
     Cow::Owned(shown)
+}
+
+/// Adds a character to `shown`, escaped if it is unsafe.
+pub(super) fn push_escaped(shown: &mut String, c: char) {
+    // Writing to a String cannot fail.
+    let _ = match c {
+        c if c.is_ascii_control() => write!(shown, "\\x{:02x}", u32::from(c)),
+        c if is_unsafe(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)),
+        c => shown.write_char(c),
+    };
 }
 
 /// Returns whether the text after a backslash would be read as an escape.

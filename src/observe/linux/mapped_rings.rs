@@ -83,19 +83,27 @@ fn search_by(
 fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(file) = openat(CWD, format!("/proc/{pid}/maps"), flags, Mode::empty()) else { return Some(false) };
-    let mut piece = [0; 16 * 1024];
+    let mut pieces = move |piece: &mut [u8]| retry_on_intr(|| read(&file, &mut *piece)).unwrap_or(0);
+    names_a_ring(&mut pieces, left)
+}
+
+/// Returns whether the text of which `next` reads the next piece names an io_uring; `None` if too much was read already.
+/// Very long paths make the kernel cut a line at the end of a piece, so the end of each piece is searched again with
+/// the next one.
+fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> Option<bool> {
+    const KEPT: usize = RING.len() - 1;
+    let mut text = [0; KEPT + 16 * 1024];
     while *left > 0 {
-        // The kernel writes whole lines into each piece.
-        match retry_on_intr(|| read(&file, &mut piece)) {
-            Ok(0) | Err(_) => return Some(false),
-            Ok(length) => {
-                *left = left.saturating_sub(length);
-                let piece = piece.get(..length).unwrap_or_default();
-                if memchr::memmem::find(piece, RING).is_some() {
-                    return Some(true);
-                }
-            }
+        let (_, piece) = text.split_at_mut(KEPT);
+        let length = next(piece);
+        if length == 0 {
+            return Some(false);
         }
+        *left = left.saturating_sub(length);
+        if memchr::memmem::find(text.get(..KEPT + length).unwrap_or_default(), RING).is_some() {
+            return Some(true);
+        }
+        text.copy_within(length..length + KEPT, 0);
     }
     None
 }
@@ -152,6 +160,25 @@ mod tests {
             None
         });
         assert_eq!(result, MappedRings { found: vec![], unread: (1..=20).collect() });
+    }
+
+    #[test]
+    fn a_name_in_two_pieces_is_found() {
+        let text = b"7f00-7f01 rw-s 00000000 00:10 9 anon_inode:[io_uring]\n7f01-7f02 r-xp 00000000 00:1f 7 /bin/x\n";
+        for size in 1..=text.len() {
+            let names = |text: &[u8]| {
+                let mut pieces = text.chunks(size);
+                let mut next = |piece: &mut [u8]| {
+                    let read = pieces.next().unwrap_or_default();
+                    piece[..read.len()].copy_from_slice(read);
+                    read.len()
+                };
+                let mut left = LARGEST;
+                names_a_ring(&mut next, &mut left)
+            };
+            assert_eq!(names(text), Some(true), "{size}");
+            assert_eq!(names(&text[50..]), Some(false), "{size}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::render::is_unsafe;
+use crate::render::sanitize::push_escaped;
 
 /// A piece of HTML.
 #[derive(Default)]
@@ -26,9 +26,7 @@ impl Html {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                // Writing to a String cannot fail.
-                c if is_unsafe(c) => _ = write!(self.0, "\\u{{{:x}}}", u32::from(c)),
-                c => self.0.push(c),
+                c => push_escaped(&mut self.0, c),
             }
         }
         self
@@ -36,6 +34,7 @@ impl Html {
 
     /// Adds a number.
     pub(super) fn number(&mut self, number: usize) -> &mut Self {
+        // Writing to a String cannot fail.
         _ = write!(self.0, "{number}");
         self
     }
@@ -62,6 +61,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::render::is_unsafe;
 
     fn escaped(text: &str) -> String {
         let mut html = Html::default();
@@ -77,7 +77,7 @@ mod tests {
             ("the end of an attribute", "\"' onload=x", "&quot;&#39; onload=x"),
             ("an entity", "&lt;", "&amp;lt;"),
             ("a bidirectional control", "a\u{202e}b", "a\\u{202e}b"),
-            ("a newline", "a\nb", "a\\u{a}b"),
+            ("a newline", "a\nb", "a\\x0ab"),
         ] {
             assert_eq!(escaped(text), shown, "{name}");
         }
