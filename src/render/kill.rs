@@ -31,7 +31,7 @@ pub fn step(
 ) -> io::Result<()> {
     let mut lines = Vec::new();
     for listener in &step.named {
-        lines.extend(facts(listener, report, style));
+        lines.extend(facts(listener, report, style).into_iter().flat_map(|part| part.labelled(style)));
     }
     let also: Vec<String> = step.others.iter().map(named).collect();
     let children: Vec<String> =

@@ -57,11 +57,10 @@ pub(super) fn measure(style: &Style) -> Option<u16> {
     style.width.or(Some(MEASURE))
 }
 
-/// Returns a label and a text on one line. At the edge of a terminal the text is cut in the middle, so that its end
-/// stays visible, such as a name in parentheses.
-pub(super) fn on_one_line(label: &str, text: &str, end: &str, style: &Style) -> String {
+/// Returns a text on one line. At the edge of a terminal the text is cut in the middle, so that its end stays visible,
+/// such as a name in parentheses.
+pub(super) fn one_line(text: &str, end: &str, style: &Style) -> String {
     let space = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT).max(20));
     let end = clip(end, space / 2);
-    let line = format!("{}{end}", clip(text, space.saturating_sub(end.width())));
-    with_label(label, vec![line], style).concat()
+    format!("{}{end}", clip(text, space.saturating_sub(end.width())))
 }

@@ -3,8 +3,9 @@
 
 use std::net::SocketAddr;
 
+use super::card_part::{Part, Shrinks, fit};
 use super::cells::{CellFormat, addresses};
-use super::labelled::{first_lines, labelled, measure, on_one_line, paragraph, with_label};
+use super::labelled::{first_lines, measure, one_line, paragraph};
 use super::merge::merge;
 use super::process_cells::shell_words;
 use super::start_text::{container, how_to_stop, since, started_by};
@@ -30,6 +31,8 @@ const USUAL: u16 = 80;
 const REGISTRY: usize = 3;
 /// On a narrower terminal, the table is used, because it shows more.
 pub const NARROWEST: u16 = 60;
+/// The maximum number of findings that have their sentence in a card.
+const WITH_SENTENCE: usize = 3;
 /// The maximum number of addresses and of process IDs that a card names.
 const FEW: usize = 4;
 
@@ -43,27 +46,23 @@ pub fn listing(
     style: &Style,
     w: &mut dyn std::io::Write,
 ) -> std::io::Result<()> {
-    let mut lines = facts(listener, report, style);
-    let flags = flags(listener, |_| false, style);
-    let stop = stop(listener, report, style);
-    let registry = labelled("Registry", &registry(listener), style);
+    let mut parts = facts(listener, report, style);
+    parts.extend(flags(listener, |_| false, style));
+    parts.extend(stop(listener, report, style));
+    let registry = paragraph(&registry(listener), style);
+    let is_long = registry.len() > REGISTRY;
+    let registry = first_lines(registry, REGISTRY, style);
+    parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
     // A card also leaves space on a narrow terminal, because its lines are short.
     let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
-    let height = flags.iter().map(|flag| flag.lines.len()).sum::<usize>();
-    let space = tallest.saturating_sub(lines.len() + stop.len());
-    let is_cut = registry.len() > REGISTRY || height + registry.len() > space;
-    let space = space.saturating_sub(usize::from(is_cut));
-    // The registry shrinks first, then the findings that are only information.
-    let most = space.saturating_sub(height).clamp(1, REGISTRY);
-    let space = space.saturating_sub(registry.len().min(most));
-    lines.extend(shown_flags(&flags, space, style));
-    lines.extend(stop);
-    lines.extend(first_lines(registry, most, style));
-    if is_cut {
+    let height: usize = parts.iter().map(Part::height).sum();
+    if is_long || height > tallest {
         let command = format!("portolan explain {}", listener.first().socket.local.port);
-        lines.push(on_one_line("More", &command, "", style));
+        parts.push(Part::new("More", vec![one_line(&command, "", style)], Shrinks::Never, 1));
     }
-    lines.iter().try_for_each(|line| writeln!(w, "{line}"))?;
+    fit(&mut parts, tallest, style);
+    let mut lines = parts.into_iter().flat_map(|part| part.labelled(style));
+    lines.try_for_each(|line| writeln!(w, "{line}"))?;
     w.flush()
 }
 
@@ -80,20 +79,20 @@ pub(super) fn in_full(
     report: &Report,
     style: &Style,
 ) -> Vec<String> {
-    let mut lines = facts(listener, report, style);
+    let mut parts = facts(listener, report, style);
     let is_below = if with_sentences { |_| false } else { is_in_verdict };
-    lines.extend(shown_flags(&flags(listener, is_below, style), usize::MAX, style));
-    lines.extend(stop(listener, report, style));
-    lines
+    parts.extend(flags(listener, is_below, style));
+    parts.extend(stop(listener, report, style));
+    parts.into_iter().flat_map(|part| part.labelled(style)).collect()
 }
 
 /// Returns the facts about a listener, without its findings and its port.
-pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> {
+pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<Part> {
     let os = &*report.snapshot.host.os;
-    let mut lines = heading(listener, style);
-    let mut add = |label: &str, text: String| {
-        let text = if text.is_empty() { Vec::new() } else { paragraph(&text, style) };
-        lines.extend(with_label(label, first_lines(text, LONGEST, style), style));
+    let mut parts = vec![Part::heading(heading(listener, style))];
+    let mut add = |label, text: String| {
+        let lines = if text.is_empty() { Vec::new() } else { paragraph(&text, style) };
+        parts.push(Part::new(label, first_lines(lines, LONGEST, style), Shrinks::Fact, 1));
     };
     add("Process", process(listener, report, style.zone));
     add("", others(listener));
@@ -104,27 +103,27 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
         Some([text]) => Some(text.clone()),
         Some(words) => Some(shell_words(words)),
     };
-    lines.extend(command.map(|command| on_one_line("Command", &sanitize(&command), "", style)));
-    if let Some((path, package)) = main.and_then(program) {
-        lines.push(on_one_line("Program", &path, &package, style));
-    }
-    if let Some((path, project)) = main.and_then(directory) {
-        lines.push(on_one_line("Directory", &path, &project, style));
-    }
-    let mut add = |label: &str, text: Option<String>| {
-        let text = text.map(|text| first_lines(paragraph(&text, style), LONGEST, style));
-        lines.extend(with_label(label, text.unwrap_or_default(), style));
+    let lines = command.map(|command| one_line(&sanitize(&command), "", style));
+    parts.push(Part::new("Command", lines.into_iter().collect(), Shrinks::Fact, 1));
+    let lines = main.and_then(program).map(|(path, package)| one_line(&path, &package, style));
+    parts.push(Part::new("Program", lines.into_iter().collect(), Shrinks::Fact, 0));
+    let lines = main.and_then(directory).map(|(path, project)| one_line(&path, &project, style));
+    parts.push(Part::new("Directory", lines.into_iter().collect(), Shrinks::Fact, 0));
+    let mut add = |label, text: Option<String>| {
+        let lines = text.map(|text| first_lines(paragraph(&text, style), LONGEST, style));
+        parts.push(Part::new(label, lines.unwrap_or_default(), Shrinks::Fact, 1));
     };
     add("Forwards to", listener.first().forward_target().map(forwards_to));
     add("Why", StartedBy::of(listener, os).map(|started| started_by(&started)));
-    lines.extend(labelled("Reachable", &reach(listener, report), style));
-    lines
+    let reach = paragraph(&reach(listener, report), style);
+    parts.push(Part::new("Reachable", reach, Shrinks::WorstFinding, 1));
+    parts
 }
 
-fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> {
+fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Option<Part> {
     let os = &*report.snapshot.host.os;
-    let how = HowToStop::of(listener, os).map(|how| how_to_stop(&how, os));
-    how.into_iter().flat_map(|text| labelled("To stop", &text, style)).collect()
+    let how = HowToStop::of(listener, os).map(|how| how_to_stop(&how, os))?;
+    Some(Part::new("To stop", paragraph(&how, style), Shrinks::Fact, 1))
 }
 
 /// Returns the addresses, and the name of the listener.
@@ -269,9 +268,10 @@ fn program(process: &Process) -> Option<(String, String)> {
     Some((sanitize(&exe.path).into_owned(), end))
 }
 
-/// Returns the working directory and its project.
+/// Returns the working directory and its project. The root directory, in which most services run, says nothing.
 fn directory(process: &Process) -> Option<(String, String)> {
-    let cwd = sanitize(process.cwd.as_deref()?).into_owned();
+    let cwd = process.cwd.as_deref().filter(|cwd| *cwd != "/")?;
+    let cwd = sanitize(cwd).into_owned();
     let project = process.project.as_deref().map(|project| format!(" (project {})", sanitize(project)));
     Some((cwd, project.unwrap_or_default()))
 }
@@ -326,18 +326,9 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     format!("{exposure}{firewall}{connections}")
 }
 
-/// A finding and its lines.
-struct ShownFlag {
-    code: String,
-    severity: Severity,
-    /// Whether every line is shown: the consequence and the remedy are at the end.
-    endangers: bool,
-    lines: Vec<String>,
-}
-
-/// Returns the findings, most severe first, each once. The sentence of a finding is omitted if it follows below the
-/// card.
-fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<ShownFlag> {
+/// Returns the findings, the most severe ones first, each once. Findings after the third have only their names. The
+/// sentence of a finding is omitted if it follows below the card.
+fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<Part> {
     let mut found: Vec<&Finding> = Vec::new();
     for finding in listener.sockets.iter().flat_map(|entry| entry.findings()) {
         if !found.iter().any(|other| other.flag() == finding.flag()) {
@@ -345,51 +336,30 @@ fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> 
         }
     }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let shown = |finding: &Finding| {
-        let code = format!("{} ({})", finding.flag().code(), finding.severity.name());
+    let name = |finding: &Finding| format!("{} ({})", finding.flag().code(), finding.severity.name());
+    let label = |at| if at == 0 { "Flags" } else { "" };
+    let mut parts = Vec::new();
+    let (first, named) = found.split_at(found.len().min(WITH_SENTENCE));
+    for (at, finding) in first.iter().enumerate() {
+        let name = name(finding);
         let lines = match is_below(finding.flag()) {
-            true => vec![code.clone()],
-            false => paragraph(&format!("{code}: {}", sanitize(&finding.card_sentence())), style),
+            true => vec![name.clone()],
+            false => paragraph(&format!("{name}: {}", sanitize(&finding.card_sentence())), style),
         };
         let endangers =
             finding.severity > Severity::Info && finding.flag().family() != FindingFamily::Registry;
-        ShownFlag { code, severity: finding.severity, endangers, lines }
-    };
-    found.into_iter().map(shown).collect()
-}
-
-/// Returns the findings, the most severe ones first. A finding that endangers nothing gets as many lines as the space
-/// allows; all others have every line.
-fn shown_flags(flags: &[ShownFlag], space: usize, style: &Style) -> Vec<String> {
-    let full: usize = flags.iter().filter(|flag| flag.endangers).map(|flag| flag.lines.len()).sum();
-    let others = flags.iter().filter(|flag| !flag.endangers).count();
-    let space = space.saturating_sub(full).max(usize::from(others > 0));
-    let named = if others <= space { others } else { space.saturating_sub(1) };
-    let mut left = space.saturating_sub(usize::from(named < others));
-    let (mut lines, mut codes, mut shown) = (Vec::new(), Vec::new(), 0);
-    for flag in flags {
-        let most = match flag.endangers {
-            true => flag.lines.len(),
-            false if shown == named => {
-                codes.push(&*flag.code);
-                continue;
-            }
-            false => left.saturating_sub(named - shown - 1).max(1),
+        let shrinks = match (endangers, at) {
+            (false, _) => Shrinks::Information,
+            (true, 0) => Shrinks::WorstFinding,
+            (true, _) => Shrinks::FurtherFinding,
         };
-        let mut kept = first_lines(flag.lines.clone(), most, style);
-        if !flag.endangers {
-            shown += 1;
-            left = left.saturating_sub(kept.len());
-        }
-        if let Some(first) = kept.first_mut() {
-            *first = first.replacen(&flag.code, &style.paint(flag.severity.into(), &flag.code), 1);
-        }
-        lines.extend(kept);
+        parts.push(Part::new(label(at), lines, shrinks, 1).painted(&name, finding.severity.into()));
     }
-    if !codes.is_empty() {
-        lines.extend(first_lines(paragraph(&codes.join(", "), style), 1, style));
+    if !named.is_empty() {
+        let names: Vec<String> = named.iter().map(|finding| name(finding)).collect();
+        parts.push(Part::new("", paragraph(&names.join(", "), style), Shrinks::FurtherFinding, 1));
     }
-    with_label("Flags", lines, style)
+    parts
 }
 
 /// Returns the registrations of the port, for each protocol with a different text.

@@ -52,7 +52,7 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
                     format!("in the background{session}: the process that started it has ended")
                 }
                 name => format!(
-                    "in the background{session}: started by {} (pid {}), or by a process that has ended",
+                    "in the background{session}; its parent is {} (pid {})",
                     process_name(Some(name)),
                     parent.pid
                 ),

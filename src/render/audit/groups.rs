@@ -1,10 +1,9 @@
 //! The findings of an audit for people, in groups: within a severity each flag once, and under it each program once, with
 //! its places. The table and the HTML page show the same groups.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::findings::Flag;
-use crate::findings::reach::Exposed;
 use crate::judge::audit::{AuditFinding, Subject};
 use crate::judge::{Entry, HowToStop, Listener};
 use crate::model::Severity;
@@ -55,13 +54,8 @@ impl EvidenceGroup<'_> {
     }
 }
 
-/// Groups the findings of an audit. `summaries` contains the reachable services whose outside access is already
-/// described above the findings.
-pub(in crate::render) fn groups<'f>(
-    findings: &[&'f AuditFinding<'_>],
-    summaries: &HashSet<String>,
-    os: &str,
-) -> Vec<FindingGroup<'f>> {
+/// Groups the findings of an audit.
+pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], os: &str) -> Vec<FindingGroup<'f>> {
     let mut groups: Vec<FindingGroup<'f>> = Vec::new();
     // The indices of each group, program and text. With these indices, the time is linear in the number of findings.
     let (mut of_group, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -88,9 +82,7 @@ pub(in crate::render) fn groups<'f>(
             programs.len() - 1
         });
         let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
-        let listed =
-            Exposed::of(&found.finding.evidence).filter(|exposed| summaries.contains(&exposed.summary()));
-        let text = listed.map_or_else(|| found.finding.sentence(), Exposed::closing);
+        let text = found.finding.sentence();
         let t = *of_text.entry((b, e, text.clone(), rule)).or_insert_with(|| {
             evidence.push(EvidenceGroup { text, rule, places: Vec::new() });
             evidence.len() - 1
@@ -105,14 +97,14 @@ pub(in crate::render) fn groups<'f>(
 }
 
 /// Returns the command that stops a listener, as in its card.
-fn to_stop(judged: &Entry, os: &str) -> Option<String> {
+pub(super) fn to_stop(judged: &Entry, os: &str) -> Option<String> {
     let listener = Listener::all([judged]).into_iter().next()?;
     HowToStop::of(&listener, os).map(|how| how_to_stop(&how, os))
 }
 
 /// Returns a place with the pids of its processes. A program with different pids stays one group, because pids change
 /// with every start.
-fn with_pids(place: String, judged: &Entry) -> String {
+pub(super) fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,
         [pid] => format!("{place} (pid {pid})"),

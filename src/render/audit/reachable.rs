@@ -3,13 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::{merged_places, place, service_owner};
+use super::groups::{to_stop, with_pids};
+use super::{merged_places, place, process_summary, service_owner};
 use crate::findings::FindingKind;
 use crate::findings::identity::ShellListener;
 use crate::findings::reach::{Exposed, firewall};
+use crate::findings::text::{capitalized, sentence};
 use crate::judge::Entry;
-use crate::judge::audit::{Audit, Subject};
+use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::{ReachKind, Severity};
+use crate::render::sanitize;
 
 /// A service that other machines can reach, on one or several addresses and ports.
 pub(in crate::render) struct ReachableService {
@@ -17,10 +20,50 @@ pub(in crate::render) struct ReachableService {
     pub(in crate::render) severity: Option<Severity>,
     pub(in crate::render) places: Vec<String>,
     pub(in crate::render) program: String,
-    /// What anyone who connects can do; `None` if the program is not in the table of dangerous services.
-    pub(in crate::render) gets: Option<String>,
     /// The clients that the firewall lets in, if it does not let in everyone.
     pub(in crate::render) limited_to: Option<String>,
+    /// The findings about what anyone who connects can do. They stand in this list only.
+    pub(in crate::render) findings: Vec<OutsiderFinding>,
+    /// What anyone who connects can do, if that is only information.
+    pub(in crate::render) gets: Option<String>,
+    /// The command that stops the first listener, if a finding is critical.
+    pub(in crate::render) to_stop: Option<String>,
+}
+
+/// A finding about what anyone who connects to a service can do, sanitized.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(in crate::render) struct OutsiderFinding {
+    pub(in crate::render) severity: Severity,
+    /// The code of the flag.
+    pub(in crate::render) code: &'static str,
+    /// What anyone who connects can do, and the remedy.
+    pub(in crate::render) text: String,
+}
+
+impl OutsiderFinding {
+    /// Returns the finding in this list; `None` if it stands below, among the findings by severity.
+    fn of(found: &AuditFinding<'_>) -> Option<Self> {
+        if !is_in_list(found) {
+            return None;
+        }
+        let (finding, flag) = (&found.finding, found.finding.flag());
+        let mut text = finding.card_sentence();
+        if Exposed::of(&finding.evidence).is_none() {
+            text = format!("{text} {} Fix: {}", flag.why(), sentence(&capitalized(flag.remedy())));
+        }
+        if let Some(rule) = &found.rule {
+            text.push_str(&format!(" (rule {rule})"));
+        }
+        let text = sanitize(&text).into_owned();
+        Some(OutsiderFinding { severity: finding.severity, code: flag.code(), text })
+    }
+}
+
+/// Returns whether a finding stands in the list of reachable services, and not among the findings below it.
+pub(super) fn is_in_list(found: &AuditFinding<'_>) -> bool {
+    let is_about_clients = [Exposed::FLAG, ShellListener::FLAG].contains(&found.finding.flag());
+    let is_here = matches!(found.subject, Subject::Entry(judged) if is_reachable(judged));
+    is_about_clients && is_here && found.finding.severity > Severity::Info
 }
 
 /// The reachable services of an audit.
@@ -31,38 +74,60 @@ pub(in crate::render) struct Reachable<'r> {
     pub(in crate::render) listeners: Vec<&'r Entry>,
 }
 
-/// Returns the services of an audit that other machines can reach: first the dangerous services, then services with
-/// another finding, then the rest in the order of listings.
+/// Returns the services of an audit that other machines can reach: the services with findings first, by severity, then the
+/// rest in the order of listings.
 pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let reachable: Vec<&'r Entry> =
         audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();
-    let mut severities: HashMap<*const Entry, Severity> = HashMap::new();
+    let mut findings: HashMap<*const Entry, (Severity, Vec<OutsiderFinding>)> = HashMap::new();
     for found in &audit.findings {
         if let Subject::Entry(judged) = found.subject
             && found.finding.severity > Severity::Info
         {
-            let worst = severities.entry(std::ptr::from_ref(judged)).or_insert(found.finding.severity);
-            *worst = (*worst).max(found.finding.severity);
+            let severity = found.finding.severity;
+            let of_entry = findings.entry(std::ptr::from_ref(judged)).or_insert((severity, Vec::new()));
+            of_entry.0 = of_entry.0.max(severity);
+            of_entry.1.extend(OutsiderFinding::of(found));
         }
     }
     let mut services: Vec<ReachableService> = Vec::new();
     let mut known = HashMap::new();
     for judged in &reachable {
-        let severity = severities.get(&std::ptr::from_ref(*judged)).copied();
-        let (program, gets) = (service_owner(judged), gets(judged));
+        let (severity, findings) = match findings.remove(&std::ptr::from_ref(*judged)) {
+            Some((severity, findings)) => (Some(severity), findings),
+            None => (None, Vec::new()),
+        };
+        let gets = if findings.is_empty() { gets(judged) } else { None };
+        let (program, place) = match (findings.is_empty(), place(&Subject::Entry(judged))) {
+            (true, place) => (service_owner(judged), place),
+            (false, place) => (process_summary(judged), with_pids(place, judged)),
+        };
         let limited = judged.reach().filter(|reach| reach.kind == ReachKind::Limited);
         let limited_to = limited.and_then(firewall);
-        let key = (program.clone(), gets.clone(), severity, limited_to.clone());
+        let key = (program.clone(), gets.clone(), severity, limited_to.clone(), findings.clone());
         let at = *known.entry(key).or_insert_with(|| {
-            services.push(ReachableService { severity, places: Vec::new(), program, gets, limited_to });
+            let is_critical = findings.iter().any(|found| found.severity == Severity::Critical);
+            let to_stop = if is_critical { to_stop(judged, &audit.report.snapshot.host.os) } else { None };
+            let places = Vec::new();
+            services.push(ReachableService {
+                severity,
+                places,
+                program,
+                limited_to,
+                findings,
+                gets,
+                to_stop,
+            });
             services.len() - 1
         });
-        services[at].places.push(place(&Subject::Entry(judged)));
+        services[at].places.push(place);
     }
     for service in &mut services {
         service.places = merged_places(&service.places);
     }
-    services.sort_by_key(|service| Reverse((service.gets.is_some(), service.severity)));
+    services.sort_by_key(|service| {
+        Reverse((service.severity, !service.findings.is_empty(), service.gets.is_some()))
+    });
     Reachable { services, listeners: reachable }
 }
 
@@ -73,12 +138,9 @@ pub(in crate::render) fn is_reachable(judged: &Entry) -> bool {
     !is_filtered && judged.exposure.is_reachable_from_outside() && judged.socket.state.accepts_traffic()
 }
 
+/// Returns what anyone who connects can do.
 fn gets(judged: &Entry) -> Option<String> {
-    let exposed = judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence));
-    exposed.map(Exposed::summary).or_else(|| {
-        let shell = judged.findings().iter().find(|finding| finding.flag() == ShellListener::FLAG);
-        shell.map(|finding| finding.flag().why().to_owned())
-    })
+    judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).map(Exposed::summary)
 }
 
 #[cfg(test)]
@@ -121,10 +183,12 @@ mod tests {
                 "bound and loopback are not reachable"
             );
             let first = &reachable.services[0];
-            assert_eq!(first.places, ["tcp *:6379"]);
-            assert_eq!(first.program, "redis-server, user root");
+            assert_eq!(first.places, ["tcp *:6379 (pid 6)"]);
+            assert!(first.program.starts_with("redis-server, user root"), "{}", first.program);
             assert_eq!(first.severity, Some(Severity::Critical));
-            assert!(first.gets.as_ref().is_some_and(|gets| gets.starts_with("Redis")), "{:?}", first.gets);
+            assert_eq!(first.findings.len(), 1);
+            assert_eq!(first.findings[0].code, "exposed");
+            assert!(first.findings[0].text.starts_with("Redis"), "{}", first.findings[0].text);
         }
     }
 
@@ -145,13 +209,13 @@ mod tests {
     fn what_an_outsider_gets_is_written_once() {
         let report = report(&scene(0));
         let audit = Audit::of(&report);
-        let gets = services(&audit).services[0].gets.clone().unwrap();
+        let gets = services(&audit).services[0].findings[0].text.clone();
         let style = Style { width: None, color: false, ..Style::default() };
         let page = text(|w| table::document(&audit, Severity::Warning, &style, w));
         let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(page.contains("Reachable from other machines: 1 of 3 listeners"), "{page}");
-        let gets = gets.split_once(": ").unwrap().1;
-        assert_eq!(page.to_lowercase().matches(&gets.to_lowercase()).count(), 1, "{page}");
-        assert!(page.contains("Fix: "), "{page}");
+        assert_eq!(page.matches(&gets).count(), 1, "{page}");
+        assert_eq!(page.matches("Fix: ").count(), 1, "{page}");
+        assert_eq!(page.matches("/usr/bin/redis-server").count(), 1, "{page}");
     }
 }

@@ -1,12 +1,12 @@
 //! The audit for people, also for people who did not run it.
 //!
-//! The verdict comes first, then the gaps, then the services that other machines can reach, then the findings by
-//! severity. The findings do not repeat the text of the list of services. Within a severity, each flag appears once,
-//! with why it matters and what to do. Below a flag, each program appears once, with its places. Findings for
+//! The verdict comes first, then the gaps, then the services that other machines can reach, with the findings about what
+//! anyone who connects can do. Then all other findings follow by severity. Nothing stands in both. Within a severity,
+//! each flag appears once, with why it matters and what to do. Below a flag, each program appears once, with its places. Findings for
 //! information only are counted. Prose is wrapped to the terminal, or in a pipe to a readable width. On a terminal, a
 //! long list of places is cut, and the rest are counted.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
 use crate::findings::Flag;
@@ -18,12 +18,14 @@ use crate::render::{Emphasis, Style, sanitize, stderr};
 
 use super::counts::Rows;
 use super::groups::{FindingGroup, ProgramGroup, groups};
-use super::reachable::{self, Reachable, ReachableService};
+use super::reachable::{self, OutsiderFinding, Reachable, ReachableService, is_in_list};
 use super::{accepted, heading, judged_by, verdict};
 
 /// The width of prose without a terminal, in columns. People read redirected output too.
 pub(super) const MEASURE: u16 = 100;
 
+/// The usual height of a terminal, in lines.
+const SCREEN: usize = 24;
 /// The maximum number of places of one program on a terminal.
 const FEW: usize = 12;
 /// The maximum number of reachable services that are listed; the rest are counted.
@@ -36,19 +38,18 @@ const FEW_REACHABLE: usize = 3;
 /// # Errors
 /// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    let mut out = AuditWriter { style, w: BufWriter::with_capacity(1 << 16, w) };
+    let mut out = AuditWriter { style, height: 0, w: BufWriter::with_capacity(1 << 16, w) };
     out.head(audit, fail_on)?;
     let (reachable, rows) = (reachable::services(audit), Rows::of(audit));
     out.reachable(&reachable, audit, &rows)?;
-    let summaries: HashSet<String> =
-        reachable.services.into_iter().take(LISTED).filter_map(|service| service.gets).collect();
-    let listed: Vec<_> = audit
+    let is_shown = |severity| severity > Severity::Info || fail_on == Severity::Info;
+    let (in_list, below): (Vec<_>, Vec<_>) = audit
         .findings
         .iter()
-        .filter(|f| f.finding.severity > Severity::Info || fail_on == Severity::Info)
-        .collect();
+        .filter(|found| is_shown(found.finding.severity))
+        .partition(|found| is_in_list(found));
     let mut last = None;
-    for block in groups(&listed, &summaries, &audit.report.snapshot.host.os) {
+    for block in groups(&below, &audit.report.snapshot.host.os) {
         out.blank()?;
         if last.replace(block.severity) != Some(block.severity) {
             out.line(block.severity.into(), &block.severity.name().to_uppercase())?;
@@ -56,9 +57,9 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
         out.block(&block)?;
     }
     out.accepted(audit)?;
-    out.folded(audit, listed.len(), &rows)?;
-    if style.width.is_some() && !listed.is_empty() {
-        // In a long report, the verdict at the top is no longer on the screen.
+    out.folded(audit, in_list.len() + below.len(), &rows)?;
+    if style.width.is_some() && out.height > SCREEN {
+        // The verdict at the top is no longer on the screen.
         out.blank()?;
         out.verdict(audit, fail_on)?;
     }
@@ -77,6 +78,8 @@ fn few(places: &[String], most: Option<usize>) -> String {
 
 struct AuditWriter<'a> {
     style: &'a Style,
+    /// The number of lines so far.
+    height: usize,
     w: BufWriter<&'a mut dyn Write>,
 }
 
@@ -86,10 +89,12 @@ impl AuditWriter<'_> {
     }
 
     fn blank(&mut self) -> io::Result<()> {
+        self.height += 1;
         writeln!(self.w)
     }
 
     fn line(&mut self, tone: Emphasis, text: &str) -> io::Result<()> {
+        self.height += 1;
         writeln!(self.w, "{}", self.style.paint(tone, text))
     }
 
@@ -135,23 +140,37 @@ impl AuditWriter<'_> {
             count => count.to_string(),
         };
         self.prose(Emphasis::Heading, "", &format!("Reachable from other machines: {count} of {all}"))?;
-        for ReachableService { severity, places, program, gets, limited_to } in
-            reachable.services.iter().take(LISTED)
-        {
-            let mut line = format!("{}: {program}", few(places, self.style.width.map(|_| FEW_REACHABLE)));
-            if let Some(limited_to) = limited_to {
-                line.push_str(&format!("; {}", sanitize(limited_to)));
-            }
-            if let Some(gets) = gets {
-                line.push_str(&format!(". {}", capitalized(gets)));
-            }
-            let tone = severity.map_or(Emphasis::Plain, Emphasis::from);
-            self.prose(tone, "  ", &line)?;
+        let services = &reachable.services;
+        let dangerous =
+            services.iter().rposition(|service| !service.findings.is_empty()).map_or(0, |last| last + 1);
+        let (listed, others) = services.split_at(services.len().min(LISTED.max(dangerous)));
+        for service in listed {
+            self.service(service)?;
         }
-        let more = reachable.services.len().saturating_sub(LISTED);
+        let more = others.len();
         if more > 0 {
             let more = plural(more, "other service");
             self.prose(Emphasis::Quiet, "  ", &format!("and {more} (portolan lists all)"))?;
+        }
+        Ok(())
+    }
+
+    fn service(&mut self, service: &ReachableService) -> io::Result<()> {
+        let few_places = few(&service.places, self.style.width.map(|_| FEW_REACHABLE));
+        let mut line = format!("{few_places}: {}", service.program);
+        if let Some(limited_to) = &service.limited_to {
+            line.push_str(&format!("; {}", sanitize(limited_to)));
+        }
+        if let Some(gets) = &service.gets {
+            line.push_str(&format!(". {}", capitalized(gets)));
+        }
+        let tone = service.severity.map_or(Emphasis::Plain, Emphasis::from);
+        self.prose(tone, "  ", &line)?;
+        for OutsiderFinding { severity, code, text } in &service.findings {
+            self.prose(Emphasis::Plain, "      ", &format!("{}, {code}: {text}", severity.name()))?;
+        }
+        if let Some(to_stop) = &service.to_stop {
+            self.prose(Emphasis::Plain, "      To stop: ", to_stop)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! An audit as a page: the verdict and the gaps, the findings with evidence and remedy, the reachable services, the map of
 //! the ports, all listeners, and the policy.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 
 use crate::findings::Flag;
@@ -33,7 +33,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, zone: Zone, w: &mut dyn Wr
         .iter()
         .filter(|found| found.finding.severity > Severity::Info || fail_on == Severity::Info)
         .collect();
-    let groups = groups(&listed, &HashSet::new(), &audit.report.snapshot.host.os);
+    let groups = groups(&listed, &audit.report.snapshot.host.os);
     let (rows, points) = rows(audit, &groups);
     let (counts, reachable) = (Counts::of(audit), reachable::services(audit));
     let heading = heading(&audit.report.snapshot, zone);
@@ -157,7 +157,9 @@ fn services(reachable: &Reachable<'_>, html: &mut Html) {
         }
         html.element("<b>", &service.program, "</b>");
         html.element(" <span class=\"places\">", &service.places.join(", "), "</span>");
-        html.text(service.gets.as_deref().unwrap_or_default()).markup("\n");
+        // The findings above say what anyone who connects can do.
+        let codes: Vec<&str> = service.findings.iter().map(|found| found.code).collect();
+        html.text(service.gets.as_deref().unwrap_or(&codes.join(", "))).markup("\n");
     }
     html.markup("</ul>\n</section>\n");
 }

@@ -1,0 +1,82 @@
+//! The parts of a card, and how they shrink until the card is short enough.
+
+use super::labelled::{first_lines, with_label};
+use super::{Emphasis, Style};
+
+/// Which parts shrink first, if a card is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Shrinks {
+    Registry,
+    Information,
+    Fact,
+    FurtherFinding,
+    WorstFinding,
+    Never,
+}
+
+impl Shrinks {
+    const ORDER: [Shrinks; 5] = [
+        Shrinks::Registry,
+        Shrinks::Information,
+        Shrinks::Fact,
+        Shrinks::FurtherFinding,
+        Shrinks::WorstFinding,
+    ];
+}
+
+/// A label and its text in lines.
+pub(super) struct Part {
+    /// `None` for the heading.
+    label: Option<&'static str>,
+    lines: Vec<String>,
+    /// The number of lines that always stay.
+    least: usize,
+    shrinks: Shrinks,
+    /// The beginning of the text, which is painted.
+    painted: Option<(String, Emphasis)>,
+}
+
+impl Part {
+    pub(super) fn heading(lines: Vec<String>) -> Self {
+        Part { label: None, ..Part::new("", lines, Shrinks::Never, usize::MAX) }
+    }
+
+    pub(super) fn new(label: &'static str, lines: Vec<String>, shrinks: Shrinks, least: usize) -> Self {
+        Part { label: Some(label), least: least.min(lines.len()), lines, shrinks, painted: None }
+    }
+
+    /// Paints the beginning of the text.
+    pub(super) fn painted(self, beginning: &str, tone: Emphasis) -> Self {
+        Part { painted: Some((beginning.to_owned(), tone)), ..self }
+    }
+
+    pub(super) fn height(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Returns the lines with their label.
+    pub(super) fn labelled(mut self, style: &Style) -> Vec<String> {
+        if let (Some((beginning, tone)), Some(first)) = (&self.painted, self.lines.first_mut()) {
+            *first = first.replacen(beginning, &style.paint(*tone, beginning), 1);
+        }
+        match self.label {
+            Some(label) => with_label(label, self.lines, style),
+            None => self.lines,
+        }
+    }
+}
+
+/// Shrinks parts until they have at most this many lines, or until none can shrink.
+pub(super) fn fit(parts: &mut [Part], most: usize, style: &Style) {
+    let height: usize = parts.iter().map(Part::height).sum();
+    let mut over = height.saturating_sub(most);
+    for order in Shrinks::ORDER {
+        // The last parts shrink first, because the most important part of a kind is the first.
+        for part in parts.iter_mut().rev().filter(|part| part.shrinks == order) {
+            let cut = over.min(part.height() - part.least);
+            let keep = part.height() - cut;
+            part.lines = first_lines(std::mem::take(&mut part.lines), keep, style);
+            over -= cut;
+        }
+    }
+}
