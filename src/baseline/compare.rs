@@ -272,7 +272,7 @@ fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
         let print = fingerprint_without_port(reported);
         let again = match print.owner {
             ListenerOwner::Unseen => false,
-            ListenerOwner::Kernel => reported.passing,
+            ListenerOwner::Kernel(_) => reported.passing,
             ListenerOwner::Programs(_) => {
                 reported.passing || was_port_picked_by_kernel(reported.change.listener)
             }

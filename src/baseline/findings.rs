@@ -1,6 +1,7 @@
 //! Changes since a baseline as findings of an audit: the evidence and the severity of each.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use super::{ChangeKind, Comparison, ReportedChange};
 use crate::findings::Finding;
@@ -8,7 +9,7 @@ use crate::findings::change::{BaselineChange, ListenerState};
 use crate::join::RunningUser;
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
-use crate::model::{ExeState, Gap, RunTarget, Stage};
+use crate::model::{ExeState, Forwarding, Gap, RunTarget, Stage};
 
 /// Returns a change as evidence.
 #[must_use]
@@ -22,6 +23,15 @@ pub fn since(reported: &ReportedChange<'_>, comparison: &Comparison<'_>) -> Base
         after: (!vanished).then(|| state_of(change.listener)),
         passing: reported.passing,
         sure: reported.sure,
+    }
+}
+
+/// Returns the destination of a forwarded port.
+fn destination(forwarding: &Forwarding) -> String {
+    let to = SocketAddr::new(forwarding.to.address, forwarding.to.port);
+    match forwarding.container.as_deref() {
+        Some(container) => format!("{to} (container {})", container.name.as_deref().unwrap_or(&container.id)),
+        None => to.to_string(),
     }
 }
 
@@ -56,6 +66,7 @@ fn state_of(judged: &Entry) -> ListenerState {
         exposure: listener.exposure,
         reach: listener.reach().cloned().map(Box::new),
         owner: socket.owner.name(),
+        forwards_to: socket.forwarding.as_ref().map(destination),
         programs: programs.into_iter().map(str::to_owned).collect(),
         runs: runs.into_iter().collect(),
         executable: states.max_by_key(rank),

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use self::clients::ClientChange;
 use crate::judge::Entry;
-use crate::model::{ExeState, Exposure, Netns, Owner, Protocol, RunTarget};
+use crate::model::{ExeState, Exposure, Forwarding, Netns, Owner, Protocol, RunTarget};
 
 pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChange, compare};
 pub use self::findings::{add_to, since};
@@ -91,15 +91,19 @@ impl ProgramIdentity<'_> {
 pub enum ListenerOwner<'a> {
     /// One or more programs.
     Programs(BTreeSet<ProgramIdentity<'a>>),
-    /// The kernel itself.
-    Kernel,
+    /// The kernel itself; for a port that a rule forwards, the destination.
+    Kernel(Option<Destination<'a>>),
     /// An owner that was not visible.
     Unseen,
 }
 
 impl ListenerOwner<'_> {
-    /// Returns whether two owners may be the same programs. A name cannot be compared with a file.
+    /// Returns whether two owners may be the same programs. A name cannot be compared with a file, and the name of a
+    /// container not with an address.
     fn may_be(&self, other: &Self) -> bool {
+        if let (ListenerOwner::Kernel(Some(a)), ListenerOwner::Kernel(Some(b))) = (self, other) {
+            return a.may_be(b);
+        }
         let (ListenerOwner::Programs(a), ListenerOwner::Programs(b)) = (self, other) else {
             return self == other;
         };
@@ -110,6 +114,33 @@ impl ListenerOwner<'_> {
         let is_file = |program: &ProgramIdentity<'_>| matches!(program, ProgramIdentity::File { .. });
         let (files, others) = (a.iter().all(is_file), b.iter().all(is_file));
         a == b || fits || (files != others && !a.is_empty() && !b.is_empty())
+    }
+}
+
+/// The destination of a forwarded port. A container may get another address with every start, so its name counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination<'a> {
+    /// The name of the container, and the port in it.
+    Container(&'a str, u16),
+    /// The address and the port.
+    Address(IpAddr, u16),
+}
+
+impl<'a> Destination<'a> {
+    fn of(forwarding: &'a Forwarding) -> Self {
+        let port = forwarding.to.port;
+        match forwarding.container.as_deref().and_then(|container| container.name.as_deref()) {
+            Some(name) => Destination::Container(name, port),
+            None => Destination::Address(forwarding.to.address, port),
+        }
+    }
+
+    fn may_be(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Destination::Container(_, port), Destination::Address(_, its_port))
+            | (Destination::Address(_, port), Destination::Container(_, its_port)) => port == its_port,
+            _ => self == other,
+        }
     }
 }
 
@@ -179,7 +210,7 @@ impl<'a> Fingerprint<'a> {
 
 fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
     if listener.socket.owner == Owner::Kernel {
-        return ListenerOwner::Kernel;
+        return ListenerOwner::Kernel(listener.socket.forwarding.as_ref().map(Destination::of));
     }
     let programs: BTreeSet<_> = listener
         .processes

@@ -67,7 +67,8 @@ pub(super) fn run(
         print_message(&note);
     }
     let unknown = suggestions::unknown_names(&selection, &matched_entries.matched, &report, common);
-    let searched = selection.searched(&matched_entries.matched);
+    let mut searched = selection.searched(&matched_entries.matched);
+    searched.extend(suggestions::unknown_values(&selection, &report));
     let unused = suggestions::unused_exclusions(&selection, &report, common);
     narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;

@@ -1,13 +1,14 @@
 //! Messages about names that match nothing, with suggestions.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::cli::{self, CommonArgs};
-use crate::findings::text::plural;
+use crate::findings::text::{FEW, first_of, plural};
 use crate::judge::Report;
-use crate::model::RunTarget;
+use crate::model::{Container, RunTarget};
 use crate::observe;
-use crate::query::{Selection, names};
+use crate::query::fields::FIELDS;
+use crate::query::{Answer, Selection, Subject, names};
 
 /// Returns a message for each target whose name is not known. Call this before the report is narrowed.
 pub(super) fn unknown_names(
@@ -23,9 +24,6 @@ pub(super) fn unknown_names(
 
 /// Returns the message for an unknown name, with a suggestion.
 pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> String {
-    if is_like_an_address(name) {
-        return format!("{name}: not an IP address (expected four numbers from 0 to 255)");
-    }
     let verb = VERBS.iter().any(|(verb, _)| *verb == name).then(|| meant_command(name, "TARGET")).flatten();
     let meant = match (option_for(name, report, common), verb) {
         (Some(option), _) => format!("; did you mean --{option} {name}?"),
@@ -33,12 +31,6 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
         (None, None) => suggestion(name, report),
     };
     format!("{name}: no such port, service, program, container or running process{meant}")
-}
-
-/// Returns whether a text looks like an IPv4 address.
-fn is_like_an_address(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('.').collect();
-    parts.len() == 4 && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit()))
 }
 
 /// Returns a message for each value of `--not` that excludes nothing. Call this before the report is narrowed.
@@ -50,6 +42,49 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
         format!("--not {typed}: matches nothing{meant}")
     };
     unused.into_iter().map(message).collect()
+}
+
+/// Returns a message for each value of `--unit` and `--container` that nothing here has, with the values that occur.
+/// Call this before the report is narrowed.
+pub(super) fn unknown_values(selection: &Selection, report: &Report) -> Vec<String> {
+    let mut messages = Vec::new();
+    for (name, known) in [("unit", units(report)), ("container", containers(report))] {
+        let field = FIELDS.iter().find(|field| field.name == name);
+        for typed in selection.values(name) {
+            let test = field.and_then(|field| (field.parse)(typed).ok());
+            let may_have =
+                |entry| test.as_ref().is_none_or(|test| test(&Subject::Entry(entry)) != Answer::No);
+            if report.entries.iter().any(may_have) {
+                continue;
+            }
+            let meant = match names::near(typed, known.iter().copied().collect(), 1).first() {
+                Some(near) => format!("; did you mean {near}?"),
+                None if known.is_empty() => String::new(),
+                None => {
+                    let known: Vec<String> = known.iter().map(|&known| known.to_owned()).collect();
+                    format!(" (expected one of {})", first_of(&known, FEW))
+                }
+            };
+            messages.push(format!("--{name} {typed}: no socket here has this {name}{meant}"));
+        }
+    }
+    messages
+}
+
+/// Returns the systemd units that have sockets here.
+fn units(report: &Report) -> BTreeSet<&str> {
+    let of_sockets = report.entries.iter().filter_map(|entry| entry.socket.unit.as_deref());
+    let processes = report.entries.iter().flat_map(|entry| &*entry.processes);
+    of_sockets.chain(processes.filter_map(|process| process.unit.as_deref())).collect()
+}
+
+/// Returns the names and IDs of the containers that have sockets here.
+fn containers(report: &Report) -> BTreeSet<&str> {
+    let of_sockets = report.entries.iter().filter_map(|entry| entry.socket.container.as_deref());
+    let processes = || report.entries.iter().flat_map(|entry| &*entry.processes);
+    let ids = processes().filter_map(|process| process.container.as_deref());
+    let details = processes().filter_map(|process| process.container_details.as_deref());
+    of_sockets.chain(ids).chain(details.flat_map(Container::names)).collect()
 }
 
 /// Returns a note about the listeners on every address, which `--exposure public` and similar filters leave out. Call
@@ -160,19 +195,12 @@ fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'stat
     let is_user = sockets().filter_map(|socket| socket.user.as_deref()).any(|user| user == name)
         || processes().filter_map(|process| process.user.as_deref()).any(|user| user == name)
         || (common.from.is_none() && observe::is_user(name));
-    let is_name = |group: &str| group == name || group.rsplit('/').next() == Some(name);
+    let is_name = |group: &&str| *group == name || group.rsplit('/').next() == Some(name);
     if is_user {
         Some("user")
-    } else if sockets().filter_map(|socket| socket.container.as_deref()).any(is_name)
-        || processes().filter_map(|process| process.container.as_deref()).any(is_name)
-        || processes()
-            .filter_map(|process| process.container_details.as_ref())
-            .any(|details| details.names().any(is_name))
-    {
+    } else if containers(report).iter().any(is_name) {
         Some("container")
-    } else if sockets().filter_map(|socket| socket.unit.as_deref()).any(is_name)
-        || processes().filter_map(|process| process.unit.as_deref()).any(is_name)
-    {
+    } else if units(report).iter().any(is_name) {
         Some("unit")
     } else {
         None

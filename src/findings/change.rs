@@ -47,6 +47,9 @@ pub struct ListenerState {
     pub reach: Option<Box<Reach>>,
     /// The state of the owner: `held`, `hidden`, ….
     pub owner: &'static str,
+    /// The destination of a port that a rule of the kernel forwards, as `10.0.0.2:80 (container shop-web)`.
+    #[serde(skip)]
+    pub forwards_to: Option<String>,
     /// The programs that own the listener, each once, by file or else by name.
     pub programs: Vec<String>,
     /// The scripts of its interpreters and the arguments of its relays, each once.
@@ -68,6 +71,7 @@ impl ListenerState {
     pub(crate) fn processes(&self) -> String {
         let who = if self.programs.is_empty() {
             match self.owner {
+                _ if let Some(to) = &self.forwards_to => format!("NAT rule to {to}"),
                 "held" => "a process that could not be read".to_owned(),
                 owner => format!("({owner})"),
             }

@@ -250,6 +250,10 @@ impl Selection {
                 TargetKind::Name(name) if name.is_known() => {
                     Some(format!("{}: {}", name.name, name.searched()))
                 }
+                TargetKind::Ports(ports) if ports.iter().all(|range| range.high == 0) => Some(format!(
+                    "{}: no socket has this port; a program that asks for port 0 gets a free port from the kernel",
+                    target.text
+                )),
                 _ => None,
             })
             .collect()

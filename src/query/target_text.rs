@@ -63,6 +63,11 @@ fn is_digits(s: &str) -> bool {
     !s.is_empty() && s.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Returns whether a text is written like an IPv4 address.
+fn is_four_numbers(s: &str) -> bool {
+    s.split('.').count() == 4 && s.split('.').all(is_digits)
+}
+
 fn port(s: &str) -> Result<u16, String> {
     s.parse().map_err(|_| "not a port (expected 0 to 65535)".to_owned())
 }
@@ -112,8 +117,14 @@ pub(super) fn address(s: &str) -> Option<Result<TypedAddress, String>> {
             }
         };
     }
+    if is_four_numbers(s) {
+        return Some(Err("not an IP address (expected four numbers from 0 to 255)".to_owned()));
+    }
     let (head, tail) = s.rsplit_once(':')?;
     let Some(found) = host(head) else {
+        if is_four_numbers(head) {
+            return Some(Err("not an IP address (expected four numbers from 0 to 255)".to_owned()));
+        }
         if head.starts_with('[') {
             return Some(Err("bracket left open (expected [::1]:22)".to_owned()));
         }
@@ -189,7 +200,10 @@ mod tests {
             let found = address(text).unwrap().unwrap();
             assert_eq!((found.device.as_deref(), found.ports.len()), (devices, ports), "{text}");
         }
-        for text in ["127.0.0.1%", "%lo", "server.py", "eth0"] {
+        for text in ["10.0.0.300", "1.2.3.256:80"] {
+            assert!(address(text).unwrap().unwrap_err().starts_with("not an IP address"), "{text}");
+        }
+        for text in ["127.0.0.1%", "%lo", "server.py", "eth0", "1.2.3", "1.2.3.x"] {
             assert_eq!(address(text), None, "{text}");
         }
     }

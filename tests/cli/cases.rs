@@ -133,6 +133,8 @@ fn write_captures(directory: &Path) {
     };
     let captures = [
         ("five.json", five.clone()),
+        // A server with units.
+        ("server.json", fs::read_to_string(capture().with_file_name("server.json")).unwrap()),
         // A snapshot with a gap.
         ("no-owners.json", with("\"gaps\": []", GAP_OWNERS)),
         ("no-sockets.json", with("\"gaps\": []", GAP_SOCKETS)),

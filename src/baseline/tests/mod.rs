@@ -137,6 +137,51 @@ fn scripts_modules_and_destinations_are_identity() {
     assert_eq!(printed(&before, &after), changed, "another script at the path");
 }
 
+/// The destination of a forwarded port is part of its identity. A container counts by its name, because its address may
+/// change with every start.
+#[test]
+fn the_destination_of_a_forwarded_port() {
+    let to = |address: &str, port, container: Option<&str>| {
+        let container = container.map(|name| {
+            let id = "4f1c".into();
+            Arc::new(Container {
+                id,
+                manager: "docker".into(),
+                name: Some(name.into()),
+                ..Container::default()
+            })
+        });
+        let to = Peer { address: address.parse().unwrap(), port };
+        let mut snapshot = snapshot_of(&[("tcp/0.0.0.0:80", None, &["kernel"])]);
+        let forwarding = Some(Forwarding { to, rule: "x".into(), container });
+        let socket = &mut snapshot.sockets[0];
+        socket.state = State::Published;
+        socket.attributes = Arc::new(SocketAttributes { forwarding, ..SocketAttributes::default() });
+        snapshot
+    };
+    let before = to("10.0.0.2", 80, None);
+    for (name, after, is_changed) in [
+        ("the same", to("10.0.0.2", 80, None), false),
+        ("another address", to("10.0.0.3", 80, None), true),
+        ("another port", to("10.0.0.2", 81, None), true),
+        ("a container whose name was not known", to("10.0.0.2", 80, Some("shop")), false),
+    ] {
+        assert_eq!(!printed(&before, &after).is_empty(), is_changed, "{name}");
+    }
+    let shop = to("10.0.0.2", 80, Some("shop"));
+    assert_eq!(printed(&shop, &to("10.0.0.9", 80, Some("shop"))), Vec::<String>::new(), "after a restart");
+    assert_eq!(printed(&shop, &to("10.0.0.2", 80, Some("evil"))), ["changed tcp/0.0.0.0:80"]);
+    let report = |snapshot| crate::judge::judge(snapshot, Registry::embedded());
+    let (was, is) = (report(shop), report(to("10.0.0.9", 81, Some("shop"))));
+    let comparison = compare(&was, &is);
+    let change = since(&comparison.changes[0], &comparison);
+    let sides = [change.before, change.after].map(|side| side.unwrap().processes());
+    assert_eq!(
+        sides,
+        ["NAT rule to 10.0.0.2:80 (container shop)", "NAT rule to 10.0.0.9:81 (container shop)"]
+    );
+}
+
 type Row = (&'static str, Option<u32>, &'static [&'static str]);
 
 /// A name, the listeners before and after, and the expected report.

@@ -16,7 +16,9 @@ mod tests;
 
 use std::collections::HashSet;
 
-use crate::baseline::{Fingerprint, ListenerOwner, NetnsIdentity, ProgramIdentity, UserIdentity};
+use crate::baseline::{
+    Destination, Fingerprint, ListenerOwner, NetnsIdentity, ProgramIdentity, UserIdentity,
+};
 use crate::findings::text::{FEW, first_of, plural};
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
@@ -208,7 +210,13 @@ fn identity(found: &AuditFinding<'_>) -> String {
             };
             let owner: Vec<serde_json::Value> = match &owner {
                 ListenerOwner::Programs(programs) => programs.iter().map(program).collect(),
-                ListenerOwner::Kernel => vec!["(kernel)".into()],
+                ListenerOwner::Kernel(None) => vec!["(kernel)".into()],
+                ListenerOwner::Kernel(Some(Destination::Container(name, port))) => {
+                    vec![serde_json::json!(["(kernel)", name, port])]
+                }
+                ListenerOwner::Kernel(Some(Destination::Address(address, port))) => {
+                    vec![serde_json::json!(["(kernel)", address, port])]
+                }
                 ListenerOwner::Unseen => Vec::new(),
             };
             let user = user.map(|user| match user {
