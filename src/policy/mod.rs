@@ -14,6 +14,7 @@ mod missing;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod wildcards;
 
 use std::fmt;
 use std::sync::Arc;
