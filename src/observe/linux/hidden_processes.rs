@@ -47,14 +47,28 @@ fn fresh_proc() -> Result<OwnedFd, Errno> {
 
 /// Returns the existing processes that are not `listed`, in ascending order.
 fn unlisted(listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
-    let listed: HashSet<Pid> = listed.iter().copied().collect();
-    let mut pids: Vec<Pid> = (1..=highest()).filter(|pid| !listed.contains(pid) && exists(*pid)).collect();
+    let mut pids: Vec<Pid> = between(listed, highest()).filter(|pid| exists(*pid)).collect();
     if !pids.is_empty() {
         // Some processes may have started after the list was made.
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
         pids.retain(|pid| !again.contains(pid) && exists(*pid));
     }
     Ok(pids)
+}
+
+/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions, so each costs
+/// no look-up.
+fn between(listed: &[Pid], highest: Pid) -> impl Iterator<Item = Pid> {
+    let mut listed = listed.to_vec();
+    listed.sort_unstable();
+    listed.retain(|pid| *pid <= highest);
+    listed.push(highest + 1);
+    let mut from = 1;
+    listed.into_iter().flat_map(move |pid| {
+        let free = from..pid;
+        from = pid + 1;
+        free
+    })
 }
 
 /// Returns whether a process, and not only a thread, has this pid.
@@ -80,6 +94,18 @@ fn highest() -> Pid {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pids_between_the_listed() {
+        for (listed, highest, expected) in [
+            (&[][..], 3, &[1, 2, 3][..]),
+            (&[1, 2, 3], 3, &[]),
+            (&[4, 2, 2], 5, &[1, 3, 5]),
+            (&[3, 9, 1], 4, &[2, 4]),
+        ] {
+            assert_eq!(between(listed, highest).collect::<Vec<_>>(), expected, "{listed:?} {highest}");
+        }
+    }
 
     #[test]
     fn a_process_that_is_not_listed_is_found() {
