@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::{first_of, list, sentence};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
-use crate::model::{Pid, ReplaceableBy, RestsOn, Severity, named};
+use crate::model::{Pid, ReplaceableBy, RestsOn, Severity, file_name, named};
 
 /// A process that listens on the port of a guarded service, but is not a known server of this service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ pub struct UnknownProcess {
 impl UnknownProcess {
     /// Returns the name of the program, and for an interpreter the name of its script: `node app.js`.
     fn name(&self) -> String {
-        let script = self.script.as_deref().and_then(|path| path.rsplit(['/', '\\']).next());
+        let script = self.script.as_deref().map(file_name);
         match script.filter(|script| *script != self.program) {
             Some(script) => format!("{} {script}", self.program),
             None => self.program.clone(),

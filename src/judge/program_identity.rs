@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::join::Entry;
-use crate::model::{Owner, Pid, PortRange, Process, Protocol, ReplaceableBy, RestsOn, UsualProgram};
+use crate::model::{
+    Owner, Pid, PortRange, Process, Protocol, ReplaceableBy, RestsOn, UsualProgram, file_name,
+};
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, RecognisedProgram};
 use crate::registry::programs;
@@ -34,7 +36,7 @@ pub(super) type RunAs<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
 /// Returns the name of the program file, or else of the process.
 fn program_name(process: &Process) -> Option<&str> {
     match &process.exe {
-        Some(exe) => exe.path.rsplit(['/', '\\']).next(),
+        Some(exe) => Some(file_name(&exe.path)),
         None => process.name.as_deref(),
     }
 }

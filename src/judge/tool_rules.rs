@@ -11,29 +11,6 @@ use crate::registry::tools::{self, AdHocTool, AdHocUse, DualUseTool};
 /// The maximum length of a command line in a sentence, in characters.
 const LONGEST_COMMAND: usize = 160;
 
-/// The names of kernel threads, up to the first number or slash.
-const KERNEL_THREADS: [&str; 15] = [
-    "kworker",
-    "ksoftirqd",
-    "kthreadd",
-    "kswapd",
-    "kauditd",
-    "kdevtmpfs",
-    "khugepaged",
-    "kcompactd",
-    "rcu_sched",
-    "rcu_preempt",
-    "rcu_gp",
-    "jbd2",
-    "kintegrityd",
-    "kblockd",
-    "oom_reaper",
-];
-
-/// Names that only kernel threads with a processor number have. A user's program may have the same name without the
-/// number.
-const KERNEL_THREADS_OF_A_CPU: [&str; 3] = ["migration", "watchdog", "irq"];
-
 fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     let command = process.process.cmdline.join(" ");
     let cut: String = command.chars().take(LONGEST_COMMAND).collect();
@@ -154,8 +131,14 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
 /// Returns whether this could be the name of a kernel thread: `kworker/u8:2`, `kswapd0`.
 fn is_kernel_thread_name(name: &str) -> bool {
     let (base, has_cpu) = name.split_once('/').map_or((name, false), |(base, _)| (base, true));
-    let base = base.trim_end_matches(|c: char| c.is_ascii_digit());
-    KERNEL_THREADS.contains(&base) || (has_cpu && KERNEL_THREADS_OF_A_CPU.contains(&base))
+    match base.trim_end_matches(|c: char| c.is_ascii_digit()) {
+        "kworker" | "ksoftirqd" | "kthreadd" | "kswapd" | "kauditd" | "kdevtmpfs" | "khugepaged"
+        | "kcompactd" | "rcu_sched" | "rcu_preempt" | "rcu_gp" | "jbd2" | "kintegrityd" | "kblockd"
+        | "oom_reaper" => true,
+        // A user's program may have the same name without the number of a processor.
+        "migration" | "watchdog" | "irq" => has_cpu,
+        _ => false,
+    }
 }
 
 /// Directories of the system's own programs. Elsewhere, a new version of an application may be mounted over the old one.

@@ -1,11 +1,11 @@
 //! The script, module or arguments of an interpreter or a relay. The program file alone does not identify such a
 //! program.
 
-use super::Process;
 use super::interpreter_runner::behind;
 pub(crate) use super::interpreter_syntax::InterpreterCommand;
 use super::interpreter_syntax::{Argument, Positional, syntax_of};
 use super::relays::is_relay;
+use super::{Process, file_name};
 
 /// The code of a process in addition to its program file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +24,7 @@ impl RunTarget {
     #[must_use]
     pub fn of(process: &Process) -> Self {
         let path = process.exe.as_ref().map(|exe| exe.path.as_str()).or(process.name.as_deref());
-        let name = path.and_then(|path| path.rsplit(['/', '\\']).next()).unwrap_or_default();
+        let name = path.map(file_name).unwrap_or_default();
         let name = name.strip_suffix(".exe").unwrap_or(name);
         if !is_interpreter_or_relay(name) {
             return RunTarget::None;

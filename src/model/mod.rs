@@ -45,11 +45,11 @@ pub use forward::ForwardTarget;
 pub use interpreter::RunTarget;
 pub(crate) use named::named;
 pub use network::{BadNetwork, Network};
-pub(crate) use process::LONGEST_COMMAND_LINE;
 pub use process::{
     AccessSetting, AdmittedClients, Configuration, Exe, ExeState, Origin, OriginKind, Parent, Pid, Process,
     Script,
 };
+pub(crate) use process::{LONGEST_COMMAND_LINE, file_name};
 pub use program::{ListenerService, RestsOn, ServiceBy, UsualProgram};
 pub use reach::{Reach, ReachKind};
 pub use received_packets::ReceivedPackets;

@@ -12,6 +12,12 @@ use super::{Container, named};
 /// kernel allows several megabytes.
 pub(crate) const LONGEST_COMMAND_LINE: usize = 256 * 1024;
 
+/// Returns the last component of a path on any system.
+pub(crate) fn file_name(path: &str) -> &str {
+    let separator = path.bytes().rposition(|byte| matches!(byte, b'/' | b'\\'));
+    separator.map_or(path, |at| &path[at + 1..])
+}
+
 /// A process ID in the observer's own pid namespace.
 pub type Pid = u32;
 

@@ -14,7 +14,7 @@ use crate::findings::registry::Ephemeral;
 use crate::findings::{Finding, FindingFamily, Flag};
 use crate::judge::{Entry, Report, picked_from};
 use crate::model::{
-    Network, Owner, PortRange, Process, Protocol, RunTarget, Severity, Snapshot, is_container_id,
+    Network, Owner, PortRange, Process, Protocol, RunTarget, Severity, Snapshot, file_name, is_container_id,
 };
 
 /// A drafted policy.
@@ -409,7 +409,7 @@ fn named(name: &str) -> Option<Namespaces> {
 fn base(rule: &AllowRule) -> String {
     let names = rule.executables.iter().map(|program| match program {
         ExecutablePattern::Kernel => "kernel",
-        ExecutablePattern::File(glob) => glob.as_str().rsplit(['/', '\\']).next().unwrap_or_default(),
+        ExecutablePattern::File(glob) => file_name(glob.as_str()),
     });
     let mut names: Vec<&str> = names.collect();
     // The name of a program that opens sockets for other programs is used only if there is no other program.

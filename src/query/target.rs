@@ -6,7 +6,9 @@ use super::target_text::{self, TypedAddress};
 use super::{Answer, Subject, conditions};
 use crate::findings::text::{FEW, first_of};
 use crate::model::interpreter::{InterpreterCommand, parse_command};
-use crate::model::{Container, Network, Owner, PortRange, Process, Protocol, is_container_id, unmapped};
+use crate::model::{
+    Container, Network, Owner, PortRange, Process, Protocol, file_name, is_container_id, unmapped,
+};
 use crate::registry::identity::{RecognisedProgram, identify};
 use crate::registry::programs::{self, ListedProgram};
 use crate::registry::{Registry, search};
@@ -370,7 +372,7 @@ fn is_container_called(own: &str, name: &str) -> bool {
 
 /// Returns whether the file at a path of any system has this name; the extension of a Windows program may be left out.
 fn is_file_called(path: &str, name: &str) -> bool {
-    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    let file = file_name(path);
     file == name || file.strip_suffix(".exe") == Some(name)
 }
 
@@ -381,7 +383,7 @@ fn runs_script(process: &Process, name: &str) -> bool {
         return true;
     }
     let program = process.exe.as_ref().map(|exe| &*exe.path).or(process.name.as_deref()).unwrap_or_default();
-    let file = program.rsplit(['/', '\\']).next().unwrap_or(program);
+    let file = file_name(program);
     match parse_command(file.strip_suffix(".exe").unwrap_or(file), &process.cmdline) {
         Some(InterpreterCommand::File(path)) => is_named(path),
         Some(InterpreterCommand::ClassPath(elements, class)) => {

@@ -142,7 +142,7 @@ fn cut(name: &str) -> &str {
 
 /// Returns the file name of a path on any system, without the extension of a Windows or .NET program.
 fn file_name(path: &str) -> &str {
-    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    let file = crate::model::file_name(path);
     let file = file.strip_suffix(".dll").unwrap_or(file);
     file.strip_suffix(".exe").or_else(|| file.strip_suffix(".EXE")).unwrap_or(file)
 }

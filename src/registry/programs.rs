@@ -238,15 +238,8 @@ pub(super) fn by_name(name: &str) -> impl Iterator<Item = ListedProgram> {
 /// programs does not count.
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
-    static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
-    let names = NAMES.get_or_init(|| {
-        let rows = body(GUARDED).filter_map(Guarded::parse);
-        let guarded = rows.filter(|row| row.strictness != GuardStrictness::Soft);
-        let mut names: Vec<&str> = guarded.flat_map(|row| row.programs()).collect();
-        names.sort_unstable();
-        names
-    });
-    names.binary_search(&name).is_ok()
+    let rows = GUARDED_NAMES.find(GUARDED, name).filter_map(|place| Guarded::parse(place.line(GUARDED)));
+    rows.map(|row| row.strictness).any(|strictness| strictness != GuardStrictness::Soft)
 }
 
 /// Returns whether a program with this name has a port that no other program should use. A web server that may be a
@@ -320,6 +313,9 @@ pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
 }
 
 const GUARDED: &str = include_str!("data/guarded.tsv");
+const GUARDED_PROGRAMS: Column = Column::Programs(2);
+static GUARDED_NAMES: NameIndex<{ count(GUARDED, GUARDED_PROGRAMS) }> =
+    NameIndex::new(GUARDED, GUARDED_PROGRAMS);
 /// The column with the ports has the same form as a column with programs.
 const GUARDED_COLUMN: Column = Column::Programs(1);
 static GUARDED_PORTS: [(u16, u16, NamePlace); count(GUARDED, GUARDED_COLUMN)] = guarded_ports();

@@ -2,6 +2,7 @@
 //! use.
 
 use super::program_names::interpreter as interpreter_of;
+use crate::model::file_name;
 use crate::model::interpreter::{InterpreterCommand, parse_command};
 
 /// Python programs that serve an application named by an argument (`gunicorn superset.app:create_app()`).
@@ -129,7 +130,7 @@ pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Co
         _ => Vec::new(),
     };
     if !matches!(interpreter, "busybox" | "beam") {
-        let file = first.rsplit(['/', '\\']).next().unwrap_or(first);
+        let file = file_name(first);
         if interpreter_of(file) != Some(interpreter) {
             found.extend(title(arguments));
         }

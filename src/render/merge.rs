@@ -56,7 +56,7 @@ fn place(socket: &Socket, address: IpAddr) -> Place {
 /// Merges the sockets that the threads or workers of one server have on one address.
 fn workers(entries: impl Iterator<Item = Row>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::with_capacity(entries.size_hint().0);
-    let mut places: HashMap<Place, Vec<usize>> = HashMap::new();
+    let mut places: HashMap<Place, Vec<usize>> = HashMap::with_capacity(rows.capacity());
     for row in entries {
         let socket = &row.entry.socket;
         if socket.peer.is_some() || socket.port().is_none() || socket.owner.pids().is_empty() {
@@ -88,7 +88,11 @@ fn twins(merged: Vec<Row>) -> Vec<Row> {
             rows.push(row);
             continue;
         }
-        let twin = twin(address).and_then(|twin| places.get(&place(socket, twin)).copied());
+        let Some(twin) = twin(address) else {
+            rows.push(row);
+            continue;
+        };
+        let twin = places.get(&place(socket, twin)).copied();
         let twin = twin.and_then(|at| rows.get_mut(at)).filter(|twin| {
             twin.entry.other_address().is_none()
                 && (twin.entry.socket.owner == socket.owner || is_published_twice(&twin.entry, &row.entry))

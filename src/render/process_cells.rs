@@ -7,7 +7,7 @@ use super::cells::{CellFormat, Field, joined};
 use super::{Emphasis, owner_mark, process_name, sanitize};
 use crate::join::Entry;
 use crate::model::interpreter::{InterpreterCommand, parse_command};
-use crate::model::{Pid, Process};
+use crate::model::{Pid, Process, file_name};
 
 pub(super) fn pid(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(pids(entry.socket.owner.pids(), form))
@@ -149,11 +149,12 @@ fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
 
 /// Returns the module that Python runs, in the short form: `http.server`.
 fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
-    let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit(['/', '\\']).next())?;
+    if !form.is_short() || process.state == Some('T') {
+        return None;
+    }
+    let file = process.exe.as_ref().map(|exe| file_name(&exe.path))?;
     match parse_command(file, &process.cmdline)? {
-        InterpreterCommand::Module(module) if form.is_short() && process.state != Some('T') => {
-            Some(Cow::Owned(sanitize(module).into_owned()))
-        }
+        InterpreterCommand::Module(module) => Some(Cow::Owned(sanitize(module).into_owned())),
         _ => None,
     }
 }
@@ -165,7 +166,7 @@ const STOPPED: &str = "(stopped)";
 /// the kernel has cut is completed, and a stopped process has a mark.
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let Some(name) = process.name.as_deref() else { return process_name(None) };
-    let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit(['/', '\\']).next());
+    let file = process.exe.as_ref().map(|exe| file_name(&exe.path));
     let mut shown = match file
         .map(|file| (file, parse_command(file, &process.cmdline).and_then(|runs| target(&runs))))
     {
@@ -194,7 +195,7 @@ const CUT: usize = 15;
 /// Returns the script, module or class that an interpreter runs, in short.
 fn target(runs: &InterpreterCommand<'_>) -> Option<String> {
     match runs {
-        InterpreterCommand::File(path) => Some(path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned()),
+        InterpreterCommand::File(path) => Some(file_name(path).to_owned()),
         InterpreterCommand::ClassPath(_, class) => {
             Some(class.rsplit(['.', '/']).next().unwrap_or(class).to_owned())
         }

@@ -107,11 +107,14 @@ fn counts(report: &Report) -> String {
 
 /// Returns the flags of one severity with their numbers: `Warning: 3 exposed, 1 shared`.
 fn flagged(report: &Report, severity: Severity) -> Option<String> {
-    let findings =
-        || report.entries.iter().flat_map(Entry::findings).filter(|found| found.severity == severity);
+    let findings = report.entries.iter().flat_map(Entry::findings).filter(|found| found.severity == severity);
+    let found: Vec<(Flag, bool)> = findings.map(|found| (found.flag(), found.is_presumed())).collect();
+    if found.is_empty() {
+        return None;
+    }
     let flags = Flag::all().filter_map(|flag| {
-        let count = findings().filter(|found| found.flag() == flag).count();
-        let presumed = findings().filter(|found| found.flag() == flag && found.is_presumed()).count();
+        let count = found.iter().filter(|(found, _)| *found == flag).count();
+        let presumed = found.iter().filter(|found| **found == (flag, true)).count();
         match (count, presumed) {
             (0, _) => None,
             (_, 0) => Some(format!("{count} {}", flag.code())),
@@ -119,5 +122,5 @@ fn flagged(report: &Report, severity: Severity) -> Option<String> {
         }
     });
     let flags: Vec<String> = flags.collect();
-    (!flags.is_empty()).then(|| format!("{}: {}", capitalized(severity.name()), flags.join(", ")))
+    Some(format!("{}: {}", capitalized(severity.name()), flags.join(", ")))
 }

@@ -227,7 +227,7 @@ fn plain(
     for (field, column) in cells.zip(widths).filter(|(_, column)| **column > 0) {
         text.push_str(&field.text);
         let rest = column.saturating_add(GAP).saturating_sub(width(&field.text));
-        text.extend(std::iter::repeat_n(' ', rest.into()));
+        text.push_str(&" ".repeat(rest.into()));
     }
     writeln!(w, "{}", text.trim_end())
 }

@@ -131,7 +131,8 @@ fn container_name(path: &str) -> Option<(String, &str)> {
         let parent = &path[..end];
         end += part.len() + usize::from(end + part.len() < path.len());
         let bare = part.strip_suffix(".scope").or_else(|| part.strip_suffix(".service")).unwrap_or(part);
-        let id = bare.rsplit(['-', ':']).next().unwrap_or(bare);
+        let id =
+            bare.bytes().rposition(|byte| matches!(byte, b'-' | b':')).map_or(bare, |at| &bare[at + 1..]);
         let name = if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
             Some(id.to_owned())
         } else if let Some(name) = part.strip_prefix("lxc.payload.") {

@@ -102,7 +102,8 @@ pub(super) fn program(process: &Process) -> &str {
 }
 
 fn code_variables(program: &str) -> Option<&'static CodeVariables> {
-    CODE_VARIABLES.iter().find(|variables| variables.programs.contains(&without_version(program)))
+    let name = without_version(program);
+    CODE_VARIABLES.iter().find(|variables| variables.programs.contains(&name))
 }
 
 /// Reads the environment of a process; empty if it cannot be read.
