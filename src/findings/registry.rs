@@ -48,11 +48,15 @@ impl DeadRegistration {
         };
         let when = self.ended.map(|ended| format!(", ended {ended}")).unwrap_or_default();
         format!(
-            "{} was registered for {}, {presumed}{how}{when}: {} {}",
+            "{} was registered for {}, {presumed}{how}{when}. {}{}",
             self.service,
             self.product,
             sentence(self.reason),
-            grounds(self.confidence, self.source, self.basis),
+            match (self.confidence, self.source, self.basis) {
+                (Confidence::Confirmed, Some(source), _) => format!(" Source: {source}"),
+                (Confidence::Presumed, _, Some(basis)) => sentence(&format!(" Basis: {basis}")),
+                _ => String::new(),
+            },
         )
     }
 }

@@ -86,7 +86,7 @@ fn sentences_of_the_registry() {
     };
     assert_eq!(
         say(Orphaned { registrations: vec![DeadRegistration::new("commandport", &row)] }),
-        "commandport was registered for AirMobile IS, presumed dead: Nothing is on offer today. Presumed: no trace of the product in packages."
+        "commandport was registered for AirMobile IS, presumed dead. Nothing is on offer today. Basis: no trace of the product in packages."
     );
 }
 

@@ -125,6 +125,6 @@ mod tests {
             assert!(source.names > 0, "{source:?}");
             assert_eq!(source.otherwise > 0, EvidenceSource::PACKAGED.contains(&source.kind), "{source:?}");
         }
-        assert_eq!(stats.curated.iter().sum::<usize>(), 773 + 231);
+        assert_eq!(stats.curated.iter().sum::<usize>(), 772 + 231);
     }
 }

@@ -6,6 +6,7 @@ mod lists;
 mod programs;
 mod rows;
 mod tables;
+mod texts;
 mod tools;
 
 use super::Registry;
@@ -17,6 +18,8 @@ const EVIDENCE: &str = include_str!("../data/evidence.tsv");
 const ORPHANS: &str = include_str!("../data/orphans.tsv");
 const LIVE: &str = include_str!("../data/live.tsv");
 const KNOWN_USES: &str = include_str!("../data/known-uses.tsv");
+const SERVICES: &str = include_str!("../data/services.tsv");
+const ANSWERS: &str = include_str!("../data/answers.tsv");
 
 fn body(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.lines().filter(|line| !line.starts_with('#'))

@@ -52,8 +52,8 @@ tcp, udp  orphaned (presumed)
   Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
               assigned to Mike Klein; registered 2002-02)
   Status      commandport was registered for AirMobile IS (apparently Motorola),
-              presumed dead: Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today. Presumed:
+              presumed dead. Command port of AirMobile IS, apparently Motorola
+              middleware for wireless data that nobody offers today. Basis:
               registered February 2002 with a contact at a misspelt Motorola
               domain; Motorola offers no AirMobile today, and no package or
               maker's page knows such a product.
@@ -197,9 +197,9 @@ request (RFC 6335).
 tcp  dormant
   Registered  l2f (orphaned (confirmed); no assignee on record)
   Registered  l2tp (dormant; assigned to Andy Valencia)
-  Status      l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC
-              2341 (L2F) is classed Historic; L2TP replaced it. Confirmed
-              (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for
+  Status      l2f was registered for Cisco Layer Two Forwarding (L2F), dead. RFC
+              2341 (L2F) is classed Historic; L2TP replaced it. Source:
+              https://www.rfc-editor.org/info/rfc2341 l2tp is registered for
               this protocol too, but is used on UDP only.
   Evidence    l2tp is listed by the SELinux reference policy.
   Nearby      1700 mps-raft and 1702 deskshare.
@@ -215,10 +215,10 @@ udp  active
   Status      l2tp is in use: the curated list of living services, the services
               file of Debian's netbase, Wireshark's dissectors and the SELinux
               reference policy list it. l2f was registered for Cisco Layer Two
-              Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP
-              replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341).
-              The services file of Debian's netbase still lists it, but this
-              does not prove that the service is used.
+              Forwarding (L2F), dead. RFC 2341 (L2F) is classed Historic; L2TP
+              replaced it. Source: https://www.rfc-editor.org/info/rfc2341 The
+              services file of Debian's netbase still lists it, but this does
+              not prove that the service is used.
   Known use   Commonly used by: L2TP (xl2tpd, strongSwan setups)
   Evidence    l2tp is listed by the services file of Debian's netbase,
               Wireshark's dissectors and the SELinux reference policy; l2f is
@@ -245,11 +245,11 @@ tcp 0.0.0.0:3416  python3
   Why         in the background: the process that started it has ended
   Reachable   on every address of this machine
   Flags       orphaned (warning): commandport was registered for AirMobile IS
-              (apparently Motorola), presumed dead: Command port of AirMobile
+              (apparently Motorola), presumed dead. Command port of AirMobile
               IS, apparently Motorola middleware for wireless data that nobody
-              offers today. Presumed: registered February 2002 with a contact at
-              a misspelt Motorola domain; Motorola offers no AirMobile today,
-              and no package or maker's page knows such a product.
+              offers today. Basis: registered February 2002 with a contact at a
+              misspelt Motorola domain; Motorola offers no AirMobile today, and
+              no package or maker's page knows such a product.
   To stop     kill 812
 
 tcp 0.0.0.0:8000  nginx
@@ -342,8 +342,8 @@ tcp, udp  orphaned (presumed)
   Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
               assigned to Mike Klein; registered 2002-02)
   Status      commandport was registered for AirMobile IS (apparently Motorola),
-              presumed dead: Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today. Presumed:
+              presumed dead. Command port of AirMobile IS, apparently Motorola
+              middleware for wireless data that nobody offers today. Basis:
               registered February 2002 with a contact at a misspelt Motorola
               domain; Motorola offers no AirMobile today, and no package or
               maker's page knows such a product.

@@ -149,7 +149,7 @@ fn a_listing() {
         "range": "registered",
         "status": "orphaned",
         "basis": "ended",
-        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",
+        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Basis: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",
         "assignments": [
           {
             "service": "commandport",
@@ -200,7 +200,7 @@ fn a_listing() {
               }
             ]
           },
-          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product."
+          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Basis: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product."
         }
       ]
     }
