@@ -83,6 +83,7 @@ Examples:
   portolan -tulpn            the options of ss
   portolan explain 3416      port 3416 in the registry, and its processes here
   portolan explain kazaa     the same for a service, a program or a word
+  portolan explain --free 8000-9000  free ports for a new service
   portolan explain --stats   the registry in figures, with its date
   portolan watch             changes as they happen (see portolan watch --help)
   portolan kill 3000         end the listener on port 3000, after asking
@@ -263,7 +264,7 @@ pub enum Shell {
 #[derive(Args, Clone, Debug)]
 pub struct ExplainArgs {
     /// A port, range, service, program or words: 3416, 8000-8100, tcp/3416, ssh, postgres, kazaa
-    #[arg(value_name = "TARGET", required_unless_present_any = ["stats", "map"])]
+    #[arg(value_name = "TARGET", required_unless_present_any = ["stats", "map", "free"])]
     pub targets: Vec<String>,
     /// Show the registry in figures: status by range, evidence, dates
     #[arg(long, conflicts_with = "targets")]
@@ -271,11 +272,14 @@ pub struct ExplainArgs {
     /// Show the listeners of this machine on a map of all ports, by severity
     #[arg(long, conflicts_with_all = ["targets", "stats"])]
     pub map: bool,
+    /// Propose free ports for a new service, TCP and UDP, and say why: --free 8000-9000
+    #[arg(long, value_name = "RANGE", conflicts_with_all = ["targets", "stats", "map"])]
+    pub free: Option<String>,
     /// Show the evidence of each verdict, IANA's notes and the registrations nearby
-    #[arg(long, conflicts_with_all = ["stats", "map"])]
+    #[arg(long, conflicts_with_all = ["stats", "map", "free"])]
     pub evidence: bool,
     /// Show every protocol and registration, also if nothing listens there
-    #[arg(long, conflicts_with_all = ["stats", "map"])]
+    #[arg(long, conflicts_with_all = ["stats", "map", "free"])]
     pub full: bool,
     /// Show every gap and note in full
     #[arg(short = 'v', long, help_heading = "Output")]

@@ -4,6 +4,7 @@ pub mod audit;
 mod danger_rules;
 pub mod deep;
 mod file_rules;
+mod free_ports;
 mod how_to_stop;
 mod identity_rules;
 mod kill_plan;
@@ -29,6 +30,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
+pub use self::free_ports::{FreePort, FreePorts, RefusedPort, free_ports};
 pub use self::how_to_stop::HowToStop;
 pub use self::kill_plan::{KillCaller, KillRefusal, KillStep, kill_plan};
 pub use self::listener::Listener;

@@ -10,6 +10,7 @@ mod endpoint;
 mod exposure;
 pub mod firewall;
 mod forward;
+mod free_port;
 pub(crate) mod interpreter;
 mod interpreter_runner;
 mod interpreter_syntax;
@@ -42,6 +43,7 @@ pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, h
 pub use exposure::Exposure;
 pub use firewall::Firewall;
 pub use forward::ForwardTarget;
+pub use free_port::Unsuitable;
 pub use interpreter::RunTarget;
 pub(crate) use named::named;
 pub use network::{BadNetwork, Network};
@@ -58,7 +60,7 @@ pub use scope::{HostScope, Namespaces, Scope};
 pub use severity::Severity;
 pub use snapshot::{
     EphemeralPorts, EphemeralRange, Gap, Host, NAMED_PIDS, Namespace, Note, OLD_SNAPSHOT_SCHEMA,
-    SNAPSHOT_SCHEMA, Snapshot, Stage, Tool, show_processes,
+    SNAPSHOT_SCHEMA, Snapshot, Stage, Tool, lists_bound_sockets, show_processes,
 };
 pub use socket::{Direction, Forwarding, Netns, Owner, Peer, Queues, Socket, SocketAttributes, State};
 pub use verdict::{

@@ -178,6 +178,16 @@ pub struct Host {
     pub ephemeral_of: Vec<EphemeralRange>,
 }
 
+/// Returns whether a Linux kernel of this version lists sockets that are bound but do not listen: from 6.8 on.
+#[must_use]
+pub fn lists_bound_sockets(version: &str) -> bool {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 8),
+        _ => true,
+    }
+}
+
 /// The ports that outgoing connections of one protocol and family use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EphemeralRange {

@@ -11,7 +11,7 @@ use super::name_index::{Column, NameIndex, count};
 use super::program_rows::{NamedBy, Programs, is_named_by};
 use super::programs::pairs;
 use super::table::{Table, parts};
-use crate::model::{DangerBasis, Protocol, Severity};
+use crate::model::{DangerBasis, PortRange, Protocol, Severity};
 
 /// What a service allows anyone who connects to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +167,11 @@ const COLUMN: Column = Column::Programs(2);
 /// Returns every row.
 fn rows() -> impl Iterator<Item = DangerRow> {
     Table::new(DANGERS).lines().filter_map(DangerRow::read)
+}
+
+/// Returns the ports of every row, with the title of the row.
+pub(super) fn all() -> impl Iterator<Item = (PortRange, &'static str)> {
+    rows().flat_map(|row| pairs(row.fields[3]).map(move |(ports, _)| (ports, row.fields[1])))
 }
 
 /// Returns what clients of a program can do on `port`. Of several rows, the most severe row counts; of equal rows,

@@ -7,6 +7,7 @@
 //! This module does not guess. A date or assignee that is missing in the sources stays unknown. Only the curated
 //! lists call a registration dead; missing evidence never does. A presumption never becomes a fact.
 
+mod claims;
 pub(crate) mod command_line;
 #[doc(hidden)]
 pub mod compile;

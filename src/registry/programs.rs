@@ -356,10 +356,27 @@ pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
     of_protocol.filter_map(|(_, _, place)| Guarded::parse(place.line(GUARDED)))
 }
 
+/// Returns the ports of every guarded service.
+pub(super) fn all_guarded() -> impl Iterator<Item = (PortRange, &'static str)> {
+    let rows = body(GUARDED).filter_map(Guarded::parse);
+    rows.flat_map(|row| pairs(row.ports).map(move |(ports, _)| (ports, row.service)))
+}
+
+const SOCKETS: &str = include_str!("data/sockets.tsv");
+
+/// Returns the ports of every socket unit of Debian.
+pub(super) fn all_socket_units() -> impl Iterator<Item = (PortRange, &'static str)> {
+    body(SOCKETS).flat_map(|line| {
+        let mut fields = line.split('\t').skip(1);
+        let unit = fields.next().unwrap_or_default();
+        fields.next().into_iter().flat_map(pairs).map(move |(ports, _)| (ports, unit))
+    })
+}
+
 /// Returns the socket unit of Debian for which pid 1 opens this port.
 #[must_use]
 pub fn socket_unit(port: u16, protocol: Protocol) -> Option<&'static str> {
-    body(include_str!("data/sockets.tsv")).find_map(|line| {
+    body(SOCKETS).find_map(|line| {
         let mut fields = line.split('\t').skip(1);
         let (unit, at) = (fields.next()?, fields.next()?);
         lists(at, port, protocol).then_some(unit)

@@ -86,6 +86,15 @@ pub(super) fn answer(port: u16, protocol: Protocol) -> Option<PortAnswer> {
     index().answers.get(&(port, protocol.registered_as())).copied()
 }
 
+/// Returns the ports of every service and of every popular port, with a name.
+pub(super) fn all() -> impl Iterator<Item = (PortRange, &'static str)> {
+    let of_services =
+        rows().flat_map(|row| pairs(row.ports).map(move |(ports, _)| (ports, row.service.name)));
+    let of_answers =
+        answers().flat_map(|(ports, answer)| pairs(ports).map(move |(ports, _)| (ports, answer.what)));
+    of_services.chain(of_answers)
+}
+
 /// Returns the ports of the services whose name or sentence `accepts` accepts.
 pub(super) fn ports_of(accepts: impl Fn(&CommonService) -> bool) -> Vec<(PortRange, Protocol)> {
     rows().filter(|row| accepts(&row.service)).flat_map(|row| pairs(row.ports)).collect()

@@ -5,7 +5,8 @@ use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
 use super::program_rows::Programs;
 use super::programs::pairs;
-use crate::model::{Protocol, Severity, named};
+use super::table::Table;
+use crate::model::{PortRange, Protocol, Severity, named};
 
 named! {
     /// What a tool for a short task does with a connection.
@@ -140,6 +141,16 @@ pub(crate) fn dual_use_rows(command: &CommandLine<'_>) -> Vec<DualUseRow> {
 pub(crate) fn dual_use(rows: &[DualUseRow], port: u16, protocol: Protocol) -> Option<DualUseTool> {
     let is_own = |ports| pairs(ports).any(|(range, p)| p == protocol.registered_as() && range.contains(port));
     rows.iter().find(|row| row.only_on.is_none_or(is_own)).map(|row| row.tool)
+}
+
+/// Returns the own ports of dual-use tools, with the first program of the row.
+pub(super) fn all_dual_use() -> impl Iterator<Item = (PortRange, &'static str)> {
+    Table::new(DUAL_USE).lines().flat_map(|line| {
+        let mut fields = line.split('\t');
+        let programs = fields.next().unwrap_or_default();
+        let program = programs.split([',', ':']).next().unwrap_or_default().trim_start_matches('@');
+        fields.next().into_iter().flat_map(pairs).map(move |(ports, _)| (ports, program))
+    })
 }
 
 /// Returns the use of a program that is known to receive packets without a port; `None` for any other program.

@@ -18,6 +18,7 @@ pub mod diff;
 pub mod events;
 #[cfg(test)]
 mod fixtures;
+pub mod free_ports;
 mod group;
 mod head;
 pub mod html;

@@ -1,10 +1,11 @@
 //! The programs that are usual on a port, and the way `explain` interprets a name, on the real kernel.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, Outcome, Scene, Server, flags, on_port, sleep, tcp};
+use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, flags, on_port, sleep, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -13,6 +14,8 @@ pub const SCENES: &[Scene] = &[
     ("a_program_on_its_usual_port_is_not_remarkable", usual),
     ("explain_takes_programs_and_words", names),
     ("explain_stats_and_a_newer_registry", stats),
+    ("explain_proposes_only_free_ports", free_ports),
+    ("explain_confirms_no_free_port_to_an_ordinary_user", unconfirmed_free_ports),
     ("a_listing_reads_the_configuration_of_a_reachable_server", configuration),
 ];
 
@@ -132,5 +135,62 @@ fn stats(lab: &Lab) -> Outcome {
     same!(newer["ports"][0]["assignments"][0]["service"], "brand-new");
     let output = lab.portolan(["--registry", "/bin/sleep", "4"]).output()?;
     same!(output.status.code(), Some(2));
+    Ok(())
+}
+
+/// Every kind of use keeps a port from being proposed: a listener of either family, a bound socket, UDP, a connection, and
+/// both settings of the kernel.
+fn free_ports(lab: &Lab) -> Outcome {
+    const SETTINGS: &str = "/proc/sys/net/ipv4";
+    let proposals = |report: &Value| -> Vec<u64> {
+        let proposals = report["free"]["proposals"].as_array().into_iter().flatten();
+        proposals.filter_map(|proposal| proposal["port"].as_u64()).collect()
+    };
+    let ask = |range: &str| lab.json(&["explain", "--free", range]);
+    let reason = |report: &Value, port: u64| -> Value {
+        let refused = report["free"]["refused"].as_array().into_iter().flatten();
+        refused.filter(|one| one["port"] == port).map(|one| one["reason"].clone()).next().unwrap_or_default()
+    };
+    // Nothing is registered or known in this range.
+    same!(proposals(&ask("27850-27854")?), [27850, 27851, 27852, 27853, 27854]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:27850")?;
+    let _udp = std::net::UdpSocket::bind("[::1]:27851")?;
+    let bound = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)?;
+    rustix::net::bind(&bound, &"127.0.0.1:27852".parse::<std::net::SocketAddr>()?)?;
+    let client = std::net::TcpStream::connect("127.0.0.1:27850")?;
+    let own = client.local_addr()?.port();
+    std::fs::write(format!("{SETTINGS}/ip_local_reserved_ports"), "27853")?;
+    let report = ask("27850-27854")?;
+    same!(proposals(&report), [27854]);
+    for port in [27850, 27851, 27852] {
+        same!(reason(&report, port), "taken", "{port}");
+    }
+    same!(reason(&report, 27853), "kernel-reserved");
+    same!(report["free"]["confirmed"], true, "{report:#}");
+    // The local port of a connection is taken, and not only in the range of the kernel.
+    same!(reason(&ask(&own.to_string())?, own.into()), "taken");
+    let (accepted, _) = listener.accept()?;
+    // The side that closes first keeps the port in TIME_WAIT.
+    drop(accepted);
+    drop(client);
+    drop(listener);
+    same!(reason(&ask("27850")?, 27850), "taken");
+    std::fs::write(format!("{SETTINGS}/ip_local_port_range"), "27854 60999")?;
+    let output = lab.portolan(["explain", "--free", "27850-27854"]).output()?;
+    same!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stdout)?;
+    same!(text.contains("No port of 27850-27854 suits a new service."), true, "{text}");
+    same!(text.contains("Ephemeral") && text.contains("In use"), true, "{text}");
+    Ok(())
+}
+
+/// An ordinary user may not read the rules of address translation, which may use a port.
+fn unconfirmed_free_ports(lab: &Lab) -> Outcome {
+    let mut command = lab.portolan(["explain", "-o", "json", "--free", "27850-27854"]);
+    let output = command.uid(NOBODY).gid(NOBODY).output()?;
+    same!(output.status.code(), Some(3));
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    same!(report["free"]["confirmed"], false, "{report:#}");
+    same!(report["free"]["proposals"].as_array().map(Vec::len), Some(5));
     Ok(())
 }

@@ -309,6 +309,8 @@ fn explanations() {
         &["0-1999", "3300-3500", "49000-49300", "65500-65535"][..],
         &["--from", "tests/captures/five.json", "3416", "ssh", "postgres", "kazaa", "60416", "sctp/22"],
         &["--stats"],
+        &["--free", "8000-9000"],
+        &["--free", "0-65535"],
     ] {
         for document in printed(&[&["explain", "-o", "json"], arguments].concat()) {
             holds(&schema, &format!("explain {arguments:?}"), &document);

@@ -8,7 +8,7 @@ use portolan::judge::judge;
 use portolan::model::{
     Confidence, CuratedState, Direction, EventKind, EvidenceSource, ExeState, Exposure, Family, Matched,
     OriginKind, Owner, Protocol, RegistryRange, RestsOn, ServiceBy, Severity, Stage, State, Status,
-    StatusBasis,
+    StatusBasis, Unsuitable,
 };
 use serde_json::{Value, json};
 
@@ -37,6 +37,7 @@ pub(crate) fn objects(value: &Value, path: String, found: &mut Vec<String>) {
 fn missing_and_added_keys_are_refused() {
     let five = &["--from", "tests/captures/five.json"][..];
     let explained = [five, &["explain", "-o", "json", "3416", "5432"]].concat();
+    let free = [five, &["explain", "-o", "json", "--free", "27850-27950"]].concat();
     let mut start = Vec::new();
     events::start(&judge(everything(), Registry::embedded()), &mut start).unwrap();
     for (file, document) in [
@@ -49,6 +50,7 @@ fn missing_and_added_keys_are_refused() {
         ("portolan.diff-2-line.json", differences("ndjson").remove(0)),
         ("portolan-2-audit-line.json", printed(&[five, &["audit", "-o", "ndjson"]].concat()).remove(1)),
         ("portolan.explain-2.json", printed(&explained).remove(0)),
+        ("portolan.explain-2.json", printed(&free).remove(0)),
         ("portolan.event-2.json", serde_json::from_slice(&start).unwrap()),
     ] {
         let schema = validator(file);
@@ -177,6 +179,7 @@ fn lists_of_words_are_the_programs_own() {
             ),
         ),
         (explain, "matched", names(every!(Matched: Port Service Program Text))),
+        (explain, "unsuitable", owned(Unsuitable::ALL.map(Unsuitable::name))),
         (explain, "happening", names(every!(EventKind: Registered Changed Renamed Ended Noted Abused))),
         (
             "portolan.event-2.json",

@@ -5,7 +5,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use super::files::{self, slurp};
 use super::{links, process};
-use crate::model::{Gap, HostScope, Note, PortRange, Protocol, Stage, State};
+use crate::model::{Gap, HostScope, Note, PortRange, Protocol, Stage, State, lists_bound_sockets};
 use crate::observe::Scope;
 
 /// The default of `net.ipv4.ip_local_port_range` (Documentation/networking/ip-sysctl.rst).
@@ -229,15 +229,6 @@ fn is_preloaded() -> bool {
     let by_file = || slurp("/etc/ld.so.preload", 256, 256).is_ok_and(|text| !text.trim_ascii().is_empty());
     cfg!(not(target_feature = "crt-static"))
         && (std::env::var_os("LD_PRELOAD").is_some_and(|value| !value.is_empty()) || by_file())
-}
-
-/// Returns whether a kernel of this version lists sockets that are bound but do not listen: from 6.8 on.
-fn lists_bound_sockets(version: &str) -> bool {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 8),
-        _ => true,
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `portolan explain`: what the registry says about a port, a service, a program or a search text, and which process
 //! on this machine uses it now.
 
+mod free;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 
@@ -27,6 +29,9 @@ pub(super) fn run(
 ) -> Result<Exit, Error> {
     if !matches!(common.output, Output::Table | Output::Json) {
         return Err(Error::msg("explain: no such output format (expected table or json)".to_owned()));
+    }
+    if let Some(asked) = &args.free {
+        return free::run(asked, common, args.verbose, ui, out);
     }
     let registry = registry_source::registry(common)?;
     if args.stats {

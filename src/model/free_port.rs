@@ -1,0 +1,25 @@
+//! The reasons why a port does not suit a new service.
+
+use super::named;
+
+named! {
+    /// The reason why a port does not suit a new service. If several apply, the first in this order counts.
+    pub enum Unsuitable {
+        /// A socket or a rule of this machine uses the port.
+        Taken = "taken",
+        /// The kernel never hands out the port, because a setting reserves the port for a program.
+        KernelReserved = "kernel-reserved",
+        /// The port is in the range that this kernel gives to outgoing connections.
+        KernelRange = "kernel-range",
+        /// The port is below 1024: it is for system services, and a program usually needs root to bind it.
+        System = "system",
+        /// The port is in IANA's dynamic range, which is for temporary use.
+        Dynamic = "dynamic",
+        /// A service is registered for the port, on any protocol.
+        Registered = "registered",
+        /// IANA reserves the port, or notes a use of the port.
+        Reserved = "reserved",
+        /// Known software uses the port, on any protocol.
+        Common = "common",
+    }
+}
