@@ -31,11 +31,26 @@ pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     let is_within = new.iter().all(|group| covers(&old, group));
     let was_within = old.iter().all(|group| covers(&new, group));
     match (is_within, was_within) {
-        (true, true) if was.more < is.more => ClientChange::Widened,
-        (true, true) if was.more > is.more => ClientChange::Narrowed,
+        (true, true) if is_cut(was) || is_cut(is) => all_clients(was, is),
         (true, true) => ClientChange::Same,
         (true, false) => ClientChange::Narrowed,
         (false, _) => ClientChange::Widened,
+    }
+}
+
+/// Returns whether a list names only the first clients or exceptions.
+fn is_cut(reach: &Reach) -> bool {
+    reach.more > 0 || reach.from.iter().any(|text| text.contains(AND_OTHERS))
+}
+
+/// Compares all clients of two lists that are cut and begin alike.
+fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
+    match (was.all, is.all) {
+        (Some(was), Some(is)) if was.hash == is.hash => ClientChange::Same,
+        (Some(was), Some(is)) if was.count > is.count => ClientChange::Narrowed,
+        // As many clients as before are other clients.
+        (Some(_), Some(_)) => ClientChange::Widened,
+        _ => ClientChange::Unknown,
     }
 }
 
@@ -55,6 +70,8 @@ enum Who<'r> {
 }
 
 const EVERYONE: &str = "anyone";
+/// The end of a list of exceptions that is cut.
+const AND_OTHERS: &str = " and others";
 
 fn groups(reach: &Reach) -> Vec<Group<'_>> {
     match reach.kind {
@@ -70,7 +87,7 @@ impl<'r> Group<'r> {
         let (every, but) = clients.split_once(" but ").unwrap_or((clients, ""));
         let who = if every.starts_with("any") {
             // A list that is cut cannot be compared.
-            let but = if but.ends_with(" and others") { "" } else { but };
+            let but = if but.ends_with(AND_OTHERS) { "" } else { but };
             let networks = but.split(", ").filter_map(|network| network.parse::<Network>().ok());
             Who::Every(every, networks.filter(|network| network.address().is_none()).collect())
         } else {
@@ -105,6 +122,7 @@ impl<'r> Group<'r> {
 mod tests {
     use super::ClientChange::{Narrowed, Same, Unknown, Widened};
     use super::*;
+    use crate::model::AllClients;
 
     fn limited(from: &[&str]) -> Option<Reach> {
         let from = from.iter().map(|&text| text.to_owned()).collect();
@@ -117,7 +135,21 @@ mod tests {
         let filtered = || Some(Reach { kind: ReachKind::Filtered, ..Reach::open() });
         let unknown = || Some(Reach::unknown("x"));
         let ten = || limited(&["10.0.0.0/8"]);
+        let cut = |count, hash| {
+            let all = Some(AllClients { count, hash });
+            Some(Reach { more: 3, all, ..limited(&["10.0.0.0/8"]).unwrap() })
+        };
+        let others = |hash| {
+            let all = Some(AllClients { count: 9, hash });
+            Some(Reach { all, ..limited(&["anyone but 10.0.0.0/8, 11.0.0.0/8 and others"]).unwrap() })
+        };
         for (name, was, is, wanted) in [
+            ("a long list", cut(40, 1), cut(40, 1), Same),
+            ("more in a long list", cut(40, 1), cut(41, 2), Widened),
+            ("less in a long list", cut(40, 1), cut(39, 2), Narrowed),
+            ("others in a long list", cut(40, 1), cut(40, 2), Widened),
+            ("other exceptions in a long list", others(1), others(2), Widened),
+            ("a long list of exceptions", others(1), others(1), Same),
             ("both open", open(), open(), Same),
             ("no firewall on this system", None, None, Same),
             ("opened", filtered(), open(), Widened),

@@ -53,7 +53,7 @@ pub use process::{
 };
 pub(crate) use process::{LONGEST_COMMAND_LINE, file_name};
 pub use program::{ListenerService, RestsOn, ServiceBy, UsualProgram};
-pub use reach::{Reach, ReachKind};
+pub use reach::{AllClients, Reach, ReachKind};
 pub use received_packets::ReceivedPackets;
 pub use replaceable_by::ReplaceableBy;
 pub use scope::{HostScope, Namespaces, Scope};

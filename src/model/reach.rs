@@ -30,13 +30,25 @@ pub struct Reach {
     /// The deciding rule, or the reason why there is no result; `None` if there are no rules, or only root may read
     /// the rules.
     pub rule: Option<String>,
+    /// All clients that can reach the port, for the comparison of lists that are cut.
+    #[serde(skip)]
+    pub all: Option<AllClients>,
+}
+
+/// All clients that can reach a port, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllClients {
+    /// The number of addresses.
+    pub count: u128,
+    /// A hash of the addresses, which is only valid in this process.
+    pub hash: u64,
 }
 
 impl Reach {
     /// Returns the reach of a port if no rule applies.
     #[must_use]
     pub const fn open() -> Self {
-        Reach { kind: ReachKind::Open, from: Vec::new(), more: 0, rule: None }
+        Reach { kind: ReachKind::Open, from: Vec::new(), more: 0, rule: None, all: None }
     }
 
     /// Returns whether only root may read the rules.
@@ -48,6 +60,6 @@ impl Reach {
     /// Returns an unknown reach, with the reason.
     #[must_use]
     pub fn unknown(why: &str) -> Self {
-        Reach { kind: ReachKind::Unknown, from: Vec::new(), more: 0, rule: Some(why.to_owned()) }
+        Reach { kind: ReachKind::Unknown, rule: Some(why.to_owned()), ..Reach::open() }
     }
 }

@@ -7,11 +7,14 @@ use crate::model::{Family, Network};
 
 /// Ranges of addresses, in ascending order, which neither overlap nor touch. There may be ten thousand ranges, so
 /// copies share them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct AddressSet(Arc<Vec<(u128, u128)>>);
 
 /// The number of ranges that are compared before a binary search.
 const NEAR: usize = 8;
+
+/// The number of addresses of a small hole. Of the bans on single addresses, some are for adjacent addresses.
+const SMALL_HOLE: u128 = 8;
 
 /// Returns an address as a number.
 pub(super) fn number(address: IpAddr) -> u128 {
@@ -129,6 +132,19 @@ impl AddressSet {
         ranges.splice(from..to, pieces);
     }
 
+    /// Returns the set with each hole of at most [`SMALL_HOLE`] addresses filled: lists of single banned addresses change
+    /// all the time.
+    pub(super) fn without_small_holes(&self) -> AddressSet {
+        let mut filled: Vec<(u128, u128)> = Vec::with_capacity(self.len());
+        for &(first, last) in self.0.iter() {
+            match filled.last_mut() {
+                Some((_, end)) if first - *end <= SMALL_HOLE + 1 => *end = last,
+                _ => filled.push((first, last)),
+            }
+        }
+        AddressSet(Arc::new(filled))
+    }
+
     /// Adds the ranges to a list.
     pub(super) fn push_to(&self, ranges: &mut Vec<(u128, u128)>) {
         ranges.extend_from_slice(&self.0);
@@ -196,6 +212,13 @@ fn network(address: u128, family: Family, prefix: u32) -> Option<Network> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_holes() {
+        let holes = set(&[(0, 9), (11, 20), (29, 40), (50, 60)]);
+        assert_eq!(holes.without_small_holes(), set(&[(0, 40), (50, 60)]));
+        assert_eq!(AddressSet::default().without_small_holes(), AddressSet::default());
+    }
 
     fn set(ranges: &[(u128, u128)]) -> AddressSet {
         AddressSet::of(ranges.to_vec())

@@ -2,6 +2,7 @@
 //! names them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use super::address_set::AddressSet;
@@ -10,7 +11,7 @@ use super::destinations::{Class, Classes, impossible_clients, ordinary_clients, 
 use super::packet::Delivery;
 use super::path::Outcome;
 use super::walk::Decision;
-use crate::model::{Family, Firewall, Reach, ReachKind};
+use crate::model::{AllClients, Family, Firewall, Reach, ReachKind};
 
 /// The maximum number of groups of clients that an answer names, in machine formats too.
 const MOST: usize = 32;
@@ -69,7 +70,7 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     }
     if !any_accepted && !any_unclear {
         let rule = deciding(results, |outcome| (&outcome.drops, &outcome.lost));
-        return Reach { kind: ReachKind::Filtered, from: Vec::new(), more: 0, rule };
+        return Reach { kind: ReachKind::Filtered, rule, ..Reach::open() };
     }
     let unclear = fates.iter().filter(counts).find(is_unclear);
     let unclear =
@@ -110,7 +111,22 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     }
     more += from.len().saturating_sub(MOST);
     from.truncate(MOST);
-    Reach { kind: ReachKind::Limited, from, more, rule: accepts() }
+    Reach { kind: ReachKind::Limited, from, more, rule: accepts(), all: Some(all_clients(&found)) }
+}
+
+/// Returns all clients in short.
+fn all_clients(found: &[Accepted<'_>]) -> AllClients {
+    let mut hasher = DefaultHasher::new();
+    let mut count = 0_u128;
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let mut ranges = Vec::new();
+        let of_family = found.iter().filter(|one| family_of(one.class.address) == family);
+        of_family.for_each(|one| one.clients.push_to(&mut ranges));
+        let clients = AddressSet::of(ranges).without_small_holes();
+        clients.hash(&mut hasher);
+        count = count.saturating_add(clients.count());
+    }
+    AllClients { count, hash: hasher.finish() }
 }
 
 fn fate(outcome: &Outcome<'_>, family: Family, impossible: &AddressSet) -> Fate {
