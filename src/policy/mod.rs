@@ -14,7 +14,6 @@ mod missing;
 mod parse;
 #[cfg(test)]
 mod tests;
-mod wildcards;
 
 use std::fmt;
 use std::sync::Arc;
