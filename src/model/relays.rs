@@ -1,9 +1,10 @@
 //! Programs whose arguments name the service behind them: another program, or another address.
 
-/// Programs that forward connections or start another program, for each connection or once.
+/// Programs that forward connections or start another program, for each connection or once. Sorted, because a listing
+/// asks several times for each process.
 const RELAYS: [&str; 70] = [
-    "bwrap",
     "busybox",
+    "bwrap",
     "catatonit",
     "chronic",
     "dbus-run-session",
@@ -12,9 +13,9 @@ const RELAYS: [&str; 70] = [
     "entr",
     "faketime",
     "faucet",
+    "find",
     "firejail",
     "flock",
-    "find",
     "ifne",
     "inetd",
     "inetutils-inetd",
@@ -76,7 +77,7 @@ const RELAYS: [&str; 70] = [
 
 /// Returns whether the program with this name forwards connections or starts another program.
 pub(super) fn is_relay(program: &str) -> bool {
-    RELAYS.contains(&program)
+    RELAYS.binary_search(&program).is_ok()
 }
 
 /// Returns the words in the command line of a relay that may be paths of programs that it starts: those with a slash,

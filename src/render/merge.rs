@@ -4,7 +4,7 @@
 //! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not
 //! merged, because they may belong to different servers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ fn rows(entries: Vec<Entry>) -> Vec<Row> {
     twins(workers(entries.into_iter().enumerate().map(alone)))
 }
 
-/// The common features of two sockets of one server, except the address.
+/// The common features of two sockets of one server, except the address. Comparing them is faster than hashing them.
 type Place = (Option<u64>, State, Endpoint);
 
 /// Returns the place of a socket at `address`.
@@ -56,7 +56,7 @@ fn place(socket: &Socket, address: IpAddr) -> Place {
 /// Merges the sockets that the threads or workers of one server have on one address.
 fn workers(entries: impl Iterator<Item = Row>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::with_capacity(entries.size_hint().0);
-    let mut places: HashMap<Place, Vec<usize>> = HashMap::with_capacity(rows.capacity());
+    let mut places: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
     for row in entries {
         let socket = &row.entry.socket;
         if socket.peer.is_some() || socket.port().is_none() || socket.owner.pids().is_empty() {
@@ -80,7 +80,7 @@ fn workers(entries: impl Iterator<Item = Row>) -> Vec<Row> {
 /// Merges the IPv4 and the IPv6 socket that one process has on every address, or on loopback.
 fn twins(merged: Vec<Row>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::with_capacity(merged.len());
-    let mut places: HashMap<Place, usize> = HashMap::new();
+    let mut places: BTreeMap<Place, usize> = BTreeMap::new();
     for row in merged {
         let socket = &row.entry.socket;
         let address = socket.local.address;
