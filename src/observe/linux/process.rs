@@ -264,6 +264,8 @@ fn membership(process: impl AsFd) -> (Option<String>, Option<String>) {
 /// in systemd's own hierarchy or in the unified hierarchy; the container may be in any hierarchy.
 fn membership_in(text: &str) -> (Option<String>, Option<String>) {
     let (mut unit, mut container) = (None, None);
+    // The hierarchies of a process often have the same path.
+    let mut last = None;
     for line in text.lines() {
         let mut fields = line.splitn(3, ':');
         let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
@@ -272,7 +274,10 @@ fn membership_in(text: &str) -> (Option<String>, Option<String>) {
         if matches!(controllers, "" | "name=systemd") {
             unit = unit.or_else(|| cgroup::unit(path));
         }
-        container = container.or_else(|| cgroup::container(path));
+        if container.is_none() && last != Some(path) {
+            container = cgroup::container(path);
+        }
+        last = Some(path);
     }
     (unit, container)
 }
