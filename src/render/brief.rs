@@ -127,7 +127,12 @@ fn fit(text: &str, most: usize) -> String {
 /// If a line cannot be written.
 pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    host_line(report, &mut w)?;
+    // A listener has one line per process, and the host line counts lines, so that a file that was cut short is noticed.
+    let kinds = report.entries.iter().flat_map(|entry| {
+        let rows = entry.socket.owner.pids().len().max(1);
+        std::iter::repeat_n(kind(entry), rows)
+    });
+    host_line(report, kinds, &mut w)?;
     for row in report.entries.iter().flat_map(rows_of) {
         serialize(&FlatRow::new(&row, report, |text| text), CompactFormatter, &mut w)?;
     }
@@ -208,7 +213,13 @@ mod tests {
         for evil in ["a", "\u{1b}", "\"", "\\", "\u{e0001}", "ä", "漢", "=", "\\x1b"] {
             let report = longest(evil);
             let written = text(|w| lines(&report, w));
-            let rows: Vec<&str> = written.lines().skip(1).collect();
+            let (head, rows) = written.split_once('\n').unwrap();
+            let head: serde_json::Value = serde_json::from_str(head).unwrap();
+            assert_eq!(
+                (&head["counts"]["listeners"], &head["counts"]["connections"]),
+                (&2.into(), &2.into())
+            );
+            let rows: Vec<&str> = rows.lines().collect();
             assert_eq!(rows.len(), 4, "{evil:?}: one row per socket and process");
             for row in rows {
                 assert!(row.len() <= 900, "{evil:?}: {} bytes: {row}", row.len());

@@ -77,7 +77,7 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
         listener: &'a Entry,
     }
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    host_line(report, &mut w)?;
+    host_line(report, report.entries.iter().map(kind), &mut w)?;
     let complete = report.snapshot.is_complete();
     for listener in &report.entries {
         let stamp = LineHeader::new(kind(listener), &report.snapshot);
@@ -86,8 +86,13 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     w.flush()
 }
 
-/// Writes the first line of a listing: the number of lines that follow, and the number of sockets before filters.
-pub(super) fn host_line(report: &Report, w: impl Write) -> io::Result<()> {
+/// Writes the first line of a listing: the number of lines of each kind that follow, and the number of sockets before
+/// filters. `kinds` has the kind of each of these lines.
+pub(super) fn host_line<'a>(
+    report: &Report,
+    kinds: impl Iterator<Item = &'a str>,
+    w: impl Write,
+) -> io::Result<()> {
     #[derive(Serialize)]
     struct Counts {
         sockets: usize,
@@ -95,9 +100,15 @@ pub(super) fn host_line(report: &Report, w: impl Write) -> io::Result<()> {
         connections: usize,
         raw: usize,
     }
-    let of_kind = |wanted| report.entries.iter().filter(|entry| kind(entry) == wanted).count();
-    let (listeners, connections, raw) = (of_kind("listener"), of_kind("connection"), of_kind("raw"));
-    let counted = StreamCounts { counts: Counts { sockets: report.seen, listeners, connections, raw } };
+    let mut counts = Counts { sockets: report.seen, listeners: 0, connections: 0, raw: 0 };
+    for kind in kinds {
+        match kind {
+            "listener" => counts.listeners += 1,
+            "raw" => counts.raw += 1,
+            _ => counts.connections += 1,
+        }
+    }
+    let counted = StreamCounts { counts };
     serialize(&HostLine::new(DocumentHeader::new("portolan/2", report), counted), CompactFormatter, w)
 }
 
