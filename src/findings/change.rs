@@ -259,6 +259,7 @@ impl FindingKind for Appeared {
         why: "A new listener is a new way into the machine.",
         remedy: "find out who started the program and why; if the listener is intended, take a new baseline: portolan capture > baseline.json",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning];
 
     fn severity(&self) -> Severity {
         self.0.severity_of(&Self::INFO)
@@ -284,6 +285,7 @@ impl FindingKind for Vanished {
         remedy: "if the listener should still exist, restore the service; otherwise take a new baseline: \
             portolan capture > baseline.json",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Notice];
 
     fn severity(&self) -> Severity {
         self.0.severity_of(&Self::INFO)
@@ -308,6 +310,7 @@ impl FindingKind for Changed {
         why: "Clients connect to the port and do not notice that another program answers.",
         remedy: "find out who changed the program and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning];
 
     fn severity(&self) -> Severity {
         self.0.severity_of(&Self::INFO)
@@ -332,6 +335,7 @@ impl FindingKind for Replaced {
         why: "The running program is not the file on disk that scanners and the package manager check.",
         remedy: "restart the service, so that it runs the installed file",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Notice];
 
     fn severity(&self) -> Severity {
         self.0.severity_of(&Self::INFO)
@@ -356,6 +360,7 @@ impl FindingKind for Widened {
         why: "Machines that could not reach the service before can reach it now.",
         remedy: "find out who changed this and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
     /// The severity is higher if only this machine could reach the service before.
     fn severity(&self) -> Severity {

@@ -15,6 +15,7 @@ impl FindingKind for TakenPort {
         remedy: "scan this machine from another machine, and boot it from trusted media; do not rely on \
             the tools of this machine",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Warning, Severity::Critical];
 
     /// The severity is lower if the port may belong to a socket that is bound but does not listen.
     fn severity(&self) -> Severity {
@@ -55,6 +56,7 @@ impl FindingKind for Disagreement {
             in this way.",
         remedy: "run the audit again; if the finding stays, scan the ports of this machine from another machine and compare",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
     /// The severity is lower if only netstat2 does not show the socket. netstat2 requests the same list from the
     /// kernel, but has its own parser.

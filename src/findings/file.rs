@@ -74,6 +74,7 @@ impl FindingKind for WritableExecutable {
         remedy: "find out who started the program; install the program in a directory that only root can \
             write to, such as /usr/local/bin",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Critical];
 
     fn severity(&self) -> Severity {
         self.severity
@@ -121,6 +122,7 @@ impl FindingKind for DeletedExecutable {
             longer exists at its path, someone may have removed the program on purpose.",
         remedy: "if the program file no longer exists, find out why; then restart the service",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
     /// The severity is lower for an upgrade, which leaves another file at the path.
     fn severity(&self) -> Severity {

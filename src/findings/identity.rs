@@ -80,6 +80,7 @@ impl FindingKind for Impostor {
         why: "Clients send passwords and data to this port without checking which program answers.",
         remedy: "find out who started the program; if the program is intended, allow it in the policy",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning, Severity::Critical];
 
     /// The severity is lower if only the command line has the name, because the user of the process can rewrite its
     /// command line.
@@ -195,6 +196,7 @@ impl FindingKind for ShellListener {
         why: "Anyone who connects can run commands as the user of the process.",
         remedy: "find out who started the process, and end it (portolan kill shows how)",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Warning, Severity::Critical];
 
     fn severity(&self) -> Severity {
         self.severity
@@ -230,6 +232,8 @@ impl FindingKind for AdHoc {
         why: "A temporary tool is not maintained and has no access control.",
         remedy: "if the process is no longer needed, end it; otherwise make it a service and allow it in the policy",
     };
+    const SEVERITIES: &'static [Severity] =
+        &[Severity::Info, Severity::Notice, Severity::Warning, Severity::Critical];
 
     fn severity(&self) -> Severity {
         self.severity
@@ -272,6 +276,7 @@ impl FindingKind for DualUse {
         why: "Administrators use such programs, and so do intruders.",
         remedy: "find out who started the program and why; if the program is intended, allow it in the policy",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
     fn severity(&self) -> Severity {
         self.severity
@@ -374,6 +379,7 @@ impl FindingKind for Unfamiliar {
         why: "The program is not a known service, so its purpose is unclear.",
         remedy: "check that you know the program and that other machines should reach it",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
     fn severity(&self) -> Severity {
         if self.is_named_like_a_server { Severity::Warning } else { Self::INFO.severity }

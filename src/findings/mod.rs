@@ -152,8 +152,11 @@ pub trait FindingKind {
     /// The facts that are the same for every finding of this kind.
     const INFO: FindingInfo;
 
+    /// The severities that [`FindingKind::severity`] can return.
+    const SEVERITIES: &'static [Severity] = &[Self::INFO.severity];
+
     /// Names this kind in lists and comparisons.
-    const FLAG: Flag = Flag(&Self::INFO);
+    const FLAG: Flag = Flag(&Self::INFO, Self::SEVERITIES);
 
     /// Returns the severity that this evidence has on an address that other machines can reach.
     fn severity(&self) -> Severity {
@@ -171,7 +174,7 @@ pub trait FindingKind {
 
 /// Names a kind of finding.
 #[derive(Clone, Copy, Debug)]
-pub struct Flag(&'static FindingInfo);
+pub struct Flag(&'static FindingInfo, &'static [Severity]);
 
 impl Flag {
     /// Returns every flag, in the order of listings.
@@ -242,6 +245,12 @@ impl Flag {
     #[must_use]
     pub const fn severity(self) -> Severity {
         self.0.severity
+    }
+
+    /// Returns the severities that evidence of this kind can have on an address that other machines can reach.
+    #[must_use]
+    pub const fn severities(self) -> &'static [Severity] {
+        self.1
     }
 
     /// Returns how a loopback address changes a severity.
@@ -323,6 +332,7 @@ impl Finding {
         let mut finding =
             Finding { severity: Severity::Info, evidence: evidence.into(), is_owner_hidden: false };
         finding.severity = finding.evidence_severity();
+        debug_assert!(finding.flag().severities().contains(&finding.severity), "{finding:?}");
         finding
     }
 

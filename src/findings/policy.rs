@@ -32,6 +32,7 @@ impl FindingKind for Unexpected {
         why: "The policy lists every intended listener, but not this listener.",
         remedy: "stop the program, or add a rule with a reason and an owner to the policy",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
     /// If no client can reach the socket, the severity is that of a change since a baseline.
     fn severity(&self) -> Severity {

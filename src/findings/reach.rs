@@ -82,6 +82,8 @@ impl FindingKind for Exposed {
         why: "The service trusts everyone who can reach it, or is a common way into a machine.",
         remedy: "bind the service to a loopback address, close its port in the firewall, or make it ask for a password",
     };
+    const SEVERITIES: &'static [Severity] =
+        &[Severity::Info, Severity::Notice, Severity::Warning, Severity::Critical];
 
     fn severity(&self) -> Severity {
         self.severity

@@ -200,6 +200,7 @@ impl FindingKind for Sniffer {
             socket to wait for a command without an open port.",
         remedy: "if the program has no reason to receive packets, find out who started it, and end it",
     };
+    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Notice, Severity::Warning];
 
     fn severity(&self) -> Severity {
         self.severity

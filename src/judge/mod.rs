@@ -35,7 +35,7 @@ pub use self::how_to_stop::HowToStop;
 pub use self::kill_plan::{KillCaller, KillRefusal, KillStep, kill_plan};
 pub use self::listener::Listener;
 pub use self::program_identity::picked_from;
-pub use self::severity::usual_severity;
+pub use self::severity::{possible_severities, usual_severity};
 pub use self::started_by::{ContainerManager, Session, StartedBy};
 pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;

@@ -99,6 +99,22 @@ pub fn usual_severity(flag: Flag, exposure: Exposure) -> Severity {
     on_loopback(flag, flag.severity(), exposure)
 }
 
+/// Returns every severity that a finding of this kind can have, if no policy changes it.
+#[must_use]
+pub fn possible_severities(flag: Flag) -> Vec<Severity> {
+    let mut possible = Vec::new();
+    for &base in flag.severities() {
+        for exposure in [Exposure::Any, Exposure::Loopback] {
+            for trust in [Trust::Replaceable, Trust::Unknown, Trust::Unproven, Trust::Installed] {
+                possible.push(severity(flag, base, exposure, trust));
+            }
+        }
+    }
+    possible.sort();
+    possible.dedup();
+    possible
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::program_identity::Identities;

@@ -109,7 +109,7 @@ fn in_a_container(lab: &Lab) -> Outcome {
     same!(text.contains("--scope container"), true, "{text}");
     let metrics = lab.portolan_on_a_machine(["audit", "-o", "metrics"]).output()?;
     let metrics = String::from_utf8(metrics.stdout)?;
-    for line in ["portolan_complete 0", "portolan_scope{scope=\"container\"} 1"] {
+    for line in ["portolan_complete 0", "portolan_host_info{scope=\"container\",complete=\"false\"} 1"] {
         same!(metrics.lines().any(|other| other == line), true, "{line}\n{metrics}");
     }
     let output = lab.portolan_on_a_machine(["-o", "json"]).output()?;

@@ -1,8 +1,8 @@
 //! Prometheus text (exposition format 0.0.4), for node_exporter's textfile collector.
 //!
-//! The values of labels come from this program, never from the machine. No port, pid, process or user is a label, so
-//! the number of series is limited. Every possible combination is present, with zero if necessary, so that an alert
-//! clears when the last finding vanishes.
+//! The values of labels come from this program and its arguments, never from the machine. No port, pid, process or user is a label, so
+//! the number of series is limited: at most 120 if the policy sets no severities. Every possible combination of code and
+//! severity is present, with zero if necessary, so that an alert clears when the last finding vanishes.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::findings::Flag;
 use crate::judge::audit::{Audit, AuditVerdict};
+use crate::judge::possible_severities;
 use crate::model::{Exposure, HostScope, Severity, Status};
 
 /// Writes the metrics of an audit.
@@ -33,10 +34,14 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     family(&mut out, "complete", "1 if everything could be seen, otherwise 0.");
     sample(&mut out, "complete", &[], one(audit.is_complete()));
 
-    family(&mut out, "scope", "The part of the machine that was visible: 1 for this part, 0 for the others.");
-    for scope in HostScope::ALL {
-        sample(&mut out, "scope", &[("scope", scope.name())], one(snapshot.host.scope == Some(scope)));
-    }
+    family(
+        &mut out,
+        "host_info",
+        "The part of the machine that was visible, and whether everything there could be seen; the value is always 1.",
+    );
+    let scope = snapshot.host.scope.map_or("unknown", HostScope::name);
+    let labels = [("scope", scope), ("complete", if audit.is_complete() { "true" } else { "false" })];
+    sample(&mut out, "host_info", &labels, 1);
 
     family(&mut out, "gaps", "The number of gaps; each gap is a kind of data that could not be read.");
     sample(&mut out, "gaps", &[], count(audit.all_gaps().count()));
@@ -55,17 +60,26 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
                 .iter()
                 .filter(|judged| judged.exposure == exposure && judged.verdict.status == status);
             let labels = [("exposure", exposure.name()), ("status", status.name())];
-            sample(&mut out, "listeners", &labels, count(those.count()));
+            let number = count(those.count());
+            // A listener that nobody can reach is rare.
+            if number > 0 || exposure != Exposure::None {
+                sample(&mut out, "listeners", &labels, number);
+            }
         }
     }
 
     family(&mut out, "findings", "Findings by code and severity.");
     for flag in Flag::all() {
+        let possible = possible_severities(flag);
         for severity in Severity::ALL {
             let those = audit.findings.iter().map(|found| &found.finding);
             let those = those.filter(|finding| finding.flag() == flag && finding.severity == severity);
-            let labels = [("code", flag.code()), ("severity", severity.name())];
-            sample(&mut out, "findings", &labels, count(those.count()));
+            let number = count(those.count());
+            // A policy can set a severity that is not possible without the policy.
+            if number > 0 || possible.contains(&severity) {
+                let labels = [("code", flag.code()), ("severity", severity.name())];
+                sample(&mut out, "findings", &labels, number);
+            }
         }
     }
 
@@ -75,6 +89,10 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
         "The date of the port registry, in seconds since 1970.",
         midnight(audit.report.registry.date()),
     );
+    if let Some(policy) = &audit.policy {
+        family(&mut out, "policy_info", "The policy of the audit, with its checksum; the value is always 1.");
+        sample(&mut out, "policy_info", &[("name", &policy.name), ("sha256", &policy.sha256)], 1);
+    }
     dated(
         &mut out,
         "policy_timestamp_seconds",
