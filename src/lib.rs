@@ -57,11 +57,12 @@ pub mod internals {
     pub use crate::baseline::{ChangeKind, NotComparedReason, difference};
     pub use crate::cli::Cli;
     pub use crate::command::from;
-    pub use crate::command::screen::Screen;
+    pub use crate::command::screen::{Key, Screen};
+    pub use crate::command::watch::pictured::pictured;
     pub use crate::join::join;
     pub use crate::policy::{Included, Policy, apply, check, parse};
     pub use crate::registry::identity::identify;
     pub use crate::registry::{compile, iana};
-    pub use crate::render::screen::{FrameContent, LoggedChange, Mark, Size, frame};
+    pub use crate::render::screen::Size;
     pub use crate::render::{Style, events, is_unsafe, json, policy as policy_text, sanitize, table};
 }

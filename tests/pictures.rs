@@ -11,11 +11,8 @@ mod support;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use portolan::Registry;
-use portolan::internals::{ChangeKind, FrameContent, LoggedChange, Mark, Size, Style, difference, frame};
-use portolan::judge::judge;
+use portolan::internals::{Key, Size, Style, pictured};
 use portolan::model::{Process, Snapshot};
 use support::Terminal;
 
@@ -108,7 +105,8 @@ fn shows(name: &str, picture: &str) {
     let is_shown = |page: &str| {
         std::fs::read_to_string(root().join(page)).unwrap().contains(&format!("pictures/{name}"))
     };
-    assert!(is_shown("README.md") || is_shown("src/docs/reference.md"), "no page shows {name}");
+    let pages = ["README.md", "src/docs/reference.md", "src/docs/watch.md"];
+    assert!(pages.into_iter().any(is_shown), "no page shows {name}");
 }
 
 /// Returns the picture of a command line and its output on a terminal of this width.
@@ -135,10 +133,8 @@ fn the_card() {
     shows("card.svg", &typed(&["3000"], 84));
 }
 
-/// A real screen of `watch` contains the time and the listeners of the machine. So this screen is drawn from two
-/// snapshots, by the code that draws every screen, with the marks of their differences.
-#[test]
-fn the_watch() {
+/// Returns two snapshots with one difference of each kind.
+fn snapshots() -> [Snapshot; 2] {
     let saved = std::fs::read(root().join("tests/captures/five.json")).unwrap();
     let after: Snapshot = serde_json::from_slice(&saved).unwrap();
     let mut before = after.clone();
@@ -156,32 +152,46 @@ fn the_watch() {
             exe.as_mut().unwrap().path = "/usr/lib/postgresql/17/bin/postgres".to_owned();
         }
     }
-    let [was, is] = [&before, &after].map(|seen| judge(seen.clone(), Registry::embedded()));
-    let changes = difference(&was.entries, &is.entries);
-    let mark = |kind| Some(Mark { kind, fading: false });
-    let now = is.entries.iter().map(|judged| {
-        let change = changes.iter().find(|change| std::ptr::eq(change.listener, judged));
-        (judged.clone(), change.and_then(|change| mark(change.kind)))
-    });
-    let gone = changes.iter().filter(|change| change.kind == ChangeKind::Vanished);
-    let mut rows: Vec<_> =
-        now.chain(gone.map(|change| (change.listener.clone(), mark(change.kind)))).collect();
-    rows.sort_by(|(a, _), (b, _)| a.order(b));
-    let kinds: Vec<ChangeKind> = rows.iter().filter_map(|(_, mark)| Some((*mark)?.kind)).collect();
-    assert_eq!(kinds.len(), 5, "{kinds:?}");
-    let log: Vec<LoggedChange> = rows
-        .iter()
-        .filter_map(|(entry, mark)| {
-            let process = entry.processes.first().and_then(|process| process.name.as_deref());
-            let what = format!("{} on {}", process.unwrap_or("?"), entry.socket.local);
-            Some(LoggedChange { time: is.snapshot.taken, kind: (*mark)?.kind, what })
-        })
-        .collect();
-    let scene = FrameContent { report: &is, rows, past: &[], log: &log, verbose: false };
-    let size = Size { width: 100, height: HEIGHT };
+    [before, after]
+}
+
+/// A real screen of `watch` contains the time and the listeners of the machine. So these screens are drawn from
+/// snapshots, by the code that draws every screen, after these keys.
+#[track_caller]
+fn watched(name: &str, snapshots: [Snapshot; 2], keys: &[Key], height: u16) {
+    let size = Size { width: 100, height };
     let style = Style { color: true, ..Style::default() };
-    let lines = frame(&scene, after.taken, Duration::from_secs(1), size, &style).unwrap();
-    let mut emulator = vt100::Parser::new(HEIGHT, size.width, 0);
+    let [before, after] = snapshots;
+    let lines = pictured(before, after, keys, size, &style);
+    let mut emulator = vt100::Parser::new(size.height, size.width, 0);
     emulator.process(lines.join("\r\n").as_bytes());
-    shows("watch.svg", &svg(emulator.screen(), "portolan watch"));
+    shows(name, &svg(emulator.screen(), "portolan watch"));
+}
+
+/// Returns the snapshot of a server, twice.
+fn server() -> [Snapshot; 2] {
+    let saved = std::fs::read(root().join("tests/captures/server.json")).unwrap();
+    let snapshot: Snapshot = serde_json::from_slice(&saved).unwrap();
+    [snapshot.clone(), snapshot]
+}
+
+#[test]
+fn the_listeners_of_watch() {
+    watched("watch.svg", snapshots(), &[Key::Down, Key::Down], 19);
+}
+
+#[test]
+fn the_changes_of_watch() {
+    watched("watch-changes.svg", snapshots(), &[Key::Char('3')], 12);
+}
+
+#[test]
+fn a_card_of_watch() {
+    let keys: Vec<Key> = "/3000".chars().map(Key::Char).chain([Key::Enter, Key::Enter]).collect();
+    watched("watch-card.svg", server(), &keys, 30);
+}
+
+#[test]
+fn the_findings_of_watch() {
+    watched("watch-findings.svg", server(), &[Key::Char('4'), Key::Down], 19);
 }

@@ -7,7 +7,7 @@
 #[path = "support/terminal.rs"]
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -38,11 +38,12 @@ fn a_screen_and_q() {
     terminal.line_with(&["tcp", "127.0.0.1", &port.to_string(), first_flag()]);
     terminal.is_up();
     let lines = terminal.lines();
-    assert!(lines[0].contains("UTC  1 listener") && lines[0].ends_with("every 1 s  q quits"), "{lines:#?}");
+    assert!(lines[0].contains("UTC  1 listener") && lines[0].ends_with("every 1 s"), "{lines:#?}");
     assert!(lines[2].starts_with("  PROTO  ADDRESS"), "{lines:#?}");
     assert!(lines[3].starts_with("────"), "{lines:#?}");
     // The screen is drawn in place: nothing scrolls, and the time advances.
     terminal.until("the time goes on", |now| now[0] != lines[0] && now[2..5] == lines[2..5]);
+    assert!(lines[19].starts_with("q quit  ? help  Enter card"), "{lines:#?}");
     terminal.press(b"x");
     terminal.press(b"q");
     assert_eq!(terminal.ended().code(), Some(0));
@@ -110,8 +111,8 @@ fn stopped_by_force_and_back() {
     terminal.emulator.process(b"\x1b[2J\x1b[?25hsomebody else's words");
     assert!(!terminal.lines().iter().any(|line| line.contains(&port)));
     terminal.signal(Signal::CONT);
-    let row = terminal.line_with(&[&port]);
-    assert!(row.starts_with("  tcp"), "{row}");
+    let row = terminal.line_with(&["tcp", &port]);
+    assert!(row.starts_with(" >tcp"), "{row}");
     terminal.until("the cursor is hidden", |lines| !lines.concat().contains("somebody"));
     terminal.is_up();
     terminal.press(b"q");
@@ -164,22 +165,22 @@ fn marks_come_and_fade() {
     let (listener, port, target) = listener();
     let port = port.to_string();
     let mut terminal = watch((100, 20), &["--interval", "0.1", &target], &[("NO_COLOR", "1")]);
-    let row = terminal.line_with(&["127.0.0.1", &port]);
-    assert!(row.starts_with("  tcp"), "{row}");
+    let row = terminal.line_with(&["tcp", "127.0.0.1", &port]);
+    assert!(row.starts_with(" >tcp"), "{row}");
     drop(listener);
-    let row = terminal.line_with(&["- tcp", &port]);
-    assert!(row.starts_with("- tcp"), "{row}");
+    let row = terminal.line_with(&[">tcp", &port]);
+    assert!(row.starts_with("->tcp") || row.starts_with(" >tcp"), "{row}");
+    terminal.line_with(&["->tcp", &port]);
     terminal.line_with(&["- vanished: ", &port]);
     terminal.line_with(&["0 listeners"]);
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
-    let row = terminal.line_with(&["+ tcp", &port]);
-    assert!(row.starts_with("+ tcp"), "{row}");
+    terminal.line_with(&["+>tcp", &port]);
     let lines = terminal.lines();
-    assert_eq!(lines[2..].iter().filter(|line| line.contains("127.0.0.1")).count(), 1, "{lines:#?}");
-    assert!(lines[1].contains("+ appeared: "), "{lines:#?}");
+    assert_eq!(lines[4..10].iter().filter(|line| line.contains("127.0.0.1")).count(), 1, "{lines:#?}");
+    assert!(lines[18].contains("+ appeared: "), "{lines:#?}");
     // The mark fades, but the change stays named.
     terminal
-        .until("the mark fades", |lines| lines[1].contains("+ appeared: ") && lines[4].starts_with("  tcp"));
+        .until("the mark fades", |lines| lines[18].contains("+ appeared: ") && lines[4].starts_with(" >tcp"));
     drop(listener);
     terminal.press(b"q");
     assert_eq!(terminal.ended().code(), Some(0));
@@ -195,7 +196,7 @@ fn colour_where_it_may_be() {
     let mut terminal = watch((100, 20), &["--interval", "0.1", &target], &[]);
     terminal.line_with(&[&port.to_string(), first_flag()]);
     drop(listener);
-    terminal.line_with(&["- tcp"]);
+    terminal.line_with(&["->tcp"]);
     let styles = styles(&terminal.bytes);
     assert!(styles.iter().any(|style| style.starts_with('3') && style != "39"), "{styles:?}");
 }
@@ -215,26 +216,14 @@ fn fits_the_terminal_as_it_changes() {
             (line.contains("PORT"), line.contains("FLAGS"), has_exposure)
         };
         terminal.until(&format!("{width}x{height}"), |lines| {
-            lines[3].starts_with('─')
-                && lines[3].width() <= usize::from(width)
-                && columns(&lines[2]) == (true, true, width == 200)
-                && lines[4].contains(&port)
-                && lines[4].contains(&first_flag()[..5])
-                && lines[5..].iter().all(|line| !line.contains(&port))
+            let Some(rule) = lines.iter().position(|line| line.starts_with('─')) else { return false };
+            lines[rule].width() <= usize::from(width)
+                && columns(&lines[rule - 1]) == (true, true, width == 200)
+                && lines[rule + 1].contains(&port)
+                && lines[rule + 1].contains(&first_flag()[..5])
+                && lines[rule + 2..].iter().all(|line| !line.contains(&port))
         });
     }
-    terminal.press(b"q");
-    assert_eq!(terminal.ended().code(), Some(0));
-}
-
-#[test]
-fn rows_that_do_not_fit_are_counted() {
-    let held: Vec<_> = (0..6).map(|_| listener()).collect();
-    let targets: Vec<&str> = held.iter().map(|(.., target)| target.as_str()).collect();
-    let mut terminal = watch((20, 8), &targets, &[]);
-    terminal.line_with(&["3 rows not shown"]);
-    let rows = terminal.lines().iter().filter(|line| line.contains(&first_flag()[..5])).count();
-    assert_eq!(rows, 3, "{:#?}", terminal.lines());
     terminal.press(b"q");
     assert_eq!(terminal.ended().code(), Some(0));
 }
@@ -386,4 +375,273 @@ fn plain(text: &str) -> String {
     let mut parts = text.split("\x1b[");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |plain, part| plain + part.split_once('m').unwrap().1)
+}
+
+/// The sizes of the terminals on which the explorer is tested.
+const SIZES: [(u16, u16); 3] = [(80, 24), (40, 12), (200, 50)];
+
+/// The row with the sign of the selected row.
+fn selected(lines: &[String]) -> Option<&String> {
+    lines.iter().find(|line| line.chars().nth(1) == Some('>') && line.contains("tcp"))
+}
+
+/// Scrolls with keys and the mouse, filters, opens a card and closes it, on every size.
+#[test]
+fn scrolls_filters_and_opens_cards() {
+    let held: Vec<_> = (0..60).map(|_| listener()).collect();
+    let mut ports: Vec<u16> = held.iter().map(|(_, port, _)| *port).collect();
+    ports.sort_unstable();
+    let targets: Vec<&str> = held.iter().map(|(.., target)| target.as_str()).collect();
+    let (first, last) = (ports[0].to_string(), ports[59].to_string());
+    for size in SIZES {
+        let mut terminal = watch(size, &targets, &[("NO_COLOR", "1")]);
+        let on = |terminal: &mut Terminal, port: &str| {
+            let port = port.to_owned();
+            let about = format!("{port} is selected, {size:?}");
+            terminal.until(&about, |lines| selected(lines).is_some_and(|row| row.contains(&port)));
+        };
+        terminal.line_with(&["60 listeners"]);
+        on(&mut terminal, &first);
+        terminal.press(b"jj");
+        on(&mut terminal, &ports[2].to_string());
+        terminal.press(b"k\x1b[A");
+        on(&mut terminal, &first);
+        terminal.press(b"G");
+        on(&mut terminal, &last);
+        terminal.line_with(&["of 60 ─"]);
+        // The wheel, up; then Home.
+        terminal.press(b"\x1b[<64;5;6M");
+        on(&mut terminal, &ports[56].to_string());
+        terminal.press(b"\x1b[H");
+        on(&mut terminal, &first);
+        // A click selects a row, and a second click opens its card.
+        terminal.press(b"\x1b[<0;5;7M\x1b[<0;5;7m");
+        on(&mut terminal, &ports[2].to_string());
+        terminal.press(b"\x1b[<0;5;7M");
+        terminal.line_with(&[&format!("tcp 127.0.0.1:{}", ports[2])]);
+        terminal.line_with(&["Esc close"]);
+        terminal.press(b"\x1b");
+        on(&mut terminal, &ports[2].to_string());
+        // The filter, then the card with the process and the connections.
+        let client = std::net::TcpStream::connect(("127.0.0.1", ports[59])).unwrap();
+        terminal.press(format!("/{last}").as_bytes());
+        terminal.line_with(&[&format!("1 with {last} ─")]);
+        terminal.line_with(&[&format!("/{last}_")]);
+        terminal.press(b"\r\r");
+        let pid = format!("(pid {}", std::process::id());
+        let is_shown = |lines: &[String]| {
+            lines.join(" ").split_whitespace().collect::<Vec<_>>().join(" ").contains(&pid)
+        };
+        terminal.until("the process of the card", is_shown);
+        if size.1 < 50 {
+            terminal.press(b"G");
+            terminal.until("the end of the card", |lines| !is_shown(lines));
+            terminal.press(b"g");
+        }
+        if size.1 >= 24 {
+            terminal.line_with(&["1 connection"]);
+            terminal.line_with(&["established", &format!("127.0.0.1:{last} to 127.0.0.1:")]);
+        }
+        drop(client);
+        terminal.press(b"q");
+        terminal.line_with(&[&format!("1 with {last} ─")]);
+        terminal.press(b"\x1b");
+        terminal.line_with(&["of 60 ─"]);
+        on(&mut terminal, &last);
+        terminal.press(b"q");
+        assert_eq!(terminal.ended().code(), Some(0));
+    }
+}
+
+/// Every view has its rows, by Tab and by a click on its name; the help has the keys.
+#[test]
+fn views_and_help() {
+    let (listener, port, target) = listener();
+    let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let port = port.to_string();
+    for size in SIZES {
+        let mut terminal = watch(size, &[&target], &[("NO_COLOR", "1")]);
+        terminal.line_with(&[">tcp", &port]);
+        terminal.press(b"\t");
+        terminal.line_with(&["[Connections]"]);
+        terminal.line_with(&[">tcp", &port]);
+        terminal.press(b"\t");
+        terminal.line_with(&["No change was seen."]);
+        terminal.press(b"\t");
+        terminal.line_with(&["[Findings]"]);
+        terminal.line_with(&[" >", first_flag()]);
+        terminal.press(b"\x1b[<0;3;2M");
+        terminal.line_with(&["[Listeners]"]);
+        terminal.press(b"?");
+        terminal.line_with(&["Down, j"]);
+        terminal.press(b"q");
+        terminal.line_with(&[">tcp", &port]);
+        terminal.press(b"q");
+        assert_eq!(terminal.ended().code(), Some(0));
+    }
+}
+
+/// A paused screen stays as it is, and says so; then it shows what changed meanwhile.
+#[test]
+fn a_paused_screen() {
+    let (listener, port, target) = listener();
+    let port = port.to_string();
+    let mut terminal = watch((80, 24), &["--interval", "0.1", &target], &[("NO_COLOR", "1")]);
+    terminal.line_with(&[">tcp", &port]);
+    terminal.press(b"p");
+    terminal.line_with(&["paused at "]);
+    drop(listener);
+    terminal.press(b"x");
+    terminal.line_with(&["paused at ", "1 listener"]);
+    terminal.press(b"p");
+    terminal.line_with(&["->tcp", &port]);
+    terminal.line_with(&["0 listeners"]);
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+/// The row goes to the clipboard of the terminal, and pasted text is never a command.
+#[test]
+fn copies_and_pastes() {
+    let (_listener, port, target) = listener();
+    let port = port.to_string();
+    let mut terminal = watch((80, 24), &[&target], &[("NO_COLOR", "1")]);
+    terminal.line_with(&[">tcp", &port]);
+    terminal.press(b"y");
+    terminal.output_with("\x1b]52;c;dGNw"); // "tcp"
+    terminal.line_with(&["Sent to the clipboard"]);
+    terminal.press(b"\x1b[200~qqq\x1b[201~/\x1b[200~no such\n\x1b[201~");
+    terminal.line_with(&["/no such _"]);
+    terminal.line_with(&["No row matches"]);
+    terminal.press(b"\x1b");
+    terminal.line_with(&[">tcp", &port]);
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+/// Runs in a network namespace of its own for the test below: opens 10,000 listeners, then runs the program.
+fn watch_many() -> ! {
+    let wanted = rustix::process::Rlimit { current: Some(11_000), maximum: Some(11_000) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).unwrap();
+    let held: Vec<_> = (10_000..20_000).map(|port| TcpListener::bind(("0.0.0.0", port)).unwrap()).collect();
+    let status = Command::new(env!("CARGO_BIN_EXE_portolan")).args(["watch", "--interval", "3600"]).status();
+    drop(held);
+    std::process::exit(status.unwrap().code().unwrap_or(1));
+}
+
+#[test]
+fn ten_thousand_listeners() {
+    if std::env::var_os("PORTOLAN_TEST_MANY").is_some() {
+        watch_many();
+    }
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for size in SIZES {
+        let mut program = Command::new("setsid");
+        program.args(["--ctty", "unshare", "--net"]).arg(std::env::current_exe().unwrap());
+        program.args(["--exact", "ten_thousand_listeners", "--nocapture"]);
+        let environment = [("PORTOLAN_TEST_MANY", "1"), ("NO_COLOR", "1")];
+        let mut terminal = Terminal::run(size, program, &environment);
+        terminal.line_with(&["10000 listeners"]);
+        terminal.line_with(&[">tcp", "10000"]);
+        terminal.press(b"G");
+        terminal.line_with(&[">tcp", "19999"]);
+        terminal.press(b"\x1b[5~\x1b[6~k");
+        terminal.line_with(&[">tcp", "19998"]);
+        terminal.press(b"/tcp/12345");
+        terminal.line_with(&["1 with tcp/12345 ─"]);
+        terminal.press(b"\r");
+        terminal.line_with(&[">tcp", "12345"]);
+        terminal.press(b"\x1b");
+        terminal.line_with(&["of 10000 ─"]);
+        terminal.press(b"sss");
+        terminal.line_with(&[">tcp", "10000"]);
+        terminal.press(b"q");
+        assert_eq!(terminal.ended().code(), Some(0));
+    }
+}
+
+/// A process of its own that listens, for the test below: the owner of a listener of this process is an ancestor of the
+/// program, which it never ends.
+struct Server {
+    child: std::process::Child,
+    port: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "ends_a_process_after_a_question", "--nocapture"]);
+        command.env("PORTOLAN_TEST_LISTEN", "1").stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let port = lines.find_map(|line| line.unwrap().strip_prefix("port ").map(str::to_owned)).unwrap();
+        Server { child, port }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn listen_until_killed() -> ! {
+    let (_listener, port, _) = listener();
+    writeln!(std::io::stdout(), "\nport {port}").unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The question names what would be ended. Every key but one cancels, and a process above the program is never ended.
+#[test]
+fn ends_a_process_after_a_question() {
+    if std::env::var_os("PORTOLAN_TEST_LISTEN").is_some() {
+        listen_until_killed();
+    }
+    for size in SIZES {
+        let mut server = Server::start();
+        let target = format!("tcp/{}", server.port);
+        let mut terminal = watch(size, &[&target], &[("NO_COLOR", "1")]);
+        terminal.line_with(&[">tcp", &server.port]);
+        terminal.press(b"K");
+        terminal.line_with(&["End terminal-", "?"]);
+        terminal.line_with(&["y end this"]);
+        // A small terminal shows the command at the end of the text.
+        terminal.press(b"G");
+        terminal.line_with(&["y will run", &format!("kill {}", server.child.id())]);
+        terminal.press(b"n");
+        terminal.line_with(&["Nothing was ended."]);
+        assert!(!server.has_ended());
+        // From the card too.
+        terminal.press(b"\r");
+        terminal.line_with(&["Esc close"]);
+        terminal.press(b"K");
+        terminal.line_with(&["y end this"]);
+        terminal.press(b"y");
+        terminal.line_with(&["Ended: "]);
+        let server = std::cell::RefCell::new(server);
+        terminal.until("the process has ended", |_| server.borrow_mut().has_ended());
+        terminal.press(b"q");
+        // A long message is a text over the rows, which q closes.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        terminal.press(b"q");
+        assert_eq!(terminal.ended().code(), Some(0));
+    }
+    let (_listener, port, target) = listener();
+    let mut terminal = watch((80, 24), &[&target], &[("NO_COLOR", "1")]);
+    terminal.line_with(&[">tcp", &port.to_string()]);
+    terminal.press(b"K");
+    terminal.line_with(&["not ended: its process"]);
+    terminal.press(b"y\x1b");
+    terminal.line_with(&[">tcp", &port.to_string()]);
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
 }

@@ -1,6 +1,6 @@
 //! The options of a listing, as typed. `watch` shares the filters and the scan options, `audit` shares the filters.
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser};
 
 use crate::model::{Family, Protocol};
 use crate::query::fields::{FIELDS, Field};
@@ -142,6 +142,23 @@ impl FilterArgs {
         }
         (!words.is_empty()).then(|| words.join(" "))
     }
+}
+
+/// The filters that are typed on the screen of `watch`.
+#[derive(Parser)]
+#[command(no_binary_name = true, disable_help_flag = true, disable_version_flag = true)]
+struct TypedOnScreen {
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Parses words as the filters of a command line. The error is one line.
+pub(crate) fn filters<'w>(words: impl Iterator<Item = &'w str>) -> Result<FilterArgs, String> {
+    TypedOnScreen::try_parse_from(words).map(|typed| typed.filter).map_err(|error| {
+        let text = error.render().to_string();
+        let line = text.lines().next().unwrap_or_default();
+        line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    })
 }
 
 /// The filter options, one for each field of a query.

@@ -19,7 +19,8 @@ use crate::model::HostScope;
 pub use audit::AuditArgs;
 pub use diff::DiffArgs;
 pub use kill::KillArgs;
-pub use list::{FilterArgs, ListArgs, ScanArgs};
+pub(crate) use list::filters;
+pub use list::{FieldArgs, FilterArgs, ListArgs, ScanArgs};
 pub use policy::{PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 pub use watch::WatchArgs;
 

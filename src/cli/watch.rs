@@ -8,7 +8,7 @@ use super::ScanArgs;
 
 pub(super) const ABOUT: &str = "Watches listeners: scans every second and shows listeners that appeared, vanished, changed hands (another program or user at the same address and port), run from a file that was replaced or deleted, or can be reached by more (widened) or fewer (narrowed) clients than before. A restart of the same program as the same user is not a change.
 
-On a terminal, watch shows one screen and keeps it up to date: + appeared, - vanished, ~ changed, = replaced, ^ widened, v narrowed. The marks fade. q or Ctrl-C quits, Ctrl-Z suspends.
+On a terminal, watch shows a screen and keeps it up to date: + appeared, - vanished, ~ changed, = replaced, ^ widened, v narrowed. The marks fade, and the view Changes keeps every change with its time. The arrows or the mouse select a row, Enter opens its card, / filters, s sorts, Tab shows connections, changes and findings, K ends the process after a question, ? shows all keys, q quits.
 
 In a pipe, with -o json, or if TERM is dumb, watch writes a stream of events, one JSON object per line: first 'start', then 'appeared', 'vanished', 'changed', 'replaced', 'widened' and 'narrowed' as they happen, and 'incomplete' or 'complete' if the gaps change.
 
@@ -17,7 +17,7 @@ A socket that opens and closes between two scans is not seen. If one process pas
 With --until-listening or --until-free, watch waits, and the exit code is the result. At a terminal, --until-listening then names the listener; otherwise watch prints nothing.";
 
 pub(super) const EXAMPLES: &str = "Examples:
-  portolan watch                                    every listener, on one screen
+  portolan watch                                    every listener, on a screen
   portolan watch -t 8000-8100                       these TCP ports
   portolan watch -o json | jq .event                for scripts
   portolan watch 5432 --until-listening             instead of: while ! nc -z localhost 5432; do sleep 1; done

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
+use super::progress::Progress;
 use super::{
     Error, Exit, Ui, charset, diff, from, judged, list, print_message, registry_source, suggestions,
     take_snapshot,
@@ -56,7 +57,11 @@ pub(super) fn run(
     if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
         diff::same_host(&path.display().to_string(), baseline, &snapshot, args.other_host)?;
     }
-    let deep = args.deep.then(|| observe::deep(&snapshot.scope.namespaces)).transpose();
+    let deep = || {
+        let _progress = Progress::start();
+        observe::deep(&snapshot.scope.namespaces)
+    };
+    let deep = args.deep.then(deep).transpose();
     let deep = deep.map_err(Error::msg)?;
     snapshot.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
     list::check_users(&selection, &snapshot)?;

@@ -15,13 +15,14 @@ mod man;
 mod policy;
 mod policy_manual;
 mod program;
+mod progress;
 mod registry_source;
 pub mod screen;
 mod stdout;
 mod suggestions;
 #[cfg(target_os = "linux")]
 mod supervisor;
-mod watch;
+pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
@@ -234,7 +235,11 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
             "--netns scans this machine, and --from reads a file: use only one of them".to_owned(),
         )),
         Some(path) => from::read_for_scope(path, &scope),
-        None => observe(&scope).map_err(Error::msg),
+        None => {
+            let is_long = scope.packages || scope.namespaces != Namespaces::Own;
+            let _progress = is_long.then(progress::Progress::start);
+            observe(&scope).map_err(Error::msg)
+        }
     }?;
     name_host(common, &mut snapshot);
     Ok(snapshot)

@@ -15,7 +15,10 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
+use crossterm::event::{
+    DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
+    MouseButton, MouseEventKind, poll, read,
+};
 use crossterm::queue;
 use crossterm::style::ResetColor;
 use crossterm::terminal::{
@@ -39,11 +42,62 @@ type Out = io::Stdout;
 static TAKEN: AtomicBool = AtomicBool::new(false);
 static HOOK: Once = Once::new();
 
-/// An event from the user, the terminal or the system while the screen is shown.
+/// Returns whether the terminal shows the screen.
+pub fn is_up() -> bool {
+    TAKEN.load(Ordering::SeqCst)
+}
+
+/// A key, or several keys with one meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A character.
+    Char(char),
+    /// Enter.
+    Enter,
+    /// Escape.
+    Escape,
+    /// Tab.
+    Tab,
+    /// Shift-Tab.
+    BackTab,
+    /// Backspace.
+    Backspace,
+    /// Delete.
+    Delete,
+    /// The arrow up.
+    Up,
+    /// The arrow down.
+    Down,
+    /// Page up.
+    PageUp,
+    /// Page down.
+    PageDown,
+    /// Home.
+    Home,
+    /// End.
+    End,
+    /// Ctrl-U: erase the line.
+    EraseLine,
+    /// Ctrl-W: erase the last word.
+    EraseWord,
+    /// Ctrl-C.
+    Interrupt,
+}
+
+/// An event from the user, the terminal or the system while the screen is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The user wants to quit.
-    Quit,
+    /// A key.
+    Key(Key),
+    /// Text that was pasted. It is never a command.
+    Paste(String),
+    /// A click with the left button, at this column and line.
+    Click(u16, u16),
+    /// A turn of the mouse wheel; up or down.
+    Wheel {
+        /// Whether the wheel turned up.
+        up: bool,
+    },
     /// The size of the terminal has changed, or the user wants the screen drawn again.
     Redraw,
     /// The user wants to stop the program (Ctrl-Z).
@@ -52,12 +106,16 @@ pub enum Input {
     Resume,
     /// This signal asks the program to end.
     Signal(i32),
+    /// A job in the background has ended with this message.
+    Done(String),
 }
 
 /// A terminal that was taken over; dropping it restores the terminal.
 #[derive(Debug)]
 pub struct Screen {
     out: Out,
+    /// The lines on the screen; empty if the whole screen must be drawn.
+    shown: Vec<String>,
 }
 
 impl Screen {
@@ -67,7 +125,7 @@ impl Screen {
     /// Returns an error if standard output is not a terminal, or if the terminal cannot be set up; the terminal is
     /// then unchanged.
     pub fn enter() -> io::Result<Self> {
-        let mut screen = Screen { out: output()? };
+        let mut screen = Screen { out: output()?, shown: Vec::new() };
         let spare = output()?;
         HOOK.call_once(move || {
             let before = std::panic::take_hook();
@@ -92,7 +150,9 @@ impl Screen {
         if !TAKEN.swap(true, Ordering::SeqCst) {
             queue!(self.out, EnterAlternateScreen)?;
         }
-        queue!(self.out, Hide)?;
+        queue!(self.out, Hide, EnableBracketedPaste)?;
+        set_mouse(&mut self.out, true)?;
+        self.shown.clear();
         self.out.flush()
     }
 
@@ -115,19 +175,25 @@ impl Screen {
         size.filter(|size| size.width > 0 && size.height > 0).unwrap_or(USUAL)
     }
 
-    /// Shows a frame instead of the last frame.
+    /// Shows a frame instead of the last frame. Only lines that differ are written: over a slow connection, the screen
+    /// stays quick.
     ///
     /// # Errors
     /// Returns an error if the terminal is gone.
     pub fn show(&mut self, lines: &[String]) -> io::Result<()> {
         let mut bytes = Vec::new();
-        // Each line is cleared before the write: after a write to the last column, clearing would remove that column.
-        let below = u16::try_from(lines.len()).unwrap_or(u16::MAX);
-        queue!(bytes, MoveTo(0, below), Clear(ClearType::FromCursorDown))?;
-        for (row, line) in (0..).zip(lines) {
-            queue!(bytes, MoveTo(0, row), Clear(ClearType::CurrentLine))?;
+        let is_new = |row: usize, line: &String| self.shown.get(row) != Some(line);
+        if self.shown.len() != lines.len() {
+            // Each line is cleared before the write: after a write to the last column, clearing would remove that
+            // column.
+            let below = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+            queue!(bytes, MoveTo(0, below), Clear(ClearType::FromCursorDown))?;
+        }
+        for (row, line) in lines.iter().enumerate().filter(|(row, line)| is_new(*row, line)) {
+            queue!(bytes, MoveTo(0, u16::try_from(row).unwrap_or(u16::MAX)), Clear(ClearType::CurrentLine))?;
             bytes.extend(line.as_bytes());
         }
+        self.shown = lines.to_vec();
         self.out.write_all(&bytes)?;
         self.out.flush()
     }
@@ -137,12 +203,57 @@ impl Screen {
     /// # Errors
     /// Returns an error if the terminal is gone.
     pub fn show_first(&mut self, line: &str) -> io::Result<()> {
+        if let Some(first) = self.shown.first_mut() {
+            line.clone_into(first);
+        }
         let mut bytes = Vec::new();
         queue!(bytes, MoveTo(0, 0), Clear(ClearType::CurrentLine))?;
         bytes.extend(line.as_bytes());
         self.out.write_all(&bytes)?;
         self.out.flush()
     }
+
+    /// Draws every line of the next frame, because the terminal may show something else.
+    pub fn forget(&mut self) {
+        self.shown.clear();
+    }
+
+    /// Sends a text to the clipboard of the terminal (OSC 52). A terminal that does not support this ignores it.
+    ///
+    /// # Errors
+    /// Returns an error if the terminal is gone.
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        let bytes = format!("\x1b]52;c;{}\x07", base64(text.as_bytes()));
+        self.out.write_all(bytes.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+/// Returns the bytes in base64 (RFC 4648, with padding).
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letter = |group: u32, at: usize| char::from(LETTERS[(group >> (18 - 6 * at) & 63) as usize]);
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        text.extend((0..4).map(|at| if at <= chunk.len() { letter(group, at) } else { '=' }));
+    }
+    text
+}
+
+/// Asks the terminal to report clicks and the wheel, or no longer to do so. Motion is not requested, because each report
+/// would wake the program.
+#[cfg(unix)]
+fn set_mouse(out: &mut impl Write, on: bool) -> io::Result<()> {
+    // Buttons (1000), with coordinates in decimal (1006).
+    out.write_all(if on { b"\x1b[?1000h\x1b[?1006h" } else { b"\x1b[?1006l\x1b[?1000l" })
+}
+
+#[cfg(not(unix))]
+fn set_mouse(out: &mut impl Write, on: bool) -> io::Result<()> {
+    use crossterm::event::{DisableMouseCapture, EnableMouseCapture};
+    if on { queue!(out, EnableMouseCapture) } else { queue!(out, DisableMouseCapture) }
 }
 
 impl Drop for Screen {
@@ -154,7 +265,8 @@ impl Drop for Screen {
 /// Restores the terminal, once. Errors are ignored, because a terminal that is gone cannot show them.
 fn give_back(mut out: &Out) {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        let _ = queue!(out, ResetColor, Show, LeaveAlternateScreen);
+        let _ = set_mouse(&mut out, false);
+        let _ = queue!(out, DisableBracketedPaste, ResetColor, Show, LeaveAlternateScreen);
         let _ = out.flush();
         let _ = disable_raw_mode();
     }
@@ -199,6 +311,12 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// Returns a sender for jobs in the background.
+    #[must_use]
+    pub fn sender(&self) -> Sender<Input> {
+        self.sender.clone()
+    }
+
     /// Listens to the keyboard as well. The terminal must already report single keys.
     ///
     /// # Errors
@@ -257,15 +375,68 @@ pub fn end_by(signal: i32) {
 fn meaning(event: &Event) -> Option<Input> {
     match event {
         Event::Resize(..) => Some(Input::Redraw),
-        Event::Key(key) if key.kind != KeyEventKind::Release => {
-            let control = key.modifiers.contains(KeyModifiers::CONTROL);
-            match (key.code, control) {
-                (KeyCode::Char('q' | 'Q'), false) | (KeyCode::Char('c'), true) => Some(Input::Quit),
-                (KeyCode::Char('l'), true) => Some(Input::Redraw),
-                (KeyCode::Char('z'), true) if cfg!(unix) => Some(Input::Stop),
-                _ => None,
-            }
-        }
+        Event::Key(key) if key.kind != KeyEventKind::Release => meaning_of_key(key),
+        Event::Paste(text) => Some(Input::Paste(text.clone())),
+        Event::Mouse(mouse) => match mouse.kind {
+            MouseEventKind::Down(MouseButton::Left) => Some(Input::Click(mouse.column, mouse.row)),
+            MouseEventKind::ScrollUp => Some(Input::Wheel { up: true }),
+            MouseEventKind::ScrollDown => Some(Input::Wheel { up: false }),
+            _ => None,
+        },
         _ => None,
+    }
+}
+
+fn meaning_of_key(key: &KeyEvent) -> Option<Input> {
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        return match key.code {
+            KeyCode::Char('c') => Some(Input::Key(Key::Interrupt)),
+            KeyCode::Char('l') => Some(Input::Redraw),
+            KeyCode::Char('u') => Some(Input::Key(Key::EraseLine)),
+            KeyCode::Char('w') => Some(Input::Key(Key::EraseWord)),
+            KeyCode::Char('z') if cfg!(unix) => Some(Input::Stop),
+            _ => None,
+        };
+    }
+    // A key with Alt is not a command.
+    if key.modifiers.contains(KeyModifiers::ALT) {
+        return None;
+    }
+    Some(Input::Key(match key.code {
+        KeyCode::Char(letter) => Key::Char(letter),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Tab => Key::Tab,
+        KeyCode::BackTab => Key::BackTab,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Delete => Key::Delete,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        _ => return None,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of RFC 4648.
+    #[test]
+    fn base64_of_the_standard() {
+        for (text, encoded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(text.as_bytes()), encoded, "{text}");
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod linux;
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 #[doc(hidden)]
 pub mod portable;
+pub mod progress;
 #[cfg(not(target_os = "linux"))]
 mod rescan;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]

@@ -70,6 +70,16 @@ pub fn explain(
     out.w.flush()
 }
 
+/// Writes the text about one port, without the cards of its listeners.
+///
+/// # Errors
+/// If the text cannot be written.
+pub fn port(explained: &Explained<'_>, report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    let mut out = Card { report, style, depth: Depth::default(), w: BufWriter::with_capacity(1 << 16, w) };
+    out.card(explained.port, groups(std::slice::from_ref(explained)).iter())?;
+    out.w.flush()
+}
+
 /// Returns the listeners on some ports.
 #[must_use]
 pub fn listeners<'r>(ports: &[Explained<'r>]) -> Vec<Listener<'r>> {

@@ -301,8 +301,8 @@ pub fn named(name: &str) -> Option<&'static Column> {
 }
 
 /// Returns the columns that the table for people needs for these entries.
-pub(super) fn of_table(entries: &[Entry]) -> Vec<&'static Column> {
-    COLUMNS.iter().filter(|column| column.needs.is_some_and(|needs| entries.iter().any(needs))).collect()
+pub(super) fn of_table<'e>(entries: &(impl Iterator<Item = &'e Entry> + Clone)) -> Vec<&'static Column> {
+    COLUMNS.iter().filter(|column| column.needs.is_some_and(|needs| entries.clone().any(needs))).collect()
 }
 
 #[cfg(test)]

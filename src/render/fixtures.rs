@@ -9,11 +9,11 @@ use crate::judge::{self, Explained, Report, judge};
 use crate::model::*;
 use crate::registry::Registry;
 
-pub(super) const HOSTILE: &str = "\x1b[2J\nevil\u{202e}";
+pub(crate) const HOSTILE: &str = "\x1b[2J\nevil\u{202e}";
 
 const RANGE: PortRange = PortRange { low: 32768, high: 60999 };
 
-pub(super) fn socket(local: &str, owner: Owner) -> Socket {
+pub(crate) fn socket(local: &str, owner: Owner) -> Socket {
     let local: Endpoint = local.parse().unwrap();
     Socket {
         state: if local.protocol == Protocol::Tcp { State::Listen } else { State::Unconnected },
@@ -34,7 +34,7 @@ pub(super) fn socket(local: &str, owner: Owner) -> Socket {
     }
 }
 
-pub(super) fn process(pid: Pid, name: &str) -> Process {
+pub(crate) fn process(pid: Pid, name: &str) -> Process {
     Process {
         name: Some(name.into()),
         exe: Some(Exe { path: format!("/usr/bin/{name}"), state: ExeState::Present, open_directories: None }),
@@ -47,7 +47,7 @@ pub(super) fn process(pid: Pid, name: &str) -> Process {
     }
 }
 
-pub(super) fn empty() -> Snapshot {
+pub(crate) fn empty() -> Snapshot {
     Snapshot {
         schema: SNAPSHOT_SCHEMA.into(),
         tool: None,
@@ -76,7 +76,7 @@ pub(super) fn empty() -> Snapshot {
     }
 }
 
-pub(super) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
+pub(crate) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
     Gap {
         stage,
         what: what.into(),
@@ -88,7 +88,7 @@ pub(super) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
 }
 
 /// Returns a snapshot of one socket per kind of owner, with several processes and hostile names.
-pub(super) fn scene() -> Snapshot {
+pub(crate) fn scene() -> Snapshot {
     let held = |pids: &[Pid]| Owner::Held(pids.to_vec().into());
     let attributes = |uid: Option<u32>, user: Option<&str>, unit: Option<&str>| {
         SocketAttributes {
@@ -142,22 +142,22 @@ pub(super) fn scene() -> Snapshot {
     }
 }
 
-pub(super) fn report(snapshot: &Snapshot) -> Report {
+pub(crate) fn report(snapshot: &Snapshot) -> Report {
     judge(snapshot.clone(), Registry::embedded())
 }
 
-pub(super) fn verdict(port: u16) -> PortVerdict {
+pub(crate) fn verdict(port: u16) -> PortVerdict {
     Registry::embedded().verdict(port, Protocol::Tcp)
 }
 
-pub(super) fn explained<'r>(report: &'r Report, ports: &[u16]) -> Vec<Explained<'r>> {
+pub(crate) fn explained<'r>(report: &'r Report, ports: &[u16]) -> Vec<Explained<'r>> {
     let both = |port: &u16| [(*port, Protocol::Tcp), (*port, Protocol::Udp)];
     let explain = |(port, protocol)| judge::explain(report, port, protocol, ports.len() == 1);
     ports.iter().flat_map(both).map(explain).collect()
 }
 
 /// Returns what a renderer writes, as text.
-pub(super) fn text(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
+pub(crate) fn text(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
     let mut bytes = Vec::new();
     render(&mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()
@@ -166,7 +166,7 @@ pub(super) fn text(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Resu
 /// Compares a text with the snapshot in the test's source. The registry's date changes with the data, so it is masked.
 /// `SNAPSHOTS=overwrite cargo test --locked --lib --test cli` accepts what has changed.
 #[track_caller]
-pub(super) fn assert_snapshot(text: impl AsRef<str>, expected: Inline) {
+pub(crate) fn assert_snapshot(text: impl AsRef<str>, expected: Inline) {
     let masked = text.as_ref().replace(Registry::embedded().date(), "DATE");
     Assert::new().action_env(DEFAULT_ACTION_ENV).eq(masked, expected.raw());
 }

@@ -4,6 +4,7 @@
 //! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not
 //! merged, because they may belong to different servers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use crate::model::{Endpoint, Owner, RunTarget, Severity, Socket, State};
 /// Returns one entry per row, in the same order.
 #[must_use]
 pub fn merge(entries: Vec<Entry>) -> Vec<Entry> {
-    rows(entries).into_iter().map(|row| row.entry).collect()
+    rows(entries.into_iter().map(Cow::Owned)).into_iter().map(|row| row.entry.into_owned()).collect()
 }
 
 /// Returns for each entry the number of its row, so that findings on the sockets of one row can be counted once.
 #[must_use]
 pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     let mut row_of = vec![0; entries.len()];
-    let rows = rows(entries.iter().map(|entry| (*entry).clone()).collect());
+    let rows = rows(entries.iter().map(|entry| Cow::Borrowed(*entry)));
     for (number, row) in rows.iter().enumerate() {
         for member in &row.members {
             if let Some(row) = row_of.get_mut(*member) {
@@ -33,15 +34,20 @@ pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     row_of
 }
 
-/// A row, and the indices of its entries.
-struct Row {
-    entry: Entry,
-    members: Vec<usize>,
+/// A row: an entry that was merged with no other entry is borrowed.
+#[derive(Clone, Debug)]
+pub struct MergedRow<'e> {
+    /// The merged entry.
+    pub entry: Cow<'e, Entry>,
+    /// The indices of the entries of this row.
+    pub members: Vec<usize>,
 }
 
-fn rows(entries: Vec<Entry>) -> Vec<Row> {
-    let alone = |(at, entry)| Row { entry, members: vec![at] };
-    twins(workers(entries.into_iter().enumerate().map(alone)))
+/// Returns the rows of some entries, in the same order.
+#[must_use]
+pub fn rows<'e>(entries: impl Iterator<Item = Cow<'e, Entry>>) -> Vec<MergedRow<'e>> {
+    let alone = |(at, entry)| MergedRow { entry, members: vec![at] };
+    twins(workers(entries.enumerate().map(alone)))
 }
 
 /// The common features of two sockets of one server, except the address. Comparing them is faster than hashing them.
@@ -54,8 +60,8 @@ fn place(socket: &Socket, address: IpAddr) -> Place {
 }
 
 /// Merges the sockets that the threads or workers of one server have on one address.
-fn workers(entries: impl Iterator<Item = Row>) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::with_capacity(entries.size_hint().0);
+fn workers<'e>(entries: impl Iterator<Item = MergedRow<'e>>) -> Vec<MergedRow<'e>> {
+    let mut rows: Vec<MergedRow<'_>> = Vec::with_capacity(entries.size_hint().0);
     let mut places: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
     for row in entries {
         let socket = &row.entry.socket;
@@ -78,8 +84,8 @@ fn workers(entries: impl Iterator<Item = Row>) -> Vec<Row> {
 }
 
 /// Merges the IPv4 and the IPv6 socket that one process has on every address, or on loopback.
-fn twins(merged: Vec<Row>) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::with_capacity(merged.len());
+fn twins(merged: Vec<MergedRow<'_>>) -> Vec<MergedRow<'_>> {
+    let mut rows: Vec<MergedRow<'_>> = Vec::with_capacity(merged.len());
     let mut places: BTreeMap<Place, usize> = BTreeMap::new();
     for row in merged {
         let socket = &row.entry.socket;
@@ -101,7 +107,7 @@ fn twins(merged: Vec<Row>) -> Vec<Row> {
         match twin {
             Some(twin) => {
                 absorb(twin, &row);
-                twin.entry.set_other_address(address);
+                twin.entry.to_mut().set_other_address(address);
             }
             None => {
                 if socket.peer.is_none() && matches!(socket.owner, Owner::Held(_) | Owner::Kernel) {
@@ -178,9 +184,9 @@ fn shows_the_same(one: &Entry, other: &Entry) -> bool {
 }
 
 /// Adds the processes and connections of another socket of the same server to a row.
-fn absorb(row: &mut Row, other: &Row) {
+fn absorb(row: &mut MergedRow<'_>, other: &MergedRow<'_>) {
     row.members.extend(&other.members);
-    let (row, other) = (&mut row.entry, &other.entry);
+    let (row, other) = (row.entry.to_mut(), &other.entry);
     if let (Owner::Held(own), Owner::Held(others)) = (&mut row.socket.owner, &other.socket.owner)
         && own != others
     {

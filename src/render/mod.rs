@@ -17,7 +17,7 @@ pub mod csv;
 pub mod diff;
 pub mod events;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod free_ports;
 mod group;
 mod head;
@@ -55,7 +55,7 @@ use crate::model::{Host, Owner, Severity, Socket, host};
 
 pub use ascii::ascii;
 pub use caveats::caveats;
-pub use merge::merge;
+pub use merge::{merge, rows as merged_rows};
 pub use sanitize::{is_unsafe, sanitize};
 pub use summary::{registry, write_summary};
 pub use zone::Zone;

@@ -108,30 +108,30 @@ const LOT: usize = 256;
 /// Writes a listing; on a terminal the summary follows.
 pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    rows(report, header, &TableLayout::of(report, style), style, &mut w)?;
+    let layout = TableLayout::of(&report.entries.iter(), &report.snapshot, style);
+    rows(report.entries.iter(), &report.snapshot, header, &layout, style, &mut w)?;
     if style.width.is_some() {
         write_summary(report, style, &mut w)?;
     }
     w.flush()
 }
 
-/// Writes a listing with the columns and widths that another report needs, without the summary unless it is empty.
-pub(super) fn listing_like(
-    report: &Report,
-    other: &Report,
+/// Returns the header, the rule below it, and one line for each of these entries; without entries, no line. Other entries
+/// may have determined the layout.
+pub(super) fn lines<'e>(
+    entries: impl Iterator<Item = &'e Entry> + Clone,
+    snapshot: &Snapshot,
+    layout: &TableLayout,
     style: &Style,
-    w: &mut dyn Write,
-) -> io::Result<()> {
-    let mut w = BufWriter::with_capacity(1 << 16, w);
-    rows(report, true, &TableLayout::of(other, style), style, &mut w)?;
-    if report.entries.is_empty() {
-        write_summary(report, style, &mut w)?;
-    }
-    w.flush()
+) -> io::Result<Vec<String>> {
+    let mut bytes = Vec::new();
+    rows(entries, snapshot, true, layout, style, &mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
 }
 
-fn rows(
-    report: &Report,
+fn rows<'e>(
+    entries: impl Iterator<Item = &'e Entry> + Clone,
+    snapshot: &Snapshot,
     header: bool,
     layout: &TableLayout,
     style: &Style,
@@ -141,13 +141,11 @@ fn rows(
     let names = columns.iter().map(|column| Field::new(column.heading_of(*form), Emphasis::Heading));
     let row = |entry| {
         let cells = columns.iter().zip(widths);
-        cells.map(move |(column, width)| {
-            fitting(shown(column, entry, &report.snapshot, *form), column, *width)
-        })
+        cells.map(move |(column, width)| fitting(shown(column, entry, snapshot, *form), column, *width))
     };
     // A listing without entries has no header.
-    let header = header && !report.entries.is_empty();
-    draw(header.then_some(names), report.entries.iter().map(row), (widths, *gap), style, &mut w)
+    let header = header && entries.clone().next().is_some();
+    draw(header.then_some(names), entries.map(row), (widths, *gap), style, &mut w)
 }
 
 /// Writes the named columns in full, regardless of the width of the terminal.
@@ -162,7 +160,7 @@ pub fn grid(
     w: &mut dyn Write,
 ) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let widths = natural(report, columns, Column::form_by_name);
+    let widths = natural(report.entries.iter(), &report.snapshot, columns, Column::form_by_name);
     let names = columns.iter().map(|column| Field::new(column.heading, Emphasis::Heading));
     let row = |entry| {
         let cell = move |column: &Column| Field {
@@ -257,7 +255,8 @@ pub(super) fn written_if_it_fits<const N: usize>(
 }
 
 /// The settings that all rows share.
-struct TableLayout {
+#[derive(Clone, Debug)]
+pub struct TableLayout {
     columns: Vec<&'static Column>,
     form: CellFormat,
     /// The width of each column; 0 hides the column.
@@ -267,26 +266,33 @@ struct TableLayout {
 }
 
 impl TableLayout {
-    fn of(report: &Report, style: &Style) -> Self {
-        let columns = columns::of_table(&report.entries);
+    /// Returns the layout in which these entries fit the width.
+    #[must_use]
+    pub fn of<'e>(
+        entries: &(impl Iterator<Item = &'e Entry> + Clone),
+        snapshot: &Snapshot,
+        style: &Style,
+    ) -> Self {
+        let columns = columns::of_table(entries);
+        let natural = |columns: &[&Column], form| natural(entries.clone(), snapshot, columns, |_| form);
         let Some(space) = style.width.map(usize::from) else {
             let form = CellFormat::Complete;
-            return TableLayout { widths: natural(report, &columns, |_| form), columns, form, gap: GAP };
+            return TableLayout { widths: natural(&columns, form), columns, form, gap: GAP };
         };
-        let mut widths = natural(report, &columns, |_| CellFormat::Long);
+        let mut widths = natural(&columns, CellFormat::Long);
         fit(&columns, &mut widths, (space, GAP), &LONG_STEPS);
         if taken(&widths, GAP) <= space {
             return TableLayout { widths, columns, form: CellFormat::Long, gap: GAP };
         }
         let form = CellFormat::Short;
-        let mut widths = natural(report, &columns, |_| form);
+        let mut widths = natural(&columns, form);
         fit(&columns, &mut widths, (space, GAP), &SHORT_STEPS);
         if taken(&widths, GAP) <= space {
             return TableLayout { widths, columns, form, gap: GAP };
         }
         let form = CellFormat::WithoutUnit;
         let columns: Vec<&Column> = columns.into_iter().filter(|column| column.name != "unit").collect();
-        let natural = natural(report, &columns, |_| form);
+        let natural = natural(&columns, form);
         let mut widths = natural.clone();
         fit(&columns, &mut widths, (space, GAP), &WITHOUT_UNIT_STEPS);
         if taken(&widths, GAP) <= space {
@@ -295,6 +301,12 @@ impl TableLayout {
         let mut widths = natural;
         fit(&columns, &mut widths, (space, NARROW_GAP), &NARROW_STEPS);
         TableLayout { widths, columns, form, gap: NARROW_GAP }
+    }
+
+    /// Returns the names of the visible columns, from left to right.
+    pub fn visible(&self) -> impl Iterator<Item = &'static str> {
+        let shown = self.columns.iter().zip(&self.widths).filter(|(_, width)| **width > 0);
+        shown.map(|(column, _)| column.name)
     }
 }
 
@@ -337,11 +349,16 @@ fn width(text: &str) -> u16 {
 }
 
 /// Returns the width of the longest text of each column, including the column's name.
-fn natural(report: &Report, columns: &[&Column], form: impl Fn(&Column) -> CellFormat) -> Vec<u16> {
+fn natural<'e>(
+    entries: impl Iterator<Item = &'e Entry>,
+    snapshot: &Snapshot,
+    columns: &[&Column],
+    form: impl Fn(&Column) -> CellFormat,
+) -> Vec<u16> {
     let mut widths: Vec<u16> = columns.iter().map(|column| width(column.heading_of(form(column)))).collect();
-    for entry in &report.entries {
+    for entry in entries {
         for (widest, column) in widths.iter_mut().zip(columns) {
-            *widest = (*widest).max(width(&shown(column, entry, &report.snapshot, form(column)).text));
+            *widest = (*widest).max(width(&shown(column, entry, snapshot, form(column)).text));
         }
     }
     widths

@@ -135,6 +135,8 @@ impl Terminal {
         let screen = self.emulator.screen();
         assert!(!screen.alternate_screen(), "the alternate screen is left on");
         assert!(!screen.hide_cursor(), "the cursor is left hidden");
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None, "the mouse is left on");
+        assert!(!screen.bracketed_paste(), "pastes are left marked");
         let settings = |termios: &Termios| format!("{termios:?}");
         assert_eq!(settings(&tcgetattr(&self.line).unwrap()), settings(&self.before));
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, anyhow, bail};
@@ -20,13 +20,13 @@ use rustix::process::{Signal, test_kill_process};
 use self::signals::Processes;
 use super::list::{self, MatchMode, MatchedEntries};
 use super::{Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot, watch};
-use crate::cli::{CommonArgs, FilterArgs, KillArgs, ScanArgs, WatchArgs};
-use crate::judge::{HowToStop, KillCaller, KillRefusal, KillStep, Listener, Report, kill_plan};
-use crate::model::{Pid, Stage};
+use crate::cli::{CommonArgs, FieldArgs, FilterArgs, KillArgs, ScanArgs, WatchArgs};
+use crate::judge::{Entry, HowToStop, KillCaller, KillRefusal, KillStep, Listener, Report, kill_plan};
+use crate::model::{Endpoint, Pid, Stage};
 use crate::observe::{self, Scope, TreeProcess};
 use crate::query::Selection;
 use crate::registry::Registry;
-use crate::render::kill as text;
+use crate::render::{Style, kill as text, sanitize};
 
 /// The time in which processes must end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,7 +52,31 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         bail!("kill needs a target, such as 3000 (see portolan kill --help)");
     }
     let registry = registry_source::registry(common)?;
-    let mut selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
+    match prepare(&args.filter, registry, common)? {
+        Preparation::Ready(prepared) => end(args, &prepared, common, ui, out),
+        Preparation::NothingListens { selection, report, matched } => {
+            Ok(nothing_listens(&args.filter, &selection, &matched, &report, common))
+        }
+    }
+}
+
+/// The listeners of a target and their processes, which are open: a signal never reaches another process.
+pub(super) struct Prepared {
+    report: Report,
+    matched: MatchedEntries,
+    processes: Processes,
+    /// The addresses that must be free afterwards.
+    places: Vec<String>,
+}
+
+/// The result of the search for the listeners of a target.
+enum Preparation {
+    Ready(Box<Prepared>),
+    NothingListens { selection: Box<Selection>, report: Box<Report>, matched: MatchedEntries },
+}
+
+fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Result<Preparation, Error> {
+    let mut selection = list::parsed(&filter.typed_filters(false), &registry, common)?;
     selection.mean_bound_sockets();
     let mut processes = Processes::default();
     for _ in 0..SCANS {
@@ -62,11 +86,12 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         let owners: BTreeSet<Pid> =
             named.clone().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
         if named.clone().next().is_none() {
-            return Ok(nothing_listens(&args.filter, &selection, &matched, &report, common));
+            let (selection, report) = (Box::new(selection), Box::new(report));
+            return Ok(Preparation::NothingListens { selection, report, matched });
         }
         if owners.iter().all(|pid| processes.is_alive(*pid)) {
             let places: Vec<String> = named.map(|entry| entry.socket.local.to_string()).collect();
-            return end(args, &places, (&report, &matched), &processes, common, ui, out);
+            return Ok(Preparation::Ready(Box::new(Prepared { report, matched, processes, places })));
         }
         // A process that must not be ended is reported with its listener.
         let caller = caller(&report);
@@ -75,6 +100,84 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         processes.open(owners)?;
     }
     bail!("the processes changed between {SCANS} scans; nothing was ended; run kill again");
+}
+
+/// Prepares to end the owners of one row of the screen.
+pub(super) fn prepare_row(
+    entry: &Entry,
+    registry: Registry,
+    common: &CommonArgs,
+) -> Result<Box<Prepared>, Error> {
+    let local = &entry.socket.local;
+    let other = entry.other_address().map(|address| Endpoint { address, ..local.clone() });
+    let targets = [Some(local), other.as_ref()].into_iter().flatten().map(ToString::to_string).collect();
+    // Another program may listen at the same address.
+    let pids: Vec<String> = entry.socket.owner.pids().iter().map(ToString::to_string).collect();
+    let values = if pids.is_empty() { Vec::new() } else { vec![("pid", pids)] };
+    let filter = FilterArgs { targets, fields: FieldArgs { values }, ..FilterArgs::default() };
+    let prepared = match prepare(&filter, registry, common)? {
+        Preparation::Ready(prepared) => prepared,
+        Preparation::NothingListens { .. } => bail!("{local}: nothing listens there any more"),
+    };
+    prepared.steps()?;
+    Ok(prepared)
+}
+
+impl Prepared {
+    /// Returns what is ended and how. The error names each listener that must not be ended.
+    fn steps(&self) -> Result<Vec<KillStep<'_>>, Error> {
+        let caller = caller(&self.report);
+        kill_plan(&self.report.entries, |at| self.matched.keep[at], &self.report.snapshot, &caller)
+            .map_err(|all| refused(&all))
+    }
+
+    /// Writes what is ended; `run` is the label of the command.
+    pub(super) fn write_plan(&self, run: &str, style: &Style, out: &mut dyn Write) -> Result<(), Error> {
+        let tree = observe::process_tree();
+        for step in &self.steps()? {
+            let children = children(step, &tree);
+            text::step(step, &children, run, session_port(), &self.report, style, out)?;
+        }
+        Ok(())
+    }
+
+    /// Ends what the plan says.
+    fn carry_out(&self, force: bool, is_quiet: bool) -> Result<(), Error> {
+        for step in &self.steps()? {
+            match &step.how {
+                HowToStop::Kill { pids, .. } => end_processes(pids, step, &self.processes, force)?,
+                how => run_command(how, is_quiet)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what the plan says, without output. Returns what happened, in one sentence or two.
+    pub(super) fn end_quietly(&self, common: &CommonArgs) -> String {
+        let free = |places: &[String]| watch::is_free_in_time(&until_free(places), common);
+        let named = self.named().unwrap_or_default();
+        let ended = self.carry_out(false, true).and_then(|()| free(&self.places));
+        let ports = if self.places.len() == 1 { "port" } else { "ports" };
+        match ended {
+            Ok(Exit::Matched) => format!("Ended: {named}. The {ports} can be used again."),
+            Ok(Exit::Incomplete) => {
+                format!("Ended: {named}. Not every socket can be seen, so the {ports} may still be in use.")
+            }
+            Ok(_) => format!("Ended: {named}. The {ports} cannot be used yet."),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// Returns the question for the user, which names what would be ended.
+    pub(super) fn question(&self) -> String {
+        format!("End {}?", self.named().unwrap_or_else(|_| "this".to_owned()))
+    }
+
+    fn named(&self) -> Result<String, Error> {
+        let steps = self.steps()?;
+        let named: Vec<String> = steps.iter().flat_map(|step| &step.named).map(text::named).collect();
+        Ok(named.join("; "))
+    }
 }
 
 fn scan(
@@ -145,25 +248,18 @@ fn refused(refused: &[(Listener<'_>, KillRefusal<'_>)]) -> Error {
 /// Shows the plan, asks, ends the listeners, and checks that their ports are free.
 fn end(
     args: &KillArgs,
-    places: &[String],
-    (report, matched): (&Report, &MatchedEntries),
-    processes: &Processes,
+    prepared: &Prepared,
     common: &CommonArgs,
     ui: &Ui,
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
-    let caller = caller(report);
-    let steps = kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, &caller)
-        .map_err(|all| refused(&all))?;
-    let tree = observe::process_tree();
+    let steps = prepared.steps()?;
     let run = match (args.dry_run, args.yes) {
         (true, _) => "Would run",
         (false, true) => "Runs",
         (false, false) => "y will run",
     };
-    for step in &steps {
-        text::step(step, &children(step, &tree), run, session_port(), report, &ui.stdout, out)?;
-    }
+    prepared.write_plan(run, &ui.stdout, out)?;
     out.flush()?;
     if args.dry_run {
         print_message("dry run: nothing was ended");
@@ -174,21 +270,12 @@ fn end(
         print_message("nothing was ended");
         return Ok(Exit::Nothing);
     }
-    for step in &steps {
-        match &step.how {
-            HowToStop::Kill { pids, .. } => end_processes(pids, step, processes, args.force)?,
-            how => run_command(how)?,
-        }
-    }
-    let exit = watch::run(&until_free(places), common, ui, out)?;
+    let named = prepared.named()?;
+    prepared.carry_out(args.force, false)?;
+    let exit = watch::run(&until_free(&prepared.places), common, ui, out)?;
     if exit == Exit::Matched {
-        let named: Vec<String> = steps.iter().flat_map(|step| &step.named).map(text::named).collect();
-        writeln!(
-            out,
-            "Ended: {}. The port{} free.",
-            named.join("; "),
-            if places.len() == 1 { " is" } else { "s are" }
-        )?;
+        let are = if prepared.places.len() == 1 { " is" } else { "s are" };
+        writeln!(out, "Ended: {named}. The port{are} free.")?;
     }
     Ok(exit)
 }
@@ -266,8 +353,9 @@ fn end_processes(pids: &[Pid], step: &KillStep<'_>, processes: &Processes, force
     Ok(())
 }
 
-/// Stops a unit or a container with the program of its manager.
-fn run_command(how: &HowToStop<'_>) -> Result<(), Error> {
+/// Stops a unit or a container with the program of its manager. If `is_quiet`, the program has no terminal, and the
+/// error contains its message.
+fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<(), Error> {
     let Some((program, words)) = how.command().and_then(|words| Some((*words.first()?, words[1..].to_vec())))
     else {
         return Ok(());
@@ -280,13 +368,17 @@ fn run_command(how: &HowToStop<'_>) -> Result<(), Error> {
     if program == "docker" {
         command.args(DOCKER);
     }
-    let status = command
-        .args(words)
-        .stdout(io::stderr())
-        .status()
-        .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    command.args(words);
+    let failed = |error: io::Error| anyhow!("{}: {error}", path.display());
+    let (status, message) = if is_quiet {
+        let output = command.stdin(Stdio::null()).output().map_err(failed)?;
+        (output.status, String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    } else {
+        (command.stdout(io::stderr()).status().map_err(failed)?, String::new())
+    };
     if !status.success() {
-        bail!("{}: {status}", path.display());
+        let message = if message.is_empty() { message } else { format!(": {}", sanitize(&message)) };
+        bail!("{}: {status}{message}", path.display());
     }
     Ok(())
 }

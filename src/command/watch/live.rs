@@ -1,79 +1,38 @@
-//! The screen of `watch`. If a listener changed or a mark faded, all lines are redrawn; otherwise only the time.
+//! The screen of `watch`: reads keys and scans, and draws what the explorer shows. If nothing changed, only the time is
+//! drawn again.
 
 use std::io::Write;
-use std::sync::mpsc::RecvTimeoutError;
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use anyhow::Context;
 use jiff::Timestamp;
 
-use super::marks::Marks;
-use anyhow::Context;
-
-use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
+use super::card;
+use super::explorer::{Effect, Explorer, Source};
+use super::{Error, Exit, Ticker, Ui, Watch};
 use crate::command::charset::readable;
-use crate::command::screen::{Input, Screen, end_by, inputs};
-use crate::render::screen::{FrameContent, ScanCounts, frame, log_lines, status};
+#[cfg(target_os = "linux")]
+use crate::command::kill;
+use crate::command::list;
+use crate::command::screen::{Input, Key, Screen, end_by, inputs};
+use crate::judge::Report;
+#[cfg(target_os = "linux")]
+use crate::render::Style;
+#[cfg(target_os = "linux")]
+use crate::render::screen::message_lines;
+use crate::render::screen::{View, log_lines};
 
 /// Shows the listeners until the user quits or a signal arrives.
-pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let mut marks = Marks::new(interval);
-    // If the system cannot be observed, the error is reported before the terminal is taken over.
-    watch.scan_and_report(&mut |_| Ok(()))?;
-    let inputs = inputs().context("signals")?;
-    let mut screen = Screen::enter().context("terminal")?;
-    let inputs = inputs.with_keys().context("terminal")?;
-    let mut ticker = Ticker::new(interval);
-    let mut size = screen.size();
-    let mut redraw = true;
-    let mut counts = ScanCounts::default();
-    let ended = loop {
-        let now = Timestamp::now();
-        if redraw && let Some(report) = &watch.last {
-            let scene = FrameContent {
-                rows: marks.rows(report),
-                report,
-                past: marks.past(),
-                log: marks.logged().0,
-                verbose: watch.verbose,
-            };
-            counts = scene.counts();
-            let lines = frame(&scene, now, interval, size, &ui.stdout)?;
-            let lines: Vec<String> = lines.iter().map(|line| readable(line).into_owned()).collect();
-            screen.show(&lines).context("terminal")?;
-        } else {
-            let line = status(counts, now, interval, (size.width, ui.stdout.zone));
-            screen.show_first(&readable(&line)).context("terminal")?;
-        }
-        match inputs.recv_timeout(ticker.left()) {
-            Ok(Input::Quit) => break None,
-            Ok(Input::Signal(signal)) => break Some(signal),
-            Ok(input @ (Input::Redraw | Input::Stop | Input::Resume)) => {
-                match input {
-                    Input::Stop => screen.stop().context("terminal")?,
-                    Input::Resume => screen.take().context("terminal")?,
-                    _ => {}
-                }
-                size = screen.size();
-                redraw = true;
-                continue;
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            // No more keys or signals can arrive, but scanning continues.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(ticker.left()),
-        }
-        ticker.advance();
-        let was = std::mem::replace(&mut size, screen.size());
-        redraw = marks.fade() || size != was;
-        watch.scan_and_report(&mut |update| {
-            marks.note(&update);
-            let WatchUpdate::Next { changes, other_gaps, .. } = &update else { return Ok(()) };
-            redraw |= !changes.is_empty() || *other_gaps;
-            Ok(())
-        })?;
-    };
+pub(super) fn run(watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    let mut live = Live::start(watch, interval, ui)?;
+    let ended = live.run()?;
+    let Live { explorer, screen, .. } = live;
     drop(screen);
     // The screen is gone, so the changes are written to the terminal.
-    let (changes, earlier) = marks.logged();
+    let (changes, earlier) = explorer.marks().logged();
     let lines = log_lines(changes, earlier, &ui.stdout);
     lines.iter().try_for_each(|line| writeln!(out, "{}", readable(line)))?;
     out.flush()?;
@@ -81,4 +40,287 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn W
         end_by(signal);
     }
     Ok(Exit::Matched)
+}
+
+struct Live {
+    watch: Watch,
+    /// The connections, while their view is shown.
+    connections: Option<Watch>,
+    explorer: Explorer,
+    screen: Screen,
+    inputs: Receiver<Input>,
+    ticker: Ticker,
+    /// Whether the filter has changed since the rows were made.
+    is_filter_new: bool,
+    /// A sender for jobs in the background.
+    sender: Sender<Input>,
+    /// What ends if the user confirms it.
+    #[cfg(target_os = "linux")]
+    prepared: Option<Arc<kill::Prepared>>,
+}
+
+/// What must be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Draw {
+    Time,
+    Frame,
+}
+
+impl Live {
+    fn start(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Self, Error> {
+        // If the system cannot be observed, the error is reported before the terminal is taken over.
+        watch.scan_and_report(&mut |_| Ok(()))?;
+        let inputs = inputs().context("signals")?;
+        let screen = Screen::enter().context("terminal")?;
+        let sender = inputs.sender();
+        let inputs = inputs.with_keys().context("terminal")?;
+        let explorer = Explorer::new(interval, screen.size(), ui.stdout, watch.args.verbose);
+        Ok(Live {
+            watch,
+            connections: None,
+            explorer,
+            screen,
+            inputs,
+            ticker: Ticker::new(interval),
+            is_filter_new: false,
+            sender,
+            #[cfg(target_os = "linux")]
+            prepared: None,
+        })
+    }
+
+    /// Runs until the user quits, or until a signal arrives, which is returned.
+    fn run(&mut self) -> Result<Option<i32>, Error> {
+        self.with_source(Explorer::make_rows);
+        let mut draw = Draw::Frame;
+        loop {
+            // A long listing is filtered and drawn once for several keys.
+            let input = match self.inputs.try_recv().ok().filter(|_| !self.ticker.left().is_zero()) {
+                Some(input) => input,
+                None => {
+                    self.apply_filter();
+                    self.draw(draw)?;
+                    match self.inputs.recv_timeout(self.ticker.left()) {
+                        Ok(input) => input,
+                        Err(RecvTimeoutError::Timeout) => {
+                            draw = self.scan()?;
+                            continue;
+                        }
+                        // No more keys or signals can arrive, but scanning continues.
+                        Err(RecvTimeoutError::Disconnected) => {
+                            std::thread::sleep(self.ticker.left());
+                            draw = self.scan()?;
+                            continue;
+                        }
+                    }
+                }
+            };
+            draw = Draw::Frame;
+            match input {
+                Input::Signal(signal) => return Ok(Some(signal)),
+                Input::Redraw | Input::Stop | Input::Resume => {
+                    match input {
+                        Input::Stop => self.screen.stop().context("terminal")?,
+                        Input::Resume => self.screen.take().context("terminal")?,
+                        _ => self.screen.forget(),
+                    }
+                    self.resize();
+                }
+                Input::Done(message) => {
+                    // The port may be free now.
+                    self.scan()?;
+                    self.explorer.report(message);
+                }
+                input => {
+                    // A key that extends the filter does not need the rows.
+                    if !matches!(input, Input::Key(Key::Char(_) | Key::Backspace)) {
+                        self.apply_filter();
+                    }
+                    if self.apply(&input)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn draw(&mut self, draw: Draw) -> Result<(), Error> {
+        let now = Timestamp::now();
+        let Some(source) = source(&self.watch, self.connections.as_ref()) else { return Ok(()) };
+        match draw {
+            Draw::Time => {
+                let line = self.explorer.first_line(source, now);
+                self.screen.show_first(&readable(&line)).context("terminal")?;
+            }
+            Draw::Frame => {
+                let lines = self.explorer.frame(source, now);
+                let lines: Vec<String> = lines.iter().map(|line| readable(line).into_owned()).collect();
+                self.screen.show(&lines).context("terminal")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn with_source(&mut self, change: impl FnOnce(&mut Explorer, Source<'_>)) {
+        if let Some(source) = source(&self.watch, self.connections.as_ref()) {
+            change(&mut self.explorer, source);
+        }
+    }
+
+    fn resize(&mut self) {
+        let size = self.screen.size();
+        self.with_source(|explorer, source| explorer.resize(size, source));
+    }
+
+    /// Scans, unless the screen is paused. Returns what must be drawn.
+    fn scan(&mut self) -> Result<Draw, Error> {
+        self.ticker.advance();
+        if self.explorer.is_paused() {
+            return Ok(Draw::Time);
+        }
+        let explorer = &mut self.explorer;
+        let mut is_new = explorer.fade();
+        is_new |= self.watch.scan_and_report(&mut |update| {
+            explorer.note(&update);
+            Ok(())
+        })?;
+        if let Some(connections) = &mut self.connections {
+            is_new |= connections.scan_and_report(&mut |_| Ok(()))?;
+        }
+        if !is_new {
+            return Ok(Draw::Time);
+        }
+        self.with_source(Explorer::make_rows);
+        Ok(Draw::Frame)
+    }
+
+    /// Changes the explorer after an input, and does what it asks for. Returns whether the user quits.
+    fn apply(&mut self, input: &Input) -> Result<bool, Error> {
+        match self.explorer.handle(input) {
+            Effect::Quit => return Ok(true),
+            Effect::Draw | Effect::Help => {}
+            Effect::Rows => {
+                self.follow_view()?;
+                self.with_source(Explorer::make_rows);
+            }
+            Effect::Filter => self.is_filter_new = true,
+            Effect::Pause => {
+                if !self.explorer.is_paused() {
+                    self.scan()?;
+                }
+            }
+            Effect::Card => self.show_card(),
+            Effect::Copy => {
+                let Some(source) = source(&self.watch, self.connections.as_ref()) else { return Ok(false) };
+                let text = self.explorer.copied(source);
+                self.screen.copy(&text).context("terminal")?;
+                self.explorer.say("Sent to the clipboard of the terminal.".to_owned());
+            }
+            Effect::PlanKill => self.plan_kill(),
+            Effect::Kill => self.kill(),
+        }
+        Ok(false)
+    }
+
+    /// Makes the rows again if the filter has changed.
+    fn apply_filter(&mut self) {
+        if std::mem::take(&mut self.is_filter_new) {
+            self.read_filter();
+            self.with_source(Explorer::make_rows);
+        }
+    }
+
+    fn read_filter(&mut self) {
+        let Live { watch, explorer, .. } = self;
+        explorer.read_filter(|args, either_end| {
+            list::parsed(&args.typed_filters(either_end), &watch.registry, &watch.common)
+                .map_err(|error| format!("{error:#}"))
+        });
+    }
+
+    /// Starts or ends the scans of connections, which only their view needs.
+    fn follow_view(&mut self) -> Result<(), Error> {
+        if self.explorer.view() != View::Connections {
+            self.connections = None;
+        } else if self.connections.is_none() {
+            let mut connections = self.watch.of_connections()?;
+            connections.scan_and_report(&mut |_| Ok(()))?;
+            self.connections = Some(connections);
+        }
+        self.read_filter();
+        Ok(())
+    }
+
+    fn show_card(&mut self) {
+        let Some(source) = source(&self.watch, self.connections.as_ref()) else { return };
+        let text = match self.explorer.selected(source).as_slice() {
+            [] => return,
+            sockets => card::of(sockets, source, &self.watch),
+        };
+        self.explorer.show_card(text);
+    }
+}
+
+/// Ends the owners of a row, through the code of `portolan kill`.
+#[cfg(target_os = "linux")]
+impl Live {
+    fn plan_kill(&mut self) {
+        let Some(source) = source(&self.watch, self.connections.as_ref()) else { return };
+        let Some(entry) = self.explorer.selected(source).first().map(|entry| (*entry).clone()) else {
+            return;
+        };
+        if entry.socket.peer.is_some() {
+            self.explorer.say("A connection cannot be ended; select its listener.".to_owned());
+            return;
+        }
+        match kill::prepare_row(&entry, self.watch.registry, &self.watch.common) {
+            Ok(prepared) => {
+                let prepared = Arc::new(*prepared);
+                self.prepared = Some(Arc::clone(&prepared));
+                self.explorer.ask(Box::new(move |style| plan_lines(&prepared, style)));
+            }
+            Err(error) => {
+                let text = format!("{error:#}");
+                self.explorer.show_text(Box::new(move |style| message_lines(&text, style)));
+            }
+        }
+    }
+
+    /// Ends what was shown, in the background, because a process may take its time.
+    fn kill(&mut self) {
+        let Some(prepared) = self.prepared.take() else { return };
+        let (sender, common) = (self.sender.clone(), self.watch.common.clone());
+        let job = move || {
+            let message = prepared.end_quietly(&common);
+            // If the screen is gone, nobody reads the message.
+            let _ = sender.send(Input::Done(message));
+        };
+        match std::thread::Builder::new().spawn(job) {
+            Ok(_) => self.explorer.say("Ending…".to_owned()),
+            Err(error) => self.explorer.say(format!("Nothing was ended: {error}")),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Live {
+    fn plan_kill(&mut self) {
+        self.explorer.say("Ending a process works only on Linux; the card shows how to stop it.".to_owned());
+    }
+
+    fn kill(&mut self) {}
+}
+
+#[cfg(target_os = "linux")]
+fn plan_lines(prepared: &kill::Prepared, style: &Style) -> Vec<String> {
+    let mut bytes = format!("{}\n\n", prepared.question()).into_bytes();
+    if let Err(error) = prepared.write_plan("y will run", style, &mut bytes) {
+        return message_lines(&format!("{error:#}"), style);
+    }
+    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+}
+
+fn source<'a>(watch: &'a Watch, connections: Option<&'a Watch>) -> Option<Source<'a>> {
+    let report: &Report = watch.last.as_ref()?;
+    Some(Source { report, connections: connections.and_then(|connections| connections.last.as_ref()) })
 }

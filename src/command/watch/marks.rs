@@ -3,6 +3,7 @@
 //! A mark is stored under the fingerprint of its listener, and fades after a few scans and at least some seconds. A
 //! vanished listener is shown in its last known state.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -13,12 +14,40 @@ use super::WatchUpdate;
 use crate::baseline::{Change, ChangeKind, Fingerprint};
 use crate::judge::{Entry, Listener, Report};
 use crate::render::kill::named;
-use crate::render::merge;
+use crate::render::merged_rows;
 use crate::render::screen::{LoggedChange, Mark};
 
 /// The number of scans and the shortest time that a mark lasts.
 const LOOKS: u32 = 5;
 const AT_LEAST: Duration = Duration::from_secs(5);
+
+/// The entry of a row.
+#[derive(Clone, Debug)]
+pub(super) enum RowEntry {
+    /// The index of an entry in the report.
+    At(usize),
+    /// An entry that the report does not contain.
+    Own(Box<Entry>),
+}
+
+impl RowEntry {
+    /// Returns the entry; `None` if the row belongs to an earlier report.
+    pub(super) fn of<'e>(&'e self, report: &'e Report) -> Option<&'e Entry> {
+        match self {
+            RowEntry::At(at) => report.entries.get(*at),
+            RowEntry::Own(entry) => Some(entry),
+        }
+    }
+}
+
+/// A row of listeners or connections.
+#[derive(Clone, Debug)]
+pub(super) struct EntryRow {
+    pub(super) entry: RowEntry,
+    pub(super) mark: Option<Mark>,
+    /// The identity of the row, which is the same after the next scan.
+    pub(super) key: u64,
+}
 
 #[derive(Debug)]
 pub(super) struct Marks {
@@ -32,8 +61,6 @@ pub(super) struct Marks {
     log: Vec<LoggedChange>,
     /// The number of changes that the log no longer has.
     forgotten: usize,
-    /// Listeners that are no longer shown. They keep the columns as wide as before.
-    past: Vec<Entry>,
 }
 
 impl Marks {
@@ -45,7 +72,6 @@ impl Marks {
             gone: Vec::new(),
             log: Vec::new(),
             forgotten: 0,
-            past: Vec::new(),
         }
     }
 
@@ -81,13 +107,12 @@ impl Marks {
         for kind in ChangeKind::ALL {
             let of_kind = changes.iter().filter(|change| change.kind == kind);
             for listener in Listener::all(of_kind.map(|change| change.listener)) {
-                self.log.push(LoggedChange { time, kind, what: named(&listener) });
+                let sockets = listener.sockets.iter().map(|entry| (*entry).clone()).collect();
+                self.log.push(LoggedChange { time, kind, what: named(&listener), sockets });
             }
         }
-        let vanished = changes.iter().filter(|change| change.kind == ChangeKind::Vanished);
-        self.past.extend(vanished.map(|change| change.listener.clone()));
-        self.forgotten += drop_first(&mut self.log);
-        drop_first(&mut self.past);
+        let more = self.log.len().saturating_sub(LONGEST_LOG);
+        self.forgotten += self.log.drain(..more).count();
     }
 
     /// Returns the latest changes, the latest one last, and the number of earlier changes.
@@ -95,50 +120,60 @@ impl Marks {
         (&self.log, self.forgotten)
     }
 
-    /// Returns listeners that are no longer shown.
-    pub(super) fn past(&self) -> &[Entry] {
-        &self.past
+    /// Returns listeners that are no longer shown. They keep the columns as wide as before.
+    pub(super) fn past(&self) -> impl Iterator<Item = &Entry> + Clone {
+        let vanished = self.log.iter().filter(|change| change.kind == ChangeKind::Vanished);
+        vanished.flat_map(|change| &change.sockets)
     }
 
-    /// Returns the rows to show: the current listeners, and recently vanished listeners that have not returned.
-    pub(super) fn rows(&self, report: &Report) -> Vec<(Entry, Option<Mark>)> {
+    /// Returns the rows to show: the current listeners, and recently vanished listeners that have not returned, as far
+    /// as `keep` returns true.
+    pub(super) fn rows(&self, report: &Report, keep: &dyn Fn(&Entry) -> bool) -> Vec<EntryRow> {
         let mark = |kind, left: u32| Mark { kind, fading: left <= faint(self.lasts) };
         let mut shown = HashSet::new();
-        let mut rows = Vec::with_capacity(report.entries.len() + self.gone.len());
-        for entry in &report.entries {
+        // Sockets of one server are one row, if they have the same mark.
+        let mut by_mark: HashMap<Option<Mark>, Vec<(&Entry, RowEntry, u64)>> = HashMap::new();
+        for (at, entry) in report.entries.iter().enumerate() {
             let print = fingerprint_hash(entry);
             shown.insert(print);
-            rows.push((entry.clone(), self.marks.get(&print).map(|(kind, left)| mark(*kind, *left))));
+            if keep(entry) {
+                let mark = self.marks.get(&print).map(|(kind, left)| mark(*kind, *left));
+                by_mark.entry(mark).or_default().push((entry, RowEntry::At(at), print));
+            }
         }
         // The latest copy comes first, so a listener that vanished twice is shown once.
         for (entry, left) in self.gone.iter().rev() {
-            if shown.insert(fingerprint_hash(entry)) {
-                rows.push((entry.clone(), Some(mark(ChangeKind::Vanished, *left))));
+            let print = fingerprint_hash(entry);
+            if shown.insert(print) && keep(entry) {
+                let mark = Some(mark(ChangeKind::Vanished, *left));
+                let own = RowEntry::Own(Box::new(entry.clone()));
+                by_mark.entry(mark).or_default().push((entry, own, print));
             }
         }
-        rows.sort_by(|(a, _), (b, _)| a.order(b));
-        // Sockets of one server are one row, if they have the same mark.
-        let mut by_mark: HashMap<Option<Mark>, Vec<Entry>> = HashMap::new();
-        for (entry, mark) in rows {
-            by_mark.entry(mark).or_default().push(entry);
+        let mut rows = Vec::with_capacity(report.entries.len());
+        for (mark, mut entries) in by_mark {
+            entries.sort_by(|(a, ..), (b, ..)| a.order(b));
+            for row in merged_rows(entries.iter().map(|(entry, ..)| Cow::Borrowed(*entry))) {
+                let Some((_, first, key)) = row.members.first().and_then(|at| entries.get(*at)) else {
+                    continue;
+                };
+                let entry = match row.entry {
+                    Cow::Owned(merged) => RowEntry::Own(Box::new(merged)),
+                    Cow::Borrowed(_) => first.clone(),
+                };
+                rows.push(EntryRow { entry, mark, key: *key });
+            }
         }
-        let merged = by_mark
-            .into_iter()
-            .flat_map(|(mark, entries)| merge(entries).into_iter().map(move |entry| (entry, mark)));
-        let mut rows: Vec<_> = merged.collect();
-        rows.sort_by(|(a, _), (b, _)| a.order(b));
+        rows.sort_by(|a, b| match (a.entry.of(report), b.entry.of(report)) {
+            (Some(a), Some(b)) => a.order(b),
+            _ => std::cmp::Ordering::Equal,
+        });
         rows
     }
 }
 
-/// The maximum number of changes in the log, and of listeners that keep the columns wide.
-const LONGEST_LOG: usize = 200;
-
-/// Removes the oldest elements of a list that is too long. Returns their number.
-fn drop_first<T>(list: &mut Vec<T>) -> usize {
-    let more = list.len().saturating_sub(LONGEST_LOG);
-    list.drain(..more).count()
-}
+/// The maximum number of changes in the log.
+const LONGEST_LOG: usize = 1000;
 
 /// Returns the number of remaining scans at which a mark starts to fade.
 const fn faint(lasts: u32) -> u32 {

@@ -4,8 +4,11 @@
 //! elsewhere, a stream of events. With a wait, there is no output until a port is taken or free (`until.rs`). A
 //! socket that opens and closes between two scans is not seen.
 
+mod card;
+mod explorer;
 mod live;
 mod marks;
+pub mod pictured;
 mod until;
 
 use std::collections::BTreeSet;
@@ -15,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::list::MatchMode;
 use super::{Error, Exit, Ui, judged, list, name_host, namespaces, registry_source, stdout};
 use crate::baseline::{Change, difference};
-use crate::cli::{CommonArgs, Output, WatchArgs};
+use crate::cli::{CommonArgs, Output, ScanArgs, WatchArgs};
 use crate::judge::Report;
 use crate::model::{Snapshot, Stage, State};
 use crate::observe::{Observer, Scope};
@@ -50,16 +53,8 @@ pub(super) fn run(
     if args.timeout.is_some() && !waits {
         return Err(Error::msg("--timeout needs --until-listening or --until-free".to_owned()));
     }
-    let registry = registry_source::registry(common)?;
-    let selection = list::selection(&args.scan, false, &registry, common)?;
-    let mut scope = list::scan_scope(&args.scan, &selection);
-    scope.namespaces = namespaces(common);
-    scope.part = common.scope.unwrap_or(scope.part);
-    // With programs and users, a restart can be distinguished from a change of owner.
-    scope.details = true;
+    let watch = Watch::of(args, common)?;
     let stream = matches!(common.output, Output::Json | Output::Ndjson);
-    let mut watch = Watch::new(selection, scope, registry, common.clone());
-    watch.verbose = args.scan.verbose;
     if waits {
         return until::run(args, watch, stream, ui, out);
     }
@@ -71,11 +66,18 @@ pub(super) fn run(
     }
 }
 
+/// Waits until the targets are free, without output. Returns `Matched` if they are, `Nothing` if they are not in time, and
+/// `Incomplete` if not every socket can be seen.
+#[cfg(target_os = "linux")]
+pub(super) fn is_free_in_time(args: &WatchArgs, common: &CommonArgs) -> Result<Exit, Error> {
+    until::wait(args, &mut Watch::of(args, common)?, false, &mut |_| Ok(()))
+}
+
 /// Writes events until the reader closes the output or a signal ends the program.
 fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut ticker = Ticker::new(interval);
     loop {
-        let verbose = watch.verbose;
+        let verbose = watch.args.verbose;
         watch.scan_and_report(&mut |update| update.write(ui, verbose, out))?;
         ticker.sleep_until_next();
         if stdout::has_reader_left() {
@@ -96,8 +98,8 @@ struct Watch {
     wants_port: bool,
     /// The number of entries in the last scan for which too little is known to apply the filters.
     undecided: usize,
-    /// Whether every gap and note is shown in full.
-    verbose: bool,
+    /// The filters and the scan options, as typed.
+    args: ScanArgs,
 }
 
 /// The result of a scan.
@@ -109,6 +111,18 @@ enum WatchUpdate<'a> {
 }
 
 impl Watch {
+    /// Returns the watch of a command line.
+    fn of(args: &WatchArgs, common: &CommonArgs) -> Result<Self, Error> {
+        let registry = registry_source::registry(common)?;
+        let selection = list::selection(&args.scan, false, &registry, common)?;
+        let mut scope = list::scan_scope(&args.scan, &selection);
+        scope.namespaces = namespaces(common);
+        scope.part = common.scope.unwrap_or(scope.part);
+        // With programs and users, a restart can be distinguished from a change of owner.
+        scope.details = true;
+        Ok(Watch { args: args.scan.clone(), ..Watch::new(selection, scope, registry, common.clone()) })
+    }
+
     fn new(selection: Selection, scope: Scope, registry: Registry, common: CommonArgs) -> Self {
         let observer = Observer::new(scope.clone());
         Watch {
@@ -120,7 +134,7 @@ impl Watch {
             last: None,
             wants_port: false,
             undecided: 0,
-            verbose: false,
+            args: ScanArgs::default(),
         }
     }
 
@@ -129,6 +143,18 @@ impl Watch {
         self.scope.states = State::with_ports();
         self.wants_port = true;
         self.observer = Observer::new(self.scope.clone());
+    }
+
+    /// Returns a watch of the connections that the same filters select. A target then means either end.
+    fn of_connections(&self) -> Result<Self, Error> {
+        let args = ScanArgs { all: true, ..self.args.clone() };
+        let selection = list::selection(&args, false, &self.registry, &self.common)?;
+        let mut scope = list::scan_scope(&args, &selection);
+        scope.states = State::with_ports();
+        scope.namespaces = self.scope.namespaces.clone();
+        scope.part = self.scope.part;
+        let watch = Watch::new(selection, scope, self.registry, self.common.clone());
+        Ok(Watch { args, ..watch })
     }
 
     /// Skips the process lookup for a wait that needs only the ports.
@@ -149,13 +175,13 @@ impl Watch {
         report
     }
 
-    /// Scans once, and reports changes if there are any.
+    /// Scans once, and reports changes if there are any. Returns whether there is a new report.
     fn scan_and_report(
         &mut self,
         on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let seen = self.observer.scan().map_err(Error::msg)?;
-        let Some(seen) = seen else { return Ok(()) };
+        let Some(seen) = seen else { return Ok(false) };
         let report = self.report(seen);
         if let Some(last) = &self.last {
             let changes = difference(&last.entries, &report.entries);
@@ -165,7 +191,7 @@ impl Watch {
             on_update(WatchUpdate::Start(&report))?;
         }
         self.last = Some(report);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::{Error, Exit, Ticker, Ui, Watch};
+use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::cli::WatchArgs;
 use crate::command::charset;
 use crate::judge::{Entry, Listener, Report};
@@ -37,33 +37,59 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     check(args, &watch)?;
+    let needs_processes = !args.until_free && watch.selection.targets().iter().any(|t| t.ports().is_none());
+    let names_listeners = !stream && !args.until_free && ui.stdout.width.is_some();
+    // The message does not name the owner of a port.
+    let needs_processes = stream || needs_processes || names_listeners;
+    let verbose = watch.args.verbose;
+    let exit = wait(args, &mut watch, needs_processes, &mut |update| {
+        if stream { update.write(ui, verbose, out) } else { Ok(()) }
+    })?;
+    let Some(last) = &watch.last else { return Ok(exit) };
+    match exit {
+        Exit::Matched if names_listeners => {
+            let awaited = last.entries.iter().filter(|entry| is_awaited(&watch, entry));
+            for listener in Listener::all(awaited) {
+                writeln!(out, "Listening: {}", named(&listener))?;
+            }
+            out.flush()?;
+        }
+        Exit::Incomplete => {
+            ui.print_caveats(last, verbose);
+            stderr::blind(&args.scan.filter.targets, args.until_free, &mut charset::stderr())
+                .unwrap_or_default();
+        }
+        Exit::Nothing => {
+            let taken_by = if args.until_free { &last.entries[..] } else { &[] };
+            stderr::gave_up(&args.scan.filter.targets, taken_by, &mut charset::stderr()).unwrap_or_default();
+        }
+        _ => {}
+    }
+    Ok(exit)
+}
+
+/// Waits without output. Returns `Incomplete` if the condition cannot be decided, and `Nothing` if it did not become true
+/// in time.
+pub(super) fn wait(
+    args: &WatchArgs,
+    watch: &mut Watch,
+    needs_processes: bool,
+    on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>,
+) -> Result<Exit, Error> {
     if args.until_free {
         watch.look_at_every_state();
     }
-    let needs_processes = !args.until_free && watch.selection.targets().iter().any(|t| t.ports().is_none());
-    let names_listeners = !stream && !args.until_free && ui.stdout.width.is_some();
-    if !stream && !needs_processes && !names_listeners {
-        // The message does not name the owner of a port.
+    if !needs_processes {
         watch.scan_sockets_only();
     }
     let given_up = args.timeout.map(|timeout| Instant::now() + timeout);
     let mut ticker = Ticker::new(args.interval.unwrap_or(OFTEN));
     let mut blind = 0;
-    let verbose = watch.verbose;
     loop {
-        watch.scan_and_report(&mut |update| if stream { update.write(ui, verbose, out) } else { Ok(()) })?;
+        watch.scan_and_report(on_update)?;
         let Some(last) = &watch.last else { return Ok(Exit::Nothing) };
-        match answer(&watch, last, args.until_free) {
-            WaitStatus::Yes => {
-                if names_listeners {
-                    let awaited = last.entries.iter().filter(|entry| is_awaited(&watch, entry));
-                    for listener in Listener::all(awaited) {
-                        writeln!(out, "Listening: {}", named(&listener))?;
-                    }
-                    out.flush()?;
-                }
-                return Ok(Exit::Matched);
-            }
+        match answer(watch, last, args.until_free) {
+            WaitStatus::Yes => return Ok(Exit::Matched),
             WaitStatus::No => blind = 0,
             WaitStatus::Blind => blind += 1,
         }
@@ -71,14 +97,9 @@ pub(super) fn run(
         // Not every socket is visible, but the listener may still appear among the visible sockets.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
-            ui.print_caveats(last, verbose);
-            stderr::blind(&args.scan.filter.targets, args.until_free, &mut charset::stderr())
-                .unwrap_or_default();
             return Ok(Exit::Incomplete);
         }
         if late {
-            let taken_by = if args.until_free { &last.entries[..] } else { &[] };
-            stderr::gave_up(&args.scan.filter.targets, taken_by, &mut charset::stderr()).unwrap_or_default();
             return Ok(Exit::Nothing);
         }
         // The last scan takes place at the end of the time limit.

@@ -18,6 +18,7 @@ use super::files::{self, numbers_in};
 use super::kernel_ids::KernelIds;
 use super::{masked, namespaces};
 use crate::model::Pid;
+use crate::observe::progress;
 
 /// `PROC_SUPER_MAGIC` (linux/magic.h).
 const PROC: i64 = 0x9fa0;
@@ -268,11 +269,13 @@ pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Resul
     // From Linux 6.2 on, the size of a descriptor directory is the number of its descriptors; before, it is 0.
     let sizes_are_counts = statat(proc, c"self/fd", AtFlags::empty()).is_ok_and(|stat| stat.st_size > 0);
     let next = AtomicUsize::new(0);
+    progress::begin("processes", pids.len());
     let part = || {
         let mut walk = Walk::default();
         while let Some(lot) =
             pids.get(next.fetch_add(LOT, Ordering::Relaxed)..).filter(|rest| !rest.is_empty())
         {
+            progress::advance(LOT.min(lot.len()));
             for &pid in lot.iter().take(LOT) {
                 let outcome = process(proc, device, pid, search, sizes_are_counts, &mut walk);
                 walk.outcome(proc, pid, outcome);

@@ -6,7 +6,7 @@ use super::namespaces::{self, NamespaceHandle};
 use super::owners::Walk;
 use super::sockets::{self, FoundSocket, SocketList};
 use crate::model::{Firewall, Gap, Namespace, Namespaces, Note, Stage, State};
-use crate::observe::{Error, Scope};
+use crate::observe::{Error, Scope, progress};
 
 /// The network namespaces of a scope.
 #[derive(Debug)]
@@ -54,7 +54,11 @@ impl ScannedNamespaces {
         if self.own {
             scan.add(sockets::list(scope, None, with_firewalls, &budget));
         }
+        if !self.others.is_empty() {
+            progress::begin("network namespaces", self.others.len());
+        }
         for known in &self.others {
+            progress::advance(1);
             match known.list_sockets(scope, with_firewalls, &budget) {
                 Ok((listed, mut ephemeral)) => {
                     scan.add(listed);

@@ -92,7 +92,7 @@ impl Rows {
             return;
         }
         let entries: Vec<Entry> = self.rows.iter().map(|row| row.entry.clone()).collect();
-        let mut columns = columns::of_table(&entries);
+        let mut columns = columns::of_table(&entries.iter());
         // The marks are the flags, with what the policy and the comparison add.
         columns.retain(|column| column.name != "flags");
         search("Search listeners", self.rows.len(), "listener", html);

@@ -13,7 +13,6 @@ mod kill;
 mod listener_card;
 mod merge;
 mod policy;
-mod screen;
 mod table;
 mod verdict_text;
 

@@ -16,7 +16,7 @@ pub use self::sweep::{ListedPorts, PORTS, Port, SweepResult, sweep};
 pub use self::tables::shown;
 use super::scanned_namespaces::ScannedNamespaces;
 use crate::model::{DeepScanResult, Gap, Namespaces, Netns, Note, Stage, TakenPort};
-use crate::observe::{Error, Scope};
+use crate::observe::{Error, Scope, progress};
 
 /// Scans the requested network namespaces.
 ///
@@ -27,10 +27,14 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
     let scanned_namespaces =
         ScannedNamespaces::open(&Scope { namespaces: namespaces.clone(), ..Scope::default() })?;
     let mut deep = DeepScanResult::default();
+    let total = scanned_namespaces.others.len() + usize::from(scanned_namespaces.own);
+    progress::begin("every port of network namespaces", total);
     if scanned_namespaces.own {
         add(&mut deep, scan_namespace(None));
+        progress::advance(1);
     }
     for known in &scanned_namespaces.others {
+        progress::advance(1);
         match known.enter(|| scan_namespace(Some(&known.netns))) {
             Ok(found) => add(&mut deep, found),
             Err(why) => deep.gaps.push(Gap {

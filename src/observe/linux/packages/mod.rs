@@ -32,6 +32,7 @@ use super::origin::Origins;
 use super::process;
 use super::tree::is_same;
 use crate::model::{ExeState, Gap, Note, Origin, OriginKind, Pid, Process, Stage};
+use crate::observe::progress;
 
 /// The limits of a look-up of packages.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +103,9 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     let mut unanswered: BTreeMap<Pid, String> =
         wanted.iter().map(|pid| (*pid, format!("no answer within {} s", AUDIT.limit.as_secs()))).collect();
     let mut left_out = 0;
+    progress::begin("packages of programs", wanted.len());
     for answer in answers(wanted, AUDIT) {
+        progress::advance(answer.pids.len());
         for pid in answer.pids {
             match &answer.trouble {
                 Some(why) => _ = unanswered.insert(pid, why.clone()),

@@ -1,0 +1,102 @@
+//! Shows the progress of long work on a terminal: after half a second, one line on standard error, which is removed when
+//! the work ends.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::{charset, screen};
+use crate::observe::progress;
+
+/// The time after which work is long.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// The time between two updates of the line.
+const OFTEN: Duration = Duration::from_millis(200);
+
+/// Shows the progress until it is dropped.
+pub(super) struct Progress {
+    has_ended: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Starts to wait for long work. Returns `None` if standard error is not a terminal that can remove a line, or if
+    /// the terminal shows the screen of `watch`.
+    pub(super) fn start() -> Option<Self> {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if !io::stderr().is_terminal() || is_dumb || screen::is_up() {
+            return None;
+        }
+        let has_ended = Arc::new((Mutex::new(false), Condvar::new()));
+        let shared = Arc::clone(&has_ended);
+        let thread = Builder::new().spawn(move || show(&shared)).ok()?;
+        Some(Progress { has_ended, thread: Some(thread) })
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        let (has_ended, changed) = &*self.has_ended;
+        *has_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn show((has_ended, changed): &(Mutex<bool>, Condvar)) {
+    let began = Instant::now();
+    let mut is_shown = false;
+    let mut ended = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let time = if is_shown { OFTEN } else { PATIENCE };
+        (ended, _) =
+            changed.wait_timeout_while(ended, time, |ended| !*ended).unwrap_or_else(PoisonError::into_inner);
+        if *ended {
+            break;
+        }
+        is_shown = true;
+        write(&line(progress::current(), began.elapsed()));
+    }
+    if is_shown {
+        write("");
+    }
+}
+
+/// Replaces the line. An error is ignored: the work matters more than its progress.
+fn write(text: &str) {
+    let mut stderr = charset::stderr();
+    // The cursor stays at the beginning, so that the next output replaces the line if the program is killed.
+    let _ = write!(stderr, "\r\x1b[2K{text}\r").and_then(|()| stderr.flush());
+}
+
+/// Returns the text of the line. It is short enough for every usual terminal, because a broken line cannot be removed.
+fn line(step: Option<progress::Step>, time: Duration) -> String {
+    let seconds = time.as_secs();
+    match step {
+        Some(progress::Step { what, done, total }) if total > 1 => {
+            format!("Scanning {what}: {done} of {total} ({seconds} s)")
+        }
+        Some(progress::Step { what, .. }) => format!("Scanning {what} ({seconds} s)"),
+        None => format!("Scanning ({seconds} s)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        let step = |done, total| Some(progress::Step { what: "network namespaces", done, total });
+        for (step, text) in [
+            (None, "Scanning (2 s)"),
+            (step(0, 1), "Scanning network namespaces (2 s)"),
+            (step(12, 80), "Scanning network namespaces: 12 of 80 (2 s)"),
+        ] {
+            assert_eq!(line(step, Duration::from_millis(2400)), text);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The rows of each view: filtered, merged and sorted.
+//!
+//! A listing may be long, so a row refers to the entry in the report instead of a copy, unless it merges several
+//! sockets or shows a listener that vanished.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::super::marks::{EntryRow, Marks, RowEntry};
+use crate::judge::{Entry, Listener, Report};
+use crate::query::{Answer, Selection, Subject};
+use crate::render::columns;
+use crate::render::kill::named;
+use crate::render::screen::{FoundRow, View, row_text};
+
+/// A row of findings: the indices of the sockets of a listener, and the place of the finding.
+#[derive(Clone, Debug)]
+pub(super) struct FindingRow {
+    sockets: Vec<usize>,
+    entry: usize,
+    finding: usize,
+    key: u64,
+}
+
+impl FindingRow {
+    /// Returns the row; `None` if it belongs to an earlier report.
+    pub(super) fn of<'r>(&self, report: &'r Report) -> Option<FoundRow<'r>> {
+        let finding = report.entries.get(self.entry)?.findings().get(self.finding)?;
+        let sockets: Vec<&Entry> = self.sockets.iter().filter_map(|at| report.entries.get(*at)).collect();
+        (!sockets.is_empty()).then_some(FoundRow { listener: Listener { sockets }, finding })
+    }
+}
+
+/// The rows of a view.
+#[derive(Debug)]
+pub(super) enum Rows {
+    /// Listeners or connections.
+    Entries(Vec<EntryRow>),
+    /// The indices of changes in the log, the latest one first.
+    Changes(Vec<(usize, u64)>),
+    Findings(Vec<FindingRow>),
+}
+
+/// The reports and changes that the views show.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::command::watch) struct Source<'a> {
+    /// The listeners.
+    pub(in crate::command::watch) report: &'a Report,
+    /// The connections, if they were scanned.
+    pub(in crate::command::watch) connections: Option<&'a Report>,
+}
+
+impl<'a> Source<'a> {
+    /// Returns the report that a view shows.
+    pub(super) fn of(self, view: View) -> &'a Report {
+        match view {
+            View::Connections => self.connections.unwrap_or(self.report),
+            View::Listeners | View::Changes | View::Findings => self.report,
+        }
+    }
+}
+
+/// The filter that was typed, and the order of the rows.
+#[derive(Default)]
+pub(super) struct Narrowing<'f> {
+    /// The filter, if one was typed and can be used.
+    pub(super) selection: Option<&'f Selection>,
+    /// The filter as typed.
+    pub(super) text: &'f str,
+    pub(super) sort: Option<&'static str>,
+    pub(super) is_reversed: bool,
+}
+
+impl Narrowing<'_> {
+    fn test(&self, entry: &Entry) -> Answer {
+        let test = |selection: &Selection| selection.test(&Subject::Entry(entry), &mut HashSet::new());
+        self.selection.map_or(Answer::Yes, test)
+    }
+
+    /// Returns the number of entries that are left out because too little is known to test them.
+    pub(super) fn undecided(&self, report: &Report) -> usize {
+        let unknown = |entry: &&Entry| self.test(entry) == Answer::Unknown;
+        if self.selection.is_none() { 0 } else { report.entries.iter().filter(unknown).count() }
+    }
+}
+
+impl Rows {
+    /// Returns the rows of a view. If the filter selects no row, it is a text, and the rows that contain its words are
+    /// returned.
+    pub(super) fn of(view: View, source: Source<'_>, marks: &Marks, narrowing: &Narrowing<'_>) -> Self {
+        let by_filter = |entry: &Entry| narrowing.test(entry).is_yes();
+        let mut rows = Self::kept(view, source, marks, &by_filter);
+        if rows.len() == 0 && !narrowing.text.trim().is_empty() {
+            rows = Self::kept(view, source, marks, &|_| true);
+            rows.retain_with_text(narrowing.text, source.of(view), marks);
+        }
+        rows.sort(source.of(view), narrowing);
+        rows
+    }
+
+    fn kept(view: View, source: Source<'_>, marks: &Marks, keep: &dyn Fn(&Entry) -> bool) -> Self {
+        let report = source.of(view);
+        match view {
+            View::Listeners => Rows::Entries(marks.rows(report, keep)),
+            View::Connections => Rows::Entries(connections(source.connections, keep)),
+            View::Findings => Rows::Findings(findings(report, keep)),
+            View::Changes => {
+                let log = marks.logged().0.iter().enumerate().rev();
+                let kept = log.filter(|(_, change)| change.sockets.iter().any(keep));
+                Rows::Changes(kept.map(|(at, change)| (at, hash(&(change.time, &change.what)))).collect())
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Rows::Entries(rows) => rows.len(),
+            Rows::Changes(rows) => rows.len(),
+            Rows::Findings(rows) => rows.len(),
+        }
+    }
+
+    /// Returns the identities of the rows.
+    pub(super) fn keys(&self) -> Vec<u64> {
+        match self {
+            Rows::Entries(rows) => rows.iter().map(|row| row.key).collect(),
+            Rows::Changes(rows) => rows.iter().map(|(_, key)| *key).collect(),
+            Rows::Findings(rows) => rows.iter().map(|row| row.key).collect(),
+        }
+    }
+
+    /// Keeps the rows whose text contains every word.
+    fn retain_with_text(&mut self, text: &str, report: &Report, marks: &Marks) {
+        let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+        let has = |text: &str| {
+            let text = text.to_lowercase();
+            words.iter().all(|word| text.contains(word))
+        };
+        match self {
+            Rows::Entries(rows) => rows.retain(|row| {
+                row.entry.of(report).is_some_and(|entry| has(&row_text(entry, &report.snapshot)))
+            }),
+            Rows::Changes(rows) => {
+                let log = marks.logged().0;
+                rows.retain(|(at, _)| {
+                    log.get(*at).is_some_and(|change| has(&format!("{} {}", change.kind.name(), change.what)))
+                });
+            }
+            Rows::Findings(rows) => rows.retain(|row| {
+                row.of(report).is_some_and(|FoundRow { listener, finding }| {
+                    let code = format!("{} {}", finding.severity.name(), finding.flag().code());
+                    has(&format!("{code} {} {}", named(&listener), finding.sentence()))
+                })
+            }),
+        }
+    }
+
+    fn sort(&mut self, report: &Report, narrowing: &Narrowing<'_>) {
+        match self {
+            Rows::Entries(rows) => {
+                if let Some(column) = narrowing.sort.and_then(columns::named) {
+                    let key = |row: &EntryRow| row.entry.of(report).map(|entry| column.key(entry));
+                    if narrowing.is_reversed {
+                        rows.sort_by_cached_key(|row| Reverse(key(row)));
+                    } else {
+                        rows.sort_by_cached_key(key);
+                    }
+                } else if narrowing.is_reversed {
+                    rows.reverse();
+                }
+            }
+            Rows::Changes(rows) if narrowing.is_reversed => rows.reverse(),
+            Rows::Findings(rows) if narrowing.is_reversed => rows.reverse(),
+            Rows::Changes(_) | Rows::Findings(_) => {}
+        }
+    }
+}
+
+fn connections(report: Option<&Report>, keep: &dyn Fn(&Entry) -> bool) -> Vec<EntryRow> {
+    let entries = report.into_iter().flat_map(|report| report.entries.iter().enumerate());
+    let kept = entries.filter(|(_, entry)| entry.socket.peer.is_some() && keep(entry));
+    let row = |(at, entry): (usize, &Entry)| {
+        let socket = &entry.socket;
+        let key = hash(&(&socket.local, socket.peer, socket.cookie));
+        EntryRow { entry: RowEntry::At(at), mark: None, key }
+    };
+    kept.map(row).collect()
+}
+
+/// Returns each finding of each listener once, the most severe ones first.
+fn findings(report: &Report, keep: &dyn Fn(&Entry) -> bool) -> Vec<FindingRow> {
+    let at: HashMap<*const Entry, usize> =
+        report.entries.iter().enumerate().map(|(at, entry)| (std::ptr::from_ref(entry), at)).collect();
+    let index = |entry: &Entry| at.get(&std::ptr::from_ref(entry)).copied();
+    let mut rows = Vec::new();
+    for listener in Listener::all(report.entries.iter().filter(|entry| keep(entry))) {
+        let sockets: Vec<usize> = listener.sockets.iter().filter_map(|entry| index(entry)).collect();
+        let mut codes = HashSet::new();
+        for entry in &listener.sockets {
+            let Some(at) = index(entry) else { continue };
+            for (finding, found) in entry.findings().iter().enumerate() {
+                let code = found.flag().code();
+                if codes.insert(code) {
+                    let local = &listener.first().socket.local;
+                    let row = FindingRow {
+                        sockets: sockets.clone(),
+                        entry: at,
+                        finding,
+                        key: hash(&(local, code)),
+                    };
+                    rows.push((found.severity, row));
+                }
+            }
+        }
+    }
+    rows.sort_by_key(|(severity, _)| Reverse(*severity));
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

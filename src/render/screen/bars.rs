@@ -1,0 +1,260 @@
+//! The lines around the rows: the status, the views, the rule and the keys.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use unicode_width::UnicodeWidthStr;
+
+use super::View;
+use super::lines::reversed;
+use crate::findings::text::plural;
+use crate::render::wrap::clip;
+use crate::render::{Emphasis, Style, Zone, sanitize};
+
+/// The facts in the first line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The number of watched listeners.
+    pub listeners: usize,
+    /// The number of gaps.
+    pub gaps: usize,
+    /// The time since which the screen is paused, if it is.
+    pub paused: Option<Timestamp>,
+    /// The column by which the rows are sorted, and whether the order is reversed.
+    pub sort: Option<(&'static str, bool)>,
+}
+
+impl Status {
+    /// Returns the first line: the time, the number of listeners, whether the view is complete, whether the screen is
+    /// paused, the order of the rows and the interval. If the line is too long, the least important parts are left out;
+    /// the word "incomplete" is left out last.
+    #[must_use]
+    pub fn line(&self, now: Timestamp, interval: Duration, (width, zone): (u16, Zone)) -> String {
+        let paused = self.paused.map(|since| format!("paused at {}", zone.time(since, "%H:%M:%S")));
+        let mut parts = [
+            paused.is_none().then(|| zone.time(now, "%H:%M:%S")),
+            paused,
+            Some(plural(self.listeners, "listener")),
+            (self.gaps > 0).then(|| format!("view incomplete ({})", plural(self.gaps, "gap"))),
+            self.sort.map(|(column, falling)| {
+                format!("sorted by {column}{}", if falling { ", reversed" } else { "" })
+            }),
+            Some(format!("every {} s", interval.as_secs_f64())),
+        ];
+        let width = usize::from(width);
+        let joined =
+            |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<Vec<_>>().join("  ");
+        for missed in [5, 0, 4, 2, 1] {
+            if joined(&parts).width() <= width {
+                break;
+            }
+            if let Some(part) = parts.get_mut(missed) {
+                *part = None;
+            }
+        }
+        clip(&joined(&parts), width).into_owned()
+    }
+}
+
+/// Returns the name of a view with the number of its rows.
+fn tab(view: View, count: Option<usize>) -> String {
+    match count {
+        Some(count) => format!("{} {count}", view.name()),
+        None => view.name().to_owned(),
+    }
+}
+
+/// Returns the texts of the views that fit the width, and the columns between them. On a narrow terminal, there are no
+/// counts, and names are cut.
+fn tab_texts(shown: View, counts: [Option<usize>; 4], width: usize) -> ([String; 4], usize) {
+    let forms = [(GAP, true, usize::MAX), (GAP, false, usize::MAX), (1, false, usize::MAX), (1, false, 4)];
+    let text = |view: View, count: Option<usize>, longest: usize| {
+        let text = tab(view, count);
+        if view == shown { format!("[{text}]") } else { clip(&text, longest).into_owned() }
+    };
+    let mut texts = ([const { String::new() }; 4], GAP);
+    for (gap, has_counts, longest) in forms {
+        for ((place, view), count) in texts.0.iter_mut().zip(View::ALL).zip(counts) {
+            *place = text(view, count.filter(|_| has_counts), longest);
+        }
+        texts.1 = gap;
+        if texts.0.iter().map(|text| text.width() + gap).sum::<usize>() <= width + gap {
+            break;
+        }
+    }
+    texts
+}
+
+/// The columns between two views, and between two keys.
+const GAP: usize = 2;
+
+/// Returns the line of the views.
+pub(super) fn tabs(shown: View, counts: [Option<usize>; 4], width: usize, style: &Style) -> String {
+    let (texts, gap) = tab_texts(shown, counts, width);
+    let painted = texts
+        .iter()
+        .zip(View::ALL)
+        .map(|(text, view)| if view == shown { reversed(text, text.width(), style) } else { text.clone() });
+    painted.collect::<Vec<_>>().join(&" ".repeat(gap))
+}
+
+/// Returns the view at a column of the line of the views.
+#[must_use]
+pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) -> Option<View> {
+    let mut end = 0;
+    let (texts, gap) = tab_texts(shown, counts, width.into());
+    View::ALL.into_iter().zip(texts).find_map(|(view, text)| {
+        let begin = end;
+        end += text.width() + gap;
+        (begin..end - gap).contains(&usize::from(column)).then_some(view)
+    })
+}
+
+/// Returns the rule below the header, with a text at its end.
+pub(super) fn rule(text: &str, width: usize, style: &Style) -> String {
+    const BEFORE: usize = 4;
+    let text = clip(text, width.saturating_sub(BEFORE + 3));
+    if text.is_empty() {
+        return "─".repeat(width);
+    }
+    let line = width.saturating_sub(text.width() + 3);
+    format!("{} {} ─", "─".repeat(line), style.paint(Emphasis::Quiet, &text))
+}
+
+/// The last line.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'a> {
+    /// The keys and what they do, the most important ones first.
+    Of(&'a [(&'static str, &'static str)]),
+    /// The filter while it is typed, and why it cannot be used.
+    Filter {
+        /// The text as typed.
+        text: &'a str,
+        /// The reason.
+        error: Option<&'a str>,
+    },
+    /// A message until the next key.
+    Message(&'a str),
+}
+
+impl Keys<'_> {
+    pub(super) fn line(&self, width: usize, style: &Style) -> String {
+        match self {
+            Keys::Of(keys) => {
+                let mut line = String::new();
+                for (key, what) in *keys {
+                    let gap = if line.is_empty() { 0 } else { GAP };
+                    if line.width() + gap + key.width() + 1 + what.width() > width {
+                        continue;
+                    }
+                    line.push_str(&format!("{}{key} {what}", " ".repeat(gap)));
+                }
+                style.paint(Emphasis::Quiet, &line)
+            }
+            Keys::Filter { text, error } => {
+                let text = sanitize(text);
+                // The end of a long text stays visible, because it is being typed.
+                let space = width.saturating_sub(2);
+                let mut shown: &str = &text;
+                while shown.width() > space {
+                    let mut letters = shown.chars();
+                    letters.next();
+                    shown = letters.as_str();
+                }
+                let error = error.map(|error| format!("  {}", sanitize(error))).unwrap_or_default();
+                let error = clip(&error, space.saturating_sub(shown.width())).into_owned();
+                format!("/{shown}_{}", style.paint(Emphasis::Warning, &error))
+            }
+            Keys::Message(text) => style.paint(Emphasis::Heading, &clip(text, width)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snapbox::str;
+
+    use super::*;
+    use crate::render::fixtures::assert_snapshot;
+
+    const PLAIN: Style = Style { width: None, color: false, zone: Zone::UTC };
+
+    /// The narrower the terminal, the less the status line shows; the word "incomplete" stays the longest.
+    #[test]
+    fn status_lines() {
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        let status = Status { listeners: 37, gaps: 2, paused: None, sort: Some(("port", true)) };
+        let line = |width| status.line(now, Duration::from_millis(500), (width, Zone::UTC));
+        let paused = Status { paused: Some(now), ..status.clone() };
+        let mut lines: Vec<String> = [100, 80, 60, 40, 30, 20].into_iter().map(line).collect();
+        lines.push(paused.line(now, Duration::from_secs(1), (80, Zone::UTC)));
+        assert_snapshot(
+            lines.join("\n"),
+            str![[r#"
+12:00:00 UTC  37 listeners  view incomplete (2 gaps)  sorted by port, reversed  every 0.5 s
+12:00:00 UTC  37 listeners  view incomplete (2 gaps)  sorted by port, reversed
+37 listeners  view incomplete (2 gaps)
+37 listeners  view incomplete (2 gaps)
+view incomplete (2 gaps)
+view incomplete (2 …
+paused at 12:00:00 UTC  37 listeners  view incomplete (2 gaps)
+"#]],
+        );
+    }
+
+    #[test]
+    fn the_views_fit_and_can_be_clicked() {
+        let counts = [None, None, Some(3), None];
+        let line = |width| tabs(View::Changes, counts, width, &PLAIN);
+        assert_snapshot(
+            [60, 46, 40, 30].map(line).join("\n"),
+            str![[r#"
+Listeners  Connections  [Changes 3]  Findings
+Listeners  Connections  [Changes 3]  Findings
+Listeners Connections [Changes] Findings
+Lis… Con… [Changes] Fin…
+"#]],
+        );
+        for width in [60, 46, 40, 30] {
+            let line = tabs(View::Changes, counts, width.into(), &PLAIN);
+            for view in View::ALL {
+                let before = &line[..line.find(&view.name()[..3]).unwrap()];
+                let column = u16::try_from(before.width()).unwrap();
+                assert_eq!(tab_at(column, View::Changes, counts, width), Some(view), "{width}");
+            }
+        }
+        assert_eq!(tab_at(59, View::Changes, counts, 60), None);
+    }
+
+    /// The keys at the front of the list are shown longest.
+    #[test]
+    fn last_lines() {
+        let keys = [("q", "quit"), ("Enter", "card"), ("/", "filter")];
+        let long = "a".repeat(30);
+        let lines = [
+            Keys::Of(&keys).line(40, &PLAIN),
+            Keys::Of(&keys).line(20, &PLAIN),
+            Keys::Filter { text: "80", error: Some("not a port") }.line(40, &PLAIN),
+            Keys::Filter { text: "\x1b[2J", error: None }.line(40, &PLAIN),
+            Keys::Filter { text: &format!("{long}b"), error: Some("x") }.line(20, &PLAIN),
+            Keys::Message("ended").line(40, &PLAIN),
+            rule("1-8 of 30", 30, &PLAIN),
+            rule("", 10, &PLAIN),
+            rule("a long filter that does not fit", 20, &PLAIN),
+        ];
+        assert_snapshot(
+            lines.join("\n"),
+            str![[r#"
+q quit  Enter card  / filter
+q quit  Enter card
+/80_  not a port
+/\x1b[2J_
+/aaaaaaaaaaaaaaaaab_…
+ended
+────────────────── 1-8 of 30 ─
+──────────
+──── a long filte… ─
+"#]],
+        );
+    }
+}

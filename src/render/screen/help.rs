@@ -1,0 +1,64 @@
+//! The help of the screen.
+
+use super::sign;
+use crate::baseline::ChangeKind;
+use crate::render::labelled::{labelled, measure};
+use crate::render::wrap::wrap;
+use crate::render::{Emphasis, Style};
+
+/// The keys, and what they do.
+const KEYS: [(&str, &str); 17] = [
+    ("Up, k", "the row above"),
+    ("Down, j", "the row below"),
+    ("PgUp, PgDn", "one page; the mouse wheel scrolls too"),
+    ("g, G", "the first row, the last row"),
+    (
+        "Enter",
+        "the card of the row: program, findings, connections, registry; a second click on a row does the same",
+    ),
+    ("Tab", "the next view: listeners, connections, changes, findings; Shift-Tab: the previous one"),
+    ("1 to 4", "the view with this number"),
+    (
+        "/",
+        "filter, with the targets and options of the command line: 8000-8100, nginx, --user root, -t. A text that is none of these selects the rows that contain it. Enter keeps the filter, Esc removes it",
+    ),
+    ("s", "sort by the next column"),
+    ("r", "reverse the order"),
+    ("p", "pause: the screen stays as it is; p again continues"),
+    ("y", "copy the row (if the terminal supports OSC 52)"),
+    (
+        "K, Delete",
+        "end the process, the unit or the container of the row; a question first says what will be ended",
+    ),
+    ("Ctrl-L", "draw the screen again"),
+    ("Ctrl-Z", "stop watch; fg continues"),
+    ("Esc", "close this text; remove the filter"),
+    ("q, Ctrl-C", "quit"),
+];
+
+/// Returns the lines of the help, after the gaps in full.
+#[must_use]
+pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !caveats.is_empty() {
+        lines.push(style.paint(Emphasis::Warning, "Not everything could be seen"));
+        lines.extend(caveats.iter().flat_map(|caveat| wrap("  ", caveat, measure(style))));
+        lines.push(String::new());
+    }
+    lines.push(style.paint(Emphasis::Heading, "Keys"));
+    lines.extend(KEYS.iter().flat_map(|(key, what)| labelled(key, what, style)));
+    lines.push(String::new());
+    lines.push(style.paint(Emphasis::Heading, "Marks"));
+    for kind in ChangeKind::ALL {
+        lines.extend(labelled(sign(kind).0, kind.name(), style));
+    }
+    let text = "To select text with the mouse, hold Shift.";
+    lines.extend([String::new(), text.to_owned()]);
+    lines
+}
+
+/// Returns a message in lines that fit the width.
+#[must_use]
+pub fn message_lines(text: &str, style: &Style) -> Vec<String> {
+    text.lines().flat_map(|line| wrap("", line, measure(style))).collect()
+}

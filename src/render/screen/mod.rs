@@ -1,0 +1,267 @@
+//! The screen of `watch` on a terminal: a status line, the views, the rows of one view or a text over them, the latest
+//! change, the gaps and the keys.
+//!
+//! A frame is lines of text for a given size, and never larger than the terminal. `command/screen.rs` controls the
+//! terminal, and `command/watch` the state. Every mark is a sign and a colour, so that it can be read without colour.
+//!
+//! The screen is drawn without a framework such as ratatui: a row of the screen is a row of the table, a card is the
+//! card of a listing, and both are lines of text already. A framework would need a second table with its own rules for
+//! narrow terminals, and adds 150 kB to the program (measured).
+
+mod bars;
+mod card;
+mod help;
+mod lines;
+mod rows;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use unicode_width::UnicodeWidthStr;
+
+use crate::baseline::ChangeKind;
+use crate::findings::text::plural;
+use crate::judge::Entry;
+
+pub use self::bars::{Keys, Status, tab_at};
+pub use self::card::{card, connection_card, port_lines, vanished_card};
+pub use self::help::{help, message_lines};
+use self::lines::{crop, without_colour};
+pub use self::rows::{FoundRow, changes, findings, listeners, row_text};
+use super::wrap::clip;
+use super::{Emphasis, Style};
+
+/// A list that the screen can show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// The listeners, with the marks of recent changes.
+    #[default]
+    Listeners,
+    /// The connections.
+    Connections,
+    /// The changes since the start, with their times.
+    Changes,
+    /// The findings on the listeners.
+    Findings,
+}
+
+impl View {
+    /// Every view, in the order of the screen.
+    pub const ALL: [Self; 4] = [View::Listeners, View::Connections, View::Changes, View::Findings];
+
+    const fn name(self) -> &'static str {
+        match self {
+            View::Listeners => "Listeners",
+            View::Connections => "Connections",
+            View::Changes => "Changes",
+            View::Findings => "Findings",
+        }
+    }
+}
+
+/// A recent change of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// The kind of change.
+    pub kind: ChangeKind,
+    /// Whether the mark will fade soon.
+    pub fading: bool,
+}
+
+/// A change since the start.
+#[derive(Clone, Debug)]
+pub struct LoggedChange {
+    /// The time of the scan that found the change.
+    pub time: Timestamp,
+    /// The kind of change.
+    pub kind: ChangeKind,
+    /// The listener, sanitized: `nginx on tcp *:80`.
+    pub what: String,
+    /// The sockets of the listener as they were after the change; for a vanished listener, as they were last seen.
+    pub sockets: Vec<Entry>,
+}
+
+/// Returns the changes since the start, one line each; `earlier` is the number of changes before them.
+#[must_use]
+pub fn log_lines(changes: &[LoggedChange], earlier: usize, style: &Style) -> Vec<String> {
+    if changes.is_empty() {
+        return vec!["No change was seen.".to_owned()];
+    }
+    let mut lines = Vec::with_capacity(changes.len() + 1);
+    if earlier > 0 {
+        lines.push(format!("{} before these:", plural(earlier, "change")));
+    }
+    lines.extend(changes.iter().map(|change| logged(change, style)));
+    lines
+}
+
+/// Returns a change with its time: `12:00:00 UTC + appeared: nginx on tcp *:80`.
+fn logged(change: &LoggedChange, style: &Style) -> String {
+    let LoggedChange { time, kind, what, .. } = change;
+    let (sign, tone) = sign(*kind);
+    let time = style.zone.time(*time, "%H:%M:%S");
+    format!("{time} {} {}: {what}", style.paint(tone, sign), kind.name())
+}
+
+const fn sign(kind: ChangeKind) -> (&'static str, Emphasis) {
+    match kind {
+        ChangeKind::Appeared => ("+", Emphasis::Good),
+        ChangeKind::Vanished => ("-", Emphasis::Warning),
+        ChangeKind::Changed => ("~", Emphasis::Notice),
+        ChangeKind::Replaced => ("=", Emphasis::Notice),
+        ChangeKind::Widened => ("^", Emphasis::Critical),
+        ChangeKind::Narrowed => ("v", Emphasis::Notice),
+    }
+}
+
+/// The size of the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// The columns.
+    pub width: u16,
+    /// The lines.
+    pub height: u16,
+}
+
+/// The columns before each row: the mark, and the sign of the selected row.
+pub const MARK: u16 = 2;
+/// The header of the rows, and the rule below it.
+const HEAD: usize = 2;
+
+/// The lines of each part of the screen. Which parts a terminal has depends only on its height and on whether there is
+/// something to show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Areas {
+    /// The line of the views, if there is space for it.
+    pub tabs: Option<usize>,
+    /// The first line of the rows.
+    pub first_row: usize,
+    /// The number of lines for rows.
+    pub rows: usize,
+    /// The number of lines for a text that covers the rows and their header.
+    pub text: usize,
+    /// Whether there is a line for the latest change.
+    has_latest: bool,
+    /// The number of lines for the gaps.
+    caveats: usize,
+    /// Whether there is a line for the keys.
+    has_keys: bool,
+}
+
+/// The heights from which a terminal has the line of the keys, of the views, of the gaps and of the latest change.
+const WITH_KEYS: usize = 5;
+const WITH_TABS: usize = 9;
+const WITH_CAVEATS: usize = 10;
+const WITH_LATEST: usize = 18;
+/// The maximum number of lines with gaps.
+const CAVEATS: usize = 4;
+
+impl Areas {
+    /// Divides a screen of this height among its parts.
+    #[must_use]
+    pub fn of(height: u16, caveats: usize, has_changes: bool) -> Self {
+        let height = usize::from(height);
+        let tabs = (height >= WITH_TABS).then_some(1);
+        let caveats = if height >= WITH_CAVEATS { caveats.min(CAVEATS) } else { 0 };
+        let has_latest = has_changes && height >= WITH_LATEST;
+        let has_keys = height >= WITH_KEYS;
+        let above = 1 + usize::from(tabs.is_some());
+        let below = caveats + usize::from(has_latest) + usize::from(has_keys);
+        let text = height.saturating_sub(above + below);
+        Areas {
+            tabs,
+            first_row: above + HEAD,
+            rows: text.saturating_sub(HEAD),
+            text,
+            has_latest,
+            caveats,
+            has_keys,
+        }
+    }
+}
+
+/// The rows of a view, or a text that covers them.
+#[derive(Debug)]
+pub enum Body<'a> {
+    /// The header, the rule and the visible rows.
+    Rows {
+        /// The lines, without a position in the rule.
+        lines: Vec<String>,
+        /// The text at the end of the rule: which of the rows are visible, and the filter.
+        position: String,
+    },
+    /// The visible lines of a text, such as a card.
+    Text(&'a [String]),
+}
+
+/// The content of a frame.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// The first line.
+    pub status: Status,
+    /// The view that is shown, and the number of rows of each view, if it is known.
+    pub view: View,
+    /// The number of changes since the start, and of findings.
+    pub counts: [Option<usize>; 4],
+    /// The middle.
+    pub body: Body<'a>,
+    /// The latest changes, the latest one last.
+    pub log: &'a [LoggedChange],
+    /// The gaps, one line each.
+    pub caveats: &'a [String],
+    /// The last line.
+    pub keys: Keys<'a>,
+}
+
+/// Returns the frame, line by line.
+#[must_use]
+pub fn frame(
+    frame: &Frame<'_>,
+    now: Timestamp,
+    interval: Duration,
+    size: Size,
+    style: &Style,
+) -> Vec<String> {
+    let width = usize::from(size.width);
+    let areas = Areas::of(size.height, frame.caveats.len(), !frame.log.is_empty());
+    let mut lines = vec![frame.status.line(now, interval, (size.width, style.zone))];
+    if areas.tabs.is_some() {
+        lines.push(bars::tabs(frame.view, frame.counts, width, style));
+    }
+    let above = lines.len();
+    match &frame.body {
+        Body::Rows { lines: rows, position } => {
+            lines.extend(rows.iter().take(areas.text).cloned());
+            if let Some(rule) = lines.get_mut(above + 1).filter(|rule| rule.starts_with('─')) {
+                *rule = bars::rule(position, width, style);
+            }
+        }
+        Body::Text(text) => lines.extend(text.iter().take(areas.text).cloned()),
+    }
+    lines.resize(above + areas.text, String::new());
+    if areas.has_latest {
+        lines.push(latest(frame.log, width, style));
+    }
+    lines.extend(
+        frame.caveats.iter().take(areas.caveats).map(|gap| style.paint(Emphasis::Warning, &clip(gap, width))),
+    );
+    if areas.has_keys {
+        lines.push(frame.keys.line(width, style));
+    }
+    lines.truncate(size.height.into());
+    lines.iter().map(|line| crop(line, width)).collect()
+}
+
+/// Returns the line of the latest changes, the latest one first, as many as fit.
+fn latest(log: &[LoggedChange], width: usize, style: &Style) -> String {
+    let mut line = String::new();
+    for change in log.iter().rev() {
+        let gap = if line.is_empty() { "" } else { "; " };
+        let longer = format!("{line}{gap}{}", logged(change, style));
+        if !line.is_empty() && without_colour(&longer).width() > width {
+            break;
+        }
+        line = longer;
+    }
+    line
+}
