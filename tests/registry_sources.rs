@@ -1,7 +1,8 @@
 //! The committed registry and evidence are equal to the output of the generator for their packages.
 //!
 //! `PORTOLAN_REGISTRY_SOURCES` names a directory with the files of the packages; `.ci/registry-sources DIRECTORY` fills
-//! it. If the variable is not set, or the directory does not exist, the tests are reported as ignored.
+//! it. If the variable is not set, or the directory does not exist, the tests that need it are reported as ignored. Each package
+//! has a test with its name, which fails if the package has vanished.
 
 use std::path::{Path, PathBuf};
 
@@ -19,9 +20,70 @@ fn main() {
     let directory = std::env::var_os("PORTOLAN_REGISTRY_SOURCES").map(PathBuf::from).filter(|f| f.is_dir());
     let absent = directory.is_none();
     let directory = directory.unwrap_or_default();
-    let trial = Trial::test("committed_registry_is_what_its_packages_make", move || matches(&directory))
+    let of_packages = directory.clone();
+    let trial = Trial::test("committed_registry_is_what_its_packages_make", move || matches(&of_packages))
         .with_ignored_flag(absent);
-    libtest_mimic::run(&arguments, vec![trial]).exit();
+    let mut trials = vec![trial];
+    for source in sources() {
+        let name = format!("source_{}_{}_{}", source.role, source.package, source.version);
+        let directory = directory.clone();
+        let label = source.label();
+        let named = format!("{name}_is_named_by_the_embedded_data");
+        trials.push(Trial::test(named, move || is_embedded(&label)));
+        let label = source.label();
+        trials.push(
+            Trial::test(format!("{name}_is_there"), move || is_there(&directory.join(source.file), &label))
+                .with_ignored_flag(absent),
+        );
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A row of `sources.tsv`.
+struct SourceRow {
+    role: &'static str,
+    kind: &'static str,
+    package: &'static str,
+    version: &'static str,
+    file: &'static str,
+}
+
+impl SourceRow {
+    fn label(&self) -> String {
+        format!("{} {} {}", self.kind, self.package, self.version)
+    }
+}
+
+/// Returns the packages that the embedded data is made from. A malformed row stops the tests.
+fn sources() -> Vec<SourceRow> {
+    let rows = include_str!("tools/generate-registry/sources.tsv").lines();
+    let rows = rows.filter(|line| !line.starts_with('#') && !line.is_empty());
+    rows.map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
+        [role, kind, package, version, _date, file, _path] => {
+            SourceRow { role, kind, package, version, file }
+        }
+        _ => panic!("sources.tsv: {line}"),
+    })
+    .collect()
+}
+
+/// Fails if the embedded data was made without this version of a package.
+fn is_embedded(label: &str) -> Result<(), Failed> {
+    let head = REGISTRY.lines().chain(EVIDENCE.lines()).filter(|line| line.starts_with("# made from: "));
+    match head.into_iter().any(|line| line.contains(&format!("{label} ("))) {
+        true => Ok(()),
+        false => Err(format!("{label} is in sources.tsv, but the embedded data is not made from it").into()),
+    }
+}
+
+/// Fails if a package no longer has its file.
+fn is_there(path: &Path, label: &str) -> Result<(), Failed> {
+    let is_there = match std::fs::metadata(path) {
+        Ok(file) if file.is_file() => file.len() > 0,
+        Ok(_) => std::fs::read_dir(path)?.next().is_some(),
+        Err(_) => false,
+    };
+    if is_there { Ok(()) } else { Err(format!("{label} has vanished: no {}", path.display()).into()) }
 }
 
 fn matches(directory: &Path) -> Result<(), Failed> {

@@ -47,17 +47,16 @@ impl DeadRegistration {
             Confidence::Confirmed => "",
         };
         let when = self.ended.map(|ended| format!(", ended {ended}")).unwrap_or_default();
-        format!(
-            "{} was registered for {}, {presumed}{how}{when}. {}{}",
-            self.service,
-            self.product,
-            sentence(self.reason),
-            match (self.confidence, self.source, self.basis) {
-                (Confidence::Confirmed, Some(source), _) => format!(" Source: {source}"),
-                (Confidence::Presumed, _, Some(basis)) => sentence(&format!(" Basis: {basis}")),
-                _ => String::new(),
-            },
-        )
+        let why = match (self.confidence, self.source, self.basis) {
+            (Confidence::Confirmed, Some(source), _) => {
+                format!("{} ({source}).", self.reason.trim_end_matches('.'))
+            }
+            (Confidence::Presumed, _, Some(basis)) => {
+                sentence(&format!("{} Basis: {basis}", sentence(self.reason)))
+            }
+            _ => sentence(self.reason),
+        };
+        format!("{} was registered for {}, {presumed}{how}{when}. {why}", self.service, self.product)
     }
 }
 

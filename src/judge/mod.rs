@@ -40,7 +40,7 @@ pub use self::started_by::{ContainerManager, Session, StartedBy};
 pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;
 use crate::join::join;
-use crate::model::{Context, Direction, Matched, PortVerdict, Process, Protocol, Snapshot};
+use crate::model::{Context, Direction, Matched, PortVerdict, Process, Protocol, SearchHit, Snapshot};
 use crate::registry::Registry;
 
 /// A snapshot, joined and judged: all data that a renderer needs.
@@ -182,7 +182,7 @@ pub struct Explained<'r> {
 }
 
 /// A query, and its interpretation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Query<'a> {
     /// The text as typed.
     pub text: &'a str,
@@ -190,6 +190,8 @@ pub struct Query<'a> {
     pub matched: Matched,
     /// The number of ports and protocols that the query added to the answer.
     pub added: usize,
+    /// The ports that a search for words found, the best first; empty for every other query.
+    pub hits: Vec<SearchHit>,
 }
 
 /// Explains one port and protocol. The context is filled in only with `in_full`, because finding the context takes

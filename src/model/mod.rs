@@ -25,6 +25,7 @@ mod received_packets;
 pub(crate) mod relays;
 mod replaceable_by;
 mod scope;
+mod search_hit;
 mod severity;
 mod snapshot;
 mod socket;
@@ -57,6 +58,7 @@ pub use reach::{AllClients, Reach, ReachKind};
 pub use received_packets::ReceivedPackets;
 pub use replaceable_by::ReplaceableBy;
 pub use scope::{HostScope, Namespaces, Scope};
+pub use search_hit::{SearchField, SearchHit};
 pub use severity::Severity;
 pub use snapshot::{
     EphemeralPorts, EphemeralRange, Gap, Host, NAMED_PIDS, Namespace, Note, OLD_SNAPSHOT_SCHEMA,

@@ -9,6 +9,7 @@
 
 mod claims;
 pub(crate) mod command_line;
+mod compare;
 #[doc(hidden)]
 pub mod compile;
 mod context;
@@ -35,6 +36,7 @@ use crate::model::{
     Assignment, EvidenceSource, PortRange, PortVerdict, Protocol, RegistryRange, StatusBasis,
 };
 
+pub use compare::{Comparison, Registration};
 pub use stats::{Count, SourceCount, Stats};
 
 use row::{CuratedRow, Evidence, KnownUse, RESERVED, RegistryRow, Relation};

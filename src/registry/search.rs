@@ -7,54 +7,121 @@ use super::Registry;
 use super::programs::{self, ListedProgram};
 use super::row::{CuratedRow, KnownUse, RegistryRow};
 use super::services;
-use crate::model::{PortRange, Protocol};
+use crate::model::{PortRange, Protocol, SearchField, SearchHit};
 
 /// The maximum number of suggestions.
 const FEW: usize = 5;
 
-impl Registry {
-    /// Returns the ports that match all words of `text`, in ascending order. The search covers the name and
-    /// description of a service, the product of a curated row, a known use, the product of a program, and the name
-    /// and sentence of a common service.
-    #[must_use]
-    pub fn search(&self, text: &str) -> Vec<(PortRange, Protocol)> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let mentions = |fields: &[Option<&str>]| {
-            !words.is_empty()
-                && words.iter().all(|word| fields.iter().flatten().any(|field| has_word(field, word)))
+/// The words of a search, and the places where they occur.
+struct Search<'t> {
+    text: &'t str,
+    words: Vec<&'t str>,
+    hits: Vec<SearchHit>,
+}
+
+impl<'t> Search<'t> {
+    fn new(text: &'t str) -> Self {
+        Search { text: text.trim(), words: text.split_whitespace().collect(), hits: Vec::new() }
+    }
+
+    /// Returns the field that matches best, if the fields together contain every word, with its rank: the order of
+    /// the fields, and within a field first the whole text, then all words together, then some words.
+    fn best(
+        &self,
+        fields: &[(SearchField, Option<&'static str>)],
+    ) -> Option<(u16, SearchField, &'static str)> {
+        let given = || fields.iter().filter_map(|(field, text)| Some((*field, (*text)?)));
+        let is_found = |word: &&str| given().any(|(_, text)| has_word(text, word));
+        if self.words.is_empty() || !self.words.iter().all(is_found) {
+            return None;
+        }
+        let rank = |(field, text): (SearchField, &'static str)| {
+            let found = self.words.iter().filter(|word| has_word(text, word)).count();
+            let how = match found {
+                0 => return None,
+                _ if text.eq_ignore_ascii_case(self.text) => 0,
+                _ if has_word(text, self.text) => 2,
+                all if all == self.words.len() => 5,
+                _ => 40,
+            };
+            Some((10 * field as u16 + how, field, text))
         };
-        let mut found: Vec<(PortRange, Protocol)> = Vec::new();
+        given().filter_map(rank).min()
+    }
+
+    fn add(
+        &mut self,
+        fields: &[(SearchField, Option<&'static str>)],
+        further: u16,
+        places: impl Iterator<Item = (PortRange, Protocol)>,
+    ) {
+        if let Some((rank, field, text)) = self.best(fields) {
+            // The first port of a service is its main port.
+            let hits = (0..).zip(places).map(|(at, (ports, protocol))| {
+                let rank = rank + further + u16::from(at > 0);
+                SearchHit { ports, protocol, field, text, rank }
+            });
+            self.hits.extend(hits);
+        }
+    }
+
+    /// Returns the best hit of each port and protocol, the best first.
+    fn finish(mut self) -> Vec<SearchHit> {
+        let place = |hit: &SearchHit| (hit.ports, hit.protocol);
+        self.hits.sort_by_key(|hit| (place(hit), hit.rank));
+        self.hits.dedup_by_key(|hit| place(hit));
+        self.hits.sort_by_key(|hit| (hit.rank, place(hit)));
+        self.hits
+    }
+}
+
+impl Registry {
+    /// Returns the ports that match all words of `text`, the best first. The search covers the name, description and
+    /// assignee of a registration, the product of a curated row, known uses and malware, the product of a program, and
+    /// the name and sentence of a common service.
+    #[must_use]
+    pub fn search(&self, text: &str) -> Vec<SearchHit> {
+        let mut search = Search::new(text);
         for row in self.rows.lines().chain(self.ranges.lines()).filter_map(RegistryRow::parse) {
-            if row.service.is_some() && mentions(&[row.service, row.description]) {
-                found.extend(row.protocols().map(|protocol| (row.ports, protocol)));
+            let fields = [
+                (SearchField::Service, row.service),
+                (SearchField::Description, row.description),
+                (SearchField::Assignee, row.assignee),
+            ];
+            if row.service.is_some() {
+                search.add(&fields, 0, row.protocols().map(|protocol| (row.ports, protocol)));
             }
         }
         let dead = self.dead.lines().filter_map(CuratedRow::dead);
         for row in dead.chain(self.live.lines().filter_map(CuratedRow::live)) {
-            if mentions(&[Some(row.curated.product), row.curated.now_used_by]) {
-                let protocols = row.protocols.split('+').filter_map(|name| name.parse().ok());
+            let fields = [
+                (SearchField::Product, Some(row.curated.product)),
+                (SearchField::KnownUse, row.curated.now_used_by),
+            ];
+            if search.best(&fields).is_some() {
                 // Only existing registrations count: a newer registry may have removed some.
-                let of = |protocol: &Protocol| {
-                    self.verdict(row.ports.low, *protocol)
-                        .assignments
-                        .iter()
-                        .any(|a| a.service == row.service)
+                let is_registered = |protocol: &Protocol| {
+                    let verdict = self.verdict(row.ports.low, *protocol);
+                    verdict.assignments.iter().any(|a| a.service == row.service)
                 };
-                found.extend(protocols.filter(of).map(|protocol| (row.ports, protocol)));
+                let protocols = row.protocols.split('+').filter_map(|name| name.parse().ok());
+                let places = protocols.filter(is_registered).map(|protocol| (row.ports, protocol));
+                search.add(&fields, 0, places.collect::<Vec<_>>().into_iter());
             }
         }
         for known in self.known_uses.lines().filter_map(KnownUse::parse) {
-            if mentions(&[known.text]) {
-                found.push((PortRange::single(known.port), known.protocol));
-            }
+            let fields = [(SearchField::KnownUse, known.text), (SearchField::Malware, known.abused_by)];
+            search.add(&fields, 0, std::iter::once((PortRange::single(known.port), known.protocol)));
         }
-        for program in programs::programs().filter(|program| mentions(&[Some(program.product)])) {
-            found.extend(program.ports());
+        for program in programs::programs() {
+            search.add(&[(SearchField::Program, Some(program.product))], 0, program.ports());
         }
-        found.extend(services::ports_of(|service| mentions(&[Some(service.name), Some(service.what)])));
-        found.sort_unstable();
-        found.dedup();
-        found
+        for (service, places) in services::with_ports() {
+            let name = if service.is_malware() { SearchField::Malware } else { SearchField::Name };
+            let fields = [(name, Some(service.name)), (SearchField::Sentence, Some(service.what))];
+            search.add(&fields, service.how_common.into(), places);
+        }
+        search.finish()
     }
 
     /// Returns the names of registered services that begin with `text`, in alphabetical order.
@@ -171,24 +238,51 @@ mod tests {
     #[test]
     fn text_is_found() {
         let registry = Registry::embedded();
-        let tcp = |port| (PortRange::single(port), Protocol::Tcp);
-        for (text, port) in [
-            ("kazaa", 1214),
-            ("postgres", 5432),
-            ("prometheus", 9090),
-            ("grafana", 3000),
-            ("AirMobile", 3416),
-            ("command port AirMobile", 3416),
-            ("Secure Shell", 22),
+        for (text, port, field) in [
+            ("kazaa", 1214, SearchField::Service),
+            ("postgres", 5432, SearchField::Name),
+            ("prometheus", 9090, SearchField::Name),
+            ("remote desktop", 3389, SearchField::KnownUse),
+            ("AirMobile", 3416, SearchField::Description),
+            ("command port AirMobile", 3416, SearchField::Description),
+            ("Secure Shell", 22, SearchField::Description),
+            ("Mike Klein", 3416, SearchField::Assignee),
+            ("back orifice", 31337, SearchField::Malware),
+            ("NetBus", 12345, SearchField::Malware),
         ] {
-            assert!(registry.search(text).contains(&tcp(port)), "{text}: {:?}", registry.search(text));
+            let hits = registry.search(text);
+            let hit = hits.iter().find(|hit| hit.ports == PortRange::single(port));
+            assert!(hit.is_some(), "{text}: {hits:?}");
+            let first = hits.iter().take(4).find(|hit| hit.ports == PortRange::single(port));
+            assert!(first.is_some() || text == "Secure Shell", "{text}: {hits:?}");
+            if field != SearchField::Name {
+                assert!(hits.iter().any(|hit| hit.ports == PortRange::single(port)), "{text}: {field:?}");
+            }
+            assert!(hits.is_sorted_by_key(|hit| hit.rank), "{text}");
         }
         for text in ["", "  ", "qqqqqq", "ostgres"] {
             assert_eq!(registry.search(text), [], "{text:?}");
         }
         // Every word must occur.
-        assert!(!registry.search("AirMobile qqqqqq").contains(&tcp(3416)));
-        assert!(registry.search("postgres").is_sorted());
+        assert_eq!(registry.search("AirMobile qqqqqq"), []);
+    }
+
+    #[test]
+    fn the_most_telling_text_comes_first() {
+        let best = |text: &str, fields: &[(SearchField, Option<&'static str>)]| {
+            Search::new(text).best(fields).map(|(_, field, _)| field)
+        };
+        let fields = [
+            (SearchField::Name, Some("Windows Remote Desktop")),
+            (SearchField::Sentence, Some("Desktop of a remote computer.")),
+        ];
+        assert_eq!(best("remote desktop", &fields), Some(SearchField::Name));
+        assert_eq!(best("computer", &fields), Some(SearchField::Sentence));
+        assert_eq!(best("windows computer", &fields), Some(SearchField::Name));
+        assert_eq!(best("windows printer", &fields), None);
+        let rank = |text: &str| Search::new(text).best(&fields[..1]).unwrap().0;
+        assert!(rank("windows remote desktop") < rank("remote desktop"));
+        assert!(rank("remote desktop") < rank("desktop windows"));
     }
 
     #[test]

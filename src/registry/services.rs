@@ -95,9 +95,10 @@ pub(super) fn all() -> impl Iterator<Item = (PortRange, &'static str)> {
     of_services.chain(of_answers)
 }
 
-/// Returns the ports of the services whose name or sentence `accepts` accepts.
-pub(super) fn ports_of(accepts: impl Fn(&CommonService) -> bool) -> Vec<(PortRange, Protocol)> {
-    rows().filter(|row| accepts(&row.service)).flat_map(|row| pairs(row.ports)).collect()
+/// Returns every service with its ports, the main port first.
+pub(super) fn with_ports()
+-> impl Iterator<Item = (CommonService, impl Iterator<Item = (PortRange, Protocol)>)> {
+    rows().map(|row| (row.service, pairs(row.ports)))
 }
 
 #[cfg(test)]

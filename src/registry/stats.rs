@@ -1,7 +1,7 @@
 //! Statistics of the registry.
 
-use super::Registry;
 use super::row::{CuratedRow, Evidence};
+use super::{Comparison, Registry};
 use crate::model::{CuratedState, EvidenceSource, PortVerdict, Protocol, RegistryRange, Status};
 
 /// The number of ports and protocols of one status within one part of the port space.
@@ -39,6 +39,8 @@ pub struct Stats {
     pub known_uses: usize,
     /// The number of programs with usual ports.
     pub programs: usize,
+    /// The difference from the embedded registry; `None` for the embedded registry itself.
+    pub compared: Option<Comparison>,
 }
 
 impl Registry {
@@ -97,6 +99,7 @@ impl Registry {
             curated: [dead(CuratedState::Orphaned), dead(CuratedState::Legacy), self.live.lines().count()],
             known_uses: self.known_uses.lines().count(),
             programs: super::programs::programs().count(),
+            compared: self.compared(),
         }
     }
 }

@@ -11,12 +11,11 @@ use std::io::{self, BufWriter, Write};
 
 use crate::findings::text::{first_of, plural};
 use crate::judge::{Explained, Listener, Report};
-use crate::model::{Assignment, Protocol, RegistryRange, Status};
+use crate::model::{Assignment, PortVerdict, Protocol, RegistryRange, Status};
 
 use super::cells::CellFormat;
 use super::group::{Group, groups, runs};
-use super::labelled::{labelled, measure};
-use super::wrap::wrap;
+use super::labelled::labelled;
 use super::{
     Emphasis, Style, address, context_text, listener_card, port_text, process_cells, sanitize, verdict_text,
 };
@@ -131,27 +130,30 @@ impl Card<'_> {
 
     fn card<'g>(&mut self, port: u16, groups: impl Iterator<Item = &'g Group<'g, 'g>>) -> io::Result<()> {
         let heading = format!("Port {port}");
-        let range = format!("is in {}.", verdict_text::range(RegistryRange::of(port)));
-        let mut lines = wrap(&" ".repeat(heading.len() + 1), &range, measure(self.style)).into_iter();
-        let first = lines.next().unwrap_or_default();
-        writeln!(self.w, "{} {}", self.style.paint(Emphasis::Heading, &heading), first.trim_start())?;
-        for line in lines {
-            writeln!(self.w, "{}", line.trim_start())?;
-        }
-        let groups: Vec<_> = groups.collect();
+        let range = verdict_text::range(RegistryRange::of(port));
+        writeln!(self.w, "{} ({range})", self.style.paint(Emphasis::Heading, &heading))?;
         // What holds for every protocol is written once.
-        let is_idle = groups.len() > 1 && groups.iter().all(|group| group.listeners.is_empty());
-        if is_idle {
-            self.item("Here now", &sanitize(&self.no_listener_text()))?;
-        }
-        for group in groups {
+        let groups: Vec<_> = groups.collect();
+        let is_idle = groups.iter().all(|group| group.listeners.is_empty());
+        let mut registered = BTreeSet::new();
+        for (at, group) in groups.into_iter().enumerate() {
             writeln!(self.w)?;
-            self.group(group, is_idle)?;
+            self.group(group, !is_idle || at == 0, &mut registered)?;
+        }
+        if self.depth.evidence {
+            writeln!(self.w)?;
+            self.item("Range", verdict_text::range_in_full(RegistryRange::of(port)))?;
         }
         Ok(())
     }
 
-    fn group(&mut self, group: &Group<'_, '_>, is_idle: bool) -> io::Result<()> {
+    /// Writes the text of one group. `registered` contains the registrations of the groups before.
+    fn group(
+        &mut self,
+        group: &Group<'_, '_>,
+        says_idle: bool,
+        registered: &mut BTreeSet<String>,
+    ) -> io::Result<()> {
         let verdict = group.verdict;
         writeln!(
             self.w,
@@ -160,12 +162,14 @@ impl Card<'_> {
             self.style.paint(tone(verdict.status), &verdict_text::status(verdict))
         )?;
         let contexts = || group.contexts.iter().copied();
-        self.optional("What", port_text::what(contexts()))?;
-        self.optional("If open", port_text::if_open(contexts()))?;
+        let what = port_text::what(contexts());
+        let is_known = what.is_some() || contexts().any(|context| !context.programs.is_empty());
+        self.optional("What", what.or_else(|| verdict_text::without_service(verdict).filter(|_| !is_known)))?;
         let mut usual = group.listeners.iter().filter_map(|listener| listener.usual());
         match usual.next() {
-            _ if is_idle => {}
-            _ if group.listeners.is_empty() => self.item("Here now", &sanitize(&self.no_listener_text()))?,
+            None if group.listeners.is_empty() && says_idle => {
+                self.item("Here now", &sanitize(&self.no_listener_text()))?;
+            }
             Some(usual) => self.item("Here now", &sanitize(&context_text::usual(usual)))?,
             None => {}
         }
@@ -174,17 +178,24 @@ impl Card<'_> {
         if !is_short {
             self.optional("Usually", context_text::programs(contexts()))?;
         }
+        self.optional("If open", port_text::if_open(contexts()))?;
         self.optional("Abused by", port_text::abused_by(contexts()))?;
         let shown = if is_short { REGISTRATIONS } else { usize::MAX };
         for assignment in verdict.assignments.iter().take(shown) {
-            self.registration(assignment)?;
+            let text = registration(assignment, verdict);
+            if registered.insert(text.clone()) {
+                self.item("Registered", &sanitize(&text))?;
+            }
         }
         if let Some(more) = verdict.assignments.len().checked_sub(shown).filter(|more| *more > 0) {
             self.item("", &format!("and {} (--full)", plural(more, "more registration")))?;
         }
         self.item("Status", &sanitize(&verdict_text::reason(verdict)))?;
         // For a repurposed port, the reason already contains the known use.
-        if !verdict.known_use.is_empty() && verdict.status != Status::Repurposed {
+        if !verdict.known_use.is_empty()
+            && verdict.status != Status::Repurposed
+            && (!is_known || self.depth.in_full || self.depth.evidence)
+        {
             self.item("Known use", &sanitize(&verdict_text::known_use(verdict)))?;
         }
         let ephemeral = contexts().find_map(|context| context.ephemeral.as_ref());
@@ -237,23 +248,6 @@ impl Card<'_> {
     /// Writes a label and a paragraph of sanitized text; an empty label continues the paragraph above.
     fn item(&mut self, label: &str, text: &str) -> io::Result<()> {
         labelled(label, text, self.style).iter().try_for_each(|line| writeln!(self.w, "{line}"))
-    }
-
-    /// Writes a registration in one paragraph.
-    fn registration(&mut self, a: &Assignment) -> io::Result<()> {
-        let mut facts = vec![verdict_text::standing(a)];
-        facts.push(match a.assignee {
-            Some(assignee) => format!("assigned to {}", plain_names(assignee)),
-            None => "no assignee on record".into(),
-        });
-        facts.extend(a.registered.map(|date| format!("registered {date}")));
-        facts.extend(a.modified.map(|date| format!("changed {date}")));
-        facts.extend(a.reference.map(|reference| format!("reference {}", plain_names(reference))));
-        if a.ports.low != a.ports.high {
-            facts.push(format!("ports {}", a.ports));
-        }
-        let text = format!("{} ({})", verdict_text::title(a), facts.join("; "));
-        self.item("Registered", &sanitize(&text))
     }
 
     /// Returns the text for a port without a known listener. Owners that could not be read are irrelevant: their
@@ -309,6 +303,25 @@ impl Card<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns the facts about a registration. Its status is left out if the port has the same status.
+fn registration(a: &Assignment, verdict: &PortVerdict) -> String {
+    let mut facts = Vec::new();
+    if a.status != verdict.status {
+        facts.push(verdict_text::standing(a));
+    }
+    facts.push(match a.assignee {
+        Some(assignee) => format!("assigned to {}", plain_names(assignee)),
+        None => "no assignee on record".into(),
+    });
+    facts.extend(a.registered.map(|date| format!("registered {date}")));
+    facts.extend(a.modified.map(|date| format!("changed {date}")));
+    facts.extend(a.reference.map(|reference| format!("reference {}", plain_names(reference))));
+    if a.ports.low != a.ports.high {
+        facts.push(format!("ports {}", a.ports));
+    }
+    format!("{} ({})", verdict_text::title(a), facts.join("; "))
 }
 
 /// Returns the ports of listeners, separated by spaces.

@@ -22,7 +22,7 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
             .iter_mut()
             .rev()
             .take_while(|group| group.ports.contains(*port))
-            .find(|group| group.verdict == verdict);
+            .find(|group| group.verdict == verdict && agrees(group, context));
         match same {
             Some(group) => {
                 group.protocols.push(protocol.name());
@@ -41,6 +41,14 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
         }
     }
     groups
+}
+
+/// Returns whether the facts about a port and protocol are those of the group.
+fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
+    group.contexts.iter().all(|other| {
+        let has_answer = other.answer.is_some() && other.answer == context.answer;
+        has_answer || (other.services == context.services && other.programs == context.programs)
+    })
 }
 
 /// Merges adjacent ports without listeners that have the same text.

@@ -17,7 +17,7 @@ use crate::model::{
     Assignment, CommonService, Confidence, Curated, CuratedState, Device, Direction, EphemeralHere, Event,
     EvidenceSource, Exposure, Family, GuardedService, KnownProgram, ListenerService, Matched,
     NearbyRegistrations, Netns, Peer, Pid, PortAnswer, PortRange, PortVerdict, Protocol, Queues, ReachKind,
-    RegistryRange, Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
+    RegistryRange, SearchField, SearchHit, Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
 };
 
 use super::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
@@ -55,8 +55,25 @@ pub fn explain(
     struct Target<'a> {
         text: &'a str,
         matched: Matched,
+        hits: Vec<Hit<'a>>,
     }
-    let targets = Seq(|| asked.iter().map(|asked| Target { text: asked.text, matched: asked.matched }));
+    /// A port that a search for words found, the best first.
+    #[derive(Serialize)]
+    struct Hit<'a> {
+        ports: PortRange,
+        protocol: Protocol,
+        field: SearchField,
+        text: &'a str,
+    }
+    let hit =
+        |hit: &SearchHit| Hit { ports: hit.ports, protocol: hit.protocol, field: hit.field, text: hit.text };
+    let targets = Seq(|| {
+        asked.iter().map(|asked| Target {
+            text: asked.text,
+            matched: asked.matched,
+            hits: asked.hits.iter().map(hit).collect(),
+        })
+    });
     let ports = Seq(|| ports.iter().map(PortJson::new));
     write(&Explanation { head: DocumentHeader::new("portolan.explain/2", report), targets, ports }, w)
 }

@@ -35,6 +35,7 @@ mod port_text;
 mod process_cells;
 mod sanitize;
 pub mod screen;
+pub mod search_hits;
 mod service_cells;
 mod start_text;
 pub mod stats;

@@ -42,7 +42,7 @@ pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -
     let place = match service.reach {
         "local" => "it should be reachable only on this machine",
         "lan" => "it should be reachable only in the local network",
-        _ => "it is often reachable from the internet",
+        _ => "it is made to be reachable from the internet",
     };
     let facts: Vec<&str> = login.into_iter().chain(encryption).collect();
     let text = match facts.as_slice() {

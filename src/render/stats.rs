@@ -4,25 +4,31 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::findings::text::first_of;
 use crate::judge::Report;
-use crate::model::RegistryRange;
-use crate::registry::Stats;
+use crate::model::{PortRange, Protocol, RegistryRange};
+use crate::registry::{Comparison, Registration, Registry, Stats};
 
 use super::head::DocumentHeader;
 use super::json::write;
+use super::labelled::measure;
 use super::summary::{self, OLD, age};
-use super::{Emphasis, Style, verdict_text};
+use super::wrap::wrap;
+use super::{Emphasis, Style, sanitize, verdict_text};
 
 /// Writes the totals for people.
 pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    let Stats { statuses, evidence, curated, known_uses, programs } = stats;
+    let Stats { statuses, evidence, curated, known_uses, programs, compared } = stats;
     let heading = |text: &str| style.paint(Emphasis::Heading, text);
     writeln!(w, "{}", summary::registry(&report.registry))?;
-    writeln!(w, "Made from {}.", super::sanitize(report.registry.provenance()))?;
+    writeln!(w, "Made from {}.", sanitize(report.registry.provenance()))?;
     if let Some(days) = age(report.registry.date(), report.snapshot.taken).filter(|days| *days > OLD) {
         let line =
             format!("The data is {days} days old. Use a newer release, or IANA's own CSV with --registry.");
         writeln!(w, "{}", style.paint(Emphasis::Warning, &line))?;
+    }
+    if let Some(compared) = compared {
+        comparison(compared, report, style, w)?;
     }
     writeln!(w, "\n{}", heading("Ports by range and status (TCP and UDP counted separately)"))?;
     for range in [RegistryRange::System, RegistryRange::Registered, RegistryRange::Dynamic] {
@@ -53,6 +59,34 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
         ("programs and their ports", *programs),
     ] {
         writeln!(w, "  {what:<45} {rows:>6}")?;
+    }
+    Ok(())
+}
+
+/// Writes what is new or missing in a registry from a file.
+fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    const FEW: usize = 5;
+    let embedded = Registry::embedded();
+    let title = format!("Compared with the embedded registry of {}", embedded.date());
+    writeln!(w, "\n{}", style.paint(Emphasis::Heading, &title))?;
+    if report.registry.date() < embedded.date() {
+        let line = format!("The file is older: its newest row is of {}.", report.registry.date());
+        writeln!(w, "  {}", style.paint(Emphasis::Warning, &line))?;
+    }
+    for (what, registrations) in [
+        ("new", &compared.added),
+        ("missing", &compared.missing),
+        ("curated rows without a registration", &compared.without_effect),
+    ] {
+        let names: Vec<String> = registrations
+            .iter()
+            .map(|one| format!("{}/{} {}", one.protocol, one.ports, one.service))
+            .collect();
+        let names = if names.is_empty() { String::new() } else { format!(": {}", first_of(&names, FEW)) };
+        let line = format!("{} {what}{names}", registrations.len());
+        wrap("    ", &sanitize(&line), measure(style))
+            .iter()
+            .try_for_each(|line| writeln!(w, "  {}", line.trim_start()))?;
     }
     Ok(())
 }
@@ -89,6 +123,20 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
         statuses: Vec<Count>,
         evidence: Vec<SourceCount>,
         curated: Curated,
+        compared: Option<Compared>,
+    }
+    #[derive(Serialize)]
+    struct Named {
+        ports: PortRange,
+        protocol: Protocol,
+        service: &'static str,
+    }
+    #[derive(Serialize)]
+    struct Compared {
+        embedded: &'static str,
+        added: Vec<Named>,
+        missing: Vec<Named>,
+        without_effect: Vec<Named>,
     }
     #[derive(Serialize)]
     struct Document<'a> {
@@ -107,10 +155,22 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
         names: s.names,
         otherwise: s.otherwise,
     };
+    let named = |registrations: &[Registration]| {
+        let one =
+            |one: &Registration| Named { ports: one.ports, protocol: one.protocol, service: one.service };
+        registrations.iter().map(one).collect()
+    };
+    let compared = stats.compared.as_ref().map(|compared| Compared {
+        embedded: Registry::embedded().date(),
+        added: named(&compared.added),
+        missing: named(&compared.missing),
+        without_effect: named(&compared.without_effect),
+    });
     write(
         &Document {
             head: DocumentHeader::new("portolan.explain/2", report),
             stats: Totals {
+                compared,
                 date: registry.date(),
                 file: registry.file(),
                 made_from: registry.provenance(),
@@ -154,6 +214,7 @@ mod tests {
             curated: [1, 2, 3],
             known_uses: 4,
             programs: 6,
+            compared: None,
         };
         for (taken, old) in [("2026-11-21T12:00:00Z", false), ("2027-11-21T12:00:00Z", true)] {
             snapshot.taken = taken.parse().unwrap();

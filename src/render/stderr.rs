@@ -96,13 +96,11 @@ pub(super) fn note(note: &Note) -> String {
 
 /// Writes how each name was interpreted that is not the name of a service.
 pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    for Query { text, matched, added } in asked {
+    for Query { text, matched, added, hits: _ } in asked {
         let what = match matched {
             Matched::Port | Matched::Service => continue,
             Matched::Program => "not the name of a service; showing the ports of the program with this name",
-            Matched::Text => {
-                "not the name of a service or program; showing registrations that contain these words"
-            }
+            Matched::Text => "not the name of a service or program; showing the ports with these words",
         };
         let ports = if *added == 1 { "1 port".to_owned() } else { format!("{added} ports") };
         remark(&format!("{}: {what} ({ports})", sanitize(text)), style, w)?;

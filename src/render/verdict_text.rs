@@ -14,15 +14,49 @@ use crate::model::{
 /// Returns the name of a part of the port space (RFC 6335, sections 6 and 8).
 pub(super) const fn range(range: RegistryRange) -> &'static str {
     match range {
+        RegistryRange::System => "system range, 0 to 1023",
+        RegistryRange::Registered => "registered range, 1024 to 49151",
+        RegistryRange::Dynamic => "dynamic range, 49152 to 65535",
+    }
+}
+
+/// Returns a part of the port space, with the way in which IANA assigns its ports.
+pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
+    match range {
         RegistryRange::System => {
-            "the system range, 0 to 1023: IANA assigns these ports after review by the IETF (RFC 6335)"
+            "0 to 1023, the system range: IANA assigns these ports after review by the IETF (RFC 6335)."
         }
         RegistryRange::Registered => {
-            "the registered range, 1024 to 49151: IANA assigns these ports on request (RFC 6335)"
+            "1024 to 49151, the registered range: IANA assigns these ports on request (RFC 6335)."
         }
         RegistryRange::Dynamic => {
-            "the dynamic range, 49152 to 65535: IANA assigns none of these ports, and any program may use one temporarily (RFC 6335)"
+            "49152 to 65535, the dynamic range: IANA assigns none of these ports, and any program may use one temporarily (RFC 6335)."
         }
+    }
+}
+
+/// Returns what a port is for if no common service is known; `None` if the other texts say it.
+pub(super) fn without_service(verdict: &PortVerdict) -> Option<String> {
+    match verdict.status {
+        Status::Unassigned | Status::Dynamic if verdict.known_use.is_empty() => {
+            Some("No service is known to use this port.".to_owned())
+        }
+        Status::Orphaned => {
+            let rows = verdict.assignments.iter().filter_map(|a| a.curated.as_ref());
+            let products: Vec<String> = rows.map(|row| row.product.to_owned()).collect();
+            let now = match verdict.basis {
+                StatusBasis::Legacy => "It is withdrawn, and only remains of it are in use.",
+                _ => "No service is known to use this port today.",
+            };
+            Some(format!("Formerly {}. {now}", list(&products)))
+        }
+        Status::Active => {
+            let alive = verdict.assignments.iter().filter_map(|a| a.curated.as_ref());
+            let alive =
+                alive.filter(|row| row.standing == CuratedState::Alive).map(|row| sentence(row.reason));
+            alive.into_iter().next()
+        }
+        _ => None,
     }
 }
 
@@ -129,12 +163,12 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
             remark(&mut said);
         }
         Status::Unassigned => {
-            said.push("Nothing is registered for this port and protocol, and no common use is known.".into());
+            said.push("Nothing is registered for this port and protocol.".into());
             remark(&mut said);
         }
         Status::Repurposed => {
             if verdict.known_use.is_empty() {
-                let who = capitalized(&sources(&verdict.agreeing));
+                let who = first_in_sentence(&verdict.agreeing);
                 said.push(format!("{who} agree that another service uses this port."));
             } else {
                 said.push(sentence(&known_use(verdict)));
@@ -147,7 +181,9 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
         }
         Status::Active if verdict.basis == StatusBasis::Evidence => {
             let living = verdict.assignments.iter().filter(|a| a.basis == StatusBasis::Evidence);
-            said.extend(living.map(alive));
+            said.extend(
+                grouped(living, |a| (a.named_by.as_slice(), own_reason(a))).iter().map(|group| alive(group)),
+            );
             said.extend(verdict.assignments.iter().filter_map(dead));
         }
         Status::Active => {
@@ -164,17 +200,21 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
             said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
         }
         Status::Dormant => {
+            let (other, own): (Vec<&Assignment>, Vec<&Assignment>) =
+                verdict.assignments.iter().partition(|a| {
+                    a.basis == StatusBasis::OtherProtocol && !a.used_on.is_empty() && dead(a).is_none()
+                });
             said.extend(
-                verdict
-                    .assignments
-                    .iter()
+                own.into_iter()
                     .map(|a| dead(a).unwrap_or_else(|| QuietRegistration::new(a).sentence(a.basis))),
             );
+            let other = grouped(other.into_iter(), |a| a.used_on.as_slice());
+            said.extend(other.iter().map(|group| used_elsewhere(group)));
         }
     }
     if verdict.status != Status::Repurposed && !verdict.named_otherwise_by.is_empty() && lacks_life(verdict) {
         let (who, verb) =
-            (capitalized(&sources(&verdict.named_otherwise_by)), lists(&verdict.named_otherwise_by));
+            (first_in_sentence(&verdict.named_otherwise_by), lists(&verdict.named_otherwise_by));
         said.push(format!("{who} {verb} another service for this port."));
     }
     said.join(" ")
@@ -220,15 +260,65 @@ fn lists(named_by: &[EvidenceSource]) -> &'static str {
     }
 }
 
-fn alive(a: &Assignment) -> String {
-    let named = if a.named_by.is_empty() {
-        format!("{} is in use.", a.service)
-    } else {
-        format!("{} is in use: {} {} it.", a.service, sources(&a.named_by), lists(&a.named_by))
-    };
-    // The reason of the curated row is added only if no packaged source confirms the service.
+/// Returns the sources as the beginning of a sentence. The names of programs keep their lower case.
+fn first_in_sentence(named_by: &[EvidenceSource]) -> String {
+    let text = sources(named_by);
+    if text.starts_with("the ") { capitalized(&text) } else { text }
+}
+
+/// Returns runs of registrations with the same key, so that one sentence describes each run.
+fn grouped<'a, K: PartialEq>(
+    assignments: impl Iterator<Item = &'a Assignment>,
+    key: impl Fn(&'a Assignment) -> K,
+) -> Vec<Vec<&'a Assignment>> {
+    let mut groups: Vec<Vec<&Assignment>> = Vec::new();
+    for assignment in assignments {
+        match groups.iter_mut().find(|group| group.first().is_some_and(|first| key(first) == key(assignment)))
+        {
+            Some(group) => group.push(assignment),
+            None => groups.push(vec![assignment]),
+        }
+    }
+    groups
+}
+
+/// Returns the names of registrations, and the verb that agrees with their number.
+fn names(group: &[&Assignment]) -> (String, &'static str) {
+    let names: Vec<String> = group.iter().map(|a| a.service.to_owned()).collect();
+    (list(&names), if group.len() == 1 { "is" } else { "are" })
+}
+
+/// Returns a sentence about registrations that are in use only on other protocols.
+fn used_elsewhere(group: &[&Assignment]) -> String {
+    let (names, verb) = names(group);
+    let used_on = group.first().map(|a| a.used_on.as_slice()).unwrap_or_default();
+    let used_on: Vec<String> = used_on.iter().map(|protocol| protocol.name().to_uppercase()).collect();
+    format!("{names} {verb} registered for this protocol too, but used on {} only.", list(&used_on))
+}
+
+/// Returns the row of the list of living services, if no packaged source confirms the service.
+fn own_reason(a: &Assignment) -> Option<&crate::model::Curated> {
     let alone = a.named_by.iter().all(|kind| !EvidenceSource::PACKAGED.contains(kind));
-    match a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive) {
+    a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive)
+}
+
+/// Returns a sentence about registrations in use with the same evidence. The first sources are named.
+fn alive(group: &[&Assignment]) -> String {
+    const FEW: usize = 2;
+    let (names, verb) = names(group);
+    let Some(first) = group.first() else { return String::new() };
+    let mut kinds = first.named_by.clone();
+    kinds.sort_by_key(|kind| !EvidenceSource::PACKAGED.contains(kind));
+    let it = if group.len() == 1 { "it" } else { "them" };
+    let named = match kinds.len().saturating_sub(FEW) {
+        0 if kinds.is_empty() => format!("{names} {verb} in use."),
+        0 | 1 => format!("{names} {verb} in use: {} {} {it}.", sources(&kinds), lists(&kinds)),
+        more => {
+            let kinds: Vec<String> = kinds.iter().take(FEW).map(|kind| sources(&[*kind])).collect();
+            format!("{names} {verb} in use: {} and {more} more sources list {it}.", kinds.join(", "))
+        }
+    };
+    match own_reason(first) {
         Some(row) => {
             format!("{named} {} {}", sentence(row.reason), grounds(row.confidence, row.source, row.basis))
         }
@@ -252,7 +342,7 @@ fn dead(a: &Assignment) -> Option<String> {
     }
     Some(format!(
         "{died} {} still {} it, but this does not prove that the service is used.",
-        capitalized(&sources(&packaged)),
+        first_in_sentence(&packaged),
         lists(&packaged)
     ))
 }

@@ -7,8 +7,8 @@ use portolan::internals::{NotComparedReason, events};
 use portolan::judge::judge;
 use portolan::model::{
     Confidence, CuratedState, Direction, EventKind, EvidenceSource, ExeState, Exposure, Family, Matched,
-    OriginKind, Owner, Protocol, RegistryRange, RestsOn, ServiceBy, Severity, Stage, State, Status,
-    StatusBasis, Unsuitable,
+    OriginKind, Owner, Protocol, RegistryRange, RestsOn, SearchField, ServiceBy, Severity, Stage, State,
+    Status, StatusBasis, Unsuitable,
 };
 use serde_json::{Value, json};
 
@@ -180,6 +180,7 @@ fn lists_of_words_are_the_programs_own() {
         ),
         (explain, "matched", names(every!(Matched: Port Service Program Text))),
         (explain, "unsuitable", owned(Unsuitable::ALL.map(Unsuitable::name))),
+        (explain, "search_field", owned(SearchField::ALL.map(SearchField::name))),
         (explain, "happening", names(every!(EventKind: Registered Changed Renamed Ended Noted Abused))),
         (
             "portolan.event-2.json",

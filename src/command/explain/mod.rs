@@ -9,14 +9,14 @@ use std::io::Write;
 use super::{Error, Exit, Ui, charset, judged, print_message, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{self, Entry, Explained, Listener, Query, Question, Report};
-use crate::model::{Direction, Gap, Matched, Owner, PortRange, Protocol, State};
+use crate::model::{Direction, Gap, Matched, Owner, PortRange, Protocol, SearchHit, State};
 use crate::observe::{self, Scope};
 use crate::query::target::{self, TargetKind};
 use crate::query::{Answer, Subject, Target};
 use crate::registry::programs::ListedProgram;
 use crate::registry::{Registry, search};
 use crate::render::card::Depth;
-use crate::render::{self, card, json, stats, stderr, terminal_map};
+use crate::render::{self, card, json, search_hits, stats, stderr, terminal_map};
 
 /// Ports and protocols.
 type Places = BTreeSet<(u16, Protocol)>;
@@ -52,17 +52,22 @@ pub(super) fn run(
         if names_numbers && common.from.is_none() { State::with_ports() } else { Scope::default().states };
     let scope = Scope { ports: scope(&targets), details: true, states, ..Scope::default() };
     let mut report = judged(take_snapshot(common, scope)?, registry, common);
+    let is_json = common.output == Output::Json;
     let mut entries = Places::new();
     let mut in_use = Places::new();
     let mut asked = Vec::new();
     for target in &targets {
-        let before = entries.len();
-        let mut named = Places::new();
-        match name_entries(target, &report, &mut named) {
+        let (mut named, mut hits) = (Places::new(), Vec::new());
+        match name_entries(target, &report, &mut named, &mut hits) {
             Some(matched) => {
-                in_use.extend(used_by_target(target, matched, &named, &report));
-                entries.extend(named);
-                asked.push(Query { text: &target.text, matched, added: entries.len() - before });
+                let numbers: BTreeSet<u16> = named.iter().map(|(port, _)| *port).collect();
+                let added = named.difference(&entries).count();
+                // A long result of a search is a list of its own.
+                if is_json || hits.is_empty() || numbers.len() <= card::CARDS {
+                    in_use.extend(used_by_target(target, matched, &named, &report));
+                    entries.extend(named);
+                }
+                asked.push(Query { text: &target.text, matched, added, hits });
             }
             None => {
                 print_message(&unknown(target, &report, common));
@@ -77,7 +82,6 @@ pub(super) fn run(
             && !report.snapshot.gaps.iter().any(Gap::hides_listeners);
         return Ok(if all_visible { Exit::Nothing } else { Exit::Incomplete });
     }
-    let is_json = common.output == Output::Json;
     let mut left_out = Places::new();
     if !is_json && !args.full {
         let unused: Places = entries.difference(&in_use).copied().collect();
@@ -102,8 +106,19 @@ pub(super) fn run(
     if is_json {
         json::explain(&explained, &asked, &report, out)?;
     } else {
-        let depth = Depth { in_full: args.full, evidence: args.evidence };
-        card::explain(&explained, &left_out, depth, &report, &ui.stdout, out)?;
+        for (at, query) in asked.iter().filter(|query| !query.hits.is_empty()).enumerate() {
+            if at > 0 {
+                writeln!(out)?;
+            }
+            search_hits::ports(query, args.full, &report, &ui.stdout, out)?;
+        }
+        if !explained.is_empty() {
+            if asked.iter().any(|query| !query.hits.is_empty()) {
+                writeln!(out)?;
+            }
+            let depth = Depth { in_full: args.full, evidence: args.evidence };
+            card::explain(&explained, &left_out, depth, &report, &ui.stdout, out)?;
+        }
         writeln!(out, "\n{}", render::registry(&registry))?;
     }
     out.flush()?;
@@ -175,8 +190,13 @@ fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
 }
 
 /// Adds the ports and protocols that a target names, and returns the kind of the target, or `None` if the target
-/// matches nothing. A name is looked up as a service, then as a program, then in the texts of the registry.
-fn name_entries(target: &Target, report: &Report, entries: &mut Places) -> Option<Matched> {
+/// matches nothing. `hits` receives the result of a search for words. A name is looked up as a service, then as a program, then in the texts of the registry.
+fn name_entries(
+    target: &Target,
+    report: &Report,
+    entries: &mut Places,
+    hits: &mut Vec<SearchHit>,
+) -> Option<Matched> {
     let TargetKind::Name(name) = &target.kind else {
         for port in target.ports()?.iter().flat_map(|ports| ports.low..=ports.high) {
             entries.extend(protocols(target.protocol, port, report).map(|protocol| (port, protocol)));
@@ -201,7 +221,8 @@ fn name_entries(target: &Target, report: &Report, entries: &mut Places) -> Optio
     if extend(&mut programs.iter().flat_map(ListedProgram::ports)) || !listening.is_empty() {
         return Some(Matched::Program);
     }
-    extend(&mut report.registry.search(&name.name).into_iter()).then_some(Matched::Text)
+    hits.extend(report.registry.search(&name.name).into_iter().filter(|hit| wanted(hit.protocol)));
+    extend(&mut hits.iter().map(|hit| (hit.ports, hit.protocol))).then_some(Matched::Text)
 }
 
 /// Returns the ports and protocols of the listeners that match a target.

@@ -41,16 +41,15 @@ tcp 0.0.0.0:3416  python3
   Flags       orphaned (warning)
   To stop     kill 812
 
-Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports on
-request (RFC 6335).
+Port 3416 (registered range, 1024 to 49151)
 
 tcp, udp  orphaned (presumed)
   What        Registered in 2002 for AirMobile IS, software that is no longer
               offered.
   If open     Someone chose this port for the listener, perhaps to hide behind
               the registered name: check the program.
-  Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
-              assigned to Mike Klein; registered 2002-02)
+  Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
+              registered 2002-02)
   Status      commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead. Command port of AirMobile IS, apparently Motorola
               middleware for wireless data that nobody offers today. Basis:
@@ -58,6 +57,9 @@ tcp, udp  orphaned (presumed)
               domain; Motorola offers no AirMobile today, and no package or
               maker's page knows such a product.
   Nearby      3415 bcinameservice and 3417 csvr.
+
+  Range       1024 to 49151, the registered range: IANA assigns these ports on
+              request (RFC 6335).
 
 "#]],
     );
@@ -78,8 +80,7 @@ tcp 0.0.0.0:8000  nginx
   Reachable   on every address of this machine
   To stop     kill 21 22 23 24 4000025
 
-Port 8000 is in the registered range, 1024 to 49151: IANA assigns these ports on
-request (RFC 6335).
+Port 8000 (registered range, 1024 to 49151)
 
 tcp  repurposed
   What        Second web port: Django, FastAPI, python -m http.server, php
@@ -96,12 +97,15 @@ tcp  repurposed
 
 udp  dormant
   Here now    nothing listens on this port.
-  Registered  irdmi (dormant; assigned to Gil Shafriri)
+  Registered  irdmi (assigned to Gil Shafriri)
   Status      The port is registered for irdmi, but no known software uses this
               registration. Wireshark's dissectors list another service for this
               port.
   Evidence    another service is listed by Wireshark's dissectors.
   Nearby      7999 irdmi2 and 8001 vcom-tunnel.
+
+  Range       1024 to 49151, the registered range: IANA assigns these ports on
+              request (RFC 6335).
 
 "#]],
     );
@@ -117,22 +121,24 @@ udp [::]:4913  program hidden
   Reachable   on every address of this machine
   Flags       unexplained (info)
 
-Port 4913 is in the registered range, 1024 to 49151: IANA assigns these ports on
-request (RFC 6335).
+Port 4913 (registered range, 1024 to 49151)
 
 tcp  dormant
   Here now    nothing listens on this port.
-  Registered  lutcp: LUTher Control Protocol (dormant; assigned to Markus
-              Loeffler; registered 2007-07-03)
+  Registered  lutcp: LUTher Control Protocol (assigned to Markus Loeffler;
+              registered 2007-07-03)
   Status      The port is registered for lutcp (unchanged since 2007-07-03), but
               no known software uses this registration.
   Nearby      Markus Loeffler registered the block 4912-4913: 4912 lutap and
               4913 lutcp.
 
 udp  unassigned
-  Status      Nothing is registered for this port and protocol, and no common
-              use is known.
+  What        No service is known to use this port.
+  Status      Nothing is registered for this port and protocol.
   Nearby      4900 hfcs and 4914 bones.
+
+  Range       1024 to 49151, the registered range: IANA assigns these ports on
+              request (RFC 6335).
 
 "#]],
     );
@@ -148,10 +154,10 @@ udp 0.0.0.0:51820  kernel
   Reachable   on every address of this machine
   To stop     not with kill: this socket belongs to the kernel, not to a process
 
-Port 51820 is in the dynamic range, 49152 to 65535: IANA assigns none of these
-ports, and any program may use one temporarily (RFC 6335).
+Port 51820 (dynamic range, 49152 to 65535)
 
 tcp  dynamic
+  What        No service is known to use this port.
   Here now    nothing listens on this port.
   Status      IANA assigns no port from 49152 on: programs use these ports
               temporarily.
@@ -167,7 +173,7 @@ udp  dynamic
   If open     Encrypted, and does not answer clients without a key. Safe to be
               reachable. A TCP listener here is unusual.
   Status      IANA assigns no port from 49152 on: programs use these ports
-              temporarily. Firewalld's services and nDPI's protocols list
+              temporarily. firewalld's services and nDPI's protocols list
               another service for this port.
   Known use   Commonly used by: WireGuard
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
@@ -181,6 +187,9 @@ udp  dynamic
               process; many VPN programs have their own tunnel.
   Nearby      49001 nusdp-disc.
 
+  Range       49152 to 65535, the dynamic range: IANA assigns none of these
+              ports, and any program may use one temporarily (RFC 6335).
+
 "#]],
     );
 }
@@ -190,40 +199,40 @@ fn active_and_dead_registrations_without_a_listener() {
     assert_snapshot(
         card(&scene(), &[1701], &terminal(80)),
         str![[r#"
-Port 1701 is in the registered range, 1024 to 49151: IANA assigns these ports on
-request (RFC 6335).
-  Here now    nothing listens on this port.
+Port 1701 (registered range, 1024 to 49151)
 
 tcp  dormant
+  Here now    nothing listens on this port.
   Registered  l2f (orphaned (confirmed); no assignee on record)
-  Registered  l2tp (dormant; assigned to Andy Valencia)
+  Registered  l2tp (assigned to Andy Valencia)
   Status      l2f was registered for Cisco Layer Two Forwarding (L2F), dead. RFC
-              2341 (L2F) is classed Historic; L2TP replaced it. Source:
-              https://www.rfc-editor.org/info/rfc2341 l2tp is registered for
-              this protocol too, but is used on UDP only.
+              2341 (L2F) is classed Historic; L2TP replaced it
+              (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for
+              this protocol too, but used on UDP only.
   Evidence    l2tp is listed by the SELinux reference policy.
   Nearby      1700 mps-raft and 1702 deskshare.
 
 udp  active
   What        L2TP: Tunnel inside IPsec; alone it is not encrypted.
-  If open     Asks for a password, no encryption; it is often reachable from the
-              internet.
   Usually     served by xl2tpd [xl2tpd], SoftEther VPN server [vpnserver] and
               l2tpns [l2tpns].
-  Registered  l2tp (active; assigned to Andy Valencia)
-  Registered  l2f (orphaned (confirmed); no assignee on record)
-  Status      l2tp is in use: the curated list of living services, the services
-              file of Debian's netbase, Wireshark's dissectors and the SELinux
-              reference policy list it. l2f was registered for Cisco Layer Two
-              Forwarding (L2F), dead. RFC 2341 (L2F) is classed Historic; L2TP
-              replaced it. Source: https://www.rfc-editor.org/info/rfc2341 The
-              services file of Debian's netbase still lists it, but this does
-              not prove that the service is used.
+  If open     Asks for a password, no encryption; it is made to be reachable
+              from the internet.
+  Status      l2tp is in use: the services file of Debian's netbase, Wireshark's
+              dissectors and 2 more sources list it. l2f was registered for
+              Cisco Layer Two Forwarding (L2F), dead. RFC 2341 (L2F) is classed
+              Historic; L2TP replaced it
+              (https://www.rfc-editor.org/info/rfc2341). The services file of
+              Debian's netbase still lists it, but this does not prove that the
+              service is used.
   Known use   Commonly used by: L2TP (xl2tpd, strongSwan setups)
   Evidence    l2tp is listed by the services file of Debian's netbase,
               Wireshark's dissectors and the SELinux reference policy; l2f is
               listed by the services file of Debian's netbase.
   Nearby      1700 mps-raft and 1702 deskshare.
+
+  Range       1024 to 49151, the registered range: IANA assigns these ports on
+              request (RFC 6335).
 
 "#]],
     );
@@ -331,16 +340,15 @@ tcp 0.0.0.0:3416  python3
   Flags       orphaned (warning)
   To stop     kill 812
 
-Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports on
-request (RFC 6335).
+Port 3416 (registered range, 1024 to 49151)
 
 tcp, udp  orphaned (presumed)
   What        Registered in 2002 for AirMobile IS, software that is no longer
               offered.
   If open     Someone chose this port for the listener, perhaps to hide behind
               the registered name: check the program.
-  Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
-              assigned to Mike Klein; registered 2002-02)
+  Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
+              registered 2002-02)
   Status      commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead. Command port of AirMobile IS, apparently Motorola
               middleware for wireless data that nobody offers today. Basis:
@@ -348,6 +356,9 @@ tcp, udp  orphaned (presumed)
               domain; Motorola offers no AirMobile today, and no package or
               maker's page knows such a product.
   Nearby      3415 bcinameservice and 3417 csvr.
+
+  Range       1024 to 49151, the registered range: IANA assigns these ports on
+              request (RFC 6335).
 
 "#]],
     );
@@ -360,23 +371,36 @@ fn no_listener() {
     assert_snapshot(
         card(&snapshot, &[9], &PLAIN),
         str![[r#"
-Port 9 is in the system range, 0 to 1023: IANA assigns these ports after review
-by the IETF (RFC 6335).
+Port 9 (system range, 0 to 1023)
 
-tcp, udp  active
+tcp  active
   What        Discard: Ignores all data that it receives; Wake-on-LAN packets
               are often sent to this UDP port. Also Windows Simple TCP/IP
-              Services and Wake-on-LAN.
-  If open     Discard: no login, no encryption; it should be reachable only in
-              the local network.
+              Services.
   Here now    nothing listens on this port.
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  Registered  discard (active; assigned to Jon Postel)
-  Status      discard is in use: the curated list of living services and the
-              services file of Debian's netbase list it.
+  If open     Discard: no login, no encryption; it should be reachable only in
+              the local network.
+  Registered  discard (assigned to Jon Postel)
+  Status      discard is in use: the services file of Debian's netbase and the
+              curated list of living services list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
+
+udp  active
+  What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
+              network card recognises the packet. Also Discard.
+  If open     Wake-on-LAN: no login, no encryption; it should be reachable only
+              in the local network.
+  Status      discard is in use: the services file of Debian's netbase and the
+              curated list of living services list it.
+  Evidence    discard is listed by the services file of Debian's netbase;
+              another service is listed by the SELinux reference policy.
+  Nearby      7 echo and 11 systat.
+
+  Range       0 to 1023, the system range: IANA assigns these ports after review
+              by the IETF (RFC 6335).
 
 "#]],
     );
@@ -386,24 +410,37 @@ tcp, udp  active
     assert_snapshot(
         card(&snapshot, &[9], &PLAIN),
         str![[r#"
-Port 9 is in the system range, 0 to 1023: IANA assigns these ports after review
-by the IETF (RFC 6335).
+Port 9 (system range, 0 to 1023)
 
-tcp, udp  active
+tcp  active
   What        Discard: Ignores all data that it receives; Wake-on-LAN packets
               are often sent to this UDP port. Also Windows Simple TCP/IP
-              Services and Wake-on-LAN.
-  If open     Discard: no login, no encryption; it should be reachable only in
-              the local network.
+              Services.
   Here now    no listener seen, but not everything could be seen: TCP sockets:
               permission denied (run as root).
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  Registered  discard (active; assigned to Jon Postel)
-  Status      discard is in use: the curated list of living services and the
-              services file of Debian's netbase list it.
+  If open     Discard: no login, no encryption; it should be reachable only in
+              the local network.
+  Registered  discard (assigned to Jon Postel)
+  Status      discard is in use: the services file of Debian's netbase and the
+              curated list of living services list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
+
+udp  active
+  What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
+              network card recognises the packet. Also Discard.
+  If open     Wake-on-LAN: no login, no encryption; it should be reachable only
+              in the local network.
+  Status      discard is in use: the services file of Debian's netbase and the
+              curated list of living services list it.
+  Evidence    discard is listed by the services file of Debian's netbase;
+              another service is listed by the SELinux reference policy.
+  Nearby      7 echo and 11 systat.
+
+  Range       0 to 1023, the system range: IANA assigns these ports after review
+              by the IETF (RFC 6335).
 
 "#]],
     );

@@ -279,7 +279,12 @@ fn explanations() {
     let report = report(&snapshot);
     let ports = explained(&report, &[22, 3416]);
     let explained: Value = serde_json::from_str(&text(|w| {
-        json::explain(&ports, &[Query { text: "22", matched: Matched::Port, added: 2 }], &report, w)
+        json::explain(
+            &ports,
+            &[Query { text: "22", matched: Matched::Port, added: 2, hits: Vec::new() }],
+            &report,
+            w,
+        )
     }))
     .unwrap();
     assert_eq!(explained["schema"], "portolan.explain/2");

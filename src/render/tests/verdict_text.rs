@@ -21,25 +21,25 @@ fn reasons() {
 IANA reserves this port: it is assigned to no service.
 
 1: orphaned (confirmed)
-tcpmux was registered for TCP Port Service Multiplexer, withdrawn but still in use, ended 2016. RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016. Source: https://www.rfc-editor.org/info/rfc7805 The services file of Debian's netbase still lists it, but this does not prove that the service is used.
+tcpmux was registered for TCP Port Service Multiplexer, withdrawn but still in use, ended 2016. RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016 (https://www.rfc-editor.org/info/rfc7805). The services file of Debian's netbase still lists it, but this does not prove that the service is used.
 
 2: unassigned (reserved)
 IANA reserves this port: it is assigned to no service. IANA remarks: registered as compressnet until after 2024-06-12.
 
 4: unassigned
-Nothing is registered for this port and protocol, and no common use is known.
+Nothing is registered for this port and protocol.
 
 22: active
-ssh is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services, nDPI's protocols and ufw's application profiles list it.
+ssh is in use: the services file of Debian's netbase, Wireshark's dissectors and 5 more sources list it.
 
 33: dormant
 The port is registered for dsp, but no known software uses this registration.
 
 42: repurposed
-Commonly used by: Windows WINS replication. name was registered for Host Name Server (IEN 116 Internet name server), dead. RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Source: https://www.rfc-editor.org/info/rfc1035 nameserver was registered for Host Name Server (IEN 116 Internet name server), dead. RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Source: https://www.rfc-editor.org/info/rfc1035
+Commonly used by: Windows WINS replication. name was registered for Host Name Server (IEN 116 Internet name server), dead. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for Host Name Server (IEN 116 Internet name server), dead. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035).
 
 67: dormant
-bootps is registered for this protocol too, but is used on UDP only.
+bootps is registered for this protocol too, but used on UDP only.
 
 168: dormant
 The port is registered for rsvd (unchanged since 2008-05-01), but no known software uses this registration.
@@ -57,13 +57,13 @@ The services file of Debian's netbase and the SELinux reference policy agree tha
 The port is registered for norp (since 2021-04-07), but no known software uses this registration.
 
 1701: dormant
-l2f was registered for Cisco Layer Two Forwarding (L2F), dead. RFC 2341 (L2F) is classed Historic; L2TP replaced it. Source: https://www.rfc-editor.org/info/rfc2341 l2tp is registered for this protocol too, but is used on UDP only.
+l2f was registered for Cisco Layer Two Forwarding (L2F), dead. RFC 2341 (L2F) is classed Historic; L2TP replaced it (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but used on UDP only.
 
 3416: orphaned (presumed)
 commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Basis: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.
 
 5432: active
-postgresql is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services and nDPI's protocols list it.
+postgresql is in use: the services file of Debian's netbase, Wireshark's dissectors and 4 more sources list it.
 
 60000: dynamic
 IANA assigns no port from 49152 on: programs use these ports temporarily. The SELinux reference policy lists another service for this port.
