@@ -8,12 +8,16 @@ FROM read_csv('fleet/inventory.csv', header = true, delim = ',', quote = '"', es
 WHERE host IS NOT NULL
 GROUP BY host;
 
--- Every column is declared: a column that is null for long would otherwise get a wrong type. A line that cannot be read
--- is missing here; the counts of the first lines then show that the file is damaged.
+-- Every column is declared: a column that is null for long would otherwise get a wrong type. A line that cannot be read,
+-- and a file that is not UTF-8, is missing here; the counts of the first lines then show that the file is damaged.
+CREATE OR REPLACE TEMP TABLE texts AS
+WITH files AS (SELECT filename, TRY(decode(content)) AS content FROM read_blob('fleet/*/*.ndjson'))
+SELECT filename, unnest(string_split(content, chr(10))) AS line FROM files;
+
 CREATE OR REPLACE TABLE lines AS
 SELECT TRY_CAST(regexp_extract(filename, '([^/]*)/[^/]*$', 1) AS DATE) AS day,
-    regexp_extract(filename, '([^/]*)\.ndjson$', 1) AS host_file, * EXCLUDE (filename)
-FROM read_json('fleet/*/*.ndjson', format = 'newline_delimited', ignore_errors = true, filename = true, columns = {
+    regexp_extract(filename, '([^/]*)\.ndjson$', 1) AS host_file,
+    unnest(json_transform(line, to_json({
     -- columns: made from the JSON Schema by tests/fleet.rs
     'accepted': 'JSON',
     'address': 'VARCHAR',
@@ -67,8 +71,12 @@ FROM read_json('fleet/*/*.ndjson', format = 'newline_delimited', ignore_errors =
     'verdict': 'VARCHAR',
     'why': 'VARCHAR'
     -- end of columns
-})
-WHERE kind IS NOT NULL;
+    })))
+FROM texts
+WHERE json_valid(line);
+
+DROP TABLE texts;
+DELETE FROM lines WHERE day IS NULL OR kind IS NULL;
 
 -- One row per file.
 CREATE OR REPLACE TABLE scans AS
@@ -97,5 +105,4 @@ SELECT day, host_file AS host,
     max(json_extract_string(tool, '$.version')) FILTER (kind = 'host') AS version,
     max(json_extract_string(gaps, '$[0].what') || ': ' || json_extract_string(gaps, '$[0].why')) AS first_gap
 FROM lines
-WHERE day IS NOT NULL
 GROUP BY day, host_file;
