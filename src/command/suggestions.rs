@@ -101,8 +101,10 @@ pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<S
 }
 
 /// Words that users expect to be commands, each with the command: the targets take the place of `{}`.
-const VERBS: [(&str, &str); 41] = [
+const VERBS: [(&str, &str); 49] = [
     ("await", WAIT),
+    ("changed", "diff"),
+    ("changes", "diff"),
     ("check", "audit {}"),
     ("close", KILL),
     ("compare", "diff"),
@@ -110,6 +112,8 @@ const VERBS: [(&str, &str); 41] = [
     ("dump", "capture"),
     ("end", KILL),
     ("export", "capture"),
+    ("exposed", REACHABLE),
+    ("external", REACHABLE),
     ("find", LIST),
     ("follow", WATCH),
     ("free", KILL),
@@ -120,12 +124,16 @@ const VERBS: [(&str, &str); 41] = [
     ("ls", LIST),
     ("monitor", WATCH),
     ("open", LIST),
+    ("outside", REACHABLE),
     ("ps", LIST),
+    ("public", REACHABLE),
     ("quit", KILL),
+    ("reachable", REACHABLE),
     ("save", "capture"),
     ("scan", LIST),
     ("search", EXPLAIN),
     ("show", LIST),
+    ("since", LIST),
     ("snapshot", "capture"),
     ("status", LIST),
     ("stop", KILL),
@@ -147,6 +155,7 @@ const VERBS: [(&str, &str); 41] = [
 const EXPLAIN: &str = "explain {}";
 const KILL: &str = "kill {}";
 const LIST: &str = "list {}";
+const REACHABLE: &str = "--reachable";
 const WAIT: &str = "watch {} --until-listening";
 const WATCH: &str = "watch {}";
 

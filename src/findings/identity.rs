@@ -207,6 +207,10 @@ impl FindingKind for ShellListener {
             if self.is_shell { "is a shell and owns the socket" } else { "runs commands for its clients" };
         format!("{} {does}. Its command line: {}", self.tool.text(), sentence(&self.tool.command))
     }
+
+    fn card_sentence(&self) -> String {
+        format!("{} {}", self.sentence(), Self::INFO.why)
+    }
 }
 
 /// The listener is a tool for a short task, not a service.

@@ -309,6 +309,10 @@ pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
         }
         // Linux has this name for the device of the loopback addresses.
         _ if form.is_short() && entry.exposure == Exposure::Loopback => Field::new("lo", reach_tone(entry)),
+        // The effect of the firewall is not known.
+        _ if form != CellFormat::Data && kind == Some(ReachKind::Unknown) => {
+            Field::new(format!("{exposure}?"), reach_tone(entry))
+        }
         _ => Field::new(exposure, reach_tone(entry)),
     }
 }

@@ -61,6 +61,9 @@ pub(super) fn measure(style: &Style) -> Option<u16> {
 /// such as a name in parentheses.
 pub(super) fn one_line(text: &str, end: &str, style: &Style) -> String {
     let space = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT).max(20));
-    let end = clip(end, space / 2);
+    if text.width() + end.width() <= space {
+        return format!("{text}{end}");
+    }
+    let end = clip(end, space.saturating_sub(text.width()).max(space / 2));
     format!("{}{end}", clip(text, space.saturating_sub(end.width())))
 }

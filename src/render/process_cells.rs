@@ -200,7 +200,7 @@ fn target(runs: &InterpreterCommand<'_>) -> Option<String> {
             Some(class.rsplit(['.', '/']).next().unwrap_or(class).to_owned())
         }
         InterpreterCommand::Module(module) => Some(format!("-m {module}")),
-        InterpreterCommand::Code(_) => Some("-c …".to_owned()),
+        InterpreterCommand::Code(_) => Some("(code)".to_owned()),
         InterpreterCommand::Relay(_) | InterpreterCommand::Nothing => None,
     }
 }

@@ -1,5 +1,7 @@
 //! The network namespaces of a scan, and the lists of their sockets.
 
+use rustix::io::Errno;
+
 use super::external_program::TimeBudget;
 use super::kernel_services;
 use super::namespaces::{self, NamespaceHandle};
@@ -82,7 +84,7 @@ impl ScannedNamespaces {
                     count: None,
                     pids: Vec::new(),
                     why: why.to_string(),
-                    remedy: Some("run as root".to_owned()),
+                    remedy: [Errno::PERM, Errno::ACCESS].contains(&why).then(|| "run as root".to_owned()),
                 }),
             }
         }

@@ -49,7 +49,7 @@ impl OutsiderFinding {
         let (finding, flag) = (&found.finding, found.finding.flag());
         let mut text = finding.card_sentence();
         if Exposed::of(&finding.evidence).is_none() {
-            text = format!("{text} {} Fix: {}", flag.why(), sentence(&capitalized(flag.remedy())));
+            text.push_str(&format!(" Fix: {}", sentence(&capitalized(flag.remedy()))));
         }
         if let Some(rule) = &found.rule {
             text.push_str(&format!(" (rule {rule})"));

@@ -109,7 +109,7 @@ fn process_is_what_runs() {
             interpreted("server.py", "/usr/bin/python3.11", &["/usr/bin/python3", "./server.py"]),
             "python3 server.py",
         ),
-        (interpreted("python3", "/usr/bin/python3.11", &["python3", "-c", "import x"]), "python3 -c …"),
+        (interpreted("python3", "/usr/bin/python3.11", &["python3", "-c", "import x"]), "python3 (code)"),
         (
             interpreted("java", "/usr/lib/jvm/17/bin/java", &["java", "-Xmx1g", "-jar", "/opt/app.jar"]),
             "java app.jar",

@@ -279,7 +279,7 @@ fn what_the_firewall_leaves_of_an_exposure() {
         (ReachKind::Open, "any", "any"),
         (ReachKind::Limited, "any (limited)", "limited"),
         (ReachKind::Filtered, "any (filtered)", "filtered"),
-        (ReachKind::Unknown, "any", "any"),
+        (ReachKind::Unknown, "any?", "any?"),
     ] {
         entry.set_reach(Reach { kind, ..Reach::open() });
         let cell = |form| exposure(entry, form).text.into_owned();

@@ -71,6 +71,11 @@ fn forwards_to(process: &Process) -> Option<IpAddr> {
     words.next()?.parse().ok()
 }
 
+/// The directory of containerd with one directory for each namespace, and in it one for each container.
+const TASKS: &str = "io.containerd.runtime.v2.task";
+/// The maximum number of running containers whose configuration is read for the data directory of Docker.
+const MOST_RUNNING: usize = 8;
+
 /// The directories with the files: the root directory, and the home directory of the observer.
 struct Files<'a> {
     root: &'a Path,
@@ -137,6 +142,7 @@ impl Files<'_> {
             vec![self.below("var/lib/docker"), self.below("var/snap/docker/common/var-lib-docker")];
         let moved =
             read(&self.below("etc/docker/daemon.json"), LARGEST).and_then(|file| parse::data_root(&file));
+        let moved = moved.or_else(|| self.data_root_in_use());
         roots.extend(moved.map(|root| self.below(root.trim_start_matches('/'))));
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let is_remapped =
@@ -150,6 +156,18 @@ impl Files<'_> {
             .collect();
         roots.extend(remapped);
         roots.into_iter().map(|root| root.join("containers")).collect()
+    }
+
+    /// Returns the data directory of Docker as the configuration of a running container names it: dockerd may have got
+    /// another directory on its command line.
+    fn data_root_in_use(&self) -> Option<String> {
+        let managers = ["run/docker/containerd/daemon", "run/containerd"];
+        let tasks = managers.map(|manager| self.below(manager).join(TASKS).join("moby"));
+        tasks.iter().find_map(|tasks| {
+            let ids = entries(tasks).into_iter().filter(|id| parse::is_id(id)).take(MOST_RUNNING);
+            ids.map(|id| tasks.join(&id).join("config.json"))
+                .find_map(|path| parse::mounted_data_root(&read(&path, LARGEST)?))
+        })
     }
 
     fn docker_files(&self, ids: &BTreeSet<&str>) -> Vec<Container> {
@@ -168,7 +186,6 @@ impl Files<'_> {
 
     /// Reads the configuration of each container that CRI-O or containerd (also the containerd of k3s) started.
     fn runtime_files(&self, ids: &BTreeSet<&str>) -> Vec<Container> {
-        const TASKS: &str = "io.containerd.runtime.v2.task";
         let mut found = Vec::new();
         for id in ids {
             for directory in ["run/containerd", "run/k3s/containerd"] {
@@ -289,6 +306,24 @@ mod tests {
         let found = files.by_address(&addresses);
         assert_eq!(found.len(), 1);
         assert_eq!(found[&IpAddr::from([172, 17, 0, 3])].name.as_deref(), Some("moved"));
+    }
+
+    /// dockerd has its data directory on its command line; the configuration of a running container names it.
+    #[test]
+    fn a_data_directory_that_no_file_of_docker_names() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        write(root, &format!("srv/d/containers/{ID}/config.v2.json"), &docker(ID, "shop-web", "172.17.0.2"));
+        let task = format!("run/docker/containerd/daemon/{TASKS}/moby/{ID}/config.json");
+        let mounts = format!(
+            r#"[{{"source":"proc"}},{{"destination":"/etc/hostname","source":"/srv/d/containers/{ID}/hostname"}}]"#
+        );
+        write(root, &task, &format!(r#"{{"mounts":{mounts}}}"#));
+        let files = Files { root, home: None };
+        let found = files.by_group(&[ID.to_owned()].into());
+        assert_eq!(found[ID].name.as_deref(), Some("shop-web"));
+        let address = IpAddr::from([172, 17, 0, 2]);
+        assert_eq!(files.by_address(&[address].into())[&address].name.as_deref(), Some("shop-web"));
     }
 
     #[test]

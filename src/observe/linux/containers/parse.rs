@@ -16,6 +16,9 @@ const MOST_ADDRESSES: usize = 16;
 /// The maximum number of containers that are read from one file.
 const MOST_CONTAINERS: usize = 10_000;
 
+/// The maximum number of mounts of one container that are read.
+const MOST_MOUNTS: usize = 1_000;
+
 /// Returns whether a text is the ID of a container: 64 lower-case hexadecimal digits.
 pub(super) fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
@@ -44,6 +47,18 @@ pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     let image = text(file.pointer("/Config/Image"), LONGEST_IMAGE);
     let container = Container { id, manager: "docker".to_owned(), image, addresses, ..Container::default() };
     Some(with_name(container, own))
+}
+
+/// Returns the data directory of Docker from the OCI configuration of a container: Docker mounts the file `hostname` from
+/// there.
+pub(super) fn mounted_data_root(bytes: &[u8]) -> Option<String> {
+    let file: Value = serde_json::from_slice(bytes).ok()?;
+    let sources = file.get("mounts")?.as_array()?.iter().filter_map(|mount| mount.get("source")?.as_str());
+    let data_root = |source: &str| {
+        let (root, id) = source.strip_suffix("/hostname")?.rsplit_once("/containers/")?;
+        (is_id(id) && root.starts_with('/')).then(|| root.to_owned())
+    };
+    sources.take(MOST_MOUNTS).find_map(data_root)
 }
 
 /// Sets the name of a container. Kubernetes makes the names `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.

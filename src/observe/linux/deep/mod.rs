@@ -43,7 +43,7 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
                 count: None,
                 pids: Vec::new(),
                 why: why.to_string(),
-                remedy: Some("run as root".to_owned()),
+                remedy: [Errno::PERM, Errno::ACCESS].contains(&why).then(|| "run as root".to_owned()),
             }),
         }
     }
