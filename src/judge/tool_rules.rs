@@ -171,7 +171,10 @@ fn false_script(process: &Process) -> Option<&str> {
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     let file = process.program_name()?;
-    let title = one.cmdline.first().and_then(|first| first.split([' ', ':']).next()?.rsplit('/').next());
+    let title = one.cmdline.first().and_then(|first| {
+        let end = first.bytes().position(|byte| matches!(byte, b' ' | b':')).unwrap_or(first.len());
+        first[..end].rsplit('/').next()
+    });
     let is_suspect = if process.is_interpreted() {
         !process.is_known()
     } else {

@@ -50,13 +50,14 @@ pub fn rows<'e>(entries: impl Iterator<Item = Cow<'e, Entry>>) -> Vec<MergedRow<
     twins(workers(entries.enumerate().map(alone)))
 }
 
-/// The common features of two sockets of one server, except the address. Comparing them is faster than hashing them.
-type Place = (Option<u64>, State, Endpoint);
+/// The common features of two sockets of one server, except the address. The port comes first, because it decides most
+/// comparisons.
+type Place = (u16, Option<u64>, State, Endpoint);
 
 /// Returns the place of a socket at `address`.
 fn place(socket: &Socket, address: IpAddr) -> Place {
     let netns = socket.netns.as_ref().map(|netns| netns.inode);
-    (netns, socket.state, Endpoint { address, ..socket.local.clone() })
+    (socket.local.port, netns, socket.state, Endpoint { address, ..socket.local.clone() })
 }
 
 /// Merges the sockets that the threads or workers of one server have on one address.

@@ -392,13 +392,14 @@ pub(super) fn listed(directory: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8]
 /// Returns the number in `socket:[123]`.
 pub(super) fn bracketed<const N: usize>(link: &[u8], prefix: &[u8; N]) -> Option<u64> {
     let (start, rest) = link.split_first_chunk()?;
-    match rest.strip_suffix(b"]")? {
-        digits if start != prefix || digits.is_empty() => None,
-        digits => digits.iter().try_fold(0_u64, |number, byte| {
-            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-            number.checked_mul(10)?.checked_add(digit)
-        }),
+    let (last, digits) = rest.split_last()?;
+    if start != prefix || *last != b']' || digits.is_empty() {
+        return None;
     }
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 /// A path below `/proc/PID` in a fixed buffer, because allocating two paths for each process would be slow.
