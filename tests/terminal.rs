@@ -645,3 +645,31 @@ fn ends_a_process_after_a_question() {
     terminal.press(b"q");
     assert_eq!(terminal.ended().code(), Some(0));
 }
+
+/// A listener that appears rings the bell, and runs a program without a shell: its arguments are the names of files here.
+#[test]
+fn a_new_listener_rings_and_runs_a_program() {
+    let (listener, port, target) = listener();
+    drop(listener);
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("tcp")).unwrap();
+    let mut program = Command::new("setsid");
+    program.current_dir(directory.path()).arg("--ctty").arg(env!("CARGO_BIN_EXE_portolan"));
+    program.args(["watch", "--interval", "0.1", "--bell", "--on-appear", "touch", &target]);
+    let mut terminal = Terminal::run((80, 24), program, &[("NO_COLOR", "1")]);
+    terminal.line_with(&["0 listeners"]);
+    assert!(!terminal.bytes.contains(&7));
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    terminal.line_with(&["+>tcp", &port.to_string()]);
+    terminal.output_with("\x07");
+    let address = directory.path().join(format!("tcp/127.0.0.1:{port}"));
+    terminal.until("the program ran", |_| address.exists());
+    let files = || std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name());
+    let end = format!(" on tcp 127.0.0.1:{port}");
+    terminal.until("the second argument", |_| {
+        files().any(|name| name.to_str().is_some_and(|name| name.ends_with(&end)))
+    });
+    drop(listener);
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
+}

@@ -1,5 +1,6 @@
 //! The arguments of `watch`, exactly as typed, and its help.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -20,6 +21,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan watch                                    every listener, on a screen
   portolan watch -t 8000-8100                       these TCP ports
   portolan watch -o json | jq .event                for scripts
+  portolan watch --on-appear ./notify               run a program for each new listener, without a shell
   portolan watch 5432 --until-listening             instead of: while ! nc -z localhost 5432; do sleep 1; done
   portolan watch postgres --until-listening         a program, wherever it listens
   portolan watch 3000 --until-free --timeout 10     wait until the old server has released the port
@@ -41,6 +43,12 @@ pub struct WatchArgs {
     /// Wait until the ports of all targets are free; each target must be a port or a service
     #[arg(long)]
     pub until_free: bool,
+    /// When a listener appears, run this program with two arguments: tcp/0.0.0.0:80 'nginx on tcp 0.0.0.0:80'
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["until_listening", "until_free"])]
+    pub on_appear: Option<PathBuf>,
+    /// When a listener appears, ring the bell of the terminal
+    #[arg(long, conflicts_with_all = ["until_listening", "until_free"])]
+    pub bell: bool,
     /// Refused: --until-listening and --until-free name the condition
     #[arg(long, value_name = "PORT", num_args = 0..=1, hide = true)]
     pub until: Option<Option<String>>,

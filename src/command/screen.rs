@@ -218,6 +218,15 @@ impl Screen {
         self.shown.clear();
     }
 
+    /// Rings the bell of the terminal.
+    ///
+    /// # Errors
+    /// Returns an error if the terminal is gone.
+    pub fn ring(&mut self) -> io::Result<()> {
+        self.out.write_all(b"\x07")?;
+        self.out.flush()
+    }
+
     /// Sends a text to the clipboard of the terminal (OSC 52). A terminal that does not support this ignores it.
     ///
     /// # Errors

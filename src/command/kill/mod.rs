@@ -392,6 +392,8 @@ fn until_free(places: &[String]) -> WatchArgs {
         until_listening: false,
         until: None,
         until_free: true,
+        on_appear: None,
+        bell: false,
         timeout: Some(PATIENCE),
     }
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::card;
 use super::explorer::{Effect, Explorer, Source};
+use super::on_appear::OnAppear;
 use super::{Error, Exit, Ticker, Ui, Watch};
 use crate::command::charset::readable;
 #[cfg(target_os = "linux")]
@@ -26,8 +27,14 @@ use crate::render::screen::message_lines;
 use crate::render::screen::{View, log_lines};
 
 /// Shows the listeners until the user quits or a signal arrives.
-pub(super) fn run(watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let mut live = Live::start(watch, interval, ui)?;
+pub(super) fn run(
+    watch: Watch,
+    interval: Duration,
+    on_appear: (OnAppear, bool),
+    ui: &Ui,
+    out: &mut dyn Write,
+) -> Result<Exit, Error> {
+    let mut live = Live::start(watch, interval, on_appear, ui)?;
     let ended = live.run()?;
     let Live { explorer, screen, .. } = live;
     drop(screen);
@@ -52,6 +59,9 @@ struct Live {
     ticker: Ticker,
     /// Whether the filter has changed since the rows were made.
     is_filter_new: bool,
+    on_appear: OnAppear,
+    /// Whether the bell rings when a listener appears.
+    rings: bool,
     /// A sender for jobs in the background.
     sender: Sender<Input>,
     /// What ends if the user confirms it.
@@ -67,7 +77,12 @@ enum Draw {
 }
 
 impl Live {
-    fn start(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Self, Error> {
+    fn start(
+        mut watch: Watch,
+        interval: Duration,
+        (on_appear, rings): (OnAppear, bool),
+        ui: &Ui,
+    ) -> Result<Self, Error> {
         // If the system cannot be observed, the error is reported before the terminal is taken over.
         watch.scan_and_report(&mut |_| Ok(()))?;
         let inputs = inputs().context("signals")?;
@@ -83,6 +98,8 @@ impl Live {
             inputs,
             ticker: Ticker::new(interval),
             is_filter_new: false,
+            on_appear,
+            rings,
             sender,
             #[cfg(target_os = "linux")]
             prepared: None,
@@ -178,12 +195,21 @@ impl Live {
         if self.explorer.is_paused() {
             return Ok(Draw::Time);
         }
-        let explorer = &mut self.explorer;
+        let Live { explorer, on_appear, .. } = self;
         let mut is_new = explorer.fade();
+        let mut has_appeared = false;
         is_new |= self.watch.scan_and_report(&mut |update| {
             explorer.note(&update);
+            has_appeared |= on_appear.note(&update);
             Ok(())
         })?;
+        if has_appeared && self.rings {
+            self.screen.ring().context("terminal")?;
+        }
+        if let Some(trouble) = self.on_appear.run() {
+            self.explorer.report(trouble);
+            is_new = true;
+        }
         if let Some(connections) = &mut self.connections {
             is_new |= connections.scan_and_report(&mut |_| Ok(()))?;
         }

@@ -8,6 +8,7 @@ mod card;
 mod explorer;
 mod live;
 mod marks;
+mod on_appear;
 pub mod pictured;
 mod until;
 
@@ -15,8 +16,9 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use self::on_appear::OnAppear;
 use super::list::MatchMode;
-use super::{Error, Exit, Ui, judged, list, name_host, namespaces, registry_source, stdout};
+use super::{Error, Exit, Ui, judged, list, name_host, namespaces, print_message, registry_source, stdout};
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, ScanArgs, WatchArgs};
 use crate::judge::Report;
@@ -59,10 +61,13 @@ pub(super) fn run(
         return until::run(args, watch, stream, ui, out);
     }
     let interval = args.interval.unwrap_or(USUAL);
+    let on_appear = OnAppear::new(args.on_appear.clone());
     if ui.screen && !stream {
-        live::run(watch, interval, ui, out)
+        live::run(watch, interval, (on_appear, args.bell), ui, out)
+    } else if args.bell {
+        Err(Error::msg("--bell needs a terminal"))
     } else {
-        streamed(watch, interval, ui, out)
+        streamed(watch, interval, on_appear, ui, out)
     }
 }
 
@@ -74,11 +79,23 @@ pub(super) fn is_free_in_time(args: &WatchArgs, common: &CommonArgs) -> Result<E
 }
 
 /// Writes events until the reader closes the output or a signal ends the program.
-fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+fn streamed(
+    mut watch: Watch,
+    interval: Duration,
+    mut on_appear: OnAppear,
+    ui: &Ui,
+    out: &mut dyn Write,
+) -> Result<Exit, Error> {
     let mut ticker = Ticker::new(interval);
     loop {
         let verbose = watch.args.verbose;
-        watch.scan_and_report(&mut |update| update.write(ui, verbose, out))?;
+        watch.scan_and_report(&mut |update| {
+            on_appear.note(&update);
+            update.write(ui, verbose, out)
+        })?;
+        if let Some(trouble) = on_appear.run() {
+            print_message(&trouble);
+        }
         ticker.sleep_until_next();
         if stdout::has_reader_left() {
             return Ok(Exit::Matched);

@@ -1,0 +1,68 @@
+//! `--on-appear` and `--bell`: what happens when a listener appears.
+//!
+//! The program gets its arguments directly, without a shell. Only a few run at once, because many listeners can appear in
+//! one scan; the others wait.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use super::WatchUpdate;
+use crate::baseline::ChangeKind;
+use crate::judge::Listener;
+use crate::render::kill::named;
+use crate::render::sanitize;
+
+/// The maximum number of programs that run at once.
+const AT_ONCE: usize = 8;
+/// The maximum number of listeners that wait for their program; further listeners get none.
+const WAITING: usize = 1000;
+
+#[derive(Debug, Default)]
+pub(super) struct OnAppear {
+    program: Option<PathBuf>,
+    running: Vec<Child>,
+    /// The arguments: the address, and what listens there.
+    waiting: VecDeque<[String; 2]>,
+}
+
+impl OnAppear {
+    pub(super) fn new(program: Option<PathBuf>) -> Self {
+        OnAppear { program, ..OnAppear::default() }
+    }
+
+    /// Notes the listeners that appeared. Returns whether there are any.
+    pub(super) fn note(&mut self, update: &WatchUpdate<'_>) -> bool {
+        let WatchUpdate::Next { changes, .. } = update else { return false };
+        let appeared = changes.iter().filter(|change| change.kind == ChangeKind::Appeared);
+        let listeners = Listener::all(appeared.map(|change| change.listener));
+        if self.program.is_some() {
+            let space = WAITING.saturating_sub(self.waiting.len());
+            self.waiting.extend(listeners.iter().take(space).map(|listener| {
+                let place = listener.first().socket.local.to_string();
+                [sanitize(&place).into_owned(), named(listener)]
+            }));
+        }
+        !listeners.is_empty()
+    }
+
+    /// Starts programs for waiting listeners. Call this after every scan. Returns why a program could not be started.
+    pub(super) fn run(&mut self) -> Option<String> {
+        self.running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        let program = self.program.as_ref()?;
+        while self.running.len() < AT_ONCE {
+            let arguments = self.waiting.pop_front()?;
+            let mut command = Command::new(program);
+            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            match command.spawn() {
+                Ok(child) => self.running.push(child),
+                Err(error) => {
+                    self.waiting.clear();
+                    let program = program.display().to_string();
+                    return Some(format!("--on-appear {}: {error}", sanitize(&program)));
+                }
+            }
+        }
+        None
+    }
+}
