@@ -112,7 +112,9 @@ impl Live {
         let mut draw = Draw::Frame;
         loop {
             // A long listing is filtered and drawn once for several keys.
-            let input = match self.inputs.try_recv().ok().filter(|_| !self.ticker.left().is_zero()) {
+            // Many keys do not delay a scan.
+            let is_due = self.ticker.left().is_zero();
+            let input = match if is_due { None } else { self.inputs.try_recv().ok() } {
                 Some(input) => input,
                 None => {
                     self.apply_filter();
@@ -339,11 +341,14 @@ impl Live {
 
 #[cfg(target_os = "linux")]
 fn plan_lines(prepared: &kill::Prepared, style: &Style) -> Vec<String> {
-    let mut bytes = format!("{}\n\n", prepared.question()).into_bytes();
+    let mut lines = message_lines(&prepared.question(), style);
+    lines.push(String::new());
+    let mut bytes = Vec::new();
     if let Err(error) = prepared.write_plan("y will run", style, &mut bytes) {
         return message_lines(&format!("{error:#}"), style);
     }
-    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+    lines.extend(String::from_utf8_lossy(&bytes).lines().map(str::to_owned));
+    lines
 }
 
 fn source<'a>(watch: &'a Watch, connections: Option<&'a Watch>) -> Option<Source<'a>> {
