@@ -3,7 +3,7 @@
 use super::{PortRange, Protocol, named};
 
 named! {
-    /// The text in which the words of a search occur, the most telling first.
+    /// The text in which the words of a search occur, the most important first.
     pub enum SearchField {
         /// The name of a common service or product.
         Name = "name",

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_telling_text_comes_first() {
+    fn the_most_important_text_comes_first() {
         let best = |text: &str, fields: &[(SearchField, Option<&'static str>)]| {
             Search::new(text).best(fields).map(|(_, field, _)| field)
         };

@@ -446,49 +446,8 @@ udp  active
     );
 }
 
-/// For a port with several listeners, the first listeners have a card each.
-/// TCP and UDP have a section each if they differ in registrations, status, or service.
-#[test]
-fn protocols_that_differ() {
-    let snapshot = scene();
-    let report = report(&snapshot);
-    let mut ports = explained(&report, &[3416]);
-    ports[1].verdict = verdict(8810);
-    assert_snapshot(
-        heads(&ports, &report),
-        str![[r#"
-tcp 0.0.0.0:3416  python3
-tcp  orphaned (presumed)
-udp  unassigned
-"#]],
-    );
-    // Neither has a registration, but one of them is reserved.
-    ports[0].verdict = verdict(1023);
-    ports[1].verdict = verdict(8810);
-    assert_snapshot(
-        heads(&ports, &report),
-        str![[r#"
-tcp 0.0.0.0:3416  python3
-tcp  unassigned (reserved)
-udp  unassigned
-"#]],
-    );
-    // The status is the same, but the service is another.
-    ports[0].verdict = verdict(3416);
-    ports[1].verdict = verdict(3416);
-    ports[1].verdict.assignments[0].service = "otherport";
-    assert_snapshot(
-        heads(&ports, &report),
-        str![[r#"
-tcp 0.0.0.0:3416  python3
-tcp  orphaned (presumed)
-udp  orphaned (presumed)
-"#]],
-    );
-}
-
 /// Returns the first lines of the sections.
-fn heads(ports: &[Explained<'_>], report: &Report) -> String {
+pub(super) fn heads(ports: &[Explained<'_>], report: &Report) -> String {
     let text = written(ports, report, &PLAIN);
     let heads = text.lines().filter(|line| line.starts_with("tcp") || line.starts_with("udp"));
     heads.collect::<Vec<_>>().join("\n")

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use snapbox::str;
+
 use super::super::fixtures::*;
 use super::super::*;
-use super::card::card;
+use super::card::{card, heads};
 use super::{PLAIN, terminal};
 use crate::judge::Explained;
 use crate::model::*;
@@ -45,4 +47,44 @@ fn short_and_in_full() {
     // If something listens on a place that is left out, the output does not say "nothing listens there".
     let short = write(&ports[..1], &BTreeSet::from([(80, Protocol::Tcp)]), false);
     assert!(short.contains("  Not shown   tcp/80; --full shows them.\n"), "{short}");
+}
+
+/// TCP and UDP have a section each if they differ in registrations, status, or service.
+#[test]
+fn protocols_that_differ() {
+    let snapshot = scene();
+    let report = report(&snapshot);
+    let mut ports = explained(&report, &[3416]);
+    ports[1].verdict = verdict(8810);
+    assert_snapshot(
+        heads(&ports, &report),
+        str![[r#"
+tcp 0.0.0.0:3416  python3
+tcp  orphaned (presumed)
+udp  unassigned
+"#]],
+    );
+    // Neither has a registration, but one of them is reserved.
+    ports[0].verdict = verdict(1023);
+    ports[1].verdict = verdict(8810);
+    assert_snapshot(
+        heads(&ports, &report),
+        str![[r#"
+tcp 0.0.0.0:3416  python3
+tcp  unassigned (reserved)
+udp  unassigned
+"#]],
+    );
+    // The status is the same, but the service is another.
+    ports[0].verdict = verdict(3416);
+    ports[1].verdict = verdict(3416);
+    ports[1].verdict.assignments[0].service = "otherport";
+    assert_snapshot(
+        heads(&ports, &report),
+        str![[r#"
+tcp 0.0.0.0:3416  python3
+tcp  orphaned (presumed)
+udp  orphaned (presumed)
+"#]],
+    );
 }
