@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """Returns the listeners of a host as facts. It fails if not everything could be seen, unless that is accepted."""
 
 DOCUMENTATION = r"""
