@@ -1,4 +1,4 @@
-//! Compares whom the packet filter lets in before and after.
+//! Compares the clients that the packet filter lets in, before and after.
 //!
 //! Lists of single banned addresses change all the time (fail2ban), so a client that is excluded by its own address is
 //! not a difference.
@@ -10,7 +10,7 @@ use crate::model::{Network, Reach, ReachKind};
 pub(super) enum ClientChange {
     /// The same clients are let in.
     Same,
-    /// Clients are let in that were not let in before.
+    /// Some clients are let in now that were not let in before.
     Widened,
     /// Fewer clients are let in.
     Narrowed,

@@ -10,7 +10,7 @@ use crate::model::Severity;
 
 pub(super) const ABOUT: &str = "Checks every listener of this machine and reports findings, most severe first. Each finding says what was found, why it matters and what to do. The exit code is the verdict, so an audit can gate a deployment.
 
-If something could not be seen, the audit is never clear: its verdict is 'incomplete', the exit code is 3, and the output says how to see the rest. Usually: run the audit as root.
+If something could not be seen, the audit is never clear. Without a finding at or above --fail-on, its verdict is then 'incomplete' and the exit code is 3. The output says how to see the rest; usually, run the audit as root.
 
 Targets and filters limit the report, not the scan. A report with a filter names the filter.";
 

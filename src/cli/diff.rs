@@ -6,7 +6,7 @@ use clap::Args;
 
 pub(super) const ABOUT: &str = "Shows what changed since a saved snapshot: listeners that appeared or vanished, changed hands (another program or user at the same address and port), run from a file that was replaced or deleted since, or can be reached by more (widened) or fewer (narrowed) clients than before.
 
-A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. A UDP socket, or a TCP socket that does not listen, on an ephemeral port is probably a client's: such sockets are reported as passing and do not count as changes.
+A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. On an ephemeral port, a UDP socket or a TCP socket that does not listen probably belongs to a client: it is reported as passing and does not count as a change.
 
 If something could not be seen, before or after, diff never says that nothing changed: it lists the listeners that could not be compared, and the exit code is 3.";
 

@@ -164,10 +164,10 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
         return said("audit: no such output format (expected table, json, ndjson, sarif, metrics or html)");
     }
     if selection.states().any(|state| !state.is_judged()) {
-        return said("audit covers listeners only; to list connections use portolan -a");
+        return said("audit covers listeners only; to list connections, use portolan -a");
     }
     if selection.values("flag").next().is_some() {
-        return said("--flag: an audit shows every finding; to choose by severity use --fail-on");
+        return said("--flag: an audit shows every finding; to choose by severity, use --fail-on");
     }
     if narrowed && common.output == Output::Metrics {
         return said("-o metrics covers the whole machine; leave out targets and filters");

@@ -61,7 +61,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
         return said("--netns: both sides of this diff are files; leave out --netns");
     }
     if args.after.is_some() && (common.host_id.is_some() || !common.label.is_empty()) {
-        return said("--host-id and --label name this machine, and both sides of this diff are files");
+        return said("--host-id, --label: both sides of this diff are files; leave out these options");
     }
     if args.before.as_deref() == Some(Path::new("-")) && args.after.as_deref() == Some(Path::new("-")) {
         return said("standard input can be only one side of a diff");

@@ -183,7 +183,7 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         && !scope.ports.as_ref().is_some_and(|asked| asked.iter().all(|range| lies_in(*range, ports)))
     {
         let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
-        gaps.push(gap(Stage::Sockets, format!("sockets on other ports than {}", ports.join(", "))));
+        gaps.push(gap(Stage::Sockets, format!("sockets on ports other than {}", ports.join(", "))));
     }
     if scope.processes && !processes {
         gaps.push(gap(Stage::Owners, "the processes that own the sockets".to_owned()));

@@ -47,7 +47,8 @@ pub(super) fn run(
     if wanted != MatchMode::Sockets {
         scope.states = State::with_ports();
     }
-    // A question about listeners needs only the listeners, so a saved snapshot without other sockets is complete.
+    // A port named by number needs sockets in other states too. A saved snapshot may lack them, and still has every
+    // listener, so only the listeners are required of it.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -103,7 +104,7 @@ pub(super) fn run(
         Output::Ndjson => json::lines(&report, out)?,
         Output::Csv => csv::listing(&report, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
-        // The other formats are those of an audit or a comparison, and never reach this code.
+        // Sarif, Metrics and Html belong to an audit or a comparison, and never reach this code.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics | Output::Html => {
             table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
         }

@@ -95,20 +95,20 @@ fn list_option_error(error: &clap::Error) -> Option<String> {
     }
 }
 
-const REACHABLE: &str = "for what other machines can reach type portolan --reachable";
+const REACHABLE: &str = "to list what other machines can reach, type portolan --reachable";
 /// Options that users expect from other programs, each with the equivalent command.
 const HABITS: [(&str, &str); 13] = [
     ("--exposed", REACHABLE),
     ("--external", REACHABLE),
     ("--open", REACHABLE),
     ("--public", REACHABLE),
-    ("--wait", "to wait for a port type portolan watch PORT --until-listening"),
-    ("--until-up", "to wait for a port type portolan watch PORT --until-listening"),
-    ("--until-down", "to wait until a port is free type portolan watch PORT --until-free"),
-    ("-c", "for the sockets of a program type portolan NAME"),
-    ("-g", "for the sockets of a user type portolan --user NAME"),
-    ("-k", "to end what listens on a port type kill $(portolan --pids 3000)"),
-    ("-r", "addresses and ports are always numbers; leave the option out"),
+    ("--wait", "to wait for a port, type portolan watch PORT --until-listening"),
+    ("--until-up", "to wait for a port, type portolan watch PORT --until-listening"),
+    ("--until-down", "to wait until a port is free, type portolan watch PORT --until-free"),
+    ("-c", "to list the sockets of a program, type portolan NAME"),
+    ("-g", "to list the sockets of a user, type portolan --user NAME"),
+    ("-k", "to end the listeners of a port, type kill $(portolan --pids 3000)"),
+    ("-r", "addresses and ports are always numbers; leave out -r"),
     ("-w", "raw sockets are not listed; type ss -w"),
     ("-x", "Unix sockets are not listed; type ss -x"),
 ];

@@ -140,7 +140,7 @@ pub(crate) fn owners(was: &ListenerState, is: &ListenerState) -> [String; 2] {
         return [old, new];
     }
     let with_creator = |text: String, state: &ListenerState| match &state.creator {
-        Some(creator) => format!("{text} (socket of {creator})"),
+        Some(creator) => format!("{text} (socket created by {creator})"),
         None => text,
     };
     [with_creator(old, was), with_creator(new, is)]
@@ -210,8 +210,8 @@ impl BaselineChange {
         }
         if !self.sure {
             said.push_str(match self.change {
-                ChangeKind::Appeared => " The baseline is incomplete: the listener may have existed then.",
-                _ => " This scan is incomplete: the listener may still exist.",
+                ChangeKind::Appeared => " The baseline is incomplete: it may have missed the listener.",
+                _ => " This scan is incomplete: it may have missed the listener.",
             });
         }
         said
@@ -281,7 +281,7 @@ impl FindingKind for Vanished {
         severity: Severity::Notice,
         on_loopback: OnLoopback::Same,
         description: "a listener of the baseline is gone",
-        why: "A service that somebody depends on may be down.",
+        why: "A service that is still needed may be down.",
         remedy: "if the listener should still exist, restore the service; otherwise take a new baseline: \
             portolan capture > baseline.json",
     };

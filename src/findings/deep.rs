@@ -12,8 +12,8 @@ impl FindingKind for TakenPort {
         on_loopback: OnLoopback::Same,
         description: "a port is taken, but no kernel table shows the socket",
         why: "Either a rootkit hides the socket, or the kernel does not list this kind of socket.",
-        remedy: "scan this machine from another machine, and boot it from trusted media; do not rely on \
-            the tools of this machine",
+        remedy: "scan the ports of this machine from another machine, and boot this machine from trusted media; \
+            do not rely on its own tools",
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Warning, Severity::Critical];
 
@@ -51,7 +51,7 @@ impl FindingKind for Disagreement {
         family: FindingFamily::Deep,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "one kernel table shows a socket that another does not",
+        description: "one kernel table lists a socket that another kernel table does not list",
         why: "Tools that read only the other table do not show the socket. Some rootkits hide sockets \
             in this way.",
         remedy: "run the audit again; if the finding stays, scan the ports of this machine from another machine and compare",

@@ -21,7 +21,7 @@ impl FindingKind for RunsFromMemory {
         on_loopback: OnLoopback::Lower,
         description: "the program runs from memory, without a file on disk",
         why: "Installed programs have a file; code that avoids the disk avoids scanners and package checks.",
-        remedy: "find out who started the process before you end it: the program cannot be read from disk",
+        remedy: "find out who started the process before you end it: the program is not on disk, and is lost when the process ends",
     };
 
     fn sentence(&self) -> String {
@@ -69,9 +69,9 @@ impl FindingKind for WritableExecutable {
         family: FindingFamily::File,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Lower,
-        description: "any user can replace the program file, script or class path, or could have put it there",
-        why: "Any user can replace this program file, or could have put it there for the service to run.",
-        remedy: "find out who started the program; install the program in a directory that only root can \
+        description: "any user can replace the program file, script or class path, or could have created it",
+        why: "The service runs a file that any user can replace, or could have created.",
+        remedy: "find out who started the program, then install it in a directory that only root can \
             write to, such as /usr/local/bin",
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Critical];
@@ -83,7 +83,7 @@ impl FindingKind for WritableExecutable {
     fn sentence(&self) -> String {
         let programs: Vec<String> = self.found.iter().map(WritableProgram::text).collect();
         format!(
-            "Any user can replace the program or script, or could have put it there: {}.",
+            "Any user can replace the program or script, or could have created it: {}.",
             first_of(&programs, FEW)
         )
     }
@@ -117,7 +117,7 @@ impl FindingKind for DeletedExecutable {
         family: FindingFamily::File,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
-        description: "the running program file or script was deleted, or replaced by an upgrade",
+        description: "the program file of the process was deleted or replaced, or its script was deleted",
         why: "After an upgrade, the process still runs the old file, without the fixes. If the file no \
             longer exists at its path, someone may have removed the program on purpose.",
         remedy: "if the program file no longer exists, find out why; then restart the service",
@@ -133,7 +133,7 @@ impl FindingKind for DeletedExecutable {
         let mut said = Vec::new();
         if !self.replaced.is_empty() {
             said.push(format!(
-                "The program file was replaced while the program runs, for example by an upgrade: {}.",
+                "The program file was replaced while the program was running, for example by an upgrade: {}.",
                 RunningProgram::list(&self.replaced)
             ));
         }
@@ -185,8 +185,8 @@ impl FindingKind for ModifiedExecutable {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
         description: "the program file differs from the file that its package installed (audit)",
-        why: "The package manager did not make this change. An attacker who adds a backdoor changes a \
-            program file in this way.",
+        why: "The package manager did not make this change. An attacker who adds a backdoor to a \
+            program causes the same difference.",
         remedy: "keep a copy of the file, find out who changed the file, then reinstall the package; if \
             you made the change yourself, divert the packaged file",
     };

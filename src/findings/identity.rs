@@ -123,19 +123,19 @@ impl FindingKind for Impostor {
         let expected: Vec<String> = self.expected.iter().map(|&name| name.to_owned()).collect();
         let (listens, is) = if found.len() > 1 { ("listen", "are") } else { ("listens", "is") };
         let named_like = match self.fitting_name {
-            FittingName::Server => Some("its server"),
+            FittingName::Server => Some("a server of that service"),
             FittingName::Forwarder => Some("a program that forwards ports"),
             FittingName::None => None,
         };
         if let Some(named_like) = named_like {
             let but = match self.file {
-                _ if self.code.is_some() => "it runs code of a user who is not root",
+                _ if self.code.is_some() => "a user who is not root can replace code that it runs",
                 ReplaceableBy::Anyone => "any user can replace the program file",
                 ReplaceableBy::Root => {
                     "only the command line has this name, and a process can rewrite \
                         its command line"
                 }
-                ReplaceableBy::Unknown => "the script that its command line names was not found",
+                ReplaceableBy::Unknown => "the script in its command line was not found",
                 _ => "a user who is not root can replace the program file",
             };
             let file = self.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
@@ -192,7 +192,7 @@ impl FindingKind for ShellListener {
         family: FindingFamily::Identity,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
-        description: "a shell, or a program that runs commands for its clients, owns the socket",
+        description: "the socket belongs to a shell, or to a program that runs commands for its clients",
         why: "Anyone who connects can run commands as the user of the process.",
         remedy: "find out who started the process, and end it (portolan kill shows how)",
     };
@@ -326,8 +326,8 @@ impl FindingKind for Masquerading {
         family: FindingFamily::Identity,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
-        description: "a process has the name of a kernel thread, or of another program than its file",
-        why: "Programs do not take the name of the kernel or of a known server by accident.",
+        description: "a process has the name of a kernel thread, or of a program that it does not run",
+        why: "A process does not take the name of a kernel thread or of another program by accident.",
         remedy: "treat the machine as compromised until you know who started the process",
     };
 
@@ -335,7 +335,7 @@ impl FindingKind for Masquerading {
         let Masquerading { pid, claims, exe, by } = self;
         match by {
             Disguise::Mount => {
-                format!("Process {pid} runs {exe}, but a mount over this path now leads to another file.")
+                format!("Process {pid} runs {exe}, but a mount now shows another file at this path.")
             }
             Disguise::KernelThread => format!(
                 "Process {pid} calls itself {claims}, the name of a kernel thread, but runs the program {exe}."
@@ -393,23 +393,24 @@ impl FindingKind for Unfamiliar {
         if self.is_named_like_a_server {
             let names: Vec<String> =
                 self.found.iter().map(|one| format!("{} (pid {})", one.name(), one.pid)).collect();
+            let (has, it) = if names.len() > 1 { ("have", "them") } else { ("has", "it") };
             let but = match &self.code {
-                Some(code) => format!("it runs code of a user who is not root ({code})"),
-                None => "a user who is not root can replace its program file".to_owned(),
+                Some(code) => format!("a user who is not root can replace code that it runs ({code})"),
+                None => "a user who is not root can replace the program file".to_owned(),
             };
             return format!(
-                "{} has the name of a well-known server, but {but}, and other machines can reach it.",
+                "{} {has} the name of a well-known server, but {but}, and other machines can reach {it}.",
                 list(&names)
             );
         }
         let names: Vec<String> =
             self.found.iter().map(|found| format!("{} (pid {})", found.name(), found.pid)).collect();
-        let (is, its) = if names.len() > 1 {
-            ("are not known programs", "their")
+        let (is, its, it) = if names.len() > 1 {
+            ("are not known programs", "their", "them")
         } else {
-            ("is not a known program", "its")
+            ("is not a known program", "its", "it")
         };
-        let mut text = format!("{} {is}, and other machines can reach it.", list(&names));
+        let mut text = format!("{} {is}, and other machines can reach {it}.", list(&names));
         if let Some(service) = self.service {
             text.push_str(&format!(" {service} usually uses this port."));
         }

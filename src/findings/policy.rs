@@ -29,7 +29,7 @@ impl FindingKind for Unexpected {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
         description: "no policy rule allows this listener",
-        why: "The policy lists every intended listener, but not this listener.",
+        why: "The policy lists every intended listener, and this listener is not in the policy.",
         remedy: "stop the program, or add a rule with a reason and an owner to the policy",
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
@@ -93,7 +93,7 @@ impl FindingKind for Missing {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
         description: "a listener that the policy requires is missing",
-        why: "A service that somebody depends on does not listen.",
+        why: "A service that the policy requires does not listen.",
         remedy: "start the service, or remove the rule from the policy",
     };
 

@@ -63,7 +63,7 @@ pub struct Exposed {
     pub basis: DangerBasis,
     /// The deciding setting, if the evidence is the configuration file.
     pub configuration: Option<ConfiguredAccess>,
-    /// The setting that closes the service.
+    /// The setting that removes the danger.
     pub remedy: String,
     /// The techniques of MITRE ATT&CK.
     pub attack: Vec<&'static str>,
@@ -126,7 +126,7 @@ impl Exposed {
         format!("{probably}{}: {}", self.title, uncapitalized(&self.consequence()))
     }
 
-    /// Returns the setting that closes the service.
+    /// Returns the setting that removes the danger, after the setting that is the evidence, if any.
     #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));
@@ -159,7 +159,7 @@ impl Exposed {
             DangerBasis::ChosenPort => " This is presumed, because the kernel may have chosen this port.",
             _ => "",
         };
-        let presumed = if self.basis == DangerBasis::Port { "Probably, by its port: " } else { "" };
+        let presumed = if self.basis == DangerBasis::Port { "Presumed from the port alone: " } else { "" };
         let sources = match self.exposure {
             Exposure::Any => "any address",
             Exposure::Public => "the internet",
@@ -211,7 +211,7 @@ pub fn firewall(reach: &Reach) -> Option<String> {
         ReachKind::Open => format!("the firewall lets in everyone ({rule})"),
         ReachKind::Limited => format!("the firewall lets in {only}{clients} ({rule})"),
         ReachKind::Filtered => format!("the firewall lets in nobody ({rule})"),
-        ReachKind::Unknown => format!("it is not known whom the firewall lets in ({rule})"),
+        ReachKind::Unknown => format!("it is not known which clients the firewall lets in ({rule})"),
     })
 }
 

@@ -176,7 +176,7 @@ impl FindingKind for Ephemeral {
         on_loopback: OnLoopback::Lower,
         description: "the kernel also gives this port to outgoing connections",
         why: "If an outgoing connection has the port when the service starts, the service fails to start.",
-        remedy: "give the service a fixed port outside the range, or reserve the port: sysctl net.ipv4.ip_local_reserved_ports",
+        remedy: "give the service a fixed port outside the range, or reserve the port with sysctl net.ipv4.ip_local_reserved_ports",
     };
 
     fn sentence(&self) -> String {

@@ -58,8 +58,8 @@ impl FindingKind for Shadowed {
         }
         if self.device.is_some() || self.takes_from.iter().chain(&self.loses_to).any(|s| s.device.is_some()) {
             said.push(
-                "Portolan does not check network devices: if one of the devices is a VRF, the two \
-                    listeners do not overlap."
+                "One of the listeners is bound to a network device. If the device is a VRF, the listeners \
+                    do not overlap; portolan does not check this."
                     .to_owned(),
             );
         }
@@ -157,7 +157,7 @@ impl FindingKind for BoundOnly {
         let bound = "The port is bound, but nothing listens on it.";
         match self.kernel_range {
             Some(range) => format!(
-                "{bound} The kernel gives ports {range} to outgoing connections: a program that is about to connect looks the same."
+                "{bound} The kernel gives ports {range} to outgoing connections, so the program may only be about to connect."
             ),
             None => bound.to_owned(),
         }
@@ -221,7 +221,7 @@ impl FindingKind for Sniffer {
             ));
         }
         if known_as.is_none() {
-            said.push_str(" The program is not known to receive packets.");
+            said.push_str(" Portolan knows no reason why this program receives packets.");
         }
         said
     }

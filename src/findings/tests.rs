@@ -149,7 +149,7 @@ fn sentences_about_files() {
             gone: vec![running(8, "/b")],
             scripts: vec![script()]
         }),
-        "The program file was replaced while the program runs, for example by an upgrade: server (pid 7, /a). The program file was deleted: server (pid 8, /b). The script was deleted: /srv/x.py, which server (pid 9, /c) runs."
+        "The program file was replaced while the program was running, for example by an upgrade: server (pid 7, /a). The program file was deleted: server (pid 8, /b). The script was deleted: /srv/x.py, which server (pid 9, /c) runs."
     );
     for (replaced, gone, scripts, severity) in [
         (vec![running(7, "/a")], vec![], vec![], Severity::Notice),
@@ -181,7 +181,7 @@ fn sentences_about_files() {
             found: vec![program(None), program(Some("/tmp/z.py"))],
             severity: Severity::Critical
         }),
-        "Any user can replace the program or script, or could have put it there: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
+        "Any user can replace the program or script, or could have created it: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
     );
 }
 
@@ -204,7 +204,7 @@ fn sentences_about_sockets() {
             loses_to: vec![side("0.0.0.0", Some("eth0"), nc)],
             more: 2
         }),
-        "Traffic to 0.0.0.0%eth0 goes to nc (user 33, pid 8), not to this program. 2 more addresses are affected. Portolan does not check network devices: if one of the devices is a VRF, the two listeners do not overlap."
+        "Traffic to 0.0.0.0%eth0 goes to nc (user 33, pid 8), not to this program. 2 more addresses are affected. One of the listeners is bound to a network device. If the device is a VRF, the listeners do not overlap; portolan does not check this."
     );
     assert_eq!(
         say(Shared {
@@ -221,7 +221,7 @@ fn sentences_about_sockets() {
         "6 connections wait to be accepted, more than the limit of 5: the kernel drops new ones. This was the state at the time of the scan and may be temporary."
     );
     assert_eq!(say(BoundOnly { kernel_range: None }), "The port is bound, but nothing listens on it.");
-    assert!(say(BoundOnly { kernel_range: PortRange::new(1, 2) }).ends_with("looks the same."));
+    assert!(say(BoundOnly { kernel_range: PortRange::new(1, 2) }).ends_with("may only be about to connect."));
 }
 
 fn unexpected(nearest: Option<&str>, differs: &[&str], expired: Option<&str>) -> String {
@@ -312,7 +312,7 @@ fn whom_the_firewall_lets_in() {
             2,
             "the firewall lets in only 1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4 and 3 more (rule)",
         ),
-        (ReachKind::Unknown, &[], 0, "it is not known whom the firewall lets in (rule)"),
+        (ReachKind::Unknown, &[], 0, "it is not known which clients the firewall lets in (rule)"),
     ] {
         assert_eq!(text(kind, from, more, Some("rule")).as_deref(), Some(wanted));
     }

@@ -252,7 +252,7 @@ mod tests {
         assert!(text.contains("The firewall lets in everyone"), "{text}");
         let (severity, text) = found(true, Some("an XDP program"));
         assert_eq!(severity, Severity::Critical);
-        assert!(text.contains("It is not known whom the firewall lets in (an XDP program)."), "{text}");
+        assert!(text.contains("It is not known which clients the firewall lets in (an XDP"), "{text}");
     }
 
     fn redis(exe: &str, configuration: Option<(&str, AdmittedClients)>) -> Process {

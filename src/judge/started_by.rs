@@ -203,8 +203,8 @@ impl<'r> StartedBy<'r> {
         }
     }
 
-    /// Returns the starter of a process without ancestors. Only Linux replaces an ended parent by another process, so
-    /// only on Linux must an ancestor exist.
+    /// Returns the starter of a process without ancestors. On Linux, another process adopts the children of an ended
+    /// parent, so a missing ancestor is outside the visible processes. On other systems, it may have ended.
     fn without_ancestors(process: &Process, os: &str) -> Option<Self> {
         let was_read = process.started.is_some() && process.parents.is_empty();
         (was_read && os == "linux").then_some(StartedBy::Outside)
@@ -265,7 +265,7 @@ fn is_service_manager(parent: &Parent) -> bool {
     parent.pid == 1 || parent.name == "systemd"
 }
 
-/// Returns whether the ancestors above this process do not matter for the reason why a process was started.
+/// Returns whether the search for the starter ends at this ancestor: what started it does not explain the listener.
 fn is_outermost(parent: &Parent) -> bool {
     is_service_manager(parent) || is_runner(parent) || is_multiplexer(&parent.name) || parent.name == "login"
 }

@@ -80,8 +80,8 @@ impl Gap {
             what: "the rules of the firewall and of address translation (NAT, IPVS)".to_owned(),
             count: None,
             pids: Vec::new(),
-            why: "only root may read them, so it is not known whom the firewall lets in and which ports the kernel \
-                forwards"
+            why: "only root may read these rules, so it is not known which clients the firewall lets in, and which \
+                ports the kernel forwards"
                 .to_owned(),
             remedy: Some("run as root, with CAP_NET_ADMIN".to_owned()),
         }

@@ -213,7 +213,8 @@ pub struct PortVerdict {
     pub assignments: Vec<Assignment>,
     /// The known uses of the port, without duplicate texts.
     pub known_use: Vec<&'static str>,
-    /// The kinds of packaged source that name another service than the registered one, in ascending order.
+    /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list another service for the port than the registered
+    /// service, in ascending order.
     pub named_otherwise_by: Vec<EvidenceSource>,
     /// The kinds in `named_otherwise_by` that agree on another name: none, or at least two.
     pub agreeing: Vec<EvidenceSource>,

@@ -52,7 +52,7 @@ pub(super) fn split_protocol(text: &str) -> Result<(Option<Protocol>, &str), Str
             Ok(protocol) if !rest.is_empty() => Ok((Some(protocol), rest)),
             _ if rest.contains(['.', ':']) => Ok((None, text)),
             _ if is_digits(rest) && is_digits(tail) => {
-                Err("not a network (expected all four numbers, as 10.0.0.0/8)".to_owned())
+                Err("not a network (expected all four numbers, such as 10.0.0.0/8)".to_owned())
             }
             _ => Err("unknown protocol (expected tcp/53, udp/53, udplite/53, sctp/53 or dccp/53)".to_owned()),
         },

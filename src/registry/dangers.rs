@@ -1,5 +1,5 @@
 //! Services that are dangerous if other machines can reach them: what an outside client can do, and the setting that
-//! closes the service.
+//! removes the danger.
 //!
 //! The rows are in `data/dangers.tsv`, whose head describes the columns. A row describes a program with its default
 //! settings. Other modules read configuration files, and decide whether other machines can reach the listener.
@@ -28,7 +28,7 @@ pub(crate) struct Danger {
     pub encryption: &'static str,
     /// What a client can do after it connects: one sentence that begins with a verb.
     pub outsider_gets: &'static str,
-    /// The setting that closes the service.
+    /// The setting that removes the danger.
     pub remedy: &'static str,
     /// The technique of MITRE ATT&CK; several are joined by commas, and the text is empty if there is none.
     pub attack: &'static str,

@@ -119,8 +119,8 @@ impl RecognisedProgram {
         if !self.interpreter.contains(&name) {
             return false;
         }
-        // The command line of a release names no program, so the file counts. Only the owner of a release can change
-        // the release.
+        // The command line of an Erlang or Elixir release names no program, so the file of the runtime is enough. Only
+        // the owner of a release can change its files.
         if self.is_release {
             return true;
         }

@@ -85,8 +85,9 @@ pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     dead.into_iter().any(|text| !living().any(|a| has_whole_word(text, a.service)))
 }
 
-/// Returns the basis of the status of a port whose registrations have not been replaced. A registration in use comes
-/// first, then a registration without known facts. Dead registrations count only if all registrations are dead.
+/// Returns the basis of a port's status, for a port that no other service has taken over: the first basis of its
+/// registrations in the order of [`StatusBasis`]. So one registration in use makes the port active, and the port is
+/// orphaned only if all its registrations are dead.
 pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)
 }

@@ -42,7 +42,7 @@ pub fn caveats<'e>(
         let (count, what) = owners.unwrap_or_else(|| unread(stage, &alike));
         let how = match stage {
             // Root can lack this capability in a container.
-            Stage::Rules if snapshot.host.privileged => "They need CAP_NET_ADMIN.".to_owned(),
+            Stage::Rules if snapshot.host.privileged => "To read them, run with CAP_NET_ADMIN.".to_owned(),
             _ => remedy(snapshot, question, count),
         };
         lines.push(format!("{what}. {how}"));
@@ -68,7 +68,7 @@ struct Unseen {
     vanished: usize,
     /// The number of sockets that are left out because their process is not known.
     undecided: usize,
-    /// Whether it is not known whom the firewall lets in, because only root may read the rules.
+    /// Whether it is not known which clients the firewall lets in, because only root may read the rules.
     is_filter_unread: bool,
     /// The processes of the answer, in ascending order.
     pids: Vec<Pid>,

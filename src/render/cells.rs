@@ -126,7 +126,8 @@ pub(super) fn port(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.port())
 }
 
-/// Returns the packets that a socket without a port receives; for people, `nothing` if it only sends.
+/// Returns the packets that a socket without a port receives. For a socket that only sends, people see `nothing`, and
+/// the data form is empty.
 pub(super) fn receives(entry: &Entry, form: CellFormat) -> Field {
     let Some(received) = &entry.socket.receives else { return Field::plain("") };
     match received.name(entry.socket.local.protocol) {

@@ -96,7 +96,7 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     let mut said = match (here.kernel_range, here.iana_dynamic) {
         (Some(range), _) if here.is_reserved => {
             format!(
-                "in the range {range}, which this kernel uses for outgoing connections, but this port is reserved."
+                "in the range {range}, which this kernel uses for outgoing connections; this port is reserved, so the kernel skips it."
             )
         }
         (Some(range), _) => {
@@ -105,12 +105,15 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
                 here.source
             )
         }
-        (None, _) => "in IANA's dynamic range, but not in the range of this kernel.".to_owned(),
+        (None, _) => {
+            "in IANA's dynamic range, but not in the range that this kernel uses for outgoing connections."
+                .to_owned()
+        }
     };
     said.push_str(match (here.likely_chosen, here.kernel_would_pick) {
-        (Some(true), _) => " The program here probably chose the port.",
-        (Some(false), _) => " The kernel probably gave the port to the program here.",
-        (None, Some(true)) => " The kernel gives ports of this range to programs that request any port.",
+        (Some(true), _) => " The listening program probably chose the port.",
+        (Some(false), _) => " The kernel probably gave the port to the listening program.",
+        (None, Some(true)) => " The kernel may give this port to a program that requests any free port.",
         (None, Some(false)) => {
             " The kernel does not pick this port by itself, so a program that listens here has \
                 chosen the port."
@@ -123,7 +126,7 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
 /// Returns the reason why a program is usual on its port.
 pub(super) fn usual(usual: &UsualProgram) -> String {
     let UsualProgram { program, product, rests_on, any_port, .. } = usual;
-    let where_ = if *any_port { "commonly serves any port" } else { "usually serves this port" };
+    let where_ = if *any_port { "is commonly used on any port" } else { "usually serves this port" };
     sentence(&format!("{program} ({product}) {where_}; identified {}", identified(*rests_on)))
 }
 
@@ -161,7 +164,7 @@ mod tests {
             likely_chosen,
         };
         for (picks, chosen, listed) in [
-            (Some(true), None, "gives ports of this range"),
+            (Some(true), None, "may give this port"),
             (Some(false), None, "has chosen the port"),
             (None, None, "It is not known whether"),
             (Some(true), Some(false), "kernel probably gave"),

@@ -320,7 +320,7 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     }];
     if passing > 0 {
         said.push(format!(
-            "{} appeared or vanished: client sockets come and go.",
+            "{} appeared or vanished (probably client sockets, which come and go).",
             plural(passing, "passing socket")
         ));
     }
@@ -365,7 +365,7 @@ const fn why(why: NotComparedReason) -> &'static str {
         NotComparedReason::User => "the user was not visible in one or both snapshots",
         NotComparedReason::Namespace => "the network namespace was not scanned in one or both snapshots",
         NotComparedReason::Rules => {
-            "the rules of the firewall and of NAT were not read or not understood in one or both snapshots"
+            "the firewall or NAT rules were not read or not understood in one or both snapshots"
         }
     }
 }

@@ -50,10 +50,7 @@ pub fn step(
         add("Ends too", first_of(&also, FEW));
     }
     if !children.is_empty() {
-        add(
-            "Children",
-            format!("{}: started by the ended processes; they get no signal", first_of(&children, FEW)),
-        );
+        add("Children", format!("{}: these processes get no signal", first_of(&children, FEW)));
     }
     if let Some(warning) = step.named.iter().find_map(|listener| way_in(listener, session)) {
         let warning = labelled("Warning", warning, style);
@@ -69,9 +66,7 @@ const LOGIN_SERVERS: [&str; 3] = ["sshd", "dropbear", "tinysshd"];
 fn way_in(listener: &Listener<'_>, session: Option<u16>) -> Option<&'static str> {
     let local = &listener.first().socket.local;
     if local.protocol == Protocol::Tcp && session == Some(local.port) {
-        return Some(
-            "your own session came in through this port; afterwards you may not be able to log in again",
-        );
+        return Some("you are logged in through this port; afterwards you may not be able to log in again");
     }
     let is_login =
         |process: &Process| process.name.as_deref().is_some_and(|name| LOGIN_SERVERS.contains(&name));
@@ -91,7 +86,7 @@ pub fn named(listener: &Listener<'_>) -> String {
 pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
     let why = match refusal {
         KillRefusal::Hidden => match listener.first().socket.owner {
-            Owner::Unaccounted => "no process with its socket was found; see portolan audit".to_owned(),
+            Owner::Unaccounted => "the process of its socket was not found; see portolan audit".to_owned(),
             _ => "its process is not visible; run with sudo".to_owned(),
         },
         KillRefusal::PartlyHidden => {

@@ -392,7 +392,7 @@ fn registered(verdict: &PortVerdict) -> String {
     let services = services.join("; ");
     let mut said = match verdict.status {
         Status::Unassigned if verdict.basis == StatusBasis::Reserved => {
-            "IANA reserves this port for no service.".to_owned()
+            "IANA reserves this port and assigns it to no service.".to_owned()
         }
         _ if services.is_empty() => "nothing is registered.".to_owned(),
         Status::Orphaned => {

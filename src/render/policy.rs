@@ -147,7 +147,7 @@ pub fn draft(draft: &Draft<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::R
         "# Policy for {host}, drafted from its listeners (portolan policy init).\n\
          # The first rule that matches decides. A listener that no rule allows is a finding: `unexpected`.\n\
          # Delete the rules that you do not want. Delete `required = true` if a service need not always run.\n\
-         # Add to each other rule:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31\n"
+         # Add to each remaining rule:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31\n"
     )?;
     if !(snapshot.gaps.is_empty() && draft.left_out.is_empty()) {
         writeln!(

@@ -28,20 +28,20 @@ pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -
     let service = services.first()?;
     let login = match service.authentication {
         "none" => Some("no login"),
-        "optional" => Some("a login only if it is set up"),
+        "optional" => Some("login only if configured"),
         "password" => Some("asks for a password"),
         "key" => Some("asks for a key or a certificate"),
         _ => None,
     };
     let encryption = match service.encryption {
         "none" => Some("no encryption"),
-        "optional" => Some("encryption only if it is set up"),
+        "optional" => Some("encryption only if configured"),
         "always" => Some("always encrypted"),
         _ => None,
     };
     let place = match service.reach {
-        "local" => "it should be reachable only on this machine",
-        "lan" => "it should be reachable only in the local network",
+        "local" => "it should be reachable only from this machine",
+        "lan" => "it should be reachable only from the local network",
         _ => "it is made to be reachable from the internet",
     };
     let facts: Vec<&str> = login.into_iter().chain(encryption).collect();

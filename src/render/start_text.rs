@@ -59,7 +59,7 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
             }
         }
         StartedBy::Outside => {
-            "started by a process that is not visible, for example from outside the container".to_owned()
+            "started by a process that is not visible, for example a process outside the container".to_owned()
         }
         StartedBy::FirstProcess => "the first process: it starts all others".to_owned(),
         StartedBy::Service(name) => format!("service {}", sanitize(name)),
@@ -131,8 +131,10 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
         HowToStop::Rule(rule) => {
             format!("remove the kernel rule that forwards this port: {}", sanitize(rule))
         }
-        HowToStop::Kernel => "not with kill: this socket belongs to the kernel, not to a process".to_owned(),
-        HowToStop::FirstProcess => "not with kill: pid 1 runs the whole system".to_owned(),
+        HowToStop::Kernel => {
+            "kill cannot stop it: the socket belongs to the kernel, not to a process".to_owned()
+        }
+        HowToStop::FirstProcess => "do not kill pid 1: it runs the whole system".to_owned(),
     }
 }
 

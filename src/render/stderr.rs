@@ -125,7 +125,7 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry], w: &mut dyn Write) -> io:
         (states, false) => format!("still in use ({})", states.join(", ")),
         (states, true) => {
             format!(
-                "still in use ({}: a server that sets SO_REUSEADDR may be able to bind the port now)",
+                "still in use ({}); a server that sets SO_REUSEADDR may be able to bind the port now",
                 states.join(", ")
             )
         }

@@ -143,7 +143,7 @@ fn legend(report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     }
     let [system, other, _] = REGIONS.map(|region| ports_of_character(region, style));
     let text = format!(
-        "A character stands for {system} system ports, or for {other} other ports. To list the listeners of a range: \
+        "Each character stands for {system} ports below 1024, or {other} ports above. To list the listeners of a range: \
          portolan 8000-8100. {}",
         registry(&report.registry)
     );

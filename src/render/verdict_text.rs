@@ -77,7 +77,7 @@ pub(super) const fn exposure(exposure: Exposure) -> &'static str {
 pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "owned by a process",
-        Owner::Hidden => "owner hidden, judged by the port and the unit alone",
+        Owner::Hidden => "owner hidden; judged only by the port and the unit",
         Owner::Unaccounted => "no process owns the socket, and no kernel service explains it",
         Owner::Kernel => "owned by the kernel, not by a process",
         Owner::Vanished => "closed during the scan",
@@ -156,10 +156,10 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
     };
     match verdict.status {
         Status::Dynamic => {
-            said.push("IANA assigns no port from 49152 on: programs use these ports temporarily.".into());
+            said.push("IANA assigns no port above 49151; programs use these ports temporarily.".into());
         }
         Status::Unassigned if verdict.basis == StatusBasis::Reserved => {
-            said.push("IANA reserves this port: it is assigned to no service.".into());
+            said.push("IANA reserves this port and assigns it to no service.".into());
             remark(&mut said);
         }
         Status::Unassigned => {

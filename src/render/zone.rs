@@ -30,7 +30,7 @@ impl Zone {
     /// UTC.
     pub const UTC: Zone = Zone(&UTC);
 
-    /// Makes the zone of the reader.
+    /// Returns the zone of the reader, which is looked up when it is first used.
     #[must_use]
     pub const fn new(zone: &'static LazyLock<TimeZone>) -> Self {
         Zone(zone)

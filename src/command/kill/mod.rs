@@ -46,7 +46,9 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         bail!("--from: the processes of a snapshot cannot be ended");
     }
     if args.nine {
-        bail!("-9: kill sends SIGTERM first; add --force to send SIGKILL to what has not ended 10 s later");
+        bail!(
+            "-9: kill sends SIGTERM first; add --force to send SIGKILL to processes that have not ended after 10 s"
+        );
     }
     if args.filter.targets.is_empty() {
         bail!("kill needs a target, such as 3000 (see portolan kill --help)");

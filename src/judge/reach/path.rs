@@ -133,7 +133,8 @@ impl<'f> Path<'f, '_> {
                     walk.packet.tracking = known;
                 }
                 let translated = walk.translated.iter().map(|(.., (text, clients))| (*text, clients.clone()));
-                // A destination that is translated at another point is not followed.
+                // A rule outside the chains for translation has changed the destination. Such packets are not
+                // followed, so it is uncertain whether their clients arrive.
                 let translated: Vec<Decision<'f>> = translated.collect();
                 let mut left = walk.accepted;
                 for (text, clients) in translated {

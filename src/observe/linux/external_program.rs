@@ -37,7 +37,7 @@ pub(super) fn output(
     let mut left = budget.0.lock().unwrap_or_else(PoisonError::into_inner);
     if left.is_zero() {
         return Err(format!(
-            "{path}: not run, because such programs took more than {} s already",
+            "{path}: not run, because the programs before it took more than {} s",
             TOTAL.as_secs()
         ));
     }
@@ -103,6 +103,6 @@ mod tests {
         let budget = TimeBudget(Mutex::new(Duration::from_millis(50)));
         let ask = || output("/bin/sh", ["-c", "sleep 60"], &budget).unwrap_err();
         assert_eq!(ask(), "/bin/sh: no answer within 0 s");
-        assert_eq!(ask(), "/bin/sh: not run, because such programs took more than 20 s already");
+        assert_eq!(ask(), "/bin/sh: not run, because the programs before it took more than 20 s");
     }
 }

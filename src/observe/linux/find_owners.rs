@@ -12,7 +12,7 @@ use super::threads_and_rings::{candidates, search_threads_and_io_uring};
 use super::{hidden_processes, kernel_services, mapped_rings, settings, unlisted_sockets};
 use crate::model::{Endpoint, Gap, Owner, Pid, Protocol, Stage, show_processes};
 
-/// How to search for owners.
+/// The parts of the search for owners.
 #[derive(Clone, Copy)]
 pub(super) struct OwnerSearch {
     /// Whether all visible processes can be read.
@@ -98,7 +98,7 @@ pub(super) fn find_owners(
     // If a visible process could not be read, it may own the sockets. The owners are then not necessarily outside the
     // pid namespace.
     if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
-        // A socket that has just replaced another socket was not searched.
+        // For a socket that has just replaced another socket, no process was searched.
         gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
     }
     if later.is_unsure {
@@ -313,10 +313,7 @@ fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = if sockets > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
         stage: Stage::Owners,
-        what: format!(
-            "owner{} of sockets outside the visible processes",
-            if sockets == 1 { "" } else { "s" }
-        ),
+        what: format!("owner{} of sockets that no visible process has", if sockets == 1 { "" } else { "s" }),
         count: u64::try_from(sockets).ok(),
         pids: Vec::new(),
         why: why.to_owned(),
@@ -335,7 +332,7 @@ fn masked_processes(walk: &Walk) -> Option<Gap> {
             pids: Vec::new(),
             why: match errno {
                 Errno::FBIG => "the table of mounts is too large".to_owned(),
-                errno => format!("the table of mounts: {errno}"),
+                errno => format!("the table of mounts could not be read: {errno}"),
             },
             remedy: None,
         });
@@ -389,11 +386,11 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
             why: match errno {
                 _ if refused => "permission denied".to_owned(),
                 Errno::MFILE => {
-                    "its threads or io_urings have too many files of their own to read them all".to_owned()
+                    "its threads or io_urings have too many files of their own; not all were read".to_owned()
                 }
                 errno => errno.to_string(),
             },
-            // More privilege does not help a user who has every privilege.
+            // A user who already has every privilege is not advised to run as root.
             remedy: if refused && !privileged {
                 Some("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned())
             } else {

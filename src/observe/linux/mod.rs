@@ -254,8 +254,8 @@ fn processes(
 fn note_on_code_without_file(pids: &[Pid]) -> Option<Note> {
     Some(Note {
         what: format!(
-            "process{} with code in memory that belongs to no file: programs that translate code have it, and so does \
-                injected code",
+            "process{} with code in memory that belongs to no file: normal for programs with a just-in-time compiler, \
+                but injected code looks the same",
             if pids.len() == 1 { "" } else { "es" }
         ),
         count: u64::try_from(pids.len()).ok(),

@@ -1,5 +1,4 @@
-//! Requests to netlink protocols other than the socket diagnosis, and the attributes of the answers
-//! (linux/netlink.h).
+//! Requests to the netlink protocols except `sock_diag`, and the attributes of the answers (linux/netlink.h).
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -23,7 +22,7 @@ const INTERRUPTED: u16 = 0x10;
 const TYPE_MASK: u16 = 0x3fff;
 /// The size of `nlmsghdr`.
 const HEADER: usize = 16;
-/// The kernel fills datagrams of at most 32 KiB.
+/// Twice the size of the kernel's largest datagram, which is 32 KiB.
 const BUFFER: usize = 64 * 1024;
 /// The kernel answers at once. This limit ends the wait only if another program answers instead.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -220,7 +219,7 @@ pub(super) mod tests {
         bytes
     }
 
-    /// Returns whether the answer ends, the attribute 3 of each message of the type 16, and whether nothing changed.
+    /// Returns whether the datagram ends the answer, and the value of attribute 3 in each message of type 16.
     fn read_attribute(datagram: &[u8]) -> Result<(bool, Vec<Vec<u8>>), Errno> {
         let (mut found, mut is_consistent) = (Vec::new(), true);
         let mut each = |message: &[u8]| {

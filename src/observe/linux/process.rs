@@ -21,7 +21,7 @@ use super::users::effective_uid;
 use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process};
 use crate::observe::TreeProcess;
 
-/// More bytes than these files contain: a name of 16 bytes, some numbers, the paths of control groups.
+/// The maximum size of the small files of a process: a name of 16 bytes, some numbers, the paths of control groups.
 const LONGEST: usize = 64 * 1024;
 /// The maximum length of a chain of parents. Real chains are far shorter.
 const PARENTS: usize = 64;
@@ -73,7 +73,7 @@ impl Reader {
     }
 
     /// Reads only the parts that identify the program: name, file and command line, and the user and state. The unit
-    /// and container are read too, unless the sockets have them.
+    /// and container are read too, unless they are known from the sockets.
     pub(super) fn program(&mut self, job: ReadRequest) -> Process {
         let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
         let (unit, container) = if job.unit_known { (None, None) } else { membership(&process) };

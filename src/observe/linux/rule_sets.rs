@@ -69,7 +69,7 @@ fn read(budget: &TimeBudget) -> ReadRules {
             },
             Err(Errno::ACCESS | Errno::PERM) => rules.is_refused = true,
             Err(errno) => {
-                rules.failures.push((format!("the names of the tables of iptables: {errno}"), true));
+                rules.failures.push((format!("the iptables tables could not be listed: {errno}"), true));
             }
         }
     }

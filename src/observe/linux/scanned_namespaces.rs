@@ -74,7 +74,7 @@ impl ScannedNamespaces {
                         ephemeral: ephemeral.iter().map(|ephemeral| ephemeral.range).collect(),
                         reserved: ephemeral.iter().flat_map(|ephemeral| ephemeral.reserved.clone()).collect(),
                         ephemeral_source: ephemeral
-                            .map_or("not readable from outside it", |e| e.source)
+                            .map_or("not readable from outside the namespace", |e| e.source)
                             .to_owned(),
                     });
                 }

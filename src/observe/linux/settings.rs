@@ -117,13 +117,13 @@ fn in_first(kind: &str, first: u64) -> bool {
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
-            "this process is in a pid namespace of its own and cannot see the processes outside it",
+            "portolan runs in a pid namespace of its own and cannot see the processes outside it",
             "run portolan outside the container",
         ));
     }
     let me = rustix::process::getpid().as_raw_nonzero().to_string();
     (link("/proc/self").as_deref() != Some(&*me))
-        .then_some(("/proc shows another pid namespace than the one of this process", "mount /proc again"))
+        .then_some(("/proc belongs to another pid namespace than portolan", "mount /proc again"))
 }
 
 /// Returns whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4).
@@ -171,7 +171,7 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     };
     let mut notes = Vec::new();
     if is_preloaded() {
-        let what = "a preloaded library can change the data that this program reads";
+        let what = "a preloaded library can change the data that portolan reads";
         notes.push(Note { important: true, ..note(what, Some("use the static build")) });
     }
     if scope.details || scope.packages {

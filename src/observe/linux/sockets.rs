@@ -272,12 +272,12 @@ impl SocketLister<'_> {
         modules.dedup();
         self.listed.gaps.push(Gap {
             stage: Stage::Sockets,
-            what: "sockets bound but not listening, bound devices, v6only and control groups".to_owned(),
+            what: "sockets that are bound but do not listen; devices, v6only flags and control groups of sockets".to_owned(),
             count: None,
             pids: Vec::new(),
             why: match *why {
-                Errno::NOENT => format!("the kernel's socket diagnosis is {partly}not loaded"),
-                why => format!("the kernel's socket diagnosis (netlink) is {partly}refused: {why}"),
+                Errno::NOENT => format!("the kernel modules for sock_diag are {partly}not loaded"),
+                why => format!("the kernel {partly}refuses to list sockets (sock_diag over netlink): {why}"),
             },
             remedy: Some(remedy(*why, &modules.join(" "))),
         });
@@ -322,11 +322,11 @@ impl SocketLister<'_> {
         // If the kernel refuses the whole diagnosis, there is already a gap.
         let Ok(netlink) = netlink else { return };
         match netlink.dump(request, &mut |record| self.record(record, &KERNEL_PROTOCOLS[0])) {
-            Ok(trouble) => self.trouble("TCP bound but not listening", trouble),
+            Ok(trouble) => self.trouble("TCP that are bound but do not listen", trouble),
             // If the kernel refused the list of listeners, there is already a gap.
             Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KERNEL_PROTOCOLS[0].number) => {}
             Err(why) => self.unanswered(
-                "TCP sockets bound but not listening",
+                "TCP sockets that are bound but do not listen",
                 &why.to_string(),
                 remedy(why, KERNEL_PROTOCOLS[0].module),
             ),

@@ -101,7 +101,7 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     if failures.closed > 0 {
         let why = "permission denied".to_owned();
         gaps.push(gap(
-            "sockets of processes that may not be read",
+            "sockets of processes that this user may not read",
             Some(failures.closed),
             why,
             Some("run as root"),
@@ -167,7 +167,7 @@ fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
             Err(_) => return Err(io::Error::last_os_error()),
         }
     }
-    Err(io::Error::other("the list of descriptors does not end"))
+    Err(io::Error::other("the list of descriptors is too long"))
 }
 
 /// Returns a socket of TCP or UDP; `None` for any other socket, and for a socket without a port.

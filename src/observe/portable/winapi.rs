@@ -242,7 +242,7 @@ pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
             return Ok(found);
         }
     }
-    Err(io::Error::other("the list of services does not end"))
+    Err(io::Error::other("the list of services is too long"))
 }
 
 #[cfg(test)]

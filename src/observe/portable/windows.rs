@@ -114,7 +114,7 @@ pub(super) fn add_system_details(
     let mut unread = 0_u64;
     for process in processes {
         let Some(Opened::Here(path)) = opened.get(&process.pid) else { continue };
-        // If the full path could not be read, it is not replaced by an empty or a cut path.
+        // If the full path could not be read, the path stays unknown: sysinfo may have an empty or a cut path.
         let exe =
             |path: &String| Exe { path: path.clone(), state: ExeState::Present, open_directories: None };
         process.exe = path.as_ref().ok().map(exe);
@@ -152,7 +152,7 @@ fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() ->
     }
 }
 
-/// Returns the remedy for an ordinary user. For an administrator there is none, because there are no further rights.
+/// Returns the remedy for an ordinary user; `None` for an administrator, who has no further rights to gain.
 fn remedy(privileged: bool) -> Option<String> {
     (!privileged).then(|| "run as administrator".to_owned())
 }
@@ -222,7 +222,7 @@ fn setting() -> Result<Vec<EphemeralRange>, String> {
         .into_iter()
         .map(|(protocol, family, said, child)| {
             let text = answer(child, until).map_err(|error| format!("{said}: {error}"))?;
-            let ports = range(&text).ok_or_else(|| format!("{said}: its answer is not understood"))?;
+            let ports = range(&text).ok_or_else(|| format!("{said}: its answer was not understood"))?;
             Ok(EphemeralRange { protocol, family, ports })
         })
         .collect()
@@ -241,13 +241,14 @@ fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
         .spawn()
 }
 
-/// Returns the output of the tool, which fits into a pipe. A tool that does not end in time is killed.
+/// Returns the output of the tool. It is read only after the tool has ended, so it must fit into the buffer of a pipe.
+/// A tool that does not end in time is killed.
 fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     while child.try_wait()?.is_none() {
         if Instant::now() > until {
             child.kill()?;
             child.wait()?;
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not end in time"));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

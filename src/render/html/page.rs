@@ -36,7 +36,7 @@ pub(super) fn write(title: &str, body: impl FnOnce(&mut Html), w: &mut dyn Write
 
 /// The panels at the top of a page.
 pub(super) struct Panels<'a> {
-    /// The class of the verdict: `good`, or that of a severity.
+    /// The CSS class of the verdict's panel: `good`, or the class of a severity.
     pub(super) class: &'static str,
     /// The verdict in one line.
     pub(super) verdict: &'a str,
@@ -74,7 +74,7 @@ impl Panels<'_> {
     }
 }
 
-/// Returns SHA-256 of a text in base64, as a content security policy has it.
+/// Returns the SHA-256 checksum of a text in base64, as in a content security policy.
 fn checksum(text: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut encoded = String::new();

@@ -42,10 +42,10 @@ const KINDS: [(Protocol, Family); 4] = [
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
 impl ListedPorts {
-    /// Adds a socket by its local end. An IPv6 socket also takes the port in IPv4, unless it is known to refuse IPv4.
-    /// A socket that `bind` gave an address leaves IPv4 free. A socket that only connected takes the port in IPv4,
-    /// regardless of its address. A socket on a v4-mapped address takes the port in IPv4 only
-    /// (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
+    /// Adds a socket by its local address and port. An IPv6 socket also takes the port in IPv4, unless `v6only` is
+    /// true. The kernel sets this flag if `bind` gave the socket an address other than the wildcard, but not if the
+    /// socket only connected. A socket on a v4-mapped address takes the port in IPv4 only (`inet_rcv_saddr_equal`,
+    /// net/ipv4/inet_connection_sock.c).
     pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
         let (four, six) = match address {
             IpAddr::V4(_) => (true, false),

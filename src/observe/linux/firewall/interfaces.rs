@@ -1,5 +1,5 @@
-//! The interfaces in the rules, with the programs that can take their packets before any rule, by rtnetlink
-//! (linux/rtnetlink.h, linux/if_link.h).
+//! Reads the network interfaces that firewall rules can name, and the programs that see the interfaces' packets before
+//! any rule, over rtnetlink (linux/rtnetlink.h, linux/if_link.h).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -158,11 +158,11 @@ fn link(message: &[u8]) -> Option<(u32, Interface, Option<Vec<u32>>)> {
         ids.dedup();
         ids
     });
-    // The packets of a VRF have two interface names in rules.
+    // A rule can see a packet of a VRF under two names: that of the port, and that of the VRF.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
         (true, _) => Some(format!("an XDP program takes packets of {name} before the firewall")),
-        (false, true) => Some(format!("{name} belongs to a VRF, which is not evaluated")),
+        (false, true) => Some(format!("{name} belongs to a VRF, and portolan does not evaluate VRFs")),
         (false, false) => None,
     };
     let interface = Interface {

@@ -304,7 +304,7 @@ fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
                 .any(|rule| !matches!(rule.action, FilterAction::Accept | FilterAction::Continue))
     };
     let is_harmless = !table.chains.iter().any(drops);
-    let text = format!("the nft table {family} {name} filters frames, which is not evaluated");
+    let text = format!("the nft table {family} {name} filters frames, which portolan does not evaluate");
     table.chains.clear();
     if is_harmless {
         return;

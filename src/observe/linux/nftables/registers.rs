@@ -1,4 +1,4 @@
-//! The content of the registers of the kernel's virtual machine during the reading of a rule.
+//! The registers of the virtual machine of nftables, and their content while a rule is parsed.
 
 use super::fields::{Form, Part};
 use super::sets::Key;
@@ -7,16 +7,16 @@ use super::sets::Key;
 const WORDS: usize = 20;
 const WORD: usize = 4;
 
-/// The content that was stored in registers at once.
+/// Content that one expression stored in consecutive registers.
 #[derive(Clone, Debug)]
 pub(super) enum Content<'d> {
-    /// Consecutive fields of the packet, and their remaining bits.
+    /// Consecutive fields of the packet, and the bits that a mask has kept; `None` for all bits.
     Packet {
         parts: Vec<Part>,
         mask: Option<Vec<u8>>,
     },
     Constant(&'d [u8]),
-    /// The data of the element of a map.
+    /// The data that a map contains for a key.
     Mapped(Mapping<'d>),
 }
 
@@ -29,11 +29,11 @@ pub(super) struct Mapping<'d> {
     pub(super) condition: usize,
 }
 
-/// A field among the compared bytes.
+/// A field of the packet, and its place among the compared bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) part: Part,
-    /// The offset.
+    /// The offset of the field in the compared bytes.
     pub(super) at: usize,
     /// The compared bits; `None` for all bits.
     pub(super) mask: Option<Vec<u8>>,
@@ -134,7 +134,7 @@ impl<'d> Registers<'d> {
         pieces
     }
 
-    /// Keeps the bits of one mask, and flips the bits of another.
+    /// Keeps the bits of the first mask, and flips the bits of the second mask.
     pub(super) fn mask(&mut self, from: u32, to: u32, len: usize, bits: Option<(&[u8], &[u8])>) {
         let content = match (self.content(from), bits) {
             (Some(Content::Packet { parts, mask: None }), Some((mask, flipped)))

@@ -7,9 +7,9 @@
 //! web server. Groups of administrators ([`ADMINISTRATORS`]) are an exception. A user or group in an access control
 //! list with write access counts too.
 //!
-//! In a sticky directory, a group cannot replace the files of other users. A world-writable directory counts as open
-//! even if it is sticky, because any user could have created the file in it. Files below a directory that only some
-//! users can enter are open only to these users.
+//! In a sticky directory, a group cannot replace the files of other users. A world-writable directory is open to all
+//! users even if it is sticky, because any of them could have created the file. If only some users can enter a
+//! directory, the files below it are open only to these users.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -281,7 +281,7 @@ impl Origins {
                 && ![0, OVERFLOW].contains(&stat.st_uid)
                 && !mode.intersects(Mode::RWXG | Mode::RWXO)
             {
-                // Nobody else can enter the directory, or replace it in a sticky directory.
+                // Only its owner can enter this directory, and only its owner can replace it in its sticky parent.
                 above.open.pop();
             }
             let stays_open = mode.contains(Mode::XOTH) || !above.open.is_empty();

@@ -40,7 +40,7 @@ pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<
     if u64::try_from(stat.st_size).is_ok_and(|size| size > LARGEST) {
         return Err(format!("its program file has more than {} MiB", LARGEST / 1024 / 1024));
     }
-    of_file(File::from(file), wanted).map_err(|error| format!("its program file: {error}"))
+    of_file(File::from(file), wanted).map_err(|error| format!("its program file could not be read: {error}"))
 }
 
 fn of_file(mut file: impl Read, wanted: &[&Checksum]) -> std::io::Result<Vec<Checksum>> {

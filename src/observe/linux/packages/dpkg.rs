@@ -29,9 +29,9 @@ struct Diversion<'d> {
 #[derive(Debug, PartialEq, Eq)]
 struct Search<'d> {
     file: usize,
-    /// If set, only the file of this package has its original path.
+    /// If set, only this package installs its file at the path; a diversion moves the files of other packages.
     only: Option<&'d [u8]>,
-    /// If set, the file of this package has another path.
+    /// If set, the diversion does not move the file of this package, so this package is left out.
     except: Option<&'d [u8]>,
 }
 
