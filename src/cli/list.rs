@@ -242,7 +242,7 @@ pub struct ScanArgs {
     /// The filters.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Include connections; targets then match either end of a connection
+    /// Include connections; targets match either end
     #[arg(short = 'a', long, help_heading = "Filters")]
     pub all: bool,
     /// Skip the process lookup and sockets that are bound but do not listen (faster)

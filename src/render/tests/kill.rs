@@ -73,8 +73,7 @@ tcp 0.0.0.0:22  OpenSSH server (sshd)
   y will run  systemctl stop ssh.socket ssh
               ssh.socket is stopped too, because systemd would start the service
               again
-  Children    sleep (pid 900): started by the ended processes; they get no
-              signal
+  Children    sleep (pid 900): these processes get no signal
   Warning     users log in through this SSH server; afterwards nobody can log in
               through it
 tcp 0.0.0.0:80  server
@@ -84,10 +83,9 @@ tcp 0.0.0.0:80  server
   Why         systemd unit nginx.service
   Reachable   on every address of this machine
   y will run  systemctl stop nginx
-  Children    sleep (pid 900): started by the ended processes; they get no
-              signal
-  Warning     your own session came in through this port; afterwards you may not
-              be able to log in again
+  Children    sleep (pid 900): these processes get no signal
+  Warning     you are logged in through this port; afterwards you may not be
+              able to log in again
 tcp 0.0.0.0:6000  node
   Process     node (pid 36, user root), since 10:00 UTC today (2 h)
   Command     node -m serve
@@ -95,8 +93,7 @@ tcp 0.0.0.0:6000  node
   Why         in the background: the process that started it has ended
   Reachable   on every address of this machine
   y will run  kill 36
-  Children    sleep (pid 900): started by the ended processes; they get no
-              signal
+  Children    sleep (pid 900): these processes get no signal
 tcp 0.0.0.0:8080  web
   Process     web (pid 37, user root), since 10:00 UTC today (2 h)
   Command     web -m serve
@@ -104,8 +101,7 @@ tcp 0.0.0.0:8080  web
   Why         container 3f3f3f3f3f3f
   Reachable   on every address of this machine
   y will run  kill 37
-  Children    sleep (pid 900): started by the ended processes; they get no
-              signal
+  Children    sleep (pid 900): these processes get no signal
 
 "#]],
     );
@@ -134,8 +130,7 @@ tcp 0.0.0.0:82  own
   Why         in the background: the process that started it has ended
   Reachable   on every address of this machine
   y will run  kill 37
-  Children    sleep (pid 900): started by the ended processes; they get no
-              signal
+  Children    sleep (pid 900): these processes get no signal
 
 "#]],
     );
@@ -159,7 +154,7 @@ fn what_is_refused() {
         str![[r#"
 program hidden on tcp 0.0.0.0:1: not ended: its process is not visible; run with sudo
 kernel on tcp 0.0.0.0:2: not ended: its socket belongs to the kernel
-unknown program on tcp 0.0.0.0:3: not ended: no process with its socket was found; see portolan audit
+unknown program on tcp 0.0.0.0:3: not ended: the process of its socket was not found; see portolan audit
 init on tcp 0.0.0.0:4: not ended: pid 1 runs the whole system
 bash on tcp 0.0.0.0:5: not ended: its process (pid 7001) is portolan, or started portolan; end the process by hand
 server on tcp 0.0.0.0:6: not ended: only its user can stop it: systemctl --user stop app   (as user ann)

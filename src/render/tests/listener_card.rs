@@ -167,7 +167,8 @@ tcp 127.0.0.1:22  unknown program
 tcp 127.0.0.1:22  kernel
   Process     owned by the kernel, not by a process
   Reachable   on this machine only
-  To stop     not with kill: this socket belongs to the kernel, not to a process
+  To stop     kill cannot stop it: the socket belongs to the kernel, not to a
+              process
   Registry    registered for ssh: The Secure Shell (SSH) Protocol.
 
 tcp 127.0.0.1:22  unknown program
@@ -311,7 +312,7 @@ the background of a container
   in the background; its parent is tini (pid 1)
   kill 35
 unknown ancestors
-  started by a process that is not visible, for example from outside the container
+  started by a process that is not visible, for example a process outside the container
   kill 35
 hostile names
   started from bash in \u{202e}tmux by ann, through \x1b[2J\x0aevil\u{202e}
@@ -350,7 +351,7 @@ systemctl stop ssh.socket
 systemd unit ssh.service
 systemctl stop ssh.socket ssh
 the first process: it starts all others
-not with kill: pid 1 runs the whole system
+do not kill pid 1: it runs the whole system
 
 "#]],
     );

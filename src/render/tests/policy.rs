@@ -336,7 +336,7 @@ fn a_draft_is_written_for_its_reader() {
 # Policy for box, drafted from its listeners (portolan policy init).
 # The first rule that matches decides. A listener that no rule allows is a finding: `unexpected`.
 # Delete the rules that you do not want. Delete `required = true` if a service need not always run.
-# Add to each other rule:   reason = "..."   owner = "..."   expires = 2027-12-31
+# Add to each remaining rule:   reason = "..."   owner = "..."   expires = 2027-12-31
 #
 # INCOMPLETE: not everything could be seen. A listener that could not be read has no rule.
 #   no rule for tcp 0.0.0.0:25, owner (hidden)

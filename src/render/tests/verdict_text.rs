@@ -18,13 +18,13 @@ fn reasons() {
         text,
         str![[r#"
 0: unassigned (reserved)
-IANA reserves this port: it is assigned to no service.
+IANA reserves this port and assigns it to no service.
 
 1: orphaned (confirmed)
 tcpmux was registered for TCP Port Service Multiplexer, withdrawn but still in use, ended 2016. RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016 (https://www.rfc-editor.org/info/rfc7805). The services file of Debian's netbase still lists it, but this does not prove that the service is used.
 
 2: unassigned (reserved)
-IANA reserves this port: it is assigned to no service. IANA remarks: registered as compressnet until after 2024-06-12.
+IANA reserves this port and assigns it to no service. IANA remarks: registered as compressnet until after 2024-06-12.
 
 4: unassigned
 Nothing is registered for this port and protocol.
@@ -66,7 +66,7 @@ commandport was registered for AirMobile IS (apparently Motorola), presumed dead
 postgresql is in use: the services file of Debian's netbase, Wireshark's dissectors and 4 more sources list it.
 
 60000: dynamic
-IANA assigns no port from 49152 on: programs use these ports temporarily. The SELinux reference policy lists another service for this port.
+IANA assigns no port above 49151; programs use these ports temporarily. The SELinux reference policy lists another service for this port.
 
 
 "#]],

@@ -160,17 +160,17 @@ tcp 127.0.0.1:5432  PostgreSQL (postgres)
   Reachable   on this machine only
   To stop     kill 900
 
-Port 5432 is in the registered range, 1024 to 49151: IANA assigns these ports on
-request (RFC 6335).
+Port 5432 (registered range, 1024 to 49151)
 
 tcp  active
   What        PostgreSQL: SQL database server. Also connection poolers, and
               databases with the same protocol (CrateDB).
-  If open     Asks for a password; encryption optional. Keep it on this machine,
-              or in the local network if programs on other machines need it.
   Here now    postgres (PostgreSQL) usually serves this port; identified by its
               program file.
-  Registered  postgresql: PostgreSQL Database (active; assigned to Tom Lane)
+  If open     Asks for a password; encryption optional. Keep it on this machine,
+              or in the local network if programs on other machines need it.
+  Registered  postgresql: PostgreSQL Database (assigned to Tom Lane)
+  Status      postgresql is in use: the services file of Debian's netbase,
 12:00:00 UTC ^ widened: nginx on tcp 0.0.0.0:8000
 Owner of 1 socket hidden. Run with sudo to see it.
 Esc close  Up/Down scroll  y copy  K end process
