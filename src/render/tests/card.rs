@@ -152,14 +152,15 @@ fn dynamic_and_the_kernels() {
 udp 0.0.0.0:51820  kernel
   Process     owned by the kernel, not by a process
   Reachable   on every address of this machine
-  To stop     not with kill: this socket belongs to the kernel, not to a process
+  To stop     kill cannot stop it: the socket belongs to the kernel, not to a
+              process
 
 Port 51820 (dynamic range, 49152 to 65535)
 
 tcp  dynamic
   What        No service is known to use this port.
   Here now    nothing listens on this port.
-  Status      IANA assigns no port from 49152 on: programs use these ports
+  Status      IANA assigns no port above 49151; programs use these ports
               temporarily.
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). The kernel does not pick this
@@ -172,7 +173,7 @@ udp  dynamic
               so no process is shown.
   If open     Encrypted, and does not answer clients without a key. Safe to be
               reachable. A TCP listener here is unusual.
-  Status      IANA assigns no port from 49152 on: programs use these ports
+  Status      IANA assigns no port above 49151; programs use these ports
               temporarily. firewalld's services and nDPI's protocols list
               another service for this port.
   Known use   Commonly used by: WireGuard
@@ -379,7 +380,7 @@ tcp  active
               Services.
   Here now    nothing listens on this port.
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  If open     Discard: no login, no encryption; it should be reachable only in
+  If open     Discard: no login, no encryption; it should be reachable only from
               the local network.
   Registered  discard (assigned to Jon Postel)
   Status      discard is in use: the services file of Debian's netbase and the
@@ -392,7 +393,7 @@ udp  active
   What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
               network card recognises the packet. Also Discard.
   If open     Wake-on-LAN: no login, no encryption; it should be reachable only
-              in the local network.
+              from the local network.
   Status      discard is in use: the services file of Debian's netbase and the
               curated list of living services list it.
   Evidence    discard is listed by the services file of Debian's netbase;
@@ -419,7 +420,7 @@ tcp  active
   Here now    no listener seen, but not everything could be seen: TCP sockets:
               permission denied (run as root).
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  If open     Discard: no login, no encryption; it should be reachable only in
+  If open     Discard: no login, no encryption; it should be reachable only from
               the local network.
   Registered  discard (assigned to Jon Postel)
   Status      discard is in use: the services file of Debian's netbase and the
@@ -432,7 +433,7 @@ udp  active
   What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
               network card recognises the packet. Also Discard.
   If open     Wake-on-LAN: no login, no encryption; it should be reachable only
-              in the local network.
+              from the local network.
   Status      discard is in use: the services file of Debian's netbase and the
               curated list of living services list it.
   Evidence    discard is listed by the services file of Debian's netbase;
