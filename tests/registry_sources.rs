@@ -58,11 +58,11 @@ impl SourceRow {
 fn sources() -> Vec<SourceRow> {
     let rows = include_str!("tools/generate-registry/sources.tsv").lines();
     let rows = rows.filter(|line| !line.starts_with('#') && !line.is_empty());
-    rows.map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
-        [role, kind, package, version, _date, file, _path] => {
-            SourceRow { role, kind, package, version, file }
-        }
-        _ => panic!("sources.tsv: {line}"),
+    rows.map(|line| {
+        let columns: Vec<&str> = line.split('\t').collect();
+        assert_eq!(columns.len(), 7, "sources.tsv: {line}");
+        let [role, kind, package, version, file] = [0, 1, 2, 3, 5].map(|column| columns[column]);
+        SourceRow { role, kind, package, version, file }
     })
     .collect()
 }

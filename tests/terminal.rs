@@ -7,7 +7,7 @@
 #[path = "support/terminal.rs"]
 mod support;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -599,9 +599,10 @@ impl Drop for Server {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the parent reads the port from standard output")]
 fn listen_until_killed() -> ! {
     let (_listener, port, _) = listener();
-    writeln!(std::io::stdout(), "\nport {port}").unwrap();
+    println!("\nport {port}");
     loop {
         std::thread::park();
     }
