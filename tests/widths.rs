@@ -83,8 +83,9 @@ impl Terminal {
             let cells: Vec<char> = row.chars().collect();
             for at in (0..names.len()).filter(|at| begins(*at)) {
                 assert_ne!(cells.get(at), Some(&' '), "{about}: column {at} of {row:?}");
+                // `>` marks the selected row.
                 assert!(
-                    at == 0 || cells.get(at - 1).is_none_or(|c| *c == ' '),
+                    at == 0 || cells.get(at - 1).is_none_or(|c| [' ', '>'].contains(c)),
                     "{about}: column {at} of {row:?}"
                 );
             }
