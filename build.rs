@@ -1,22 +1,13 @@
-//! Two settings of the linker.
-//!
 //! libgcc's unwinder is linked into the program: the dynamic linker then has one library less to load, which saves a
 //! short listing 4% of its time. `std` asks for the shared library libgcc_s. The linker uses the static libgcc_eh instead
 //! if it comes first, and leaves out the shared library because nothing needs it any more.
 //!
-//! A release has no unwind tables, which would be a twelfth of the program: a panic ends it (`panic = "abort"`), and
-//! without symbols a backtrace would have no names. Cargo has no stable setting for this.
+//! The unwind tables stay in a release, although a panic ends it: an error takes a backtrace if RUST_BACKTRACE is set, and
+//! libgcc aborts without the tables.
 
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
-
-/// Leaves out the unwind tables, and changes nothing else of the linker's own script.
-const WITHOUT_UNWIND_TABLES: &str = "\
-SECTIONS { /DISCARD/ : { *(.eh_frame) *(.gcc_except_table .gcc_except_table.*) } }
-INSERT AFTER .text;
-";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -27,13 +18,6 @@ fn main() {
     }
     if !is_static && has_libgcc_eh() {
         println!("cargo:rustc-link-lib=static:-bundle=gcc_eh");
-    }
-    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
-        let script = Path::new(&env::var_os("OUT_DIR").unwrap_or_default()).join("without-unwind-tables.ld");
-        if fs::write(&script, WITHOUT_UNWIND_TABLES).is_ok() {
-            println!("cargo:rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
-            println!("cargo:rustc-link-arg-bins=-T{}", script.display());
-        }
     }
 }
 
