@@ -23,6 +23,8 @@ mod binding;
 #[cfg(target_os = "linux")]
 mod card;
 #[cfg(target_os = "linux")]
+mod circumstances;
+#[cfg(target_os = "linux")]
 mod deep;
 #[cfg(target_os = "linux")]
 mod diff;
@@ -82,6 +84,8 @@ mod report;
 #[cfg(target_os = "linux")]
 mod starters;
 #[cfg(target_os = "linux")]
+mod until;
+#[cfg(target_os = "linux")]
 mod verdicts;
 #[cfg(target_os = "linux")]
 mod watch;
@@ -125,6 +129,7 @@ fn main() -> std::process::ExitCode {
         policy::SCENES,
         verdicts::SCENES,
         watch::SCENES,
+        until::SCENES,
         audit::SCENES,
         deep::SCENES,
         diff::SCENES,

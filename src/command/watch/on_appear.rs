@@ -9,13 +9,14 @@ use std::process::{Child, Command, Stdio};
 
 use super::WatchUpdate;
 use crate::baseline::ChangeKind;
+use crate::findings::text::plural;
 use crate::judge::Listener;
 use crate::render::kill::named;
 use crate::render::sanitize;
 
 /// The maximum number of programs that run at once.
 const AT_ONCE: usize = 8;
-/// The maximum number of listeners that wait for their program; further listeners get none.
+/// The maximum number of listeners that wait for their program; for further listeners no program is started.
 const WAITING: usize = 1000;
 
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(super) struct OnAppear {
     running: Vec<Child>,
     /// The arguments: the address, and what listens there.
     waiting: VecDeque<[String; 2]>,
+    /// The number of listeners for which no program is started, because too many wait.
+    left_out: usize,
 }
 
 impl OnAppear {
@@ -38,6 +41,7 @@ impl OnAppear {
         let listeners = Listener::all(appeared.map(|change| change.listener));
         if self.program.is_some() {
             let space = WAITING.saturating_sub(self.waiting.len());
+            self.left_out += listeners.len().saturating_sub(space);
             self.waiting.extend(listeners.iter().take(space).map(|listener| {
                 let place = listener.first().socket.local.to_string();
                 [sanitize(&place).into_owned(), named(listener)]
@@ -46,10 +50,17 @@ impl OnAppear {
         !listeners.is_empty()
     }
 
-    /// Starts programs for waiting listeners. Call this after every scan. Returns why a program could not be started.
+    /// Starts programs for waiting listeners. Call this after every scan. Returns why a program was not started.
     pub(super) fn run(&mut self) -> Option<String> {
         self.running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let program = self.program.as_ref()?;
+        let left_out = std::mem::take(&mut self.left_out);
+        if left_out > 0 {
+            let listeners = plural(left_out, "listener");
+            return Some(format!(
+                "--on-appear: not run for {listeners}, because {WAITING} others wait for their program to end"
+            ));
+        }
         while self.running.len() < AT_ONCE {
             let arguments = self.waiting.pop_front()?;
             let mut command = Command::new(program);

@@ -164,9 +164,10 @@ impl Files<'_> {
         let managers = ["run/docker/containerd/daemon", "run/containerd"];
         let tasks = managers.map(|manager| self.below(manager).join(TASKS).join("moby"));
         tasks.iter().find_map(|tasks| {
-            let ids = entries(tasks).into_iter().filter(|id| parse::is_id(id)).take(MOST_RUNNING);
-            ids.map(|id| tasks.join(&id).join("config.json"))
-                .find_map(|path| parse::mounted_data_root(&read(&path, LARGEST)?))
+            let mut ids = entries(tasks).into_iter().filter(|id| parse::is_id(id)).take(MOST_RUNNING);
+            ids.find_map(|id| {
+                parse::mounted_data_root(&read(&tasks.join(&id).join("config.json"), LARGEST)?, &id)
+            })
         })
     }
 

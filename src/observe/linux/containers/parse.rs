@@ -49,14 +49,14 @@ pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     Some(with_name(container, own))
 }
 
-/// Returns the data directory of Docker from the OCI configuration of a container: Docker mounts the file `hostname` from
-/// there.
-pub(super) fn mounted_data_root(bytes: &[u8]) -> Option<String> {
+/// Returns the data directory of Docker from the OCI configuration of the container with the ID `own`: Docker mounts the
+/// file `hostname` from there.
+pub(super) fn mounted_data_root(bytes: &[u8], own: &str) -> Option<String> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let sources = file.get("mounts")?.as_array()?.iter().filter_map(|mount| mount.get("source")?.as_str());
     let data_root = |source: &str| {
         let (root, id) = source.strip_suffix("/hostname")?.rsplit_once("/containers/")?;
-        (is_id(id) && root.starts_with('/')).then(|| root.to_owned())
+        (id == own && root.starts_with('/')).then(|| root.to_owned())
     };
     sources.take(MOST_MOUNTS).find_map(data_root)
 }
