@@ -1,8 +1,10 @@
 //! A listener as a person sees it: all sockets of the same processes on one port, such as a socket for IPv4 and a
 //! socket for IPv6.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 
+use crate::findings::Finding;
 use crate::join::Entry;
 use crate::model::{Container, Exposure, Owner, Parent, Process, Reach, ReachKind, Snapshot, State};
 
@@ -59,6 +61,18 @@ impl<'r> Listener<'r> {
     pub fn reach(&self) -> Option<&'r Reach> {
         let all = self.sockets.iter().filter_map(|entry| entry.reach());
         all.min_by_key(|reach| (reach.kind == ReachKind::Filtered, reach.kind))
+    }
+
+    /// Returns the findings with their sockets, the most severe ones first. Of several sockets with the same flag, the most
+    /// severe finding counts.
+    #[must_use]
+    pub fn findings(&self) -> Vec<(&'r Entry, &'r Finding)> {
+        let of_entry = |entry: &'r Entry| entry.findings().iter().map(move |finding| (entry, finding));
+        let mut found: Vec<_> = self.sockets.iter().flat_map(|entry| of_entry(entry)).collect();
+        found.sort_by_key(|(_, finding)| Reverse(finding.severity));
+        let mut codes = HashSet::new();
+        found.retain(|(_, finding)| codes.insert(finding.flag().code()));
+        found
     }
 
     /// Returns the processes that could be read, with the main process first: the process that started the others.
@@ -137,4 +151,40 @@ fn are_of_one(one: &Entry, other: &Entry) -> bool {
 /// Returns whether one of the owners started a process.
 pub(super) fn has_ancestor_in(process: &Process, owner: &Owner) -> bool {
     process.parents.iter().any(|Parent { pid, .. }| *pid != 1 && owner.pids().contains(pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::tests::{program_process, seen, socket};
+    use super::*;
+    use crate::judge::judge;
+    use crate::registry::Registry;
+
+    /// Of two sockets with the same flag, the more severe finding counts, in any order.
+    #[test]
+    fn the_most_severe_finding_of_several_sockets() {
+        let owner = || Owner::Held(Arc::new(vec![7]));
+        let sockets = ["tcp/127.0.0.1:22", "tcp/0.0.0.0:22"].map(|local| socket(local, owner())).to_vec();
+        let process = program_process(7, "xyzzy", "/usr/bin/xyzzy", "xyzzy");
+        let report = judge(seen(sockets, vec![process]), Registry::embedded());
+        let of = |findings: Vec<(&Entry, &Finding)>| -> Vec<_> {
+            let impostors = findings.into_iter().filter(|(_, finding)| finding.flag().code() == "impostor");
+            impostors.map(|(entry, finding)| (entry.exposure, finding.severity)).collect()
+        };
+        let mut each: Vec<_> = report
+            .entries
+            .iter()
+            .flat_map(|entry| of(entry.findings().iter().map(|finding| (entry, finding)).collect()))
+            .collect();
+        each.sort_by_key(|(_, severity)| Reverse(*severity));
+        assert_eq!(each.len(), 2);
+        assert!(each[0].1 > each[1].1, "{each:?}");
+        let listing: Vec<&Entry> = report.entries.iter().collect();
+        let reversed = listing.iter().rev().copied().collect();
+        for sockets in [listing, reversed] {
+            assert_eq!(of(Listener { sockets }.findings()), each[..1]);
+        }
+    }
 }

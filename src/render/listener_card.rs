@@ -329,13 +329,7 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
 /// Returns the findings, the most severe ones first, each once. Findings after the third have only their names. The
 /// sentence of a finding is omitted if it follows below the card.
 fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<Part> {
-    let mut found: Vec<&Finding> = Vec::new();
-    for finding in listener.sockets.iter().flat_map(|entry| entry.findings()) {
-        if !found.iter().any(|other| other.flag() == finding.flag()) {
-            found.push(finding);
-        }
-    }
-    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let found: Vec<&Finding> = listener.findings().into_iter().map(|(_, finding)| finding).collect();
     let name = |finding: &Finding| format!("{} ({})", finding.flag().code(), finding.severity.name());
     let label = |at| if at == 0 { "Flags" } else { "" };
     let mut parts = Vec::new();

@@ -442,16 +442,19 @@ impl Explorer {
 
     /// Returns the text of a view without rows.
     fn no_rows(&self, source: Source<'_>) -> Vec<String> {
+        let has_gaps = !source.of(self.state.view).snapshot.gaps.is_empty();
         let text = match (self.state.view, self.state.filter.trim()) {
             (View::Connections, _) if source.connections.is_none() => {
                 "The connections have not been read yet."
             }
             (_, filter) if !filter.is_empty() => "No row matches the filter. Esc removes the filter.",
             (View::Changes, _) => "No change was seen.",
+            (View::Findings, _) if has_gaps => "No finding, but not everything could be seen.",
             (View::Findings, _) => "No findings.",
+            (View::Connections, _) if has_gaps => "No connection could be seen.",
             (View::Connections, _) => "No connections.",
-            (View::Listeners, _) if source.report.snapshot.gaps.is_empty() => "No listeners.",
-            (View::Listeners, _) => "No listener could be seen.",
+            (View::Listeners, _) if has_gaps => "No listener could be seen.",
+            (View::Listeners, _) => "No listeners.",
         };
         vec![String::new(), text.to_owned()]
     }

@@ -196,22 +196,11 @@ fn findings(report: &Report, keep: &dyn Fn(&Entry) -> bool) -> Vec<FindingRow> {
     let mut rows = Vec::new();
     for listener in Listener::all(report.entries.iter().filter(|entry| keep(entry))) {
         let sockets: Vec<usize> = listener.sockets.iter().filter_map(|entry| index(entry)).collect();
-        let mut codes = HashSet::new();
-        for entry in &listener.sockets {
-            let Some(at) = index(entry) else { continue };
-            for (finding, found) in entry.findings().iter().enumerate() {
-                let code = found.flag().code();
-                if codes.insert(code) {
-                    let local = &listener.first().socket.local;
-                    let row = FindingRow {
-                        sockets: sockets.clone(),
-                        entry: at,
-                        finding,
-                        key: hash(&(local, code)),
-                    };
-                    rows.push((found.severity, row));
-                }
-            }
+        for (entry, found) in listener.findings() {
+            let place = index(entry).zip(entry.findings().iter().position(|one| std::ptr::eq(one, found)));
+            let Some((entry, finding)) = place else { continue };
+            let key = hash(&(&listener.first().socket.local, found.flag().code()));
+            rows.push((found.severity, FindingRow { sockets: sockets.clone(), entry, finding, key }));
         }
     }
     rows.sort_by_key(|(severity, _)| Reverse(*severity));
