@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -42,6 +42,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["own-namespace", address] => in_a_thread(address, CloneFlags::CLONE_NEWNET),
         ["zombie-leader", address] => zombie_leader(address),
         ["ring", address] => ring(address),
+        ["ordinary-ring", address] => ordinary_ring(address),
         ["many", count] => count.parse().map_err(Into::into).and_then(many),
         ["churn"] => churn(),
         ["elsewhere", address, name, stays] => elsewhere(address, name, stays),
@@ -229,11 +230,7 @@ fn own_table_and_decoy(address: &str, in_a_ring: bool) -> Done {
         let socket = TcpListener::bind(address).map_err(|error| error.to_string())?;
         let shared = socket.try_clone().map_err(|error| error.to_string())?;
         let mut command = Command::new(sleep());
-        command
-            .arg("600")
-            .stdin(std::os::fd::OwnedFd::from(shared))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.arg("600").stdin(OwnedFd::from(shared)).stdout(Stdio::null()).stderr(Stdio::null());
         let mut decoy = command.spawn().map_err(|error| error.to_string())?;
         let ring = io_uring::IoUring::new(2).map_err(|error| error.to_string())?;
         let mut socket = Some(socket);
@@ -283,13 +280,37 @@ fn end_this_thread() -> Done {
 
 /// Keeps a socket as a fixed file of an io_uring, without a descriptor.
 fn ring(address: &str) -> Done {
-    let ring = io_uring::IoUring::new(2)?;
-    let socket = TcpListener::bind(address)?;
-    ring.submitter().register_files(&[socket.as_raw_fd()])?;
-    drop(socket);
+    let socket = OwnedFd::from(TcpListener::bind(address)?);
+    let _ring = keep_in_a_ring(&[socket])?;
     ready("")?;
     wait();
-    drop(ring);
+    Ok(())
+}
+
+/// Keeps descriptors as fixed files of an io_uring only.
+fn keep_in_a_ring(descriptors: &[OwnedFd]) -> Result<io_uring::IoUring, Box<dyn Error>> {
+    let ring = io_uring::IoUring::new(2)?;
+    let numbers: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    ring.submitter().register_files(&numbers)?;
+    Ok(ring)
+}
+
+/// Keeps ordinary sockets in an io_uring only: a connection to an address, a stream, a datagram socket, and a netlink
+/// socket.
+fn ordinary_ring(address: &str) -> Done {
+    let connection = std::net::TcpStream::connect(address)?;
+    let (near, far) = std::os::unix::net::UnixStream::pair()?;
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    let netlink =
+        rustix::net::socket(rustix::net::AddressFamily::NETLINK, rustix::net::SocketType::RAW, None)?;
+    // Tables have no netlink socket that is not bound.
+    rustix::net::bind(&netlink, &rustix::net::netlink::SocketAddrNetlink::new(0, 0))?;
+    let sockets = [connection.into(), near.into(), datagrams.into(), netlink];
+    let _ring = keep_in_a_ring(&sockets)?;
+    drop(sockets);
+    ready("")?;
+    wait();
+    drop(far);
     Ok(())
 }
 
@@ -300,7 +321,7 @@ fn registered_ring(address: &str) -> Done {
     let socket = TcpListener::bind(address)?;
     ring.submitter().register_files(&[socket.as_raw_fd()])?;
     let mut decoy = Command::new(sleep());
-    let socket = Stdio::from(std::os::fd::OwnedFd::from(socket));
+    let socket = Stdio::from(OwnedFd::from(socket));
     let mut decoy = decoy.arg("600").stdin(socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     // `struct io_uring_rsrc_update` of linux/io_uring.h: any free index, and the descriptor.
     let descriptor = ring.as_raw_fd();
@@ -397,12 +418,15 @@ fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
     let inode = inode.ok_or("no inode")?.to_owned();
     let mut socket = if address == "-" { None } else { Some(tcp(address).map_err(failed)?) };
     let _kept = if stays == "keeps" { Some(fs::File::open("/proc/self/ns/net")?) } else { None };
-    if matches!(stays, "back" | "keeps" | "in-flight") {
+    if matches!(stays, "back" | "keeps" | "in-flight" | "ring" | "in-flight-ring") {
         rustix::thread::move_into_link_name_space(origin.as_fd(), None)?;
     }
     drop(origin);
-    let sent = socket.take_if(|_| stays == "in-flight").map(send_unreceived);
-    let _queue = sent.transpose().map_err(failed)?;
+    let sent = socket.take_if(|_| stays.starts_with("in-flight")).map(send_unreceived);
+    let mut queue = sent.transpose().map_err(failed)?.map(Vec::from).unwrap_or_default();
+    // The near end of the queue stays open.
+    let hidden = if stays == "in-flight-ring" { queue.pop() } else { socket.take_if(|_| stays == "ring") };
+    let _ring = hidden.map(|hidden| keep_in_a_ring(&[hidden])).transpose()?;
     ready(&inode)?;
     if stays != "ends" {
         wait();

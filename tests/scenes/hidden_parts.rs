@@ -21,6 +21,7 @@ pub const SCENES: &[Scene] = &[
     ("origins", origins),
     ("a_namespace_that_a_socket_keeps_alive_is_a_gap", namespace_of_a_socket),
     ("a_namespace_of_a_socket_in_flight_is_a_gap", namespace_of_a_socket_in_flight),
+    ("a_socket_that_only_an_io_uring_has_and_no_table_shows_is_a_gap", sockets_in_a_ring_only),
     ("an_endless_path_hides_no_other_descriptor", endless_path),
     ("a_decoy_hides_no_second_owner", second_owner),
     ("an_io_uring_without_a_descriptor_is_a_gap", ring_without_a_descriptor),
@@ -170,6 +171,30 @@ fn namespace_of_a_socket_in_flight(lab: &Lab) -> Outcome {
     same!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
     drop(away);
     same!(lab.json(&["--netns", "all"])?["complete"], true);
+    Ok(())
+}
+
+/// The same two sockets, but an io_uring has the listener, or the Unix socket to which it was sent, without a
+/// descriptor. The sockets of ordinary programs in an io_uring are not gaps: they are in tables.
+fn sockets_in_a_ring_only(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let ordinary = lab.helper(["ring", "127.0.0.1:8960"])?;
+    let connected = lab.helper(["ordinary-ring", "127.0.0.1:8960"])?;
+    same!(lab.json(&["--netns", "all"])?["complete"], true);
+    drop((ordinary, connected));
+    for (stays, what) in
+        [("ring", "in an io_uring that no table shows"), ("in-flight-ring", "may carry descriptors")]
+    {
+        let away = lab.helper(["elsewhere", "127.0.0.1:8961", "-", stays])?;
+        let report = lab.json(&["--netns", "all"])?;
+        let named = |gap: &Value| {
+            gap["pids"] == serde_json::json!([away.pid()])
+                && gap["what"].as_str().is_some_and(|text| text.contains(what))
+        };
+        same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
+        let output = lab.portolan(["audit"]).output()?;
+        same!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use super::kernel_ids::KernelIds;
 use super::owners::{self, Search, Walk};
 use super::sockets::{FoundSocket, SocketId};
 use super::threads_and_rings::{candidates, search_threads_and_io_uring};
-use super::{hidden_processes, kernel_services, mapped_rings, settings, unlisted_sockets};
+use super::{hidden_processes, kernel_services, mapped_rings, ring_files, settings, unlisted_sockets};
 use crate::model::{Endpoint, Gap, Owner, Pid, Protocol, Stage, show_processes};
 
 /// The parts of the search for owners.
@@ -123,7 +123,8 @@ pub(super) fn find_owners(
     let without_owner = assign(found, &walk, &later, blind, &services);
     let unaccounted = unaccounted_sockets(without_owner, || candidates(&walk, &rings.found));
     let named = unaccounted.as_ref().map_or(&[][..], |gap| &gap.pids);
-    let unlisted = unlisted_sockets::find(&walk.strays, named);
+    let mut unlisted = unlisted_sockets::find(&walk.strays, named);
+    unlisted.extend(ring_files::gaps(&walk, named));
     gaps.extend(replaced_sockets(found, &later));
     gaps.extend(mapped_rings::gaps(&rings, named));
     gaps.extend(unaccounted);

@@ -43,6 +43,7 @@ mod process;
 pub mod procnet;
 mod raw_sockets;
 mod reading;
+mod ring_files;
 mod rule_sets;
 mod scanned_namespaces;
 mod script;

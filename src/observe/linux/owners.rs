@@ -46,6 +46,10 @@ pub(super) struct Walk {
     pub bpf_links: Vec<ThreadDescriptor>,
     /// The sockets that were not searched for; empty unless `Search::strays` is set.
     pub strays: Vec<Stray>,
+    /// The sockets in io_urings that were not searched for, by inode; empty unless `Search::strays` is set.
+    pub stray_in_rings: Vec<(u64, ThreadDescriptor)>,
+    /// Processes with a socket in an io_uring of which the kernel does not show the inode.
+    pub nameless_in_rings: Vec<Pid>,
     /// Processes whose directory in `/proc` is covered by a mount, in ascending order.
     pub masked: Vec<Pid>,
     /// The reason why it is not known which processes a mount covers.
@@ -57,7 +61,7 @@ pub(super) struct Walk {
 }
 
 /// A descriptor in the table of a thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ThreadDescriptor {
     /// The process.
     pub pid: Pid,
@@ -144,6 +148,10 @@ impl Walk {
             own.dedup();
         }
         self.strays.extend(other.strays);
+        self.stray_in_rings.extend(other.stray_in_rings);
+        self.nameless_in_rings.extend(other.nameless_in_rings);
+        self.nameless_in_rings.sort_unstable();
+        self.nameless_in_rings.dedup();
         self.masked.extend(other.masked);
         self.masked.sort_unstable();
         self.masked.dedup();

@@ -2,13 +2,13 @@
 //! an io_uring, and descriptors in transit through a Unix socket.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, fstat, openat};
 use rustix::io::Errno;
 
 use super::files::{numbers_in, slurp};
-use super::owners::{DIRECTORY, Search, ThreadDescriptor, Walk, bracketed, listed, open};
+use super::owners::{DIRECTORY, Search, ThreadDescriptor, Walk, listed, open};
+use super::ring_files;
 use super::shared_table::is_shared;
 use crate::model::Pid;
 
@@ -67,10 +67,16 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
     let mut found = Walk::default();
     let mut left = BYTES_OF_RINGS;
     for ring in &walk.rings {
-        match ring_sockets(ring, &mut left) {
-            Ok(inodes) => {
-                let wanted = inodes.into_iter().filter(|inode| search.wanted.contains(inode));
-                found.apart.extend(wanted.map(|inode| (inode, ring.pid)));
+        match ring_files::read(ring, &mut left) {
+            Ok(files) => {
+                for inode in files.inodes {
+                    if search.wanted.contains(&inode) {
+                        found.apart.push((inode, ring.pid));
+                    } else if search.strays {
+                        found.stray_in_rings.push((inode, *ring));
+                    }
+                }
+                found.nameless_in_rings.extend(files.has_nameless.then_some(ring.pid));
             }
             outcome => found.outcome(&proc, ring.pid, outcome.map(|_| ())),
         }
@@ -79,34 +85,9 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
     Ok(())
 }
 
-/// The maximum size of the `fdinfo` of an io_uring: 32,768 fixed files with a name of about 60 bytes. (Since Linux
-/// 5.13, `IORING_MAX_FIXED_FILES` is 64 times as high, but no program uses so many.)
-const LONGEST_RING: usize = 16 * 1024 * 1024;
 /// The maximum size of the `fdinfo` of all io_urings together. Threads that share the table of their process share
 /// its io_urings, which are then read once for each thread. A process beyond this limit counts as unreadable.
 const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
-/// The minimum size that each reading of an io_uring counts.
-const LEAST_OF_A_RING: usize = 4 * 1024;
-/// While an io_uring is busy, the kernel omits its files. After this many attempts, the io_uring counts as
-/// unreadable.
-const RING_ATTEMPTS: usize = 50;
-
-/// Returns the inodes of the sockets in an io_uring.
-fn ring_sockets(ring: &ThreadDescriptor, left: &mut usize) -> Result<Vec<u64>, Errno> {
-    for _ in 0..RING_ATTEMPTS {
-        if *left == 0 {
-            return Err(Errno::MFILE);
-        }
-        let text = slurp(ring.fdinfo(), 64 * 1024, LONGEST_RING)?;
-        *left = left.saturating_sub(text.len().max(LEAST_OF_A_RING));
-        if memchr::memmem::find(&text, b"UserFiles:").is_some() {
-            return Ok(sockets_in(&text).collect());
-        }
-        std::thread::sleep(Duration::from_micros(100));
-    }
-    Err(Errno::BUSY)
-}
-
 /// The maximum number of descriptors in the tables of threads that are read: some tenths of a second. Threads that share
 /// the table of their process are not read, so only unusual programs reach it.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
@@ -148,11 +129,6 @@ fn threads(
         }
     }
     Ok(())
-}
-
-/// Returns the inodes of the sockets among the files of an io_uring, from its `fdinfo`.
-fn sockets_in(text: &[u8]) -> impl Iterator<Item = u64> {
-    text.split(u8::is_ascii_whitespace).filter_map(|word| bracketed(word, b"socket:["))
 }
 
 #[cfg(test)]
