@@ -61,9 +61,9 @@ struct Judgement {
     usual: Option<UsualProgram>,
     /// The service of the running program.
     service: Option<ListenerService>,
-    forwards_to: Option<ForwardTarget>,
+    forwards_to: Option<Box<ForwardTarget>>,
     other_address: Option<IpAddr>,
-    reach: Option<Reach>,
+    reach: Option<Arc<Reach>>,
 }
 
 impl Entry {
@@ -122,17 +122,17 @@ impl Entry {
     /// Returns the destination of a forwarded port, with the known containers and processes of the destination.
     #[must_use]
     pub fn forward_target(&self) -> Option<&ForwardTarget> {
-        self.judgement.as_ref()?.forwards_to.as_ref()
+        self.judgement.as_ref()?.forwards_to.as_deref()
     }
 
     /// Returns the clients that can reach the listener according to the packet filter. `None` if the packet filter
     /// was not read, or if other machines cannot reach the address.
     #[must_use]
     pub fn reach(&self) -> Option<&Reach> {
-        self.judgement.as_ref()?.reach.as_ref()
+        self.judgement.as_ref()?.reach.as_deref()
     }
 
-    pub(crate) fn set_reach(&mut self, reach: Reach) {
+    pub(crate) fn set_reach(&mut self, reach: Arc<Reach>) {
         self.judgement.get_or_insert_default().reach = Some(reach);
     }
 
@@ -221,7 +221,7 @@ impl Entry {
     }
 
     pub(crate) fn set_forwards_to(&mut self, to: ForwardTarget) {
-        self.judgement.get_or_insert_default().forwards_to = Some(to);
+        self.judgement.get_or_insert_default().forwards_to = Some(Box::new(to));
     }
 }
 

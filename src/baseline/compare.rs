@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::clients::{self, ClientChange};
-use super::{Change, ChangeKind, Fingerprint, ListenerAddress, ListenerOwner, matched};
+use super::{Change, ChangeKind, Fingerprint, ListenerAddress, ListenerOwner, ProgramIdentity, matched};
 use crate::findings::Finding;
 use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report, picked_from};
@@ -216,8 +216,11 @@ fn may_lack_processes(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapsh
     };
     let blind =
         |side: &Snapshot| side.gaps.iter().any(|gap| matches!(gap.stage, Stage::Owners | Stage::Processes));
+    let is_subset = |one: &[ProgramIdentity<'_>], of: &[ProgramIdentity<'_>]| {
+        one.iter().all(|program| of.binary_search(program).is_ok())
+    };
     let same_user = was.user == is.user;
-    same_user && ((old.is_subset(new) && blind(before)) || (new.is_subset(old) && blind(after)))
+    same_user && ((is_subset(old, new) && blind(before)) || (is_subset(new, old) && blind(after)))
 }
 
 /// Returns whether a gap may hide sockets.

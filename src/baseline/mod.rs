@@ -89,8 +89,8 @@ impl ProgramIdentity<'_> {
 /// The owner of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenerOwner<'a> {
-    /// One or more programs.
-    Programs(BTreeSet<ProgramIdentity<'a>>),
+    /// One or more programs, in ascending order, each once.
+    Programs(Vec<ProgramIdentity<'a>>),
     /// The kernel itself; for a port that a rule forwards, the destination.
     Kernel(Option<Destination<'a>>),
     /// An owner that was not visible.
@@ -107,7 +107,7 @@ impl ListenerOwner<'_> {
         let (ListenerOwner::Programs(a), ListenerOwner::Programs(b)) = (self, other) else {
             return self == other;
         };
-        let has = |all: &BTreeSet<ProgramIdentity<'_>>, one| all.iter().any(|other| other.may_be(one));
+        let has = |all: &[ProgramIdentity<'_>], one| all.iter().any(|other| other.may_be(one));
         let fits = a.len().max(b.len()) <= MOST_COMPARED
             && a.iter().all(|one| has(b, one))
             && b.iter().all(|one| has(a, one));
@@ -212,7 +212,7 @@ fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
     if listener.socket.owner == Owner::Kernel {
         return ListenerOwner::Kernel(listener.socket.forwarding.as_ref().map(Destination::of));
     }
-    let programs: BTreeSet<_> = listener
+    let mut programs: Vec<_> = listener
         .processes
         .iter()
         .filter_map(|process| match (&process.exe, &process.name) {
@@ -225,6 +225,8 @@ fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
             (None, None) => None,
         })
         .collect();
+    programs.sort_unstable();
+    programs.dedup();
     if programs.is_empty() { ListenerOwner::Unseen } else { ListenerOwner::Programs(programs) }
 }
 
@@ -250,6 +252,7 @@ pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>
 type Pair<'a> = (&'a Entry, &'a Entry);
 
 /// The listeners of two snapshots, matched.
+#[derive(Default)]
 struct MatchedListeners<'a> {
     /// The pairs of equal listeners. Values that were not visible equal anything.
     same: Vec<Pair<'a>>,
@@ -257,7 +260,31 @@ struct MatchedListeners<'a> {
     changes: Vec<Change<'a>>,
 }
 
+/// Matches the listeners of each port on their own, because a listener is never matched with a listener on another port.
+/// The fingerprints of all listeners at once would take more memory than the listeners (measured).
 fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> {
+    let sides = before.iter().map(|entry| (entry, false)).chain(after.iter().map(|entry| (entry, true)));
+    let mut sides: Vec<(&'a Entry, bool)> = sides.collect();
+    let port = |entry: &Entry| (entry.socket.local.protocol, entry.socket.local.port);
+    sides.sort_by_key(|(entry, _)| port(entry));
+    let mut all = MatchedListeners::default();
+    for on_port in sides.chunk_by(|(one, _), (other, _)| port(one) == port(other)) {
+        let of_side = |is_after| {
+            let entries = on_port.iter().filter(|(_, after)| *after == is_after);
+            entries.map(|(entry, _)| *entry).collect::<Vec<_>>()
+        };
+        let MatchedListeners { same, changes } = matched_on_port(&of_side(false), &of_side(true));
+        all.same.extend(same);
+        all.changes.extend(changes);
+    }
+    all.changes.sort_by_cached_key(|change| {
+        let print = Fingerprint::of(change.listener);
+        (change.listener.exposure, print.place.port, print, change.kind)
+    });
+    all
+}
+
+fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedListeners<'a> {
     let (mut old, mut new) = (by_fingerprint(before), by_fingerprint(after));
     let change = |kind, (before, listener)| Change { kind, listener, before: Some(before) };
     let mut changes: Vec<_> =
@@ -294,10 +321,6 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
     let alone = |kind| move |listener| Change { kind, listener, before: None };
     changes.extend(old.into_values().map(alone(ChangeKind::Vanished)));
     changes.extend(new.into_values().map(alone(ChangeKind::Appeared)));
-    changes.sort_by_cached_key(|change| {
-        let print = Fingerprint::of(change.listener);
-        (change.listener.exposure, print.place.port, print, change.kind)
-    });
     MatchedListeners { same, changes }
 }
 
@@ -312,11 +335,12 @@ fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
 
 /// Returns the listeners whose programs run a file that is no longer at its path. Listeners that already had such a
 /// program before are left out.
-fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &ByFingerprint<'a>) -> Vec<Pair<'a>> {
-    let known: BTreeSet<_> = before.iter().flat_map(missing_files).collect();
+fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'a>) -> Vec<Pair<'a>> {
+    let known: BTreeSet<_> = before.iter().copied().flat_map(missing_files).collect();
     let mut found = ByFingerprint::new();
     for judged in after
         .iter()
+        .copied()
         .filter(|judged| missing_files(judged).any(|missing_files| !known.contains(&missing_files)))
     {
         let print = Fingerprint::of(judged);
@@ -356,9 +380,9 @@ type ByFingerprint<'a> = BTreeMap<Fingerprint<'a>, &'a Entry>;
 
 /// Groups the listeners by fingerprint. If several listeners have the same fingerprint, the first in the order of
 /// listings counts.
-fn by_fingerprint<'a>(listeners: &'a [Entry]) -> ByFingerprint<'a> {
+fn by_fingerprint<'a>(listeners: &[&'a Entry]) -> ByFingerprint<'a> {
     let mut by_fingerprint = ByFingerprint::new();
-    for judged in listeners {
+    for &judged in listeners {
         let first = by_fingerprint.entry(Fingerprint::of(judged)).or_insert(judged);
         if judged.order(first) == Ordering::Less {
             *first = judged;

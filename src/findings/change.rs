@@ -234,14 +234,15 @@ impl From<BaselineChange> for super::Evidence {
 impl Evidence {
     /// Returns the facts that changed.
     #[must_use]
-    pub const fn change(&self) -> &BaselineChange {
-        let (Evidence::Appeared(Appeared(change))
-        | Evidence::Vanished(Vanished(change))
-        | Evidence::Changed(Changed(change))
-        | Evidence::Replaced(Replaced(change))
-        | Evidence::Widened(Widened(change))
-        | Evidence::Narrowed(Narrowed(change))) = self;
-        change
+    pub fn change(&self) -> &BaselineChange {
+        match self {
+            Evidence::Appeared(found) => &found.0,
+            Evidence::Vanished(found) => &found.0,
+            Evidence::Changed(found) => &found.0,
+            Evidence::Replaced(found) => &found.0,
+            Evidence::Widened(found) => &found.0,
+            Evidence::Narrowed(found) => &found.0,
+        }
     }
 }
 

@@ -18,12 +18,13 @@ use crate::model::{Confidence, Severity, named};
 /// the evidence of any family.
 macro_rules! family {
     ($family:ident: $($kind:ident),+ $(,)?) => {
-        /// The evidence of a finding of this family.
+        /// The evidence of a finding of this family. A long listing has a finding for each listener, and the kinds have
+        /// very different sizes, so each evidence is boxed.
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
         #[serde(untagged)]
         #[allow(missing_docs, reason = "each variant is named like its type")]
         pub enum Evidence {
-            $($kind($kind)),+
+            $($kind(Box<$kind>)),+
         }
 
         /// The flags of this family, in the order of listings.
@@ -38,19 +39,19 @@ macro_rules! family {
 
             pub(super) fn severity(&self) -> crate::model::Severity {
                 match self {
-                    $(Evidence::$kind(evidence) => super::FindingKind::severity(evidence)),+
+                    $(Evidence::$kind(evidence) => super::FindingKind::severity(&**evidence)),+
                 }
             }
 
             pub(super) fn sentence(&self) -> String {
                 match self {
-                    $(Evidence::$kind(evidence) => super::FindingKind::sentence(evidence)),+
+                    $(Evidence::$kind(evidence) => super::FindingKind::sentence(&**evidence)),+
                 }
             }
 
             pub(super) fn card_sentence(&self) -> String {
                 match self {
-                    $(Evidence::$kind(evidence) => super::FindingKind::card_sentence(evidence)),+
+                    $(Evidence::$kind(evidence) => super::FindingKind::card_sentence(&**evidence)),+
                 }
             }
         }
@@ -69,7 +70,7 @@ macro_rules! family {
 
             impl From<$kind> for super::Evidence {
                 fn from(evidence: $kind) -> Self {
-                    super::Evidence::$family(Evidence::$kind(evidence))
+                    super::Evidence::$family(Evidence::$kind(Box::new(evidence)))
                 }
             }
         )+

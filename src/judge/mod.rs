@@ -129,7 +129,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
             processes,
             usual,
             forwarding,
-            reach: reach.as_ref(),
+            reach: reach.as_deref(),
             snapshot: &snapshot,
             registry: &registry,
         };

@@ -19,7 +19,7 @@ named! {
 }
 
 /// The clients that can reach a port according to the packet filter, and the rule that decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reach {
     /// How many of the clients can reach the port.
     pub kind: ReachKind,
@@ -36,7 +36,7 @@ pub struct Reach {
 }
 
 /// All clients that can reach a port, in short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllClients {
     /// The number of addresses.
     pub count: u128,

@@ -4,79 +4,149 @@
 //! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not
 //! merged, because they may belong to different servers.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::slice;
 use std::sync::Arc;
 
 use crate::findings::{FindingFamily, Flag};
 use crate::join::Entry;
-use crate::model::{Endpoint, Owner, RunTarget, Severity, Socket, State};
+use crate::model::{Owner, Protocol, RunTarget, Severity, State};
 
 /// Returns one entry per row, in the same order.
 #[must_use]
-pub fn merge(entries: Vec<Entry>) -> Vec<Entry> {
-    rows(entries.into_iter().map(Cow::Owned)).into_iter().map(|row| row.entry.into_owned()).collect()
+pub fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let rows = rows(&entries.iter().collect::<Vec<_>>());
+    let mut is_first = vec![false; entries.len()];
+    for MergedRow { first, merged } in rows {
+        is_first[first] = true;
+        if let Some(merged) = merged {
+            entries[first] = merged.entry;
+        }
+    }
+    let mut is_first = is_first.into_iter();
+    entries.retain(|_| is_first.next() == Some(true));
+    entries
 }
 
 /// Returns for each entry the number of its row, so that findings on the sockets of one row can be counted once.
 #[must_use]
 pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     let mut row_of = vec![0; entries.len()];
-    let rows = rows(entries.iter().map(|entry| Cow::Borrowed(*entry)));
-    for (number, row) in rows.iter().enumerate() {
-        for member in &row.members {
-            if let Some(row) = row_of.get_mut(*member) {
-                *row = number;
-            }
+    for (number, row) in rows(entries).iter().enumerate() {
+        for member in row.members() {
+            row_of[*member] = number;
         }
     }
     row_of
 }
 
-/// A row: an entry that was merged with no other entry is borrowed.
+/// A row. There may be a hundred thousand, and most of them are one entry, which is not copied.
 #[derive(Clone, Debug)]
-pub struct MergedRow<'e> {
-    /// The merged entry.
-    pub entry: Cow<'e, Entry>,
-    /// The indices of the entries of this row.
-    pub members: Vec<usize>,
+pub struct MergedRow {
+    /// The index of the first entry.
+    pub first: usize,
+    merged: Option<Box<Merged>>,
+}
+
+/// Several entries that are one row.
+#[derive(Clone, Debug)]
+struct Merged {
+    entry: Entry,
+    /// The indices of the entries.
+    members: Vec<usize>,
+}
+
+impl MergedRow {
+    /// Returns the merged entry, if the row has several entries.
+    #[must_use]
+    pub fn into_merged(self) -> Option<Entry> {
+        self.merged.map(|merged| merged.entry)
+    }
+
+    fn entry<'e>(&'e self, entries: &[&'e Entry]) -> &'e Entry {
+        self.merged.as_ref().map_or(entries[self.first], |merged| &merged.entry)
+    }
+
+    fn members(&self) -> &[usize] {
+        self.merged.as_ref().map_or(slice::from_ref(&self.first), |merged| &merged.members)
+    }
+
+    /// Adds the processes and connections of another row of the same server.
+    fn absorb(&mut self, other: &Self, entries: &[&Entry]) {
+        let first = self.first;
+        let alone = || Box::new(Merged { entry: entries[first].clone(), members: vec![first] });
+        let Merged { entry: row, members } = &mut **self.merged.get_or_insert_with(alone);
+        members.extend(other.members());
+        let other = other.entry(entries);
+        if let (Owner::Held(own), Owner::Held(others)) = (&mut row.socket.owner, &other.socket.owner)
+            && own != others
+        {
+            let pids: BTreeSet<_> = own.iter().chain(others.iter()).copied().collect();
+            *own = Arc::new(pids.into_iter().collect());
+            let processes = Arc::make_mut(&mut row.processes);
+            processes.extend(other.processes.iter().cloned());
+            processes.sort_by_key(|process| process.pid);
+            processes.dedup_by_key(|process| process.pid);
+        }
+        row.connections = match (row.connections, other.connections) {
+            (Some(own), Some(others)) => Some(own.saturating_add(others)),
+            (own, others) => own.or(others),
+        };
+    }
+
+    fn set_other_address(&mut self, address: IpAddr) {
+        if let Some(merged) = &mut self.merged {
+            merged.entry.set_other_address(address);
+        }
+    }
 }
 
 /// Returns the rows of some entries, in the same order.
 #[must_use]
-pub fn rows<'e>(entries: impl Iterator<Item = Cow<'e, Entry>>) -> Vec<MergedRow<'e>> {
-    let alone = |(at, entry)| MergedRow { entry, members: vec![at] };
-    twins(workers(entries.enumerate().map(alone)))
+pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
+    let mut by_place: Vec<usize> = (0..entries.len()).collect();
+    by_place.sort_by(|one, other| place(entries[*one]).cmp(&place(entries[*other])));
+    let mut rows = Vec::with_capacity(entries.len());
+    for at_place in by_place.chunk_by(|one, other| place(entries[*one]) == place(entries[*other])) {
+        let alone = at_place.iter().map(|at| MergedRow { first: *at, merged: None });
+        if at_place.len() == 1 {
+            rows.extend(alone);
+        } else {
+            rows.extend(twins(workers(alone, entries), entries));
+        }
+    }
+    rows.sort_unstable_by_key(|row| row.first);
+    rows
 }
 
-/// The common features of two sockets of one server, except the address. The port comes first, because it decides most
+/// The common features of the sockets of one server, except the address. The port comes first, because it decides most
 /// comparisons.
-type Place = (u16, Option<u64>, State, Endpoint);
+type Place<'e> = (u16, Option<u64>, State, Protocol, Option<&'e str>);
 
-/// Returns the place of a socket at `address`.
-fn place(socket: &Socket, address: IpAddr) -> Place {
+fn place(entry: &Entry) -> Place<'_> {
+    let socket = &entry.socket;
     let netns = socket.netns.as_ref().map(|netns| netns.inode);
-    (socket.local.port, netns, socket.state, Endpoint { address, ..socket.local.clone() })
+    (socket.local.port, netns, socket.state, socket.local.protocol, socket.local.device.as_deref())
 }
 
-/// Merges the sockets that the threads or workers of one server have on one address.
-fn workers<'e>(entries: impl Iterator<Item = MergedRow<'e>>) -> Vec<MergedRow<'e>> {
-    let mut rows: Vec<MergedRow<'_>> = Vec::with_capacity(entries.size_hint().0);
-    let mut places: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
-    for row in entries {
-        let socket = &row.entry.socket;
+/// Merges the sockets that the threads or workers of one server have on one address. All rows are at one place.
+fn workers(alone: impl Iterator<Item = MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
+    let mut rows: Vec<MergedRow> = Vec::new();
+    let mut by_address: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
+    for row in alone {
+        let entry = row.entry(entries);
+        let socket = &entry.socket;
         if socket.peer.is_some() || socket.port().is_none() || socket.owner.pids().is_empty() {
             rows.push(row);
             continue;
         }
-        let at_place = places.entry(place(socket, socket.local.address)).or_default();
-        let is_same =
-            |at: &&usize| rows.get(**at).is_some_and(|own| is_of_one_server(&own.entry, &row.entry));
-        match at_place.iter().find(is_same) {
-            Some(at) => absorb(&mut rows[*at], &row),
+        let at_address = by_address.entry(socket.local.address).or_default();
+        let is_same = |at: &&usize| is_of_one_server(rows[**at].entry(entries), entry);
+        match at_address.iter().find(is_same) {
+            Some(at) => rows[*at].absorb(&row, entries),
             None => {
-                at_place.push(rows.len());
+                at_address.push(rows.len());
                 rows.push(row);
             }
         }
@@ -84,35 +154,32 @@ fn workers<'e>(entries: impl Iterator<Item = MergedRow<'e>>) -> Vec<MergedRow<'e
     rows
 }
 
-/// Merges the IPv4 and the IPv6 socket that one process has on every address, or on loopback.
-fn twins(merged: Vec<MergedRow<'_>>) -> Vec<MergedRow<'_>> {
-    let mut rows: Vec<MergedRow<'_>> = Vec::with_capacity(merged.len());
-    let mut places: BTreeMap<Place, usize> = BTreeMap::new();
+/// Merges the IPv4 and the IPv6 socket that one process has on every address, or on loopback. All rows are at one place.
+fn twins(merged: Vec<MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
+    let mut rows: Vec<MergedRow> = Vec::with_capacity(merged.len());
+    let mut by_address: BTreeMap<IpAddr, usize> = BTreeMap::new();
     for row in merged {
-        let socket = &row.entry.socket;
+        let entry = row.entry(entries);
+        let socket = &entry.socket;
         let address = socket.local.address;
-        if socket.port().is_none() {
-            rows.push(row);
-            continue;
-        }
-        let Some(twin) = twin(address) else {
+        let Some(twin) = twin(address).filter(|_| socket.port().is_some()) else {
             rows.push(row);
             continue;
         };
-        let twin = places.get(&place(socket, twin)).copied();
-        let twin = twin.and_then(|at| rows.get_mut(at)).filter(|twin| {
-            twin.entry.other_address().is_none()
-                && (twin.entry.socket.owner == socket.owner || is_published_twice(&twin.entry, &row.entry))
-                && shows_the_same(&twin.entry, &row.entry)
+        let twin = by_address.get(&twin).copied().filter(|at| {
+            let twin = rows[*at].entry(entries);
+            twin.other_address().is_none()
+                && (twin.socket.owner == socket.owner || is_published_twice(twin, entry))
+                && shows_the_same(twin, entry)
         });
         match twin {
-            Some(twin) => {
-                absorb(twin, &row);
-                twin.entry.to_mut().set_other_address(address);
+            Some(at) => {
+                rows[at].absorb(&row, entries);
+                rows[at].set_other_address(address);
             }
             None => {
                 if socket.peer.is_none() && matches!(socket.owner, Owner::Held(_) | Owner::Kernel) {
-                    places.insert(place(socket, address), rows.len());
+                    by_address.insert(address, rows.len());
                 }
                 rows.push(row);
             }
@@ -182,24 +249,4 @@ fn shows_the_same(one: &Entry, other: &Entry) -> bool {
         && one.service() == other.service()
         && (&one.socket.unit, &one.socket.container) == (&other.socket.unit, &other.socket.container)
         && flags(one) == flags(other)
-}
-
-/// Adds the processes and connections of another socket of the same server to a row.
-fn absorb(row: &mut MergedRow<'_>, other: &MergedRow<'_>) {
-    row.members.extend(&other.members);
-    let (row, other) = (row.entry.to_mut(), &other.entry);
-    if let (Owner::Held(own), Owner::Held(others)) = (&mut row.socket.owner, &other.socket.owner)
-        && own != others
-    {
-        let pids: BTreeSet<_> = own.iter().chain(others.iter()).copied().collect();
-        *own = Arc::new(pids.into_iter().collect());
-        let processes = Arc::make_mut(&mut row.processes);
-        processes.extend(other.processes.iter().cloned());
-        processes.sort_by_key(|process| process.pid);
-        processes.dedup_by_key(|process| process.pid);
-    }
-    row.connections = match (row.connections, other.connections) {
-        (Some(own), Some(others)) => Some(own.saturating_add(others)),
-        (own, others) => own.or(others),
-    };
 }

@@ -3,7 +3,6 @@
 //! A mark is stored under the fingerprint of its listener, and fades after a few scans and at least some seconds. A
 //! vanished listener is shown in its last known state.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -153,15 +152,11 @@ impl Marks {
         let mut rows = Vec::with_capacity(report.entries.len());
         for (mark, mut entries) in by_mark {
             entries.sort_by(|(a, ..), (b, ..)| a.order(b));
-            for row in merged_rows(entries.iter().map(|(entry, ..)| Cow::Borrowed(*entry))) {
-                let Some((_, first, key)) = row.members.first().and_then(|at| entries.get(*at)) else {
-                    continue;
-                };
-                let entry = match row.entry {
-                    Cow::Owned(merged) => RowEntry::Own(Box::new(merged)),
-                    Cow::Borrowed(_) => first.clone(),
-                };
-                rows.push(EntryRow { entry, mark, key: *key });
+            let refs: Vec<&Entry> = entries.iter().map(|(entry, ..)| *entry).collect();
+            for row in merged_rows(&refs) {
+                let Some((_, first, key)) = entries.get(row.first) else { continue };
+                let merged = row.into_merged().map(|merged| RowEntry::Own(Box::new(merged)));
+                rows.push(EntryRow { entry: merged.unwrap_or_else(|| first.clone()), mark, key: *key });
             }
         }
         rows.sort_by(|a, b| match (a.entry.of(report), b.entry.of(report)) {

@@ -17,9 +17,10 @@ mod tests;
 mod text;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use self::address_set::AddressSet;
 use self::constants::{Constants, family_of};
@@ -38,6 +39,8 @@ pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,
     /// The places to which the kernel forwards published ports, each with the rule.
     forwarded: HashMap<Peer, String>,
+    /// The different answers, which many sockets share.
+    answers: HashSet<Arc<Reach>>,
 }
 
 /// The firewall of one namespace, prepared for evaluation.
@@ -69,24 +72,29 @@ struct Key {
 impl<'f> Firewalls<'f> {
     pub(super) fn new(firewalls: &'f [Firewall], forwarded: HashMap<Peer, String>) -> Self {
         let views = firewalls.iter().map(|firewall| (firewall.netns, View::new(firewall)));
-        Firewalls { views: views.collect(), forwarded }
+        Firewalls { views: views.collect(), forwarded, answers: HashSet::new() }
     }
 
     /// Returns the clients that can reach a socket, and the place to which its traffic is forwarded. `None` if its
     /// firewall was not read, or if other machines cannot reach its address.
-    pub(super) fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Option<Reach> {
+    pub(super) fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Option<Arc<Reach>> {
         if !socket.state.accepts_traffic() || !socket.exposure().is_reachable_from_outside() {
             return None;
         }
         let netns = socket.netns.as_ref().map(|netns| netns.inode);
-        let reach = self.views.get_mut(&netns)?.reach(socket, forwarded_to);
+        let mut reach = self.views.get_mut(&netns)?.reach(socket, forwarded_to);
         if reach.kind == ReachKind::Filtered
             && socket.state != State::Published
             && let Some(rule) = self.rule_to(socket)
         {
-            return Some(Reach::unknown(rule));
+            reach = Reach::unknown(rule);
         }
-        Some(reach)
+        if let Some(answer) = self.answers.get(&reach) {
+            return Some(Arc::clone(answer));
+        }
+        let answer = Arc::new(reach);
+        self.answers.insert(Arc::clone(&answer));
+        Some(answer)
     }
 
     /// Returns a rule of address translation or IPVS that forwards another port to a socket.

@@ -54,7 +54,11 @@ fn published(local: &str, to: &str) -> Socket {
 
 fn reach_in(firewall: &Firewall, socket: &Socket) -> Reach {
     let to = socket.forwarding.as_ref().map(|forwarding| forwarding.to);
-    Firewalls::new(std::slice::from_ref(firewall), HashMap::new()).reach(socket, to).unwrap()
+    Firewalls::new(std::slice::from_ref(firewall), HashMap::new())
+        .reach(socket, to)
+        .as_deref()
+        .cloned()
+        .unwrap()
 }
 
 /// Returns a reach in short: `open`, `limited: 10.0.0.0/8`.

@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use super::super::judge;
 use super::super::tests::{program_process, seen, socket};
-use crate::findings;
 use crate::findings::socket::{Shadowed, Shared};
 use crate::findings::{Difference, Evidence, Finding, FindingKind};
 use crate::model::*;
@@ -56,14 +55,12 @@ fn of(sockets: &[(&str, &[Pid])], who: &[ProcessSpec]) -> Vec<Vec<Evidence>> {
 }
 
 fn codes(found: &[Vec<Evidence>]) -> Vec<String> {
-    let code = |evidence: &Evidence| match evidence {
-        Evidence::Socket(findings::socket::Evidence::Shared(Shared { differ_in, .. })) => {
-            format!("{differ_in:?}")
-        }
-        Evidence::Socket(findings::socket::Evidence::Shadowed(Shadowed { takes_from, loses_to, .. })) => {
+    let code = |evidence: &Evidence| match (Shared::of(evidence), Shadowed::of(evidence)) {
+        (Some(shared), _) => format!("{:?}", shared.differ_in),
+        (_, Some(Shadowed { takes_from, loses_to, .. })) => {
             format!("takes {} loses {}", takes_from.len(), loses_to.len())
         }
-        other => format!("{other:?}"),
+        _ => format!("{evidence:?}"),
     };
     found.iter().map(|all| all.iter().map(code).collect::<Vec<_>>().join("; ")).collect()
 }
@@ -172,9 +169,7 @@ fn sockets_on_one_address() {
 fn the_evidence_of_sharing() {
     let who = [(7, 0, NGINX, &[1][..]), (8, 33, NGINX, &[7]), (9, 33, NGINX, &[7]), (10, 6, PYTHON, &[1])];
     let found = of(&[("tcp/0.0.0.0:80", &[7, 8, 9, 10, 11])], &who);
-    let [Evidence::Socket(findings::socket::Evidence::Shared(Shared { differ_in, processes, sockets: 1 }))] =
-        &found[0][..]
-    else {
+    let Some(Shared { differ_in, processes, sockets: 1 }) = found[0].iter().find_map(Shared::of) else {
         panic!("{found:?}")
     };
     assert_eq!(differ_in, &[Difference::User, Difference::Executable]);
@@ -184,10 +179,7 @@ fn the_evidence_of_sharing() {
     let crowd: Vec<ProcessSpec> = (1..=30).map(|pid| (pid, pid, NGINX, &[][..])).collect();
     let pids: Vec<Pid> = (1..=30).collect();
     let found = of(&[("tcp/0.0.0.0:80", &pids)], &crowd);
-    let [Evidence::Socket(findings::socket::Evidence::Shared(Shared { processes, .. }))] = &found[0][..]
-    else {
-        panic!("{found:?}")
-    };
+    let Shared { processes, .. } = found[0].iter().find_map(Shared::of).unwrap();
     assert_eq!((processes.known.len(), processes.more), (8, 22));
 }
 
@@ -278,9 +270,7 @@ fn the_evidence_of_a_shadow() {
     );
     // Process 9 runs another script. It loses the traffic to every IPv4 address and to one IPv6 address.
     assert_eq!(codes(&found), ["takes 2 loses 0", "takes 1 loses 1", "takes 0 loses 3", "takes 1 loses 0"]);
-    let [Evidence::Socket(findings::socket::Evidence::Shadowed(Shadowed { takes_from, more: 0, .. }))] =
-        &found[0][..]
-    else {
+    let Some(Shadowed { takes_from, more: 0, .. }) = found[0].iter().find_map(Shadowed::of) else {
         panic!("{found:?}")
     };
     assert_eq!(takes_from[0].address.to_string(), "0.0.0.0");
@@ -291,11 +281,7 @@ fn the_evidence_of_a_shadow() {
         sockets.iter().map(|(local, pid)| (local.as_str(), vec![*pid])).collect();
     let sockets: Vec<(&str, &[Pid])> = sockets.iter().map(|(local, pids)| (*local, &pids[..])).collect();
     let found = of(&sockets, &who);
-    let [Evidence::Socket(findings::socket::Evidence::Shadowed(Shadowed { loses_to, more, .. }))] =
-        &found[0][..]
-    else {
-        panic!("{found:?}")
-    };
+    let Shadowed { loses_to, more, .. } = found[0].iter().find_map(Shadowed::of).unwrap();
     assert_eq!((loses_to.len(), *more), (8, 12));
 }
 

@@ -281,7 +281,7 @@ fn what_the_firewall_leaves_of_an_exposure() {
         (ReachKind::Filtered, "any (filtered)", "filtered"),
         (ReachKind::Unknown, "any?", "any?"),
     ] {
-        entry.set_reach(Reach { kind, ..Reach::open() });
+        entry.set_reach(Reach { kind, ..Reach::open() }.into());
         let cell = |form| exposure(entry, form).text.into_owned();
         assert_eq!(
             [

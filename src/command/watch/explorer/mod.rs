@@ -6,7 +6,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -131,7 +130,7 @@ impl Explorer {
         let taken = source.report.snapshot.taken;
         if self.listeners.1 != Some(taken) {
             let entries = source.report.entries.iter().filter(|entry| entry.socket.peer.is_none());
-            self.listeners = (merged_rows(entries.map(Cow::Borrowed)).len(), Some(taken));
+            self.listeners = (merged_rows(&entries.collect::<Vec<_>>()).len(), Some(taken));
         }
         let undecided = narrowing.undecided(report);
         self.rows = Rows::of(self.state.view, source, &self.marks, &narrowing);
