@@ -203,7 +203,17 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Server::started_by(Command::new(std::env::current_exe().unwrap()))
+    }
+
+    /// Starts a server that ignores SIGTERM.
+    fn start_stubborn() -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' TERM; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+        Server::started_by(shell)
+    }
+
+    fn started_by(mut command: Command) -> Self {
         command.args(["--exact", "explorer::ends_a_process_after_a_question", "--nocapture"]);
         command.env("PORTOLAN_TEST_LISTEN", "1").stdout(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -275,6 +285,44 @@ fn ends_a_process_after_a_question() {
     terminal.line_with(&["not ended: its process"]);
     terminal.press(b"y\x1b");
     terminal.line_with(&[">tcp", &port.to_string()]);
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+/// A process that ignores SIGTERM gets SIGKILL only after a second question, which says so. A filter that is being typed
+/// comes first, and `y`, which answers the first question, does not answer the second.
+#[test]
+fn forces_a_process_after_a_second_question() {
+    let mut server = Server::start_stubborn();
+    let pid = server.child.id();
+    let target = format!("tcp/{}", server.port);
+    let mut terminal = watch((80, 24), &[&target], &[("NO_COLOR", "1")]);
+    for answer in [b"y", b"F"] {
+        terminal.line_with(&[">tcp", &server.port]);
+        terminal.press(b"K");
+        terminal.line_with(&["y end this"]);
+        terminal.press(b"y");
+        terminal.line_with(&["Ending"]);
+        terminal.press(format!("/{}", server.port).as_bytes());
+        // The message appears while the filter is typed, and the question only afterwards.
+        terminal.line_with(&[&format!("pid {pid}: has not ended 10 s after SIGTERM")]);
+        assert!(!terminal.lines().iter().any(|line| line.contains("SIGKILL")), "{:#?}", terminal.lines());
+        terminal.press(b"\x1b");
+        terminal.line_with(&["F send SIGKILL  any other key cancel"]);
+        terminal.line_with(&[&format!("F sends SIGKILL to pid {pid}, which")]);
+        terminal.line_with(&["Was run", &format!("kill {pid}")]);
+        assert!(!server.has_ended());
+        terminal.press(answer);
+        if answer == b"y" {
+            terminal.line_with(&["Nothing was forced to end."]);
+            assert!(!server.has_ended());
+        }
+    }
+    terminal.line_with(&["Ended: "]);
+    let status = server.child.wait().unwrap();
+    assert_eq!(status.signal(), Some(Signal::KILL.as_raw()));
+    terminal.press(b"q");
+    std::thread::sleep(std::time::Duration::from_millis(100));
     terminal.press(b"q");
     assert_eq!(terminal.ended().code(), Some(0));
 }

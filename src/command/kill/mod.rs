@@ -8,6 +8,7 @@ mod signals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -144,10 +145,11 @@ impl Prepared {
     }
 
     /// Ends what the plan says.
-    fn carry_out(&self, force: bool, is_quiet: bool) -> Result<(), Error> {
+    fn carry_out(&self, force: Force, is_quiet: bool) -> Result<(), Error> {
         for step in &self.steps()? {
             match &step.how {
                 HowToStop::Kill { pids, .. } => end_processes(pids, step, &self.processes, force)?,
+                _ if force == Force::AtOnce => {}
                 how => run_command(how, is_quiet)?,
             }
         }
@@ -155,24 +157,41 @@ impl Prepared {
     }
 
     /// Ends what the plan says, without output. Returns what happened, in one sentence or two.
-    pub(super) fn end_quietly(&self, common: &CommonArgs) -> String {
+    ///
+    /// # Errors
+    /// The processes that only SIGKILL can end now.
+    pub(super) fn end_quietly(&self, force: Force, common: &CommonArgs) -> Result<String, StillRunning> {
         let free = |places: &[String]| watch::is_free_in_time(&until_free(places), common);
         let named = self.named().unwrap_or_default();
-        let ended = self.carry_out(false, true).and_then(|()| free(&self.places));
+        let ended = self.carry_out(force, true).and_then(|()| free(&self.places));
         let ports = if self.places.len() == 1 { "port" } else { "ports" };
-        match ended {
+        Ok(match ended {
             Ok(Exit::Matched) => format!("Ended: {named}. The {ports} can be used again."),
             Ok(Exit::Incomplete) => {
                 format!("Ended: {named}. Not every socket can be seen, so the {ports} may still be in use.")
             }
             Ok(_) => format!("Ended: {named}. The {ports} cannot be used yet."),
-            Err(error) => format!("{error:#}"),
-        }
+            Err(error) => match error.downcast::<StillRunning>() {
+                Ok(left) => return Err(left),
+                Err(error) => format!("{error:#}"),
+            },
+        })
     }
 
     /// Returns the question for the user, which names what would be ended.
     pub(super) fn question(&self) -> String {
         format!("End {}?", self.named().unwrap_or_else(|_| "this".to_owned()))
+    }
+
+    /// Returns the question whether to send SIGKILL to processes that have not ended after SIGTERM, and what that does.
+    /// `None` if they have ended now.
+    pub(super) fn question_of_force(&self, left: &StillRunning) -> Option<String> {
+        let left = StillRunning(self.processes.alive(&left.0));
+        let named = self.named().ok().filter(|_| !left.0.is_empty())?;
+        let pids = listed(&left.0);
+        Some(format!(
+            "Force {named} to end?\n{left}. F sends SIGKILL to pid {pids}, which the kernel then ends at once: no data can be saved, and no temporary file can be removed."
+        ))
     }
 
     fn named(&self) -> Result<String, Error> {
@@ -273,7 +292,11 @@ fn end(
         return Ok(Exit::Nothing);
     }
     let named = prepared.named()?;
-    prepared.carry_out(args.force, false)?;
+    let force = if args.force { Force::AfterSigterm } else { Force::Never };
+    prepared.carry_out(force, false).map_err(|error| match error.downcast::<StillRunning>() {
+        Ok(left) => anyhow!("{left}; add --force to send SIGKILL"),
+        Err(error) => error,
+    })?;
     let exit = watch::run(&until_free(&prepared.places), common, ui, out)?;
     if exit == Exit::Matched {
         let are = if prepared.places.len() == 1 { " is" } else { "s are" };
@@ -324,10 +347,61 @@ fn owners(step: &KillStep<'_>) -> Vec<Pid> {
     owners.into_iter().collect()
 }
 
-/// Ends processes. Parent processes get SIGTERM first, then the remaining owners. SIGKILL follows only if the user
-/// requested it.
-fn end_processes(pids: &[Pid], step: &KillStep<'_>, processes: &Processes, force: bool) -> Result<(), Error> {
+/// When processes get SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    Never,
+    /// If they have not ended some time after SIGTERM.
+    AfterSigterm,
+    /// At once, because they have had a SIGTERM.
+    AtOnce,
+}
+
+/// These processes have not ended after SIGTERM.
+#[derive(Debug)]
+pub(super) struct StillRunning(Vec<Pid>);
+
+impl std::error::Error for StillRunning {}
+
+impl fmt::Display for StillRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}: has not ended {} s after SIGTERM", listed(&self.0), PATIENCE.as_secs())
+    }
+}
+
+/// Ends processes. SIGKILL follows only if the user requested it.
+fn end_processes(
+    pids: &[Pid],
+    step: &KillStep<'_>,
+    processes: &Processes,
+    force: Force,
+) -> Result<(), Error> {
     let owners = owners(step);
+    if force != Force::AtOnce && have_ended_after_sigterm(pids, &owners, processes)? {
+        return Ok(());
+    }
+    let left = processes.alive(&owners);
+    if force == Force::Never {
+        return Err(StillRunning(left).into());
+    }
+    processes.signal(&left, Signal::KILL)?;
+    if !processes.wait(&left, Instant::now() + PATIENCE) {
+        bail!(
+            "pid {}: has not ended {} s after SIGKILL; a process ends when its current system call returns",
+            listed(&processes.alive(&left)),
+            PATIENCE.as_secs()
+        );
+    }
+    Ok(())
+}
+
+fn listed(pids: &[Pid]) -> String {
+    pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Sends SIGTERM to the parent processes first, then to the remaining owners. Returns whether all owners have ended in
+/// time.
+fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes) -> Result<bool, Error> {
     let end = Instant::now() + PATIENCE;
     let terminate = |pids: &[Pid]| {
         processes.signal(pids, Signal::TERM)?;
@@ -335,24 +409,10 @@ fn end_processes(pids: &[Pid], step: &KillStep<'_>, processes: &Processes, force
         processes.signal(pids, Signal::CONT)
     };
     terminate(pids)?;
-    if processes.wait(pids, end) && !processes.wait(&owners, (Instant::now() + CHILDREN).min(end)) {
-        terminate(&processes.alive(&owners))?;
+    if processes.wait(pids, end) && !processes.wait(owners, (Instant::now() + CHILDREN).min(end)) {
+        terminate(&processes.alive(owners))?;
     }
-    if processes.wait(&owners, end) {
-        return Ok(());
-    }
-    let left = processes.alive(&owners);
-    if !force {
-        let left: Vec<String> = left.iter().map(ToString::to_string).collect();
-        bail!(
-            "pid {}: has not ended {} s after SIGTERM; add --force to send SIGKILL",
-            left.join(", "),
-            PATIENCE.as_secs()
-        );
-    }
-    processes.signal(&left, Signal::KILL)?;
-    processes.wait(&left, Instant::now() + PATIENCE);
-    Ok(())
+    Ok(processes.wait(owners, end))
 }
 
 /// Stops a unit or a container with the program of its manager. If `is_quiet`, the program has no terminal, and the

@@ -4,6 +4,8 @@
 use std::io::Write;
 #[cfg(target_os = "linux")]
 use std::sync::Arc;
+#[cfg(target_os = "linux")]
+use std::sync::mpsc::channel;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -67,7 +69,14 @@ struct Live {
     /// What ends if the user confirms it.
     #[cfg(target_os = "linux")]
     prepared: Option<Arc<kill::Prepared>>,
+    /// What has not ended after a SIGTERM, until the user is asked about it.
+    #[cfg(target_os = "linux")]
+    stubborn: (Sender<Stubborn>, Receiver<Stubborn>),
 }
+
+/// Processes that have not ended, and how to end them.
+#[cfg(target_os = "linux")]
+type Stubborn = (Arc<kill::Prepared>, kill::StillRunning);
 
 /// What must be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +112,8 @@ impl Live {
             sender,
             #[cfg(target_os = "linux")]
             prepared: None,
+            #[cfg(target_os = "linux")]
+            stubborn: channel(),
         })
     }
 
@@ -148,7 +159,9 @@ impl Live {
                 Input::Done(message) => {
                     // The port may be free now.
                     self.scan()?;
-                    self.explorer.report(message);
+                    if !self.offer_force() {
+                        self.explorer.report(message);
+                    }
                 }
                 input => {
                     // A key that extends the filter does not need the rows.
@@ -158,6 +171,7 @@ impl Live {
                     if self.apply(&input)? {
                         return Ok(None);
                     }
+                    self.offer_force();
                 }
             }
         }
@@ -245,7 +259,8 @@ impl Live {
                 self.explorer.say("Sent to the clipboard of the terminal.".to_owned());
             }
             Effect::PlanKill => self.plan_kill(),
-            Effect::Kill => self.kill(),
+            Effect::Kill => self.kill(false),
+            Effect::ForceKill => self.kill(true),
         }
         Ok(false)
     }
@@ -305,7 +320,9 @@ impl Live {
             Ok(prepared) => {
                 let prepared = Arc::new(*prepared);
                 self.prepared = Some(Arc::clone(&prepared));
-                self.explorer.ask(Box::new(move |style| plan_lines(&prepared, style)));
+                let question = prepared.question();
+                let lines = move |style: &Style| plan_lines(&prepared, &question, "y will run", style);
+                self.explorer.ask(Box::new(lines));
             }
             Err(error) => {
                 let text = format!("{error:#}");
@@ -314,12 +331,18 @@ impl Live {
         }
     }
 
-    /// Ends what was shown, in the background, because a process may take its time.
-    fn kill(&mut self) {
+    /// Ends what was shown, in the background, because a process may take its time. If `is_forced`, it has had a SIGTERM.
+    fn kill(&mut self, is_forced: bool) {
         let Some(prepared) = self.prepared.take() else { return };
         let (sender, common) = (self.sender.clone(), self.watch.common.clone());
+        let force = if is_forced { kill::Force::AtOnce } else { kill::Force::Never };
+        let stubborn = self.stubborn.0.clone();
         let job = move || {
-            let message = prepared.end_quietly(&common);
+            let message = prepared.end_quietly(force, &common).unwrap_or_else(|left| {
+                let message = left.to_string();
+                let _ = stubborn.send((prepared, left));
+                message
+            });
             // If the screen is gone, nobody reads the message.
             let _ = sender.send(Input::Done(message));
         };
@@ -328,23 +351,40 @@ impl Live {
             Err(error) => self.explorer.say(format!("Nothing was ended: {error}")),
         }
     }
+
+    /// Asks whether to send SIGKILL to processes that have not ended, as soon as nothing covers the rows. Returns whether it
+    /// asks.
+    fn offer_force(&mut self) -> bool {
+        if !self.explorer.is_free() {
+            return false;
+        }
+        let Ok((prepared, left)) = self.stubborn.1.try_recv() else { return false };
+        let Some(question) = prepared.question_of_force(&left) else { return false };
+        self.prepared = Some(Arc::clone(&prepared));
+        self.explorer.ask_to_force(Box::new(move |style| plan_lines(&prepared, &question, "Was run", style)));
+        true
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
 impl Live {
+    fn offer_force(&mut self) -> bool {
+        false
+    }
+
     fn plan_kill(&mut self) {
         self.explorer.say("Ending a process works only on Linux; the card shows how to stop it.".to_owned());
     }
 
-    fn kill(&mut self) {}
+    fn kill(&mut self, _: bool) {}
 }
 
 #[cfg(target_os = "linux")]
-fn plan_lines(prepared: &kill::Prepared, style: &Style) -> Vec<String> {
-    let mut lines = message_lines(&prepared.question(), style);
+fn plan_lines(prepared: &kill::Prepared, question: &str, run: &str, style: &Style) -> Vec<String> {
+    let mut lines = message_lines(question, style);
     lines.push(String::new());
     let mut bytes = Vec::new();
-    if let Err(error) = prepared.write_plan("y will run", style, &mut bytes) {
+    if let Err(error) = prepared.write_plan(run, style, &mut bytes) {
         return message_lines(&format!("{error:#}"), style);
     }
     lines.extend(String::from_utf8_lossy(&bytes).lines().map(str::to_owned));

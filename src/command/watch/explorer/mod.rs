@@ -228,7 +228,7 @@ impl Explorer {
             }
             _ => {}
         }
-        if self.state.panel.is_none() && effect != Effect::Kill {
+        if self.state.panel.is_none() {
             self.text = None;
         }
         effect
@@ -264,6 +264,16 @@ impl Explorer {
     /// Shows what would be ended, with a question.
     pub(super) fn ask(&mut self, text: Text) {
         self.show_panel(text, Panel::Confirm);
+    }
+
+    /// Shows what has not ended after a SIGTERM, with a question.
+    pub(super) fn ask_to_force(&mut self, text: Text) {
+        self.show_panel(text, Panel::Force);
+    }
+
+    /// Returns whether the next key is for the rows: no text covers them, and no filter is being typed.
+    pub(super) fn is_free(&self) -> bool {
+        self.state.panel.is_none() && !self.state.is_typing
     }
 
     fn show_panel(&mut self, text: Text, panel: Panel) {
@@ -380,6 +390,7 @@ impl Explorer {
         }
         match (self.state.panel, self.state.is_typing) {
             (Some((Panel::Confirm, _)), _) => Keys::Of(&CONFIRM_KEYS),
+            (Some((Panel::Force, _)), _) => Keys::Of(&FORCE_KEYS),
             (Some((Panel::Card, _)), _) => Keys::Of(&CARD_KEYS),
             (Some((Panel::Text, _)), _) => Keys::Of(&CARD_KEYS[..2]),
             (None, true) => {
@@ -483,3 +494,5 @@ const CARD_KEYS: [(&str, &str); 4] =
     [("Esc", "close"), ("Up/Down", "scroll"), ("y", "copy"), ("K", "end process")];
 const CONFIRM_KEYS: [(&str, &str); 3] =
     [("y", "end this"), ("any other key", "cancel"), ("Up/Down", "scroll")];
+const FORCE_KEYS: [(&str, &str); 3] =
+    [("F", "send SIGKILL"), ("any other key", "cancel"), ("Up/Down", "scroll")];
