@@ -14,7 +14,7 @@ use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::model::HostScope;
+use crate::model::{HostScope, Scope};
 
 pub use audit::AuditArgs;
 pub use diff::DiffArgs;
@@ -325,6 +325,9 @@ pub struct CommonArgs {
         help_heading = "Source"
     )]
     pub scope: Option<HostScope>,
+    /// Read the owners of sockets from /proc only, without a BPF program (Linux)
+    #[arg(long, global = true, hide_short_help = true, help_heading = "Source")]
+    pub no_bpf: bool,
     /// Use this newer registry, the CSV file of IANA (or set PORTOLAN_REGISTRY)
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE", help_heading = "Source")]
     pub registry: Option<PathBuf>,
@@ -361,6 +364,12 @@ impl CommonArgs {
     pub(crate) fn resolved(&self) -> Self {
         let output = if self.json { Output::Json } else { self.output };
         CommonArgs { output, ..self.clone() }
+    }
+
+    /// Limits a scan as the options say.
+    pub(crate) fn apply_to(&self, scope: &mut Scope) {
+        scope.part = self.scope.unwrap_or(scope.part);
+        scope.bpf &= !self.no_bpf;
     }
 
     /// Returns whether this part must be omitted from every output.

@@ -40,7 +40,7 @@ pub(super) fn run(
     // The filters do not limit the scan. Another socket on the same port may belong to the other address family, and
     // a required listener is missing only if no listener matches the rule.
     let mut scope = Scope { details: true, ..Scope::default() };
-    scope.part = common.scope.unwrap_or(scope.part);
+    common.apply_to(&mut scope);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
     let namespaces = match &baseline {
         _ if args.deep => observe::EVERYWHERE,

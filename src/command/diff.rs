@@ -19,7 +19,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     };
     let registry = registry_source::registry(common)?;
     let mut scope = Scope { details: true, ..Scope::default() };
-    scope.part = common.scope.unwrap_or(scope.part);
+    common.apply_to(&mut scope);
     let before = from::read_for_scope(path, &scope)?;
     let after = match &args.after {
         Some(path) => from::read_for_scope(path, &scope)?,

@@ -164,8 +164,18 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         why: "left out when the snapshot was taken".to_owned(),
         remedy: None,
     };
-    let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _, part: _ } =
-        &snapshot.scope;
+    let Scope {
+        protocols,
+        families,
+        states,
+        ports,
+        namespaces: _,
+        processes,
+        details,
+        packages: _,
+        part: _,
+        bpf: _,
+    } = &snapshot.scope;
     let mut gaps = Vec::new();
     // Only Linux has published ports. The scan finds them together with the listeners. Other systems list no socket
     // without a port.

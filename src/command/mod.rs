@@ -229,7 +229,7 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
         // A published port may lead to any port of another namespace.
         scope.ports = None;
     }
-    scope.part = common.scope.unwrap_or(scope.part);
+    common.apply_to(&mut scope);
     let mut snapshot = match &common.from {
         Some(_) if common.netns.is_some() => Err(Error::msg(
             "--netns scans this machine, and --from reads a file: use only one of them".to_owned(),

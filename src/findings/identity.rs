@@ -354,6 +354,35 @@ impl FindingKind for Masquerading {
     }
 }
 
+/// A process that `/proc` hides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HiddenProcess {
+    /// The processes.
+    pub pids: Vec<Pid>,
+}
+
+impl FindingKind for HiddenProcess {
+    const INFO: FindingInfo = FindingInfo {
+        code: "hidden-process",
+        family: FindingFamily::Identity,
+        severity: Severity::Critical,
+        on_loopback: OnLoopback::Same,
+        description: "the process exists, but /proc does not show it",
+        why: "Rootkits hide their processes in this way; ordinary programs do not.",
+        remedy: "treat the machine as compromised until you know who hid the process",
+    };
+
+    fn sentence(&self) -> String {
+        let pids: Vec<String> = self.pids.iter().map(Pid::to_string).collect();
+        let (process, owns) = if pids.len() > 1 { ("Processes", "own") } else { ("Process", "owns") };
+        format!(
+            "{process} {} {owns} the socket, but /proc does not show {}.",
+            list(&pids),
+            if pids.len() > 1 { "them" } else { "it" }
+        )
+    }
+}
+
 /// An unknown program that other machines can reach, on a guarded port or from a file that a user can replace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unfamiliar {
@@ -437,4 +466,4 @@ pub(crate) const fn identified(on: RestsOn) -> &'static str {
     }
 }
 
-family!(Identity: Impostor, Masquerading, ShellListener, AdHoc, DualUse, Unfamiliar);
+family!(Identity: Impostor, HiddenProcess, Masquerading, ShellListener, AdHoc, DualUse, Unfamiliar);

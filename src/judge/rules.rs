@@ -19,6 +19,7 @@ const RULES: &[RuleFn] = &[
     registry_rules::unexplained,
     identity_rules::impostor,
     identity_rules::unfamiliar,
+    identity_rules::hidden_process,
     tool_rules::masquerading,
     tool_rules::shell_listener,
     tool_rules::ad_hoc,
@@ -36,6 +37,7 @@ const RULES: &[RuleFn] = &[
 /// The rules for a socket without a port. They judge the program.
 const RULES_WITHOUT_PORT: &[RuleFn] = &[
     packet_rules::sniffer,
+    identity_rules::hidden_process,
     tool_rules::masquerading,
     file_rules::runs_from_memory,
     file_rules::writable_executable,
@@ -46,6 +48,7 @@ const RULES_WITHOUT_PORT: &[RuleFn] = &[
 /// The rules for a socket that only keeps a port for a forwarding rule. Its program does not serve the port.
 const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     danger_rules::exposed,
+    identity_rules::hidden_process,
     tool_rules::masquerading,
     file_rules::runs_from_memory,
     file_rules::writable_executable,

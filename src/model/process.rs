@@ -210,6 +210,9 @@ pub struct Process {
     /// Whether code of the program file is in the memory of the process; `None` if this was not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_program_mapped: Option<bool>,
+    /// Whether `/proc` hides the process: it does not list it, or a mount covers it (Linux).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_hidden: bool,
     /// The working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
@@ -286,6 +289,7 @@ impl Process {
             script: None,
             code: Vec::new(),
             is_program_mapped: None,
+            is_hidden: false,
             cwd: None,
             project: None,
             state: None,

@@ -55,6 +55,14 @@ pub struct Scope {
     /// The part of the machine that must be visible: a smaller part is a gap.
     #[serde(default = "own_namespace", skip_serializing_if = "is_own_namespace")]
     pub part: HostScope,
+    /// Whether the kernel may be asked with a BPF program which processes own the sockets (Linux). Otherwise only
+    /// `/proc` is read.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub bpf: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn own_namespace() -> HostScope {
@@ -79,6 +87,7 @@ impl Default for Scope {
             details: false,
             packages: false,
             part: own_namespace(),
+            bpf: true,
         }
     }
 }

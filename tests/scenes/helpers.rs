@@ -36,7 +36,8 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["jailed", address, root] => jailed(address, root),
         ["own-table-of", address] => own_table_and_decoy(address, false),
         ["own-ring-of", address] => own_table_and_decoy(address, true),
-        ["registered-ring", address] => registered_ring(address),
+        ["registered-ring", address, "mapped"] => registered_ring(address, true),
+        ["registered-ring", address, "unmapped"] => registered_ring(address, false),
         ["renewed", address] => renewed(address),
         ["own-table", address] => in_a_thread(address, CloneFlags::CLONE_FILES),
         ["own-namespace", address] => in_a_thread(address, CloneFlags::CLONE_NEWNET),
@@ -314,9 +315,10 @@ fn ordinary_ring(address: &str) -> Done {
     Ok(())
 }
 
-/// Keeps a socket in an io_uring without a descriptor, while another process has a descriptor of the socket.
+/// Keeps a socket in an io_uring without a descriptor, and with or without its mapping, while another process has a
+/// descriptor of the socket.
 #[allow(unsafe_code)]
-fn registered_ring(address: &str) -> Done {
+fn registered_ring(address: &str, stays_mapped: bool) -> Done {
     let ring = io_uring::IoUring::new(2)?;
     let socket = TcpListener::bind(address)?;
     ring.submitter().register_files(&[socket.as_raw_fd()])?;
@@ -341,9 +343,13 @@ fn registered_ring(address: &str) -> Done {
     if registered != 1 {
         return Err(std::io::Error::last_os_error().into());
     }
-    std::mem::forget(ring);
-    // SAFETY: `ring`, the owner of the descriptor, was forgotten.
-    unsafe { libc::close(descriptor) };
+    if stays_mapped {
+        std::mem::forget(ring);
+        // SAFETY: `ring`, the owner of the descriptor, was forgotten.
+        unsafe { libc::close(descriptor) };
+    } else {
+        drop(ring);
+    }
     ready(&decoy.id().to_string())?;
     wait();
     decoy.kill()?;

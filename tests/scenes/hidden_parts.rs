@@ -42,6 +42,9 @@ fn masked_process(lab: &Lab) -> Outcome {
     held(&report, 8951, &[server.pid()])?;
     let named = |gap: &Value| gap["pids"].as_array().is_some_and(|pids| pids.contains(&server.pid().into()));
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
+    let finding = |finding: &Value| finding["code"] == "hidden-process" && finding["severity"] == "critical";
+    let findings = &on_port(&report, 8951)?["flags"];
+    same!(findings.as_array().is_some_and(|findings| findings.iter().any(finding)), true, "{findings:#}");
     Ok(())
 }
 
@@ -90,8 +93,17 @@ fn origin<'c>(capture: &'c Value, server: &Server) -> Result<&'c Value, Failed> 
 /// The socket has a visible owner, but an io_uring that no descriptor shows may have it too.
 fn ring_without_a_descriptor(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let server = lab.helper(["registered-ring", "127.0.0.1:8957"])?;
-    let output = lab.portolan(["audit", "-o", "json"]).output()?;
+    for (port, mapped, options) in
+        [(8960, "mapped", &[][..]), (8961, "mapped", &["--no-bpf"]), (8962, "unmapped", &[])]
+    {
+        let server = lab.helper(["registered-ring", &format!("127.0.0.1:{port}"), mapped])?;
+        ring_is_a_gap(lab, &server, options)?;
+    }
+    Ok(())
+}
+
+fn ring_is_a_gap(lab: &Lab, server: &Server, options: &[&str]) -> Outcome {
+    let output = lab.portolan([&["audit", "-o", "json"], options].concat()).output()?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
     gap(&report, "owners", "the sockets in such an io_uring cannot be listed")?;
     let named = |gap: &Value| gap["pids"] == serde_json::json!([server.pid()]);

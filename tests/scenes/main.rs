@@ -83,6 +83,7 @@ mod recorded_rules;
 mod report;
 #[cfg(target_os = "linux")]
 mod starters;
+mod task_iterator;
 #[cfg(target_os = "linux")]
 mod until;
 #[cfg(target_os = "linux")]
@@ -111,6 +112,7 @@ fn main() -> std::process::ExitCode {
         hidden_parts::SCENES,
         programs::SCENES,
         starters::SCENES,
+        task_iterator::SCENES,
         peers::SCENES,
         privilege::SCENES,
         addresses::SCENES,

@@ -134,7 +134,7 @@ impl Watch {
         let selection = list::selection(&args.scan, false, &registry, common)?;
         let mut scope = list::scan_scope(&args.scan, &selection);
         scope.namespaces = namespaces(common);
-        scope.part = common.scope.unwrap_or(scope.part);
+        common.apply_to(&mut scope);
         // With programs and users, a restart can be distinguished from a change of owner.
         scope.details = true;
         Ok(Watch { args: args.scan.clone(), ..Watch::new(selection, scope, registry, common.clone()) })

@@ -3,10 +3,17 @@
 use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
-use crate::findings::identity::{FittingName, Impostor, Unfamiliar, UnknownProcess};
+use crate::findings::identity::{FittingName, HiddenProcess, Impostor, Unfamiliar, UnknownProcess};
 use crate::join::Entry;
-use crate::model::{Process, ReplaceableBy, RestsOn, Severity, State};
+use crate::model::{Pid, Process, ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
+
+/// Returns the evidence of `hidden-process`.
+pub(super) fn hidden_process(subject: &JudgedListener<'_>) -> Option<Evidence> {
+    let processes = subject.listener.processes.iter();
+    let pids: Vec<Pid> = processes.filter(|process| process.is_hidden).map(|process| process.pid).collect();
+    (!pids.is_empty()).then(|| HiddenProcess { pids }.into())
+}
 
 /// Returns the evidence of `impostor`: no process on a guarded port is a known server of the port. Programs that open
 /// sockets for other programs are not flagged, and neither are processes without a readable file and a known name. A

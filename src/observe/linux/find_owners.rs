@@ -9,7 +9,10 @@ use super::kernel_ids::KernelIds;
 use super::owners::{self, Search, Walk};
 use super::sockets::{FoundSocket, SocketId};
 use super::threads_and_rings::{candidates, search_threads_and_io_uring};
-use super::{hidden_processes, kernel_services, mapped_rings, ring_files, settings, unlisted_sockets};
+use super::{
+    descriptor_search, hidden_processes, kernel_services, mapped_rings, ring_files, settings,
+    unlisted_sockets,
+};
 use crate::model::{Endpoint, Gap, Owner, Pid, Protocol, Stage, show_processes};
 
 /// The parts of the search for owners.
@@ -21,13 +24,15 @@ pub(super) struct OwnerSearch {
     pub(super) threads_and_rings: bool,
     /// Whether to search for hidden processes, and for sockets that no table shows.
     pub(super) hidden_processes: bool,
+    /// Whether the iterators of the kernel may be used.
+    pub(super) bpf: bool,
 }
 
 /// Fills in the owner of every socket and adds a gap for every reason why an owner is unknown. `list_again` lists the
 /// sockets again.
 pub(super) fn find_owners(
     found: &mut Vec<FoundSocket>,
-    OwnerSearch { privileged, threads_and_rings, hidden_processes }: OwnerSearch,
+    OwnerSearch { privileged, threads_and_rings, hidden_processes, bpf }: OwnerSearch,
     list_again: impl Fn() -> Option<Vec<FoundSocket>>,
     kernel_services: impl FnOnce() -> kernel_services::RunningServices,
     gaps: &mut Vec<Gap>,
@@ -39,7 +44,7 @@ pub(super) fn find_owners(
         return Some(walk);
     }
     let mut open: KernelIds = found.iter().filter_map(|f| f.socket.inode).map(u64::from).collect();
-    let mut walk = match owners::walk(Search { wanted: &open, strays: hidden_processes }) {
+    let mut walk = match descriptor_search::walk(Search { wanted: &open, strays: hidden_processes, bpf }) {
         Ok(walk) => walk,
         Err(errno) => {
             found.iter_mut().for_each(|f| f.socket.owner = Owner::Hidden);
@@ -54,7 +59,7 @@ pub(super) fn find_owners(
             return None;
         }
     };
-    if threads_and_rings && let Err(errno) = search_closely(&mut walk, &open, hidden_processes) {
+    if threads_and_rings && let Err(errno) = search_closely(&mut walk, &open, hidden_processes, bpf) {
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
@@ -71,15 +76,18 @@ pub(super) fn find_owners(
             break;
         }
         let is_replaced = !later.new.is_empty();
-        let hidden =
-            if threads_and_rings && !is_replaced { Ok(()) } else { search_closely(&mut walk, &open, false) };
+        let hidden = if threads_and_rings && !is_replaced {
+            Ok(())
+        } else {
+            search_closely(&mut walk, &open, false, bpf)
+        };
         let again = hidden
             // Searching again helps only if there are new sockets, or if every process may be read.
             .and_then(|()| {
                 if blind && !is_replaced {
                     Ok(Walk::default())
                 } else {
-                    owners::walk(Search { wanted: &open, strays: false })
+                    descriptor_search::walk(Search { wanted: &open, strays: false, bpf })
                 }
             });
         match again {
@@ -133,8 +141,13 @@ pub(super) fn find_owners(
 }
 
 /// Searches for hidden processes, and for sockets outside ordinary descriptors.
-fn search_closely(walk: &mut Walk, wanted: &KernelIds, hidden_processes: bool) -> Result<(), Errno> {
-    let search = Search { wanted, strays: hidden_processes };
+fn search_closely(
+    walk: &mut Walk,
+    wanted: &KernelIds,
+    hidden_processes: bool,
+    bpf: bool,
+) -> Result<(), Errno> {
+    let search = Search { wanted, strays: hidden_processes, bpf };
     search_threads_and_io_uring(walk, search)?;
     hidden_processes::search(walk, search, hidden_processes)
 }
@@ -435,7 +448,12 @@ mod tests {
     fn a_replaced_socket_is_not_gone() {
         let owner_after = |place: &str| {
             let (mut one, mut gaps) = (vec![found()], Vec::new());
-            let asked = OwnerSearch { privileged: true, threads_and_rings: false, hidden_processes: false };
+            let asked = OwnerSearch {
+                privileged: true,
+                threads_and_rings: false,
+                hidden_processes: false,
+                bpf: true,
+            };
             let lists = std::cell::Cell::new(0);
             let again = || {
                 lists.set(lists.get() + 1);
@@ -459,7 +477,12 @@ mod tests {
     fn a_second_listing_that_fails_proves_nothing_gone() {
         let owner_after = |again: fn() -> Option<Vec<FoundSocket>>| {
             let (mut one, mut gaps) = (vec![found()], Vec::new());
-            let asked = OwnerSearch { privileged: true, threads_and_rings: false, hidden_processes: false };
+            let asked = OwnerSearch {
+                privileged: true,
+                threads_and_rings: false,
+                hidden_processes: false,
+                bpf: true,
+            };
             find_owners(&mut one, asked, again, kernel_services::RunningServices::default, &mut gaps)
                 .unwrap();
             let failed = gaps.iter().any(|gap| gap.why == "the sockets could not be listed again");

@@ -1,6 +1,6 @@
 //! Entry points for the fuzz targets of parsers whose results are private.
 
-use super::{cgroup, containers, fuse, masked, namespaces, settings};
+use super::{cgroup, containers, fuse, masked, namespaces, settings, task_iterator};
 
 /// Parses the path of a control group; returns its unit and container.
 #[must_use]
@@ -15,6 +15,12 @@ pub fn mountinfo(text: &str) -> usize {
         + namespaces::mounted_in(text).len()
         + usize::from(fuse::fuse_owner_in(text, "/srv/x").is_some())
         + usize::from(settings::hides_processes(text))
+}
+
+/// Parses bytes as the kernel's description of its types; returns whether it has everything that the iterators need.
+#[must_use]
+pub fn kernel_types(bytes: &[u8]) -> bool {
+    task_iterator::has_layout(bytes)
 }
 
 /// Parses bytes as every kind of file that describes containers; returns the lengths of the results, in bytes.

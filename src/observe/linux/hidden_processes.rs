@@ -1,5 +1,6 @@
 //! Searches for processes that `/proc` does not show. A mount may cover the directory of a process, or a rootkit may
-//! remove a process from the list.
+//! remove a process from the list. What exists is what the iterator of the kernel returns; without it, every pid is
+//! tried.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -22,7 +23,10 @@ const MARGIN: u64 = 4096;
 /// `/proc` does not list.
 pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result<(), Errno> {
     if every {
-        walk.unlisted = unlisted(&walk.pids)?;
+        walk.unlisted = match &walk.tasks {
+            Some(tasks) => confirmed(tasks.pids.iter().copied(), &walk.pids)?,
+            None => unlisted(&walk.pids)?,
+        };
     }
     let hidden: Vec<Pid> = walk.masked.iter().chain(&walk.unlisted).copied().collect();
     if hidden.is_empty() {
@@ -47,14 +51,27 @@ fn fresh_proc() -> Result<OwnedFd, Errno> {
 
 /// Returns the existing processes that are not `listed`, in ascending order.
 fn unlisted(listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
-    let mut pids: Vec<Pid> = between(listed, highest()).filter(|pid| exists(*pid)).collect();
-    if !pids.is_empty() {
-        // Some processes may have started after the list was made.
+    confirmed(between(listed, highest()).filter(|pid| exists(*pid)), listed)
+}
+
+/// Returns those of these processes, in ascending order, that exist and that `/proc` does not list.
+fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
+    let listed: HashSet<Pid> = listed.iter().copied().collect();
+    let mut pids: Vec<Pid> = pids.filter(|pid| !listed.contains(pid)).collect();
+    for _ in 0..LISTS {
+        if pids.is_empty() {
+            break;
+        }
+        // Some processes may have started after the list was made, also with the pid of one that has ended.
+        pids.retain(|pid| exists(*pid));
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
-        pids.retain(|pid| !again.contains(pid) && exists(*pid));
+        pids.retain(|pid| !again.contains(pid));
     }
     Ok(pids)
 }
+
+/// The number of further lists in which a hidden process must be missing.
+const LISTS: usize = 3;
 
 /// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions, so each costs
 /// no look-up.

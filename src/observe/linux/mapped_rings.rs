@@ -1,5 +1,8 @@
-//! Processes that have mapped an io_uring and have no descriptor of it: they registered the io_uring with itself
+//! Processes that have an io_uring and no descriptor of it: they registered the io_uring with itself
 //! (`IORING_REGISTER_RING_FDS`) and closed the descriptor. The sockets in such an io_uring cannot be read.
+//!
+//! The iterator of the kernel shows which processes have an io_uring. Without the iterator, their mappings are searched;
+//! a process that has not mapped its io_uring is then not found.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -8,7 +11,9 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{read, retry_on_intr};
 
-use super::owners::Walk;
+use super::kernel_ids::KernelIds;
+use super::owners::{Search, Walk};
+use super::task_iterator;
 use crate::model::{Gap, Pid, Stage, show_processes};
 
 /// The time limit for one process. A process can delay the reading of its mappings for ever; usually it takes well
@@ -31,12 +36,31 @@ pub(super) struct MappedRings {
     pub unread: Vec<Pid>,
 }
 
-/// Searches the mappings of every process that has no descriptor of an io_uring.
+/// Searches every process that has no descriptor of an io_uring.
 pub(super) fn search(walk: &Walk) -> MappedRings {
     let known: HashSet<Pid> =
         walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();
-    let pids = walk.pids.iter().copied().filter(|pid| !known.contains(pid));
-    search_by(pids.collect(), LIMIT, maps_a_ring)
+    let pids = walk.without_threads.iter().copied().filter(|pid| !known.contains(pid));
+    let mut found = search_by(pids.collect(), LIMIT, maps_a_ring);
+    found.found.extend(without_descriptor(walk));
+    found
+}
+
+/// Returns the processes that have an io_uring, as the kernel says, and no descriptor of it.
+fn without_descriptor(walk: &Walk) -> Vec<Pid> {
+    let in_walk = |walk: &Walk| -> Vec<Pid> {
+        let rings: HashSet<Pid> = walk.rings.iter().map(|ring| ring.pid).collect();
+        let users = walk.tasks.iter().flat_map(|tasks| &tasks.with_rings).copied();
+        users.filter(|pid| !rings.contains(pid)).collect()
+    };
+    let mut pids = in_walk(walk);
+    if !pids.is_empty() {
+        // A process may have closed its io_uring before its descriptors were read.
+        let search = Search { wanted: &KernelIds::default(), strays: false, bpf: true };
+        let again = task_iterator::walk(search).map(|walk| in_walk(&walk));
+        pids.retain(|pid| again.as_ref().is_none_or(|again| again.contains(pid)));
+    }
+    pids
 }
 
 fn search_by(

@@ -10,6 +10,7 @@ mod cgroup;
 pub mod configuration;
 mod containers;
 pub mod deep;
+mod descriptor_search;
 pub mod diag;
 mod executable;
 mod external_program;
@@ -52,6 +53,7 @@ mod shared_ports;
 mod shared_table;
 mod socket_attributes;
 mod sockets;
+mod task_iterator;
 mod threads_and_rings;
 mod tree;
 mod unlisted_sockets;
@@ -109,6 +111,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     let (mut firewalls, unread_firewalls): (Vec<_>, Vec<_>) = firewalls.into_iter().unzip();
     gaps.extend(unread_firewalls.into_iter().flatten());
     let mut descriptors = Vec::new();
+    let (mut hidden, mut is_iterated) = (BTreeSet::new(), false);
     gaps.extend(ephemeral.gaps);
     if scope.processes
         && let Some(walk) = find_owners(
@@ -117,6 +120,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
                 privileged,
                 threads_and_rings: scope.details || scope.packages,
                 hidden_processes: scope.packages || (scope.details && scope.namespaces == Namespaces::All),
+                bpf: scope.bpf,
             },
             || scanned_namespaces.scan_again(scope, &blind),
             || scanned_namespaces.kernel_services(),
@@ -141,16 +145,19 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
             }
             notes.push(note);
         }
+        is_iterated = walk.tasks.is_some();
+        hidden.extend(walk.masked.iter().chain(&walk.unlisted).copied());
         descriptors = walk.descriptors;
     }
     let part = settings::host_scope();
     if scope.processes {
         gaps.extend(part.and_then(|part| part.gap(scope)));
     }
-    notes.extend(settings::limits(scope, kernel.as_deref()));
+    notes.extend(settings::limits(scope, kernel.as_deref(), is_iterated));
     let mut users = users::Users::load();
     resolve_users_and_cgroups(&mut found, &mut users);
     let mut processes = processes(scope, &mut found, &mut users, &mut gaps, &mut notes);
+    mark_hidden(&mut processes, hidden, &found);
     if scope.packages {
         let (package_gaps, package_notes) = packages::look_up(&mut processes);
         gaps.extend(package_gaps);
@@ -249,6 +256,20 @@ fn processes(
         resolve_missing_users_and_cgroups(found, &processes);
     }
     processes
+}
+
+/// Marks the owners that `/proc` hides, and adds those that could not be read for this reason.
+fn mark_hidden(processes: &mut Vec<Process>, mut hidden: BTreeSet<Pid>, found: &[FoundSocket]) {
+    if hidden.is_empty() {
+        return;
+    }
+    let owners: BTreeSet<Pid> = found.iter().flat_map(|f| f.socket.owner.pids()).copied().collect();
+    hidden.retain(|pid| owners.contains(pid));
+    for process in &mut *processes {
+        process.is_hidden = hidden.remove(&process.pid);
+    }
+    processes.extend(hidden.into_iter().map(|pid| Process { is_hidden: true, ..Process::unknown(pid) }));
+    processes.sort_by_key(|process| process.pid);
 }
 
 /// Returns a note about processes with code in memory that belongs to no file.

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, fstatfs, openat, readlinkat_raw, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
@@ -20,8 +20,6 @@ use super::{masked, namespaces};
 use crate::model::Pid;
 use crate::observe::progress;
 
-/// `PROC_SUPER_MAGIC` (linux/magic.h).
-const PROC: i64 = 0x9fa0;
 /// The number of processes that a thread of the walk takes at once.
 const LOT: usize = 16;
 /// The minimum number of processes for which a second thread saves time (measured). A second thread costs about 0.1
@@ -56,8 +54,21 @@ pub(super) struct Walk {
     pub masked_unknown: Option<Errno>,
     /// Processes that exist although `/proc` does not list them.
     pub unlisted: Vec<Pid>,
+    /// The processes that the kernel's own iterator returned; `None` if only `/proc` was read.
+    pub tasks: Option<Tasks>,
     /// The processes, for a further search.
     pub pids: Vec<Pid>,
+    /// The processes whose threads with their own descriptors were not searched.
+    pub without_threads: Vec<Pid>,
+}
+
+/// The processes that have a task in the kernel.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    /// The processes, in ascending order.
+    pub pids: Vec<Pid>,
+    /// The processes with an io_uring, in ascending order.
+    pub with_rings: Vec<Pid>,
 }
 
 /// A descriptor in the table of a thread.
@@ -99,11 +110,13 @@ pub(super) struct Search<'w> {
     pub wanted: &'w KernelIds,
     /// Whether to list the other sockets too.
     pub strays: bool,
+    /// Whether the iterators of the kernel may be used.
+    pub bpf: bool,
 }
 
 impl Walk {
     /// Adds the processes that a mount covers, and the mounted network namespaces.
-    fn add_mounts(&mut self) {
+    pub(super) fn add_mounts(&mut self) {
         match files::mounts() {
             Ok(mounts) => {
                 self.masked.extend(masked::processes_in(&mounts));
@@ -117,20 +130,25 @@ impl Walk {
 
     /// Adds a descriptor if its link leads to a file that the walk searches for.
     pub(super) fn add(&mut self, link: &[u8], at: ThreadDescriptor, search: Search<'_>) {
-        let ThreadDescriptor { pid, thread, number: descriptor } = at;
         if let Some(inode) = bracketed(link, b"socket:[") {
-            match search.wanted.contains(&inode) {
-                true if thread == pid => self.descriptors.push(SocketDescriptor { pid, inode, descriptor }),
-                true => self.apart.push((inode, pid)),
-                false if search.strays => self.strays.push(Stray { at, inode }),
-                false => {}
-            }
+            self.add_socket(inode, at, search);
         } else if link == b"anon_inode:[io_uring]" {
             self.rings.push(at);
         } else if link == b"anon_inode:bpf_link" {
             self.bpf_links.push(at);
         } else if let Some(inode) = bracketed(link, b"net:[") {
             self.namespaces.insert(inode);
+        }
+    }
+
+    /// Adds the descriptor of a socket if the walk searches for the socket.
+    pub(super) fn add_socket(&mut self, inode: u64, at: ThreadDescriptor, search: Search<'_>) {
+        let ThreadDescriptor { pid, thread, number: descriptor } = at;
+        match search.wanted.contains(&inode) {
+            true if thread == pid => self.descriptors.push(SocketDescriptor { pid, inode, descriptor }),
+            true => self.apart.push((inode, pid)),
+            false if search.strays => self.strays.push(Stray { at, inode }),
+            false => {}
         }
     }
 
@@ -147,6 +165,7 @@ impl Walk {
             own.sort_unstable();
             own.dedup();
         }
+        self.tasks = self.tasks.take().or(other.tasks);
         self.strays.extend(other.strays);
         self.stray_in_rings.extend(other.stray_in_rings);
         self.nameless_in_rings.extend(other.nameless_in_rings);
@@ -157,9 +176,12 @@ impl Walk {
         self.masked.dedup();
         self.masked_unknown = self.masked_unknown.or(other.masked_unknown);
         self.unlisted.extend(other.unlisted);
-        self.pids.extend(other.pids);
-        self.pids.sort_unstable();
-        self.pids.dedup();
+        for (own, other) in [(&mut self.pids, other.pids), (&mut self.without_threads, other.without_threads)]
+        {
+            own.extend(other);
+            own.sort_unstable();
+            own.dedup();
+        }
     }
 
     /// Returns the processes that own an inode, in ascending order.
@@ -252,23 +274,6 @@ impl OpenDirectories {
             link.is_ok_and(|(link, _)| bracketed(link, b"socket:[") == Some(place.inode))
         })
     }
-}
-
-/// Searches the descriptors of every process.
-///
-/// # Errors
-///
-/// Returns an error if `/proc` itself cannot be read.
-pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
-    let proc = open(CWD, c"/proc")?;
-    if fstatfs(&proc)?.f_type != PROC {
-        return Err(Errno::NOENT); // a directory with this name, but without a mount
-    }
-    let pids = numbers_in(&proc)?;
-    let mut walk = walk_of(&proc, &pids, search)?;
-    walk.pids = pids;
-    walk.add_mounts();
-    Ok(walk)
 }
 
 /// Searches the descriptors of these processes below a mounted `/proc`.

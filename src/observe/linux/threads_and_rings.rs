@@ -58,7 +58,7 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
     let proc = open(CWD, c"/proc")?;
     let mut found = Walk::default();
     let mut left = if search.strays { DESCRIPTORS_OF_THREADS_IN_AN_AUDIT } else { DESCRIPTORS_OF_THREADS };
-    for &pid in &walk.pids {
+    for &pid in &walk.without_threads {
         let outcome = threads(&proc, pid, search, &mut left, &mut found);
         found.outcome(&proc, pid, outcome);
     }
@@ -155,7 +155,7 @@ mod tests {
         let proc = open(CWD, c"/proc").unwrap();
         let me = std::process::id();
         let wanted = crate::observe::linux::kernel_ids::KernelIds::default();
-        let search = Search { wanted: &wanted, strays: true };
+        let search = Search { wanted: &wanted, strays: true, bpf: false };
         let read = |mut left: u64| {
             let mut found = Walk::default();
             let outcome = threads(&proc, me, search, &mut left, &mut found);

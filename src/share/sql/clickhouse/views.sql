@@ -128,7 +128,7 @@ SETTINGS prefer_column_name_to_alias = 1;
 CREATE OR REPLACE VIEW unexpected_executables AS
 SELECT coalesce(exe, process) AS program, code, uniqExact(host) AS hosts, min(host) AS first_host
 FROM findings
-WHERE code IN ('unexpected', 'impostor', 'unfamiliar', 'masquerading', 'shell-listener', 'ad-hoc', 'dual-use',
+WHERE code IN ('unexpected', 'impostor', 'unfamiliar', 'hidden-process', 'masquerading', 'shell-listener', 'ad-hoc', 'dual-use',
     'runs-from-memory', 'writable-executable', 'modified-executable', 'deleted-executable')
 GROUP BY program, code;
 

@@ -119,7 +119,7 @@ HAVING count(DISTINCT host) = 1;
 CREATE OR REPLACE VIEW unexpected_executables AS
 SELECT coalesce(exe, process) AS program, code, count(DISTINCT host) AS hosts, min(host) AS first_host
 FROM findings
-WHERE code IN ('unexpected', 'impostor', 'unfamiliar', 'masquerading', 'shell-listener', 'ad-hoc', 'dual-use',
+WHERE code IN ('unexpected', 'impostor', 'unfamiliar', 'hidden-process', 'masquerading', 'shell-listener', 'ad-hoc', 'dual-use',
     'runs-from-memory', 'writable-executable', 'modified-executable', 'deleted-executable')
 GROUP BY coalesce(exe, process), code;
 

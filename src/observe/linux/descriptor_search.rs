@@ -1,0 +1,38 @@
+//! Searches the descriptors of every process: with the iterators of the kernel, or by a walk over `/proc`.
+
+use rustix::fs::{CWD, fstatfs};
+use rustix::io::Errno;
+
+use super::files::numbers_in;
+use super::owners::{Search, Walk, open, walk_of};
+use super::task_iterator;
+use crate::model::Pid;
+
+/// `PROC_SUPER_MAGIC` (linux/magic.h).
+const PROC: i64 = 0x9fa0;
+
+/// Searches the descriptors of every process.
+///
+/// # Errors
+///
+/// Returns an error if `/proc` itself cannot be read.
+pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
+    let proc = open(CWD, c"/proc")?;
+    if fstatfs(&proc)?.f_type != PROC {
+        return Err(Errno::NOENT); // a directory with this name, but without a mount
+    }
+    let pids = numbers_in(&proc)?;
+    // An audit compares the processes of both, so it always asks the kernel too.
+    let iterated = (search.bpf && (search.strays || task_iterator::is_worthwhile(&proc, &pids)))
+        .then(|| task_iterator::walk(search))
+        .flatten();
+    let mut walk = iterated.unwrap_or_default();
+    // The processes that only `/proc` shows, and those that have just started.
+    let known = walk.tasks.as_ref().map_or(&[][..], |tasks| &tasks.pids);
+    let rest: Vec<Pid> = pids.iter().copied().filter(|pid| known.binary_search(pid).is_err()).collect();
+    walk.absorb(walk_of(&proc, &rest, search)?);
+    walk.without_threads = rest;
+    walk.pids = pids;
+    walk.add_mounts();
+    Ok(walk)
+}

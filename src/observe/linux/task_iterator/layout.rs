@@ -1,0 +1,281 @@
+//! The layout of the kernel's structures, from its own description of types (BTF, Documentation/bpf/btf.rst).
+//!
+//! The description has millions of bytes, so it is read in parts, and only the names are kept in memory for a moment.
+
+use std::collections::HashMap;
+
+/// The magic number of the format.
+const MAGIC: u16 = 0xeb9f;
+/// The length of the header up to the last field that is read.
+const HEADER: usize = 24;
+/// The maximum length of the names; those of a kernel with every feature have about 4 MB.
+const LONGEST_NAMES: usize = 32 * 1024 * 1024;
+/// The size of the part of the types that is in memory at once.
+const PART: usize = 64 * 1024;
+/// The maximum number of nested structures without a name.
+const NESTED: usize = 4;
+
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const FUNC: u32 = 12;
+
+/// The offsets of the fields that the programs read, in bytes, and the IDs of the functions to which they attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub file_inode: i16,
+    pub file_dentry: i16,
+    pub dentry_name: i16,
+    pub inode_number: i16,
+    pub inode_superblock: i16,
+    pub superblock_magic: i16,
+    pub socket_sock: i16,
+    pub sock_family: i16,
+    pub task_leader: i16,
+    pub task_pid: i16,
+    pub task_namespaces: i16,
+    /// The `io_uring` of a task and the head of the list of its instances, if the kernel has io_uring.
+    pub task_rings: Option<[i16; 2]>,
+    pub namespaces_net: i16,
+    pub net_inode: i16,
+    pub pid_level: i16,
+    pub pid_numbers: i16,
+    /// The ID of `bpf_iter_task_file`.
+    pub file_iterator: u32,
+    /// The ID of `bpf_iter_task`.
+    pub task_iterator: u32,
+}
+
+/// The structures with fields that the programs read.
+const STRUCTURES: [&str; 15] = [
+    "file",
+    "path",
+    "dentry",
+    "qstr",
+    "inode",
+    "super_block",
+    "socket",
+    "sock",
+    "sock_common",
+    "task_struct",
+    "nsproxy",
+    "net",
+    "ns_common",
+    "io_uring_task",
+    "xarray",
+];
+/// The structure of a process ID; its name is also that of other things.
+const PID: &str = "pid";
+
+/// Reads the layout. `read_at` fills a buffer from a position of the description, and returns how much it read; less
+/// than the buffer only at the end.
+///
+/// Returns `None` if the description is damaged, or does not contain a needed field.
+pub(super) fn read(mut read_at: impl FnMut(&mut [u8], u64) -> Option<usize>) -> Option<Layout> {
+    let mut header = [0; HEADER];
+    (read_at(&mut header, 0)? == HEADER && header.starts_with(&MAGIC.to_ne_bytes())).then_some(())?;
+    let field = |at| number(&header, at).map(u64::from);
+    let length = field(4)?;
+    let (types, types_length, names, names_length) = (field(8)?, field(12)?, field(16)?, field(20)?);
+    let names_length = usize::try_from(names_length).ok().filter(|length| *length <= LONGEST_NAMES)?;
+    let mut text = vec![0; names_length];
+    (read_at(&mut text, length + names)? == names_length).then_some(())?;
+    let mut types =
+        Types { read_at, part: vec![0; PART], start: length + types, loaded: 0, at: 0, end: types_length };
+    let found = find(&mut types, &text)?;
+    found.layout(&mut types, &text)
+}
+
+/// Returns the number at this position.
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
+}
+
+/// The types, read in parts.
+struct Types<R> {
+    read_at: R,
+    part: Vec<u8>,
+    /// The position of the first type in the description.
+    start: u64,
+    /// The number of bytes in `part`.
+    loaded: usize,
+    /// The position of `part`, relative to `start`.
+    at: u64,
+    /// The length of all types.
+    end: u64,
+}
+
+impl<R: FnMut(&mut [u8], u64) -> Option<usize>> Types<R> {
+    /// Returns the bytes of the types from `at` on: at least `length`, unless there are fewer.
+    fn bytes(&mut self, at: u64, length: usize) -> Option<&[u8]> {
+        let inside = |own: &Self| {
+            let from = usize::try_from(at.checked_sub(own.at)?).ok()?;
+            (from.checked_add(length)? <= own.loaded).then_some(from)
+        };
+        let from = if let Some(from) = inside(self) {
+            from
+        } else {
+            let rest = usize::try_from(self.end.checked_sub(at)?).unwrap_or(usize::MAX);
+            // The longest type has 65,535 members of 12 bytes.
+            if self.part.len() < length {
+                self.part.resize(length, 0);
+            }
+            let wanted = self.part.len().min(rest);
+            self.loaded = (self.read_at)(self.part.get_mut(..wanted)?, self.start + at)?;
+            self.at = at;
+            0
+        };
+        self.part.get(from..self.loaded)
+    }
+}
+
+/// The members of a structure.
+#[derive(Clone, Debug, Default)]
+struct Members(Vec<Member>);
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    /// The position of the name.
+    name: u32,
+    /// The ID of the type.
+    kind: u32,
+    /// The offset in bytes.
+    offset: u32,
+}
+
+/// The types that matter.
+#[derive(Debug, Default)]
+struct Found {
+    structures: HashMap<&'static str, Members>,
+    /// The IDs and positions of the structures and unions without a name, in ascending order.
+    nameless: Vec<(u32, u64)>,
+    file_iterator: Option<u32>,
+    task_iterator: Option<u32>,
+}
+
+/// Returns the name at this position.
+fn name(names: &[u8], at: u32) -> Option<&[u8]> {
+    let rest = names.get(usize::try_from(at).ok()?..)?;
+    // No name that is needed is longer.
+    let rest = rest.get(..32).unwrap_or(rest);
+    rest.get(..memchr::memchr(0, rest)?)
+}
+
+/// Finds the types that matter.
+fn find<R: FnMut(&mut [u8], u64) -> Option<usize>>(types: &mut Types<R>, names: &[u8]) -> Option<Found> {
+    let mut found = Found::default();
+    let (mut at, mut id) = (0, 0);
+    while at < types.end {
+        id += 1;
+        let bytes = types.bytes(at, 12)?;
+        let (named, info) = (number(bytes, 0)?, number(bytes, 4)?);
+        let (kind, count) = (info >> 24 & 31, usize::try_from(info & 0xffff).ok()?);
+        let length = 12
+            + match kind {
+                1 | 14 | 17 => 4,                       // an integer, a variable, a tag
+                3 => 12,                                // an array
+                STRUCT | UNION | 15 | 19 => 12 * count, // with members, variables or long values
+                6 | 13 => 8 * count,                    // with values or parameters
+                2 | 7..=FUNC | 16 | 18 => 0,
+                _ => return None, // a kind that is not known has an unknown length
+            };
+        match kind {
+            STRUCT | UNION if named == 0 => found.nameless.push((id, at)),
+            STRUCT => {
+                let name = name(names, named).unwrap_or_default();
+                let known = STRUCTURES.into_iter().chain([PID]).find(|known| known.as_bytes() == name);
+                if let Some(known) = known.filter(|known| !found.structures.contains_key(known)) {
+                    found.structures.insert(known, members(types.bytes(at, length)?)?);
+                }
+            }
+            FUNC => match name(names, named) {
+                Some(b"bpf_iter_task_file") => found.file_iterator = Some(id),
+                Some(b"bpf_iter_task") => found.task_iterator = Some(id),
+                _ => {}
+            },
+            _ => {}
+        }
+        at += u64::try_from(length).ok()?;
+        let is_complete = found.file_iterator.is_some()
+            && found.task_iterator.is_some()
+            && found.structures.len() == STRUCTURES.len() + 1;
+        if is_complete {
+            break;
+        }
+    }
+    Some(found)
+}
+
+/// Returns the members of the structure with these bytes.
+fn members(bytes: &[u8]) -> Option<Members> {
+    let info = number(bytes, 4)?;
+    let has_bit_fields = info >> 31 == 1;
+    let count = usize::try_from(info & 0xffff).ok()?;
+    let member = |member: &[u8; 12]| {
+        let offset = number(member, 8)?;
+        let offset = if has_bit_fields { offset & 0x00ff_ffff } else { offset };
+        Some(Member { name: number(member, 0)?, kind: number(member, 4)?, offset: offset / 8 })
+    };
+    bytes.get(12..12 + 12 * count)?.as_chunks().0.iter().map(member).collect::<Option<_>>().map(Members)
+}
+
+impl Found {
+    fn layout<R: FnMut(&mut [u8], u64) -> Option<usize>>(
+        &self,
+        types: &mut Types<R>,
+        names: &[u8],
+    ) -> Option<Layout> {
+        let mut offset = |path: &[(&str, &[u8])]| {
+            let mut sum: u32 = 0;
+            for (structure, field) in path {
+                let members = self.structures.get(structure)?;
+                sum = sum.checked_add(self.offset(members, field, NESTED, types, names)?)?;
+            }
+            i16::try_from(sum).ok()
+        };
+        let rings = offset(&[("task_struct", b"io_uring")])
+            .zip(offset(&[("io_uring_task", b"xa"), ("xarray", b"xa_head")]))
+            .map(|(uring, head)| [uring, head]);
+        Some(Layout {
+            task_rings: rings,
+            file_inode: offset(&[("file", b"f_inode")])?,
+            file_dentry: offset(&[("file", b"f_path"), ("path", b"dentry")])?,
+            dentry_name: offset(&[("dentry", b"d_name"), ("qstr", b"name")])?,
+            inode_number: offset(&[("inode", b"i_ino")])?,
+            inode_superblock: offset(&[("inode", b"i_sb")])?,
+            superblock_magic: offset(&[("super_block", b"s_magic")])?,
+            socket_sock: offset(&[("socket", b"sk")])?,
+            sock_family: offset(&[("sock", b"__sk_common"), ("sock_common", b"skc_family")])?,
+            task_leader: offset(&[("task_struct", b"group_leader")])?,
+            task_pid: offset(&[("task_struct", b"thread_pid")])?,
+            task_namespaces: offset(&[("task_struct", b"nsproxy")])?,
+            namespaces_net: offset(&[("nsproxy", b"net_ns")])?,
+            net_inode: offset(&[("net", b"ns"), ("ns_common", b"inum")])?,
+            pid_level: offset(&[(PID, b"level")])?,
+            pid_numbers: offset(&[(PID, b"numbers")])?,
+            file_iterator: self.file_iterator?,
+            task_iterator: self.task_iterator?,
+        })
+    }
+
+    /// Returns the offset of a field, which may be in a structure or union without a name.
+    fn offset<R: FnMut(&mut [u8], u64) -> Option<usize>>(
+        &self,
+        Members(members): &Members,
+        field: &[u8],
+        depth: usize,
+        types: &mut Types<R>,
+        names: &[u8],
+    ) -> Option<u32> {
+        if let Some(member) = members.iter().find(|member| name(names, member.name) == Some(field)) {
+            return Some(member.offset);
+        }
+        let depth = depth.checked_sub(1)?;
+        members.iter().filter(|member| member.name == 0).find_map(|member| {
+            let index = self.nameless.binary_search_by_key(&member.kind, |(id, _)| *id).ok()?;
+            let (_, at) = *self.nameless.get(index)?;
+            let count = usize::try_from(number(types.bytes(at, 12)?, 4)? & 0xffff).ok()?;
+            let inner = self::members(types.bytes(at, 12 + 12 * count)?)?;
+            member.offset.checked_add(self.offset(&inner, field, depth, types, names)?)
+        })
+    }
+}

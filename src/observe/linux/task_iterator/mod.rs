@@ -1,0 +1,186 @@
+//! Finds the processes that own a socket, with the iterators of the kernel over all tasks and their descriptors
+//! (Documentation/bpf/bpf_iterators.rst).
+//!
+//! An iterator runs a BPF program for each object. The programs only read, and nothing of them stays in the kernel. One
+//! descriptor costs a twentieth of what a link in `/proc` costs, and nothing mounted over `/proc` hides a process. The
+//! kernel refuses iterators without `CAP_BPF` and `CAP_PERFMON`, without its description of types, in a user namespace and
+//! under lockdown. The walk over `/proc` then takes their place.
+
+mod bpf_syscall;
+mod layout;
+mod program;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{AtFlags, CWD, fstat, readlinkat_raw, statat};
+use rustix::io::{Errno, read, retry_on_intr};
+use rustix::net::{AddressFamily, SocketType, socket};
+
+use self::layout::Layout;
+use super::files::slurp;
+use super::namespaces;
+use super::owners::{Search, Tasks, ThreadDescriptor, Walk};
+use crate::model::Pid;
+
+/// The description of the types of the running kernel.
+const TYPES: &str = "/sys/kernel/btf/vmlinux";
+/// The minimum number of descriptors for which the iterators cost less than the walk (measured): the programs must be
+/// made and checked first.
+const WORTH_THE_PROGRAMS: u64 = 2_500;
+/// The number of processes for which their descriptors are not counted: so many usually have enough.
+const MANY: usize = 200;
+/// The kernel returns this much at once.
+const BUFFER: usize = 32 * 1024;
+/// The maximum number of times that the kernel may ask to read again.
+const ATTEMPTS: usize = 1_000;
+
+/// Returns whether these processes have so many descriptors that the iterators cost less than the walk.
+pub(super) fn is_worthwhile(proc: &OwnedFd, pids: &[Pid]) -> bool {
+    let text = slurp("/proc/sys/fs/file-nr", 64, 64).unwrap_or_default();
+    let open =
+        std::str::from_utf8(&text).ok().and_then(|text| text.split_ascii_whitespace().next()?.parse().ok());
+    if open.is_some_and(|open: u64| open < WORTH_THE_PROGRAMS) {
+        return false; // on the whole machine
+    }
+    if pids.len() >= MANY {
+        return true;
+    }
+    let mut count: u64 = 0;
+    pids.iter().any(|pid| {
+        // From Linux 6.2 on, the size of a descriptor directory is the number of its descriptors.
+        let size = statat(proc, format!("{pid}/fd"), AtFlags::empty()).map_or(0, |stat| stat.st_size);
+        count += u64::try_from(size).unwrap_or(0);
+        count >= WORTH_THE_PROGRAMS
+    })
+}
+
+/// Searches the descriptors of every process. Returns `None` if the kernel refuses, or if its answer does not contain
+/// what is known to be there.
+pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
+    if !has_own_proc() {
+        return None;
+    }
+    let file = File::open(TYPES).ok()?;
+    let layout = layout::read(|buffer, at| read_at(&file, buffer, at))?;
+    let mut walk = Walk::default();
+    let tasks = bpf_syscall::iterator(&program::of_tasks(&layout), layout.task_iterator).ok()?;
+    let level = read_tasks(&tasks, &mut walk).ok()??;
+    let files = program::of_files(&layout, level, search.strays);
+    let files = bpf_syscall::iterator(&files, layout.file_iterator).ok()?;
+    read_files(&files, search, &mut walk).ok()?.then_some(())?;
+    walk.descriptors.sort_unstable_by_key(|held| (held.inode, held.pid));
+    walk.apart.sort_unstable();
+    Some(walk)
+}
+
+/// Adds the processes and their network namespaces. Returns the level of the pid namespace if this process and its
+/// network namespace are among them: if not, the layout is not that of the running kernel.
+fn read_tasks(iterator: &OwnedFd, walk: &mut Walk) -> Result<Option<u32>, Errno> {
+    let (me, own) = (std::process::id(), namespaces::own());
+    let mut level = None;
+    let mut tasks = Tasks::default();
+    records(iterator, |record: &[u8; program::TASK_RECORD]| {
+        let (pid, netns) = (number(record, 0), u64::from(number(record, 4)));
+        tasks.pids.push(pid);
+        if netns != 0 {
+            walk.namespaces.insert(netns);
+        }
+        if number(record, 8) != 0 {
+            tasks.with_rings.push(pid);
+        }
+        if pid == me && Some(netns) == own {
+            level = Some(number(record, 12));
+        }
+    })?;
+    for pids in [&mut tasks.pids, &mut tasks.with_rings] {
+        pids.sort_unstable();
+        pids.dedup();
+    }
+    walk.tasks = Some(tasks);
+    Ok(level)
+}
+
+/// Adds the descriptors. Returns whether a socket of this process is among them.
+fn read_files(iterator: &OwnedFd, search: Search<'_>, walk: &mut Walk) -> Result<bool, Errno> {
+    let probe = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let probed = (fstat(&probe)?.st_ino, std::process::id(), u32::try_from(probe.as_raw_fd()).ok());
+    let mut is_known = false;
+    records(iterator, |record: &[u8; program::FILE_RECORD]| {
+        let inode = u64::from_ne_bytes(*record.first_chunk().unwrap_or(&[0; 8]));
+        let [pid, thread, descriptor, kind] = [8, 12, 16, 20].map(|at| number(record, at));
+        let at = ThreadDescriptor { pid, thread, number: descriptor };
+        if kind == program::SOCKET {
+            is_known |= (inode, pid, Some(descriptor)) == probed;
+            walk.add_socket(inode, at, search);
+        } else {
+            let mut buffer = [MaybeUninit::uninit(); 64];
+            if let Ok((link, _)) = readlinkat_raw(CWD, at.link(), &mut buffer) {
+                walk.add(link, at, search);
+            }
+        }
+    })?;
+    Ok(is_known)
+}
+
+/// Reads every record of an iterator.
+fn records<const N: usize>(iterator: &OwnedFd, mut visit: impl FnMut(&[u8; N])) -> Result<(), Errno> {
+    let mut buffer = vec![0; BUFFER];
+    let mut attempts = 0;
+    loop {
+        match retry_on_intr(|| read(iterator, &mut *buffer)) {
+            Ok(0) => return Ok(()),
+            // The kernel returns whole records only.
+            Ok(length) => buffer.get(..length).unwrap_or_default().as_chunks().0.iter().for_each(&mut visit),
+            // The kernel looked at very many objects without a record.
+            Err(Errno::AGAIN) if attempts < ATTEMPTS => attempts += 1,
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn number(record: &[u8], at: usize) -> u32 {
+    record.get(at..).and_then(<[u8]>::first_chunk).copied().map_or(0, u32::from_ne_bytes)
+}
+
+/// Returns whether these bytes are a description of types with everything that the programs need.
+pub(super) fn has_layout(bytes: &[u8]) -> bool {
+    layout_of(bytes).is_some()
+}
+
+/// Returns the layout in a description that is in memory.
+fn layout_of(bytes: &[u8]) -> Option<Layout> {
+    layout::read(|buffer, at| {
+        let rest = bytes.get(usize::try_from(at).ok()?..)?;
+        let length = rest.len().min(buffer.len());
+        buffer.get_mut(..length)?.copy_from_slice(rest.get(..length)?);
+        Some(length)
+    })
+}
+
+/// Fills a buffer from this position of a file; returns how much was read.
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> Option<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + u64::try_from(filled).ok()?).ok()? {
+            0 => break,
+            length => filled += length,
+        }
+    }
+    Some(filled)
+}
+
+/// Returns whether `/proc` shows the processes of this process's own pid namespace, whose numbers the iterators return.
+fn has_own_proc() -> bool {
+    let text = slurp("/proc/self/status", 4096, 64 * 1024).unwrap_or_default();
+    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
+    // One number for each namespace from that of `/proc` to that of the process.
+    line.is_some_and(|numbers| {
+        let mut numbers = numbers.split(u8::is_ascii_whitespace).filter(|number| !number.is_empty());
+        numbers.next() == Some(std::process::id().to_string().as_bytes()) && numbers.next().is_none()
+    })
+}

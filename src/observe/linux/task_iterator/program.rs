@@ -1,0 +1,283 @@
+//! The BPF programs, one for each kind of iterator. The kernel calls them for every task, or every descriptor of every
+//! task, and checks before it runs them that they only read.
+
+use super::layout::Layout;
+
+/// `BPF_FUNC_probe_read_kernel`, `BPF_FUNC_seq_write`, `BPF_FUNC_get_current_task_btf` and `BPF_FUNC_sock_from_file`
+/// (linux/bpf.h).
+const PROBE_READ: i32 = 113;
+const SEQ_WRITE: i32 = 127;
+const CURRENT_TASK: i32 = 158;
+const SOCK_FROM_FILE: i32 = 162;
+
+/// `ANON_INODE_FS_MAGIC` and `NSFS_MAGIC` (linux/magic.h).
+const ANONYMOUS_FILES: i32 = 0x0904_1934;
+const NAMESPACES: i32 = 0x6e73_6673;
+/// `AF_UNIX` and `AF_NETLINK` (linux/socket.h): the most frequent families, whose sockets have no ports.
+const UNIX: i32 = 1;
+const NETLINK: i32 = 16;
+/// The mask of `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The kernel must see that the level has a limit.
+const LEVELS: i32 = 31;
+/// The size of `struct upid` (linux/pid.h): a number and a pointer.
+const UPID: i32 = 16;
+
+/// The kind of a record of the file iterator.
+pub(super) const SOCKET: u32 = 1;
+/// The kind of a record for a file that its link in `/proc` describes.
+pub(super) const OTHER: u32 = 2;
+
+/// The size of a record of the file iterator: inode, process, thread, descriptor, kind.
+pub(super) const FILE_RECORD: usize = 24;
+/// The size of a record of the task iterator: process, network namespace, whether it has an io_uring, level.
+pub(super) const TASK_RECORD: usize = 16;
+
+/// Registers. R0 is the result of a call, R1 to R5 are its arguments, R10 is the end of the stack.
+type Register = u8;
+const R0: Register = 0;
+const R1: Register = 1;
+const R2: Register = 2;
+const R3: Register = 3;
+const R6: Register = 6;
+const R7: Register = 7;
+const R8: Register = 8;
+const R9: Register = 9;
+const STACK: Register = 10;
+
+/// A place in a program to which jumps lead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Label {
+    NoSocket,
+    Other,
+    Write,
+    End,
+}
+
+/// A program under construction.
+#[derive(Default)]
+struct Assembler {
+    code: Vec<u64>,
+    jumps: Vec<(usize, Label)>,
+    labels: Vec<(Label, usize)>,
+}
+
+impl Assembler {
+    fn add(&mut self, operation: u8, to: Register, from: Register, offset: i16, value: i32) {
+        self.code.push(
+            u64::from(operation)
+                | u64::from(to) << 8
+                | u64::from(from) << 12
+                | u64::from(offset.cast_unsigned()) << 16
+                | u64::from(value.cast_unsigned()) << 32,
+        );
+    }
+
+    fn copy(&mut self, to: Register, from: Register) {
+        self.add(0xbf, to, from, 0, 0);
+    }
+
+    fn set(&mut self, to: Register, value: i32) {
+        self.add(0xb7, to, 0, 0, value);
+    }
+
+    /// Sets a register to 8 bytes.
+    fn set_bytes(&mut self, to: Register, bytes: [u8; 8]) {
+        let value = u64::from_ne_bytes(bytes);
+        self.code.push(0x18 | u64::from(to) << 8 | value << 32);
+        self.code.push(value & 0xffff_ffff_0000_0000);
+    }
+
+    fn add_value(&mut self, to: Register, value: i32) {
+        self.add(0x07, to, 0, 0, value);
+    }
+
+    fn load8(&mut self, to: Register, from: Register, offset: i16) {
+        self.add(0x79, to, from, offset, 0);
+    }
+
+    fn load4(&mut self, to: Register, from: Register, offset: i16) {
+        self.add(0x61, to, from, offset, 0);
+    }
+
+    fn load2(&mut self, to: Register, from: Register, offset: i16) {
+        self.add(0x69, to, from, offset, 0);
+    }
+
+    fn store8(&mut self, offset: i16, from: Register) {
+        self.add(0x7b, STACK, from, offset, 0);
+    }
+
+    fn store4(&mut self, offset: i16, from: Register) {
+        self.add(0x63, STACK, from, offset, 0);
+    }
+
+    fn store4_value(&mut self, offset: i16, value: u32) {
+        self.add(0x62, STACK, 0, offset, value.cast_signed());
+    }
+
+    fn call(&mut self, function: i32) {
+        self.add(0x85, 0, 0, 0, function);
+    }
+
+    fn jump(&mut self, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.add(0x05, 0, 0, 0, 0);
+    }
+
+    fn jump_if(&mut self, register: Register, value: i32, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.add(0x15, register, 0, 0, value);
+    }
+
+    fn jump_unless(&mut self, register: Register, value: i32, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.add(0x55, register, 0, 0, value);
+    }
+
+    fn jump_if_equal(&mut self, one: Register, other: Register, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.add(0x1d, one, other, 0, 0);
+    }
+
+    fn label(&mut self, label: Label) {
+        self.labels.push((label, self.code.len()));
+    }
+
+    /// Copies memory of the kernel to the stack: `size` bytes from `at` bytes after the address in `base`. Ends the
+    /// program if there is nothing, because the process has ended.
+    ///
+    /// A typed load would be quicker, but the kernel takes up to a millisecond to check one.
+    fn copy_to_stack(&mut self, offset: i16, size: i32, base: Register, at: i16) {
+        self.copy(R3, base);
+        self.add_value(R3, at.into());
+        self.copy(R1, STACK);
+        self.add_value(R1, offset.into());
+        self.set(R2, size);
+        self.call(PROBE_READ);
+        self.jump_unless(R0, 0, Label::End);
+    }
+
+    /// Loads the pointer that lies `at` bytes after the address in `base`.
+    fn follow(&mut self, to: Register, base: Register, at: i16) {
+        self.copy_to_stack(POINTER, 8, base, at);
+        self.load8(to, STACK, POINTER);
+    }
+
+    /// Writes the record on the stack to the output, and ends the program.
+    fn write(mut self, offset: i16, length: usize) -> Vec<u64> {
+        self.load8(R1, R6, 0);
+        self.load8(R1, R1, 0);
+        self.copy(R2, STACK);
+        self.add_value(R2, offset.into());
+        self.set(R3, i32::try_from(length).unwrap_or_default());
+        self.call(SEQ_WRITE);
+        self.label(Label::End);
+        self.set(R0, 0);
+        self.add(0x95, 0, 0, 0, 0);
+        for (at, label) in self.jumps {
+            let to = self.labels.iter().find(|(own, _)| *own == label).map_or(at, |(_, to)| *to);
+            let distance = i16::try_from(to.saturating_sub(at + 1)).unwrap_or_default();
+            if let Some(jump) = self.code.get_mut(at) {
+                *jump |= u64::from(distance.cast_unsigned()) << 16;
+            }
+        }
+        self.code
+    }
+}
+
+/// The place of a pointer on the stack.
+const POINTER: i16 = -8;
+
+/// Returns the program for the descriptors: it reports every socket, or those with ports only, and every file whose
+/// link says more. `level` is the level of the pid namespace whose numbers it reports.
+pub(super) fn of_files(layout: &Layout, level: u32, every_socket: bool) -> Vec<u64> {
+    const INODE: i16 = -32;
+    const PROCESS: i16 = -24;
+    const THREAD: i16 = -20;
+    const DESCRIPTOR: i16 = -16;
+    const KIND: i16 = -12;
+    let mut program = Assembler::default();
+    program.copy(R6, R1);
+    program.load8(R7, R6, 24); // the file
+    program.jump_if(R7, 0, Label::End);
+    program.load8(R8, R6, 8); // the task
+    program.jump_if(R8, 0, Label::End);
+    program.load8(R9, R7, layout.file_inode);
+    program.copy(R1, R7);
+    program.call(SOCK_FROM_FILE);
+    program.jump_if(R0, 0, Label::NoSocket);
+    program.store4_value(KIND, SOCKET);
+    if !every_socket {
+        program.load8(R1, R0, layout.socket_sock);
+        program.jump_if(R1, 0, Label::Write);
+        program.load2(R1, R1, layout.sock_family);
+        program.jump_if(R1, UNIX, Label::End);
+        program.jump_if(R1, NETLINK, Label::End);
+    }
+    program.jump(Label::Write);
+    program.label(Label::NoSocket);
+    program.load8(R1, R9, layout.inode_superblock);
+    program.load8(R1, R1, layout.superblock_magic);
+    program.jump_if(R1, NAMESPACES, Label::Other);
+    program.jump_unless(R1, ANONYMOUS_FILES, Label::End);
+    program.follow(R1, R7, layout.file_dentry);
+    program.follow(R1, R1, layout.dentry_name);
+    program.follow(R1, R1, 0); // the first 8 bytes of the name
+    for name in [*b"[io_urin", *b"bpf_link"] {
+        program.set_bytes(R2, name);
+        program.jump_if_equal(R1, R2, Label::Other);
+    }
+    program.jump(Label::End);
+    program.label(Label::Other);
+    program.store4_value(KIND, OTHER);
+    program.label(Label::Write);
+    program.load8(R1, R9, layout.inode_number);
+    program.store8(INODE, R1);
+    program.load4(R1, R6, 16); // the descriptor
+    program.store4(DESCRIPTOR, R1);
+    let number = i32::from(layout.pid_numbers) + (level.cast_signed() & LEVELS) * UPID;
+    let number = i16::try_from(number).unwrap_or_default();
+    program.follow(R7, R8, layout.task_leader);
+    program.follow(R7, R7, layout.task_pid);
+    program.copy_to_stack(PROCESS, 4, R7, number);
+    program.follow(R7, R8, layout.task_pid);
+    program.copy_to_stack(THREAD, 4, R7, number);
+    program.write(INODE, FILE_RECORD)
+}
+
+/// Returns the program for the tasks: it reports the process and the network namespace of every task, whether the task
+/// has an io_uring, and the level of the reader's pid namespace.
+pub(super) fn of_tasks(layout: &Layout) -> Vec<u64> {
+    const PROCESS: i16 = -24;
+    const NAMESPACE: i16 = -20;
+    const RING: i16 = -16;
+    const LEVEL: i16 = -12;
+    let mut program = Assembler::default();
+    program.copy(R6, R1);
+    program.load8(R8, R6, 8); // the task
+    program.jump_if(R8, 0, Label::End);
+    program.store4_value(NAMESPACE, 0);
+    program.store4_value(RING, 0);
+    program.call(CURRENT_TASK);
+    program.follow(R7, R0, layout.task_pid);
+    program.copy_to_stack(LEVEL, 4, R7, layout.pid_level);
+    program.follow(R7, R8, layout.task_leader);
+    program.follow(R7, R7, layout.task_pid);
+    program.load4(R9, STACK, LEVEL);
+    program.add(0x57, R9, 0, 0, LEVELS);
+    program.add(0x27, R9, 0, 0, UPID);
+    program.add(0x0f, R7, R9, 0, 0);
+    program.copy_to_stack(PROCESS, 4, R7, layout.pid_numbers);
+    program.follow(R7, R8, layout.task_namespaces);
+    program.jump_if(R7, 0, Label::Write); // the process has ended
+    program.follow(R7, R7, layout.namespaces_net);
+    program.copy_to_stack(NAMESPACE, 4, R7, layout.net_inode);
+    if let Some([rings, head]) = layout.task_rings {
+        program.follow(R7, R8, rings);
+        program.jump_if(R7, 0, Label::Write);
+        program.follow(R7, R7, head);
+        program.jump_if(R7, 0, Label::Write);
+        program.store4_value(RING, 1);
+    }
+    program.label(Label::Write);
+    program.write(PROCESS, TASK_RECORD)
+}

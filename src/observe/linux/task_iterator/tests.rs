@@ -1,0 +1,156 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A description of types under construction.
+#[derive(Default)]
+struct Description {
+    types: Vec<u8>,
+    names: Vec<u8>,
+    count: u32,
+}
+
+const STRUCT: u32 = 4 << 24;
+const UNION: u32 = 5 << 24;
+const FUNC: u32 = 12 << 24;
+
+impl Description {
+    fn new() -> Self {
+        Description { names: vec![0], ..Description::default() }
+    }
+
+    fn name(&mut self, name: &str) -> u32 {
+        if name.is_empty() {
+            return 0;
+        }
+        let at = u32::try_from(self.names.len()).unwrap();
+        self.names.extend(name.bytes().chain([0]));
+        at
+    }
+
+    /// Adds a type with members: name, type and offset in bits. Returns the ID.
+    fn add(&mut self, name: &str, kind: u32, members: &[(&str, u32, u32)]) -> u32 {
+        let name = self.name(name);
+        let count = u32::try_from(members.len()).unwrap();
+        let mut numbers = vec![name, kind | count, 0];
+        for (name, kind, offset) in members {
+            numbers.extend([self.name(name), *kind, *offset]);
+        }
+        self.types.extend(numbers.into_iter().flat_map(u32::to_ne_bytes));
+        self.count += 1;
+        self.count
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let (types, names) = (self.types.len(), self.names.len());
+        let header = [24, 0, types, types, names].map(|number| u32::try_from(number).unwrap());
+        let mut bytes = 0xeb9f_u16.to_ne_bytes().to_vec();
+        bytes.extend([1, 0]);
+        bytes.extend(header.into_iter().flat_map(u32::to_ne_bytes));
+        bytes.extend(&self.types);
+        bytes.extend(&self.names);
+        bytes
+    }
+}
+
+/// Returns a description with every type that is needed.
+fn whole() -> Description {
+    let mut whole = Description::new();
+    let path = whole.add("", UNION, &[("f_path", 0, 0), ("__f_path", 0, 0)]);
+    whole.add("file", STRUCT, &[("f_inode", 0, 256), ("", path, 512)]);
+    whole.add("path", STRUCT, &[("mnt", 0, 0), ("dentry", 0, 64)]);
+    let inner = whole.add("", STRUCT, &[("d_name", 0, 64)]);
+    let outer = whole.add("", UNION, &[("other", 0, 0), ("", inner, 8)]);
+    whole.add("dentry", STRUCT, &[("", outer, 800)]);
+    whole.add("qstr", STRUCT, &[("name", 0, 64)]);
+    whole.add("inode", STRUCT, &[("i_sb", 0, 320), ("i_ino", 0, 512)]);
+    whole.add("super_block", STRUCT, &[("s_magic", 0, 768)]);
+    whole.add("socket", STRUCT, &[("sk", 0, 192)]);
+    whole.add("sock", STRUCT, &[("__sk_common", 0, 0)]);
+    whole.add("sock_common", STRUCT, &[("skc_family", 0, 128)]);
+    whole.add(
+        "task_struct",
+        STRUCT,
+        &[("group_leader", 0, 8000), ("thread_pid", 0, 8064), ("nsproxy", 0, 8128), ("io_uring", 0, 8192)],
+    );
+    whole.add("nsproxy", STRUCT, &[("net_ns", 0, 320)]);
+    whole.add("net", STRUCT, &[("ns", 0, 1024)]);
+    whole.add("ns_common", STRUCT, &[("inum", 0, 128)]);
+    whole.add("pid", STRUCT, &[("level", 0, 32), ("numbers", 0, 1152)]);
+    whole.add("bpf_iter_task_file", FUNC, &[]);
+    whole.add("bpf_iter_task", FUNC, &[]);
+    whole
+}
+
+#[test]
+fn the_layout_of_a_description() {
+    let layout = layout_of(&whole().bytes()).unwrap();
+    let expected = Layout {
+        file_inode: 32,
+        file_dentry: 72,
+        dentry_name: 100 + 1 + 8 + 8,
+        inode_number: 64,
+        inode_superblock: 40,
+        superblock_magic: 96,
+        socket_sock: 24,
+        sock_family: 16,
+        task_leader: 1000,
+        task_pid: 1008,
+        task_namespaces: 1016,
+        task_rings: None,
+        namespaces_net: 40,
+        net_inode: 128 + 16,
+        pid_level: 4,
+        pid_numbers: 144,
+        file_iterator: 18,
+        task_iterator: 19,
+    };
+    assert_eq!(layout, expected);
+    let mut with_rings = whole();
+    with_rings.add("io_uring_task", STRUCT, &[("xa", 0, 64)]);
+    with_rings.add("xarray", STRUCT, &[("xa_head", 0, 64)]);
+    assert_eq!(layout_of(&with_rings.bytes()), Some(Layout { task_rings: Some([1024, 16]), ..expected }));
+}
+
+#[test]
+fn a_description_without_a_needed_field_has_no_layout() {
+    let bytes = whole().bytes();
+    for name in ["f_inode", "d_name", "inum", "bpf_iter_task_file", "pid"] {
+        let mut damaged = bytes.clone();
+        let at = memchr::memmem::find(&damaged, format!("\0{name}\0").as_bytes()).unwrap();
+        damaged[at + 1] = b'X';
+        assert_eq!(layout_of(&damaged), None, "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_description_is_harmless(at in 0_usize..1100, value: u8, length in 0_usize..1200) {
+        let mut bytes = whole().bytes();
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = value;
+        }
+        bytes.truncate(length);
+        let _ = layout_of(&bytes);
+    }
+}
+
+/// The kernel checks the programs. Some sandboxes refuse them.
+#[test]
+fn the_iterators_of_the_running_kernel() {
+    let Ok(file) = File::open(TYPES) else { return };
+    let layout = layout::read(|buffer, at| read_at(&file, buffer, at)).unwrap();
+    if let Err(errno) = bpf_syscall::iterator(&program::of_tasks(&layout), layout.task_iterator) {
+        assert!(matches!(errno, Errno::PERM | Errno::ACCESS | Errno::NOSYS), "{errno}");
+        return;
+    }
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let inode = fstat(&socket).unwrap().st_ino;
+    let wanted = [inode].into_iter().collect();
+    for strays in [false, true] {
+        let walk = walk(Search { wanted: &wanted, strays, bpf: true }).unwrap();
+        assert_eq!(walk.owners_of(inode), [std::process::id()]);
+        assert_eq!(walk.strays.is_empty(), !strays);
+        assert!(walk.namespaces.contains(&namespaces::own().unwrap()));
+    }
+}

@@ -1,0 +1,82 @@
+//! The iterators of the kernel and the walk over `/proc` find the same owners; if the kernel refuses the iterators, the
+//! walk takes their place.
+
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, Outcome, Scene, Server, held, listeners, shared_tcp, sleep, tcp, udp};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("iterators_and_walk_find_the_same_owners", same_owners),
+    ("iterators_and_walk_find_the_same_owners_on_a_machine", same_owners_on_a_machine),
+    ("iterators_that_are_refused_are_replaced_by_the_walk", refused),
+];
+
+/// Starts processes that own sockets in every way, and so many descriptors that the iterators are worthwhile.
+fn servers(lab: &Lab) -> Result<Vec<Server>, Failed> {
+    let shared = shared_tcp("127.0.0.1:8972".parse()?)?;
+    let twin = shared.try_clone()?;
+    Ok(vec![
+        lab.helper(["many", "3000"])?,
+        lab.helper(["own-table-of", "127.0.0.1:8970"])?,
+        lab.helper(["own-table", "127.0.0.1:8971"])?,
+        lab.helper(["own-ring-of", "127.0.0.1:8973"])?,
+        lab.helper(["zombie-leader", "127.0.0.1:8974"])?,
+        Server::start(&sleep(), vec![shared, tcp("[::1]:8975")?])?,
+        Server::start(&sleep(), vec![twin, udp("0.0.0.0:8976")?])?,
+    ])
+}
+
+/// Returns whether the iterators were used, and the owner and processes of each listener.
+fn owners(report: &Value) -> Result<(bool, Vec<Value>), Failed> {
+    let iterated = |note: &Value| note["what"].as_str().is_some_and(|what| what.contains("BPF program"));
+    let is_iterated = report["notes"].as_array().is_some_and(|notes| notes.iter().any(iterated));
+    let owners = listeners(report)?.iter().map(|listener| {
+        let pids: Vec<&Value> =
+            listener["processes"].as_array().into_iter().flatten().map(|process| &process["pid"]).collect();
+        json!([listener["protocol"], listener["address"], listener["port"], listener["owner"], pids])
+    });
+    Ok((is_iterated, owners.collect()))
+}
+
+fn same_owners(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let servers = servers(lab)?;
+    let report = lab.json(&[])?;
+    let (iterated, walked) = (owners(&report)?, owners(&lab.json(&["--no-bpf"])?)?);
+    same!((iterated.0, walked.0), (true, false));
+    same!(iterated.1.len() > 3000, true);
+    same!(iterated.1, walked.1);
+    let servers: Vec<u32> = servers.iter().map(Server::pid).collect();
+    held(&report, 8975, &servers[5..6])?;
+    held(&report, 8972, &servers[5..])?;
+    Ok(())
+}
+
+/// The scene's processes are in no pid namespace of their own.
+fn same_owners_on_a_machine(lab: &Lab) -> Outcome {
+    let servers = servers(lab)?;
+    let (iterated, walked) = (owners(&lab.json(&[])?)?, owners(&lab.json(&["--no-bpf"])?)?);
+    same!((iterated.0, walked.0), (true, false));
+    same!(iterated.1, walked.1);
+    drop(servers);
+    Ok(())
+}
+
+fn refused(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _servers = servers(lab)?;
+    let (iterated, all) = owners(&lab.json(&[])?)?;
+    same!(iterated, true);
+    for circumstance in ["bpf-refused", "pid-namespace-old-proc", "user-namespace"] {
+        let (report, messages) = lab.json_under(circumstance, &[])?;
+        let (iterated, own) = owners(&report)?;
+        same!(iterated, false, "{circumstance}: {messages}");
+        if circumstance == "bpf-refused" {
+            same!(own, all);
+        }
+    }
+    Ok(())
+}
