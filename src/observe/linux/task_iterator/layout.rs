@@ -45,26 +45,27 @@ pub(super) struct Layout {
     pub task_iterator: u32,
 }
 
-/// The structures with fields that the programs read.
-const STRUCTURES: [&str; 15] = [
-    "file",
-    "path",
+/// The structures with fields that the programs read, sorted.
+const STRUCTURES: [&str; 16] = [
     "dentry",
-    "qstr",
+    "file",
     "inode",
-    "super_block",
-    "socket",
-    "sock",
-    "sock_common",
-    "task_struct",
-    "nsproxy",
+    "io_uring_task",
     "net",
     "ns_common",
-    "io_uring_task",
+    "nsproxy",
+    "path",
+    "pid",
+    "qstr",
+    "sock",
+    "sock_common",
+    "socket",
+    "super_block",
+    "task_struct",
     "xarray",
 ];
-/// The structure of a process ID; its name is also that of other things.
-const PID: &str = "pid";
+/// The start of the names of the functions that a program can attach to.
+const ITERATORS: &[u8] = b"bpf_iter_task";
 
 /// Reads the layout. `read_at` fills a buffer from a position of the description, and returns how much it read; less
 /// than the buffer only at the end.
@@ -182,22 +183,26 @@ fn find<R: FnMut(&mut [u8], u64) -> Option<usize>>(types: &mut Types<R>, names: 
             STRUCT | UNION if named == 0 => found.nameless.push((id, at)),
             STRUCT => {
                 let name = name(names, named).unwrap_or_default();
-                let known = STRUCTURES.into_iter().chain([PID]).find(|known| known.as_bytes() == name);
-                if let Some(known) = known.filter(|known| !found.structures.contains_key(known)) {
+                let known = STRUCTURES.binary_search_by(|known| known.as_bytes().cmp(name)).ok();
+                if let Some(known) = known.and_then(|index| STRUCTURES.get(index))
+                    && !found.structures.contains_key(known)
+                {
                     found.structures.insert(known, members(types.bytes(at, length)?)?);
                 }
             }
-            FUNC => match name(names, named) {
-                Some(b"bpf_iter_task_file") => found.file_iterator = Some(id),
-                Some(b"bpf_iter_task") => found.task_iterator = Some(id),
-                _ => {}
-            },
+            FUNC if names.get(usize::try_from(named).ok()?..)?.starts_with(ITERATORS) => {
+                match name(names, named) {
+                    Some(b"bpf_iter_task_file") => found.file_iterator = Some(id),
+                    Some(b"bpf_iter_task") => found.task_iterator = Some(id),
+                    _ => {}
+                }
+            }
             _ => {}
         }
         at += u64::try_from(length).ok()?;
         let is_complete = found.file_iterator.is_some()
             && found.task_iterator.is_some()
-            && found.structures.len() == STRUCTURES.len() + 1;
+            && found.structures.len() == STRUCTURES.len();
         if is_complete {
             break;
         }
@@ -250,8 +255,8 @@ impl Found {
             task_namespaces: offset(&[("task_struct", b"nsproxy")])?,
             namespaces_net: offset(&[("nsproxy", b"net_ns")])?,
             net_inode: offset(&[("net", b"ns"), ("ns_common", b"inum")])?,
-            pid_level: offset(&[(PID, b"level")])?,
-            pid_numbers: offset(&[(PID, b"numbers")])?,
+            pid_level: offset(&[("pid", b"level")])?,
+            pid_numbers: offset(&[("pid", b"numbers")])?,
             file_iterator: self.file_iterator?,
             task_iterator: self.task_iterator?,
         })
