@@ -34,6 +34,9 @@ const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const WORTH_THE_PROGRAMS: u64 = 2_500;
 /// The number of processes for which their descriptors are not counted: so many usually have enough.
 const MANY: usize = 200;
+/// How often an audit reads all descriptors: a process can move a descriptor to a number that was read already, and
+/// so hide behind another owner of the socket.
+const ROUNDS_OF_AN_AUDIT: usize = 3;
 /// The kernel returns this much at once.
 const BUFFER: usize = 32 * 1024;
 /// The maximum number of times that the kernel may ask to read again.
@@ -70,11 +73,19 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     let mut walk = Walk::default();
     let tasks = bpf_syscall::iterator(&program::of_tasks(&layout), layout.task_iterator).ok()?;
     let level = read_tasks(&tasks, &mut walk).ok()??;
-    let files = program::of_files(&layout, level, search.strays);
-    let files = bpf_syscall::iterator(&files, layout.file_iterator).ok()?;
-    read_files(&files, search, &mut walk).ok()?.then_some(())?;
-    walk.descriptors.sort_unstable_by_key(|held| (held.inode, held.pid));
+    let program = program::of_files(&layout, level, search.strays);
+    for _ in 0..if search.strays { ROUNDS_OF_AN_AUDIT } else { 1 } {
+        let files = bpf_syscall::iterator(&program, layout.file_iterator).ok()?;
+        read_files(&files, search, &mut walk).ok()?.then_some(())?;
+    }
+    walk.descriptors.sort_unstable_by_key(|held| (held.inode, held.pid, held.descriptor));
+    walk.descriptors.dedup();
     walk.apart.sort_unstable();
+    walk.apart.dedup();
+    for descriptors in [&mut walk.rings, &mut walk.bpf_links] {
+        descriptors.sort_unstable();
+        descriptors.dedup();
+    }
     Some(walk)
 }
 
