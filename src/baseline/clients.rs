@@ -112,6 +112,7 @@ impl<'r> Group<'r> {
             }
             (Who::Network(own), Who::Network(other)) => own.covers(*other),
             (Who::Other(own), Who::Other(other)) => own == other,
+            (Who::Every(EVERYONE, but), Who::Other(_)) => but.is_empty(),
             _ => false,
         };
         who && (self.place.is_empty() || self.place == other.place)

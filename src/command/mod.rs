@@ -209,6 +209,9 @@ impl Ui {
     pub(crate) fn print_caveats(&self, report: &Report, verbose: bool) {
         if verbose {
             self.print_notices(&report.snapshot);
+            if report.snapshot.used_bpf {
+                print_message("note: the owners of the sockets were read with BPF programs");
+            }
         } else {
             let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
             let _ = stderr::caveats(&caveats, &self.stderr, &mut charset::stderr());

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::reach::firewall;
 use super::text::list;
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
-use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Reach, ReachKind, Severity, host, named};
+use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Reach, Severity, host, named};
 
 named! {
     /// How a listener changed from one snapshot to the next.
@@ -115,7 +115,7 @@ impl ListenerState {
 
     /// Returns whether other machines can reach the listener, as far as that is known.
     fn is_reachable_from_outside(&self) -> bool {
-        let lets_in = |reach: &Reach| reach.kind != ReachKind::Filtered;
+        let lets_in = |reach: &Reach| reach.kind.lets_in_other_machines();
         self.exposure.is_reachable_from_outside() && self.reach.as_deref().is_none_or(lets_in)
     }
 

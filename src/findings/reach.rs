@@ -91,7 +91,7 @@ impl FindingKind for Exposed {
 
     fn sentence(&self) -> String {
         let firewall = self.reach.as_deref().and_then(firewall);
-        let is_closed = self.reach.as_deref().is_some_and(|reach| reach.kind == ReachKind::Filtered);
+        let is_closed = self.reach.as_deref().is_some_and(|reach| !reach.kind.lets_in_other_machines());
         let firewall = firewall.map(|text| match is_closed {
             true => format!(" But {}", sentence(&text)),
             false => format!(" {}", sentence(&capitalized(&text))),
@@ -200,6 +200,9 @@ impl Exposed {
 /// there are no rules, or if only root may read the rules.
 #[must_use]
 pub fn firewall(reach: &Reach) -> Option<String> {
+    if reach.kind == ReachKind::Machine {
+        return Some(format!("only {} can connect", reach.from.join(", ")));
+    }
     let rule = reach.rule.as_deref()?;
     let named: Vec<&str> = reach.from.iter().take(FEW).map(String::as_str).collect();
     let clients = match reach.from.len() - named.len() + reach.more {
@@ -210,7 +213,7 @@ pub fn firewall(reach: &Reach) -> Option<String> {
     Some(match reach.kind {
         ReachKind::Open => format!("the firewall lets in everyone ({rule})"),
         ReachKind::Limited => format!("the firewall lets in {only}{clients} ({rule})"),
-        ReachKind::Filtered => format!("the firewall lets in nobody ({rule})"),
+        ReachKind::Filtered | ReachKind::Machine => format!("the firewall lets in nobody ({rule})"),
         ReachKind::Unknown => format!("it is not known which clients the firewall lets in ({rule})"),
     })
 }

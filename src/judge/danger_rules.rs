@@ -76,6 +76,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         severity: match subject.reach.map(|reach| reach.kind) {
             // Only the firewall protects the service from everyone.
             Some(ReachKind::Filtered) => severity.lower(),
+            Some(ReachKind::Machine) => severity.lower().lower(),
             _ => severity,
         },
     };

@@ -62,6 +62,7 @@ pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
         firewalls: Vec::new(),
         gaps: Vec::new(),
         notes: Vec::new(),
+        used_bpf: false,
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Firewall {
     pub forwards: [bool; 2],
     /// The tables that have rules or drop packets.
     pub tables: Vec<FilterTable>,
+    /// Whether all packets from outside the namespace come from this machine, as in most containers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_internal: bool,
 }
 
 /// A network interface in the packet filter.
@@ -39,6 +42,10 @@ pub struct Interface {
     pub is_up: bool,
     /// Whether the interface is a port of a bridge or bond. Rules do not see the names of such interfaces.
     pub is_port: bool,
+    /// Whether the interface gets packets only from this machine: its other end is in another network namespace, or it
+    /// has no other end.
+    #[serde(skip)]
+    pub is_internal: bool,
     /// The reason why the rules may have no effect on packets of this interface, if any: a program of the kernel can
     /// take these packets.
     pub uncertain: Option<String>,

@@ -11,6 +11,9 @@ named! {
         Open = "open",
         /// The packet filter accepts new connections only from some addresses, or only on some interfaces.
         Limited = "limited",
+        /// Only this machine can connect, and networks whose packets it forwards: every interface of the network
+        /// namespace leads to another namespace of this machine.
+        Machine = "machine",
         /// The packet filter accepts no new connection.
         Filtered = "filtered",
         /// The rules could not be read or evaluated.
@@ -44,11 +47,26 @@ pub struct AllClients {
     pub hash: u64,
 }
 
+impl ReachKind {
+    /// Returns whether other machines can connect, as far as that is known.
+    #[must_use]
+    pub const fn lets_in_other_machines(self) -> bool {
+        !matches!(self, ReachKind::Machine | ReachKind::Filtered)
+    }
+}
+
 impl Reach {
     /// Returns the reach of a port if no rule applies.
     #[must_use]
     pub const fn open() -> Self {
         Reach { kind: ReachKind::Open, from: Vec::new(), more: 0, rule: None, all: None }
+    }
+
+    /// Returns the reach of a port in a network namespace inside this machine.
+    #[must_use]
+    pub fn machine() -> Self {
+        let from = vec!["this machine and the networks that it forwards".to_owned()];
+        Reach { kind: ReachKind::Machine, from, ..Reach::open() }
     }
 
     /// Returns whether only root may read the rules.

@@ -297,6 +297,9 @@ pub struct Snapshot {
     pub gaps: Vec<Gap>,
     /// Further facts for the reader.
     pub notes: Vec<Note>,
+    /// Whether the kernel was asked with BPF programs which processes own the sockets (Linux).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub used_bpf: bool,
 }
 
 impl Snapshot {
@@ -416,6 +419,7 @@ mod tests {
             }],
             gaps: Vec::new(),
             notes: Vec::new(),
+            used_bpf: false,
         };
         for (name, local, netns, in_range, known) in [
             ("in the range", "tcp/0.0.0.0:40002", None, true, true),

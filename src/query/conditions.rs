@@ -5,8 +5,7 @@
 
 use super::{Answer, Quantifier, Subject};
 use crate::model::{
-    Container, Exe, Exposure, Family, Netns, Owner, Process, Protocol, ReachKind, RunTarget, is_container_id,
-    unmapped,
+    Container, Exe, Exposure, Family, Netns, Owner, Process, Protocol, RunTarget, is_container_id, unmapped,
 };
 
 /// Returns whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too, unless
@@ -35,8 +34,8 @@ pub(crate) fn protocol(subject: &Subject<'_>, wanted: Protocol) -> Answer {
 pub(crate) fn is_reachable(subject: &Subject<'_>) -> Answer {
     let by_address = Answer::of_known(subject.exposure(), Exposure::is_reachable_from_outside);
     let Subject::Entry(entry) = subject else { return by_address };
-    let is_filtered = entry.reach().is_some_and(|reach| reach.kind == ReachKind::Filtered);
-    by_address.and(Answer::of(entry.socket.state.accepts_traffic() && !is_filtered))
+    let lets_in = entry.reach().is_none_or(|reach| reach.kind.lets_in_other_machines());
+    by_address.and(Answer::of(entry.socket.state.accepts_traffic() && lets_in))
 }
 
 /// Asks about the device that the socket is bound to; `None` means that the socket is not bound to a device.

@@ -303,7 +303,7 @@ pub(super) fn container_image(entry: &Entry, _: CellFormat) -> Field {
 pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
     let exposure = entry.exposure.name();
     let kind = entry.reach().map(|reach| reach.kind);
-    match kind.filter(|kind| matches!(kind, ReachKind::Filtered | ReachKind::Limited)) {
+    match kind.filter(|kind| matches!(kind, ReachKind::Filtered | ReachKind::Limited | ReachKind::Machine)) {
         Some(kind) if form.is_short() => Field::new(kind.name(), reach_tone(entry)),
         Some(kind) if form != CellFormat::Data => {
             Field::new(format!("{exposure} ({})", kind.name()), reach_tone(entry))

@@ -73,6 +73,7 @@ pub(crate) fn empty() -> Snapshot {
         firewalls: Vec::new(),
         gaps: vec![],
         notes: vec![],
+        used_bpf: false,
     }
 }
 

@@ -218,6 +218,7 @@ fn current_snapshot() -> Snapshot {
         firewalls: Vec::new(),
         gaps: Vec::new(),
         notes: Vec::new(),
+        used_bpf: false,
     }
 }
 

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, Outcome, Scene, Server, complete, gap, held, listeners, on_port, pids, sleep, tcp};
+use crate::published::sh;
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -16,6 +17,7 @@ pub const SCENES: &[Scene] = &[
     ("read_through_a_process", read_through_a_process),
     ("every_namespace", every_namespace),
     ("namespaces_as_nobody", namespaces_as_nobody),
+    ("a_namespace_inside_the_machine_is_not_reachable_from_others", inside_the_machine),
 ];
 
 /// Returns the number of namespaces that were not scanned, according to the notes.
@@ -179,5 +181,28 @@ fn namespaces_as_nobody(lab: &Lab) -> Outcome {
     let (report, _) = lab.json_as_nobody(&["--netns", "all"])?;
     gap(&report, "namespaces", "not permitted")?;
     drop(inside);
+    Ok(())
+}
+
+/// A listener in a namespace whose only link leads to this machine, and then also a link that may lead anywhere.
+fn inside_the_machine(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let inside = lab.helper(["in-namespace", "-", "answer"])?;
+    let pid = inside.pid();
+    let _server = lab.helper(["in-namespace", &pid.to_string(), "answer", "0.0.0.0:6379"])?;
+    sh(&format!(
+        "ip link add outer type veth peer name inner netns {pid} && ip link set outer up && \
+         nsenter -t {pid} -n sh -c 'ip address add 172.31.0.2/24 dev inner && ip link set inner up'"
+    ))?;
+    let reach = || -> Result<Value, libtest_mimic::Failed> {
+        let report = lab.json(&["--netns", "all"])?;
+        let listener = on_port(&report, 6379)?;
+        Ok(json!([listener["exposure"], listener["reach"]]))
+    };
+    same!(reach()?, json!(["any", "machine"]));
+    sh(&format!(
+        "nsenter -t {pid} -n sh -c 'ip link add one type veth peer name two && ip link set one up'"
+    ))?;
+    same!(reach()?, json!(["any", "open"]));
     Ok(())
 }

@@ -51,6 +51,7 @@ fn snapshot_of(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
         firewalls: vec![],
         gaps: vec![],
         notes: vec![],
+        used_bpf: false,
     };
     let mut pid = 100;
     for (inode, (local, uid, programs)) in (1..).zip(held) {

@@ -89,6 +89,12 @@ impl<'f> Firewalls<'f> {
         {
             reach = Reach::unknown(rule);
         }
+        if reach.kind != ReachKind::Filtered
+            && netns.is_some()
+            && self.views.get(&netns)?.firewall.is_internal
+        {
+            reach = Reach::machine();
+        }
         if let Some(answer) = self.answers.get(&reach) {
             return Some(Arc::clone(answer));
         }

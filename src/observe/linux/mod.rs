@@ -111,7 +111,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     let (mut firewalls, unread_firewalls): (Vec<_>, Vec<_>) = firewalls.into_iter().unzip();
     gaps.extend(unread_firewalls.into_iter().flatten());
     let mut descriptors = Vec::new();
-    let (mut hidden, mut is_iterated) = (BTreeSet::new(), false);
+    let (mut hidden, mut used_bpf) = (BTreeSet::new(), false);
     gaps.extend(ephemeral.gaps);
     if scope.processes
         && let Some(walk) = find_owners(
@@ -145,7 +145,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
             }
             notes.push(note);
         }
-        is_iterated = walk.tasks.is_some();
+        used_bpf = walk.tasks.is_some();
         hidden.extend(walk.masked.iter().chain(&walk.unlisted).copied());
         descriptors = walk.descriptors;
     }
@@ -153,7 +153,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     if scope.processes {
         gaps.extend(part.and_then(|part| part.gap(scope)));
     }
-    notes.extend(settings::limits(scope, kernel.as_deref(), is_iterated));
+    notes.extend(settings::limits(scope, kernel.as_deref()));
     let mut users = users::Users::load();
     resolve_users_and_cgroups(&mut found, &mut users);
     let mut processes = processes(scope, &mut found, &mut users, &mut gaps, &mut notes);
@@ -196,6 +196,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         firewalls,
         gaps,
         notes,
+        used_bpf,
     };
     Ok(ScanResult { snapshot, scanned_namespaces, blind, descriptors })
 }

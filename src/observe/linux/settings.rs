@@ -162,7 +162,7 @@ pub(super) fn hides_processes(mountinfo: &str) -> bool {
 }
 
 /// Returns notes about the parts that the scan left out: they were not requested, or this kernel does not list them.
-pub(super) fn limits(scope: &Scope, kernel: Option<&str>, is_iterated: bool) -> Vec<Note> {
+pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     let note = |what: &str, remedy: Option<&str>| Note {
         what: what.to_owned(),
         count: None,
@@ -176,9 +176,6 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>, is_iterated: bool) -> 
     }
     if scope.details || scope.packages {
         notes.extend(martian_devices());
-    }
-    if is_iterated {
-        notes.push(note("the owners of the sockets were read with a BPF program", None));
     }
     if !scope.processes {
         notes.push(note("processes were not looked up", Some("run without --no-holders")));

@@ -218,11 +218,12 @@ fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
 }
 
 /// The rules of a firewall, and what they depend on.
-type Rules<'f> = (Option<u64>, bool, &'f [Interface], [bool; 2], &'f [FilterTable]);
+type Rules<'f> = (Option<u64>, [bool; 2], &'f [Interface], [bool; 2], &'f [FilterTable]);
 
 fn rules(firewall: &Firewall) -> Rules<'_> {
-    let Firewall { netns, is_refused, interfaces, forwards, tables, unread: _, steering: _ } = firewall;
-    (*netns, *is_refused, interfaces, *forwards, tables)
+    let Firewall { netns, is_refused, interfaces, forwards, tables, is_internal, unread: _, steering: _ } =
+        firewall;
+    (*netns, [*is_refused, *is_internal], interfaces, *forwards, tables)
 }
 
 /// The parts of a socket that must stay the same: its identity, its address and port, and its state.

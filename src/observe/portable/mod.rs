@@ -102,6 +102,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let ephemeral = own::ephemeral();
     gaps.extend(ephemeral.gap);
     Ok(Snapshot {
+        used_bpf: false,
         schema: SNAPSHOT_SCHEMA.to_owned(),
         tool: Some(Tool::this()),
         taken,

@@ -132,10 +132,11 @@ pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
 }
 
 /// Returns whether other machines can send to a socket. A socket that is only bound receives nothing. A socket behind
-/// a firewall that drops everything receives nothing either.
+/// a firewall that drops everything, or in a namespace inside this machine, receives nothing from them either.
 pub(in crate::render) fn is_reachable(judged: &Entry) -> bool {
-    let is_filtered = judged.reach().is_some_and(|reach| reach.kind == ReachKind::Filtered);
-    !is_filtered && judged.exposure.is_reachable_from_outside() && judged.socket.state.accepts_traffic()
+    judged.reach().is_none_or(|reach| reach.kind.lets_in_other_machines())
+        && judged.exposure.is_reachable_from_outside()
+        && judged.socket.state.accepts_traffic()
 }
 
 /// Returns what anyone who connects can do.

@@ -24,6 +24,8 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
+/// The namespace of the other end, if it is another namespace.
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 /// The ID of the program; if there are several, the IDs of the programs of the driver, of the stack and of the
@@ -165,8 +167,15 @@ fn link(message: &[u8]) -> Option<(u32, Interface, Option<Vec<u32>>)> {
         (false, true) => Some(format!("{name} belongs to a VRF, and portolan does not evaluate VRFs")),
         (false, false) => None,
     };
+    let is_internal = match kind.as_deref() {
+        Some("veth") => attribute(attributes, IFLA_LINK_NETNSID).is_some(),
+        // Their packets come from their ports, or from nowhere.
+        Some("bridge" | "dummy") => true,
+        _ => false,
+    };
     let interface = Interface {
         name,
+        is_internal,
         is_loopback: flags & IFF_LOOPBACK != 0,
         is_up: flags & IFF_UP != 0,
         is_port: port_of.is_some_and(|kind| kind != "vrf"),

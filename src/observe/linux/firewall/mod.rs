@@ -42,6 +42,8 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
     }
     match interfaces::list(!firewall.tables.is_empty()) {
         Ok((interfaces, handlers)) => {
+            let mut up = interfaces.iter().filter(|one| one.is_up && !one.is_loopback).peekable();
+            firewall.is_internal = up.peek().is_some() && up.all(|one| one.is_internal);
             firewall.interfaces = interfaces;
             note = packet_handlers(netns, &handlers);
         }
