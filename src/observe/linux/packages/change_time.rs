@@ -1,19 +1,28 @@
-//! The times at which the kernel last changed two inodes: the inode of a program, and the inode of the list that dpkg
-//! writes after it has installed the programs of a package. If the program's inode has not changed since then, the
-//! program is the installed file, and its checksum need not be calculated.
+//! The times at which the kernel last changed inodes: of a program, of the list that dpkg writes after it has installed
+//! the files of a package, and of the package's other files. dpkg installs all files of a package in one step. If the
+//! inode of a program has not changed since this step, the program is the installed file, and its checksum need not be
+//! calculated.
 //!
-//! No program can set this time, except by setting the machine's clock. Files from archives and disk images are an
-//! exception: they have the time of the unpacking, or a time that a tool chose. Such times are not used.
+//! No program can set this time to an earlier time, except by setting the machine's clock. Every program of root can set
+//! it to the present, for the list too: so the program must have changed in the same step as the list and as several
+//! other files. Files from archives and disk images have the time of the unpacking, or a time that a tool chose. Such
+//! times are not used.
 
 use rustix::fs::Stat;
+
+use super::root::{MountedStat, Root};
 
 /// Seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ChangeTime(i64, i64);
 
-/// The maximum time in seconds between the writing of a list and the renaming of the file. dpkg does both in one
-/// step.
-const ONE_STEP: i64 = 10;
+/// The maximum time in seconds between the first and the last renaming of a file of one package. All packages of
+/// Debian that were tried took less than 5 seconds.
+const ONE_STEP: i64 = 120;
+/// The number of other files of a package whose times are compared, and how many of them must agree. Installation
+/// scripts change the owner or the mode of some files later.
+const COMPARED: usize = 8;
+const ENOUGH: usize = 3;
 
 impl ChangeTime {
     pub(super) fn of(stat: &Stat) -> Self {
@@ -22,17 +31,113 @@ impl ChangeTime {
 
     /// Returns the time at which a file was written, if it was written on this machine. A file from an archive was
     /// modified long before its inode changed, and in a disk image both times are often whole seconds.
-    pub(super) fn of_new_file(stat: &Stat) -> Option<Self> {
+    fn of_new_file(stat: &Stat) -> Option<Self> {
         let modified = ChangeTime(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
         let changed = Self::of(stat);
         let is_one_step =
-            (modified..=ChangeTime(modified.0.saturating_add(ONE_STEP), modified.1)).contains(&changed);
+            (modified..=ChangeTime(modified.0.saturating_add(10), modified.1)).contains(&changed);
         (is_one_step && modified.1 != 0).then_some(modified)
     }
 
-    /// Returns whether an inode with this change time is unchanged since a package was installed. Equal times count
-    /// as changed, because several changes in one tick of the kernel's clock get the same time.
-    pub(super) fn is_before(self, installed: Option<Self>) -> bool {
-        self.1 != 0 && installed.is_some_and(|installed| self < installed)
+    /// Returns whether this time is at most one step before `end`. Equal times do not count, because several changes
+    /// in one tick of the kernel's clock get the same time.
+    fn is_in_the_step_before(self, end: Self) -> bool {
+        self.1 != 0 && (ChangeTime(end.0.saturating_sub(ONE_STEP), end.1)..end).contains(&self)
+    }
+}
+
+/// The step in which a package was installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Installation {
+    end: ChangeTime,
+    /// The mount on which the other files are.
+    mount: u64,
+}
+
+impl Installation {
+    /// Returns the step if the times of the files prove it: `list` and `sums` are the paths of the package's list and
+    /// checksums, `others` the paths of other installed files. Only the observer's own root directory is examined.
+    pub(super) fn of(root: &Root, list: &str, sums: &str, others: &[&[u8]]) -> Option<Self> {
+        let end = ChangeTime::of_new_file(&root.stat(list.as_bytes())?.stat)?;
+        let sums = ChangeTime::of(&root.stat(sums.as_bytes())?.stat);
+        let others: Vec<(u64, ChangeTime)> = others
+            .iter()
+            .filter_map(|path| root.stat(path))
+            .take(COMPARED)
+            .map(|file| (file.mount, ChangeTime::of(&file.stat)))
+            .collect();
+        Self::by_times(end, sums, &others)
+    }
+
+    /// Returns the step if these times agree: of the list, of the checksums, and of other files, each with its mount.
+    fn by_times(end: ChangeTime, sums: ChangeTime, others: &[(u64, ChangeTime)]) -> Option<Self> {
+        let (mount, _) = *others.first()?;
+        let agreeing =
+            others.iter().filter(|(at, time)| *at == mount && time.is_in_the_step_before(end)).count();
+        // dpkg renames the checksums just before or just after it writes the list. Of eight files, two may have changed
+        // later.
+        (sums.0.abs_diff(end.0) <= ONE_STEP.unsigned_abs()
+            && agreeing >= ENOUGH
+            && agreeing * 4 >= others.len() * 3)
+            .then_some(Installation { end, mount })
+    }
+
+    /// Returns whether a file is the file that was installed. A mount over the file or its directory can put another file
+    /// of the same age at its path.
+    pub(super) fn has_installed(self, file: &MountedStat) -> bool {
+        file.mount == self.mount && ChangeTime::of(&file.stat).is_in_the_step_before(self.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// dpkg installed the files at 1,000 s. What was changed at 9,000 s proves nothing, and neither do the times that
+    /// somebody set to the present to hide it.
+    #[test]
+    fn times_prove_an_installation_only_if_they_agree() {
+        const THEN: i64 = 1_000;
+        const NOW: i64 = 9_000;
+        let time = |seconds, nanoseconds| ChangeTime(seconds, nanoseconds);
+        for (name, program, list, sums, others, is_proven) in [
+            ("as installed", time(THEN, 3), THEN, THEN, [THEN; 8], true),
+            ("a minute earlier", time(THEN - 60, 3), THEN, THEN, [THEN - 60; 8], true),
+            (
+                "two files have another owner now",
+                time(THEN, 3),
+                THEN,
+                THEN,
+                [NOW, THEN, THEN, THEN, NOW, THEN, THEN, THEN],
+                true,
+            ),
+            ("a modified program", time(NOW, 3), THEN, THEN, [THEN; 8], false),
+            ("and the list is as new", time(NOW, 3), NOW, THEN, [THEN; 8], false),
+            ("and the checksums too", time(NOW, 3), NOW, NOW, [THEN; 8], false),
+            (
+                "and half of the files",
+                time(NOW, 3),
+                NOW,
+                NOW,
+                [NOW, THEN, NOW, THEN, NOW, THEN, NOW, THEN],
+                false,
+            ),
+            ("the list is as new", time(THEN, 3), NOW, THEN, [THEN; 8], false),
+            ("the same tick", time(THEN, 5), THEN, THEN, [THEN; 8], false),
+            ("a disk image", time(THEN, 0), THEN, THEN, [THEN; 8], false),
+        ] {
+            let others: Vec<(u64, ChangeTime)> =
+                others.iter().map(|seconds| (7, time(*seconds, 4))).collect();
+            let step = Installation::by_times(time(list, 5), time(sums, 9), &others);
+            let proven = |mount| {
+                step.is_some_and(|step| step.mount == mount && program.is_in_the_step_before(step.end))
+            };
+            assert_eq!(proven(7), is_proven, "{name}");
+            assert!(!proven(8), "{name}, on another mount");
+        }
+        let others = [(7, time(THEN, 1)), (7, time(THEN, 1))];
+        assert_eq!(Installation::by_times(time(THEN, 5), time(THEN, 5), &others), None, "too few files");
+        let others = [(7, time(THEN, 1)), (8, time(THEN, 1)), (8, time(THEN, 1)), (8, time(THEN, 1))];
+        assert_eq!(Installation::by_times(time(THEN, 5), time(THEN, 5), &others), None, "several mounts");
     }
 }

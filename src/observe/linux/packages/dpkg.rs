@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use memchr::memmem;
 
-use super::change_time::ChangeTime;
+use super::change_time::Installation;
 use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
@@ -15,6 +15,9 @@ const INFO: &str = "var/lib/dpkg/info";
 const LARGEST_STATUS: usize = 128 * 1024 * 1024;
 /// The maximum size of other files. The list of a package with 100,000 files has 10 MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
+
+/// The maximum number of files of a package whose times are compared; some of them may have been removed.
+const SPREAD: usize = 16;
 
 /// A diversion: another path for the file that every package except one installs at a path.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,14 +112,14 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     let mut records = PackagedFiles::new();
     for (package, path, file) in owners {
         let Some(stanza) = stanzas.get(&package) else { continue };
-        let checksum = if stanza.is_complete && !stanza.configuration.contains(path) {
-            let sums = root.read(&format!("{INFO}/{package}.md5sums"), LARGEST)?.unwrap_or_default();
-            checksum(&sums, &root.layout, path)
-        } else {
-            None
-        };
-        let list = root.stat(&format!("{INFO}/{package}.list"));
-        let installed = list.and_then(|list| ChangeTime::of_new_file(&list));
+        let (mut checksum, mut installed) = (None, None);
+        if stanza.is_complete && !stanza.configuration.contains(path) {
+            let sums_path = format!("{INFO}/{package}.md5sums");
+            let sums = root.read(&sums_path, LARGEST)?.unwrap_or_default();
+            checksum = self::checksum(&sums, &root.layout, path);
+            let others = others(&sums, &root.layout, path);
+            installed = Installation::of(root, &format!("{INFO}/{package}.list"), &sums_path, &others);
+        }
         let package = without_architecture(&package).to_owned();
         records.entry(file).or_default().push(PackagedFile {
             package,
@@ -179,6 +182,15 @@ fn checksum(sums: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
         let listed = rest.strip_prefix(b"  ").or_else(|| rest.strip_prefix(b" *"))?;
         (layout.canonical(listed) == path).then(|| from_hex(digits).map(Checksum::Md5))?
     })
+}
+
+/// Returns the paths of some files in an `md5sums` file, except the path of one file; the files are spread evenly.
+fn others<'s>(sums: &'s [u8], layout: &Layout, path: &[u8]) -> Vec<&'s [u8]> {
+    let paths: Vec<&[u8]> = lines(sums)
+        .filter_map(|line| line.split_at_checked(34).map(|(_, listed)| listed))
+        .filter(|listed| layout.canonical(listed) != path)
+        .collect();
+    paths.iter().copied().step_by(paths.len().div_ceil(SPREAD).max(1)).collect()
 }
 
 /// Reads the packages of these names, some with an architecture, from the status file.

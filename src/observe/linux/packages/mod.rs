@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, readlinkat, statat};
 
-use self::change_time::ChangeTime;
+use self::change_time::Installation;
 use self::checksum::Checksum;
 use self::root::{Layout, Root, identity};
 use super::executable::{self, living_thread};
@@ -56,9 +56,8 @@ struct PackagedFile {
     package: String,
     version: Option<String>,
     checksum: Option<Checksum>,
-    /// The time at which the package was installed on this machine, if known. If the inode of the file has not
-    /// changed since then, the file is the installed file.
-    installed: Option<ChangeTime>,
+    /// The step in which the package was installed on this machine, if the times of its files prove it.
+    installed: Option<Installation>,
 }
 
 /// The files to look up, by their normalized path ([`Layout::canonical`]).
@@ -73,7 +72,6 @@ struct RunningFile {
     path: Vec<u8>,
     /// Device and inode.
     id: (u64, u64),
-    changed: ChangeTime,
     pids: Vec<Pid>,
 }
 
@@ -211,7 +209,7 @@ fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
 /// Returns the root directories of the processes, with the root of this process first.
 fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<RunningFile>)> {
     let origins = Origins::default();
-    let own = origins.own().map(|tree| tree.root_id);
+    let own = origins.own();
     let mut by_root: HashMap<(u64, u64), (OwnedFd, Vec<RunningFile>)> = HashMap::new();
     for pid in wanted {
         // A process that has ended, or now runs another file, is not judged by this file.
@@ -224,6 +222,11 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
             });
             continue;
         };
+        // A process with the same root directory can have mounts of its own, even those of an ordinary user.
+        let root = match own.filter(|own| own.root_id == root_id).map(|own| own.root.try_clone()) {
+            Some(Ok(own)) => own,
+            _ => root,
+        };
         let (_, programs) = by_root.entry(root_id).or_insert((root, Vec::new()));
         match programs.iter_mut().find(|other| (&other.path, other.id) == (&program.path, program.id)) {
             Some(other) => other.pids.push(*pid),
@@ -232,7 +235,7 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
     }
     let mut roots = VecDeque::new();
     for (root_id, (root, programs)) in by_root {
-        let is_own = own == Some(root_id);
+        let is_own = own.is_some_and(|own| own.root_id == root_id);
         let root = (Root::new(root, is_own), programs);
         if is_own { roots.push_front(root) } else { roots.push_back(root) }
     }
@@ -248,8 +251,7 @@ fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningF
     let target = readlinkat(&process, "exe", Vec::new()).ok()?;
     let at_path = tree.stat(target.as_bytes()).ok()?;
     let path = tree.below_root(target.as_bytes())?.into_bytes();
-    let program =
-        RunningFile { path, id: identity(&running), changed: ChangeTime::of(&running), pids: vec![pid] };
+    let program = RunningFile { path, id: identity(&running), pids: vec![pid] };
     let root = tree.root.try_clone().ok()?;
     is_same(&running, &at_path).then_some((tree.root_id, root, program))
 }
@@ -280,8 +282,7 @@ fn answer(root: &Root, programs: &[RunningFile], how: Thoroughness, sender: &Sen
         let mut trouble = None;
         let mut modified = None;
         if how.verifies && !sums.is_empty() && !may_change {
-            let is_unchanged = records.iter().any(|record| program.changed.is_before(record.installed));
-            if is_unchanged {
+            if is_the_installed_file(root, program, records) {
                 modified = Some(false);
             } else {
                 match summed.entry(program.id).or_insert_with(|| checksum::of_program(program, &sums)) {
@@ -298,6 +299,17 @@ fn answer(root: &Root, programs: &[RunningFile], how: Thoroughness, sender: &Sen
             PackageLookup { pids: program.pids.clone(), package: Some(package), trouble, is_left_out: false };
         let _ = sender.send(answer);
     }
+}
+
+/// Returns whether the times of the files prove that the program is the file that a package installed.
+fn is_the_installed_file(root: &Root, program: &RunningFile, records: &[PackagedFile]) -> bool {
+    let mut installations = records.iter().filter_map(|record| record.installed).peekable();
+    if installations.peek().is_none() {
+        return false;
+    }
+    let Some(at_path) = root.stat(&program.path) else { return false };
+    identity(&at_path.stat) == program.id
+        && installations.any(|installation| installation.has_installed(&at_path))
 }
 
 /// Returns the data of every database below a root directory, and the reason why a database could not be read.

@@ -7,9 +7,12 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, statat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, openat, openat2,
+    statat, statx,
 };
 use rustix::io::Errno;
+
+use crate::observe::linux::tree::PATH_ONLY;
 
 /// The maximum number of bytes that are read of all files of a database together. Debian with 3,000 packages has 100
 /// MiB.
@@ -28,6 +31,13 @@ pub(in super::super) struct Root {
     is_own: bool,
     bytes_left: std::cell::Cell<usize>,
     pub(super) layout: Layout,
+}
+
+/// The status of a file, and the mount on which its path leads to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MountedStat {
+    pub(super) stat: Stat,
+    pub(super) mount: u64,
 }
 
 /// The top directories that are links into `/usr`: a package may list `/bin/x` while the program is `/usr/bin/x`.
@@ -90,9 +100,16 @@ impl Root {
     }
 
     /// Returns the status of a file of the observer's own root directory, where only root can write. In another root
-    /// directory, the file system may report false times, so the result is `None`.
-    pub(super) fn stat(&self, path: &str) -> Option<Stat> {
-        self.is_own.then(|| statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW).ok())?
+    /// directory, the file system may report false times, so the result is `None`; also before Linux 5.8, which does not
+    /// tell the mount.
+    pub(super) fn stat(&self, path: &[u8]) -> Option<MountedStat> {
+        if !self.is_own {
+            return None;
+        }
+        let found = openat(&self.directory, path, PATH_ONLY | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+        let more = statx(&found, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+        let mount = (more.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(more.stx_mnt_id)?;
+        Some(MountedStat { stat: fstat(&found).ok()?, mount })
     }
 
     /// Reads a file of up to `most` bytes; `None` if the file does not exist.
