@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use rustix::net::AddressFamily;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::lab::{send_unreceived, shared_tcp, sleep, tcp};
@@ -302,8 +303,7 @@ fn ordinary_ring(address: &str) -> Done {
     let connection = std::net::TcpStream::connect(address)?;
     let (near, far) = std::os::unix::net::UnixStream::pair()?;
     let datagrams = std::net::UdpSocket::bind("127.0.0.1:0")?;
-    let netlink =
-        rustix::net::socket(rustix::net::AddressFamily::NETLINK, rustix::net::SocketType::RAW, None)?;
+    let netlink = rustix::net::socket(AddressFamily::NETLINK, rustix::net::SocketType::RAW, None)?;
     // Tables have no netlink socket that is not bound.
     rustix::net::bind(&netlink, &rustix::net::netlink::SocketAddrNetlink::new(0, 0))?;
     let sockets = [connection.into(), near.into(), datagrams.into(), netlink];
@@ -422,7 +422,13 @@ fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
     let inode = fs::read_link("/proc/self/ns/net")?;
     let inode = inode.to_str().and_then(|link| link.strip_prefix("net:[")?.strip_suffix(']'));
     let inode = inode.ok_or("no inode")?.to_owned();
-    let mut socket = if address == "-" { None } else { Some(tcp(address).map_err(failed)?) };
+    let mut socket = match address {
+        "-" => None,
+        "raw" => Some(raw_socket(AddressFamily::INET, 1)?),
+        // `ETH_P_ALL` in network order: every packet.
+        "packet" => Some(raw_socket(AddressFamily::PACKET, u32::from(3_u16.to_be()))?),
+        address => Some(tcp(address).map_err(failed)?),
+    };
     let _kept = if stays == "keeps" { Some(fs::File::open("/proc/self/ns/net")?) } else { None };
     if matches!(stays, "back" | "keeps" | "in-flight" | "ring" | "in-flight-ring") {
         rustix::thread::move_into_link_name_space(origin.as_fd(), None)?;
@@ -438,6 +444,11 @@ fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
         wait();
     }
     Ok(())
+}
+
+fn raw_socket(family: AddressFamily, protocol: u32) -> Result<OwnedFd, Box<dyn Error>> {
+    let protocol = protocol.try_into().map(rustix::net::Protocol::from_raw)?;
+    Ok(rustix::net::socket(family, rustix::net::SocketType::RAW, Some(protocol))?)
 }
 
 /// Prints the results of the portable source, as JSON.

@@ -163,11 +163,17 @@ fn namespace_of_a_socket(lab: &Lab) -> Outcome {
     let unbound = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     let _idle = Server::start(&sleep(), vec![unbound])?;
     same!(lab.json(&["--netns", "all"])?["complete"], true);
-    let away = lab.helper(["elsewhere", "127.0.0.1:8955", "-", "back"])?;
-    let report = lab.json(&["--netns", "all"])?;
-    gap(&report, "sockets", &format!("pid {} has TCP 127.0.0.1:8955", away.pid()))?;
-    let output = lab.portolan(["audit"]).output()?;
-    same!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    for (address, shown) in [
+        ("127.0.0.1:8955", "TCP 127.0.0.1:8955"),
+        ("raw", "RAW 0.0.0.0"),
+        ("packet", "PACKET of every address"),
+    ] {
+        let away = lab.helper(["elsewhere", address, "-", "back"])?;
+        let report = lab.json(&["--netns", "all"])?;
+        gap(&report, "sockets", &format!("pid {} has {shown}", away.pid()))?;
+        let output = lab.portolan(["audit"]).output()?;
+        same!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    }
     Ok(())
 }
 

@@ -71,7 +71,9 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
     },
 ];
 
-/// Returns whether listings show sockets of the protocol with this name in `/proc/net/protocols`.
-pub(super) fn is_transport(name: &str) -> bool {
-    KERNEL_PROTOCOLS.iter().any(|kind| kind.inventory.contains(&name))
+/// Returns whether listings show sockets of the protocol with this name in `/proc/net/protocols`: those with a port, raw
+/// sockets and packet sockets.
+pub(super) fn receives_data(name: &str) -> bool {
+    ["RAW", "RAWv6", "PACKET"].contains(&name)
+        || KERNEL_PROTOCOLS.iter().any(|kind| kind.inventory.contains(&name))
 }

@@ -11,7 +11,7 @@ use rustix::net::netlink::SOCK_DIAG;
 
 use super::files::slurp;
 use super::kernel_ids::KernelIds;
-use super::kernel_protocols::is_transport;
+use super::kernel_protocols::receives_data;
 use super::netlink_dump::{attribute, dump, number};
 use super::owners::{ThreadDescriptor, Walk, bracketed};
 use super::scanned_namespaces::ScannedNamespaces;
@@ -94,7 +94,7 @@ fn file(line: &[u8]) -> Option<&[u8]> {
 /// Returns whether older kernels show this name for a socket that can receive data, or that can carry descriptors. A file
 /// in a directory has no slash there either, so its name can be the same.
 fn is_protocol(name: &[u8]) -> bool {
-    std::str::from_utf8(name).is_ok_and(|name| is_transport(name) || name.starts_with("UNIX"))
+    std::str::from_utf8(name).is_ok_and(|name| receives_data(name) || name.starts_with("UNIX"))
 }
 
 /// Returns the gaps for the sockets that only an io_uring has and that are in no table, for the Unix sockets there whose

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use rustix::fs::{fstat, getxattr};
 use rustix::io::Errno;
-use rustix::net::sockopt::socket_acceptconn;
-use rustix::net::{SocketAddrAny, getsockname};
+use rustix::net::sockopt::{socket_acceptconn, socket_type};
+use rustix::net::{AddressFamily, SocketType, getsockname};
 use rustix::process::{Pid as RawPid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::kernel_protocols::is_transport;
+use super::kernel_protocols::receives_data;
 use super::owners::{Stray, ThreadDescriptor};
 use super::scanned_namespaces::ScannedNamespaces;
 use super::threads_and_rings::carries_descriptors;
@@ -44,7 +44,7 @@ pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
         // This descriptor may be closed already, although another descriptor of the socket is open.
         let Ok(protocol) = protocol(stray) else { continue };
         asked.insert(stray.inode);
-        if is_transport(&protocol) {
+        if receives_data(&protocol) {
             unknown.insert(stray.inode, (*stray, protocol));
         } else if protocol.starts_with("UNIX") {
             unix.push(stray.at);
@@ -143,7 +143,7 @@ fn protocol(stray: &Stray) -> Result<String, Errno> {
 
 /// Removes the sockets that are listed in these namespaces, in any state.
 fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespaces) {
-    let scope = Scope { namespaces, processes: false, states: State::with_ports(), ..Scope::default() };
+    let scope = Scope { namespaces, processes: false, states: State::ALL.to_vec(), ..Scope::default() };
     let Ok(scanned_namespaces) = ScannedNamespaces::open(&scope) else { return };
     for found in scanned_namespaces.list_sockets(&scope, false).found {
         if let Some(inode) = found.socket.inode {
@@ -164,16 +164,17 @@ fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     if fstat(&socket)?.st_ino != stray.inode {
         return Err(Errno::BADF); // another file now has this number
     }
+    let kind = socket_type(&socket)?;
     let address = getsockname(&socket)?;
-    let (text, port) = match SocketAddrAny::try_into(address) {
-        Ok(std::net::SocketAddr::V4(address)) => (address.to_string(), address.port()),
-        Ok(std::net::SocketAddr::V6(address)) => (address.to_string(), address.port()),
-        Err(_) => return Ok(None),
+    if address.address_family() == AddressFamily::PACKET {
+        return Ok(Some("of every address".to_owned())); // the kind of packets is not asked
+    }
+    let Ok(address) = std::net::SocketAddr::try_from(address) else { return Ok(None) };
+    let receives = match kind {
+        // A raw socket needs no address, and its port is the number of a protocol.
+        SocketType::RAW => return Ok(Some(address.ip().to_string())),
+        SocketType::DGRAM => address.port() != 0,
+        _ => address.port() != 0 && socket_acceptconn(&socket)?,
     };
-    let receives = port != 0 && (is_datagram(&socket) || socket_acceptconn(&socket)?);
-    Ok(receives.then_some(text))
-}
-
-fn is_datagram(socket: &rustix::fd::OwnedFd) -> bool {
-    rustix::net::sockopt::socket_type(socket).is_ok_and(|kind| kind == rustix::net::SocketType::DGRAM)
+    Ok(receives.then(|| address.to_string()))
 }
