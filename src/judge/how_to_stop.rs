@@ -101,7 +101,7 @@ impl<'r> HowToStop<'r> {
             return Some(HowToStop::PublishedPort(socket.local.port));
         }
         let unit = listener.unit().and_then(Unit::parse);
-        let is_own = main.is_none_or(|process| !is_run_by_another(process));
+        let is_own = main.is_none_or(|process| !is_run_by_another(process, unit));
         match unit {
             Some(Unit::System(unit)) if is_own => {
                 let mut units = vec![unit];

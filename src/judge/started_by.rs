@@ -33,6 +33,9 @@ const RUNNERS: [&str; 22] = [
     "lxc-start",
     "lxd",
 ];
+/// The units of these programs that have another name than the program.
+const UNITS_OF_RUNNERS: [&str; 9] =
+    ["ssh", "supervisor", "runit", "s6", "circus", "inetutils-inetd", "openbsd-inetd", "docker", "lxc"];
 /// Programs that start a process again when it ends.
 const RESTARTERS: [&str; 8] =
     ["supervisord", "runsv", "s6-supervise", "circusd", "nodemon", "watchexec", "forever", "monit"];
@@ -246,10 +249,22 @@ pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }
 
-/// Returns whether the process runs in a unit of a program that runs programs for others, such as cron.
-pub(super) fn is_run_by_another(process: &Process) -> bool {
-    let own = process.name.as_deref();
-    process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own)
+/// Returns whether the process runs in a unit of a program that runs programs for others, such as cron. Its ancestors
+/// may have ended, so the name of the unit counts too. Only a process of root is such a program itself: every user can
+/// give a process its name.
+pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bool {
+    let own = process.name.as_deref().filter(|_| process.uid.is_none_or(|uid| uid == 0));
+    let has_runner = process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own);
+    let is_in_unit_of_runner = matches!(unit, Some(Unit::System(unit)) if is_unit_of_runner(unit));
+    has_runner || is_in_unit_of_runner && !own.is_some_and(|own| RUNNERS.contains(&own))
+}
+
+/// Returns whether the unit is named after a program that runs programs for others. `ssh@0.service` is an instance of
+/// `ssh@.service`.
+fn is_unit_of_runner(unit: &str) -> bool {
+    let name = unit.strip_suffix(".service").unwrap_or(unit);
+    let stem = name.split('@').next().unwrap_or(name);
+    RUNNERS.contains(&stem) || UNITS_OF_RUNNERS.contains(&stem)
 }
 
 fn is_shell(parent: &Parent) -> bool {
@@ -298,4 +313,40 @@ fn through<'r>(process: &'r Process, parents: &'r [Parent]) -> Vec<&'r str> {
     }
     names.reverse();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_that_runs_programs_for_others() {
+        for (name, uid, unit, parents, expected) in [
+            ("a server in its own unit", Some(33), "nginx.service", &["systemd"][..], false),
+            ("below cron", Some(1000), "cron.service", &["cron", "systemd"], true),
+            ("its parents have ended", Some(1000), "cron.service", &["systemd"], true),
+            ("and root started it", Some(0), "cron.service", &["systemd"], true),
+            ("a login that stays in the unit", Some(1000), "ssh.service", &["systemd"], true),
+            ("in a unit for each connection", Some(1000), "ssh@1-2.service", &["systemd"], true),
+        ] {
+            assert_eq!(is_run("x", uid, unit, parents), expected, "{name}");
+        }
+        for (name, uid, unit, expected) in [
+            ("sshd", Some(0), "ssh.service", false),
+            ("sshd", None, "ssh.service", false),
+            ("sshd", Some(1000), "ssh.service", true),
+            ("dockerd", Some(0), "docker.service", false),
+            ("dnsmasq", Some(999), "libvirtd.service", true),
+        ] {
+            assert_eq!(is_run(name, uid, unit, &["systemd"]), expected, "{name} {uid:?} {unit}");
+        }
+        assert!(!is_run("sshd", Some(0), "ssh.service", &["sshd", "systemd"]));
+        assert!(is_run("sshd", Some(1000), "own.service", &["sshd", "systemd"]));
+    }
+
+    fn is_run(name: &str, uid: Option<u32>, unit: &str, parents: &[&str]) -> bool {
+        let parents = parents.iter().map(|name| Parent::new(9, (*name).to_owned())).collect();
+        let process = Process { name: Some(name.to_owned()), uid, parents, ..Process::unknown(7) };
+        is_run_by_another(&process, Unit::parse(unit))
+    }
 }
