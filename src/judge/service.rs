@@ -37,16 +37,9 @@ pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> 
     })
 }
 
-/// Returns the place to which docker-proxy forwards the port, by its command line.
+/// Returns the place to which docker-proxy forwards the port.
 pub(super) fn forwards_to(processes: &[IdentifiedProcess<'_>]) -> Option<Peer> {
-    let proxy = processes.iter().find(|process| process.program_name() == Some("docker-proxy"))?;
-    let value = |option: &str| {
-        let mut words = proxy.process.cmdline.iter();
-        words.find(|word| *word == option)?;
-        words.next()
-    };
-    let address = value("-container-ip")?.parse().ok()?;
-    Some(Peer { address, port: value("-container-port")?.parse().ok()? })
+    processes.iter().find_map(|process| Peer::behind_docker_proxy(process.process))
 }
 
 /// Returns the destination of a forwarded port, with its container.
@@ -110,23 +103,12 @@ fn is_in_place(entry: &Entry, to: &ForwardTarget, snapshot: &Snapshot) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::program_identity::Identities;
     use super::*;
     use crate::judge::judge;
     use crate::judge::tests::{program_process, seen, socket};
-    use crate::model::{
-        Container, Exe, ExeState, Namespace, Netns, Owner, Process, Socket, SocketAttributes,
-    };
+    use crate::model::{Container, Namespace, Netns, Owner, Socket, SocketAttributes};
     use crate::registry::Registry;
     use std::sync::Arc;
-
-    fn process(path: &str, cmdline: &[&str]) -> Process {
-        Process {
-            exe: Some(Exe { path: path.to_owned(), state: ExeState::Present, open_directories: None }),
-            cmdline: cmdline.iter().map(ToString::to_string).collect(),
-            ..Process::unknown(7)
-        }
-    }
 
     /// A port is forwarded to 172.17.0.2:8080. Two namespaces have a listener on that port.
     #[test]
@@ -168,27 +150,5 @@ mod tests {
         assert_eq!(behind("tcp/127.0.0.1:8080", None, "x", [1, 2]), [0; 0], "bound to loopback");
         assert_eq!(behind("udp/0.0.0.0:8080", None, "x", [1, 2]), [0; 0], "another protocol");
         assert_eq!(behind(every, None, "x", [0, 0]), [0; 0], "nobody has the address");
-    }
-
-    #[test]
-    fn a_published_port_leads_to_its_container() {
-        let line = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 172.17.0.2 -container-port 8080";
-        let line: Vec<&str> = line.split(' ').collect();
-        for (name, path, cmdline, leads_to) in [
-            ("docker-proxy", "/usr/bin/docker-proxy", &line[..], Some("172.17.0.2:8080")),
-            ("a cut command line", "/usr/bin/docker-proxy", &line[..9], None),
-            (
-                "a hostile port",
-                "/usr/bin/docker-proxy",
-                &["-container-ip", "::1", "-container-port", "x"],
-                None,
-            ),
-            ("another program", "/usr/bin/socat", &line[..], None),
-        ] {
-            let process = process(path, cmdline);
-            let processes = [Identities::default().identify(&process)];
-            let found = forwards_to(&processes).map(|to| format!("{}:{}", to.address, to.port));
-            assert_eq!(found.as_deref(), leads_to, "{name}");
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Container, Pid};
+use super::{Container, Peer, Pid, Process, ReplaceableBy};
 
 /// The destination to which a program forwards a port. For example, docker-proxy forwards the published port of a
 /// container.
@@ -17,4 +17,65 @@ pub struct ForwardTarget {
     pub container: Option<Arc<Container>>,
     /// The processes that listen at the destination, if their network namespace was scanned.
     pub pids: Vec<Pid>,
+}
+
+impl Peer {
+    /// Returns the place to which docker-proxy forwards a port, by its command line. Every user can start a program with
+    /// this name and command line, so the process must be a process of root, with a program that only root can replace.
+    #[must_use]
+    pub fn behind_docker_proxy(process: &Process) -> Option<Self> {
+        let (name, may_be_roots) = match &process.exe {
+            // Not every system has user IDs.
+            Some(exe) => (exe.path.rsplit('/').next(), process.uid.is_none_or(|uid| uid == 0)),
+            None => (process.name.as_deref(), process.uid == Some(0)),
+        };
+        let is_proxy =
+            name == Some("docker-proxy") && may_be_roots && ReplaceableBy::of(process) == ReplaceableBy::Root;
+        let value = |option: &str| {
+            let mut words = process.cmdline.iter().filter(|_| is_proxy);
+            words.find(|word| *word == option)?;
+            words.next()
+        };
+        let address = value("-container-ip")?.parse().ok()?;
+        Some(Peer { address, port: value("-container-port")?.parse().ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Exe, ExeState, Origin, OriginKind};
+
+    #[test]
+    fn only_a_process_of_root_is_docker_proxy() {
+        let line = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 172.17.0.2 -container-port 8080";
+        let line: Vec<&str> = line.split(' ').collect();
+        let hostile = ["-container-ip", "::1", "-container-port", "x"];
+        let installed = "/usr/bin/docker-proxy";
+        let (root, user) = (Some(0), Some(1000));
+        for (name, path, uid, origin, cmdline, leads_to) in [
+            ("docker-proxy", Some(installed), root, OriginKind::Package, &line[..], true),
+            ("its file could not be read", None, root, OriginKind::Package, &line[..], true),
+            ("a user's process", Some(installed), user, OriginKind::Package, &line[..], false),
+            ("a user's process without a file", None, user, OriginKind::Package, &line[..], false),
+            ("a user's file", Some("/home/u/docker-proxy"), root, OriginKind::User, &line[..], false),
+            ("anyone's file", Some("/tmp/docker-proxy"), root, OriginKind::Open, &line[..], false),
+            ("another program", Some("/usr/bin/socat"), root, OriginKind::Package, &line[..], false),
+            ("a cut command line", Some(installed), root, OriginKind::Package, &line[..9], false),
+            ("a hostile port", Some(installed), root, OriginKind::Package, &hostile[..], false),
+        ] {
+            let exe =
+                |path: &str| Exe { path: path.to_owned(), state: ExeState::Present, open_directories: None };
+            let process = Process {
+                name: Some("docker-proxy".to_owned()),
+                exe: path.map(exe),
+                uid,
+                origin: path.map(|_| Origin::of(origin)),
+                cmdline: cmdline.iter().map(ToString::to_string).collect(),
+                ..Process::unknown(7)
+            };
+            let found = Peer::behind_docker_proxy(&process).map(|to| format!("{}:{}", to.address, to.port));
+            assert_eq!(found.as_deref(), leads_to.then_some("172.17.0.2:8080"), "{name}");
+        }
+    }
 }

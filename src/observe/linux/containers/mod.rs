@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
-use crate::model::{Container, Pid, Process, Socket};
+use crate::model::{Container, Peer, Pid, Process, Socket};
 
 /// The maximum size of a file that describes one container, and of a file that describes all containers, in bytes.
 /// The file of a container with many settings has about 20 KiB.
@@ -62,13 +62,8 @@ pub(super) fn name_published(sockets: &mut [Socket]) {
     }
 }
 
-/// Returns the address to which docker-proxy forwards, from its command line.
 fn forwards_to(process: &Process) -> Option<IpAddr> {
-    let path = process.exe.as_ref()?.path.as_str();
-    let is_proxy = path.rsplit('/').next() == Some("docker-proxy");
-    let mut words = process.cmdline.iter().filter(|_| is_proxy);
-    words.find(|word| *word == "-container-ip")?;
-    words.next()?.parse().ok()
+    Peer::behind_docker_proxy(process).map(|to| to.address)
 }
 
 /// The directory of containerd with one directory for each namespace, and in it one for each container.
