@@ -30,6 +30,7 @@ const NETLINK_ROUTE: Option<rustix::net::Protocol> = None;
 const GETLINK: (u16, u16) = (18, 16);
 const GETADDR: (u16, u16) = (22, 20);
 const GETROUTE: u16 = 26;
+const GETRULE: (u16, u16) = (34, 32);
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_PROMISCUITY: u16 = 30;
@@ -46,6 +47,8 @@ const RTA_DST: u16 = 1;
 const TO_THIS_MACHINE: [u8; 4] = [2, 3, 4, 5];
 /// The size of `rtmsg`, and the offset of its type in a message, after the header.
 const ROUTE_BODY: usize = 12;
+/// The size of `fib_rule_hdr`.
+const RULE_BODY: usize = 12;
 const ROUTE_KIND: usize = 16 + 7;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -93,6 +96,31 @@ pub(super) fn is_local(address: IpAddr) -> Option<bool> {
         Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL) => Some(false),
         Err(_) => None,
     }
+}
+
+/// Returns whether routing rules of this family use other tables than the three that every system has. Such a rule can
+/// depend on the incoming device, the source or the mark of a packet, which [`is_local`] does not know. Also true if the
+/// kernel does not answer.
+pub(super) fn has_further_rules(address: IpAddr) -> bool {
+    let mut body = [0; RULE_BODY];
+    body[0] = if address.is_ipv4() { AF_INET } else { AF_INET6 };
+    match dump(NETLINK_ROUTE, GETRULE, &body, uses_further_table) {
+        Ok(rules) => rules.contains(&true),
+        // The kernel has no rules.
+        Err(Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => false,
+        Err(_) => true,
+    }
+}
+
+/// Returns whether a rule leads to another table than `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`
+/// (linux/rtnetlink.h), from its `fib_rule_hdr` and attributes (linux/fib_rules.h).
+fn uses_further_table(message: &[u8]) -> Option<bool> {
+    const TO_TABLE: u8 = 1;
+    const FRA_TABLE: u16 = 15;
+    let header = message.get(..RULE_BODY)?;
+    let by_attribute = attribute(message.get(RULE_BODY..)?, FRA_TABLE).and_then(|table| number(table, 0));
+    let table = by_attribute.unwrap_or_else(|| u32::from(header[4]));
+    Some(header[7] == TO_TABLE && !(253..=255).contains(&table))
 }
 
 /// Lists the addresses of the device with this name; `None` if there is no such device.
@@ -206,6 +234,26 @@ mod tests {
         message.extend(attribute_of(IFA_LOCAL, &[10, 0, 0, 1]));
         assert_eq!(address(&message), Some((0, Some(IpAddr::from([10, 0, 0, 1])))));
         assert_eq!(address(&[0; ADDRESS_BODY]), Some((0, None)));
+    }
+
+    #[test]
+    fn routing_rules_with_further_tables() {
+        let rule = |table: u8, action: u8, long: Option<u32>| {
+            let mut message = vec![AF_INET, 0, 0, 0, table, 0, 0, action, 0, 0, 0, 0];
+            message.extend(long.iter().flat_map(|table| attribute_of(15, &table.to_ne_bytes())));
+            message
+        };
+        for (message, further) in [
+            (rule(255, 1, Some(255)), Some(false)),
+            (rule(254, 1, None), Some(false)),
+            (rule(100, 1, None), Some(true)),
+            (rule(252, 1, Some(1000)), Some(true)),
+            (rule(0, 1, None), Some(true)),  // the table of a VRF
+            (rule(0, 7, None), Some(false)), // the rule prohibits the packets
+            (vec![AF_INET; 11], None),
+        ] {
+            assert_eq!(uses_further_table(&message), further, "{message:?}");
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub(super) struct OwnAddresses {
 }
 
 impl OwnAddresses {
-    /// Returns whether the namespace has an address: a device has the address, or a route makes it local. Returns
-    /// `true` if the kernel does not answer, and for addresses that need no device.
+    /// Returns whether the namespace may have an address: a device has the address, or a route makes it local. Returns
+    /// `true` if the kernel does not answer, if the route depends on the packet, and for addresses that need no device.
     pub(super) fn has(&mut self, address: IpAddr) -> bool {
         let needs_no_device = match address {
             IpAddr::V4(four) => {
@@ -33,6 +33,8 @@ impl OwnAddresses {
         let devices = self.devices.get_or_insert_with(|| links::all_addresses().unwrap_or_default());
         devices.is_empty()
             || devices.contains(&address)
-            || *self.routes.entry(address).or_insert_with(|| links::is_local(address).unwrap_or(true))
+            || *self.routes.entry(address).or_insert_with(|| {
+                links::is_local(address).unwrap_or(true) || links::has_further_rules(address)
+            })
     }
 }
