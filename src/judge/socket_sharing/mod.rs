@@ -4,8 +4,8 @@
 //! thousand listeners then cost little more than one look-up each. Only processes with a readable user and file are
 //! compared; other processes get no finding.
 //!
-//! **Shared**: the processes on one address, with one socket or with several (`SO_REUSEPORT`), differ in user or
-//! file. These processes belong together and get no finding:
+//! **Shared**: the processes on one address, with one socket or with several (`SO_REUSEPORT`), differ in user, in
+//! file, or in the script of an interpreter. These processes belong together and get no finding:
 //! - a program that opens sockets for other programs (systemd, inetd), with those programs: only those programs are
 //!   compared;
 //! - a process and its descendants that run the same file, as any user: a server that drops its privileges;
@@ -31,7 +31,7 @@ use super::program_identity::{IdentifiedProcess, Identities, RunAs, is_worker_of
 use crate::findings::socket::{Shadowed, Shared};
 use crate::findings::{Difference, Evidence, OtherSocket, ProcessGroup, Processes};
 use crate::join::Entry;
-use crate::model::{Parent, Pid, Process, Socket, unmapped};
+use crate::model::{Parent, Pid, Process, RunTarget, Socket, unmapped};
 
 /// The maximum number of groups of processes, and of listeners, that the evidence names; the rest are counted.
 const FEW: usize = 8;
@@ -223,11 +223,14 @@ fn shared<'l>(place: &AddressGroup<'l>, known: &mut Identities, found: &mut Hash
         || place.compared.iter().filter(|process| !is_anothers(process)).map(|process| process.process);
     let users: HashSet<_> = heads().map(|process| process.uid).collect();
     let files: HashSet<_> = heads().map(|p| p.exe.as_ref().map(|exe| exe.path.as_str())).collect();
+    // What an interpreter runs counts as its file.
+    let runs: HashSet<RunTarget> =
+        heads().map(RunTarget::of).filter(|run| *run != RunTarget::Unknown).collect();
     let mut differ_in = Vec::new();
     if users.len() > 1 {
         differ_in.push(Difference::User);
     }
-    if files.len() > 1 {
+    if files.len() > 1 || runs.len() > 1 {
         differ_in.push(Difference::Executable);
     }
     if differ_in.is_empty() {

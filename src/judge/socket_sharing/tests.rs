@@ -160,6 +160,11 @@ fn sockets_on_one_address() {
     ] {
         assert_eq!(codes(&of(&sockets, &who)), wanted, "{name}");
     }
+    // The command lines in these tests are `python3.11 PID`, so each process runs another script.
+    let scripts = [(7, 5, PYTHON, &[1][..]), (8, 5, PYTHON, &[1])];
+    assert_eq!(codes(&of(&two("tcp/0.0.0.0:8080", "tcp/0.0.0.0:8080"), &scripts)), ["[Executable]"; 2]);
+    let worker = [(7, 5, PYTHON, &[1][..]), (8, 5, PYTHON, &[7, 1])];
+    assert_eq!(codes(&of(&two("tcp/0.0.0.0:8080", "tcp/0.0.0.0:8080"), &worker)), [""; 2]);
     // One mDNS socket that two processes own is shared nevertheless.
     let found = of(&[("udp/0.0.0.0:5353", &[7, 8]), ("udp/0.0.0.0:5353", &[7])], &programs);
     assert_eq!(codes(&found), ["[Executable]", ""]);
@@ -296,7 +301,7 @@ fn a_crowd_on_one_port() {
             .push(socket(&format!("udp/127.1.{}.{}:9", n / 250, n % 250 + 1), Owner::Held(vec![n].into())));
         sockets.push(socket("udp/0.0.0.0:9", Owner::Held(vec![crowd + n].into())));
         processes.push(process(&(n, n, NGINX, &[][..])));
-        processes.push(process(&(crowd + n, 1, PYTHON, &[][..])));
+        processes.push(process(&(crowd + n, 1, "/usr/sbin/other", &[][..])));
     }
     let found = evidence(sockets, processes);
     assert_eq!(codes(&found)[..2], ["takes 1 loses 0", "takes 0 loses 8"]);
