@@ -65,6 +65,7 @@ fn state_of(judged: &Entry) -> ListenerState {
         netns: socket.netns.clone(),
         exposure: listener.exposure,
         reach: listener.reach().cloned().map(Box::new),
+        v6only: socket.takes_only_ipv6(),
         owner: socket.owner.name(),
         forwards_to: socket.forwarding.as_ref().map(destination),
         programs: programs.into_iter().map(str::to_owned).collect(),

@@ -324,12 +324,20 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     MatchedListeners { same, changes }
 }
 
-/// Returns whether the packet filter lets more or fewer clients in to the same listener.
+/// Returns whether more or fewer clients can reach the same listener: by the packet filter, or because a socket on `[::]`
+/// now has IPv4 clients too, or no longer.
 fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
-    match clients::change(was.reach(), is.reach()) {
-        ClientChange::Widened => Some(ChangeKind::Widened),
-        ClientChange::Narrowed => Some(ChangeKind::Narrowed),
-        ClientChange::Same | ClientChange::Unknown => None,
+    let families = match (was.socket.takes_only_ipv6(), is.socket.takes_only_ipv6()) {
+        (Some(true), Some(false)) => ClientChange::Widened,
+        (Some(false), Some(true)) => ClientChange::Narrowed,
+        _ => ClientChange::Same,
+    };
+    let changes = [families, clients::change(was.reach(), is.reach())];
+    let has = |change| changes.contains(&change);
+    match () {
+        () if has(ClientChange::Widened) => Some(ChangeKind::Widened),
+        () if has(ClientChange::Narrowed) => Some(ChangeKind::Narrowed),
+        () => None,
     }
 }
 

@@ -45,6 +45,9 @@ pub struct ListenerState {
     pub exposure: Exposure,
     /// Whom the packet filter lets in; `None` if it was not read, or if other machines cannot reach the address.
     pub reach: Option<Box<Reach>>,
+    /// Whether a socket on `[::]` has no IPv4 clients; `None` for other addresses, or if it is not known.
+    #[serde(skip)]
+    pub v6only: Option<bool>,
     /// The state of the owner: `held`, `hidden`, ….
     pub owner: &'static str,
     /// The destination of a port that a rule of the kernel forwards, as `10.0.0.2:80 (container shop-web)`.
@@ -119,10 +122,15 @@ impl ListenerState {
         self.exposure.is_reachable_from_outside() && self.reach.as_deref().is_none_or(lets_in)
     }
 
-    /// Returns whom the packet filter lets in.
+    /// Returns the clients: their families for a socket on `[::]`, and whom the packet filter lets in.
     pub(crate) fn clients(&self) -> String {
         let text = self.reach.as_deref().and_then(firewall);
-        text.unwrap_or_else(|| "no rule of the firewall keeps clients out".to_owned())
+        let text = text.unwrap_or_else(|| "no rule of the firewall keeps clients out".to_owned());
+        match self.v6only {
+            Some(true) => format!("IPv6 clients only, {text}"),
+            Some(false) => format!("IPv4 and IPv6 clients, {text}"),
+            None => text,
+        }
     }
 
     /// Returns the address and port, with the device and network namespace.

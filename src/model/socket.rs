@@ -307,6 +307,12 @@ impl Deref for Socket {
 }
 
 impl Socket {
+    /// Returns whether a socket on `[::]` has no IPv4 clients; `None` for other addresses, or if it is not known.
+    #[must_use]
+    pub fn takes_only_ipv6(&self) -> Option<bool> {
+        self.v6only.filter(|_| self.local.address.is_ipv6() && self.local.address.is_unspecified())
+    }
+
     /// Returns whether this socket takes traffic that `wider`, another socket on the same port and protocol, would
     /// otherwise receive. The kernel delivers a packet to the socket with the most specific address and device. Only
     /// address and device count, and only if those of one socket lie within those of the other. A multicast or

@@ -385,3 +385,25 @@ proptest! {
         }
     }
 }
+
+/// IPv4 clients reach a socket on `[::]` unless it is set to IPv6 only.
+#[test]
+fn the_families_of_a_wildcard_socket() {
+    let with = |local: &str, v6only| {
+        let mut snapshot = snapshot_of(&[(local, Some(0), &["/bin/web"])]);
+        snapshot.sockets.iter_mut().for_each(|socket| socket.v6only = v6only);
+        joined(&snapshot)
+    };
+    for (local, was, is, wanted) in [
+        ("tcp/[::]:80", Some(true), Some(false), Some(ChangeKind::Widened)),
+        ("tcp/[::]:80", Some(false), Some(true), Some(ChangeKind::Narrowed)),
+        ("tcp/[::]:80", Some(true), Some(true), None),
+        ("tcp/[::]:80", None, Some(false), None),
+        ("tcp/[::1]:80", Some(true), Some(false), None),
+    ] {
+        let (before, after) = (with(local, was), with(local, is));
+        let found = difference(&before, &after);
+        let kinds: Vec<ChangeKind> = found.iter().map(|change| change.kind).collect();
+        assert_eq!(kinds, Vec::from_iter(wanted), "{local} {was:?} {is:?}");
+    }
+}
