@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::address_set::number;
 use crate::model::firewall::{
-    FilterAction, FilterCondition, FilterElement, FilterElements, FilterField, FilterValue,
+    FilterAction, FilterCondition, FilterElement, FilterElements, FilterField, FilterHook, FilterValue,
 };
 use crate::model::{Family, Firewall};
 
@@ -23,7 +23,7 @@ pub(super) struct Constants<'f> {
     has_port_masks: bool,
     /// The names of interfaces.
     pub(super) names: Vec<&'f str>,
-    /// The destinations that rules give to packets.
+    /// The destinations that rules give to packets, or may give.
     pub(super) translations: Vec<Translation<'f>>,
 }
 
@@ -54,6 +54,11 @@ impl<'f> Constants<'f> {
                             }
                             _ => {}
                         }
+                    }
+                    let sees_arrivals = chain.base.as_ref().is_none_or(|base| base.hook <= FilterHook::Input);
+                    if rule.action == FilterAction::Unknown && sees_arrivals {
+                        // The rule may give packets another destination without connection tracking.
+                        collected.found.translations.push((None, None, &rule.text));
                     }
                     collected.add_action(&rule.action, &rule.text);
                 }

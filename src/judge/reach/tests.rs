@@ -320,6 +320,11 @@ fn several_chains() {
         "*nat\n:PREROUTING ACCEPT\n-A PREROUTING -p tcp -m tcp --dport 9 -j REDIRECT --to-ports 80\nCOMMIT\n";
     let closed = "*filter\n:INPUT DROP\nCOMMIT\n";
     let tproxy = "*mangle\n:PREROUTING ACCEPT\n-A PREROUTING -p tcp -j TPROXY --on-port 1\nCOMMIT\n";
+    // A rule that is not understood can change the destination of a packet.
+    let rewritten =
+        "*mangle\n:PREROUTING ACCEPT\n-A PREROUTING -p tcp --dport 7000 -j NFQUEUE --queue-num 0\nCOMMIT\n";
+    let rewritten_answer =
+        "*mangle\n:POSTROUTING ACCEPT\n-A POSTROUTING -p tcp --sport 80 -j NFQUEUE --queue-num 0\nCOMMIT\n";
     for (name, rules, wanted) in [
         ("a mark that a rule sets", &[mark, by_mark][..], "unknown"),
         ("a mark that no rule sets", &[by_mark], "filtered"),
@@ -334,6 +339,8 @@ fn several_chains() {
         ("redirected here", &[to_this, closed], "unknown"),
         ("closed", &[closed], "filtered"),
         ("TPROXY", &[tproxy], "unknown"),
+        ("another port may be rewritten", &[rewritten, closed], "unknown"),
+        ("a port of an answer may be rewritten", &[rewritten_answer, closed], "filtered"),
     ] {
         let reach = reach_in(&machine(rules), &listener("tcp/0.0.0.0:80"));
         assert_eq!(short(&reach), wanted, "{name}: {reach:?}");
