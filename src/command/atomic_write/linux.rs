@@ -18,6 +18,9 @@ use rustix::process::{getegid, geteuid};
 
 use super::{DANGLING, DIRECTORY, Existing, NOT_REGULAR, Readers, already_exists, refuse};
 
+const PREPARED: &str =
+    "a file of another user in a directory that others may write to; remove the file, or name another";
+
 /// Longer chains of symbolic links are refused, as the kernel does (MAXSYMLINKS, linux/namei.h).
 const MAX_LINKS: usize = 40;
 
@@ -29,6 +32,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
     let target = match statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) if existing == Existing::Keep => return Err(already_exists()),
         Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if is_prepared_by_another(&directory, &stat)? => return refuse(PREPARED),
             FileType::RegularFile => Some(stat),
             FileType::Directory => return refuse(DIRECTORY),
             _ => return refuse(NOT_REGULAR),
@@ -158,6 +162,14 @@ fn push_front(parts: &mut VecDeque<OsString>, path: &Path) {
 fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(directory, name, flags, Mode::empty())?)
+}
+
+/// Returns whether another user may have made a file to read and change the report: a file that keeps its owner and its
+/// mode, in a directory that belongs neither to this owner nor to this user alone. The kernel refuses the same for new
+/// files (sysctl `fs.protected_regular`).
+fn is_prepared_by_another(directory: &OwnedFd, file: &Stat) -> io::Result<bool> {
+    let is_trusted = [0, geteuid().as_raw(), fstat(directory)?.st_uid].contains(&file.st_uid);
+    Ok(!is_trusted && may_others_write(directory)?)
 }
 
 /// Returns whether other users may create entries in a directory. Root and the user and group of this process do not

@@ -143,4 +143,37 @@ mod tests {
         }
         assert_eq!(fs::read(&victim).unwrap(), b"victim");
     }
+    /// Another user made the file beforehand, to own the report of root. In a directory of that user, the file is the
+    /// user's own.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_of_others_in_a_shared_directory_are_refused() {
+        if !fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+            return; // only root can give a file away
+        }
+        let directory = tempfile::tempdir().unwrap();
+        for (directory_mode, directory_of, file_of, is_refused) in [
+            (0o1777, 0, 1000, true),
+            (0o1777, 0, 0, false),
+            (0o755, 1000, 1000, false),
+            (0o755, 1000, 1001, true),
+            (0o755, 0, 1000, false),
+        ] {
+            let case = format!("{directory_mode:o} {directory_of} {file_of}");
+            let place = directory.path().join(&case);
+            fs::create_dir(&place).unwrap();
+            let path = place.join("out");
+            fs::write(&path, "before").unwrap();
+            std::os::unix::fs::chown(&path, Some(file_of), None).unwrap();
+            fs::set_permissions(&place, PermissionsExt::from_mode(directory_mode)).unwrap();
+            std::os::unix::fs::chown(&place, Some(directory_of), None).unwrap();
+            let written = replace(&path, b"secret");
+            assert_eq!(
+                written.is_err_and(|error| error.contains("a file of another user")),
+                is_refused,
+                "{case}"
+            );
+            assert_eq!(fs::read(&path).unwrap() == b"secret", !is_refused, "{case}");
+        }
+    }
 }
