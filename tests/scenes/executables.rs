@@ -78,31 +78,36 @@ fn replaced_under_a_jail(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The path of a file in a detached mount begins at the root of that mount: another file of the machine has the same
-/// path.
+/// The path of a file in a detached mount begins at the root of that mount: another file of the machine can have the
+/// same path. A file that was not deleted is at no path of the machine either.
 fn deleted_in_a_detached_mount(lab: &Lab) -> Outcome {
     let place = lab.directory_of_mode("detached", 0o755)?;
-    let thread = std::thread::spawn(move || -> Result<Server, Failed> {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-        mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
-        let program = place.join(sleep().strip_prefix("/")?);
-        fs::create_dir_all(program.parent().ok_or("no directory")?)?;
-        fs::copy(sleep(), &program)?;
-        // The working directory is this thread's own since `unshare`.
-        std::env::set_current_dir(program.parent().ok_or("no directory")?)?;
-        nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH)?;
-        let program = Path::new("./").join(program.file_name().ok_or("no name")?);
-        let server = Server::start(&program, vec![tcp("0.0.0.0:8925")?])?;
-        fs::remove_file(&program)?;
-        Ok(server)
-    });
-    let server = thread.join().map_err(|_| "the thread panicked")??;
-    let report = lab.json(&["8925"])?;
-    let found = flag(on_port(&report, 8925)?, "deleted-executable");
-    same!(found["evidence"]["gone"][0]["pid"], server.pid(), "{report:#}");
-    same!(found["evidence"]["gone"][0]["exe"], sleep().to_str().unwrap());
-    same!(found["evidence"]["replaced"], json!([]));
+    for (path, is_removed) in [(sleep(), true), (Path::new("/nowhere/server").to_owned(), false)] {
+        let (place, called) = (place.clone(), path.clone());
+        let thread = std::thread::spawn(move || -> Result<Server, Failed> {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+            mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+            let program = place.join(called.strip_prefix("/")?);
+            fs::create_dir_all(program.parent().ok_or("no directory")?)?;
+            fs::copy(sleep(), &program)?;
+            // The working directory is this thread's own since `unshare`.
+            std::env::set_current_dir(program.parent().ok_or("no directory")?)?;
+            nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH)?;
+            let program = Path::new("./").join(program.file_name().ok_or("no name")?);
+            let server = Server::start(&program, vec![tcp("0.0.0.0:8925")?])?;
+            if is_removed {
+                fs::remove_file(&program)?;
+            }
+            Ok(server)
+        });
+        let server = thread.join().map_err(|_| "the thread panicked")??;
+        let report = lab.json(&["8925"])?;
+        let found = flag(on_port(&report, 8925)?, "deleted-executable");
+        same!(found["evidence"]["gone"][0]["pid"], server.pid(), "{report:#}");
+        same!(found["evidence"]["gone"][0]["exe"], path.to_str().unwrap());
+        same!(found["evidence"]["replaced"], json!([]));
+    }
     Ok(())
 }
 

@@ -144,7 +144,12 @@ fn executable(
     tree: &Tree,
     origins: &mut Origins,
 ) -> (Exe, Option<Origin>) {
-    let (path, state) = path_and_state(tree, target, running);
+    let (path, mut state) = path_and_state(tree, target, running);
+    // The file system was unmounted from its place, but the kernel keeps the path below the former mount point.
+    let is_nowhere = || matches!(tree.stat(path), Err(Errno::NOENT | Errno::NOTDIR));
+    if state == ExeState::Present && running.is_some() && is_nowhere() {
+        state = ExeState::Deleted;
+    }
     let origin = match state {
         ExeState::Memfd => Some(Origin::of(OriginKind::Memory)),
         ExeState::Deleted if is_at_a_path_of_others(tree, path, running) => {
