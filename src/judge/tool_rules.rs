@@ -119,13 +119,20 @@ fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> 
 
 fn kernel_thread_name(process: &Process) -> Option<&str> {
     let first = process.cmdline.first().map(String::as_str);
-    let bracketed = first.filter(|first| {
-        let inside = first.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        // Celery sets titles such as "[celeryd: worker@host]"; the name of a kernel thread has no blank.
-        inside.is_some_and(|name| !name.contains(' '))
-    });
     let names = [process.name.as_deref(), first];
-    bracketed.or_else(|| names.into_iter().flatten().find(|name| is_kernel_thread_name(name)))
+    let is_claimed = |name: &&str| is_bracketed(name) || is_kernel_thread_name(name);
+    // A process without a command line looks like a kernel thread in every list of processes.
+    let is_blank = process.exe.is_some() && process.cmdline.iter().all(|argument| argument.trim().is_empty());
+    let by_blank_line =
+        process.name.as_deref().filter(|name| is_blank && is_further_kernel_thread_name(name));
+    names.into_iter().flatten().find(is_claimed).or(by_blank_line)
+}
+
+/// Returns whether a name is in brackets, as lists of processes show a kernel thread. Celery sets titles such as
+/// "[celeryd: worker@host]"; the name of a kernel thread has no blank.
+fn is_bracketed(name: &str) -> bool {
+    let inside = name.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inside.is_some_and(|name| !name.contains(' '))
 }
 
 /// Returns whether this could be the name of a kernel thread: `kworker/u8:2`, `kswapd0`.
@@ -133,12 +140,29 @@ fn is_kernel_thread_name(name: &str) -> bool {
     let (base, has_cpu) = name.split_once('/').map_or((name, false), |(base, _)| (base, true));
     match base.trim_end_matches(|c: char| c.is_ascii_digit()) {
         "kworker" | "ksoftirqd" | "kthreadd" | "kswapd" | "kauditd" | "kdevtmpfs" | "khugepaged"
-        | "kcompactd" | "rcu_sched" | "rcu_preempt" | "rcu_gp" | "jbd2" | "kintegrityd" | "kblockd"
+        | "kcompactd" | "rcu_sched" | "rcu_preempt" | "rcu_gp" | "jbd" | "kintegrityd" | "kblockd"
         | "oom_reaper" => true,
         // A user's program may have the same name without the number of a processor.
         "migration" | "watchdog" | "irq" => has_cpu,
         _ => false,
     }
+}
+
+/// Returns whether a kernel thread has this name, and an ordinary program may have it too: `nfsd`, `loop0`.
+fn is_further_kernel_thread_name(name: &str) -> bool {
+    let base = name.split_once('/').map_or(name, |(base, _)| base);
+    matches!(
+        base.trim_end_matches(|c: char| c.is_ascii_digit()),
+        "nfsd"
+            | "lockd"
+            | "loop"
+            | "scsi_eh_"
+            | "xfsaild"
+            | "kcryptd"
+            | "dmcrypt_write"
+            | "cpuhp"
+            | "idle_inject"
+    )
 }
 
 /// Directories of the system's own programs. Elsewhere, a new version of an application may be mounted over the old one.
@@ -284,17 +308,19 @@ mod tests {
             ("kswapd0", "./kswapd0", Some("kswapd0")),
             ("x", "kthreadd", Some("kthreadd")),
             ("migration/0", "x", Some("migration/0")),
+            ("[kworker/1:0]", "", Some("[kworker/1:0]")),
+            ("jbd2/sda1-8", "", Some("jbd2/sda1-8")),
+            ("nfsd", "", Some("nfsd")),
+            ("nfsd", "/usr/sbin/nfsd", None),
+            ("nginx", "", None),
             // A watchdog daemon, a job of Celery, and a path.
             ("watchdog", "/usr/sbin/watchdog", None),
             ("python3", "[celeryd: worker@host]", None),
             ("x", "kworker.py", None),
             ("x", "/usr/lib/kworker", None),
         ] {
-            let process = Process {
-                name: Some(comm.to_owned()),
-                cmdline: vec![argument.to_owned()],
-                ..Process::unknown(7)
-            };
+            let process =
+                Process { cmdline: vec![argument.to_owned()], ..program_process(7, comm, "/usr/sbin/x", "") };
             assert_eq!(kernel_thread_name(&process), name, "{comm} {argument}");
         }
     }
