@@ -211,6 +211,16 @@ pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<
     cmdline.get(1..=end)
 }
 
+/// Returns the words that can be options of the interpreter: those of [`command_words`], and the words before code in the
+/// command line.
+pub(crate) fn option_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
+    let Some(InterpreterCommand::Code(code)) = parse_command(program, cmdline) else {
+        return command_words(program, cmdline);
+    };
+    let end = cmdline.iter().position(|word| word.as_bytes().as_ptr_range().contains(&code.as_ptr()));
+    cmdline.get(1..end.unwrap_or(1))
+}
+
 /// Options of Java whose value may be the next argument.
 const JAVA_OPTIONS_WITH_VALUE: [&str; 9] = [
     "--add-exports",
@@ -230,17 +240,23 @@ fn class_path(arguments: &[String]) -> InterpreterCommand<'_> {
     let mut elements = vec!["."];
     let mut rest = arguments.iter().map(String::as_str);
     while let Some(argument) = rest.next() {
-        match argument {
+        let (option, attached) = match argument.split_once('=') {
+            Some((option, value)) if argument.starts_with('-') => (option, Some(value)),
+            _ => (argument, None),
+        };
+        match option {
             "-jar" => return rest.next().map_or(InterpreterCommand::Nothing, InterpreterCommand::File),
-            "-cp" | "-classpath" | "--class-path" | "-p" | "--module-path" => {
+            "-Djava.class.path" if attached.is_none() => {}
+            "-cp" | "-classpath" | "--class-path" | "-p" | "--module-path" | "-Djava.class.path" => {
                 // A class path element `lib/*` means every jar in `lib`.
-                let parts = rest.next().unwrap_or_default().split(':');
+                let parts = attached.or_else(|| rest.next()).unwrap_or_default().split(':');
                 let parts = parts.map(|part| part.strip_suffix("/*").unwrap_or(part));
                 elements = parts.map(|part| if part.is_empty() { "." } else { part }).collect();
             }
-            _ if JAVA_OPTIONS_WITH_VALUE.contains(&argument) => drop(rest.next()),
+            _ if attached.is_none() && JAVA_OPTIONS_WITH_VALUE.contains(&option) => drop(rest.next()),
             "-m" | "--module" => {
-                return InterpreterCommand::ClassPath(elements, rest.next().unwrap_or_default());
+                let module = attached.or_else(|| rest.next()).unwrap_or_default();
+                return InterpreterCommand::ClassPath(elements, module);
             }
             _ if argument.starts_with('-') || argument.starts_with('@') => {}
             _ if argument.ends_with(".java") => return InterpreterCommand::File(argument),
@@ -375,6 +391,10 @@ mod tests {
             ("java -cp /a:/lib/*:x.jar Main", vec!["/a", "/lib", "x.jar"], "Main"),
             ("java -server Main arg -jar", vec!["."], "Main"),
             ("java -p mods -m m/Main", vec!["mods"], "m/Main"),
+            ("java --class-path=/a:/b Main", vec!["/a", "/b"], "Main"),
+            ("java --module-path=mods --module=m/Main", vec!["mods"], "m/Main"),
+            ("java -Djava.class.path=/a -Dx=y Main", vec!["/a"], "Main"),
+            ("java --add-opens=java.base/x=ALL-UNNAMED Main", vec!["."], "Main"),
             ("java --add-opens java.base/x=ALL-UNNAMED Main", vec!["."], "Main"),
         ] {
             assert_eq!(

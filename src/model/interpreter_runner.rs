@@ -14,13 +14,22 @@ struct Runner {
     command: &'static str,
 }
 
-const RUNNERS: [Runner; 11] = [
+const RUNNERS: [Runner; 15] = [
     Runner {
         names: &["cProfile", "profile"],
         with_value: &["-o", "--outfile", "-s", "--sort"],
         code: &[],
         command: "",
     },
+    Runner {
+        names: &[TIMEIT],
+        with_value: &["-n", "--number", "-r", "--repeat", "-u", "--unit"],
+        code: &["-s", "--setup"],
+        command: "",
+    },
+    Runner { names: &["unittest"], with_value: &["-s", "-p", "-t", "-k"], code: &[], command: "" },
+    Runner { names: &["doctest"], with_value: &["-o", "--option"], code: &[], command: "" },
+    Runner { names: &["pydoc"], with_value: &["-n", "-p"], code: &[], command: "" },
     Runner { names: &["pdb"], with_value: &["-c", "--command"], code: &[], command: "" },
     Runner {
         names: &["trace"],
@@ -71,6 +80,11 @@ const RUNNERS: [Runner; 11] = [
     },
 ];
 
+/// The module of Python whose arguments are code.
+const TIMEIT: &str = "timeit";
+/// The module of Python that reads code from standard input.
+const ASYNCIO: &str = "asyncio";
+
 /// Directories of programs and of Python's own modules. In another directory, a script with the name of a runner is
 /// an ordinary script.
 const INSTALLED: [&str; 6] = ["/usr/bin/", "/usr/local/bin/", "/bin/", "/lib/python", "/dotnet/", "/FSharp/"];
@@ -87,6 +101,9 @@ pub(super) fn behind<'c>(
             return None;
         }
     };
+    if name == ASYNCIO && matches!(command, InterpreterCommand::Module(_)) {
+        return Some(InterpreterCommand::Nothing);
+    }
     let runner = RUNNERS.iter().find(|runner| runner.names.contains(&name))?;
     let at = cmdline.iter().position(|word| word.as_bytes().as_ptr_range().contains(&target.as_ptr()))?;
     let mut rest = cmdline.get(at + 1..)?.iter().map(String::as_str);
@@ -99,6 +116,14 @@ pub(super) fn behind<'c>(
             "-m" | "--module" => return rest.next().map(InterpreterCommand::Module),
             _ if runner.with_value.contains(&argument) => drop(rest.next()),
             _ if argument.starts_with('-') || argument.is_empty() => {}
+            _ if name == TIMEIT => return Some(InterpreterCommand::Code(argument)),
+            // A test or a page of documentation is the name of a module, or a file.
+            _ if matches!(name, "unittest" | "pydoc")
+                && !argument.contains('/')
+                && !argument.ends_with(".py") =>
+            {
+                return Some(InterpreterCommand::Module(argument));
+            }
             _ => return Some(InterpreterCommand::File(argument)),
         }
     }
@@ -128,6 +153,12 @@ mod tests {
             ("python3", "python3 -m cProfile -m evil", Some(Module("evil"))),
             ("python3", "python3 -m coverage run --source a x.py", Some(File("x.py"))),
             ("python3", "python3 -m coverage report x.py", None),
+            ("python3", "python3 -m timeit -n 1 -s code", Some(Code("code"))),
+            ("python3", "python3 -m timeit code", Some(Code("code"))),
+            ("python3", "python3 -m unittest e", Some(Module("e"))),
+            ("python3", "python3 -m doctest -v /tmp/e.py", Some(File("/tmp/e.py"))),
+            ("python3", "python3 -m pydoc /tmp/e.py", Some(File("/tmp/e.py"))),
+            ("python3", "python3 -m asyncio", Some(InterpreterCommand::Nothing)),
             ("python3", "python3 /usr/lib/python3.11/cProfile.py x.py", Some(File("x.py"))),
             ("python3", "python3 /usr/bin/ipython3 x.py", Some(File("x.py"))),
             ("python3", "python3 /srv/app/profile.py /tmp", None),

@@ -133,6 +133,7 @@ static SYNTAXES: [Syntax; 24] = [
             "--debug-port",
             "--inspect-publish-uid",
             "--localstorage-file",
+            "--snapshot-blob",
             "--max-http-header-size",
             "--network-family-autoselection-attempt-timeout",
             "--openssl-config",

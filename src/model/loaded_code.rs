@@ -1,6 +1,6 @@
 //! Files of code that an interpreter loads in addition to the script, according to its command line.
 
-use super::interpreter::{command_words, without_version};
+use super::interpreter::{option_words, without_version};
 use super::interpreter_syntax::{Argument, syntax_of};
 
 /// Options, by the names of the interpreters.
@@ -8,7 +8,20 @@ type OptionsOf = (&'static [&'static str], &'static [&'static str]);
 
 /// The options of interpreters that load a file of code before the script.
 const LOADING_OPTIONS: [OptionsOf; 11] = [
-    (&["node", "nodejs"], &["-r", "--require", "--import", "--loader", "--experimental-loader"]),
+    (
+        &["node", "nodejs"],
+        &[
+            "-r",
+            "--require",
+            "--import",
+            "--loader",
+            "--experimental-loader",
+            "--snapshot-blob",
+            // NODE_OPTIONS in such a file loads code.
+            "--env-file",
+            "--env-file-if-exists",
+        ],
+    ),
     (&["bun"], &["-r", "--preload"]),
     (&["deno"], &["--preload"]),
     (&["ruby"], &["-r"]),
@@ -62,7 +75,7 @@ pub(crate) fn is_java(program: &str) -> bool {
 /// slash is a module of the interpreter's own path: see [`files_here`].
 pub(crate) fn loaded_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     if is_java(program) {
-        let words = command_words(program, cmdline).unwrap_or_default();
+        let words = option_words(program, cmdline).unwrap_or_default();
         let option =
             |word: &'c String| LOADING_OPTIONS_OF_JAVA.iter().find_map(|option| word.strip_prefix(option));
         return words.iter().filter_map(option).filter_map(|file| file.split('=').next()).collect();
@@ -89,7 +102,7 @@ pub(crate) fn files_here(program: &str, cmdline: &[String]) -> Vec<String> {
 
 /// Returns the files that the options of an interpreter name.
 fn named_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
-    let words = command_words(program, cmdline).unwrap_or_default();
+    let words = option_words(program, cmdline).unwrap_or_default();
     let files = values(program, words, &LOADING_OPTIONS).into_iter().filter_map(|value| {
         let setting = value.split_once('=').filter(|_| program.starts_with("php"));
         match setting {
@@ -102,14 +115,22 @@ fn named_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
 
 /// Returns the directories that an interpreter searches first for modules, according to its options.
 pub(crate) fn searched_directories<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
-    let words = command_words(program, cmdline).unwrap_or_default();
+    let words = option_words(program, cmdline).unwrap_or_default();
     let is_python = matches!(without_version(program), "python" | "pypy");
     let values = values(program, words, &SEARCH_OPTIONS).into_iter();
     let values = values.filter_map(|value| match is_python {
         true => value.strip_prefix(CACHE_OF_PYTHON),
         false => Some(value),
     });
-    values.flat_map(|value| value.split(':')).filter(|directory| !directory.is_empty()).collect()
+    // The module `lib` of Perl takes directories: `-Mlib=/a,/b`, `-Mlib '/a'`.
+    let of_modules = words.iter().filter(|_| without_version(program) == "perl").filter_map(|word| {
+        let list = word.strip_prefix("-Mlib").or(word.strip_prefix("-mlib"))?;
+        let list = list.strip_prefix(['=', ' '])?.trim_start();
+        Some(list.strip_prefix("qw").filter(|list| list.starts_with(['(', ' '])).unwrap_or(list))
+    });
+    let of_modules = of_modules.flat_map(|list| list.split([',', ' ', '\'', '"', '(', ')']));
+    let directories = values.flat_map(|value| value.split(':')).chain(of_modules);
+    directories.filter(|directory| !directory.is_empty()).collect()
 }
 
 /// Returns the values of the options in `table`, among the words of a command line before the script.
@@ -148,6 +169,9 @@ mod tests {
             ("lua5.4", "lua -l/tmp/a x.lua", &["/tmp/a"]),
             ("java", "java -javaagent:/a/b.jar=x=1 -jar app.jar", &["/a/b.jar"]),
             ("java", "java @args", &["args"]),
+            ("node", "node --snapshot-blob /a/s.blob --env-file=/a/env x.js", &["/a/s.blob", "/a/env"]),
+            ("gawk", "gawk -i /a/e.awk BEGIN{}", &["/a/e.awk"]),
+            ("node", "node -r /a/e.js -e code", &["/a/e.js"]),
             ("python3", "python3 -X dev x.py", &[]),
             ("nginx", "nginx -r /x", &[]),
         ] {
@@ -175,10 +199,15 @@ mod tests {
             ("perl", "perl -I /a -I/b:/c -MS x.pl -I /d", &["/a", "/b", "/c"][..]),
             ("ruby", "ruby -I/a x.rb", &["/a"]),
             ("perl", "perl -I lib x.pl", &["lib"]),
+            ("perl", "perl -Mlib=/a,/b -MEvil x.pl", &["/a", "/b"]),
+            ("perl", "perl -Mlib=/a -e code", &["/a"]),
+            ("perl", "perl -Mlibrary=/a x.pl", &[]),
             ("python3", "python3 -I x.py", &[]),
             ("python3", "python3 -X dev -Xpycache_prefix=/tmp/c x.py", &["/tmp/c"]),
         ] {
             assert_eq!(searched_directories(program, &words_of(line)), directories, "{line}");
         }
+        let quoted = ["perl", "-Mlib '/a'", "-Mlib qw(/b /c)", "x.pl"].map(str::to_owned);
+        assert_eq!(searched_directories("perl", &quoted), ["/a", "/b", "/c"]);
     }
 }
