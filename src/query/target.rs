@@ -200,6 +200,9 @@ fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answ
         IpAddr::V6(_) if network.is_ipv4() => conditions::serves_ipv4(subject),
         IpAddr::V6(_) => Answer::Yes,
     };
+    // The kernel delivers packets for a loopback address only through the loopback device.
+    let is_cut_off = address.is_loopback() && on_device(subject, Network::single(address)).is_no();
+    let bound = if is_cut_off && !ports.is_empty() { Answer::No } else { bound };
     on_port.and(bound.or(wildcard.and(on_device(subject, network))))
 }
 
@@ -208,9 +211,10 @@ fn on_device(subject: &Subject<'_>, network: Network) -> Answer {
     let is_loopback = network.address().is_some_and(|address| address.is_loopback());
     match subject.socket().and_then(|socket| socket.local.device.as_deref()) {
         None => Answer::Yes,
-        Some("lo" | "lo0") => Answer::of(is_loopback),
+        Some("lo" | "lo0") if is_loopback => Answer::Yes,
         Some(_) if is_loopback => Answer::No,
-        // The addresses of a device are not part of a snapshot.
+        // The addresses of a device are not part of a snapshot. Clients on this machine reach all its addresses through
+        // the loopback device.
         Some(_) => Answer::Unknown,
     }
 }
