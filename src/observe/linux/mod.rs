@@ -240,7 +240,7 @@ fn processes(
     notes: &mut Vec<Note>,
 ) -> Vec<Process> {
     let pids: BTreeSet<Pid> = found.iter().flat_map(|f| f.socket.owner.pids()).copied().collect();
-    let reading::ReadProcesses { mut processes, silent, unjudged, code_without_file } =
+    let reading::ReadProcesses { mut processes, silent, without_project, unjudged, code_without_file } =
         reading::read(jobs(scope, found, pids));
     notes.extend(note_on_code_without_file(&code_without_file));
     name_users(&mut processes, users);
@@ -251,6 +251,10 @@ fn processes(
     gaps.extend(reasons.into_iter().map(|(why, pids)| unread_processes("program file", pids, why)));
     if !silent.is_empty() {
         gaps.push(unread_processes("command line", silent, "the process did not answer in time".to_owned()));
+    }
+    if !without_project.is_empty() {
+        let why = "the file system of its working directory did not answer in time".to_owned();
+        gaps.push(unread_processes("project", without_project, why));
     }
     containers::name(&mut processes, &groups(found));
     if scope.details {
@@ -324,6 +328,7 @@ pub(super) fn read_rest(processes: &mut [Process]) {
         pid: process.pid,
         everything: true,
         unit_known: false,
+        project: true,
         cmdline: true,
         maps: false,
     });
@@ -376,6 +381,7 @@ fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRe
     let job = |pid| ReadRequest {
         pid,
         everything: scope.details || sharing.contains(&pid),
+        project: scope.details || sharing.contains(&pid),
         unit_known: !silent.contains(&pid),
         cmdline: true,
         maps: scope.details || scope.packages,

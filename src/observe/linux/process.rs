@@ -34,6 +34,8 @@ pub(super) struct ReadRequest {
     pub everything: bool,
     /// Whether the unit and container are known from the sockets of the process.
     pub unit_known: bool,
+    /// Whether to search the working directory for the project; only with `everything`.
+    pub project: bool,
     /// Whether to read the command line.
     pub cmdline: bool,
     /// Whether to check the executable files that the process has mapped.
@@ -98,7 +100,7 @@ impl Reader {
         let cwd = cwd.map(|cwd| String::from_utf8_lossy(cwd.as_bytes()).into_owned());
         Some(Process {
             uid: effective_uid(&process),
-            project: cwd.as_deref().and_then(|cwd| project(&process, cwd)),
+            project: cwd.as_deref().filter(|_| job.project).and_then(|cwd| project(&process, cwd)),
             cwd,
             state: Some(stat.state),
             started: self.started(&stat),

@@ -19,6 +19,8 @@ pub(super) struct ReadProcesses {
     pub processes: Vec<Process>,
     /// Processes that did not answer in time, in ascending order.
     pub silent: Vec<Pid>,
+    /// Processes that answered only without their project, in ascending order.
+    pub without_project: Vec<Pid>,
     /// Processes whose program file, or the users who can replace it, could not be determined, and the reason.
     pub unjudged: Vec<(Pid, String)>,
     /// Processes with code in memory that belongs to no file.
@@ -39,7 +41,8 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the processes. A process that does not answer is tried once more without its command line.
+/// Reads the processes. A process that does not answer is tried again without its project, because its working directory
+/// may be in a file system that does not answer, and then without its command line.
 pub(super) fn read(jobs: Vec<ReadRequest>) -> ReadProcesses {
     read_by(jobs, LIMIT, |reader, job| {
         let process = if job.everything { reader.process(job) } else { Some(reader.program(job)) };
@@ -53,6 +56,7 @@ fn read_by(
     read: fn(&mut Reader, ReadRequest) -> Process,
 ) -> ReadProcesses {
     let mut outcome = ReadProcesses::default();
+    let mut silent_projects = Vec::new();
     while !jobs.is_empty() && outcome.silent.len() < PATIENCE {
         let shared = Shared::default();
         let (theirs, their_jobs) = (Arc::clone(&shared), jobs.clone());
@@ -75,6 +79,13 @@ fn read_by(
         let Some(stuck) = jobs.get(done).copied() else { break };
         // The waiting thread is abandoned. It ends with this process.
         jobs.drain(..=done);
+        if stuck.project {
+            // The other projects may be in the same file system, and are less important than the time.
+            jobs.push(stuck);
+            jobs.iter_mut().for_each(|job| job.project = false);
+            silent_projects.push(stuck.pid);
+            continue;
+        }
         if stuck.cmdline {
             jobs.push(ReadRequest { cmdline: false, maps: false, ..stuck });
         }
@@ -90,6 +101,8 @@ fn read_by(
     outcome.processes.sort_by_key(|process| process.pid);
     outcome.silent.sort_unstable();
     outcome.silent.dedup();
+    silent_projects.retain(|pid| !outcome.silent.contains(pid));
+    outcome.without_project = silent_projects;
     outcome
 }
 
@@ -116,7 +129,22 @@ mod tests {
     use super::*;
 
     fn job(pid: Pid) -> ReadRequest {
-        ReadRequest { pid, everything: false, unit_known: true, cmdline: true, maps: true }
+        ReadRequest { pid, everything: false, unit_known: true, project: false, cmdline: true, maps: true }
+    }
+
+    /// The working directory of process 2 does not answer, and process 3 does not answer at all.
+    #[test]
+    fn a_working_directory_that_does_not_answer_costs_only_the_project() {
+        let jobs = (1..=4).map(|pid| ReadRequest { project: true, ..job(pid) }).collect();
+        let outcome = read_by(jobs, Duration::from_secs(1), |_, job| {
+            if job.pid == 2 && job.project || job.pid == 3 {
+                std::thread::sleep(Duration::from_secs(60));
+            }
+            Process { name: Some("read".to_owned()), ..Process::unknown(job.pid) }
+        });
+        assert_eq!((&outcome.without_project[..], &outcome.silent[..]), (&[2][..], &[3][..]));
+        let named = outcome.processes.iter().filter(|process| process.name.is_some());
+        assert_eq!(named.map(|process| process.pid).collect::<Vec<_>>(), [1, 2, 4]);
     }
 
     #[test]
