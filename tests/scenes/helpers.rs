@@ -43,6 +43,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["own-table", address] => in_a_thread(address, CloneFlags::CLONE_FILES),
         ["own-namespace", address] => in_a_thread(address, CloneFlags::CLONE_NEWNET),
         ["zombie-leader", address] => zombie_leader(address),
+        ["moving", address] => moving(address),
         ["ring", address] => ring(address),
         ["ordinary-ring", address] => ordinary_ring(address),
         ["many", count] => count.parse().map_err(Into::into).and_then(many),
@@ -286,6 +287,31 @@ fn ring(address: &str) -> Done {
     let _ring = keep_in_a_ring(&[socket])?;
     ready("")?;
     wait();
+    Ok(())
+}
+
+/// Keeps moving the only descriptor of a socket between a low and a high number, while another process holds the socket
+/// too. Prints the pid of that process.
+fn moving(address: &str) -> Done {
+    let mut socket = OwnedFd::from(TcpListener::bind(address)?);
+    let mut decoy = Command::new(sleep());
+    let decoy = decoy.arg("600").stdin(socket.try_clone()?).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut decoy = decoy.spawn()?;
+    let (end, ended) = channel::<()>();
+    let mover = std::thread::spawn(move || {
+        while ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            let Ok(high) = rustix::io::fcntl_dupfd_cloexec(&socket, 300) else { return };
+            drop(socket);
+            let Ok(low) = rustix::io::fcntl_dupfd_cloexec(&high, 3) else { return };
+            socket = low;
+        }
+    });
+    ready(&decoy.id().to_string())?;
+    wait();
+    drop(end);
+    mover.join().map_err(|_| "the thread panicked")?;
+    decoy.kill()?;
+    decoy.wait()?;
     Ok(())
 }
 

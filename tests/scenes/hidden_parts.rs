@@ -21,6 +21,7 @@ pub const SCENES: &[Scene] = &[
     ("origins", origins),
     ("a_namespace_that_a_socket_keeps_alive_is_a_gap", namespace_of_a_socket),
     ("a_namespace_of_a_socket_in_flight_is_a_gap", namespace_of_a_socket_in_flight),
+    ("a_moving_descriptor_is_found_beside_another_owner", moving_descriptor),
     ("a_socket_that_only_an_io_uring_has_and_no_table_shows_is_a_gap", sockets_in_a_ring_only),
     ("an_endless_path_hides_no_other_descriptor", endless_path),
     ("a_decoy_hides_no_second_owner", second_owner),
@@ -212,6 +213,17 @@ fn sockets_in_a_ring_only(lab: &Lab) -> Outcome {
         same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
         let output = lab.portolan(["audit"]).output()?;
         same!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    Ok(())
+}
+
+/// A descriptor moves while the descriptors of its process are read, and another process has the socket too.
+fn moving_descriptor(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let mover = lab.helper(["moving", "127.0.0.1:8962"])?;
+    let decoy = mover.said[1].parse()?;
+    for _ in 0..20 {
+        held(&lab.json(&[])?, 8962, &[mover.pid(), decoy])?;
     }
     Ok(())
 }

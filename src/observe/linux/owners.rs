@@ -348,7 +348,6 @@ fn process(
     walk: &mut Walk,
 ) -> Result<(), Errno> {
     let mut path = PidPath::new(pid);
-    let mut buffer = [MaybeUninit::uninit(); 64];
     namespace(proc, &mut path, walk);
     let directory = openat(proc, path.join(b"/fd\0"), DIRECTORY, Mode::empty())?;
     let stat = fstat(&directory)?;
@@ -360,17 +359,36 @@ fn process(
         walk.add(link, ThreadDescriptor { pid, thread: pid, number }, search);
     };
     if !sizes_are_counts {
-        return listed(&directory, 0, &mut visit);
+        return listed(&directory, 0, &mut visit).map(drop);
     }
+    let count = |size: i64| u32::try_from(size).unwrap_or(u32::MAX);
+    let mut expected = count(stat.st_size);
+    let mut met = tried(&directory, expected, &mut visit)?;
+    // A descriptor that moves to a smaller number during the reading is missed.
+    for _ in 0..REREADINGS {
+        if !search.strays || met >= expected {
+            break;
+        }
+        expected = count(fstat(&directory)?.st_size);
+        met = listed(&directory, 0, &mut visit)?;
+    }
+    Ok(())
+}
+
+/// How often the descriptors of a process are read again in an audit, if some were not found.
+const REREADINGS: usize = 4;
+
+/// Reads the descriptors in a directory with this number of descriptors; returns how many were found.
+fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<u32, Errno> {
+    let mut buffer = [MaybeUninit::uninit(); 64];
     // Trying numbers from 0 until all descriptors are found costs less than listing the directory. If the numbers are
     // far apart (a shell has a descriptor 255), the rest is listed.
-    let count = u32::try_from(stat.st_size).unwrap_or(u32::MAX);
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
         if descriptor - met > HOLES {
-            return listed(&directory, descriptor, &mut visit);
+            return Ok(met + listed(directory, descriptor, visit)?);
         }
-        match readlinkat_raw(&directory, DecInt::new(descriptor), &mut buffer) {
+        match readlinkat_raw(directory, DecInt::new(descriptor), &mut buffer) {
             Ok((link, _)) => {
                 visit(link, descriptor);
                 met += 1;
@@ -382,24 +400,31 @@ fn process(
         }
         descriptor += 1;
     }
-    Ok(())
+    Ok(met)
 }
 
 /// After this many numbers without a descriptor, the directory is listed. Listing costs about as much as these
 /// attempts.
 const HOLES: u32 = 8;
 
-/// Reads every descriptor in a directory from this number on.
-pub(super) fn listed(directory: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
+/// Reads every descriptor in a directory from this number on; returns how many were found.
+pub(super) fn listed(
+    directory: &OwnedFd,
+    from: u32,
+    visit: &mut dyn FnMut(&[u8], u32),
+) -> Result<u32, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
+    let mut found = 0;
     for descriptor in numbers_in(directory)?.into_iter().filter(|descriptor| *descriptor >= from) {
         match readlinkat_raw(directory, DecInt::new(descriptor), &mut buffer) {
             Ok((link, _)) => visit(link, descriptor),
-            Err(Errno::NOENT | Errno::NAMETOOLONG) => {}
+            Err(Errno::NAMETOOLONG) => {}
+            Err(Errno::NOENT) => continue,
             Err(errno) => return Err(errno),
         }
+        found += 1;
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Returns the number in `socket:[123]`.
