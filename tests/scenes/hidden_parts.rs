@@ -21,6 +21,7 @@ pub const SCENES: &[Scene] = &[
     ("origins", origins),
     ("a_namespace_that_a_socket_keeps_alive_is_a_gap", namespace_of_a_socket),
     ("a_namespace_of_a_socket_in_flight_is_a_gap", namespace_of_a_socket_in_flight),
+    ("a_preloaded_library_is_a_note", preloaded_library),
     ("a_moving_descriptor_is_found_beside_another_owner", moving_descriptor),
     ("a_socket_that_only_an_io_uring_has_and_no_table_shows_is_a_gap", sockets_in_a_ring_only),
     ("an_endless_path_hides_no_other_descriptor", endless_path),
@@ -213,6 +214,19 @@ fn sockets_in_a_ring_only(lab: &Lab) -> Outcome {
         same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
         let output = lab.portolan(["audit"]).output()?;
         same!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    Ok(())
+}
+
+/// A library that the environment loads into the program can change what the program reads.
+fn preloaded_library(lab: &Lab) -> Outcome {
+    for (variable, is_noted) in [("LD_PRELOAD", true), ("LD_AUDIT", true), ("LD_DEBUG_OUTPUT", false)] {
+        let output = lab.portolan(["-o", "json"]).env(variable, "/nowhere/library.so").output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        let notes = report["notes"].as_array().ok_or("no notes")?;
+        let found =
+            notes.iter().any(|note| note["what"].as_str().is_some_and(|what| what.contains("preloaded")));
+        same!(found, is_noted && cfg!(not(target_feature = "crt-static")), "{variable}");
     }
     Ok(())
 }

@@ -224,11 +224,14 @@ fn martian_devices() -> Option<Note> {
     })
 }
 
-/// Returns whether a library is preloaded into this process (ld.so(8)). A static program loads none.
+/// The variables of ld.so(8) that load libraries before those of the program.
+const PRELOADING: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
+
+/// Returns whether a library is preloaded into this process. A static program loads none.
 fn is_preloaded() -> bool {
     let by_file = || slurp("/etc/ld.so.preload", 256, 256).is_ok_and(|text| !text.trim_ascii().is_empty());
-    cfg!(not(target_feature = "crt-static"))
-        && (std::env::var_os("LD_PRELOAD").is_some_and(|value| !value.is_empty()) || by_file())
+    let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    cfg!(not(target_feature = "crt-static")) && (PRELOADING.into_iter().any(is_set) || by_file())
 }
 
 #[cfg(test)]
