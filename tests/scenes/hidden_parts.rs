@@ -22,7 +22,7 @@ pub const SCENES: &[Scene] = &[
     ("a_namespace_that_a_socket_keeps_alive_is_a_gap", namespace_of_a_socket),
     ("a_namespace_of_a_socket_in_flight_is_a_gap", namespace_of_a_socket_in_flight),
     ("a_preloaded_library_is_a_note", preloaded_library),
-    ("a_moving_descriptor_is_found_beside_another_owner", moving_descriptor),
+    ("a_moving_descriptor_is_found_with_another_owner", moving_descriptor),
     ("a_socket_that_only_an_io_uring_has_and_no_table_shows_is_a_gap", sockets_in_a_ring_only),
     ("an_endless_path_hides_no_other_descriptor", endless_path),
     ("a_decoy_hides_no_second_owner", second_owner),

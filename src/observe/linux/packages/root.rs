@@ -101,7 +101,7 @@ impl Root {
 
     /// Returns the status of a file of the observer's own root directory, where only root can write. In another root
     /// directory, the file system may report false times, so the result is `None`; also before Linux 5.8, which does not
-    /// tell the mount.
+    /// name the mount.
     pub(super) fn stat(&self, path: &[u8]) -> Option<MountedStat> {
         if !self.is_own {
             return None;
