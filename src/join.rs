@@ -33,7 +33,7 @@ pub struct Entry {
     pub direction: Option<Direction>,
     /// For a listener: its current number of connections; `None` if connections were not requested.
     pub connections: Option<u32>,
-    judgement: Option<Box<Judgement>>,
+    judgement: Option<Arc<Judgement>>,
 }
 
 /// A user by number and name, if known.
@@ -54,8 +54,8 @@ impl RunningUser<'_> {
 }
 
 /// The findings and services that `judge` adds to an entry. Most entries of a long listing are connections, which
-/// have none.
-#[derive(Clone, Debug, Default)]
+/// have none, or are like the entry before, with which they share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Judgement {
     findings: Vec<Finding>,
     usual: Option<UsualProgram>,
@@ -133,7 +133,7 @@ impl Entry {
     }
 
     pub(crate) fn set_reach(&mut self, reach: Arc<Reach>) {
-        self.judgement.get_or_insert_default().reach = Some(reach);
+        self.judgement_mut().reach = Some(reach);
     }
 
     /// Returns the users of the listener, each once: the effective users of its processes, or the creator of the
@@ -186,7 +186,7 @@ impl Entry {
     }
 
     pub(crate) fn set_other_address(&mut self, address: IpAddr) {
-        self.judgement.get_or_insert_default().other_address = Some(address);
+        self.judgement_mut().other_address = Some(address);
     }
 
     /// Returns the highest severity of the findings.
@@ -201,27 +201,39 @@ impl Entry {
         if findings.peek().is_none() {
             return;
         }
-        let all = &mut self.judgement.get_or_insert_default().findings;
+        let all = &mut self.judgement_mut().findings;
         all.extend(findings);
         all.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.flag().cmp(&b.flag())));
         all.shrink_to_fit();
     }
 
+    fn judgement_mut(&mut self) -> &mut Judgement {
+        Arc::make_mut(self.judgement.get_or_insert_default())
+    }
+
+    /// Shares the memory of the findings and services with another entry, if they are the same.
+    pub(crate) fn share_judgement(&mut self, other: &Self) {
+        if self.judgement == other.judgement {
+            self.judgement.clone_from(&other.judgement);
+        }
+    }
+
     pub(crate) fn remove_command_lines(&mut self) {
-        let findings = self.judgement.iter_mut().flat_map(|judgement| &mut judgement.findings);
-        findings.for_each(Finding::remove_command_line);
+        if self.judgement.is_some() {
+            self.judgement_mut().findings.iter_mut().for_each(Finding::remove_command_line);
+        }
     }
 
     pub(crate) fn set_usual(&mut self, usual: UsualProgram) {
-        self.judgement.get_or_insert_default().usual = Some(usual);
+        self.judgement_mut().usual = Some(usual);
     }
 
     pub(crate) fn set_service(&mut self, service: ListenerService) {
-        self.judgement.get_or_insert_default().service = Some(service);
+        self.judgement_mut().service = Some(service);
     }
 
     pub(crate) fn set_forwards_to(&mut self, to: ForwardTarget) {
-        self.judgement.get_or_insert_default().forwards_to = Some(Box::new(to));
+        self.judgement_mut().forwards_to = Some(Box::new(to));
     }
 }
 

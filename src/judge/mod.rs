@@ -112,7 +112,9 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let forwardings = entries.iter().filter_map(|entry| entry.socket.forwarding.as_ref());
     let forwarded = forwardings.map(|forwarding| (forwarding.to, forwarding.rule.clone())).collect();
     let mut firewalls = reach::Firewalls::new(&snapshot.firewalls, forwarded);
-    for entry in &mut entries {
+    for at in 0..entries.len() {
+        let (before, rest) = entries.split_at_mut(at);
+        let Some(entry) = rest.first_mut() else { continue };
         let behind = behind.get(&published::key(entry));
         let processes = &identities.processes(behind.unwrap_or(entry));
         let usual = (behind.is_none() && entry.socket.port().is_some())
@@ -144,6 +146,9 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         }
         if let Some(reach) = reach {
             entry.set_reach(reach);
+        }
+        if let Some(before) = before.last() {
+            entry.share_judgement(before);
         }
     }
     let unevaluated = firewalls.gap();

@@ -93,7 +93,7 @@ impl Live {
         ui: &Ui,
     ) -> Result<Self, Error> {
         // If the system cannot be observed, the error is reported before the terminal is taken over.
-        watch.scan_and_report(&mut |_| Ok(()))?;
+        watch.scan()?;
         let inputs = inputs().context("signals")?;
         let screen = Screen::enter().context("terminal")?;
         let sender = inputs.sender();
@@ -227,7 +227,7 @@ impl Live {
             is_new = true;
         }
         if let Some(connections) = &mut self.connections {
-            is_new |= connections.scan_and_report(&mut |_| Ok(()))?;
+            is_new |= connections.scan()?;
         }
         if !is_new {
             return Ok(Draw::Time);
@@ -287,7 +287,7 @@ impl Live {
             self.connections = None;
         } else if self.connections.is_none() {
             let mut connections = self.watch.of_connections()?;
-            connections.scan_and_report(&mut |_| Ok(()))?;
+            connections.scan()?;
             self.connections = Some(connections);
         }
         self.read_filter();

@@ -192,6 +192,15 @@ impl Watch {
         report
     }
 
+    /// Scans once, without a comparison. Returns whether there is a new report.
+    fn scan(&mut self) -> Result<bool, Error> {
+        let Some(seen) = self.observer.scan().map_err(Error::msg)? else { return Ok(false) };
+        // Two long reports would take much memory.
+        self.last = None;
+        self.last = Some(self.report(seen));
+        Ok(true)
+    }
+
     /// Scans once, and reports changes if there are any. Returns whether there is a new report.
     fn scan_and_report(
         &mut self,

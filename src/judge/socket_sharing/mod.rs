@@ -69,14 +69,13 @@ pub(super) fn evidence<'l>(
     known: &mut Identities,
 ) -> HashMap<usize, Vec<Evidence>> {
     let mut found = HashMap::new();
-    let mut ports: HashMap<_, Vec<(usize, &Entry)>> = HashMap::new();
-    for (at, listener) in listeners.enumerate() {
-        if listener.socket.state.holds_port() && !listener.socket.owner.pids().is_empty() {
-            ports.entry(listener.socket.port_key()).or_default().push((at, listener));
-        }
-    }
-    for group in ports.into_values() {
-        if let [(_, alone)] = group[..]
+    let has_owner = |entry: &Entry| entry.socket.state.holds_port() && !entry.socket.owner.pids().is_empty();
+    let mut by_port: Vec<(usize, &Entry)> =
+        listeners.enumerate().filter(|(_, listener)| has_owner(listener)).collect();
+    let port = |(_, listener): &(usize, &Entry)| listener.socket.port_key();
+    by_port.sort_by_key(port);
+    for group in by_port.chunk_by(|one, other| port(one) == port(other)) {
+        if let [(_, alone)] = group
             && alone.socket.owner.pids().len() == 1
         {
             continue;
@@ -93,10 +92,10 @@ pub(super) fn evidence<'l>(
 }
 
 /// Returns the places of a group, in the order of the list.
-fn places<'l>(group: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Vec<AddressGroup<'l>> {
+fn places<'l>(group: &[(usize, &'l Entry)], known: &mut Identities) -> Vec<AddressGroup<'l>> {
     let mut at_place: HashMap<_, usize> = HashMap::new();
     let mut lots: Vec<Vec<(usize, &'l Entry)>> = Vec::new();
-    for (at, listener) in group {
+    for &(at, listener) in group {
         let lot = *at_place.entry(bound_to(&listener.socket)).or_insert_with(|| {
             lots.push(Vec::new());
             lots.len() - 1
