@@ -1,13 +1,14 @@
-//! Shows the progress of long work on a terminal: after half a second, one line on standard error, which is removed when
-//! the work ends.
+//! Shows the progress of long work, or what a wait waits for, on a terminal: after half a second, one line on standard
+//! error, which is removed at the end.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{charset, screen};
+use super::{charset, screen, width};
 use crate::observe::progress;
+use crate::render::clip;
 
 /// The time after which work is long.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -24,13 +25,18 @@ impl Progress {
     /// Starts to wait for long work. Returns `None` if standard error is not a terminal that can remove a line, or if
     /// the terminal shows the screen of `watch`.
     pub(super) fn start() -> Option<Self> {
+        Self::showing(|time| line(progress::current(), time))
+    }
+
+    /// Starts to show a line that is made from the time so far. Returns `None` like [`Progress::start`].
+    pub(super) fn showing(line: impl Fn(Duration) -> String + Send + 'static) -> Option<Self> {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         if !io::stderr().is_terminal() || is_dumb || screen::is_up() {
             return None;
         }
         let has_ended = Arc::new((Mutex::new(false), Condvar::new()));
         let shared = Arc::clone(&has_ended);
-        let thread = Builder::new().spawn(move || show(&shared)).ok()?;
+        let thread = Builder::new().spawn(move || show(&shared, line)).ok()?;
         Some(Progress { has_ended, thread: Some(thread) })
     }
 }
@@ -46,7 +52,7 @@ impl Drop for Progress {
     }
 }
 
-fn show((has_ended, changed): &(Mutex<bool>, Condvar)) {
+fn show((has_ended, changed): &(Mutex<bool>, Condvar), line: impl Fn(Duration) -> String) {
     let began = Instant::now();
     let mut is_shown = false;
     let mut ended = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,21 +64,24 @@ fn show((has_ended, changed): &(Mutex<bool>, Condvar)) {
             break;
         }
         is_shown = true;
-        write(&line(progress::current(), began.elapsed()));
+        write(&line(began.elapsed()));
     }
     if is_shown {
         write("");
     }
 }
 
-/// Replaces the line. An error is ignored: the work matters more than its progress.
+/// Replaces the line, cut to the width of the terminal, because a broken line cannot be removed. An error is ignored: the
+/// work matters more than its progress.
 fn write(text: &str) {
+    let columns = width(true, terminal_size::terminal_size_of(io::stderr())).unwrap_or(0);
+    let text = clip(text, columns.into());
     let mut stderr = charset::stderr();
     // The cursor stays at the beginning, so that the next output replaces the line if the program is killed.
     let _ = write!(stderr, "\r\x1b[2K{text}\r").and_then(|()| stderr.flush());
 }
 
-/// Returns the text of the line. It is short enough for every usual terminal, because a broken line cannot be removed.
+/// Returns the text of the line.
 fn line(step: Option<progress::Step>, time: Duration) -> String {
     let seconds = time.as_secs();
     match step {

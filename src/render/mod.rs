@@ -59,6 +59,7 @@ pub use caveats::caveats;
 pub use merge::{merge, rows as merged_rows};
 pub use sanitize::{is_unsafe, sanitize};
 pub use summary::{registry, write_summary};
+pub(crate) use wrap::clip;
 pub use zone::Zone;
 
 /// The properties of the destination of the output, as the caller detected them.

@@ -4,13 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::join::Entry;
 use crate::judge::Query;
 use crate::model::{Gap, Matched, NAMED_PIDS, Note, Pid, State};
 
 use super::wrap::wrap;
-use super::{Emphasis, Style, sanitize};
+use super::{Emphasis, Style, Zone, sanitize};
 
 /// Writes every gap, then every note.
 pub fn gaps<'a>(
@@ -106,6 +109,14 @@ pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) ->
         remark(&format!("{}: {what} ({ports})", sanitize(text)), style, w)?;
     }
     Ok(())
+}
+
+/// Returns what a wait waits for, and since when: `Waiting for a listener: 5432 (since 12:00:00 UTC, 7 s)`.
+#[must_use]
+pub fn awaited(targets: &[String], free: bool, (since, time): (Timestamp, Duration), zone: Zone) -> String {
+    let what = if free { "until free" } else { "for a listener" };
+    let (targets, since) = (targets.join(", "), zone.time(since, "%H:%M:%S"));
+    format!("Waiting {what}: {} (since {since}, {} s)", sanitize(&targets), time.as_secs())
 }
 
 /// Writes the message for a wait that timed out, with the sockets that still use the port.

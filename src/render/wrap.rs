@@ -33,7 +33,7 @@ pub(super) fn wrap(first: &str, text: &str, width: Option<u16>) -> Vec<String> {
 }
 
 /// Returns `text` cut to `width` columns, with `…` if a part was cut off.
-pub(super) fn clip(text: &str, width: usize) -> std::borrow::Cow<'_, str> {
+pub(crate) fn clip(text: &str, width: usize) -> std::borrow::Cow<'_, str> {
     if text.width() <= width {
         return text.into();
     }

@@ -251,12 +251,38 @@ fn waiting_leaves_the_terminal_alone() {
     let mut terminal = watch((80, 20), &[&target, "--until-listening"], &[]);
     assert_eq!(terminal.ended().code(), Some(0));
     let text = String::from_utf8_lossy(&terminal.bytes);
-    assert!(text.starts_with("Listening: ") && text.contains(&port.to_string()), "{text:?}");
-    assert!(!text.contains('\x1b'), "{text:?}");
+    assert!(text.contains("Listening: ") && text.contains(&port.to_string()), "{text:?}");
+    assert!(!text.contains("\x1b[?"), "{text:?}");
     let mut terminal = watch((80, 20), &["-o", "json", &target, "--until-free"], &[]);
     terminal.output_with(r#""event":"start""#);
     terminal.press(b"\x03");
     assert_eq!(terminal.ended().signal(), Some(Signal::INT.as_raw()));
+}
+
+/// A wait that takes longer says in one line what it waits for and since when. The line is gone afterwards, and is never
+/// longer than the terminal. Events have no such line.
+#[test]
+fn a_wait_says_what_it_waits_for() {
+    let (listener, port, target) = listener();
+    let mut terminal = watch((80, 20), &[&target, "--until-free"], &[]);
+    let shown = terminal.line_with(&[&format!("Waiting until free: {target} (since ")]);
+    assert!(shown.contains(" UTC, ") && shown.ends_with(" s)"), "{shown}");
+    drop(listener);
+    assert_eq!(terminal.ended().code(), Some(0));
+    assert!(terminal.lines().iter().all(String::is_empty), "{:#?}", terminal.lines());
+
+    let mut terminal = watch((40, 20), &[&target, "--until-listening"], &[]);
+    let shown = terminal.line_with(&[&format!("Waiting for a listener: {target}")]);
+    assert!(shown.ends_with('…'), "{shown}");
+    let _listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    assert_eq!(terminal.ended().code(), Some(0));
+    let lines = terminal.lines();
+    assert!(lines[0].starts_with("Listening: "), "{lines:#?}");
+    assert!(!lines.concat().contains("Waiting"), "{lines:#?}");
+
+    let mut terminal = watch((80, 20), &["-o", "json", &target, "--until-free", "--timeout", "2"], &[]);
+    assert_eq!(terminal.ended().code(), Some(1));
+    assert!(!String::from_utf8_lossy(&terminal.bytes).contains("Waiting"), "{:#?}", terminal.lines());
 }
 
 /// Output on a terminal of each width fits the terminal and is coloured only if that is allowed, for root and for

@@ -5,9 +5,12 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::cli::WatchArgs;
 use crate::command::charset;
+use crate::command::progress::Progress;
 use crate::judge::{Entry, Listener, Report};
 use crate::model::{Gap, Stage};
 use crate::query::{Subject, Target};
@@ -42,9 +45,15 @@ pub(super) fn run(
     // The message does not name the owner of a port.
     let needs_processes = stream || needs_processes || names_listeners;
     let verbose = watch.args.verbose;
+    // Events would appear in the middle of the line.
+    let (targets, free) = (args.scan.filter.targets.clone(), args.until_free);
+    let (since, zone) = (Timestamp::now(), ui.stderr.zone);
+    let line = move |time| stderr::awaited(&targets, free, (since, time), zone);
+    let progress = if stream { None } else { Progress::showing(line) };
     let exit = wait(args, &mut watch, needs_processes, &mut |update| {
         if stream { update.write(ui, verbose, out) } else { Ok(()) }
     })?;
+    drop(progress);
     let Some(last) = &watch.last else { return Ok(exit) };
     match exit {
         Exit::Matched if names_listeners => {
