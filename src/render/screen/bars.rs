@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use unicode_width::UnicodeWidthStr;
 
-use super::View;
 use super::lines::reversed;
+use super::{CAVEATS, View};
 use crate::findings::text::plural;
 use crate::render::wrap::clip;
 use crate::render::{Emphasis, Style, Zone, sanitize};
@@ -25,9 +25,9 @@ pub struct Status {
 }
 
 impl Status {
-    /// Returns the first line: the time, the number of listeners, whether the view is complete, whether the screen is
-    /// paused, the order of the rows and the interval. If the line is too long, the least important parts are left out;
-    /// the word "incomplete" is left out last.
+    /// Returns the first line: the time, the number of listeners, the number of gaps, whether the screen is paused, the
+    /// order of the rows and the interval. If the line is too long, the least important parts are left out or become
+    /// shorter; the number of gaps always stays.
     #[must_use]
     pub fn line(&self, now: Timestamp, interval: Duration, (width, zone): (u16, Zone)) -> String {
         let paused = self.paused.map(|since| format!("paused at {}", zone.time(since, "%H:%M:%S")));
@@ -35,7 +35,10 @@ impl Status {
             paused.is_none().then(|| zone.time(now, "%H:%M:%S")),
             paused,
             Some(plural(self.listeners, "listener")),
-            (self.gaps > 0).then(|| format!("view incomplete ({})", plural(self.gaps, "gap"))),
+            Some(match self.gaps {
+                0 => "no gaps".to_owned(),
+                gaps => format!("view incomplete ({})", plural(gaps, "gap")),
+            }),
             self.sort.map(|(column, falling)| {
                 format!("sorted by {column}{}", if falling { ", reversed" } else { "" })
             }),
@@ -44,13 +47,20 @@ impl Status {
         let width = usize::from(width);
         let joined =
             |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<Vec<_>>().join("  ");
-        for missed in [5, 0, 4, 2, 1] {
+        let shorter = [
+            (5, None),
+            (0, None),
+            (4, None),
+            (1, self.paused.map(|_| "paused".to_owned())),
+            (2, None),
+            (3, Some(if self.gaps == 0 { "no gaps".to_owned() } else { plural(self.gaps, "gap") })),
+            (1, None),
+        ];
+        for (at, part) in shorter {
             if joined(&parts).width() <= width {
                 break;
             }
-            if let Some(part) = parts.get_mut(missed) {
-                *part = None;
-            }
+            parts[at] = part;
         }
         clip(&joined(&parts), width).into_owned()
     }
@@ -108,6 +118,50 @@ pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) 
         end += text.width() + gap;
         (begin..end - gap).contains(&usize::from(column)).then_some(view)
     })
+}
+
+/// Returns the lines for the gaps. The rows matter more than the reasons: one line has the reasons that fit, and the help
+/// shows them all. If `is_verbose`, each reason has a line.
+#[must_use]
+pub fn caveat_lines(caveats: &[String], is_verbose: bool, width: u16) -> Vec<String> {
+    let width = usize::from(width);
+    let (mut lines, left) = match caveats {
+        [] => return Vec::new(),
+        _ if is_verbose => {
+            let shown = if caveats.len() > CAVEATS { CAVEATS - 1 } else { caveats.len() };
+            (caveats.iter().take(shown).cloned().collect::<Vec<_>>(), caveats.len() - shown)
+        }
+        [first, others @ ..] => {
+            let all = caveats.join(" ");
+            if all.width() <= width {
+                return vec![all];
+            }
+            let space = width.saturating_sub(more(others.len()).width());
+            let (mut line, mut left) = (first.clone(), 0);
+            for caveat in others {
+                if line.width() + 1 + caveat.width() <= space {
+                    line = format!("{line} {caveat}");
+                } else {
+                    left += 1;
+                }
+            }
+            (vec![line], left)
+        }
+    };
+    match lines.last_mut() {
+        Some(line) if left > 0 && !is_verbose => {
+            let more = more(left);
+            *line = format!("{}{more}", clip(line, width.saturating_sub(more.width())));
+        }
+        _ if left > 0 => lines.push(more(left).trim_start().to_owned()),
+        _ => {}
+    }
+    lines
+}
+
+/// Returns how many further reasons there are, and the key that shows them.
+fn more(left: usize) -> String {
+    format!(" +{left} more: ?")
 }
 
 /// Returns the rule below the header, with a text at its end.
@@ -179,15 +233,20 @@ mod tests {
 
     const PLAIN: Style = Style { width: None, color: false, zone: Zone::UTC };
 
-    /// The narrower the terminal, the less the status line shows; the word "incomplete" stays the longest.
+    /// The narrower the terminal, the less the status line shows; the number of gaps always stays.
     #[test]
     fn status_lines() {
         let now = "2026-11-21T12:00:00Z".parse().unwrap();
         let status = Status { listeners: 37, gaps: 2, paused: None, sort: Some(("port", true)) };
         let line = |width| status.line(now, Duration::from_millis(500), (width, Zone::UTC));
         let paused = Status { paused: Some(now), ..status.clone() };
+        let complete = Status { gaps: 0, ..status.clone() };
         let mut lines: Vec<String> = [100, 80, 60, 40, 30, 20].into_iter().map(line).collect();
-        lines.push(paused.line(now, Duration::from_secs(1), (80, Zone::UTC)));
+        for (status, width) in
+            [(&paused, 80), (&paused, 60), (&paused, 40), (&paused, 20), (&complete, 80), (&complete, 9)]
+        {
+            lines.push(status.line(now, Duration::from_secs(1), (width, Zone::UTC)));
+        }
         assert_snapshot(
             lines.join("\n"),
             str![[r#"
@@ -196,8 +255,13 @@ mod tests {
 37 listeners  view incomplete (2 gaps)
 37 listeners  view incomplete (2 gaps)
 view incomplete (2 gaps)
-view incomplete (2 …
+2 gaps
 paused at 12:00:00 UTC  37 listeners  view incomplete (2 gaps)
+paused  37 listeners  view incomplete (2 gaps)
+paused  view incomplete (2 gaps)
+paused  2 gaps
+12:00:00 UTC  37 listeners  no gaps  sorted by port, reversed  every 1 s
+no gaps
 "#]],
         );
     }
@@ -224,6 +288,41 @@ Lis… Con… [Changes] Fin…
             }
         }
         assert_eq!(tab_at(59, View::Changes, counts, 60), None);
+    }
+
+    /// If the reasons do not fit, the line says how many there are.
+    #[test]
+    fn lines_for_gaps() {
+        let caveats = ["Owners of 21 sockets hidden.", "1 socket closed.", "Rules not read.", "d", "e"];
+        let caveats = caveats.map(str::to_owned);
+        let mut lines: Vec<String> = Vec::new();
+        for (count, is_verbose, width) in
+            [(1, false, 40), (1, false, 20), (2, false, 50), (3, false, 60), (3, false, 40), (3, false, 20)]
+        {
+            lines.extend(caveat_lines(&caveats[..count], is_verbose, width));
+        }
+        lines.extend(caveat_lines(&caveats[..4], true, 40));
+        lines.extend(caveat_lines(&caveats, true, 40));
+        assert_eq!(caveat_lines(&[], false, 40), Vec::<String>::new());
+        assert_snapshot(
+            lines.join("\n"),
+            str![[r#"
+Owners of 21 sockets hidden.
+Owners of 21 sockets hidden.
+Owners of 21 sockets hidden. 1 socket closed.
+Owners of 21 sockets hidden. 1 socket closed. +1 more: ?
+Owners of 21 sockets hidden. +2 more: ?
+Owners o… +2 more: ?
+Owners of 21 sockets hidden.
+1 socket closed.
+Rules not read.
+d
+Owners of 21 sockets hidden.
+1 socket closed.
+Rules not read.
++2 more: ?
+"#]],
+        );
     }
 
     /// The keys at the front of the list are shown longest.

@@ -23,7 +23,7 @@ use crate::baseline::ChangeKind;
 use crate::findings::text::plural;
 use crate::judge::Entry;
 
-pub use self::bars::{Keys, Status, tab_at};
+pub use self::bars::{Keys, Status, caveat_lines, tab_at};
 pub use self::card::{card, connection_card, port_lines, vanished_card};
 pub use self::help::{help, message_lines};
 use self::lines::{crop, without_colour};

@@ -22,8 +22,8 @@ use crate::command::screen::{Input, Key};
 use crate::judge::{Entry, Question};
 use crate::query::Selection;
 use crate::render::screen::{
-    Areas, Body, FoundRow, Frame, Keys, MARK, Size, Status, View, changes, findings, frame, help, listeners,
-    message_lines, row_text, tab_at,
+    Areas, Body, FoundRow, Frame, Keys, MARK, Size, Status, View, caveat_lines, changes, findings, frame,
+    help, listeners, message_lines, row_text, tab_at,
 };
 use crate::render::table::TableLayout;
 use crate::render::{Style, caveats, merged_rows, stderr};
@@ -179,20 +179,6 @@ impl Explorer {
     fn areas(&self) -> Areas {
         let caveats = if self.verbose { self.caveats.len() } else { self.caveats.len().min(1) };
         Areas::of(self.size.height, caveats, !self.marks.logged().0.is_empty())
-    }
-
-    /// Returns the lines for the gaps. The rows matter more than the reasons: one line has those that fit, and the help
-    /// and -v show them all.
-    fn caveat_lines(&self) -> Vec<String> {
-        let mut caveats = self.caveats.iter();
-        let Some(first) = caveats.next().filter(|_| !self.verbose) else { return self.caveats.clone() };
-        let mut line = first.clone();
-        for caveat in caveats {
-            if line.width() + 1 + caveat.width() <= self.size.width.into() {
-                line = format!("{line} {caveat}");
-            }
-        }
-        vec![line]
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -356,7 +342,7 @@ impl Explorer {
                 Body::Rows { lines, position: self.position(areas.rows) }
             }
         };
-        let caveats = self.caveat_lines();
+        let caveats = caveat_lines(&self.caveats, self.verbose, self.size.width);
         let content = Frame {
             status: self.status(source),
             view: self.state.view,

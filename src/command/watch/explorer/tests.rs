@@ -98,7 +98,7 @@ fn a_small_terminal() {
   tcp   5432  postgres       -
   tcp   8003  \x1b[2J\x0aev… shared +1
  >tcp   60417 (vanished)     ephemeral
-Owner of 1 socket hidden. Run with sudo…
+Owner of 1 socket hidden. Ru… +1 more: ?
 q quit  ? help  Enter card  / filter
 "#]],
     );
@@ -172,7 +172,7 @@ tcp  active
   Registered  postgresql: PostgreSQL Database (assigned to Tom Lane)
   Status      postgresql is in use: the services file of Debian's netbase,
 12:00:00 UTC ^ widened: nginx on tcp 0.0.0.0:8000
-Owner of 1 socket hidden. Run with sudo to see it.
+Owner of 1 socket hidden. Run with sudo to see it. +1 more: ?
 Esc close  Up/Down scroll  y copy  K end process
 "#]],
     );
@@ -205,7 +205,7 @@ Keys
               removes it
   s           sort by the next column
 12:00:00 UTC ^ widened: nginx on tcp 0.0.0.0:8000
-Owner of 1 socket hidden. Run with sudo to see it.
+Owner of 1 socket hidden. Run with sudo to see it. +1 more: ?
 Esc close  Up/Down scroll
 "#]],
     );
@@ -243,6 +243,36 @@ fn a_filter_counts_what_it_cannot_decide() {
         lines.iter().any(|line| line.contains("3 sockets left out: their owners could not be seen")),
         "{lines:#?}"
     );
+}
+
+/// The number of gaps is in the first line, and a cause with the number of further causes above the keys, in every view
+/// and over every text.
+#[test]
+fn the_gaps_are_always_in_sight() {
+    let card = vec![Key::Enter];
+    for size in [(40, 12), (80, 24), (200, 50)] {
+        for keys in [
+            typed(""),
+            typed("2"),
+            typed("3"),
+            typed("4"),
+            typed("?"),
+            typed("/"),
+            typed("ssr"),
+            card.clone(),
+        ] {
+            let lines = shown(size, false, &keys);
+            let (first, above) = (&lines[0], &lines[lines.len() - 2]);
+            assert!(first.contains("view incomplete (1 gap)"), "{size:?} {keys:?}: {lines:#?}");
+            let cause = above.starts_with("Owner of 1 socket hidden. ");
+            let further = above.ends_with(" +1 more: ?") || above.contains("closed") || keys == card;
+            assert!(cause && further, "{size:?} {keys:?}: {lines:#?}");
+        }
+        let paused = &shown(size, false, &typed("p"))[0];
+        assert!(paused.starts_with("paused") && paused.contains("view incomplete (1 gap)"), "{paused}");
+    }
+    let narrow = shown((9, 5), false, &typed("p"));
+    assert_eq!(narrow[0], "1 gap");
 }
 
 /// No line is wider than the terminal and no frame is higher, with or without colour. Colour changes nothing else, except
@@ -328,7 +358,7 @@ fn nothing_to_show() {
     assert_snapshot(
         lines(&snapshot),
         str![[r#"
-12:00:00 UTC  0 listeners  every 1 s
+12:00:00 UTC  0 listeners  no gaps  every 1 s
 [Listeners]  Connections  Changes 0  Findings
 
 No listeners.
