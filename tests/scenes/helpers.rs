@@ -45,6 +45,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["zombie-leader", address] => zombie_leader(address),
         ["moving", address] => moving(address),
         ["ring", address] => ring(address),
+        ["blocked-accept", address] => blocked_accept(address),
         ["ordinary-ring", address] => ordinary_ring(address),
         ["many", count] => count.parse().map_err(Into::into).and_then(many),
         ["churn"] => churn(),
@@ -376,6 +377,41 @@ fn registered_ring(address: &str, stays_mapped: bool) -> Done {
     } else {
         drop(ring);
     }
+    ready(&decoy.id().to_string())?;
+    wait();
+    decoy.kill()?;
+    decoy.wait()?;
+    Ok(())
+}
+
+/// Waits for a client in a thread, and closes the descriptor of the listener meanwhile, while another process has a
+/// descriptor of it.
+#[allow(unsafe_code)]
+fn blocked_accept(address: &str) -> Done {
+    let socket = TcpListener::bind(address)?;
+    let descriptor = socket.as_raw_fd();
+    let mut decoy = Command::new(sleep());
+    let copy = OwnedFd::from(socket.try_clone()?);
+    let mut decoy =
+        decoy.arg("600").stdin(Stdio::from(copy)).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    std::thread::spawn(move || {
+        let _ = socket.accept();
+        std::mem::forget(socket);
+    });
+    let call = format!("{} {descriptor:#x} ", libc::SYS_accept4);
+    let waits = || {
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let texts = tasks.filter_map(|task| fs::read_to_string(task.path().join("syscall")).ok());
+        texts.into_iter().any(|text| text.starts_with(&call))
+    };
+    for _ in 0..5_000 {
+        if waits() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // SAFETY: the thread never uses its descriptor again; the kernel keeps the socket until the call ends.
+    unsafe { libc::close(descriptor) };
     ready(&decoy.id().to_string())?;
     wait();
     decoy.kill()?;

@@ -27,6 +27,7 @@ pub const SCENES: &[Scene] = &[
     ("an_endless_path_hides_no_other_descriptor", endless_path),
     ("a_decoy_hides_no_second_owner", second_owner),
     ("an_io_uring_without_a_descriptor_is_a_gap", ring_without_a_descriptor),
+    ("a_thread_that_waits_on_a_closed_descriptor_is_a_gap", waits_on_a_closed_descriptor),
     ("audit_in_a_container_is_incomplete_unless_accepted", in_a_container),
     ("audit_in_a_network_namespace_is_incomplete_unless_accepted", in_a_network_namespace),
 ];
@@ -108,6 +109,18 @@ fn ring_is_a_gap(lab: &Lab, server: &Server, options: &[&str]) -> Outcome {
     let output = lab.portolan([&["audit", "-o", "json"], options].concat()).output()?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
     gap(&report, "owners", "the sockets in such an io_uring cannot be listed")?;
+    let named = |gap: &Value| gap["pids"] == serde_json::json!([server.pid()]);
+    same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
+    Ok(())
+}
+
+/// The socket has a visible owner, but a thread of another process waits for its next client.
+fn waits_on_a_closed_descriptor(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let server = lab.helper(["blocked-accept", "127.0.0.1:8964"])?;
+    let output = lab.portolan(["audit", "-o", "json"]).output()?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    gap(&report, "owners", "a thread waits in a call on a socket that no descriptor shows")?;
     let named = |gap: &Value| gap["pids"] == serde_json::json!([server.pid()]);
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
     Ok(())

@@ -10,7 +10,7 @@ use super::owners::{self, Search, Walk};
 use super::sockets::{FoundSocket, SocketId};
 use super::threads_and_rings::{candidates, search_threads_and_io_uring};
 use super::{
-    descriptor_search, hidden_processes, kernel_services, mapped_rings, ring_files, settings,
+    blocked_calls, descriptor_search, hidden_processes, kernel_services, mapped_rings, ring_files, settings,
     unlisted_sockets,
 };
 use crate::model::{Endpoint, Gap, Owner, Pid, Protocol, Stage, show_processes};
@@ -135,6 +135,9 @@ pub(super) fn find_owners(
     unlisted.extend(ring_files::gaps(&walk, named));
     gaps.extend(replaced_sockets(found, &later));
     gaps.extend(mapped_rings::gaps(&rings, named));
+    if hidden_processes {
+        gaps.extend(blocked_calls::gap(&walk.pids));
+    }
     gaps.extend(unaccounted);
     gaps.extend(unlisted);
     Some(walk)

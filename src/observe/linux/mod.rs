@@ -5,6 +5,7 @@
 //! kernel or as gone.
 
 mod acl;
+mod blocked_calls;
 mod bpf;
 mod cgroup;
 pub mod configuration;

@@ -1,0 +1,102 @@
+//! Threads that wait in a call on a socket whose descriptor has been closed. The call keeps the socket, and gets the next
+//! client or packet, although no descriptor shows the socket.
+
+use std::time::Duration;
+
+use nix::libc;
+use rustix::fs::{CWD, readlinkat_raw};
+use rustix::io::Errno;
+
+use super::files::{numbers, slurp};
+use crate::model::{Gap, Pid, Stage, show_processes};
+
+/// The calls that wait for a client or for data, and take a socket only.
+const CALLS: [libc::c_long; 5] =
+    [libc::SYS_accept, libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_recvmmsg];
+/// The maximum number of threads that are read: about a second.
+const MOST_THREADS: usize = 100_000;
+/// How many times a thread is checked again: an ordinary program closes a socket shortly before its threads notice.
+const CHECKS: usize = 3;
+/// The time between these checks.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
+
+/// Returns the gap for the threads of these processes.
+pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
+    let mut left = MOST_THREADS;
+    let mut waiting: Vec<(Pid, Pid, u32)> = Vec::new();
+    for &pid in pids {
+        for thread in numbers(format!("/proc/{pid}/task")).unwrap_or_default() {
+            left = left.saturating_sub(1);
+            if left == 0 {
+                break;
+            }
+            waiting.extend(closed(pid, thread).map(|descriptor| (pid, thread, descriptor)));
+        }
+    }
+    for _ in 0..CHECKS {
+        if waiting.is_empty() {
+            break;
+        }
+        std::thread::sleep(BETWEEN_CHECKS);
+        waiting.retain(|&(pid, thread, descriptor)| closed(pid, thread) == Some(descriptor));
+    }
+    let mut found: Vec<Pid> = waiting.into_iter().map(|(pid, ..)| pid).collect();
+    found.dedup();
+    let count = u64::try_from(found.len()).ok();
+    let processes = if found.len() == 1 { "process" } else { "processes" };
+    let (what, why) = match (found.is_empty(), left) {
+        (true, 0) => {
+            ("threads that may wait for clients".to_owned(), "there are too many threads; not all were read")
+        }
+        (true, _) => return None,
+        (false, _) => (
+            format!("{processes} that waits for clients on a closed descriptor"),
+            "a thread waits in a call on a socket that no descriptor shows, and the socket may be in no table",
+        ),
+    };
+    Some(Gap {
+        stage: Stage::Owners,
+        what: if found.len() > 1 { what.replace("waits", "wait") } else { what },
+        count: count.filter(|count| *count > 0),
+        remedy: show_processes(&found, "linux"),
+        pids: found,
+        why: why.to_owned(),
+    })
+}
+
+/// Returns the descriptor on whose socket a thread waits, if the descriptor is closed or now refers to another file.
+fn closed(pid: Pid, thread: Pid) -> Option<u32> {
+    let text = slurp(format!("/proc/{pid}/task/{thread}/syscall"), 256, 256).ok()?;
+    let descriptor = waits_on(&text)?;
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 64];
+    match readlinkat_raw(CWD, format!("/proc/{pid}/task/{thread}/fd/{descriptor}"), &mut buffer) {
+        Ok((link, _)) => !link.starts_with(b"socket:["),
+        Err(errno) => matches!(errno, Errno::NOENT | Errno::NAMETOOLONG),
+    }
+    .then_some(descriptor)
+}
+
+/// Parses `/proc/PID/syscall`: the number of the call and its first argument (`43 0x3 0x0 …`). Returns the descriptor if
+/// the call is one of [`CALLS`].
+fn waits_on(text: &[u8]) -> Option<u32> {
+    let mut words = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
+    let call = words.next()?.parse().ok()?;
+    let argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+    // The kernel uses the lower half of the register only.
+    CALLS.contains(&call).then_some(u32::try_from(argument & 0xffff_ffff).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_wait() {
+        let accept = format!("{} 0x3 0x0 0x0 0x0 0x0 0x0 0x7ffd 0x7f01\n", libc::SYS_accept4);
+        assert_eq!(waits_on(accept.as_bytes()), Some(3));
+        for other in ["running\n", "-1 0x7ffd 0x7f01\n", "", "x 0x3", &format!("{} 3", libc::SYS_accept)] {
+            assert_eq!(waits_on(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(waits_on(format!("{} 0x3", libc::SYS_close).as_bytes()), None);
+    }
+}
