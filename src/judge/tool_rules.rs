@@ -140,8 +140,9 @@ fn is_kernel_thread_name(name: &str) -> bool {
     let (base, has_cpu) = name.split_once('/').map_or((name, false), |(base, _)| (base, true));
     match base.trim_end_matches(|c: char| c.is_ascii_digit()) {
         "kworker" | "ksoftirqd" | "kthreadd" | "kswapd" | "kauditd" | "kdevtmpfs" | "khugepaged"
-        | "kcompactd" | "rcu_sched" | "rcu_preempt" | "rcu_gp" | "jbd" | "kintegrityd" | "kblockd"
-        | "oom_reaper" => true,
+        | "kcompactd" | "khungtaskd" | "ksmd" | "kthrotld" | "kdmflush" | "kpsmoused" | "mm_percpu_wq"
+        | "rcu_sched" | "rcu_preempt" | "rcu_gp" | "rcu_par_gp" | "jbd" | "kintegrityd" | "kblockd"
+        | "scsi_tmf_" | "oom_reaper" => true,
         // A user's program may have the same name without the number of a processor.
         "migration" | "watchdog" | "irq" => has_cpu,
         _ => false,
@@ -189,12 +190,38 @@ fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
 
-/// Returns the well-known server whose name a process claims, although the process runs another program. Either the
-/// program file has another name, and is replaceable or unknown; or an interpreter claims a name that none of its
-/// known scripts uses.
+/// Daemons that most Linux systems run and that serve no port, as the kernel cuts their names. A program that serves a
+/// port and takes such a name hides.
+const SYSTEM_DAEMONS: [&str; 13] = [
+    "accounts-daemon",
+    "agetty",
+    "auditd",
+    "crond",
+    "dbus-daemon",
+    "irqbalance",
+    "klogd",
+    "polkitd",
+    "syslogd",
+    "systemd-journal",
+    "systemd-logind",
+    "systemd-udevd",
+    "udisksd",
+];
+
+/// Returns whether a process that calls itself `name` claims to be a daemon of the system. `cron` counts only with its
+/// directory, because jobs of applications have this name too.
+fn is_system_daemon(name: &str, title: &str) -> bool {
+    let cut = name.get(..name.len().min(15)).unwrap_or(name);
+    SYSTEM_DAEMONS.contains(&cut) || (name == "cron" && title.starts_with("/usr/sbin/cron"))
+}
+
+/// Returns the well-known server or daemon of the system whose name a process claims, although the process runs another
+/// program. Either the program file has another name, and is replaceable or unknown; or an interpreter claims a name
+/// that none of its known scripts uses.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     let file = process.program_name()?;
+    let whole = one.cmdline.first().map(String::as_str).unwrap_or_default();
     let title = one.cmdline.first().and_then(|first| {
         let end = first.bytes().position(|byte| matches!(byte, b' ' | b':')).unwrap_or(first.len());
         first[..end].rsplit('/').next()
@@ -209,7 +236,11 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let thread = one.name.as_deref().filter(|_| !process.is_interpreted());
     let mut names = title.into_iter().chain(thread);
     // A file whose name begins with the claimed name (`redis-server-7.2`) is the same program.
-    names.find(|name| is_suspect && !file.starts_with(name) && programs::serves_a_guarded_port(name))
+    names.find(|name| {
+        is_suspect
+            && !file.starts_with(name)
+            && (programs::serves_a_guarded_port(name) || is_system_daemon(name, whole))
+    })
 }
 
 /// Programs that contain many programs, by the names that start them.
@@ -301,6 +332,26 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_of_the_system_serves_no_port() {
+        for (name, path, line, is_disguise) in [
+            ("cron", "/var/lib/a/b", "/usr/sbin/cron -f", true),
+            ("cron", "/srv/app/worker", "cron", false),
+            ("systemd-journal", "/opt/a", "/usr/lib/systemd/systemd-journald", true),
+            ("/sbin/syslogd", "/usr/bin/perl", "/sbin/syslogd", true),
+            ("dbus-daemon", "/usr/bin/dbus-daemon", "dbus-daemon --session", false),
+            ("syslogd", "/bin/busybox", "syslogd -n", false),
+        ] {
+            let process = program_process(7, name, path, line);
+            let report = judge(
+                seen(vec![socket("tcp/0.0.0.0:6660", Owner::Held(vec![7].into()))], vec![process]),
+                Registry::embedded(),
+            );
+            let found = report.entries[0].findings().iter().any(|one| one.flag().code() == "masquerading");
+            assert_eq!(found, is_disguise, "{line}");
+        }
+    }
+
+    #[test]
     fn names_of_kernel_threads() {
         for (comm, argument, name) in [
             ("x", "[kworker/u8:2]", Some("[kworker/u8:2]")),
@@ -313,6 +364,7 @@ mod tests {
             ("nfsd", "", Some("nfsd")),
             ("nfsd", "/usr/sbin/nfsd", None),
             ("nginx", "", None),
+            ("khungtaskd", "x", Some("khungtaskd")),
             // A watchdog daemon, a job of Celery, and a path.
             ("watchdog", "/usr/sbin/watchdog", None),
             ("python3", "[celeryd: worker@host]", None),

@@ -62,9 +62,8 @@ const CACHE_OF_PYTHON: &str = "pycache_prefix=";
 const SETTINGS_OF_PHP: [&str; 5] =
     ["auto_prepend_file", "auto_append_file", "extension", "extension_dir", "zend_extension"];
 
-/// The options of Java that load code. The file follows directly after the option. An argument file contains further
-/// options.
-const LOADING_OPTIONS_OF_JAVA: [&str; 4] = ["-javaagent:", "-agentpath:", "-Xbootclasspath/a:", "@"];
+/// The options of Java that load code. The file follows directly after the option.
+const LOADING_OPTIONS_OF_JAVA: [&str; 3] = ["-javaagent:", "-agentpath:", "-Xbootclasspath/a:"];
 
 /// Returns whether the program is Java.
 pub(crate) fn is_java(program: &str) -> bool {
@@ -83,6 +82,15 @@ pub(crate) fn loaded_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c 
     let mut files = named_files(program, cmdline);
     files.retain(|file| file.contains('/'));
     files
+}
+
+/// Returns the argument files of Java (`@FILE`), which contain further options and the class path.
+pub(crate) fn argument_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
+    if !is_java(program) {
+        return Vec::new();
+    }
+    let words = option_words(program, cmdline).unwrap_or_default();
+    words.iter().filter_map(|word| word.strip_prefix('@')).collect()
 }
 
 /// Returns the paths, relative to the working directory, at which an interpreter may find the files that its options
@@ -168,7 +176,7 @@ mod tests {
             ("php8.2", "php -d x=1 -dauto_prepend_file=/tmp/a.php y.php", &["/tmp/a.php"]),
             ("lua5.4", "lua -l/tmp/a x.lua", &["/tmp/a"]),
             ("java", "java -javaagent:/a/b.jar=x=1 -jar app.jar", &["/a/b.jar"]),
-            ("java", "java @args", &["args"]),
+            ("java", "java @args", &[]),
             ("node", "node --snapshot-blob /a/s.blob --env-file=/a/env x.js", &["/a/s.blob", "/a/env"]),
             ("gawk", "gawk -i /a/e.awk BEGIN{}", &["/a/e.awk"]),
             ("node", "node -r /a/e.js -e code", &["/a/e.js"]),
@@ -177,6 +185,8 @@ mod tests {
         ] {
             assert_eq!(loaded_files(program, &words_of(line)), files, "{line}");
         }
+        assert_eq!(argument_files("java", &words_of("java -Dx=1 @/tmp/args -jar app.jar @x")), ["/tmp/args"]);
+        assert_eq!(argument_files("node", &words_of("node @x")), [""; 0]);
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub(super) fn loaded(
 ) -> Vec<Script> {
     let files = loaded_code::loaded_files(program, cmdline).into_iter().take(CLASS_PATH);
     let mut found: Vec<Script> = files.filter_map(|path| file(process, tree, path, origins)).collect();
+    let files = loaded_code::argument_files(program, cmdline).into_iter().take(CLASS_PATH);
+    found.extend(files.filter_map(|path| argument_file(process, tree, path, origins)));
     let directories = loaded_code::searched_directories(program, cmdline).into_iter().take(CLASS_PATH);
     found.extend(directories.filter_map(|path| existing_file(process, tree, path, origins)));
     let here = loaded_code::files_here(program, cmdline);
@@ -125,6 +127,15 @@ pub(super) fn loaded(
     let programs = programs.filter_map(|path| existing_file(process, tree, path, origins));
     found.extend(programs.map(|found| Script { is_program: false, ..found }));
     found
+}
+
+/// Returns an argument file of Java, unless it is the process's own: editors write the class path to a file of the user
+/// in the directory for temporary files. Java reads such a file only at its start, so a file that is gone does not count.
+fn argument_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
+    let (_, stat) = opened(process, tree, path)?;
+    let others_write = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+    let is_own = fstat(process).is_ok_and(|own| own.st_uid == stat.st_uid);
+    existing_file(process, tree, path, origins).filter(|_| others_write || !is_own)
 }
 
 /// Returns whether a path that a process names leads to an ordinary file that may be executed.
