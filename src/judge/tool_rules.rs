@@ -129,7 +129,7 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
 }
 
 /// Returns whether a name is in brackets, as lists of processes show a kernel thread. Celery sets titles such as
-/// "[celeryd: worker@host]"; the name of a kernel thread has no blank.
+/// `[celeryd: worker@host]`; the name of a kernel thread has no blank.
 fn is_bracketed(name: &str) -> bool {
     let inside = name.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     inside.is_some_and(|name| !name.contains(' '))
