@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Container, Peer, Pid, Process, ReplaceableBy};
+use super::{Container, OriginKind, Peer, Pid, Process};
 
 /// The destination to which a program forwards a port. For example, docker-proxy forwards the published port of a
 /// container.
@@ -21,7 +21,7 @@ pub struct ForwardTarget {
 
 impl Peer {
     /// Returns the place to which docker-proxy forwards a port, by its command line. Every user can start a program with
-    /// this name and command line, so the process must be a process of root, with a program that only root can replace.
+    /// this name and command line, so the process must be a process of root, with a file that is not a user's.
     #[must_use]
     pub fn behind_docker_proxy(process: &Process) -> Option<Self> {
         let (name, may_be_roots) = match &process.exe {
@@ -29,8 +29,8 @@ impl Peer {
             Some(exe) => (exe.path.rsplit('/').next(), process.uid.is_none_or(|uid| uid == 0)),
             None => (process.name.as_deref(), process.uid == Some(0)),
         };
-        let is_proxy =
-            name == Some("docker-proxy") && may_be_roots && ReplaceableBy::of(process) == ReplaceableBy::Root;
+        let is_users = process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::User);
+        let is_proxy = name == Some("docker-proxy") && may_be_roots && !is_users;
         let value = |option: &str| {
             let mut words = process.cmdline.iter().filter(|_| is_proxy);
             words.find(|word| *word == option)?;
@@ -44,7 +44,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Exe, ExeState, Origin, OriginKind};
+    use crate::model::{Exe, ExeState, Origin};
 
     #[test]
     fn only_a_process_of_root_is_docker_proxy() {
@@ -59,7 +59,14 @@ mod tests {
             ("a user's process", Some(installed), user, OriginKind::Package, &line[..], false),
             ("a user's process without a file", None, user, OriginKind::Package, &line[..], false),
             ("a user's file", Some("/home/u/docker-proxy"), root, OriginKind::User, &line[..], false),
-            ("anyone's file", Some("/tmp/docker-proxy"), root, OriginKind::Open, &line[..], false),
+            (
+                "root's file in an open directory",
+                Some("/tmp/docker-proxy"),
+                root,
+                OriginKind::Open,
+                &line[..],
+                true,
+            ),
             ("another program", Some("/usr/bin/socat"), root, OriginKind::Package, &line[..], false),
             ("a cut command line", Some(installed), root, OriginKind::Package, &line[..9], false),
             ("a hostile port", Some(installed), root, OriginKind::Package, &hostile[..], false),

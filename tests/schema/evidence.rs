@@ -4,8 +4,8 @@ use portolan::internals::findings::file::{
     DeletedExecutable, RunningScript, RunsFromMemory, WritableExecutable, WritableProgram,
 };
 use portolan::internals::findings::identity::{
-    AdHoc, Disguise, DualUse, FittingName, Impostor, Masquerading, ShellListener, Tool, Unfamiliar,
-    UnknownProcess,
+    AdHoc, Disguise, DualUse, FittingName, HiddenProcess, Impostor, Masquerading, ShellListener, Tool,
+    Unfamiliar, UnknownProcess,
 };
 use portolan::internals::findings::reach::{ConfiguredAccess, Exposed, Published, ServingProcess};
 use portolan::internals::findings::registry::{
@@ -85,6 +85,7 @@ fn samples() -> Vec<Evidence> {
             code: None,
         }
         .into(),
+        HiddenProcess { pids: vec![41] }.into(),
         Masquerading {
             pid: 41,
             claims: "[kworker/0:1]".to_owned(),
