@@ -110,20 +110,24 @@ impl Files<'_> {
         found.into_iter().map(|(group, container)| (group, Arc::new(container))).collect()
     }
 
-    /// Returns the containers of Docker that have these addresses.
+    /// Returns the running containers of Docker that have these addresses. An address that several containers have
+    /// does not show the container, and is left out.
     fn by_address(&self, wanted: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Arc<Container>> {
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<IpAddr, Option<Arc<Container>>> = BTreeMap::new();
         if wanted.is_empty() {
-            return found;
+            return BTreeMap::new();
         }
         for directory in self.docker_directories() {
             for id in entries(&directory).iter().filter(|id| parse::is_id(id)).take(MOST_SEARCHED) {
                 let Some(container) = docker_file(&directory, id).map(Arc::new) else { continue };
-                let addresses = container.addresses.iter().filter(|address| wanted.contains(address));
-                found.extend(addresses.map(|address| (*address, Arc::clone(&container))));
+                for address in container.addresses.iter().filter(|address| wanted.contains(address)) {
+                    let only = found.entry(*address).or_insert_with(|| Some(Arc::clone(&container)));
+                    // The same container may be found in two directories.
+                    only.take_if(|known| known.id != container.id);
+                }
             }
         }
-        found
+        found.into_iter().filter_map(|(address, only)| Some((address, only?))).collect()
     }
 
     fn below(&self, path: &str) -> PathBuf {
@@ -261,7 +265,7 @@ mod tests {
 
     fn docker(id: &str, name: &str, address: &str) -> String {
         format!(
-            r#"{{"ID":"{id}","Name":"/{name}","Config":{{"Image":"nginx"}},
+            r#"{{"ID":"{id}","Name":"/{name}","Config":{{"Image":"nginx"}},"State":{{"Running":true}},
             "NetworkSettings":{{"Networks":{{"bridge":{{"IPAddress":"{address}"}}}}}}}}"#
         )
     }
@@ -320,6 +324,41 @@ mod tests {
         assert_eq!(found[ID].name.as_deref(), Some("shop-web"));
         let address = IpAddr::from([172, 17, 0, 2]);
         assert_eq!(files.by_address(&[address].into())[&address].name.as_deref(), Some("shop-web"));
+    }
+
+    /// After a crash of dockerd, the file of a stopped container still has its address. Two networks can have the same
+    /// address.
+    #[test]
+    fn an_address_names_only_one_running_container() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let snap = "var/snap/docker/common/var-lib-docker";
+        let containers = [
+            ("var/lib/docker", '4', "stopped", "172.17.0.2", false),
+            ("var/lib/docker", '5', "running", "172.17.0.2", true),
+            ("var/lib/docker", '6', "stopped-too", "172.17.0.2", false),
+            ("var/lib/docker", '7', "one", "172.17.0.3", true),
+            (snap, '8', "another", "172.17.0.3", true),
+            (snap, '9', "third", "172.17.0.3", true),
+            ("var/lib/docker", 'a', "stopped-last", "172.17.0.4", false),
+            // Two directories lead to the file of the same container.
+            ("srv/docker", '5', "running", "172.17.0.2", true),
+        ];
+        for (data, digit, name, address, is_running) in containers {
+            let text = docker(&id(digit), name, address);
+            let text = if is_running { text } else { text.replace("true", "false") };
+            write(root, &format!("{data}/containers/{}/config.v2.json", id(digit)), &text);
+        }
+        write(root, "etc/docker/daemon.json", r#"{"data-root":"/srv/docker"}"#);
+        let files = Files { root, home: None };
+        let addresses =
+            ["172.17.0.2", "172.17.0.3", "172.17.0.4"].map(|address| address.parse().unwrap()).into();
+        let found = files.by_address(&addresses);
+        let names: Vec<_> =
+            found.iter().map(|(address, one)| (address.to_string(), one.name.as_deref())).collect();
+        assert_eq!(names, [("172.17.0.2".to_owned(), Some("running"))]);
+        let stopped = &files.by_group(&[id('4')].into())[&id('4')];
+        assert_eq!(stopped.name.as_deref(), Some("stopped"), "the ID is certain");
     }
 
     #[test]

@@ -33,12 +33,15 @@ fn name(value: Option<&Value>) -> Option<String> {
     text(value, LONGEST_NAME)
 }
 
-/// Parses `config.v2.json` of Docker.
+/// Parses `config.v2.json` of Docker. Only a running container has addresses: after a crash of dockerd, the file of a
+/// stopped container still contains its last addresses.
 pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let id = name(file.get("ID")).filter(|id| is_id(id))?;
     let own = name(file.get("Name")).map(|name| name.trim_start_matches('/').to_owned());
+    let is_running = file.pointer("/State/Running").and_then(Value::as_bool) == Some(true);
     let networks = file.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
+    let networks = networks.filter(|_| is_running);
     let addresses = networks.into_iter().flat_map(serde_json::Map::values).flat_map(|network| {
         ["IPAddress", "GlobalIPv6Address"].into_iter().filter_map(|key| network.get(key)?.as_str())
     });
@@ -163,7 +166,7 @@ mod tests {
     fn docker_writes_one_file_for_each_container() {
         let file = format!(
             r#"{{"StreamConfig":{{}},"ID":"{ID}","Name":"/shop-web","Config":{{"Image":"nginx:1.27"}},
-            "NetworkSettings":{{"Networks":{{"bridge":{{"IPAddress":"172.17.0.2","GlobalIPv6Address":""}}}}}}}}"#
+            "State":{{"Running":true}},"NetworkSettings":{{"Networks":{{"bridge":{{"IPAddress":"172.17.0.2","GlobalIPv6Address":""}}}}}}}}"#
         );
         let found = docker(file.as_bytes()).unwrap();
         assert_eq!(short(&found), [Some("docker"), Some("shop-web"), Some("nginx:1.27"), None, None]);
