@@ -43,6 +43,8 @@ type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 struct ConfigurationFiles {
     paths: Vec<String>,
     parser: Parser,
+    /// Settings on the command line, which the server reads after the file, as lines of the file.
+    options: String,
 }
 
 /// The parts to read of a process: its configuration file, or options and paths in its environment variables.
@@ -116,11 +118,15 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
 fn wanted(process: &Process) -> Option<ConfigurationFiles> {
     let program = process.exe.as_ref()?.path.rsplit('/').next()?;
     let arguments = process.cmdline.get(1..).unwrap_or_default();
+    let mut options = String::new();
     let (paths, parser): (Vec<String>, Parser) = match program {
         "redis-server" | "valkey-server" | "keydb-server" | "redis-check-rdb" | "valkey-check-rdb" => {
             let named = arguments.first().filter(|path| path.contains('/') || path.ends_with(".conf"));
             let paths = match named {
-                Some(path) => vec![path.clone()],
+                Some(path) => {
+                    options = parse::redis_options(arguments.get(1..).unwrap_or_default())?;
+                    vec![path.clone()]
+                }
                 // The server replaces its command line by a title without the path.
                 None => paths_of_unit(&process::unit(process.pid)?),
             };
@@ -151,7 +157,7 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         _ => return None,
     };
-    Some(ConfigurationFiles { paths, parser })
+    Some(ConfigurationFiles { paths, parser, options })
 }
 
 /// Returns the value of an option, as `--config PATH` or `--config=PATH`.
@@ -237,6 +243,12 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
     let root = Root::new(directory("root")?, false);
     let include::Expanded { bytes, included } = include::expand(&root, bytes);
     let settings = (wanted.parser)(&bytes);
+    // The settings of the file are no longer the settings of the server.
+    if !wanted.options.is_empty()
+        && (wanted.parser)(&[&bytes, wanted.options.as_bytes()].concat()) != settings
+    {
+        return None;
+    }
     let refuses =
         |one: &AccessSetting| matches!(one.clients, AdmittedClients::Local | AdmittedClients::Listed);
     if settings.iter().any(refuses) {
@@ -368,6 +380,35 @@ mod tests {
             look_up(&mut processes, &owner(std::process::id()));
             let found = processes[0].configuration.as_ref().map(|found| found.settings[0].setting.as_str());
             assert_eq!(found, setting, "{name}");
+        }
+    }
+
+    /// Redis reads the options on the command line after the file.
+    #[test]
+    fn options_after_the_file_of_redis() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("redis.conf").to_str().unwrap().to_owned();
+        fs::write(&path, "bind 0.0.0.0\nrequirepass secret").unwrap();
+        for (options, setting) in [
+            (&[][..], Some("requirepass")),
+            (&["--daemonize", "no", "--supervised", "systemd"], Some("requirepass")),
+            (&["--requirepass", ""], None),
+            (&["--requirepass \"\""], None),
+            (&["--protected-mode", "no"], Some("requirepass")),
+            (&["--requirepass", "", "--protected-mode", "no"], None),
+            (&["--requirepass", "", "--requirepass", "x\nrequirepass"], Some("requirepass")),
+            (&["--user", "bob", "on", "nopass", "~*", "+@all"], None),
+            (&["--user", "bob on nopass ~* +@all"], None),
+            (&["--include", "/srv/other.conf"], None),
+            (&["-"], None),
+            (&["--daemonize", "no", "-"], None),
+        ] {
+            let line: Vec<&str> =
+                ["redis-server", &path].into_iter().chain(options.iter().copied()).collect();
+            let mut processes = [running("/usr/bin/redis-server", &line)];
+            look_up(&mut processes, &owner(std::process::id()));
+            let found = processes[0].configuration.as_ref().map(|found| found.settings[0].setting.as_str());
+            assert_eq!(found, setting, "{options:?}");
         }
     }
 

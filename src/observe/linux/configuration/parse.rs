@@ -31,6 +31,7 @@ fn unquoted(text: &str) -> &str {
 pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut password, mut acl, mut is_protected, mut is_bound) = (false, None, true, false);
+    let mut admits_without_password = false;
     let (mut port, mut tls_port) = ("6379".to_owned(), String::new());
     for line in lines(&text) {
         let (directive, value) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
@@ -39,7 +40,10 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
             "requirepass" => password = !unquoted(value).is_empty(),
             "protected-mode" => is_protected = !value.eq_ignore_ascii_case("no"),
             "bind" => is_bound = true,
-            "user" => acl = default_user(value).or(acl),
+            "user" => {
+                acl = default_user(value).or(acl);
+                admits_without_password |= is_user_without_password(value);
+            }
             "port" => port = unquoted(value).to_owned(),
             "tls-port" => tls_port = unquoted(value).to_owned(),
             // The other file may set or remove a password.
@@ -48,6 +52,8 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
         }
     }
     let (setting, clients) = match (password, acl) {
+        // A client can log in as the other user with any password. The rights of this user are not checked.
+        (_, Some(true)) | (true, None) if admits_without_password => return Vec::new(),
         (_, Some(true)) => ("user default", AdmittedClients::Authenticated),
         (true, None) => ("requirepass", AdmittedClients::Authenticated),
         (_, acl) if !is_protected => {
@@ -61,6 +67,22 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     let ports =
         [port, tls_port].into_iter().filter_map(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
     ports.map(|port| AccessSetting { port: Some(port), setting: setting.to_owned(), clients }).collect()
+}
+
+/// Returns the options after the configuration file of Redis as lines of such a file. `None` if Redis reads more lines
+/// from standard input, because these are not known.
+pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
+    let mut lines = String::new();
+    for argument in arguments {
+        match argument.strip_prefix("--") {
+            _ if argument == "-" => return None,
+            Some(option) => lines.extend(["\n", option, " "]),
+            // Redis puts values in quotes.
+            None if argument.is_empty() => lines.push_str("\"\" "),
+            None => lines.extend([&*argument.replace(['\n', '\r'], " "), " "]),
+        }
+    }
+    Some(lines)
 }
 
 /// Returns whether the rules of the user `default` require a password; `None` if the rules are for another user.
@@ -79,6 +101,28 @@ fn default_user(rules: &str) -> Option<bool> {
         }
     }
     authenticates
+}
+
+/// Returns whether the rules are for another user than `default`, who needs no password. Of several rules, the last
+/// counts; a new user is off.
+fn is_user_without_password(rules: &str) -> bool {
+    let mut rules = rules.split_whitespace();
+    if rules.next().is_none_or(|name| name == "default") {
+        return false;
+    }
+    let (mut is_on, mut is_open) = (false, false);
+    for rule in rules {
+        match rule.to_ascii_lowercase().as_str() {
+            "on" => is_on = true,
+            "off" => is_on = false,
+            "nopass" => is_open = true,
+            "resetpass" => is_open = false,
+            "reset" => (is_on, is_open) = (false, false),
+            password if password.starts_with(['>', '#']) => is_open = false,
+            _ => {}
+        }
+    }
+    is_on && is_open
 }
 
 /// Parses `mongod.conf`: YAML, but only the block `security` in its usual form, or the older form `auth = true`.
@@ -292,6 +336,12 @@ mod tests {
                 Some(("user default nopass", Anyone)),
             ),
             ("user ann on >x\n", protected),
+            ("requirepass x\nuser ann on >y\n", Some(("requirepass", Authenticated))),
+            ("requirepass x\nuser ann off nopass\n", Some(("requirepass", Authenticated))),
+            ("requirepass x\nuser ann on nopass >y\n", Some(("requirepass", Authenticated))),
+            ("requirepass x\nuser ann on nopass ~* +@all\n", None),
+            ("user default on >x\nUSER ann NOPASS ON +@all\n", None),
+            ("protected-mode no\nuser ann on nopass\n", Some(("protected-mode no", Anyone))),
             ("requirepass x\ninclude /etc/other.conf\n", None),
             ("aclfile /etc/redis/users.acl\n", None),
         ] {
