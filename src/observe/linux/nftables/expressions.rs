@@ -2,14 +2,14 @@
 //! an action (linux/netfilter/nf_tables.h).
 
 use super::attributes::{attributes, each, name, number, number_or_zero};
-use super::conditions::{compared, in_elements, in_range};
+use super::conditions::{compared, in_elements, in_range, is};
 use super::fields::{Context, Form, Part, of_connection, of_meta, of_packet, of_route};
 use super::reader::{ReadRule, Reader, Table};
 use super::registers::{Content, Mapping, Piece, Registers};
 use super::sets::{Data, Key, fields, verdict};
 use super::translation::{redirect, translation};
 use super::xt;
-use crate::model::firewall::{FilterAction, FilterCondition, FilterRule};
+use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterRule, FilterValue};
 
 /// The register of the verdict.
 const VERDICT: u32 = 0;
@@ -185,7 +185,8 @@ impl<'d> Reader<'d, '_, '_> {
         })
     }
 
-    /// Reads an extension header or a TCP option. Changing an option does not affect decisions.
+    /// Reads an extension header or a TCP option. Changing an option does not affect decisions, but the kernel leaves the
+    /// rule if the packet is not TCP. A packet of TCP without the option stays in the rule.
     fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
         const OF_TCP: u32 = 1;
         let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;
@@ -195,7 +196,11 @@ impl<'d> Reader<'d, '_, '_> {
                 self.load(number(to)?, vec![Part::opaque(length.max(1))]);
                 Some(Effect::Nothing)
             }
-            None if number_or_zero(operation) == OF_TCP => Some(Effect::Nothing),
+            None if number_or_zero(operation) == OF_TCP => {
+                let tcp = FilterValue::Numbers(6, 6);
+                self.conditions(vec![is(FilterField::Protocol(None), tcp, false)]);
+                Some(Effect::Nothing)
+            }
             None => Some(Effect::Action(FilterAction::Unknown)),
         }
     }

@@ -3,7 +3,7 @@
 
 use super::super::netlink_dump::tests::attribute_of;
 use super::*;
-use crate::model::firewall::{FilterCondition, FilterElements, FilterValue};
+use crate::model::firewall::{FilterCondition, FilterElement, FilterElements, FilterField, FilterValue};
 
 fn number_of(kind: u16, number: u32) -> Vec<u8> {
     attribute_of(kind, &number.to_be_bytes())
@@ -98,11 +98,36 @@ fn what_is_not_understood_is_unknown() {
     }
     // A set that the list does not have.
     let missing = FilterCondition::In {
-        fields: vec![crate::model::firewall::FilterField::DestinationPort(None)],
+        fields: vec![FilterField::DestinationPort(None)],
         elements: FilterElements::Named("s".to_owned()),
         negated: false,
     };
     assert_eq!(rules(&[port(), lookup("s"), accept()], &[])[0].conditions, [missing]);
+}
+
+/// nft adds no condition on the protocol to a rule that changes an option of TCP.
+#[test]
+fn a_changed_tcp_option_is_only_in_packets_of_tcp() {
+    let tcp = FilterCondition::In {
+        fields: vec![FilterField::Protocol(None)],
+        elements: FilterElements::Listed(vec![FilterElement {
+            key: vec![FilterValue::Numbers(6, 6)],
+            action: None,
+        }]),
+        negated: false,
+    };
+    let value = expression("immediate", &[number_of(1, 1), attribute_of(2, &attribute_of(1, &[3, 232]))]);
+    let maximum = [number_of(2, 2), number_of(3, 2), number_of(4, 2), number_of(6, 1), number_of(7, 1)];
+    let set = vec![value, expression("exthdr", &maximum), accept()];
+    let reset = vec![expression("exthdr", &[number_of(2, 34), number_of(6, 1)]), accept()];
+    for (name, expressions) in [("set", set), ("reset", reset)] {
+        let found = rules(&expressions, &[]);
+        assert_eq!(
+            (&found[0].action, &*found[0].conditions),
+            (&FilterAction::Accept, &[tcp.clone()][..]),
+            "{name}"
+        );
+    }
 }
 
 /// Each interval begins with an element, and a flagged element ends it.
