@@ -189,9 +189,19 @@ fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) 
     }
     let sides = [(before, was), (after, is)].map(|(report, entry)| {
         let firewall = firewall_of(&report.snapshot, &entry.socket)?;
-        let Firewall { is_refused, unread, steering, interfaces, forwards, tables, is_internal, netns: _ } =
-            firewall;
-        (!is_refused && unread.is_none()).then_some((steering, interfaces, forwards, tables, is_internal))
+        let Firewall {
+            is_refused,
+            unread,
+            steering,
+            interfaces,
+            local_routes,
+            forwards,
+            tables,
+            is_internal,
+            netns: _,
+        } = firewall;
+        let packets = (interfaces, local_routes, forwards, is_internal);
+        (!is_refused && unread.is_none()).then_some((steering, packets, tables))
     });
     sides[0].is_none() || sides[0] != sides[1]
 }

@@ -22,6 +22,9 @@ pub struct Firewall {
     /// The interfaces; empty if they do not matter, because there are no rules and nothing takes packets before the
     /// rules.
     pub interfaces: Vec<Interface>,
+    /// The networks that a route makes local, although no interface has the addresses: `ip route add local`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_routes: Vec<LocalRoute>,
     /// Whether this machine forwards packets to other machines, for IPv4 and IPv6.
     pub forwards: [bool; 2],
     /// The tables that have rules or drop packets.
@@ -51,6 +54,17 @@ pub struct Interface {
     pub uncertain: Option<String>,
     /// The addresses, with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// A route by which this machine accepts packets for the addresses of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalRoute {
+    /// The first address.
+    pub first: IpAddr,
+    /// The last address.
+    pub last: IpAddr,
+    /// Whether the route may apply only to some packets, for example because only a routing rule leads to its table.
+    pub uncertain: bool,
 }
 
 /// A table of rules. The legacy tables of iptables count too.
@@ -311,6 +325,14 @@ pub enum FilterValue {
     Any,
     /// Not understood.
     Unknown,
+}
+
+impl LocalRoute {
+    /// Returns whether the network contains an address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        (self.first..=self.last).contains(&address)
+    }
 }
 
 impl FilterBase {

@@ -8,7 +8,7 @@ use super::address_set::{AddressSet, number};
 use super::conditions::is_called;
 use super::constants::{Constants, family_of};
 use super::packet::{Delivery, InterfaceName};
-use crate::model::firewall::Interface;
+use crate::model::firewall::{Interface, LocalRoute};
 use crate::model::{Family, Firewall, Socket, State, unmapped};
 
 /// The maximum number of evaluated classes.
@@ -28,6 +28,8 @@ pub(super) struct Class {
     pub(super) delivery: Delivery,
     /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up.
     pub(super) is_ordinary: bool,
+    /// Whether it is not known if this machine accepts packets for the address.
+    pub(super) is_uncertain: bool,
 }
 
 /// Interfaces that no rule distinguishes.
@@ -85,12 +87,23 @@ impl Classes {
         });
         let own = own.filter(|(_, address, _)| family_of(*address) == family && !address.is_loopback());
         let mut classes = HashSet::new();
-        let mut add = |group: usize, address: IpAddr, delivery: Delivery, is_ordinary: bool| {
-            if classes.len() < MOST {
-                let is_ordinary = is_ordinary && self.groups[group].is_up;
-                let key = (group, constants.address_class(address), delivery, is_ordinary);
-                classes.insert((key, address));
+        let mut insert =
+            |group: usize, address: IpAddr, delivery: Delivery, is_ordinary: bool, is_uncertain: bool| {
+                if classes.len() < MOST {
+                    let is_ordinary = is_ordinary && self.groups[group].is_up;
+                    let key = (group, constants.address_class(address), delivery, is_ordinary, is_uncertain);
+                    classes.insert((key, address));
+                }
+            };
+        for route in firewall.local_routes.iter().filter(|route| family_of(route.first) == family) {
+            for address in representatives(route, constants) {
+                for group in 0..self.groups.len() {
+                    insert(group, address, Delivery::Unicast, !route.uncertain, route.uncertain);
+                }
             }
+        }
+        let mut add = |group: usize, address: IpAddr, delivery: Delivery, is_ordinary: bool| {
+            insert(group, address, delivery, is_ordinary, false);
         };
         let mut has_address = false;
         for (at, address, prefix) in own {
@@ -116,12 +129,8 @@ impl Classes {
                     (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into(), Ipv6Addr::from_bits(u128::MAX).into())
                 }
             };
-            let others = constants.addresses_within(first, last).filter_map(|bound| match family {
-                Family::Ipv4 => u32::try_from(bound).ok().map(|bits| Ipv4Addr::from_bits(bits).into()),
-                Family::Ipv6 => Some(Ipv6Addr::from_bits(bound).into()),
-            });
             if has_address {
-                for address in others.chain([first]) {
+                for address in within(first, last, constants) {
                     add(group, address, Delivery::Multicast, false);
                 }
             }
@@ -130,12 +139,13 @@ impl Classes {
         let mut chosen = HashMap::new();
         let mut all: Vec<_> = classes.into_iter().collect();
         all.sort_unstable_by_key(|(_, address)| *address);
-        for ((interface, class, delivery, is_ordinary), address) in all {
+        for ((interface, class, delivery, is_ordinary, is_uncertain), address) in all {
             let class = (interface, class, delivery);
             let alike = Vec::new();
-            let new = Class { interface, address, alike, delivery, is_ordinary };
+            let new = Class { interface, address, alike, delivery, is_ordinary, is_uncertain };
             let entry: &mut Class = chosen.entry(class).or_insert(new);
             entry.is_ordinary |= is_ordinary;
+            entry.is_uncertain &= is_uncertain;
             if entry.alike.last() != Some(&address) {
                 entry.alike.push(address);
             }
@@ -172,6 +182,7 @@ impl Classes {
                         alike: vec![address],
                         delivery,
                         is_ordinary: group.is_up,
+                        is_uncertain: false,
                     })
                     .collect()
             }
@@ -257,6 +268,32 @@ pub(super) fn impossible_clients(family: Family) -> AddressSet {
         ],
     };
     AddressSet::of(ranges.map(|(first, last)| (number(first), number(last))).to_vec())
+}
+
+/// Returns one address of each class in a range.
+fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
+    let bounds = constants.addresses_within(first, last).filter_map(move |bound| match first {
+        IpAddr::V4(_) => u32::try_from(bound).ok().map(|bits| Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(_) => Some(Ipv6Addr::from_bits(bound).into()),
+    });
+    bounds.chain([first])
+}
+
+/// Returns one address of each class that a local route contains. Link-local addresses, and those that no packet of
+/// another machine has, do not count.
+fn representatives(route: &LocalRoute, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
+    // The beginnings of the classes may be addresses that do not count.
+    let middle: [IpAddr; 3] =
+        [[1, 0, 0, 0].into(), [128, 0, 0, 0].into(), Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0).into()];
+    let middle = middle.into_iter().filter(|address| route.contains(*address));
+    let counts = |address: &IpAddr| {
+        let is_reserved = match address {
+            IpAddr::V4(four) => matches!(four.octets(), [0 | 127 | 240..=255, ..]),
+            IpAddr::V6(six) => six.is_unspecified() || six.is_loopback(),
+        };
+        !is_reserved && !address.is_multicast() && !is_link_local(*address)
+    };
+    within(route.first, route.last, constants).chain(middle).filter(counts)
 }
 
 const fn is_link_local(address: IpAddr) -> bool {

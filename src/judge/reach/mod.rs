@@ -34,6 +34,9 @@ use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, Reach
 /// The maximum number of visited rules, for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;
 
+/// The reason for a doubt, if an address is perhaps not local.
+const UNCERTAIN_ROUTE: &str = "a route can make other addresses local (ip route show table all type local)";
+
 /// Answers which clients can reach the ports of a snapshot.
 pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,
@@ -67,6 +70,7 @@ struct Key {
     port: usize,
     has_socket: bool,
     forwarded_to: Option<Peer>,
+    is_uncertain: bool,
 }
 
 impl<'f> Firewalls<'f> {
@@ -202,7 +206,10 @@ impl<'f> View<'f> {
 
     fn is_own(&self, address: IpAddr) -> bool {
         let mut all = self.firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
-        address.is_loopback() || all.any(|(own, _)| *own == address)
+        let mut routes = self.firewall.local_routes.iter().filter(|route| !route.uncertain);
+        address.is_loopback()
+            || all.any(|(own, _)| *own == address)
+            || routes.any(|route| route.contains(address))
     }
 
     /// Returns the result for the packets of every client in one class.
@@ -224,6 +231,7 @@ impl<'f> View<'f> {
             port: self.constants.port_class(port),
             has_socket,
             forwarded_to,
+            is_uncertain: class.is_uncertain,
         };
         if let Some(outcome) = self.known.get(&key) {
             return Rc::clone(outcome);
@@ -268,8 +276,12 @@ impl<'f> View<'f> {
                 is_own: &|address| self.is_own(address),
             };
             let mut path = Path { tables: &self.tables, chains: &self.chains, steps: self.steps };
-            let outcome = path.send(&packet, &target);
+            let mut outcome = path.send(&packet, &target);
             self.steps = path.steps;
+            if class.is_uncertain && !outcome.arrived.is_empty() {
+                outcome.lost.add(&outcome.arrived);
+                outcome.doubts.insert(0, (UNCERTAIN_ROUTE, outcome.arrived.clone()));
+            }
             outcome
         };
         let outcome = Rc::new(outcome);

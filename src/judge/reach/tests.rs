@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Firewalls;
-use crate::model::firewall::Interface;
-use crate::model::{Firewall, Forwarding, Owner, Peer, Reach, ReachKind, Socket, SocketAttributes, State};
+use crate::model::firewall::{Interface, LocalRoute};
+use crate::model::{
+    Family, Firewall, Forwarding, Owner, Peer, Reach, ReachKind, Socket, SocketAttributes, State,
+};
 use crate::observe::linux::firewall::parse;
 
 fn interface(name: &str, addresses: &[&str]) -> Interface {
@@ -89,7 +91,7 @@ fn ufw() {
     ];
     // The parser reads each text for both families, although each recorded text is for one family.
     let mut firewall = machine(&[""]);
-    for (text, family) in rules.iter().zip([crate::model::Family::Ipv4, crate::model::Family::Ipv6]) {
+    for (text, family) in rules.iter().zip([Family::Ipv4, Family::Ipv6]) {
         let tables = parse(text.replace("*filter6", "*filter").as_bytes()).tables;
         firewall.tables.extend(tables.into_iter().filter(|table| table.families == [family]));
     }
@@ -353,6 +355,40 @@ fn several_chains() {
     assert_eq!(short(&reach_in(&machine(&[closed]), &transparent)), "unknown");
     let bound = Socket { local: "tcp/0.0.0.0%wg0:80".parse().unwrap(), ..listener("tcp/0.0.0.0:80") };
     assert_eq!(short(&reach_in(&machine(&[new, security]), &bound)), "open");
+}
+
+/// A machine can accept packets for addresses that no interface has.
+#[test]
+fn addresses_that_a_route_makes_local() {
+    let own = "-A INPUT -d 10.0.0.1/32 -j DROP\n-A INPUT -d 10.8.0.1/32 -j DROP\n-A INPUT -d 172.17.0.1/32 -j DROP\n";
+    let half = "-A INPUT -d 10.55.0.0/17 -j DROP\n";
+    let mut firewall = machine(&[&format!("*filter\n:INPUT ACCEPT\n{own}{half}COMMIT\n")]);
+    firewall.tables.retain(|table| table.families == [Family::Ipv4]);
+    let to_others = "-A INPUT ! -d 10.55.0.0/16 -j ACCEPT\n";
+    let closed_route = machine(&[&format!("*filter\n:INPUT DROP\n{own}{to_others}COMMIT\n")]);
+    let route = |first: &str, last: &str, uncertain: bool| {
+        vec![LocalRoute { first: first.parse().unwrap(), last: last.parse().unwrap(), uncertain }]
+    };
+    for (name, routes, wanted) in [
+        ("no route", vec![], "filtered"),
+        (
+            "a network",
+            route("10.55.0.0", "10.55.255.255", false),
+            "limited: anyone to addresses in 10.55.0.0/16",
+        ),
+        ("the closed half", route("10.55.0.0", "10.55.127.255", false), "filtered"),
+        ("an address", route("10.55.200.1", "10.55.200.1", false), "limited: anyone to 10.55.200.1"),
+        ("every address, for some packets", route("0.0.0.0", "255.255.255.255", true), "unknown"),
+        ("a closed address, for some packets", route("10.55.0.1", "10.55.0.1", true), "filtered"),
+        ("another family", route("fd55::", "fd55::ffff", false), "filtered"),
+    ] {
+        let firewall = Firewall { local_routes: routes, ..firewall.clone() };
+        let reach = reach_in(&firewall, &listener("tcp/0.0.0.0:80"));
+        assert_eq!(short(&reach), wanted, "{name}: {reach:?}");
+    }
+    let routes = route("10.55.0.0", "10.55.255.255", false);
+    let firewall = Firewall { local_routes: routes, ..closed_route };
+    assert_eq!(short(&reach_in(&firewall, &listener("tcp/0.0.0.0:80"))), "filtered");
 }
 
 /// There is an answer even for too many rules, and for chains that call each other.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::address_set::AddressSet;
@@ -11,7 +12,7 @@ use super::destinations::{Class, Classes, impossible_clients, ordinary_clients, 
 use super::packet::Delivery;
 use super::path::Outcome;
 use super::walk::Decision;
-use crate::model::{AllClients, Family, Firewall, Reach, ReachKind};
+use crate::model::{AllClients, Family, Firewall, Network, Reach, ReachKind};
 
 /// The maximum number of groups of clients that an answer names, in machine formats too.
 const MOST: usize = 32;
@@ -190,7 +191,10 @@ fn names(
 fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewall) -> Vec<String> {
     let groups = |of: &[&Class]| of.iter().map(|class| class.interface).collect::<BTreeSet<usize>>();
     let addresses = |of: &[&Class], group: usize| -> BTreeSet<String> {
-        of.iter().filter(|class| class.interface == group).flat_map(|class| addresses(class)).collect()
+        of.iter()
+            .filter(|class| class.interface == group)
+            .flat_map(|class| addresses(class, firewall))
+            .collect()
     };
     // The interfaces with the same addresses: all addresses of the interface (`None`), or some.
     let mut alike: BTreeMap<Option<BTreeSet<String>>, Vec<usize>> = BTreeMap::new();
@@ -215,11 +219,25 @@ fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewal
 }
 
 /// Returns the addresses of a class by name.
-fn addresses(class: &Class) -> Vec<String> {
+fn addresses(class: &Class, firewall: &Firewall) -> Vec<String> {
     match class.delivery {
-        Delivery::Unicast => class.alike.iter().map(ToString::to_string).collect(),
+        Delivery::Unicast => class.alike.iter().map(|address| name(*address, firewall)).collect(),
         Delivery::Broadcast => vec!["broadcast addresses".to_owned()],
         Delivery::Multicast => vec!["multicast addresses".to_owned()],
+    }
+}
+
+/// Returns the name of an address. An address that stands for others of a local route has the name of the network.
+fn name(address: IpAddr, firewall: &Firewall) -> String {
+    let mut own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let mut routes = firewall.local_routes.iter();
+    let network = match own.any(|(own, _)| *own == address) {
+        true => None,
+        false => routes.find(|route| route.contains(address)),
+    };
+    match network.and_then(|route| Network::spanning(route.first, route.last)) {
+        Some(network) if network.address().is_none() => format!("addresses in {network}"),
+        _ => address.to_string(),
     }
 }
 
@@ -238,8 +256,7 @@ fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<Stri
     let excluded = unreserved_clients(family).without(set, family);
     let (others, excluded_count) = excluded.networks(family, FEW);
     let (networks, count) = set.networks(family, MOST);
-    let text =
-        |networks: &[crate::model::Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let text = |networks: &[Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
     if excluded_count < count {
         let others = text(&others);
         let others: Vec<&str> = others.iter().map(String::as_str).collect();

@@ -20,7 +20,7 @@ use super::owners::{OpenDirectories, SocketDescriptor};
 use super::scanned_namespaces::SocketScan;
 use super::sockets::{FoundSocket, SocketId};
 use super::{ScanResult, scan};
-use crate::model::firewall::{FilterTable, Interface};
+use crate::model::firewall::{FilterTable, Interface, LocalRoute};
 use crate::model::{Endpoint, Firewall, Gap, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
@@ -218,12 +218,21 @@ fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
 }
 
 /// The rules of a firewall, and what they depend on.
-type Rules<'f> = (Option<u64>, [bool; 2], &'f [Interface], [bool; 2], &'f [FilterTable]);
+type Rules<'f> = (Option<u64>, [bool; 2], &'f [Interface], &'f [LocalRoute], [bool; 2], &'f [FilterTable]);
 
 fn rules(firewall: &Firewall) -> Rules<'_> {
-    let Firewall { netns, is_refused, interfaces, forwards, tables, is_internal, unread: _, steering: _ } =
-        firewall;
-    (*netns, [*is_refused, *is_internal], interfaces, *forwards, tables)
+    let Firewall {
+        netns,
+        is_refused,
+        interfaces,
+        local_routes,
+        forwards,
+        tables,
+        is_internal,
+        unread: _,
+        steering: _,
+    } = firewall;
+    (*netns, [*is_refused, *is_internal], interfaces, local_routes, *forwards, tables)
 }
 
 /// The parts of a socket that must stay the same: its identity, its address and port, and its state.

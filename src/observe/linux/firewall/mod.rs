@@ -2,6 +2,7 @@
 //! rules.
 
 mod interfaces;
+mod local_routes;
 
 use std::path::Path;
 
@@ -58,6 +59,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         // No rule depends on the interfaces.
         firewall.interfaces.clear();
     } else {
+        firewall.local_routes = local_routes::list(&firewall.interfaces);
         firewall.forwards = ["ipv4", "ipv6"].map(forwards);
     }
     ReadFirewall { firewall, gap, note }
