@@ -16,6 +16,8 @@ use crate::same;
 pub const SCENES: &[Scene] = &[
     ("reach_is_what_clients_reach", reach_is_what_clients_reach),
     ("nobody_and_everyone", nobody_and_everyone),
+    ("a_route_makes_a_network_local", a_route_makes_a_network_local),
+    ("a_changed_tcp_option_and_udp", a_changed_tcp_option_and_udp),
 ];
 
 /// The random rule sets of an ordinary run, and the variable that asks for another number.
@@ -369,5 +371,59 @@ fn nobody_and_everyone(lab: &Lab) -> Outcome {
         (&report["listeners"][0]["reach"], &report["listeners"][0]["reach_rule"]),
         (&"unknown".into(), &Value::Null)
     );
+    Ok(())
+}
+
+/// Returns whether the first client gets an answer from an address and port.
+fn is_answered(
+    probes: &mut [Server],
+    protocol: &'static str,
+    to: &'static str,
+    port: u16,
+) -> Result<bool, Failed> {
+    let attempt = Attempt { client: 0, from: CLIENTS[0].own[0][0], to, protocol, port };
+    send_all(probes, std::slice::from_ref(&attempt), AGAIN)?;
+    Ok(receive_all(probes, &[attempt])? == [true])
+}
+
+/// The kernel accepts packets for every address of the network, although no interface has one.
+fn a_route_makes_a_network_local(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    let (mut probes, _kept) = machine(lab)?;
+    let reach = || Ok::<_, Failed>(lab.json(&["tcp/0.0.0.0:80", "-4"])?["listeners"][0].clone());
+    sh("nft 'table ip own { chain input { type filter hook input priority 0; policy accept; \
+        ip daddr { 10.31.0.1, 10.32.0.1, 172.31.0.1 } drop; }; }'")?;
+    same!(
+        (&reach()?["reach"], is_answered(&mut probes, "tcp", "10.55.1.1", 80)?),
+        (&"filtered".into(), false)
+    );
+    sh("ip route add local 10.55.0.0/16 dev lo")?;
+    let row = reach()?;
+    same!((&row["reach"], is_answered(&mut probes, "tcp", "10.55.1.1", 80)?), (&"limited".into(), true));
+    same!(row["reach_from"], serde_json::json!(["anyone to addresses in 10.55.0.0/16"]));
+    sh("ip route del local 10.55.0.0/16 dev lo && ip route add local default dev lo table 100")?;
+    same!(
+        (&reach()?["reach"], is_answered(&mut probes, "tcp", "10.55.1.1", 80)?),
+        (&"unknown".into(), false)
+    );
+    Ok(())
+}
+
+/// The kernel leaves such a rule if the packet is not TCP.
+fn a_changed_tcp_option_and_udp(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    let (mut probes, _kept) = machine(lab)?;
+    sh("nft 'table ip own { chain input { type filter hook input priority 0; policy accept; \
+        tcp option maxseg size set 1000 drop; }; }'")?;
+    for (protocol, port, wanted) in [("udp", 5000, ("open", true)), ("tcp", 80, ("filtered", false))] {
+        let report = lab.json(&[&format!("{protocol}/0.0.0.0:{port}"), "-4"])?;
+        let reach = report["listeners"][0]["reach"].clone();
+        let is_answered = is_answered(&mut probes, protocol, CLIENTS[0].machine[0], port)?;
+        same!((reach.as_str(), is_answered), (Some(wanted.0), wanted.1));
+    }
     Ok(())
 }
