@@ -40,7 +40,10 @@ pub(super) struct MappedRings {
 pub(super) fn search(walk: &Walk) -> MappedRings {
     let known: HashSet<Pid> =
         walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();
-    let pids = walk.without_threads.iter().copied().filter(|pid| !known.contains(pid));
+    // The iterator answers for the processes that it returned, if the kernel describes its io_urings.
+    let is_answered = walk.tasks.as_ref().is_some_and(|tasks| tasks.with_rings.is_some());
+    let asked = if is_answered { &walk.without_threads } else { &walk.pids };
+    let pids = asked.iter().copied().filter(|pid| !known.contains(pid));
     let mut found = search_by(pids.collect(), LIMIT, maps_a_ring);
     found.found.extend(without_descriptor(walk));
     found
@@ -50,7 +53,7 @@ pub(super) fn search(walk: &Walk) -> MappedRings {
 fn without_descriptor(walk: &Walk) -> Vec<Pid> {
     let in_walk = |walk: &Walk| -> Vec<Pid> {
         let rings: HashSet<Pid> = walk.rings.iter().map(|ring| ring.pid).collect();
-        let users = walk.tasks.iter().flat_map(|tasks| &tasks.with_rings).copied();
+        let users = walk.tasks.iter().flat_map(|tasks| &tasks.with_rings).flatten().copied();
         users.filter(|pid| !rings.contains(pid)).collect()
     };
     let mut pids = in_walk(walk);

@@ -67,8 +67,8 @@ pub(super) struct Walk {
 pub(super) struct Tasks {
     /// The processes, in ascending order.
     pub pids: Vec<Pid>,
-    /// The processes with an io_uring, in ascending order.
-    pub with_rings: Vec<Pid>,
+    /// The processes with an io_uring, in ascending order; `None` if the kernel does not describe them.
+    pub with_rings: Option<Vec<Pid>>,
 }
 
 /// A descriptor in the table of a thread.

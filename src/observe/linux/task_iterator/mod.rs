@@ -72,7 +72,7 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     let layout = layout::read(|buffer, at| read_at(&file, buffer, at))?;
     let mut walk = Walk::default();
     let tasks = bpf_syscall::iterator(&program::of_tasks(&layout), layout.task_iterator).ok()?;
-    let level = read_tasks(&tasks, &mut walk).ok()??;
+    let level = read_tasks(&tasks, &layout, &mut walk).ok()??;
     let program = program::of_files(&layout, level, search.strays);
     for _ in 0..if search.strays { ROUNDS_OF_AN_AUDIT } else { 1 } {
         let files = bpf_syscall::iterator(&program, layout.file_iterator).ok()?;
@@ -91,28 +91,28 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
 
 /// Adds the processes and their network namespaces. Returns the level of the pid namespace if this process and its
 /// network namespace are among them: if not, the layout is not that of the running kernel.
-fn read_tasks(iterator: &OwnedFd, walk: &mut Walk) -> Result<Option<u32>, Errno> {
+fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<u32>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
     let mut level = None;
-    let mut tasks = Tasks::default();
+    let (mut pids, mut with_rings) = (Vec::new(), Vec::new());
     records(iterator, |record: &[u8; program::TASK_RECORD]| {
         let (pid, netns) = (number(record, 0), u64::from(number(record, 4)));
-        tasks.pids.push(pid);
+        pids.push(pid);
         if netns != 0 {
             walk.namespaces.insert(netns);
         }
         if number(record, 8) != 0 {
-            tasks.with_rings.push(pid);
+            with_rings.push(pid);
         }
         if pid == me && Some(netns) == own {
             level = Some(number(record, 12));
         }
     })?;
-    for pids in [&mut tasks.pids, &mut tasks.with_rings] {
-        pids.sort_unstable();
-        pids.dedup();
+    for found in [&mut pids, &mut with_rings] {
+        found.sort_unstable();
+        found.dedup();
     }
-    walk.tasks = Some(tasks);
+    walk.tasks = Some(Tasks { pids, with_rings: layout.task_rings.map(|_| with_rings) });
     Ok(level)
 }
 
