@@ -69,6 +69,8 @@ mod privilege;
 #[cfg(target_os = "linux")]
 mod probing;
 #[cfg(target_os = "linux")]
+mod program_rows;
+#[cfg(target_os = "linux")]
 mod programs;
 #[cfg(target_os = "linux")]
 mod published;
@@ -97,6 +99,9 @@ mod wires;
 fn main() -> std::process::ExitCode {
     use libtest_mimic::{Arguments, Trial};
 
+    if let Ok(places) = std::env::var(program_rows::PLACES) {
+        return program_rows::serve(&places);
+    }
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == "--helper") {
         return helpers::run(&arguments.collect::<Vec<_>>());
@@ -110,6 +115,7 @@ fn main() -> std::process::ExitCode {
         holding::SCENES,
         kill::SCENES,
         hidden_parts::SCENES,
+        program_rows::SCENES,
         programs::SCENES,
         starters::SCENES,
         task_iterator::SCENES,
