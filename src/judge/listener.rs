@@ -167,7 +167,7 @@ mod tests {
     fn the_most_severe_finding_of_several_sockets() {
         let owner = || Owner::Held(Arc::new(vec![7]));
         let sockets = ["tcp/127.0.0.1:22", "tcp/0.0.0.0:22"].map(|local| socket(local, owner())).to_vec();
-        let process = program_process(7, "xyzzy", "/usr/bin/xyzzy", "xyzzy");
+        let process = program_process(7, "redis-server", "/usr/bin/redis-server", "redis-server");
         let report = judge(seen(sockets, vec![process]), Registry::embedded());
         let of = |findings: Vec<(&Entry, &Finding)>| -> Vec<_> {
             let impostors = findings.into_iter().filter(|(_, finding)| finding.flag().code() == "impostor");

@@ -76,6 +76,12 @@ impl RecognisedProgram {
         !self.interpreter.is_empty()
     }
 
+    /// Returns whether the program is in no row of the table, and no interpreter.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        self.programs.is_empty() && self.interpreter.is_empty()
+    }
+
     /// Returns whether the program is an interpreter that runs no known script.
     fn is_bare(&self) -> bool {
         !self.interpreter.is_empty()
@@ -108,7 +114,7 @@ impl RecognisedProgram {
         if guarded.strictness == GuardStrictness::Interpreters {
             return Some(!self.is_bare());
         }
-        if self.rests_on == RestsOn::Name && self.programs.is_empty() && self.interpreter.is_empty() {
+        if self.rests_on == RestsOn::Name && self.is_unknown() {
             return None;
         }
         Some(false)

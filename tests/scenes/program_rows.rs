@@ -29,7 +29,6 @@ const BATCH: usize = 200;
 #[derive(Debug)]
 struct Row {
     name: &'static str,
-    matches: &'static str,
     product: &'static str,
     ports: Vec<(&'static str, u16)>,
     /// The file name and the arguments.
@@ -46,7 +45,7 @@ fn rows() -> Result<Vec<Row>, Box<dyn Error>> {
     let mut rows = Vec::new();
     for line in fields(PROGRAMS).filter(|line| !line[0].starts_with('[')) {
         let command = command_line(line[0], line[1]);
-        let mut row = Row { name: line[0], matches: line[1], product: line[2], ports: Vec::new(), command };
+        let mut row = Row { name: line[0], product: line[2], ports: Vec::new(), command };
         for part in line[3].split(',').filter(|part| !part.is_empty()) {
             let (protocol, ports) = part.split_once('/').ok_or(part)?;
             let (low, high) = ports.split_once('-').unwrap_or((ports, ports));

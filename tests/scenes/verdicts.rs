@@ -9,7 +9,7 @@ use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, flags, on_port, sleep, tcp
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
-    ("an_unknown_program_on_a_guarded_port_is_an_impostor", impostor),
+    ("another_program_on_a_guarded_port_is_an_impostor", impostor),
     ("a_program_is_known_by_its_file", known_by_file),
     ("a_program_on_its_usual_port_is_not_remarkable", usual),
     ("explain_takes_programs_and_words", names),
@@ -42,8 +42,11 @@ fn configuration(lab: &Lab) -> Outcome {
 }
 
 fn impostor(lab: &Lab) -> Outcome {
-    let _owner = Server::start(&sleep(), vec![tcp("127.0.0.1:22")?, tcp("0.0.0.0:5432")?])?;
+    let redis = lab.sleeper_called(b"redis-server")?;
+    let _owner = Server::start(&redis, vec![tcp("127.0.0.1:22")?, tcp("0.0.0.0:5432")?])?;
+    let _unknown = Server::start(&sleep(), vec![tcp("0.0.0.0:6379")?])?;
     let report = lab.json(&[])?;
+    same!(flags(on_port(&report, 6379)?), ["unfamiliar"]);
     let ssh = on_port(&report, 22)?;
     same!(flag(ssh, "impostor")["severity"], "notice");
     same!(flag(ssh, "impostor")["evidence"]["service"], "ssh");

@@ -17,7 +17,8 @@ pub(super) fn hidden_process(subject: &JudgedListener<'_>) -> Option<Evidence> {
 
 /// Returns the evidence of `impostor`: no process on a guarded port is a known server of the port. Programs that open
 /// sockets for other programs are not flagged, and neither are processes without a readable file and a known name. A
-/// name is trusted only if only root can replace the file.
+/// name is trusted only if only root can replace the file. `unfamiliar` covers an unknown program of root that other
+/// machines can reach.
 pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
@@ -28,13 +29,15 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let guards = programs::guarded(local.port, local.protocol);
     let rows: Vec<_> = guards.filter(|row| row.strictness == GuardStrictness::Anything).collect();
     let first = rows.first()?;
+    let is_reachable = listener.exposure.is_reachable_from_outside();
     let (mut found, mut replaceable_by, mut names) = (Vec::new(), ReplaceableBy::Root, Vec::new());
     for process in processes {
         let identity = process.identity.as_ref()?;
         let by = ReplaceableBy::of(process.process);
         let is_roots = by == ReplaceableBy::Root;
         let is_identified = process.is_identified_by_what_runs();
-        if is_named_as_a_tool(process) {
+        if is_named_as_a_tool(process) || (is_reachable && is_roots && is_identified && identity.is_unknown())
+        {
             continue;
         }
         // sshd opens ports for its clients in addition to its own port.
@@ -111,9 +114,8 @@ pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let guard = programs::guarded(local.port, local.protocol).next();
     let is_strange = |process: &&IdentifiedProcess<'_>| {
         let on_guarded_port = guard.is_some_and(|guard| match guard.strictness {
-            GuardStrictness::Soft => true,
+            GuardStrictness::Anything | GuardStrictness::Soft => true,
             GuardStrictness::Interpreters => process.is_interpreted(),
-            GuardStrictness::Anything => false,
         });
         let is_unknown = !process.is_known() && (on_guarded_port || process.is_replaceable());
         is_unknown || process.is_named_like_a_server()

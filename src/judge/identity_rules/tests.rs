@@ -98,7 +98,8 @@ fn impostors_by_severity() {
     let [home, _, _, open, memory, deleted, covered] = REPLACEABLE;
     let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
     for (name, place, cmdline, severity_is) in [
-        ("sleep", package, "sleep 9", warning),
+        ("redis-server", package, "redis-server", warning),
+        ("sleep", package, "sleep 9", None),
         ("sleep", home, "sleep 9", critical),
         ("sshd", home, "sshd -D", warning),
         ("docker-proxy", home, "docker-proxy", warning),
@@ -119,6 +120,25 @@ fn impostors_by_severity() {
     ] {
         let found = severity("tcp/0.0.0.0:22", vec![process(7, name, cmdline, place)], "impostor");
         assert_eq!(found, severity_is, "{name}, {}, {cmdline}", place.0);
+    }
+}
+
+/// An unknown program of root on a guarded port is worth a notice. If a user can replace its file, it is an impostor.
+#[test]
+fn unknown_programs_on_guarded_ports() {
+    let [home, _, _, open, ..] = REPLACEABLE;
+    let (notice, warning, critical) =
+        (Some(Severity::Notice), Some(Severity::Warning), Some(Severity::Critical));
+    for (local, place, unfamiliar, impostor) in [
+        ("tcp/0.0.0.0:22", GENUINE[0], notice, None),
+        ("tcp/0.0.0.0:22", GENUINE[1], notice, None),
+        ("tcp/127.0.0.1:22", GENUINE[1], None, notice),
+        ("tcp/0.0.0.0:22", home, None, critical),
+        ("tcp/127.0.0.1:22", home, None, warning),
+        ("tcp/0.0.0.0:22", open, None, critical),
+    ] {
+        let on = |code| severity(local, vec![process(7, "nosuch", "nosuch", place)], code);
+        assert_eq!((on("unfamiliar"), on("impostor")), (unfamiliar, impostor), "{local}, {}", place.0);
     }
 }
 

@@ -125,7 +125,7 @@ fn what_an_interpreter_runs_is_a_condition() {
 #[test]
 fn a_draft_allows_no_impostor_on_loopback() {
     for address in ["0.0.0.0", "127.0.0.1"] {
-        let snapshot = one(&format!("tcp/{address}:22"), "root", &[(10, "/usr/bin/sleep", "root")]);
+        let snapshot = one(&format!("tcp/{address}:22"), "root", &[(10, "/usr/bin/redis-server", "root")]);
         let report = judge(snapshot, Registry::embedded());
         let drafted = draft(&report);
         assert!(drafted.rules.iter().all(Drafted::needs_decision), "{address}");
@@ -156,7 +156,7 @@ fn findings_that_a_policy_accepts_are_named() {
     }
     let policy = read(&format!("{rule}reason = \"a honeypot\"")).unwrap();
     let report =
-        judge(one("tcp/0.0.0.0:22", "root", &[(10, "/usr/bin/sleep", "root")]), Registry::embedded());
+        judge(one("tcp/0.0.0.0:22", "root", &[(10, "/usr/bin/redis-server", "root")]), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(&policy, &mut audit);
     let accepted = audit.accepted_by_rule();
