@@ -1,6 +1,6 @@
 //! The way to stop a listener for good. It depends on the program that started the listener and may start it again.
 
-use super::listener::{Listener, has_ancestor_in};
+use super::listener::{Listener, has_ancestor_in, is_user_manager};
 use super::started_by::{ContainerManager, Unit, is_run_by_another, manager, restarter};
 use crate::model::{Owner, Pid, short_container};
 
@@ -22,6 +22,8 @@ pub enum HowToStop<'r> {
         manager: ContainerManager,
         /// The name or ID of the container.
         name: &'r str,
+        /// The full ID of the container.
+        id: &'r str,
     },
     /// Stop the container of Docker that has published this port; the name of the container is not known.
     PublishedPort(u16),
@@ -40,6 +42,9 @@ pub enum HowToStop<'r> {
     Kernel,
     /// The first process of the system owns the socket. This process cannot be ended.
     FirstProcess,
+    /// The service manager of this user owns the socket, for a socket unit that is not known. The manager must not be
+    /// ended: it runs all services of the user.
+    UserManager(Option<&'r str>),
 }
 
 impl<'r> HowToStop<'r> {
@@ -55,11 +60,26 @@ impl<'r> HowToStop<'r> {
             HowToStop::UserUnit { name, .. } => {
                 Some(vec!["systemctl", "--user", "stop", unit_argument(name)])
             }
-            HowToStop::Container { manager, name } => {
-                let program = if manager == ContainerManager::Podman { "podman" } else { "docker" };
+            HowToStop::Container { manager, name, .. } => {
                 let name = name.split_once('/').map_or(name, |(_, name)| name);
-                Some(vec![program, "stop", short_container(name)])
+                Some(vec![engine(manager), "stop", short_container(name)])
             }
+            _ => None,
+        }
+    }
+
+    /// Returns the command with names that no other unit or container can have. A container gets its full ID, because
+    /// its name can pass to another container, and another container can have its short ID as a name.
+    #[must_use]
+    pub fn exact_command(&self) -> Option<Vec<&'r str>> {
+        match *self {
+            HowToStop::Units(ref units) => {
+                let mut words = vec!["systemctl", "stop", "--"];
+                words.extend(units);
+                Some(words)
+            }
+            HowToStop::UserUnit { name, .. } => Some(vec!["systemctl", "--user", "stop", "--", name]),
+            HowToStop::Container { manager, id, .. } => Some(vec![engine(manager), "stop", id]),
             _ => None,
         }
     }
@@ -76,20 +96,20 @@ impl<'r> HowToStop<'r> {
         }
         let main = listener.main().filter(|process| process.pid != 1);
         if let Some(to) = listener.first().forward_target() {
-            let name = to.container.as_deref().and_then(|container| container.name.as_deref());
-            return Some(match name {
-                Some(name) => HowToStop::Container { manager: ContainerManager::Docker, name },
+            let container = to.container.as_deref().and_then(|to| Some((to.name.as_deref()?, &*to.id)));
+            return Some(match container {
+                Some((name, id)) => HowToStop::Container { manager: ContainerManager::Docker, name, id },
                 None => HowToStop::PublishedPort(socket.local.port),
             });
         }
         if let Some(name) = listener.container() {
-            return match manager(listener) {
-                Some(manager @ (ContainerManager::Docker | ContainerManager::Podman)) => {
-                    Some(HowToStop::Container { manager, name })
+            return match (manager(listener), listener.container_id()) {
+                (Some(manager @ (ContainerManager::Docker | ContainerManager::Podman)), Some(id)) => {
+                    Some(HowToStop::Container { manager, name, id })
                 }
-                Some(ContainerManager::Kubernetes) => kill(listener, Some("Kubernetes")),
+                (Some(ContainerManager::Kubernetes), _) => processes(listener, Some("Kubernetes")),
                 // A container that runs a complete system is not stopped for one listener.
-                None => kill(listener, None),
+                _ => processes(listener, None),
             };
         }
         if let (Some(service), "windows") = (listener.unit(), os) {
@@ -99,6 +119,10 @@ impl<'r> HowToStop<'r> {
         // The service of Docker would be stopped for one of its containers.
         if main.is_none() && listener.unit() == Some("docker.service") {
             return Some(HowToStop::PublishedPort(socket.local.port));
+        }
+        let user_manager = listener.processes().into_iter().find(|process| is_user_manager(process));
+        if let Some(user_manager) = user_manager {
+            return Some(HowToStop::UserManager(user_manager.user.as_deref()));
         }
         let unit = listener.unit().and_then(Unit::parse);
         let is_own = main.is_none_or(|process| !is_run_by_another(process, unit));
@@ -112,12 +136,17 @@ impl<'r> HowToStop<'r> {
             Some(Unit::User(name)) if is_own => {
                 Some(HowToStop::UserUnit { name, user: main.and_then(|process| process.user.as_deref()) })
             }
-            _ => kill(listener, main.and_then(restarter)),
+            _ => processes(listener, main.and_then(restarter)),
         }
     }
 }
 
-fn kill<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<HowToStop<'r>> {
+fn engine(manager: ContainerManager) -> &'static str {
+    if manager == ContainerManager::Podman { "podman" } else { "docker" }
+}
+
+/// Returns how to end the processes of a listener and nothing around them.
+pub(super) fn processes<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<HowToStop<'r>> {
     let owner = &listener.first().socket.owner;
     if owner.pids().contains(&1) {
         return Some(HowToStop::FirstProcess);

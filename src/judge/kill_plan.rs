@@ -1,8 +1,8 @@
 //! The steps that end the listeners named by a person, and the reasons not to end a listener.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::how_to_stop::HowToStop;
+use super::how_to_stop::{HowToStop, processes};
 use super::listener::Listener;
 use crate::join::Entry;
 use crate::model::{Owner, Pid, Snapshot, Stage};
@@ -16,6 +16,16 @@ pub struct KillStep<'r> {
     pub named: Vec<Listener<'r>>,
     /// The listeners that end too, although no target named them.
     pub others: Vec<Listener<'r>>,
+}
+
+impl KillStep<'_> {
+    /// Returns the owners of the named listeners. If the step sends signals, an owner that another owner started gets
+    /// one only if it has not ended with it.
+    #[must_use]
+    pub fn owners(&self) -> BTreeSet<Pid> {
+        let sockets = self.named.iter().flat_map(|listener| &listener.sockets);
+        sockets.flat_map(|entry| entry.socket.owner.pids()).copied().collect()
+    }
 }
 
 /// The reason why a listener is not ended.
@@ -36,15 +46,24 @@ pub enum KillRefusal<'r> {
     Own(Pid),
 }
 
-/// The caller of `kill`.
-#[derive(Clone, Debug)]
+/// The caller of `kill`, and facts about processes that only `kill` needs.
+#[derive(Clone, Debug, Default)]
 pub struct KillCaller {
     /// The effective user ID.
     pub uid: u32,
     /// This program and its ancestors.
     pub pids: BTreeSet<Pid>,
+    /// The units and containers of this program and its ancestors.
+    pub groups: BTreeSet<String>,
     /// The processes that this user may not signal.
     pub protected: BTreeSet<Pid>,
+    /// The processes with a terminal: a person started them, and a service manager did not.
+    pub on_terminals: BTreeSet<Pid>,
+    /// The processes in a container inside another container. The managers of this machine do not know the inner one.
+    pub nested: BTreeSet<Pid>,
+    /// The first processes of other pid namespaces, each with the other processes in its namespace. The kernel ends
+    /// them with the first process.
+    pub namespaces: BTreeMap<Pid, BTreeSet<Pid>>,
 }
 
 /// Returns the steps that end the listeners among `entries` for which `is_named` is true.
@@ -77,7 +96,8 @@ pub fn kill_plan<'r>(
         return Err(refused);
     }
     for step in &mut steps {
-        step.others = others.iter().filter(|other| ends_with(&step.how, other)).cloned().collect();
+        let signalled = with_namespaces(&step.owners(), caller);
+        step.others = others.iter().filter(|other| ends_with(step, other, &signalled)).cloned().collect();
     }
     Ok(steps)
 }
@@ -90,21 +110,33 @@ fn how<'r>(
 ) -> Result<HowToStop<'r>, KillRefusal<'r>> {
     let socket = &listener.first().socket;
     let how = HowToStop::of(listener, &snapshot.host.os).ok_or(KillRefusal::Hidden)?;
-    let pids = listener.sockets.iter().flat_map(|entry| entry.socket.owner.pids());
-    if let Some(pid) = pids.copied().find(|pid| caller.pids.contains(pid)) {
-        return Err(KillRefusal::Own(pid));
+    let how = if stops_too_much(&how, listener, caller) {
+        processes(listener, None).ok_or(KillRefusal::Hidden)?
+    } else {
+        how
+    };
+    let pids: BTreeSet<Pid> =
+        listener.sockets.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
+    if let Some(pid) = pids.iter().find(|pid| caller.pids.contains(pid)) {
+        return Err(KillRefusal::Own(*pid));
     }
+    // systemd closes the socket of a socket unit if the unit is stopped. Nothing else makes pid 1 close a socket.
+    let is_of_socket_unit =
+        matches!(&how, HowToStop::Units(units) if units.iter().any(|unit| unit.ends_with(".socket")));
+    if pids.contains(&1) && !is_of_socket_unit {
+        return Err(KillRefusal::NoCommand(HowToStop::FirstProcess));
+    }
+    let unit = listener.unit().unwrap_or_default();
     match how {
         HowToStop::Kernel
         | HowToStop::FirstProcess
+        | HowToStop::UserManager(_)
         | HowToStop::Rule(_)
         | HowToStop::PublishedPort(_)
         | HowToStop::WindowsService(_) => Err(KillRefusal::NoCommand(how)),
         // The service manager and the containers of a user accept commands only from that user.
-        HowToStop::UserUnit { .. } if listener.main().and_then(|main| main.uid) != Some(caller.uid) => {
-            Err(KillRefusal::OtherUser(how))
-        }
-        HowToStop::Container { name, .. } if name.contains('/') && caller.uid == 0 => {
+        HowToStop::UserUnit { .. } if !is_of_user(unit, caller.uid) => Err(KillRefusal::OtherUser(how)),
+        HowToStop::Container { name, .. } if name.contains('/') && !is_of_user(name, caller.uid) => {
             Err(KillRefusal::OtherUser(how))
         }
         HowToStop::Units(_) if caller.uid != 0 => Err(KillRefusal::NeedsRoot(how)),
@@ -119,6 +151,43 @@ fn how<'r>(
     }
 }
 
+/// Returns whether a unit or container is not only there for this listener, so that only its processes may be ended.
+fn stops_too_much(how: &HowToStop<'_>, listener: &Listener<'_>, caller: &KillCaller) -> bool {
+    let processes = listener.processes();
+    let main = processes.first().filter(|main| main.pid != 1);
+    let is_among = |pids: &BTreeSet<Pid>| main.is_some_and(|main| pids.contains(&main.pid));
+    let group_of_caller = |group: Option<&str>| group.is_some_and(|group| caller.groups.contains(group));
+    match how {
+        HowToStop::Units(units) => {
+            is_among(&caller.on_terminals)
+                || units.iter().any(|unit| caller.groups.contains(*unit) || !is_unit_name(unit))
+                // A service manager inside the unit started the process.
+                || listener.unit().is_some_and(|unit| unit.contains('/'))
+        }
+        HowToStop::UserUnit { name, .. } => {
+            is_among(&caller.on_terminals) || group_of_caller(listener.unit()) || !is_unit_name(name)
+        }
+        HowToStop::Container { name, .. } => {
+            let of_user = |(unit, _): (&str, _)| unit.starts_with("user@");
+            let is_in_unit = name.contains('/') && !name.split_once('/').is_some_and(of_user);
+            let group = main.and_then(|main| main.container.as_deref());
+            is_in_unit || is_among(&caller.nested) || group_of_caller(group)
+        }
+        _ => false,
+    }
+}
+
+/// Returns whether `systemctl` reads the name as the name of one unit, and not as a pattern: a name has only these
+/// characters (systemd.unit(5)).
+fn is_unit_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
+}
+
+/// Returns whether a unit or container belongs to the service manager of a user.
+fn is_of_user(name: &str, uid: u32) -> bool {
+    name.split('/').next() == Some(&format!("user@{uid}.service"))
+}
+
 /// Returns whether an invisible process may have opened the socket, and may open it again. The user who created the
 /// socket has no visible process among its owners, and not every process could be read.
 fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
@@ -130,19 +199,34 @@ fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
         && !processes.iter().any(|process| is_creator(process.uid))
 }
 
-/// Returns whether a listener ends too if other listeners are stopped in this way.
-fn ends_with(how: &HowToStop<'_>, listener: &Listener<'_>) -> bool {
-    match how {
+/// Returns whether a listener ends too if a step is carried out.
+/// `signalled` has the processes that end if the step sends signals.
+fn ends_with(step: &KillStep<'_>, listener: &Listener<'_>, signalled: &BTreeSet<Pid>) -> bool {
+    let processes = listener.processes();
+    match &step.how {
         HowToStop::Units(units) => {
-            let own = [listener.unit(), listener.socket_unit()];
-            own.into_iter().flatten().any(|unit| units.contains(&unit))
+            let of_processes = processes.iter().filter_map(|process| process.unit.as_deref());
+            let own = of_processes.chain(listener.unit()).chain(listener.socket_unit());
+            let mut outermost = own.map(|unit| unit.split('/').next().unwrap_or(unit));
+            outermost.any(|unit| units.contains(&unit))
         }
-        HowToStop::UserUnit { .. } => HowToStop::of(listener, "linux").as_ref() == Some(how),
-        HowToStop::Container { name, .. } => listener.container() == Some(name),
-        HowToStop::Kill { pids, .. } => {
-            let owners = listener.first().socket.owner.pids();
-            owners.iter().any(|pid| pids.contains(pid))
+        HowToStop::UserUnit { .. } => {
+            let stopped = step.named.first().and_then(Listener::unit);
+            stopped.is_some() && processes.iter().any(|process| process.unit.as_deref() == stopped)
+        }
+        HowToStop::Container { id, .. } => {
+            let published = listener.first().forward_target().and_then(|to| to.container.as_ref());
+            listener.container_id() == Some(id) || published.is_some_and(|container| container.id == *id)
+        }
+        HowToStop::Kill { .. } => {
+            listener.first().socket.owner.pids().iter().any(|pid| signalled.contains(pid))
         }
         _ => false,
     }
+}
+
+/// Returns these processes and the processes that the kernel ends with them.
+fn with_namespaces(pids: &BTreeSet<Pid>, caller: &KillCaller) -> BTreeSet<Pid> {
+    let in_namespaces = pids.iter().filter_map(|pid| caller.namespaces.get(pid)).flatten();
+    pids.iter().chain(in_namespaces).copied().collect()
 }

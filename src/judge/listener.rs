@@ -6,7 +6,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::findings::Finding;
 use crate::join::Entry;
-use crate::model::{Container, Exposure, Owner, Parent, Process, Reach, ReachKind, Snapshot, State};
+use crate::model::{
+    Container, Exposure, Owner, Parent, Process, Reach, ReachKind, Snapshot, State, is_container_id,
+};
 
 /// The sockets of the same processes on one port.
 #[derive(Clone, Debug)]
@@ -79,9 +81,10 @@ impl<'r> Listener<'r> {
     #[must_use]
     pub fn processes(&self) -> Vec<&'r Process> {
         let mut processes: Vec<&Process> = self.first().processes.iter().map(|process| &**process).collect();
-        // The first process of a system opens sockets for other processes.
+        // A service manager opens sockets for other processes.
         let owner = &self.first().socket.owner;
-        processes.sort_by_key(|process| (process.pid == 1, has_ancestor_in(process, owner)));
+        let is_manager = |process: &Process| process.pid == 1 || is_user_manager(process);
+        processes.sort_by_key(|process| (is_manager(process), has_ancestor_in(process, owner)));
         processes
     }
 
@@ -125,6 +128,18 @@ impl<'r> Listener<'r> {
         }
     }
 
+    /// Returns the full ID of the container of the main process, or of the socket if no process could be read; `None`
+    /// if the container has no ID.
+    #[must_use]
+    pub fn container_id(&self) -> Option<&'r str> {
+        let group = match self.main() {
+            Some(process) if process.pid != 1 => process.container.as_deref(),
+            _ => self.first().socket.container.as_deref(),
+        };
+        let group = group.filter(|group| is_container_id(group))?;
+        group.rsplit('/').next()
+    }
+
     /// Returns what the container manager's files say about the container of the main process.
     #[must_use]
     pub fn container_details(&self) -> Option<&'r Container> {
@@ -151,6 +166,13 @@ fn are_of_one(one: &Entry, other: &Entry) -> bool {
 /// Returns whether one of the owners started a process.
 pub(super) fn has_ancestor_in(process: &Process, owner: &Owner) -> bool {
     process.parents.iter().any(|Parent { pid, .. }| *pid != 1 && owner.pids().contains(pid))
+}
+
+/// Returns whether a process is the service manager of a user, which opens the sockets of the user's socket units.
+pub(super) fn is_user_manager(process: &Process) -> bool {
+    let unit = process.unit.as_deref().and_then(|unit| unit.strip_prefix("user@"));
+    unit.is_some_and(|unit| unit.ends_with(".service/init.scope"))
+        && process.name.as_deref() == Some("systemd")
 }
 
 #[cfg(test)]

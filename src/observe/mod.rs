@@ -146,7 +146,7 @@ pub fn is_running(name: &str) -> bool {
     system::is_running(name)
 }
 
-/// A process and the process that started it.
+/// A process, the process that started it, and what may end together with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeProcess {
     /// The process ID.
@@ -155,6 +155,18 @@ pub struct TreeProcess {
     pub parent: Pid,
     /// The name.
     pub name: String,
+    /// Whether the process has a controlling terminal.
+    pub has_terminal: bool,
+    /// The systemd unit, as in [`crate::model::Process::unit`].
+    pub unit: Option<String>,
+    /// The container, as in [`crate::model::Process::container`].
+    pub container: Option<String>,
+    /// Whether the container is inside another container.
+    pub is_in_nested_container: bool,
+    /// The pid namespace, if it is known and not the observer's own.
+    pub pid_namespace: Option<String>,
+    /// Whether the process is the first process of this pid namespace. The kernel ends the others with it.
+    pub is_first_in_namespace: bool,
 }
 
 /// Returns every visible process (Linux).

@@ -8,21 +8,30 @@ use super::start_text::how_to_stop;
 use super::{Emphasis, Style, process_name, sanitize};
 use crate::findings::text::first_of;
 use crate::judge::{HowToStop, KillRefusal, KillStep, Listener, Report};
-use crate::model::{Owner, Pid, Process, Protocol};
+use crate::model::{Owner, Pid, Process, Protocol, short_container};
 
 /// The maximum number of listeners and of processes that a line names.
 const FEW: usize = 6;
 /// The operating system whose commands are shown. `kill` runs only on Linux.
 const OS: &str = "linux";
 
-/// Writes what a step ends. `children` are the processes that were started by the processes that get a signal, and `run`
-/// is the label of the command. `session` is the port of this machine through which the user has logged in.
+/// Processes around the owners of the listeners that a step ends, with their names.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// The processes that the owners started. They get no signal.
+    pub children: Vec<(Pid, String)>,
+    /// The processes that end with the unit, the container or the pid namespace.
+    pub with_group: Vec<(Pid, String)>,
+}
+
+/// Writes what a step ends. `run` is the label of the command, and `session` is the port of this machine through which
+/// the user has logged in.
 ///
 /// # Errors
 /// If a line cannot be written.
 pub fn step(
     step: &KillStep<'_>,
-    children: &[(Pid, String)],
+    around: &Around,
     run: &str,
     session: Option<u16>,
     report: &Report,
@@ -34,8 +43,7 @@ pub fn step(
         lines.extend(facts(listener, report, style).into_iter().flat_map(|part| part.labelled(style)));
     }
     let also: Vec<String> = step.others.iter().map(named).collect();
-    let children: Vec<String> =
-        children.iter().map(|(pid, name)| format!("{} (pid {pid})", process_name(Some(name)))).collect();
+    let (children, with_group) = (with_pids(&around.children), with_pids(&around.with_group));
     let mut add = |label: &str, text: String| lines.extend(labelled(label, &text, style));
     add(run, how_to_stop(&step.how, OS));
     if let HowToStop::Units(units) = &step.how
@@ -46,8 +54,23 @@ pub fn step(
             format!("{} is stopped too, because systemd would start the service again", sanitize(socket)),
         );
     }
+    if let HowToStop::Container { name, id, .. } = &step.how
+        && name != id
+    {
+        let id = short_container(id);
+        add("", format!("with the full ID {id}..., because its name can pass to another container"));
+    }
     if !also.is_empty() {
         add("Ends too", first_of(&also, FEW));
+    }
+    if !with_group.is_empty() {
+        let place = match step.how {
+            HowToStop::Container { .. } => "the container",
+            HowToStop::Kill { .. } => "the pid namespace, which the kernel ends with its first process",
+            _ => "the unit",
+        };
+        let label = if also.is_empty() { "Ends too" } else { "" };
+        add(label, format!("{} in {place}", first_of(&with_group, FEW)));
     }
     if !children.is_empty() {
         add("Children", format!("{}: these processes get no signal", first_of(&children, FEW)));
@@ -57,6 +80,10 @@ pub fn step(
         lines.extend(warning.iter().map(|line| style.paint(Emphasis::Critical, line)));
     }
     lines.iter().try_for_each(|line| writeln!(w, "{line}"))
+}
+
+fn with_pids(processes: &[(Pid, String)]) -> Vec<String> {
+    processes.iter().map(|(pid, name)| format!("{} (pid {pid})", process_name(Some(name)))).collect()
 }
 
 /// Programs that let users log in.
@@ -97,6 +124,12 @@ pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
         }
         KillRefusal::NoCommand(HowToStop::Kernel) => "its socket belongs to the kernel".to_owned(),
         KillRefusal::NoCommand(HowToStop::FirstProcess) => "pid 1 runs the whole system".to_owned(),
+        KillRefusal::NoCommand(HowToStop::UserManager(user)) => {
+            let user = user.map(|user| format!(" of user {}", sanitize(user))).unwrap_or_default();
+            format!(
+                "systemd{user} listens there for a socket unit; stop that unit (see systemctl --user list-sockets)"
+            )
+        }
         KillRefusal::NoCommand(how) => format!("stop it yourself: {}", how_to_stop(how, OS)),
         KillRefusal::OtherUser(how) => format!("only its user can stop it: {}", how_to_stop(how, OS)),
         KillRefusal::NeedsRoot(how) => {

@@ -134,6 +134,9 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
         HowToStop::Kernel => {
             "kill cannot stop it: the socket belongs to the kernel, not to a process".to_owned()
         }
+        HowToStop::UserManager(user) => {
+            "systemctl --user list-sockets shows the socket unit; stop that unit".to_owned() + &as_user(*user)
+        }
         HowToStop::FirstProcess => "do not kill pid 1: it runs the whole system".to_owned(),
     }
 }

@@ -32,6 +32,8 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["maker", address] => maker(address),
         ["left-behind", address] => left_behind(address),
         ["in-group", group, address] => in_group(group, address),
+        ["init-in-group", group, address] => init_in_group(group, address),
+        ["contained", group, network, address] => contained(group, network, address),
         ["master", address, worker, user] => master(address, worker, user),
         ["worker"] => worker(),
         ["jailed", address, root] => jailed(address, root),
@@ -129,6 +131,46 @@ fn init(options: &str) -> Done {
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some(options))?;
     ready("")?;
     wait();
+    Ok(())
+}
+
+/// The first process of a pid namespace, which listens in a control group.
+fn init_in_group(group: &str, address: &str) -> Done {
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)?;
+    in_group(group, address)
+}
+
+/// Runs two processes in a pid namespace of their own, and in a control group (`-`: in this one). The first one owns a
+/// listener, which is in a network namespace of its own if `network` is `own`. Prints their pids.
+fn contained(group: &str, network: &str, address: &str) -> Done {
+    unshare(CloneFlags::CLONE_NEWPID)?;
+    if network == "own" {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        wires::loopback_up().map_err(failed)?;
+    }
+    let socket = tcp(address).map_err(failed)?;
+    let join = if group == "-" { String::new() } else { format!("echo 0 >{group}/cgroup.procs && ") };
+    let script = format!("{join}{{ sleep 600 </dev/null & exec sleep 600; }}");
+    let mut command = Command::new("/bin/sh");
+    let mut child = command.args(["-c", &script]).stdin(socket).stdout(Stdio::null()).spawn()?;
+    // The command has the socket too.
+    drop(command);
+    let first = child.id();
+    let runs =
+        |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+    let children = format!("/proc/{first}/task/{first}/children");
+    let mut second = String::new();
+    for _ in 0..2_000 {
+        second = fs::read_to_string(&children)?.trim().to_owned();
+        if !second.is_empty() && runs(&second) && runs(&first.to_string()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    ready(&format!("{first} {second}"))?;
+    wait();
+    child.kill()?;
+    child.wait()?;
     Ok(())
 }
 

@@ -26,12 +26,12 @@ pub const SCENES: &[Scene] = &[
 ];
 
 /// Runs `portolan kill`; returns its exit code, standard output and standard error.
-fn kill(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, String, String), Failed> {
+pub fn kill(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, String, String), Failed> {
     let output = lab.portolan(["kill"].iter().chain(arguments)).output()?;
     texts(&output)
 }
 
-fn texts(output: &Output) -> Result<(Option<i32>, String, String), Failed> {
+pub fn texts(output: &Output) -> Result<(Option<i32>, String, String), Failed> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
     Ok((output.status.code(), text(&output.stdout)?, text(&output.stderr)?))
 }
@@ -50,24 +50,35 @@ fn children(lab: &Lab) -> Outcome {
 }
 
 /// Starts a shell that owns a listener as its standard input. This process does not keep the socket.
-fn shell(script: &str, address: &str) -> Result<Server, Failed> {
+pub fn shell(script: &str, address: &str) -> Result<Server, Failed> {
     Server::spawn(Command::new("/bin/bash").args(["-c", script]).stdin(tcp(address)?).stdout(Stdio::null()))
 }
 
+/// Returns both ends of a new terminal: the user's and the program's.
+pub fn terminal() -> Result<(OwnedFd, OwnedFd), Failed> {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let user = openpt(flags)?;
+    grantpt(&user)?;
+    unlockpt(&user)?;
+    let line = ioctl_tiocgptpeer(&user, flags)?;
+    Ok((user, line))
+}
+
 /// Returns the first process that this process started.
-fn child_of(pid: u32) -> Option<u32> {
+pub fn child_of(pid: u32) -> Option<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
 }
 
 /// Returns whether a process lives: nobody waits for a child whose parent ended, so it may stay as a zombie.
-fn lives(pid: u32) -> bool {
+pub fn lives(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Tries again until there is a value.
-fn until<T>(mut value: impl FnMut() -> Option<T>) -> Result<T, Failed> {
+pub fn until<T>(mut value: impl FnMut() -> Option<T>) -> Result<T, Failed> {
     for _ in 0..2000 {
         if let Some(value) = value() {
             return Ok(value);

@@ -193,6 +193,13 @@ impl Lab {
         self.first.set(first).map_err(|_| "a scene is alone once".into())
     }
 
+    /// Enters a pid namespace as [`Lab::alone`] does, with a first process that listens in a control group.
+    pub fn alone_listening(&self, group: &str, address: &str) -> Outcome {
+        unshare(CloneFlags::CLONE_NEWPID)?;
+        let first = self.helper(["init-in-group", group, address])?;
+        self.first.set(first).map_err(|_| "a scene is alone once".into())
+    }
+
     /// Creates a directory of the scene with these permissions.
     pub fn directory_of_mode(&self, name: &str, mode: u32) -> Result<PathBuf, Failed> {
         let directory =
@@ -371,6 +378,11 @@ impl Server {
     /// Returns whether the process has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Returns the exit code of a process that has ended; without one if a signal ended it.
+    pub fn exit_code(&mut self) -> Option<Option<i32>> {
+        self.child.try_wait().ok()?.map(|status| status.code())
     }
 
     /// Returns the words of the helper's next line.

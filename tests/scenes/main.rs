@@ -49,6 +49,10 @@ mod holding;
 #[cfg(target_os = "linux")]
 mod kill;
 #[cfg(target_os = "linux")]
+mod kill_groups;
+#[cfg(target_os = "linux")]
+mod kill_safety;
+#[cfg(target_os = "linux")]
 mod lab;
 #[cfg(target_os = "linux")]
 mod many;
@@ -114,6 +118,8 @@ fn main() -> std::process::ExitCode {
         executables::SCENES,
         holding::SCENES,
         kill::SCENES,
+        kill_groups::SCENES,
+        kill_safety::SCENES,
         hidden_parts::SCENES,
         program_rows::SCENES,
         programs::SCENES,

@@ -5,8 +5,9 @@
 //! later.
 
 mod signals;
+mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -15,16 +16,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, anyhow, bail};
-use rustix::io::Errno;
-use rustix::process::{Signal, test_kill_process};
+use rustix::process::Signal;
 
 use self::signals::Processes;
+use self::tree::{around, caller};
 use super::list::{self, MatchMode, MatchedEntries};
 use super::{Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot, watch};
 use crate::cli::{CommonArgs, FieldArgs, FilterArgs, KillArgs, ScanArgs, WatchArgs};
 use crate::judge::{Entry, HowToStop, KillCaller, KillRefusal, KillStep, Listener, Report, kill_plan};
 use crate::model::{Endpoint, Pid, Stage};
-use crate::observe::{self, Scope, TreeProcess};
+use crate::observe::{self, Scope};
 use crate::query::Selection;
 use crate::registry::Registry;
 use crate::render::{Style, kill as text, sanitize};
@@ -39,8 +40,11 @@ const SCANS: usize = 4;
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
 /// The socket of Docker on this machine. The default of its client could be another machine.
 const DOCKER: [&str; 2] = ["--host", "unix:///var/run/docker.sock"];
-/// Variables that direct a client to another machine, which may have containers with the same names.
-const OTHER_MACHINES: [&str; 4] = ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION"];
+/// Podman on this machine, even if its configuration names another machine.
+const PODMAN: &str = "--remote=false";
+/// Variables that direct a client to another machine, which may have containers and units with the same names.
+const OTHER_MACHINES: [&str; 5] =
+    ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION", "DBUS_SYSTEM_BUS_ADDRESS"];
 
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     if common.from.is_some() {
@@ -65,7 +69,11 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
 
 /// The listeners of a target and their processes, which are open: a signal never reaches another process.
 pub(super) struct Prepared {
+    filter: FilterArgs,
+    registry: Registry,
     report: Report,
+    /// The caller at the time of the scan.
+    caller: KillCaller,
     matched: MatchedEntries,
     processes: Processes,
     /// The addresses that must be free afterwards.
@@ -79,8 +87,7 @@ enum Preparation {
 }
 
 fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Result<Preparation, Error> {
-    let mut selection = list::parsed(&filter.typed_filters(false), &registry, common)?;
-    selection.mean_bound_sockets();
+    let selection = selection(filter, registry, common)?;
     let mut processes = Processes::default();
     for _ in 0..SCANS {
         let (report, matched) = scan(&selection, registry, common)?;
@@ -92,14 +99,15 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
             let (selection, report) = (Box::new(selection), Box::new(report));
             return Ok(Preparation::NothingListens { selection, report, matched });
         }
+        let caller = caller(&report, &observe::process_tree());
         if owners.iter().all(|pid| processes.is_alive(*pid)) {
             let places: Vec<String> = named.map(|entry| entry.socket.local.to_string()).collect();
-            return Ok(Preparation::Ready(Box::new(Prepared { report, matched, processes, places })));
+            let filter = filter.clone();
+            let prepared = Prepared { filter, registry, report, caller, matched, processes, places };
+            return Ok(Preparation::Ready(Box::new(prepared)));
         }
         // A process that must not be ended is reported with its listener.
-        let caller = caller(&report);
-        kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, &caller)
-            .map_err(|all| refused(&all))?;
+        plan(&report, &matched, &caller)?;
         processes.open(owners)?;
     }
     bail!("the processes changed between {SCANS} scans; nothing was ended; run kill again");
@@ -129,17 +137,36 @@ pub(super) fn prepare_row(
 impl Prepared {
     /// Returns what is ended and how. The error names each listener that must not be ended.
     fn steps(&self) -> Result<Vec<KillStep<'_>>, Error> {
-        let caller = caller(&self.report);
-        kill_plan(&self.report.entries, |at| self.matched.keep[at], &self.report.snapshot, &caller)
-            .map_err(|all| refused(&all))
+        plan(&self.report, &self.matched, &self.caller)
+    }
+
+    /// Scans again, because the user may have taken some time to answer.
+    fn check_again(&self, common: &CommonArgs) -> Result<Recheck, Error> {
+        let selection = selection(&self.filter, self.registry, common)?;
+        let (report, matched) = scan(&selection, self.registry, common)?;
+        if !matched.keep.contains(&true) {
+            let (selection, report) = (Box::new(selection), Box::new(report));
+            return Ok(Recheck::NothingListens { selection, report, matched });
+        }
+        let now = plan(&report, &matched, &caller(&report, &observe::process_tree()))?;
+        let then = self.steps()?;
+        let is_alive = |step: &KillStep<'_>| step.owners().iter().all(|pid| self.processes.is_alive(*pid));
+        let is_same = now.len() == then.len()
+            && now.iter().zip(&then).all(|(now, then)| {
+                now.how == then.how && named_sockets(now) == named_sockets(then) && is_alive(now)
+            });
+        if !is_same {
+            bail!("the listeners have changed since the question; nothing was ended; run kill again");
+        }
+        Ok(Recheck::Unchanged)
     }
 
     /// Writes what is ended; `run` is the label of the command.
     pub(super) fn write_plan(&self, run: &str, style: &Style, out: &mut dyn Write) -> Result<(), Error> {
         let tree = observe::process_tree();
         for step in &self.steps()? {
-            let children = children(step, &tree);
-            text::step(step, &children, run, session_port(), &self.report, style, out)?;
+            let around = around(step, &tree, &self.caller);
+            text::step(step, &around, run, session_port(), &self.report, style, out)?;
         }
         Ok(())
     }
@@ -163,6 +190,15 @@ impl Prepared {
     pub(super) fn end_quietly(&self, force: Force, common: &CommonArgs) -> Result<String, StillRunning> {
         let free = |places: &[String]| watch::is_free_in_time(&until_free(places), common);
         let named = self.named().unwrap_or_default();
+        if force == Force::Never {
+            match self.check_again(common) {
+                Ok(Recheck::Unchanged) => {}
+                Ok(Recheck::NothingListens { .. }) => {
+                    return Ok("Nothing listens there any more; nothing was ended.".to_owned());
+                }
+                Err(error) => return Ok(format!("{error:#}")),
+            }
+        }
         let ended = self.carry_out(force, true).and_then(|()| free(&self.places));
         let ports = if self.places.len() == 1 { "port" } else { "ports" };
         Ok(match ended {
@@ -201,6 +237,32 @@ impl Prepared {
     }
 }
 
+/// The result of a scan after the answer.
+enum Recheck {
+    Unchanged,
+    NothingListens { selection: Box<Selection>, report: Box<Report>, matched: MatchedEntries },
+}
+
+fn selection(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Result<Selection, Error> {
+    let mut selection = list::parsed(&filter.typed_filters(false), &registry, common)?;
+    selection.mean_bound_sockets();
+    Ok(selection)
+}
+
+fn plan<'r>(
+    report: &'r Report,
+    matched: &MatchedEntries,
+    caller: &KillCaller,
+) -> Result<Vec<KillStep<'r>>, Error> {
+    kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, caller).map_err(|all| refused(&all))
+}
+
+/// Returns the sockets that a step ends, with their owners.
+fn named_sockets(step: &KillStep<'_>) -> BTreeSet<(String, Vec<Pid>)> {
+    let sockets = step.named.iter().flat_map(|listener| &listener.sockets);
+    sockets.map(|entry| (entry.socket.local.to_string(), entry.socket.owner.pids().to_vec())).collect()
+}
+
 fn scan(
     selection: &Selection,
     registry: Registry,
@@ -231,27 +293,6 @@ fn nothing_listens(
     let is_gap = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
     let is_blind = matched.undecided > 0 || report.snapshot.gaps.iter().any(|gap| is_gap(gap.stage));
     if is_blind { Exit::Incomplete } else { Exit::Nothing }
-}
-
-/// Returns this program and its ancestors, without the first process. That process owns the sockets of many services,
-/// and never gets a signal. The result also has the owners of listeners that this user may not signal.
-fn caller(report: &Report) -> KillCaller {
-    let parents: BTreeMap<Pid, Pid> =
-        observe::process_tree().iter().map(|process| (process.pid, process.parent)).collect();
-    let mut pids = BTreeSet::new();
-    let mut next = Some(std::process::id());
-    while let Some(pid) = next.filter(|pid| *pid > 1 && pids.insert(*pid)) {
-        next = parents.get(&pid).copied();
-    }
-    let owners: BTreeSet<Pid> =
-        report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
-    let protected = owners.into_iter().filter(|pid| may_not_signal(*pid)).collect();
-    KillCaller { uid: rustix::process::geteuid().as_raw(), pids, protected }
-}
-
-fn may_not_signal(pid: Pid) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM))
 }
 
 /// Returns the port of this machine through which the user has logged in with SSH.
@@ -291,6 +332,11 @@ fn end(
         print_message("nothing was ended");
         return Ok(Exit::Nothing);
     }
+    if !args.yes
+        && let Recheck::NothingListens { selection, report, matched } = prepared.check_again(common)?
+    {
+        return Ok(nothing_listens(&args.filter, &selection, &matched, &report, common));
+    }
     let named = prepared.named()?;
     let force = if args.force { Force::AfterSigterm } else { Force::Never };
     prepared.carry_out(force, false).map_err(|error| match error.downcast::<StillRunning>() {
@@ -319,32 +365,6 @@ fn confirmed(listeners: usize) -> Result<bool, Error> {
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// Returns the descendants of the processes that get a signal, without other owners of the listener.
-fn children(step: &KillStep<'_>, tree: &[TreeProcess]) -> Vec<(Pid, String)> {
-    let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };
-    let owners = owners(step);
-    let mut ended: BTreeSet<Pid> = pids.iter().copied().collect();
-    // Each round adds one generation.
-    loop {
-        let next = tree.iter().filter(|process| ended.contains(&process.parent)).map(|process| process.pid);
-        let next: Vec<Pid> = next.filter(|pid| !ended.contains(pid)).collect();
-        if next.is_empty() {
-            break;
-        }
-        ended.extend(next);
-    }
-    let child = |process: &&TreeProcess| {
-        ended.contains(&process.pid) && !pids.contains(&process.pid) && !owners.contains(&process.pid)
-    };
-    tree.iter().filter(child).map(|process| (process.pid, process.name.clone())).collect()
-}
-
-fn owners(step: &KillStep<'_>) -> Vec<Pid> {
-    let sockets = step.named.iter().flat_map(|listener| &listener.sockets);
-    let owners: BTreeSet<Pid> = sockets.flat_map(|entry| entry.socket.owner.pids()).copied().collect();
-    owners.into_iter().collect()
 }
 
 /// When processes get SIGKILL.
@@ -376,7 +396,7 @@ fn end_processes(
     processes: &Processes,
     force: Force,
 ) -> Result<(), Error> {
-    let owners = owners(step);
+    let owners: Vec<Pid> = step.owners().into_iter().collect();
     if force != Force::AtOnce && have_ended_after_sigterm(pids, &owners, processes)? {
         return Ok(());
     }
@@ -418,7 +438,8 @@ fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes)
 /// Stops a unit or a container with the program of its manager. If `is_quiet`, the program has no terminal, and the
 /// error contains its message.
 fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<(), Error> {
-    let Some((program, words)) = how.command().and_then(|words| Some((*words.first()?, words[1..].to_vec())))
+    let Some((program, words)) =
+        how.exact_command().and_then(|words| Some((*words.first()?, words[1..].to_vec())))
     else {
         return Ok(());
     };
@@ -427,8 +448,10 @@ fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<(), Error> {
     let path = path.ok_or_else(|| anyhow!("{program}: not found in {}", DIRECTORIES.join(", ")))?;
     let mut command = Command::new(&path);
     OTHER_MACHINES.iter().for_each(|variable| _ = command.env_remove(variable));
-    if program == "docker" {
-        command.args(DOCKER);
+    match program {
+        "docker" => _ = command.args(DOCKER),
+        "podman" => _ = command.arg(PODMAN),
+        _ => {}
     }
     command.args(words);
     let failed = |error: io::Error| anyhow!("{}: {error}", path.display());

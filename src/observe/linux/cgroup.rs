@@ -105,6 +105,12 @@ pub(super) fn container_in(path: &str, is_roots: impl Fn(&str) -> bool) -> Optio
     }
 }
 
+/// Returns whether the container of a path is inside another container.
+pub(super) fn is_in_nested_container(path: &str) -> bool {
+    let Some((inner, parent)) = container_name(path) else { return false };
+    container_name(parent).is_some_and(|(outer, _)| outer != inner)
+}
+
 /// Returns whether root owns a group, so that no other user can have made its groups. If the tree cannot be seen, the
 /// path of the group is judged: systemd gives a user the groups below the user's manager.
 fn is_roots(group: &str) -> bool {
@@ -254,6 +260,22 @@ mod tests {
             ("/lxc".to_owned(), None),
         ] {
             assert_eq!(container_in(&path, |_| true).as_deref(), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_container_in_a_container() {
+        let other = ID.replace('4', "5");
+        for (path, is_nested) in [
+            (format!("/docker/{ID}/docker/{other}"), true),
+            (format!("/system.slice/docker-{ID}.scope/lxc/web"), true),
+            (format!("/docker/{ID}/kubelet/kubepods/pod12/{other}"), true),
+            (format!("/docker/{ID}/init.scope"), false),
+            (format!("/machine.slice/libpod-{ID}.scope/libpod-payload-{ID}"), false),
+            ("/lxc/web/system.slice".to_owned(), false),
+            ("/system.slice".to_owned(), false),
+        ] {
+            assert_eq!(is_in_nested_container(&path), is_nested, "{path}");
         }
     }
 

@@ -63,6 +63,7 @@ struct Stat {
     name: String,
     state: char,
     parent: Pid,
+    has_terminal: bool,
     is_kernel_thread: bool,
     /// The start time in clock ticks since boot.
     started: u64,
@@ -78,7 +79,8 @@ impl Reader {
     /// and container are read too, unless they are known from the sockets.
     pub(super) fn program(&mut self, job: ReadRequest) -> Process {
         let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
-        let (unit, container) = if job.unit_known { (None, None) } else { membership(&process) };
+        let Membership { unit, container, .. } =
+            if job.unit_known { Membership::default() } else { membership(&process) };
         let stat = slurp_at(&process, "stat", 1024, LONGEST).ok();
         let (name, state) = stat.as_deref().and_then(parse_stat).map(|stat| (stat.name, stat.state)).unzip();
         Process {
@@ -95,7 +97,7 @@ impl Reader {
     pub(super) fn process(&mut self, job: ReadRequest) -> Option<Process> {
         let stat = self.stat(job.pid)?;
         let process = open(job.pid).ok()?;
-        let (unit, container) = membership(&process);
+        let Membership { unit, container, .. } = membership(&process);
         let cwd = readlinkat(&process, "cwd", Vec::new()).ok();
         let cwd = cwd.map(|cwd| String::from_utf8_lossy(cwd.as_bytes()).into_owned());
         Some(Process {
@@ -178,11 +180,35 @@ pub(super) fn kernel_threads() -> HashSet<String> {
 
 /// Returns every visible process.
 pub(super) fn tree() -> Vec<TreeProcess> {
+    let own = readlinkat(CWD, "/proc/self/ns/pid", Vec::new()).ok();
     let process = |pid: Pid| {
-        let Stat { name, parent, .. } = parse_stat(&slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok()?)?;
-        Some(TreeProcess { pid, parent, name })
+        let process = open(pid).ok()?;
+        let Stat { name, parent, has_terminal, .. } =
+            parse_stat(&slurp_at(&process, "stat", 1024, LONGEST).ok()?)?;
+        let Membership { unit, container, is_in_nested_container } = membership(&process);
+        let namespace = readlinkat(&process, "ns/pid", Vec::new()).ok().filter(|of| Some(of) != own.as_ref());
+        let is_first_in_namespace = namespace.is_some() && is_first_in_namespace(&process);
+        let pid_namespace = namespace.map(|link| String::from_utf8_lossy(link.as_bytes()).into_owned());
+        Some(TreeProcess {
+            pid,
+            parent,
+            name,
+            has_terminal,
+            unit,
+            container,
+            is_in_nested_container,
+            pid_namespace,
+            is_first_in_namespace,
+        })
     };
     numbers("/proc").unwrap_or_default().into_iter().filter_map(process).collect()
+}
+
+/// Returns whether a process is process 1 of its pid namespace: the last number of `NSpid` (proc_pid_status(5)).
+fn is_first_in_namespace(process: impl AsFd) -> bool {
+    let status = slurp_at(process, "status", 4096, LONGEST).unwrap_or_default();
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
+    line.is_some_and(|line| line.ends_with(b"\t1"))
 }
 
 /// Returns whether a process is the parent of the kernel's threads.
@@ -203,9 +229,11 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?; // field 3 of proc_pid_stat(5)
     let parent = fields.next()?.parse().ok()?; // field 4
-    let flags: u32 = fields.nth(4)?.parse().ok()?; // field 9
+    let has_terminal = fields.nth(2)? != "0"; // field 7
+    let flags: u32 = fields.nth(1)?.parse().ok()?; // field 9
     let started = fields.nth(12)?.parse().ok()?; // field 22
-    Some(Stat { name, state, parent, is_kernel_thread: flags & KERNEL_THREAD != 0, started })
+    let is_kernel_thread = flags & KERNEL_THREAD != 0;
+    Some(Stat { name, state, parent, has_terminal, is_kernel_thread, started })
 }
 
 /// Opens the directory of a process in `/proc`. Data read through this directory belongs to this process, even if
@@ -253,19 +281,26 @@ fn project(process: &OwnedFd, cwd: &str) -> Option<String> {
 
 /// Returns the systemd unit of a process.
 pub(super) fn unit(pid: Pid) -> Option<String> {
-    membership(open(pid).ok()?).0
+    membership(open(pid).ok()?).unit
 }
 
-/// Returns the unit and the container of a process.
-fn membership(process: impl AsFd) -> (Option<String>, Option<String>) {
+/// The unit and the container of a process.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Membership {
+    unit: Option<String>,
+    container: Option<String>,
+    is_in_nested_container: bool,
+}
+
+fn membership(process: impl AsFd) -> Membership {
     let groups = slurp_at(process, "cgroup", 1024, LONGEST).unwrap_or_default();
     membership_in(&String::from_utf8_lossy(&groups))
 }
 
 /// Returns the unit and the container in `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, one per line). The unit is
 /// in systemd's own hierarchy or in the unified hierarchy; the container may be in any hierarchy.
-fn membership_in(text: &str) -> (Option<String>, Option<String>) {
-    let (mut unit, mut container) = (None, None);
+fn membership_in(text: &str) -> Membership {
+    let mut found = Membership::default();
     // The hierarchies of a process often have the same path.
     let mut last = None;
     for line in text.lines() {
@@ -274,14 +309,15 @@ fn membership_in(text: &str) -> (Option<String>, Option<String>) {
             continue;
         };
         if matches!(controllers, "" | "name=systemd") {
-            unit = unit.or_else(|| cgroup::unit(path));
+            found.unit = found.unit.or_else(|| cgroup::unit(path));
         }
-        if container.is_none() && last != Some(path) {
-            container = cgroup::container(path);
+        if found.container.is_none() && last != Some(path) {
+            found.container = cgroup::container(path);
+            found.is_in_nested_container = cgroup::is_in_nested_container(path);
         }
         last = Some(path);
     }
-    (unit, container)
+    found
 }
 
 #[cfg(test)]
@@ -297,10 +333,13 @@ mod tests {
                 name: "x) S 1 1 1 (".to_owned(),
                 state: 'R',
                 parent: 42,
+                has_terminal: false,
                 is_kernel_thread: false,
                 started: 98765
             })
         );
+        let on_terminal = b"77 (x) S 42 77 77 34816 77 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3";
+        assert_eq!(parse_stat(on_terminal).map(|stat| (stat.has_terminal, stat.parent)), Some((true, 42)));
         assert_eq!(parse_stat(b"77 (x"), None);
         assert_eq!(parse_stat(b"77 x) S 1"), None);
         assert_eq!(parse_stat(b")("), None);
@@ -329,7 +368,8 @@ mod tests {
     #[test]
     fn membership_takes_the_unit_from_systemd() {
         let text = "12:pids:/docker/x\n1:name=systemd:/system.slice/a.service\n0::/system.slice/b.service\n";
-        assert_eq!(membership_in(text), (Some("a.service".to_owned()), None));
-        assert_eq!(membership_in("garbage\n"), (None, None));
+        let unit = Some("a.service".to_owned());
+        assert_eq!(membership_in(text), Membership { unit, ..Membership::default() });
+        assert_eq!(membership_in("garbage\n"), Membership::default());
     }
 }

@@ -17,9 +17,9 @@ fn shown(snapshot: &Snapshot, caller: &KillCaller) -> String {
     let plan = kill_plan(&report.entries, |_| true, &report.snapshot, caller);
     match plan {
         Ok(steps) => text(|w| {
-            let children = [(900, "sleep".to_owned())];
+            let around = kill::Around { children: vec![(900, "sleep".to_owned())], with_group: Vec::new() };
             steps.iter().try_for_each(|step| {
-                kill::step(step, &children, "y will run", Some(80), &report, &Style::default(), w)
+                kill::step(step, &around, "y will run", Some(80), &report, &Style::default(), w)
             })
         }),
         Err(refused) => refused.iter().map(|(listener, why)| kill::refusal(listener, why) + "\n").collect(),
@@ -27,7 +27,7 @@ fn shown(snapshot: &Snapshot, caller: &KillCaller) -> String {
 }
 
 fn root() -> KillCaller {
-    KillCaller { uid: 0, pids: BTreeSet::from([7000, 7001]), protected: BTreeSet::new() }
+    KillCaller { pids: BTreeSet::from([7000, 7001]), ..KillCaller::default() }
 }
 
 fn in_unit(pid: Pid, unit: &str) -> Process {

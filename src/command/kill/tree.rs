@@ -1,0 +1,112 @@
+//! The processes around the listeners that `kill` ends: the caller's own, and those that end too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustix::io::Errno;
+use rustix::process::test_kill_process;
+
+use crate::judge::{HowToStop, KillCaller, KillStep, Listener, Report};
+use crate::model::Pid;
+use crate::observe::TreeProcess;
+use crate::render::kill::Around;
+
+/// Returns this program and its ancestors, without the first process. That process owns the sockets of many services,
+/// and never gets a signal. The result also has the owners of listeners that this user may not signal.
+pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
+    let by_pid: BTreeMap<Pid, &TreeProcess> = tree.iter().map(|process| (process.pid, process)).collect();
+    let mut pids = BTreeSet::new();
+    let mut next = Some(std::process::id());
+    while let Some(pid) = next.filter(|pid| *pid > 1 && pids.insert(*pid)) {
+        next = by_pid.get(&pid).map(|process| process.parent);
+    }
+    let units = pids.iter().filter_map(|pid| by_pid.get(pid)?.unit.as_deref());
+    let outermost = units.clone().filter_map(|unit| unit.split('/').next());
+    let containers = pids.iter().filter_map(|pid| by_pid.get(pid)?.container.as_deref());
+    let groups = units.chain(outermost).chain(containers).map(str::to_owned).collect();
+    let owners: BTreeSet<Pid> =
+        report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
+    let with = |has: fn(&TreeProcess) -> bool| {
+        tree.iter().filter(|process| has(process)).map(|process| process.pid).collect::<BTreeSet<_>>()
+    };
+    let (on_terminals, nested) =
+        (with(|process| process.has_terminal), with(|process| process.is_in_nested_container));
+    let namespaces = owners.iter().filter_map(|pid| namespace_of_first(by_pid.get(pid)?, tree)).collect();
+    let protected = owners.into_iter().filter(|pid| may_not_signal(*pid)).collect();
+    let uid = rustix::process::geteuid().as_raw();
+    KillCaller { uid, pids, groups, protected, on_terminals, nested, namespaces }
+}
+
+/// Returns the other processes of a pid namespace, if the process is the first one in it. The namespaces inside end with
+/// it too, and their first processes descend from processes in it.
+fn namespace_of_first(first: &TreeProcess, tree: &[TreeProcess]) -> Option<(Pid, BTreeSet<Pid>)> {
+    let namespace = first.pid_namespace.as_ref().filter(|_| first.is_first_in_namespace)?;
+    let members = tree.iter().filter(|process| process.pid_namespace.as_ref() == Some(namespace));
+    let mut members = with_descendants(members.map(|process| process.pid).collect(), tree);
+    members.remove(&first.pid);
+    Some((first.pid, members))
+}
+
+/// Adds the descendants of processes.
+fn with_descendants(mut pids: BTreeSet<Pid>, tree: &[TreeProcess]) -> BTreeSet<Pid> {
+    // Each round adds one generation.
+    loop {
+        let next = tree.iter().filter(|process| pids.contains(&process.parent)).map(|process| process.pid);
+        let next: Vec<Pid> = next.filter(|pid| !pids.contains(pid)).collect();
+        if next.is_empty() {
+            return pids;
+        }
+        pids.extend(next);
+    }
+}
+
+fn may_not_signal(pid: Pid) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM))
+}
+
+/// Returns the processes around the owners of the listeners that a step ends.
+pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Around {
+    Around { children: children(step, tree, caller), with_group: with_group(step, tree, caller) }
+}
+
+/// Returns the descendants of the processes that get a signal, without other owners of the listener and without processes
+/// that the kernel ends.
+fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
+    let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };
+    let ended = step.owners();
+    let in_namespaces: BTreeSet<Pid> =
+        ended.iter().filter_map(|pid| caller.namespaces.get(pid)).flatten().copied().collect();
+    let family = with_descendants(pids.iter().copied().collect(), tree);
+    let child = |pid: Pid| family.contains(&pid) && !ended.contains(&pid) && !in_namespaces.contains(&pid);
+    names_of(tree, |process| child(process.pid))
+}
+
+/// Returns the processes that own no named listener and end with the unit, the container, or the first process of their
+/// pid namespace.
+fn with_group(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
+    let owners = step.owners();
+    let stopped = step.named.first();
+    let is_with = |process: &TreeProcess| match &step.how {
+        HowToStop::Units(units) => {
+            let unit = process.unit.as_deref().and_then(|unit| unit.split('/').next());
+            unit.is_some_and(|unit| units.contains(&unit))
+        }
+        HowToStop::UserUnit { .. } => {
+            process.unit.is_some() && process.unit.as_deref() == stopped.and_then(Listener::unit)
+        }
+        HowToStop::Container { id, .. } => {
+            process.container.as_deref().is_some_and(|container| container.ends_with(id))
+        }
+        HowToStop::Kill { .. } => {
+            let mut in_namespaces = owners.iter().filter_map(|pid| caller.namespaces.get(pid));
+            in_namespaces.any(|members| members.contains(&process.pid))
+        }
+        _ => false,
+    };
+    names_of(tree, |process| process.pid != 1 && !owners.contains(&process.pid) && is_with(process))
+}
+
+fn names_of(tree: &[TreeProcess], is_named: impl Fn(&TreeProcess) -> bool) -> Vec<(Pid, String)> {
+    let named = tree.iter().filter(|process| is_named(process));
+    named.map(|process| (process.pid, process.name.clone())).collect()
+}
