@@ -21,6 +21,13 @@ pub(super) struct JudgedListener<'s> {
 }
 
 impl JudgedListener<'_> {
+    /// Returns whether other machines can reach the listener: its address is reachable, and the packet filter lets some
+    /// of them in, or its rules are not known.
+    pub(super) fn is_reachable_from_outside(&self) -> bool {
+        self.listener.exposure.is_reachable_from_outside()
+            && self.reach.is_none_or(|reach| reach.kind.lets_in_other_machines())
+    }
+
     /// Returns whether the process only keeps the port for a rule that forwards its traffic.
     pub(super) fn is_reserved(&self) -> bool {
         self.forwarding.is_some() && self.listener.socket.forwarding.is_none()

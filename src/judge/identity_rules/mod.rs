@@ -29,7 +29,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let guards = programs::guarded(local.port, local.protocol);
     let rows: Vec<_> = guards.filter(|row| row.strictness == GuardStrictness::Anything).collect();
     let first = rows.first()?;
-    let is_reachable = listener.exposure.is_reachable_from_outside();
+    let is_reachable = subject.is_reachable_from_outside();
     let (mut found, mut replaceable_by, mut names) = (Vec::new(), ReplaceableBy::Root, Vec::new());
     for process in processes {
         let identity = process.identity.as_ref()?;
@@ -104,7 +104,7 @@ fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
 /// program whose file a user other than root can replace.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
-    if !listener.exposure.is_reachable_from_outside()
+    if !subject.is_reachable_from_outside()
         || !listener.socket.state.accepts_traffic()
         || impostor(subject).is_some()
     {
