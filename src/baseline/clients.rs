@@ -64,7 +64,8 @@ struct Group<'r> {
 enum Who<'r> {
     /// Every client of one family (`any IPv4 address`) or of both (`anyone`), except for these networks.
     Every(&'r str, Vec<Network>),
-    Network(Network),
+    /// A network, except for these parts of it.
+    Network(Network, Vec<Network>),
     /// A text of another form.
     Other(&'r str),
 }
@@ -85,13 +86,14 @@ impl<'r> Group<'r> {
         let end = [" on ", " to "].iter().filter_map(|word| text.find(word)).min().unwrap_or(text.len());
         let (clients, place) = text.split_at(end);
         let (every, but) = clients.split_once(" but ").unwrap_or((clients, ""));
-        let who = if every.starts_with("any") {
-            // A list that is cut cannot be compared.
-            let but = if but.ends_with(AND_OTHERS) { "" } else { but };
-            let networks = but.split(", ").filter_map(|network| network.parse::<Network>().ok());
-            Who::Every(every, networks.filter(|network| network.address().is_none()).collect())
-        } else {
-            clients.parse().map_or(Who::Other(clients), Who::Network)
+        // A list that is cut cannot be compared.
+        let but = if but.ends_with(AND_OTHERS) { "" } else { but };
+        let networks = but.split(", ").filter_map(|network| network.parse::<Network>().ok());
+        let but = networks.filter(|network| network.address().is_none()).collect();
+        let who = match every.parse() {
+            _ if every.starts_with("any") => Who::Every(every, but),
+            Ok(network) => Who::Network(network, but),
+            Err(_) => Who::Other(clients),
         };
         Group { who, place }
     }
@@ -106,17 +108,24 @@ impl<'r> Group<'r> {
                 let is_excluded = |one: &Network| other_but.iter().any(|other| other.covers(*one));
                 (*name == EVERYONE || name == other) && but.iter().all(is_excluded)
             }
-            (Who::Every(name, but), Who::Network(network)) => {
-                let overlaps = |one: &Network| one.covers(*network) || network.covers(*one);
-                is_family(name, network.is_ipv4()) && !but.iter().any(overlaps)
+            (Who::Every(name, but), Who::Network(network, other_but)) => {
+                is_family(name, network.is_ipv4())
+                    && but.iter().all(|one| is_outside(*one, *network, other_but))
             }
-            (Who::Network(own), Who::Network(other)) => own.covers(*other),
+            (Who::Network(own, but), Who::Network(network, other_but)) => {
+                own.covers(*network) && but.iter().all(|one| is_outside(*one, *network, other_but))
+            }
             (Who::Other(own), Who::Other(other)) => own == other,
             (Who::Every(EVERYONE, but), Who::Other(_)) => but.is_empty(),
             _ => false,
         };
         who && (self.place.is_empty() || self.place == other.place)
     }
+}
+
+/// Returns whether no address of `one` is in a network with these exceptions.
+fn is_outside(one: Network, network: Network, but: &[Network]) -> bool {
+    !(one.covers(network) || network.covers(one)) || but.iter().any(|except| except.covers(one))
 }
 
 #[cfg(test)]
@@ -175,6 +184,11 @@ mod tests {
             ("a ban", open(), limited(&["anyone but 203.0.113.5"]), Same),
             ("another ban", limited(&["anyone but 203.0.113.5"]), limited(&["anyone but ::1"]), Same),
             ("an excluded network", open(), limited(&["anyone but 10.0.0.0/8"]), Narrowed),
+            ("a ban in a network", ten(), limited(&["10.0.0.0/8 but 10.9.0.1"]), Same),
+            ("an excluded part", ten(), limited(&["10.0.0.0/8 but 10.9.0.0/16"]), Narrowed),
+            ("a part no longer excluded", limited(&["10.0.0.0/8 but 10.9.0.0/16"]), ten(), Widened),
+            ("the part itself", limited(&["10.0.0.0/8 but 10.9.0.0/16"]), limited(&["10.9.0.0/16"]), Widened),
+            ("another part", limited(&["10.0.0.0/8 but 10.9.0.0/16"]), limited(&["10.8.0.0/16"]), Narrowed),
             ("no longer excluded", limited(&["anyone but 10.0.0.0/8, 9.9.9.9"]), open(), Widened),
         ] {
             assert_eq!(change(was.as_ref(), is.as_ref()), wanted, "{name}");

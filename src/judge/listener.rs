@@ -6,9 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::findings::Finding;
 use crate::join::Entry;
-use crate::model::{
-    Container, Exposure, Owner, Parent, Process, Reach, ReachKind, Snapshot, State, is_container_id,
-};
+use crate::model::{Container, Exposure, Owner, Parent, Process, Reach, Snapshot, State, is_container_id};
 
 /// The sockets of the same processes on one port.
 #[derive(Clone, Debug)]
@@ -58,11 +56,19 @@ impl<'r> Listener<'r> {
         self.first().exposure
     }
 
-    /// Returns the clients that the packet filter lets in, at the address that lets in the most clients.
+    /// Returns the clients that the packet filter lets in, for each address whose clients differ from those of the addresses
+    /// before it.
     #[must_use]
-    pub fn reach(&self) -> Option<&'r Reach> {
-        let all = self.sockets.iter().filter_map(|entry| entry.reach());
-        all.min_by_key(|reach| (reach.kind == ReachKind::Filtered, reach.kind))
+    pub fn reaches(&self) -> Vec<(&'r Entry, &'r Reach)> {
+        let mut differing: Vec<(&Entry, &Reach)> = Vec::new();
+        for entry in &self.sockets {
+            let Some(reach) = entry.reach() else { continue };
+            let clients = |reach: &'r Reach| (reach.kind, &reach.from, reach.more);
+            if !differing.iter().any(|(_, other)| clients(other) == clients(reach)) {
+                differing.push((entry, reach));
+            }
+        }
+        differing
     }
 
     /// Returns the findings with their sockets, the most severe ones first. Of several sockets with the same flag, the most

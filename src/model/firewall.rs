@@ -49,6 +49,10 @@ pub struct Interface {
     /// has no other end.
     #[serde(skip)]
     pub is_internal: bool,
+    /// Whether no packet of another machine arrives on the interface: it is a bridge without a port that leads outside
+    /// this machine, as of Docker, or a dummy device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_local_only: bool,
     /// The reason why the rules may have no effect on packets of this interface, if any: a program of the kernel can
     /// take these packets.
     pub uncertain: Option<String>,

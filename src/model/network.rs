@@ -1,7 +1,7 @@
 //! Blocks of addresses.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::endpoint::unmapped;
@@ -35,6 +35,27 @@ impl Network {
         let is_block = host.checked_shr(length).unwrap_or(0) == 0 && first_bits & host == 0;
         let prefix = u8::try_from(widest - length).ok()?;
         is_block.then_some(Network { address: first, prefix })
+    }
+
+    /// Returns the first and the last address.
+    #[must_use]
+    pub fn bounds(self) -> (IpAddr, IpAddr) {
+        match self.address {
+            IpAddr::V4(four) => {
+                let host = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                (
+                    Ipv4Addr::from_bits(four.to_bits() & !host).into(),
+                    Ipv4Addr::from_bits(four.to_bits() | host).into(),
+                )
+            }
+            IpAddr::V6(six) => {
+                let host = u128::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                (
+                    Ipv6Addr::from_bits(six.to_bits() & !host).into(),
+                    Ipv6Addr::from_bits(six.to_bits() | host).into(),
+                )
+            }
+        }
     }
 
     /// Returns the address if the block contains exactly one address.

@@ -15,9 +15,9 @@ use crate::findings::reach::firewall;
 use crate::findings::registry::{Orphaned, Unexplained};
 use crate::findings::text::{list, plural};
 use crate::findings::{FindingFamily, FindingKind, Flag};
-use crate::judge::{ContainerManager, Finding, HowToStop, Listener, Report, StartedBy};
+use crate::judge::{ContainerManager, Entry, Finding, HowToStop, Listener, Report, StartedBy};
 use crate::model::{
-    Confidence, Exposure, ForwardTarget, Owner, Pid, PortVerdict, Process, ServiceBy, Severity, State,
+    Confidence, Exposure, ForwardTarget, Owner, Pid, PortVerdict, Process, Reach, ServiceBy, Severity, State,
     Status, StatusBasis, short_container,
 };
 
@@ -315,15 +315,38 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
         }
         None => String::new(),
     };
-    let firewall = match listener.reach() {
-        Some(reach) if reach.is_refused() => {
+    let reaches = listener.reaches();
+    let mut text = exposure;
+    for (entry, reach) in &reaches {
+        let lets_in = if reach.is_refused() {
             let host = &report.snapshot.host;
             let how = if host.privileged { "needs CAP_NET_ADMIN" } else { "run with sudo" };
-            format!("; the firewall was not checked ({how})")
+            format!("the firewall was not checked ({how})")
+        } else {
+            // The packets for one of the addresses may pass no rule.
+            let open = || (reaches.len() > 1).then(|| "the firewall lets in everyone".to_owned());
+            let Some(lets_in) = firewall(reach).or_else(open) else { continue };
+            sanitize(&lets_in).into_owned()
+        };
+        text += "; ";
+        if reaches.len() > 1 {
+            text += &format!("{}: ", clients_of(entry, &reaches));
         }
-        reach => reach.and_then(firewall).map(|text| format!("; {}", sanitize(&text))).unwrap_or_default(),
-    };
-    format!("{exposure}{firewall}{connections}")
+        text += &lets_in;
+    }
+    text + &connections
+}
+
+/// Returns the clients that reach a socket of a listener with several sockets: `IPv4`, or if that does not distinguish the
+/// sockets `to 10.0.0.1`.
+fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
+    let is_ipv6 = |entry: &Entry| entry.socket.local.address.is_ipv6();
+    let of_family = reaches.iter().filter(|(other, _)| is_ipv6(other) == is_ipv6(entry)).count();
+    match (of_family, is_ipv6(entry)) {
+        (1, false) => "IPv4".to_owned(),
+        (1, true) => "IPv6".to_owned(),
+        _ => format!("to {}", entry.socket.local.address),
+    }
 }
 
 /// Returns the findings, the most severe ones first, each once. Findings after the third have only their names. The

@@ -17,6 +17,7 @@ pub const SCENES: &[Scene] = &[
     ("reach_is_what_clients_reach", reach_is_what_clients_reach),
     ("nobody_and_everyone", nobody_and_everyone),
     ("a_route_makes_a_network_local", a_route_makes_a_network_local),
+    ("a_bridge_of_this_machine", a_bridge_of_this_machine),
     ("a_changed_tcp_option_and_udp", a_changed_tcp_option_and_udp),
 ];
 
@@ -141,9 +142,14 @@ fn includes(entry: &str, attempt: &Attempt) -> Option<bool> {
     let within = |network: &str| {
         network.parse::<portolan::model::Network>().is_ok_and(|network| network.contains(from))
     };
-    let Some(any) = clients.strip_prefix("any") else { return Some(within(clients)) };
-    let (which, but) = any.split_once(" but ").map_or((any, ""), |(which, but)| (which, but));
-    if (which == " IPv4 address" && from.is_ipv6()) || (which == " IPv6 address" && from.is_ipv4()) {
+    let (which, but) = clients.split_once(" but ").unwrap_or((clients, ""));
+    let is_within = match which {
+        "anyone" => true,
+        "any IPv4 address" => from.is_ipv4(),
+        "any IPv6 address" => from.is_ipv6(),
+        network => within(network),
+    };
+    if !is_within {
         return Some(false);
     }
     let (but, others) = but.strip_suffix(" and others").map_or((but, false), |but| (but, true));
@@ -361,8 +367,11 @@ fn nobody_and_everyone(lab: &Lab) -> Outcome {
         (&row["reach"], row["reach_rule"].as_str().map(|rule| rule.contains("INPUT"))),
         (&"filtered".into(), Some(true))
     );
-    // The card combines both families, and shows the family that more clients reach.
-    same!(text(&["explain", "80"])?.contains("the firewall lets in nobody"), false);
+    // The card names both families apart.
+    let card = text(&["explain", "80"])?;
+    for clients in ["IPv4: the firewall lets in nobody (", "IPv6: the firewall lets in everyone"] {
+        same!(card.contains(clients), true, "{card}");
+    }
     sh("ip6tables -w -A INPUT -p tcp --dport 80 -j DROP")?;
     same!(text(&["80", "-4", "-o", "table"])?.contains("any (filtered)"), true);
     same!(text(&["explain", "80"])?.contains("the firewall lets in nobody (nft rule ip"), true);
@@ -408,6 +417,36 @@ fn a_route_makes_a_network_local(lab: &Lab) -> Outcome {
         (&reach()?["reach"], is_answered(&mut probes, "tcp", "10.55.1.1", 80)?),
         (&"unknown".into(), false)
     );
+    Ok(())
+}
+
+/// The containers behind a bridge of this machine are not other machines, unless the bridge has a port that leads
+/// outside.
+fn a_bridge_of_this_machine(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    let (_probes, _kept) = machine(lab)?;
+    sh(
+        "ip link add docker0 type bridge && ip address add 172.18.0.1/16 dev docker0 && ip link set docker0 up && \
+        ip link set inner master docker0",
+    )?;
+    let table = |devices: &str| {
+        sh(&format!(
+            "nft 'flush ruleset; table inet own {{ chain input {{ type filter hook input priority 0; policy drop; \
+             iifname {{ {devices} }} accept; }}; }}'"
+        ))
+    };
+    let reach = || Ok::<_, Failed>(lab.json(&["tcp/0.0.0.0:80", "-4"])?["listeners"][0].clone());
+    table("left, right")?;
+    same!(reach()?["reach"], "open");
+    table("docker0")?;
+    let row = reach()?;
+    same!((&row["reach"], &row["reach_from"][1]), (&"machine".into(), &"clients on docker0".into()));
+    // A device that is no end of a wire inside this machine.
+    sh("ip tuntap add outside mode tap && ip link set outside up master docker0")?;
+    let row = reach()?;
+    same!((&row["reach"], &row["reach_from"][0]), (&"limited".into(), &"anyone on docker0".into()));
     Ok(())
 }
 

@@ -16,6 +16,9 @@ const NEAR: usize = 8;
 /// The number of addresses of a small hole. Of the bans on single addresses, some are for adjacent addresses.
 const SMALL_HOLE: u128 = 8;
 
+/// A hole is small if the addresses around it are at least this many times as many.
+const HOLE: u128 = 16;
+
 /// Returns an address as a number.
 pub(super) fn number(address: IpAddr) -> u128 {
     match address {
@@ -143,6 +146,32 @@ impl AddressSet {
             }
         }
         AddressSet(Arc::new(filled))
+    }
+
+    /// Returns the set with small holes filled, and with each range extended to a network if that adds few addresses.
+    pub(super) fn rounded(&self) -> AddressSet {
+        let size = |(first, last): (u128, u128)| (last - first).saturating_add(1);
+        let mut filled: Vec<(u128, u128)> = Vec::new();
+        for &range in self.0.iter() {
+            match filled.last_mut() {
+                Some(before) if range.0 - before.1 <= size(*before).saturating_add(size(range)) / HOLE => {
+                    before.1 = range.1;
+                }
+                _ => filled.push(range),
+            }
+        }
+        let network = |range: (u128, u128)| {
+            let host = u128::MAX.checked_shr((range.0 ^ range.1).leading_zeros()).unwrap_or(0);
+            let network = (range.0 & !host, range.1 | host);
+            if size(network) - size(range) <= size(range) / HOLE { network } else { range }
+        };
+        AddressSet::of(filled.into_iter().map(network).collect())
+    }
+
+    /// Returns the addresses of a network.
+    pub(super) fn of_network(network: Network) -> AddressSet {
+        let (first, last) = network.bounds();
+        AddressSet(Arc::new(vec![(number(first), number(last))]))
     }
 
     /// Adds the ranges to a list.

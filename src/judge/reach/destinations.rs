@@ -26,7 +26,8 @@ pub(super) struct Class {
     /// All addresses of the machine in the class.
     pub(super) alike: Vec<IpAddr>,
     pub(super) delivery: Delivery,
-    /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up.
+    /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up. If
+    /// other machines have an interface, the containers behind a bridge of this machine are not ordinary clients.
     pub(super) is_ordinary: bool,
     /// Whether it is not known if this machine accepts packets for the address.
     pub(super) is_uncertain: bool,
@@ -38,6 +39,9 @@ struct Group {
     /// The indices of the interfaces.
     members: Vec<usize>,
     is_up: bool,
+    /// Whether no packet of another machine arrives on the interfaces.
+    is_local_only: bool,
+    is_ordinary: bool,
 }
 
 /// The classes of a machine.
@@ -57,14 +61,16 @@ impl Classes {
             return Classes { groups: Vec::new(), wildcard: Default::default(), is_complete: false };
         }
         let mut groups: Vec<Group> = Vec::new();
-        let mut known: HashMap<(Vec<bool>, Option<&str>), usize> = HashMap::new();
+        let mut known: HashMap<(Vec<bool>, Option<&str>, bool), usize> = HashMap::new();
         for (at, interface) in firewall.interfaces.iter().enumerate() {
             if interface.is_loopback || interface.is_port {
                 continue;
             }
             let names = constants.names.iter().map(|name| is_called(&interface.name, name)).collect();
-            let group = *known.entry((names, interface.uncertain.as_deref())).or_insert_with(|| {
-                groups.push(Group { members: Vec::new(), is_up: false });
+            let is_local_only = interface.is_local_only;
+            let key = (names, interface.uncertain.as_deref(), is_local_only);
+            let group = *known.entry(key).or_insert_with(|| {
+                groups.push(Group { members: Vec::new(), is_up: false, is_local_only, is_ordinary: false });
                 groups.len() - 1
             });
             groups[group].members.push(at);
@@ -72,6 +78,10 @@ impl Classes {
         }
         if groups.iter().all(|group| !group.is_up) {
             groups.iter_mut().for_each(|group| group.is_up = true);
+        }
+        let has_outside = groups.iter().any(|group| group.is_up && !group.is_local_only);
+        for group in &mut groups {
+            group.is_ordinary = group.is_up && !(group.is_local_only && has_outside);
         }
         let mut classes = Classes { groups, wildcard: Default::default(), is_complete: true };
         let wildcard = [Family::Ipv4, Family::Ipv6].map(|family| classes.at_any(family, firewall, constants));
@@ -90,7 +100,7 @@ impl Classes {
         let mut insert =
             |group: usize, address: IpAddr, delivery: Delivery, is_ordinary: bool, is_uncertain: bool| {
                 if classes.len() < MOST {
-                    let is_ordinary = is_ordinary && self.groups[group].is_up;
+                    let is_ordinary = is_ordinary && self.groups[group].is_ordinary;
                     let key = (group, constants.address_class(address), delivery, is_ordinary, is_uncertain);
                     classes.insert((key, address));
                 }
@@ -181,7 +191,7 @@ impl Classes {
                         address,
                         alike: vec![address],
                         delivery,
-                        is_ordinary: group.is_up,
+                        is_ordinary: group.is_ordinary,
                         is_uncertain: false,
                     })
                     .collect()
@@ -197,6 +207,11 @@ impl Classes {
             classes.retain(|class| has_device(&self.groups[class.interface]));
         }
         Some(classes)
+    }
+
+    /// Returns whether no packet of another machine is in the class.
+    pub(super) fn is_local_only(&self, class: &Class) -> bool {
+        self.groups.get(class.interface).is_some_and(|group| group.is_local_only)
     }
 
     /// Returns an interface of a class.

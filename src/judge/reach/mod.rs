@@ -110,7 +110,11 @@ impl<'f> Firewalls<'f> {
     /// Returns a rule of address translation or IPVS that forwards another port to a socket.
     fn rule_to(&self, socket: &Socket) -> Option<&str> {
         let Endpoint { address, port, .. } = socket.local;
-        let leads_here = |to: &Peer| to.port == port && (to.address == address || address.is_unspecified());
+        let view = self.views.get(&socket.netns.as_ref().map(|netns| netns.inode))?;
+        let is_own = |to: IpAddr| to.is_unspecified() || view.is_own(to);
+        let leads_here = |to: &Peer| {
+            to.port == port && (to.address == address || address.is_unspecified() && is_own(to.address))
+        };
         self.forwarded.iter().find(|(to, _)| leads_here(to)).map(|(_, rule)| &**rule)
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::address_set::AddressSet;
 use super::index::IndexedTable;
 use super::packet::{InterfaceName, Packet, Tracking};
-use super::walk::{Decision, Walk};
+use super::walk::{Affected, Decision, Walk};
 use crate::model::Peer;
 use crate::model::firewall::{FilterChain, FilterHook};
 
@@ -42,7 +42,7 @@ pub(super) struct Outcome<'f> {
     pub(super) is_forwarded: bool,
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
-    pub(super) doubts: Vec<Decision<'f>>,
+    pub(super) doubts: Vec<Affected<'f>>,
 }
 
 /// The base chains of a firewall, and the remaining work.
@@ -135,7 +135,7 @@ impl<'f> Path<'f, '_> {
                 let translated = walk.translated.iter().map(|(.., (text, clients))| (*text, clients.clone()));
                 // A rule outside the chains for translation has changed the destination. Such packets are not
                 // followed, so it is uncertain whether their clients arrive.
-                let translated: Vec<Decision<'f>> = translated.collect();
+                let translated: Vec<Affected<'f>> = translated.collect();
                 let mut left = walk.accepted;
                 for (text, clients) in translated {
                     left.add(&clients);
@@ -144,7 +144,7 @@ impl<'f> Path<'f, '_> {
                 }
                 if !is_certain && !walk.dropped.is_empty() {
                     left.add(&walk.dropped);
-                    outcome.doubts.extend(walk.drops.iter().cloned());
+                    outcome.doubts.extend(walk.drops.iter().map(Decision::affected));
                 }
                 outcome.lost.add(&walk.dropped);
                 if matches!(hook, FilterHook::Input | FilterHook::Forward) {
@@ -198,7 +198,7 @@ impl<'f> Path<'f, '_> {
                     left.add(&clients);
                 } else {
                     outcome.lost.add(&clients);
-                    outcome.drops.push((text, clients));
+                    outcome.drops.push(Decision { text, clients, is_selective: true });
                 }
             }
             *live = left;
@@ -235,7 +235,8 @@ impl<'f> Path<'f, '_> {
             self.pass(last_hooks(&late), filters, &mut late, live, outcome);
         }
         // It is uncertain whether the client is served.
-        let unserved: Vec<Decision<'f>> = outcome.drops.drain(drops..).collect();
+        let unserved: Vec<Affected<'f>> =
+            outcome.drops.drain(drops..).map(|decision| decision.affected()).collect();
         outcome.doubts.extend(unserved);
         outcome.lost.add(&lost);
         outcome.accepts = accepts;

@@ -147,13 +147,13 @@ fn fail2ban() {
             (
                 listener("tcp/0.0.0.0:22"),
                 "limited: anyone but 192.0.2.1, 198.51.100.9, 203.0.113.7",
-                "policy accept",
+                "f2b-chain, handle",
             ),
             (listener("tcp/0.0.0.0:80"), "open", "policy accept"),
             (
                 listener("tcp/[::]:22"),
                 "limited: any IPv4 address but 192.0.2.1, 198.51.100.9, 203.0.113.7; any IPv6 address but 2001:db8::7",
-                "policy accept",
+                "f2b-chain, handle",
             ),
         ],
     );
@@ -404,4 +404,69 @@ fn work_is_bounded() {
     let printed = format!("*filter\n:INPUT ACCEPT\n{many}COMMIT\n");
     let reach = reach_in(&machine(&[&printed]), &listener("tcp/0.0.0.0:80"));
     assert_eq!(short(&reach), "limited: anyone but 10.0.0.1, 10.0.1.1, 10.0.2.1, 10.0.3.1 and others");
+}
+
+/// An answer names few networks, even if there are exceptions in them, and says "anyone but" only if most clients are
+/// let in.
+#[test]
+fn exceptions_in_a_network() {
+    let bans = |of: &[&str]| of.iter().map(|one| format!("-A INPUT -s {one} -j DROP\n")).collect::<String>();
+    for (banned, wanted, rule) in [
+        (bans(&[]), "limited: 10.0.0.0/8", "-s 10.0.0.0/8"),
+        (bans(&["10.9.0.1"]), "limited: 10.0.0.0/8 but 10.9.0.1", "-s 10.0.0.0/8"),
+        (bans(&["10.0.0.0/16"]), "limited: 10.0.0.0/8 but 10.0.0.0/16", "-s 10.0.0.0/8"),
+        (
+            bans(&["10.1.0.1", "10.2.0.1", "10.3.0.1", "10.4.0.1", "10.5.0.1"]),
+            "limited: 10.0.0.0/8 but 10.1.0.1, 10.2.0.1, 10.3.0.1, 10.4.0.1 and others",
+            "-s 10.0.0.0/8",
+        ),
+        (bans(&["10.128.0.0/9"]), "limited: 10.0.0.0/9", "-s 10.0.0.0/8"),
+        ("-A INPUT ! -s 10.0.0.0/8 -j DROP\n".to_owned(), "limited: 10.0.0.0/8", "-s 10.0.0.0/8"),
+    ] {
+        let printed = format!("*filter\n:INPUT DROP\n{banned}-A INPUT -s 10.0.0.0/8 -j ACCEPT\nCOMMIT\n");
+        let mut firewall = machine(&[printed]);
+        firewall.tables.retain(|table| table.families == [Family::Ipv4]);
+        let reach = reach_in(&firewall, &listener("tcp/0.0.0.0:22"));
+        assert_eq!(short(&reach), wanted, "{banned}: {reach:?}");
+        assert!(reach.rule.as_deref().unwrap().contains(rule), "{reach:?}");
+    }
+    // The rule that limits, and not the rule that accepts the rest.
+    let printed = "*filter\n:INPUT DROP\n-A INPUT ! -s 10.0.0.0/8 -j DROP\n-A INPUT -j ACCEPT\nCOMMIT\n";
+    let reach = reach_in(&machine(&[printed]), &listener("tcp/0.0.0.0:22"));
+    assert!(reach.rule.as_deref().unwrap().contains("! -s 10.0.0.0/8"), "{reach:?}");
+}
+
+/// The containers behind a bridge of this machine are not other machines.
+#[test]
+fn a_bridge_of_this_machine() {
+    for (interface, wanted) in [("eth0", "open"), ("docker0", "machine"), ("wg0", "limited: anyone on wg0")] {
+        let printed = format!("*filter\n:INPUT DROP\n-A INPUT -i {interface} -j ACCEPT\nCOMMIT\n");
+        let mut firewall = machine(&[printed]);
+        firewall.interfaces[3].is_local_only = true;
+        if interface != "wg0" {
+            firewall.interfaces.remove(2);
+        }
+        let reach = reach_in(&firewall, &listener("tcp/0.0.0.0:22"));
+        assert_eq!(short(&reach), wanted, "{reach:?}");
+        if wanted == "machine" {
+            assert_eq!(reach.from, ["this machine", "clients on docker0"]);
+        }
+        // Without another interface, the bridge is the way of other machines.
+        firewall.interfaces.retain(|one| ["lo", "docker0"].contains(&&*one.name));
+        let wanted = if interface == "docker0" { "open" } else { "filtered" };
+        assert_eq!(short(&reach_in(&firewall, &listener("tcp/0.0.0.0:22"))), wanted, "{interface}");
+    }
+}
+
+/// A container with the same port behind another published port is no way to a listener of the machine.
+#[test]
+fn a_port_published_to_another_address() {
+    let firewall = machine(&["*filter\n:INPUT DROP\nCOMMIT\n"]);
+    for (to, wanted) in [("172.17.0.2", "filtered"), ("172.17.0.1", "unknown"), ("0.0.0.0", "unknown")] {
+        let to = Peer { address: to.parse().unwrap(), port: 80 };
+        let forwarded = HashMap::from([(to, "a rule".to_owned())]);
+        let mut firewalls = Firewalls::new(std::slice::from_ref(&firewall), forwarded);
+        let reach = firewalls.reach(&listener("tcp/0.0.0.0:80"), None).unwrap();
+        assert_eq!(short(&reach), wanted, "{to:?}: {reach:?}");
+    }
 }

@@ -65,12 +65,12 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     };
     let any_accepted = fates.iter().any(|(_, fate)| !fate.accepted.is_empty());
     let any_unclear = fates.iter().any(|(_, fate)| !fate.unclear.is_empty());
-    let accepts = || deciding(results, |outcome| (&outcome.accepts, &outcome.arrived));
+    let accepts = || deciding(results, |outcome| (&outcome.accepts, &outcome.arrived), |_| true);
     if is_open {
         return Reach { rule: accepts(), ..Reach::open() };
     }
     if !any_accepted && !any_unclear {
-        let rule = deciding(results, |outcome| (&outcome.drops, &outcome.lost));
+        let rule = deciding(results, |outcome| (&outcome.drops, &outcome.lost), |_| true);
         return Reach { kind: ReachKind::Filtered, rule, ..Reach::open() };
     }
     let unclear = fates.iter().filter(counts).find(is_unclear);
@@ -88,8 +88,13 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
             .collect()
     };
     let mut found = accepted(true);
+    let mut kind = ReachKind::Limited;
     if found.iter().all(|one| one.clients.is_empty()) {
         found = accepted(false);
+        let mut let_in = found.iter().filter(|one| !one.clients.is_empty());
+        if has_ordinary && let_in.all(|one| classes.is_local_only(one.class)) {
+            kind = ReachKind::Machine;
+        }
     }
     let mut from = Vec::new();
     let mut more = 0;
@@ -112,7 +117,11 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     }
     more += from.len().saturating_sub(MOST);
     from.truncate(MOST);
-    Reach { kind: ReachKind::Limited, from, more, rule: accepts(), all: Some(all_clients(&found)) }
+    if kind == ReachKind::Machine {
+        from.iter_mut().for_each(|text| *text = text.replacen("anyone", "clients", 1));
+        from.insert(0, "this machine".to_owned());
+    }
+    Reach { kind, from, more, rule: limiting(results), all: Some(all_clients(&found)) }
 }
 
 /// Returns all clients in short.
@@ -142,14 +151,16 @@ fn fate(outcome: &Outcome<'_>, family: Family, impossible: &AddressSet) -> Fate 
 
 /// Returns the rule that accepts or drops the packets of the most clients. The policy of a chain counts only if there
 /// is no such rule.
-fn deciding<'f>(
-    results: &[ClassResult<'f>],
+fn deciding<'r, 'f: 'r>(
+    results: impl IntoIterator<Item = &'r ClassResult<'f>>,
     of: impl for<'o> Fn(&'o Outcome<'f>) -> (&'o Vec<Decision<'f>>, &'o AddressSet),
+    counts: impl Fn(&Decision<'f>) -> bool,
 ) -> Option<String> {
     let mut best: Option<(bool, u128, &str)> = None;
     for result in results {
         let (decisions, clients) = of(&result.outcome);
-        for (text, decided) in decisions {
+        for decision in decisions.iter().filter(|decision| counts(decision)) {
+            let Decision { text, clients: decided, .. } = decision;
             let rank =
                 (result.class.is_ordinary && !text.starts_with("policy "), decided.and(clients).count());
             if rank.1 > 0 && best.is_none_or(|(rule, count, _)| rank > (rule, count)) {
@@ -158,6 +169,24 @@ fn deciding<'f>(
         }
     }
     best.map(|(.., text)| text.to_owned())
+}
+
+/// Returns the rule that decides which clients are let in: the rule with a condition on the clients that accepts the
+/// most clients, or else the one that drops the most, or else any rule that accepts.
+fn limiting(results: &[ClassResult<'_>]) -> Option<String> {
+    let accepts = |selective: bool| {
+        deciding(
+            results,
+            |outcome| (&outcome.accepts, &outcome.arrived),
+            |one| one.is_selective || !selective,
+        )
+    };
+    accepts(true)
+        .or_else(|| {
+            let places = results.iter().filter(|result| !result.outcome.arrived.is_empty());
+            deciding(places, |outcome| (&outcome.drops, &outcome.lost), |one| one.is_selective)
+        })
+        .or_else(|| accepts(false))
 }
 
 /// Returns the names of the clients that reach a port, and the number of groups without a name.
@@ -248,6 +277,26 @@ fn few(names: &[&str]) -> String {
     }
 }
 
+/// Returns a set as a few networks, and the parts of each network that are not in the set. `None` if the set cannot be
+/// described in this way.
+fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<String>> {
+    let whole = set.rounded();
+    let (networks, count) = whole.networks(family, FEW);
+    if count > FEW {
+        return None;
+    }
+    let text = |network: Network| {
+        let (holes, count) = AddressSet::of_network(network).without(set, family).networks(family, FEW);
+        let holes: Vec<String> = holes.iter().map(ToString::to_string).collect();
+        match count {
+            0 => network.to_string(),
+            _ if count > FEW => format!("{network} but {} and others", holes.join(", ")),
+            _ => format!("{network} but {}", holes.join(", ")),
+        }
+    };
+    Some(networks.into_iter().map(text).collect())
+}
+
 /// Returns the names of clients, and the number of further networks.
 fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<String>, usize) {
     if ordinary.without(set, family).is_empty() {
@@ -257,7 +306,14 @@ fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<Stri
     let (others, excluded_count) = excluded.networks(family, FEW);
     let (networks, count) = set.networks(family, MOST);
     let text = |networks: &[Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
-    if excluded_count < count {
+    let is_most = set.and(ordinary).count() > ordinary.count() / 2;
+    if !is_most
+        && count > 1
+        && let Some(texts) = networks_with_holes(set, family)
+    {
+        return (texts, 0);
+    }
+    if is_most && excluded_count < count {
         let others = text(&others);
         let others: Vec<&str> = others.iter().map(String::as_str).collect();
         let more = if excluded_count > FEW { " and others" } else { "" };

@@ -19,8 +19,23 @@ use crate::model::firewall::{
 const DEEPEST: usize = 16;
 /// The maximum number of uncertain rules in a report.
 const MOST_DOUBTS: usize = 32;
+/// A rule, and the clients to whose packets it may apply.
+pub(super) type Affected<'f> = (&'f str, AddressSet);
+
 /// A rule, and the clients whose packets it accepts or drops.
-pub(super) type Decision<'f> = (&'f str, AddressSet);
+#[derive(Clone, Debug)]
+pub(super) struct Decision<'f> {
+    pub(super) text: &'f str,
+    pub(super) clients: AddressSet,
+    /// Whether other clients, whose packets arrived at the rule, do not meet its conditions.
+    pub(super) is_selective: bool,
+}
+
+impl<'f> Decision<'f> {
+    pub(super) fn affected(&self) -> Affected<'f> {
+        (self.text, self.clients.clone())
+    }
+}
 
 /// What happens to the packets in one base chain.
 #[derive(Debug)]
@@ -34,12 +49,12 @@ pub(super) struct Walk<'f, 'w> {
     /// The clients whose packets may be dropped.
     pub(super) dropped: AddressSet,
     /// The clients whose packets may get another destination, with the address and port and the rule.
-    pub(super) translated: Vec<(Option<IpAddr>, Option<u16>, Decision<'f>)>,
+    pub(super) translated: Vec<(Option<IpAddr>, Option<u16>, Affected<'f>)>,
     /// The rules that accept and drop.
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
     /// The rules that may or may not apply.
-    pub(super) doubts: Vec<Decision<'f>>,
+    pub(super) doubts: Vec<Affected<'f>>,
     /// Above 0 after a condition that clients with few packets do not meet.
     unusual: usize,
 }
@@ -83,10 +98,10 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
         let (drops, text) = chain.base.as_ref().map_or((false, ""), |base| (base.drops, &*base.text));
         if drops {
-            self.drops.push((text, undecided.clone()));
+            self.drops.push(Decision { text, clients: undecided.clone(), is_selective: false });
             self.dropped.add(&undecided);
         } else {
-            self.accepts.push((text, undecided.clone()));
+            self.accepts.push(Decision { text, clients: undecided.clone(), is_selective: false });
             self.accepted.add(&undecided);
         }
     }
@@ -141,15 +156,19 @@ impl<'f, 'w> Walk<'f, 'w> {
         if matters && sure != may && self.doubts.len() < MOST_DOUBTS {
             self.doubts.push((text, may.clone()));
         }
+        let decision = || {
+            let is_selective = sure != live.here;
+            (!sure.is_empty()).then(|| Decision { text, clients: sure.clone(), is_selective })
+        };
         match action {
             FilterAction::Accept => {
                 self.accepted.add(&may);
-                self.accepts.extend((!sure.is_empty()).then(|| (text, sure.clone())));
+                self.accepts.extend(decision());
             }
             FilterAction::Drop => {
                 if self.unusual == 0 {
                     self.dropped.add(&may);
-                    self.drops.extend((!sure.is_empty()).then(|| (text, sure.clone())));
+                    self.drops.extend(decision());
                 }
             }
             FilterAction::Return => live.returned.add(&may),

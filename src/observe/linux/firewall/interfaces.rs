@@ -21,6 +21,7 @@ const QUEUE_BODY: usize = 20;
 const IFF_UP: u32 = 0x1;
 const IFF_LOOPBACK: u32 = 0x8;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
@@ -77,13 +78,18 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
     let links = connection.collect(GETLINK, &[0; LINK_BODY], link)?;
     let mut handlers = Vec::new();
     let mut interfaces = Vec::with_capacity(links.len());
-    for (index, interface, xdp) in links {
+    let mut leading_outside: HashSet<u32> =
+        links.iter().filter(|link| !link.interface.is_internal).filter_map(|link| link.master).collect();
+    // A bridge may be a port of another device.
+    leading_outside.extend(links.iter().filter(|link| link.is_bridge).filter_map(|link| link.master));
+    for Link { index, interface, is_bridge, xdp, .. } in links {
         handlers.extend(xdp.map(|programs| PacketHandler {
             interface: interface.name.clone(),
             kind: "XDP",
             programs,
         }));
-        interfaces.push((index, interface));
+        let is_local_only = interface.is_local_only || is_bridge && !leading_outside.contains(&index);
+        interfaces.push((index, Interface { is_local_only, ..interface }));
     }
     let mut links = interfaces;
     let queues = connection.collect(GETQDISC, &[0; QUEUE_BODY], queue)?;
@@ -142,8 +148,19 @@ fn filter(message: &[u8]) -> Option<Option<u32>> {
     Some(options.and_then(|options| number(attribute(options, TCA_BPF_ID)?, 0)))
 }
 
-/// Parses the index of a device, the device, and the IDs of its XDP programs, if any.
-fn link(message: &[u8]) -> Option<(u32, Interface, Option<Vec<u32>>)> {
+/// A network device.
+#[derive(Debug, PartialEq)]
+struct Link {
+    index: u32,
+    interface: Interface,
+    is_bridge: bool,
+    /// The index of the bridge or other device of which the device is a port.
+    master: Option<u32>,
+    /// The IDs of its XDP programs; `None` if it has none.
+    xdp: Option<Vec<u32>>,
+}
+
+fn link(message: &[u8]) -> Option<Link> {
     let (index, flags) = (number(message, 4)?, number(message, 8)?);
     let attributes = message.get(LINK_BODY..)?;
     let name = text(attribute(attributes, IFLA_IFNAME)?);
@@ -176,13 +193,16 @@ fn link(message: &[u8]) -> Option<(u32, Interface, Option<Vec<u32>>)> {
     let interface = Interface {
         name,
         is_internal,
+        is_local_only: kind.as_deref() == Some("dummy"),
         is_loopback: flags & IFF_LOOPBACK != 0,
         is_up: flags & IFF_UP != 0,
         is_port: port_of.is_some_and(|kind| kind != "vrf"),
         uncertain,
         addresses: Vec::new(),
     };
-    Some((index, interface, programs))
+    let is_bridge = kind.as_deref() == Some("bridge");
+    let master = attribute(attributes, IFLA_MASTER).and_then(|master| number(master, 0));
+    Some(Link { index, interface, is_bridge, master, xdp: programs })
 }
 
 /// Parses the index of a device, and whether its queueing discipline only filters.
@@ -219,8 +239,8 @@ mod tests {
         message.extend(attribute_of(IFLA_LINKINFO, &attribute_of(IFLA_INFO_SLAVE_KIND, b"bridge\0")));
         let xdp = [attribute_of(IFLA_XDP_ATTACHED, &[1]), attribute_of(4, &12_u32.to_ne_bytes())].concat();
         message.extend(attribute_of(IFLA_XDP | 0x8000, &xdp));
-        let (index, interface, programs) = link(&message).unwrap();
-        assert_eq!(programs, Some(vec![12]));
+        let Link { index, interface, xdp, .. } = link(&message).unwrap();
+        assert_eq!(xdp, Some(vec![12]));
         assert_eq!((index, &*interface.name, interface.is_up, interface.is_port), (7, "eth0", true, true));
         assert!(interface.uncertain.unwrap().contains("XDP"));
     }
