@@ -25,7 +25,7 @@
 //! ```
 //!
 //! A [`Snapshot`](model::Snapshot) is plain data that can be saved and judged later. `tests/architecture.rs` enforces
-//! which module may import which.
+//! which modules a module may import.
 
 mod baseline;
 mod cli;

@@ -1,8 +1,8 @@
 //! The findings of an audit, and its verdict.
 //!
-//! A finding belongs to a listener, which may be missing: required by the policy, or vanished since a saved snapshot.
-//! The policy, the baseline and the deep scan add their findings to the same list, so only one list must be sorted,
-//! counted and printed. This module does not print, and chooses no exit code.
+//! A finding belongs to a listener. The listener may be missing, because it vanished since a saved snapshot or
+//! because the policy requires it. The policy, the baseline and the deep scan add their findings to the same list, so
+//! only one list must be sorted, counted and printed. This module does not print and does not choose an exit code.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ pub struct AuditFinding<'r> {
     pub subject: Subject<'r>,
     /// The flag with its severity and evidence.
     pub finding: Finding,
-    /// The rule of the policy that set the severity of the finding, if any.
+    /// The rule of the policy that set the severity of the finding; `None` if no rule did.
     pub rule: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub struct Accepted<'r> {
     pub subject: Subject<'r>,
     /// The flag.
     pub flag: Flag,
-    /// The severity without the policy.
+    /// The severity that the finding has without the policy.
     pub severity: Severity,
     /// The ID of the rule.
     pub rule: String,
@@ -44,7 +44,7 @@ pub struct Accepted<'r> {
 /// The findings of one severity that one rule accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct AcceptedByRule<'a> {
-    /// The severity without the policy.
+    /// The severity that the finding has without the policy.
     pub severity: Severity,
     /// The ID of the rule.
     pub rule: &'a str,
@@ -131,8 +131,8 @@ impl<'r> Audit<'r> {
         everything(self.report)
     }
 
-    /// Keeps the listeners and findings that the user requested; `asked` is the filter as typed. Call this last,
-    /// because a policy and a baseline must be compared with every listener.
+    /// Keeps the listeners and findings that the user requested. `asked` is the filter as typed. Call this function
+    /// last, because a policy and a baseline must be compared with every listener.
     pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r>) -> bool) {
         self.listeners.retain(|judged| wanted(Subject::Entry(judged)));
         self.findings.retain(|found| wanted(found.subject));
@@ -140,8 +140,8 @@ impl<'r> Audit<'r> {
         self.narrowed = Some(asked);
     }
 
-    /// Sorts the findings: most severe first, then in the order of listings. A missing listener comes last, by its
-    /// port.
+    /// Sorts the findings: most severe first, then in the order of listings. Findings about missing listeners come
+    /// last, in the order of their ports.
     pub fn sort(&mut self) {
         self.findings.sort_by(|a, b| {
             let absent = |f: &AuditFinding<'_>| match f.subject {
@@ -189,7 +189,7 @@ impl<'r> Audit<'r> {
         self.report.snapshot.gaps.iter().chain(&self.gaps)
     }
 
-    /// Returns the outcome; findings below `fail_on` do not count.
+    /// Returns the outcome. Findings below the severity `fail_on` do not count.
     #[must_use]
     pub fn outcome(&self, fail_on: Severity) -> AuditVerdict {
         if self.findings.iter().any(|found| found.finding.severity >= fail_on) {

@@ -10,7 +10,7 @@ use crate::model::{AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Pro
 use crate::registry::command_line::CommandLine;
 use crate::registry::dangers::{self, Danger};
 
-/// Programs that listen on a container's published port and forward it to the service.
+/// The programs that listen on a published port of a container and forward its traffic to the service.
 const PUBLISHERS: [&str; 11] = [
     "docker-proxy",
     "conmon",
@@ -39,14 +39,16 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         }
         Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
         _ => {
-            // The number of a published port gives no information about the port of its service.
+            // For a published port, it does not matter whether the kernel chose the number: the service has another
+            // port.
             let chosen_by_kernel =
                 forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
             let dangers = subject.processes.iter().filter_map(|process| {
                 let chosen_by_kernel = chosen_by_kernel && !names_port(process, port);
                 Some((process, danger(process, entry, chosen_by_kernel)?))
             });
-            // `max_by_key` returns the last of several equal elements; the rule needs the first process.
+            // `max_by_key` returns the last of several equal elements, but the rule needs the first process. The
+            // order is therefore reversed.
             let (process, danger) = dangers.rev().max_by_key(|(_, danger)| danger.severity)?;
             (Some(process), danger)
         }
@@ -74,7 +76,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         remedy: remedy.replace("{port}", &port.to_string()),
         attack: attack.split(',').filter(|technique| !technique.is_empty()).collect(),
         severity: match subject.reach.map(|reach| reach.kind) {
-            // Only the firewall protects the service from everyone.
+            // The danger is lower but remains: only the firewall protects the service.
             Some(ReachKind::Filtered) => severity.lower(),
             Some(ReachKind::Machine) => severity.lower().lower(),
             _ => severity,
@@ -86,16 +88,17 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// The services whose configuration file is read, by their rows in the table of dangerous services.
 const CONFIGURED: [&str; 7] =
     ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
-/// The rows of dockerd. Its configuration shows which of the first two rows applies.
+/// The rows about dockerd. The configuration of dockerd shows which of the first two rows applies.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
-/// Users with this ID or a higher ID are people, up to the user `nobody` (`UID_MIN` of login.defs).
+/// The lowest ID of the user of a person (`UID_MIN` of login.defs). IDs from this number up to `nobody` belong to
+/// people.
 const FIRST_PERSON: u32 = 1000;
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Returns the danger according to the configuration file of the process, and the setting that is the evidence. If a
-/// user can replace the program file, the configuration does not lower the danger. If a person started the program,
-/// the addresses in the file do not lower the danger.
+/// Returns the danger according to the configuration file of the process, and the setting that is the evidence. The
+/// configuration does not lower the danger if a user can replace the program file. The addresses in the file do not
+/// lower the danger if a person started the program.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -138,13 +141,14 @@ fn as_configured(
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
-/// Returns the presumed danger of the service behind a published port, by the port of this service, if known.
+/// Returns the presumed danger of the service behind a published port. It is judged by the port of the service;
+/// `None` if no danger is known for this port.
 fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
     let by_port = |port| dangers::behind_published_port(port, protocol);
     behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
 }
 
-/// Returns whether the command line contains this port as a number. The kernel then did not choose the port.
+/// Returns whether the command line contains this port as a number. If it does, the kernel did not choose the port.
 fn names_port(process: &IdentifiedProcess<'_>, port: u16) -> bool {
     let port = port.to_string();
     let arguments = process.process.cmdline.iter().skip(1);

@@ -1,5 +1,5 @@
-//! The results of a deep scan as findings of an audit. Each finding belongs to a place, because no listener is
-//! visible at that place.
+//! Turns the results of a deep scan into findings of an audit. Each finding belongs to an address and port, because
+//! no listener is visible there.
 
 use super::audit::{Audit, AuditFinding, Subject};
 use crate::findings::Finding;

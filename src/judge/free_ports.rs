@@ -1,7 +1,8 @@
 //! Chooses free ports for a new service.
 //!
-//! A port is proposed only if nothing speaks against it: the registry, the tables, the settings of the kernel and
-//! every socket of the snapshot. If a part was not visible, no port is known to be free.
+//! A port is proposed only if it has no entry in the registry and in the curated tables, if no setting of the kernel
+//! reserves it, and if no socket of the snapshot uses it. If a part of the machine was not visible, no port is
+//! certainly free.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +12,29 @@ use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound
 
 /// The maximum number of proposals.
 const PROPOSALS: usize = 5;
-/// The distance in ports to the next unsuitable port that is far enough. A second instance of a program often takes
-/// the next ports.
+/// If the next unsuitable port is at least this many ports away, a greater distance has no advantage. Some distance
+/// is useful, because a second instance of a program often takes the next ports.
 const FAR: u16 = 10;
 
-/// A port that suits a new service.
+/// A port that is suitable for a new service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreePort {
     /// The port.
     pub port: u16,
-    /// The nearest unsuitable port below, in the range.
+    /// The nearest unsuitable port below this port, if there is one in the range.
     pub below: Option<RefusedPort>,
-    /// The nearest unsuitable port above, in the range.
+    /// The nearest unsuitable port above this port, if there is one in the range.
     pub above: Option<RefusedPort>,
 }
 
-/// A port that does not suit a new service.
+/// A port that is not suitable for a new service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedPort {
     /// The port.
     pub port: u16,
     /// The reason.
     pub reason: Unsuitable,
-    /// The program, the service, or the setting.
+    /// The program, service or setting that makes the port unsuitable.
     pub by: Option<String>,
 }
 
@@ -46,11 +47,11 @@ pub struct FreePorts {
     pub proposals: Vec<FreePort>,
     /// The number of suitable ports.
     pub suitable: usize,
-    /// Every other port, in ascending order.
+    /// Every unsuitable port, in ascending order.
     pub refused: Vec<RefusedPort>,
     /// The ranges that this kernel gives to outgoing connections; empty if they are not known.
     pub kernel_ranges: Vec<PortRange>,
-    /// Why it is not known that the proposals are free: the parts that were not visible.
+    /// The parts of the machine that were not visible. If there are any, the proposals are not certain.
     pub unseen: Vec<String>,
 }
 
@@ -64,7 +65,7 @@ pub fn free_ports(report: &Report, asked: PortRange) -> FreePorts {
     kernel_ranges.dedup();
     let mut taken: BTreeMap<u16, &Entry> = BTreeMap::new();
     for entry in &report.entries {
-        // Of several sockets the listener says most.
+        // If a port has several sockets, the listener is kept, because it explains the use of the port best.
         let is_first = |known: &Entry| entry.socket.state.holds_port() && !known.socket.state.holds_port();
         if let Some(port) = entry.socket.port().filter(|port| asked.contains(*port)) {
             let known = taken.entry(port).or_insert(entry);
@@ -98,7 +99,7 @@ pub fn free_ports(report: &Report, asked: PortRange) -> FreePorts {
     FreePorts { asked, proposals, suitable: suitable.len(), refused, kernel_ranges, unseen: unseen(report) }
 }
 
-/// Returns the user of a port: the program, or else the state of the socket.
+/// Returns a text about the use of a port: the program, or the state of the socket if the program is not known.
 fn user(entry: &Entry) -> String {
     match entry.processes.first() {
         Some(process) => process.name.clone().unwrap_or_else(|| format!("pid {}", process.pid)),
@@ -106,7 +107,8 @@ fn user(entry: &Entry) -> String {
     }
 }
 
-/// Returns the ports that are farthest from unsuitable ports; of equal ports, the lowest.
+/// Returns the ports that are farthest from unsuitable ports. If the distance of two ports is equal, the lower port
+/// is preferred.
 fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     let near = |port: u16| {
         let above = refused.partition_point(|other| other.port < port);
@@ -119,7 +121,7 @@ fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     };
     let mut ordered: Vec<u16> = suitable.to_vec();
     ordered.sort_by_key(|port| (FAR - distance(*port), *port));
-    // The proposals are far from each other too, as long as there are such ports.
+    // The proposals are also far from each other, if there are enough such ports.
     let mut ports: Vec<u16> = Vec::new();
     for apart in [FAR, 1] {
         for port in &ordered {
@@ -145,12 +147,12 @@ fn unseen(report: &Report) -> Vec<String> {
     let mut unseen: Vec<String> =
         snapshot.gaps.iter().filter(hides).map(|gap| format!("{}: {}", gap.what, gap.why)).collect();
     if snapshot.host.ephemeral.is_empty() && snapshot.host.ephemeral_of.is_empty() {
-        unseen.push("the range that this kernel gives to outgoing connections: not known".to_owned());
+        unseen.push("the range that this kernel gives to outgoing connections is not known".to_owned());
     }
     let kernel = snapshot.host.kernel.as_deref().filter(|_| snapshot.host.os == "linux");
     if kernel.is_some_and(|version| !lists_bound_sockets(version)) {
         unseen.push(
-            "TCP sockets that are only bound: this kernel does not list them (Linux 6.8 and later list them)"
+            "this kernel does not list TCP sockets that are bound but do not listen (Linux 6.8 and later do)"
                 .to_owned(),
         );
     }

@@ -1,4 +1,4 @@
-//! The way to stop a listener for good. It depends on the program that started the listener and may start it again.
+//! The way to stop a listener so that it does not start again. It depends on the program that started the listener.
 
 use super::listener::{Listener, has_ancestor_in, is_user_manager};
 use super::started_by::{ContainerManager, Unit, is_run_by_another, manager, restarter};
@@ -31,12 +31,12 @@ pub enum HowToStop<'r> {
     WindowsService(&'r str),
     /// End these processes.
     Kill {
-        /// The processes that started the others.
+        /// The processes to end: those that started the other processes of the listener.
         pids: Vec<Pid>,
         /// The program that may start the processes again.
         restarted_by: Option<&'r str>,
     },
-    /// Remove this rule, by which the kernel forwards the port.
+    /// Remove this rule, which makes the kernel forward the port.
     Rule(&'r str),
     /// No process owns the socket, so no process can be ended.
     Kernel,
@@ -48,7 +48,8 @@ pub enum HowToStop<'r> {
 }
 
 impl<'r> HowToStop<'r> {
-    /// Returns the command that stops a unit or a container, word by word; `None` if no such command stops it.
+    /// Returns the words of the command that stops a unit or a container; `None` for the other ways to stop a
+    /// listener.
     #[must_use]
     pub fn command(&self) -> Option<Vec<&'r str>> {
         match *self {
@@ -108,15 +109,15 @@ impl<'r> HowToStop<'r> {
                     Some(HowToStop::Container { manager, name, id })
                 }
                 (Some(ContainerManager::Kubernetes), _) => processes(listener, Some("Kubernetes")),
-                // A container that runs a complete system is not stopped for one listener.
+                // A container that runs a complete system is not stopped to end one listener.
                 _ => processes(listener, None),
             };
         }
         if let (Some(service), "windows") = (listener.unit(), os) {
-            // A process that hosts several services is not ended for one of them.
+            // A process that hosts several services is not ended to stop one of them.
             return (!service.contains(',')).then_some(HowToStop::WindowsService(service));
         }
-        // The service of Docker would be stopped for one of its containers.
+        // Only the container is stopped. Stopping `docker.service` would end all containers.
         if main.is_none() && listener.unit() == Some("docker.service") {
             return Some(HowToStop::PublishedPort(socket.local.port));
         }
@@ -158,8 +159,8 @@ pub(super) fn processes<'r>(listener: &Listener<'r>, restarted_by: Option<&'r st
     (!pids.is_empty()).then_some(HowToStop::Kill { pids, restarted_by })
 }
 
-/// Returns the name of a unit as an argument of `systemctl`: without `.service`, unless the rest could be the name of
-/// another kind of unit.
+/// Returns the name of a unit as an argument of `systemctl`. The suffix `.service` is removed, unless the rest looks
+/// like the name of another kind of unit.
 fn unit_argument(unit: &str) -> &str {
     unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)
 }

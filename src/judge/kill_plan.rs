@@ -1,4 +1,4 @@
-//! The steps that end the listeners named by a person, and the reasons not to end a listener.
+//! The steps that end the listeners that the user named, and the reasons why a listener is not ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,7 @@ pub enum KillRefusal<'r> {
     NoCommand(HowToStop<'r>),
     /// Only this user can stop the listener in this way.
     OtherUser(HowToStop<'r>),
-    /// Only root can stop it in this way.
+    /// Only root can stop the listener in this way.
     NeedsRoot(HowToStop<'r>),
     /// This program, or a process that started it, would end.
     Own(Pid),
@@ -102,7 +102,7 @@ pub fn kill_plan<'r>(
     Ok(steps)
 }
 
-/// Returns the command that ends a listener without ending a process that must live.
+/// Returns a way to end a listener without ending a process that must not end.
 fn how<'r>(
     listener: &Listener<'r>,
     snapshot: &Snapshot,
@@ -188,8 +188,8 @@ fn is_of_user(name: &str, uid: u32) -> bool {
     name.split('/').next() == Some(&format!("user@{uid}.service"))
 }
 
-/// Returns whether an invisible process may have opened the socket, and may open it again. The user who created the
-/// socket has no visible process among its owners, and not every process could be read.
+/// Returns whether a process that is not visible may have opened the socket, and may open it again. This is the case
+/// if not every process could be read, and no visible owner of the socket runs as the user who created the socket.
 fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
     let processes = listener.processes();
     let creator = listener.first().socket.uid;

@@ -1,4 +1,4 @@
-//! A listener as a person sees it: all sockets of the same processes on one port, such as a socket for IPv4 and a
+//! A listener consists of all sockets that the same processes have on one port, such as a socket for IPv4 and a
 //! socket for IPv6.
 
 use std::cmp::Reverse;
@@ -71,8 +71,8 @@ impl<'r> Listener<'r> {
         differing
     }
 
-    /// Returns the findings with their sockets, the most severe ones first. Of several sockets with the same flag, the most
-    /// severe finding counts.
+    /// Returns the findings with their sockets, the most severe ones first. If several sockets have the same flag,
+    /// the most severe finding counts.
     #[must_use]
     pub fn findings(&self) -> Vec<(&'r Entry, &'r Finding)> {
         let of_entry = |entry: &'r Entry| entry.findings().iter().map(move |finding| (entry, finding));
@@ -124,8 +124,8 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns the container of the main process, or of the socket if no process could be read: its name, or else its
-    /// ID.
+    /// Returns the name of the container of the main process, or of the socket if no process could be read. If the
+    /// name is not known, returns the ID.
     #[must_use]
     pub fn container(&self) -> Option<&'r str> {
         match self.main() {
@@ -146,15 +146,15 @@ impl<'r> Listener<'r> {
         group.rsplit('/').next()
     }
 
-    /// Returns what the container manager's files say about the container of the main process.
+    /// Returns the data about the container of the main process, from the files of the container's manager.
     #[must_use]
     pub fn container_details(&self) -> Option<&'r Container> {
         self.main()?.container_details.as_deref()
     }
 }
 
-/// Returns whether two sockets belong to the same processes. Without a visible process, only the same control group
-/// is sufficient evidence.
+/// Returns whether two sockets belong to the same processes. If no process is visible, the sockets must be in the
+/// same control group.
 fn are_of_one(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.socket, &other.socket);
     let same_port = a.local.port == b.local.port && a.netns == b.netns;

@@ -54,18 +54,18 @@ pub struct Report {
     pub entries: Vec<Entry>,
     /// The registry that judged the entries.
     pub registry: Registry,
-    /// The question that the entries answer.
+    /// The question of the user that the entries answer.
     pub question: Question,
 }
 
-/// The question that a listing answers, on which it depends which gaps matter to the reader.
+/// The question of the user that a listing answers. The gaps that matter to the reader depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
-    /// Whether a target or a filter was named.
+    /// Whether the user named a target or a filter.
     pub is_narrowed: bool,
     /// The number of sockets that are left out because too little is known to match them.
     pub undecided: usize,
-    /// Whether a saved snapshot is read.
+    /// Whether the data comes from a saved snapshot.
     pub is_saved: bool,
 }
 
@@ -85,8 +85,8 @@ impl Report {
 
     /// Replaces the processes for which `change` returns another process.
     fn change_processes(&mut self, change: impl Fn(&Process) -> Option<Process>) {
-        // Entries with the same processes share the list. The old lists are kept, so that no memory address is
-        // reused.
+        // Entries with the same processes share one list, which is found by its memory address. The old lists are
+        // kept until the end, so that no memory address is reused.
         let mut lists = HashMap::new();
         for entry in &mut self.entries {
             let old = Arc::clone(&entry.processes);
@@ -191,7 +191,7 @@ pub struct Explained<'r> {
 pub struct Query<'a> {
     /// The text as typed.
     pub text: &'a str,
-    /// What the text is: a port, a service, a program or search words.
+    /// The kind of the text: a port, a service, a program or search words.
     pub matched: Matched,
     /// The number of ports and protocols that the query added to the answer.
     pub added: usize,
@@ -210,7 +210,7 @@ pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: b
     });
     let (listeners, mut connections): (Vec<_>, Vec<_>) =
         on_it.partition(|judged| judged.socket.state.holds_port());
-    // A connection that a listener accepted is part of the listener.
+    // Connections that a listener accepted are left out, because they belong to the listener.
     connections.retain(|connection| connection.direction != Some(Direction::In));
     let mut context = Context::default();
     if in_full {

@@ -33,7 +33,7 @@ struct ToolsOfProgram {
 /// The program file and the user of a process, and for an interpreter its command line.
 pub(super) type RunAs<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
 
-/// Returns the name of the program file, or else of the process.
+/// Returns the name of the program file, or the name of the process if the file is not known.
 fn program_name(process: &Process) -> Option<&str> {
     match &process.exe {
         Some(exe) => Some(file_name(&exe.path)),
@@ -51,7 +51,7 @@ impl<'o> IdentifiedProcess<'o> {
         (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
     }
 
-    /// Returns the name of the program file, or else of the process.
+    /// Returns the name of the program file, or the name of the process if the file is not known.
     pub(super) fn program_name(&self) -> Option<&'o str> {
         program_name(self.process)
     }
@@ -73,8 +73,8 @@ impl<'o> IdentifiedProcess<'o> {
         tools::dual_use(self.tools.dual_use.get_or_init(find), port, protocol)
     }
 
-    /// Returns whether a user who is not root can replace the program file or script. Also true if there is no such
-    /// file.
+    /// Returns whether a user who is not root can replace the program file or script. Returns true also if the file
+    /// does not exist.
     pub(super) fn is_replaceable(&self) -> bool {
         ReplaceableBy::of(self.process) >= ReplaceableBy::User
     }
@@ -104,7 +104,7 @@ impl<'o> IdentifiedProcess<'o> {
             && self.program_name().is_some_and(programs::serves_a_guarded_port)
     }
 
-    /// Returns whether the program is run by an interpreter.
+    /// Returns whether an interpreter runs the program.
     pub(super) fn is_interpreted(&self) -> bool {
         self.identity.as_deref().is_some_and(RecognisedProgram::is_interpreter)
     }
@@ -296,7 +296,8 @@ fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol)
     Some(unit.map_or(anywhere, |unit| UsualProgram { product: unit, any_port: false, ..anywhere }))
 }
 
-/// Returns the range from which all processes of a listener pick a new port at each start.
+/// Returns the range from which all processes of a listener choose a new port at each start; `None` if their programs
+/// do not do this.
 #[must_use]
 pub fn picked_from(listener: &Entry) -> Option<PortRange> {
     let local = &listener.socket.local;

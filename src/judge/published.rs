@@ -1,4 +1,5 @@
-//! Published ports: the listener behind a rule that forwards to this machine, and duplicates of a forwarding program.
+//! Published ports: finds the listener on this machine that receives the traffic of a published port, and removes
+//! published ports that a forwarding program also serves.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -59,7 +60,8 @@ pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
     let own: HashSet<IpAddr> = entries.iter().map(|entry| entry.socket.local.address).collect();
     let on_port = by_port(entries);
     published
-        // The wildcard listener of this machine does not receive traffic for another machine.
+        // Only destinations on this machine count: a listener on the wildcard address does not receive traffic for
+        // another machine.
         .filter(|(_, to)| {
             to.address.is_unspecified() || to.address.is_loopback() || own.contains(&to.address)
         })
@@ -81,8 +83,8 @@ pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>
     on_port
 }
 
-/// Removes the published ports that a program of the container engine also serves: rule and program lead to the same
-/// place.
+/// Removes the published ports that a program of the container engine also serves. The rule and the program lead to
+/// the same place.
 pub(super) fn remove_duplicates(entries: &mut Vec<Entry>) {
     type Place = (Protocol, u16, Peer);
     let place = |entry: &Entry| -> Option<Place> {

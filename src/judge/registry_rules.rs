@@ -7,7 +7,7 @@ use crate::join::Entry;
 use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State, StatusBasis};
 
 /// Returns the evidence of `orphaned`: every registration is dead, and the process is not a known server of the port.
-/// Ports inside the kernel's own range are in use without a registration, so they are not orphaned.
+/// A port inside the ephemeral range of the kernel needs no registration, so it is not orphaned.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     let is_in_kernel_range = subject.snapshot.ephemeral_range(&subject.listener.socket).is_some();
@@ -19,8 +19,8 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(Orphaned { registrations }.into())
 }
 
-/// Returns the evidence of `unexplained`: neither a registration nor a known program explains the listener. Ports
-/// inside the kernel's own range are in use without a registration, so they need no explanation.
+/// Returns the evidence of `unexplained`: neither a registration nor a known program explains the listener. A port
+/// inside the ephemeral range of the kernel needs no registration, so it needs no explanation.
 pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
@@ -83,8 +83,9 @@ pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// Returns the meaning of an ephemeral range for a port on the observed host; `None` if the port is in no ephemeral
-/// range. A program chose the port if the kernel would not have picked it, or if the program usually serves it.
+/// Returns the facts about a port in an ephemeral range of the observed host; `None` if the port is in no ephemeral
+/// range. If the kernel would not have picked the port, or if the program usually serves it, the program has chosen
+/// the port.
 pub(super) fn ephemeral_here(
     snapshot: &Snapshot,
     port: u16,
@@ -121,7 +122,8 @@ pub(super) fn ephemeral_here(
     })
 }
 
-/// Returns the network namespace of all these listeners; `None` for the observer's own, or if they differ.
+/// Returns the network namespace of all these listeners; `None` if they are in the namespace of portolan, or in
+/// different namespaces.
 fn common_netns(listeners: &[&Entry]) -> Option<u64> {
     let netns = |entry: &&Entry| Some(entry.socket.netns.as_ref()?.inode);
     let first = netns(listeners.first()?)?;
@@ -130,8 +132,8 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
 
 /// Returns whether the parity of a port shows who chose the port. For `bind` to port 0, Linux prefers ports whose
 /// parity differs from that of the first port of the range (`inet_csk_find_open_port`; measured: odd 1,500 times in
-/// 1,500 with the default range). In a short range these ports can be used up, and then the kernel uses the other
-/// ports.
+/// 1,500 with the default range). If the range is short, all ports of this parity can be in use. The kernel then uses
+/// the other ports.
 fn does_parity_show_who_chose(range: PortRange) -> bool {
     range.high - range.low >= 1024
 }

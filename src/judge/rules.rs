@@ -34,7 +34,7 @@ const RULES: &[RuleFn] = &[
     socket_rules::bound_only,
 ];
 
-/// The rules for a socket without a port. They judge the program.
+/// The rules for a socket without a port. They judge the program only.
 const RULES_WITHOUT_PORT: &[RuleFn] = &[
     packet_rules::sniffer,
     identity_rules::hidden_process,
@@ -56,7 +56,7 @@ const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
-/// Returns every finding on one listener. A connection has no finding, because its port was not chosen on purpose.
+/// Returns every finding on one listener. A connection has no finding, because nobody chose its port on purpose.
 pub(super) fn findings(subject: &JudgedListener<'_>) -> Vec<Finding> {
     let rules = match subject.listener.socket.state {
         State::Raw => RULES_WITHOUT_PORT,

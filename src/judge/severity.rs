@@ -5,10 +5,10 @@ use super::program_identity::IdentifiedProcess;
 use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
 use crate::model::{Exposure, OriginKind, Process, ReplaceableBy, Severity};
 
-/// How trustworthy a process is; the variants are in ascending order.
+/// The trust in a process, from the lowest to the highest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trust {
-    /// A user who is not root can replace the program file, or there is no file.
+    /// A user who is not root can replace the program file, or the file does not exist.
     Replaceable,
     /// The program is not known, or it is an interpreter that runs an unknown script.
     Unknown,
@@ -55,7 +55,7 @@ pub(super) fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
         _ if ReplaceableBy::of(process) == ReplaceableBy::Unknown => Trust::Unknown,
         (true, true) => Trust::Installed,
         (true, false) => Trust::Unproven,
-        // Only root can replace the program file, so an unknown program is not suspicious.
+        // An unknown program whose file only root can replace is not suspicious.
         (false, true) if !identified.is_interpreted() || runs_system_script(process) => Trust::Unproven,
         (false, _) => Trust::Unknown,
     }

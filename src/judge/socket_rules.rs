@@ -7,8 +7,8 @@ use crate::findings::socket::{BacklogFull, BoundOnly};
 use crate::model::{Forwarding, Protocol, State};
 
 /// Returns the evidence of `backlog-full`: more connections wait than the limit allows, so the kernel refuses new
-/// connections. The kernel accepts one connection more than the limit (`sk_acceptq_is_full` of net/sock.h), so one
-/// waiting connection at a limit of one is ordinary.
+/// connections. The kernel accepts one connection more than the limit (`sk_acceptq_is_full` of net/sock.h), so a
+/// queue with as many connections as the limit is not full.
 pub(super) fn backlog_full(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let queues = socket.queues?;

@@ -33,7 +33,7 @@ const RUNNERS: [&str; 22] = [
     "lxc-start",
     "lxd",
 ];
-/// The units of these programs that have another name than the program.
+/// The units of these programs, if the name of the unit differs from the name of the program.
 const UNITS_OF_RUNNERS: [&str; 9] =
     ["ssh", "supervisor", "runit", "s6", "circus", "inetutils-inetd", "openbsd-inetd", "docker", "lxc"];
 /// Programs that start a process again when it ends.
@@ -47,7 +47,8 @@ pub enum StartedBy<'r> {
     Container {
         /// The program that manages the container.
         manager: Option<ContainerManager>,
-        /// The name of the container, or else its ID. The name of a container of a user begins with the user's unit.
+        /// The name of the container, or its ID if it has no name. The name of a container of a user begins with the
+        /// unit of that user.
         name: &'r str,
         /// The container's data from the files of its manager.
         details: Option<&'r Container>,
@@ -63,7 +64,7 @@ pub enum StartedBy<'r> {
     UserUnit {
         /// The unit.
         name: &'r str,
-        /// The user, from the process.
+        /// The user of the process.
         user: Option<&'r str>,
     },
     /// A person or a script started the listener from a shell.
@@ -82,9 +83,9 @@ pub enum StartedBy<'r> {
         /// The programs between the outermost program and the process, the outermost first.
         through: Vec<&'r str>,
     },
-    /// The process that started the listener has ended, or was the first process of the system.
+    /// The process that started the listener has ended, or it was the first process of the system.
     Background {
-        /// The process that adopted the listener's process: the first process, or the service manager of a user.
+        /// The process that adopted the process of the listener: the first process, or the service manager of a user.
         parent: &'r Parent,
         /// The login session of the listener's process.
         session: Option<&'r str>,
@@ -206,8 +207,8 @@ impl<'r> StartedBy<'r> {
         }
     }
 
-    /// Returns the starter of a process without ancestors. On Linux, another process adopts the children of an ended
-    /// parent, so a missing ancestor is outside the visible processes. On other systems, it may have ended.
+    /// Returns the starter of a process without ancestors. On Linux, another process adopts the children of a process
+    /// that ends, so an ancestor that is missing is not visible. On other systems, the ancestor may have ended.
     fn without_ancestors(process: &Process, os: &str) -> Option<Self> {
         let was_read = process.started.is_some() && process.parents.is_empty();
         (was_read && os == "linux").then_some(StartedBy::Outside)
@@ -237,8 +238,8 @@ impl<'r> StartedBy<'r> {
     }
 }
 
-/// Returns the program that manages the container of a listener, from the files of the manager, or else from the
-/// control group.
+/// Returns the program that manages the container of a listener. The files of the manager show it; without them, the
+/// control group does.
 pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
     let by_files = listener.container_details().and_then(ContainerManager::of_files);
     by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
@@ -249,9 +250,9 @@ pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }
 
-/// Returns whether the process runs in a unit of a program that runs programs for others, such as cron. Its ancestors
-/// may have ended, so the name of the unit counts too. Only a process of root is such a program itself: every user can
-/// give a process its name.
+/// Returns whether the process runs in a unit of a program that runs programs for others, such as cron. The ancestors
+/// may have ended, so the name of the unit counts too. A process that has the name of such a program is the program
+/// itself only if it runs as root, because every user can choose the name of a process.
 pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bool {
     let own = process.name.as_deref().filter(|_| process.uid.is_none_or(|uid| uid == 0));
     let has_runner = process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own);
@@ -280,7 +281,8 @@ fn is_service_manager(parent: &Parent) -> bool {
     parent.pid == 1 || parent.name == "systemd"
 }
 
-/// Returns whether the search for the starter ends at this ancestor: what started it does not explain the listener.
+/// Returns whether the search for the starter ends at this ancestor, because the ancestor's own starter does not
+/// explain the listener.
 fn is_outermost(parent: &Parent) -> bool {
     is_service_manager(parent) || is_runner(parent) || is_multiplexer(&parent.name) || parent.name == "login"
 }
@@ -301,8 +303,8 @@ fn session_of(parent: &Parent) -> Option<Session<'_>> {
     }
 }
 
-/// Returns the names of the programs between a process and its starter, the outermost first, each once. Programs with
-/// the name of the process itself are left out.
+/// Returns the names of the programs between a process and its starter, each once, the outermost first. Names that
+/// are the same as the name of the process are left out.
 fn through<'r>(process: &'r Process, parents: &'r [Parent]) -> Vec<&'r str> {
     let mut names: Vec<&str> = Vec::new();
     for parent in parents.iter().take_while(|parent| !is_service_manager(parent)) {

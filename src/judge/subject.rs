@@ -10,7 +10,7 @@ pub(super) struct JudgedListener<'s> {
     pub(super) listener: &'s Entry,
     /// The processes that own the socket, if they could be read.
     pub(super) processes: &'s [IdentifiedProcess<'s>],
-    /// The usual program of the port, if every process is such a program.
+    /// The usual program of the port, if every process runs a usual program of the port.
     pub(super) usual: Option<UsualProgram>,
     /// The destination to which a rule forwards the traffic.
     pub(super) forwarding: Option<&'s Forwarding>,

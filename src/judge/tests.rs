@@ -173,7 +173,10 @@ fn a_hidden_process_is_judged_by_its_unit() {
         let found: Vec<_> = entry.findings().iter().map(|finding| finding.flag().code()).collect();
         assert_eq!(found, codes, "{unit:?}");
         let mut sentences = entry.findings().iter().map(Finding::sentence);
-        assert!(sentences.all(|text| text.ends_with("Owner hidden: judged by the port alone.")), "{unit:?}");
+        assert!(
+            sentences.all(|text| text.ends_with("The owner is hidden, so only the port was judged.")),
+            "{unit:?}"
+        );
         assert_eq!(entry.usual().map(|usual| usual.rests_on), codes.is_empty().then_some(RestsOn::Unit));
         assert_eq!(entry.service().is_some(), codes.is_empty(), "{unit:?}");
     }

@@ -21,7 +21,8 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the most severe process that is a tool for a short task and that `wanted` accepts; of several, the first.
+/// Returns the process with the highest severity among the tools for a short task that `wanted` accepts. If the
+/// severity is equal, returns the first.
 fn ad_hoc_tool<'s, 'p>(
     subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,
@@ -32,12 +33,13 @@ fn ad_hoc_tool<'s, 'p>(
             && (!tool.is_shell || !inherited_socket(process, subject.processes))
             && (tool.used_for != AdHocUse::Start || !has_started_the_server(process, subject.processes))
     });
-    // `max_by_key` returns the last of several equal elements; the rule needs the first process.
+    // `max_by_key` returns the last of several equal elements, but the rule needs the first process. The order is
+    // therefore reversed.
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-/// Returns whether a shell inherited the socket from a server that started the shell and still has the socket. Such a
-/// shell is not the listener. A process that the shell itself started does not count as the server.
+/// Returns whether a shell inherited the socket from the server that started the shell, and the server still has the
+/// socket. In this case the shell is not the listener. A process that the shell started does not count as the server.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none()
@@ -45,8 +47,8 @@ fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'
     })
 }
 
-/// Returns whether a program that starts others has started another process that has the socket. That process is
-/// judged.
+/// Returns whether `starter`, a program that starts other programs, has started another process that also has the
+/// socket. In this case only the started process is judged.
 fn has_started_the_server(starter: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none_or(|tool| tool.used_for != AdHocUse::Start)
@@ -84,8 +86,8 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns the purpose of an SSH server that was started by a user who is not root. Processes of the system's SSH
-/// server have that server among their ancestors, so they do not count.
+/// Returns the purpose of an SSH server that a user other than root started. The processes of the system's SSH server
+/// have that server among their ancestors, so they do not count.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
     let is_of_a_server = parents.iter().any(|parent| Some(&parent.name) == name.as_ref());
@@ -121,7 +123,7 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
     let first = process.cmdline.first().map(String::as_str);
     let names = [process.name.as_deref(), first];
     let is_claimed = |name: &&str| is_bracketed(name) || is_kernel_thread_name(name);
-    // A process without a command line looks like a kernel thread in every list of processes.
+    // Every list of processes shows a process without a command line as a kernel thread.
     let is_blank = process.exe.is_some() && process.cmdline.iter().all(|argument| argument.trim().is_empty());
     let by_blank_line =
         process.name.as_deref().filter(|name| is_blank && is_further_kernel_thread_name(name));
@@ -143,7 +145,8 @@ fn is_kernel_thread_name(name: &str) -> bool {
         | "kcompactd" | "khungtaskd" | "ksmd" | "kthrotld" | "kdmflush" | "kpsmoused" | "mm_percpu_wq"
         | "rcu_sched" | "rcu_preempt" | "rcu_gp" | "rcu_par_gp" | "jbd" | "kintegrityd" | "kblockd"
         | "scsi_tmf_" | "oom_reaper" => true,
-        // A user's program may have the same name without the number of a processor.
+        // These names need the number of a processor, because a program of a user may have the name without the
+        // number.
         "migration" | "watchdog" | "irq" => has_cpu,
         _ => false,
     }
@@ -166,10 +169,11 @@ fn is_further_kernel_thread_name(name: &str) -> bool {
     )
 }
 
-/// Directories of the system's own programs. Elsewhere, a new version of an application may be mounted over the old one.
+/// Directories of the system's own programs. In other directories, a new version of an application may be mounted
+/// over the old version.
 const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/", "/bin/", "/sbin/", "/lib/"];
 
-/// Returns the well-known server or the program of the system at whose path another file runs.
+/// Returns the well-known server or program of the system, if another file runs at its path.
 fn covered_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let origin = process.process.origin.as_ref();
     let path = &process.process.exe.as_ref()?.path;
@@ -190,8 +194,8 @@ fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
 
-/// Daemons that most Linux systems run and that serve no port, as the kernel cuts their names. A program that serves a
-/// port and takes such a name hides.
+/// Daemons that most Linux systems run and that serve no port. The names are cut as the kernel cuts them. A program
+/// that serves a port and has such a name disguises itself.
 const SYSTEM_DAEMONS: [&str; 13] = [
     "accounts-daemon",
     "agetty",
@@ -232,7 +236,8 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
         process.is_replaceable()
             || !(is_of_package(one) || MULTI_CALL.contains(&file) || programs::is_listed(file))
     };
-    // Interpreters name their threads too, and a script may have the name of a server.
+    // Interpreters are left out, because they name their threads too, and because a script may have the name of a
+    // server.
     let thread = one.name.as_deref().filter(|_| !process.is_interpreted());
     let mut names = title.into_iter().chain(thread);
     // A file whose name begins with the claimed name (`redis-server-7.2`) is the same program.
@@ -243,7 +248,8 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     })
 }
 
-/// Programs that contain many programs, by the names that start them.
+/// Program files that contain many programs, such as busybox. The name with which the file is started selects the
+/// program.
 const MULTI_CALL: [&str; 2] = ["busybox", "toybox"];
 
 fn is_of_package(process: &Process) -> bool {

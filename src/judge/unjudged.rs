@@ -1,5 +1,5 @@
-//! Listeners that the rules could not judge because evidence is missing. Each is a gap, because a missing finding is
-//! not an all-clear.
+//! Listeners that the rules could not judge because evidence is missing. They become gaps, because a missing finding
+//! is not an all-clear.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -16,8 +16,7 @@ const PROCESS: Missing =
     ("of a listener that could not be read", "the process ended during the scan, or may not be read");
 const COMMAND_LINE: Missing = (
     "with an unknown command line",
-    "the process is an interpreter or a relay, and only its command line \
-        shows what runs",
+    "the process is an interpreter or a relay, and only its command line shows which code it runs",
 );
 const CUT: Missing = (
     "with a very long command line",
@@ -27,8 +26,7 @@ const SCRIPT: Missing = ("whose script was not found", "it could not be checked 
 
 const TITLE: Missing = (
     "whose script is hidden by a title",
-    "the process wrote a title over the command line that named the \
-        script",
+    "the process replaced its command line, which named the script, with a title",
 );
 
 /// Returns a gap for each kind of missing evidence, with the processes that no gap in `known` names.

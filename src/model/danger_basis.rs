@@ -17,7 +17,7 @@ named! {
         Configuration = "configuration",
         /// The service is presumed only from its port.
         Port = "port",
-        /// The program is known, but the port is not a usual port of the service: the kernel may have chosen it.
+        /// The program is known, but the port is not a usual port of the service, so the kernel may have chosen it.
         ChosenPort = "chosen-port",
     }
 }

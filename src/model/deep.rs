@@ -31,7 +31,7 @@ pub struct Disagreement {
     pub state: Option<State>,
     /// Its inode.
     pub inode: u64,
-    /// Its network namespace; `None` for the observer's own.
+    /// The network namespace of the socket; `None` for the namespace in which portolan runs.
     pub netns: Option<Netns>,
     /// The sources that show the socket.
     pub shown_by: Vec<Source>,
@@ -39,7 +39,7 @@ pub struct Disagreement {
     pub missing_from: Vec<Source>,
 }
 
-/// A port that is in use, so that it cannot be bound, although no table shows its socket.
+/// A port that cannot be bound because it is in use, although no table shows a socket on it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct TakenPort {
     /// TCP or UDP.
@@ -48,7 +48,7 @@ pub struct TakenPort {
     pub family: Family,
     /// The port.
     pub port: u16,
-    /// The network namespace; `None` for the observer's own.
+    /// The network namespace; `None` for the namespace in which portolan runs.
     pub netns: Option<Netns>,
     /// The number of attempts. All failed because the port was in use.
     pub tries: u32,

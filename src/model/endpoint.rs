@@ -13,7 +13,7 @@ use super::named;
 named! {
     /// A transport protocol, as named by the registry and the kernel.
     pub enum Protocol {
-        /// RFC 9293. An MPTCP socket is a TCP socket with a mark.
+        /// TCP (RFC 9293). An MPTCP socket is a TCP socket with `mptcp` set.
         Tcp = "tcp",
         /// RFC 768.
         Udp = "udp",
@@ -23,9 +23,9 @@ named! {
         Sctp = "sctp",
         /// RFC 4340.
         Dccp = "dccp",
-        /// Not a transport protocol: a socket that receives the packets of one protocol of IP, without ports.
+        /// Not a transport protocol, but a raw socket. It receives the packets of one IP protocol, and has no port.
         Raw = "raw",
-        /// Not a transport protocol: a socket that receives the packets of network devices, below IP.
+        /// Not a transport protocol, but a packet socket. It receives the packets of network devices, below IP.
         Packet = "packet",
     }
 }
@@ -141,7 +141,7 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// The name of a device. Sockets share the name, so it takes only one pointer in each socket.
+/// The name of a device. Sockets share the name, so that each socket stores only a pointer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Device(Arc<Box<str>>);
@@ -172,8 +172,8 @@ impl Deref for Device {
 pub struct Endpoint {
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Local address as bound; a v4-mapped address stays an IPv6 address. A packet socket has no address, so this is
-    /// the wildcard address.
+    /// The local address to which the socket is bound. A v4-mapped address stays an IPv6 address. A packet socket has
+    /// no address, so this is the wildcard address.
     pub address: IpAddr,
     /// Local port in host order; 0 if the protocol has no ports.
     pub port: u16,
@@ -211,7 +211,7 @@ pub fn host(address: IpAddr, device: Option<&str>) -> String {
     }
 }
 
-/// The reason why a text is not an endpoint or a part of an endpoint.
+/// The reason why a text is not a valid endpoint, or not a valid part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadEndpoint(
     /// The reason, in lower case, without the text itself.
@@ -241,7 +241,7 @@ impl FromStr for Endpoint {
         };
         let (host, six) = match host.strip_prefix('[').map(|h| h.strip_suffix(']')) {
             Some(Some(inner)) => (inner, true),
-            Some(None) => return Err(BadEndpoint("bracket left open")),
+            Some(None) => return Err(BadEndpoint("the closing bracket is missing")),
             None => (host, false),
         };
         let (address, device) = match host.split_once('%') {

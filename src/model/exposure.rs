@@ -1,4 +1,4 @@
-//! The clients that can reach a socket, by its address and device alone. Firewalls are not considered.
+//! The clients that can reach a socket according to its address and device. Firewalls are not considered.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ named! {
     /// The clients that can reach a listener, from most to least exposed. The order of the variants is the order of
     /// listings.
     pub enum Exposure {
-        /// The unspecified address: every address of this machine.
+        /// The wildcard address, which stands for every address of this machine.
         Any = "any",
         /// A globally routable address, and any address that no other class contains.
         Public = "public",
@@ -20,7 +20,8 @@ named! {
         Multicast = "multicast",
         /// This machine only.
         Loopback = "loopback",
-        /// No client: the machine does not have the address or the device that the socket is bound to.
+        /// No client can reach the socket: the machine does not have the address or the device that the socket is
+        /// bound to.
         None = "none",
     }
 }
@@ -70,7 +71,7 @@ impl Exposure {
         }
     }
 
-    /// Returns whether other machines can reach the listener, by its address alone.
+    /// Returns whether other machines can reach the listener, if only its address is considered.
     #[must_use]
     pub const fn is_reachable_from_outside(self) -> bool {
         !matches!(self, Exposure::Loopback | Exposure::None)

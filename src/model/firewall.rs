@@ -10,17 +10,18 @@ use super::{Family, named};
 /// The packet filter of one network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firewall {
-    /// The inode of the network namespace; `None` for the observer's own.
+    /// The inode of the network namespace; `None` for the namespace in which portolan runs.
     pub netns: Option<u64>,
     /// Whether only root may read the rules.
     pub is_refused: bool,
     /// The reason why the rules are not known, if they could not be read for another reason.
     pub unread: Option<String>,
-    /// The reason why packets for one port can reach the listener of another port without a rule, if possible.
+    /// The reason why packets for one port can reach the listener of another port without a rule; `None` if they
+    /// cannot.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces; empty if they do not matter, because there are no rules and nothing takes packets before the
-    /// rules.
+    /// The interfaces. The list is empty if there are no rules and nothing else takes packets: the interfaces then do
+    /// not matter.
     pub interfaces: Vec<Interface>,
     /// The networks that a route makes local, although no interface has the addresses: `ip route add local`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -45,16 +46,16 @@ pub struct Interface {
     pub is_up: bool,
     /// Whether the interface is a port of a bridge or bond. Rules do not see the names of such interfaces.
     pub is_port: bool,
-    /// Whether the interface gets packets only from this machine: its other end is in another network namespace, or it
-    /// has no other end.
+    /// Whether the interface receives packets only from this machine. This is the case if its other end is in another
+    /// network namespace, or if it has no other end.
     #[serde(skip)]
     pub is_internal: bool,
     /// Whether no packet of another machine arrives on the interface: it is a bridge without a port that leads outside
     /// this machine, as of Docker, or a dummy device.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_local_only: bool,
-    /// The reason why the rules may have no effect on packets of this interface, if any: a program of the kernel can
-    /// take these packets.
+    /// The reason why the rules may have no effect on packets of this interface: a BPF program or another part of the
+    /// kernel can take these packets first. `None` if there is no reason.
     pub uncertain: Option<String>,
     /// The addresses, with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
@@ -67,7 +68,7 @@ pub struct LocalRoute {
     pub first: IpAddr,
     /// The last address.
     pub last: IpAddr,
-    /// Whether the route may apply only to some packets, for example because only a routing rule leads to its table.
+    /// Whether the route may apply only to some packets, for example because a routing rule selects its table.
     pub uncertain: bool,
 }
 
@@ -85,33 +86,34 @@ pub struct FilterTable {
 /// A chain of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterChain {
-    /// The name, by which other chains of the table call the chain.
+    /// The name of the chain. Other chains of the table use it to call the chain.
     pub name: String,
-    /// For a base chain: where the kernel calls the chain.
+    /// The place at which the kernel calls the chain, if it is a base chain.
     pub base: Option<FilterBase>,
     /// The rules.
     pub rules: Vec<FilterRule>,
 }
 
 named! {
-    /// The point at which the kernel calls a base chain. The variants are in the order in which a packet passes them.
+    /// The point at which the kernel calls a base chain. The variants are in the order in which a packet passes these
+    /// points.
     pub enum FilterHook {
-        /// As soon as a packet arrives.
+        /// The kernel calls the chain as soon as a packet arrives.
         Ingress = "ingress",
-        /// Before the kernel decides on the destination of a packet.
+        /// The kernel calls the chain before it decides on the destination of a packet.
         Prerouting = "prerouting",
-        /// Before a packet is delivered to this machine.
+        /// The kernel calls the chain before it delivers a packet to this machine.
         Input = "input",
-        /// Before a packet is sent on to another machine.
+        /// The kernel calls the chain before it forwards a packet to another machine.
         Forward = "forward",
-        /// After a process of this machine sends a packet.
+        /// The kernel calls the chain after a process of this machine has sent a packet.
         Output = "output",
-        /// Before a packet leaves.
+        /// The kernel calls the chain before a packet leaves.
         Postrouting = "postrouting",
     }
 }
 
-/// Where the kernel calls a base chain, and what happens after its last rule.
+/// The place at which the kernel calls a base chain, and the policy that applies after its last rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterBase {
     /// The hook.
@@ -124,7 +126,7 @@ pub struct FilterBase {
     pub drops: bool,
     /// The interfaces whose packets pass through the chain; `None` for all, empty if they are not known.
     pub devices: Option<Vec<String>>,
-    /// The policy as reports name it: `policy drop of the nft chain inet filter input`.
+    /// The name of the policy in reports: `policy drop of the nft chain inet filter input`.
     pub text: String,
 }
 
@@ -139,21 +141,21 @@ pub struct FilterRule {
     pub action: FilterAction,
 }
 
-/// What a rule does with a packet.
+/// The action of a rule on a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterAction {
-    /// Accepts the packet in this base chain; the next base chain continues.
+    /// Accepts the packet in this base chain. The packet then goes to the next base chain.
     Accept,
     /// Drops the packet, with or without an answer to its sender.
     Drop,
     /// Leaves this chain.
     Return,
-    /// Continues in another chain, and then after this rule.
+    /// Continues in another chain, and returns to the next rule of this chain at its end.
     Jump(String),
     /// Continues in another chain, and does not return to this rule.
     Goto(String),
-    /// Looks up the action by these fields of the packet.
+    /// Looks up the action in a map, with these fields of the packet as the key.
     Lookup(Vec<FilterField>, FilterElements),
     /// Changes the destination.
     Translate {
@@ -162,16 +164,16 @@ pub enum FilterAction {
         /// The new port; `None` if the port stays the same.
         port: Option<u16>,
     },
-    /// Looks up the new destination by these fields. The action of each element is `Translate`; this port is used if
-    /// the element has none.
+    /// Looks up the new destination in a map, with these fields as the key. The action of each element is
+    /// `Translate`. If an element has no port, this port is used.
     TranslateBy(Vec<FilterField>, FilterElements),
     /// Changes the mark of the packet or of its connection.
     Mark,
     /// Excludes the packet from connection tracking.
     Untrack,
-    /// Neither accepts nor drops the packet: counts, logs.
+    /// Does not change the path of the packet: for example, counts or logs it.
     Continue,
-    /// Not understood. The packet may be accepted, dropped or changed.
+    /// An action that portolan does not understand. The packet may be accepted, dropped or changed.
     Unknown,
 }
 
@@ -179,7 +181,7 @@ pub enum FilterAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterCondition {
-    /// The fields have the values of one of the elements; if `negated`, they do not.
+    /// The fields have the values of one of the elements. If `negated`, they do not.
     In {
         /// The fields, in the order of the values of an element.
         fields: Vec<FilterField>,
@@ -188,7 +190,7 @@ pub enum FilterCondition {
         /// Whether the condition is negated.
         negated: bool,
     },
-    /// The bits of `mask` in a number are equal to those of `value`; if `negated`, they are not.
+    /// The bits of `mask` are the same in the field and in `value`. If `negated`, they are not.
     Masked {
         /// The field.
         field: FilterField,
@@ -199,16 +201,16 @@ pub enum FilterCondition {
         /// Whether the condition is negated.
         negated: bool,
     },
-    /// Met by the packets of a client that sends few packets, for example a rate limit.
+    /// A condition that is met if the client sends only few packets, for example a rate limit.
     Usual,
-    /// Not met by the packets of a client that sends few packets.
+    /// A condition that is not met if the client sends only few packets.
     Unusual,
     /// Not evaluated.
     Unknown,
 }
 
 impl FilterCondition {
-    /// Returns the field and the value, if the condition requires one value of one field.
+    /// Returns the field and the value if the condition requires exactly one value of one field.
     #[must_use]
     pub fn single(&self) -> Option<(FilterField, &FilterValue)> {
         match self {
@@ -229,15 +231,15 @@ impl FilterCondition {
 pub enum FilterField {
     /// `4` or `6`.
     Family,
-    /// The number of the transport protocol; if a family is named, only for packets of this family.
+    /// The number of the transport protocol. If a family is named, only packets of this family have the field.
     Protocol(Option<Family>),
     /// The source address of a packet of this family.
     Source(Family),
     /// The destination address of a packet of this family.
     Destination(Family),
-    /// The source port; if a protocol is named, only for packets of this protocol.
+    /// The source port. If a protocol is named, only packets of this protocol have the field.
     SourcePort(Option<u8>),
-    /// The destination port; if a protocol is named, only for packets of this protocol.
+    /// The destination port. If a protocol is named, only packets of this protocol have the field.
     DestinationPort(Option<u8>),
     /// The name of the interface on which the packet arrived.
     InInterface,
@@ -261,7 +263,7 @@ pub enum FilterField {
     SourceType,
     /// The flags of TCP.
     TcpFlags,
-    /// A field of a protocol without ports. Packets for a port do not have the field.
+    /// A field of a protocol without ports. Packets to a port do not have the field.
     OfOtherProtocol,
     /// Not evaluated.
     Unknown,
@@ -273,7 +275,7 @@ pub mod conntrack {
     pub const INVALID: u64 = 1;
     /// The packet belongs to a known connection.
     pub const ESTABLISHED: u64 = 2;
-    /// The packet belongs to a connection that a known connection announced.
+    /// The packet belongs to a connection that is related to a known connection.
     pub const RELATED: u64 = 4;
     /// The packet opens a connection.
     pub const NEW: u64 = 8;
@@ -300,7 +302,7 @@ pub enum FilterElements {
 pub struct FilterSet {
     /// Its name.
     pub name: String,
-    /// Whether rules add elements. A packet may then add its own source.
+    /// Whether rules add elements. If they do, a packet may add its own source address.
     pub is_changed_by_rules: bool,
     /// The elements; `None` if they were not understood.
     pub elements: Option<Vec<FilterElement>>,
@@ -309,7 +311,7 @@ pub struct FilterSet {
 /// An element of a set or map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterElement {
-    /// One value for each field.
+    /// The values, one for each field.
     pub key: Vec<FilterValue>,
     /// The action, for an element of a map.
     pub action: Option<FilterAction>,
@@ -319,15 +321,15 @@ pub struct FilterElement {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterValue {
-    /// The numbers from one to another.
+    /// A range of numbers, both ends included.
     Numbers(u64, u64),
-    /// The addresses from one to another.
+    /// A range of addresses, both ends included.
     Addresses(IpAddr, IpAddr),
     /// A name; `*` at the end matches any further characters.
     Name(String),
     /// Any value.
     Any,
-    /// Not understood.
+    /// A value that portolan does not understand.
     Unknown,
 }
 
@@ -340,7 +342,7 @@ impl LocalRoute {
 }
 
 impl FilterBase {
-    /// Returns whether the chain can drop arriving packets, and not only the answers.
+    /// Returns whether the chain can drop packets that arrive, not only the answers to them.
     #[must_use]
     pub const fn is_for_arrivals(&self) -> bool {
         !matches!(self.hook, FilterHook::Output | FilterHook::Postrouting)

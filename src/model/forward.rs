@@ -20,12 +20,13 @@ pub struct ForwardTarget {
 }
 
 impl Peer {
-    /// Returns the place to which docker-proxy forwards a port, by its command line. Every user can start a program with
-    /// this name and command line, so the process must be a process of root, with a file that is not a user's.
+    /// Returns the place to which docker-proxy forwards a port, according to its command line. Every user can start a
+    /// program with this name and command line. The process must therefore run as root, and its file must not belong
+    /// to a user.
     #[must_use]
     pub fn behind_docker_proxy(process: &Process) -> Option<Self> {
         let (name, may_be_roots) = match &process.exe {
-            // Not every system has user IDs.
+            // On a system without user IDs, the user is not checked.
             Some(exe) => (exe.path.rsplit('/').next(), process.uid.is_none_or(|uid| uid == 0)),
             None => (process.name.as_deref(), process.uid == Some(0)),
         };

@@ -1,9 +1,10 @@
-//! The reasons why a port does not suit a new service.
+//! The reasons why a port is not suitable for a new service.
 
 use super::named;
 
 named! {
-    /// The reason why a port does not suit a new service. If several apply, the first in this order counts.
+    /// The reason why a port is not suitable for a new service. If several reasons apply, the first in this order
+    /// counts.
     pub enum Unsuitable {
         /// A socket or a rule of this machine uses the port.
         Taken = "taken",

@@ -7,20 +7,20 @@ use super::interpreter_syntax::{Argument, Positional, syntax_of};
 use super::relays::is_relay;
 use super::{Process, file_name};
 
-/// The code of a process in addition to its program file.
+/// The code that a process runs in addition to its program file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RunTarget {
     /// The program is neither an interpreter nor a relay.
     None,
     /// The program is an interpreter or a relay, but its command line is not known.
     Unknown,
-    /// The script, module, class, code or destination; empty if the command line names none. Parts that change with
-    /// each start are left out.
+    /// The script, module, class, code or destination. The text is empty if the command line names none. Parts that
+    /// change with each start are left out.
     Target(String),
 }
 
 impl RunTarget {
-    /// Returns the code of a process in addition to its program file.
+    /// Returns the code that a process runs in addition to its program file.
     #[must_use]
     pub fn of(process: &Process) -> Self {
         let path = process.exe.as_ref().map(|exe| exe.path.as_str()).or(process.name.as_deref());
@@ -45,8 +45,8 @@ impl RunTarget {
         text.map_or(RunTarget::Unknown, RunTarget::Target)
     }
 
-    /// Returns whether two processes with the same program file may run the same code. If a snapshot did not record
-    /// scripts, its paths are relative.
+    /// Returns whether two processes with the same program file may run the same code. A relative path is the same as
+    /// an absolute path that ends with it: an older snapshot, which did not record scripts, has relative paths.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
@@ -55,7 +55,7 @@ impl RunTarget {
         one == another || is_end_of(one, another) || is_end_of(another, one)
     }
 
-    /// Returns the text, if there is one.
+    /// Returns the text of the code; `None` if there is no text.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -74,7 +74,8 @@ fn is_end_of(end: &str, path: &str) -> bool {
         && path.strip_suffix(end).is_some_and(|directory| directory.ends_with('/'))
 }
 
-/// Returns the code with `#` instead of each number. Descriptors and process IDs in the code differ at each start.
+/// Returns the code with `#` instead of each number. Such numbers can be file descriptors and process IDs, which
+/// differ at each start.
 fn without_numbers(code: &str) -> String {
     let mut text = String::with_capacity(code.len());
     for c in code.chars() {
@@ -96,7 +97,7 @@ pub(crate) fn without_version(program: &str) -> &str {
 /// Returns the name of an interpreter without the suffix that Debian or Python appends for a build: the name of an
 /// architecture, `-dbg`, or the letters of an ABI after the version (`python3.13t`).
 pub(crate) fn without_build(program: &str) -> &str {
-    // Most names have no hyphen, and searching for one character is fast.
+    // This check is fast, and most names have no hyphen.
     let program = if program.contains('-') { without_architecture(program) } else { program };
     let version = program.trim_end_matches(['d', 'm', 't', 'u']);
     if version.ends_with(|c: char| c.is_ascii_digit()) { version } else { program }
@@ -109,7 +110,7 @@ fn without_architecture(program: &str) -> &str {
     ["-dbg", "-debug", "-nogil"].iter().find_map(|end| program.strip_suffix(end)).unwrap_or(program)
 }
 
-/// Returns whether the program with this name runs code named by its command line.
+/// Returns whether the program with this name runs the code that its command line names.
 pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
     is_relay(program) || is_interpreter(program)
 }
@@ -120,8 +121,8 @@ pub(crate) fn is_interpreter(program: &str) -> bool {
     name == "java" || syntax_of(name).is_some()
 }
 
-/// Returns whether the interpreter `program` (the name of its file) shows a title in place of its command line: the process
-/// wrote over the words that named the script.
+/// Returns whether the interpreter `program` (the name of its file) shows a title instead of its command line. In
+/// this case the process has overwritten the words that named the script.
 pub(crate) fn shows_only_a_title(program: &str, cmdline: &[String]) -> bool {
     let Some((first, rest)) = cmdline.split_first() else { return false };
     let name = without_version(program);
@@ -185,7 +186,8 @@ pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<
     Some(code_before_file.map_or(InterpreterCommand::Nothing, InterpreterCommand::Code))
 }
 
-/// Like [`parse_command`], but for a profiler, debugger or launcher, returns the script or module in its arguments.
+/// Returns the same as [`parse_command`]. If the code is a profiler, debugger or launcher, returns the script or
+/// module in its arguments instead.
 pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let command = parse_command(program, cmdline)?;
     behind(&command, cmdline).or(Some(command))
@@ -206,13 +208,13 @@ pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<
         }
         InterpreterCommand::Relay(_) => return None,
     };
-    // The file or module may be a part of its argument.
+    // The file or module may be only a part of the argument.
     let end = cmdline.iter().position(|word| word.as_bytes().as_ptr_range().contains(&target.as_ptr()))?;
     cmdline.get(1..=end)
 }
 
-/// Returns the words that can be options of the interpreter: those of [`command_words`], and the words before code in the
-/// command line.
+/// Returns the words that can be options of the interpreter: the words that [`command_words`] returns, or the words
+/// before the code if the command line contains code.
 pub(crate) fn option_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let Some(InterpreterCommand::Code(code)) = parse_command(program, cmdline) else {
         return command_words(program, cmdline);
@@ -234,8 +236,8 @@ const JAVA_OPTIONS_WITH_VALUE: [&str; 9] = [
     "--upgrade-module-path",
 ];
 
-/// Returns the jar of `java -jar`, or else the class path: the working directory if the command line gives no class
-/// path.
+/// Returns the jar of `java -jar`. Without a jar, returns the class path, which is the working directory if the
+/// command line gives no class path.
 fn class_path(arguments: &[String]) -> InterpreterCommand<'_> {
     let mut elements = vec!["."];
     let mut rest = arguments.iter().map(String::as_str);

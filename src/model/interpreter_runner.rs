@@ -1,12 +1,12 @@
-//! Code that runs the script in its arguments: profilers, debuggers and launchers.
+//! Profilers, debuggers and launchers: code that runs the script that its arguments name.
 
 use super::interpreter_syntax::InterpreterCommand;
 
-/// A module, script or class that runs the script in its arguments.
+/// A module, script or class that runs the script that its arguments name.
 struct Runner {
-    /// The names of the module, of the script (without `.py` and version), or of the class.
+    /// The names: of the module, of the script without `.py` and version, or of the class.
     names: &'static [&'static str],
-    /// The options whose value is the next argument; the value of `-m` is a module.
+    /// The options whose value is the next argument. The value of `-m` is a module.
     with_value: &'static [&'static str],
     /// The options whose value is code.
     code: &'static [&'static str],
@@ -117,7 +117,7 @@ pub(super) fn behind<'c>(
             _ if runner.with_value.contains(&argument) => drop(rest.next()),
             _ if argument.starts_with('-') || argument.is_empty() => {}
             _ if name == TIMEIT => return Some(InterpreterCommand::Code(argument)),
-            // A test or a page of documentation is the name of a module, or a file.
+            // Runners of tests and servers of documentation get the name of a module or a file.
             _ if matches!(name, "unittest" | "pydoc")
                 && !argument.contains('/')
                 && !argument.ends_with(".py") =>

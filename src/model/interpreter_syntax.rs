@@ -9,9 +9,9 @@ pub(crate) enum InterpreterCommand<'c> {
     File(&'c str),
     /// The directories and jars of a Java class path, and the main class or module.
     ClassPath(Vec<&'c str>, &'c str),
-    /// A module of the interpreter's own path.
+    /// The name of a module, for which the interpreter searches in its module path.
     Module(&'c str),
-    /// Code on the command line.
+    /// Code that is on the command line.
     Code(&'c str),
     /// The arguments of a relay.
     Relay(&'c [String]),
@@ -28,14 +28,14 @@ pub(super) enum Positional {
     Other,
 }
 
-/// How short options can be joined.
+/// The ways in which short options can be joined in one argument.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clusters {
     /// Each option is a separate argument.
     None,
     /// The value of the last option is the next argument (`-ec CODE`).
     Joined,
-    /// The value of the last option may follow directly (`-cCODE`).
+    /// The value of the last option may be in the same argument (`-cCODE`).
     Attached,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Syntax {
     pub code_before_file: &'static [&'static str],
     /// Options whose value is the next argument.
     pub with_value: &'static [&'static str],
-    /// The letters of short options whose value always follows directly (`-MModule`).
+    /// The letters of short options whose value is always in the same argument (`-MModule`).
     pub attached_only: &'static str,
     /// Options whose value is the file.
     pub file: &'static [&'static str],
@@ -73,7 +73,7 @@ const PLAIN: Syntax = Syntax {
 
 /// Returns the syntax of the interpreter with this name, without its version.
 pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
-    /// Sorted by name, because a listing asks several times for each process.
+    /// The table is sorted by name for a fast search, because a listing searches it several times for each process.
     static BY_NAME: OnceLock<Vec<(&str, &Syntax)>> = OnceLock::new();
     let by_name = BY_NAME.get_or_init(|| {
         let names = |syntax: &'static Syntax| syntax.names.iter().map(move |name| (*name, syntax));
@@ -85,7 +85,8 @@ pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
     by_name.get(at).map(|(_, syntax)| *syntax)
 }
 
-/// The source is the manual or the help text of each interpreter; `class_path` reads the command line of `java`.
+/// The source of each row is the manual or the help text of the interpreter. `class_path` parses the command line of
+/// `java`.
 static SYNTAXES: [Syntax; 24] = [
     Syntax {
         names: &["python", "pypy"],
@@ -386,7 +387,7 @@ pub(super) enum Argument<'c> {
 }
 
 impl Syntax {
-    /// Returns the option in an argument that decides which code runs.
+    /// Returns the option in an argument, if it decides which code runs.
     pub(super) fn read<'c>(&self, argument: &'c str) -> Argument<'c> {
         let known = [self.no_file, self.code_before_file, self.with_value, self.file].concat();
         if let Some(option) = known.iter().find(|option| **option == argument) {

@@ -17,7 +17,7 @@ const LOADING_OPTIONS: [OptionsOf; 11] = [
             "--loader",
             "--experimental-loader",
             "--snapshot-blob",
-            // NODE_OPTIONS in such a file loads code.
+            // An environment file can set NODE_OPTIONS, which loads code.
             "--env-file",
             "--env-file-if-exists",
         ],
@@ -34,8 +34,8 @@ const LOADING_OPTIONS: [OptionsOf; 11] = [
     (&["sbcl"], &["--core", "--userinit", "--sysinit"]),
 ];
 
-/// The places at which interpreters look for a file without a slash, relative to the working directory; `?` stands for
-/// the name.
+/// The places, relative to the working directory, at which interpreters search for a file that is named without a
+/// slash. `?` stands for the name.
 const PLACES: [(&[&str], &[&str]); 6] = [
     (&["lua", "luajit"], &["?.lua", "?/init.lua", "?.so"]),
     (&["node", "nodejs", "bun"], &["node_modules/?", "node_modules/?.js"]),
@@ -62,7 +62,7 @@ const CACHE_OF_PYTHON: &str = "pycache_prefix=";
 const SETTINGS_OF_PHP: [&str; 5] =
     ["auto_prepend_file", "auto_append_file", "extension", "extension_dir", "zend_extension"];
 
-/// The options of Java that load code. The file follows directly after the option.
+/// The options of Java that load code. The name of the file follows in the same argument.
 const LOADING_OPTIONS_OF_JAVA: [&str; 3] = ["-javaagent:", "-agentpath:", "-Xbootclasspath/a:"];
 
 /// Returns whether the program is Java.
@@ -70,8 +70,8 @@ pub(crate) fn is_java(program: &str) -> bool {
     without_version(program) == "java"
 }
 
-/// Returns the files of code that the options of an interpreter load in addition to the script. A name without a
-/// slash is a module of the interpreter's own path: see [`files_here`].
+/// Returns the files of code that the options of an interpreter load in addition to the script. Names without a slash
+/// are left out: the interpreter searches for them in its module path (see [`files_here`]).
 pub(crate) fn loaded_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     if is_java(program) {
         let words = option_words(program, cmdline).unwrap_or_default();

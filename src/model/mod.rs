@@ -1,7 +1,7 @@
 //! The basic types that every other module uses: sockets, processes, verdicts, findings, gaps.
 //!
-//! This module has no input or output and depends on no other module. Invalid states cannot be expressed: an unknown
-//! value is `None`, never an empty string, `"-"`, `0` or `-1`.
+//! This module has no input or output and depends on no other module. The types cannot represent an invalid state. An
+//! unknown value is `None`, never an empty string, `"-"`, `0` or `-1`.
 
 mod container;
 mod context;

@@ -1,4 +1,4 @@
-//! `named!`: an enum whose variants each have one name.
+//! The macro `named!`, which defines an enum with one name for each variant.
 
 /// Defines an enum of unit variants. The literal after each variant is its name in JSON (`Serialize`, `Deserialize`)
 /// and the result of `name`. `ALL` lists the variants in the order of the source, which is also their order under
@@ -11,7 +11,7 @@ macro_rules! named {
             $($(#[$doc])* #[serde(rename = $name)] $Variant,)+
         }
 
-        #[allow(dead_code, reason = "not every enum is listed or printed")]
+        #[allow(dead_code, reason = "some enums are neither listed nor printed")]
         impl $Enum {
             /// Every variant, in ascending order.
             $vis const ALL: [$Enum; [$($name),+].len()] = [$($Enum::$Variant),+];

@@ -103,7 +103,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// The reason why a text is not a block of addresses; does not contain the text.
+/// The reason why a text is not a block of addresses. It does not contain the text itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadNetwork {
     /// The address is not an IP address.
@@ -137,7 +137,7 @@ impl FromStr for Network {
         let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
         let prefix = bits.parse::<u8>().ok().filter(|prefix| digits && *prefix <= widest);
         match (prefix.ok_or(BadNetwork::Prefix(widest))?, unmapped(address)) {
-            // A block of v4-mapped addresses means the IPv4 addresses in it.
+            // A block of v4-mapped addresses is converted to the block of its IPv4 addresses.
             (prefix @ 96.., mapped @ IpAddr::V4(_)) if address.is_ipv6() => {
                 Ok(Network { address: mapped, prefix: prefix - 96 })
             }

@@ -18,17 +18,17 @@ pub(crate) fn file_name(path: &str) -> &str {
     separator.map_or(path, |at| &path[at + 1..])
 }
 
-/// A process ID in the observer's own pid namespace.
+/// A process ID in the pid namespace in which portolan runs.
 pub type Pid = u32;
 
 named! {
     /// Whether the file that a process runs is still at its path.
     pub enum ExeState {
-        /// The file at the path is the running file, or nothing contradicts this.
+        /// The file at the path is the running file, as far as is known.
         Present = "present",
-        /// The running file is gone, and there is no file at its path.
+        /// The running file was deleted, and there is no file at its path.
         Deleted = "deleted",
-        /// The running file is gone, and another file is at its path, as after an upgrade.
+        /// The running file was replaced: another file is at its path, as after an upgrade.
         Replaced = "replaced",
         /// The program was never a file on disk: `memfd_create(2)`.
         Memfd = "memfd",
@@ -56,7 +56,8 @@ impl Exe {
 }
 
 named! {
-    /// The users who can replace a file that a process runs, from the most to the least trustworthy file.
+    /// The users who can replace a file that a process runs. The variants are in order, from the most to the least
+    /// trustworthy file.
     pub enum OriginKind {
         /// Only root can replace the file, and a package installed it. Only an audit and a card look up packages.
         Package = "package",
@@ -75,7 +76,8 @@ named! {
     }
 }
 
-/// The origin of a file that a process runs: who can replace it. If the origin is not known, there is a gap instead.
+/// The origin of a file that a process runs: the users who can replace it. If the origin is not known, there is a gap
+/// instead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The kind of user who can replace the file.
@@ -97,8 +99,8 @@ pub struct Origin {
     /// Whether the file differs from the file that the package installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<bool>,
-    /// Whether the path leads to another file, or to none, from the observer's root directory. The process is in a
-    /// container or has another root directory.
+    /// Whether the path leads to another file, or to no file, in the root directory of portolan. This is the case if
+    /// the process is in a container or has another root directory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_in_other_tree: bool,
 }
@@ -197,7 +199,7 @@ pub struct Process {
     pub name: Option<String>,
     /// The program file, if it could be read.
     pub exe: Option<Exe>,
-    /// The origin of the program file: who can replace it.
+    /// The origin of the program file: the users who can replace it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// The script of the process, if its program is an interpreter and its command line names a file.
@@ -207,10 +209,10 @@ pub struct Process {
     /// files that its command line loads. The least trustworthy file comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub code: Vec<Script>,
-    /// Whether code of the program file is in the memory of the process; `None` if this was not checked.
+    /// Whether the memory of the process contains code of its program file; `None` if this was not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_program_mapped: Option<bool>,
-    /// Whether `/proc` hides the process: it does not list it, or a mount covers it (Linux).
+    /// Whether `/proc` hides the process: `/proc` does not list the process, or a mount covers its directory (Linux).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_hidden: bool,
     /// The working directory.
@@ -219,7 +221,8 @@ pub struct Process {
     /// The name of the nearest version-controlled directory at or above the working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// The state, such as running, sleeping or stopped: the letter of `proc_pid_stat(5)`, as `R`, `S`, `T`, `Z`.
+    /// The state of the process (running, sleeping, stopped, …), as the letter in `proc_pid_stat(5)`: `R`, `S`, `T`,
+    /// `Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<char>,
     /// The command line, one element for each argument; empty if there is none or it could not be read.
@@ -240,24 +243,24 @@ pub struct Process {
     /// The container's data from the files of its manager (Linux).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_details: Option<Arc<Container>>,
-    /// For a program that forwards a port to a container: this container (Linux).
+    /// The container to which the program forwards a port, if it does (Linux).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards_to_container: Option<Arc<Container>>,
-    /// The settings in the configuration file of the process that decide who may connect. Only known if other
+    /// The settings in the configuration file of the process that decide who may connect. They are read only if other
     /// machines can reach a socket of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
     /// The options in the environment that let a debugger connect, in the form in which an interpreter reads them.
-    /// Only known if other machines can reach a socket of the process.
+    /// They are read only if other machines can reach a socket of the process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub debugger_options: Vec<String>,
 }
 
 impl Process {
-    /// Returns whether the paths of the program file and of the script are reliable. A reliable path names the same
-    /// file on the observer's machine, or a file that only root can have put there. Only root makes the containers
-    /// and system services with their own root directory; any user can make a root directory with any file at any
-    /// path.
+    /// Returns whether the paths of the program file and of the script are reliable. A path is reliable if it names
+    /// the same file in the root directory of portolan, or if only root can have put the file there. Containers and
+    /// system services of root can be trusted with their own root directory. Any other user can make a root directory
+    /// with any file at any path.
     #[must_use]
     pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
@@ -271,7 +274,7 @@ impl Process {
         })
     }
 
-    /// Returns the container: its name, or else its ID.
+    /// Returns the name of the container, or its ID if the name is not known.
     #[must_use]
     pub fn container_name(&self) -> Option<&str> {
         let details = self.container_details.as_ref();

@@ -13,7 +13,7 @@ named! {
         Cmdline = "cmdline",
         /// The name of the process, which the process can set to anything.
         Name = "name",
-        /// The name of the socket's system service, which root chose. The process is hidden.
+        /// The name of the system service of the socket, which root chose. The process itself is hidden.
         Unit = "unit",
     }
 }
@@ -27,7 +27,7 @@ pub struct UsualProgram {
     pub product: &'static str,
     /// The evidence for the identification.
     pub rests_on: RestsOn,
-    /// Whether the port is usual only because the program commonly serves any port.
+    /// Whether the program commonly serves any port. The port is usual only for this reason.
     pub any_port: bool,
     /// The process; `None` if the process is hidden.
     pub pid: Option<Pid>,
@@ -45,10 +45,11 @@ named! {
     }
 }
 
-/// The service that a listener offers: the service of the running program, or else the usual service of the port.
+/// The service that a listener offers. This is the service of the running program or, if the program is not known,
+/// the usual service of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ListenerService {
-    /// The registered name of the service, or the name of the program if no service is registered.
+    /// The registered name of the service. If no service is registered, this is the name of the program.
     pub name: Option<&'static str>,
     /// The product.
     pub product: Option<&'static str>,

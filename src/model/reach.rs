@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::named;
 
 named! {
-    /// How many of the clients on other machines can reach a port through the packet filter.
+    /// The extent to which clients on other machines can reach a port through the packet filter.
     pub enum ReachKind {
         /// The packet filter accepts a new connection from every address, on every interface.
         Open = "open",
         /// The packet filter accepts new connections only from some addresses, or only on some interfaces.
         Limited = "limited",
-        /// Only this machine can connect, and networks whose packets it forwards: every interface of the network
+        /// Only this machine can connect, and networks whose packets it forwards. Every interface of the network
         /// namespace leads to another namespace of this machine.
         Machine = "machine",
         /// The packet filter accepts no new connection.
@@ -24,26 +24,27 @@ named! {
 /// The clients that can reach a port according to the packet filter, and the rule that decides.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reach {
-    /// How many of the clients can reach the port.
+    /// The extent to which clients can reach the port.
     pub kind: ReachKind,
     /// For [`ReachKind::Limited`]: the first few groups of clients that can reach the port, as `10.0.0.0/8 on eth0`.
     pub from: Vec<String>,
     /// The number of further groups.
     pub more: usize,
-    /// The deciding rule, or the reason why there is no result; `None` if there are no rules, or only root may read
-    /// the rules.
+    /// The rule that decides, or the reason why there is no result. `None` if there are no rules, or if only root may
+    /// read the rules.
     pub rule: Option<String>,
-    /// All clients that can reach the port, for the comparison of lists that are cut.
+    /// A short form of all clients that can reach the port. It is needed for comparisons, because the list of groups
+    /// is cut.
     #[serde(skip)]
     pub all: Option<AllClients>,
 }
 
-/// All clients that can reach a port, in short.
+/// A short form of all clients that can reach a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllClients {
     /// The number of addresses.
     pub count: u128,
-    /// A hash of the addresses, which is only valid in this process.
+    /// A hash of the addresses. It is valid only in this process.
     pub hash: u64,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Device, Protocol};
 
-/// The packets that a raw or packet socket receives. A filter of the program can exclude more packets.
+/// The packets that a raw or packet socket receives. The program can set a filter that excludes some of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReceivedPackets {
     /// For a raw socket, the IP protocol (IANA protocol numbers). For a packet socket, the `EtherType`, or a number
@@ -61,7 +61,8 @@ const LINK_PROTOCOLS: [(u16, &str); 13] = [
     (0x890d, "tdls"),
 ];
 
-/// The traffic of programs, and the carriers of covert channels: each can contain the data of another program.
+/// The protocols whose packets can contain the data of other programs: the traffic of programs, and packets that
+/// covert channels use.
 const DATA: [&str; 12] =
     ["all", "802.2", "ip", "ipv6", "vlan", "pppoe", "tcp", "udp", "icmp", "ipv6-icmp", "sctp", "udplite"];
 

@@ -1,7 +1,7 @@
-//! Programs whose arguments name the service behind them: another program, or another address.
+//! Relays: programs that pass connections to another program or another address, which their arguments name.
 
-/// Programs that forward connections or start another program, for each connection or once. Sorted, because a listing
-/// asks several times for each process.
+/// Programs that forward connections, or that start another program once or for each connection. The list is sorted
+/// for a fast search, because a listing searches it several times for each process.
 const RELAYS: [&str; 70] = [
     "busybox",
     "bwrap",
@@ -80,8 +80,9 @@ pub(super) fn is_relay(program: &str) -> bool {
     RELAYS.binary_search(&program).is_ok()
 }
 
-/// Returns the words in the command line of a relay that may be paths of programs that it starts: those with a slash,
-/// also after a keyword (`EXEC:/srv/x`) or in a text for the shell (`--sh-exec "cd /; /srv/x"`).
+/// Returns the words in the command line of a relay that may be paths of programs that it starts. These are words
+/// with a slash, including those after a keyword (`EXEC:/srv/x`) or in a text for the shell (`--sh-exec "cd /;
+/// /srv/x"`).
 pub(crate) fn possible_programs<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     if !is_relay(program) {
         return Vec::new();

@@ -10,13 +10,13 @@ const OPEN_DIRECTORIES: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
 /// The users who can replace a running file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReplaceableBy {
-    /// Only root, according to what is known.
+    /// Only root, as far as is known.
     Root,
     /// Unknown: the script in the command line does not exist, or could not be read.
     Unknown,
     /// A user who is not root.
     User,
-    /// Any user. Also if the running file has no path, because nothing is then known about its creator.
+    /// Any user. This value is also used if the running file has no path, because nothing is known about its creator.
     Anyone,
 }
 
@@ -63,7 +63,7 @@ impl ReplaceableBy {
             Some(OriginKind::Package | OriginKind::System) => ReplaceableBy::Root,
             Some(OriginKind::User) => ReplaceableBy::User,
             Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => ReplaceableBy::Anyone,
-            // An upgrade replaced the file: its directory shows who can replace it.
+            // An upgrade has replaced the file, so its directory is judged.
             Some(OriginKind::Deleted) | None => Self::of_path(exe),
         }
     }

@@ -7,11 +7,11 @@ use super::{Family, PortRange, Protocol, State, named};
 named! {
     /// The part of a machine that an observer sees, the largest first.
     pub enum HostScope {
-        /// The whole machine, within the observer's privileges.
+        /// The whole machine, as far as the user has the privileges.
         Machine = "machine",
-        /// Every process, but only the sockets of the observer's own network namespace.
+        /// Every process, but only the sockets of the network namespace in which portolan runs.
         Namespace = "namespace",
-        /// The processes of a container: the observer has a separate pid namespace.
+        /// The processes of a container: portolan runs in a separate pid namespace.
         Container = "container",
     }
 }
@@ -20,7 +20,7 @@ named! {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Namespaces {
-    /// Only the observer's own namespace.
+    /// Only the namespace in which portolan runs.
     #[default]
     Own,
     /// Every namespace that can be found.
@@ -36,7 +36,7 @@ pub struct Scope {
     pub protocols: Vec<Protocol>,
     /// Only sockets of these families.
     pub families: Vec<Family>,
-    /// Only sockets in these states. The kernel is not asked for sockets in other states.
+    /// Only sockets in these states. Sockets in other states are not requested from the kernel.
     pub states: Vec<State>,
     /// Only sockets whose local port lies in one of these ranges; `None` for every port.
     pub ports: Option<Vec<PortRange>>,
@@ -55,8 +55,8 @@ pub struct Scope {
     /// The part of the machine that must be visible: a smaller part is a gap.
     #[serde(default = "own_namespace", skip_serializing_if = "is_own_namespace")]
     pub part: HostScope,
-    /// Whether the kernel may be asked with a BPF program which processes own the sockets (Linux). Otherwise only
-    /// `/proc` is read.
+    /// Whether a BPF program may be used to find the processes that own the sockets (Linux). Otherwise only `/proc`
+    /// is read.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub bpf: bool,
 }
@@ -69,7 +69,7 @@ const fn own_namespace() -> HostScope {
     HostScope::Namespace
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls this function with a reference")]
 fn is_own_namespace(part: &HostScope) -> bool {
     *part == HostScope::Namespace
 }

@@ -9,7 +9,7 @@ named! {
         Info = "info",
         /// Worth reading.
         Notice = "notice",
-        /// Needs an explanation or a fix.
+        /// The user should explain or fix this.
         Warning = "warning",
         /// Act now.
         Critical = "critical",
@@ -17,7 +17,7 @@ named! {
 }
 
 impl Severity {
-    /// Returns the next lower severity; for `Info`, `Info`.
+    /// Returns the next lower severity. For `Info`, returns `Info`.
     #[must_use]
     pub const fn lower(self) -> Self {
         match self {
@@ -27,7 +27,7 @@ impl Severity {
         }
     }
 
-    /// Returns the next higher severity; for `Critical`, `Critical`.
+    /// Returns the next higher severity. For `Critical`, returns `Critical`.
     #[must_use]
     pub const fn higher(self) -> Self {
         match self {

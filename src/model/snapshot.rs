@@ -21,20 +21,20 @@ pub const OLD_SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 named! {
     /// The part of a scan that a gap belongs to.
     pub enum Stage {
-        /// Listing the sockets.
+        /// The list of the sockets.
         Sockets = "sockets",
-        /// Finding the processes that own the sockets.
+        /// The search for the processes that own the sockets.
         #[serde(alias = "holders")]
         Owners = "owners",
-        /// Reading the processes that own the sockets.
+        /// The data of the processes that own the sockets.
         Processes = "processes",
-        /// Entering network namespaces.
+        /// The other network namespaces.
         Namespaces = "namespaces",
-        /// Reading the rules of the firewall and of address translation (NAT, IPVS).
+        /// The rules of the firewall and of address translation (NAT, IPVS).
         Rules = "rules",
-        /// Reading the machine's own settings.
+        /// The settings of the machine.
         Host = "host",
-        /// Seeing the whole machine instead of a part of it: see [`HostScope`].
+        /// The part of the machine that is visible (see [`HostScope`]).
         Scope = "scope",
     }
 }
@@ -46,7 +46,7 @@ pub struct Gap {
     pub stage: Stage,
     /// The things that were not seen.
     pub what: String,
-    /// The number of these things, if known.
+    /// The number of the things that were not seen, if known.
     pub count: Option<u64>,
     /// The processes that the gap concerns, if known, in ascending order.
     #[serde(default)]
@@ -57,12 +57,13 @@ pub struct Gap {
     pub remedy: Option<String>,
 }
 
-/// A fact for the reader that is not a failure: a part that was not requested, or the source of the data.
+/// A fact for the reader that is not a failure. For example, a part was not requested, or the data comes from a
+/// particular source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Note {
     /// The subject of the note.
     pub what: String,
-    /// The number of these things, if known.
+    /// The number of the things that the note is about, if known.
     pub count: Option<u64>,
     /// The way to see more, if there is one.
     pub remedy: Option<String>,
@@ -72,7 +73,7 @@ pub struct Note {
 }
 
 impl Gap {
-    /// Returns the gap of an observer who may not read the rules of the firewall and of address translation.
+    /// Returns the gap for a user who may not read the rules of the firewall and of address translation.
     #[must_use]
     pub fn refused_rules() -> Self {
         Gap {
@@ -80,8 +81,7 @@ impl Gap {
             what: "the rules of the firewall and of address translation (NAT, IPVS)".to_owned(),
             count: None,
             pids: Vec::new(),
-            why: "only root may read these rules, so it is not known which clients the firewall lets in, and which \
-                ports the kernel forwards"
+            why: "only root may read these rules, so it is not known which clients the firewall lets in and which ports the kernel forwards"
                 .to_owned(),
             remedy: Some("run as root, with CAP_NET_ADMIN".to_owned()),
         }
@@ -93,8 +93,8 @@ impl Gap {
         matches!(self.stage, Stage::Sockets | Stage::Namespaces | Stage::Rules)
     }
 
-    /// Returns whether more privilege would close the gap. Its remedy is then to run as another user, such as `run as
-    /// root`.
+    /// Returns whether a user with more privilege would not have this gap. The remedy of such a gap is to run as
+    /// another user: `run as root`.
     #[must_use]
     pub fn needs_privilege(&self) -> bool {
         self.remedy.as_deref().is_some_and(|remedy| remedy.starts_with("run as "))
@@ -121,12 +121,12 @@ impl HostScope {
             HostScope::Machine => return None,
             HostScope::Namespace => (
                 "the sockets outside this network namespace",
-                "portolan runs in a network namespace of its own",
+                "portolan runs in a separate network namespace",
                 "run it with --netns all",
             ),
             HostScope::Container => (
                 "the processes and sockets outside this container",
-                "portolan runs in a pid namespace of its own",
+                "portolan runs in a separate pid namespace",
                 "run it outside the container",
             ),
         };
@@ -160,12 +160,12 @@ pub struct Host {
     pub os: String,
     /// The version of the kernel.
     pub kernel: Option<String>,
-    /// Whether the observer was allowed to read every process.
+    /// Whether portolan was allowed to read every process.
     pub privileged: bool,
-    /// The part of the machine that the observer sees; `None` if not known.
+    /// The part of the machine that portolan sees; `None` if this is not known.
     #[serde(default)]
     pub scope: Option<HostScope>,
-    /// The ports that this kernel hands out to outgoing connections, in ascending order. `reserved` contains
+    /// The ports that this kernel hands out to outgoing connections, in ascending order. The ports in `reserved` are
     /// exceptions.
     pub ephemeral: Vec<PortRange>,
     /// The ports in `ephemeral` that the kernel never hands out (Linux: `ip_local_reserved_ports`), in ascending
@@ -178,7 +178,8 @@ pub struct Host {
     pub ephemeral_of: Vec<EphemeralRange>,
 }
 
-/// Returns whether a Linux kernel of this version lists sockets that are bound but do not listen: from 6.8 on.
+/// Returns whether a Linux kernel of this version lists sockets that are bound but do not listen. Versions from 6.8
+/// on do.
 #[must_use]
 pub fn lists_bound_sockets(version: &str) -> bool {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
@@ -200,7 +201,8 @@ pub struct EphemeralRange {
 }
 
 impl Host {
-    /// Returns the ports that outgoing connections of this protocol use, in this family or in any family.
+    /// Returns the ports that outgoing connections of this protocol use. If `family` is `None`, the ports of all
+    /// families are returned.
     #[must_use]
     pub fn ephemeral_for(&self, protocol: Protocol, family: Option<Family>) -> Vec<PortRange> {
         let own: Vec<PortRange> = self
@@ -221,11 +223,11 @@ pub struct Namespace {
     /// The addresses of its network interfaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
-    /// Like [`Host::ephemeral`], for this namespace; empty if the range could not be read.
+    /// The same as [`Host::ephemeral`], for this namespace. The list is empty if the range could not be read.
     pub ephemeral: Vec<PortRange>,
-    /// Like [`Host::reserved`], for this namespace.
+    /// The same as [`Host::reserved`], for this namespace.
     pub reserved: Vec<PortRange>,
-    /// Like [`Host::ephemeral_source`], for this namespace.
+    /// The same as [`Host::ephemeral_source`], for this namespace.
     pub ephemeral_source: String,
 }
 
@@ -236,12 +238,12 @@ pub struct EphemeralPorts<'s> {
     pub ranges: Vec<PortRange>,
     /// The ports in these ranges that the kernel never hands out.
     pub reserved: &'s [PortRange],
-    /// Like [`Host::ephemeral_source`].
+    /// The source of the ranges, as in [`Host::ephemeral_source`].
     pub source: &'s str,
 }
 
 impl EphemeralPorts<'_> {
-    /// Returns the range that contains `port`, reserved or not.
+    /// Returns the range that contains `port`, even if the port is reserved.
     #[must_use]
     pub fn range_of(&self, port: u16) -> Option<PortRange> {
         self.ranges.iter().copied().find(|range| range.contains(port))
@@ -274,7 +276,7 @@ impl Tool {
 pub struct Snapshot {
     /// The schema, [`SNAPSHOT_SCHEMA`].
     pub schema: String,
-    /// The program that took the snapshot; `None` if an older program took it.
+    /// The program that took the snapshot; `None` if a version that did not record this took it.
     #[serde(default)]
     pub tool: Option<Tool>,
     /// The time of the scan: the only time in a snapshot that comes from the clock.
@@ -297,14 +299,14 @@ pub struct Snapshot {
     pub gaps: Vec<Gap>,
     /// Further facts for the reader.
     pub notes: Vec<Note>,
-    /// Whether the kernel was asked with BPF programs which processes own the sockets (Linux).
+    /// Whether BPF programs were used to find the processes that own the sockets (Linux).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub used_bpf: bool,
 }
 
 impl Snapshot {
     /// Returns the range of outgoing ports that contains the port of `socket`, in the namespace of `socket`. `None`
-    /// if no range contains the port, if it is reserved, or if the ranges are not known.
+    /// if no range contains the port, if the port is reserved, or if the ranges are not known.
     #[must_use]
     pub fn ephemeral_range(&self, socket: &Socket) -> Option<PortRange> {
         let ports = self.ephemeral_ports_of(socket);
@@ -335,7 +337,8 @@ impl Snapshot {
         self.ephemeral_ports(netns, socket.local.protocol, Some(socket.local.family()))
     }
 
-    /// Returns the ports that outgoing connections use in a network namespace (`None` for the observer's own).
+    /// Returns the ports that outgoing connections use in a network namespace. `None` stands for the namespace in
+    /// which portolan runs.
     #[must_use]
     pub fn ephemeral_ports(
         &self,

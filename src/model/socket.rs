@@ -12,36 +12,37 @@ use super::{Container, Endpoint, Exposure, Pid, Protocol, ReceivedPackets, named
 named! {
     /// The state of a socket. Only TCP has the connection states.
     pub enum State {
-        /// Accepting connections.
+        /// The socket accepts connections.
         Listen = "listen",
         /// A datagram socket without a peer, which accepts datagrams from any sender.
         Unconnected = "unconnected",
-        /// Bound to a port without listening; the port is occupied nevertheless.
+        /// Bound to a port without listening. The port is still occupied.
         Bound = "bound",
-        /// Not a socket: a kernel rule forwards the traffic to the port to another address or port.
+        /// Not a socket, but a rule of the kernel. It forwards traffic for the port to another address or port.
         Published = "published",
         /// A raw or packet socket, which receives packets without a port.
         Raw = "raw",
         /// TCP: both sides have confirmed the connection. The kernel also gives this state to a datagram socket with
         /// a peer.
         Established = "established",
-        /// TCP: a request was sent.
+        /// TCP: a request to connect was sent.
         SynSent = "syn-sent",
-        /// TCP: a request was received.
+        /// TCP: a request to connect was received.
         SynRecv = "syn-recv",
-        /// TCP: closed on this side, not yet acknowledged.
+        /// TCP: this side has closed the connection, and the peer has not yet acknowledged this.
         FinWait1 = "fin-wait1",
-        /// TCP: closed on this side, acknowledged.
+        /// TCP: this side has closed the connection, and the peer has acknowledged this.
         FinWait2 = "fin-wait2",
-        /// TCP: waiting until no old segment can arrive.
+        /// TCP: the connection has ended. The kernel waits until no old segment can arrive.
         TimeWait = "time-wait",
-        /// TCP: closed by the peer.
+        /// TCP: the peer has closed the connection.
         CloseWait = "close-wait",
-        /// TCP: closed by the peer and then by this side, not yet acknowledged.
+        /// TCP: the peer and then this side have closed the connection, and the peer has not yet acknowledged the
+        /// latter.
         LastAck = "last-ack",
-        /// TCP: closed on both sides at once.
+        /// TCP: both sides have closed the connection at the same time.
         Closing = "closing",
-        /// TCP: not in use.
+        /// TCP: the socket is not in use.
         Close = "close",
     }
 }
@@ -66,8 +67,8 @@ impl State {
         State::ALL.into_iter().filter(|state| *state != State::Raw).collect()
     }
 
-    /// Returns whether listings without connections contain a socket in this state. They contain sockets that accept
-    /// traffic or are only bound.
+    /// Returns whether a listing without connections contains a socket in this state. Such a listing contains sockets
+    /// that accept traffic or are only bound.
     #[must_use]
     pub const fn holds_port(self) -> bool {
         self.accepts_traffic() || matches!(self, State::Bound)
@@ -77,7 +78,7 @@ impl State {
 named! {
     /// The side that opened a connection, inferred from the listeners on this machine.
     pub enum Direction {
-        /// The other side opened the connection: a listener on this machine has the connection's local port.
+        /// The other side opened the connection: a listener on this machine has the local port of the connection.
         In = "in",
         /// This side opened the connection: the kernel chose its local port, or its peer is a listener on this
         /// machine.
@@ -97,7 +98,7 @@ pub struct Peer {
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Netns {
-    /// The inode on nsfs, which identifies the namespace as long as it exists.
+    /// The inode of the namespace (on nsfs). It identifies the namespace as long as the namespace exists.
     pub inode: u64,
     /// The name under `/run/netns`, if the namespace has a name.
     pub name: Option<String>,
@@ -124,8 +125,8 @@ pub struct Queues {
     pub send: u32,
 }
 
-/// What is known about the owner of a socket. The variants are different facts: no two variants have the same text or
-/// compare as equal.
+/// The state of knowledge about the owner of a socket. Each variant is a different fact, and outputs never show two
+/// variants with the same text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
@@ -140,7 +141,7 @@ pub enum Owner {
     Unaccounted,
     /// The socket and its processes were gone before the processes could be found.
     Vanished,
-    /// The system, or the source of the socket, does not name the owner.
+    /// The owner is unknown: the system, or the source of the socket, does not name it.
     Unknown,
 }
 
@@ -148,7 +149,9 @@ pub enum Owner {
 fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Vec<Pid>>, D::Error> {
     let pids = Vec::<Pid>::deserialize(deserializer)?;
     if pids.is_empty() || !pids.is_sorted_by(|a, b| a < b) {
-        return Err(serde::de::Error::custom("pids must be in rising order, at least one"));
+        return Err(serde::de::Error::custom(
+            "pids must be in ascending order, and there must be at least one",
+        ));
     }
     Ok(Arc::new(pids))
 }
@@ -184,7 +187,7 @@ pub struct SocketAttributes {
     pub uid: Option<u32>,
     /// The name of the user, if known.
     pub user: Option<String>,
-    /// The network namespace; `None` for the observer's own.
+    /// The network namespace; `None` for the namespace in which portolan runs.
     pub netns: Option<Netns>,
     /// The path of the control group below the root of the hierarchy (Linux).
     pub cgroup: Option<String>,
@@ -196,7 +199,7 @@ pub struct SocketAttributes {
     /// not show which clients can reach the socket.
     #[serde(skip_serializing_if = "is_false")]
     pub transparent: bool,
-    /// Whether the machine does not have the address or the device that the socket is bound to.
+    /// Whether the address or the device that the socket is bound to does not exist on this machine.
     #[serde(skip_serializing_if = "is_false")]
     pub absent: bool,
     /// The systemd unit of the control group.
@@ -216,8 +219,8 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// One socket as the kernel reports it. Large listings have a hundred thousand sockets, so common fields are in a
-/// shared [`SocketAttributes`], and can be read like fields of the socket.
+/// One socket as the kernel reports it. Large listings have a hundred thousand sockets. Therefore fields that many
+/// sockets have in common are in a shared [`SocketAttributes`]. They can be read like fields of the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "SavedSocket")]
 pub struct Socket {
@@ -241,12 +244,12 @@ pub struct Socket {
     pub v6only: Option<bool>,
     /// The queue lengths, if the system gives them.
     pub queues: Option<Queues>,
-    /// What is known about the owner.
+    /// The state of knowledge about the owner.
     pub owner: Owner,
 }
 
-/// A socket as it is saved. serde would read a flattened [`SocketAttributes`] through a tree of the whole object, and
-/// a hostile file could make this tree large.
+/// The form in which a socket is saved. It is a separate type because serde would read a flattened
+/// [`SocketAttributes`] through a tree of the whole object, and a hostile file could make this tree large.
 #[derive(Deserialize)]
 struct SavedSocket {
     local: Endpoint,
@@ -307,16 +310,17 @@ impl Deref for Socket {
 }
 
 impl Socket {
-    /// Returns whether a socket on `[::]` has no IPv4 clients; `None` for other addresses, or if it is not known.
+    /// Returns whether a socket on `[::]` accepts only IPv6 clients; `None` for other addresses, or if this is not
+    /// known.
     #[must_use]
     pub fn takes_only_ipv6(&self) -> Option<bool> {
         self.v6only.filter(|_| self.local.address.is_ipv6() && self.local.address.is_unspecified())
     }
 
     /// Returns whether this socket takes traffic that `wider`, another socket on the same port and protocol, would
-    /// otherwise receive. The kernel delivers a packet to the socket with the most specific address and device. Only
-    /// address and device count, and only if those of one socket lie within those of the other. A multicast or
-    /// broadcast packet is delivered to all sockets.
+    /// otherwise receive. The kernel delivers a packet to the socket with the most specific address and device.
+    /// Therefore this socket takes traffic if its address and device are within those of `wider`. A multicast or
+    /// broadcast packet is delivered to all sockets, so it does not count.
     #[must_use]
     pub fn takes_traffic_from(&self, wider: &Socket) -> bool {
         let is_socket = |one: &Socket| one.state.accepts_traffic() && one.state != State::Published;
@@ -340,8 +344,8 @@ impl Socket {
             && (own != other || device != others)
     }
 
-    /// Returns the clients that can reach the socket, by its address and device. A rule can send traffic for any
-    /// address to a transparent socket (TPROXY).
+    /// Returns the clients that can reach the socket, according to its address and device. A rule can send traffic
+    /// for any address to a transparent socket (TPROXY).
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {

@@ -1,18 +1,19 @@
 //! The registry's verdict on a port and protocol: the registrations, the known facts about them, and the basis of the
 //! verdict.
 //!
-//! Texts are borrowed from registry data that lives as long as the program. This module makes no sentences.
+//! The texts are borrowed from the data of the registry, which exists as long as the program runs. This module makes
+//! no sentences.
 
 use super::{PortRange, Protocol, named};
 
 named! {
-    /// The part of the port space (RFC 6335, section 6).
+    /// The part of the port range 0 to 65535 (RFC 6335, section 6).
     pub enum RegistryRange {
-        /// 0 to 1023: assigned by IETF Review or IESG Approval.
+        /// The ports 0 to 1023, which IANA assigns by IETF Review or IESG Approval.
         System = "system",
-        /// 1024 to 49151: assigned by IANA on request.
+        /// The ports 1024 to 49151, which IANA assigns on request.
         Registered = "registered",
-        /// 49152 to 65535: never assigned.
+        /// The ports 49152 to 65535, which IANA never assigns.
         Dynamic = "dynamic",
     }
 }
@@ -30,20 +31,20 @@ impl RegistryRange {
 }
 
 named! {
-    /// The verdict on a port and protocol, and on each of its registrations.
+    /// The status of a port and protocol, and of each of its registrations.
     pub enum Status {
         /// A registered service is in use on the port. A service that an RFC defines also counts, unless a list calls
         /// it dead.
         Active = "active",
-        /// Another service than the registered service commonly uses the port.
+        /// A service that is not the registered service commonly uses the port.
         Repurposed = "repurposed",
         /// Every registration is dead.
         Orphaned = "orphaned",
-        /// Registered, but there is no evidence of use.
+        /// The port is registered, but there is no evidence of use.
         Dormant = "dormant",
-        /// Not registered, or reserved by IANA.
+        /// The port is not registered, or IANA reserves it.
         Unassigned = "unassigned",
-        /// Port 49152 or higher.
+        /// The port is 49152 or higher.
         Dynamic = "dynamic",
     }
 }
@@ -67,7 +68,7 @@ named! {
         Untouched = "untouched",
         /// Orphaned: the software or service ended.
         Ended = "ended",
-        /// Orphaned: withdrawn, but still partly in use.
+        /// Orphaned: the registration is withdrawn, but some installations still use it.
         Legacy = "legacy",
         /// Unassigned: reserved by IANA.
         Reserved = "reserved",
@@ -96,9 +97,9 @@ impl StatusBasis {
 named! {
     /// The certainty of a curated row. A presumption never becomes a fact.
     pub enum Confidence {
-        /// A source that was read confirms the row.
+        /// A source confirms the row, and the author of the row has read this source.
         Confirmed = "confirmed",
-        /// The row is based only on its `basis`.
+        /// No source confirms the row. It is based only on the text in `basis`.
         Presumed = "presumed",
     }
 }
@@ -110,7 +111,7 @@ pub enum CuratedState {
     Alive,
     /// The software or service is dead.
     Orphaned,
-    /// Withdrawn, but still in use.
+    /// The registration is withdrawn, but still in use.
     Legacy,
 }
 
@@ -216,8 +217,8 @@ pub struct PortVerdict {
     /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list another service for the port than the registered
     /// service, in ascending order.
     pub named_otherwise_by: Vec<EvidenceSource>,
-    /// The kinds in `named_otherwise_by` that agree on another name: none, or at least two.
+    /// The kinds in `named_otherwise_by` that agree on the same other name. There are none, or at least two.
     pub agreeing: Vec<EvidenceSource>,
-    /// The text of IANA's row without a name for the port, if this row says more than "Reserved" or "Unassigned".
+    /// The text of IANA's row for a port without a service name, if the text is more than "Reserved" or "Unassigned".
     pub remark: Option<&'static str>,
 }

@@ -1,7 +1,7 @@
 //! All code that calls the operating system, needs privileges or is slow.
 //!
-//! [`observe`] is the only entry for every system, and only this module contains the `cfg` switch. The function never
-//! returns an incomplete list silently: each part that could not be seen is a [`crate::model::Gap`] in the snapshot.
+//! [`observe`] is the only entry for every system, and only this module contains the `cfg` switch. If a part could
+//! not be seen, the snapshot has a [`crate::model::Gap`], so an incomplete list is never returned silently.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -42,10 +42,10 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
 } else if cfg!(windows) {
     "the tables of the IP Helper (netstat2), processes (sysinfo), accounts, services, netsh"
 } else {
-    "none: only snapshots (--from)"
+    "none; this system can only read snapshots (--from)"
 };
 
-/// The namespaces to scan for every listener: all namespaces, if the system has namespaces.
+/// The namespaces that must be scanned to see every listener: all namespaces, on a system that has namespaces.
 pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
 
 /// The reason why nothing could be observed.
@@ -88,8 +88,8 @@ pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
 
 /// Scans repeatedly. A scan reuses data of the previous scan, if the system allows this.
 ///
-/// A full search for owners happens after each change, and at long intervals. If every socket and every owner is
-/// unchanged, it is skipped.
+/// The search for owners is skipped if every socket and every known owner is unchanged. A full search happens after
+/// each change, and at long intervals.
 #[derive(Debug)]
 pub struct Observer {
     scope: Scope,
@@ -114,7 +114,7 @@ impl Observer {
 }
 
 /// Reads the details of a few processes that a scan without details skips: start time, ancestors, working directory,
-/// and the package of the program. A detail that cannot be read at once stays unknown.
+/// and the package of the program. If a detail cannot be read in a short time, it stays unknown.
 pub fn read_rest(processes: &mut [Process]) {
     system::read_rest(processes);
 }
@@ -132,8 +132,7 @@ pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     system::interface_addresses(name)
 }
 
-/// Returns whether clients that connect to this address reach this machine. The wildcard address is not an
-/// address of a machine.
+/// Returns whether clients that connect to this address reach this machine. Returns false for the wildcard address.
 #[must_use]
 pub fn is_own_address(address: IpAddr) -> bool {
     let is_one = !address.is_unspecified() && !address.is_multicast();

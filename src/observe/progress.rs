@@ -1,5 +1,5 @@
-//! The current step of a scan, for a line of progress. The code that does the work announces the step. If two threads
-//! scan at once, the later step replaces the earlier one.
+//! The current step of a scan, for the line that shows the progress. The code that does the work sets the step. If
+//! two threads scan at the same time, the later step replaces the earlier one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 /// A step of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The things that are scanned, in the plural: `processes`.
+    /// The name of the things that are scanned, in the plural: `processes`.
     pub what: &'static str,
     /// The number of things that were scanned.
     pub done: usize,
@@ -25,7 +25,7 @@ pub(super) fn begin(what: &'static str, total: usize) {
     *STEP.lock().unwrap_or_else(PoisonError::into_inner) = Some((what, total));
 }
 
-/// Counts finished things of the current step.
+/// Adds to the number of things that were scanned in the current step.
 #[cfg(target_os = "linux")]
 pub(super) fn advance(count: usize) {
     DONE.fetch_add(count, Ordering::Relaxed);

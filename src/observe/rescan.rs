@@ -25,12 +25,12 @@ pub(super) fn deep(_: &Namespaces) -> Result<DeepScanResult, Error> {
 pub(super) struct PollState {}
 
 impl PollState {
-    /// Scans. The caller compares the result with the last snapshot.
+    /// Scans this machine. The caller compares the result with the last snapshot.
     ///
     /// # Errors
     ///
     /// Returns the same errors as [`super::observe`].
-    #[allow(clippy::unused_self, reason = "other systems use self here")]
+    #[allow(clippy::unused_self, reason = "the same function for Linux uses self")]
     pub(super) fn scan(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         super::observe(scope).map(Some)
     }

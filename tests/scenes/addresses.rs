@@ -363,7 +363,7 @@ fn reserved_ports_unread(lab: &Lab) -> Outcome {
     let (words, socket) = (lab.mount_point("words"), lab.mount_point("socket"));
     std::fs::write(&words, "20001,and more\n")?;
     let _kept = std::os::unix::net::UnixListener::bind(&socket)?;
-    for (instead, why) in [(&words, "not understood"), (&socket, "No such device")] {
+    for (instead, why) in [(&words, "could not be parsed"), (&socket, "No such device")] {
         let setting = "/proc/sys/net/ipv4/ip_local_reserved_ports";
         nix::mount::mount(
             Some(instead.as_str()),

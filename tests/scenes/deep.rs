@@ -279,7 +279,9 @@ fn clear(lab: &Lab) -> Outcome {
     let (code, printed) = audit(lab.portolan([""; 0]))?;
     same!((code, printed["verdict"].as_str()), (Some(0), Some("clear")), "{printed:#}");
     let notes = printed["notes"].as_array().into_iter().flatten();
-    let tried = notes.filter(|note| note["what"].as_str().is_some_and(|what| what.contains("ports tried")));
+    let tried = notes.filter(|note| {
+        note["what"].as_str().is_some_and(|what| what.contains("ports that the deep scan tried"))
+    });
     same!(tried.filter_map(|note| note["count"].as_u64()).sum::<u64>(), 4 * 65535 - 1, "{printed:#}");
     Ok(())
 }
@@ -363,7 +365,9 @@ fn other_namespaces(lab: &Lab) -> Outcome {
     same!((code, printed["verdict"].as_str()), (Some(0), Some("clear")), "{printed:#}");
     same!(printed["listeners"].as_array().map(Vec::len), Some(1), "{printed:#}");
     let notes = printed["notes"].as_array().into_iter().flatten();
-    let tried = notes.filter(|note| note["what"].as_str().is_some_and(|what| what.contains("ports tried")));
+    let tried = notes.filter(|note| {
+        note["what"].as_str().is_some_and(|what| what.contains("ports that the deep scan tried"))
+    });
     same!(tried.filter_map(|note| note["count"].as_u64()).sum::<u64>(), 2 * 4 * 65535 - 1, "{printed:#}");
     Ok(())
 }

@@ -190,7 +190,7 @@ fn title(lab: &Lab) -> Outcome {
         report = lab.json(&[])?;
     }
     same!(on_port(&report, 8943)?["processes"][0]["script"].is_null(), true, "{report:#}");
-    gap(&report, "processes", "wrote a title over the command line")?;
+    gap(&report, "processes", "replaced its command line")?;
     same!(report["gaps"][0]["pids"], json!([server.pid()]));
     same!(lab.portolan(["audit"]).output()?.status.code(), Some(3));
     Ok(())

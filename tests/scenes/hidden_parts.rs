@@ -197,7 +197,7 @@ fn namespace_of_a_socket_in_flight(lab: &Lab) -> Outcome {
     lab.alone()?;
     let away = lab.helper(["elsewhere", "127.0.0.1:8959", "-", "in-flight"])?;
     let report = lab.json(&["--netns", "all"])?;
-    gap(&report, "sockets", "have not yet received the descriptors")?;
+    gap(&report, "sockets", "have not received them yet")?;
     let named = |gap: &Value| gap["pids"] == serde_json::json!([away.pid()]);
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
     let output = lab.portolan(["audit"]).output()?;

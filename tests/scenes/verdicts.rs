@@ -187,7 +187,7 @@ fn free_ports(lab: &Lab) -> Outcome {
     let output = lab.portolan(["explain", "--free", "27850-27854"]).output()?;
     same!(output.status.code(), Some(1), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
-    same!(text.contains("No port of 27850-27854 suits a new service."), true, "{text}");
+    same!(text.contains("No port of 27850-27854 is suitable for a new service."), true, "{text}");
     same!(text.contains("Ephemeral") && text.contains("In use"), true, "{text}");
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let local = &listener.socket.local;
     if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != processes.len()
     {
-        return None; // a client may bind before it connects; a process that could not be read may be the expected server
+        return None; // a bound socket may belong to a client that has not connected yet; a process that could not be read may be the expected server
     }
     let guards = programs::guarded(local.port, local.protocol);
     let rows: Vec<_> = guards.filter(|row| row.strictness == GuardStrictness::Anything).collect();
@@ -92,8 +92,8 @@ pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
         || is_roots(&process.container)
 }
 
-/// Returns whether `ad-hoc` or `shell-listener` already flags the process. Interpreters do not count. A file with the
-/// name of a tool does not count if a user can replace the file and the tool is not a warning by itself.
+/// Returns whether `ad-hoc` or `shell-listener` already flags the process. Interpreters do not count. If a user can
+/// replace the file, only tools whose finding is at least a warning count.
 fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     process.ad_hoc_tool().is_some_and(|tool| {
         !process.is_interpreted() && (!process.is_replaceable() || tool.beyond_loopback >= Severity::Warning)
@@ -142,7 +142,7 @@ pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// Returns a file with further code that a user can replace, if the process runs such code.
+/// Returns a file of further code that the process runs, if a user can replace this file.
 fn loaded_code(process: &IdentifiedProcess<'_>) -> Option<String> {
     process.process.code.first().map(|file| file.path.clone())
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use crate::model::{Family, Network};
 
-/// Ranges of addresses, in ascending order, which neither overlap nor touch. There may be ten thousand ranges, so
-/// copies share them.
+/// The ranges of addresses, in ascending order. They do not overlap, and there is a gap between any two. There may be
+/// ten thousand ranges, so copies of the set share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct AddressSet(Arc<Vec<(u128, u128)>>);
 
 /// The number of ranges that are compared before a binary search.
 const NEAR: usize = 8;
 
-/// The number of addresses of a small hole. Of the bans on single addresses, some are for adjacent addresses.
+/// The maximum number of addresses in a small hole. Several adjacent addresses may be banned one by one.
 const SMALL_HOLE: u128 = 8;
 
 /// A hole is small if the addresses around it are at least this many times as many.
@@ -79,7 +79,7 @@ impl AddressSet {
         let mut both = Vec::new();
         let mut from = 0;
         for (first, last) in few.0.iter() {
-            // If both sets have a similar number of ranges, the next range is near.
+            // The next range is first searched nearby: it is near if both sets have a similar number of ranges.
             let near = &many.0[from..many.len().min(from + NEAR)];
             from += match near.iter().position(|(_, end)| end >= first) {
                 Some(at) => at,
@@ -135,8 +135,8 @@ impl AddressSet {
         ranges.splice(from..to, pieces);
     }
 
-    /// Returns the set with each hole of at most [`SMALL_HOLE`] addresses filled: lists of single banned addresses change
-    /// all the time.
+    /// Returns the set without its holes of at most [`SMALL_HOLE`] addresses. Lists of single banned addresses change
+    /// all the time, and such a change should not count.
     pub(super) fn without_small_holes(&self) -> AddressSet {
         let mut filled: Vec<(u128, u128)> = Vec::with_capacity(self.len());
         for &(first, last) in self.0.iter() {
@@ -189,7 +189,7 @@ impl AddressSet {
             return;
         }
         if let [(first, last)] = other.0[..] {
-            // Ten thousand rules for one address each are ordinary.
+            // A set with one range is added quickly: ten thousand rules for one address each are ordinary.
             let ranges = Arc::make_mut(&mut self.0);
             let from = ranges.partition_point(|(_, end)| end.saturating_add(1) < first);
             let to = ranges.partition_point(|(start, _)| *start <= last.saturating_add(1)).max(from);

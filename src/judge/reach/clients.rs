@@ -13,7 +13,7 @@ pub(super) enum Clients {
     Some {
         /// The clients whose packets meet the condition.
         sure: AddressSet,
-        /// The clients whose packets may meet the condition; contains `sure`.
+        /// The clients whose packets may meet the condition, including those in `sure`.
         may: AddressSet,
     },
 }

@@ -1,5 +1,5 @@
-//! Whether a packet meets the conditions of a rule: the clients for which this is certain, and the clients for which
-//! it is possible.
+//! Finds out whether packets meet the conditions of a rule. For some clients this is certain, for others it is
+//! possible.
 
 use super::address_set::{AddressSet, number};
 use super::clients::Clients;
@@ -13,13 +13,13 @@ use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 pub(super) struct Matched {
     pub(super) sure: AddressSet,
     pub(super) may: AddressSet,
-    /// Whether clients that send few packets meet the conditions; other clients may not.
+    /// Whether the rule has a condition that is met only while a client sends few packets, such as a rate limit.
     pub(super) is_usual: bool,
-    /// Whether clients that send few packets do not meet the conditions.
+    /// Whether the rule has a condition that a client meets only by sending many packets.
     pub(super) is_unusual: bool,
 }
 
-/// Returns which of these clients meet all conditions; `None` if no client does.
+/// Returns the clients among `clients` that meet all conditions; `None` if no client meets them.
 pub(super) fn matched<'f>(
     conditions: &'f [FilterCondition],
     packet: &Packet,
@@ -73,14 +73,14 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
                 if *negated { clients.negated(family) } else { clients }
             };
             match values.as_slice() {
-                // The same result for every packet of the family.
+                // The result is the same for every packet of the family.
                 [Value::Client] => table.clients(condition, family, find),
                 _ => find(),
             }
         }
         FilterCondition::Masked { field, mask, value, negated } => match packet.bits(*field) {
             None => Clients::None,
-            // If a known bit differs, the values differ, regardless of the unknown bits.
+            // If a known bit differs, the values differ. The unknown bits do not matter.
             Some((certain, number)) if (number ^ value) & mask & certain != 0 => {
                 if *negated {
                     Clients::All

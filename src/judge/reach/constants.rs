@@ -1,5 +1,5 @@
-//! The constants in the rules of a firewall. Addresses, ports and interfaces that no constant separates are treated
-//! alike, so one of them is evaluated for all.
+//! The constants in the rules of a firewall. If no constant lies between two addresses, ports or interfaces, the
+//! rules treat them alike. Therefore only one of each class is evaluated.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,14 +16,14 @@ pub(super) type Translation<'f> = (Option<IpAddr>, Option<u16>, &'f str);
 /// The constants of a firewall.
 #[derive(Debug, Default)]
 pub(super) struct Constants<'f> {
-    /// The first addresses of the ranges between constants, for IPv4 and IPv6.
+    /// The first address of each range between two constants, for IPv4 and IPv6.
     addresses: [Vec<u128>; 2],
     ports: Vec<u64>,
     /// Whether a rule compares single bits of ports.
     has_port_masks: bool,
     /// The names of interfaces.
     pub(super) names: Vec<&'f str>,
-    /// The destinations that rules give to packets, or may give.
+    /// The destinations that rules certainly or possibly give to packets.
     pub(super) translations: Vec<Translation<'f>>,
 }
 
@@ -57,7 +57,7 @@ impl<'f> Constants<'f> {
                     }
                     let sees_arrivals = chain.base.as_ref().is_none_or(|base| base.hook <= FilterHook::Input);
                     if rule.action == FilterAction::Unknown && sees_arrivals {
-                        // The rule may give packets another destination without connection tracking.
+                        // The rule may change the destination of packets without connection tracking.
                         collected.found.translations.push((None, None, &rule.text));
                     }
                     collected.add_action(&rule.action, &rule.text);
@@ -151,7 +151,7 @@ impl<'f> Collected<'f> {
         }
     }
 
-    /// Adds the action of an element. The action needs no look-up.
+    /// Adds the action of an element. Such an action contains no look-up.
     fn add_leaf(&mut self, action: &'f FilterAction, text: &'f str) {
         if matches!(action, FilterAction::Translate { .. }) {
             self.add_action(action, text);

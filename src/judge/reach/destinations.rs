@@ -1,5 +1,5 @@
-//! The interfaces and addresses at which packets for a socket can arrive. One member of each class is evaluated,
-//! because rules treat all members alike.
+//! The interfaces and addresses at which packets for a socket can arrive. They are grouped into classes that the
+//! rules treat alike, so that only one member of each class is evaluated.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,27 +13,28 @@ use crate::model::{Family, Firewall, Socket, State, unmapped};
 
 /// The maximum number of evaluated classes.
 const MOST: usize = 4096;
-/// The maximum number of comparisons: interfaces, times addresses or names.
+/// The maximum number of comparisons: the number of interfaces, times the number of addresses or names.
 const MOST_COMPARISONS: usize = 8_000_000;
 
-/// Packets that arrive on one group of interfaces, for one address.
+/// A class of packets: they arrive on one group of interfaces, and are for one class of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Class {
     /// The number of the group of interfaces.
     pub(super) interface: usize,
-    /// The representative address of the class. No constant separates the other addresses from it.
+    /// The address that represents the class. No constant lies between this address and the other addresses of the
+    /// class.
     pub(super) address: IpAddr,
-    /// All addresses of the machine in the class.
+    /// The addresses of the machine that belong to the class.
     pub(super) alike: Vec<IpAddr>,
     pub(super) delivery: Delivery,
     /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up. If
     /// other machines have an interface, the containers behind a bridge of this machine are not ordinary clients.
     pub(super) is_ordinary: bool,
-    /// Whether it is not known if this machine accepts packets for the address.
+    /// Whether it is uncertain that this machine accepts packets for the address.
     pub(super) is_uncertain: bool,
 }
 
-/// Interfaces that no rule distinguishes.
+/// A group of interfaces that all rules treat alike.
 #[derive(Debug)]
 struct Group {
     /// The indices of the interfaces.
@@ -145,7 +146,7 @@ impl Classes {
                 }
             }
         }
-        // One address of each class.
+        // One address of each class is kept.
         let mut chosen = HashMap::new();
         let mut all: Vec<_> = classes.into_iter().collect();
         all.sort_unstable_by_key(|(_, address)| *address);
@@ -197,7 +198,7 @@ impl Classes {
                     .collect()
             }
         };
-        // A TCP connection goes to one receiver.
+        // A TCP connection has exactly one receiver, so broadcast and multicast addresses are left out.
         if !socket.local.protocol.is_datagram() {
             classes.retain(|class| class.delivery == Delivery::Unicast);
         }
@@ -243,8 +244,8 @@ impl Classes {
     }
 }
 
-/// Returns the addresses that ordinary clients have: not addresses of this machine, not multicast or broadcast, and
-/// not reserved. A rule that drops only packets from other addresses does not close a port.
+/// Returns the addresses that ordinary clients have. Addresses of this machine and multicast, broadcast and reserved
+/// addresses are left out: a rule that drops only packets from these addresses does not close a port.
 pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSet {
     let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let own = own.filter(|(address, _)| family_of(*address) == family);
@@ -294,10 +295,10 @@ fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterat
     bounds.chain([first])
 }
 
-/// Returns one address of each class that a local route contains. Link-local addresses, and those that no packet of
-/// another machine has, do not count.
+/// Returns one address of each class that a local route contains. Link-local addresses are left out, and so are
+/// addresses that packets of other machines never have.
 fn representatives(route: &LocalRoute, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
-    // The beginnings of the classes may be addresses that do not count.
+    // The first address of a class may be one that is left out, so addresses in the middle are tried too.
     let middle: [IpAddr; 3] =
         [[1, 0, 0, 0].into(), [128, 0, 0, 0].into(), Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0).into()];
     let middle = middle.into_iter().filter(|address| route.contains(*address));

@@ -1,4 +1,5 @@
-//! The tables of a firewall, with indexes of their chains and sets, because a node of Kubernetes has 10,000 rules.
+//! The tables of a firewall, with indexes of their chains and sets. The indexes are needed because a node of
+//! Kubernetes can have 10,000 rules.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use crate::model::firewall::{
     FilterValue,
 };
 
-/// Longer chains get an index by destination.
+/// A chain with more rules than this gets an index by destination.
 const INDEXED: usize = 32;
 
 /// A table with an index of its chains.
@@ -21,12 +22,13 @@ pub(super) struct IndexedTable<'f> {
     pub(super) table: &'f FilterTable,
     chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
     sets: HashMap<&'f str, &'f FilterSet>,
-    /// The clients that meet a condition on the client address only, by the memory address of the condition. A set
-    /// can have 10,000 elements, so the result is stored.
+    /// The clients that meet a condition on nothing but the client address. The result is stored under the memory
+    /// address of the condition, because a set can have 10,000 elements.
     clients: RefCell<HashMap<(*const FilterCondition, Family), Clients>>,
 }
 
-/// The rules of a long chain: those for one destination or port, by this destination or port, and all other rules.
+/// The rules of a long chain. Rules for one destination or one port are found by this destination or port. All other
+/// rules are in a list.
 #[derive(Debug, Default)]
 pub(super) struct ChainIndex {
     by_address: HashMap<IpAddr, Vec<usize>>,
@@ -57,7 +59,7 @@ impl<'f> IndexedTable<'f> {
         }
     }
 
-    /// Returns the clients that meet a condition on the client address only. The result is stored.
+    /// Returns the clients that meet a condition on nothing but the client address. The result is stored.
     pub(super) fn clients(
         &self,
         condition: &'f FilterCondition,

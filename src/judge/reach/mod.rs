@@ -1,8 +1,8 @@
-//! The clients that can reach a port according to the packet filter. A new connection is followed through the rules,
-//! for every client, interface and address of the machine.
+//! The clients that can reach a port according to the packet filter. This module follows a new connection through the
+//! rules, for every client, interface and address of the machine.
 //!
-//! Only the packet that opens a connection and its answer count. If the result depends on a rule that is not
-//! understood, the result is unknown.
+//! Only the packet that opens a connection and its answer count. If the result depends on a rule that portolan does
+//! not understand, the result is unknown.
 
 mod address_set;
 mod clients;
@@ -34,15 +34,15 @@ use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, Reach
 /// The maximum number of visited rules, for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;
 
-/// The reason for a doubt, if an address is perhaps not local.
+/// The reason why the result is uncertain, if an address may not be local.
 const UNCERTAIN_ROUTE: &str = "a route can make other addresses local (ip route show table all type local)";
 
-/// Answers which clients can reach the ports of a snapshot.
+/// Finds the clients that can reach the ports of a snapshot.
 pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,
     /// The places to which the kernel forwards published ports, each with the rule.
     forwarded: HashMap<Peer, String>,
-    /// The different answers, which many sockets share.
+    /// The different answers. Many sockets share an answer.
     answers: HashSet<Arc<Reach>>,
 }
 
@@ -125,7 +125,7 @@ impl<'f> Firewalls<'f> {
             what: "who can reach ports through the firewall".to_owned(),
             count: None,
             pids: Vec::new(),
-            why: "it has too many rules".to_owned(),
+            why: "the firewall has too many rules".to_owned(),
             remedy: None,
         })
     }
@@ -164,10 +164,10 @@ impl<'f> View<'f> {
             return Reach::open();
         }
         let Some(classes) = self.classes.of_socket(socket, self.firewall) else {
-            return Reach::unknown("the interfaces and addresses of this machine are too many");
+            return Reach::unknown("this machine has too many interfaces and addresses");
         };
         let Some(protocol) = number_of(socket.local.protocol) else {
-            return Reach::unknown("the protocol is not evaluated");
+            return Reach::unknown("portolan does not evaluate rules for this protocol");
         };
         let mut results = Vec::new();
         for class in classes {
@@ -184,7 +184,7 @@ impl<'f> View<'f> {
         match self.other_way(socket) {
             Some(why) => Reach::unknown(why),
             None if socket.state == State::Published && !is_known_rule => {
-                Reach::unknown("the rule that forwards the port is not evaluated")
+                Reach::unknown("portolan does not evaluate the rule that forwards the port")
             }
             None => reach,
         }

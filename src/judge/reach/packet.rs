@@ -1,11 +1,11 @@
-//! A packet as rules see it. The client address is unknown: the packet can come from every address.
+//! A packet as the rules see it. The address of the client is not fixed: the packet can come from any address.
 
 use std::net::IpAddr;
 
 use crate::model::Family;
 use crate::model::firewall::{FilterField, conntrack};
 
-/// How the kernel tracks the connection of a packet at a point on its path.
+/// The state of connection tracking for a packet, at a point on its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tracking {
     /// The packet has not yet reached the point at which the kernel looks up its connection.
@@ -24,7 +24,7 @@ pub(super) enum Delivery {
     Multicast,
 }
 
-/// The name of an interface, if a rule can rely on it.
+/// The name of an interface at a point on the path of a packet, if it is known there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InterfaceName {
     /// No interface is known at this point. Rules compare with an empty name.
@@ -50,7 +50,7 @@ pub(super) struct Packet {
     pub(super) leaves_on: InterfaceName,
     /// Whether the packet is an answer to the client.
     pub(super) is_answer: bool,
-    /// Whether the client sends the packet after the answer.
+    /// Whether this is the packet that the client sends after the answer.
     pub(super) is_later: bool,
     pub(super) tracking: Tracking,
     /// Whether the destination of the packet was translated.
@@ -123,7 +123,7 @@ impl Packet {
                 Delivery::Broadcast => 3,
                 Delivery::Multicast => 5,
             }),
-            // The kernel drops packets from its own addresses.
+            // The source is never an address of this machine, because the kernel drops such packets.
             FilterField::SourceType => Value::Number(if self.is_answer && self.is_own { 2 } else { 1 }),
             FilterField::TcpFlags if self.protocol != 6 => Value::Absent,
             FilterField::TcpFlags
@@ -154,7 +154,7 @@ impl Packet {
                 Tracking::Uncertain => Some((0, 0)),
                 _ => Some((of_status, translated)),
             },
-            // iptables compares both values in one number.
+            // iptables compares both values as one number.
             FilterField::ConnectionState => match self.value(field) {
                 Value::Number(number) => Some((u64::MAX, number | translated)),
                 _ => Some((0, 0)),

@@ -19,11 +19,11 @@ const TRANSLATION: i64 = -100;
 /// A base chain, with its table.
 pub(super) type Base<'f> = (usize, &'f FilterChain);
 
-/// The place at which packets should arrive.
+/// The target: the place at which packets should arrive.
 pub(super) struct Target<'t> {
     /// Whether a socket of this machine has the address and port of the packet.
     pub(super) has_socket: bool,
-    /// The place to which the kernel should translate the destination.
+    /// The new destination that the kernel must give to the packets.
     pub(super) forwarded_to: Option<Peer>,
     /// The interface through which packets leave to that place.
     pub(super) leaves_on: InterfaceName,
@@ -31,7 +31,7 @@ pub(super) struct Target<'t> {
     pub(super) is_own: &'t dyn Fn(IpAddr) -> bool,
 }
 
-/// What happens to the packets of every client.
+/// The results for the packets of every client.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome<'f> {
     /// The clients whose packets may arrive.
@@ -101,7 +101,7 @@ impl<'f> Path<'f, '_> {
         outcome
     }
 
-    /// Sends packets through the chains of these hooks. Returns the clients whose packets may remain.
+    /// Sends packets through the chains of these hooks. Returns the clients whose packets may not have been dropped.
     fn pass(
         &mut self,
         hooks: &[FilterHook],
@@ -234,7 +234,8 @@ impl<'f> Path<'f, '_> {
             let live = self.pass(&[FilterHook::Prerouting], is_late, &mut late, live, outcome);
             self.pass(last_hooks(&late), filters, &mut late, live, outcome);
         }
-        // It is uncertain whether the client is served.
+        // If a later packet is dropped, it is uncertain whether the client is served. Such a rule is therefore a
+        // doubt, not a drop.
         let unserved: Vec<Affected<'f>> =
             outcome.drops.drain(drops..).map(|decision| decision.affected()).collect();
         outcome.doubts.extend(unserved);

@@ -19,7 +19,7 @@ const MOST: usize = 32;
 /// The maximum number of names in one entry.
 const FEW: usize = 4;
 
-/// A class of packets, and what happens to them.
+/// A class of packets, with the results for these packets.
 pub(super) struct ClassResult<'f> {
     pub(super) class: Class,
     pub(super) outcome: Rc<Outcome<'f>>,
@@ -124,7 +124,7 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     Reach { kind, from, more, rule: limiting(results), all: Some(all_clients(&found)) }
 }
 
-/// Returns all clients in short.
+/// Returns a short form of all clients, for comparisons.
 fn all_clients(found: &[Accepted<'_>]) -> AllClients {
     let mut hasher = DefaultHasher::new();
     let mut count = 0_u128;
@@ -189,7 +189,7 @@ fn limiting(results: &[ClassResult<'_>]) -> Option<String> {
         .or_else(|| accepts(false))
 }
 
-/// Returns the names of the clients that reach a port, and the number of groups without a name.
+/// Returns the names of the clients that reach a port, and the number of groups that are not named.
 fn names(
     found: &[&Accepted<'_>],
     ordinary: &AddressSet,
@@ -225,7 +225,8 @@ fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewal
             .flat_map(|class| addresses(class, firewall))
             .collect()
     };
-    // The interfaces with the same addresses: all addresses of the interface (`None`), or some.
+    // The groups of interfaces, by the addresses that they have in these classes; `None` stands for all addresses of
+    // the interface.
     let mut alike: BTreeMap<Option<BTreeSet<String>>, Vec<usize>> = BTreeMap::new();
     for group in groups(here) {
         let own = addresses(here, group);
@@ -256,7 +257,8 @@ fn addresses(class: &Class, firewall: &Firewall) -> Vec<String> {
     }
 }
 
-/// Returns the name of an address. An address that stands for others of a local route has the name of the network.
+/// Returns the name of an address. If the address represents the network of a local route, returns the name of the
+/// network.
 fn name(address: IpAddr, firewall: &Firewall) -> String {
     let mut own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let mut routes = firewall.local_routes.iter();
@@ -297,7 +299,7 @@ fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<String>> 
     Some(networks.into_iter().map(text).collect())
 }
 
-/// Returns the names of clients, and the number of further networks.
+/// Returns the names of the clients, and the number of networks that are not named.
 fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<String>, usize) {
     if ordinary.without(set, family).is_empty() {
         return (vec!["anyone".to_owned()], 0);

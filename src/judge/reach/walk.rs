@@ -1,8 +1,9 @@
 //! Follows one packet through the rules of one base chain, for every client at once.
 //!
-//! The walk keeps the clients whose packets may be at a rule. If a rule may or may not apply, its clients are taken
-//! and also stay. A client can then have several results at the end, and its result is unknown. The true result is
-//! always among them.
+//! The walk keeps the set of clients whose packets may be at a rule. If it is uncertain whether a rule applies to a
+//! client, both possibilities are followed: the action applies to the client, and the client also continues to the
+//! next rule. At the end such a client has several results, one of which is the true result. Its result is then
+//! unknown.
 
 use std::net::IpAddr;
 
@@ -37,7 +38,7 @@ impl<'f> Decision<'f> {
     }
 }
 
-/// What happens to the packets in one base chain.
+/// The results for the packets in one base chain.
 #[derive(Debug)]
 pub(super) struct Walk<'f, 'w> {
     table: &'w IndexedTable<'f>,
@@ -48,14 +49,14 @@ pub(super) struct Walk<'f, 'w> {
     pub(super) accepted: AddressSet,
     /// The clients whose packets may be dropped.
     pub(super) dropped: AddressSet,
-    /// The clients whose packets may get another destination, with the address and port and the rule.
+    /// The new destinations (address and port) that packets may get, each with its clients and its rule.
     pub(super) translated: Vec<(Option<IpAddr>, Option<u16>, Affected<'f>)>,
     /// The rules that accept and drop.
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
     /// The rules that may or may not apply.
     pub(super) doubts: Vec<Affected<'f>>,
-    /// Above 0 after a condition that clients with few packets do not meet.
+    /// The number of enclosing rules whose conditions are not met if a client sends few packets.
     unusual: usize,
 }
 
@@ -120,10 +121,10 @@ impl<'f, 'w> Walk<'f, 'w> {
             }
             let Some(rule) = chain.rules.get(at) else { continue };
             if *self.steps == 0 {
-                self.give_up(&live.here, "the rules are too many");
+                self.give_up(&live.here, "there are too many rules");
                 return live.returned;
             }
-            // Large sets of addresses take more time.
+            // A rule with a large set of addresses counts as several rules, because it takes more time.
             *self.steps = self.steps.saturating_sub(1 + live.here.len() / 64);
             let Some(matched) = matched(&rule.conditions, self.packet, tables, &live.here) else {
                 continue;
@@ -224,7 +225,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         };
         let is_default =
             |element: &&FilterElement| element.key.iter().all(|value| *value == FilterValue::Any);
-        // The elements exclude each other; the default applies to the others.
+        // At most one element applies to a client. The default applies to all other clients.
         let (mut others_sure, mut others_may) = (taken.may.clone(), taken.may.clone());
         for element in elements.iter().filter(|element| !is_default(element)) {
             let (sure, may) = match with_values_of(element, &values, packet.family) {
@@ -257,11 +258,11 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Any result is possible for these packets.
+    /// Records that every result is possible for the packets of these clients.
     fn give_up(&mut self, clients: &AddressSet, text: &'f str) {
         self.accepted.add(clients);
         self.dropped.add(clients);
-        // This rule matters more to the reader than rules that are only uncertain.
+        // This rule comes first, because it matters more to the reader than rules that may not apply.
         self.doubts.insert(0, (text, clients.clone()));
         self.doubts.truncate(MOST_DOUBTS);
     }

@@ -21,7 +21,7 @@
 //! - if both sockets belong to the same program and user, their processes are not children of one process with the same
 //!   name. Two instances of one program on different addresses take traffic from each other as well.
 //!
-//! Both sockets get the finding: one for the traffic that it takes, the other for the traffic that it loses.
+//! Both sockets get the finding: the first for the traffic that it takes, the second for the traffic that it loses.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -40,7 +40,7 @@ const FEW: usize = 8;
 /// 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
 const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
-/// The sockets of one group that are bound to one address and device.
+/// A place: the sockets of one group that are bound to one address and device.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
     /// The socket that represents the group: a socket that accepts traffic, and preferably one that also accepts
@@ -111,7 +111,7 @@ fn bound_to(socket: &Socket) -> (IpAddr, Option<&str>) {
 }
 
 impl<'l> AddressGroup<'l> {
-    /// Returns `None` if there is no socket.
+    /// Returns the place of these sockets; `None` if there is no socket.
     fn new(sockets: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Option<Self> {
         let takes = |socket: &&Socket| (socket.state.accepts_traffic(), socket.v6only == Some(false));
         let socket = sockets.iter().map(|(_, listener)| &listener.socket).max_by_key(takes)?;
@@ -222,7 +222,7 @@ fn shared<'l>(place: &AddressGroup<'l>, known: &mut Identities, found: &mut Hash
         || place.compared.iter().filter(|process| !is_anothers(process)).map(|process| process.process);
     let users: HashSet<_> = heads().map(|process| process.uid).collect();
     let files: HashSet<_> = heads().map(|p| p.exe.as_ref().map(|exe| exe.path.as_str())).collect();
-    // What an interpreter runs counts as its file.
+    // For an interpreter, the script that it runs counts as its file.
     let runs: HashSet<RunTarget> =
         heads().map(RunTarget::of).filter(|run| *run != RunTarget::Unknown).collect();
     let mut differ_in = Vec::new();
@@ -241,8 +241,8 @@ fn shared<'l>(place: &AddressGroup<'l>, known: &mut Identities, found: &mut Hash
     }
 }
 
-/// The listeners from which a place takes traffic, the listeners to which it loses traffic, and the number of further
-/// listeners.
+/// The listeners from which a place takes traffic, the listeners to which it loses traffic, and the number of
+/// listeners that are not named.
 type OtherSockets = (Vec<OtherSocket>, Vec<OtherSocket>, usize);
 
 fn shadowed(places: &[AddressGroup<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {

@@ -21,7 +21,7 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 /// `ACL_WRITE`.
 const WRITE: u16 = 0x02;
-/// Long enough for about 500 entries.
+/// The size of the buffer in bytes, which is enough for about 500 entries.
 const LONGEST: usize = 4096;
 
 /// The entries of a list: tag, permitted bits and ID.
@@ -34,7 +34,7 @@ pub(super) fn read(tree: &Tree, path: &CStr) -> Option<Entries> {
     let mut bytes = [0; LONGEST];
     match lgetxattr(path_of_it, "system.posix_acl_access", &mut bytes) {
         Ok(length) => entries(bytes.get(..length)?),
-        // In such a long list, some user can write.
+        // A list that is longer than the buffer is assumed to let some user write.
         Err(Errno::RANGE) => Some(vec![(GROUP, WRITE, u32::MAX)]),
         Err(_) => None,
     }
@@ -51,8 +51,8 @@ fn entries(list: &[u8]) -> Option<Entries> {
     (u32::from_le_bytes(*version) == VERSION).then(|| entries.chunks_exact(8).filter_map(entry).collect())
 }
 
-/// Returns the user other than root who can write according to the list; `Some(None)` for a group or for several
-/// users. `group` is the group of the file, and `counts` returns whether a group counts as a user.
+/// Returns the user other than root who can write according to the list. Returns `Some(None)` if a group or several
+/// users can write. `group` is the group of the file, and `counts` returns whether a group counts as a user.
 pub(super) fn writer(list: &Entries, group: u32, counts: impl Fn(u32) -> bool) -> Option<Option<u32>> {
     let mask = list.iter().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permits, _)| *permits);
     let mut users = list.iter().filter(|(_, permits, _)| permits & mask & WRITE != 0).filter_map(

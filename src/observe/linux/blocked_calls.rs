@@ -1,5 +1,5 @@
-//! Threads that wait in a call on a socket whose descriptor has been closed. The call keeps the socket, and gets the next
-//! client or packet, although no descriptor shows the socket.
+//! Threads that wait in a system call on a socket whose descriptor has been closed. The system call keeps the socket
+//! open and receives the next client or packet, although no descriptor shows the socket.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use rustix::io::Errno;
 use super::files::{numbers, slurp};
 use crate::model::{Gap, Pid, Stage, show_processes};
 
-/// The calls that wait for a client or for data, and take a socket only.
+/// The system calls that wait for a client or for data, and that accept only a socket.
 const CALLS: [libc::c_long; 5] =
     [libc::SYS_accept, libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_recvmmsg];
-/// The maximum number of threads that are read: about a second.
+/// The maximum number of threads that are read. Reading them takes about a second.
 const MOST_THREADS: usize = 100_000;
-/// How many times a thread is checked again: an ordinary program closes a socket shortly before its threads notice.
+/// How many times a thread is checked again. The threads of an ordinary program notice a closed socket after a short
+/// time.
 const CHECKS: usize = 3;
 /// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
@@ -45,12 +46,13 @@ pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     let count = u64::try_from(found.len()).ok();
     let processes = if found.len() == 1 { "process" } else { "processes" };
     let (what, why) = match (found.is_empty(), left) {
-        (true, 0) => {
-            ("threads that may wait for clients".to_owned(), "there are too many threads; not all were read")
-        }
+        (true, 0) => (
+            "threads that may be waiting for clients".to_owned(),
+            "there are too many threads; not all were read",
+        ),
         (true, _) => return None,
         (false, _) => (
-            format!("{processes} that waits for clients on a closed descriptor"),
+            format!("{processes} that waits for clients on a descriptor that was closed"),
             "a thread waits in a call on a socket that no descriptor shows, and the socket may be in no table",
         ),
     };
@@ -82,7 +84,7 @@ fn waits_on(text: &[u8]) -> Option<u32> {
     let mut words = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
     let call = words.next()?.parse().ok()?;
     let argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
-    // The kernel uses the lower half of the register only.
+    // The kernel uses only the lower half of the register.
     CALLS.contains(&call).then_some(u32::try_from(argument & 0xffff_ffff).ok()?)
 }
 

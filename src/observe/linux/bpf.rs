@@ -1,5 +1,5 @@
-//! BPF programs that choose the socket for a connection, and BPF programs that see packets first (tcx). They are
-//! found through the descriptors of the processes that attached them.
+//! Finds BPF programs that choose the socket for a connection, and BPF programs that see packets before the firewall
+//! does (tcx). They are found through the descriptors of the processes that attached them.
 
 use super::files::slurp;
 use super::owners::ThreadDescriptor;
@@ -8,7 +8,7 @@ use crate::model::{Note, Pid};
 /// `BPF_SK_LOOKUP` (linux/bpf.h).
 const SK_LOOKUP: &str = "36";
 
-/// The type of a link between a device and a program of traffic control (tcx, Linux 6.6).
+/// The type of a link that attaches a BPF program to the traffic control of a device (tcx, Linux 6.6).
 const TCX: &str = "tcx";
 /// `BPF_TCX_INGRESS` (linux/bpf.h).
 const TCX_INGRESS: &str = "46";
@@ -75,8 +75,8 @@ fn is_steering(fdinfo: &str) -> bool {
     value(fdinfo, "link_type") == Some("netns") && value(fdinfo, "attach_type") == Some(SK_LOOKUP)
 }
 
-/// Returns the program of a link for the incoming packets of a device, as `program 12`. The kernel writes the attach
-/// type as a number and a name.
+/// Returns the program that a link attaches to the incoming packets of a device, in the form `program 12`. The kernel
+/// writes the attach type as a number and a name.
 fn tcx_program(fdinfo: &str) -> Option<String> {
     let attach_type = value(fdinfo, "attach_type")?.split(' ').next();
     let is_incoming = value(fdinfo, "link_type") == Some(TCX) && attach_type == Some(TCX_INGRESS);

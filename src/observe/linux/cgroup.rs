@@ -20,7 +20,7 @@ pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     let mut found = HashMap::new();
     let open =
         |path: &CStr| openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    // The cgroup2 tree, alone or next to cgroup v1.
+    // The possible places of the cgroup2 tree: alone, or next to cgroup v1.
     let tree = [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"]
         .into_iter()
         .filter_map(|path| open(path).ok())
@@ -66,15 +66,15 @@ fn descend(
     }
 }
 
-/// Returns the first group of a path that is not a slice: a unit of the system's manager, or a group that root made.
-/// Groups below it may belong to another manager, such as a user's manager.
+/// Returns the first group of a path that is not a slice. It is a unit of the system's manager, or a group that root
+/// made. The groups below it may belong to another manager, such as the manager of a user.
 fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
 }
 
-/// Returns the systemd unit of a path: its innermost service, scope or socket. A unit of another manager than the
-/// system's is preceded by the system's unit, as `user@1000.service/ssh.service`, because any user can start a unit
-/// with the name `ssh.service`.
+/// Returns the systemd unit of a path: its innermost service, scope or socket. If the unit does not belong to the
+/// system's manager, the unit of the system that contains it comes first: `user@1000.service/ssh.service`. This is
+/// needed because any user can start a unit with the name `ssh.service`.
 #[must_use]
 pub(super) fn unit(path: &str) -> Option<String> {
     let is_unit = |part: &&str| {
@@ -90,8 +90,8 @@ pub(super) fn unit(path: &str) -> Option<String> {
 }
 
 /// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names. If root does
-/// not own the group of the container, the name is preceded by the unit that contains the group, because users can
-/// give their groups any name.
+/// not own the group of the container, the unit that contains the group comes before the name, because users can give
+/// their groups any name.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)
@@ -111,8 +111,8 @@ pub(super) fn is_in_nested_container(path: &str) -> bool {
     container_name(parent).is_some_and(|(outer, _)| outer != inner)
 }
 
-/// Returns whether root owns a group, so that no other user can have made its groups. If the tree cannot be seen, the
-/// path of the group is judged: systemd gives a user the groups below the user's manager.
+/// Returns whether root owns a group, so that no other user can have made the groups below it. If the tree cannot be
+/// seen, the path of the group is judged: the groups below the manager of a user belong to this user.
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -178,7 +178,7 @@ fn is_fargate_task(part: &str) -> bool {
     })
 }
 
-/// Undoes the escaping of systemd in the name of a unit: `my\x2dweb` becomes `my-web`.
+/// Decodes the name of a unit, which systemd has escaped: `my\x2dweb` becomes `my-web`.
 fn unescaped(name: &str) -> String {
     let mut text = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();

@@ -1,4 +1,4 @@
-//! The file that a process runs: its path, whether it is still at this path, and who can replace it.
+//! The file that a process runs: its path, whether it is still at this path, and the users who can replace it.
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -15,10 +15,10 @@ use super::tree::Tree;
 use crate::model::interpreter::is_interpreter;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script};
 
-/// The maximum number of tried threads, for a process whose first thread has ended.
+/// The maximum number of threads that are tried if the first thread of a process has ended.
 const THREADS: usize = 64;
 
-/// The program of a process. A part that could not be read is missing.
+/// The program of a process. A part that could not be read is `None`.
 #[derive(Debug, Default)]
 pub(super) struct ProgramFiles {
     pub exe: Option<Exe>,
@@ -28,7 +28,7 @@ pub(super) struct ProgramFiles {
     pub code: Vec<Script>,
     /// Whether code of the program file is in memory, if this was checked.
     pub is_mapped: Option<bool>,
-    /// Whether the program has code in memory that belongs to no file, and is no interpreter.
+    /// Whether the program has code in memory that does not belong to a file. Always false for an interpreter.
     pub has_code_without_file: bool,
     /// The reason why the file, or the users who can replace it, are not known.
     pub trouble: Option<String>,
@@ -54,7 +54,7 @@ pub(super) fn program(
         return ProgramFiles { trouble: link.err().map(why), ..ProgramFiles::default() };
     };
     let mut program = ProgramFiles::default();
-    // A second attempt is needed if an upgrade happens between the two reads of the file.
+    // A second attempt is made because an upgrade can happen between the two reads of the file.
     for _ in 0..2 {
         let running = statat(process, "exe", AtFlags::empty()).ok();
         match &link {
@@ -145,7 +145,7 @@ fn executable(
     origins: &mut Origins,
 ) -> (Exe, Option<Origin>) {
     let (path, mut state) = path_and_state(tree, target, running);
-    // The file system was unmounted from its place, but the kernel keeps the path below the former mount point.
+    // The file system was unmounted, but the kernel still returns a path below the former mount point.
     let is_nowhere = || matches!(tree.stat(path), Err(Errno::NOENT | Errno::NOTDIR));
     if state == ExeState::Present && running.is_some() && is_nowhere() {
         state = ExeState::Deleted;
@@ -156,7 +156,7 @@ fn executable(
             Some(Origin::of(OriginKind::Elsewhere))
         }
         ExeState::Deleted => Some(Origin::of(OriginKind::Deleted)),
-        // A user who can replace the new file could also replace the old file.
+        // The new file is judged: a user who can replace it could also have replaced the old file.
         ExeState::Replaced => origins.of(tree, path, None).map(|origin| match origin.kind {
             OriginKind::User | OriginKind::Open => origin,
             _ => Origin::of(OriginKind::Deleted),
@@ -176,8 +176,8 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether the running file and the file at its path belong to different users. The running file was then
-/// never at this path of the machine.
+/// Returns whether the running file and the file at its path belong to different users. If they do, the running file
+/// was never at this path of the machine.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));

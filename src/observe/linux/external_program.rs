@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 /// The time limit of one program. An answer takes well below a second.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The time limit of all programs of a list together: a machine can have a thousand network namespaces.
+/// The time limit for all programs of a list together. It is needed because a machine can have a thousand network
+/// namespaces.
 const TOTAL: Duration = Duration::from_secs(20);
 /// The maximum size of the output. A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall about 20
 /// MiB.
@@ -37,7 +38,7 @@ pub(super) fn output(
     let mut left = budget.0.lock().unwrap_or_else(PoisonError::into_inner);
     if left.is_zero() {
         return Err(format!(
-            "{path}: not run, because the programs before it took more than {} s",
+            "{path}: the program was not run, because earlier programs took more than {} s",
             TOTAL.as_secs()
         ));
     }
@@ -55,7 +56,8 @@ fn output_within(
     let mut child = Command::new(path)
         .args(arguments.into_iter().map(Into::into))
         .env_clear()
-        // A user's files could run programs, for example through macros of rpm.
+        // `HOME` is replaced, because files in the home directory of a user could run programs, for example through
+        // macros of rpm.
         .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C"), ("HOME", "/nonexistent")])
         .current_dir("/")
         .stdin(Stdio::null())
@@ -71,7 +73,9 @@ fn output_within(
 
 /// Returns the output of the program within the limits.
 fn read(child: &mut Child, path: &str, limit: Duration) -> Result<Vec<u8>, String> {
-    let Some(stdout) = child.stdout.take() else { return Err(format!("{path}: no output")) };
+    let Some(stdout) = child.stdout.take() else {
+        return Err(format!("{path}: the program printed nothing"));
+    };
     let (sender, receiver) = mpsc::channel();
     let reader = move || {
         let mut bytes = Vec::new();
@@ -81,9 +85,9 @@ fn read(child: &mut Child, path: &str, limit: Duration) -> Result<Vec<u8>, Strin
     std::thread::Builder::new().spawn(reader).map_err(|error| format!("{path}: {error}"))?;
     match receiver.recv_timeout(limit) {
         Ok(Ok(bytes)) if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) => Ok(bytes),
-        Ok(Ok(_)) => Err(format!("{path}: too much output")),
+        Ok(Ok(_)) => Err(format!("{path}: the program printed too much")),
         Ok(Err(error)) => Err(format!("{path}: {error}")),
-        Err(_) => Err(format!("{path}: no answer within {} s", limit.as_secs())),
+        Err(_) => Err(format!("{path}: the program did not end within {} s", limit.as_secs())),
     }
 }
 
@@ -102,7 +106,7 @@ mod tests {
     fn programs_share_one_time_limit() {
         let budget = TimeBudget(Mutex::new(Duration::from_millis(50)));
         let ask = || output("/bin/sh", ["-c", "sleep 60"], &budget).unwrap_err();
-        assert_eq!(ask(), "/bin/sh: no answer within 0 s");
-        assert_eq!(ask(), "/bin/sh: not run, because the programs before it took more than 20 s");
+        assert_eq!(ask(), "/bin/sh: the program did not end within 0 s");
+        assert_eq!(ask(), "/bin/sh: the program was not run, because earlier programs took more than 20 s");
     }
 }

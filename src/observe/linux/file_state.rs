@@ -1,13 +1,13 @@
-//! Returns whether a file that a process runs is still at its path. The kernel's name of the file shows only whether
-//! the file is gone.
+//! Finds out whether a file that a process runs is still at its path. The name that the kernel gives to the file
+//! shows only whether the file was deleted.
 
 use rustix::fs::Stat;
 
 use super::tree::{Tree, is_same};
 use crate::model::ExeState;
 
-/// Returns the path and the state of the file that the kernel names `target`. For a file that is gone, the kernel
-/// appends " (deleted)", but this text may also be part of a file's name.
+/// Returns the path and the state of the file that the kernel names `target`. If the file was deleted, the kernel
+/// appends " (deleted)" to its name, but this text may also be a part of the name itself.
 pub(super) fn path_and_state<'t>(
     tree: &Tree,
     target: &'t [u8],
@@ -20,7 +20,7 @@ pub(super) fn path_and_state<'t>(
     }
 }
 
-/// Returns the state of a file whose link ends like the link of a deleted file.
+/// Returns the state of a file whose link ends in " (deleted)".
 fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<&Stat>) -> ExeState {
     let is_running = |other: &Stat| running.is_some_and(|running| is_same(running, other));
     if tree.stat(whole).is_ok_and(|other| is_running(&other)) {
@@ -37,7 +37,7 @@ fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<
     }
 }
 
-/// Returns whether an upgrade replaced the running file by the file at the path. Both are then on one file system,
+/// Returns whether an upgrade replaced the running file with the file at the path. Both are then on one file system,
 /// and the old file belongs to root or to the owner of the new file. A file that was deleted in a detached or private
 /// mount does not count, because any user can make such a mount with any path.
 const fn is_upgrade(running: &Stat, there: &Stat) -> bool {

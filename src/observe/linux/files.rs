@@ -12,8 +12,8 @@ use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
 /// Reads a file that the kernel writes in one piece (one value, one record) with an open, a read and a close. Reads
-/// up to `most` bytes, `step` bytes at once; a shorter file needs only one read. A setting below `/proc/sys` returns
-/// only the bytes of the first read, so `step` must be large enough for the whole setting.
+/// up to `most` bytes, `step` bytes at once. A file that is shorter than `step` needs only one read. A setting below
+/// `/proc/sys` returns only the bytes of the first read, so `step` must be large enough for the whole setting.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
     }
 }
 
-/// The space for each read. The kernel returns at most a page at once, unless one record is longer.
+/// The size of the buffer for each read. The kernel returns at most one page at once, unless a record is longer.
 const PAGE: usize = 4 * 1024;
 
 /// Reads a file that the kernel writes record by record, such as a table of mounts. A short read is not the end of
@@ -85,7 +85,7 @@ pub(super) fn numbers_in(directory: &OwnedFd) -> Result<Vec<u32>, Errno> {
     Ok(numbers)
 }
 
-/// Returns the entries of the directory at a path whose names are numbers, like [`numbers_in`].
+/// Returns the entries whose names are numbers, as [`numbers_in`] does, of the directory at a path.
 ///
 /// # Errors
 ///

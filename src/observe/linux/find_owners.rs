@@ -63,9 +63,9 @@ pub(super) fn find_owners(
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
-    // The second list removes vanished sockets and adds new sockets in their place. The remaining sockets are then
-    // searched in two ways: outside ordinary descriptors, and again in ordinary descriptors, because a socket may
-    // have moved to another process during the walk.
+    // The sockets are listed a second time: vanished sockets are removed, and new sockets that replaced them are
+    // added. Sockets that still have no owner are then searched in two ways: outside ordinary descriptors, and again
+    // in ordinary descriptors, because a socket may have moved to another process during the walk.
     let mut later = Later::default();
     if !open.is_empty() {
         later.compare(found, &mut open, list_again());
@@ -82,7 +82,7 @@ pub(super) fn find_owners(
             search_closely(&mut walk, &open, false, bpf)
         };
         let again = hidden
-            // Searching again helps only if there are new sockets, or if every process may be read.
+            // A further search is useful only if there are new sockets, or if every process may be read.
             .and_then(|()| {
                 if blind && !is_replaced {
                     Ok(Walk::default())
@@ -103,10 +103,10 @@ pub(super) fn find_owners(
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
     gaps.extend(unlisted_processes(&walk));
-    // If a visible process could not be read, it may own the sockets. The owners are then not necessarily outside the
-    // pid namespace.
+    // If a visible process could not be read, it may own the sockets. In this case the owners may be inside the pid
+    // namespace.
     if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
-        // For a socket that has just replaced another socket, no process was searched.
+        // A socket that has just replaced another socket is left out, because no process was searched for it.
         gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
     }
     if later.is_unsure {
@@ -119,7 +119,7 @@ pub(super) fn find_owners(
             remedy: Some("run again".to_owned()),
         });
     }
-    // If not every process was seen, the owners of the remaining sockets are unknown.
+    // If not every process was seen, a socket without a known owner may still have one.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
     let services = if open.is_empty() || blind {
         kernel_services::RunningServices::default()
@@ -155,13 +155,13 @@ fn search_closely(
     hidden_processes::search(walk, search, hidden_processes)
 }
 
-/// The maximum number of further walks, while new sockets replace old ones.
+/// The maximum number of further walks. They are needed while new sockets replace old ones.
 const ROUNDS: usize = 4;
 
-/// The results of later lists of the sockets.
+/// What later lists of the sockets have shown.
 #[derive(Debug, Default)]
 struct Later {
-    /// The sockets without a process that are no longer listed.
+    /// The sockets without a known process that are no longer listed.
     gone: HashSet<SocketId>,
     /// The new sockets of the last list that have replaced vanished sockets.
     new: HashSet<SocketId>,
@@ -214,7 +214,7 @@ impl Later {
 }
 
 /// The place at which clients reach a socket: the network namespace, the protocol and the port. The address is not
-/// included, because a replacing socket can have another address.
+/// included, because a socket that replaces another socket can have another address.
 type Place = (Option<u64>, Protocol, u16);
 
 /// Returns the place of a socket that accepts traffic.
@@ -237,7 +237,7 @@ fn assign(
     let mut shared: HashSet<Arc<Vec<Pid>>> = HashSet::new();
     for f in found {
         let Some(inode) = f.socket.inode else {
-            f.socket.owner = Owner::Kernel; // the socket has no file, so no process can own it
+            f.socket.owner = Owner::Kernel; // the socket has no inode, so no process can own it
             continue;
         };
         let pids = walk.owners_of(inode.get());
@@ -273,8 +273,7 @@ fn unaccounted_sockets(count: u64, candidates: impl FnOnce() -> Vec<Pid>) -> Opt
         why: match &*pids {
             [] => "every process was read, and none has these sockets; no known kernel service explains them",
             _ => {
-                "no kernel service explains the sockets; these processes may have them in an \
-                    io_uring, or may be passing them to another process"
+                "no kernel service explains the sockets; these processes may hold them in an io_uring, or may be passing them to another process"
             }
         }
         .to_owned(),
@@ -324,8 +323,8 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     })
 }
 
-/// Returns a gap for sockets that have no owner inside the pid namespace of this process. `Host::scope` also shows
-/// that processes outside this namespace are invisible, even if every socket has an owner.
+/// Returns a gap for sockets that have no owner inside the pid namespace of this process. Even if every socket has an
+/// owner, `Host::scope` shows that processes outside this namespace are not visible.
 fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = if sockets > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
@@ -338,7 +337,7 @@ fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     })
 }
 
-/// Returns one gap that names the processes hidden by a mount.
+/// Returns one gap that names the processes that a mount hides.
 fn masked_processes(walk: &Walk) -> Option<Gap> {
     let Some(first) = walk.masked.first() else {
         let errno = walk.masked_unknown?;
@@ -373,7 +372,7 @@ fn unlisted_processes(walk: &Walk) -> Option<Gap> {
         what: format!("process{} that /proc does not list", if count == 1 { "" } else { "es" }),
         count: u64::try_from(count).ok(),
         pids: walk.unlisted.clone(),
-        why: "the kernel knows these processes, but /proc does not list them; a rootkit can cause this"
+        why: "the kernel knows these processes, but /proc does not list them; a rootkit can be the cause"
             .to_owned(),
         remedy: None,
     })
@@ -389,7 +388,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
     }
     let gap = |(errno, mut pids): (i32, Vec<Pid>)| {
         let count = u64::try_from(pids.len()).unwrap_or(u64::MAX);
-        pids.retain(|pid| *pid != 0); // pid 0 means /proc itself
+        pids.retain(|pid| *pid != 0); // pid 0 stands for /proc itself
         pids.sort_unstable();
         let errno = Errno::from_raw_os_error(errno);
         let refused = errno == Errno::ACCESS;
@@ -403,11 +402,12 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
             why: match errno {
                 _ if refused => "permission denied".to_owned(),
                 Errno::MFILE => {
-                    "its threads or io_urings have too many files of their own; not all were read".to_owned()
+                    "its threads or io_urings have too many separate files, and not all of them were read"
+                        .to_owned()
                 }
                 errno => errno.to_string(),
             },
-            // A user who already has every privilege is not advised to run as root.
+            // The remedy is given only to a user without these privileges.
             remedy: if refused && !privileged {
                 Some("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned())
             } else {

@@ -1,4 +1,4 @@
-//! The users who mounted FUSE file systems. These users determine the content of the files.
+//! The users who mounted FUSE file systems. These users determine the content of the files in them.
 
 use std::ffi::CString;
 
@@ -35,7 +35,7 @@ pub(super) fn is_fuse(tree: &Tree, directory: &CString) -> bool {
     opened.and_then(fstatfs).is_ok_and(|fs| fs.f_type == FUSE)
 }
 
-/// Returns the user who mounted the FUSE file system that contains `path`, according to this process's mounts.
+/// Returns the user who mounted the FUSE file system that contains `path`, according to the mounts of this process.
 pub(super) fn fuse_owner(path: &[u8]) -> Option<u32> {
     fuse_owner_in(&files::mounts().ok()?, &String::from_utf8_lossy(path))
 }

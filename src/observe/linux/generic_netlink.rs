@@ -1,4 +1,4 @@
-//! Objects of kernel modules, read through generic netlink (linux/genetlink.h): the ports of tunnels.
+//! Reads the ports of tunnels from kernel modules, through generic netlink (linux/genetlink.h).
 
 use rustix::io::Errno;
 use rustix::net::netlink::GENERIC;
@@ -28,7 +28,7 @@ pub(super) struct PortFamily {
 ///
 /// # Errors
 ///
-/// Returns an error if the kernel does not have the family, or refuses.
+/// Returns an error if the kernel does not have the family, or refuses the request.
 pub(super) fn ports(family: PortFamily, arguments: &[u8]) -> Result<Vec<u16>, Errno> {
     let families = dump(Some(GENERIC), (CONTROLLER, CONTROLLER), &[GET_FAMILY, 1, 0, 0], |message| {
         let attributes = message.get(HEADER..)?;

@@ -1,6 +1,6 @@
 //! Searches for processes that `/proc` does not show. A mount may cover the directory of a process, or a rootkit may
-//! remove a process from the list. What exists is what the iterator of the kernel returns; without it, every pid is
-//! tried.
+//! remove a process from the list. The iterator of the kernel returns the processes that exist. Without the iterator,
+//! every pid is tried.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -16,11 +16,12 @@ use crate::model::Pid;
 
 /// The largest possible pid on 64-bit systems (`PID_MAX_LIMIT`, include/linux/threads.h).
 const LARGEST: u32 = 4 * 1024 * 1024;
-/// Pids are assigned in ascending order, so the highest pid is not far above the number of processes started so far.
+/// The kernel assigns pids in ascending order. The highest pid is therefore at most this far above the number of
+/// processes that were started so far.
 const MARGIN: u64 = 4096;
 
-/// Searches the descriptors of processes hidden by a mount. With `every`, also searches those of processes that
-/// `/proc` does not list.
+/// Searches the descriptors of processes that a mount hides. With `every`, also searches the descriptors of processes
+/// that `/proc` does not list.
 pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result<(), Errno> {
     if every {
         walk.unlisted = match &walk.tasks {
@@ -32,7 +33,7 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     if hidden.is_empty() {
         return Ok(());
     }
-    // Without the privilege to mount, the hidden processes cannot be read. A gap names them in any case.
+    // Without the privilege to mount, the hidden processes cannot be read. A gap still names them.
     let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
     let mut found = walk_of(&proc, &hidden, search)?;
     found.masked.clear();
@@ -54,7 +55,7 @@ fn unlisted(listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
     confirmed(between(listed, highest()).filter(|pid| exists(*pid)), listed)
 }
 
-/// Returns those of these processes, in ascending order, that exist and that `/proc` does not list.
+/// Returns the given processes that exist but that `/proc` does not list, in ascending order.
 fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
     let listed: HashSet<Pid> = listed.iter().copied().collect();
     let mut pids: Vec<Pid> = pids.filter(|pid| !listed.contains(pid)).collect();
@@ -62,7 +63,8 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
         if pids.is_empty() {
             break;
         }
-        // Some processes may have started after the list was made, also with the pid of one that has ended.
+        // The list is made again: processes may have started after it was made, even with the pid of a process that
+        // has ended.
         pids.retain(|pid| exists(*pid));
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
         pids.retain(|pid| !again.contains(pid));
@@ -70,11 +72,11 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
     Ok(pids)
 }
 
-/// The number of further lists in which a hidden process must be missing.
+/// A hidden process must be missing from this many further lists.
 const LISTS: usize = 3;
 
-/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions, so each costs
-/// no look-up.
+/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions of pids, so no
+/// look-up is made for each.
 fn between(listed: &[Pid], highest: Pid) -> impl Iterator<Item = Pid> {
     let mut listed = listed.to_vec();
     listed.sort_unstable();

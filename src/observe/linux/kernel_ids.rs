@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A set of such numbers. A scan looks up the inode of every open socket of the machine.
+/// A set of such numbers. It must be fast, because a scan looks up the inode of every open socket of the machine.
 pub(super) type KernelIds = HashSet<u64, BuildHasherDefault<NumberHasher>>;
 
-/// Mixes the bits of one number. The usual hash protects against numbers that somebody chose and takes five times as
-/// long; these numbers are consecutive.
+/// Hashes a number by mixing its bits. The usual hash also protects against numbers that an attacker chose, but takes
+/// five times as long. The kernel assigns these numbers one after another.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NumberHasher(u64);
 

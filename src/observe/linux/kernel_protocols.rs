@@ -2,11 +2,11 @@
 
 use crate::model::{Family, Protocol};
 
-/// A protocol, with the kernel's number and names.
+/// A protocol, with the number and the names that the kernel uses for it.
 pub(super) struct KernelProtocol {
     /// `IPPROTO_*` (linux/in.h).
     pub(super) number: u16,
-    /// The protocol of these sockets in listings.
+    /// The protocol that listings show for these sockets.
     pub(super) protocol: Protocol,
     /// The names in `/proc/net/protocols`, for IPv4 and IPv6.
     pub(super) inventory: [&'static str; 2],
@@ -61,7 +61,7 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
         tables: None,
         module: "dccp_diag",
     },
-    // MPTCP comes after TCP, because it only marks sockets that are already listed.
+    // MPTCP comes after TCP, because its list only adds a mark to TCP sockets that are already listed.
     KernelProtocol {
         number: IPPROTO_MPTCP,
         protocol: Protocol::Tcp,

@@ -3,8 +3,8 @@
 //! A missing process is not evidence for a kernel service. A descriptor can be in transit, in an io_uring, or in a
 //! process that a mount over `/proc/PID` hides. A socket therefore belongs to the kernel only under these conditions:
 //! its user is root, users cannot create a socket of this kind, and a kernel thread, a network device or a module
-//! shows that a service with this port runs. The control group is not evidence, because a tunnel's socket is in the
-//! group of the process that set up the tunnel.
+//! shows that a service with this port runs. The control group is not evidence, because the socket of a tunnel is in
+//! the group of the process that set up the tunnel.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -27,13 +27,13 @@ enum Sign {
 
 /// The ports of a kernel service.
 enum Ports {
-    /// The port of the module itself.
+    /// A fixed port, which the module always uses.
     Fixed(&'static [u16]),
     /// The ports of the devices or tunnels in the namespace.
     Tunnels,
     /// The ports that the kernel hands out, or that a setting gives to the service.
     HandedOut,
-    /// Any port: an administrator chooses it.
+    /// Any port, because an administrator chooses it.
     Any,
 }
 
@@ -70,11 +70,11 @@ const SERVICES: [KernelService; 21] = [
     (TCP, Ports::Fixed(&[16385]), Sign::Thread("krdsd")), // net/rds
 ];
 
-/// The kernel services that run according to the evidence.
+/// The kernel services that are known to run.
 #[derive(Debug, Default)]
 pub(super) struct RunningServices {
     threads: HashSet<String>,
-    /// The kinds of devices, by the inode of their namespace (`None`: the observer's own).
+    /// The kinds of devices, by the inode of their namespace. `None` stands for the namespace in which portolan runs.
     devices: HashSet<(Option<u64>, String)>,
     /// The UDP ports of the devices and tunnels in a namespace.
     tunnel_ports: HashSet<(Option<u64>, u16)>,
@@ -101,7 +101,7 @@ pub(super) fn devices() -> Devices {
 }
 
 impl RunningServices {
-    /// Searches for kernel threads, and for the devices of this namespace.
+    /// Reads the kernel threads, and the devices of this namespace.
     pub(super) fn find() -> Self {
         let set = SET_PORTS.into_iter().filter_map(|path| {
             let text = slurp(path, 16, 16).ok()?;
@@ -152,16 +152,16 @@ impl RunningServices {
     }
 }
 
-/// The tunnels whose port is not an attribute of a device.
+/// The kinds of tunnels whose port is not an attribute of a device.
 const FOU: PortFamily = PortFamily { name: "fou", list: 3, port: 1, is_big_endian: true };
 const L2TP: PortFamily = PortFamily { name: "l2tp", list: 4, port: 26, is_big_endian: false };
 const WIREGUARD: PortFamily = PortFamily { name: "wireguard", list: 0, port: 6, is_big_endian: false };
-/// `WGDEVICE_A_IFINDEX`, and its length with the header of an attribute.
+/// The attribute `WGDEVICE_A_IFINDEX`, and its length including the header.
 const WIREGUARD_INDEX: u16 = 1;
 const INDEX_LENGTH: u16 = 8;
 
-/// Returns the ports of WireGuard, FOU and L2TP in the namespace of the calling thread. A module that is not loaded
-/// gets no request, because the request would load the module.
+/// Returns the ports of WireGuard, FOU and L2TP in the namespace of the calling thread. No request is sent for a
+/// module that is not loaded, because the request would load it.
 fn ports_of_tunnels(links: &[Link]) -> Vec<u16> {
     let mut found = Vec::new();
     for link in links.iter().filter(|link| link.kind.as_deref() == Some("wireguard")) {

@@ -1,4 +1,4 @@
-//! The network devices and addresses of the calling thread's network namespace, by rtnetlink (RFC 3549,
+//! Reads the network devices and addresses of the calling thread's network namespace through rtnetlink (RFC 3549,
 //! linux/rtnetlink.h).
 
 use std::collections::HashSet;
@@ -24,9 +24,9 @@ pub(super) struct Link {
     pub is_promiscuous: bool,
 }
 
-/// Protocol number 0 means the default of the family.
+/// Protocol number 0 stands for the default protocol of the family.
 const NETLINK_ROUTE: Option<rustix::net::Protocol> = None;
-/// The request and its answer.
+/// The message types of a request and of its answer.
 const GETLINK: (u16, u16) = (18, 16);
 const GETADDR: (u16, u16) = (22, 20);
 const GETROUTE: u16 = 26;
@@ -77,8 +77,8 @@ pub(super) fn all_addresses() -> Result<HashSet<IpAddr>, Errno> {
     Ok(all.into_iter().filter_map(|(_, address)| address).collect())
 }
 
-/// Returns whether this machine accepts packets for an address, by the kernel's route for the address. The machine
-/// has the address, or a route makes it local. `None` if the kernel does not answer.
+/// Returns whether this machine accepts packets for an address, according to the kernel's route for it. It does if
+/// the machine has the address, or if a route makes it local. `None` if the kernel does not answer.
 pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     let (family, length, bytes) = match address {
         IpAddr::V4(address) => (AF_INET, 32, address.octets().to_vec()),
@@ -92,27 +92,27 @@ pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     body.extend(bytes);
     match Connection::open(NETLINK_ROUTE).and_then(|mut kernel| kernel.get(GETROUTE, &body)) {
         Ok(message) => Some(TO_THIS_MACHINE.contains(message.get(ROUTE_KIND)?)),
-        // There is no route, or the route rejects the packets.
+        // The error means that there is no route, or that the route rejects the packets.
         Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL) => Some(false),
         Err(_) => None,
     }
 }
 
-/// Returns whether routing rules of this family use other tables than the three that every system has. Such a rule can
-/// depend on the incoming device, the source or the mark of a packet, which [`is_local`] does not know. Also true if the
-/// kernel does not answer.
+/// Returns whether routing rules of this family use tables other than the three that every system has. Such a rule
+/// can depend on the incoming device, the source or the mark of a packet, which [`is_local`] does not know. Returns
+/// true also if the kernel does not answer.
 pub(super) fn has_further_rules(address: IpAddr) -> bool {
     let mut body = [0; RULE_BODY];
     body[0] = if address.is_ipv4() { AF_INET } else { AF_INET6 };
     match dump(NETLINK_ROUTE, GETRULE, &body, uses_further_table) {
         Ok(rules) => rules.contains(&true),
-        // The kernel has no rules.
+        // The error means that the kernel does not support routing rules.
         Err(Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => false,
         Err(_) => true,
     }
 }
 
-/// Returns whether a rule leads to another table than `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`
+/// Returns whether a rule leads to a table other than `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`
 /// (linux/rtnetlink.h), from its `fib_rule_hdr` and attributes (linux/fib_rules.h).
 fn uses_further_table(message: &[u8]) -> Option<bool> {
     const TO_TABLE: u8 = 1;
@@ -152,7 +152,8 @@ fn link(message: &[u8]) -> Option<Link> {
     let promiscuity = attribute(attributes, IFLA_PROMISCUITY).and_then(|count| number(count, 0)).unwrap_or(0);
     Some(Link {
         index,
-        // Only a user can set the flag; the counter also includes the requests of programs and of the kernel.
+        // The flag is set only on request of a user. The counter also includes the requests of programs and of the
+        // kernel.
         is_promiscuous: flags & IFF_PROMISC != 0 || (promiscuity > 0 && !is_port),
         name: text(attribute(attributes, IFLA_IFNAME)?),
         is_loopback: flags & IFF_LOOPBACK != 0,

@@ -22,8 +22,8 @@ pub(super) fn boot() -> Option<String> {
     Some(text.trim_end().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Parses 32 hexadecimal digits and a line break. An ID of zeros and the word `uninitialized` of a first boot are
-/// refused.
+/// Parses 32 hexadecimal digits and a line break. Refuses an ID of zeros, and the word `uninitialized`, which the
+/// file contains during the first boot.
 fn parse(text: &[u8]) -> Option<[u8; 16]> {
     let digits = text.trim_ascii_end();
     let number = u128::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;

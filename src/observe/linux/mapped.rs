@@ -1,9 +1,9 @@
 //! The files with code in the memory of a process: its program file, its libraries, and other loaded code.
 //!
 //! The program file does not show code that was loaded by `LD_PRELOAD`, by the dynamic loader that was started as the
-//! program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file has no finding, because
-//! interpreters translate scripts into such memory, and other programs translate patterns and queries. A note names these
-//! other programs. Files that a process made for translated code and removed are ordinary.
+//! program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file has no finding,
+//! because interpreters translate scripts into such memory, and other programs translate patterns and queries. A note
+//! names these other programs. A file that a process created for translated code and then removed is ordinary.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -19,28 +19,28 @@ use crate::model::{ExeState, Origin, OriginKind, Script};
 
 /// The maximum size of a list of mapped files. 4 MiB are enough for about 40,000 files; large servers map a thousand.
 const LONGEST: usize = 4 * 1024 * 1024;
-/// A packed program (UPX) replaces its file in memory by the unpacked code. The packer leaves this mark near the
-/// beginning of the file.
+/// The mark that the packer UPX leaves near the beginning of a program file. A packed program replaces its file in
+/// memory with the unpacked code.
 const PACKED: &[u8] = b"UPX!";
 const PACKED_WITHIN: usize = 1024;
 
-/// What is known about the executable files that a process has mapped.
+/// The facts about the executable files that a process has mapped.
 #[derive(Debug, Default)]
 pub(super) struct MappedFiles {
     /// Whether code of the program file is mapped.
     pub has_program: Option<bool>,
     /// The other mapped files that a user who is not root can replace.
     pub of_users: Vec<Script>,
-    /// Whether the program is no interpreter and has code in memory that belongs to no file.
+    /// Whether the program has code in memory that does not belong to a file. Always false for an interpreter.
     pub has_code_without_file: bool,
     /// The reason why the files could not be checked.
     pub trouble: Option<&'static str>,
 }
 
-/// An executable mapped file, as in `/proc/PID/maps`.
+/// An executable mapped file, as `/proc/PID/maps` lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Mapping {
-    /// The addresses, as names in the directory `map_files`.
+    /// The range of addresses, which is also a name in the directory `map_files`.
     range: String,
     /// The device and the inode, as text.
     id: String,
@@ -48,7 +48,8 @@ struct Mapping {
     path: Vec<u8>,
 }
 
-/// A mapped file: the mount namespace, the root of the process, its device and inode, and its path.
+/// The identity of a mapped file: the mount namespace, the root of the process, the device and inode of the file, and
+/// its path.
 type Key = (u64, (u64, u64), String, Vec<u8>);
 
 /// Judges mapped files and stores the results, because most processes map the same libraries.
@@ -60,7 +61,7 @@ pub(super) struct Libraries(HashMap<Key, (Option<(u64, u64)>, Judged)>);
 enum Judged {
     /// Only root can replace the file, or the process created the file for translated code.
     Ordinary,
-    /// Another user can replace the file. The owner of the file, if known.
+    /// Another user can replace the file. The field is the owner of the file, if known.
     User(Origin, Option<FileOwner>),
     Unknown,
 }
@@ -78,7 +79,7 @@ pub(super) struct Mapper<'p> {
     /// The directory of the process in `/proc`.
     pub process: &'p OwnedFd,
     pub tree: &'p Tree,
-    /// The target of the link `exe`, and the file that it leads to.
+    /// The target of the link `exe`, and the file to which the link leads.
     pub program: (&'p [u8], Option<&'p Stat>),
     /// Whether the program is an interpreter.
     pub is_interpreter: bool,
@@ -89,7 +90,7 @@ impl Libraries {
     pub(super) fn of(&mut self, mapper: Mapper<'_>, origins: &mut Origins) -> MappedFiles {
         let Mapper { process, tree, program, .. } = mapper;
         let maps = match read_maps(process) {
-            // The process is ending, and has no memory any more.
+            // The process is ending and has no memory left.
             Ok(maps) if maps.is_empty() => return MappedFiles::default(),
             Ok(maps) if maps.len() < LONGEST => maps,
             Ok(_) => return trouble("the process maps too many files to check"),
@@ -99,13 +100,13 @@ impl Libraries {
             !mapper.is_interpreter && maps.split(|byte| *byte == b'\n').any(is_without_file);
         let mut found =
             MappedFiles { has_program: Some(false), has_code_without_file, ..MappedFiles::default() };
-        // Reading the links needs a capability, and the links of a thread do not exist.
+        // The links may be missing: reading them needs a capability, and a thread has none.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings(&maps) {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
             let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
-            // A layered file system may show another device and inode here. If the path leads to another file, that
-            // file is judged.
+            // The device and inode may differ from those of the path, because of a layered file system. If the path
+            // leads to another file, that file is judged.
             if is_program || mapping.path == program.0 {
                 found.has_program = Some(true);
             }
@@ -144,7 +145,7 @@ impl Libraries {
             Ok(stat) => {
                 (Some((stat.st_dev, stat.st_ino)), judge_file(process, tree, mapping, &stat, origins))
             }
-            // The process has unmapped the file since the list was read.
+            // The process has unmapped the file after the list was read.
             Err(Errno::NOENT) if has_links => return (None, Judged::Ordinary),
             Err(_) => (None, judge_path(tree, mapping, origins)),
         };
@@ -165,9 +166,10 @@ fn is_own_code(program: &[u8], path: &[u8]) -> bool {
 }
 
 impl Judged {
-    /// Returns the judgment for one process. A file of the process's own user in a world-writable directory counts as
-    /// a file of this user in two cases: the process is an interpreter, or the file is in a private directory.
-    /// Programs unpack libraries into private directories in `/tmp`, where no other user can replace them.
+    /// Returns the users who can replace the file, as they count for one process. A file of the process's own user in
+    /// a world-writable directory counts as a file of this user in two cases: the process is an interpreter, or the
+    /// file is in a private directory. Programs unpack libraries into private directories in `/tmp`, where no other
+    /// user can replace them.
     fn for_process(self, mapper: Mapper<'_>) -> Self {
         match self {
             Judged::User(origin, Some(FileOwner { uid, is_private }))
@@ -204,7 +206,7 @@ fn judge_file(
         ExeState::Present | ExeState::Replaced => {
             let running = (state == ExeState::Present).then_some(stat);
             match origins.of(tree, path, running) {
-                // Another mount covers the path, so the owner of the file counts.
+                // Another mount covers the path, so the owner of the file is judged.
                 Some(origin) if origin.kind == OriginKind::Elsewhere && stat.st_uid == 0 => Judged::Ordinary,
                 Some(origin) if origin.kind == OriginKind::Elsewhere => owner(),
                 Some(origin) => of_origin(origin),
@@ -215,12 +217,12 @@ fn judge_file(
         ExeState::Memfd | ExeState::Deleted if !is_library(process, mapping) => Judged::Ordinary,
         ExeState::Memfd => Judged::User(Origin::of(OriginKind::Memory), None),
         ExeState::Deleted if stat.st_uid != 0 => owner(),
-        // An upgrade removed the library. Its directory shows who can replace it.
+        // An upgrade has removed the library, so its directory is judged.
         ExeState::Deleted => origins.of_removed(tree, path).map_or(Judged::Unknown, of_origin),
     }
 }
 
-/// Judges a file from its path alone.
+/// Judges a file only by its path.
 fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
     let is_the_file = |stat: &Stat| stat.st_ino == mapping.inode;
     match tree.stat(&mapping.path) {
@@ -228,7 +230,7 @@ fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
             let owner = owner_of(tree, &mapping.path, &stat);
             origins.of(tree, &mapping.path, None).map_or(Judged::Unknown, |origin| of_origin(origin, owner))
         }
-        // Memory that processes share, and memory with a name but without a file.
+        // Memory that processes share, or that has a name but no file, is ordinary.
         _ if mapping.path.starts_with(b"/memfd:") || mapping.path.starts_with(b"/SYSV") => Judged::Ordinary,
         _ => {
             let path = mapping.path.strip_suffix(b" (deleted)").unwrap_or(&mapping.path);
@@ -246,7 +248,7 @@ fn owner_of(tree: &Tree, path: &[u8], stat: &Stat) -> Option<FileOwner> {
     let end = path.iter().rposition(|byte| *byte == b'/')?;
     let directory = tree.stat(&path[..end]).ok()?;
     let mode = Mode::from_raw_mode(directory.st_mode);
-    // In a directory that is not sticky, other users can replace the file.
+    // If the directory is not sticky, other users who can write to it can replace the file.
     if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
         return None;
     }
@@ -316,15 +318,15 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
     Some(Mapping { range, id: format!("{device} {inode}"), inode, path: unescaped(rest.trim_ascii_start()) })
 }
 
-/// Returns whether a line of `maps` is about memory that may be run and belongs to no file. The kernel's own parts have a
-/// name, such as `[vdso]`.
+/// Returns whether a line of `maps` describes executable memory that does not belong to a file. Parts that belong to
+/// the kernel have a name, such as `[vdso]`.
 fn is_without_file(line: &[u8]) -> bool {
     let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
     let may_be_run = fields.nth(1).is_some_and(|mode| mode.get(2) == Some(&b'x'));
     may_be_run && fields.nth(2) == Some(b"0") && fields.next().is_none()
 }
 
-/// Returns a path with its line breaks, which the kernel writes as `\\012`.
+/// Returns a path in which `\\012` is replaced with the line break that the kernel wrote in this way.
 fn unescaped(path: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(path.len());
     let mut rest = path;

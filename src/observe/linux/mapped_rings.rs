@@ -1,8 +1,8 @@
-//! Processes that have an io_uring and no descriptor of it: they registered the io_uring with itself
+//! Finds processes that have an io_uring but no descriptor of it. Such a process registered the io_uring with itself
 //! (`IORING_REGISTER_RING_FDS`) and closed the descriptor. The sockets in such an io_uring cannot be read.
 //!
-//! The iterator of the kernel shows which processes have an io_uring. Without the iterator, their mappings are searched;
-//! a process that has not mapped its io_uring is then not found.
+//! The iterator of the kernel shows which processes have an io_uring. Without the iterator, the mappings of the
+//! processes are searched. In this case a process that has not mapped its io_uring is not found.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -16,12 +16,13 @@ use super::owners::{Search, Walk};
 use super::task_iterator;
 use crate::model::{Gap, Pid, Stage, show_processes};
 
-/// The time limit for one process. A process can delay the reading of its mappings for ever; usually it takes well
-/// below a millisecond.
+/// The time limit for one process. A process can delay the reading of its mappings without limit. Usually the reading
+/// takes well below a millisecond.
 const LIMIT: Duration = Duration::from_secs(1);
-/// After this many processes without an answer, the rest is not read.
+/// After this many processes without an answer, the remaining processes are not read.
 const PATIENCE: usize = 2;
-/// The maximum size of the mappings of all processes together. A process usually has some ten kilobytes.
+/// The maximum size of the mappings of all processes together. The text for one process usually has some ten
+/// kilobytes.
 const LARGEST: usize = 256 * 1024 * 1024;
 
 /// The text that the kernel shows for a mapped io_uring.
@@ -30,7 +31,7 @@ const RING: &[u8] = b"anon_inode:[io_uring]";
 /// The result of the search.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct MappedRings {
-    /// Processes with an io_uring of which no descriptor is known.
+    /// The processes that have an io_uring without a known descriptor.
     pub found: Vec<Pid>,
     /// Processes whose mappings were not read.
     pub unread: Vec<Pid>,
@@ -40,7 +41,7 @@ pub(super) struct MappedRings {
 pub(super) fn search(walk: &Walk) -> MappedRings {
     let known: HashSet<Pid> =
         walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();
-    // The iterator answers for the processes that it returned, if the kernel describes its io_urings.
+    // The processes that the iterator returned are not searched, if the kernel describes its io_urings.
     let is_answered = walk.tasks.as_ref().is_some_and(|tasks| tasks.with_rings.is_some());
     let asked = if is_answered { &walk.without_threads } else { &walk.pids };
     let pids = asked.iter().copied().filter(|pid| !known.contains(pid));
@@ -49,7 +50,7 @@ pub(super) fn search(walk: &Walk) -> MappedRings {
     found
 }
 
-/// Returns the processes that have an io_uring, as the kernel says, and no descriptor of it.
+/// Returns the processes that have an io_uring according to the kernel, but no descriptor of it.
 fn without_descriptor(walk: &Walk) -> Vec<Pid> {
     let in_walk = |walk: &Walk| -> Vec<Pid> {
         let rings: HashSet<Pid> = walk.rings.iter().map(|ring| ring.pid).collect();
@@ -58,7 +59,7 @@ fn without_descriptor(walk: &Walk) -> Vec<Pid> {
     };
     let mut pids = in_walk(walk);
     if !pids.is_empty() {
-        // A process may have closed its io_uring before its descriptors were read.
+        // The processes are checked again: a process may have closed its io_uring before its descriptors were read.
         let search = Search { wanted: &KernelIds::default(), strays: false, bpf: true };
         let again = task_iterator::walk(search).map(|walk| in_walk(&walk));
         pids.retain(|pid| again.as_ref().is_none_or(|again| again.contains(pid)));
@@ -93,7 +94,7 @@ fn search_by(
                 Ok((pid, None)) => result.unread.push(pid),
                 Ok((_, Some(false))) => {}
                 Err(RecvTimeoutError::Disconnected) => return result,
-                // The waiting thread is abandoned; it ends when this process ends.
+                // The thread that still waits is left alone. It ends when this process ends.
                 Err(RecvTimeoutError::Timeout) => break pids.get(done).copied(),
             }
             done += 1;
@@ -105,8 +106,9 @@ fn search_by(
     result
 }
 
-/// Returns whether a process has mapped an io_uring; `None` if too much was read already. A process that has ended, or
-/// whose mappings may not be read, has none: it is a gap already, or its descriptors were read.
+/// Returns whether a process has mapped an io_uring; `None` if too much was read already. Returns false for a process
+/// that has ended or whose mappings may not be read: either there is already a gap for it, or its descriptors were
+/// read.
 fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(file) = openat(CWD, format!("/proc/{pid}/maps"), flags, Mode::empty()) else { return Some(false) };
@@ -156,7 +158,7 @@ pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     );
     let unread = gap(
         rings.unread.clone(),
-        "whose mappings were not searched for an io_uring",
+        "whose memory mappings were not searched for an io_uring",
         "a process did not answer in time, or the processes have too many mappings",
     );
     found.into_iter().chain(unread).collect()
@@ -176,7 +178,7 @@ mod tests {
         });
         assert_eq!(result, MappedRings { found: vec![5], unread: vec![3, 4] });
         let texts: Vec<String> = gaps(&result, &[5]).into_iter().map(|gap| gap.what).collect();
-        assert_eq!(texts, ["processes whose mappings were not searched for an io_uring"]);
+        assert_eq!(texts, ["processes whose memory mappings were not searched for an io_uring"]);
         assert_eq!(gaps(&result, &[]).len(), 2);
     }
 

@@ -1,8 +1,8 @@
 //! Linux: sockets from the kernel's socket diagnosis, and their processes from the descriptors in `/proc`.
 //!
-//! Sockets are listed before their processes are searched, so the scan misses no process of a socket that existed all
-//! the time. A socket without a process is listed and searched a second time before it is reported as owned by the
-//! kernel or as gone.
+//! The sockets are listed before their processes are searched. Therefore the scan does not miss a process that had
+//! its socket the whole time. A socket without a process is listed and searched a second time before it is reported
+//! as owned by the kernel or as gone.
 
 mod acl;
 mod blocked_calls;
@@ -95,7 +95,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 struct ScanResult {
     snapshot: Snapshot,
     scanned_namespaces: ScannedNamespaces,
-    /// Only the gaps in the list of sockets.
+    /// The gaps that concern only the list of sockets.
     blind: Vec<Gap>,
     descriptors: Vec<SocketDescriptor>,
 }
@@ -131,7 +131,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         notes.extend(scanned_namespaces.unseen(&walk));
         let programs = bpf::attached(&walk.bpf_links);
         if let Some(note) = programs.tcx {
-            // The index identifies the device only within its network namespace, and the namespace is unknown.
+            // This applies to every interface: an index identifies a device only within its network namespace, and
+            // the namespace is unknown.
             let why = "a BPF program (tcx) can take packets before the firewall";
             firewalls
                 .iter_mut()
@@ -170,7 +171,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     if scope.processes {
         containers::name_published(&mut sockets);
     }
-    // A plain table shows no ID of the host, and calculating the ID takes 1% of the time of a short listing.
+    // The ID of the host is left out for a plain table, which does not show it: calculating the ID takes 1% of the
+    // time of a short listing.
     let is_detailed = scope.details || scope.packages;
     let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
@@ -264,7 +266,7 @@ fn processes(
     processes
 }
 
-/// Marks the owners that `/proc` hides, and adds those that could not be read for this reason.
+/// Marks the owners that `/proc` hides. Owners that could not be read for this reason are added.
 fn mark_hidden(processes: &mut Vec<Process>, mut hidden: BTreeSet<Pid>, found: &[FoundSocket]) {
     if hidden.is_empty() {
         return;
@@ -370,11 +372,11 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
     }
 }
 
-/// Returns the parts to read of each process.
+/// Returns, for each process, the parts that must be read.
 fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
     // If a socket's own control group names neither a unit nor a container, the groups of its owners are used,
-    // because a container may be in another hierarchy. Process 1 does not count, because it opens sockets for other
+    // because a container may be in another hierarchy. Process 1 is left out, because it opens sockets for other
     // processes.
     let silent = found.iter().filter(|f| f.socket.unit.is_none() && f.socket.container.is_none());
     let silent: HashSet<Pid> =

@@ -23,7 +23,7 @@ use super::sockets::{self, SocketList};
 use crate::model::{Netns, Pid};
 use crate::observe::Scope;
 
-/// A network namespace and the way to enter it.
+/// A network namespace, and the file or process through which it can be entered.
 #[derive(Clone, Debug)]
 pub(super) struct NamespaceHandle {
     /// The inode and name.
@@ -56,7 +56,7 @@ pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
         if let Some(inode) = link(&way) {
             add(inode, None, way, Some(pid));
         }
-        // A thread may be in another namespace than its process.
+        // A thread may be in a namespace that is not the namespace of its process.
         let threads = numbers(process.join("task")).unwrap_or_default();
         for thread in threads.into_iter().filter(|thread| *thread != pid) {
             let way = process.join(format!("task/{thread}/ns/net"));
@@ -97,7 +97,7 @@ pub(super) fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
 }
 
 fn link(path: &Path) -> Option<u64> {
-    // A direct system call, so that a preloaded library cannot change the answer.
+    // The system call is made directly, so that a preloaded library cannot change the answer.
     let link = readlinkat(CWD, path, Vec::new()).ok()?;
     inode_of(Path::new(link.to_str().ok()?))
 }
@@ -125,7 +125,8 @@ impl NamespaceHandle {
     pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let file =
             File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        // Since the search, another namespace may have replaced this namespace, or may be mounted over it.
+        // The namespace is checked, because another namespace may have replaced it since the search, or may be
+        // mounted over it.
         let metadata = file.metadata().map_err(|_| Errno::IO)?;
         if metadata.st_ino() != self.netns.inode {
             return Err(Errno::NOENT);
@@ -141,8 +142,8 @@ impl NamespaceHandle {
         })
     }
 
-    /// Returns the addresses of the namespace's network interfaces, without those of loopback; none if the namespace
-    /// cannot be entered.
+    /// Returns the addresses of the network interfaces in the namespace, without loopback addresses. Returns no
+    /// addresses if the namespace cannot be entered.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
         let addresses = self.enter(links::all_addresses).and_then(|all| all).unwrap_or_default();
         let mut addresses: Vec<IpAddr> =

@@ -1,13 +1,14 @@
 //! One `NETLINK_SOCK_DIAG` socket, and dumps over it.
 //!
-//! A dump is not atomic. It is cut into datagrams, and if a socket appears or vanishes between two datagrams, another
-//! socket can be missing from the dump without notice. So two measures are taken:
+//! A dump is not atomic. The kernel sends it in several datagrams. If a socket appears or vanishes between two
+//! datagrams, another socket can be missing from the dump without notice. Two measures prevent this:
 //! - The buffers have the maximum size of a datagram. The kernel sizes the first datagram by the largest read so far,
 //!   so a large read comes first.
 //! - A dump of more than one datagram is repeated until two dumps agree. Sockets that only one of the dumps contains are
 //!   reported too.
 //!
-//! Only the identities of reported sockets are kept, because there may be a hundred thousand sockets.
+//! Only the identities of the sockets that were already reported are stored, because there may be a hundred thousand
+//! sockets.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -25,9 +26,10 @@ use crate::model::{Family, PortRange};
 
 /// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
-/// The maximum number of attempts. The last dump is then accepted.
+/// The maximum number of attempts. After the last attempt, the last dump is accepted.
 const ATTEMPTS: usize = 6;
-/// The kernel answers a dump at once. This limit ends the wait only if another program answers instead.
+/// The time limit for an answer. The kernel answers at once, so the limit is reached only if another program answers
+/// instead of the kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl fmt::Display for DumpError {
@@ -37,9 +39,11 @@ impl fmt::Display for DumpError {
                 write!(f, "the kernel stopped its answer with an error: {}", Errno::from_raw_os_error(*error))
             }
             DumpError::Interrupted => f.write_str("the tables changed during every attempt"),
-            DumpError::NotCompared => f.write_str("the tables kept changing, and no two answers agreed"),
+            DumpError::NotCompared => {
+                f.write_str("the tables changed all the time, and no two answers were the same")
+            }
             DumpError::Truncated => f.write_str("the kernel lost messages"),
-            DumpError::Malformed => f.write_str("the kernel's answer was not understood"),
+            DumpError::Malformed => f.write_str("the answer of the kernel could not be parsed"),
         }
     }
 }
@@ -62,7 +66,7 @@ fn connect() -> Result<OwnedFd, Errno> {
 /// A request for a dump.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DumpRequest {
-    /// The family; `None`, which only TCP supports, requests both families in one pass.
+    /// The family. `None` requests both families in one pass, which only TCP supports.
     pub family: Option<Family>,
     /// `IPPROTO_*`.
     pub protocol: u16,
@@ -74,7 +78,7 @@ pub(super) struct DumpRequest {
 }
 
 impl Netlink {
-    /// Opens the connection, in the network namespace of the calling thread.
+    /// Connects in the network namespace of the calling thread.
     pub(super) fn open() -> Result<Self, Errno> {
         Ok(Netlink { socket: connect()?, sequence: 0, buffer: Vec::with_capacity(BUFFER), primed: false })
     }
@@ -125,7 +129,8 @@ impl Netlink {
     fn ask(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
         let outcome = self.read(request, each);
         if !matches!(outcome, Ok(_) | Err(DumpError::Interrupted)) {
-            // The kernel refuses a new request while it still answers the previous one: open a new connection.
+            // The kernel refuses a new request while it still answers the previous one, so a new connection is
+            // opened.
             if let Ok(socket) = connect() {
                 self.socket = socket;
             }
@@ -157,7 +162,7 @@ impl Netlink {
             let bytes = self.buffer.get(..length).ok_or(DumpError::Truncated)?;
             let progress = reading.datagram(bytes, self.sequence);
             carriers += usize::from(!reading.records.is_empty());
-            // The records before an error are used.
+            // The records that came before an error are used.
             reading.records.drain(..).for_each(|record| each(&record));
             if progress? == Progress::Done {
                 return Ok(carriers <= 1);

@@ -1,4 +1,4 @@
-//! Requests to the netlink protocols except `sock_diag`, and the attributes of the answers (linux/netlink.h).
+//! Requests to all netlink protocols except `sock_diag`, and the attributes of their answers (linux/netlink.h).
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -22,9 +22,10 @@ const INTERRUPTED: u16 = 0x10;
 const TYPE_MASK: u16 = 0x3fff;
 /// The size of `nlmsghdr`.
 const HEADER: usize = 16;
-/// Twice the size of the kernel's largest datagram, which is 32 KiB.
+/// The size of the buffer: twice the size of the kernel's largest datagram, which is 32 KiB.
 const BUFFER: usize = 64 * 1024;
-/// The kernel answers at once. This limit ends the wait only if another program answers instead.
+/// The time limit for an answer. The kernel answers at once, so the limit is reached only if another program answers
+/// instead of the kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to one netlink protocol of the kernel.
@@ -46,12 +47,12 @@ impl Connection {
         Ok(Connection { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// Requests a dump with the message type `kind`, and passes each message of the answer on, with its header.
-    /// Returns whether nothing changed during the dump; a change can hide messages.
+    /// Requests a dump with the message type `kind`, and passes each message of the answer, with its header, to
+    /// `each`. Returns whether nothing changed during the dump. If something changed, messages can be missing.
     ///
     /// # Errors
     ///
-    /// Returns an error if the kernel refuses, if its answer cannot be parsed, or the error of `each`.
+    /// Returns an error if the kernel refuses, if its answer cannot be parsed, or if `each` returns an error.
     pub(super) fn dump(
         &mut self,
         kind: u16,

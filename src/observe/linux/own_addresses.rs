@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use super::links;
 
-/// The addresses of a network namespace that were requested so far.
+/// Answers whether a network namespace has an address. The answers of the kernel are stored.
 #[derive(Debug, Default)]
 pub(super) struct OwnAddresses {
     /// The addresses of all devices; `None` before the first request, empty if they could not be read.
     devices: Option<HashSet<IpAddr>>,
-    /// The results for other addresses.
+    /// The answers of the kernel for other addresses.
     routes: HashMap<IpAddr, bool>,
 }
 

@@ -1,8 +1,8 @@
 //! Finds the processes that own a socket, by a walk over the descriptors of every process in `/proc`.
 //!
 //! The walk reads links. It never opens or duplicates a descriptor of another process and never sends a signal. A
-//! process that cannot be read is skipped after the first error and counted. The caller decides which owners this
-//! leaves unknown.
+//! process that cannot be read is skipped after the first error and counted. The caller decides which owners are
+//! unknown for this reason.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -20,7 +20,7 @@ use super::{masked, namespaces};
 use crate::model::Pid;
 use crate::observe::progress;
 
-/// The number of processes that a thread of the walk takes at once.
+/// The number of processes that a thread of the walk reads before it takes the next ones.
 const LOT: usize = 16;
 /// The minimum number of processes for which a second thread saves time (measured). A second thread costs about 0.1
 /// ms.
@@ -29,24 +29,24 @@ const WORTH_A_THREAD: usize = 100;
 /// The result of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// The descriptors that refer to requested inodes, by inode.
+    /// The descriptors of requested sockets and other objects, by inode.
     pub descriptors: Vec<SocketDescriptor>,
-    /// Requested inodes that processes own without a descriptor, with these processes.
+    /// The processes that own a requested inode without a descriptor, by inode.
     pub apart: Vec<(u64, Pid)>,
     /// Processes that exist but whose descriptors could not be read, and the reason.
     pub unread: HashMap<Pid, Errno>,
     /// The network namespaces of the processes and of their descriptors, and the mounted network namespaces.
-    /// Unreadable ones are missing.
+    /// Namespaces that could not be read are missing.
     pub namespaces: HashSet<u64>,
     /// The descriptors of io_uring instances.
     pub rings: Vec<ThreadDescriptor>,
     /// The descriptors of attached BPF programs.
     pub bpf_links: Vec<ThreadDescriptor>,
-    /// The sockets that were not searched for; empty unless `Search::strays` is set.
+    /// The other sockets that were found, although the search was not for them; empty unless `Search::strays` is set.
     pub strays: Vec<Stray>,
-    /// The sockets in io_urings that were not searched for, by inode; empty unless `Search::strays` is set.
+    /// The other sockets that were found in io_urings, by inode; empty unless `Search::strays` is set.
     pub stray_in_rings: Vec<(u64, ThreadDescriptor)>,
-    /// Processes with a socket in an io_uring of which the kernel does not show the inode.
+    /// Processes that have a socket in an io_uring, if the kernel does not show the inode of the socket.
     pub nameless_in_rings: Vec<Pid>,
     /// Processes whose directory in `/proc` is covered by a mount, in ascending order.
     pub masked: Vec<Pid>,
@@ -56,13 +56,13 @@ pub(super) struct Walk {
     pub unlisted: Vec<Pid>,
     /// The processes that the kernel's own iterator returned; `None` if only `/proc` was read.
     pub tasks: Option<Tasks>,
-    /// The processes, for a further search.
+    /// The processes that were read, for a further search.
     pub pids: Vec<Pid>,
     /// The processes whose threads with their own descriptors were not searched.
     pub without_threads: Vec<Pid>,
 }
 
-/// The processes that have a task in the kernel.
+/// The processes that the iterator of the kernel returned.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     /// The processes, in ascending order.
@@ -128,7 +128,7 @@ impl Walk {
         self.masked.dedup();
     }
 
-    /// Adds a descriptor if its link leads to a file that the walk searches for.
+    /// Adds a descriptor if its link leads to a file that the walk needs.
     pub(super) fn add(&mut self, link: &[u8], at: ThreadDescriptor, search: Search<'_>) {
         if let Some(inode) = bracketed(link, b"socket:[") {
             self.add_socket(inode, at, search);
@@ -204,10 +204,10 @@ impl Walk {
 
     pub(super) fn outcome(&mut self, proc: &OwnedFd, pid: Pid, outcome: Result<(), Errno>) {
         match outcome {
-            Ok(()) | Err(Errno::SRCH) => {} // the process was read, or has ended
+            Ok(()) | Err(Errno::SRCH) => {} // the process has been read, or has ended
             Err(Errno::NOENT) => {
-                // A process that ended has no directory any more. A directory without descriptors belongs to another
-                // process.
+                // If the process has ended, its directory no longer exists. If the directory exists but shows no
+                // descriptors, it belongs to another process.
                 let (mut path, mut again) = (PidPath::new(pid), PidPath::new(pid));
                 if statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
                     && open(proc, again.join(b"/fd\0")).err() == Some(Errno::NOENT)
@@ -239,7 +239,7 @@ pub(super) struct SocketDescriptor {
 #[derive(Debug, Default)]
 pub(super) struct OpenDirectories(HashMap<Pid, OwnedFd>);
 
-/// The number of directories that are kept open: a process may usually open 1,024 files.
+/// The number of directories that are kept open. It is limited, because a process may usually open only 1,024 files.
 const KEPT: usize = 256;
 
 impl OpenDirectories {
@@ -364,7 +364,8 @@ fn process(
     let count = |size: i64| u32::try_from(size).unwrap_or(u32::MAX);
     let mut expected = count(stat.st_size);
     let mut met = tried(&directory, expected, &mut visit)?;
-    // A descriptor that moves to a smaller number during the reading is missed.
+    // The descriptors are read again if some were not found: a descriptor can move to a smaller number during the
+    // reading.
     for _ in 0..REREADINGS {
         if !search.strays || met >= expected {
             break;
@@ -381,8 +382,9 @@ const REREADINGS: usize = 4;
 /// Reads the descriptors in a directory with this number of descriptors; returns how many were found.
 fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<u32, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
-    // Trying numbers from 0 until all descriptors are found costs less than listing the directory. If the numbers are
-    // far apart (a shell has a descriptor 255), the rest is listed.
+    // The numbers from 0 are tried until all descriptors are found, because this costs less than listing the
+    // directory. If the numbers are far apart (a shell has a descriptor 255), the remaining descriptors are found by
+    // listing.
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
         if descriptor - met > HOLES {
@@ -393,7 +395,7 @@ fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> 
                 visit(link, descriptor);
                 met += 1;
             }
-            // A link longer than the buffer refers to a file, not to a socket.
+            // A link that is longer than the buffer refers to a file, not to a socket.
             Err(Errno::NAMETOOLONG) => met += 1,
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),

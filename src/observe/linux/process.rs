@@ -23,10 +23,10 @@ use crate::observe::TreeProcess;
 
 /// The maximum size of the small files of a process: a name of 16 bytes, some numbers, the paths of control groups.
 const LONGEST: usize = 64 * 1024;
-/// The maximum length of a chain of parents. Real chains are far shorter.
+/// The maximum number of ancestors that are read. Real processes have far fewer.
 const PARENTS: usize = 64;
 
-/// The parts to read of a process.
+/// The parts of a process that must be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadRequest {
     pub pid: Pid,
@@ -34,7 +34,7 @@ pub(super) struct ReadRequest {
     pub everything: bool,
     /// Whether the unit and container are known from the sockets of the process.
     pub unit_known: bool,
-    /// Whether to search the working directory for the project; only with `everything`.
+    /// Whether to search the working directory for the project. Has an effect only with `everything`.
     pub project: bool,
     /// Whether to read the command line.
     pub cmdline: bool,
@@ -45,7 +45,7 @@ pub(super) struct ReadRequest {
 /// Reads processes, and stores the data that they share.
 #[derive(Default)]
 pub(super) struct Reader {
-    /// The start time of the machine, read on first use.
+    /// The boot time of the machine, which is read on first use.
     booted: OnceCell<Option<Timestamp>>,
     ancestry: HashMap<Pid, Option<Stat>>,
     parent_uids: HashMap<Pid, Option<u32>>,
@@ -70,7 +70,7 @@ struct Stat {
 }
 
 impl Reader {
-    /// Reads only the name, which is fast and permitted for every process.
+    /// Reads only the name. This is fast, and is permitted for every process.
     pub(super) fn name(pid: Pid) -> Option<String> {
         comm(open(pid).ok()?)
     }
@@ -211,7 +211,7 @@ fn is_first_in_namespace(process: impl AsFd) -> bool {
     line.is_some_and(|line| line.ends_with(b"\t1"))
 }
 
-/// Returns whether a process is the parent of the kernel's threads.
+/// Returns whether a process is `kthreadd`, the parent of the kernel's threads.
 pub(super) fn is_kthreadd(pid: Pid) -> bool {
     let stat = slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok();
     stat.and_then(|stat| parse_stat(&stat)).is_some_and(|stat| stat.is_kernel_thread && stat.parent == 0)
@@ -227,7 +227,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let name = String::from_utf8_lossy(bytes.get(open + 1..close)?).into_owned();
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?; // field 3 of proc_pid_stat(5)
+    let state = fields.next()?.chars().next()?; // the text begins with field 3 of proc_pid_stat(5)
     let parent = fields.next()?.parse().ok()?; // field 4
     let has_terminal = fields.nth(2)? != "0"; // field 7
     let flags: u32 = fields.nth(1)?.parse().ok()?; // field 9
@@ -251,7 +251,7 @@ fn comm(process: impl AsFd) -> Option<String> {
 
 fn cmdline(process: impl AsFd) -> Vec<String> {
     let mut bytes = slurp_at(process, "cmdline", 1024, LONGEST_COMMAND_LINE).unwrap_or_default();
-    // A process that changes its title fills the rest with zeros.
+    // Zeros at the end are removed: a process that changes its title fills the rest of the command line with zeros.
     while bytes.pop_if(|last| *last == 0).is_some() {}
     if bytes.is_empty() {
         return Vec::new();
@@ -301,7 +301,7 @@ fn membership(process: impl AsFd) -> Membership {
 /// in systemd's own hierarchy or in the unified hierarchy; the container may be in any hierarchy.
 fn membership_in(text: &str) -> Membership {
     let mut found = Membership::default();
-    // The hierarchies of a process often have the same path.
+    // A path that was already seen is skipped, because the hierarchies of a process often have the same path.
     let mut last = None;
     for line in text.lines() {
         let mut fields = line.splitn(3, ':');

@@ -1,8 +1,8 @@
-//! The text tables of `/proc/net`: a source of sockets if the kernel's socket diagnosis does not answer.
+//! Parses the text tables of `/proc/net`. They are the source of sockets if the kernel's socket diagnosis does not
+//! answer.
 //!
 //! The tables contain less data: no device, no `IPV6_V6ONLY`, no control group, no cookie, and no socket that is
-//! bound but does not listen. The parser refuses a line that it does not understand, and the caller counts these
-//! lines.
+//! bound but does not listen. A line that cannot be parsed is refused, and the caller counts these lines.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -111,7 +111,7 @@ fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
     }
 }
 
-/// Parses only digits. Rust's own parser also accepts a sign.
+/// Parses a number that consists only of digits. Rust's own parser would also accept a sign.
 fn number(text: &str, radix: u32) -> Option<u32> {
     text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, radix).ok())?
 }

@@ -32,7 +32,7 @@ pub(super) struct RawSockets {
 }
 
 /// Lists the raw and packet sockets in the tables of a network namespace, which is `netns` (`None` for the observer's
-/// own). With `is_inside`, the calling thread is in this namespace and can ask the kernel for its devices.
+/// own). With `is_inside`, the calling thread is in this namespace and can request its devices from the kernel.
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>, tables: &str, is_inside: bool) -> RawSockets {
     let links = if is_inside { links::list().unwrap_or_default() } else { Vec::new() };
     let mut lister = RawSocketLister { netns, tables, links, listed: RawSockets::default() };
@@ -80,14 +80,15 @@ impl RawSocketLister<'_> {
         }
     }
 
-    /// Reads a table. `None` if it cannot be read, which is a gap unless this kernel does not have the table.
+    /// Reads a table. Returns `None` if it cannot be read. This is a gap, unless this kernel does not have the table.
     fn read(&mut self, table: &str) -> Option<String> {
         let path = format!("{}/{table}", self.tables);
         let error = match fs::read(&path) {
             Ok(bytes) => return Some(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) => error,
         };
-        // Every kernel has the table of TCP; some have no IPv6, or no packet sockets.
+        // The table of TCP shows whether `/proc/net` is readable: every kernel has it, but some kernels have no IPv6
+        // or no packet sockets.
         let is_absent = error.kind() == io::ErrorKind::NotFound
             && table != "raw"
             && fs::metadata(format!("{}/tcp", self.tables)).is_ok();
@@ -118,7 +119,7 @@ impl RawSocketLister<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the columns of two tables")]
+    #[expect(clippy::too_many_arguments, reason = "the tables for IPv4 and IPv6 have the same columns")]
     fn add(
         &mut self,
         protocol: Protocol,
@@ -193,8 +194,8 @@ const PROMISCUOUS: u16 = 1;
 const PACKET_BODY: usize = 16;
 const MEMBERSHIP: usize = 44;
 
-/// Returns the indices of the devices that packet sockets have set to promiscuous mode, by the inode of the socket; none
-/// if this kernel does not give them.
+/// Returns the indices of the devices that packet sockets have set to promiscuous mode, by the inode of the socket;
+/// the map is empty if this kernel does not report them.
 fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
     let mut request = vec![AF_PACKET, 0, 0, 0];
     request.extend([0; 4]); // any inode

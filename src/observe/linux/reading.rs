@@ -77,10 +77,11 @@ fn read_by(
         }
         let done = wait(&shared, limit, &mut outcome);
         let Some(stuck) = jobs.get(done).copied() else { break };
-        // The waiting thread is abandoned. It ends with this process.
+        // The thread that still waits is left alone. It ends when this process ends.
         jobs.drain(..=done);
         if stuck.project {
-            // The other projects may be in the same file system, and are less important than the time.
+            // The remaining processes are read without their projects: these may be in the same file system, and are
+            // less important than the time.
             jobs.push(stuck);
             jobs.iter_mut().for_each(|job| job.project = false);
             silent_projects.push(stuck.pid);

@@ -1,5 +1,5 @@
-//! The sockets among the files of io_urings. Only the inode of such a socket can be read, and before Linux 6.13 only the
-//! name of its protocol: there is no descriptor that could be duplicated to ask for its address.
+//! The sockets among the files of io_urings. Only the inode of such a socket can be read, or before Linux 6.13 only
+//! the name of its protocol. The address cannot be read, because there is no descriptor that could be duplicated.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -20,16 +20,16 @@ use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State, show_processes};
 /// The maximum size of the `fdinfo` of an io_uring: 32,768 fixed files with a name of about 60 bytes. (Since Linux
 /// 5.13, `IORING_MAX_FIXED_FILES` is 64 times as high, but no program uses so many.)
 const LONGEST_RING: usize = 16 * 1024 * 1024;
-/// The minimum size that each reading of an io_uring counts.
+/// Each reading of an io_uring counts as at least this many bytes.
 const LEAST_OF_A_RING: usize = 4 * 1024;
-/// While an io_uring is busy, the kernel omits its files. After this many attempts, the io_uring counts as
-/// unreadable.
+/// After this many attempts, an io_uring counts as unreadable. The kernel omits the files of an io_uring while it is
+/// busy.
 const RING_ATTEMPTS: usize = 50;
-/// The first release whose kernel omits the whole text if the io_uring is busy. Before, it shows the number of the
-/// files without the files.
+/// The first release of Linux that omits the whole text while the io_uring is busy. Earlier releases show the number
+/// of the files, but not the files.
 const WHOLE_TEXT: (u32, u32) = (6, 16);
-/// How many times sockets in no table are checked again. A connection can have been closed by its peer; its program
-/// usually removes such a socket at once.
+/// How many times a socket that no table shows is checked again. It can be a connection that its peer has closed; the
+/// program usually removes such a socket at once.
 const CHECKS: usize = 5;
 /// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
@@ -67,8 +67,8 @@ fn shows_whole_text() -> bool {
     matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= WHOLE_TEXT)
 }
 
-/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c); `None` if the kernel omitted the files. `is_whole` says that
-/// a text with the number of the files has all files.
+/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c); `None` if the kernel omitted the files. If `is_whole` is
+/// true, a text with the number of the files contains all files.
 fn parse(fdinfo: &[u8], is_whole: bool) -> Option<RingFiles> {
     let mut lines = fdinfo.split(|byte| *byte == b'\n').skip_while(|line| !line.starts_with(b"UserFiles:"));
     let count = lines.next()?.strip_prefix(b"UserFiles:")?.trim_ascii();
@@ -91,15 +91,15 @@ fn file(line: &[u8]) -> Option<&[u8]> {
     is_line.then(|| name[1..].trim_ascii())
 }
 
-/// Returns whether older kernels show this name for a socket that can receive data, or that can carry descriptors. A file
-/// in a directory has no slash there either, so its name can be the same.
+/// Returns whether older kernels show this name for a socket that can receive data, or that can carry descriptors. An
+/// ordinary file can have the same name, because the kernel shows it without its directory.
 fn is_protocol(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| receives_data(name) || name.starts_with("UNIX"))
 }
 
-/// Returns the gaps for the sockets that only an io_uring has and that are in no table, for the Unix sockets there whose
-/// messages may contain descriptors, and for the sockets without an inode. Another gap is about the processes in
-/// `named`.
+/// Returns the gaps for the sockets that only an io_uring has and that are in no table, for the Unix sockets there
+/// whose messages may contain descriptors, and for the sockets without an inode. The processes in `named` are left
+/// out, because another gap names them.
 pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     let mut nameless = walk.nameless_in_rings.clone();
     nameless.retain(|pid| !named.contains(pid));
@@ -122,14 +122,14 @@ pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
         hidden.len(),
         "socket in an io_uring that no table shows",
         "sockets in io_urings that no table shows",
-        "the address of such a socket cannot be read; the socket may receive data in a hidden network namespace",
+        "the address of this socket cannot be read, and the socket may receive data in a hidden network namespace",
     );
     add(
         processes(&carriers),
         carriers.len(),
         "Unix socket in an io_uring that may carry descriptors",
         "Unix sockets in io_urings that may carry descriptors",
-        "it cannot be read whether an unread message contains descriptors; a socket among them may be in no table",
+        "it is not known whether an unread message contains descriptors; a socket among these descriptors may be in no table",
     );
     add(
         nameless.clone(),
@@ -160,7 +160,7 @@ fn unexplained(walk: &Walk) -> (BTreeMap<u64, ThreadDescriptor>, BTreeMap<u64, T
         if !unknown.contains_key(&stray.inode) {
             continue;
         }
-        // A descriptor gives more details, so the search by descriptors judges this socket.
+        // A socket that also has a descriptor is left to the search by descriptors, which gives more details.
         let link = readlinkat(CWD, stray.at.link(), Vec::new());
         if link.is_ok_and(|link| bracketed(link.as_bytes(), b"socket:[") == Some(stray.inode)) {
             unknown.remove(&stray.inode);
@@ -239,7 +239,7 @@ impl Tables {
 /// Returns the inodes of the netlink sockets and the Unix sockets of the calling thread's network namespace.
 fn others() -> (Vec<u64>, Vec<(u64, bool)>) {
     let netlink = fs::read_to_string("/proc/thread-self/net/netlink").unwrap_or_default();
-    // The last column is the inode (net/netlink/af_netlink.c).
+    // The last column of the table contains the inode (net/netlink/af_netlink.c).
     let inode = |line: &str| line.split_ascii_whitespace().next_back()?.parse().ok();
     (netlink.lines().skip(1).filter_map(inode).collect(), unix_sockets())
 }

@@ -17,11 +17,11 @@ use super::{iptables, links};
 use crate::model::Family;
 use crate::model::firewall::FilterTable;
 
-/// The rules, which are read at their first use.
+/// The rules of a network namespace. They are read on first use.
 #[derive(Debug)]
 pub(super) struct RuleSets<'b> {
     read: OnceCell<ReadRules>,
-    /// The time for programs.
+    /// The time that is left for running programs.
     budget: &'b TimeBudget,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct ReadRules {
     pub(super) tables: Vec<FilterTable>,
     /// Whether only root may read some of the rules.
     pub(super) is_refused: bool,
-    /// The reasons why some rules were not read, each with whether these rules may translate addresses.
+    /// The reasons why some rules were not read. The flag is true if these rules may translate addresses.
     pub(super) failures: Vec<(String, bool)>,
 }
 
@@ -81,7 +81,7 @@ fn of_nftables() -> Result<Vec<FilterTable>, Unread> {
     if list.is_empty() {
         return Ok(Vec::new());
     }
-    // Rules can name interfaces by index.
+    // The names of the interfaces are needed, because rules can name an interface by its index.
     let links: Links = links::list()?.into_iter().map(|link| (link.index, link.name)).collect();
     nftables::parse(&list, &links)
         .ok_or_else(|| Unread::Failed("the kernel's answer was not understood".to_owned()))
@@ -109,12 +109,13 @@ fn legacy(family: Family, names: &[String], budget: &TimeBudget) -> Result<Vec<F
     let path = paths.iter().find(|path| Path::new(path).exists()).or(paths.first()).ok_or("no program")?;
     let printed = output(path, [""; 0], budget)?;
     let printed = String::from_utf8_lossy(&printed);
-    // The other variant of the tool may have the plain name.
+    // The output is checked, because the other variant of the tool may have the plain name.
     if printed.contains("(nf_tables)") {
         return Err(format!("{path} does not print the legacy tables"));
     }
     let tables = iptables::parse(&printed, family);
-    // A table without rules is not printed.
+    // An empty output is accepted, because a table without rules is not printed. Otherwise every table must be in the
+    // output.
     match names.iter().find(|name| !tables.iter().any(|(table, _)| table == *name)) {
         Some(name) if !printed.is_empty() => Err(format!("{path} does not print the table {name}")),
         _ => Ok(tables.into_iter().map(|(_, table)| table).collect()),

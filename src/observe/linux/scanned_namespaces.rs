@@ -48,8 +48,8 @@ impl ScannedNamespaces {
         Ok(ScannedNamespaces { own, others: known.into_values().collect() })
     }
 
-    /// Lists the sockets of all these namespaces, and reads their packet filters if `with_firewalls`: that can run other
-    /// programs, which share one time limit.
+    /// Lists the sockets of all these namespaces. If `with_firewalls` is set, also reads their packet filters. This
+    /// can run other programs, which share one time limit.
     pub(super) fn list_sockets(&self, scope: &Scope, with_firewalls: bool) -> SocketScan {
         let mut scan = SocketScan::default();
         let budget = TimeBudget::default();
@@ -91,8 +91,9 @@ impl ScannedNamespaces {
         scan
     }
 
-    /// Lists the sockets once more; returns `None` if the second list has a gap that the first list does not have,
-    /// because a missing socket then proves nothing. Published ports have no owner, so they are not listed again.
+    /// Lists the sockets once more. Returns `None` if the second list has a gap that the first list does not have: a
+    /// socket that is missing from such a list may still exist. Published ports have no owner, so they are not listed
+    /// again.
     pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
         let mut scope = scope.clone();
         scope.states.retain(|state| *state != State::Published);
@@ -128,7 +129,7 @@ impl ScannedNamespaces {
 impl SocketScan {
     fn add(&mut self, listed: SocketList) {
         if self.found.is_empty() {
-            self.found = listed.found; // so that the list is never in memory twice
+            self.found = listed.found; // the list is moved, so that it is never in memory twice
         } else {
             self.found.extend(listed.found);
         }

@@ -1,4 +1,4 @@
-//! The script, jar or class path that an interpreter runs, and who can replace it.
+//! The script, jar or class path that an interpreter runs, and the users who can replace it.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -37,7 +37,7 @@ pub(super) fn script(
     let outer = interpreter::parse_command(program, cmdline)?;
     let inner = interpreter::parse_innermost(program, cmdline).filter(|inner| *inner != outer);
     let commands = inner.into_iter().chain([outer]);
-    // If both are equally trustworthy, the innermost script counts, because it is the running code.
+    // If several scripts are equally trustworthy, the innermost script counts, because its code runs.
     let scripts = commands.filter_map(|command| script_of(process, program, cmdline, command, tree, origins));
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }
@@ -58,8 +58,8 @@ fn installed_module(
         let paths = installed_modules(exe, cmdline, prefixes);
         paths.iter().filter_map(|path| existing_file(process, tree, path, origins)).max_by_key(kind)
     };
-    // If a bare name started Python, an active virtual environment is visible only in the environment variables of
-    // the process.
+    // If Python was started by a name without a path, an active virtual environment is visible only in the
+    // environment variables of the process.
     let named =
         || prefixes_of_environment(&slurp_at(process, "environ", 4096, ENVIRONMENT).unwrap_or_default());
     match search(&[]).or_else(|| search(&named())) {
@@ -83,7 +83,8 @@ fn script_of(
             let elements: Vec<&str> = elements.collect();
             let scripts =
                 elements.iter().filter_map(|element| existing_file(process, tree, element, origins));
-            // Java ignores an element that does not exist. If no element exists, the code was deleted.
+            // Elements that do not exist are left out, because Java ignores them. If no element exists, the code was
+            // deleted.
             let script = scripts.max_by_key(kind);
             script.or_else(|| file(process, tree, elements.first()?, origins))
         }
@@ -129,8 +130,9 @@ pub(super) fn loaded(
     found
 }
 
-/// Returns an argument file of Java, unless it is the process's own: editors write the class path to a file of the user
-/// in the directory for temporary files. Java reads such a file only at its start, so a file that is gone does not count.
+/// Returns an argument file of Java, unless the user of the process owns it: editors write the class path to such a
+/// file in the directory for temporary files. Java reads the file only at its start, so a file that was deleted does
+/// not count.
 fn argument_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (_, stat) = opened(process, tree, path)?;
     let others_write = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
@@ -236,7 +238,7 @@ fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)
     Some((tree.clone(), whole))
 }
 
-/// Returns the file at `path`, as the process wrote the path, and who can replace the file.
+/// Returns the file at `path`, in the notation of the process, and the users who can replace the file.
 pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     existing_file(process, tree, path, origins).or_else(|| {
         let (root, whole) = located(process, tree, path)?;
@@ -249,13 +251,14 @@ pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Ori
 fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (root, whole) = located(process, tree, path)?;
     let found = match of_link(tree, &root, &whole, origins) {
-        // The path may have changed between the two reads of the file.
+        // A second attempt is made, because the path may have changed between the two reads of the file.
         Some(found) if found.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere) => {
             of_link(tree, &root, &whole, origins)
         }
         found => found,
     };
-    // A process may have changed its root directory after it read the script.
+    // Without a file at the path, the origin is unknown: the process may have changed its root directory after it
+    // read the script.
     let found = found.or_else(|| {
         let has_changed_root = path.starts_with('/') && runs_outside_root(process);
         has_changed_root.then(|| of_link(tree, tree, &whole, origins)).flatten()
@@ -282,7 +285,7 @@ fn of_missing(root: &Tree, path: &str, origins: &mut Origins) -> Option<Origin> 
     Some(open.unwrap_or(Origin::of(OriginKind::Deleted)))
 }
 
-/// What is known about the file at a path.
+/// The facts about the file at a path.
 struct File {
     origin: Option<Origin>,
     is_program: bool,
@@ -294,8 +297,8 @@ impl File {
     }
 }
 
-/// Returns who can replace the file at a path below `root`. The path may contain symbolic links; users who can
-/// replace the links count too. `None` if there is no file.
+/// Returns the users who can replace the file at a path below `root`. The path may contain symbolic links. Users who
+/// can replace these links count too. `None` if there is no file.
 fn of_link(tree: &Tree, root: &Tree, path: &[u8], origins: &mut Origins) -> Option<File> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let unknown = Some(File { origin: None, is_program: false });

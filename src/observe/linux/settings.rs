@@ -1,4 +1,4 @@
-//! The settings of this kernel and network namespace, and the observer's privileges.
+//! The settings of this kernel and network namespace, and the privileges of this process.
 
 use rustix::fs::{CWD, readlinkat};
 use rustix::thread::{CapabilitySet, capabilities};
@@ -43,9 +43,9 @@ pub(super) fn ephemeral() -> EphemeralSettings {
         });
     };
     if let Err(why) = &mut range {
-        lost("the ephemeral port range of this kernel; the default, 32768-60999, is assumed", why);
+        lost("the ephemeral port range of this kernel; portolan assumes the default, 32768-60999", why);
     } else if let Err(why) = &mut reserved {
-        lost("the reserved ports of this kernel; it is assumed that there are none", why);
+        lost("the reserved ports of this kernel; portolan assumes that there are none", why);
     }
     EphemeralSettings {
         source: if range.is_ok() {
@@ -65,9 +65,9 @@ fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String
     let read = |step| slurp(&path, step, step).map_err(|errno| format!("{path}: {errno}"));
     let mut text = read(SETTING)?;
     if text.len() == SETTING {
-        text = read(LONGEST_SETTING)?; // a second read of the same file would return nothing
+        text = read(LONGEST_SETTING)?; // one read is enough, because a second read of the same file returns nothing
     }
-    parse(&String::from_utf8_lossy(&text)).ok_or_else(|| format!("{path}: not understood"))
+    parse(&String::from_utf8_lossy(&text)).ok_or_else(|| format!("{path}: the content could not be parsed"))
 }
 
 /// Parses two numbers, as in `32768 60999`.
@@ -112,18 +112,20 @@ fn in_first(kind: &str, first: u64) -> bool {
     link(&format!("/proc/self/ns/{kind}")).is_some_and(|link| link == format!("{kind}:[{first}]"))
 }
 
-/// Returns the reason why processes outside a pid namespace are missing from `/proc`, and the remedy. No read fails
-/// because of these processes.
+/// Returns the reason why processes outside a pid namespace are missing from `/proc`, and the remedy. The processes
+/// themselves cause no error.
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
-            "portolan runs in a pid namespace of its own and cannot see the processes outside it",
+            "portolan runs in a separate pid namespace and cannot see the processes outside it",
             "run portolan outside the container",
         ));
     }
     let me = rustix::process::getpid().as_raw_nonzero().to_string();
-    (link("/proc/self").as_deref() != Some(&*me))
-        .then_some(("/proc belongs to another pid namespace than portolan", "mount /proc again"))
+    (link("/proc/self").as_deref() != Some(&*me)).then_some((
+        "/proc shows another pid namespace, not the one in which portolan runs",
+        "mount /proc again",
+    ))
 }
 
 /// Returns whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4).
@@ -181,14 +183,16 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         notes.push(note("processes were not looked up", Some("run without --no-holders")));
     }
     if !scope.states.contains(&State::Bound) && scope.states.contains(&State::Listen) {
-        notes
-            .push(note("bound sockets that do not listen were not listed", Some("run without --no-holders")));
+        notes.push(note(
+            "sockets that are bound but do not listen were not listed",
+            Some("run without --no-holders"),
+        ));
     } else if scope.states.contains(&State::Bound)
         && scope.protocols.contains(&Protocol::Tcp)
         && kernel.is_some_and(|version| !lists_bound_sockets(version))
     {
         notes.push(note(
-            "this kernel does not list TCP sockets that are only bound (Linux 6.8 and later list them)",
+            "this kernel does not list TCP sockets that are bound but do not listen (Linux 6.8 and later do)",
             None,
         ));
     }
@@ -227,7 +231,8 @@ fn martian_devices() -> Option<Note> {
 /// The variables of ld.so(8) that load libraries before those of the program.
 const PRELOADING: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
 
-/// Returns whether a library is preloaded into this process. A static program loads none.
+/// Returns whether a library is preloaded into this process. Returns false for a static program, which loads no
+/// libraries.
 fn is_preloaded() -> bool {
     let by_file = || slurp("/etc/ld.so.preload", 256, 256).is_ok_and(|text| !text.trim_ascii().is_empty());
     let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());

@@ -1,7 +1,8 @@
 //! Finds processes that share a port with other processes. Whether such processes belong together depends on more
 //! than their programs.
 //!
-//! The selection may include a process too many, but never too few. Another module judges the sharing.
+//! The selection may include more processes than necessary, but it never omits one. Another module decides whether
+//! the sharing is a finding.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,7 +1,7 @@
 //! Lists the sockets in the network namespace of the calling thread, by `sock_diag`, or by the text tables of
 //! `/proc/net` if `sock_diag` does not answer.
 //!
-//! This module looks up no process. A protocol without a source that answers is a gap with the name of the protocol.
+//! This module looks up no process. If no source answers for a protocol, there is a gap that names the protocol.
 
 use std::collections::HashMap;
 use std::fs;
@@ -52,7 +52,7 @@ pub(super) struct SocketList {
     pub found: Vec<FoundSocket>,
     /// The sources that did not answer.
     pub gaps: Vec<Gap>,
-    /// The source of the data, if it is not the usual source.
+    /// The source of the data, if it is not `sock_diag`.
     pub notes: Vec<Note>,
     /// The packet filter, if requested, with the gap if it could not be read.
     pub firewall: Option<(Firewall, Option<Gap>)>,
@@ -74,7 +74,8 @@ impl SocketList {
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
 const LISTEN: u8 = 10;
-/// A pseudo-state for requests (Linux 6.8): bound, and neither listening nor connected.
+/// A state that is used only in requests (Linux 6.8). It selects sockets that are bound and neither listen nor are
+/// connected.
 const BOUND_INACTIVE: u8 = 13;
 
 /// Returns the states of a protocol to request from the kernel, one bit for each. Sockets that are bound but do not
@@ -84,7 +85,7 @@ fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     let bit = |state: &State| match (state, datagram) {
         (State::Established, _) => 1 << ESTABLISHED,
         (State::Unconnected, true) => 1 << CLOSE,
-        // A published port is not a socket, and a raw socket has no port.
+        // These states are not requested: a published port is not a socket, and a raw socket has no port.
         (State::Published | State::Raw, _) => 0,
         // An SCTP endpoint that accepts associations without listening has the state "close".
         (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
@@ -133,8 +134,8 @@ fn remedy(why: Errno, modules: &str) -> String {
     }
 }
 
-/// Lists the sockets of the calling thread's network namespace, which is `netns` (`None` for the observer's own), and
-/// reads its packet filter if `with_filter`. Programs are run within `time`.
+/// Lists the sockets of the calling thread's network namespace, which is `netns` (`None` for the namespace in which
+/// portolan runs). Reads its packet filter if `with_filter` is set. Programs are run within `time`.
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_filter: bool, time: &TimeBudget) -> SocketList {
     let mut lister = SocketLister {
         scope,
@@ -184,8 +185,8 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
     listed
 }
 
-/// The key of shared attributes: the user, the control group, whether the device is a loopback device, whether the
-/// socket is transparent, and whether its address or device is absent.
+/// The key by which sockets share attributes: the user, the control group, and whether the device is a loopback
+/// device, the socket is transparent, and its address or device does not exist.
 type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool, bool);
 
 struct SocketLister<'s> {
@@ -222,8 +223,8 @@ impl SocketLister<'_> {
                 }
                 let label = kind.label(family);
                 match &inventory {
-                    // The kernel counts the sockets of every protocol that it has. A protocol without sockets needs
-                    // no request. TCP and UDP are always requested.
+                    // The kernel counts the sockets of every protocol that it has. For a protocol without sockets, no
+                    // request is sent. TCP and UDP are always requested.
                     Some(counts)
                         if !matches!(kind.number, 6 | 17)
                             && counts.get(label).is_none_or(|sockets| *sockets == 0) =>
@@ -248,7 +249,7 @@ impl SocketLister<'_> {
                 count: None,
                 pids: Vec::new(),
                 why: format!(
-                    "{}/protocols cannot be read, so it is not known whether these sockets exist",
+                    "{}/protocols could not be read, so it is not known whether these sockets exist",
                     self.tables
                 ),
                 remedy: Some("mount /proc".to_owned()),
@@ -257,7 +258,8 @@ impl SocketLister<'_> {
         self.note_refusals();
     }
 
-    /// Adds all refusals as one gap, because the tables that were read instead contain less data.
+    /// Adds one gap for all protocols for which the kernel refused: the tables that were read instead contain less
+    /// data.
     fn note_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
@@ -286,7 +288,8 @@ impl SocketLister<'_> {
     /// Returns a request for the sockets of the scope.
     fn request(&self, family: Option<Family>, kind: &KernelProtocol, states: u32) -> DumpRequest {
         let ranges = self.scope.ports.as_deref().unwrap_or_default();
-        // One range around all wanted ports is enough: the sockets on other ports are left out later.
+        // The request names one range around all wanted ports. Sockets on other ports in this range are left out
+        // later.
         let ends =
             ranges.iter().map(|range| range.low).min().zip(ranges.iter().map(|range| range.high).max());
         let ports = ends.and_then(|(low, high)| PortRange::new(low, high));
@@ -337,7 +340,7 @@ impl SocketLister<'_> {
     fn table(&mut self, kind: &'static KernelProtocol, family: Family, why: Errno) {
         let label = kind.label(family);
         let Some(tables) = kind.tables else {
-            // MPTCP only marks TCP sockets, which are already listed.
+            // The list of MPTCP only adds a mark to TCP sockets, which are already listed.
             let lost = if kind.number == IPPROTO_MPTCP { "the marks of MPTCP sockets" } else { "sockets" };
             self.unanswered(&format!("{lost} of {label}"), &why.to_string(), remedy(why, kind.module));
             return;
@@ -411,7 +414,7 @@ impl SocketLister<'_> {
         let mptcp = kind.number == IPPROTO_MPTCP;
         let inode = NonZeroU64::new(record.inode.into());
         if mptcp && inode.is_some() {
-            // The TCP list already contains the first subflow, with the same inode.
+            // The list of TCP sockets already contains the first subflow, which has the same inode.
             let mut same = self.listed.found.iter_mut().filter(|f| f.socket.inode == inode).peekable();
             if same.peek().is_some() {
                 same.for_each(|f| f.socket.mptcp = true);
@@ -423,7 +426,7 @@ impl SocketLister<'_> {
         let device = device.map(|(name, _)| name);
         let (address, port) = record.peer;
         let cgroup = record.cgroup.and_then(NonZeroU64::new);
-        // For a connection without a process, the kernel no longer has the user and answers 0.
+        // For a connection that has no process left, the kernel no longer knows the user and answers 0.
         let uid = Some(record.uid).filter(|_| state.holds_port() || inode.is_some());
         let transparent = record.transparent && state.holds_port();
         let absent = state.holds_port() && self.is_absent(record.local.0, record.interface, on_loopback);
@@ -451,7 +454,7 @@ impl SocketLister<'_> {
             inode,
             cookie: NonZeroU64::new(record.cookie),
             v6only: record.v6only,
-            // The tables do not contain a listener's limit.
+            // The tables do not contain the limit of a listener's backlog.
             queues: (record.cookie != 0).then_some(Queues { receive: record.receive, send: record.send }),
             owner: Owner::Unknown,
         };
@@ -467,7 +470,7 @@ impl SocketLister<'_> {
         if device != 0 && on_loopback.is_none() && has_devices {
             return true;
         }
-        // A device can have its own routes (VRF).
+        // A socket that is bound to a device is not judged, because a device can have separate routes (VRF).
         device == 0 && !self.own_addresses.has(unmapped(address))
     }
 

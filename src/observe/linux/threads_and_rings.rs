@@ -12,8 +12,8 @@ use super::ring_files;
 use super::shared_table::is_shared;
 use crate::model::Pid;
 
-/// Returns the processes that may own a socket without a descriptor: those with an io_uring, also those in `mapped`, and
-/// those with a Unix socket in which descriptors are in flight. In rising order.
+/// Returns the processes that may own a socket without a descriptor, in ascending order. These are processes with an
+/// io_uring, the processes in `mapped`, and processes with a Unix socket in which descriptors are in transit.
 pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
     let mut pids: Vec<Pid> = walk.rings.iter().map(|ring| ring.pid).chain(mapped.iter().copied()).collect();
     pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
@@ -88,10 +88,10 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
 /// The maximum size of the `fdinfo` of all io_urings together. Threads that share the table of their process share
 /// its io_urings, which are then read once for each thread. A process beyond this limit counts as unreadable.
 const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
-/// The maximum number of descriptors in the tables of threads that are read: some tenths of a second. Threads that share
-/// the table of their process are not read, so only unusual programs reach it.
+/// The maximum number of descriptors that are read in the tables of threads. Reading them takes some tenths of a
+/// second. Threads that share the table of their process are not read, so only unusual programs reach this limit.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
-/// The same for an audit: some seconds.
+/// The same maximum for an audit. Reading them takes some seconds.
 const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 400_000;
 
 /// Reads the descriptors of every thread of a process that does not share the table of the first thread. A process
@@ -106,14 +106,14 @@ fn threads(
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
     let count = |directory: &OwnedFd| fstat(directory).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     for thread in numbers_in(&tasks)?.into_iter().filter(|thread| *thread != pid) {
-        // The first thread may have ended, and then has no table.
+        // If the first thread has ended, it has no table.
         if is_shared(pid, thread) == Ok(true) {
             continue;
         }
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
             Ok(directory) => {
                 let size = count(&directory).unwrap_or(0);
-                // Before Linux 6.2 the size is not known.
+                // Before Linux 6.2, the size of the table is not known.
                 if size > *left || *left == 0 {
                     return Err(Errno::MFILE);
                 }

@@ -1,4 +1,4 @@
-//! The directory tree in which the kernel's paths of a process are followed.
+//! The directory tree of a process, in which paths from the kernel are followed.
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -21,7 +21,7 @@ pub(super) struct Tree {
     pub(super) namespace: u64,
     /// Device and inode of `root`.
     pub(super) root_id: (u64, u64),
-    /// Whether the tree belongs to a container or jail that a user other than root may have made.
+    /// Whether a user other than root may have made the container or jail to which the tree belongs.
     pub(super) users_own: bool,
 }
 

@@ -24,18 +24,18 @@ const NAMED: usize = 4;
 
 /// `PIDFD_THREAD` (linux/pidfd.h, Linux 6.9): the pid is that of a thread.
 const PIDFD_THREAD: u32 = 0o200;
-/// How many times Unix sockets with descriptors in transit are checked again. A running program usually receives such
+/// How many times a Unix socket with descriptors in transit is checked again. A program usually receives such
 /// descriptors at once.
 const CHECKS: usize = 5;
 /// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns the gaps for sockets that can receive data and are in no table. Another gap is about the descriptors in
-/// transit to the processes in `named`.
+/// Returns the gaps for sockets that can receive data and are in no table. Descriptors in transit to the processes in
+/// `named` are left out, because another gap is about them.
 pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
     let mut unknown: HashMap<u64, (Stray, String)> = HashMap::new();
     let mut unix = Vec::new();
-    // A process can have many descriptors of one socket.
+    // Each socket is checked once, because a process can have many descriptors of one socket.
     let mut asked: HashSet<u64> = HashSet::new();
     for stray in strays {
         if asked.contains(&stray.inode) {
@@ -65,7 +65,7 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
             return None;
         }
         std::thread::sleep(BETWEEN_CHECKS);
-        // A socket whose descriptor now has another number is not checked.
+        // If the descriptor now has another number, the socket is not checked.
         sockets.retain(|socket| carries_descriptors(socket) != Ok(false));
     }
     let mut pids: Vec<Pid> = sockets.iter().map(|socket| socket.pid).collect();
@@ -75,8 +75,7 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
         stage: Stage::Sockets,
         what: "descriptors in transit through Unix sockets".to_owned(),
         count: None,
-        why: "these processes have not yet received the descriptors; a socket among the descriptors may \
-             be in no table"
+        why: "another process sent the descriptors, but these processes have not received them yet; a descriptor may belong to a socket that is in no table"
             .to_owned(),
         remedy: show_processes(&pids, "linux"),
         pids,
@@ -98,7 +97,8 @@ fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
             Ok(address) => {
                 receiving.extend(address.map(|address| (stray.at.pid, format!("{protocol} {address}"))));
             }
-            // The socket was closed, or the kernel is older than 5.6. Most such sockets are not bound.
+            // The socket was closed, or the kernel is older than 5.6. It is left out, because most such sockets are
+            // not bound.
             Err(Errno::SRCH | Errno::BADF | Errno::NOSYS) => {}
             Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.at.pid),
         }
@@ -155,7 +155,7 @@ fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespac
 /// Returns the address at which a socket receives connections or datagrams; `None` if the socket receives none.
 fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     let ThreadDescriptor { pid, thread, .. } = stray.at;
-    // A thread can have its own table.
+    // The descriptor is opened through its thread, because a thread can have its own table.
     let flags = if thread == pid { PidfdFlags::empty() } else { PidfdFlags::from_bits_retain(PIDFD_THREAD) };
     let thread = i32::try_from(thread).ok().and_then(RawPid::from_raw).ok_or(Errno::SRCH)?;
     let process = pidfd_open(thread, flags)?;
@@ -167,11 +167,11 @@ fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     let kind = socket_type(&socket)?;
     let address = getsockname(&socket)?;
     if address.address_family() == AddressFamily::PACKET {
-        return Ok(Some("of every address".to_owned())); // the kind of packets is not asked
+        return Ok(Some("of every address".to_owned())); // the kind of packets is not needed here
     }
     let Ok(address) = std::net::SocketAddr::try_from(address) else { return Ok(None) };
     let receives = match kind {
-        // A raw socket needs no address, and its port is the number of a protocol.
+        // A raw socket receives packets without a local address. Its port is the number of a protocol.
         SocketType::RAW => return Ok(Some(address.ip().to_string())),
         SocketType::DGRAM => address.port() != 0,
         _ => address.port() != 0 && socket_acceptconn(&socket)?,

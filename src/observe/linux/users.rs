@@ -51,8 +51,8 @@ fn entries(passwd: &str) -> impl Iterator<Item = (&str, u32)> {
     passwd.lines().filter_map(entry)
 }
 
-/// Asks the resolver, because directory services know more users than the file. A static program cannot load the
-/// libraries of these services.
+/// Looks up the user with the resolver of the system, because directory services know more users than the file. A
+/// static program cannot load the libraries of these services.
 #[cfg(not(target_feature = "crt-static"))]
 fn resolve(uid: u32) -> Option<String> {
     nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
@@ -75,8 +75,8 @@ fn resolve(_: u32) -> Option<String> {
 
 /// Returns the effective user of the process with this directory in `/proc`; `None` if the process has ended.
 ///
-/// The directory belongs to the effective user, even if the kernel hides other data of the process, and to root once
-/// the process has ended (`pid_getattr`, fs/proc/base.c). This costs a tenth of reading `status`.
+/// The directory belongs to the effective user, even if the kernel hides other data of the process, and belongs to
+/// root after the process has ended (`pid_getattr`, fs/proc/base.c). This costs a tenth of reading `status`.
 pub(super) fn effective_uid(process: &OwnedFd) -> Option<u32> {
     let uid = fstat(process).ok()?.st_uid;
     let is_alive = statat(process, c"stat", AtFlags::empty()).is_ok();

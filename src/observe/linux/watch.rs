@@ -4,7 +4,7 @@
 //! whether they still own their sockets, with one `readlink` each. From time to time it checks which programs they
 //! run.
 //!
-//! A full scan is needed if a socket is new, if a process is gone or runs another program, or if the kernel gives
+//! A full scan is needed if a socket is new, if a process has ended or runs another program, or if the kernel gives
 //! fewer or more answers than before. After a change, another full scan follows at once, because a server may still
 //! be passing its socket to its workers. Full scans also take place at long intervals. They find a process that
 //! received an existing socket, and a new network namespace. A new socket that is bound but does not listen is found
@@ -26,7 +26,7 @@ use crate::observe::{Error, Scope};
 
 /// The maximum time between full scans, if a full scan is quick.
 const NOW_AND_THEN: Duration = Duration::from_secs(60);
-/// The maximum share of time for slow full scans: 1/500, or 0.2% of a core.
+/// The maximum share of time that slow full scans may take: 1/500, or 0.2% of a core.
 const SPARING: u32 = 500;
 
 /// Sockets that are bound but do not listen are requested once in this many quick scans. For these sockets, the
@@ -37,15 +37,15 @@ const BOUND_EVERY: u32 = 10;
 const RESTLESS: u8 = 2;
 
 /// A scan checks a quarter of the processes, and at least a minimum. A `readlink` costs 2 to 4 µs. A closed socket is
-/// noticed at once, because it is no longer listed; only the move of a socket to another process is noticed some
-/// scans later.
+/// noticed at once, because it is no longer listed. If a socket moves to another process, this is noticed some scans
+/// later.
 const PART: usize = 4;
 const AT_LEAST: usize = 32;
 /// The programs of the processes are checked once in this many scans. A process rarely becomes another program and
 /// keeps its sockets.
 const PROGRAMS_EVERY: u32 = 5;
 
-/// The firewalls are read once in this many scans: their rules are read anyway, but not the interfaces.
+/// The interfaces of the firewalls are read once in this many scans. The rules are read in every scan.
 const FIREWALLS_EVERY: u32 = 2;
 
 /// The state between two scans.
@@ -72,9 +72,9 @@ struct LastScan {
 enum QuickScan {
     /// Everything is unchanged.
     Same,
-    /// These sockets are gone, and nothing else changed.
+    /// These sockets have vanished, and nothing else has changed.
     Gone(HashSet<usize>),
-    /// Only a full scan can decide.
+    /// Only a full scan can show what changed.
     Whole,
 }
 
@@ -106,7 +106,7 @@ impl PollState {
         let began = Instant::now();
         let mut seen = scan(scope)?;
         let cost = began.elapsed();
-        // A socket that vanished during the scan is gone. The earlier snapshot has more data about it.
+        // A socket that vanished during the scan is removed. The earlier snapshot has more data about it.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
         seen.descriptors.dedup_by_key(|held| (held.pid, held.inode));
@@ -141,7 +141,7 @@ impl LastScan {
     fn cheap(&mut self, scope: &Scope) -> QuickScan {
         self.cheap_looks = self.cheap_looks.wrapping_add(1);
         let ScanResult { snapshot, scanned_namespaces, blind, descriptors } = &self.seen;
-        // If there is no known process to check, only this request can show that a process is gone.
+        // If there is no known process to check, only this request can show that a process has ended.
         let bound = scope.states.contains(&State::Bound)
             && (!scope.processes || self.cheap_looks.is_multiple_of(BOUND_EVERY));
         let mut scope = scope.clone();
@@ -180,7 +180,7 @@ impl LastScan {
         let dropped: HashSet<u64> =
             gone.iter().filter_map(|at| snapshot.sockets.get(*at)?.inode).map(u64::from).collect();
         let descriptors = descriptors.iter().filter(|held| !dropped.contains(&held.inode));
-        // A process that owns no more sockets is not checked.
+        // A process that no longer owns a socket is not checked.
         let mut holding: Vec<Pid> = descriptors.clone().map(|held| held.pid).collect();
         holding.dedup();
         let mut programs = self.programs.iter().filter(|(pid, _)| holding.binary_search(pid).is_ok());
@@ -211,13 +211,13 @@ impl LastScan {
     }
 }
 
-/// Returns whether the firewalls have the same rules and interfaces. Programs of the kernel that take packets first are
-/// found by full scans only.
+/// Returns whether the firewalls have the same rules and interfaces. BPF programs and filters that see packets before
+/// the rules are found only by full scans.
 fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
     known.len() == now.len() && known.iter().zip(now).all(|(known, (now, _))| rules(known) == rules(now))
 }
 
-/// The rules of a firewall, and what they depend on.
+/// The rules of a firewall, and the interfaces on which they depend.
 type Rules<'f> = (Option<u64>, [bool; 2], &'f [Interface], &'f [LocalRoute], [bool; 2], &'f [FilterTable]);
 
 fn rules(firewall: &Firewall) -> Rules<'_> {

@@ -1,4 +1,4 @@
-//! Linux: only the data of netstat2 and sysinfo, so that this second source is independent.
+//! Linux: this second source uses only the data of netstat2 and sysinfo, so that it is independent of the first.
 
 use std::sync::Arc;
 

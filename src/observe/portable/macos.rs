@@ -1,8 +1,8 @@
 //! macOS: the sockets of the descriptors of processes, from libproc. There is no table of all sockets.
 //!
-//! A process that may not be read also hides its sockets, and is a gap. Several descriptors of one socket are
-//! recognised by the kernel's identity of the socket. A short answer counts as no answer. This code has been
-//! type-checked, but never run.
+//! A process that may not be read also hides its sockets, and is a gap. The kernel gives each socket an identity,
+//! which shows whether several descriptors belong to one socket. An answer that is too short counts as no answer.
+//! This code has been type-checked, but never run.
 
 #![allow(
     unsafe_code,
@@ -34,7 +34,7 @@ pub(super) const NOTES: &[&str] = &[];
 
 /// The number of descriptors that a process may have opened since they were counted.
 const SPARE: usize = 32;
-/// More descriptors than any process has.
+/// The maximum number of descriptors. No process has more.
 const MOST: usize = 1 << 20;
 
 /// Returns whether every process may be read.
@@ -43,7 +43,7 @@ pub(super) fn privileged() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// The obstacles during a scan.
+/// The problems during a scan.
 #[derive(Default)]
 struct ReadFailures {
     /// Processes that may not be read.
@@ -137,7 +137,7 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
             continue;
         }
         match pidfdinfo::<SocketFDInfo>(id, descriptor.proc_fd) {
-            Ok(info) if info.psi.soi_so == 0 => failures.failed("the answer is short".to_owned()),
+            Ok(info) if info.psi.soi_so == 0 => failures.failed("the answer is too short".to_owned()),
             Ok(info) => match socket(&info) {
                 Ok(socket) => {
                     sockets.extend(socket.map(|socket| ((info.psi.soi_so, info.psi.soi_pcb), socket)));
@@ -145,7 +145,7 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
                 Err(why) => failures.failed(why),
             },
             Err(_) => match io::Error::last_os_error() {
-                // Since it was listed, the descriptor was closed or its process ended.
+                // The descriptor was closed, or its process ended, after the descriptor was listed.
                 error if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ESRCH)) => {}
                 error => failures.failed(error.to_string()),
             },
@@ -314,7 +314,7 @@ fn setting(name: &CStr) -> io::Result<u16> {
         return Err(io::Error::last_os_error());
     }
     if size != size_of_val(&value) {
-        return Err(io::Error::other("the answer is short"));
+        return Err(io::Error::other("the answer is too short"));
     }
     u16::try_from(value).map_err(io::Error::other)
 }

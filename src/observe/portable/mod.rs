@@ -1,5 +1,5 @@
-//! Sockets from the system's own tables, and processes from sysinfo: the source on macOS and Windows, and a second,
-//! independent source on Linux for the tests.
+//! Reads sockets from the tables of the system, and processes from sysinfo. This is the source on macOS and Windows.
+//! On Linux it is a second, independent source for the tests.
 //!
 //! Code for a single system is in the file with its name. `winapi.rs` has the Windows calls without a safe wrapper in
 //! the crates in use. Devices, network namespaces and control groups are not supported here.
@@ -56,7 +56,7 @@ impl EphemeralSettings {
 fn assumed(range: PortRange, why: String) -> Gap {
     Gap {
         stage: Stage::Host,
-        what: format!("the ephemeral port range of this system; the default, {range}, is assumed"),
+        what: format!("the ephemeral port range of this system; portolan assumes the default, {range}"),
         count: None,
         pids: Vec::new(),
         why,
@@ -84,7 +84,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
     own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
-    // Processes without a socket, and processes that must not be listed, are removed.
+    // Processes without a socket are removed, and so are processes that must not be listed.
     let owning: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| owning.contains(&process.pid));
     owners::users(&mut sockets, &processes);
@@ -133,7 +133,8 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     })
 }
 
-/// Does nothing: on these systems programs have no packages, and a scan with details reads all other data.
+/// Does nothing. On these systems, programs have no packages, and a scan with details has already read all other
+/// data.
 pub fn read_rest(_: &mut [Process]) {}
 
 /// Returns `None`, because the network interfaces are not read on these systems.
@@ -142,7 +143,8 @@ pub fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {
     None
 }
 
-/// Returns whether this machine has the address: only then can a socket be bound to it. The socket sends nothing.
+/// Returns whether this machine has the address. To find out, binds a socket to the address; the socket sends
+/// nothing.
 #[must_use]
 pub fn is_own_address(address: IpAddr) -> bool {
     std::net::UdpSocket::bind((address, 0)).is_ok()

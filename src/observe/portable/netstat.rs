@@ -13,7 +13,7 @@ use super::socket as bare;
 use crate::model::{Family, Gap, Owner, Peer, Pid, Protocol, Socket, Stage, State};
 use crate::observe::Scope;
 
-/// Returns the sockets of every protocol and family in the scope. A table that fails is a gap.
+/// Returns the sockets of every protocol and family in the scope. If a table cannot be read, there is a gap.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let mut sockets = Vec::new();
     for (protocol, flag) in [(Protocol::Tcp, ProtocolFlags::TCP), (Protocol::Udp, ProtocolFlags::UDP)] {
@@ -109,7 +109,7 @@ pub(in crate::observe) fn second_opinion(
             None => Ok(said),
         }
     };
-    // A socket may appear between an empty answer and its confirmation.
+    // The request is repeated, because a socket may appear between an empty answer and its confirmation.
     let said = (0..4).find_map(|_| ask().ok()).map_or_else(ask, Ok);
     let end = |info: SocketInfo| match info.protocol_socket_info {
         ProtocolSocketInfo::Tcp(tcp) => (tcp.local_addr, tcp.local_port, info.inode),
@@ -152,7 +152,7 @@ fn socket(info: &SocketInfo) -> Option<Socket> {
     let pids: BTreeSet<Pid> = info.associated_pids.iter().copied().collect();
     let owner =
         if pids.is_empty() { Owner::Unknown } else { Owner::Held(Arc::new(pids.into_iter().collect())) };
-    #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "only Linux has more"))]
+    #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "only Linux has more states"))]
     let mut socket = bare(local, state, peer, owner);
     #[cfg(target_os = "linux")]
     {

@@ -25,7 +25,8 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
         .with_user(UpdateKind::OnlyIfNotSet)
         .with_exe(UpdateKind::OnlyIfNotSet)
         .with_cmd(UpdateKind::OnlyIfNotSet);
-    // Each pass finds one more generation of parents. Real processes have far fewer generations.
+    // The number of passes is limited. Each pass finds one more generation of parents, and real processes have far
+    // fewer generations.
     for _ in 0..32 {
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), false, kind);
         wanted = wanted
@@ -57,7 +58,7 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
             user: id.and_then(|id| users.as_ref()?.get_user_by_id(id)).map(|user| user.name().to_owned()),
             #[cfg(windows)]
             user: id.map(|sid| (**sid).to_string()),
-            // If a process may not be opened, sysinfo gives the year 1970.
+            // A start time of 1970 is unknown: sysinfo gives this year if a process may not be opened.
             started: i64::try_from(process.start_time())
                 .ok()
                 .filter(|seconds| *seconds > 0)

@@ -2,7 +2,7 @@
 //!
 //! Each function returns values that own their resources. This module makes no decisions.
 
-#![allow(unsafe_code, reason = "calls of the system; each says why it is sound")]
+#![allow(unsafe_code, reason = "these are calls of the system; a comment at each says why it is sound")]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +32,7 @@ use crate::model::Pid;
 const LONGEST_PATH: u32 = 32_768;
 /// The maximum length of a service name in characters (`CreateServiceW`).
 const LONGEST_SERVICE: usize = 256;
-/// More characters than the longest account (256, `UNLEN`) or domain.
+/// The size of a buffer for the name of an account or a domain. The longest account has 256 characters (`UNLEN`).
 const LONGEST_NAME: u32 = 512;
 /// The longest SID in bytes (`SECURITY_MAX_SID_SIZE`).
 const LONGEST_SID: u32 = 68;
@@ -51,7 +51,7 @@ fn narrow(text: &[u16]) -> String {
     String::from_utf16_lossy(text.split(|unit| *unit == 0).next().unwrap_or_default())
 }
 
-/// Opens a process with the rights that any observer has.
+/// Opens a process with a right that every user can get.
 pub(super) fn open(pid: Pid) -> io::Result<OwnedHandle> {
     // SAFETY: no pointer is passed.
     let handle = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) };

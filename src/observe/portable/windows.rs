@@ -2,8 +2,8 @@
 //! the services in a process, and which processes may not be opened.
 //!
 //! The table of sockets gives a process for each socket to every user. Process 4 is the kernel. A connection of
-//! process 0 no longer belongs to any process; the owner of a listener of process 0 is not given. A process that may
-//! not be opened is hidden: its file and its user are not known, and its name alone is not evidence.
+//! process 0 no longer belongs to any process. For a listener of process 0, the system does not give the owner. A
+//! process that may not be opened is hidden: its file and its user are not known, and its name alone is not evidence.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -78,7 +78,7 @@ pub(super) fn add_system_details(
         .filter(|process| !matches!(process.pid, IDLE | SYSTEM))
         .map(|process| (process.pid, open(process.pid)))
         .collect();
-    // If a process has ended, another process may have inherited its socket.
+    // The sockets are listed again if a process has ended, because another process may have inherited its socket.
     let again = if opened.values().any(|opened| matches!(opened, Opened::Gone)) {
         self::sockets(scope, &mut Vec::new())
     } else {
@@ -152,7 +152,7 @@ fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() ->
     }
 }
 
-/// Returns the remedy for an ordinary user; `None` for an administrator, who has no further rights to gain.
+/// Returns the remedy for an ordinary user; `None` for an administrator, who already has all rights.
 fn remedy(privileged: bool) -> Option<String> {
     (!privileged).then(|| "run as administrator".to_owned())
 }
@@ -188,7 +188,8 @@ const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 /// The time limit for the tool.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads the system's own setting, by protocol and family, with the only documented tool; once per run.
+/// Reads the setting of the system for each protocol and family, with the only documented tool. It is read once per
+/// run.
 pub(super) fn ephemeral() -> EphemeralSettings {
     static SETTING: OnceLock<Result<Vec<EphemeralRange>, String>> = OnceLock::new();
     match SETTING.get_or_init(setting) {
@@ -248,7 +249,7 @@ fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
         if Instant::now() > until {
             child.kill()?;
             child.wait()?;
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not end in time"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the program did not end in time"));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

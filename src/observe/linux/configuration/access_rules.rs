@@ -1,7 +1,7 @@
-//! The access rules of proxies, from `squid.conf` and `tinyproxy.conf`: the addresses that may use the proxy.
+//! Parses the access rules of proxies, in `squid.conf` and `tinyproxy.conf`: the addresses that may use the proxy.
 //!
-//! The rules are applied to all addresses at once. A condition that is not understood may or may not be met. A rule
-//! with such a condition is ignored if it refuses clients; if it allows clients, the result is unknown.
+//! The rules are applied to all addresses at once. A rule may have a condition that is not understood. If such a rule
+//! refuses clients, it is ignored. If it allows clients, the result is unknown.
 
 use std::collections::HashMap;
 
@@ -86,7 +86,7 @@ pub(super) fn squid(bytes: &[u8]) -> Vec<AccessSetting> {
     squid_rules(&text).and_then(|rules| decide(&rules, is_default_allow(&rules))).into_iter().collect()
 }
 
-/// Returns whether Squid admits a client that no rule matches: the opposite of the last rule.
+/// Returns whether Squid admits a client that no rule matches. Squid does the opposite of the last rule.
 fn is_default_allow(rules: &[Rule]) -> bool {
     rules.last().is_some_and(|rule| !rule.allows)
 }
@@ -113,8 +113,8 @@ fn squid_rules(text: &str) -> Option<Vec<Rule>> {
             {
                 rules.push(squid_rule(*action == "allow", names, &acls, words.join(" ")));
             }
-            // An included file, a condition on the configuration, or a setting by which clients can claim another
-            // address.
+            // The result is unknown after an included file, a condition on the configuration, or a setting that lets
+            // clients claim another address.
             ["include" | "if" | "else" | "endif" | "http_access" | "acl", ..] => return None,
             ["follow_x_forwarded_for" | "proxy_protocol_access", "allow", ..] => return None,
             _ => {}
@@ -169,8 +169,8 @@ fn squid_rule(allows: bool, names: &[&str], acls: &HashMap<String, Acl>, text: S
     rule
 }
 
-/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` applies. If the file has any, all other clients are
-/// refused.
+/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` applies. If the file contains such a rule, all other
+/// clients are refused.
 pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut rules, mut asks_for_login) = (Vec::new(), false);
@@ -183,7 +183,7 @@ pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
                 let clients = Addresses::parse(value.trim_matches('"'));
                 rules.push(Rule {
                     allows: directive == "allow",
-                    // The name of a host or a domain can have any address.
+                    // The rule names a host or a domain, which can have any address.
                     is_conditional: clients.is_none(),
                     clients: clients.unwrap_or_else(Addresses::all),
                     asks_for_login: false,

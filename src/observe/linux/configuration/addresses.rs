@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A set of addresses: disjoint ranges in ascending order, with the first and last address of each. IPv4 addresses
-/// are in `::ffff:0:0/96`.
+/// A set of addresses, as disjoint ranges in ascending order. Each range is its first and its last address. IPv4
+/// addresses are in `::ffff:0:0/96`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses(Vec<(u128, u128)>);
 

@@ -1,6 +1,6 @@
 //! The debugger options and the code paths in the environment variables of an interpreter.
 //!
-//! An environment can contain secrets, so this file returns only these options and paths.
+//! An environment can contain secrets, so this module returns only these options and paths.
 
 use std::os::fd::AsFd;
 
@@ -20,7 +20,7 @@ const OF_JAVA: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTI
 /// The maximum number of paths. Real environments contain a few.
 const MOST_PATHS: usize = 64;
 
-/// The variables of an interpreter that add code.
+/// The environment variables that add code to an interpreter.
 struct CodeVariables {
     /// The names of the interpreter, without a version.
     programs: &'static [&'static str],
@@ -78,10 +78,10 @@ const CODE_VARIABLES: [CodeVariables; 20] = [
     CodeVariables { programs: &["beam.smp"], paths: &["ERL_LIBS"], options: &[] },
 ];
 
-/// The beginnings of the options that let a debugger or JMX connect.
+/// The options that let a debugger or JMX connect begin with one of these texts.
 const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dcom.sun.management.jmxremote"];
 
-/// Returns the variables from which a program reads options; none for other programs.
+/// Returns the names of the variables from which a program reads options. For other programs, the list is empty.
 pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     let program = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next());
     match program.map(|name| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')) {
@@ -139,7 +139,8 @@ fn without_lua_version(name: &str) -> &str {
     of_lua.unwrap_or(name)
 }
 
-/// Returns the directory before the place of the name in `/lib/?.lua` or `/lib/*`, and the file after the `@` of Lua.
+/// Returns the directory before the `?` or `*` of a path such as `/lib/?.lua` or `/lib/*`. For a path of Lua that
+/// begins with `@`, returns the file after it.
 fn directory_of_pattern(part: &str) -> &str {
     let part = part.strip_prefix('@').unwrap_or(part);
     let end = part.find(['?', '*']).and_then(|at| part.get(..at)?.rfind('/'));

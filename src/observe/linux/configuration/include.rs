@@ -7,14 +7,14 @@ use super::LONGEST;
 const MOST_FILES: usize = 64;
 const DEEPEST: usize = 4;
 
-/// A configuration with the content of included files inserted.
+/// A configuration in which the content of included files replaces the `include` lines.
 pub(super) struct Expanded {
     pub(super) bytes: Vec<u8>,
     /// The paths of the included files.
     pub(super) included: Vec<String>,
 }
 
-/// Replaces each `include` line by the content of its files. A line whose files cannot be read stays in place.
+/// Replaces each `include` line with the content of its files. If the files cannot be read, the line stays in place.
 pub(super) fn expand(root: &Root, bytes: &[u8]) -> Expanded {
     let mut expanded = Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new() };
     add(root, bytes, 0, &mut expanded);
@@ -44,7 +44,8 @@ fn patterns(line: &[u8]) -> Option<Vec<String>> {
     (is_include && !patterns.is_empty()).then_some(patterns)
 }
 
-/// Reads the files of an `include` line. `None` if a file cannot be read, or if the files are too many or too large.
+/// Reads the files of an `include` line. `None` if a file cannot be read, or if there are too many files or they are
+/// too large.
 fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec<Vec<u8>>> {
     let mut files = Vec::new();
     for pattern in patterns {

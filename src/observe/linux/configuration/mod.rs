@@ -1,14 +1,14 @@
 //! The configuration files of servers that are dangerous without a password or access rules: Redis and its variants,
-//! mongod, nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. They are read only
-//! if other machines can reach such a server.
+//! mongod, nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. These files are
+//! read only if other machines can reach the server.
 //!
 //! The path comes from the command line of the process, or from the unit that the server's package installs. The file
-//! is opened in the process's own root directory, without following links out of it. It must be a regular file of
-//! limited size. If a file cannot be read or does not decide, the process has no setting, and the finding says that
-//! the password was not checked.
+//! is opened in the root directory of the process, and links that lead out of this directory are not followed. It
+//! must be a regular file of limited size. If the file cannot be read, or does not decide who may connect, the
+//! process has no setting, and the finding says that the password was not checked.
 //!
 //! A setting that refuses clients by their addresses counts only if root alone can have written every file of the
-//! configuration: a user could have started the server with other files.
+//! configuration. Otherwise a user could have started the server with other files.
 
 mod access_rules;
 mod addresses;
@@ -39,15 +39,16 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Parses a configuration file.
 type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 
-/// A file to read: its possible paths, of which exactly one must exist.
+/// A configuration file to read: its possible paths. Exactly one of them must exist.
 struct ConfigurationFiles {
     paths: Vec<String>,
     parser: Parser,
-    /// Settings on the command line, which the server reads after the file, as lines of the file.
+    /// The settings on the command line, in the form of lines of the file. The server reads them after the file.
     options: String,
 }
 
-/// The parts to read of a process: its configuration file, or options and paths in its environment variables.
+/// The parts of a process that must be read: its configuration file, or options and paths in its environment
+/// variables.
 struct Reading {
     pid: Pid,
     files: Option<ConfigurationFiles>,
@@ -74,7 +75,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
         return;
     }
     let (sender, receiver) = channel();
-    // A thread that waits for a file is abandoned; it ends with this process.
+    // A thread that still waits for a file is left alone. It ends when this process ends.
     let read_all = move || {
         let mut origins = Origins::default();
         for one in wanted {
@@ -102,7 +103,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
         let (configuration, options, code) = found.remove(&process.pid).unwrap_or_default();
         (process.configuration, process.debugger_options) = (configuration, options);
         let by = ReplaceableBy::of(process);
-        // The user of a process can change its code in many ways, so this file makes no difference.
+        // A file of the user of the process is left out: this user can change the code in many other ways.
         let is_own = |script: &Script| {
             let origin = script.origin.as_ref().filter(|origin| origin.kind == OriginKind::User);
             origin.is_some_and(|origin| origin.uid.is_some() && origin.uid == process.uid)
@@ -127,7 +128,8 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
                     options = parse::redis_options(arguments.get(1..).unwrap_or_default())?;
                     vec![path.clone()]
                 }
-                // The server replaces its command line by a title without the path.
+                // The unit is used if the command line names no path: the server replaces its command line with a
+                // title.
                 None => paths_of_unit(&process::unit(process.pid)?),
             };
             (paths, parse::redis)
@@ -232,7 +234,8 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
             Some(below) => ("root", below),
             None => ("cwd", path.as_str()),
         };
-        // Below the working directory, `..` would stop at that directory and lead to another file.
+        // A path with `..` is refused: below the working directory, `..` would stop at this directory and lead to
+        // another file.
         if start == "cwd" && below.split('/').any(|part| part == "..") {
             return None;
         }
@@ -243,7 +246,8 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
     let root = Root::new(directory("root")?, false);
     let include::Expanded { bytes, included } = include::expand(&root, bytes);
     let settings = (wanted.parser)(&bytes);
-    // The settings of the file are no longer the settings of the server.
+    // The options on the command line override settings of the file, so the file does not show the settings of the
+    // server.
     if !wanted.options.is_empty()
         && (wanted.parser)(&[&bytes, wanted.options.as_bytes()].concat()) != settings
     {

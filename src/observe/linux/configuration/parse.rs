@@ -1,7 +1,7 @@
-//! The configuration files of some servers: whether clients must authenticate.
+//! Parses the configuration files of some servers, to find out whether clients must authenticate.
 //!
 //! A file is hostile input. Each parser accepts any bytes, and returns nothing if the file includes another file or
-//! contains something that the parser does not know. No value that may be a secret is returned.
+//! contains something that the parser does not know. A value that may be a secret is never returned.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ fn setting(text: &str, authenticates: bool) -> Vec<AccessSetting> {
     vec![AccessSetting { port: None, setting: text.to_owned(), clients: admitted(authenticates) }]
 }
 
-/// Returns the clients that a server admits, by whether it requires a password or a certificate.
+/// Returns the clients that a server admits, if it does or does not require a password or a certificate.
 const fn admitted(authenticates: bool) -> AdmittedClients {
     if authenticates { AdmittedClients::Authenticated } else { AdmittedClients::Anyone }
 }
 
-/// Returns the lines of a file without those that begin with `#`; bytes that are not UTF-8 are U+FFFD.
+/// Returns the lines of a file, without lines that begin with `#`. Bytes that are not UTF-8 become U+FFFD.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.trim_start().starts_with('#'))
 }
@@ -25,9 +25,9 @@ fn unquoted(text: &str) -> &str {
     text.trim().trim_matches(['"', '\''])
 }
 
-/// Parses `redis.conf`, also of Valkey and KeyDB: one directive on each line; of several, the last counts. The
-/// settings apply only to the ports in the file: a server on another port was started with another file, or with
-/// options that are not visible.
+/// Parses `redis.conf`, also of Valkey and KeyDB. Each line is one directive. If a directive occurs several times,
+/// the last one counts. The settings apply only to the ports in the file: a server on another port was started with
+/// another file, or with options that are not visible.
 pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut password, mut acl, mut is_protected, mut is_bound) = (false, None, true, false);
@@ -46,7 +46,7 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
             }
             "port" => port = unquoted(value).to_owned(),
             "tls-port" => tls_port = unquoted(value).to_owned(),
-            // The other file may set or remove a password.
+            // The result is unknown, because the other file may set or remove a password.
             "include" | "aclfile" => return Vec::new(),
             _ => {}
         }
@@ -59,8 +59,8 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
         (_, acl) if !is_protected => {
             (if acl.is_some() { "user default nopass" } else { "protected-mode no" }, AdmittedClients::Anyone)
         }
-        // Without a password, protected mode refuses clients from other machines. Before version 6.2, it did so only
-        // if the file had no `bind`, and the version is not known.
+        // Without a password, protected mode refuses clients from other machines. Before version 6.2, it refused them
+        // only if the file had no `bind`. The version is not known, so a file with `bind` does not decide.
         _ if is_bound => return Vec::new(),
         _ => ("protected-mode yes, without a password", AdmittedClients::Local),
     };
@@ -69,15 +69,15 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     ports.map(|port| AccessSetting { port: Some(port), setting: setting.to_owned(), clients }).collect()
 }
 
-/// Returns the options after the configuration file of Redis as lines of such a file. `None` if Redis reads more lines
-/// from standard input, because these are not known.
+/// Returns the options after the configuration file of Redis as lines of such a file. `None` if Redis reads more
+/// lines from standard input, because these lines are not known.
 pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
     let mut lines = String::new();
     for argument in arguments {
         match argument.strip_prefix("--") {
             _ if argument == "-" => return None,
             Some(option) => lines.extend(["\n", option, " "]),
-            // Redis puts values in quotes.
+            // The values are put in quotes, as Redis does.
             None if argument.is_empty() => lines.push_str("\"\" "),
             None => lines.extend([&*argument.replace(['\n', '\r'], " "), " "]),
         }
@@ -103,8 +103,8 @@ fn default_user(rules: &str) -> Option<bool> {
     authenticates
 }
 
-/// Returns whether the rules are for another user than `default`, who needs no password. Of several rules, the last
-/// counts; a new user is off.
+/// Returns whether the rules are for a user other than `default` who needs no password. If rules contradict each
+/// other, the last rule counts. A new user is off.
 fn is_user_without_password(rules: &str) -> bool {
     let mut rules = rules.split_whitespace();
     if rules.next().is_none_or(|name| name == "default") {
@@ -140,7 +140,7 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
         }
         let key = if is_indented { format!("{section}.{key}") } else { key.to_owned() };
         match (key.as_str(), value) {
-            // A flow mapping or an expanded value may contain any setting.
+            // The result is unknown, because a flow mapping or an expanded value may contain any setting.
             ("security", value) if !value.is_empty() => return Vec::new(),
             (key, _) if key.ends_with("__exec") || key.ends_with("__rest") => return Vec::new(),
             ("security.authorization", "enabled") => found = setting("security.authorization: enabled", true),
@@ -170,7 +170,7 @@ pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     }
 }
 
-/// Parses the configuration of nats-server: keys, each with a value or a block in braces.
+/// Parses the configuration of nats-server. It consists of keys, each with a value or with a block in braces.
 pub(super) fn nats(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let mut blocks: Vec<&str> = Vec::new();

@@ -1,7 +1,8 @@
-//! The names and images of containers, from the files of their managers. The managers themselves are not asked: they
-//! may give false answers or none, and asking requires a permission that is equivalent to root.
+//! Finds the names and images of containers in the files of their managers. No request is sent to the managers: they
+//! may give false answers or none, and a request needs a permission that is equivalent to root.
 //!
-//! Only files of root or of the observer count, so no other user can give a container a name.
+//! Only files that belong to root or to the user of portolan count, so that no other user can choose the name of a
+//! container.
 
 pub(super) mod parse;
 
@@ -26,8 +27,8 @@ const MOST_ENTRIES: usize = 10_000;
 const MOST_SEARCHED: usize = 1_000;
 
 /// Adds the container's data from the files to processes in containers, and to processes that forward a port to a
-/// container. `of_sockets` has the containers that are known only from the sockets, because a quick scan reads only a
-/// part of each process.
+/// container. `of_sockets` contains the containers that are known only from the sockets: a quick scan does not read
+/// the containers of processes.
 pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>) {
     let group =
         |process: &Process| process.container.clone().or_else(|| of_sockets.get(&process.pid).cloned());
@@ -46,7 +47,7 @@ pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>
     }
 }
 
-/// Adds the containers to which rules forward published ports.
+/// Adds the containers to which rules forward published ports to their sockets.
 pub(super) fn name_published(sockets: &mut [Socket]) {
     let forwarded: BTreeSet<IpAddr> =
         sockets.iter().filter_map(|socket| Some(socket.forwarding.as_ref()?.to.address)).collect();
@@ -66,12 +67,13 @@ fn forwards_to(process: &Process) -> Option<IpAddr> {
     Peer::behind_docker_proxy(process).map(|to| to.address)
 }
 
-/// The directory of containerd with one directory for each namespace, and in it one for each container.
+/// The directory of containerd. It contains one directory for each namespace, which contains one directory for each
+/// container.
 const TASKS: &str = "io.containerd.runtime.v2.task";
-/// The maximum number of running containers whose configuration is read for the data directory of Docker.
+/// To find the data directory of Docker, the configurations of at most this many running containers are read.
 const MOST_RUNNING: usize = 8;
 
-/// The directories with the files: the root directory, and the home directory of the observer.
+/// The directories below which the files are: the root directory, and the home directory of the user of portolan.
 struct Files<'a> {
     root: &'a Path,
     home: Option<PathBuf>,
@@ -101,7 +103,8 @@ impl Files<'_> {
         if let Some(home) = self.home.as_ref().filter(|_| !of_observer.is_empty()) {
             for container in self.storage(&home.join(".local/share/containers/storage")) {
                 if let Some(group) = of_observer.get(container.id.as_str()) {
-                    // The user chose this name, so it is not as trustworthy as a name that root chose.
+                    // The unit of the user stays in front of the name: the user chose this name, so it is less
+                    // trustworthy than a name that root chose.
                     let name = container.name.map(|name| format!("{own}{name}"));
                     found.insert((*group).clone(), Container { name, ..container });
                 }
@@ -134,8 +137,8 @@ impl Files<'_> {
         self.root.join(path)
     }
 
-    /// Returns the directories in which Docker has one directory for each container. The data directory may belong to
-    /// a snap package, may have been moved, or may be for user namespaces (`UID.GID`).
+    /// Returns the directories in which Docker has one directory for each container. The data directory may be in a
+    /// snap package, may have been moved, or may be a directory for user namespaces (`UID.GID`).
     fn docker_directories(&self) -> Vec<PathBuf> {
         let mut roots =
             vec![self.below("var/lib/docker"), self.below("var/snap/docker/common/var-lib-docker")];
@@ -157,8 +160,8 @@ impl Files<'_> {
         roots.into_iter().map(|root| root.join("containers")).collect()
     }
 
-    /// Returns the data directory of Docker as the configuration of a running container names it: dockerd may have got
-    /// another directory on its command line.
+    /// Returns the data directory of Docker as the configuration of a running container names it: the command line of
+    /// dockerd may name another directory.
     fn data_root_in_use(&self) -> Option<String> {
         let managers = ["run/docker/containerd/daemon", "run/containerd"];
         let tasks = managers.map(|manager| self.below(manager).join(TASKS).join("moby"));
@@ -207,7 +210,7 @@ fn docker_file(directory: &Path, id: &str) -> Option<Container> {
     parse::docker(&file).filter(|container| container.id == id)
 }
 
-/// Adds facts about a container that are not known yet.
+/// Adds those facts about a container that are not known yet.
 fn merge(found: &mut BTreeMap<String, Container>, more: Container) {
     let known = found.entry(more.id.clone()).or_insert_with(|| Container {
         id: more.id.clone(),

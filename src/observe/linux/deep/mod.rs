@@ -1,8 +1,8 @@
 //! The deep scan, which checks the assumptions of an ordinary scan.
 //!
 //! In every scanned network namespace, it compares the tables of the kernel with each other (`tables.rs`). It also
-//! tries every port by `bind` (`sweep.rs`), which finds ports that are in use without a visible socket. It draws no
-//! conclusions, reads no process, and does not repeat the results of an ordinary scan.
+//! tries every port by `bind` (`sweep.rs`), which finds ports that are in use without a visible socket. It only
+//! reports the facts: it does not read processes, and does not repeat the results of an ordinary scan.
 
 mod sweep;
 mod tables;
@@ -48,14 +48,14 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
         }
     }
     deep.notes = vec![
-        done("ports tried by the deep scan, counted per protocol and family", deep.ports),
-        done("sockets compared between netlink, /proc/net and netstat2", deep.sockets),
+        done("ports that the deep scan tried to bind, counted per protocol and family", deep.ports),
+        done("sockets that the deep scan compared in netlink, /proc/net and netstat2", deep.sockets),
         limits(),
     ];
     Ok(deep)
 }
 
-/// Returns a note about finished work and its amount.
+/// Returns a note about a part of the scan and the number of things that it covered.
 fn done(what: &str, count: u64) -> Note {
     Note { what: what.to_owned(), count: Some(count), remedy: None, important: false }
 }
@@ -72,9 +72,7 @@ fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
 /// Returns the note about the limits of a deep scan.
 fn limits() -> Note {
     Note {
-        what: "a deep scan cannot find these: raw and packet sockets; a second socket on a port that is \
-            shown as taken; hidden ports of UDP-Lite, SCTP and DCCP; ports that a modified kernel also \
-             hides from bind; a network namespace that only a socket keeps alive"
+        what: "a deep scan cannot find raw and packet sockets, a second socket on a port that is shown as taken, hidden ports of UDP-Lite, SCTP and DCCP, ports that a modified kernel also hides from bind, and a network namespace that only a socket keeps alive"
             .to_owned(),
         count: None,
         remedy: None,

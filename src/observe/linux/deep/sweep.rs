@@ -1,7 +1,7 @@
 //! Finds ports that are in use without a visible socket, by trying to bind each port.
 //!
-//! A port is bound and released at once: a `bind` and then a `close`, one port at a time, on the wildcard address,
-//! with neither `SO_REUSEADDR` nor `SO_REUSEPORT`, and without `listen`. So no traffic is taken from another socket,
+//! Ports are tried one at a time. Each port is bound on the wildcard address and released at once: a `bind` and then
+//! a `close`, without `SO_REUSEADDR`, `SO_REUSEPORT` and `listen`. Therefore no traffic is taken from another socket,
 //! no connection is accepted, and no packet is sent. A port that a table shows as in use is not tried. If a service
 //! binds the same port in the microseconds between the two calls, it gets `EADDRINUSE`.
 //!
@@ -102,8 +102,8 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         if !exists(protocol, family) {
             continue;
         }
-        // The tables are read again for each group of ports. A reading is soon outdated, and a port without an
-        // explanation needs an expensive check later.
+        // The tables are read again for each group of ports: a reading is soon outdated, and a port that it does not
+        // explain needs an expensive check later.
         let Some(explained) = shown() else {
             result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;
@@ -174,7 +174,7 @@ pub(super) fn exists(protocol: Protocol, family: Family) -> bool {
 fn attempt((protocol, family, port): Port) -> BindResult {
     let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None).and_then(|socket| {
         if family == Family::Ipv6 {
-            // IPv4 is tried separately.
+            // The socket is only for IPv6, because IPv4 is tried separately.
             set_ipv6_v6only(&socket, true)?;
         }
         Ok(socket)

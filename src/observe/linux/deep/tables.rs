@@ -1,8 +1,8 @@
 //! Reads each table through its own interface, and finds contradictions between the tables.
 //!
-//! In this module no source replaces another: a source that does not answer is a gap. The sockets can change while a
-//! table is read. A socket therefore counts as missing only if another source showed it, with the same inode and
-//! address, both before and after the reading without it, in several comparisons in a row.
+//! In this module no source replaces another: if a source does not answer, there is a gap. The sockets can change
+//! while a table is read. A socket therefore counts as missing from a reading only if another source showed it, with
+//! the same inode and address, both before and after this reading. This must happen in several comparisons in a row.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -22,10 +22,10 @@ const ROUNDS: usize = 3;
 
 /// Every state in the kernel (net/tcp_states.h), including requests for a connection.
 const EVERY_STATE: u32 = 0x1FFE;
-/// Bound and neither listening nor connected (Linux 6.8).
+/// The state of a socket that is bound and neither listens nor is connected (Linux 6.8).
 const BOUND_INACTIVE: u32 = 1 << 13;
 
-/// A protocol and a family, for which there is one table.
+/// A protocol and a family. The kernel has one table for each such pair.
 type ProtocolFamily = (Protocol, Family);
 
 /// The compared protocols and families, each with `IPPROTO_*` and the name of its table.
@@ -38,7 +38,7 @@ const KINDS: [(ProtocolFamily, u16, &str); 6] = [
     ((Protocol::Udplite, Family::Ipv6), 136, "udplite6"),
 ];
 
-/// The answers of one source in one reading.
+/// The sockets that one source showed in one reading.
 #[derive(Debug, Default)]
 struct Reading {
     /// The sockets that have a file.
@@ -193,8 +193,8 @@ struct MissingSocket {
 }
 
 /// Returns the sockets on which the sources differ, from two series of readings. A series reads every source in turn.
-/// A socket that a source shows in both series existed all the time in between, so the other sources must have shown
-/// it in between.
+/// A socket that a source shows in both series existed the whole time between the two readings, so the other sources
+/// must have shown it in this time.
 fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, MissingSocket> {
     let mut missed = BTreeMap::new();
     for (at, (before, after)) in first.iter().zip(second).enumerate() {
@@ -210,7 +210,7 @@ fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, Mis
                     if !entry.by.contains(&source) {
                         entry.by.push(source);
                     }
-                    // netstat2 does not give the state of every socket; the other sources do.
+                    // netstat2 does not give the state of every socket, so the state comes from the other sources.
                     entry.state = entry.state.max(*state);
                 }
             }
@@ -274,8 +274,8 @@ pub fn shown() -> Option<ListedPorts> {
         if dumped.is_err() && listed.is_err() {
             return None;
         }
-        // The text tables do not contain v6only, so every IPv6 socket in them would seem to take the port in IPv4 as
-        // well.
+        // The text table is used only if the diagnosis does not answer. It does not contain v6only, so every IPv6
+        // socket in it would seem to take the port in IPv4 as well.
         match dumped {
             Ok(records) => {
                 let known: BTreeSet<(IpAddr, u16)> = records.iter().map(|record| record.local).collect();

@@ -1,9 +1,9 @@
 //! Parses replies of `sock_diag(7)` from bytes into records.
 //!
 //! The parser is total and bounded: any bytes give records, an end or a [`DumpError`]. It never panics and never
-//! guesses. A record that cannot be read completely makes the dump fail; the caller repeats the request or uses
-//! another source. No system call is made here. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in host
-//! order except ports and addresses.
+//! guesses. If a record cannot be read completely, the whole dump is an error, and the caller repeats the request or
+//! uses another source. This module makes no system call. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers
+//! are in host order except ports and addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ use crate::model::{Family, PortRange};
 /// One socket as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketRecord {
-    /// `AF_INET` or `AF_INET6`.
+    /// The address family: `AF_INET` or `AF_INET6`.
     pub family: Family,
     /// The state by its number in `net/tcp_states.h`.
     pub state: u8,
@@ -52,7 +52,7 @@ pub enum DumpError {
     Truncated,
     /// The bytes are not netlink messages, or a record is shorter than its layout.
     Malformed,
-    /// No two dumps agreed, so each dump may have missed a socket.
+    /// No two dumps were the same, so each dump may have missed a socket.
     NotCompared,
 }
 
@@ -70,7 +70,7 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const OVERRUN: u16 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// The older request for TCP, which has no family and returns both families.
+/// The type of the older request for TCP, which has no family and returns both families.
 const TCPDIAG_GETSOCK: u16 = 18;
 const DUMP_INTERRUPTED: u16 = 0x10;
 const AF_INET: u8 = 2;
@@ -106,7 +106,7 @@ impl Reading {
             let message = rest.get(..length).ok_or(DumpError::Malformed)?;
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
             if u32_at(message, 8) != Some(sequence) {
-                continue; // a late answer to an earlier request
+                continue; // this is a late answer to an earlier request
             }
             self.interrupted |= u16_at(message, 6).unwrap_or(0) & DUMP_INTERRUPTED != 0;
             let payload = &message[HEADER..];
@@ -157,7 +157,7 @@ fn record(bytes: &[u8]) -> Option<SocketRecord> {
     })
 }
 
-/// Parses the attributes of interest; unknown attributes are skipped, malformed ones are refused.
+/// Parses the attributes that are needed. Unknown attributes are skipped, and malformed attributes are refused.
 fn attributes(mut rest: &[u8]) -> Option<(Option<bool>, Option<u64>, bool)> {
     let (mut v6only, mut cgroup, mut transparent) = (None, None, false);
     while !rest.is_empty() {
@@ -216,9 +216,9 @@ pub fn request(
         Family::Ipv6 => AF_INET6,
     });
     bytes.push(protocol.to_le_bytes()[0]);
-    bytes.extend([0, 0]); // no extensions, padding
+    bytes.extend([0, 0]); // no extensions, and padding
     bytes.extend(states.to_ne_bytes());
-    bytes.extend([0; 48]); // struct inet_diag_sockid: any
+    bytes.extend([0; 48]); // struct inet_diag_sockid: any socket
     bytes.extend(ports.into_iter().flat_map(port_filter));
     if protocol > 255 {
         bytes.extend(8u16.to_ne_bytes());
@@ -234,7 +234,7 @@ pub fn request(
 pub fn tcp_request(states: u32, ports: Option<PortRange>, sequence: u32) -> Vec<u8> {
     let mut bytes = vec![0; HEADER];
     bytes.extend([0; 4]); // any family, no address lengths, no extensions
-    bytes.extend([0; 48]); // struct inet_diag_sockid: any
+    bytes.extend([0; 48]); // struct inet_diag_sockid: any socket
     bytes.extend(states.to_ne_bytes());
     bytes.extend([0; 4]); // idiag_dbs, obsolete
     bytes.extend(ports.into_iter().flat_map(port_filter));
@@ -242,8 +242,8 @@ pub fn tcp_request(states: u32, ports: Option<PortRange>, sequence: u32) -> Vec<
 }
 
 /// Returns the attribute with a program for the kernel that accepts the local ports of a range: two comparisons of 8
-/// bytes (`struct inet_diag_bc_op`). Each comparison has two distances to the next step: for true and for false. A
-/// distance beyond the end refuses the socket.
+/// bytes (`struct inet_diag_bc_op`). Each comparison contains two distances to the next step, one for true and one
+/// for false. If the distance leads beyond the end, the kernel refuses the socket.
 fn port_filter(ports: PortRange) -> [u8; 20] {
     const INET_DIAG_REQ_BYTECODE: u16 = 1;
     const INET_DIAG_BC_S_GE: u8 = 2;

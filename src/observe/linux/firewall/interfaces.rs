@@ -1,5 +1,5 @@
-//! Reads the network interfaces that firewall rules can name, and the programs that see the interfaces' packets before
-//! any rule, over rtnetlink (linux/rtnetlink.h, linux/if_link.h).
+//! Reads, through rtnetlink, the network interfaces that firewall rules can name, and the programs that see the
+//! packets of these interfaces before any rule (linux/rtnetlink.h, linux/if_link.h).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -25,12 +25,12 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
-/// The namespace of the other end, if it is another namespace.
+/// The ID of the network namespace of the other end, if this is another namespace.
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
-/// The ID of the program; if there are several, the IDs of the programs of the driver, of the stack and of the
-/// hardware.
+/// The attribute with the ID of the XDP program. If there are several programs, there is one attribute each for the
+/// driver, the network stack and the hardware.
 const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -45,7 +45,7 @@ const INCOMING: [u32; 2] = [0xffff_fff2, 0xffff_0000];
 pub(super) struct PacketHandler {
     /// The name of the interface.
     pub(super) interface: String,
-    /// `XDP`, or `tc` for a filter of traffic control.
+    /// The kind: `XDP`, or `tc` for a filter of traffic control.
     pub(super) kind: &'static str,
     /// The IDs of the BPF programs; empty for a filter that is not a BPF program.
     pub(super) programs: Vec<u32>,
@@ -67,8 +67,8 @@ impl fmt::Display for PacketHandler {
 }
 
 /// Returns the interfaces of the calling thread's network namespace, and the programs and filters that see their
-/// incoming packets first. The addresses of the interfaces are included if `with_addresses`, or if something is in
-/// front of the firewall of an interface.
+/// incoming packets first. The addresses of the interfaces are included if `with_addresses` is set, or if a program
+/// or filter sees the packets of an interface first.
 ///
 /// # Errors
 ///
@@ -177,7 +177,8 @@ fn link(message: &[u8]) -> Option<Link> {
         ids.dedup();
         ids
     });
-    // A rule can see a packet of a VRF under two names: that of the port, and that of the VRF.
+    // A port of a VRF cannot be evaluated: a rule can see its packets under two names, the name of the port and the
+    // name of the VRF.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
         (true, _) => Some(format!("an XDP program takes packets of {name} before the firewall")),
@@ -186,7 +187,7 @@ fn link(message: &[u8]) -> Option<Link> {
     };
     let is_internal = match kind.as_deref() {
         Some("veth") => attribute(attributes, IFLA_LINK_NETNSID).is_some(),
-        // Their packets come from their ports, or from nowhere.
+        // These devices receive packets only through their ports, or not at all.
         Some("bridge" | "dummy") => true,
         _ => false,
     };

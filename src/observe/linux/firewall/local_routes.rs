@@ -1,5 +1,5 @@
-//! Reads the routes by which this machine accepts packets for addresses that no interface has (`ip route add local`),
-//! over rtnetlink (linux/rtnetlink.h).
+//! Reads, through rtnetlink, the routes that make this machine accept packets for addresses that no interface has
+//! (`ip route add local`; linux/rtnetlink.h).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,8 +24,8 @@ const ORDINARY_TABLES: std::ops::RangeInclusive<u32> = 253..=255;
 const MOST: usize = 200_000;
 const MOST_LOCAL: usize = 1_000;
 
-/// Returns the local routes of the calling thread's network namespace, without those of the interfaces' own addresses.
-/// If the routes cannot be read, or are too many, any address may be local.
+/// Returns the local routes of the calling thread's network namespace, without the routes of addresses that an
+/// interface has. If the routes cannot be read, or if there are too many, any address may be local.
 pub(super) fn list(interfaces: &[Interface]) -> Vec<LocalRoute> {
     read(interfaces).unwrap_or_else(|_| {
         let any = |first: IpAddr, last: IpAddr| LocalRoute { first, last, uncertain: true };
@@ -40,7 +40,7 @@ fn read(interfaces: &[Interface]) -> Result<Vec<LocalRoute>, Errno> {
     let own: Vec<IpAddr> =
         interfaces.iter().flat_map(|interface| &interface.addresses).map(|(address, _)| *address).collect();
     let (mut routes, mut count) = (Vec::new(), 0);
-    // Family 0 is every family.
+    // Family 0 requests the routes of every family.
     Connection::open(None)?.dump(GETROUTE, &[0; BODY], &mut |message| {
         count += 1;
         let route = message.get(HEADER..).and_then(local_route);
@@ -57,7 +57,7 @@ fn local_route(message: &[u8]) -> Option<LocalRoute> {
     if !matches!(kind, RTN_LOCAL | RTN_ANYCAST) {
         return None;
     }
-    // The default route has no destination.
+    // The default route has no attribute for the destination.
     let bytes = attribute(attributes, RTA_DST).unwrap_or(&[0; 16]);
     let host = |widest: u32| widest.checked_sub(prefix.into());
     let (first, last): (IpAddr, IpAddr) = match family {

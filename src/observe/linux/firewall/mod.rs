@@ -18,9 +18,9 @@ use crate::model::{Family, Firewall, Gap, Netns, Note, Stage};
 #[derive(Debug, Default)]
 pub(super) struct ReadFirewall {
     pub(super) firewall: Firewall,
-    /// Present if the rules could not be read.
+    /// The gap, if the rules could not be read.
     pub(super) gap: Option<Gap>,
-    /// Present if programs or filters see packets before the firewall.
+    /// The note, if programs or filters see packets before the firewall.
     pub(super) note: Option<Note>,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         gap = Some(Gap::refused_rules());
     } else {
         firewall.tables = rules.tables;
-        // A table of iptables exists as soon as any program has listed it.
+        // A table of iptables without rules is left out, because a table exists as soon as any program has listed it.
         firewall.tables.retain(decides);
     }
     match interfaces::list(!firewall.tables.is_empty()) {
@@ -56,7 +56,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
     }
     let is_uncertain = firewall.interfaces.iter().any(|interface| interface.uncertain.is_some());
     if firewall.tables.is_empty() && !is_uncertain {
-        // No rule depends on the interfaces.
+        // The interfaces do not matter if there are no rules.
         firewall.interfaces.clear();
     } else {
         firewall.local_routes = local_routes::list(&firewall.interfaces);
@@ -81,7 +81,7 @@ fn packet_handlers(netns: Option<&Netns>, handlers: &[PacketHandler]) -> Option<
     })
 }
 
-/// Returns whether a table has rules that the kernel applies, or drops packets.
+/// Returns whether a table has rules that the kernel applies, or whether it drops packets by a policy.
 fn decides(table: &FilterTable) -> bool {
     let mut bases = table.chains.iter().filter(|chain| chain.base.is_some());
     bases.any(|chain| !chain.rules.is_empty() || chain.base.as_ref().is_some_and(|base| base.drops))

@@ -1,4 +1,5 @@
-//! The output of `iptables-save` and `ip6tables-save` as rules of a packet filter (iptables-extensions(8)).
+//! Parses the output of `iptables-save` and `ip6tables-save` into the rules of a packet filter
+//! (iptables-extensions(8)).
 
 mod values;
 
@@ -50,7 +51,7 @@ pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> 
     tables
 }
 
-/// A target that is neither a chain nor a known target is not understood.
+/// If the target is neither a chain nor a known target, the action is unknown.
 fn resolve_targets(table: &mut FilterTable) {
     let names: std::collections::HashSet<String> =
         table.chains.iter().map(|chain| chain.name.clone()).collect();
@@ -95,7 +96,7 @@ fn chain(declared: &str, table: &str, tool: &str) -> Option<FilterChain> {
     Some(FilterChain { name, base: Some(base), rules: Vec::new() })
 }
 
-/// A rule during the parsing of its options.
+/// A rule while its options are parsed.
 #[derive(Default)]
 struct Options<'w> {
     conditions: Vec<FilterCondition>,
@@ -103,7 +104,7 @@ struct Options<'w> {
     goes: Option<&'w str>,
     to: Option<&'w str>,
     modules: Vec<&'w str>,
-    /// The options of the module `recent`, and whether each is negated.
+    /// The options of the module `recent`. The flag is true if the option is negated.
     recent: Vec<(&'w str, bool)>,
     protocol: Option<u8>,
     has_notrack: bool,
@@ -117,7 +118,7 @@ fn rule(words: &[Cow<'_, str>], family: Family, text: String) -> FilterRule {
             ("!", Some((option, after))) => (true, &**option, after),
             (option, _) => (false, option, after),
         };
-        // A comment can look like an option.
+        // A comment is skipped, because it can look like an option.
         let is_text = matches!(option, "--comment" | "--log-prefix" | "--nflog-prefix");
         let count = if is_text { after.len().min(1) } else { count(after) };
         let values: Vec<&str> = after.iter().take(count).map(|word| &**word).collect();
@@ -144,7 +145,7 @@ impl<'w> Options<'w> {
             "-g" | "--goto" => self.goes = Some(value),
             "--to-destination" | "--to-ports" | "--to-port" => self.to = Some(value),
             "--notrack" => self.has_notrack = true,
-            _ if self.target.is_some() => {} // an option of the target
+            _ if self.target.is_some() => {} // the option belongs to the target
             "-m" | "--match" => {
                 self.modules.push(value);
                 if value == "rpfilter" {
@@ -161,8 +162,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// Returns the condition of an option, if the option is a condition; the outer `None` if the option is not
-    /// understood.
+    /// Returns the condition of an option; the inner `None` if the option is not a condition, and the outer `None` if
+    /// it is not understood.
     fn condition(
         &mut self,
         option: &str,
@@ -242,7 +243,7 @@ impl<'w> Options<'w> {
             "--icmp-type" | "--icmpv6-type" => {
                 Some(Some(within(FilterField::OfOtherProtocol, vec![FilterValue::Unknown], negated)))
             }
-            // Ordinary packets have no header for source routes.
+            // The condition is not met, because ordinary packets have no header for source routes.
             "--rt-type" | "--rt-segsleft" | "--rt-0-res" => Some(Some(FilterCondition::Unusual)),
             "--limit" | "--hashlimit-upto" | "--hashlimit" | "--connlimit-upto" => {
                 Some(Some(match negated {
@@ -271,8 +272,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// A list of recent clients. `--set` always applies, and a hit count applies only to clients that send many
-    /// packets.
+    /// The condition is about a list of recent clients. `--set` always applies. A hit count applies only to clients
+    /// that send many packets.
     fn recent(&mut self) {
         let has = |wanted: &str| self.recent.iter().any(|(option, _)| *option == wanted);
         let is_negated = self.recent.iter().any(|(_, negated)| *negated);
@@ -299,7 +300,7 @@ impl<'w> Options<'w> {
             (Some("CT"), _) if self.has_notrack => FilterAction::Untrack,
             (Some("CT"), _) => FilterAction::Continue,
             (Some("DNAT"), _) => {
-                // Of several destinations, the first counts, as in the list of published ports.
+                // If there are several destinations, the first counts, as in the list of published ports.
                 let (address, port) = destination(self.to?)?;
                 FilterAction::Translate { address, port }
             }
@@ -310,14 +311,15 @@ impl<'w> Options<'w> {
                 };
                 FilterAction::Translate { address: None, port }
             }
-            // A chain or another target; the caller knows which names are chains.
+            // The target is a chain or unknown. The caller knows which names are chains.
             (Some(chain), _) => FilterAction::Jump(chain.to_owned()),
             (None, None) => FilterAction::Continue,
         })
     }
 }
 
-/// The modules whose options are all read above; an option that is not understood makes its own condition unknown.
+/// These modules add no unknown condition here, because all their options are read above. If an option is not
+/// understood, only its own condition is unknown.
 const KNOWN_MODULES: [&str; 26] = [
     "tcp",
     "udp",

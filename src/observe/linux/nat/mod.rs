@@ -64,7 +64,7 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleS
     ports
 }
 
-/// The data that was read, except rules that publish ports.
+/// The other data that was read: everything except the rules that publish ports.
 #[derive(Default)]
 struct Sources {
     services: Vec<(Protocol, SocketAddr, SocketAddr)>,
@@ -172,7 +172,9 @@ impl PublishedPorts {
                 ),
                 count: u64::try_from(to_others.len()).ok(),
                 pids: Vec::new(),
-                why: format!("the services behind so many ports are not judged; the first rule: {first}"),
+                why: format!(
+                    "portolan does not judge the services behind so many ports; the first rule: {first}"
+                ),
                 remedy: None,
             });
         }
@@ -184,7 +186,7 @@ struct Rows<'r> {
     netns: Option<&'r Netns>,
     /// The addresses of this machine.
     own: &'r HashSet<IpAddr>,
-    /// The rows so far, each with whether only this machine can reach the port.
+    /// The rows so far. The flag is true if only this machine can reach the port.
     seen: HashSet<(Protocol, IpAddr, u16, bool)>,
     /// Rules for addresses that this machine does not have.
     elsewhere: u64,
@@ -270,15 +272,16 @@ impl Rows<'_> {
         }
     }
 
-    /// Adds a row, unless it is outside the scope or already known. With `local`, only programs of this machine can
-    /// reach the port.
+    /// Adds a row, unless it is outside the scope or already known. If `local` is set, only programs on this machine
+    /// can reach the port.
     fn add_one(&mut self, at: Endpoint, forwarding: Forwarding, local: bool) {
         let Endpoint { protocol, address, port, .. } = at;
         let family = rules::family_of(address);
         let wanted = self.scope.protocols.contains(&protocol)
             && self.scope.families.contains(&family)
             && self.scope.includes(port, State::Published);
-        // A port that is published to other machines is published to this machine too.
+        // The row for this machine is left out if the port is published to other machines, because it is then
+        // published to this machine too.
         let wider = (protocol, rules::wildcard(family), port, false);
         if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port, local)) {
             return;

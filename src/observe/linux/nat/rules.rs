@@ -1,4 +1,5 @@
-//! The address translation (NAT) rules, in one form for all tools, and the search for published ports.
+//! The rules for address translation (NAT), in the same form for all tools, and the search for published ports among
+//! them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -46,17 +47,17 @@ pub(super) enum Action {
     /// Sends the traffic to another address, or to this machine (`None`), and to another port, or to the same port
     /// (`None`).
     Forward { address: Option<IpAddr>, port: Option<u16> },
-    /// Continues in another chain, and then after this rule.
+    /// Continues in another chain, and returns to the next rule of this chain at its end.
     Jump(String),
     /// Continues in another chain, and does not return to this rule.
     Goto(String),
     /// Leaves this chain.
     Return,
-    /// Ends the translation without a change, or drops the packet.
+    /// The translation ends here: the packet stays unchanged, or is dropped.
     End,
     /// An effect that is not relevant for published ports: counts, logs, marks.
     Continue,
-    /// Not understood. The rule may translate a destination.
+    /// An effect that is not understood. The rule may translate a destination.
     Unclear,
 }
 
@@ -119,7 +120,7 @@ impl Condition {
         })
     }
 
-    /// Returns the destination, if there is only one.
+    /// Returns the destination; `None` if there is not exactly one.
     fn address(&self) -> Option<IpAddr> {
         match self.destination {
             Destination::Within(network) => network.address(),
@@ -224,7 +225,7 @@ struct Taken {
 impl Taken {
     fn add(&mut self, condition: Condition) {
         if condition.further || !condition.except.is_empty() {
-            return; // with exceptions or unevaluated parts, covering is never certain
+            return; // if there are exceptions or conditions that are not evaluated, the answer is never certain
         }
         match condition.address() {
             Some(address) => self.single.entry(address).or_default().push(condition),

@@ -1,4 +1,4 @@
-//! Attributes of netlink messages by their number (linux/netlink.h).
+//! Finds the attributes of a netlink message by their number (linux/netlink.h).
 
 /// Removes the flags for nested attributes and for byte order, which are not part of an attribute's type.
 const TYPE_MASK: u16 = 0x3fff;
@@ -6,7 +6,7 @@ const TYPE_MASK: u16 = 0x3fff;
 /// The values of the attributes with the numbers below `N`, by number.
 pub(super) type Attributes<'d, const N: usize> = [Option<&'d [u8]>; N];
 
-/// Returns the attributes. Of several attributes with one number, the last counts. `None` if the bytes are not
+/// Returns the attributes. If several attributes have the same number, the last counts. `None` if the bytes are not
 /// attributes.
 pub(super) fn attributes<const N: usize>(bytes: &[u8]) -> Option<Attributes<'_, N>> {
     let mut found = [None; N];

@@ -1,4 +1,4 @@
-//! Comparisons of registers, as conditions on the fields of a packet.
+//! Turns comparisons of registers into conditions on the fields of a packet.
 
 use super::fields::{Form, Links, Part, host_number, network_number, value};
 use super::registers::Piece;
@@ -108,7 +108,7 @@ fn masked(piece: &Piece, bytes: &[u8], negated: bool) -> Option<FilterCondition>
     Some(FilterCondition::Masked { field: piece.part.field, mask, value, negated })
 }
 
-/// Returns the values of a piece that are equal to the bytes, compared under its mask.
+/// Returns the values of a piece for which the bits in its mask are equal to the bytes.
 fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     let Some(bytes) = bytes.get(piece.at..piece.at + usize::from(piece.part.len)) else {
         return FilterValue::Unknown;
@@ -119,7 +119,7 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     if piece.part.form != Form::Address || !is_prefix(mask) {
         return FilterValue::Unknown;
     }
-    // If the bytes have bits outside the mask, no address is equal.
+    // If the bytes have bits outside the mask, no address matches.
     if bytes.iter().zip(mask).any(|(byte, mask)| byte & !mask != 0) {
         return FilterValue::Unknown;
     }
@@ -154,7 +154,7 @@ fn ordered(piece: &Piece, operator: u32, bytes: &[u8], links: &Links) -> Option<
     Some(between(part, &first, &last, false, links))
 }
 
-/// Returns the next or the previous number.
+/// Returns the number after or before a number.
 fn step(bytes: &[u8], up: bool) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for byte in bytes.iter_mut().rev() {

@@ -1,5 +1,5 @@
-//! Turns the expressions of a rule, which the kernel runs one after another, into rules of the model: conditions, and
-//! an action (linux/netfilter/nf_tables.h).
+//! Turns the expressions of a rule into rules of the model, which have conditions and an action. The kernel runs the
+//! expressions one after another (linux/netfilter/nf_tables.h).
 
 use super::attributes::{attributes, each, name, number, number_or_zero};
 use super::conditions::{compared, in_elements, in_range, is};
@@ -16,7 +16,7 @@ const VERDICT: u32 = 0;
 
 /// The effect of an expression.
 enum Effect {
-    /// No effect on the decision, or the effect is already stored in the reader.
+    /// The expression has no effect on the decision, or its effect is already stored in the reader.
     Nothing,
     Action(FilterAction),
 }
@@ -185,8 +185,8 @@ impl<'d> Reader<'d, '_, '_> {
         })
     }
 
-    /// Reads an extension header or a TCP option. Changing an option does not affect decisions, but the kernel leaves the
-    /// rule if the packet is not TCP. A packet of TCP without the option stays in the rule.
+    /// Reads an extension header or a TCP option. Changing an option does not affect decisions. However, the kernel
+    /// leaves the rule if the packet is not TCP; a TCP packet without the option stays in the rule.
     fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
         const OF_TCP: u32 = 1;
         let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;
@@ -205,7 +205,7 @@ impl<'d> Reader<'d, '_, '_> {
         }
     }
 
-    /// Marks a register as unknown if an expression stores a value in it that is not evaluated.
+    /// Marks a register as unknown, because an expression stores a value in it that is not evaluated.
     fn unknown_load(&mut self, kind: &[u8], data: &'d [u8]) -> Option<()> {
         /// The longest value: an address, or the name of an operating system.
         const LONGEST: usize = 16;
@@ -246,7 +246,7 @@ impl<'d> Reader<'d, '_, '_> {
         if let Some(to) = to {
             let mapping = Mapping { key, set, condition: self.conditions.len() };
             self.registers.store(to, data_length.max(1), Some(Content::Mapped(mapping)));
-            // The rule ends if the map does not contain the key.
+            // Presence in the map is a condition: the rule ends if the map does not contain the key.
             self.conditions.push(FilterCondition::Unknown);
             return Some(Effect::Nothing);
         }
@@ -280,7 +280,7 @@ impl<'d> Reader<'d, '_, '_> {
             inner.push(expression?.1);
         }
         if single.is_some() && inner.len() > 1 {
-            inner.remove(0); // it is already among the others
+            inner.remove(0); // the element is already among the others
         }
         let is_inverted = number_or_zero(flags) & INVERTED != 0;
         match inner.as_slice() {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::model::Family;
 use crate::model::firewall::{FilterField, FilterValue};
 
-/// The names of interfaces by index.
+/// The names of interfaces, by their index.
 pub(in super::super) type Links = HashMap<u32, String>;
 
 /// `IFNAMSIZ` (linux/if.h).
@@ -50,7 +50,7 @@ impl Part {
 
     /// Returns only the first bytes of this part.
     pub(super) fn cut(self, len: u8) -> Self {
-        // A part of a number cannot be evaluated.
+        // A part of a number is unknown, because it cannot be evaluated.
         match self.form {
             _ if len >= self.len => self,
             Form::Address | Form::Name => Part { len, ..self },
@@ -90,7 +90,7 @@ pub(super) fn of_packet(base: u32, offset: u32, len: u8, context: Context) -> Ve
             (2, 2, FilterField::DestinationPort(None), Form::Number),
             (13, 1, FilterField::TcpFlags, Form::Number),
         ],
-        // In every protocol with ports, the ports are at this place.
+        // The ports are at this offset in every protocol that has ports.
         (TRANSPORT, ..) => &[
             (0, 2, FilterField::SourcePort(None), Form::Number),
             (2, 2, FilterField::DestinationPort(None), Form::Number),
@@ -168,7 +168,7 @@ pub(super) fn of_route(result: u32, flags: u32) -> Part {
     }
 }
 
-/// Returns the values from `first` to `last`, which have the length of the part.
+/// Returns the values from `first` to `last`. Both have the length of the part.
 pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> FilterValue {
     let is_single = first == last;
     let found = match part.form {
@@ -176,7 +176,8 @@ pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> Fil
             .zip(address(part.field, last, 0xff))
             .map(|(first, last)| FilterValue::Addresses(first, last)),
         Form::Number => network_number(first).zip(network_number(last)).map(range),
-        // The kernel compares byte by byte, so in host order only single values are meaningful.
+        // The kernel compares byte by byte. For a number in host order, a range has therefore no meaning, only a
+        // single value has.
         Form::HostNumber if is_single || first.len() == 1 => {
             host_number(first).zip(host_number(last)).map(range)
         }

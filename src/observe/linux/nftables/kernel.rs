@@ -1,5 +1,5 @@
-//! One consistent list of all rules of nftables, from several dumps. The kernel counts its changes. If the count is
-//! the same before and after, and no dump was interrupted, the list is consistent.
+//! Reads one consistent list of all rules of nftables, in several dumps. The kernel counts the changes of its rules.
+//! If the count is the same before and after the dumps, and no dump was interrupted, the list is consistent.
 
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
@@ -48,7 +48,7 @@ impl From<Errno> for Unread {
 ///
 /// Returns the reason why the rules are not known.
 pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
-    // In a kernel without rules, a request would load modules.
+    // No request is sent if the kernel has no rules, because it would load kernel modules.
     if !has_netfilter_messages() {
         return Ok(Vec::new());
     }
@@ -56,19 +56,19 @@ pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
     for _ in 0..ATTEMPTS {
         match list_once(&mut connection) {
             Ok(Some(list)) => return Ok(list),
-            // A set may vanish after it was listed.
+            // The error can mean that a set vanished after it was listed, so the reading is repeated.
             Ok(None) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
-    Err(Unread::Failed("they changed during every attempt".to_owned()))
+    Err(Unread::Failed("the rules changed during every attempt".to_owned()))
 }
 
-/// Lists everything once; `None` if the rules changed meanwhile.
+/// Lists everything once. Returns `None` if the rules changed meanwhile.
 fn list_once(connection: &mut Connection) -> Result<Option<Vec<u8>>, Errno> {
     let mut list = Vec::new();
     let mut is_consistent = match add(connection, GETCHAIN, &ALL, &mut list) {
-        // This kernel has no nftables.
+        // The error means that this kernel has no nftables.
         Err(Errno::INVAL | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOENT) => {
             return Ok(Some(Vec::new()));
         }
@@ -138,8 +138,9 @@ fn has_rules(list: &[u8]) -> bool {
     messages(list).any(decides)
 }
 
-/// Returns whether the kernel answers messages about netfilter. The kernel's own socket of this protocol is then
-/// listed (`NETLINK_NETFILTER` in linux/netlink.h). True if the list cannot be read.
+/// Returns whether the kernel answers messages about netfilter. If it does, the list of netlink sockets contains the
+/// kernel's own socket of this protocol (`NETLINK_NETFILTER` in linux/netlink.h). Returns true also if the list
+/// cannot be read.
 fn has_netfilter_messages() -> bool {
     const LARGEST: usize = 1 << 20;
     let Ok(text) = read_records("/proc/thread-self/net/netlink", LARGEST) else { return true };

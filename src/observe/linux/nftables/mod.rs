@@ -2,9 +2,9 @@
 //! model. This includes rules of iptables that are stored in nftables.
 //!
 //! A rule in the kernel is a program for a small virtual machine: expressions load fields of the packet into
-//! registers, change registers, and compare them. This module runs the expressions once without a packet, and each
-//! register contains the name of a field instead of its value. An expression that is not understood makes a condition
-//! or an action unknown, and the reading continues.
+//! registers, change registers, and compare them. This module runs the expressions once without a packet: each
+//! register contains the name of a field instead of its value. If an expression is not understood, a condition or an
+//! action is unknown, and the reading continues.
 
 mod attributes;
 mod conditions;
@@ -52,7 +52,7 @@ const NETDEV: u8 = 5;
 const BRIDGE: u8 = 7;
 const IPV6: u8 = 10;
 
-/// A table during the reading of its rules.
+/// A table while its rules are read.
 #[derive(Default)]
 struct TableData<'d> {
     is_dormant: bool,
@@ -161,7 +161,8 @@ fn add_chain<'d>(table: &mut TableData<'d>, key: Key<'d>, message: &'d [u8]) -> 
     Some(())
 }
 
-/// Returns where the kernel calls a chain; the outer `None` if the message is malformed.
+/// Returns the place at which the kernel calls a chain; the inner `None` if the chain is not a base chain, and the
+/// outer `None` if the message is malformed.
 fn base(
     (family, table): Key<'_>,
     chain: &[u8],
@@ -173,7 +174,7 @@ fn base(
     // linux/netfilter.h
     let hook = match (family, number(hook)?) {
         (NETDEV, 0) | (_, 5) => FilterHook::Ingress,
-        // A packet that leaves through a device.
+        // The hook `egress`: a packet leaves through a device.
         (NETDEV, 1) => FilterHook::Postrouting,
         (_, 0) => FilterHook::Prerouting,
         (_, 1) => FilterHook::Input,
@@ -293,8 +294,7 @@ fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
     finished
 }
 
-/// Tables for frames are evaluated separately from the packets in the frames. If such a table drops some packets, it
-/// may drop any packet.
+/// Portolan does not evaluate tables for frames. If such a table drops some frames, it may drop any packet.
 fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
     let drops = |chain: &FilterChain| {
         chain.base.as_ref().is_some_and(|base| base.drops)

@@ -1,4 +1,4 @@
-//! A rule during reading: the registers, and the conditions so far.
+//! The state while a rule is read: the registers, and the conditions so far.
 
 use super::conditions::both;
 use super::fields::{Context, Links};
@@ -7,7 +7,7 @@ use super::sets::Sets;
 use crate::model::Family;
 use crate::model::firewall::{FilterCondition, FilterField, FilterRule, FilterValue};
 
-/// What is known about the table of a rule.
+/// The data about the table of a rule that the reader needs.
 pub(super) struct Table<'d, 't> {
     pub(super) family: Option<Family>,
     pub(super) is_inet: bool,
@@ -30,12 +30,12 @@ pub(super) struct Reader<'d, 't, 's> {
     pub(super) matches: Vec<&'d [u8]>,
 }
 
-/// The rules of a list of expressions. There are several if an expression before the last one has an action. The
-/// rules have no text yet.
+/// The rules that a list of expressions defines. There are several if an expression before the last one has an
+/// action. The rules have no text yet.
 #[derive(Debug, Default)]
 pub(super) struct ReadRule<'d> {
     pub(super) rules: Vec<FilterRule>,
-    /// Only for rules of iptables; see [`Reader`].
+    /// These fields are set only for rules of iptables; see [`Reader`].
     pub(super) comment: Option<&'d [u8]>,
     pub(super) target: Option<&'d str>,
     pub(super) matches: Vec<&'d [u8]>,

@@ -3,7 +3,8 @@
 use super::fields::{Form, Part};
 use super::sets::Key;
 
-/// The registers are 20 words of four bytes; the first four belong to the verdict (net/netfilter/nf_tables.h).
+/// The number of words. Each word has four bytes, and the first four words belong to the verdict
+/// (net/netfilter/nf_tables.h).
 const WORDS: usize = 20;
 const WORD: usize = 4;
 
@@ -29,7 +30,7 @@ pub(super) struct Mapping<'d> {
     pub(super) condition: usize,
 }
 
-/// A field of the packet, and its place among the compared bytes.
+/// A field of the packet, and its position in the compared bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) part: Part,
@@ -58,7 +59,7 @@ fn word(register: u32) -> Option<usize> {
 }
 
 impl<'d> Registers<'d> {
-    /// Stores `len` bytes; `None` if the bytes are unknown.
+    /// Stores content of `len` bytes from a register on. `None` marks these bytes as unknown.
     pub(super) fn store(&mut self, register: u32, len: usize, content: Option<Content<'d>>) {
         let Some(first) = word(register) else { return };
         let stored = content.map(|content| {
@@ -104,7 +105,7 @@ impl<'d> Registers<'d> {
     pub(super) fn pieces(&self, register: u32, len: usize) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let (Some(mut word), mut at) = (word(register), 0) else { return pieces };
-        // Longer keys do not fit into the registers.
+        // The loop ends after the last word, because a longer key does not fit into the registers.
         while at < len && word < WORDS {
             let begin = at;
             match self.at(word) {

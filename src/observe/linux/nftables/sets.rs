@@ -51,7 +51,7 @@ impl<T> Source<T> {
 /// An element as the kernel stores it.
 #[derive(Clone, Copy, Debug)]
 struct RawElement<'d> {
-    /// The key; `None` for the element that matches all other keys.
+    /// The key; `None` for the default element, which matches all other keys.
     key: Option<&'d [u8]>,
     /// The last key of an interval of several fields.
     last: Option<&'d [u8]>,
@@ -120,7 +120,7 @@ impl<'d> Sets<'d> {
         let raw = self.raw.get(set);
         let elements = raw.and_then(|raw| raw.elements(key, data, links));
         match (raw, elements) {
-            // Only one rule uses an anonymous set.
+            // The elements of an anonymous set are stored in the rule, because only one rule uses the set.
             (Some(raw), Some(elements)) if raw.flags & ANONYMOUS != 0 => FilterElements::Listed(elements),
             (_, elements) => {
                 let times = self.read.iter().filter(|(name, _)| *name == set).count();
@@ -225,7 +225,8 @@ impl<'d> RawSet<'d> {
             });
             return whole.collect();
         }
-        // An element is the first key of an interval. With a flag, the element is the first key after the interval.
+        // An element contains the first key of an interval. If a flag is set, it contains the first key after the
+        // interval instead.
         let mut bounds: Vec<&RawElement<'d>> = elements.collect();
         bounds.sort_by_key(|element| (element.key, element.flags & INTERVAL_END == 0));
         let mut whole = Vec::new();

@@ -1,4 +1,4 @@
-//! Address translation: the new destination, from constants and from maps.
+//! Address translation: finds the new destination in constants and maps.
 
 use super::attributes::{attributes, number, number_or_zero};
 use super::conditions::is;
@@ -16,13 +16,13 @@ const PREFIX: u32 = 1 << 6;
 const IPV4: u32 = 2;
 const IPV6: u32 = 10;
 
-/// Returns the action of `nat`, and adds the condition that it implies; `None` if the expression is malformed. Of
-/// several destinations, the first counts, as in the list of published ports.
+/// Returns the action of `nat`, and adds the condition that it implies; `None` if the expression is malformed. If
+/// there are several destinations, the first counts, as in the list of published ports.
 pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, kind, family, address, _, port, _, flags] = attributes::<8>(data)?;
     let family = number_or_zero(family);
     if reader.table.is_inet {
-        // The kernel does not translate packets of the other family.
+        // The family becomes a condition, because the kernel does not translate packets of the other family.
         let version = match family {
             IPV4 => Some(4),
             IPV6 => Some(6),
@@ -70,9 +70,10 @@ fn new_destination(
             port: port.and_then(Source::of_rule),
         });
     };
-    // Both values come from one look-up.
+    // The address and the port come from the same look-up.
     mappings.iter().all(|other| other.condition == mapping.condition).then_some(())?;
-    // The action looks up the key, and has no effect without an element.
+    // The look-up is the action. If the map does not contain the key, the action has no effect, so presence is not a
+    // condition.
     if mapping.condition < reader.conditions.len() {
         reader.conditions.remove(mapping.condition);
     }

@@ -1,4 +1,4 @@
-//! Rules of iptables in the notation of iptables. An ellipsis replaces parts that are not evaluated.
+//! Writes rules of iptables in the notation of iptables. An ellipsis replaces the parts that are not evaluated.
 
 use std::net::IpAddr;
 
@@ -7,12 +7,12 @@ use crate::model::firewall::{
     FilterAction, FilterCondition, FilterElements, FilterField, FilterRule, FilterValue, conntrack,
 };
 
-/// Returns the place of a chain: `iptables -t nat OUTPUT`.
+/// Returns the text that names a chain: `iptables -t nat OUTPUT`.
 pub(super) fn table(is_six: bool, table: &str, chain: &str) -> String {
     format!("{} -t {table} {chain}", if is_six { "ip6tables" } else { "iptables" })
 }
 
-/// Returns a rule: `iptables -t nat -A OUTPUT -p tcp --dport 80 -j REDIRECT --to-ports 8080`.
+/// Returns the text of a rule: `iptables -t nat -A OUTPUT -p tcp --dport 80 -j REDIRECT --to-ports 8080`.
 pub(super) fn rule(place: &str, rules: &[FilterRule], read: &ReadRule<'_>, comment: Option<&str>) -> String {
     let mut words = match place.rsplit_once(' ') {
         Some((table, chain)) => format!("{table} -A {chain}"),

@@ -1,5 +1,6 @@
-//! Matches and targets of iptables in rules of nftables, by the structures of the kernel (linux/netfilter/xt_*.h,
-//! linux/netfilter/nf_nat.h). The structures are in host order, except addresses and translated ports.
+//! Parses matches and targets of iptables in rules of nftables. They are structures of the kernel
+//! (linux/netfilter/xt_*.h, linux/netfilter/nf_nat.h). Their numbers are in host order, except addresses and
+//! translated ports.
 
 use super::attributes::{attributes, name, number_or_zero};
 use super::conditions::{is, within};
@@ -8,7 +9,8 @@ use super::reader::Reader;
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterValue, conntrack};
 
-/// The targets after which the next rule continues, and which change no field that other rules compare.
+/// The targets that have no effect on the decision: the next rule follows, and no field that other rules compare is
+/// changed.
 pub(in super::super) const WITHOUT_EFFECT: [&str; 14] = [
     "LOG",
     "NFLOG",
@@ -105,14 +107,14 @@ fn conditions(
             vec![if mode & INVERTED != 0 { FilterCondition::Unusual } else { FilterCondition::Usual }]
         }
         (b"connlimit", 1) => {
-            // Without the flag, the match applies above the limit.
+            // If the flag is not set, the match applies to clients above the limit.
             let is_inverted = info.number(20)? & 1 != 0;
             vec![if is_inverted { FilterCondition::Usual } else { FilterCondition::Unusual }]
         }
         (b"icmp" | b"icmp6", _) => {
             vec![is(FilterField::OfOtherProtocol, FilterValue::Unknown, false)]
         }
-        // Ordinary packets have no header for source routes.
+        // The condition is not met, because ordinary packets have no header for source routes.
         (b"rt", _) => vec![FilterCondition::Unusual],
         (b"rpfilter", 0) => {
             const INVERTED: u8 = 8;
@@ -254,7 +256,7 @@ fn address_types(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
             found.push(within(vec![field], keys, flags & inverted != 0));
         }
     }
-    // The match considers only the addresses of one interface.
+    // The match is unknown, because it considers only the addresses of one interface.
     if flags & !(SOURCE_INVERTED | DESTINATION_INVERTED) != 0 {
         found.push(FilterCondition::Unknown);
     }
@@ -320,7 +322,8 @@ pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Opt
     })
 }
 
-/// `nf_nat_ipv4_multi_range_compat`, `nf_nat_range` and `nf_nat_range2`. Of several destinations, the first counts.
+/// `nf_nat_ipv4_multi_range_compat`, `nf_nat_range` and `nf_nat_range2`. If there are several destinations, the first
+/// counts.
 fn destination(kind: &str, info: Structure<'_>, revision: u32, family: Family) -> Option<FilterAction> {
     const HAS_ADDRESS: u32 = 1;
     const HAS_PORT: u32 = 2;

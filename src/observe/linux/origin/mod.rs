@@ -1,4 +1,4 @@
-//! The users who can replace a file, from the owner and mode of the file and of every directory above it.
+//! Finds the users who can replace a file, from the owner and mode of the file and of every directory above it.
 //!
 //! No file is opened for reading. Files are compared by device and inode, never by name, and every path is followed
 //! from the root directory of the process that runs the file.
@@ -7,8 +7,8 @@
 //! web server. Groups of administrators ([`ADMINISTRATORS`]) are an exception. A user or group in an access control
 //! list with write access counts too.
 //!
-//! In a sticky directory, a group cannot replace the files of other users. A world-writable directory is open to all
-//! users even if it is sticky, because any of them could have created the file. If only some users can enter a
+//! In a sticky directory, a group cannot replace the files of other users. A world-writable directory counts as open
+//! to all users even if it is sticky, because any user could have created the file. If only some users can enter a
 //! directory, the files below it are open only to these users.
 
 use std::cell::OnceCell;
@@ -33,7 +33,7 @@ const DEEPEST: usize = 64;
 const ADMINISTRATORS: [&str; 4] = ["staff", "wheel", "sudo", "admin"];
 /// The ID of users without a number in this user namespace (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
-/// Long enough for several thousand groups.
+/// The maximum size of `/etc/group` in bytes, which is enough for several thousand groups.
 const LONGEST_GROUPS: usize = 1024 * 1024;
 
 /// The users who can change the directories above a file.
@@ -61,7 +61,7 @@ enum Entrants {
 }
 
 impl DirectoriesAbove {
-    /// Sets the user who mounted the file system. No other user can replace its files, even if the mount point is in
+    /// Sets the user who mounted the file system. Only this user can replace its files, even if the mount point is in
     /// a world-writable directory.
     fn set_mounted_by(&mut self, user: Option<u32>) {
         self.mounted_by = user;
@@ -97,13 +97,13 @@ impl Origins {
         let namespace = namespace_of(&process, "ns/mnt");
         let own = self.own()?;
         if namespace == Some(own.namespace) {
-            return Some(own.clone()); // the kernel's paths start at the same root for both trees
+            return Some(own.clone()); // for both trees, paths from the kernel start at the same root
         }
         let prefix = readlinkat(&process, "root", Vec::new()).ok()?.into_bytes();
         let prefix = prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix);
         let mut tree = Tree::open(&process, "root", prefix, namespace?)?;
-        // A user can make a mount namespace only together with a user namespace. This user then chooses the files in
-        // the mount namespace and their paths.
+        // The user namespace shows who made the mount namespace: a user other than root can make a mount namespace
+        // only together with a user namespace. This user chooses the files in the mount namespace and their paths.
         let its_users = namespace_of(&process, "ns/user");
         let own_users = namespace_of(openat(CWD, "/proc/self", PATH_ONLY, Mode::empty()).ok()?, "ns/user");
         tree.users_own = tree.root_id != own.root_id && its_users != own_users;
@@ -116,8 +116,8 @@ impl Origins {
         (above.complete || !above.open.is_empty()).then_some(above.open)
     }
 
-    /// Returns who can replace the file at `path`. `running` is the file that a process runs, even if another file is
-    /// now at the path.
+    /// Returns the users who can replace the file at `path`. `running` is the file that a process runs, even if
+    /// another file is now at the path.
     pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -153,7 +153,8 @@ impl Origins {
         Some(of_writer(tree, writer.or(above.user)))
     }
 
-    /// Returns who could have replaced the file that was at `path` and is gone, by the directories above the path.
+    /// Returns the users who could have replaced a file that was at `path` and no longer exists. The directories
+    /// above the path are judged.
     pub(super) fn of_removed(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -165,15 +166,14 @@ impl Origins {
         above.complete.then(|| of_writer(tree, above.user))
     }
 
-    /// Returns the user who mounted the file system of `path`, if it is a file system of a user. Not even root may
-    /// read such a file without the permission of the user.
+    /// Returns the user who mounted the file system of `path`, if it is a FUSE file system of a user. Not even root
+    /// may read its files without the permission of this user.
     pub(super) fn of_mounting_user(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let uid = self.above(tree, path)?.mounted_by.filter(|uid| *uid != 0)?;
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
     }
 
-    /// Returns whether `path`, followed from the observer's root directory, leads to another file than the running
-    /// file, or to no file.
+    /// Returns whether `path`, followed from the root directory of portolan, does not lead to the running file.
     pub(super) fn is_in_other_tree(&self, tree: &Tree, path: &[u8], running: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         !own.stat(path).is_ok_and(|host| is_same(&host, running))
@@ -187,7 +187,7 @@ impl Origins {
     }
 
     /// Returns the user other than root who can write to the file or directory at `path` below the root of the tree.
-    /// `Some(None)` for a group or for several users.
+    /// Returns `Some(None)` if a group or several users can.
     fn writer(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Option<u32>> {
         if stat.st_uid != 0 {
             return Some(Some(stat.st_uid));
@@ -204,7 +204,7 @@ impl Origins {
         }
     }
 
-    /// Returns who can enter a directory that is not open to all users.
+    /// Returns the users who can enter a directory that is not open to all users.
     fn entrants(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Entrants> {
         let has_group = Mode::from_raw_mode(stat.st_mode).contains(Mode::XGRP);
         let is_other = |gid: u32| gid != 0 && !self.administrators().contains(&gid);
@@ -225,7 +225,7 @@ impl Origins {
         })
     }
 
-    /// Returns who can change the directories above `path`; `None` if the kernel does not know the path.
+    /// Returns the users who can change the directories above `path`; `None` if the kernel does not know the path.
     pub(super) fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<DirectoriesAbove> {
         let end = path.iter().rposition(|byte| *byte == b'/').filter(|_| path.starts_with(b"/"))?;
         let key = (tree.namespace, tree.root_id, path[..=end].to_owned());
@@ -253,10 +253,11 @@ impl Origins {
                 above.complete = false; // the path is above the root of a process in another mount namespace
                 continue;
             };
-            // The kernel's path contains no links, so a link in it was made later and is not followed.
+            // A link in the path is not followed: a path from the kernel contains no links, so the link was made
+            // later.
             let stat = match statat(&tree.root, below_root.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat,
-                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // the directory is gone, with everything below it
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // the directory was deleted, with everything below it
                 Err(_) => {
                     above.set_mounted_by(fuse_owner(path));
                     above.complete = above.mounted_by.is_some();
@@ -306,8 +307,7 @@ impl Origins {
     }
 }
 
-/// Returns who can replace a file, given the file or directory that a user other than root can write to, and the
-/// user.
+/// Returns the origin of a file, given the file or directory that a user other than root can write to, and this user.
 fn of_writer(tree: &Tree, writer: Option<(String, Option<u32>)>) -> Origin {
     match writer {
         Some((writable, uid)) => Origin { writable: Some(writable), uid, ..Origin::of(OriginKind::User) },

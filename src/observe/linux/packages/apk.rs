@@ -1,4 +1,4 @@
-//! The database of apk: one file with lines of one letter and a value, about packages, directories and files
+//! Reads the database of apk: one file about packages, directories and files. Each line has one letter and a value
 //! (apk-tools' `src/database.c`).
 
 use super::root::{Layout, Root};

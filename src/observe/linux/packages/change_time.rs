@@ -1,18 +1,18 @@
-//! The times at which the kernel last changed inodes: of a program, of the list that dpkg writes after it has installed
-//! the files of a package, and of the package's other files. dpkg installs all files of a package in one step. If the
-//! inode of a program has not changed since this step, the program is the installed file, and its checksum need not be
-//! calculated.
+//! Compares the times at which inodes last changed: the inodes of a program, of the list that dpkg writes after it
+//! has installed the files of a package, and of other files of the package. dpkg installs all files of a package in
+//! one step. If the inode of a program has not changed since this step, the program is the installed file, and its
+//! checksum need not be calculated.
 //!
-//! No program can set this time to an earlier time, except by setting the machine's clock. Every program of root can set
-//! it to the present, for the list too: so the program must have changed in the same step as the list and as several
-//! other files. Files from archives and disk images have the time of the unpacking, or a time that a tool chose. Such
-//! times are not used.
+//! No program can set this time to an earlier time, except by setting the clock of the machine. But a program of root
+//! can set it to the present, also for the list. Therefore the program must have changed in the same step as the list
+//! and several other files. Files from archives and disk images have the time at which they were unpacked, or a time
+//! that a tool chose. Such times are not used.
 
 use rustix::fs::Stat;
 
 use super::root::{MountedStat, Root};
 
-/// Seconds and nanoseconds.
+/// A time in seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ChangeTime(i64, i64);
 
@@ -39,8 +39,8 @@ impl ChangeTime {
         (is_one_step && modified.1 != 0).then_some(modified)
     }
 
-    /// Returns whether this time is at most one step before `end`. Equal times do not count, because several changes
-    /// in one tick of the kernel's clock get the same time.
+    /// Returns whether this time is at most one step before `end`. Returns false for equal times, because several
+    /// changes in one tick of the kernel's clock get the same time.
     fn is_in_the_step_before(self, end: Self) -> bool {
         self.1 != 0 && (ChangeTime(end.0.saturating_sub(ONE_STEP), end.1)..end).contains(&self)
     }
@@ -56,7 +56,7 @@ pub(super) struct Installation {
 
 impl Installation {
     /// Returns the step if the times of the files prove it: `list` and `sums` are the paths of the package's list and
-    /// checksums, `others` the paths of other installed files. Only the observer's own root directory is examined.
+    /// checksums, `others` the paths of other installed files. Only the root directory of portolan is examined.
     pub(super) fn of(root: &Root, list: &str, sums: &str, others: &[&[u8]]) -> Option<Self> {
         let end = ChangeTime::of_new_file(&root.stat(list.as_bytes())?.stat)?;
         let sums = ChangeTime::of(&root.stat(sums.as_bytes())?.stat);
@@ -69,21 +69,22 @@ impl Installation {
         Self::by_times(end, sums, &others)
     }
 
-    /// Returns the step if these times agree: of the list, of the checksums, and of other files, each with its mount.
+    /// Returns the step if these times agree: the time of the list, the time of the checksums, and the times of other
+    /// files, each with its mount.
     fn by_times(end: ChangeTime, sums: ChangeTime, others: &[(u64, ChangeTime)]) -> Option<Self> {
         let (mount, _) = *others.first()?;
         let agreeing =
             others.iter().filter(|(at, time)| *at == mount && time.is_in_the_step_before(end)).count();
-        // dpkg renames the checksums just before or just after it writes the list. Of eight files, two may have changed
-        // later.
+        // dpkg renames the file with the checksums just before or just after it writes the list. Two of eight files
+        // may have changed later.
         (sums.0.abs_diff(end.0) <= ONE_STEP.unsigned_abs()
             && agreeing >= ENOUGH
             && agreeing * 4 >= others.len() * 3)
             .then_some(Installation { end, mount })
     }
 
-    /// Returns whether a file is the file that was installed. A mount over the file or its directory can put another file
-    /// of the same age at its path.
+    /// Returns whether a file is the file that was installed. The mount is compared too: a mount over the file or its
+    /// directory can put another file of the same age at its path.
     pub(super) fn has_installed(self, file: &MountedStat) -> bool {
         file.mount == self.mount && ChangeTime::of(&file.stat).is_in_the_step_before(self.end)
     }

@@ -26,7 +26,8 @@ pub(super) enum Checksum {
 
 /// Returns the checksums of the program, by the algorithms of `wanted`.
 ///
-/// The file is read through one of its processes. So the running file is read, even if another file is at its path.
+/// The file is read through one of its processes, so that the running file is read even if another file is at its
+/// path.
 pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<Vec<Checksum>, String> {
     let opened = program.pids.iter().find_map(|pid| {
         let process = process::open(*pid).ok()?;

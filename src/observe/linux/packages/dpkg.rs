@@ -1,5 +1,5 @@
-//! The database of dpkg: the files of each package, their checksums, the packages' versions, and diversions
-//! (dpkg's `lib/dpkg/dbmodify.c`, `db-fsys-files.c`, `parse.c`; `dpkg-divert(1)`).
+//! Reads the database of dpkg: the files of each package, their checksums, the versions of the packages, and
+//! diversions (dpkg's `lib/dpkg/dbmodify.c`, `db-fsys-files.c`, `parse.c`; `dpkg-divert(1)`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,12 +19,12 @@ const LARGEST: usize = 64 * 1024 * 1024;
 /// The maximum number of files of a package whose times are compared; some of them may have been removed.
 const SPREAD: usize = 16;
 
-/// A diversion: another path for the file that every package except one installs at a path.
+/// A diversion: files that packages install at a path are moved to another path, except the file of one package.
 #[derive(Debug, PartialEq, Eq)]
 struct Diversion<'d> {
     from: &'d [u8],
     to: &'d [u8],
-    /// The package whose file stays at the path; `:` if the administrator's own file stays.
+    /// The package whose file stays at the path; `:` if a file of the administrator stays there.
     package: &'d [u8],
 }
 
@@ -41,8 +41,8 @@ struct Search<'d> {
 /// The searches for all files, by the path in the lists.
 struct Searches<'d> {
     by_path: HashMap<&'d [u8], Vec<Search<'d>>>,
-    /// For each possible [`ending`], whether a path has it. Most lines of the lists are refused by their ending, which
-    /// takes a tenth of the time of a look-up.
+    /// Whether any path has this [`ending`]. Most lines of the lists are refused by their ending, which takes a tenth
+    /// of the time of a look-up.
     endings: Box<[bool; 1 << ENDING_BITS]>,
 }
 
@@ -56,7 +56,7 @@ fn ending(path: &[u8]) -> usize {
 }
 
 impl<'d> Searches<'d> {
-    /// Makes the searches. A diverted file is listed under its original path.
+    /// Makes the searches. The list of a package contains the original path of a diverted file.
     fn new(wanted: &WantedFiles<'d>, diversions: &[Diversion<'d>]) -> Self {
         let mut searches = Searches { by_path: HashMap::new(), endings: Box::new([false; 1 << ENDING_BITS]) };
         for (path, file) in wanted {
@@ -131,13 +131,13 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns whether dpkg is running. The files and the checksums of a package can then belong to two versions.
+/// Returns whether dpkg is running. If it is, the files and the checksums of a package can belong to two versions.
 pub(super) fn is_at_work(root: &Root) -> bool {
     root.names("var/lib/dpkg/updates")
         .is_ok_and(|names| names.iter().any(|name| name.to_bytes().iter().all(u8::is_ascii_digit)))
 }
 
-/// Removes the architecture from a package name: the file list of a package for several architectures is
+/// Removes the architecture from the name of a package. The file list of a package for several architectures is named
 /// `NAME:ARCHITECTURE.list`.
 fn without_architecture(package: &str) -> &str {
     package.split(':').next().unwrap_or(package)
@@ -184,7 +184,8 @@ fn checksum(sums: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
     })
 }
 
-/// Returns the paths of some files in an `md5sums` file, except the path of one file; the files are spread evenly.
+/// Returns the paths of some files in an `md5sums` file, except the path of one file. The files are spread evenly
+/// over the list.
 fn others<'s>(sums: &'s [u8], layout: &Layout, path: &[u8]) -> Vec<&'s [u8]> {
     let paths: Vec<&[u8]> = lines(sums)
         .filter_map(|line| line.split_at_checked(34).map(|(_, listed)| listed))
@@ -193,7 +194,7 @@ fn others<'s>(sums: &'s [u8], layout: &Layout, path: &[u8]) -> Vec<&'s [u8]> {
     paths.iter().copied().step_by(paths.len().div_ceil(SPREAD).max(1)).collect()
 }
 
-/// Reads the packages of these names, some with an architecture, from the status file.
+/// Reads the packages with these names from the status file. A name may contain an architecture.
 fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<String, Stanza> {
     let mut stanzas = HashMap::new();
     let mut from = 0;

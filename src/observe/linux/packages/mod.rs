@@ -1,11 +1,11 @@
-//! The package that installed a program, and whether the program is still the file that the package installed.
+//! Finds the package that installed a program, and whether the program is still the file that the package installed.
 //!
-//! The databases of dpkg, apk and pacman are read directly, without running those programs, below the root directory
-//! of the process: each container has its own files and databases. The content can be hostile or endless, so each
-//! file and all files together have a size limit, and the whole look-up has a time limit. A program without an answer
-//! in time is a gap.
+//! The databases of dpkg, apk and pacman are read directly, without running these programs. They are read below the
+//! root directory of the process, because each container has its own files and databases. The content can be hostile
+//! or endless, so there is a size limit for each file and for all files together, and a time limit for the whole
+//! look-up. If there is no answer in time for a program, there is a gap.
 //!
-//! A different checksum counts as a modification only if the package promises that the file does not change.
+//! A different checksum counts as a modification only if the package does not allow changes of the file.
 //! Configuration files and files without a recorded checksum are not judged.
 
 mod apk;
@@ -44,10 +44,11 @@ struct Thoroughness {
 }
 
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
-/// For `explain` and cards. The user waits for the answer, which is useful without the package too.
+/// The limits for `explain` and cards. They are short, because the user waits for the answer, which is useful without
+/// the package too.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time. A directory that does not answer then does not
-/// stop the others.
+/// The number of root directories that are searched at the same time, so that a directory that does not answer does
+/// not stop the others.
 const WORKERS: usize = 4;
 
 /// The data that a package records about a file.
@@ -83,14 +84,14 @@ struct Package {
     modified: Option<bool>,
 }
 
-/// What is known about the package of one program.
+/// The result for the package of one program.
 #[derive(Debug)]
 struct PackageLookup {
     pids: Vec<Pid>,
     package: Option<Package>,
     /// The reason why the package, or whether the file is modified, could not be determined.
     trouble: Option<String>,
-    /// Whether the program is in a container with an rpm database, which is not read.
+    /// Whether the program is in a container with an rpm database. Portolan does not read such a database.
     is_left_out: bool,
 }
 
@@ -98,8 +99,10 @@ struct PackageLookup {
 pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     let wanted: Vec<Pid> =
         processes.iter().filter(|process| can_be_packaged(process)).map(|process| process.pid).collect();
-    let mut unanswered: BTreeMap<Pid, String> =
-        wanted.iter().map(|pid| (*pid, format!("no answer within {} s", AUDIT.limit.as_secs()))).collect();
+    let mut unanswered: BTreeMap<Pid, String> = wanted
+        .iter()
+        .map(|pid| (*pid, format!("the look-up did not end within {} s", AUDIT.limit.as_secs())))
+        .collect();
     let mut left_out = 0;
     progress::begin("packages of programs", wanted.len());
     for answer in answers(wanted, AUDIT) {
@@ -181,12 +184,12 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     reasons.into_iter().map(gap).collect()
 }
 
-/// Returns the answers that arrive within the time limit. Threads that wait for a file are not joined; they end with
-/// this process.
+/// Returns the answers that arrive within the time limit. Threads that still wait for a file are left alone. They end
+/// when this process ends.
 fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = PackageLookup> {
     let (sender, receiver): (_, Receiver<PackageLookup>) = channel();
     let end = Instant::now() + how.limit;
-    // If no thread can be started, there are no answers, and every program is a gap.
+    // If no thread can be started, there are no answers, and there is a gap for every program.
     let _ = std::thread::Builder::new().spawn(move || start(&wanted, how, &sender));
     std::iter::from_fn(move || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok())
 }
@@ -212,7 +215,7 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
     let own = origins.own();
     let mut by_root: HashMap<(u64, u64), (OwnedFd, Vec<RunningFile>)> = HashMap::new();
     for pid in wanted {
-        // A process that has ended, or now runs another file, is not judged by this file.
+        // No package is looked up for a process that has ended or now runs another file.
         let Some((root_id, root, program)) = program(*pid, &origins) else {
             let _ = sender.send(PackageLookup {
                 pids: vec![*pid],
@@ -222,7 +225,8 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
             });
             continue;
         };
-        // A process with the same root directory can have mounts of its own, even those of an ordinary user.
+        // If the root directory is the same, it is opened as portolan sees it: the process can have separate mounts,
+        // even mounts of an ordinary user.
         let root = match own.filter(|own| own.root_id == root_id).map(|own| own.root.try_clone()) {
             Some(Ok(own)) => own,
             _ => root,

@@ -1,5 +1,5 @@
-//! The database of pacman: a directory for each package, with its description, its files, and their checksums in an
-//! mtree compressed by gzip (pacman's `lib/libalpm/be_local.c`, `mtree(5)`).
+//! Reads the database of pacman: a directory for each package, with its description, the list of its files, and their
+//! checksums in an mtree that gzip has compressed (pacman's `lib/libalpm/be_local.c`, `mtree(5)`).
 
 use memchr::memmem;
 
@@ -44,7 +44,8 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns the requested paths under `%FILES%`, and whether they are under `%BACKUP%` too: such files may change.
+/// Returns the requested paths under `%FILES%`. The flag is true if the path is also under `%BACKUP%`: such files may
+/// change.
 fn listed<'w>(files: &[u8], layout: &Layout, wanted: &WantedFiles<'w>) -> Vec<(&'w [u8], usize, bool)> {
     let mut found: Vec<(&[u8], usize, bool)> = Vec::new();
     let mut section: &[u8] = b"";
@@ -84,10 +85,10 @@ fn inflate(file: &[u8]) -> Result<Vec<u8>, &'static str> {
     let deflated = match *flags {
         0 => rest,
         NAME => memchr::memchr(0, rest).map(|end| &rest[end + 1..]).ok_or(NOT_GZIP)?,
-        _ => return Err("an unusual gzip file"),
+        _ => return Err("a gzip file of an unusual form"),
     };
     miniz_oxide::inflate::decompress_to_vec_with_limit(deflated, LARGEST_MTREE)
-        .map_err(|_| "damaged or too large")
+        .map_err(|_| "the file is damaged or too large")
 }
 
 /// Returns the checksum of a path: each line is `./PATH KEYWORD=VALUE…`.

@@ -26,14 +26,14 @@ const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 #[derive(Debug)]
 pub(in super::super) struct Root {
     directory: OwnedFd,
-    /// Whether the directory is the root of the observer. Only root of this machine can make symbolic links and
+    /// Whether the directory is the root directory of portolan. Only root of this machine can make symbolic links and
     /// devices in it.
     is_own: bool,
     bytes_left: std::cell::Cell<usize>,
     pub(super) layout: Layout,
 }
 
-/// The status of a file, and the mount on which its path leads to it.
+/// The status of a file, and the mount through which its path leads to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MountedStat {
     pub(super) stat: Stat,
@@ -94,14 +94,14 @@ impl Root {
         openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), READ, Mode::empty())
     }
 
-    /// Returns whether a file or directory exists at the path. Also true if the path cannot be examined.
+    /// Returns whether a file or directory exists at the path. Returns true also if the path cannot be examined.
     pub(super) fn has(&self, path: &str) -> bool {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }
 
-    /// Returns the status of a file of the observer's own root directory, where only root can write. In another root
-    /// directory, the file system may report false times, so the result is `None`; also before Linux 5.8, which does not
-    /// name the mount.
+    /// Returns the status of a file in the root directory of portolan, in which only root can write. Returns `None`
+    /// for another root directory, because its file system may report false times, and before Linux 5.8, which does
+    /// not name the mount.
     pub(super) fn stat(&self, path: &[u8]) -> Option<MountedStat> {
         if !self.is_own {
             return None;

@@ -30,10 +30,11 @@ impl Attributes {
     }
 }
 
-/// Returns an iterator that runs the program for every object of the kernel function with this ID. Reading it runs the
-/// program; nothing stays behind after it is closed.
+/// Returns an iterator that runs the program for every object of the kernel function with this ID. Reading the
+/// iterator runs the program. After the iterator is closed, nothing remains in the kernel.
 pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno> {
-    // The programs call functions of the kernel that are for licenses compatible with the GPL only.
+    // The license must be compatible with the GPL, because the programs call functions of the kernel that require
+    // this.
     let license = c"Dual MIT/GPL";
     let length = u32::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
     let load = Attributes::new()
@@ -51,12 +52,12 @@ pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno>
     call(ITER_CREATE, &Attributes::new().with(0, descriptor(&link)))
 }
 
-/// Returns an address as the kernel takes it, in 64 bits on every machine.
+/// Returns an address in the form that the kernel expects: 64 bits on every machine.
 fn address(pointer: *const u8) -> [u8; 8] {
     u64::try_from(pointer.addr()).unwrap_or_default().to_ne_bytes()
 }
 
-#[expect(unsafe_code, reason = "no crate wraps bpf(2) without a loader of its own")]
+#[expect(unsafe_code, reason = "the crates that wrap bpf(2) contain a loader, which is not needed here")]
 fn call(command: libc::c_int, Attributes(attributes): &Attributes) -> Result<OwnedFd, Errno> {
     // SAFETY: the kernel reads the attributes, whose length is given, and writes nothing to them for these commands. The
     // addresses among them are those of a program, whose length is given too, and of a text that ends in NUL; the caller

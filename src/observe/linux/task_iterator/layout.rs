@@ -1,6 +1,7 @@
 //! The layout of the kernel's structures, from its own description of types (BTF, Documentation/bpf/btf.rst).
 //!
-//! The description has millions of bytes, so it is read in parts, and only the names are kept in memory for a moment.
+//! The description has millions of bytes, so it is read in parts. Only the names are in memory as a whole, for a
+//! short time.
 
 use std::collections::HashMap;
 
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 const MAGIC: u16 = 0xeb9f;
 /// The length of the header up to the last field that is read.
 const HEADER: usize = 24;
-/// The maximum length of the names; those of a kernel with every feature have about 4 MB.
+/// The maximum length of all names together. The names of a kernel with every feature have about 4 MB.
 const LONGEST_NAMES: usize = 32 * 1024 * 1024;
 /// The size of the part of the types that is in memory at once.
 const PART: usize = 64 * 1024;
@@ -64,11 +65,11 @@ const STRUCTURES: [&str; 16] = [
     "task_struct",
     "xarray",
 ];
-/// The start of the names of the functions that a program can attach to.
+/// The functions to which a program can attach have names that begin with this text.
 const ITERATORS: &[u8] = b"bpf_iter_task";
 
-/// Reads the layout. `read_at` fills a buffer from a position of the description, and returns how much it read; less
-/// than the buffer only at the end.
+/// Reads the layout. `read_at` fills a buffer from a position of the description and returns the number of bytes.
+/// Only at the end, it returns fewer bytes than the buffer has.
 ///
 /// Returns `None` if the description is damaged, or does not contain a needed field.
 pub(super) fn read(mut read_at: impl FnMut(&mut [u8], u64) -> Option<usize>) -> Option<Layout> {
@@ -91,7 +92,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
-/// The types, read in parts.
+/// The types in the description, which are read in parts.
 struct Types<R> {
     read_at: R,
     part: Vec<u8>,
@@ -106,7 +107,8 @@ struct Types<R> {
 }
 
 impl<R: FnMut(&mut [u8], u64) -> Option<usize>> Types<R> {
-    /// Returns the bytes of the types from `at` on: at least `length`, unless there are fewer.
+    /// Returns the bytes of the types from the position `at` on. There are at least `length` bytes, unless the
+    /// description ends earlier.
     fn bytes(&mut self, at: u64, length: usize) -> Option<&[u8]> {
         let inside = |own: &Self| {
             let from = usize::try_from(at.checked_sub(own.at)?).ok()?;
@@ -143,7 +145,7 @@ struct Member {
     offset: u32,
 }
 
-/// The types that matter.
+/// The types that are needed.
 #[derive(Debug, Default)]
 struct Found {
     structures: HashMap<&'static str, Members>,
@@ -156,12 +158,12 @@ struct Found {
 /// Returns the name at this position.
 fn name(names: &[u8], at: u32) -> Option<&[u8]> {
     let rest = names.get(usize::try_from(at).ok()?..)?;
-    // No name that is needed is longer.
+    // Only the first 32 bytes are searched for the end of the name, because no name that is needed is longer.
     let rest = rest.get(..32).unwrap_or(rest);
     rest.get(..memchr::memchr(0, rest)?)
 }
 
-/// Finds the types that matter.
+/// Finds the types that are needed.
 fn find<R: FnMut(&mut [u8], u64) -> Option<usize>>(types: &mut Types<R>, names: &[u8]) -> Option<Found> {
     let mut found = Found::default();
     let (mut at, mut id) = (0, 0);

@@ -1,10 +1,11 @@
 //! Finds the processes that own a socket, with the iterators of the kernel over all tasks and their descriptors
 //! (Documentation/bpf/bpf_iterators.rst).
 //!
-//! An iterator runs a BPF program for each object. The programs only read, and nothing of them stays in the kernel. One
-//! descriptor costs a twentieth of what a link in `/proc` costs, and nothing mounted over `/proc` hides a process. The
-//! kernel refuses iterators without `CAP_BPF` and `CAP_PERFMON`, without its description of types, in a user namespace and
-//! under lockdown. The walk over `/proc` then takes their place.
+//! An iterator runs a BPF program for each object. The programs only read, and nothing remains in the kernel
+//! afterwards. Reading a descriptor in this way costs a twentieth of reading its link in `/proc`, and a mount over
+//! `/proc` cannot hide a process. The kernel refuses iterators without `CAP_BPF` and `CAP_PERFMON`, without a
+//! description of its types, in a user namespace and under lockdown. In these cases the walk over `/proc` is used
+//! instead.
 
 mod bpf_syscall;
 mod layout;
@@ -29,17 +30,17 @@ use crate::model::Pid;
 
 /// The description of the types of the running kernel.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
-/// The minimum number of descriptors for which the iterators cost less than the walk (measured): the programs must be
-/// made and checked first.
+/// The minimum number of descriptors for which the iterators cost less than the walk (measured). For fewer
+/// descriptors, making and checking the programs costs more.
 const WORTH_THE_PROGRAMS: u64 = 2_500;
-/// The number of processes for which their descriptors are not counted: so many usually have enough.
+/// From this number of processes on, descriptors are not counted, because there are usually enough.
 const MANY: usize = 200;
-/// How often an audit reads all descriptors: a process can move a descriptor to a number that was read already, and
-/// so hide behind another owner of the socket.
+/// How often an audit reads all descriptors. It reads them repeatedly, because a process can move a descriptor to a
+/// number that was already read, and another owner of the socket would then hide the process.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
-/// The kernel returns this much at once.
+/// The number of bytes that the kernel returns at once.
 const BUFFER: usize = 32 * 1024;
-/// The maximum number of times that the kernel may ask to read again.
+/// The maximum number of times that a read is repeated because the kernel requests it.
 const ATTEMPTS: usize = 1_000;
 
 /// Returns whether these processes have so many descriptors that the iterators cost less than the walk.
@@ -48,7 +49,7 @@ pub(super) fn is_worthwhile(proc: &OwnedFd, pids: &[Pid]) -> bool {
     let open =
         std::str::from_utf8(&text).ok().and_then(|text| text.split_ascii_whitespace().next()?.parse().ok());
     if open.is_some_and(|open: u64| open < WORTH_THE_PROGRAMS) {
-        return false; // on the whole machine
+        return false; // the whole machine has few open files
     }
     if pids.len() >= MANY {
         return true;
@@ -63,7 +64,7 @@ pub(super) fn is_worthwhile(proc: &OwnedFd, pids: &[Pid]) -> bool {
 }
 
 /// Searches the descriptors of every process. Returns `None` if the kernel refuses, or if its answer does not contain
-/// what is known to be there.
+/// this process and its socket.
 pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     if !has_own_proc() {
         return None;
@@ -89,8 +90,9 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     Some(walk)
 }
 
-/// Adds the processes and their network namespaces. Returns the level of the pid namespace if this process and its
-/// network namespace are among them: if not, the layout is not that of the running kernel.
+/// Adds the processes and their network namespaces. Returns the level of the pid namespace. Returns `None` if this
+/// process and its network namespace are not in the answer: in this case the layout does not belong to the running
+/// kernel.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<u32>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
     let mut level = None;
@@ -145,9 +147,9 @@ fn records<const N: usize>(iterator: &OwnedFd, mut visit: impl FnMut(&[u8; N])) 
     loop {
         match retry_on_intr(|| read(iterator, &mut *buffer)) {
             Ok(0) => return Ok(()),
-            // The kernel returns whole records only.
+            // A record is never incomplete, because the kernel returns only whole records.
             Ok(length) => buffer.get(..length).unwrap_or_default().as_chunks().0.iter().for_each(&mut visit),
-            // The kernel looked at very many objects without a record.
+            // The kernel has visited very many objects without writing a record.
             Err(Errno::AGAIN) if attempts < ATTEMPTS => attempts += 1,
             Err(errno) => return Err(errno),
         }
@@ -173,7 +175,7 @@ fn layout_of(bytes: &[u8]) -> Option<Layout> {
     })
 }
 
-/// Fills a buffer from this position of a file; returns how much was read.
+/// Fills a buffer from this position of a file. Returns the number of bytes.
 fn read_at(file: &File, buffer: &mut [u8], at: u64) -> Option<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -189,7 +191,7 @@ fn read_at(file: &File, buffer: &mut [u8], at: u64) -> Option<usize> {
 fn has_own_proc() -> bool {
     let text = slurp("/proc/self/status", 4096, 64 * 1024).unwrap_or_default();
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
-    // One number for each namespace from that of `/proc` to that of the process.
+    // The line has one number for each pid namespace, from the namespace of `/proc` to the namespace of the process.
     line.is_some_and(|numbers| {
         let mut numbers = numbers.split(u8::is_ascii_whitespace).filter(|number| !number.is_empty());
         numbers.next() == Some(std::process::id().to_string().as_bytes()) && numbers.next().is_none()

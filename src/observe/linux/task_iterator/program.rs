@@ -1,5 +1,5 @@
-//! The BPF programs, one for each kind of iterator. The kernel calls them for every task, or every descriptor of every
-//! task, and checks before it runs them that they only read.
+//! The BPF programs, one for each kind of iterator. The kernel calls them for every task, or for every descriptor of
+//! every task. Before it runs a program, it checks that the program only reads.
 
 use super::layout::Layout;
 
@@ -16,14 +16,14 @@ const NAMESPACES: i32 = 0x6e73_6673;
 /// `AF_UNIX` and `AF_NETLINK` (linux/socket.h): the most frequent families, whose sockets have no ports.
 const UNIX: i32 = 1;
 const NETLINK: i32 = 16;
-/// The mask of `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The kernel must see that the level has a limit.
+/// The mask of `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The mask proves to the kernel that the level has a limit.
 const LEVELS: i32 = 31;
 /// The size of `struct upid` (linux/pid.h): a number and a pointer.
 const UPID: i32 = 16;
 
 /// The kind of a record of the file iterator.
 pub(super) const SOCKET: u32 = 1;
-/// The kind of a record for a file that its link in `/proc` describes.
+/// The kind of a record for a file whose link in `/proc` must be read.
 pub(super) const OTHER: u32 = 2;
 
 /// The size of a record of the file iterator: inode, process, thread, descriptor, kind.
@@ -43,7 +43,7 @@ const R8: Register = 8;
 const R9: Register = 9;
 const STACK: Register = 10;
 
-/// A place in a program to which jumps lead.
+/// A label: a place in a program to which jumps lead.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Label {
     NoSocket,
@@ -52,7 +52,7 @@ enum Label {
     End,
 }
 
-/// A program under construction.
+/// A program while it is built.
 #[derive(Default)]
 struct Assembler {
     code: Vec<u64>,
@@ -143,9 +143,9 @@ impl Assembler {
     }
 
     /// Copies memory of the kernel to the stack: `size` bytes from `at` bytes after the address in `base`. Ends the
-    /// program if there is nothing, because the process has ended.
+    /// program if the address is null, because the process has ended.
     ///
-    /// A typed load would be quicker, but the kernel takes up to a millisecond to check one.
+    /// A typed load would be faster, but the kernel needs up to a millisecond to check one.
     fn copy_to_stack(&mut self, offset: i16, size: i32, base: Register, at: i16) {
         self.copy(R3, base);
         self.add_value(R3, at.into());
@@ -187,8 +187,8 @@ impl Assembler {
 /// The place of a pointer on the stack.
 const POINTER: i16 = -8;
 
-/// Returns the program for the descriptors: it reports every socket, or those with ports only, and every file whose
-/// link says more. `level` is the level of the pid namespace whose numbers it reports.
+/// Returns the program for the descriptors. It reports every socket, or only sockets with ports, and every file whose
+/// link must be read. `level` is the level of the pid namespace whose process IDs it reports.
 pub(super) fn of_files(layout: &Layout, level: u32, every_socket: bool) -> Vec<u64> {
     const INODE: i16 = -32;
     const PROCESS: i16 = -24;
@@ -244,8 +244,8 @@ pub(super) fn of_files(layout: &Layout, level: u32, every_socket: bool) -> Vec<u
     program.write(INODE, FILE_RECORD)
 }
 
-/// Returns the program for the tasks: it reports the process and the network namespace of every task, whether the task
-/// has an io_uring, and the level of the reader's pid namespace.
+/// Returns the program for the tasks. For every task, it reports the process, the network namespace, whether the task
+/// has an io_uring, and the level of the pid namespace of the reader.
 pub(super) fn of_tasks(layout: &Layout) -> Vec<u64> {
     const PROCESS: i16 = -24;
     const NAMESPACE: i16 = -20;
