@@ -1,7 +1,7 @@
 //! Joins each socket with its processes, the verdict of the registry on its port, and its exposure.
 //!
-//! An [`Entry`] is the one row type of the program: every list, format, filter and rule reads it. Joining drops no
-//! socket: a socket without a known owner is an entry too. Joining does not judge; `judge` adds the findings.
+//! An [`Entry`] is the only row type of the program: every list, format, filter and rule reads it. Every socket
+//! becomes an entry, even a socket without a known owner. This module does not judge; `judge` adds the findings.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -21,17 +21,17 @@ use crate::registry::Registry;
 pub struct Entry {
     /// The socket as the kernel reported it.
     pub socket: Socket,
-    /// The processes of the socket, in ascending order of pid. A process that could not be read is missing in this
-    /// list; [`crate::model::Owner::pids`] has its pid.
+    /// The processes of the socket, in ascending order of pid. A process that could not be read is not in this list;
+    /// [`crate::model::Owner::pids`] contains its pid.
     pub processes: Arc<Vec<Arc<Process>>>,
     /// The clients that can reach the socket.
     pub exposure: Exposure,
     /// The registry's verdict on the port.
     pub verdict: Arc<PortVerdict>,
-    /// For a connection: the side that opened it, according to the listeners of this machine; `None` if this is
+    /// For a connection, the side that opened it, inferred from the listeners of this machine; `None` if this is
     /// uncertain.
     pub direction: Option<Direction>,
-    /// For a listener: its current number of connections; `None` if connections were not requested.
+    /// For a listener, the current number of its connections; `None` if connections were not requested.
     pub connections: Option<u32>,
     judgement: Option<Arc<Judgement>>,
 }
@@ -46,15 +46,15 @@ pub struct RunningUser<'e> {
 }
 
 impl RunningUser<'_> {
-    /// Returns the name, or else the number.
+    /// Returns the name, or the number if the name is not known.
     #[must_use]
     pub fn text(&self) -> Option<String> {
         self.name.map(str::to_owned).or_else(|| self.uid.map(|uid| uid.to_string()))
     }
 }
 
-/// The findings and services that `judge` adds to an entry. Most entries of a long listing are connections, which
-/// have none, or are like the entry before, with which they share it.
+/// The findings and services that `judge` adds to an entry. The data is shared, because most entries of a long
+/// listing are connections without findings, or have the same findings as the entry before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Judgement {
     findings: Vec<Finding>,
@@ -67,8 +67,8 @@ struct Judgement {
 }
 
 impl Entry {
-    /// Compares two entries by the order of listings: most exposed first, then by port, protocol, address and device.
-    /// The order in which the kernel reports sockets does not matter.
+    /// Compares two entries by the order of listings: the most exposed first, then by port, protocol, address and
+    /// device. The result does not depend on the order in which the kernel reports sockets.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         order(&self.socket, &other.socket)
@@ -86,14 +86,14 @@ impl Entry {
         self.judgement.as_ref().map_or(&[], |judgement| &judgement.findings)
     }
 
-    /// Returns the usual program of the port, if it runs on the port.
+    /// Returns the usual program of the port, if the listener is this program.
     #[must_use]
     pub fn usual(&self) -> Option<&UsualProgram> {
         self.judgement.as_ref()?.usual.as_ref()
     }
 
-    /// Returns the service of the running program, or else the common use of the port. A service that is only
-    /// registered is not returned.
+    /// Returns the service of the running program. If it is not known, returns the common use of the port. A service
+    /// that is only registered is not returned.
     #[must_use]
     pub fn service(&self) -> Option<ListenerService> {
         if let Some(service) = self.judgement.as_ref().and_then(|judgement| judgement.service) {
@@ -164,7 +164,7 @@ impl Entry {
         (creator != RunningUser::default()).then_some(creator)
     }
 
-    /// Returns the container of the socket: its name, or else its ID.
+    /// Returns the name of the container of the socket, or its ID if the name is not known.
     #[must_use]
     pub fn container(&self) -> Option<&str> {
         let group = self.socket.container.as_deref()?;
@@ -252,8 +252,8 @@ fn exposure(socket: &Socket) -> Exposure {
     socket.exposure()
 }
 
-/// Joins the sockets and processes of a snapshot, in the order of listings. The sockets move into the entries, and
-/// the vector of sockets shrinks during the move, so that memory never contains a long listing twice.
+/// Joins the sockets and processes of a snapshot, in the order of listings. The sockets move into the entries. The
+/// vector of sockets shrinks meanwhile, so that a long listing is never in memory twice.
 #[must_use]
 pub fn join(
     mut sockets: Vec<Socket>,
@@ -261,7 +261,8 @@ pub fn join(
     snapshot: &Snapshot,
     registry: &Registry,
 ) -> Vec<Entry> {
-    // The sockets are sorted in reverse order, because removing the last element of a vector moves no other element.
+    // The sockets are sorted in reverse order and taken from the end of the vector, because removing the last element
+    // moves no other element.
     sockets.sort_unstable_by(|one, other| order(other, one));
     let mut connections = Connections::of(&sockets, snapshot);
     let processes: HashMap<Pid, Arc<Process>> =
@@ -287,8 +288,8 @@ pub fn join(
     entries
 }
 
-/// The vector of sockets shrinks after this many moved sockets: often enough to save memory, and rarely enough to
-/// cost no time.
+/// After this many sockets have moved, the vector of sockets is shrunk. The number is small enough to save memory,
+/// and large enough to cost no time.
 const SHRINK_EVERY: usize = 4096;
 
 /// Finds the processes of each socket. Sockets with the same processes share the list.
@@ -306,7 +307,8 @@ impl Owners {
     }
 }
 
-/// Asks the registry once per port. Entries of one port follow each other, and ports without data share a verdict.
+/// The verdicts of the registry. A verdict is computed once per port, because entries of one port follow each other.
+/// Ports without data share a verdict.
 struct Verdicts {
     registry: Registry,
     last: Option<(u16, Protocol, Arc<PortVerdict>)>,
@@ -340,7 +342,7 @@ impl Verdicts {
 pub enum Subject<'r> {
     /// An entry.
     Entry(&'r Entry),
-    /// An address without a visible listener. A field that is `None` means any value.
+    /// An address without a visible listener. A field that is `None` stands for any value.
     NoListener {
         /// Transport protocol.
         protocol: Option<Protocol>,
@@ -352,7 +354,7 @@ pub enum Subject<'r> {
 }
 
 impl Subject<'_> {
-    /// Returns the protocol, if there is a single one.
+    /// Returns the protocol, if there is exactly one.
     #[must_use]
     pub fn protocol(&self) -> Option<Protocol> {
         match self {
@@ -361,7 +363,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Returns the address, if there is a single one.
+    /// Returns the address, if there is exactly one.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match self {
@@ -370,7 +372,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Returns the port, if there is a single one.
+    /// Returns the port, if there is exactly one.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
@@ -432,8 +434,8 @@ impl Connections {
                 State::SynSent => Some(Direction::Out),
                 State::SynRecv => Some(Direction::In),
                 _ if accepted_by.is_some() => Some(Direction::In),
-                // The process that opened the connection is gone, and the kernel does not record who opened the
-                // connection.
+                // The process that opened the connection may have ended, and the kernel does not record which side
+                // opened a connection.
                 State::FinWait2 | State::TimeWait if socket.owner.pids().is_empty() => None,
                 _ if is_outgoing(&places, socket, peer, snapshot) => Some(Direction::Out),
                 _ => None,
@@ -445,8 +447,8 @@ impl Connections {
 }
 
 /// Returns the listener that can have accepted a connection. It has the family of the connection, and listens on its
-/// address or on the wildcard address. Of several, the listener that shares a process with the connection is
-/// returned, or else the listener with the most specific address.
+/// address or on the wildcard address. If there are several, returns the listener that shares a process with the
+/// connection. Without such a listener, returns the listener with the most specific address.
 fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {
@@ -466,9 +468,10 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
     found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
 }
 
-/// Returns whether this side certainly opened a connection that no listener of this machine accepted: the kernel
-/// gives the local port, but not the port of the peer, to outgoing connections; or the peer is a listener on this
-/// machine. In all other cases, a closed listener may have accepted the connection.
+/// Returns whether this side certainly opened a connection that no listener of this machine accepted. This is certain
+/// if the peer is a listener on this machine, or if the local port, but not the port of the peer, is in the range
+/// that the kernel gives to outgoing connections. In all other cases, a listener that is now closed may have accepted
+/// the connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

@@ -1,11 +1,11 @@
 //! Compares the clients that the packet filter lets in, before and after.
 //!
-//! Lists of single banned addresses change all the time (fail2ban), so a client that is excluded by its own address is
-//! not a difference.
+//! Lists of single banned addresses change all the time (fail2ban). Therefore it is not a difference if a single
+//! client is excluded.
 
 use crate::model::{Network, Reach, ReachKind};
 
-/// How the clients changed.
+/// The difference between the clients before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientChange {
     /// The same clients are let in.
@@ -14,12 +14,12 @@ pub(super) enum ClientChange {
     Widened,
     /// Fewer clients are let in.
     Narrowed,
-    /// The clients of one side or both are not known.
+    /// The clients before or after are not known.
     Unknown,
 }
 
-/// Returns how the clients changed. `None` stands for a packet filter that was not read because the system has none, or
-/// because other machines cannot reach the address in the first place.
+/// Returns how the clients changed. `None` means that the packet filter was not read, because the system has none, or
+/// because other machines cannot reach the address anyway.
 pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     let (was, is) = match (was, is) {
         (None, None) => return ClientChange::Same,
@@ -38,40 +38,41 @@ pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     }
 }
 
-/// Returns whether a list names only the first clients or exceptions.
+/// Returns whether a list is cut: it names only the first clients, or only the first exceptions.
 fn is_cut(reach: &Reach) -> bool {
     reach.more > 0 || reach.from.iter().any(|text| text.contains(AND_OTHERS))
 }
 
-/// Compares all clients of two lists that are cut and begin alike.
+/// Compares all clients of two lists that are cut and have the same beginning.
 fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
     match (was.all, is.all) {
         (Some(was), Some(is)) if was.hash == is.hash => ClientChange::Same,
         (Some(was), Some(is)) if was.count > is.count => ClientChange::Narrowed,
-        // As many clients as before are other clients.
+        // The number of clients is the same, but some clients are new, so the change counts as widened.
         (Some(_), Some(_)) => ClientChange::Widened,
         _ => ClientChange::Unknown,
     }
 }
 
-/// Some clients, as [`Reach::from`] names them: `10.0.0.0/8 on eth0`, `any IPv4 address but 10.0.0.0/8 to 10.0.0.1`.
+/// A group of clients, parsed from a text of [`Reach::from`]: `10.0.0.0/8 on eth0`, `any IPv4 address but 10.0.0.0/8
+/// to 10.0.0.1`.
 struct Group<'r> {
     who: Who<'r>,
-    /// The interfaces and addresses on which they are let in; empty for all.
+    /// The interfaces and addresses on which these clients are let in; empty for all.
     place: &'r str,
 }
 
 enum Who<'r> {
-    /// Every client of one family (`any IPv4 address`) or of both (`anyone`), except for these networks.
+    /// Every client of one family (`any IPv4 address`) or of both families (`anyone`), except for these networks.
     Every(&'r str, Vec<Network>),
     /// A network, except for these parts of it.
     Network(Network, Vec<Network>),
-    /// A text of another form.
+    /// A text that has none of these forms.
     Other(&'r str),
 }
 
 const EVERYONE: &str = "anyone";
-/// The end of a list of exceptions that is cut.
+/// The text at the end of a list of exceptions that is cut.
 const AND_OTHERS: &str = " and others";
 
 fn groups(reach: &Reach) -> Vec<Group<'_>> {
@@ -86,7 +87,7 @@ impl<'r> Group<'r> {
         let end = [" on ", " to "].iter().filter_map(|word| text.find(word)).min().unwrap_or(text.len());
         let (clients, place) = text.split_at(end);
         let (every, but) = clients.split_once(" but ").unwrap_or((clients, ""));
-        // A list that is cut cannot be compared.
+        // A list of exceptions that is cut cannot be compared, so it is treated as empty.
         let but = if but.ends_with(AND_OTHERS) { "" } else { but };
         let networks = but.split(", ").filter_map(|network| network.parse::<Network>().ok());
         let but = networks.filter(|network| network.address().is_none()).collect();

@@ -3,15 +3,15 @@
 //! Only sockets that accept traffic from anyone are compared.
 //!
 //! A datagram socket on an ephemeral port may belong to a client, and so may a TCP socket there that is bound but
-//! does not listen. Client sockets come and go within seconds, so they count as transient. If the same program and
-//! user have transient sockets on both sides, on any ports, nothing changed; other transient sockets are reported as
-//! transient.
+//! does not listen. Sockets of clients often exist only for seconds, so they count as transient. If the same program
+//! and user have transient sockets in both snapshots, on any ports, nothing changed. All other transient sockets are
+//! reported as transient.
 //!
-//! A TCP listener is never transient. If the kernel picked its port, and the same program and user have another
-//! listener with a port from the kernel instead, the program was restarted, and nothing changed.
+//! A TCP listener is never transient. However, if the kernel picked its port, and the same program and user now have
+//! a listener on another port that the kernel picked, the program was restarted, and nothing changed.
 //!
-//! A listener cannot be compared if its process was not visible on one side, or if its network namespace was scanned
-//! on one side only.
+//! A listener cannot be compared if its process was not visible in one of the snapshots, or if its network namespace
+//! was scanned for only one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,31 +22,32 @@ use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report, picked_from};
 use crate::model::{Firewall, Gap, Namespaces, Netns, Snapshot, Socket, Stage, State, named};
 
-/// A change, with its certainty.
+/// A change, and how certain it is.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportedChange<'a> {
     /// The change.
     pub change: Change<'a>,
-    /// Whether the socket may belong to a client, which comes and goes.
+    /// Whether the socket may belong to a client, and is therefore transient.
     pub passing: bool,
     /// Whether the snapshot without the listener is complete, so that the listener is certainly absent.
     pub sure: bool,
 }
 
 named! {
-    /// Why a listener cannot be compared.
+    /// The reason why a listener cannot be compared.
     pub enum NotComparedReason {
-        /// The process was not visible on one side or both.
+        /// The process was not visible in one or both snapshots.
         Process = "process-not-seen",
-        /// Some processes of the listener may not have been visible on one side or both.
+        /// Some processes of the listener may not have been visible in one or both snapshots.
         Processes = "processes-not-all-seen",
-        /// The program file of a process, or the script of an interpreter, was not visible on one side.
+        /// The program file of a process, or the script of an interpreter, was not visible in one of the snapshots.
         Program = "program-not-seen",
-        /// The user was not visible on one side.
+        /// The user was not visible in one of the snapshots.
         User = "user-not-seen",
-        /// The network namespace was not scanned on one side.
+        /// The network namespace was not scanned for one of the snapshots.
         Namespace = "namespace-not-looked-into",
-        /// The rules of the firewall or of address translation were not read or not understood on one side or both.
+        /// The rules of the firewall or of address translation were not read or not understood in one or both
+        /// snapshots.
         Rules = "rules-not-read",
     }
 }
@@ -84,7 +85,7 @@ impl Comparison<'_> {
         self.changes.iter().any(|reported| !reported.passing)
     }
 
-    /// Returns whether everything was visible on both sides and could be compared.
+    /// Returns whether everything was visible in both snapshots and could be compared.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.before.is_complete() && self.after.is_complete() && self.not_compared.is_empty()
@@ -164,7 +165,7 @@ fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
         && Fingerprint::of(was).place == Fingerprint::of(is).place
 }
 
-/// Returns the fact that was not visible about two possibly equal listeners.
+/// Returns the reason why it is not known whether two listeners are the same: the fact that was not visible.
 fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     if was.owner == ListenerOwner::Unseen || is.owner == ListenerOwner::Unseen {
@@ -178,8 +179,8 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     }
 }
 
-/// Returns whether it is not known if the packet filter lets in the same clients. Rules that are the same on both sides
-/// have the same result, also if it is not known.
+/// Returns whether it is unknown if the packet filter lets in the same clients before and after. If both snapshots
+/// have the same rules, the clients are the same, even if it is not known which clients these are.
 fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) -> bool {
     let may_differ = [was, is].iter().all(|entry| entry.socket.state.accepts_traffic())
         && was.exposure == is.exposure
@@ -243,8 +244,8 @@ fn hides_sockets(gap: &Gap) -> bool {
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // A namespace that was selected by name may be the observer's own. The snapshot then covers no other
-        // namespace.
+        // The namespace that the user selected may be the one in which portolan runs. In this case the snapshot
+        // covers no other namespace.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };
@@ -258,7 +259,7 @@ fn was_scanned(report: &Report, socket: &Socket) -> bool {
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
-/// Returns a key for the program of a socket whose port was probably picked by the kernel.
+/// Returns a key for the program of a socket, if the kernel probably picked the port.
 fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a> {
     let print = Fingerprint::of(reported.change.listener);
     Fingerprint { place: ListenerAddress { port: 0, ..print.place }, ..print }
@@ -273,8 +274,9 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
-/// Drops restarts: the same programs and user vanished on one port and appeared on another port, and did not choose
-/// these ports. Each vanished listener is dropped together with one that appeared. Transient sockets are all dropped.
+/// Removes the changes that are only restarts: a listener vanished on one port, a listener of the same programs and
+/// user appeared on another port, and the programs did not choose these ports. Each vanished listener is removed
+/// together with one that appeared. Transient sockets are all removed.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Changes since a baseline as findings of an audit: the evidence and the severity of each.
+//! Turns the changes since a baseline into findings of an audit, each with its evidence and severity.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -35,7 +35,7 @@ fn destination(forwarding: &Forwarding) -> String {
     }
 }
 
-/// Returns one side of a change.
+/// Returns the data about a listener before or after a change.
 fn state_of(judged: &Entry) -> ListenerState {
     let listener = judged;
     let socket = &listener.socket;
@@ -101,7 +101,7 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
             what: "listeners that cannot be compared with the baseline".to_owned(),
             count: u64::try_from(comparison.not_compared.len()).ok(),
             pids: Vec::new(),
-            why: "the process, user or network namespace was not visible in the baseline or in this scan"
+            why: "the process, the user or the network namespace was not visible in the baseline or in this scan"
                 .to_owned(),
             remedy: Some("take the baseline and the audit as root, with the same --netns".to_owned()),
         });

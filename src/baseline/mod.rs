@@ -1,11 +1,11 @@
-//! Fingerprints of listeners, and the difference of two snapshots.
+//! Fingerprints of listeners, and the difference between two snapshots.
 //!
 //! A fingerprint has the place of a listener (protocol, address, port, device, network namespace), its programs (with
 //! the script of an interpreter or the arguments of a relay) and its user. It has no pid, inode or cookie, so a
 //! restart is not a change. An unknown value equals any value: a process that is hidden in one snapshot and known in
-//! the other has not changed. A comparison (`compare.rs`) counts listeners with unknown values; the plain difference,
-//! for repeated scans with the same privileges, does not. This module has no input or output, and does not judge
-//! listeners.
+//! the other has not changed. A comparison (`compare.rs`) counts the listeners with unknown values. The plain
+//! difference does not, because it is for repeated scans with the same privileges. This module has no input or
+//! output, and does not judge listeners.
 
 mod clients;
 mod compare;
@@ -23,20 +23,21 @@ pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChan
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind;
 
-/// A network namespace, identified by a fact that survives a restart: its container, or else its name.
+/// A network namespace, identified by a fact that is the same after a restart: its container or, without a container,
+/// its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NetnsIdentity<'a> {
-    /// The namespace of the observer.
+    /// The namespace in which portolan runs.
     Own,
     /// The namespace of this container. A restarted container has another namespace, but the same ID.
     Container(&'a str),
     /// The namespace with this name.
     Named(&'a str),
-    /// A namespace without a name, by its inode.
+    /// A namespace without a name, identified by its inode.
     Numbered(u64),
 }
 
-/// Where a listener is.
+/// The place of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerAddress<'a> {
     /// Transport protocol.
@@ -47,7 +48,7 @@ pub struct ListenerAddress<'a> {
     pub netns: NetnsIdentity<'a>,
     /// Local address.
     pub address: IpAddr,
-    /// The device it is bound to.
+    /// The device that the socket is bound to.
     pub device: Option<&'a str>,
 }
 
@@ -60,8 +61,8 @@ pub enum ProgramIdentity<'a> {
         path: &'a str,
         /// The script of an interpreter, or the arguments of a relay.
         runs: RunTarget,
-        /// Whether the path now leads to another file, and a user may have chosen the running file. Different files
-        /// can then have the same path.
+        /// Whether the path now leads to another file, and a user may have chosen the running file. If so, two
+        /// processes with this path can run different files.
         is_elsewhere: bool,
     },
     /// The name that the process gave itself.
@@ -73,8 +74,8 @@ pub enum ProgramIdentity<'a> {
 const MOST_COMPARED: usize = 16;
 
 impl ProgramIdentity<'_> {
-    /// Returns whether two programs may be the same. If the command line of an interpreter is unknown, so is its
-    /// script.
+    /// Returns whether two programs may be the same. If the command line of an interpreter is unknown, its script is
+    /// unknown too.
     fn may_be(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -98,8 +99,8 @@ pub enum ListenerOwner<'a> {
 }
 
 impl ListenerOwner<'_> {
-    /// Returns whether two owners may be the same programs. A name cannot be compared with a file, and the name of a
-    /// container not with an address.
+    /// Returns whether two owners may be the same programs. The name of a process cannot be compared with a file, and
+    /// the name of a container cannot be compared with an address.
     fn may_be(&self, other: &Self) -> bool {
         if let (ListenerOwner::Kernel(Some(a)), ListenerOwner::Kernel(Some(b))) = (self, other) {
             return a.may_be(b);
@@ -160,7 +161,8 @@ pub struct Fingerprint<'a> {
     pub place: ListenerAddress<'a>,
     /// The programs that own the listener.
     pub owner: ListenerOwner<'a>,
-    /// The user that created the socket, or else the user of its processes; `None` if neither was visible.
+    /// The user who created the socket. If this user is not known, the user of its processes; `None` if neither was
+    /// visible.
     pub user: Option<UserIdentity<'a>>,
 }
 
@@ -193,8 +195,8 @@ impl<'a> Fingerprint<'a> {
         }
     }
 
-    /// Returns whether two fingerprints of the same place may be the same. Parts that were not visible equal
-    /// anything.
+    /// Returns whether two fingerprints of the same place may be the same. A part that was not visible equals any
+    /// value.
     fn may_be(&self, other: &Self) -> bool {
         let unseen = |f: &Self| f.owner == ListenerOwner::Unseen;
         let users = self.user == other.user || self.user.is_none() || other.user.is_none();
@@ -251,10 +253,10 @@ pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>
 /// Two listeners that are equal or may be equal: the listener before, and the listener after.
 type Pair<'a> = (&'a Entry, &'a Entry);
 
-/// The listeners of two snapshots, matched.
+/// The pairs of listeners of two snapshots, and the listeners without a partner.
 #[derive(Default)]
 struct MatchedListeners<'a> {
-    /// The pairs of equal listeners. Values that were not visible equal anything.
+    /// The pairs of equal listeners. A value that was not visible equals any value.
     same: Vec<Pair<'a>>,
     /// The changes.
     changes: Vec<Change<'a>>,
@@ -292,7 +294,7 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
     let mut same: Vec<_> =
         both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
-    // Listeners that may be the same are not a difference.
+    // Two listeners that may be the same are not a difference.
     let place = |print: &Fingerprint<'a>| print.place;
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
@@ -309,7 +311,8 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     changes.extend(same_place.into_iter().map(|(_, was, is)| change(ChangeKind::Changed, (was, is))));
     let moved = pair(&mut old, &mut new, Fingerprint::service, |a, b| {
         let reach = |f: &Fingerprint<'_>| Exposure::of(f.place.address, f.place.device);
-        // Exposure is ordered from most to least exposed. Unknown owners cannot be matched across addresses.
+        // Exposure is ordered from most to least exposed. A listener with an unknown owner is left out: it cannot be
+        // matched with a listener on another address.
         match reach(b).cmp(&reach(a)) {
             _ if a.owner == ListenerOwner::Unseen => None,
             Ordering::Less => Some(ChangeKind::Widened),
@@ -324,8 +327,8 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     MatchedListeners { same, changes }
 }
 
-/// Returns whether more or fewer clients can reach the same listener: by the packet filter, or because a socket on `[::]`
-/// now has IPv4 clients too, or no longer.
+/// Returns whether more or fewer clients can reach the same listener. The reason can be the packet filter, or that a
+/// socket on `[::]` now also accepts IPv4 clients or no longer accepts them.
 fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     let families = match (was.socket.takes_only_ipv6(), is.socket.takes_only_ipv6()) {
         (Some(true), Some(false)) => ClientChange::Widened,
@@ -341,8 +344,8 @@ fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     }
 }
 
-/// Returns the listeners whose programs run a file that is no longer at its path. Listeners that already had such a
-/// program before are left out.
+/// Returns the listeners whose programs run a file that is no longer at its path. Listeners for which this was
+/// already true before are left out.
 fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'a>) -> Vec<Pair<'a>> {
     let known: BTreeSet<_> = before.iter().copied().flat_map(missing_files).collect();
     let mut found = ByFingerprint::new();
@@ -362,7 +365,7 @@ fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'
     found.into_iter().filter_map(|(print, is)| Some((*old.get(&print)?, is))).collect()
 }
 
-/// Returns the program files of the listeners that are no longer at their path, with their state.
+/// Returns, for each listener, the program files that are no longer at their path, with their state.
 fn missing_files<'a>(
     judged: &'a Entry,
 ) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {

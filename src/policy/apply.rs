@@ -65,8 +65,9 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &
     undecided.map_or(Decision::Refused { over }, Decision::Undecided)
 }
 
-/// Returns the rule with the fewest failing conditions; of several, the first. Only rules for the port or the program
-/// of the listener count, and rules without a condition on port and program.
+/// Returns the rule with the fewest conditions that do not match. If the number is equal, returns the first rule. A
+/// rule counts only if it is for the port or the program of the listener, or if it has no condition on port and
+/// program.
 fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p AllowRule> {
     let mut nearest: Option<(usize, &'p AllowRule)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
@@ -85,8 +86,8 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
 /// Applies a policy to an audit. The report must contain everything that was observed, because a listener that was
 /// filtered out would count as missing.
 ///
-/// On an allowed listener, a finding about the port becomes *info* and names the rule, and so does a finding that the
-/// rule accepts. A severity rule changes the severity of a finding and is named there, or removes the finding. A
+/// On an allowed listener, findings about the port become *info* and name the rule, and so do findings that the rule
+/// accepts. A severity rule changes the severity of a finding, which then names the rule, or removes the finding. A
 /// listener that no rule allows is `unexpected`, a required listener that does not exist is `missing_listeners`, and
 /// every undecided listener is a gap.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
@@ -151,8 +152,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns the entry for the list of accepted findings. A rule must lower a finding from at or above warning to `to`,
-/// or remove the finding.
+/// Returns the entry for the list of accepted findings. Returns an entry only if a rule lowers a finding from at or
+/// above warning to `to`, or removes it.
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,
@@ -177,7 +178,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     let gap = |of: &str, why: &str, count: u64| Gap {
         stage: Stage::Owners,
         what: format!(
-            "{} that {of} of the policy may allow",
+            "{} that {of} of the policy may or may not allow",
             if count == 1 { "listener" } else { "listeners" }
         ),
         count: Some(count),

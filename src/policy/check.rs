@@ -54,7 +54,7 @@ fn remark(rule: &AllowRule, kind: RemarkKind) -> Remark {
     Remark { rule: rule.id.clone(), at: rule.at.clone(), kind }
 }
 
-/// Returns the remarks about a policy alone, on this day, in the order of the policy.
+/// Returns the remarks that need no listeners, for this day, in the order of the policy.
 #[must_use]
 pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     let mut remarks = Vec::new();
@@ -178,7 +178,7 @@ fn impossible(rule: &AllowRule) -> Option<&'static str> {
     if !exposures(rule) {
         Some("no address in the rule has an exposure that the rule allows")
     } else if kernel_alone && !(rule.units.is_empty() && rule.containers.is_empty()) {
-        Some("a kernel socket has no unit and no container")
+        Some("a socket of the kernel has neither a unit nor a container")
     } else {
         None
     }

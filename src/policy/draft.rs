@@ -1,4 +1,5 @@
-//! A policy that allows exactly the current listeners, by the features that survive a restart.
+//! Drafts a policy that allows exactly the current listeners. It uses only features that are the same after a
+//! restart.
 //!
 //! Sockets of one service that differ only in port, protocol or address share a rule, if the rule allows only
 //! existing combinations. No rule contains a pid, an inode or a time. The order of the listeners does not matter. A
@@ -33,12 +34,12 @@ pub struct Draft<'r> {
 pub struct Drafted {
     /// The rule.
     pub rule: AllowRule,
-    /// The services registered on its ports, each once.
+    /// The services that are registered for the ports of the rule, each once.
     pub services: Vec<&'static str>,
     /// Notes for the reader of the draft.
     pub notes: Vec<DraftNote>,
-    /// The findings at or above warning on its listeners, most severe first. Until the user has decided about these
-    /// findings, the rule is commented out.
+    /// The findings at or above warning on the listeners of the rule, most severe first. Until the user has decided
+    /// about these findings, the rule is commented out.
     pub findings: Vec<FlaggedBy>,
 }
 
@@ -53,7 +54,7 @@ impl Drafted {
 /// A finding at or above warning on a listener of a drafted rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlaggedBy {
-    /// The severity, in descending order.
+    /// The severity. It comes first, so that the findings are sorted with the most severe first.
     pub severity: Reverse<Severity>,
     /// The flag.
     pub flag: Flag,
@@ -66,7 +67,7 @@ pub struct FlaggedBy {
 pub enum DraftNote {
     /// The kernel probably chose these ports, so the rule allows any port that the kernel may choose.
     Ephemeral(Vec<u16>),
-    /// The current ports. The program picks them from the range of the rule.
+    /// The current ports. The program chooses its port from the range of the rule.
     Picked(Vec<u16>),
     /// The program is an interpreter or a relay, and no condition names its script or arguments.
     Interpreter,
@@ -78,7 +79,7 @@ pub enum DraftNote {
     Container,
 }
 
-/// The common features of the sockets of one service.
+/// The features that all sockets of one service have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DraftService {
     /// The program files, as patterns; `kernel` if no process owns the socket.
@@ -106,14 +107,14 @@ enum DraftNamespace {
 enum DraftPort {
     Own(u16),
     Given,
-    /// A port from a range: the program picks another port of the range at each start.
+    /// A port from a range: at each start, the program chooses another port of the range.
     Picked(PortRange),
 }
 
 /// The sockets of a service: port, protocol and address.
 type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 
-/// What is known about the sockets with one port, protocol and address of a service.
+/// The facts about the sockets of a service that have the same port, protocol and address.
 #[derive(Default)]
 struct ServicePlace {
     /// The current port numbers.
@@ -297,7 +298,7 @@ fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
         .any(|port| port.kernel_would_pick == Some(false))
 }
 
-/// Ports, protocols and addresses, with a listener for every combination.
+/// A set of ports, protocols and addresses. There is a listener for every combination of them.
 struct PortBlock {
     ports: BTreeSet<DraftPort>,
     protocols: BTreeSet<Protocol>,

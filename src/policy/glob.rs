@@ -24,13 +24,13 @@ const MAX_LENGTH: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Glob {
     text: String,
-    /// `None` if the pattern has no wildcard.
+    /// The matcher; `None` if the pattern has no wildcard.
     matcher: Option<GlobSet>,
     /// The matcher for Windows paths, if it differs: the pattern with `/` for each backslash.
     windows: Option<GlobSet>,
 }
 
-/// Patterns are equal if their texts are.
+/// Patterns are equal if their texts are equal.
 impl PartialEq for Glob {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -118,7 +118,7 @@ fn compile(text: &str) -> Result<GlobSet, String> {
 /// Returns whether a pattern has a non-ASCII character between brackets, where globset compares bytes.
 fn has_non_ascii_class(text: &str) -> bool {
     text.split('[').skip(1).any(|class| {
-        // `[]` means the two characters themselves.
+        // `[]` stands for the two characters themselves.
         let end = class.char_indices().skip(1).find(|(_, c)| *c == ']').map_or(class.len(), |(at, _)| at);
         !class[..end].is_ascii()
     })

@@ -1,4 +1,4 @@
-//! Returns whether a rule matches a listener: yes, no, or unknown because something was not visible.
+//! Tests whether a rule matches a listener. The answer is yes, no, or unknown if something was not visible.
 
 use jiff::civil::Date;
 
@@ -99,7 +99,7 @@ pub(super) fn distance(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot, 
     CONDITIONS.iter().filter(no).take(enough).count()
 }
 
-/// Returns the conditions of a rule in short: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
+/// Returns a short text with the conditions of a rule: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
 pub(super) fn wanted(rule: &AllowRule) -> String {
     let list = |values: Vec<String>| or_list(&values, "or", "");
     let mut said = match (rule.protocols.is_empty(), rule.ports.is_empty()) {
@@ -301,7 +301,7 @@ fn in_namespace(wanted: &[Namespaces], listener: &Entry) -> Answer {
     })
 }
 
-/// Returns a network namespace as a rule names it.
+/// Returns the text with which a rule names a network namespace.
 pub(super) fn namespace(namespaces: &Namespaces) -> String {
     match namespaces {
         Namespaces::Own => "own".to_owned(),

@@ -58,7 +58,7 @@ fn requirements(rule: &AllowRule) -> impl Iterator<Item = Requirement> + use<> {
     })
 }
 
-/// Returns the requirements that are met, and those that may be met.
+/// Returns the requirements that are met, and the requirements that may be met.
 fn met_requirements(
     rule: &AllowRule,
     listeners: &[&Entry],
@@ -94,7 +94,7 @@ fn all_seen(rule: &AllowRule, listeners: &[Entry], snapshot: &Snapshot) -> bool 
     let unseen = |stage| snapshot.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
     let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);
-    // If only another namespace was scanned, nothing in this program's namespace was visible.
+    // If only another namespace was scanned, nothing in the namespace of portolan was visible.
     let own_seen =
         snapshot.namespaces.is_empty() || listeners.iter().any(|entry| entry.socket.netns.is_none());
     !unseen(Stage::Sockets)

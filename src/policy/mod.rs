@@ -1,9 +1,10 @@
 //! The policy: the allowed listeners, the required listeners, and the severity of each kind of finding on this host.
 //!
-//! This module turns bytes into a [`Policy`], a policy and a report into findings, and a report into a policy that
-//! allows it. The first rule whose conditions all match decides. If a value is unknown, its condition is undecided,
-//! and the listener becomes a gap: it is neither allowed nor flagged. This module opens no file: the caller passes in
-//! the included files. The renderers write the texts for people.
+//! This module parses a [`Policy`] from bytes, applies a policy to a report to get findings, and drafts a policy that
+//! allows the listeners of a report. The first rule whose conditions all match decides. If the value for a condition
+//! is unknown, it is not known whether the rule matches. The listener then becomes a gap: it is neither allowed nor
+//! flagged. This module opens no file: the caller passes in the included files. The renderers write the texts for
+//! people.
 
 mod apply;
 mod check;
@@ -92,13 +93,13 @@ pub struct AllowRule {
     pub id: String,
     /// The position of the rule.
     pub at: Position,
-    /// The hosts on which the rule applies; an empty list for all hosts.
+    /// The hosts on which the rule applies; an empty list stands for all hosts.
     pub hosts: Vec<Glob>,
     /// Ports.
     pub ports: Vec<Ports>,
     /// Transport protocols.
     pub protocols: Vec<Protocol>,
-    /// Local addresses, as bound.
+    /// The local addresses to which the socket may be bound.
     pub addresses: Vec<Network>,
     /// The exposure of the listener.
     pub exposures: Vec<Exposure>,
@@ -116,7 +117,7 @@ pub struct AllowRule {
     pub units: Vec<Glob>,
     /// The containers: the container of each process must be one of these.
     pub containers: Vec<Glob>,
-    /// The network namespaces; an empty list for the observer's own.
+    /// The network namespaces; an empty list stands for the namespace in which portolan runs.
     pub namespaces: Vec<Namespaces>,
     /// The reason why the listener is allowed.
     pub reason: Option<String>,
@@ -144,7 +145,7 @@ pub enum Ports {
 /// A program of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecutablePattern {
-    /// No process: the kernel itself.
+    /// The kernel owns the socket, not a process.
     Kernel,
     /// The path of the program file.
     File(Glob),
@@ -190,7 +191,7 @@ impl User {
 /// A network namespace of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
-    /// The observer's own namespace.
+    /// The namespace in which portolan runs.
     Own,
     /// Another namespace without a name.
     Unnamed,
@@ -205,7 +206,7 @@ pub struct SeverityRule {
     pub id: String,
     /// The position of the rule.
     pub at: Position,
-    /// The hosts on which the rule applies; an empty list for all hosts.
+    /// The hosts on which the rule applies; an empty list stands for all hosts.
     pub hosts: Vec<Glob>,
     /// The codes of the findings.
     pub codes: Vec<Flag>,

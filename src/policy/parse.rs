@@ -1,4 +1,5 @@
-//! Parses a policy from the bytes of its files. Every word is understood or refused, with file, line and column.
+//! Parses a policy from the bytes of its files. Everything that is not understood is refused. The error names the
+//! file, the line and the column.
 //!
 //! The files are hostile input. The caller limits their size and number, this parser limits the number of rules, and
 //! the TOML parser limits the depth of values.
@@ -25,7 +26,7 @@ use crate::query::names::near;
 pub struct Included {
     /// The name in messages.
     pub name: String,
-    /// The identity of the file, independent of its name.
+    /// The identity of the file. It shows whether two names lead to the same file.
     pub identity: String,
     /// The content.
     pub bytes: Vec<u8>,
@@ -93,7 +94,10 @@ impl PolicyReader {
         let text = std::str::from_utf8(&included.bytes).map_err(|error| {
             let good = String::from_utf8_lossy(&included.bytes[..error.valid_up_to()]).into_owned();
             let file = File::new(Arc::clone(&name), &good);
-            file.error(&(good.len()..good.len()), "not UTF-8 (a TOML file must be UTF-8)".to_owned())
+            file.error(
+                &(good.len()..good.len()),
+                "the file is not UTF-8 (a TOML file must be UTF-8)".to_owned(),
+            )
         })?;
         let file = File::new(Arc::clone(&name), text);
         // The parser builds a tree that may need 80 times as much memory as the text of such values.
@@ -156,7 +160,7 @@ impl PolicyReader {
     }
 }
 
-/// One file, used to find the position of a value in it.
+/// One file, in which the position of a value can be found.
 struct File<'s> {
     name: Arc<str>,
     text: &'s str,
@@ -177,7 +181,7 @@ impl<'s> File<'s> {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
-        // One column per character. An offset may be inside a character.
+        // A column is a character. The offset may be inside a character.
         let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
         Position { file: Arc::clone(&self.name), line, column }
     }
@@ -190,10 +194,10 @@ impl<'s> File<'s> {
         Err(self.error(&value.span(), what.into()))
     }
 
-    /// Refuses an unknown key, and names the most similar known key.
+    /// Returns an error for an unknown key, which names the most similar known key.
     fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), PolicyError> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
-        // The first error in the order of the file, not of the names.
+        // The error is the first in the order of the file, not in the order of the names.
         let Some(other) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
         let what = format!("no such key: \"{}\"; {}", other.get_ref(), nearest(other.get_ref(), keys));
         Err(self.error(&other.span(), what))
@@ -229,7 +233,9 @@ impl<'s> File<'s> {
 
     fn text(&self, value: &Value<'_>) -> Result<String, PolicyError> {
         match value.get_ref() {
-            DeValue::String(text) if text.is_empty() => self.wrong(value, "empty text: leave the key out"),
+            DeValue::String(text) if text.is_empty() => {
+                self.wrong(value, "the text is empty: write a text, or leave out the key")
+            }
             DeValue::String(text) => Ok(text.clone().into_owned()),
             other => self.wrong(value, format!("expected a text in quotes, not {}", kind(other))),
         }
@@ -243,7 +249,7 @@ impl<'s> File<'s> {
     ) -> Result<Vec<T>, PolicyError> {
         match value.get_ref() {
             DeValue::Array(array) if array.is_empty() => {
-                self.wrong(value, "an empty list matches nothing: leave the key out")
+                self.wrong(value, "an empty list matches nothing: write a value, or leave out the key")
             }
             DeValue::Array(array) => array.iter().map(one).collect(),
             _ => Ok(vec![one(value)?]),
@@ -315,9 +321,9 @@ impl<'s> File<'s> {
                 what: format!("rule \"{id}\" has no {key}: {why}"),
             })
         };
-        let codes = needed("code", "expected the code of a finding, such as impostor, or a list of codes")?;
+        let codes = needed("code", "write the code of a finding, such as impostor, or a list of codes")?;
         let severity = needed("severity", "write off, info, notice, warning or critical")?;
-        let reason = needed("reason", "say why the severity differs here")?;
+        let reason = needed("reason", "write the reason why the severity is different on these hosts")?;
         Ok(SeverityRule {
             hosts: table.get("hosts").map(|value| self.hosts(value)).transpose()?.unwrap_or_default(),
             codes: self.many(codes, |value| self.parsed(value, flag))?,
@@ -370,8 +376,7 @@ impl<'s> File<'s> {
                     _ => self.wrong(
                         value,
                         format!(
-                            "no such port: \"{text}\"; {PORTS}; a range is \"8000-8100\", and \
-                            \"ephemeral\" is the range of the ports that the kernel gives"
+                            "no such port: \"{text}\"; {PORTS}; write a range as \"8000-8100\"; \"ephemeral\" means the ports that the kernel gives to programs"
                         ),
                     ),
                 }
@@ -431,7 +436,7 @@ impl<'s> File<'s> {
                     Date::new(i16::try_from(date.year).ok()?, small(date.month)?, small(date.day)?).ok()
                 })
             }
-            // Only a TOML date is accepted.
+            // A date in quotes is accepted too, but not with a time.
             DeValue::String(text) if text.len() == 10 => text.parse().ok(),
             _ => None,
         };

@@ -4,7 +4,7 @@
 /// owner of a socket could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Answer {
-    // The order of the variants makes "and" the minimum and "or" the maximum.
+    // The variants are ordered so that the minimum is "and" and the maximum is "or".
     No,
     Unknown,
     Yes,

@@ -1,7 +1,7 @@
 //! The conditions that the filters of a command line and the rules of a policy share.
 //!
-//! Each function asks one question. The caller defines a match: a filter compares a value with the typed value, and a
-//! rule compares it with its patterns.
+//! Each function asks one question. The caller decides what matches: a filter compares the value of the socket with
+//! the typed value, and a rule compares it with its patterns.
 
 use super::{Answer, Quantifier, Subject};
 use crate::model::{
@@ -29,8 +29,8 @@ pub(crate) fn protocol(subject: &Subject<'_>, wanted: Protocol) -> Answer {
     Answer::of_known(subject.protocol(), |protocol| protocol == wanted)
 }
 
-/// Returns whether clients on other machines can reach the socket: by its address, and unless the packet filter lets in
-/// nobody. Rules that are not known keep nobody out.
+/// Returns whether clients on other machines can reach the socket. Its address must be reachable, and the packet
+/// filter must let in at least some clients. If the rules are not known, the packet filter counts as open.
 pub(crate) fn is_reachable(subject: &Subject<'_>) -> Answer {
     let by_address = Answer::of_known(subject.exposure(), Exposure::is_reachable_from_outside);
     let Subject::Entry(entry) = subject else { return by_address };
@@ -43,7 +43,7 @@ pub(crate) fn device(subject: &Subject<'_>, is: impl Fn(Option<&str>) -> bool) -
     Answer::of_known(subject.socket(), |socket| is(socket.local.device.as_deref()))
 }
 
-/// Asks about the network namespace; `None` means the observer's own namespace.
+/// Asks about the network namespace; `None` means the namespace in which portolan runs.
 pub(crate) fn namespace(subject: &Subject<'_>, is: impl Fn(Option<&Netns>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.netns.as_ref()))
 }
@@ -112,7 +112,7 @@ pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl 
     let by_id = group(subject, quantifier, socket, |process| process.container.as_deref(), &is);
     let is_named = |process: &Process| match (&process.container_details, &process.container) {
         (Some(details), _) => Answer::of(details.names().any(&is)),
-        // The files that name the container could not be read.
+        // The answer is unknown, because the files that name the container could not be read.
         (None, Some(id)) if is_container_id(id) => Answer::Unknown,
         (None, _) => Answer::No,
     };
@@ -139,7 +139,7 @@ fn group(
     }
     subject.ask_processes(quantifier, |process| match of(process) {
         Some(name) => Answer::of(is(name)),
-        // A process that could not be read may be part of any unit or container.
+        // A process that could not be read may be in any unit or container, so the answer for it is unknown.
         None if process.name.is_none() => Answer::Unknown,
         None => Answer::No,
     })

@@ -16,7 +16,7 @@ pub(crate) struct Field {
     /// The name of the value in the help.
     pub(crate) value: &'static str,
     pub(crate) help: &'static str,
-    /// Whether only the long help lists the filter.
+    /// Whether the filter is only in the long help, not in the short help.
     pub(crate) only_long_help: bool,
     /// Whether commas separate several values.
     pub(crate) list: bool,
@@ -40,7 +40,7 @@ pub(crate) const FIELDS: [Field; 8] = [
     Field {
         name: "process",
         value: "REGEX",
-        help: "Sockets of processes whose name or file matches",
+        help: "Sockets of processes with this name or program file",
         only_long_help: false,
         list: false,
         details: false,
@@ -120,7 +120,7 @@ pub(crate) const FIELDS: [Field; 8] = [
     Field {
         name: "container",
         value: "NAME|ID",
-        help: "Sockets, published ports of a container (Linux)",
+        help: "Sockets and ports of this container (Linux)",
         only_long_help: false,
         list: false,
         details: true,
@@ -168,7 +168,8 @@ fn flag(typed: &str) -> Result<Test, String> {
         return Err("only an audit finds this: type portolan audit".to_owned());
     }
     let wanted = pick("flag", typed, &Flag::listed().collect::<Vec<_>>(), Flag::code)?;
-    // These findings are about the process. They may exist if the process is not visible.
+    // These findings are about the process. If the process is not visible, the answer is unknown, because it may have
+    // the finding.
     let needs_process = matches!(wanted.family(), FindingFamily::Identity | FindingFamily::File);
     Ok(Box::new(move |subject| {
         let found = Answer::of_known(subject.findings(), |findings| {
@@ -246,7 +247,8 @@ fn container(typed: &str) -> Result<Test, String> {
     Ok(Box::new(move |subject| conditions::container(subject, Quantifier::Any, &is)))
 }
 
-/// Returns the name of a unit or container without the name of its manager, which belongs to a user or service.
+/// Returns the name of a unit or container without the name of its manager, if the manager belongs to a user or a
+/// service.
 fn in_group(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }

@@ -1,4 +1,5 @@
-//! The accepted notations of ss and lsof, and those that are refused because they have another meaning in Portolan.
+//! The notations of ss and lsof that are accepted, and those that are refused because they have another meaning in
+//! Portolan.
 
 use super::filter::{Filter, keyed};
 use super::target::{Target, TargetKind};
@@ -37,7 +38,7 @@ pub(super) fn refuse(foreign_options: &ForeignOptions<'_>) -> Result<(), String>
     Ok(())
 }
 
-/// Returns the message for a number after `-p`.
+/// Returns the error message for a number after `-p`.
 pub(crate) fn pid_refusal(pid: &str) -> String {
     format!("-p {pid}: type portolan --pid {pid} for the process, or portolan {pid} for the port")
 }
@@ -81,10 +82,10 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
         return Ok(Filter::All(filters));
     }
     if rest.ends_with(':') && !rest.ends_with("::") {
-        return Err(format!("no port after the colon {FORM}"));
+        return Err(format!("a port is missing after the colon {FORM}"));
     }
     if rest == "@" {
-        return Err(format!("no address after @ {FORM}"));
+        return Err(format!("an address is missing after @ {FORM}"));
     }
     let target = Target::parse(rest.strip_prefix('@').unwrap_or(rest.trim_start_matches(':')), registry)?;
     match &target.kind {
@@ -115,7 +116,7 @@ pub(super) fn states(values: &[String]) -> Result<Vec<Filter>, String> {
     Ok(filters)
 }
 
-/// The words with which a filter of ss begins.
+/// The words with which a filter of ss can begin.
 const SS_WORDS: [&str; 6] = ["sport", "dport", "src", "dst", "state", "exclude"];
 
 /// Parses the targets of an ss filter, `sport = :8080 or sport = :443`; `None` if the targets are not such a filter.

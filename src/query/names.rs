@@ -8,8 +8,8 @@ const MANY: usize = 20;
 /// The maximum distance at which a subcommand or a name in use on this machine is suggested.
 const NEAR: usize = 2;
 
-/// Names of three letters are similar to almost every name. Therefore the registry does not suggest them, and
-/// suggests no name for them.
+/// Names with at most this many letters are similar to almost every name. Such names of the registry are not
+/// suggested, and the registry suggests no name for them.
 const SHORT: usize = 3;
 
 /// The maximum number of suggested names.

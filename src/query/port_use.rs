@@ -2,8 +2,8 @@
 //!
 //! The rules are those of Linux for a plain `bind(2)`, without `SO_REUSEADDR` and `SO_REUSEPORT`. Every socket with
 //! the local port counts, in any state, if its address overlaps the wanted address (`inet_rcv_saddr_equal`,
-//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind earlier. Whether the other
-//! socket allows this is not visible.
+//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind earlier. It also depends
+//! on the other socket, which does not show whether it allows this.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,15 +17,15 @@ use crate::model::{Family, Network, PortRange, Socket, State, unmapped};
 enum BindAddress {
     /// Every address of both families: `[::]`.
     Any,
-    /// Every address of IPv6 alone: `[::]` with `IPV6_V6ONLY`.
+    /// Every IPv6 address, without IPv4: `[::]` with `IPV6_V6ONLY`.
     AnyIpv6,
-    /// An address; `0.0.0.0` is every address of IPv4.
+    /// One address. `0.0.0.0` stands for every IPv4 address.
     Address(IpAddr),
 }
 
 impl Target {
-    /// Returns whether a socket prevents a program from binding the target. With a family, only the addresses of this
-    /// family are wanted.
+    /// Returns whether a socket prevents a program from binding the target. If a family is given, the program wants
+    /// to bind only the addresses of this family.
     pub(crate) fn is_taken_by(&self, socket: &Socket, family: Option<Family>) -> bool {
         let local = &socket.local;
         if socket.state == State::Published {

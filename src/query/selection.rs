@@ -1,6 +1,7 @@
 //! All filters of a command line, combined.
 //!
-//! Several values of one option are alternatives, different options must all match, and `--not` excludes.
+//! One of several values of the same option must match. Different options must all match. What `--not` names is
+//! excluded.
 
 use std::collections::HashSet;
 
@@ -74,7 +75,8 @@ impl Selection {
     /// Looks up the names and addresses among the targets in the network interfaces of this machine.
     pub(crate) fn resolve(&mut self, machine: &OwnAddresses<'_>) {
         self.targets.iter_mut().for_each(|target| target.resolve(machine));
-        // To exclude an address means to exclude the sockets that are bound to it, not those of every address.
+        // If the user excludes an address, only the sockets that are bound to it are excluded, not the sockets on the
+        // wildcard address.
         let bound = OwnAddresses { has: &|_| false, ..*machine };
         for filter in &mut self.not {
             if let Filter::Target(target) = filter {
@@ -83,8 +85,9 @@ impl Selection {
         }
     }
 
-    /// Makes the addresses among the targets mean the sockets that are bound to them. What is ended must be named: an
-    /// address of this machine would select every listener on the wildcard address.
+    /// Makes an address among the targets select only the sockets that are bound to it. Otherwise an address of this
+    /// machine would also select every listener on the wildcard address, and `kill` must end only listeners that the
+    /// user named.
     pub(crate) fn mean_bound_sockets(&mut self) {
         self.targets.iter_mut().for_each(Target::mean_bound_sockets);
     }
@@ -115,7 +118,7 @@ impl Selection {
         self.test_targets(subject, matched, |_| true)
     }
 
-    /// Returns whether an entry matches, considering only the targets that name ports by number.
+    /// Returns whether an entry matches. Only targets that name ports by number are considered.
     pub(crate) fn test_numbers(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         self.test_targets(&Subject::Entry(entry), matched, |target| target.ports().is_some())
     }
@@ -241,8 +244,8 @@ impl Selection {
         self.groups.iter().flatten().filter_map(state)
     }
 
-    /// Returns, for each target that is a known name and matches nothing, the searched places: `ssh: nothing found
-    /// (searched: tcp/22)`.
+    /// Returns a message for each target that is a known name and matches nothing. The message names the places that
+    /// were searched: `ssh: nothing found (searched: tcp/22)`.
     pub(crate) fn searched(&self, matched: &HashSet<usize>) -> Vec<String> {
         let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
         unmatched
@@ -251,7 +254,7 @@ impl Selection {
                     Some(format!("{}: {}", name.name, name.searched()))
                 }
                 TargetKind::Ports(ports) if ports.iter().all(|range| range.high == 0) => Some(format!(
-                    "{}: no socket has this port; a program that asks for port 0 gets a free port from the kernel",
+                    "{}: no socket can have this port; a program that requests port 0 gets a free port from the kernel",
                     target.text
                 )),
                 _ => None,
@@ -259,8 +262,8 @@ impl Selection {
             .collect()
     }
 
-    /// Returns the targets with an unknown name: not a service, not a program on this machine, and `is_running` is
-    /// false for the name.
+    /// Returns the targets whose name is unknown. The name is neither a service nor a program on this machine, and
+    /// `is_running` returns false for it.
     pub(crate) fn unknown_names(
         &self,
         matched: &HashSet<usize>,

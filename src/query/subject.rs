@@ -5,8 +5,8 @@ use crate::findings::Finding;
 use crate::join::Subject;
 use crate::model::{Exposure, Owner, Process, Socket};
 
-/// The number of an entry's processes that must match: one process is enough for a filter, and a policy requires all
-/// processes.
+/// How many processes of an entry must match. For a filter, one process is enough. For a policy, all processes must
+/// match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantifier {
     Any,
@@ -45,7 +45,8 @@ impl<'a> Subject<'a> {
     }
 
     /// Asks about the processes that own a socket. The answer is `Unknown` for a process that could not be read, and
-    /// for every process of a place. The kernel is not a process, so the answer for its sockets is no.
+    /// for an address without a listener. For a socket of the kernel the answer is no, because the kernel is not a
+    /// process.
     pub(crate) fn ask_processes(&self, quantifier: Quantifier, is: impl Fn(&'a Process) -> Answer) -> Answer {
         let Some(socket) = self.socket() else { return Answer::Unknown };
         let unread = match &socket.owner {

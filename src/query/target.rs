@@ -17,7 +17,7 @@ use crate::registry::{Registry, search};
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) text: String,
-    /// Only this protocol.
+    /// The protocol, if the target names one.
     pub(crate) protocol: Option<Protocol>,
     pub(crate) kind: TargetKind,
 }
@@ -32,7 +32,7 @@ pub(crate) enum TargetKind {
     Name(Name),
 }
 
-/// A name: of a service, of a product, of a program, of a script, of a container or of a network interface.
+/// A name of a service, product, program, script, container or network interface.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Name {
     pub(crate) name: String,
@@ -115,7 +115,7 @@ impl Target {
         }
     }
 
-    /// Looks up the name among the network interfaces, or the address among those of this machine.
+    /// Looks up a name among the network interfaces, or an address among the addresses of this machine.
     pub(crate) fn resolve(&mut self, machine: &OwnAddresses<'_>) {
         match &mut self.kind {
             TargetKind::Name(name) => name.interface = (machine.of_interface)(&name.name),
@@ -127,7 +127,8 @@ impl Target {
         }
     }
 
-    /// Makes an address without a port mean the sockets that are bound to it, also if it is one of this machine.
+    /// Makes an address without a port select the sockets that are bound to it, even if it is an address of this
+    /// machine.
     pub(crate) fn mean_bound_sockets(&mut self) {
         if let TargetKind::Address(address) = &mut self.kind {
             address.is_own = false;
@@ -147,8 +148,8 @@ impl Target {
         }
     }
 
-    /// Returns whether the target selects this entry or place. With `either_end`, the far end of a connection counts
-    /// too.
+    /// Returns whether the target selects this entry or place. With `either_end`, the remote end of a connection
+    /// counts too.
     pub(crate) fn test(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
         let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
         let peer = subject.socket().and_then(|socket| socket.peer).filter(|_| either_end);
@@ -200,7 +201,7 @@ fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answ
         IpAddr::V6(_) if network.is_ipv4() => conditions::serves_ipv4(subject),
         IpAddr::V6(_) => Answer::Yes,
     };
-    // The kernel delivers packets for a loopback address only through the loopback device.
+    // A loopback address needs the loopback device: the kernel delivers its packets only through this device.
     let is_cut_off = address.is_loopback() && on_device(subject, Network::single(address)).is_no();
     let bound = if is_cut_off && !ports.is_empty() { Answer::No } else { bound };
     on_port.and(bound.or(wildcard.and(on_device(subject, network))))
@@ -258,7 +259,7 @@ impl Name {
             (Some(port), None) if !self.service.iter().any(|(ports, _)| ports.contains(port)) => Answer::No,
             _ => Answer::Unknown,
         };
-        // The name of a service means its port, so a place with another port does not match.
+        // The name of a service stands for its port, so a place with another port does not match.
         if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
             return port;
         }
@@ -277,21 +278,22 @@ impl Name {
             }
             match identify(process) {
                 None => Answer::Unknown,
-                // The files that name the container could not be read.
+                // The answer is unknown, because the files that name the container could not be read.
                 Some(_) if has_unread_container(process) => Answer::Unknown,
                 Some(identity) => Answer::of(listens && self.is_program(&identity)),
             }
         });
         match interface.or(program) {
-            // For the name of a service, only the port counts. On other ports, an invisible program makes no
-            // difference.
+            // For the name of a service, only the port counts. A hidden program on another port does not make the
+            // answer unknown.
             Answer::Unknown if !self.service.is_empty() => Answer::No,
             answer => answer,
         }
     }
 
-    /// Returns whether a socket whose process is hidden is likely one of the program or product with this name: the system
-    /// service has the name, or the service that a listing shows for the socket is of the product.
+    /// Returns whether a socket with a hidden process probably belongs to the program or product with this name. This
+    /// is the case if its system service has the name, or if the service that a listing shows for the socket belongs
+    /// to the product.
     fn is_likely(&self, subject: &Subject<'_>) -> bool {
         let Subject::Entry(entry) = subject else { return false };
         if entry.socket.owner != Owner::Hidden || !entry.socket.state.holds_port() {
@@ -305,8 +307,8 @@ impl Name {
         unit.is_some_and(|unit| unit.eq_ignore_ascii_case(&self.name)) || product.is_some_and(has_product)
     }
 
-    /// Returns whether clients reach the socket through the network interface with this name: the socket is bound to
-    /// the interface or to one of its addresses, or it is on the wildcard address.
+    /// Returns whether clients reach the socket through the network interface with this name. The socket must be
+    /// bound to the interface, to one of its addresses, or to the wildcard address.
     fn is_reached_through_interface(&self, subject: &Subject<'_>) -> Answer {
         let is_bound = conditions::device(subject, |device| device == Some(&self.name));
         let Some(addresses) = &self.interface else { return is_bound };

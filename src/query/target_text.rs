@@ -13,7 +13,8 @@ pub(crate) struct TypedAddress {
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
-    /// Whether it is one address of this machine, so that it means what clients of this address reach.
+    /// Whether this is one address of this machine. The target then selects the sockets that clients of this address
+    /// reach.
     pub(crate) is_own: bool,
 }
 
@@ -30,7 +31,7 @@ pub(super) fn without_scheme(text: &str, registry: &Registry) -> Option<Result<S
     let usual = registry.named(scheme).into_iter().find(|(_, protocol)| *protocol == Protocol::Tcp);
     Some(match usual {
         Some((ports, _)) if !host.is_empty() => Ok(format!("{host}:{}", ports.low)),
-        _ => Err("no port in the URL (expected http://localhost:8080)".to_owned()),
+        _ => Err("the URL contains no port (expected http://localhost:8080)".to_owned()),
     })
 }
 
@@ -40,7 +41,7 @@ pub(super) fn split_protocol(text: &str) -> Result<(Option<Protocol>, &str), Str
         && let Ok(protocol) = head.parse()
     {
         if rest.trim().is_empty() {
-            return Err("no port after the protocol (expected tcp/53)".to_owned());
+            return Err("a port is missing after the protocol (expected tcp/53)".to_owned());
         }
         return Ok((Some(protocol), rest));
     }
@@ -89,10 +90,10 @@ fn range(s: &str) -> Option<Result<PortRange, String>> {
                 .ok_or_else(|| format!("the range ends before it begins (expected {high}-{low})"))
         })),
         (true, false) if high.is_empty() => {
-            Some(Err("the range has no end (expected a range such as 8000-8100)".to_owned()))
+            Some(Err("the end of the range is missing (expected a range such as 8000-8100)".to_owned()))
         }
         (false, true) if low.is_empty() => {
-            Some(Err("the range has no beginning (expected a range such as 8000-8100)".to_owned()))
+            Some(Err("the beginning of the range is missing (expected a range such as 8000-8100)".to_owned()))
         }
         (false, false) if s == "-" => {
             Some(Err("an empty range (expected a range such as 8000-8100)".to_owned()))
@@ -126,7 +127,7 @@ pub(super) fn address(s: &str) -> Option<Result<TypedAddress, String>> {
             return Some(Err("not an IP address (expected four numbers from 0 to 255)".to_owned()));
         }
         if head.starts_with('[') {
-            return Some(Err("bracket left open (expected [::1]:22)".to_owned()));
+            return Some(Err("the closing bracket is missing (expected [::1]:22)".to_owned()));
         }
         if is_digits(head) && is_digits(tail) {
             return Some(Err(format!("not a range (expected {head}-{tail})")));

@@ -1,17 +1,17 @@
-//! The ports that the registry or a table names, for the choice of a port for a new service.
+//! Finds the ports that the registry or a table names, so that they are not chosen for a new service.
 //!
-//! Every protocol and every table counts: a port that is free only on one protocol, or used only by malware, does not
-//! suit a new service.
+//! Every protocol and every table counts: a port that is free only on one protocol, or that only malware uses, is not
+//! suitable for a new service.
 
 use super::Registry;
 use super::row::{Evidence, KnownUse, RESERVED, RegistryRow};
 use super::{dangers, programs, services, tools};
 use crate::model::{PortRange, Unsuitable};
 
-/// A name for a port that a new service should leave alone.
+/// The reason why a new service should not use a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The kind of claim: registered, reserved or common.
+    /// The kind of the claim: the port is registered, reserved or commonly used.
     pub kind: Unsuitable,
     /// The service, the product, or IANA's remark.
     pub by: &'static str,
@@ -25,7 +25,7 @@ impl Registry {
         let mut claim = |ports: PortRange, kind: Unsuitable, by: &'static str| {
             for port in ports.low.max(asked.low)..=ports.high.min(asked.high) {
                 let place: &mut Option<Claim> = &mut claims[usize::from(port - asked.low)];
-                // The first name of the most important kind counts.
+                // If a port has several claims, the first claim of the most important kind counts.
                 if place.is_none_or(|known| kind < known.kind) {
                     *place = Some(Claim { kind, by });
                 }

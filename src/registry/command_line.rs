@@ -1,4 +1,4 @@
-//! A running program in the form that the tables of dangerous services and of tools use: its names, its script or
+//! A running program, in the form that the tables of dangerous services and of tools need: its names, its script or
 //! module, its options and its command line.
 //!
 //! Any program can be started with any arguments, and any directory can have any name. An interpreter is therefore
@@ -23,13 +23,13 @@ pub(crate) struct CommandLine<'p> {
     pub(super) names: Vec<&'p str>,
     /// The name that the tables use for the interpreter.
     pub(super) interpreter: Option<&'static str>,
-    /// The code that an interpreter runs or may run; empty for other programs.
+    /// The code that an interpreter certainly or possibly runs; empty for other programs.
     commands: Vec<Command<'p>>,
     /// The options of the interpreter itself, without the arguments of its script; empty for other programs.
     options: &'p [String],
     /// The arguments, joined by blanks.
     line: Cow<'p, str>,
-    /// Whether the end of the command line is missing.
+    /// Whether the command line is cut, so that its end is missing.
     pub(super) is_cut: bool,
     /// Whether an interpreter runs code without a file: code on its command line or from standard input.
     pub(super) runs_typed_code: bool,
@@ -37,7 +37,7 @@ pub(crate) struct CommandLine<'p> {
 
 /// Interpreters that read code from standard input if their command line names no code.
 const READ_STANDARD_INPUT: [&str; 5] = ["python", "node", "perl", "ruby", "lua"];
-/// Interpreters whose ordinary command line has code, or that have rows of their own for it.
+/// Interpreters for which code on the command line is ordinary, or for which the tables have separate rows.
 const ORDINARY_WITH_CODE: [&str; 13] = [
     "sh",
     "bash",
@@ -54,7 +54,7 @@ const ORDINARY_WITH_CODE: [&str; 13] = [
     "expect",
 ];
 
-/// Returns whether an interpreter runs code without a file. If a process wrote a title over its command line, the
+/// Returns whether an interpreter runs code without a file. If a process replaced its command line with a title, the
 /// code is not visible.
 fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
     let bare = |name| super::programs::stem(crate::model::interpreter::without_build(name));
@@ -83,7 +83,7 @@ impl<'p> CommandLine<'p> {
             [only] => Cow::Borrowed(only.as_str()),
             several => Cow::Owned(several.join(" ")),
         };
-        // A command line that was read up to the limit may have been longer.
+        // A command line that is as long as the limit may be cut.
         let is_cut = line.len() + 1 >= LONGEST_COMMAND_LINE;
         if is_cut {
             let end = (0..=LONGEST_COMMAND_LINE).rev().find(|at| line.is_char_boundary(*at));
@@ -143,7 +143,7 @@ impl<'p> CommandLine<'p> {
         let is_it = |word: &str| match option.strip_suffix('*') {
             Some(begin) => word.starts_with(begin),
             None => word.strip_prefix(option).is_some_and(|rest| {
-                // The value of a short option may follow directly, as in `-S0.0.0.0:80`.
+                // The value of a short option may be in the same argument, as in `-S0.0.0.0:80`.
                 option.len() == 2 || rest.is_empty() || rest.starts_with(['=', ':', ','])
             }),
         };
@@ -163,20 +163,20 @@ impl<'p> CommandLine<'p> {
     }
 }
 
-/// A used expression, and the last text that it was compared with.
+/// An expression that was used, and the last text with which it was compared.
 struct UsedExpression {
-    /// `None` if the expression does not compile.
+    /// The compiled expression; `None` if it does not compile.
     regex: Option<Regex>,
     last: String,
     matched: bool,
 }
 
-/// The answer for a longer text is not stored, so that the stored texts stay small.
+/// The answer for a text longer than this is not stored, to save memory.
 const LONGEST_LAST: usize = 4096;
 
 /// Returns whether an expression matches a text. Each expression is compiled once, on first use, because compiling
-/// takes much longer than matching. The last answer is kept: the listeners of one process follow each other, and one
-/// process can have thousands of listeners.
+/// takes much longer than matching. The last answer is stored, because the listeners of one process follow each
+/// other, and one process can have thousands of listeners.
 fn is_match(expression: &'static str, text: &str) -> bool {
     static USED: LazyLock<Mutex<HashMap<&'static str, UsedExpression>>> = LazyLock::new(Mutex::default);
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -45,7 +45,7 @@ fn is_date(text: &str) -> bool {
 #[must_use]
 pub fn write(made_from: &str, date: &str, mut entries: Vec<Entry>) -> String {
     entries.retain(|entry| !entry.content.is_bare());
-    // The sort is stable: rows of one port keep their order.
+    // The sort is stable, so rows of one port keep their order.
     entries.sort_by_key(|entry| entry.ports);
     let mut text = format!(
         "# IANA's Service Name and Transport Protocol Port Number Registry: a line for each port and name.\n\

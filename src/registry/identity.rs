@@ -15,14 +15,15 @@ const COMM: usize = 15;
 const INSTALLED: [&str; 9] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
 
-/// The identified program of a process.
+/// The program of a process, as far as it could be identified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecognisedProgram {
     /// The evidence for the identification.
     pub rests_on: RestsOn,
     /// The name of the program file or script, or the name of the process.
     pub name: String,
-    /// The programs that the process may be: none if it is unknown, several if the name does not distinguish them.
+    /// The programs that the process may run. There are none if the program is unknown, and several if the name does
+    /// not distinguish them.
     pub programs: Vec<ListedProgram>,
     /// Further programs whose text is in the command line, but is shorter than the text of `programs`.
     also: Vec<ListedProgram>,
@@ -31,7 +32,7 @@ pub struct RecognisedProgram {
     interpreter: Vec<&'static str>,
     /// Whether the process is a self-contained Erlang or Elixir release.
     is_release: bool,
-    /// Whether the identification uses a title: a text that the process wrote over its whole command line.
+    /// Whether the identification is based on a title, with which the process has replaced its command line.
     rests_on_title: bool,
 }
 
@@ -63,8 +64,8 @@ impl RecognisedProgram {
         self.programs.first().copied().filter(|_| !self.is_bare())
     }
 
-    /// Returns whether the identification uses a title: a text that the process wrote over its whole command line. A
-    /// title is not evidence of the running code.
+    /// Returns whether the identification is based on a title, with which the process has replaced its command line.
+    /// A title is not evidence of the running code.
     #[must_use]
     pub const fn rests_on_title(&self) -> bool {
         self.rests_on_title
@@ -97,7 +98,7 @@ impl RecognisedProgram {
             || self.programs.iter().any(|program| program.name == name && !self.interpreter.contains(&name))
     }
 
-    /// Returns whether the program owns sockets for other programs. The program behind the socket must then be
+    /// Returns whether the program owns sockets for other programs. If it does, the program behind the socket must be
     /// judged.
     #[must_use]
     pub fn is_forwarder(&self) -> bool {
@@ -125,8 +126,8 @@ impl RecognisedProgram {
         if !self.interpreter.contains(&name) {
             return false;
         }
-        // The command line of an Erlang or Elixir release names no program, so the file of the runtime is enough. Only
-        // the owner of a release can change its files.
+        // For an Erlang or Elixir release, the file of the runtime is enough, because its command line names no
+        // program. Only the owner of a release can change its files.
         if self.is_release {
             return true;
         }
@@ -140,7 +141,7 @@ impl RecognisedProgram {
     }
 }
 
-/// Returns a name as the kernel cuts it, but never cut inside a character.
+/// Returns a name, cut to the length to which the kernel cuts names, but never inside a character.
 fn cut(name: &str) -> &str {
     let end = (0..=COMM.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
     name.get(..end.unwrap_or(0)).unwrap_or_default()
@@ -216,12 +217,13 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     if named.is_empty() { found } else { named }
 }
 
-/// Returns whether a full file name is listed for this cut name. The cut name alone then does not identify `file`.
+/// Returns whether a full file name is listed for this cut name. If so, the cut name alone does not identify `file`.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
-/// Identifies the script of an interpreter by its command line, or else by the name of an installed script.
+/// Identifies the script of an interpreter by its command line or, without a result, by the name of an installed
+/// script.
 fn interpreted(
     process: &Process,
     own: Option<&str>,
@@ -285,10 +287,10 @@ fn interpreted(
 struct LineThatRuns {
     /// The arguments, joined by blanks.
     line: String,
-    /// The position of the script's arguments in the text. Arguments are ignored, because any program can be started
-    /// with any arguments.
+    /// The position at which the arguments of the script begin. Arguments are ignored, because any program can be
+    /// started with any arguments.
     end: usize,
-    /// Whether the process wrote a title over its whole command line.
+    /// Whether the process has replaced its whole command line with a title.
     is_title: bool,
 }
 
@@ -311,7 +313,7 @@ impl LineThatRuns {
     }
 }
 
-/// Returns the name of the interpreter's file, or else the name by which it was started.
+/// Returns the name of the interpreter's file, or the name with which it was started if the file is not known.
 fn program_of<'p>(process: &'p Process, file: Option<&'p str>) -> &'p str {
     file.or_else(|| process.cmdline.first().map(|first| file_name(first))).unwrap_or_default()
 }
@@ -326,7 +328,7 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     };
     let is_installed =
         INSTALLED.iter().any(|directory| named.starts_with(directory)) && !named.contains("/../");
-    // Some systems do not report the file of a script.
+    // The check is skipped on a system that does not report the file of a script.
     let is_roots = process.script.as_ref().is_none_or(|script| {
         let kind = script.origin.as_ref().map(|origin| origin.kind);
         matches!(kind, Some(OriginKind::Package | OriginKind::System)) && !script.is_program

@@ -4,8 +4,8 @@
 //! before the first query. `src/docs/registry.md` describes the content and origin of each file, and how to generate
 //! it.
 //!
-//! This module does not guess. A date or assignee that is missing in the sources stays unknown. Only the curated
-//! lists call a registration dead; missing evidence never does. A presumption never becomes a fact.
+//! This module does not guess. A date or assignee that is missing in the sources stays unknown. A registration is
+//! dead only if a curated list says so, never because evidence is missing. A presumption never becomes a fact.
 
 mod claims;
 pub(crate) mod command_line;
@@ -42,14 +42,14 @@ pub use stats::{Count, SourceCount, Stats};
 use row::{CuratedRow, Evidence, KnownUse, RESERVED, RegistryRow, Relation};
 use table::Table;
 
-/// The registry, with the curated lists. Copying it copies a few references.
+/// The registry, with the curated lists. A copy is cheap, because it contains only references.
 #[derive(Clone, Copy)]
 pub struct Registry {
     /// Rows of one port.
     rows: Table,
-    /// Rows of several ports; a few dozen.
+    /// The rows of several ports. There are a few dozen.
     ranges: Table,
-    /// The maximum number of ports in a range after its first port.
+    /// The number of ports after the first port, in the widest range.
     reach: u16,
     dead: Table,
     live: Table,
@@ -160,7 +160,7 @@ impl Registry {
         let remark = unnamed.and_then(|row| row.notes);
         let mut assignments = resolve_aliases(named);
         assignments.sort_by_key(|assignment| !rules::is_in_use(assignment.basis));
-        assignments.shrink_to_fit(); // a listing keeps thousands of verdicts
+        assignments.shrink_to_fit(); // the lists are shrunk, because a listing stores thousands of verdicts
 
         let mut known_use: Vec<&'static str> = Vec::new();
         let now_used_by = assignments.iter().filter_map(|a| a.curated.as_ref()?.now_used_by);
@@ -190,7 +190,7 @@ impl Registry {
             StatusBasis::KnownUse
         } else {
             match rules::of_port(&assignments) {
-                // Several sources agree on another name, and no source uses the registered name.
+                // Repurposed: several sources agree on another name, and no source uses the registered name.
                 StatusBasis::Untouched | StatusBasis::Obscure if agreeing.len() > 1 => StatusBasis::OtherName,
                 basis => basis,
             }
@@ -246,7 +246,8 @@ impl Registry {
         self.evidence.at(port).filter_map(Evidence::parse).filter(move |row| row.is_of(protocol))
     }
 
-    /// Searches the text in one pass. The name is compared before any other field of a line is read.
+    /// To save time, the text is searched in one pass, and the name is compared before any other field of a line is
+    /// read.
     fn rows_named(&self, name: &str) -> impl Iterator<Item = RegistryRow> {
         self.rows
             .lines()
@@ -334,7 +335,7 @@ fn header(text: &'static str, key: &str) -> &'static str {
         .unwrap_or_default()
 }
 
-/// Gives each row that IANA marks as an alias the status, curated row and evidence of the original row.
+/// Gives each row that IANA marks as an alias the status, the curated row and the evidence of the original row.
 fn resolve_aliases(named: Vec<(RegistryRow, Assignment)>) -> Vec<Assignment> {
     let originals: Vec<Option<Assignment>> = named
         .iter()

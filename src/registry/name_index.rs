@@ -1,7 +1,7 @@
 //! An index of the names in one column of a table. The index is built at compile time, so a listing finds the rows of
 //! a program without reading the table.
 
-/// The column of a table that contains names, and its form.
+/// The form of the column that contains the names of a table.
 #[derive(Clone, Copy)]
 pub(super) enum Column {
     /// Programs, joined by commas, in the notation of the head of `dangers.tsv`: `NAME`, `@NAME`, `NAME:CONDITION`.
@@ -14,7 +14,7 @@ pub(super) enum Column {
 
 /// The names of one table.
 pub(super) struct NameIndex<const N: usize> {
-    /// In the order of the table.
+    /// The places of the names, in the order of the table.
     names: [IndexedName; N],
     /// The number of the first name of each bucket, counted from one; zero if the bucket is empty.
     first: [u16; BUCKETS],
@@ -29,7 +29,7 @@ struct IndexedName {
     next: u16,
 }
 
-/// The place of a name in a text.
+/// The position of a name in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamePlace {
     /// The position of the line, which orders the rows of a table.
@@ -67,7 +67,7 @@ const fn bucket(text: &[u8], at: usize, length: usize) -> usize {
 }
 
 impl<const N: usize> NameIndex<N> {
-    /// Makes the index of a text with [`count`] names.
+    /// Makes the index of a text. `N` is the number of its names, from [`count`].
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a constant function cannot convert, so it checks the size"

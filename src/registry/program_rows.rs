@@ -14,7 +14,7 @@ pub(super) struct Programs<const N: usize> {
     pub names: &'static NameIndex<N>,
 }
 
-/// The name in a table that means any program.
+/// The name that stands for any program in a table.
 const ANY_PROGRAM: &str = "*";
 
 /// A program that a row names.
@@ -77,7 +77,8 @@ impl<const N: usize> Programs<N> {
         let applying = entries.filter(|entry| entry.applies_to(command));
         let mut found: Vec<NamedBy> =
             applying.map(|entry| NamedBy { place: entry.place, on_own_ports: entry.is_common }).collect();
-        // A name without the restriction comes first, because `false` sorts first.
+        // Of equal names, the name without the restriction to its own ports comes first, because `false` sorts before
+        // `true`.
         found.sort_unstable_by_key(|named| (named.place.line, named.on_own_ports));
         found.dedup_by_key(|named| named.place.line);
         found

@@ -10,10 +10,10 @@ use super::row::ports;
 use super::table::{self, Table, parts};
 use crate::model::{PortRange, Protocol};
 
-/// How a process is identified as a program.
+/// The way in which a process is identified as a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Match {
-    /// By the name of the process, or by the name of its file, cut to the same length.
+    /// By the name of the process, or by the name of its file, cut to the length of a process name.
     Comm,
     /// By the full name of the program file.
     Exe(&'static str),
@@ -76,7 +76,7 @@ impl ListedProgram {
         pairs(self.ports)
     }
 
-    /// Returns the text that distinguishes the program: its file name or a text in its command line, or else its
+    /// Returns the text that identifies the program: its file name, a text in its command line or, without these, its
     /// name.
     #[must_use]
     pub const fn mark(&self) -> &'static str {
@@ -86,9 +86,9 @@ impl ListedProgram {
         }
     }
 
-    /// Returns the service that the program serves on a port with these registered services: a registered service
-    /// that the program serves; otherwise, on a usual port of the program, the program's own name; otherwise the main
-    /// service of the program, or its own name if it has none.
+    /// Returns the service that the program serves on a port with these registered services. The first of these that
+    /// exists is returned: a registered service that the program serves; on a usual port of the program, its own
+    /// name; the main service of the program; its own name.
     #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
@@ -126,7 +126,7 @@ impl ListedProgram {
         self.matches == Match::Comm && self.name.len() == 15
     }
 
-    /// Returns the name to print; for a script or module of an interpreter, its text in the command line.
+    /// Returns the name to print. For a script or module of an interpreter, this is its text in the command line.
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {
             Match::Arg(text) => {
@@ -159,7 +159,7 @@ pub struct Guarded {
     pub why: &'static str,
     pub(super) ports: &'static str,
     programs: &'static str,
-    /// The kind of other programs that are suspicious on the port.
+    /// The kind of programs that are suspicious on the port.
     pub strictness: GuardStrictness,
 }
 
@@ -171,7 +171,7 @@ pub enum GuardStrictness {
     /// Every program that is not a known server of the service. Several services share the port, so an unknown
     /// program is only a notice.
     Soft,
-    /// An interpreter that runs an unknown script; a notice.
+    /// Only an interpreter that runs an unknown script. It is only a notice.
     Interpreters,
 }
 
@@ -248,7 +248,7 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);
     let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);
-    // The first condition is fast, and false for most programs.
+    // The first condition comes first, because it is fast and is false for most programs.
     serves_a_guarded_port(name)
         && strict.any(|row| {
             let is_own =
@@ -296,7 +296,7 @@ pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
 /// Returns the programs that have this port as one of their own, the most common first.
 #[must_use]
 pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
-    /// Every program, with one row for each of its ranges. Only `explain` needs this table.
+    /// The table has every program, with one row for each range of ports. Only `explain` needs it.
     static ON_PORT: OnceLock<Vec<(PortRange, Protocol, ListedProgram)>> = OnceLock::new();
     let on_port = ON_PORT.get_or_init(|| {
         let rows =

@@ -1,4 +1,4 @@
-//! One line of each data file, read on demand.
+//! The lines of the data files. A line is parsed when it is needed.
 //!
 //! An empty field is `None`. A line that cannot be read is left out, because the program must not stop; tests check
 //! that the embedded files have no such line.
@@ -19,7 +19,7 @@ pub(super) const COLUMNS: [&str; 10] = [
     "notes",
 ];
 
-/// Descriptions of rows without a name, as the generator writes them.
+/// The descriptions that the generator writes for rows without a name.
 pub(super) const RESERVED: &str = "Reserved";
 /// See [`RESERVED`].
 pub(super) const UNASSIGNED: &str = "Unassigned";
@@ -31,17 +31,17 @@ pub(super) const RANGES: &str = "\n# ranges\n";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RegistryRow {
     pub(super) ports: PortRange,
-    /// Names of protocols, joined by commas.
+    /// The names of the protocols, joined by commas.
     pub(super) protocols: &'static str,
-    /// The service name; `None` if the row reserves the port or gives the reason why the port is unassigned.
+    /// The service name; `None` if the row reserves the port, or gives the reason why no service is assigned.
     pub(super) service: Option<&'static str>,
     pub(super) description: Option<&'static str>,
     pub(super) assignee: Option<&'static str>,
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// For a row that occurs only in the newer list of names: the earliest and latest possible time of its
-    /// registration. Its assignee, dates and reference are unknown, not absent.
+    /// The earliest and the latest possible time of the registration, for a row that occurs only in the newer list of
+    /// names. The assignee, dates and reference of such a row are unknown, not absent.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
 }
@@ -98,7 +98,7 @@ impl RegistryRow {
         self.ports.contains(port) && self.protocols.split(',').any(|name| name == protocol.name())
     }
 
-    /// Returns the name of which this row is an alias, by IANA's note.
+    /// Returns the name of which this row is an alias, according to IANA's note.
     pub(super) fn alias_of(&self) -> Option<&'static str> {
         let (_, rest) = self.notes?.split_once("This entry is an alias to \"")?;
         rest.split_once('"').map(|(name, _)| name)
@@ -109,7 +109,7 @@ impl RegistryRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
     pub(super) ports: PortRange,
-    /// Names of protocols, joined by commas.
+    /// The names of the protocols, joined by commas.
     pub(super) protocols: &'static str,
     /// The registered service that the evidence names; `None` if the evidence names another service.
     pub(super) service: Option<&'static str>,
@@ -213,7 +213,7 @@ impl CuratedRow {
 /// The relation of a known use to the registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relation {
-    /// The use is not the registered service, or nothing is registered.
+    /// The use is not the registered service, or no service is registered.
     Other,
     /// The use is the registered service.
     Registered,
@@ -229,7 +229,7 @@ pub(super) struct KnownUse {
     pub(super) port: u16,
     pub(super) protocol: Protocol,
     pub(super) relation: Relation,
-    /// Names joined by commas; empty if nothing is registered.
+    /// The registered names, joined by commas; empty if no service is registered.
     pub(super) services: &'static str,
     /// The program or service that uses the port; `None` only if the use is [`Relation::Abused`].
     pub(super) text: Option<&'static str>,

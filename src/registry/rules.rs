@@ -25,8 +25,8 @@ pub(super) fn show_use(named_by: &[EvidenceSource]) -> bool {
 }
 
 /// Returns the basis of the status of one registration. The curated list of dead registrations overrides all
-/// evidence. `used_on` are the other protocols on which the registration is in use. If there are any, an RFC or the
-/// SELinux policy is not enough, because both cover all protocols.
+/// evidence. `used_on` contains the other protocols on which the registration is in use. If there are any, an RFC or
+/// the SELinux policy is not sufficient evidence, because both name all protocols.
 pub(super) fn of_registration(
     row: &RegistryRow,
     curated: Option<&Curated>,
@@ -42,7 +42,7 @@ pub(super) fn of_registration(
         None if !used_on.is_empty() => StatusBasis::OtherProtocol,
         None if !named_by.is_empty() => StatusBasis::Evidence,
         None if row.reference.is_some_and(by_rfc) => StatusBasis::Standard,
-        // Only the name is known, so a missing assignee or date is not evidence.
+        // A missing assignee or date is not evidence here, because only the name of the registration is known.
         None if row.since.is_some() => StatusBasis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
             StatusBasis::Untouched
@@ -85,9 +85,9 @@ pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     dead.into_iter().any(|text| !living().any(|a| has_whole_word(text, a.service)))
 }
 
-/// Returns the basis of a port's status, for a port that no other service has taken over: the first basis of its
-/// registrations in the order of [`StatusBasis`]. So one registration in use makes the port active, and the port is
-/// orphaned only if all its registrations are dead.
+/// Returns the basis of the status of a port that no other service has taken over. This is the basis of one of its
+/// registrations: the first in the order of [`StatusBasis`]. Therefore a port is active if one registration is in
+/// use, and orphaned only if all its registrations are dead.
 pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)
 }

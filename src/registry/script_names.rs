@@ -5,10 +5,10 @@ use super::program_names::interpreter as interpreter_of;
 use crate::model::file_name;
 use crate::model::interpreter::{InterpreterCommand, parse_command};
 
-/// Python programs that serve an application named by an argument (`gunicorn superset.app:create_app()`).
+/// Python programs that serve an application that an argument names (`gunicorn superset.app:create_app()`).
 const APPLICATION_SERVERS: [&str; 7] =
     ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "pserve"];
-/// Scripts and modules that run another script or module, named by their arguments.
+/// Wrappers: scripts and modules that run another script or module, which their arguments name.
 const WRAPPERS: [&str; 7] = [
     "clojure.main",
     "debugpy",
@@ -20,9 +20,10 @@ const WRAPPERS: [&str; 7] = [
 ];
 /// The maximum number of a wrapper's words that may name the wrapped code; further words are arguments of that code.
 const WORDS_OF_A_WRAPPER: usize = 3;
-/// Directories of installed packages: the next part of a path is the package that contains the script.
+/// The names of directories with installed packages. The next part of the path is the package that contains the
+/// script.
 const PACKAGES: [&str; 3] = ["node_modules", "site-packages", "dist-packages"];
-/// Words in the file name of a jar after the name of its product.
+/// Words that can follow the name of the product in the file name of a jar.
 const JAR_WORDS: [&str; 9] = ["all", "app", "boot", "exec", "full", "jre8", "server", "shaded", "standalone"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ enum Kind {
 pub(super) struct Command<'p> {
     kind: Kind,
     name: &'p str,
-    /// The arguments. If a process wrote a title over its arguments, the title is split at blanks.
+    /// The arguments. If a process replaced its arguments with a title, the title is split at blanks.
     arguments: Vec<&'p str>,
 }
 
@@ -120,8 +121,8 @@ fn is_file_name(file: &str, text: &str) -> bool {
     })
 }
 
-/// Returns the code of an interpreter, named by the command line or by a title that the process wrote over it. For a
-/// wrapper, the result includes the wrapped code.
+/// Returns the code of an interpreter that its command line names, or a title that has replaced the command line. For
+/// a wrapper, the result includes the wrapped code.
 pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     let Some(first) = arguments.first() else { return Vec::new() };
     let mut found = match interpreter {
@@ -152,7 +153,7 @@ pub(super) fn options<'p>(interpreter: &str, arguments: &'p [String]) -> &'p [St
     else {
         return arguments.get(1..).unwrap_or_default();
     };
-    // The code of `--eval=CODE` is part of the argument.
+    // The code of `--eval=CODE` is in the same argument.
     let holds = |word: &String| {
         word.as_bytes().as_ptr_range().contains(&target.as_ptr()) || std::ptr::eq(word.as_str(), target)
     };
@@ -185,8 +186,8 @@ fn started<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     found
 }
 
-/// Returns the code that the title of a process names. The process wrote the title over its arguments: `airflow
-/// webserver`, `gunicorn: master [superset.app:create_app()]`.
+/// Returns the code that the title of a process names. The process has replaced its arguments with the title:
+/// `airflow webserver`, `gunicorn: master [superset.app:create_app()]`.
 fn title(arguments: &[String]) -> Vec<Command<'_>> {
     let words: Vec<&str> = arguments.iter().flat_map(|argument| argument.split_whitespace()).collect();
     let Some((first, rest)) = words.split_first() else { return Vec::new() };

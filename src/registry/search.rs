@@ -1,7 +1,7 @@
 //! Finds ports by common names: the name of a program, words of a description, or a misspelt name.
 //!
-//! Every search is one pass over the embedded texts; an index would cost more than it saves for such rare queries. An
-//! exact name is never mixed with similar names.
+//! Every search reads the embedded texts once. Searches are rare, so an index would cost more than it saves. An exact
+//! name is never mixed with similar names.
 
 use super::Registry;
 use super::programs::{self, ListedProgram};
@@ -24,8 +24,9 @@ impl<'t> Search<'t> {
         Search { text: text.trim(), words: text.split_whitespace().collect(), hits: Vec::new() }
     }
 
-    /// Returns the field that matches best, if the fields together contain every word, with its rank: the order of
-    /// the fields, and within a field first the whole text, then all words together, then some words.
+    /// Returns the field that matches best, with its rank; `None` if the fields together do not contain every word.
+    /// The rank is the order of the fields. Within a field, a match of the whole text comes first, then a match of
+    /// all words, then a match of some words.
     fn best(
         &self,
         fields: &[(SearchField, Option<&'static str>)],
@@ -56,7 +57,7 @@ impl<'t> Search<'t> {
         places: impl Iterator<Item = (PortRange, Protocol)>,
     ) {
         if let Some((rank, field, text)) = self.best(fields) {
-            // The first port of a service is its main port.
+            // The main port of a service is its first port.
             let hits = (0..).zip(places).map(|(at, (ports, protocol))| {
                 let rank = rank + further + u16::from(at > 0);
                 SearchHit { ports, protocol, field, text, rank }
@@ -99,7 +100,7 @@ impl Registry {
                 (SearchField::KnownUse, row.curated.now_used_by),
             ];
             if search.best(&fields).is_some() {
-                // Only existing registrations count: a newer registry may have removed some.
+                // Rows whose registration does not exist are left out, because a newer registry may have removed it.
                 let is_registered = |protocol: &Protocol| {
                     let verdict = self.verdict(row.ports.low, *protocol);
                     verdict.assignments.iter().any(|a| a.service == row.service)
@@ -139,7 +140,7 @@ impl Registry {
     pub fn near(&self, name: &str) -> Vec<&'static str> {
         let services =
             self.rows.lines().chain(self.ranges.lines()).filter_map(|line| line.split('\t').nth(2));
-        // A name that the kernel cut is not a name that anybody would type.
+        // A name that the kernel has cut is left out, because users do not type such a name.
         let programs = programs::programs().filter(|program| !program.is_cut()).map(|program| program.name);
         let most = match name.chars().count() {
             0..=2 => return Vec::new(),
@@ -198,7 +199,7 @@ pub(super) fn has_whole_word(text: &str, name: &str) -> bool {
 }
 
 /// Returns whether two names have the same first letter, or the first two letters swapped. A typing error is rarely
-/// in the first letter, and this check skips most of the thousands of names.
+/// in the first letter, so this fast check can exclude most of the thousands of names.
 fn begins_alike(a: &str, b: &str) -> bool {
     let first_two = |text: &str| {
         let mut letters = text.chars().map(|c| c.to_ascii_lowercase());
@@ -208,8 +209,8 @@ fn begins_alike(a: &str, b: &str) -> bool {
     a.0 == b.0 || (a.0 == b.1 && a.1 == b.0)
 }
 
-/// Returns the number of letters that must be added, removed, changed or swapped with the next letter; `None` if
-/// above `most`.
+/// Returns the number of letters that must be added, removed, changed or swapped with the next letter to get the
+/// other name; `None` if it is more than `most`.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     let a: Vec<char> = a.chars().map(|c| c.to_ascii_lowercase()).collect();
     let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).collect();

@@ -1,4 +1,4 @@
-//! What commonly runs on a port: services and products with one sentence each, and two texts for each of the most
+//! The services and products that commonly run on a port, each with one sentence, and two texts for each of the most
 //! popular ports.
 //!
 //! The heads of `data/services.tsv` and `data/answers.tsv` describe the columns. No verdict depends on these tables.
@@ -53,7 +53,7 @@ fn index() -> &'static Index {
     static INDEX: OnceLock<Index> = OnceLock::new();
     INDEX.get_or_init(|| {
         let mut index = Index::default();
-        // A service is more typical of its main port than of its other ports.
+        // On the main port of a service, the service comes before services that have this port only as another port.
         let mut ranked: HashMap<(u16, Protocol), Vec<(u8, CommonService)>> = HashMap::new();
         for ServiceRow { ports, service } in rows() {
             for (at, (range, protocol)) in pairs(ports).enumerate() {

@@ -4,10 +4,10 @@ use super::row::{CuratedRow, Evidence};
 use super::{Comparison, Registry};
 use crate::model::{CuratedState, EvidenceSource, PortVerdict, Protocol, RegistryRange, Status};
 
-/// The number of ports and protocols of one status within one part of the port space.
+/// The number of ports and protocols that have one status, in one part of the port range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
-    /// The part of the port space.
+    /// The part of the port range.
     pub range: RegistryRange,
     /// The status.
     pub status: Status,
@@ -15,7 +15,7 @@ pub struct Count {
     pub ports: usize,
 }
 
-/// The number of names that one kind of source gives.
+/// The number of registrations and ports that one kind of source names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceCount {
     /// The kind of source.
@@ -31,7 +31,7 @@ pub struct SourceCount {
 pub struct Stats {
     /// The numbers of ports by range and status, for TCP and UDP, without statuses that no port has.
     pub statuses: Vec<Count>,
-    /// Evidence by kind.
+    /// The evidence, by kind of source.
     pub evidence: Vec<SourceCount>,
     /// The number of rows in the curated lists: orphaned, legacy, living.
     pub curated: [usize; 3],

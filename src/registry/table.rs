@@ -1,7 +1,8 @@
 //! A text of tab-separated lines, sorted by the port at the start of each line and searched in place.
 //!
 //! There is no index, and nothing is parsed in advance: a look-up reads only the lines that it compares or returns.
-//! The table does not interpret the columns and reports no errors; tests check the form of the embedded texts.
+//! The table does not interpret the columns and does not report errors, because tests check the form of the embedded
+//! texts.
 
 #[cfg(not(target_arch = "x86_64"))]
 use memchr::arch::all::memchr::One;
@@ -14,27 +15,27 @@ pub(super) struct Table {
     body: &'static str,
 }
 
-/// Returns the position of the first such byte.
+/// Returns the position of the first occurrence of a byte.
 ///
-/// The searches use only the instructions that every such processor has. The usual search first asks the processor for
-/// its vector units. In a virtual machine the hypervisor answers each such query, which takes 2% of the time of a short
-/// listing.
+/// This search uses only instructions that every x86-64 processor has. The usual search first queries the features of
+/// the processor. In a virtual machine the hypervisor answers each of these queries, which takes 2% of the time of a
+/// short listing.
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     one(byte)?.find(bytes)
 }
 
-/// Returns the position of the last such byte.
+/// Returns the position of the last occurrence of a byte.
 fn find_last(byte: u8, bytes: &[u8]) -> Option<usize> {
     one(byte)?.rfind(bytes)
 }
 
 #[cfg(target_arch = "x86_64")]
 fn one(byte: u8) -> Option<One> {
-    One::new(byte) // `None` without SSE2, which every such processor has
+    One::new(byte) // never `None`, because every x86-64 processor has SSE2
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-#[expect(clippy::unnecessary_wraps, reason = "the search of another processor may not exist")]
+#[expect(clippy::unnecessary_wraps, reason = "other processors do not have this search")]
 fn one(byte: u8) -> Option<One> {
     Some(One::new(byte))
 }
@@ -121,7 +122,7 @@ impl Table {
 /// Returns the number at the start of a line.
 fn first_port(line: &[u8]) -> u32 {
     line.iter()
-        .take(5) // digits of 65535
+        .take(5) // a port has at most as many digits as 65535
         .take_while(|b| b.is_ascii_digit())
         .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
 }

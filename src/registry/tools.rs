@@ -9,7 +9,7 @@ use super::table::Table;
 use crate::model::{PortRange, Protocol, Severity, named};
 
 named! {
-    /// What a tool for a short task does with a connection.
+    /// The action of a tool for a short task on a connection.
     pub(crate) enum AdHocUse {
         /// The tool runs a shell or another program for each client that connects.
         Shell = "shell",
@@ -25,7 +25,7 @@ named! {
 /// A tool that a person started for a short task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdHocTool {
-    /// What the tool does with a connection.
+    /// The action of the tool on a connection.
     pub used_for: AdHocUse,
     /// The severity on an address that other machines can reach.
     pub beyond_loopback: Severity,
@@ -51,7 +51,8 @@ pub(crate) struct DualUseTool {
 /// A program that is known to receive packets without a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PacketProgram {
-    /// The severity of such a socket. It is information for a part of the system that needs the socket.
+    /// The severity of a socket of the program. If the program is a part of the system that needs the socket, it is
+    /// information.
     pub severity: Severity,
     /// The use of the program: a phrase such as `DHCP client`.
     pub what: &'static str,
@@ -68,8 +69,8 @@ static PACKET_NAMES: NameIndex<{ count(PACKETS, COLUMN) }> = NameIndex::new(PACK
 /// The column of the programs in these tables.
 const COLUMN: Column = Column::Programs(0);
 
-/// Returns the fields of the rows that name the program, in the order of the table, and then of the rows for any
-/// program. Each has a flag that is true if the row applies only on its own ports.
+/// Returns the fields of the rows that name the program, in the order of the table, followed by the rows for any
+/// program. The flag of a row is true if it applies only on its own ports.
 fn rows_of<const FIELDS: usize, const N: usize>(
     programs: &Programs<N>,
     command: &CommandLine<'_>,
@@ -86,7 +87,8 @@ fn severity(name: &str) -> Severity {
     Severity::ALL.into_iter().find(|severity| severity.name() == name).unwrap_or(Severity::Warning)
 }
 
-/// An interpreter whose code has no file: a person typed the code, or another program passed it on.
+/// The row for an interpreter whose code has no file: a person typed the code, or another program passed it to the
+/// interpreter.
 const TYPED_CODE: AdHocTool = AdHocTool {
     used_for: AdHocUse::Listen,
     beyond_loopback: Severity::Warning,
@@ -105,7 +107,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     else {
         return command.runs_typed_code.then_some(TYPED_CODE);
     };
-    // The missing part of a cut command line may be more dangerous than the known part.
+    // If the command line is cut, the missing part may be more dangerous than the known part.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {

@@ -15,7 +15,7 @@ fn bad_policies_say_where_and_why() {
         ("allow = [1]".to_owned(), "2:10", "[[allow]]"),
         ("[allow]\nid = \"a\"".to_owned(), "2:1", "[[allow]]"),
         ("[[allow]]\nport = 80".to_owned(), "2:1", "without an id"),
-        ("[[allow]]\nid = \"\"".to_owned(), "3:6", "empty text"),
+        ("[[allow]]\nid = \"\"".to_owned(), "3:6", "the text is empty"),
         ("[[allow]]\nid = \"a b\"".to_owned(), "3:6", "bad id"),
         (allow("prot = 80"), "4:1", "did you mean port?"),
         (allow("port = 0"), "4:8", "no such port: 0"),
@@ -77,7 +77,7 @@ fn bad_policies_say_where_and_why() {
             "{text:.20}"
         );
     }
-    assert!(bare(b"schema = 1\n\xff").starts_with("p.toml:2:1: not UTF-8"));
+    assert!(bare(b"schema = 1\n\xff").starts_with("p.toml:2:1: the file is not UTF-8"));
 }
 
 /// The names of the files, and whether the policy is accepted.
