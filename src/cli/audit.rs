@@ -33,7 +33,7 @@ other error; 3 no such finding, but not everything could be seen (0 with --allow
 
 /// The arguments of `audit`.
 #[derive(Args, Clone, Debug)]
-// An audit shows every finding.
+// An audit shows every finding, so `--flag` is hidden from its help.
 #[command(mut_arg("flag", |arg| arg.hide(true)))]
 pub struct AuditArgs {
     /// The same filters as in a listing.
@@ -45,7 +45,8 @@ pub struct AuditArgs {
     /// Also report listeners that this policy does not allow, and required listeners that are missing
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// Exit with 0 if nothing was found, even if not everything could be seen; the verdict stays 'incomplete'
+    /// Exit with 0 if nothing was found but not everything could be seen; the verdict is still
+    /// 'incomplete'
     #[arg(long)]
     pub allow_incomplete: bool,
     /// Also report what changed since this snapshot
@@ -57,7 +58,8 @@ pub struct AuditArgs {
     /// Also search for hidden sockets in every network namespace, about one second each (Linux, root)
     #[arg(long)]
     pub deep: bool,
-    /// List the rules instead: when each finding is raised, its severity, why it matters, what to do
+    /// List the rules without an audit: when each finding is raised, its severity, why it matters,
+    /// what to do
     #[arg(long)]
     pub rules: bool,
     /// Write to this file instead of standard output; an existing file is replaced in one step

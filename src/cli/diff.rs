@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-pub(super) const ABOUT: &str = "Shows what changed since a saved snapshot: listeners that appeared or vanished, changed hands (another program or user at the same address and port), run from a file that was replaced or deleted since, or can be reached by more (widened) or fewer (narrowed) clients than before.
+pub(super) const ABOUT: &str = "Shows what changed since a saved snapshot. A listener can have appeared or vanished. It can have changed: another program or user now has the same address and port. It can be replaced: its program file was replaced or deleted. More clients (widened) or fewer clients (narrowed) can reach it than before.
 
-A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. On an ephemeral port, a UDP socket or a TCP socket that does not listen probably belongs to a client: it is reported as passing and does not count as a change.
+A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. A UDP socket on an ephemeral port probably belongs to a client, and so does a TCP socket there that does not listen. Such a socket is reported as passing and does not count as a change.
 
-If something could not be seen, before or after, diff never says that nothing changed: it lists the listeners that could not be compared, and the exit code is 3.";
+If one of the two snapshots is incomplete, diff never says that nothing changed. It lists the listeners that could not be compared, and the exit code is 3.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   sudo portolan capture >before.json        take a baseline
@@ -18,7 +18,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan diff -o html before.json after.json >changes.html
   sudo portolan diff -o json before.json | jq '.changes[].text'
 
-Exit codes: 0 nothing changed, and everything was seen; 1 something changed; 2 usage or other error, such as an unreadable file; 3 no change was seen, but not everything was seen, before or after (0 with --allow-incomplete).";
+Exit codes: 0 nothing changed, and everything was seen; 1 something changed; 2 usage or other error, such as an unreadable file; 3 no change was seen, but one of the two snapshots is incomplete (0 with --allow-incomplete).";
 
 /// The arguments of `diff`.
 #[derive(Args, Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct DiffArgs {
     /// The earlier snapshot, written by portolan capture (- for standard input)
     #[arg(value_name = "BEFORE")]
     pub before: Option<PathBuf>,
-    /// The later snapshot; without it, this machine now, in the same network namespaces as BEFORE
+    /// The later snapshot (default: this machine now, in the same network namespaces as BEFORE)
     #[arg(value_name = "AFTER")]
     pub after: Option<PathBuf>,
     /// Accept snapshots of two different hosts

@@ -30,7 +30,7 @@ pub struct KillArgs {
     /// Do not ask for confirmation
     #[arg(short = 'y', long, help_heading = "Ending")]
     pub yes: bool,
-    /// Refused: SIGTERM comes first
+    /// Not accepted: kill sends SIGTERM first
     #[arg(short = '9', hide = true)]
     pub nine: bool,
     /// Send SIGKILL to processes that have not ended 10 seconds after SIGTERM

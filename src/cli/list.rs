@@ -24,7 +24,7 @@ SERVICE is the running service, such as 'OpenSSH server'. If the program is not 
 
 On a terminal, a single listener is shown as a card; -o table shows the table.
 
-Several targets, and several values of one option, are alternatives. Different options must all match.
+If you give several targets, or several values for one option, a socket must match one of them. If you give different options, a socket must match all of them.
 
 Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and everything could be seen; 2 usage or other error; 3 nothing matched, but not everything could be seen.";
 
@@ -32,7 +32,8 @@ Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// The value of `-p`. This field comes first, because parsing an argument removes it from the matches.
+    /// The value of `-p`. This field comes first, because parsing a field removes its argument from
+    /// the matches.
     #[command(flatten)]
     pub pid_after_p: PidAfterP,
     /// The targets. A listener must match at least one target.
@@ -57,7 +58,7 @@ pub struct FilterArgs {
     /// Sockets that other machines can reach
     #[arg(long)]
     pub reachable: bool,
-    /// The options that are made from the table of fields.
+    /// The filter options, which are made from the table of fields.
     #[command(flatten)]
     pub fields: FieldArgs,
     /// Exclude these: --not ssh, --not user=root
@@ -69,7 +70,7 @@ pub struct FilterArgs {
     /// Accepted for users of lsof: -sTCP:LISTEN
     #[arg(short = 's', value_name = "STATE", hide = true)]
     pub lsof_states: Vec<String>,
-    /// Accepted for users of ss: listeners are listed anyway
+    /// Accepted for users of ss: listeners are always listed
     #[arg(short = 'l', long, hide = true)]
     pub listening: bool,
     /// Accepted for users of ss: addresses and ports are always numbers
@@ -84,13 +85,14 @@ pub struct FilterArgs {
     /// Accepted for users of ss: -o wide shows more
     #[arg(short = 'e', long, hide = true)]
     pub extended: bool,
-    /// Refused: a port needs no option
+    /// Not accepted: a port needs no option
     #[arg(long, value_name = "PORT", hide = true)]
     pub port: Option<String>,
 }
 
 impl FilterArgs {
-    /// Returns the filters as typed. With `either_end`, targets may mean either end of a connection.
+    /// Returns the filters as typed. With `either_end`, a target matches the local or the remote
+    /// end of a connection.
     pub(crate) fn typed_filters(&self, either_end: bool) -> TypedFilters<'_> {
         let mut protocols = Vec::new();
         if self.tcp {
@@ -144,7 +146,7 @@ impl FilterArgs {
     }
 }
 
-/// The filters that are typed on the screen of `watch`.
+/// The filters that the user types on the screen of `watch`.
 #[derive(Parser)]
 #[command(no_binary_name = true, disable_help_flag = true, disable_version_flag = true)]
 struct TypedOnScreen {
@@ -242,7 +244,7 @@ pub struct ScanArgs {
     /// The filters.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Include connections; targets match either end
+    /// Include connections; a target matches either end
     #[arg(short = 'a', long, help_heading = "Filters")]
     pub all: bool,
     /// Skip the process lookup and sockets that are bound but do not listen (faster)

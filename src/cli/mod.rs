@@ -52,7 +52,7 @@ pub struct Cli {
     pub common: CommonArgs,
 }
 
-/// Lists and accepts only these output formats after the command.
+/// Makes a command list and accept only these output formats.
 fn formats(command: clap::Command, names: &'static [&'static str]) -> clap::Command {
     let parser = PossibleValuesParser::new(names).try_map(|name| Output::from_str(&name, false));
     command.arg(
@@ -246,10 +246,10 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-/// The shells that completions are made for.
+/// The shells for which portolan can write completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Shell {
-    /// GNU Bash, 4.4 or newer as a rule.
+    /// GNU Bash, version 4.4 or later.
     Bash,
     /// Z shell.
     Zsh,
@@ -290,7 +290,8 @@ pub struct ExplainArgs {
 /// The options that every command accepts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// The flag `--json`. This field comes first, because parsing an argument removes it from the matches.
+    /// The flag `--json`. This field comes first, because parsing a field removes its argument from
+    /// the matches.
     #[command(flatten)]
     pub format_is_named: FormatIsNamed,
     /// table (default), wide, json, ndjson or csv
@@ -337,7 +338,7 @@ pub struct CommonArgs {
     /// Label of this host, in every output; may be repeated
     #[arg(long, global = true, hide_short_help = true, value_name = "KEY=VALUE", value_parser = label, help_heading = "Host")]
     pub label: Vec<(String, String)>,
-    /// Leave this out of every output: cmdline
+    /// Leave this out of every output (only cmdline: the command lines of processes)
     #[arg(
         long,
         global = true,
@@ -411,7 +412,7 @@ pub enum Without {
     Cmdline,
 }
 
-/// The longest name of a host, as in DNS, and the longest value of a label, in bytes.
+/// The maximum length of the name of a host, as in DNS, and of the value of a label, in bytes.
 const LONGEST_NAME: usize = 255;
 
 fn host_id(text: &str) -> Result<String, String> {
@@ -445,7 +446,7 @@ pub enum Output {
     /// For people.
     #[default]
     Table,
-    /// The table with every usual field, never cut.
+    /// The table with every usual field. No text is cut.
     Wide,
     /// For machines.
     Json,
@@ -461,15 +462,15 @@ pub enum Output {
     Html,
 }
 
-/// When to colour.
+/// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set or the terminal is dumb.
+    /// Use colour on a terminal, unless `NO_COLOR` is set or the terminal is dumb.
     #[default]
     Auto,
-    /// Everywhere.
+    /// Always use colour.
     Always,
-    /// Nowhere.
+    /// Never use colour.
     Never,
 }
 

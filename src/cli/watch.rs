@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::ScanArgs;
 
-pub(super) const ABOUT: &str = "Watches listeners: scans every second and shows listeners that appeared, vanished, changed hands (another program or user at the same address and port), run from a file that was replaced or deleted, or can be reached by more (widened) or fewer (narrowed) clients than before. A restart of the same program as the same user is not a change.
+pub(super) const ABOUT: &str = "Scans every second and shows the changes of listeners. A listener can appear or vanish. It can change: another program or user has the same address and port. It can be replaced: its program file was replaced or deleted. More clients (widened) or fewer clients (narrowed) may be able to reach it than before. A restart of the same program as the same user is not a change.
 
 On a terminal, watch shows a screen and keeps it up to date: + appeared, - vanished, ~ changed, = replaced, ^ widened, v narrowed. The marks fade, and the view Changes keeps every change with its time. The arrows or the mouse select a row, Enter opens its card, / filters, s sorts, Tab shows connections, changes and findings, K ends the process after a question, ? shows all keys, q quits.
 
@@ -49,7 +49,7 @@ pub struct WatchArgs {
     /// When a listener appears, ring the bell of the terminal
     #[arg(long, conflicts_with_all = ["until_listening", "until_free"])]
     pub bell: bool,
-    /// Refused: --until-listening and --until-free name the condition
+    /// Not accepted: use --until-listening or --until-free
     #[arg(long, value_name = "PORT", num_args = 0..=1, hide = true)]
     pub until: Option<Option<String>>,
     /// Stop waiting after this time, with exit code 1; 0 scans once

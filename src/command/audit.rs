@@ -37,8 +37,8 @@ pub(super) fn run(
     let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
-    // The filters do not limit the scan. Another socket on the same port may belong to the other address family, and
-    // a required listener is missing only if no listener matches the rule.
+    // The filters do not limit the scan. A finding may depend on a socket of the other address family on the same
+    // port, and a required listener is missing only if no listener at all matches its rule.
     let mut scope = Scope { details: true, ..Scope::default() };
     common.apply_to(&mut scope);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
@@ -47,7 +47,8 @@ pub(super) fn run(
         Some(baseline) => baseline.scope.namespaces.clone(),
         None => Namespaces::Own,
     };
-    // The rules need no details. Details are read only if the output shows them, or for a policy or a baseline.
+    // The rules do not need the details of processes. The details are read only if the output shows them, or if a
+    // policy or a baseline needs them.
     let people = matches!(common.output, Output::Table | Output::Metrics | Output::Html);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let mut scope =
@@ -102,7 +103,7 @@ pub(super) fn run(
     deliver(args, common, &bytes, out)?;
     let on_screen = common.output == Output::Table && args.write.is_none();
     if !(on_screen && ui.stdout.width.is_some()) {
-        // The table already contains the gaps; a terminal would show them twice.
+        // The table already contains the gaps. Messages on standard error would show them again on a terminal.
         let _ = stderr::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut charset::stderr());
     }
     if let Some(line) = audit.policy.as_ref().and_then(report_text::skipped_rules) {
@@ -119,13 +120,17 @@ pub(super) fn run(
     })
 }
 
-/// Lists the rules without a scan.
+/// Lists the rules. This needs no scan.
 fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut bytes = Vec::new();
     match common.output {
         Output::Table => rules::text(&style(args, ui), &mut bytes)?,
         Output::Json => rules::document(&mut bytes)?,
-        _ => return Err(Error::msg("--rules: no such output format (expected table or json)".to_owned())),
+        _ => {
+            return Err(Error::msg(
+                "--rules does not have this output format (expected table or json)".to_owned(),
+            ));
+        }
     }
     deliver(args, common, &bytes, out)?;
     Ok(Exit::Clear)
@@ -142,7 +147,7 @@ fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
 /// Writes to the named file, or to standard output if no file was named.
 fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
     if let Some(path) = &args.write {
-        // JSON contains command lines, which may contain secrets.
+        // Only the user may read a JSON file: JSON contains command lines, which may contain secrets.
         let has_command_lines = matches!(common.output, Output::Json | Output::Ndjson) && !args.rules;
         let readers = if has_command_lines { Readers::Owner } else { Readers::All };
         return atomic_write::write(path, bytes, Existing::Replace, readers);
@@ -161,22 +166,26 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
         return said("standard input can be only one of --baseline and --from");
     }
     if matches!(common.output, Output::Csv | Output::Wide) {
-        return said("audit: no such output format (expected table, json, ndjson, sarif, metrics or html)");
+        return said(
+            "audit does not have this output format (expected table, json, ndjson, sarif, metrics or html)",
+        );
     }
     if selection.states().any(|state| !state.is_judged()) {
         return said("audit covers listeners only; to list connections, use portolan -a");
     }
     if selection.values("flag").next().is_some() {
-        return said("--flag: an audit shows every finding; to choose by severity, use --fail-on");
+        return said(
+            "audit does not accept --flag, because it shows every finding; to choose by severity, use --fail-on",
+        );
     }
     if narrowed && common.output == Output::Metrics {
-        return said("-o metrics covers the whole machine; leave out targets and filters");
+        return said("-o metrics always covers the whole machine; leave out targets and filters");
     }
     Ok(())
 }
 
 /// Keeps the findings that match the filters, and returns the indices of the targets that matched. A finding about a
-/// missing listener stays unless the filters exclude the listener for certain.
+/// missing listener is removed only if the filters certainly exclude this listener.
 fn narrow(audit: &mut Audit<'_>, asked: String, selection: &Selection) -> HashSet<usize> {
     let mut matched = HashSet::new();
     audit.narrow(asked, |subject| match subject {

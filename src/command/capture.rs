@@ -10,7 +10,7 @@ use crate::render::json;
 
 pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut scope = Scope { details: true, ..Scope::default() };
-    // An audit of the snapshot also judges sockets without a port.
+    // The snapshot includes sockets without a port, because an audit of the snapshot judges them too.
     scope.states.push(State::Raw);
     let mut snapshot = take_snapshot(common, scope)?;
     if common.leaves_out(Without::Cmdline) {
@@ -19,11 +19,12 @@ pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<E
             process.debugger_options.clear();
         }
     }
-    // The output has the current version, even if an older snapshot was read.
+    // The output has the current version of the schema, even if the snapshot was read from a file with an older
+    // version.
     snapshot.schema = SNAPSHOT_SCHEMA.to_owned();
     json::print_snapshot(&snapshot, out)?;
     out.flush()?;
     ui.print_notices(&snapshot);
-    // An empty snapshot is a success too.
+    // A snapshot without sockets is also a success.
     Ok(Exit::Matched)
 }

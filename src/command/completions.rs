@@ -1,4 +1,4 @@
-//! `portolan completions`: the script that a shell loads, and the answers to the shell at every TAB.
+//! `portolan completions`: the script that a shell loads, and the answers that the shell requests at every TAB.
 //!
 //! The script contains no names. It runs this program with the typed text, and the program prints the possible
 //! continuations. Services come from the registry, and processes and users from the running system. Flags, states and
@@ -24,11 +24,11 @@ use crate::query::fields::{FIELDS, Field, Values};
 use crate::registry::{Registry, programs};
 use crate::render::columns;
 
-/// The environment variable with the request of the script.
+/// The environment variable in which the script passes its request.
 const ASKED: &str = "PORTOLAN_COMPLETE";
 const NAME: &str = "portolan";
 
-/// Names, each with a description.
+/// A list of names, each with its description.
 type Names = BTreeMap<String, String>;
 
 /// Returns the names that can follow the typed text.
@@ -43,7 +43,9 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
         Shell::Elvish => "elvish",
     };
     let shells = Shells::builtins();
-    let script = shells.completer(name).ok_or_else(|| Error::msg(format!("{name}: no completions")))?;
+    let script = shells
+        .completer(name)
+        .ok_or_else(|| Error::msg(format!("{name}: portolan has no completions for this shell")))?;
     script.write_registration(ASKED, NAME, NAME, NAME, out)?;
     Ok(Exit::Matched)
 }
@@ -133,8 +135,8 @@ fn values_of(field: &Field) -> Names {
     }
 }
 
-/// Returns services and processes: the services and processes on this machine, and the services of the registry that
-/// begin with the typed text. For an empty text, the thousands of services of the registry are left out.
+/// Returns names of services and processes: those on this machine, and the services of the registry that begin with
+/// the typed text. If nothing was typed, the registry's services are left out, because there are thousands.
 fn targets(typed: &str) -> Names {
     let registry = Registry::embedded();
     let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };

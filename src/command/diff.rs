@@ -1,4 +1,4 @@
-//! `portolan diff`: what changed since a saved snapshot.
+//! `portolan diff`: shows what changed since a saved snapshot.
 
 use std::io::Write;
 use std::path::Path;
@@ -55,7 +55,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
 fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(why.to_owned()));
     if common.from.is_some() {
-        return said("--from: diff takes the files as arguments: portolan diff BEFORE AFTER");
+        return said("diff does not accept --from; name the files as arguments: portolan diff BEFORE AFTER");
     }
     if args.after.is_some() && common.netns.is_some() {
         return said("--netns: both sides of this diff are files; leave out --netns");
@@ -79,7 +79,8 @@ fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> 
     Ok(snapshot)
 }
 
-/// Refuses to compare two hosts unless `--other-host` is set. Two hosts with the same name have different IDs.
+/// Refuses to compare two hosts unless `--other-host` is set. The IDs of the hosts are compared too, because two
+/// hosts can have the same name.
 pub(super) fn same_host(
     name: &str,
     before: &Snapshot,
@@ -95,7 +96,7 @@ pub(super) fn same_host(
         return Ok(());
     }
     Err(Error::msg(format!(
-        "{name}: taken on {}, not on {}; compare hosts with --other-host",
+        "{name}: taken on {}, not on {}; to compare two hosts, add --other-host",
         host_text(was),
         host_text(is)
     )))

@@ -23,10 +23,10 @@ const DEEPEST: usize = 32;
 /// Files with a longer text are refused. A saved command line has at most 128 KiB, and each byte may be escaped as 6
 /// bytes.
 const LONGEST_TEXT: usize = 1024 * 1024;
-/// Files with more gaps or notes are refused. There is one gap for each cause, not for each socket.
+/// Files with more gaps or notes are refused. A snapshot has one gap for each cause, not one for each socket.
 const MOST_GAPS: usize = 10_000;
 
-/// Only the schema. All other keys are skipped, and no memory is used for them.
+/// The schema of a file. All other keys are skipped and use no memory.
 #[derive(Deserialize)]
 struct Schema {
     schema: Option<String>,
@@ -124,7 +124,7 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     Shape::of(bytes).check().map_err(|why| format!("not a snapshot: {why}; {REMEDY}"))?;
     let Schema { schema } = serde_json::from_slice(bytes).map_err(trouble)?;
     let expected = format!("(expected \"{SNAPSHOT_SCHEMA}\"); {REMEDY}");
-    let Some(schema) = schema else { return Err(format!("no schema {expected}")) };
+    let Some(schema) = schema else { return Err(format!("the snapshot names no schema {expected}")) };
     if ![SNAPSHOT_SCHEMA, OLD_SNAPSHOT_SCHEMA].contains(&&*schema) {
         return Err(format!("unknown schema \"{}\" {expected}", cut(&schema, 64)));
     }
@@ -177,8 +177,8 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         bpf: _,
     } = &snapshot.scope;
     let mut gaps = Vec::new();
-    // Only Linux has published ports. The scan finds them together with the listeners. Other systems list no socket
-    // without a port.
+    // Published ports exist only on Linux, where the scan finds them together with the listeners. Sockets without a
+    // port are listed only on Linux.
     let is_linux = snapshot.host.os == "linux";
     let mut wanted = scope.states.clone();
     wanted.retain(|state| *state != State::Published && (is_linux || *state != State::Raw));

@@ -25,10 +25,10 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     if args.brief && !matches!(common.output, Output::Ndjson | Output::Csv) {
-        return Err(Error::msg("--brief: needs -o ndjson or -o csv"));
+        return Err(Error::msg("--brief needs -o ndjson or -o csv"));
     }
     if args.brief && !args.columns.is_empty() {
-        return Err(Error::msg("--brief: has columns of its own; leave out --columns"));
+        return Err(Error::msg("--brief always has the same columns; leave out --columns"));
     }
     let registry = registry_source::registry(common)?;
     let mut selection = selection(&args.scan, args.raw, &registry, common)?;
@@ -47,8 +47,8 @@ pub(super) fn run(
     if wanted != MatchMode::Sockets {
         scope.states = State::with_ports();
     }
-    // A port named by number needs sockets in other states too. A saved snapshot may lack them, and still has every
-    // listener, so only the listeners are required of it.
+    // A port that is named by number also needs sockets in other states. A saved snapshot may not contain them. It is
+    // required to contain only the listeners.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -90,7 +90,7 @@ pub(super) fn run(
     let reasons = || unknown.iter().chain(&searched);
     let is_empty = report.entries.is_empty();
     if is_empty {
-        // The reason comes before the gaps.
+        // The message that no target was found comes before the gaps.
         reasons().for_each(|line| print_message(line));
     }
     match common.output {
@@ -104,7 +104,7 @@ pub(super) fn run(
         Output::Ndjson => json::lines(&report, out)?,
         Output::Csv => csv::listing(&report, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
-        // Sarif, Metrics and Html belong to an audit or a comparison, and never reach this code.
+        // Sarif, Metrics and Html are formats of an audit or a comparison, and never reach this code.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics | Output::Html => {
             table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
         }
@@ -133,7 +133,7 @@ pub(super) fn run(
     })
 }
 
-/// Returns whether a card may replace the table: on a terminal, and only without an option that needs the table.
+/// Returns whether a card may replace the table: only on a terminal, and only if no option needs the table.
 fn takes_card(args: &ListArgs, common: &CommonArgs, ui: &Ui) -> bool {
     let asks_for_table = common.format_is_named.0
         || args.pids
@@ -178,7 +178,7 @@ pub(super) fn parsed(
 
 /// The entries of a report that match the filters.
 pub(super) struct MatchedEntries {
-    /// For each entry, whether it matches.
+    /// Whether each entry matches, in the order of the entries.
     pub(super) keep: Vec<bool>,
     /// The indices of the targets that matched.
     pub(super) matched: HashSet<usize>,
@@ -186,12 +186,12 @@ pub(super) struct MatchedEntries {
     pub(super) undecided: usize,
 }
 
-/// The sockets that targets and filters select from.
+/// The sockets from which targets and filters select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MatchMode {
-    /// Sockets of the states in the scope.
+    /// Sockets in the states of the scope.
     Sockets,
-    /// Only listeners, in every scope.
+    /// Only listeners, regardless of the scope.
     Listeners,
     /// The sockets of the scope. If the user names a port by number, also the sockets in other states that occupy the
     /// port.
@@ -216,7 +216,7 @@ pub(super) fn matched_entries(
     for entry in &report.entries {
         let state = entry.socket.state;
         let answer = match wanted {
-            // A saved snapshot may contain more states than the scope.
+            // A saved snapshot may contain sockets in states that are not in the scope.
             _ if !scope.states.contains(&state) => Answer::No,
             MatchMode::Port => selection.blocks_target(entry, matched),
             // A connection that a listener accepted does not occupy the port; the listener does.
@@ -335,7 +335,7 @@ fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
     } else if !states.is_empty() {
         scope.states = states;
     }
-    // Only sockets without a port have this finding.
+    // Only sockets without a port have this finding, so the scan must include them.
     if selection.values("flag").any(|code| Flag::find(code) == Some(Sniffer::FLAG)) {
         scope.states.push(State::Raw);
     }

@@ -60,7 +60,7 @@ pub(super) fn run(page: Page, out: &mut dyn Write) -> Result<Exit, Error> {
 fn begin(program: &Command, name: &str, section: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
     let source = format!("portolan {}", program.get_version().unwrap_or_default());
-    // The only date that the program knows is the date of the registry.
+    // The page has the date of the registry, the only date that the program knows.
     let date = Registry::embedded().date();
     let manual = if section == "5" { "File Formats" } else { "User Commands" };
     roff.control("TH", [&name.to_uppercase(), section, date, &source, manual]);
@@ -139,7 +139,7 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     for sub in commands() {
         roff.control("SS", [sub.get_name()]);
         prose(&mut roff, &text(sub.get_long_about().or(sub.get_about())));
-        // The page has already listed the global options and the options of a listing.
+        // The global options and the options of a listing are skipped, because the page has already listed them.
         let takes = |id: &Id| sub.get_arguments().any(|arg| arg.get_id() == id);
         let lists = takes(&Id::from("inet"));
         let is_in_the_synopsis = |arg: &Arg| {

@@ -42,7 +42,7 @@ use crate::render::{Style, Zone, caveats, stderr};
 
 pub use self::program::run;
 
-/// How a run ended.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Something matched.
@@ -76,12 +76,12 @@ impl Exit {
 /// Runs the command of the command line.
 ///
 /// # Errors
-/// An error leads to exit code 2, except [`is_broken_pipe`](stdout::is_broken_pipe).
+/// An error leads to exit code 2, except an error for which [`is_broken_pipe`](stdout::is_broken_pipe) returns true.
 fn run_command(cli: &Cli) -> Result<Exit, Error> {
     let common = &cli.common.resolved();
     let ui = Ui::new(common);
     if cli.command.is_some() && cli.list != ListArgs::default() {
-        bail!("list options and targets go after the command: portolan list -t 22");
+        bail!("put the options and targets of a listing after the command: portolan list -t 22");
     }
     match (common.output, &cli.command) {
         (Output::Sarif | Output::Metrics | Output::Html, Some(Command::Audit(_)))
@@ -93,7 +93,7 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
         _ => {}
     }
     let stops_without_reader = matches!(cli.command, Some(Command::Watch(_) | Command::Explain(_)));
-    // Programs read a policy, completions, manual pages and a stream of events.
+    // These outputs are for programs: a policy, completions, manual pages and a stream of events.
     let is_for_people = matches!(common.output, Output::Table | Output::Wide)
         && !matches!(
             cli.command,
@@ -171,7 +171,7 @@ fn width(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::H
     is_terminal.then(|| size.map_or(80, |(width, _)| width.0))
 }
 
-/// Prints a message on standard error. If standard error cannot be written, only the exit code reports the problem.
+/// Prints a message on standard error. If the write fails, only the exit code shows the problem.
 pub(crate) fn print_message(text: &str) {
     let out = io::stderr();
     let width = width(out.is_terminal(), terminal_size::terminal_size_of(&out));
@@ -218,18 +218,18 @@ impl Ui {
         }
     }
 
-    /// Prints all gaps on standard error. A failed write must not end the run, because the output contains the gaps
-    /// too.
+    /// Prints all gaps on standard error. If the write fails, the command continues, because its output contains the
+    /// gaps too.
     pub(crate) fn print_notices(&self, snapshot: &Snapshot) {
         let _ = stderr::gaps(&snapshot.gaps, &snapshot.notes, &self.stderr, &mut charset::stderr());
     }
 }
 
-/// Returns the saved snapshot that was named, or a snapshot of this machine.
+/// Returns the saved snapshot that `--from` names, or a new snapshot of this machine.
 pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot, Error> {
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
-        // A published port may lead to any port of another namespace.
+        // The ports are not limited, because a published port may lead to any port of another namespace.
         scope.ports = None;
     }
     common.apply_to(&mut scope);
@@ -248,7 +248,7 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
     Ok(snapshot)
 }
 
-/// Gives the host the ID and the labels of the options.
+/// Replaces the ID of the host, and adds its labels, as the options say.
 pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
     if let Some(id) = &common.host_id {
         snapshot.host.id = Some(id.clone());

@@ -26,7 +26,7 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     if common.output != Output::Table {
-        return Err(Error::msg("policy: prints only text; leave out -o".to_owned()));
+        return Err(Error::msg("policy prints only text; leave out -o".to_owned()));
     }
     match command {
         PolicyCommand::Init(args) => init(args, common, ui, out),
@@ -60,7 +60,7 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
 }
 
 fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    // All policies are read before the first remark is printed.
+    // All policies are read before the first remark is printed, so that an invalid policy is reported alone.
     let policies: Vec<Policy> =
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
     let registry = registry_source::registry(common)?;

@@ -1,6 +1,6 @@
 //! The texts of portolan-policy(5) that the help does not contain.
 
-/// The keys of a rule that allows listeners, in the order of the manual.
+/// The keys of a rule that allows listeners, in the order in which the manual lists them.
 pub(super) const ALLOW: [(&str, &str); 18] = [
     ("id", "The name of the rule in the output; unique over all files."),
     ("hosts", "The name, ID or label (site=berlin) of the hosts on which the rule applies."),
@@ -21,7 +21,7 @@ pub(super) const ALLOW: [(&str, &str); 18] = [
     ),
     (
         "runs",
-        "What each interpreter or relay runs: the path of its script or jar, the Java class, -m MODULE, -c CODE, or the arguments of a relay.",
+        "The code that each interpreter runs: the path of its script or jar, the Java class, -m MODULE or -c CODE. For a relay such as socat, its arguments.",
     ),
     ("user", "The user of each process, by name or number."),
     ("unit", "The systemd unit of each process; a unit of a user is \"user@1000.service/NAME.service\"."),
@@ -34,7 +34,7 @@ pub(super) const ALLOW: [(&str, &str); 18] = [
     ("reason", "Why the listener is allowed."),
     ("owner", "The person or team that is responsible for the listener."),
     ("expires", "The last day of the rule, in UTC. After this day, the rule allows nothing."),
-    ("accept", "Findings about the program that the rule accepts for its listeners: [\"impostor\"]."),
+    ("accept", "The findings about the program that the rule accepts for its listeners: [\"impostor\"]."),
     ("required", "If true, the audit reports a missing listener."),
 ];
 
@@ -47,7 +47,7 @@ pub(super) const SEVERITY: [(&str, &str); 7] = [
     ),
     ("reason", "Why. Required."),
     ("id", "The name of the rule; unique over all files."),
-    ("hosts", "The same as in [[allow]]."),
+    ("hosts", "These conditions have the same meaning as in [[allow]]."),
     ("owner", "The person or team that is responsible for the rule."),
     ("expires", "The last day of the rule, in UTC."),
 ];

@@ -1,4 +1,4 @@
-//! Parses the command line, runs the command, prints an error, and maps the result to an exit code.
+//! Parses the command line, runs the command, prints an error if there is one, and maps the result to an exit code.
 
 use std::env;
 use std::io::{self, Write};
@@ -65,7 +65,8 @@ fn command_line() -> Result<Cli, clap::Error> {
     if env::args_os().len() <= 1 { Ok(Cli::default()) } else { Cli::try_parse() }
 }
 
-/// Returns the exit code after help or version was written to standard output. The output may be closed.
+/// Returns the exit code after help or version was written to standard output. It is not an error if the reader has
+/// closed the output.
 fn written(result: io::Result<()>) -> u8 {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -131,8 +132,8 @@ fn habit_error(error: &clap::Error) -> Option<String> {
     Some(format!("{option}: {remedy}"))
 }
 
-/// Returns the error of the parser as one line: the problem, the parser's tip if any, and the command whose help
-/// explains it.
+/// Returns the error of the parser as one line: the problem, the tip of the parser if there is one, and the command
+/// that shows the help.
 fn one_line(rendered: &str) -> String {
     let mut lines = rendered.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();
@@ -143,7 +144,8 @@ fn one_line(rendered: &str) -> String {
             let words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-']));
             command = words.collect::<Vec<_>>().join(" ");
         } else if let Some(tip) = more.strip_prefix("tip: ") {
-            // A word after `--` would be a target, and no target begins with a hyphen.
+            // The tip to put the word after `--` is left out: the word would be a target, and no target begins with a
+            // hyphen.
             if !tip.starts_with("to pass") {
                 line.push_str("; ");
                 line.push_str(tip);
@@ -153,5 +155,5 @@ fn one_line(rendered: &str) -> String {
             line.push_str(more);
         }
     }
-    format!("{line} (see {command} --help)")
+    format!("{line} (for help, type {command} --help)")
 }

@@ -1,5 +1,5 @@
-//! Shows the progress of long work, or what a wait waits for, on a terminal: after half a second, one line on standard
-//! error, which is removed at the end.
+//! Shows a line on standard error while the program works or waits, if standard error is a terminal. The line appears
+//! after half a second and is removed at the end.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use super::{charset, screen, width};
 use crate::observe::progress;
 use crate::render::clip;
 
-/// The time after which work is long.
+/// The line appears after this time.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The time between two updates of the line.
 const OFTEN: Duration = Duration::from_millis(200);
@@ -22,13 +22,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts to wait for long work. Returns `None` if standard error is not a terminal that can remove a line, or if
+    /// Starts the timer of the line. Returns `None` if standard error is not a terminal that can remove a line, or if
     /// the terminal shows the screen of `watch`.
     pub(super) fn start() -> Option<Self> {
         Self::showing(|time| line(progress::current(), time))
     }
 
-    /// Starts to show a line that is made from the time so far. Returns `None` like [`Progress::start`].
+    /// Starts to show a line that is made from the elapsed time. Returns `None` in the same cases as
+    /// [`Progress::start`].
     pub(super) fn showing(line: impl Fn(Duration) -> String + Send + 'static) -> Option<Self> {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         if !io::stderr().is_terminal() || is_dumb || screen::is_up() {
@@ -71,8 +72,8 @@ fn show((has_ended, changed): &(Mutex<bool>, Condvar), line: impl Fn(Duration) -
     }
 }
 
-/// Replaces the line, cut to the width of the terminal, because a broken line cannot be removed. An error is ignored: the
-/// work matters more than its progress.
+/// Replaces the line, cut to the width of the terminal, because a broken line cannot be removed. Errors are ignored,
+/// because the line is less important than the work.
 fn write(text: &str) {
     let columns = width(true, terminal_size::terminal_size_of(io::stderr())).unwrap_or(0);
     let text = clip(text, columns.into());

@@ -12,8 +12,8 @@ use crate::registry::Registry;
 /// Larger files are refused: IANA's own file has about one MiB.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// Returns the registry from the option, or else from the environment variable, or else the embedded registry. An
-/// empty variable counts as not set.
+/// Returns the registry from the file that the option names. Without the option, returns the registry from the file
+/// that the environment variable names. If the variable is not set or empty, returns the embedded registry.
 pub(super) fn registry(common: &CommonArgs) -> Result<Registry, Error> {
     named(common.registry.clone(), std::env::var_os("PORTOLAN_REGISTRY"))
 }

@@ -1,11 +1,11 @@
-//! The terminal as a screen: taken over, drawn on, and restored.
+//! Controls the terminal as a screen: takes the terminal over, draws on it, and restores it.
 //!
 //! The terminal is always restored: after the user quits, after an error, after a signal that asks a program to end,
 //! and after a panic. A panic hook restores the terminal, because a release build aborts without unwinding. While the
 //! program is stopped (Ctrl-Z), the terminal is also restored.
 //!
-//! Other modules build the content of the screen. On Unix the lock of standard output is not taken, so that another
-//! thread with the lock cannot prevent the terminal from being restored.
+//! Other modules build the content of the screen. On Unix, this module does not take the lock of standard output. A
+//! thread that holds the lock can therefore not prevent the terminal from being restored.
 
 use std::io::{self, Write};
 use std::sync::Once;
@@ -27,10 +27,10 @@ use crossterm::terminal::{
 
 use crate::render::screen::Size;
 
-/// The assumed size, if a terminal does not report its size.
+/// The size that is assumed if a terminal does not report its size.
 const USUAL: Size = Size { width: 80, height: 24 };
 
-/// Standard output without its lock and its buffer.
+/// Standard output, written without its lock and its buffer.
 #[cfg(unix)]
 type Out = std::fs::File;
 /// Windows converts bytes with the code page of the console. Only the standard output of Rust passes text without
@@ -66,7 +66,7 @@ pub enum Key {
     Delete,
     /// The arrow up.
     Up,
-    /// The arrow down.
+    /// The user pressed the arrow down.
     Down,
     /// Page up.
     PageUp,
@@ -89,11 +89,11 @@ pub enum Key {
 pub enum Input {
     /// A key.
     Key(Key),
-    /// Text that was pasted. It is never a command.
+    /// The user pasted this text. Pasted text is never a command.
     Paste(String),
-    /// A click with the left button, at this column and line.
+    /// The user clicked with the left button, at this column and line.
     Click(u16, u16),
-    /// A turn of the mouse wheel; up or down.
+    /// The user turned the mouse wheel.
     Wheel {
         /// Whether the wheel turned up.
         up: bool,
@@ -110,7 +110,7 @@ pub enum Input {
     Done(String),
 }
 
-/// A terminal that was taken over; dropping it restores the terminal.
+/// A terminal that was taken over. Dropping this value restores the terminal.
 #[derive(Debug)]
 pub struct Screen {
     out: Out,
@@ -175,8 +175,8 @@ impl Screen {
         size.filter(|size| size.width > 0 && size.height > 0).unwrap_or(USUAL)
     }
 
-    /// Shows a frame instead of the last frame. Only lines that differ are written: over a slow connection, the screen
-    /// stays quick.
+    /// Shows a frame instead of the last frame. Only lines that differ are written, so that the screen is quick even
+    /// over a slow connection.
     ///
     /// # Errors
     /// Returns an error if the terminal is gone.
@@ -184,8 +184,8 @@ impl Screen {
         let mut bytes = Vec::new();
         let is_new = |row: usize, line: &String| self.shown.get(row) != Some(line);
         if self.shown.len() != lines.len() {
-            // Each line is cleared before the write: after a write to the last column, clearing would remove that
-            // column.
+            // Each line is cleared before it is written. If it were cleared after a write to the last column, the
+            // character in that column would be removed.
             let below = u16::try_from(lines.len()).unwrap_or(u16::MAX);
             queue!(bytes, MoveTo(0, below), Clear(ClearType::FromCursorDown))?;
         }
@@ -213,7 +213,7 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Draws every line of the next frame, because the terminal may show something else.
+    /// Makes the next frame draw every line, because the terminal may show something else.
     pub fn forget(&mut self) {
         self.shown.clear();
     }
@@ -251,11 +251,11 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Asks the terminal to report clicks and the wheel, or no longer to do so. Motion is not requested, because each report
-/// would wake the program.
+/// Asks the terminal to start or stop reporting clicks and the mouse wheel. Reports of motion are not requested,
+/// because each report would wake the program.
 #[cfg(unix)]
 fn set_mouse(out: &mut impl Write, on: bool) -> io::Result<()> {
-    // Buttons (1000), with coordinates in decimal (1006).
+    // Mode 1000 reports buttons, and mode 1006 reports the coordinates as decimal numbers.
     out.write_all(if on { b"\x1b[?1000h\x1b[?1006h" } else { b"\x1b[?1006l\x1b[?1000l" })
 }
 
@@ -291,8 +291,8 @@ fn output() -> io::Result<Out> {
     Ok(io::stdout())
 }
 
-/// Returns whether colour can be written. A Windows console is asked first: without support for escape sequences,
-/// crossterm, the library that colours the table, would leave out the text.
+/// Returns whether colour can be written. On Windows, this depends on the console. If the console does not support
+/// escape sequences, the library that colours the table (crossterm) would leave out the text.
 pub fn takes_colour() -> bool {
     #[cfg(windows)]
     return crossterm::ansi_support::supports_ansi();
@@ -300,9 +300,8 @@ pub fn takes_colour() -> bool {
     true
 }
 
-/// Listens to the keyboard, to the size of the terminal and to signals. Each source has a thread that ends with the
-/// program. Call this before the terminal is taken over: a signal that arrives earlier would leave the terminal
-/// unrestored.
+/// Receives signals, keys and changes of the terminal's size. Each source has a thread that ends with the program.
+/// Call this before the terminal is taken over: a signal that arrives earlier would leave the terminal unrestored.
 ///
 /// # Errors
 /// Returns an error if the system does not allow a signal handler.
@@ -320,22 +319,22 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Returns a sender for jobs in the background.
+    /// Returns a sender with which a job in the background reports its end.
     #[must_use]
     pub fn sender(&self) -> Sender<Input> {
         self.sender.clone()
     }
 
-    /// Listens to the keyboard as well. The terminal must already report single keys.
+    /// Starts to receive keys as well. The terminal must already report single keys.
     ///
     /// # Errors
     /// Returns an error if no thread can be started.
     pub fn with_keys(self) -> io::Result<Receiver<Input>> {
         let Inputs { sender, receiver } = self;
-        // From the first poll on, no change of the size is missed.
+        // After this poll, no change of the size is missed.
         let _ = poll(Duration::ZERO);
         Builder::new().spawn(move || {
-            // Without a keyboard, signals still arrive.
+            // If the keyboard cannot be read, signals still arrive.
             while let Ok(event) = read() {
                 if let Some(input) = meaning(&event)
                     && sender.send(input).is_err()
@@ -373,7 +372,7 @@ fn signals(_: Sender<Input>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the program by the same signal, so that the parent process sees the cause.
+/// Ends the program with the signal that it received, so that the parent process sees the cause.
 pub fn end_by(signal: i32) {
     #[cfg(unix)]
     let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -407,7 +406,7 @@ fn meaning_of_key(key: &KeyEvent) -> Option<Input> {
             _ => None,
         };
     }
-    // A key with Alt is not a command.
+    // A key that is pressed together with Alt is not a command.
     if key.modifiers.contains(KeyModifiers::ALT) {
         return None;
     }

@@ -1,4 +1,5 @@
-//! Standard output. An error names standard output, and a closed pipe does not change the verdict.
+//! Writes to standard output. The message of an error names standard output. A pipe that the reader has closed does
+//! not change the verdict.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
@@ -13,7 +14,7 @@ pub(super) struct Stdout {
     reader_left: bool,
 }
 
-/// An error of standard output.
+/// An error from a write to standard output.
 #[derive(Debug)]
 struct StdoutError(io::Error);
 
@@ -73,8 +74,8 @@ pub fn is_broken_pipe(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the other end of standard output, a pipe or a connection, has been closed. A stream notices this
-/// only at its next event, which may never come.
+/// Returns whether the reader has closed the other end of standard output (a pipe or a connection). A stream of
+/// events needs this function: a write would notice the closed end only at the next event, which may never come.
 #[cfg(target_os = "linux")]
 pub(super) fn has_reader_left() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -86,7 +87,7 @@ pub(super) fn has_reader_left() -> bool {
         && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// Returns false: on other systems, only the next write fails.
+/// Returns false. On other systems, the closed end is noticed only at the next write.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn has_reader_left() -> bool {
     false

@@ -10,7 +10,8 @@ use crate::observe;
 use crate::query::fields::FIELDS;
 use crate::query::{Answer, Selection, Subject, names};
 
-/// Returns a message for each target whose name is not known. Call this before the report is narrowed.
+/// Returns a message for each target whose name is not known. Call this function before the filters are applied to
+/// the report.
 pub(super) fn unknown_names(
     selection: &Selection,
     matched: &HashSet<usize>,
@@ -33,7 +34,8 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
     format!("{name}: no such port, service, program, container or running process{meant}")
 }
 
-/// Returns a message for each value of `--not` that excludes nothing. Call this before the report is narrowed.
+/// Returns a message for each value of `--not` that excludes nothing. Call this function before the filters are
+/// applied to the report.
 pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: &CommonArgs) -> Vec<String> {
     let unused = selection.unused_exclusions(&report.entries);
     let message = |typed: &str| {
@@ -44,8 +46,8 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
     unused.into_iter().map(message).collect()
 }
 
-/// Returns a message for each value of `--unit` and `--container` that nothing here has, with the values that occur.
-/// Call this before the report is narrowed.
+/// Returns a message for each value of `--unit` and `--container` that no socket here has. The message names the
+/// values that exist. Call this function before the filters are applied to the report.
 pub(super) fn unknown_values(selection: &Selection, report: &Report) -> Vec<String> {
     let mut messages = Vec::new();
     for (name, known) in [("unit", units(report)), ("container", containers(report))] {
@@ -88,19 +90,19 @@ fn containers(report: &Report) -> BTreeSet<&str> {
 }
 
 /// Returns a note about the listeners on every address, which `--exposure public` and similar filters leave out. Call
-/// this before the report is narrowed.
+/// this function before the filters are applied to the report.
 pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<String> {
     let count = selection.also_reachable(&report.entries);
     let them = if count == 1 { "it" } else { "them" };
     (count > 0).then(|| {
         format!(
-            "note: --exposure leaves out {} that other machines can reach too; to include {them}, use --reachable instead",
+            "note: --exposure leaves out {} that other machines can also reach; to include {them}, use --reachable instead",
             plural(count, "socket")
         )
     })
 }
 
-/// Words that users expect to be commands, each with the command: the targets take the place of `{}`.
+/// Words that users expect to be commands, each with the command that does this. `{}` stands for the targets.
 const VERBS: [(&str, &str); 49] = [
     ("await", WAIT),
     ("changed", "diff"),
@@ -159,8 +161,8 @@ const REACHABLE: &str = "--reachable";
 const WAIT: &str = "watch {} --until-listening";
 const WATCH: &str = "watch {}";
 
-/// Returns the command that a user means who typed an everyday verb or a mistyped command as the first word, without the
-/// name of the program; `targets` are the words after it.
+/// Returns the command that the user probably means, without the name of the program. The first word is an everyday
+/// verb or a mistyped command, and `targets` are the words after it.
 fn meant_command(word: &str, targets: &str) -> Option<String> {
     let word = word.to_lowercase();
     let commands = cli::commands();
@@ -173,11 +175,11 @@ fn meant_command(word: &str, targets: &str) -> Option<String> {
     Some(form.replace("{}", targets))
 }
 
-/// Mistyped commands have at least so many letters.
+/// The minimum number of letters of a word that can be a mistyped command.
 const SHORTEST: usize = 3;
 
-/// Returns the message for a first word that looks like a command and matched nothing, although targets follow it:
-/// `portolan stop 3000`. A program, service or unit with this name would have matched.
+/// Returns the message for a first word that looks like a command, if targets follow it: `portolan stop 3000`. The
+/// word matched nothing, so no program, service or unit has this name.
 pub(super) fn misplaced_command(
     targets: &[String],
     selection: &Selection,
@@ -197,7 +199,7 @@ pub(super) fn misplaced_command(
     Some(format!("{word}: no such command; did you mean portolan {meant}?"))
 }
 
-/// Returns the option that accepts this name: the name of a user, a systemd unit or a container.
+/// Returns the option that accepts this name, if it is the name of a user, a systemd unit or a container.
 fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'static str> {
     let sockets = || report.entries.iter().map(|entry| &entry.socket);
     let processes = || report.entries.iter().flat_map(|entry| &*entry.processes);
@@ -217,7 +219,7 @@ fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'stat
 }
 
 /// Returns a suggestion for an unknown name, as the end of a message: similar subcommands, running programs and
-/// scripts, services in use here, and names of the registry. The text is empty if no name is similar.
+/// scripts, services in use here, and names of the registry. If no name is similar, the text is empty.
 fn suggestion(name: &str, report: &Report) -> String {
     let commands = cli::commands();
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());

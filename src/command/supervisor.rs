@@ -1,8 +1,9 @@
-//! Runs the command in a child process, so that a file system cannot block the end of this process.
+//! Runs the command in a child process, so that a file system that does not answer cannot prevent this process from
+//! ending.
 //!
-//! A thread that reads from a FUSE file system cannot end before the file system answers, and neither can its
-//! process. The command limits the time of these reads and prints its output in time, but its process may be unable
-//! to end. The child process reports the exit code, and then this process ends at once.
+//! A thread that reads from a FUSE file system cannot end before the file system answers, so its process cannot end
+//! either. The command limits the time of these reads and prints its output in time, but its process may still be
+//! unable to end. The child process reports the exit code, and then this process ends at once.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -21,7 +22,7 @@ use signal_hook::iterator::Signals;
 
 use crate::observe::fuse_is_mounted;
 
-/// The environment variable with the child's end of the pipe for the exit code.
+/// The environment variable with the file descriptor of the pipe through which the child reports the exit code.
 const PIPE: &str = "PORTOLAN_EXIT_CODE_PIPE";
 
 /// Runs the command with `run` and returns its exit code. If the child process cannot be started, this process runs the

@@ -28,7 +28,7 @@ named! {
     }
 }
 
-/// A listener on one side of a change.
+/// A listener as it was before a change, or as it is after the change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListenerState {
     /// Transport protocol.
@@ -39,13 +39,15 @@ pub struct ListenerState {
     pub port: u16,
     /// The device that the socket is bound to.
     pub device: Option<Device>,
-    /// The network namespace; `None` for the observer's own.
+    /// The network namespace; `None` for the namespace in which portolan runs.
     pub netns: Option<Netns>,
     /// The clients that can reach the listener.
     pub exposure: Exposure,
-    /// Whom the packet filter lets in; `None` if it was not read, or if other machines cannot reach the address.
+    /// The clients that the packet filter lets in; `None` if the filter was not read, or if other
+    /// machines cannot reach the address.
     pub reach: Option<Box<Reach>>,
-    /// Whether a socket on `[::]` has no IPv4 clients; `None` for other addresses, or if it is not known.
+    /// Whether a socket on `[::]` accepts only IPv6 clients; `None` for other addresses, or if this
+    /// is not known.
     #[serde(skip)]
     pub v6only: Option<bool>,
     /// The state of the owner: `held`, `hidden`, ….
@@ -53,20 +55,23 @@ pub struct ListenerState {
     /// The destination of a port that a rule of the kernel forwards, as `10.0.0.2:80 (container shop-web)`.
     #[serde(skip)]
     pub forwards_to: Option<String>,
-    /// The programs that own the listener, each once, by file or else by name.
+    /// The programs that own the listener. Each program is listed once, by the path of its file or,
+    /// if the path is not known, by its name.
     pub programs: Vec<String>,
-    /// The scripts of its interpreters and the arguments of its relays, each once.
+    /// The scripts that its interpreters run, and the arguments of its relays (such as socat). Each
+    /// text is listed once.
     pub runs: Vec<String>,
-    /// The state of the program files: the most suspicious state of several; `None` if no file could be read.
+    /// The state of the program files. If the files differ, the most suspicious state counts.
+    /// `None` if no file could be read.
     pub executable: Option<ExeState>,
-    /// The effective users of the processes, by name or else by number, separated by commas; the creator of the socket
-    /// if no process is visible.
+    /// The effective users of the processes, separated by commas. A user without a name is shown by
+    /// number. If no process is visible, this is the creator of the socket.
     pub user: Option<String>,
-    /// The user who created the socket, by name or else by number.
+    /// The user who created the socket: the name, or the number if the user has no name.
     pub creator: Option<String>,
 }
 
-/// The maximum length in a sentence of a script or of the arguments of a relay, in characters.
+/// A sentence shows at most this many characters of a script, or of the arguments of a relay.
 const LONGEST_RUN: usize = 120;
 
 impl ListenerState {
@@ -100,7 +105,8 @@ impl ListenerState {
         format!("{who}{runs}{file}{user}")
     }
 
-    /// Returns a sentence about the clients that can reach the listener: `more` or `fewer` than before.
+    /// Returns a sentence that says that more or fewer clients can reach the listener than before.
+    /// `count` is `more` or `fewer`.
     fn reached_by(&self, count: &str, was: &Self, when: &str) -> String {
         let (place, processes) = (self.place(), self.processes());
         let change = format!("{place} ({processes}): {count} clients can reach it than on {when}");
@@ -122,7 +128,8 @@ impl ListenerState {
         self.exposure.is_reachable_from_outside() && self.reach.as_deref().is_none_or(lets_in)
     }
 
-    /// Returns the clients: their families for a socket on `[::]`, and whom the packet filter lets in.
+    /// Returns a phrase about the clients: the address families for a socket on `[::]`, and the
+    /// clients that the packet filter lets in.
     pub(crate) fn clients(&self) -> String {
         let text = self.reach.as_deref().and_then(firewall);
         let text = text.unwrap_or_else(|| "no rule of the firewall keeps clients out".to_owned());
@@ -140,8 +147,8 @@ impl ListenerState {
     }
 }
 
-/// Returns the processes before and now. If both are the same, the creators of the socket differ, and both creators
-/// are named.
+/// Returns the processes before the change and now. If the processes are the same, the creators of
+/// the socket differ, so the creators are named too.
 pub(crate) fn owners(was: &ListenerState, is: &ListenerState) -> [String; 2] {
     let [old, new] = [was, is].map(ListenerState::processes);
     if old != new || was.creator == is.creator {
@@ -180,7 +187,7 @@ pub struct BaselineChange {
 }
 
 impl BaselineChange {
-    /// Returns the severity: a passing socket is only information.
+    /// Returns the severity. For a socket that may belong to a client, the severity is `Info`.
     fn severity_of(&self, rule: &FindingInfo) -> Severity {
         if self.passing { Severity::Info } else { rule.severity }
     }
@@ -193,7 +200,7 @@ impl BaselineChange {
                 format!("{} ({}) is new since {when}.", is.place(), is.processes())
             }
             (ChangeKind::Vanished, Some(was), _) => {
-                format!("{} ({}) is gone since {when}.", was.place(), was.processes())
+                format!("{} ({}) listened on {when}, but does not listen now.", was.place(), was.processes())
             }
             (ChangeKind::Changed, Some(was), Some(is)) => {
                 let [old, new] = owners(was, is);

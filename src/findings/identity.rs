@@ -44,19 +44,20 @@ pub struct Impostor {
     pub found: Vec<UnknownProcess>,
     /// The reason why an unknown program on this port is suspicious.
     pub why: &'static str,
-    /// The users who can replace the files that run. Of several files, the least trustworthy file counts.
+    /// The users who can replace the files that the processes run. If the files differ, the file
+    /// that is easiest to replace counts.
     #[serde(skip)]
     pub file: ReplaceableBy,
-    /// The kind of program whose name all the processes have.
+    /// The kind of program to which the names of all the processes belong.
     #[serde(skip)]
     pub fitting_name: FittingName,
-    /// A loaded file of code through which a user can change the running code.
+    /// A file of code that the process has loaded, and that a user who is not root can replace.
     #[serde(skip)]
     pub code: Option<String>,
 }
 
-/// The kind of program whose name a process has. The variants are in ascending order: a later variant explains more
-/// of the facts.
+/// The kind of program to which the name of a process belongs. The variants are ordered: a later
+/// variant is a better explanation for the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FittingName {
     /// The name of a program that is not expected on the port.
@@ -392,12 +393,13 @@ pub struct Unfamiliar {
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// The script that such a user can replace; `None` if it is the program file.
+    /// The script that a user who is not root can replace; `None` if such a user can replace the
+    /// program file.
     #[serde(skip)]
     pub replaceable_script: Option<String>,
-    /// Whether the file nevertheless has the name of a well-known server.
+    /// Whether the program file has the name of a well-known server.
     pub is_named_like_a_server: bool,
-    /// A loaded file of code through which a user can change the running code.
+    /// A file of code that the process has loaded, and that a user who is not root can replace.
     #[serde(skip)]
     pub code: Option<String>,
 }

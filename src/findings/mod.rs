@@ -18,8 +18,8 @@ use crate::model::{Confidence, Severity, named};
 /// the evidence of any family.
 macro_rules! family {
     ($family:ident: $($kind:ident),+ $(,)?) => {
-        /// The evidence of a finding of this family. A long listing has a finding for each listener, and the kinds have
-        /// very different sizes, so each evidence is boxed.
+        /// The evidence of a finding of this family. Each variant is boxed, because a long listing
+        /// has a finding for each listener, and the kinds of evidence differ much in size.
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
         #[serde(untagged)]
         #[allow(missing_docs, reason = "each variant is named like its type")]
@@ -315,7 +315,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Replaces a command line in the evidence by the name of the program.
+    /// Replaces a command line in the evidence with the name of the program.
     pub(crate) fn remove_command_line(&mut self) {
         let tool = match &mut self.evidence {
             Evidence::Identity(identity::Evidence::ShellListener(found)) => &mut found.tool,
@@ -398,10 +398,10 @@ impl Finding {
         })
     }
 
-    /// Adds to a sentence that the finding rests on the port alone, if it does.
+    /// Adds a note to a sentence if the finding is judged by the port alone.
     fn with_basis(&self, sentence: String) -> String {
         match self.is_owner_hidden {
-            true => format!("{sentence} Owner hidden: judged by the port alone."),
+            true => format!("{sentence} The owner is hidden, so only the port was judged."),
             false => sentence,
         }
     }

@@ -9,7 +9,7 @@ use crate::model::Severity;
 /// No rule of the policy allows the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unexpected {
-    /// The ID of the rule with the fewest conditions that do not match.
+    /// The ID of the nearest rule. This is the rule with the fewest conditions that do not match.
     pub nearest: Option<String>,
     /// The conditions of the nearest rule that do not match, one phrase for each: `user is root, not postgres`.
     pub differs: Vec<String>,
@@ -34,7 +34,8 @@ impl FindingKind for Unexpected {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// If no client can reach the socket, the severity is that of a change since a baseline.
+    /// The severity is critical only if the socket accepts traffic. It is a warning if the socket
+    /// is only bound, and information if the socket may belong to a client.
     fn severity(&self) -> Severity {
         match (self.passing, self.accepts_traffic) {
             (true, _) => Severity::Info,

@@ -16,18 +16,18 @@ pub struct ProcessGroup {
     pub count: usize,
     /// Their name.
     pub name: Option<String>,
-    /// Their effective user ID.
+    /// The effective user ID of the processes in the group.
     pub uid: Option<u32>,
-    /// The name of their user.
+    /// The name of this user.
     pub user: Option<String>,
-    /// The path of their program file.
+    /// The path of the program file that the processes in the group run.
     pub exe: Option<String>,
 }
 
 /// The processes that own the sockets on an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Processes {
-    /// The first groups of the processes that could be read.
+    /// The first groups. Only processes that could be read are in a group.
     pub known: Vec<ProcessGroup>,
     /// The number of groups beyond `known`.
     pub more: usize,
@@ -38,9 +38,9 @@ pub struct Processes {
 /// One of two sockets that claim the same traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OtherSocket {
-    /// The address it is bound to.
+    /// The address that the socket is bound to.
     pub address: IpAddr,
-    /// The device it is bound to.
+    /// The device that the socket is bound to.
     pub device: Option<Device>,
     /// The processes that own the socket.
     #[serde(rename = "holders")]
@@ -50,9 +50,9 @@ pub struct OtherSocket {
 named! {
     /// The difference between the processes of one port.
     pub enum Difference {
-        /// They run as different users.
+        /// The processes run as different users.
         User = "user",
-        /// They run different program files.
+        /// The processes run different program files.
         Executable = "executable",
     }
 }
@@ -64,7 +64,7 @@ pub struct RunningProgram {
     pub pid: Pid,
     /// Its name.
     pub name: Option<String>,
-    /// The path of its program file.
+    /// The path of the program file of the process.
     pub exe: String,
 }
 

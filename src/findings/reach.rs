@@ -47,7 +47,8 @@ pub struct Exposed {
     /// Its port.
     #[serde(skip)]
     pub port: u16,
-    /// The clients that can reach the service, by its address alone.
+    /// The clients that can reach the service. Only the address of the socket is considered, not
+    /// the packet filter.
     #[serde(skip)]
     pub exposure: Exposure,
     /// The clients that the packet filter admits, if known.
@@ -114,8 +115,8 @@ impl FindingKind for Exposed {
 }
 
 impl Exposed {
-    /// Returns the name of the service, and what anyone who connects can do: `Redis: anyone who connects reads and changes
-    /// every key.`
+    /// Returns the name of the service, and the actions that any client can perform: `Redis: anyone
+    /// who connects reads and changes every key.`
     #[must_use]
     pub fn summary(&self) -> String {
         if self.admitted() == Some(AdmittedClients::Local) {
@@ -126,7 +127,8 @@ impl Exposed {
         format!("{probably}{}: {}", self.title, uncapitalized(&self.consequence()))
     }
 
-    /// Returns the setting that removes the danger, after the setting that is the evidence, if any.
+    /// Returns the setting that removes the danger. If a setting of the configuration file is the
+    /// evidence, the text names this setting first.
     #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));
@@ -141,7 +143,8 @@ impl Exposed {
         format!("Its configuration {says} ({path}: {setting}). {fix}")
     }
 
-    /// Returns the clients that the configuration admits, if the configuration is the evidence.
+    /// Returns the clients that the configuration admits; `None` if the configuration is not the
+    /// evidence.
     fn admitted(&self) -> Option<AdmittedClients> {
         self.configuration.as_ref().map(|configuration| configuration.clients)
     }
@@ -180,7 +183,7 @@ impl Exposed {
         format!("{who} {}", uncapitalized(&self.outcome()))
     }
 
-    /// Returns what a client can do, and how certain this is.
+    /// Returns a phrase about the actions that a client can perform, and about how certain this is.
     fn outcome(&self) -> String {
         let certainty = match (self.basis, self.authentication) {
             (DangerBasis::CommandLine, _) => ". The command line of the process shows this.",
@@ -218,7 +221,8 @@ pub fn firewall(reach: &Reach) -> Option<String> {
     })
 }
 
-/// Returns whether a sentence contains a condition, so that a second condition would only repeat it.
+/// Returns whether a sentence already contains a condition, such as "unless a password is set". A second condition
+/// would repeat the first.
 fn has_condition(outsider_gets: &str) -> bool {
     ["unless ", ", if ", "without the cookie if "]
         .iter()

@@ -99,8 +99,8 @@ impl QuietRegistration {
         }
     }
 
-    /// Returns a sentence with all known facts about the registration. A date that the registry does not give is left
-    /// out.
+    /// Returns a sentence with all known facts about the registration. If the registry does not
+    /// contain a date, the sentence does not mention the date.
     pub(crate) fn sentence(&self, basis: StatusBasis) -> String {
         if basis == StatusBasis::OtherProtocol && !self.used_on.is_empty() {
             let used_on: Vec<_> =
@@ -157,14 +157,15 @@ impl FindingKind for Orphaned {
 /// A listener on a port that the kernel also gives to outgoing connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ephemeral {
-    /// The part of the kernel's own range that contains the port; `None` if that range is not known.
+    /// The part of the ephemeral range of this kernel that contains the port; `None` if this range
+    /// is not known.
     pub kernel_range: Option<PortRange>,
     /// Whether the port lies in IANA's dynamic range, 49152 to 65535.
     pub iana_dynamic: bool,
     /// Whether the port is odd (Linux, TCP); `None` if the parity gives no information.
     pub odd: Option<bool>,
-    /// Whether the kernel itself would choose this port for `bind` to port 0. If false, a program chose the port on
-    /// purpose. `None` if the port does not show this.
+    /// Whether the kernel would choose this port for a program that calls `bind` with port 0. If
+    /// false, a program chose the port on purpose. `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
 }
 
@@ -219,9 +220,10 @@ pub enum Unexplained {
         /// The registrations of the port.
         registrations: Vec<QuietRegistration>,
     },
-    /// The port is registered only for the other protocol of TCP and UDP.
+    /// The port is registered only for the other transport protocol: for UDP instead of TCP, or for
+    /// TCP instead of UDP.
     OtherProtocol {
-        /// The protocol that the port is registered for.
+        /// The protocol for which the port is registered.
         registered_for: Protocol,
         /// The services that are registered for that protocol.
         services: Vec<&'static str>,

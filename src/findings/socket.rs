@@ -6,15 +6,17 @@ use super::text::{FEW, first_of};
 use super::{Difference, FindingFamily, FindingInfo, FindingKind, OnLoopback, OtherSocket, Processes};
 use crate::model::{Device, Pid, PortRange, Protocol, Severity};
 
-/// A specific address takes traffic from another program's wildcard address on the same port. Both listeners have the
-/// finding.
+/// A listener on a specific address takes traffic from another program's listener on the wildcard
+/// address and the same port. Both listeners have the finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shadowed {
     /// The device that this listener is bound to.
     pub device: Option<Device>,
-    /// Wider listeners of other programs. This listener takes their traffic to its address.
+    /// Listeners of other programs on a wider address. Traffic to the address of this listener does
+    /// not reach these listeners.
     pub takes_from: Vec<OtherSocket>,
-    /// Narrower listeners of other programs. They take the traffic to their addresses from this listener.
+    /// Listeners of other programs on a narrower address. Traffic to the addresses of these
+    /// listeners does not reach this listener.
     pub loses_to: Vec<OtherSocket>,
     /// The number of listeners beyond `takes_from` and `loses_to`.
     pub more: usize,
@@ -75,7 +77,7 @@ pub struct Shared {
     /// The processes that own the port on this address.
     #[serde(rename = "holders")]
     pub processes: Processes,
-    /// The number of their sockets.
+    /// The number of sockets that these processes have.
     pub sockets: usize,
 }
 
@@ -137,8 +139,8 @@ impl FindingKind for BacklogFull {
 /// A TCP port that is bound but has no listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoundOnly {
-    /// The range of outgoing connections, if the port is in this range. A program that is about to connect looks the
-    /// same.
+    /// The port range that the kernel gives to outgoing connections, if the port is in this range.
+    /// A program that is about to connect has the same kind of socket.
     pub kernel_range: Option<PortRange>,
 }
 
@@ -171,7 +173,7 @@ pub struct Sniffer {
     pub pid: Pid,
     /// The name of the program file, or else of the process.
     pub program: String,
-    /// The use for which the program is known; `None` if it is not known to receive packets.
+    /// The known purpose of the program; `None` if the program is not known to receive packets.
     pub known_as: Option<&'static str>,
     /// The name of the received packets: `all`, `tcp`, `icmp`.
     pub receives: String,
@@ -179,12 +181,13 @@ pub struct Sniffer {
     pub device: Option<Device>,
     /// The devices that the socket has set to receive packets for other machines.
     pub promiscuous: Vec<Device>,
-    /// The technique of MITRE ATT&CK; `None` if the program is known for a use other than reading traffic.
+    /// The technique of MITRE ATT&CK; `None` if the program is known for a purpose other than
+    /// reading traffic.
     pub attack: Option<&'static str>,
     /// The kind of the socket.
     #[serde(skip)]
     pub protocol: Protocol,
-    /// The severity by the program and by the packets.
+    /// The severity, which depends on the program and on the received packets.
     #[serde(skip)]
     pub severity: Severity,
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Returns a text in ASCII. Each character is replaced by as many characters as it has columns, so that tables stay
-/// aligned; `…` is an exception. A character without an equivalent becomes `?`, as in `ls`.
+/// Returns a text in ASCII. Each character is replaced by a text of the same width, so that tables stay aligned; `…`
+/// is an exception. A character without an equivalent becomes `?`, as in `ls`.
 #[must_use]
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
@@ -23,7 +23,7 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
             '‘' | '’' => shown.push('\''),
             '“' | '”' => shown.push('"'),
             '→' => shown.push('>'),
-            // The blocks of a map, by their height.
+            // The block characters of a map, in ascending order of height.
             '░' => shown.push(':'),
             '▂' => shown.push('_'),
             '▄' => shown.push('o'),

@@ -101,7 +101,7 @@ impl FlatRow {
     }
 }
 
-/// Returns the beginning of a text that takes at most `most` bytes in JSON and in CSV.
+/// Returns the beginning of a text, cut so that it takes at most `most` bytes in JSON and in CSV.
 fn fit(text: &str, most: usize) -> String {
     // An escape has at most 12 bytes: a pair of `\u` escapes in JSON.
     let cost = |c: char| match c {
@@ -127,7 +127,8 @@ fn fit(text: &str, most: usize) -> String {
 /// If a line cannot be written.
 pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    // A listener has one line per process, and the host line counts lines, so that a file that was cut short is noticed.
+    // The host line has the number of lines, so that a reader notices if the file was cut. A listener has one line
+    // per process.
     let kinds = report.entries.iter().flat_map(|entry| {
         let rows = entry.socket.owner.pids().len().max(1);
         std::iter::repeat_n(kind(entry), rows)

@@ -1,9 +1,9 @@
-//! The parts of a card, and how they shrink until the card is short enough.
+//! The parts of a card. Parts of a card that is too long are shortened one after another.
 
 use super::labelled::{first_lines, with_label};
 use super::{Emphasis, Style};
 
-/// Which parts shrink first, if a card is too long.
+/// The order in which parts are shortened if a card is too long: the first kind is shortened first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shrinks {
     Registry,
@@ -26,13 +26,13 @@ impl Shrinks {
 
 /// A label and its text in lines.
 pub(super) struct Part {
-    /// `None` for the heading.
+    /// The label; `None` for the heading.
     label: Option<&'static str>,
     lines: Vec<String>,
-    /// The number of lines that always stay.
+    /// The number of lines that are never removed.
     least: usize,
     shrinks: Shrinks,
-    /// The beginning of the text, which is painted.
+    /// The beginning of the text that is shown in a colour or in bold, and its tone.
     painted: Option<(String, Emphasis)>,
 }
 
@@ -45,7 +45,7 @@ impl Part {
         Part { label: Some(label), least: least.min(lines.len()), lines, shrinks, painted: None }
     }
 
-    /// Paints the beginning of the text.
+    /// Shows the beginning of the text in a tone.
     pub(super) fn painted(self, beginning: &str, tone: Emphasis) -> Self {
         Part { painted: Some((beginning.to_owned(), tone)), ..self }
     }
@@ -66,12 +66,12 @@ impl Part {
     }
 }
 
-/// Shrinks parts until they have at most this many lines, or until none can shrink.
+/// Shortens parts until they have at most `most` lines together, or until no part can be shortened.
 pub(super) fn fit(parts: &mut [Part], most: usize, style: &Style) {
     let height: usize = parts.iter().map(Part::height).sum();
     let mut over = height.saturating_sub(most);
     for order in Shrinks::ORDER {
-        // The last parts shrink first, because the most important part of a kind is the first.
+        // Within a kind, the last part is shortened first, because the first part is the most important.
         for part in parts.iter_mut().rev().filter(|part| part.shrinks == order) {
             let cut = over.min(part.height() - part.least);
             let keep = part.height() - cut;

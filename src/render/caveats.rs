@@ -1,4 +1,4 @@
-//! The caveats of an answer: every cause that hides something relevant from its reader, once, in one line.
+//! The caveats of an answer: one line for each cause that hides something relevant from the reader.
 //!
 //! `-v`, the audit and the JSON have every gap and note in full. A gap matters unless the answer is complete without
 //! the missing part. For example, a question about listeners whose processes are all known needs no other process. An
@@ -61,7 +61,7 @@ pub fn caveats<'e>(
     lines
 }
 
-/// What is not known about the owners of the sockets in an answer.
+/// The facts that are not known about the owners of the sockets in an answer.
 struct Unseen {
     hidden: usize,
     unknown: usize,
@@ -70,7 +70,7 @@ struct Unseen {
     undecided: usize,
     /// Whether it is not known which clients the firewall lets in, because only root may read the rules.
     is_filter_unread: bool,
-    /// The processes of the answer, in ascending order.
+    /// The process IDs in the answer, in ascending order.
     pids: Vec<Pid>,
 }
 
@@ -117,7 +117,7 @@ impl Unseen {
     }
 }
 
-/// Returns the parts that are not seen, and the reason.
+/// Returns a sentence that names the parts of the machine that were not seen, and the reason.
 fn unseen_text(gap: &Gap) -> String {
     if gap.stage == Stage::Owners && gap.what.starts_with("process") && !gap.pids.is_empty() {
         let why = stderr::with_remedy(&gap.why, gap.remedy.as_deref());
@@ -126,7 +126,7 @@ fn unseen_text(gap: &Gap) -> String {
     format!("Not seen: {}", stderr::gap(gap))
 }
 
-/// Returns the owners that are not seen, and the reason.
+/// Returns a sentence with the number of owners that were not seen, and the reason.
 fn explained(owners: &str, gap: &Gap) -> String {
     if gap.pids.is_empty() {
         return format!("{owners}: {}", stderr::gap(gap));
@@ -135,8 +135,8 @@ fn explained(owners: &str, gap: &Gap) -> String {
     format!("{owners}, perhaps {}: {}", stderr::pids(&gap.pids), stderr::with_remedy(why, remedy.as_deref()))
 }
 
-/// Returns a phrase about what a user with more privilege could read, and the number of these things. The phrase has
-/// no full stop.
+/// Returns a phrase about the data that only a user with more privilege can read, and the number of these data. The
+/// phrase has no full stop.
 fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
     if stage == Stage::Rules {
         let what = "The rules of the firewall and of address translation (NAT) could not be read";
@@ -166,7 +166,7 @@ fn remedy(snapshot: &Snapshot, question: Question, count: usize) -> String {
     format!("{how} to see {them}.")
 }
 
-/// Returns a text as a sentence: with a capital letter and a full stop.
+/// Returns a text as a sentence: with a capital letter at its beginning and a full stop at its end.
 fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     let first: String = rest.next().into_iter().flat_map(char::to_uppercase).collect();

@@ -2,11 +2,10 @@
 //!
 //! A cell has two forms. [`CellFormat::Data`] is for machines and for sorting: the plain value, as in the JSON, with
 //! lists joined by commas. The other forms are for people:
-//! - SERVICE contains the product of a recognised program, or else the usual service of the port in parentheses, or
-//!   else the name that IANA has registered for the port, after `IANA:`. It has at most 24 columns.
+//! - SERVICE contains the product of a recognised program. If the program is not recognised, SERVICE contains the usual service of the port in parentheses, or the name that IANA has registered for the port, after `IANA:`. It has at most 24 columns.
 //! - PROCESS contains the names of the processes, or in parentheses the reason why there are none.
-//! - USER is the effective user of each process, each once; the creator of the socket only if no process is visible.
-//! - FLAGS has the codes, most severe first, without `exposed` and `kernel`, which EXPOSURE and PROCESS show.
+//! - USER contains the effective users of the processes, or the creator of the socket if no process is visible.
+//! - FLAGS contains the codes, most severe first. `exposed` and `kernel` are left out, because EXPOSURE and PROCESS show these facts.
 //!   If space is short, `?` stands for "(presumed)".
 //!
 //! An unknown value is an empty cell, which the table shows as a dash.
@@ -26,26 +25,28 @@ use super::{Emphasis, address as local_address, sanitize, verdict_text};
 /// The form of a cell: for machines, or for people with much or little space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CellFormat {
-    /// The plain value, for machines.
+    /// The form for machines: the plain value.
     Data,
-    /// For people, without a limit, for example in a pipe.
+    /// The form for people without a limit of width, for example in a pipe.
     Complete,
-    /// For a wide terminal: everything except a long list of pids.
+    /// The form for a wide terminal: everything except a long list of pids.
     Long,
-    /// For a narrow terminal: the first pid and the most severe flag, with the number of further pids and flags.
+    /// The form for a narrow terminal: the first pid and the most severe flag, with the number of further pids and
+    /// flags.
     Short,
-    /// Like `Short`, on a terminal without UNIT: SERVICE contains the container of a published port.
+    /// The same as `Short`, for a terminal without the column UNIT: SERVICE contains the container of a published
+    /// port.
     WithoutUnit,
 }
 
 impl CellFormat {
-    /// Returns whether the cell has little space.
+    /// Returns whether the form is for little space.
     pub(super) const fn is_short(self) -> bool {
         matches!(self, CellFormat::Short | CellFormat::WithoutUnit)
     }
 }
 
-/// The content of a cell: its text, already sanitized, and its tone.
+/// The content of a cell: its sanitized text, and its tone.
 pub(super) struct Field {
     pub(super) text: Cow<'static, str>,
     pub(super) tone: Emphasis,
@@ -60,22 +61,23 @@ impl Field {
         Field::new(text, Emphasis::Plain)
     }
 
-    /// Returns a text that needs no sanitizing; empty if the value is not known.
+    /// Returns a cell with a text that needs no sanitizing; empty if the value is not known.
     pub(super) fn known(value: Option<impl ToString>) -> Self {
         Field::plain(value.map(|value| value.to_string()).unwrap_or_default())
     }
 
-    /// Returns a text from outside, sanitized.
+    /// Returns a cell with a text from outside, sanitized.
     pub(super) fn text(value: Option<&str>) -> Self {
         Field::plain(sanitize(value.unwrap_or_default()).into_owned())
     }
 
-    /// Returns texts from outside, sanitized and joined by commas.
+    /// Returns a cell with texts from outside, sanitized and joined by commas.
     pub(super) fn list<T: AsRef<str>>(values: impl Iterator<Item = T>) -> Self {
         Field::text(Some(&joined(values, ",")))
     }
 
-    /// Returns one text for each process that could be read and has this text.
+    /// Returns a cell with the values of the processes. A process that could not be read, or that has no such value,
+    /// is left out.
     pub(super) fn of_processes<'e, T: AsRef<str>>(
         entry: &'e Entry,
         value: impl Fn(&'e Process) -> Option<T>,
@@ -83,7 +85,7 @@ impl Field {
         Field::list(entry.processes.iter().filter_map(|process| value(process)))
     }
 
-    /// Returns one text for each registration that has this text.
+    /// Returns a cell with the values of the registrations. A registration that has no such value is left out.
     fn of_assignments(entry: &Entry, value: fn(&Assignment) -> Option<&'static str>) -> Self {
         Field::list(
             entry.port_verdict().into_iter().flat_map(|verdict| &verdict.assignments).filter_map(value),
@@ -146,7 +148,7 @@ pub(super) fn v6only(entry: &Entry, _: CellFormat) -> Field {
 
 pub(super) fn state(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(match (entry.socket.state, form) {
-        // ss shortens the state in the same way.
+        // The abbreviation is the one that ss uses.
         (State::Unconnected, form) if form.is_short() => "unconn",
         (State::Established, form) if form.is_short() => "estab",
         (state, _) => state.name(),
@@ -247,8 +249,8 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// Returns the container, or else the unit, for people: of the socket, or else of the first process that has one. For
-/// a published port, returns the container that receives the traffic.
+/// Returns the container, or the unit if there is no container, for people. The socket's own value comes first, then
+/// that of the first process that has one. For a published port, returns the container that receives the traffic.
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
@@ -275,13 +277,14 @@ fn group(entry: &Entry) -> Option<Cow<'_, str>> {
     running_container(entry).or_else(|| running_unit(entry)).map(Cow::Borrowed)
 }
 
-/// Returns the container of the socket, or else of the first process that has one, for people.
+/// Returns the container for people: that of the socket if it has one, otherwise that of the first process that has
+/// one.
 pub(super) fn running_container(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.container_name());
     entry.container().or_else(of_process).map(short_container)
 }
 
-/// Returns the unit of the socket, or else of the first process that has one.
+/// Returns the unit: that of the socket if it has one, otherwise that of the first process that has one.
 pub(super) fn running_unit(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.unit.as_deref());
     entry.socket.unit.as_deref().or_else(of_process)
@@ -299,7 +302,7 @@ pub(super) fn container_image(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.container_details().and_then(|details| details.image.as_deref()))
 }
 
-/// Returns the exposure; for people, reduced to what the firewall lets through.
+/// Returns the exposure. The form for people also takes the firewall into account.
 pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
     let exposure = entry.exposure.name();
     let kind = entry.reach().map(|reach| reach.kind);
@@ -308,9 +311,9 @@ pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
         Some(kind) if form != CellFormat::Data => {
             Field::new(format!("{exposure} ({})", kind.name()), reach_tone(entry))
         }
-        // Linux has this name for the device of the loopback addresses.
+        // On Linux, the device of the loopback addresses has this name.
         _ if form.is_short() && entry.exposure == Exposure::Loopback => Field::new("lo", reach_tone(entry)),
-        // The effect of the firewall is not known.
+        // The mark for an exposure if the effect of the firewall is not known.
         _ if form != CellFormat::Data && kind == Some(ReachKind::Unknown) => {
             Field::new(format!("{exposure}?"), reach_tone(entry))
         }
@@ -398,11 +401,11 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
-/// The maximum width in the short form of the first of several flags, so that the number of the other flags stays
-/// visible.
+/// The maximum width of the first flag in the short form, if there are several flags. The number of the other flags
+/// then stays visible.
 const WIDEST_FIRST_FLAG: usize = 11;
 
-/// The text of FLAGS for an entry without a finding that could not be judged.
+/// The text of FLAGS for an entry that could not be judged and has no finding.
 pub(super) const UNJUDGED: &str = "?";
 
 /// Returns whether most rules could not judge an entry, because no program of it is visible.

@@ -13,7 +13,7 @@ use super::service_cells;
 /// One column.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// The name in `--columns`, `--sort` and CSV.
+    /// The name of the column in `--columns`, `--sort` and CSV.
     pub name: &'static str,
     pub(super) heading: &'static str,
     /// The heading on a narrow terminal.
@@ -21,8 +21,8 @@ pub struct Column {
     content: Content,
     /// Whether the column contains numbers, which are sorted by value.
     is_number: bool,
-    /// For a column of the table for people: returns whether this entry has a value for the column. The table leaves
-    /// a column out if no entry has a value.
+    /// For the table for people: returns whether an entry has a value in this column. The table leaves out a column
+    /// in which no entry has a value.
     needs: Option<fn(&Entry) -> bool>,
     /// Whether `-o wide` and a table of named columns show the text for people instead of the plain value.
     is_for_people: bool,
@@ -31,9 +31,9 @@ pub struct Column {
 /// The content of a column.
 #[derive(Clone, Copy, Debug)]
 enum Content {
-    /// A part of each entry.
+    /// The content is a part of each entry.
     Entry(fn(&Entry, CellFormat) -> Field),
-    /// A fact about the snapshot, the same for each entry.
+    /// The content is a fact about the snapshot, which is the same for each entry.
     Snapshot(fn(&Snapshot) -> Field),
 }
 
@@ -114,19 +114,19 @@ impl Column {
     }
 }
 
-/// The value of a cell, in the order of a sorted listing: unknown values come last.
+/// The value by which a listing is sorted. Unknown values come last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// Numbers sort by value.
+    /// A number, which is sorted by its value.
     Numbers(Vec<u64>),
-    /// Everything else sorts as text.
+    /// Any other value, which is sorted as text.
     Text(String),
     /// No value.
     Unknown,
 }
 
-/// Every column. The columns of the table for people come first, in its order. A dotted name is the path of the value
-/// in the JSON, and a short name means the most common path.
+/// Every column. The columns of the table for people come first, in its order. A name with dots is the path of the
+/// value in the JSON. A name without dots is short for the most common path.
 pub(super) static COLUMNS: [Column; 94] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true).for_people(),

@@ -13,7 +13,8 @@ use crate::model::{
 /// The maximum number of names that are shown; the rest are counted.
 const FEW: usize = 5;
 
-/// Returns the packaged sources that name the registrations of a port, and those that name another service.
+/// Returns the packaged sources that name the registrations of a port, and the packaged sources that name another
+/// service.
 pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     let mut said = Vec::new();
     for a in &verdict.assignments {
@@ -48,7 +49,8 @@ pub(super) fn guarded(guarded: &GuardedService) -> String {
     format!("{service}; known servers: {}. {}", first_of(&names, FEW), sentence(why))
 }
 
-/// Returns the block of ports that a vendor registered, or else the nearest registrations.
+/// Returns the block of ports that a vendor registered. If the port is in no block, returns the nearest
+/// registrations.
 pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     let one = |n: &crate::model::NearbyRegistration| format!("{} {}", n.port, n.service);
     if let Some(block) = &nearby.block {
@@ -64,7 +66,7 @@ pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     (!around.is_empty()).then(|| sentence(&list(&around)))
 }
 
-/// Returns the events since the registrations were made, if any.
+/// Returns the events in the history of the port since its registrations were made, if there are any.
 pub(super) fn history(events: &[Event]) -> Option<String> {
     if events
         .iter()
@@ -91,12 +93,13 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
     Some(sentence(&listed.collect::<Vec<_>>().join("; ")))
 }
 
-/// Returns the meaning of the ephemeral range for a port on this host, and whether someone probably chose the port.
+/// Returns a text about a port in the ephemeral range of this host, and about whether a program or the kernel
+/// probably chose the port.
 pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     let mut said = match (here.kernel_range, here.iana_dynamic) {
         (Some(range), _) if here.is_reserved => {
             format!(
-                "in the range {range}, which this kernel uses for outgoing connections; this port is reserved, so the kernel skips it."
+                "in the range {range}, which this kernel uses for outgoing connections; the port is reserved, so the kernel does not use it."
             )
         }
         (Some(range), _) => {

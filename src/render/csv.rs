@@ -1,7 +1,7 @@
 //! CSV (RFC 4180) for spreadsheets: one row per entry and process.
 //!
-//! A cell that a spreadsheet would read as a formula gets an apostrophe in front, so that the spreadsheet reads it as
-//! text.
+//! An apostrophe is put before a cell that a spreadsheet would read as a formula, so that the spreadsheet reads the
+//! cell as text.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -65,8 +65,8 @@ pub(super) fn rows<const N: usize>(
     csv.flush()
 }
 
-/// Puts an apostrophe before a text that begins like a formula. Tabs and line breaks are already escaped, so they
-/// need no apostrophe.
+/// Puts an apostrophe before a text that begins like a formula. A text that begins with a tab or a line break needs
+/// none, because these characters are already escaped.
 pub(super) fn harmless(mut cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@']) {
         cell.insert(0, '\'');

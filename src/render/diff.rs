@@ -24,7 +24,7 @@ use super::json;
 use super::wrap::wrap;
 use super::{Emphasis, Style, Zone, csv, sanitize, table};
 
-/// One side of a comparison.
+/// One of the two snapshots of a comparison.
 #[derive(Serialize)]
 struct SnapshotHead<'a> {
     taken: Timestamp,
@@ -139,7 +139,7 @@ pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write
         judged_by: JudgedBy<'a>,
         complete: bool,
         changed: bool,
-        /// The gaps of the earlier snapshot, and then the gaps of the later snapshot.
+        /// The gaps of the earlier snapshot, followed by the gaps of the later snapshot.
         gaps: Vec<Gap>,
         counts: Counts,
     }
@@ -229,7 +229,7 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     csv::rows(names, rows, w)
 }
 
-/// Writes one row or block per change, for people. On a terminal the last line is the summary.
+/// Writes one row or one block of lines per change, for people. On a terminal, the last line is the summary.
 ///
 /// # Errors
 /// If a line cannot be written.
@@ -263,7 +263,7 @@ fn block(row: &[(String, Emphasis); 4], style: &Style, w: &mut dyn Write) -> io:
 /// The headings of the table.
 pub(super) const HEADINGS: [&str; 4] = ["CHANGE", "WHERE", "BEFORE", "AFTER"];
 
-/// The mark of a side without a listener.
+/// The mark that is shown if there is no listener before or after the change.
 const ABSENT: &str = "-";
 
 /// Returns the cells of a change, sanitized: the kind, the place, the processes before and now.
@@ -279,7 +279,7 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
         kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
-    // If the address changed, both sides show the address.
+    // If the address changed, the cells before and after the change both contain the address.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let is_same_place = match (&since.before, &since.after) {
         (Some(was), Some(is)) => was.endpoint() == is.endpoint(),
@@ -320,7 +320,7 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     }];
     if passing > 0 {
         said.push(format!(
-            "{} appeared or vanished (probably client sockets, which come and go).",
+            "{} appeared or vanished (probably sockets of clients, which exist only for a short time).",
             plural(passing, "passing socket")
         ));
     }
@@ -338,7 +338,8 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     said.join(" ")
 }
 
-/// Returns the gaps of both snapshots with their sides. A gap of both snapshots appears once.
+/// Returns the gaps of both snapshots, each with the name of its snapshot. A gap that both snapshots have appears
+/// once.
 #[must_use]
 pub fn gaps(comparison: &Comparison<'_>) -> Vec<Gap> {
     let (before, after) = (&comparison.before.gaps, &comparison.after.gaps);
@@ -350,7 +351,7 @@ pub fn gaps(comparison: &Comparison<'_>) -> Vec<Gap> {
     of_before.chain(of_after).collect()
 }
 
-/// Returns a gap with its side.
+/// Returns a gap with the name of its snapshot: before, after, or both.
 #[must_use]
 pub fn on(side: &str, gap: &Gap) -> Gap {
     Gap { what: format!("{} ({side})", gap.what), ..gap.clone() }

@@ -19,7 +19,7 @@ use super::json;
 
 const SCHEMA: &str = "portolan.event/2";
 
-/// The keys of every event but the first.
+/// The keys of every event except the first.
 #[derive(Serialize)]
 struct EventHead<'a> {
     schema: &'static str,
@@ -74,7 +74,7 @@ pub fn change(change: &Change<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io
     line(&changed, w)
 }
 
-/// Writes the event of changed gaps, with all current gaps, possibly none.
+/// Writes the event that the gaps have changed. The event contains all current gaps; there may be none.
 ///
 /// # Errors
 /// If the line cannot be written.
@@ -91,7 +91,7 @@ pub fn gaps_changed(snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     line(&GapsEvent { head: EventHead::new(event, snapshot), complete, gaps: &snapshot.gaps }, w)
 }
 
-/// Writes one object on one line, in one write.
+/// Writes one object on one line, with a single write.
 fn line(event: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
     let mut bytes = Vec::new();
     json::serialize(event, CompactFormatter, &mut bytes)?;

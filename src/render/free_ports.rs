@@ -24,7 +24,9 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
     let heading = |text: &str| style.paint(Emphasis::Heading, text);
     let certainty = if free.unseen.is_empty() { "Free" } else { "Probably free" };
     match free.proposals.len() {
-        0 => writeln!(w, "{}", heading(&format!("No port of {} suits a new service.", free.asked)))?,
+        0 => {
+            writeln!(w, "{}", heading(&format!("No port of {} is suitable for a new service.", free.asked)))?
+        }
         _ => writeln!(
             w,
             "{}",
@@ -44,7 +46,8 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
         writeln!(w)?;
         paragraph(&why(free), style, w)?;
     }
-    // What was not seen cannot make an unsuitable port suit.
+    // The unseen parts are shown only with proposals: they can make a proposed port unsuitable, but not an unsuitable
+    // port suitable.
     let unseen = free.unseen.iter().filter(|_| !free.proposals.is_empty());
     for (at, unseen) in unseen.enumerate() {
         let label = if at == 0 { "Not seen" } else { "" };
@@ -53,13 +56,13 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
     writeln!(w)?;
     let asked = usize::from(free.asked.high - free.asked.low) + 1;
     let others = if free.refused.is_empty() { "" } else { " Left out:" };
-    paragraph(&format!("{} of {} suit.{others}", free.suitable, plural(asked, "port")), style, w)?;
+    paragraph(&format!("{} of {} are suitable.{others}", free.suitable, plural(asked, "port")), style, w)?;
     for reason in Unsuitable::ALL {
         let refused: Vec<&RefusedPort> = free.refused.iter().filter(|one| one.reason == reason).collect();
         if refused.is_empty() {
             continue;
         }
-        // IANA's remark about a reserved port is not a name.
+        // IANA's remark about a reserved port is not the name of a service.
         let is_named = reason != Unsuitable::Reserved;
         let named = refused
             .iter()
@@ -86,15 +89,15 @@ fn why(free: &FreePorts) -> String {
         ranges => {
             let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
             format!(
-                " The kernel gives other ports ({}) to outgoing connections, and reserves none of these.",
+                " The kernel gives other ports ({}) to outgoing connections, and none of the proposed ports is reserved.",
                 list(&ranges)
             )
         }
     };
     let here = if free.unseen.is_empty() {
-        "No socket or forwarding rule of this machine uses one of them."
+        "No socket and no forwarding rule of this machine uses them."
     } else {
-        "None of the sockets and forwarding rules that were seen uses one of them."
+        "None of the sockets and forwarding rules that were seen uses them."
     };
     format!("Nothing is registered for these ports, and no known software uses them.{kernel} {here}")
 }

@@ -1,9 +1,8 @@
 //! The header of every machine-readable output: the time and host of the snapshot, the data that judged the snapshot,
 //! and the gaps.
 //!
-//! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`], even if nothing
-//! listens, so that the file of a host without listeners is never empty. Every other line begins with a
-//! [`LineHeader`].
+//! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`]. The file of a host
+//! without listeners is therefore not empty. Every other line begins with a [`LineHeader`].
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -37,7 +36,7 @@ pub(super) struct JudgedBy<'a> {
 #[derive(Serialize)]
 struct RegistryHead<'a> {
     date: &'a str,
-    /// The file of the registry; null for the embedded registry.
+    /// The file from which the registry was read; null for the embedded registry.
     file: Option<&'a str>,
 }
 

@@ -57,7 +57,7 @@ pub fn explain(
         matched: Matched,
         hits: Vec<Hit<'a>>,
     }
-    /// A port that a search for words found, the best first.
+    /// The ports that a search for words found, the best match first.
     #[derive(Serialize)]
     struct Hit<'a> {
         ports: PortRange,
@@ -173,14 +173,14 @@ impl Serialize for Entry {
     }
 }
 
-/// The names and the order of an entry in JSON.
+/// The names of the fields of an entry in JSON, and their order.
 #[derive(Serialize)]
 struct EntryJson<'a> {
     protocol: Protocol,
-    /// Null for a packet socket, which has neither family nor address.
+    /// The address family; null for a packet socket, which has neither family nor address.
     family: Option<Family>,
     address: Option<std::net::IpAddr>,
-    /// Null for a raw or packet socket.
+    /// The port; null for a raw or packet socket.
     port: Option<u16>,
     /// The packets that a raw or packet socket receives; null for every other socket.
     receives: Option<Received<'a>>,
@@ -193,10 +193,10 @@ struct EntryJson<'a> {
     netns: Option<&'a Netns>,
     service: Option<ListenerService>,
     forwards_to: Option<Forwarding<'a>>,
-    /// The clients that can reach the listener according to the firewall; null if the firewall was not read, or on
-    /// loopback.
+    /// The clients that can reach the listener according to the firewall; null if the firewall was not read, or if
+    /// the listener is on a loopback address.
     reach: Option<ReachKind>,
-    /// The clients, if only some can reach the listener.
+    /// The clients that can reach the listener, if only some can.
     reach_from: Option<&'a [String]>,
     /// The number of further clients.
     reach_more: Option<usize>,
@@ -214,7 +214,7 @@ struct EntryJson<'a> {
     exposure: Exposure,
     owner: &'static str,
     processes: Vec<ProcessRow<'a>>,
-    /// Null for a socket without a port.
+    /// The verdict of the registry; null for a socket without a port.
     registry: Option<VerdictJson<'a>>,
     usual: Option<&'a UsualProgram>,
     flags: Vec<Flag<'a>>,
@@ -274,7 +274,7 @@ impl<'a> EntryJson<'a> {
 /// The packets that a socket without a port receives.
 #[derive(Serialize)]
 struct Received<'a> {
-    /// Null if the socket receives no packets.
+    /// The protocol or EtherType of the packets; null if the socket receives no packets.
     name: Option<Cow<'static, str>>,
     number: u16,
     promiscuous: &'a [Device],
@@ -399,7 +399,8 @@ struct PortJson<'a> {
     #[serde(flatten)]
     registered: VerdictJson<'a>,
     evidence: Vec<SourcesJson<'a>>,
-    /// The kinds of source that give the port another name, and those that agree on one name.
+    /// The kinds of source that name another service for the port, and the kinds of source that agree on one other
+    /// service.
     otherwise: &'a [EvidenceSource],
     together: &'a [EvidenceSource],
     answer: Option<PortAnswer>,

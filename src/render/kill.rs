@@ -1,4 +1,4 @@
-//! What `kill` is about to end, and the reason for each listener that it does not end.
+//! Shows what `kill` is about to end, and for each listener that it does not end the reason.
 
 use std::io::{self, Write};
 
@@ -86,23 +86,23 @@ fn with_pids(processes: &[(Pid, String)]) -> Vec<String> {
     processes.iter().map(|(pid, name)| format!("{} (pid {pid})", process_name(Some(name)))).collect()
 }
 
-/// Programs that let users log in.
+/// The names of programs that let users log in.
 const LOGIN_SERVERS: [&str; 3] = ["sshd", "dropbear", "tinysshd"];
 
-/// Returns a warning if users log in through a listener.
+/// Returns a warning if users log in through the listener; `None` otherwise.
 fn way_in(listener: &Listener<'_>, session: Option<u16>) -> Option<&'static str> {
     let local = &listener.first().socket.local;
     if local.protocol == Protocol::Tcp && session == Some(local.port) {
-        return Some("you are logged in through this port; afterwards you may not be able to log in again");
+        return Some("you are logged in through this port; you may not be able to log in again after it is closed");
     }
     let is_login =
         |process: &Process| process.name.as_deref().is_some_and(|name| LOGIN_SERVERS.contains(&name));
     let is_reachable = listener.exposure().is_reachable_from_outside();
     (is_reachable && listener.processes().into_iter().any(is_login))
-        .then_some("users log in through this SSH server; afterwards nobody can log in through it")
+        .then_some("users log in through this SSH server; nobody can log in through it after it has ended")
 }
 
-/// Returns a listener in a few words: `nginx on tcp *:80`.
+/// Returns the program and the place of a listener: `nginx on tcp *:80`.
 #[must_use]
 pub fn named(listener: &Listener<'_>) -> String {
     format!("{} on {}", sanitize(&what_runs(listener)), places(listener))

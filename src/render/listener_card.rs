@@ -1,5 +1,5 @@
-//! The card of a listener: who listens, since when, why it runs, who can reach it and how to stop it. A fact that is
-//! not known is left out, or the card says how to make the fact visible.
+//! The card of a listener: who listens, since when, why it runs, who can reach it and how to stop it. If a fact is
+//! not known, the card leaves it out or says how to make it visible.
 
 use std::net::SocketAddr;
 
@@ -29,7 +29,7 @@ const LONGEST: usize = 2;
 const USUAL: u16 = 80;
 /// The maximum number of lines about the registry in a card.
 const REGISTRY: usize = 3;
-/// On a narrower terminal, the table is used, because it shows more.
+/// The minimum width of a terminal for a card. On a narrower terminal, the table is used, because it shows more.
 pub const NARROWEST: u16 = 60;
 /// The maximum number of findings that have their sentence in a card.
 const WITH_SENTENCE: usize = 3;
@@ -53,7 +53,7 @@ pub fn listing(
     let is_long = registry.len() > REGISTRY;
     let registry = first_lines(registry, REGISTRY, style);
     parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
-    // A card also leaves space on a narrow terminal, because its lines are short.
+    // The lines of a card are short, so a card fits a narrow terminal too.
     let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
     let height: usize = parts.iter().map(Part::height).sum();
     if is_long || height > tallest {
@@ -71,8 +71,8 @@ fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 
-/// Returns the lines of the card of a listener, without the registry. Findings about the registry are in their short
-/// form, unless `with_sentences` is set.
+/// Returns the lines of the card of a listener, without the registry. Unless `with_sentences` is set, findings about
+/// the registry have their short form.
 pub(super) fn in_full(
     listener: &Listener<'_>,
     with_sentences: bool,
@@ -99,7 +99,7 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     let main = listener.main();
     let command = match main.map(|process| &*process.cmdline) {
         None | Some([]) => None,
-        // Some programs replace their command line by a single text.
+        // Some programs replace their command line with a single text.
         Some([text]) => Some(text.clone()),
         Some(words) => Some(shell_words(words)),
     };
@@ -215,7 +215,7 @@ fn not_visible(report: &Report) -> &'static str {
     }
 }
 
-/// Returns the processes other than the main process; empty if there are none.
+/// Returns the text about the processes other than the main process; empty if there are none.
 pub(super) fn others(listener: &Listener<'_>) -> String {
     let owners = listener.first().socket.owner.pids();
     let processes = listener.processes();
@@ -268,7 +268,8 @@ fn program(process: &Process) -> Option<(String, String)> {
     Some((sanitize(&exe.path).into_owned(), end))
 }
 
-/// Returns the working directory and its project. The root directory, in which most services run, says nothing.
+/// Returns the working directory and its project. The root directory is left out: most services run in it, so it
+/// contains no information.
 fn directory(process: &Process) -> Option<(String, String)> {
     let cwd = process.cwd.as_deref().filter(|cwd| *cwd != "/")?;
     let cwd = sanitize(cwd).into_owned();
@@ -288,7 +289,8 @@ fn forwards_to(to: &ForwardTarget) -> String {
     }
 }
 
-/// Returns the network namespace of a listener outside the observer's own: `container web-cache`, `network namespace blue`.
+/// Returns the network namespace of a listener, if portolan does not run in it: `container web-cache`, `network
+/// namespace blue`.
 fn elsewhere(listener: &Listener<'_>) -> Option<String> {
     let first = listener.first();
     let netns = first.socket.netns.as_ref()?;
@@ -349,8 +351,8 @@ fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     }
 }
 
-/// Returns the findings, the most severe ones first, each once. Findings after the third have only their names. The
-/// sentence of a finding is omitted if it follows below the card.
+/// Returns the findings, the most severe ones first, each once. Only the first three have their sentences; the others
+/// have only their names. The sentence of a finding is omitted if the text below the card contains it.
 fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<Part> {
     let found: Vec<&Finding> = listener.findings().into_iter().map(|(_, finding)| finding).collect();
     let name = |finding: &Finding| format!("{} ({})", finding.flag().code(), finding.severity.name());
@@ -379,7 +381,7 @@ fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> 
     parts
 }
 
-/// Returns the registrations of the port, for each protocol with a different text.
+/// Returns the registrations of the port. Protocols with the same text are shown together.
 fn registry(listener: &Listener<'_>) -> String {
     let mut texts: Vec<(Vec<&str>, String)> = Vec::new();
     for entry in &listener.sockets {
@@ -402,8 +404,8 @@ fn registry(listener: &Listener<'_>) -> String {
     sanitize(&texts.join(" ")).into_owned()
 }
 
-/// Returns the registered services of a port and its common use. The status of the port is in words, because a word such
-/// as "active" would read as the state of the listener.
+/// Returns the registered services of a port and its common use. The status of the port is written as a sentence,
+/// because readers would take a word such as "active" for the state of the listener.
 fn registered(verdict: &PortVerdict) -> String {
     let services: Vec<String> = verdict.assignments.iter().map(verdict_text::title).collect();
     let services = services.join("; ");

@@ -1,5 +1,6 @@
-//! Merges the sockets of one server into one row, for people: its IPv4 and IPv6 sockets on every address or on
-//! loopback, and the sockets that its threads or workers have on one address. Machine formats keep every socket.
+//! Merges the sockets of one server into one row, for people. Its IPv4 and IPv6 sockets become one row if both are on
+//! every address or both are on loopback, and so do the sockets that its threads or workers have on one address.
+//! Machine formats keep every socket.
 //!
 //! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not
 //! merged, because they may belong to different servers.
@@ -29,7 +30,7 @@ pub fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries
 }
 
-/// Returns for each entry the number of its row, so that findings on the sockets of one row can be counted once.
+/// Returns the number of the row of each entry, so that findings on the sockets of one row can be counted once.
 #[must_use]
 pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     let mut row_of = vec![0; entries.len()];
@@ -41,7 +42,8 @@ pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     row_of
 }
 
-/// A row. There may be a hundred thousand, and most of them are one entry, which is not copied.
+/// A row of a listing. A listing may have a hundred thousand rows. Most of them stand for one entry, which is
+/// therefore not copied.
 #[derive(Clone, Debug)]
 pub struct MergedRow {
     /// The index of the first entry.
@@ -49,7 +51,7 @@ pub struct MergedRow {
     merged: Option<Box<Merged>>,
 }
 
-/// Several entries that are one row.
+/// Several entries that are shown as one row.
 #[derive(Clone, Debug)]
 struct Merged {
     entry: Entry,
@@ -120,7 +122,7 @@ pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// The common features of the sockets of one server, except the address. The port comes first, because it decides most
+/// The features that all sockets of one row have in common. The port comes first, because it decides most
 /// comparisons.
 type Place<'e> = (u16, Option<u64>, State, Protocol, Option<&'e str>);
 
@@ -130,7 +132,7 @@ fn place(entry: &Entry) -> Place<'_> {
     (socket.local.port, netns, socket.state, socket.local.protocol, socket.local.device.as_deref())
 }
 
-/// Merges the sockets that the threads or workers of one server have on one address. All rows are at one place.
+/// Merges the sockets that the threads or workers of one server have on one address. All rows have the same `Place`.
 fn workers(alone: impl Iterator<Item = MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
     let mut rows: Vec<MergedRow> = Vec::new();
     let mut by_address: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
@@ -154,7 +156,8 @@ fn workers(alone: impl Iterator<Item = MergedRow>, entries: &[&Entry]) -> Vec<Me
     rows
 }
 
-/// Merges the IPv4 and the IPv6 socket that one process has on every address, or on loopback. All rows are at one place.
+/// Merges the IPv4 and the IPv6 socket that one process has on every address, or on loopback. All rows have the same
+/// `Place`.
 fn twins(merged: Vec<MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
     let mut rows: Vec<MergedRow> = Vec::with_capacity(merged.len());
     let mut by_address: BTreeMap<IpAddr, usize> = BTreeMap::new();
@@ -188,7 +191,7 @@ fn twins(merged: Vec<MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// Returns the equivalent address of the other family: every address, or this machine.
+/// Returns the equivalent address of the other address family, for the wildcard and the loopback address.
 fn twin(address: IpAddr) -> Option<IpAddr> {
     use std::net::{Ipv4Addr, Ipv6Addr};
     let pairs = [
@@ -234,8 +237,8 @@ fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
             || programs(one).is_some_and(|own| programs(other).as_ref() == Some(&own)))
 }
 
-/// Returns whether a row would show the same values for both sockets, except for address and processes. If a finding
-/// is about one of several sockets on a port, the sockets stay separate.
+/// Returns whether a row would show the same values for both sockets, except for address and processes. If only one
+/// of several sockets on a port has a finding, the sockets stay separate.
 fn shows_the_same(one: &Entry, other: &Entry) -> bool {
     let is_of_socket = |entry: &Entry| {
         entry.findings().iter().any(|finding| finding.flag().family() == FindingFamily::Socket)

@@ -62,7 +62,7 @@ pub use summary::{registry, write_summary};
 pub(crate) use wrap::clip;
 pub use zone::Zone;
 
-/// The properties of the destination of the output, as the caller detected them.
+/// The properties of the destination of the output. The caller detects them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
     /// The width of the terminal in columns. `None` if there is no terminal; the output is then plain aligned text,
@@ -82,7 +82,7 @@ impl Style {
     }
 }
 
-/// How a piece of text is emphasised.
+/// The emphasis of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emphasis {
     Plain,
@@ -140,7 +140,7 @@ fn system(host: &Host) -> String {
     format!("{}{kernel}", sanitize(&host.os))
 }
 
-/// Returns the user who created a socket, sanitized: the name, or else the number.
+/// Returns the user who created a socket, sanitized: the name, or the number if the name is not known.
 fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
     name.map(|name| sanitize(name).into_owned()).or_else(|| uid.map(|uid| uid.to_string()))
 }
@@ -158,8 +158,9 @@ fn owner_mark(socket: &Socket) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of a process, sanitized. A name that looks like a mark is shown as `\x28kernel)`, so that its
-/// socket does not look like a socket without an owner. A name that could not be read is `?`.
+/// Returns the name of a process, sanitized. A process may have a name that looks like a mark, such as `(kernel)`.
+/// This name is shown as `\x28kernel)`, so that its socket does not look like a socket without an owner. A name that
+/// could not be read is `?`.
 fn process_name(name: Option<&str>) -> std::borrow::Cow<'_, str> {
     match name {
         None => "?".into(),

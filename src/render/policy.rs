@@ -1,7 +1,7 @@
-//! Policies as TOML, and the remarks about a policy.
+//! Writes policies as TOML, and the remarks about a policy.
 //!
-//! The printed text parses to the same policy. Names from outside are in quotes. Characters that a terminal could
-//! interpret or a reader could not see are escaped.
+//! Parsing the printed text gives the same policy. Names from outside are in quotes. Characters that a terminal could
+//! interpret or that a reader could not see are escaped.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -118,7 +118,7 @@ fn namespace(namespaces: &Namespaces) -> String {
     }
 }
 
-/// Returns a text as a basic string of TOML.
+/// Returns a text as a basic string of TOML, with quotation marks.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -246,7 +246,7 @@ fn write_note(note: &DraftNote, w: &mut dyn Write) -> io::Result<()> {
         ),
         DraftNote::Picked(ports) => writeln!(
             w,
-            "# Listens on {} now. The program picks another port of this range at each start.",
+            "# Listens on {} now. At each start, the program chooses another port of this range.",
             few(ports)
         ),
         DraftNote::Interpreter => writeln!(

@@ -14,7 +14,7 @@ pub(super) struct Region {
     pub(super) ports: PortRange,
 }
 
-/// The regions, which have no port in common.
+/// The regions. No port is in two regions.
 pub(super) const REGIONS: [Region; 3] = [
     Region { name: "System", ports: PortRange { low: 0, high: 1023 } },
     Region { name: "Registered", ports: PortRange { low: 1024, high: 49151 } },

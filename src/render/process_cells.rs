@@ -136,7 +136,8 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(joined(names, ", "))
 }
 
-/// Returns the name of a process. In the short form, an interpreter has only the name of its script: `server.js`.
+/// Returns the name of a process. In the short form, the name of an interpreter is the name of its script:
+/// `server.js`.
 fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     let name = what_runs(process);
     let script = match &process.script {
@@ -159,11 +160,11 @@ fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The mark of a stopped process, as with Ctrl-Z: such a process does not answer.
+/// The mark of a stopped process, for example after Ctrl-Z. A stopped process does not answer its clients.
 const STOPPED: &str = "(stopped)";
 
-/// Returns the name of a process, sanitized. The script of an interpreter is added (`node server.js`), a name that
-/// the kernel has cut is completed, and a stopped process has a mark.
+/// Returns the name of a process, sanitized. The script of an interpreter is added (`node server.js`). If the kernel
+/// has cut the name, the full name is shown. A stopped process has a mark.
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let Some(name) = process.name.as_deref() else { return process_name(None) };
     let file = process.exe.as_ref().map(|exe| file_name(&exe.path));
@@ -192,7 +193,7 @@ pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
 /// The kernel cuts the name of a process to this many bytes (`TASK_COMM_LEN`, linux/sched.h, without the NUL).
 const CUT: usize = 15;
 
-/// Returns the script, module or class that an interpreter runs, in short.
+/// Returns the short name of the script, module or class that an interpreter runs.
 fn target(runs: &InterpreterCommand<'_>) -> Option<String> {
     match runs {
         InterpreterCommand::File(path) => Some(file_name(path).to_owned()),
@@ -215,7 +216,7 @@ pub(super) fn pids(pids: &[Pid], form: CellFormat) -> String {
     let mut text = String::new();
     for (shown, pid) in pids.iter().enumerate() {
         let pid = pid.to_string();
-        // PROCESS shows the number of processes.
+        // The short form does not count the other processes, because PROCESS shows their number.
         if shown > 0 && form.is_short() {
             break;
         }

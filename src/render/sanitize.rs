@@ -11,7 +11,7 @@
 //! | any other backslash (`C:\nginx`, `DOMAIN\user`) | unchanged |
 //!
 //! The result is unambiguous: after an odd number of backslashes, `x1b` is an escape of this function; after an even
-//! number, `x1b` was in the text. Bytes that were not valid UTF-8 have already become U+FFFD.
+//! number, `x1b` was in the text. Earlier steps have already replaced bytes that are not valid UTF-8 with U+FFFD.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -44,7 +44,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
             backslashes += 1;
         } else {
             if is_unsafe(c) || is_like_written_out(&text[at..]) {
-                // The backslashes are doubled, so that they are read as backslashes.
+                // The backslashes are doubled, so that a reader does not take them for the beginning of an escape.
                 shown.extend(std::iter::repeat_n('\\', backslashes));
             }
             backslashes = 0;

@@ -1,4 +1,5 @@
-//! The cells about the service of an entry: what runs, or else what usually uses the port, or else what is registered.
+//! The cells about the service of an entry: the running service or, if it is not known, the usual service of the port
+//! or the registered service.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ use crate::findings::FindingFamily;
 use crate::join::Entry;
 use crate::model::{ListenerService, ServiceBy, Severity, short_container};
 
-/// Returns whether SERVICE shows in parentheses what usually uses the port.
+/// Returns whether SERVICE shows the usual service of the port, in parentheses.
 pub(super) fn has_presumed_service(entry: &Entry) -> bool {
     entry.service().is_some_and(|service| service.by == ServiceBy::Port) && !is_flagged(entry)
 }
@@ -38,7 +39,8 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
             short(product.or(name).unwrap_or_default())
         }
-        // The usual service of the port does not describe a tool that a person left running, or an impostor.
+        // A temporary tool or an impostor is not the usual service of the port, so SERVICE does not name that
+        // service.
         Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
         Some(ListenerService { name, product, by: ServiceBy::Port }) => {
             let usual = short(product.or(name).unwrap_or_default());
@@ -59,13 +61,13 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
     Field::new(whole_words(&text, WIDEST_SERVICE).into_owned(), tone)
 }
 
-/// Words at the end of a product's name that only say what kind of program it is.
+/// Words that only name the kind of program, at the end of the name of a product.
 const KINDS: [&str; 12] = [
     "server", "daemon", "service", "proxy", "relay", "agent", "userland", "HTTP", "mDNS", "DNS", "DHCP",
     "SSH",
 ];
 
-/// Returns the name of a product without the words at its end that only say what kind of program it is: `OpenSSH` for
+/// Returns the name of a product without the words at its end that only name the kind of program: `OpenSSH` for
 /// `OpenSSH server`.
 fn without_kind(product: &str) -> &str {
     let mut name = product;
@@ -78,8 +80,8 @@ fn without_kind(product: &str) -> &str {
     name
 }
 
-/// Returns a text that fits. It is cut between two words, or inside its first word if this word does not fit or is only
-/// a label.
+/// Returns a text, cut to the width of the column. The cut is between two words. If the first word does not fit, or
+/// is only a label, the cut is inside a word.
 pub(super) fn whole_words(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return text.into();

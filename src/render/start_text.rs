@@ -1,4 +1,5 @@
-//! The texts about a process: its starter, its start time, and how to stop it. The texts are sanitized.
+//! The texts about a process: the program that started it, its start time, and the command that stops it. The texts
+//! are sanitized.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,7 +9,7 @@ use crate::findings::text::list;
 use crate::judge::{ContainerManager, HowToStop, Session, StartedBy};
 use crate::model::{Container, Parent, Pid, short_container};
 
-/// The maximum number of programs that are named between a process and its starter.
+/// The maximum number of programs that are named between a process and the program that started it.
 const FEW: usize = 3;
 /// The maximum number of processes that are named in a command.
 const FEW_PIDS: usize = 8;
@@ -31,7 +32,7 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
             };
             let by = user(shell).map(|user| format!(" by {user}")).unwrap_or_default();
             let through: Vec<&str> = through.iter().copied().filter(|name| *name != shell.name).collect();
-            // A login shell has a dash before its name.
+            // The name of a login shell begins with a dash.
             let name = shell.name.trim_start_matches('-');
             format!("started from {}{session}{by}{}", process_name(Some(name)), via(&through))
         }
@@ -49,7 +50,7 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
             let session = session.unwrap_or_default();
             match &*parent.name {
                 "systemd" | "init" | "launchd" => {
-                    format!("in the background{session}: the process that started it has ended")
+                    format!("in the background{session}; the process that started it has ended")
                 }
                 name => format!(
                     "in the background{session}; its parent is {} (pid {})",

@@ -40,7 +40,7 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
         w,
         "\n{}",
         heading(
-            "Evidence by source: the registrations that a source lists, and the ports for which it lists another service"
+            "Evidence by source: the number of registrations that the source lists, and of ports for which it lists another service"
         )
     )?;
     for sources in evidence {
@@ -63,20 +63,20 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
     Ok(())
 }
 
-/// Writes what is new or missing in a registry from a file.
+/// Writes which rows are new or missing in a registry that was read from a file.
 fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     const FEW: usize = 5;
     let embedded = Registry::embedded();
     let title = format!("Compared with the embedded registry of {}", embedded.date());
     writeln!(w, "\n{}", style.paint(Emphasis::Heading, &title))?;
     if report.registry.date() < embedded.date() {
-        let line = format!("The file is older: its newest row is of {}.", report.registry.date());
+        let line = format!("The file is older: its newest row has the date {}.", report.registry.date());
         writeln!(w, "  {}", style.paint(Emphasis::Warning, &line))?;
     }
     for (what, registrations) in [
         ("new", &compared.added),
         ("missing", &compared.missing),
-        ("curated rows without a registration", &compared.without_effect),
+        ("rows of the curated lists whose registration is missing", &compared.without_effect),
     ] {
         let names: Vec<String> = registrations
             .iter()

@@ -1,4 +1,4 @@
-//! The messages on standard error: the gaps, and notes for the reader.
+//! The messages on standard error: gaps and notes.
 //!
 //! Each gap is one message on one line, with its remedy; on a terminal the line is wrapped.
 
@@ -66,7 +66,7 @@ pub fn caveats(caveats: &[String], style: &Style, w: &mut dyn Write) -> io::Resu
     lines.try_for_each(|line| writeln!(w, "{}", style.paint(Emphasis::Warning, &line)))
 }
 
-/// Returns in one line the parts that were not observed, their processes, the reason, and the remedy.
+/// Returns a gap as one line: the parts that were not observed, their processes, the reason, and the remedy.
 pub(super) fn gap(gap: &Gap) -> String {
     let what = counted(&gap.what, gap.count);
     let why = with_remedy(&gap.why, gap.remedy.as_deref());
@@ -91,13 +91,13 @@ pub(super) fn pids(pids: &[Pid]) -> String {
     }
 }
 
-/// Returns a note in one line.
+/// Returns a note as one line.
 pub(super) fn note(note: &Note) -> String {
     let Note { what, count, remedy, .. } = note;
     format!("{}{}", counted(what, *count), in_brackets(remedy.as_deref()))
 }
 
-/// Writes how each name was interpreted that is not the name of a service.
+/// Writes, for each name that is not the name of a service, how the name was interpreted.
 pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for Query { text, matched, added, hits: _ } in asked {
         let what = match matched {
@@ -111,7 +111,7 @@ pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) ->
     Ok(())
 }
 
-/// Returns what a wait waits for, and since when: `Waiting for a listener: 5432 (since 12:00:00 UTC, 7 s)`.
+/// Returns the message during a wait: `Waiting for a listener: 5432 (since 12:00:00 UTC, 7 s)`.
 #[must_use]
 pub fn awaited(targets: &[String], free: bool, (since, time): (Timestamp, Duration), zone: Zone) -> String {
     let what = if free { "until free" } else { "for a listener" };
@@ -144,7 +144,7 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry], w: &mut dyn Write) -> io:
     writeln!(w, "portolan: {}: timed out, {what}", sanitize(&targets.join(" ")))
 }
 
-/// Writes the message for a wait that ends without an answer, because sockets may be missing from the scan.
+/// Writes the message for a wait that ends without a result, because sockets may be missing from the scan.
 ///
 /// # Errors
 /// If the line cannot be written.

@@ -1,7 +1,7 @@
 //! The last lines of a listing: the number of listeners and of flags by kind, and the parts that could not be seen.
 //!
-//! These lines never suggest an all-clear if something relevant could not be seen. On a terminal they follow the
-//! table; otherwise the caller writes them to standard error.
+//! If something relevant could not be seen, these lines never suggest an all-clear. On a terminal the lines follow
+//! the table; otherwise the caller writes them to standard error.
 
 use std::io::{self, Write};
 
@@ -44,7 +44,7 @@ pub fn write_summary(report: &Report, style: &Style, w: &mut dyn Write) -> io::R
     Ok(())
 }
 
-/// The minimum age in days at which the data is reported as old.
+/// The age in days from which the data is reported as old.
 pub(super) const OLD: i64 = 365;
 
 /// Returns whether data of this date is old at the time of a snapshot.
@@ -58,7 +58,7 @@ pub(super) fn age(date: &str, now: Timestamp) -> Option<i64> {
     Some(now.duration_since(midnight).as_hours() / 24)
 }
 
-/// Returns the date of the registry, and its file.
+/// Returns a sentence with the date of the registry, and with its file if it is not embedded.
 #[must_use]
 pub fn registry(registry: &Registry) -> String {
     match registry.file() {
@@ -93,13 +93,13 @@ fn counts(report: &Report) -> String {
     let by_severity = Severity::ALL.into_iter().rev().filter_map(|severity| flagged(report, severity));
     let flagged: Vec<String> = by_severity.collect();
     let mut said = match flagged.is_empty() {
-        true => format!("{said}, none flagged."),
+        true => format!("{said}, none with a flag."),
         false => format!("{said}. {}.", flagged.join(". ")),
     };
     let is_marked = |entry: &&Entry| is_unjudged(entry) && entry.findings().is_empty();
     let unjudged = report.entries.iter().filter(is_marked).count();
     if unjudged > 0 {
-        // Most flags are about the program.
+        // Most flags are about the program, so an entry without a visible program could not be judged.
         said.push_str(&format!(" Not judged ({UNJUDGED}): {unjudged}, because the program is not visible."));
     }
     said

@@ -14,8 +14,8 @@
 //!
 //! Columns that shrank more than necessary get the free space back. The summary comes after the table.
 //!
-//! **In all other outputs** the table is plain aligned text: every column, no cuts, one line per row, no summary.
-//! Text without colour is written without `comfy_table`.
+//! **In all other outputs** the table is plain aligned text. It has every column and one line per row; no text is
+//! cut, and there is no summary. Text without colour is written without `comfy_table`.
 
 use std::io::{self, BufWriter, Write};
 
@@ -36,19 +36,19 @@ use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
-/// The gap between two columns of a table that would otherwise be too wide for its terminal.
+/// The gap between two columns of a table that is too wide for its terminal with the usual gap.
 const NARROW_GAP: u16 = 1;
 
 /// A step in which columns shrink until the table fits: this column is cut to this width, and 0 hides the column.
 type Step = (&'static str, u16);
 
-/// The steps before cells take their short form.
+/// The steps in which cells still have their long form.
 const LONG_STEPS: [Step; 2] = [("unit", 20), ("process", 24)];
 
-/// The steps with cells in their short form.
+/// The steps in which cells have their short form.
 const SHORT_STEPS: [Step; 5] = [("unit", 20), ("address", 28), ("process", 20), ("user", 13), ("unit", 13)];
 
-/// The steps without UNIT.
+/// The steps in which the column UNIT is hidden.
 const WITHOUT_UNIT_STEPS: [Step; 7] = [
     ("address", 28),
     ("flags", 19),
@@ -116,8 +116,8 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     w.flush()
 }
 
-/// Returns the header, the rule below it, and one line for each of these entries; without entries, no line. Other entries
-/// may have determined the layout.
+/// Returns the header, the rule below it, and one line for each of these entries. Without entries, returns no line.
+/// The layout may come from other entries.
 pub(super) fn lines<'e>(
     entries: impl Iterator<Item = &'e Entry> + Clone,
     snapshot: &Snapshot,
@@ -188,7 +188,8 @@ fn draw<R: Iterator<Item = Field>>(
     w: &mut impl Write,
 ) -> io::Result<()> {
     if style.width.is_none() && !style.color {
-        // No text is cut or coloured and there are no rules, so writing spaces is enough and fast.
+        // No text is cut or coloured, and there are no rules. It is therefore enough, and faster, to write the texts
+        // with spaces.
         let mut text = String::new();
         if let Some(header) = header {
             plain(header, widths, &mut text, w)?;
@@ -317,7 +318,7 @@ fn grid_of(
     style: &Style,
 ) -> Table {
     let mut table = Table::new();
-    // `comfy_table` must not look for a terminal itself: the caller did so, and the style contains the result.
+    // `comfy_table` must not detect the terminal: the caller has done so, and the style contains the result.
     table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
     if style.color {
         table.enforce_styling().style_text_only();
@@ -344,7 +345,7 @@ fn grid_of(
 }
 
 fn width(text: &str) -> u16 {
-    // Most texts are ASCII; control characters have been escaped.
+    // For ASCII text, the number of bytes is the width. Control characters have been escaped.
     u16::try_from(if text.is_ascii() { text.len() } else { text.width() }).unwrap_or(u16::MAX)
 }
 
@@ -386,7 +387,8 @@ fn cell(field: Field) -> Cell {
     }
 }
 
-/// Reduces `widths` by the given steps until they fit `space`, and distributes the remaining space; 0 hides a column.
+/// Reduces `widths` by the given steps until the columns fit `space`, and then distributes the remaining space. The
+/// width 0 hides a column.
 fn fit(columns: &[&Column], widths: &mut [u16], (space, gap): (usize, u16), steps: &[Step]) {
     let natural = widths.to_vec();
     for &(name, limit) in steps {

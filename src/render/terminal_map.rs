@@ -1,5 +1,5 @@
-//! The port space on a terminal, for `portolan explain --map`: a character for 16 system ports, and one for 32 other
-//! ports. A higher block is a more severe finding, so that the map can be read without colour.
+//! The map of all ports on a terminal, for `portolan explain --map`. One character stands for 16 system ports or for
+//! 32 other ports. A higher block is a more severe finding, so that the map can be read without colour.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,20 +13,21 @@ use super::port_map::{self, REGIONS, Region, kernel_ranges};
 use super::wrap::wrap;
 use super::{Emphasis, Style, host_name, registry, system};
 
-/// The characters of a line, and those of a line on a narrow terminal.
+/// The number of characters in a line of the map, on a wide and on a narrow terminal.
 const CHARACTERS: usize = 64;
 const CHARACTERS_ON_NARROW: usize = 32;
-/// The columns before the characters of a line.
+/// The number of columns before the characters of a line.
 const MARGIN: usize = 8;
-/// The ports of a line of system ports, and of a line of other ports.
+/// The number of ports in a line: for system ports, and for other ports.
 const SYSTEM_LINE: u16 = 1024;
 const OTHER_LINE: u16 = 2048;
 
-/// The character of ports without a listener, and that of ports that the kernel gives to outgoing connections.
+/// The character for ports without a listener, and the character for ports without a listener that the kernel gives
+/// to outgoing connections.
 const FREE: char = '.';
 const KERNEL: char = '░';
 
-/// The listeners of a map: the most severe finding at each port, if any.
+/// The ports with a listener, each with the severity of its most severe finding; `None` if there is no finding.
 type Ports = BTreeMap<u16, Option<Severity>>;
 
 /// Writes the map of the listeners of a report.

@@ -7,7 +7,7 @@ use serde_json::ser::Formatter;
 
 use super::is_unsafe;
 
-/// A formatter that escapes these characters; the layout is that of one of serde_json's own formatters.
+/// A formatter that escapes these characters. Another formatter of serde_json determines the layout.
 pub(super) struct Visible<F>(pub(super) F);
 
 impl<F: Formatter> Formatter for Visible<F> {

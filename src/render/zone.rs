@@ -1,4 +1,5 @@
-//! The time zone for times that people read. Machine formats and the sentences of findings use UTC, and say so.
+//! The time zone for times that people read. Machine formats and the sentences of findings use UTC and contain the
+//! word UTC or a `Z`.
 
 use std::sync::LazyLock;
 
@@ -41,7 +42,8 @@ impl Zone {
         time.to_zoned(TimeZone::clone(self.0)).strftime("%Y-%m-%d").to_string()
     }
 
-    /// Returns the day and the time with `format`, and the offset from UTC: `2026-11-21 12:00 UTC`, or `13:00 +01:00`.
+    /// Returns the time in the given `format`, followed by the offset from UTC: `2026-11-21 12:00 UTC`, or `13:00
+    /// +01:00`.
     pub(super) fn time(self, time: Timestamp, format: &str) -> String {
         let zoned = time.to_zoned(TimeZone::clone(self.0));
         let offset =

@@ -18,13 +18,13 @@ use rustix::process::{getegid, geteuid};
 
 use super::{DANGLING, DIRECTORY, Existing, NOT_REGULAR, Readers, already_exists, refuse};
 
-const PREPARED: &str =
-    "a file of another user in a directory that others may write to; remove the file, or name another";
+const PREPARED: &str = "the file belongs to another user and is in a directory that others may write to; remove the file, or name another";
 
 /// Longer chains of symbolic links are refused, as the kernel does (MAXSYMLINKS, linux/namei.h).
 const MAX_LINKS: usize = 40;
 
-/// A killed process with the same pid may have left a file with a temporary name.
+/// The maximum number of temporary names to try. A name can be taken: an earlier process with the same pid was killed
+/// and left its file.
 const MAX_NAMES: usize = 100;
 
 pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> io::Result<()> {
@@ -43,7 +43,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
     };
     let mode = match (target, readers) {
         (None, Readers::All) => Mode::from_raw_mode(0o644),
-        // The file gets the permissions of the target after its content is complete.
+        // After its content is complete, the file gets the permissions of the target.
         (None, Readers::Owner) | (Some(_), _) => Mode::from_raw_mode(0o600),
     };
     let (mut file, temporary) = create_temporary(&directory, mode)?;
@@ -52,8 +52,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
         let _ = unlinkat(&directory, &temporary, AtFlags::empty());
     }
     done?;
-    // The name is on the disk only after the directory is synced. A writable directory may be unreadable, so the sync
-    // may fail.
+    // The name is on the disk only after the directory is synced. The sync may fail, because a directory can be
+    // writable but not readable.
     match openat(&directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(directory) => Ok(fsync(directory)?),
         Err(_) => Ok(()),
@@ -79,8 +79,8 @@ fn fill(file: &mut File, bytes: &[u8], target: Option<Stat>) -> io::Result<()> {
     if let Some(stat) = target {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
-        // An ordinary user cannot give a file away. If the group of the file cannot be changed, its group does not
-        // get the permissions of the target's group.
+        // An ordinary user cannot change the owner of a file. If the group of the file cannot be changed either, the
+        // group gets no permissions, because it may not be the group of the target.
         let is_kept = fchown(&*file, Some(uid), Some(gid)).is_ok();
         fchmod(&*file, if is_kept { mode } else { mode & !Mode::RWXG })?;
     }
@@ -94,7 +94,8 @@ fn put(directory: &OwnedFd, temporary: &str, name: &OsStr, existing: Existing) -
     match renameat_with(directory, temporary, directory, name, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) => Err(already_exists()),
-        // Some file systems, such as NFS, cannot rename without replacing, but they can link.
+        // Some file systems, such as NFS, have no rename that refuses to replace a file. They can create a hard link
+        // instead.
         Err(Errno::INVAL | Errno::NOSYS) => {
             linkat(directory, temporary, directory, name, AtFlags::empty())?;
             Ok(unlinkat(directory, temporary, AtFlags::empty())?)
@@ -103,7 +104,7 @@ fn put(directory: &OwnedFd, temporary: &str, name: &OsStr, existing: Existing) -
     }
 }
 
-/// A file: its open directory, and its name in that directory.
+/// The place of a file: its open directory, and its name in that directory.
 struct Location {
     directory: OwnedFd,
     name: OsString,
@@ -132,7 +133,7 @@ fn locate(path: &Path) -> io::Result<Location> {
         if kind == FileType::Symlink {
             if may_others_write(&directory)? {
                 return refuse(
-                    "a symbolic link in a directory that others may write to; name the target of the link",
+                    "the path contains a symbolic link in a directory that others may write to; name the target of the link",
                 );
             }
             links += 1;
@@ -164,9 +165,9 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(directory, name, flags, Mode::empty())?)
 }
 
-/// Returns whether another user may have made a file to read and change the report: a file that keeps its owner and its
-/// mode, in a directory that belongs neither to this owner nor to this user alone. The kernel refuses the same for new
-/// files (sysctl `fs.protected_regular`).
+/// Returns whether another user may have created the file in order to read and change the report. The file belongs to
+/// another user and would keep its owner and its mode. Its directory belongs neither to its owner nor to this user
+/// alone. The kernel has the same protection (sysctl `fs.protected_regular`).
 fn is_prepared_by_another(directory: &OwnedFd, file: &Stat) -> io::Result<bool> {
     let is_trusted = [0, geteuid().as_raw(), fstat(directory)?.st_uid].contains(&file.st_uid);
     Ok(!is_trusted && may_others_write(directory)?)

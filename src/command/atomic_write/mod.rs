@@ -1,4 +1,5 @@
-//! Atomic writes: a file is written completely or not at all. Until then, a reader sees the old content.
+//! Atomic writes: a file is written completely or not at all. Until the write is complete, a reader sees the old
+//! content.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -12,7 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result};
 
-/// What to do with a file that already exists.
+/// The action for a file that already exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Existing {
     /// Replace the file; the new file keeps its permissions.
@@ -21,10 +22,10 @@ pub(super) enum Existing {
     Keep,
 }
 
-/// Who may read a file that did not exist before.
+/// The users who may read a file that did not exist before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// Everybody, if the umask allows this.
+    /// Everyone, unless the umask forbids this.
     All,
     /// The owner only.
     Owner,
@@ -45,7 +46,7 @@ fn refuse<T>(why: &str) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()))
 }
 
-const DIRECTORY: &str = "a directory; name a file in it";
+const DIRECTORY: &str = "this is a directory; name a file in it";
 const NOT_REGULAR: &str = "not a regular file; leave out --write to write to standard output";
 const DANGLING: &str = "a symbolic link without a target";
 
@@ -113,7 +114,7 @@ mod tests {
         let dangling = directory.path().join("dangling");
         symlink("nowhere", &dangling).unwrap();
         for (path, why) in [
-            (directory.path().to_owned(), ": a directory"),
+            (directory.path().to_owned(), ": this is a directory"),
             ("/dev/null".into(), ": not a regular file"),
             (dangling, "a symbolic link without a target"),
             (directory.path().join("missing/out"), "nothing was written: No such file"),
@@ -169,7 +170,7 @@ mod tests {
             std::os::unix::fs::chown(&place, Some(directory_of), None).unwrap();
             let written = replace(&path, b"secret");
             assert_eq!(
-                written.is_err_and(|error| error.contains("a file of another user")),
+                written.is_err_and(|error| error.contains("the file belongs to another user")),
                 is_refused,
                 "{case}"
             );

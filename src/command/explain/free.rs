@@ -12,8 +12,8 @@ use crate::query::target::TargetKind;
 use crate::registry::Registry;
 use crate::render::free_ports;
 
-/// Proposes ports of the range `asked`. If a part of the machine was not visible, no proposal is confirmed, and the exit
-/// code is that of an incomplete answer.
+/// Proposes ports in the range `asked`. If a part of the machine was not visible, the proposals are not certain, and
+/// the exit code is the one for an incomplete answer.
 pub(super) fn run(
     asked: &str,
     common: &CommonArgs,
@@ -25,7 +25,7 @@ pub(super) fn run(
     let asked = range(asked, &registry)?;
     if common.netns.is_some() {
         return Err(Error::msg(
-            "--free: only for the network namespace of portolan (run portolan in the namespace, instead of --netns)"
+            "--free works only for the network namespace in which portolan runs; leave out --netns, and run portolan in the other namespace"
                 .to_owned(),
         ));
     }
@@ -38,7 +38,8 @@ pub(super) fn run(
     }
     out.flush()?;
     ui.print_caveats(&report, is_verbose);
-    // What was not seen cannot make an unsuitable port suit.
+    // Unseen parts matter only for proposals: they can make a proposed port unsuitable, but not an unsuitable port
+    // suitable.
     Ok(match (free.proposals.is_empty(), free.unseen.is_empty()) {
         (true, _) => Exit::Nothing,
         (false, true) => Exit::Matched,

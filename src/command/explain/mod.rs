@@ -28,7 +28,9 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     if !matches!(common.output, Output::Table | Output::Json) {
-        return Err(Error::msg("explain: no such output format (expected table or json)".to_owned()));
+        return Err(Error::msg(
+            "explain does not have this output format (expected table or json)".to_owned(),
+        ));
     }
     if let Some(asked) = &args.free {
         return free::run(asked, common, args.verbose, ui, out);
@@ -46,7 +48,7 @@ pub(super) fn run(
     if let Some(address) = targets.iter().find(is_address) {
         return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", address.text)));
     }
-    // A connection may use the port, or prevent a program from binding it.
+    // Connections are included, because a connection may use the port or prevent a program from binding it.
     let names_numbers = targets.iter().any(|target| target.ports().is_some());
     let states =
         if names_numbers && common.from.is_none() { State::with_ports() } else { Scope::default().states };
@@ -62,7 +64,7 @@ pub(super) fn run(
             Some(matched) => {
                 let numbers: BTreeSet<u16> = named.iter().map(|(port, _)| *port).collect();
                 let added = named.difference(&entries).count();
-                // A long result of a search is a list of its own.
+                // If a search found many ports, the result is a list instead of cards.
                 if is_json || hits.is_empty() || numbers.len() <= card::CARDS {
                     in_use.extend(used_by_target(target, matched, &named, &report));
                     entries.extend(named);
@@ -76,7 +78,7 @@ pub(super) fn run(
     }
     if asked.is_empty() {
         ui.print_caveats(&report, args.verbose);
-        // An invisible process may have this name.
+        // A process that is not visible may have this name, so the answer is incomplete.
         let is_visible = |owner: &Owner| matches!(owner, Owner::Held(_) | Owner::Kernel);
         let all_visible = report.entries.iter().all(|entry| is_visible(&entry.socket.owner))
             && !report.snapshot.gaps.iter().any(Gap::hides_listeners);
@@ -88,7 +90,7 @@ pub(super) fn run(
         left_out = without_use(&targets, &entries, unused);
         entries.retain(|place| !left_out.contains(place));
     }
-    // The compact block of the table has no space for the context.
+    // With many ports, each has only a compact block, which has no space for the context.
     let numbers: BTreeSet<u16> = entries.iter().map(|(port, _)| *port).collect();
     let in_full = is_json || numbers.len() <= card::CARDS;
     let on_it = report.entries.iter().filter(|entry| entries.contains(&place(entry)));
@@ -137,7 +139,7 @@ pub(super) fn run(
     Ok(Exit::Matched)
 }
 
-/// Prints the totals of the registry. The snapshot covers no socket; its time gives the age of the data.
+/// Prints the totals of the registry. The snapshot contains no sockets. Its time is needed for the age of the data.
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
     let snapshot = take_snapshot(common, scope)?;
@@ -160,7 +162,7 @@ fn map(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     if common.output != Output::Table {
-        return Err(Error::msg("--map: no such output format (expected table)".to_owned()));
+        return Err(Error::msg("--map does not have this output format (expected table)".to_owned()));
     }
     let report = judged(take_snapshot(common, Scope::default())?, registry, common);
     terminal_map::document(&report, &ui.stdout, out)?;
@@ -178,13 +180,14 @@ fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     suggestions::unknown_name(name, report, common)
 }
 
-/// Returns whether a listener may match the target: its process is not known.
+/// Returns whether a listener may match the target, because the process of the listener is not known.
 fn is_undecided(entry: &Entry, targets: &[Target]) -> bool {
     let mut answers = targets.iter().map(|target| target.test(&Subject::Entry(entry), false));
     entry.socket.state.holds_port() && answers.any(|answer| answer == Answer::Unknown)
 }
 
-/// Returns the ports to observe; `None` means every port, because a program may use any port.
+/// Returns the ports to observe. For the name of a program, returns `None`, which means every port, because a program
+/// may use any port.
 fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
     targets.iter().map(Target::ports).collect::<Option<Vec<_>>>().map(|ports| ports.concat())
 }

@@ -36,9 +36,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CHILDREN: Duration = Duration::from_secs(1);
 /// The maximum number of scans. The same processes must own the port in two scans in a row.
 const SCANS: usize = 4;
-/// The directories of the programs that stop units and containers. `PATH` could lead to other programs.
+/// The directories of the programs that stop units and containers. `PATH` is not used, because it could lead to other
+/// programs.
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
-/// The socket of Docker on this machine. The default of its client could be another machine.
+/// The socket of Docker on this machine. It is named explicitly, because Docker's client may be configured for
+/// another machine.
 const DOCKER: [&str; 2] = ["--host", "unix:///var/run/docker.sock"];
 /// Podman on this machine, even if its configuration names another machine.
 const PODMAN: &str = "--remote=false";
@@ -48,11 +50,11 @@ const OTHER_MACHINES: [&str; 5] =
 
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     if common.from.is_some() {
-        bail!("--from: the processes of a snapshot cannot be ended");
+        bail!("kill does not accept --from: it cannot end the processes of a snapshot");
     }
     if args.nine {
         bail!(
-            "-9: kill sends SIGTERM first; add --force to send SIGKILL to processes that have not ended after 10 s"
+            "kill does not accept -9, because it sends SIGTERM first; add --force to send SIGKILL to processes that have not ended after 10 s"
         );
     }
     if args.filter.targets.is_empty() {
@@ -67,7 +69,8 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     }
 }
 
-/// The listeners of a target and their processes, which are open: a signal never reaches another process.
+/// The listeners of a target, and their processes. Each process is open as a pidfd, so a signal never reaches another
+/// process.
 pub(super) struct Prepared {
     filter: FilterArgs,
     registry: Registry,
@@ -106,7 +109,8 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
             let prepared = Prepared { filter, registry, report, caller, matched, processes, places };
             return Ok(Preparation::Ready(Box::new(prepared)));
         }
-        // A process that must not be ended is reported with its listener.
+        // The plan is checked before the processes are opened, so that the error for a process that must not be ended
+        // names its listener.
         plan(&report, &matched, &caller)?;
         processes.open(owners)?;
     }
@@ -135,7 +139,7 @@ pub(super) fn prepare_row(
 }
 
 impl Prepared {
-    /// Returns what is ended and how. The error names each listener that must not be ended.
+    /// Returns the steps of the plan: what is ended, and how. The error names each listener that must not be ended.
     fn steps(&self) -> Result<Vec<KillStep<'_>>, Error> {
         plan(&self.report, &self.matched, &self.caller)
     }
@@ -161,7 +165,7 @@ impl Prepared {
         Ok(Recheck::Unchanged)
     }
 
-    /// Writes what is ended; `run` is the label of the command.
+    /// Writes the steps of the plan. `run` is the label of the command.
     pub(super) fn write_plan(&self, run: &str, style: &Style, out: &mut dyn Write) -> Result<(), Error> {
         let tree = observe::process_tree();
         for step in &self.steps()? {
@@ -171,7 +175,7 @@ impl Prepared {
         Ok(())
     }
 
-    /// Ends what the plan says.
+    /// Executes the plan.
     fn carry_out(&self, force: Force, is_quiet: bool) -> Result<(), Error> {
         for step in &self.steps()? {
             match &step.how {
@@ -183,10 +187,10 @@ impl Prepared {
         Ok(())
     }
 
-    /// Ends what the plan says, without output. Returns what happened, in one sentence or two.
+    /// Executes the plan without output. Returns the result in one or two sentences.
     ///
     /// # Errors
-    /// The processes that only SIGKILL can end now.
+    /// Returns the processes that have not ended. Only SIGKILL can end them.
     pub(super) fn end_quietly(&self, force: Force, common: &CommonArgs) -> Result<String, StillRunning> {
         let free = |places: &[String]| watch::is_free_in_time(&until_free(places), common);
         let named = self.named().unwrap_or_default();
@@ -219,14 +223,14 @@ impl Prepared {
         format!("End {}?", self.named().unwrap_or_else(|_| "this".to_owned()))
     }
 
-    /// Returns the question whether to send SIGKILL to processes that have not ended after SIGTERM, and what that does.
-    /// `None` if they have ended now.
+    /// Returns the question whether to send SIGKILL to processes that have not ended after SIGTERM. The text says
+    /// what SIGKILL does. Returns `None` if the processes have ended in the meantime.
     pub(super) fn question_of_force(&self, left: &StillRunning) -> Option<String> {
         let left = StillRunning(self.processes.alive(&left.0));
         let named = self.named().ok().filter(|_| !left.0.is_empty())?;
         let pids = listed(&left.0);
         Some(format!(
-            "Force {named} to end?\n{left}. F sends SIGKILL to pid {pids}, which the kernel then ends at once: no data can be saved, and no temporary file can be removed."
+            "Force {named} to end?\n{left}. F sends SIGKILL to pid {pids}. SIGKILL ends a process at once: it cannot save data or remove temporary files."
         ))
     }
 
@@ -355,7 +359,7 @@ fn end(
 fn confirmed(listeners: usize) -> Result<bool, Error> {
     let (stdin, mut stderr) = (io::stdin(), io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
-        bail!("kill asks before it ends something, and there is no terminal; add --yes");
+        bail!("kill asks before it ends something, but there is no terminal to ask on; to end it without the question, add --yes");
     }
     match listeners {
         0 | 1 => write!(stderr, "End this? [y/N] ")?,
@@ -367,13 +371,13 @@ fn confirmed(listeners: usize) -> Result<bool, Error> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// When processes get SIGKILL.
+/// The time at which processes get SIGKILL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Force {
     Never,
-    /// If they have not ended some time after SIGTERM.
+    /// After SIGTERM, if the processes have not ended in time.
     AfterSigterm,
-    /// At once, because they have had a SIGTERM.
+    /// At once, because the processes already received SIGTERM.
     AtOnce,
 }
 
@@ -425,7 +429,7 @@ fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes)
     let end = Instant::now() + PATIENCE;
     let terminate = |pids: &[Pid]| {
         processes.signal(pids, Signal::TERM)?;
-        // A stopped process would receive the signal only when it continues.
+        // A stopped process is continued first, because it receives the signal only when it continues.
         processes.signal(pids, Signal::CONT)
     };
     terminate(pids)?;
@@ -445,7 +449,7 @@ fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<(), Error> {
     };
     let path =
         DIRECTORIES.iter().map(|directory| Path::new(directory).join(program)).find(|path| path.is_file());
-    let path = path.ok_or_else(|| anyhow!("{program}: not found in {}", DIRECTORIES.join(", ")))?;
+    let path = path.ok_or_else(|| anyhow!("{program}: no such program in {}", DIRECTORIES.join(", ")))?;
     let mut command = Command::new(&path);
     OTHER_MACHINES.iter().for_each(|variable| _ = command.env_remove(variable));
     match program {
@@ -468,7 +472,7 @@ fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the arguments of a wait until these addresses are free.
+/// Returns the arguments of a `watch` that waits until these addresses are free.
 fn until_free(places: &[String]) -> WatchArgs {
     let filter = FilterArgs { targets: places.to_vec(), ..FilterArgs::default() };
     WatchArgs {

@@ -12,7 +12,7 @@ use rustix::process::{Pid as RawPid, PidfdFlags, Signal, pidfd_open, pidfd_send_
 
 use crate::model::Pid;
 
-/// Processes that were opened.
+/// A set of processes, each open as a pidfd.
 #[derive(Debug, Default)]
 pub(super) struct Processes(BTreeMap<Pid, OwnedFd>);
 
@@ -41,12 +41,12 @@ impl Processes {
         self.0.get(&pid).is_some_and(|process| !has_ended(process, Duration::ZERO))
     }
 
-    /// Returns the processes among these that have not ended.
+    /// Returns the given processes that have not ended.
     pub(super) fn alive(&self, pids: &[Pid]) -> Vec<Pid> {
         pids.iter().copied().filter(|pid| self.is_alive(*pid)).collect()
     }
 
-    /// Sends a signal to the processes among these that have not ended.
+    /// Sends a signal to the given processes that have not ended.
     pub(super) fn signal(&self, pids: &[Pid], signal: Signal) -> Result<(), Error> {
         for pid in pids {
             let Some(process) = self.0.get(pid) else { continue };
@@ -58,7 +58,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Waits until all of these processes have ended, but not beyond `end`. Returns whether all have ended.
+    /// Waits until all given processes have ended, at most until the time `end`. Returns whether all have ended.
     pub(super) fn wait(&self, pids: &[Pid], end: Instant) -> bool {
         pids.iter().all(|pid| {
             let left = end.saturating_duration_since(Instant::now());

@@ -1,5 +1,5 @@
-//! The card of a row: the listener with its findings, its connections and its port in the registry. It is read when
-//! the card is opened, because the scans of a watch do not read connections.
+//! The card of a row: the listener with its findings, its connections and its port in the registry. The facts are
+//! read when the card is opened, because the scans of a watch do not read connections.
 
 use super::Watch;
 use super::explorer::{Source, Text};

@@ -1,5 +1,5 @@
-//! The screen of `watch`: reads keys and scans, and draws what the explorer shows. If nothing changed, only the time is
-//! drawn again.
+//! Runs the screen of `watch`: receives keys, scans the system, and draws the frames of the explorer. If nothing
+//! changed, only the time is drawn again.
 
 use std::io::Write;
 #[cfg(target_os = "linux")]
@@ -40,7 +40,7 @@ pub(super) fn run(
     let ended = live.run()?;
     let Live { explorer, screen, .. } = live;
     drop(screen);
-    // The screen is gone, so the changes are written to the terminal.
+    // After the screen has ended, the changes are written to the terminal.
     let (changes, earlier) = explorer.marks().logged();
     let lines = log_lines(changes, earlier, &ui.stdout);
     lines.iter().try_for_each(|line| writeln!(out, "{}", readable(line)))?;
@@ -64,12 +64,12 @@ struct Live {
     on_appear: OnAppear,
     /// Whether the bell rings when a listener appears.
     rings: bool,
-    /// A sender for jobs in the background.
+    /// The sender with which a job in the background reports its end.
     sender: Sender<Input>,
-    /// What ends if the user confirms it.
+    /// The plan that is executed if the user confirms it.
     #[cfg(target_os = "linux")]
     prepared: Option<Arc<kill::Prepared>>,
-    /// What has not ended after a SIGTERM, until the user is asked about it.
+    /// The processes that have not ended after SIGTERM. They are kept here until the user is asked about them.
     #[cfg(target_os = "linux")]
     stubborn: (Sender<Stubborn>, Receiver<Stubborn>),
 }
@@ -78,7 +78,7 @@ struct Live {
 #[cfg(target_os = "linux")]
 type Stubborn = (Arc<kill::Prepared>, kill::StillRunning);
 
-/// What must be drawn.
+/// The parts of the screen that must be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draw {
     Time,
@@ -157,7 +157,7 @@ impl Live {
                     self.resize();
                 }
                 Input::Done(message) => {
-                    // The port may be free now.
+                    // A scan follows at once, because the port may be free now.
                     self.scan()?;
                     if !self.offer_force() {
                         self.explorer.report(message);
@@ -236,7 +236,8 @@ impl Live {
         Ok(Draw::Frame)
     }
 
-    /// Changes the explorer after an input, and does what it asks for. Returns whether the user quits.
+    /// Passes an input to the explorer, and executes the action that the explorer requests. Returns whether the user
+    /// quits.
     fn apply(&mut self, input: &Input) -> Result<bool, Error> {
         match self.explorer.handle(input) {
             Effect::Quit => return Ok(true),
@@ -331,7 +332,8 @@ impl Live {
         }
     }
 
-    /// Ends what was shown, in the background, because a process may take its time. If `is_forced`, it has had a SIGTERM.
+    /// Executes the plan that was shown. This happens in the background, because a process may need some time to end.
+    /// If `is_forced`, the processes already received SIGTERM.
     fn kill(&mut self, is_forced: bool) {
         let Some(prepared) = self.prepared.take() else { return };
         let (sender, common) = (self.sender.clone(), self.watch.common.clone());
@@ -343,7 +345,7 @@ impl Live {
                 let _ = stubborn.send((prepared, left));
                 message
             });
-            // If the screen is gone, nobody reads the message.
+            // If the screen has ended, nobody receives the message, so an error is ignored.
             let _ = sender.send(Input::Done(message));
         };
         match std::thread::Builder::new().spawn(job) {
@@ -352,8 +354,8 @@ impl Live {
         }
     }
 
-    /// Asks whether to send SIGKILL to processes that have not ended, as soon as nothing covers the rows. Returns whether it
-    /// asks.
+    /// Asks whether to send SIGKILL to processes that have not ended, as soon as no text covers the rows. Returns
+    /// whether the question is shown.
     fn offer_force(&mut self) -> bool {
         if !self.explorer.is_free() {
             return false;
@@ -373,7 +375,9 @@ impl Live {
     }
 
     fn plan_kill(&mut self) {
-        self.explorer.say("Ending a process works only on Linux; the card shows how to stop it.".to_owned());
+        self.explorer.say(
+            "This works only on Linux. The card of the listener shows how to stop its process.".to_owned(),
+        );
     }
 
     fn kill(&mut self, _: bool) {}

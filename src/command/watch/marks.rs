@@ -16,7 +16,7 @@ use crate::render::kill::named;
 use crate::render::merged_rows;
 use crate::render::screen::{LoggedChange, Mark};
 
-/// The number of scans and the shortest time that a mark lasts.
+/// The number of scans for which a mark is shown, and the minimum time for which it is shown.
 const LOOKS: u32 = 5;
 const AT_LEAST: Duration = Duration::from_secs(5);
 
@@ -25,7 +25,7 @@ const AT_LEAST: Duration = Duration::from_secs(5);
 pub(super) enum RowEntry {
     /// The index of an entry in the report.
     At(usize),
-    /// An entry that the report does not contain.
+    /// A copy of an entry, because the report does not contain it.
     Own(Box<Entry>),
 }
 
@@ -50,7 +50,7 @@ pub(super) struct EntryRow {
 
 #[derive(Debug)]
 pub(super) struct Marks {
-    /// How many scans a mark lasts.
+    /// The number of scans for which a mark is shown.
     lasts: u32,
     /// The mark of each fingerprint, with the number of remaining scans.
     marks: HashMap<u64, (ChangeKind, u32)>,
@@ -58,7 +58,7 @@ pub(super) struct Marks {
     gone: Vec<(Entry, u32)>,
     /// The latest changes since the start, the latest one last.
     log: Vec<LoggedChange>,
-    /// The number of changes that the log no longer has.
+    /// The number of changes that were removed from the log.
     forgotten: usize,
 }
 
@@ -125,8 +125,8 @@ impl Marks {
         vanished.flat_map(|change| &change.sockets)
     }
 
-    /// Returns the rows to show: the current listeners, and recently vanished listeners that have not returned, as far
-    /// as `keep` returns true.
+    /// Returns the rows to show: the current listeners, and listeners that vanished recently and have not returned.
+    /// Only rows for which `keep` returns true are included.
     pub(super) fn rows(&self, report: &Report, keep: &dyn Fn(&Entry) -> bool) -> Vec<EntryRow> {
         let mark = |kind, left: u32| Mark { kind, fading: left <= faint(self.lasts) };
         let mut shown = HashSet::new();
@@ -170,7 +170,7 @@ impl Marks {
 /// The maximum number of changes in the log.
 const LONGEST_LOG: usize = 1000;
 
-/// Returns the number of remaining scans at which a mark starts to fade.
+/// Returns the number of remaining scans from which a mark is shown as fading.
 const fn faint(lasts: u32) -> u32 {
     lasts / 2
 }

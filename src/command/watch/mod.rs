@@ -39,16 +39,18 @@ pub(super) fn run(
 ) -> Result<Exit, Error> {
     if common.from.is_some() {
         return Err(Error::msg(
-            "--from: a snapshot does not change, so there is nothing to watch".to_owned(),
+            "watch does not accept --from, because a snapshot does not change".to_owned(),
         ));
     }
     if matches!(common.output, Output::Csv | Output::Wide) {
-        return Err(Error::msg("watch: no such output format (expected table, json or ndjson)".to_owned()));
+        return Err(Error::msg(
+            "watch does not have this output format (expected table, json or ndjson)".to_owned(),
+        ));
     }
     if let Some(target) = &args.until {
         let target = target.as_deref().unwrap_or("PORT");
         return Err(Error::msg(format!(
-            "--until: type portolan watch {target} --until-listening, or --until-free"
+            "--until is not an option; type portolan watch {target} --until-listening, or --until-free"
         )));
     }
     let waits = args.until_listening || args.until_free;
@@ -71,8 +73,8 @@ pub(super) fn run(
     }
 }
 
-/// Waits until the targets are free, without output. Returns `Matched` if they are, `Nothing` if they are not in time, and
-/// `Incomplete` if not every socket can be seen.
+/// Waits until the targets are free, without output. Returns `Matched` if the targets are free, `Nothing` if they did
+/// not become free in time, and `Incomplete` if not every socket can be seen.
 #[cfg(target_os = "linux")]
 pub(super) fn is_free_in_time(args: &WatchArgs, common: &CommonArgs) -> Result<Exit, Error> {
     until::wait(args, &mut Watch::of(args, common)?, false, &mut |_| Ok(()))
@@ -111,7 +113,7 @@ struct Watch {
     common: CommonArgs,
     observer: Observer,
     last: Option<Report>,
-    /// Whether the targets are ports to bind; otherwise the targets are listeners.
+    /// Whether the watch is about ports that must be free to bind. Otherwise it is about listeners.
     wants_port: bool,
     /// The number of entries in the last scan for which too little is known to apply the filters.
     undecided: usize,
@@ -123,7 +125,7 @@ struct Watch {
 enum WatchUpdate<'a> {
     /// The first scan.
     Start(&'a Report),
-    /// A later scan: the changes, possibly none, and whether the gaps changed.
+    /// A later scan, with its changes (there may be none), and whether the gaps changed.
     Next { report: &'a Report, changes: Vec<Change<'a>>, other_gaps: bool },
 }
 
@@ -135,7 +137,7 @@ impl Watch {
         let mut scope = list::scan_scope(&args.scan, &selection);
         scope.namespaces = namespaces(common);
         common.apply_to(&mut scope);
-        // With programs and users, a restart can be distinguished from a change of owner.
+        // The programs and users are needed to distinguish a restart from a change of owner.
         scope.details = true;
         Ok(Watch { args: args.scan.clone(), ..Watch::new(selection, scope, registry, common.clone()) })
     }
@@ -162,7 +164,8 @@ impl Watch {
         self.observer = Observer::new(self.scope.clone());
     }
 
-    /// Returns a watch of the connections that the same filters select. A target then means either end.
+    /// Returns a watch of the connections that the same filters select. A target then matches the local or the remote
+    /// end.
     fn of_connections(&self) -> Result<Self, Error> {
         let args = ScanArgs { all: true, ..self.args.clone() };
         let selection = list::selection(&args, false, &self.registry, &self.common)?;
@@ -195,7 +198,7 @@ impl Watch {
     /// Scans once, without a comparison. Returns whether there is a new report.
     fn scan(&mut self) -> Result<bool, Error> {
         let Some(seen) = self.observer.scan().map_err(Error::msg)? else { return Ok(false) };
-        // Two long reports would take much memory.
+        // The old report is dropped first, because two long reports would need much memory.
         self.last = None;
         self.last = Some(self.report(seen));
         Ok(true)
@@ -268,7 +271,7 @@ impl Ticker {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// Moves on to the next scan, skipping missed scans.
+    /// Sets the time of the next scan. Scans whose time has passed are skipped.
     fn advance(&mut self) {
         self.next = (self.next + self.interval).max(Instant::now());
     }

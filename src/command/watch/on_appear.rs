@@ -1,4 +1,4 @@
-//! `--on-appear` and `--bell`: what happens when a listener appears.
+//! The options `--on-appear` and `--bell`: actions when a listener appears.
 //!
 //! The program gets its arguments directly, without a shell. Only a few run at once, because many listeners can appear in
 //! one scan; the others wait.
@@ -23,7 +23,7 @@ const WAITING: usize = 1000;
 pub(super) struct OnAppear {
     program: Option<PathBuf>,
     running: Vec<Child>,
-    /// The arguments: the address, and what listens there.
+    /// The arguments of the program: the address, and a text about the listener.
     waiting: VecDeque<[String; 2]>,
     /// The number of listeners for which no program is started, because too many wait.
     left_out: usize,
@@ -34,7 +34,7 @@ impl OnAppear {
         OnAppear { program, ..OnAppear::default() }
     }
 
-    /// Notes the listeners that appeared. Returns whether there are any.
+    /// Adds the listeners that appeared to the queue. Returns whether there are any.
     pub(super) fn note(&mut self, update: &WatchUpdate<'_>) -> bool {
         let WatchUpdate::Next { changes, .. } = update else { return false };
         let appeared = changes.iter().filter(|change| change.kind == ChangeKind::Appeared);
@@ -50,7 +50,8 @@ impl OnAppear {
         !listeners.is_empty()
     }
 
-    /// Starts programs for waiting listeners. Call this after every scan. Returns why a program was not started.
+    /// Starts programs for waiting listeners. Call this function after every scan. If a program was not started,
+    /// returns the reason.
     pub(super) fn run(&mut self) -> Option<String> {
         self.running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let program = self.program.as_ref()?;
@@ -58,7 +59,7 @@ impl OnAppear {
         if left_out > 0 {
             let listeners = plural(left_out, "listener");
             return Some(format!(
-                "--on-appear: not run for {listeners}, because {WAITING} others wait for their program to end"
+                "--on-appear: the program was not started for {listeners}, because {WAITING} other listeners already wait for it"
             ));
         }
         while self.running.len() < AT_ONCE {

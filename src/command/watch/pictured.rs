@@ -1,4 +1,5 @@
-//! The screen for two snapshots, without a terminal: for the pictures in the documentation and the tests.
+//! Draws the screen from two snapshots, without a terminal. The pictures in the documentation and the tests use this
+//! module.
 
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub(super) fn explored(before: &Report, after: &Report, size: Size, style: &Styl
     explorer
 }
 
-/// Presses keys, and does what they ask for, as far as this needs no scan.
+/// Passes keys to the explorer, and executes the requested actions that need no scan.
 pub(super) fn press(explorer: &mut Explorer, report: &Report, keys: &[Key]) {
     for key in keys {
         match explorer.handle(&Input::Key(*key)) {

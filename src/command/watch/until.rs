@@ -19,10 +19,10 @@ use crate::render::stderr;
 
 /// The default time between two scans. A scan without the process lookup takes less than a millisecond.
 const OFTEN: Duration = Duration::from_millis(100);
-/// After this many incomplete scans in a row without a socket, the gap is not temporary.
+/// If this many scans in a row are incomplete and show no socket, the gap is not temporary.
 const BLIND_LOOKS: u32 = 5;
 
-/// Whether a scan shows that the awaited condition is true.
+/// The result of a scan: whether the awaited condition is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitStatus {
     Yes,
@@ -42,10 +42,10 @@ pub(super) fn run(
     check(args, &watch)?;
     let needs_processes = !args.until_free && watch.selection.targets().iter().any(|t| t.ports().is_none());
     let names_listeners = !stream && !args.until_free && ui.stdout.width.is_some();
-    // The message does not name the owner of a port.
+    // In all other cases the process lookup is skipped: the message does not name the owner of a port.
     let needs_processes = stream || needs_processes || names_listeners;
     let verbose = watch.args.verbose;
-    // Events would appear in the middle of the line.
+    // No progress is shown with events, because an event would appear in the middle of the line.
     let (targets, free) = (args.scan.filter.targets.clone(), args.until_free);
     let (since, zone) = (Timestamp::now(), ui.stderr.zone);
     let line = move |time| stderr::awaited(&targets, free, (since, time), zone);
@@ -103,7 +103,8 @@ pub(super) fn wait(
             WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        // Not every socket is visible, but the listener may still appear among the visible sockets.
+        // The wait continues: not every socket is visible, but the listener may still appear among the visible
+        // sockets.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
             return Ok(Exit::Incomplete);
@@ -111,13 +112,14 @@ pub(super) fn wait(
         if late {
             return Ok(Exit::Nothing);
         }
-        // The last scan takes place at the end of the time limit.
+        // The time of the last scan is the end of the time limit.
         let left = given_up.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         if left < ticker.left() { std::thread::sleep(left) } else { ticker.sleep_until_next() }
     }
 }
 
-/// Refuses to wait without a target. `--until-free` accepts only ports: a name that matches nothing may be misspelt.
+/// Refuses to wait without a target. `--until-free` accepts only ports, because a misspelt name matches nothing and
+/// would look like a free port.
 fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
     let targets = watch.selection.targets();
     let without_port = targets.iter().find(|target| args.until_free && !target.names_ports());
@@ -151,7 +153,7 @@ fn is_awaited(watch: &Watch, entry: &Entry) -> bool {
 
 fn answer(watch: &Watch, report: &Report, free: bool) -> WaitStatus {
     let gaps = &report.snapshot.gaps;
-    // A rule that forwards a port does not keep a program from binding it.
+    // A forwarded port is ignored: a rule that forwards a port does not prevent a program from binding it.
     let hides = |gap: &Gap| gap.hides_listeners() && !(free && gap.stage == Stage::Rules);
     let is_blind = watch.undecided > 0 || gaps.iter().any(hides);
     let is_true = if free {

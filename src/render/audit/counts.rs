@@ -1,5 +1,5 @@
-//! The counts of an audit for people: the number of rows in the table. The IPv4 and IPv6 sockets of one server are
-//! one listener, and a finding on both is one finding. Machine formats count sockets.
+//! The counts of an audit for people. They count rows of the table: the IPv4 and IPv6 sockets of one server are one
+//! listener, and a finding on both is one finding. Machine formats count sockets.
 
 use std::collections::{HashMap, HashSet};
 

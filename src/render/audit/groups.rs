@@ -1,5 +1,5 @@
-//! The findings of an audit for people, in groups: within a severity each flag once, and under it each program once, with
-//! its places. The table and the HTML page show the same groups.
+//! Groups the findings of an audit for people. Within a severity, each flag appears once. Under the flag, each
+//! program appears once, with its places. The table and the HTML page show the same groups.
 
 use std::collections::HashMap;
 
@@ -24,12 +24,12 @@ pub(in crate::render) struct FindingGroup<'f> {
 /// The findings of one program.
 pub(in crate::render) struct ProgramGroup<'f> {
     pub(in crate::render) process_summary: String,
-    /// The command that stops the first of its listeners; `None` unless the finding is critical.
+    /// The command that stops the first listener of the program; `None` unless the finding is critical.
     pub(in crate::render) to_stop: Option<String>,
     pub(in crate::render) evidence: Vec<EvidenceGroup<'f>>,
 }
 
-/// The evidence of some findings, and their places.
+/// The evidence, and the places of all findings with this evidence.
 pub(in crate::render) struct EvidenceGroup<'f> {
     text: String,
     /// The policy rule that set the severity.
@@ -45,7 +45,7 @@ impl FindingGroup<'_> {
 }
 
 impl EvidenceGroup<'_> {
-    /// Returns the evidence in a sentence, with the policy rule that set the severity, sanitized.
+    /// Returns the evidence as a sentence, with the policy rule that set the severity. The text is sanitized.
     pub(in crate::render) fn sentence(&self) -> String {
         // The text about a rule that requires a listener already contains the name of the rule.
         let rule = self.rule.filter(|rule| !self.text.contains(rule));
@@ -57,7 +57,8 @@ impl EvidenceGroup<'_> {
 /// Groups the findings of an audit.
 pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], os: &str) -> Vec<FindingGroup<'f>> {
     let mut groups: Vec<FindingGroup<'f>> = Vec::new();
-    // The indices of each group, program and text. With these indices, the time is linear in the number of findings.
+    // These maps find the group, the program and the text of a finding. With them, the time is linear in the number
+    // of findings.
     let (mut of_group, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());
@@ -102,8 +103,8 @@ pub(super) fn to_stop(judged: &Entry, os: &str) -> Option<String> {
     HowToStop::of(&listener, os).map(|how| how_to_stop(&how, os))
 }
 
-/// Returns a place with the pids of its processes. A program with different pids stays one group, because pids change
-/// with every start.
+/// Returns a place with the pids of its processes. Processes of one program with different pids are one group,
+/// because a pid changes with every start.
 pub(super) fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,

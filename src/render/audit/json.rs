@@ -25,7 +25,7 @@ struct AuditJson<'a> {
     narrowed: Option<&'a str>,
     fail_on: Severity,
     verdict: &'static str,
-    /// The findings that the policy accepted.
+    /// The findings that rules of the policy accepted.
     accepted: Vec<AcceptedByRule<'a>>,
 }
 
@@ -116,7 +116,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     w.flush()
 }
 
-/// A finding: the flag's own object, the place, the processes, why it matters and what to do.
+/// A finding: the object of its flag, the place, the processes, why it matters and what to do.
 #[derive(Serialize)]
 struct FindingRow<'a> {
     code: &'static str,
@@ -134,7 +134,7 @@ struct FindingRow<'a> {
     rule: Option<&'a str>,
     why: &'static str,
     remedy: &'static str,
-    /// The identity of the finding. It stays the same on the next day and after a restart.
+    /// The identity of the finding, which is the same in later scans, also after a restart.
     identity: String,
 }
 

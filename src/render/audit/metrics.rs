@@ -37,7 +37,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     family(
         &mut out,
         "host_info",
-        "The part of the machine that was visible, and whether everything there could be seen; the value is always 1.",
+        "The part of the machine that the scan covers, and whether everything in this part could be seen; the value is always 1.",
     );
     let scope = snapshot.host.scope.map_or("unknown", HostScope::name);
     let labels = [("scope", scope), ("complete", if audit.is_complete() { "true" } else { "false" })];
@@ -61,7 +61,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
                 .filter(|judged| judged.exposure == exposure && judged.verdict.status == status);
             let labels = [("exposure", exposure.name()), ("status", status.name())];
             let number = count(those.count());
-            // A listener that nobody can reach is rare.
+            // Listeners that nobody can reach are rare, so their sample is written only if there are any.
             if number > 0 || exposure != Exposure::None {
                 sample(&mut out, "listeners", &labels, number);
             }
@@ -102,7 +102,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     w.write_all(out.as_bytes())
 }
 
-/// Writes a date. An unknown date has no sample, because zero would be a date too.
+/// Writes a date. For an unknown date, no sample is written, because zero would mean 1970.
 fn dated(out: &mut String, name: &str, help: &str, date: Option<Timestamp>) {
     if let Some(date) = date {
         family(out, name, help);
@@ -110,7 +110,7 @@ fn dated(out: &mut String, name: &str, help: &str, date: Option<Timestamp>) {
     }
 }
 
-/// Returns the beginning of a day, if the text is a date.
+/// Returns the first second of a day; `None` if the text is not a date.
 fn midnight(date: &str) -> Option<Timestamp> {
     let date: Date = date.parse().ok()?;
     Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())

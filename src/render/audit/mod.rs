@@ -89,16 +89,18 @@ pub(super) fn heading(snapshot: &Snapshot, zone: Zone) -> String {
     format!("Audit of {} ({}){part}, {when}", host_name(&snapshot.host), system(&snapshot.host))
 }
 
-/// Returns the namespaces and the registry that an audit judged.
+/// Returns a text that names the network namespaces that an audit covers, and the registry.
 pub(super) fn judged_by(audit: &Audit<'_>) -> String {
     let registry = registry(&audit.report.registry);
     match audit.report.snapshot.namespaces.len() {
         0 => registry,
-        others => format!("Judged: this network namespace and {}. {registry}", plural(others, "other")),
+        others => {
+            format!("The audit covers this network namespace and {}. {registry}", plural(others, "other"))
+        }
     }
 }
 
-/// Returns in one line the findings that one rule of the policy accepted, sanitized.
+/// Returns one line about the findings that one rule of the policy accepted, sanitized.
 pub(super) fn accepted(accepted: &AcceptedByRule<'_>) -> String {
     let AcceptedByRule { severity, rule, reason, count, .. } = accepted;
     let count = match severity {
@@ -109,7 +111,7 @@ pub(super) fn accepted(accepted: &AcceptedByRule<'_>) -> String {
     format!("{count}, rule {}, reason: {reason}", sanitize(rule))
 }
 
-/// Returns the critical findings in a few words: `shell-listener: socat on tcp *:4444`.
+/// Returns a short list of the critical findings: `shell-listener: socat on tcp *:4444`.
 fn criticals(audit: &Audit<'_>) -> String {
     let critical = audit.findings.iter().filter(|found| found.finding.severity == Severity::Critical);
     let mut named: Vec<(String, Vec<String>)> = Vec::new();
@@ -135,7 +137,7 @@ fn criticals(audit: &Audit<'_>) -> String {
     format!("{}{more}", named.into_iter().take(FEW).collect::<Vec<_>>().join("; "))
 }
 
-/// Returns places without twins: `tcp 0.0.0.0:80` and `tcp [::]:80` are `tcp *:80`.
+/// Merges the places of IPv4 and IPv6 sockets: `tcp 0.0.0.0:80` and `tcp [::]:80` become `tcp *:80`.
 pub(super) fn merged_places(places: &[String]) -> Vec<String> {
     let mut merged: Vec<String> = Vec::with_capacity(places.len());
     let mut pairs = HashSet::new();
@@ -253,7 +255,7 @@ fn identity(found: &AuditFinding<'_>) -> String {
     value.to_string()
 }
 
-/// Returns a name of a network namespace that stays the same after a restart.
+/// Returns a name for a network namespace. The name stays the same after a restart.
 fn netns(netns: &Netns) -> String {
     netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
 }
@@ -298,7 +300,7 @@ pub(super) fn place(subject: &Subject<'_>) -> String {
 /// Returns the program and the users of a listener's processes, sanitized and without pids.
 fn service_owner(judged: &Entry) -> String {
     let mut said = match judged.socket.owner {
-        // The unit is known, although the program is not.
+        // The unit is known, but the program is not.
         Owner::Hidden => {
             let service = judged.service().filter(|service| service.by != ServiceBy::Port);
             let name = service.and_then(|service| service.product.or(service.name));

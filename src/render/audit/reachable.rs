@@ -1,4 +1,4 @@
-//! The services that other machines can reach: the program, the address, and what anyone who connects can do.
+//! The services that other machines can reach: the program, the address, and what any client can do.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -22,26 +22,27 @@ pub(in crate::render) struct ReachableService {
     pub(in crate::render) program: String,
     /// The clients that the firewall lets in, if it does not let in everyone.
     pub(in crate::render) limited_to: Option<String>,
-    /// The findings about what anyone who connects can do. They stand in this list only.
+    /// The findings about what any client can do. The audit shows them only in this list.
     pub(in crate::render) findings: Vec<OutsiderFinding>,
-    /// What anyone who connects can do, if that is only information.
+    /// The text about what any client can do, if its finding is only information.
     pub(in crate::render) gets: Option<String>,
     /// The command that stops the first listener, if a finding is critical.
     pub(in crate::render) to_stop: Option<String>,
 }
 
-/// A finding about what anyone who connects to a service can do, sanitized.
+/// A finding about what any client of a service can do, sanitized.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(in crate::render) struct OutsiderFinding {
     pub(in crate::render) severity: Severity,
     /// The code of the flag.
     pub(in crate::render) code: &'static str,
-    /// What anyone who connects can do, and the remedy.
+    /// The text about what any client can do, and the remedy.
     pub(in crate::render) text: String,
 }
 
 impl OutsiderFinding {
-    /// Returns the finding in this list; `None` if it stands below, among the findings by severity.
+    /// Returns a finding that belongs to this list; `None` if the audit shows the finding by severity, below the
+    /// list.
     fn of(found: &AuditFinding<'_>) -> Option<Self> {
         if !is_in_list(found) {
             return None;
@@ -59,7 +60,8 @@ impl OutsiderFinding {
     }
 }
 
-/// Returns whether a finding stands in the list of reachable services, and not among the findings below it.
+/// Returns whether the audit shows a finding in the list of reachable services, and not among the findings below this
+/// list.
 pub(super) fn is_in_list(found: &AuditFinding<'_>) -> bool {
     let is_about_clients = [Exposed::FLAG, ShellListener::FLAG].contains(&found.finding.flag());
     let is_here = matches!(found.subject, Subject::Entry(judged) if is_reachable(judged));
@@ -74,8 +76,8 @@ pub(in crate::render) struct Reachable<'r> {
     pub(in crate::render) listeners: Vec<&'r Entry>,
 }
 
-/// Returns the services of an audit that other machines can reach: the services with findings first, by severity, then the
-/// rest in the order of listings.
+/// Returns the services of an audit that other machines can reach. The services with findings come first, by
+/// severity. The other services follow in the order of listings.
 pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let reachable: Vec<&'r Entry> =
         audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();
@@ -131,15 +133,15 @@ pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     Reachable { services, listeners: reachable }
 }
 
-/// Returns whether other machines can send to a socket. A socket that is only bound receives nothing. A socket behind
-/// a firewall that drops everything, or in a namespace inside this machine, receives nothing from them either.
+/// Returns whether other machines can send to a socket. They cannot if the socket is only bound, if the firewall
+/// drops everything, or if the socket is in a namespace that is connected only to this machine.
 pub(in crate::render) fn is_reachable(judged: &Entry) -> bool {
     judged.reach().is_none_or(|reach| reach.kind.lets_in_other_machines())
         && judged.exposure.is_reachable_from_outside()
         && judged.socket.state.accepts_traffic()
 }
 
-/// Returns what anyone who connects can do.
+/// Returns the text about what any client can do.
 fn gets(judged: &Entry) -> Option<String> {
     judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).map(Exposed::summary)
 }

@@ -1,10 +1,10 @@
 //! SARIF 2.1.0, for code-scanning dashboards.
 //!
 //! An audit does not judge files, so each result has a logical location: the listener. Some dashboards require a
-//! file. They get the name of a file that does not exist, `listeners/tcp/3416`, for all listeners of a port. The
-//! fingerprint of a result contains no pid, inode or time. A gap is an error among the notifications of the
-//! invocation, and the invocation is then not marked as successful. In SARIF, both mean that the results may be
-//! incomplete.
+//! file. For them, a result also has the name of a file that does not exist, `listeners/tcp/3416`, which is the same
+//! for all listeners of a port. The fingerprint of a result contains no pid, inode or time. Each gap becomes an error
+//! notification of the invocation. An invocation with gaps is not marked as successful. In SARIF, both mean that the
+//! results may be incomplete.
 
 use std::io::{self, Write};
 
@@ -52,7 +52,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
             "version": env!("CARGO_PKG_VERSION"),
             "rules": Flag::all().map(rule).collect::<Vec<_>>(),
         }}),
-        // The ID distinguishes the hosts of a fleet.
+        // With this ID, a dashboard can distinguish the hosts of a fleet.
         automation_details: host.map(|name| json!({ "id": format!("portolan/{name}/") })),
         invocations: [invocation(audit, fail_on)],
         column_kind: "unicodeCodePoints",
@@ -126,7 +126,7 @@ fn result(found: &AuditFinding<'_>) -> Value {
         }],
         "partialFingerprints": {
             "portolanFinding/v1": known_by,
-            // The fingerprint, under the name and in the form that GitHub uses.
+            // The fingerprint, with the name and the format that GitHub uses.
             "primaryLocationLineHash": format!("{hash}:1"),
         },
         "properties": {

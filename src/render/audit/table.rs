@@ -1,10 +1,10 @@
-//! The audit for people, also for people who did not run it.
+//! The audit as a table for people. Readers may not have run the audit themselves.
 //!
-//! The verdict comes first, then the gaps, then the services that other machines can reach, with the findings about what
-//! anyone who connects can do. Then all other findings follow by severity. Nothing stands in both. Within a severity,
-//! each flag appears once, with why it matters and what to do. Below a flag, each program appears once, with its places. Findings for
-//! information only are counted. Prose is wrapped to the terminal, or in a pipe to a readable width. On a terminal, a
-//! long list of places is cut, and the rest are counted.
+//! The verdict comes first, then the gaps, then the services that other machines can reach, with the findings about
+//! what anyone who connects can do. Then all other findings follow by severity. No finding is shown twice. Within a
+//! severity, each flag appears once, with why it matters and what to do. Below a flag, each program appears once,
+//! with its places. Findings for information only are counted. Prose is wrapped at the width of the terminal or, in a
+//! pipe, at a readable width. On a terminal, a long list of places is cut, and the rest are counted.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -59,7 +59,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
     out.accepted(audit)?;
     out.folded(audit, in_list.len() + below.len(), &rows)?;
     if style.width.is_some() && out.height > SCREEN {
-        // The verdict at the top is no longer on the screen.
+        // The verdict is repeated at the end, because the verdict at the top has scrolled off the screen.
         out.blank()?;
         out.verdict(audit, fail_on)?;
     }

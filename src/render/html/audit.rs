@@ -91,7 +91,7 @@ fn summary(audit: &Audit<'_>, counts: &Counts, reachable: &Reachable<'_>, html: 
     html.markup("</ul></nav>\n");
 }
 
-/// Adds a count, which is the first word of its text.
+/// Adds a text that begins with a count.
 fn tile(text: &str, link: &'static str, class: &'static str, html: &mut Html) {
     let (count, what) = text.split_once(' ').unwrap_or((text, ""));
     html.markup("<li><a href=\"").markup(link).markup("\" class=\"").markup(class).markup("\">");
@@ -157,7 +157,7 @@ fn services(reachable: &Reachable<'_>, html: &mut Html) {
         }
         html.element("<b>", &service.program, "</b>");
         html.element(" <span class=\"places\">", &service.places.join(", "), "</span>");
-        // The findings above say what anyone who connects can do.
+        // The findings above already say what any client can do.
         let codes: Vec<&str> = service.findings.iter().map(|found| found.code).collect();
         html.text(service.gets.as_deref().unwrap_or(&codes.join(", "))).markup("\n");
     }

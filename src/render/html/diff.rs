@@ -18,7 +18,7 @@ use super::markup::Html;
 use super::page::{self, Panels};
 use super::{class, footer};
 
-/// Writes a comparison, whose later side is `after`; times are in `zone`.
+/// Writes a comparison. `after` is the later snapshot; times are in `zone`.
 ///
 /// # Errors
 /// If writing fails.
@@ -76,7 +76,7 @@ fn panels(comparison: &Comparison<'_>, zone: Zone, html: &mut Html) {
     Panels { class, verdict: &summary(comparison, zone), seen, gaps: &unseen }.write(html);
 }
 
-/// Returns the severity that has the colour of a row of the table of changes.
+/// Returns the severity whose colour a row of the table of changes gets.
 const fn severity([(_, tone), ..]: &[(String, Emphasis); 4]) -> Option<Severity> {
     match tone {
         Emphasis::Critical => Some(Severity::Critical),

@@ -15,11 +15,11 @@ use super::markup::Html;
 /// A row of the table.
 pub(super) struct Row {
     pub(super) entry: Entry,
-    /// The findings or the changes of the listener, the most severe first.
+    /// The flags or the changes of the listener, the most severe first.
     pub(super) marks: Vec<Mark>,
 }
 
-/// A finding or a change of a listener, in a word.
+/// The name of a flag or of a change, as a mark of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) severity: Option<Severity>,
@@ -27,12 +27,12 @@ pub(super) struct Mark {
     pub(super) link: Option<Link>,
 }
 
-/// A part of the page that a link leads to.
+/// A part of the page to which a link leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     /// A row of the table of listeners.
     Row(usize),
-    /// A group of findings.
+    /// The part with a group of findings.
     Group(usize),
     /// A row of the table of changes.
     Change(usize),
@@ -69,7 +69,8 @@ impl Rows {
         Rows { rows: merged.into_iter().map(|entry| Row { entry, marks: Vec::new() }).collect(), row_of }
     }
 
-    /// Adds a mark to the row of a listener, once, and returns whether the listener has a row.
+    /// Adds a mark to the row of a listener, unless the row already has this mark. Returns whether the listener has a
+    /// row.
     pub(super) fn mark(&mut self, listener: &Entry, mark: Mark) -> bool {
         let row = self.row_of.get(&std::ptr::from_ref(listener)).and_then(|at| self.rows.get_mut(*at));
         let Some(row) = row else { return false };
@@ -93,7 +94,7 @@ impl Rows {
         }
         let entries: Vec<Entry> = self.rows.iter().map(|row| row.entry.clone()).collect();
         let mut columns = columns::of_table(&entries.iter());
-        // The marks are the flags, with what the policy and the comparison add.
+        // The marks contain the flags of the listing, and the findings of the policy and the comparison.
         columns.retain(|column| column.name != "flags");
         search("Search listeners", self.rows.len(), "listener", html);
         html.markup("<div class=\"wide\" role=\"group\" aria-labelledby=\"listeners\" tabindex=\"0\">\n");
@@ -145,7 +146,8 @@ impl Row {
     }
 }
 
-/// Adds the field that searches the table of its section. The script shows it, because nothing works without.
+/// Adds the field that searches the table of its section. The field is hidden until the script shows it, because the
+/// search needs the script.
 pub(super) fn search(label: &'static str, count: usize, what: &str, html: &mut Html) {
     html.markup("<p class=\"search\" hidden><label>").markup(label);
     html.markup(" <input type=\"search\" autocomplete=\"off\" spellcheck=\"false\"></label> ");

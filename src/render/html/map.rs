@@ -1,6 +1,7 @@
-//! The map of the port space, as a drawing that stretches with the page: a row for each 1,024 ports. The first row, which
-//! is higher, has the system ports. Marks for listeners keep their size, and a mark stands for all listeners within a
-//! few ports. Each mark is a link with the text of its listeners, for the pointer, the keyboard and screen readers.
+//! The map of all ports, as a drawing that is as wide as the page. It has one row for every 1,024 ports. The first
+//! row, which has the system ports, is higher. Marks for listeners keep their size, and a mark stands for all
+//! listeners within a few ports. Each mark is a link with the text of its listeners, for the pointer, the keyboard
+//! and screen readers.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +13,20 @@ use super::class;
 use super::listeners::Link;
 use super::markup::Html;
 
-/// The ports of a row.
+/// The number of ports in a row.
 const ROW: usize = 1024;
-/// The ports that share a mark, and the ports that share one if there are many listeners.
+/// The number of ports that share a mark, and this number if there are many listeners.
 const SHARED: [usize; 2] = [8, 32];
-/// The number of listeners from which on there are many.
+/// From this number of listeners on, there are many.
 const MANY: usize = 1000;
 /// The height of the first row, if the other rows have the height 1.
 const FIRST: usize = 3;
 /// The height of the map.
 const HEIGHT: usize = FIRST + PORTS / ROW - 1;
-/// The maximum number of marks that all have their port next to them; of more marks, those from warning on have it.
+/// If there are at most this many marks, each has its port next to it. Otherwise only marks for a warning or a
+/// critical finding have their port.
 const LABELLED: usize = 40;
-/// The columns that a port next to a mark takes, on a wide screen and on a narrow one.
+/// The width of the text of a port next to a mark, in ports of the map: on a wide screen, and on a narrow screen.
 const LABEL: usize = 60;
 const LABEL_ON_NARROW: usize = 180;
 /// The maximum number of listeners in the text of a mark; the rest are counted.
@@ -48,7 +50,7 @@ pub(super) struct PortMap {
     pub(super) without_port: usize,
 }
 
-/// Returns the position of a port: from the left in ports, and the top and the height of its row.
+/// Returns the position of a port: its distance from the left in ports, and the top and the height of its row.
 fn position(port: usize) -> (usize, usize, usize) {
     match (port % ROW, port / ROW) {
         (column, 0) => (column, 0, FIRST),
@@ -142,7 +144,7 @@ impl PortMap {
         for (name, ports) in REGIONS.iter().map(|region| (region.name, region.ports)).chain(kernel) {
             let inside: Vec<&Point> = self.points.iter().filter(|point| ports.contains(point.port)).collect();
             html.markup("<tr><th scope=\"row\">").markup(name).markup(" ").text(&text(&[ports]));
-            // A finding or a change without a listener has a mark, but does not count.
+            // A finding or a change without a listener has a mark, but is not counted as a listener.
             let listeners = || inside.iter().filter(|point| matches!(point.link, Link::Row(_)));
             html.markup("<td>").number(listeners().count());
             html.markup("<td>").number(listeners().filter(|point| point.is_reachable).count());
@@ -180,11 +182,11 @@ fn place(points: &[&Point]) -> Option<(usize, usize)> {
     points.first().map(|point| (usize::from(point.port) % ROW, usize::from(point.port) / ROW))
 }
 
-/// The place of the port next to its mark.
+/// The position of the text of a port next to its mark.
 #[derive(Clone, Copy, Debug)]
 struct Label {
     is_left: bool,
-    /// Whether the columns suffice on a narrow screen too.
+    /// Whether there is enough space on a narrow screen too.
     fits_narrow: bool,
 }
 
@@ -198,7 +200,7 @@ impl Label {
         let columns: Vec<usize> = places.iter().filter_map(near).collect();
         let right =
             columns.iter().filter_map(|column| column.checked_sub(own.0)).min().unwrap_or(ROW - own.0);
-        // The next mark on the left may have its port on its right.
+        // The nearest mark on the left may have the text of its port on its right side.
         let left = columns.iter().filter_map(|column| own.0.checked_sub(*column)).min().map(|free| free / 2);
         let left = left.unwrap_or(own.0);
         let (is_left, free) = if right >= LABEL { (false, right) } else { (true, left) };
@@ -206,8 +208,8 @@ impl Label {
     }
 }
 
-/// Adds the mark of some listeners: a link to the most severe of them, with the text of all. The port is next to the
-/// mark if a label is given.
+/// Adds the mark of some listeners. The mark is a link to the most severe listener, and has the text of all of them.
+/// If a label is given, the port is written next to the mark.
 fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
     let severity = worst(points);

@@ -1,5 +1,5 @@
-//! HTML under construction. Markup is part of the program's source, and all other text passes through
-//! [`Html::text`], the only place that escapes.
+//! Builds a page of HTML. Markup comes from the source of the program. All other text passes through [`Html::text`],
+//! the only function that escapes text.
 
 use std::fmt::Write;
 
@@ -10,14 +10,14 @@ use crate::render::sanitize::push_escaped;
 pub(super) struct Html(String);
 
 impl Html {
-    /// Adds markup. The lifetime keeps out text that is not in the source of the program.
+    /// Adds markup. The lifetime `'static` ensures that the markup is in the source of the program.
     pub(super) fn markup(&mut self, markup: &'static str) -> &mut Self {
         self.0.push_str(markup);
         self
     }
 
-    /// Adds text, between tags or in an attribute with quotation marks. Text from outside was sanitized before, by the
-    /// code that knows what is a text of its own; an unsafe character that is still there is escaped here.
+    /// Adds text, between tags or in an attribute with quotation marks. The caller has already sanitized each text
+    /// from outside. Any unsafe character that is left is escaped here.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         for c in text.chars() {
             match c {
@@ -39,7 +39,7 @@ impl Html {
         self
     }
 
-    /// Adds this share of `whole` in percent, for an attribute of SVG.
+    /// Adds the share `part / whole` in percent, for an attribute of SVG.
     pub(super) fn percent(&mut self, share: usize, whole: usize) -> &mut Self {
         let hundredths = share.saturating_mul(10_000) / whole.max(1);
         _ = write!(self.0, "{}.{:02}%", hundredths / 100, hundredths % 100);

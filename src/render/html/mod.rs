@@ -1,8 +1,8 @@
-//! Reports as one HTML file that a person opens in a browser or prints: an audit, or what changed.
+//! Writes an audit or a comparison as one HTML file, which a person opens in a browser or prints.
 //!
 //! The file is complete without a network and without its script, which only sorts and searches tables. A content
-//! security policy in the file allows nothing else than the style sheet and the script, by their checksums. The
-//! sentences are those of the table for people.
+//! security policy in the file allows only the style sheet and the script, by their checksums. The sentences are
+//! those of the table for people.
 
 pub mod audit;
 pub mod diff;

@@ -20,7 +20,8 @@ pub(super) fn write(title: &str, body: impl FnOnce(&mut Html), w: &mut dyn Write
         .text(&checksum(STYLE))
         .markup("'; script-src 'sha256-")
         .text(&checksum(SCRIPT))
-        // The icon below is an image; without it, a browser asks the server of the page for one.
+        // Images are allowed because of the icon below. Without this icon, a browser would request one from the
+        // server of the page.
         .markup("'; img-src data:; base-uri 'none'; form-action 'none'\">\n")
         .markup("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
         .markup("<meta name=\"color-scheme\" content=\"light dark\">\n")
@@ -40,9 +41,9 @@ pub(super) struct Panels<'a> {
     pub(super) class: &'static str,
     /// The verdict in one line.
     pub(super) verdict: &'a str,
-    /// The part that was visible, in a sentence.
+    /// A sentence about the part of the machine that was visible.
     pub(super) seen: &'a str,
-    /// The parts that were not visible, each once.
+    /// The parts of the machine that were not visible, each once.
     pub(super) gaps: &'a [String],
 }
 
@@ -74,7 +75,7 @@ impl Panels<'_> {
     }
 }
 
-/// Returns the SHA-256 checksum of a text in base64, as in a content security policy.
+/// Returns the SHA-256 checksum of a text in base64, as a content security policy needs it.
 fn checksum(text: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut encoded = String::new();

@@ -18,7 +18,7 @@ pub struct Status {
     pub listeners: usize,
     /// The number of gaps.
     pub gaps: usize,
-    /// The time since which the screen is paused, if it is.
+    /// The time at which the user paused the screen; `None` if it is not paused.
     pub paused: Option<Timestamp>,
     /// The column by which the rows are sorted, and whether the order is reversed.
     pub sort: Option<(&'static str, bool)>,
@@ -74,8 +74,8 @@ fn tab(view: View, count: Option<usize>) -> String {
     }
 }
 
-/// Returns the texts of the views that fit the width, and the columns between them. On a narrow terminal, there are no
-/// counts, and names are cut.
+/// Returns the texts for the views, shortened to fit the width, and the number of columns between them. On a narrow
+/// terminal, the counts are left out and the names are cut.
 fn tab_texts(shown: View, counts: [Option<usize>; 4], width: usize) -> ([String; 4], usize) {
     let forms = [(GAP, true, usize::MAX), (GAP, false, usize::MAX), (1, false, usize::MAX), (1, false, 4)];
     let text = |view: View, count: Option<usize>, longest: usize| {
@@ -95,7 +95,7 @@ fn tab_texts(shown: View, counts: [Option<usize>; 4], width: usize) -> ([String;
     texts
 }
 
-/// The columns between two views, and between two keys.
+/// The number of columns between two views, and between two keys.
 const GAP: usize = 2;
 
 /// Returns the line of the views.
@@ -108,7 +108,7 @@ pub(super) fn tabs(shown: View, counts: [Option<usize>; 4], width: usize, style:
     painted.collect::<Vec<_>>().join(&" ".repeat(gap))
 }
 
-/// Returns the view at a column of the line of the views.
+/// Returns the view whose name is at this column of the line of the views.
 #[must_use]
 pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) -> Option<View> {
     let mut end = 0;
@@ -120,8 +120,8 @@ pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) 
     })
 }
 
-/// Returns the lines for the gaps. The rows matter more than the reasons: one line has the reasons that fit, and the help
-/// shows them all. If `is_verbose`, each reason has a line.
+/// Returns the lines for the gaps. Only one line is used, to leave space for the rows: it contains the reasons that
+/// fit, and the help shows all of them. If `is_verbose`, each reason has a line.
 #[must_use]
 pub fn caveat_lines(caveats: &[String], is_verbose: bool, width: u16) -> Vec<String> {
     let width = usize::from(width);
@@ -159,7 +159,7 @@ pub fn caveat_lines(caveats: &[String], is_verbose: bool, width: u16) -> Vec<Str
     lines
 }
 
-/// Returns how many further reasons there are, and the key that shows them.
+/// Returns the number of further reasons, and the key that shows them.
 fn more(left: usize) -> String {
     format!(" +{left} more: ?")
 }
@@ -180,14 +180,14 @@ pub(super) fn rule(text: &str, width: usize, style: &Style) -> String {
 pub enum Keys<'a> {
     /// The keys and what they do, the most important ones first.
     Of(&'a [(&'static str, &'static str)]),
-    /// The filter while it is typed, and why it cannot be used.
+    /// The filter that the user is typing, and the reason why it cannot be used.
     Filter {
         /// The text as typed.
         text: &'a str,
         /// The reason.
         error: Option<&'a str>,
     },
-    /// A message until the next key.
+    /// A message that is shown until the next key.
     Message(&'a str),
 }
 
@@ -207,7 +207,7 @@ impl Keys<'_> {
             }
             Keys::Filter { text, error } => {
                 let text = sanitize(text);
-                // The end of a long text stays visible, because it is being typed.
+                // The end of a long filter stays visible, because the user is typing there.
                 let space = width.saturating_sub(2);
                 let mut shown: &str = &text;
                 while shown.width() > space {

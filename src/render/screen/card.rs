@@ -49,10 +49,10 @@ pub fn port_lines(explained: &Explained<'_>, report: &Report, style: &Style) -> 
     lines
 }
 
-/// Returns the card of a listener that is gone.
+/// Returns the card of a listener that has vanished.
 #[must_use]
 pub fn vanished_card(entries: &[Entry], report: &Report, style: &Style) -> Vec<String> {
-    let text = "This listener is gone. Its last known state:";
+    let text = "This listener has vanished. Its last known state:";
     let mut lines = vec![style.paint(Emphasis::Warning, text), String::new()];
     for listener in Listener::all(entries) {
         lines.extend(listener_card::in_full(&listener, true, report, style));

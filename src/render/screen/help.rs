@@ -20,23 +20,23 @@ const KEYS: [(&str, &str); 17] = [
     ("1 to 4", "the view with this number"),
     (
         "/",
-        "filter, with the targets and options of the command line: 8000-8100, nginx, --user root, -t. A text that is none of these selects the rows that contain it. Enter keeps the filter, Esc removes it",
+        "filter the rows with the targets and options of the command line: 8000-8100, nginx, --user root, -t. Any other text selects the rows that contain the text. Enter keeps the filter, Esc removes it",
     ),
     ("s", "sort by the next column"),
     ("r", "reverse the order"),
-    ("p", "pause: the screen stays as it is; p again continues"),
+    ("p", "pause the screen; p again continues"),
     ("y", "copy the row (if the terminal supports OSC 52)"),
     (
         "K, Delete",
-        "end the process, the unit or the container of the row; a question first says what will be ended",
+        "end the process, the unit or the container of the row; a question shows what will be ended",
     ),
     ("Ctrl-L", "draw the screen again"),
-    ("Ctrl-Z", "stop watch; fg continues"),
+    ("Ctrl-Z", "suspend watch; the command fg continues it"),
     ("Esc", "close this text; remove the filter"),
     ("q, Ctrl-C", "quit"),
 ];
 
-/// Returns the lines of the help, after the gaps in full.
+/// Returns the lines of the help. The full text of the gaps comes first.
 #[must_use]
 pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
     let mut lines = Vec::new();

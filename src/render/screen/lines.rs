@@ -1,4 +1,4 @@
-//! Lines of the screen: cut, without colour, and selected.
+//! Changes lines of the screen: cuts them, removes their colour, or marks them as selected.
 
 use anstyle::Effects;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};

@@ -1,8 +1,9 @@
 //! The screen of `watch` on a terminal: a status line, the views, the rows of one view or a text over them, the latest
 //! change, the gaps and the keys.
 //!
-//! A frame is lines of text for a given size, and never larger than the terminal. `command/screen.rs` controls the
-//! terminal, and `command/watch` the state. Every mark is a sign and a colour, so that it can be read without colour.
+//! A frame is a list of lines for a terminal of a given size, and is never larger than the terminal.
+//! `command/screen.rs` controls the terminal, and `command/watch` has the state. Every mark has a sign in addition to
+//! its colour, so that it can be read without colour.
 //!
 //! The screen is drawn without a framework such as ratatui: a row of the screen is a row of the table, a card is the
 //! card of a listing, and both are lines of text already. A framework would need a second table with its own rules for
@@ -31,7 +32,7 @@ pub use self::rows::{FoundRow, changes, findings, listeners, row_text};
 use super::wrap::clip;
 use super::{Emphasis, Style};
 
-/// A list that the screen can show.
+/// A view: a list that the screen can show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
     /// The listeners, with the marks of recent changes.
@@ -59,12 +60,12 @@ impl View {
     }
 }
 
-/// A recent change of a row.
+/// The mark of a row that has changed recently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
     /// The kind of change.
     pub kind: ChangeKind,
-    /// Whether the mark will fade soon.
+    /// Whether the mark will disappear soon.
     pub fading: bool,
 }
 
@@ -81,7 +82,8 @@ pub struct LoggedChange {
     pub sockets: Vec<Entry>,
 }
 
-/// Returns the changes since the start, one line each; `earlier` is the number of changes before them.
+/// Returns the changes since the start, one line each. `earlier` is the number of older changes that are no longer
+/// stored.
 #[must_use]
 pub fn log_lines(changes: &[LoggedChange], earlier: usize, style: &Style) -> Vec<String> {
     if changes.is_empty() {
@@ -123,18 +125,18 @@ pub struct Size {
     pub height: u16,
 }
 
-/// The columns before each row: the mark, and the sign of the selected row.
+/// The number of columns before each row: for the mark, and for the sign of the selected row.
 pub const MARK: u16 = 2;
 /// The header of the rows, and the rule below it.
 const HEAD: usize = 2;
 
-/// The lines of each part of the screen. Which parts a terminal has depends only on its height and on whether there is
-/// something to show.
+/// The number of lines of each part of the screen. It depends only on the height of the terminal and on whether there
+/// is something to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Areas {
-    /// The line of the views, if there is space for it.
+    /// The position of the line of the views, if there is space for it.
     pub tabs: Option<usize>,
-    /// The first line of the rows.
+    /// The position of the first line of the rows.
     pub first_row: usize,
     /// The number of lines for rows.
     pub rows: usize,
@@ -148,7 +150,7 @@ pub struct Areas {
     has_keys: bool,
 }
 
-/// The heights from which a terminal has the line of the keys, of the views, of the gaps and of the latest change.
+/// The minimum height of a terminal for the line of the keys, of the views, of the gaps and of the latest change.
 const WITH_KEYS: usize = 5;
 const WITH_TABS: usize = 9;
 const WITH_CAVEATS: usize = 10;
@@ -185,9 +187,9 @@ impl Areas {
 pub enum Body<'a> {
     /// The header, the rule and the visible rows.
     Rows {
-        /// The lines, without a position in the rule.
+        /// All lines of a text, for which the rule shows no position.
         lines: Vec<String>,
-        /// The text at the end of the rule: which of the rows are visible, and the filter.
+        /// The text at the end of the rule: the range of the visible rows, and the filter.
         position: String,
     },
     /// The visible lines of a text, such as a card.
@@ -201,7 +203,7 @@ pub struct Frame<'a> {
     pub status: Status,
     /// The view that is shown, and the number of rows of each view, if it is known.
     pub view: View,
-    /// The number of changes since the start, and of findings.
+    /// The number of changes since the start, and the number of findings.
     pub counts: [Option<usize>; 4],
     /// The middle.
     pub body: Body<'a>,
@@ -252,7 +254,7 @@ pub fn frame(
     lines.iter().map(|line| crop(line, width)).collect()
 }
 
-/// Returns the line of the latest changes, the latest one first, as many as fit.
+/// Returns the line with the latest changes, the latest one first. It has as many changes as fit.
 fn latest(log: &[LoggedChange], width: usize, style: &Style) -> String {
     let mut line = String::new();
     for change in log.iter().rev() {

@@ -12,7 +12,7 @@ use crate::render::kill::named;
 use crate::render::table::{self, TableLayout};
 use crate::render::{Emphasis, Style, sanitize};
 
-/// Returns the header, the rule, and the visible rows of listeners or connections. Without rows, there are no lines.
+/// Returns the header, the rule, and the visible rows of listeners or connections. Without rows, returns no line.
 ///
 /// # Errors
 /// Never returns an error in practice, because the lines are made in memory.
@@ -42,7 +42,7 @@ fn row(line: &str, mark: Option<Mark>, is_selected: bool, style: &Style) -> Stri
     };
     let (sign, tone) = sign(mark.kind);
     let line = match mark.kind {
-        // Nothing listens there any more.
+        // The row of a vanished listener is grey, because nothing listens there now.
         ChangeKind::Vanished => style.paint(Emphasis::Quiet, &without_colour(line)),
         _ => line.to_owned(),
     };
@@ -100,7 +100,7 @@ pub fn findings(rows: &[FoundRow<'_>], selected: Option<usize>, style: &Style) -
     with_head(&head, lines, selected, style)
 }
 
-/// Returns the content of a row as one line of plain text, in which nothing is cut.
+/// Returns the content of a row as one line of plain text. No value is cut.
 #[must_use]
 pub fn row_text(entry: &Entry, snapshot: &Snapshot) -> String {
     let cells = WIDE.iter().filter_map(|name| columns::named(name));

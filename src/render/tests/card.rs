@@ -36,7 +36,7 @@ tcp 0.0.0.0:3416  python3
   Process     python3 (pid 812, user root), since 10:00 UTC today (2 h)
   Command     python3 -m serve
   Program     /usr/bin/python3
-  Why         in the background: the process that started it has ended
+  Why         in the background; the process that started it has ended
   Reachable   on every address of this machine
   Flags       orphaned (warning)
   To stop     kill 812
@@ -76,7 +76,7 @@ tcp 0.0.0.0:8000  nginx
               not be read)
   Command     nginx -m serve
   Program     /usr/bin/nginx
-  Why         in the background: the process that started it has ended
+  Why         in the background; the process that started it has ended
   Reachable   on every address of this machine
   To stop     kill 21 22 23 24 4000025
 
@@ -252,7 +252,7 @@ tcp 0.0.0.0:3416  python3
   Process     python3 (pid 812, user root), since 10:00 UTC today (2 h)
   Command     python3 -m serve
   Program     /usr/bin/python3
-  Why         in the background: the process that started it has ended
+  Why         in the background; the process that started it has ended
   Reachable   on every address of this machine
   Flags       orphaned (warning): commandport was registered for AirMobile IS
               (apparently Motorola), presumed dead. Command port of AirMobile
@@ -268,7 +268,7 @@ tcp 0.0.0.0:8000  nginx
               not be read)
   Command     nginx -m serve
   Program     /usr/bin/nginx
-  Why         in the background: the process that started it has ended
+  Why         in the background; the process that started it has ended
   Reachable   on every address of this machine
   To stop     kill 21 22 23 24 4000025
 
@@ -336,7 +336,7 @@ tcp 0.0.0.0:3416  python3
   Process     python3 (pid 812, user root), since 10:00 UTC today (2 h)
   Command     python3 -m serve
   Program     /usr/bin/python3
-  Why         in the background: the process that started it has ended
+  Why         in the background; the process that started it has ended
   Reachable   on every address of this machine
   Flags       orphaned (warning)
   To stop     kill 812
@@ -417,8 +417,8 @@ tcp  active
   What        Discard: Ignores all data that it receives; Wake-on-LAN packets
               are often sent to this UDP port. Also Windows Simple TCP/IP
               Services.
-  Here now    no listener seen, but not everything could be seen: TCP sockets:
-              permission denied (run as root).
+  Here now    no listener was seen, but not everything could be seen: TCP
+              sockets: permission denied (run as root).
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
   If open     Discard: no login, no encryption; it should be reachable only from
               the local network.

@@ -74,8 +74,8 @@ tcp 0.0.0.0:22  OpenSSH server (sshd)
               ssh.socket is stopped too, because systemd would start the service
               again
   Children    sleep (pid 900): these processes get no signal
-  Warning     users log in through this SSH server; afterwards nobody can log in
-              through it
+  Warning     users log in through this SSH server; nobody can log in through it
+              after it has ended
 tcp 0.0.0.0:80  server
   Process     server (pid 35, user ann), since 10:00 UTC today (2 h)
   Command     server -m serve
@@ -84,13 +84,13 @@ tcp 0.0.0.0:80  server
   Reachable   on every address of this machine
   y will run  systemctl stop nginx
   Children    sleep (pid 900): these processes get no signal
-  Warning     you are logged in through this port; afterwards you may not be
-              able to log in again
+  Warning     you are logged in through this port; you may not be able to log in
+              again after it is closed
 tcp 0.0.0.0:6000  node
   Process     node (pid 36, user root), since 10:00 UTC today (2 h)
   Command     node -m serve
   Program     /usr/bin/node
-  Why         in the background: the process that started it has ended
+  Why         in the background; the process that started it has ended
   Reachable   on every address of this machine
   y will run  kill 36
   Children    sleep (pid 900): these processes get no signal
@@ -127,7 +127,7 @@ tcp 0.0.0.0:82  own
   Process     own (pid 37, user root), since 10:00 UTC today (2 h)
   Command     own -m serve
   Program     /usr/bin/own
-  Why         in the background: the process that started it has ended
+  Why         in the background; the process that started it has ended
   Reachable   on every address of this machine
   y will run  kill 37
   Children    sleep (pid 900): these processes get no signal

@@ -306,7 +306,7 @@ many programs
   started from fish by ann, through e, d, c and 2 more
   kill 35
 the background
-  in the background in login session 4: the process that started it has ended
+  in the background in login session 4; the process that started it has ended
   kill 35
 the background of a container
   in the background; its parent is tini (pid 1)

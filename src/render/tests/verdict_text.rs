@@ -51,7 +51,7 @@ The port is registered for send (last changed 2019-04-22), but no known software
 manet is defined by RFC 5498 and not known to be dead.
 
 750: repurposed
-The services file of Debian's netbase and the SELinux reference policy agree that another service uses this port. rfile is registered here.
+The services file of Debian's netbase and the SELinux reference policy list the same other service for this port. rfile is registered here.
 
 1528: dormant
 The port is registered for norp (since 2021-04-07), but no known software uses this registration.
@@ -115,7 +115,7 @@ fn summaries() {
     assert_snapshot(
         text(|w| write_summary(&report, &PLAIN, w)),
         str![[r#"
-1 listener, none flagged. Not judged (?): 1, because the program is not visible.
+1 listener, none with a flag. Not judged (?): 1, because the program is not visible.
 Not seen: 1 process of a listener that could not be read (pid 900): the process ended during the scan, or may not be read (ps -fp 900).
 SERVICE in parentheses: what usually uses the port.
 

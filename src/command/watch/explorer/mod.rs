@@ -1,5 +1,5 @@
-//! The explorer: the rows of the views, the selected row, and the frame that shows them. It has no input or output:
-//! `live.rs` hands it keys and reports, and does what a key asks for.
+//! The explorer: the rows of the views, the selected row, and the frame that shows them. The explorer itself reads
+//! and writes nothing. `live.rs` passes keys and reports to it, and executes the actions that it requests.
 
 mod rows;
 mod state;
@@ -28,10 +28,10 @@ use crate::render::screen::{
 use crate::render::table::TableLayout;
 use crate::render::{Style, caveats, merged_rows, stderr};
 
-/// A text that covers the rows, made for a style.
+/// A function that makes the text that covers the rows, for a given style.
 pub(super) type Text = Box<dyn Fn(&Style) -> Vec<String>>;
 
-/// A filter that was typed: the parsed filter, or the reason why it cannot be used.
+/// The filter that the user typed: the parsed filter, or the reason why it cannot be used.
 type Filter = Result<Selection, String>;
 
 pub(super) struct Explorer {
@@ -47,7 +47,7 @@ pub(super) struct Explorer {
     /// The text that covers the rows, and its lines for the current size.
     text: Option<(Text, Vec<String>)>,
     caveats: Vec<String>,
-    /// The number of listeners, without those that vanished, and the time of the report that was counted.
+    /// The number of listeners, without vanished listeners, and the time of the report in which they were counted.
     listeners: (usize, Option<Timestamp>),
     paused: Option<Timestamp>,
     interval: Duration,
@@ -82,8 +82,8 @@ impl Explorer {
         self.state.view
     }
 
-    /// Parses the filter that was typed, with the parser of the command line. `parse` gets the filters, and whether a
-    /// target means either end of a connection.
+    /// Parses the filter that the user typed, with the parser of the command line. `parse` gets the filters, and
+    /// whether a target matches both ends of a connection.
     pub(super) fn read_filter(&mut self, parse: impl Fn(&FilterArgs, bool) -> Result<Selection, String>) {
         let text = self.state.filter.trim();
         let either_end = self.state.view == View::Connections;
@@ -151,7 +151,7 @@ impl Explorer {
         self.lay_out(source);
     }
 
-    /// Fits the columns of the table to the width.
+    /// Adapts the columns of the table to the width.
     fn lay_out(&mut self, source: Source<'_>) {
         let Rows::Entries(rows) = &self.rows else {
             self.columns = Vec::new();
@@ -169,7 +169,7 @@ impl Explorer {
         self.follow();
     }
 
-    /// Keeps the selected row selected and visible.
+    /// Keeps the same row selected and makes it visible.
     fn follow(&mut self) {
         let mut state = std::mem::take(&mut self.state);
         state.follow(self.facts());
@@ -192,7 +192,7 @@ impl Explorer {
         }
     }
 
-    /// Changes the state after an input. Returns what must be done.
+    /// Changes the state after an input. Returns the action that the caller must execute.
     pub(super) fn handle(&mut self, input: &Input) -> Effect {
         let mut state = std::mem::take(&mut self.state);
         let facts = self.facts();
@@ -247,17 +247,18 @@ impl Explorer {
         self.show_panel(text, Panel::Card);
     }
 
-    /// Shows what would be ended, with a question.
+    /// Shows the plan: what would be ended. The text ends with a question.
     pub(super) fn ask(&mut self, text: Text) {
         self.show_panel(text, Panel::Confirm);
     }
 
-    /// Shows what has not ended after a SIGTERM, with a question.
+    /// Shows the processes that have not ended after SIGTERM. The text ends with a question.
     pub(super) fn ask_to_force(&mut self, text: Text) {
         self.show_panel(text, Panel::Force);
     }
 
-    /// Returns whether the next key is for the rows: no text covers them, and no filter is being typed.
+    /// Returns whether the next key is for the rows. This is the case if no text covers the rows and the user is not
+    /// typing a filter.
     pub(super) fn is_free(&self) -> bool {
         self.state.panel.is_none() && !self.state.is_typing
     }
@@ -268,12 +269,12 @@ impl Explorer {
         self.state.open(panel);
     }
 
-    /// Shows a message until the next key.
+    /// Shows a message on the last line until the next key.
     pub(super) fn say(&mut self, message: String) {
         self.state.message = Some(message);
     }
 
-    /// Shows a message: on the last line if it fits, else as a text over the rows.
+    /// Shows a message on the last line or, if the message is too long, as a text over the rows.
     pub(super) fn report(&mut self, message: String) {
         if message.width() <= self.size.width.into() || self.state.panel.is_some() {
             self.say(message);
@@ -300,7 +301,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the text of the selected row, or of the text that covers the rows.
+    /// Returns the text to copy: the selected row, or the text that covers the rows.
     pub(super) fn copied(&self, source: Source<'_>) -> String {
         let report = source.of(self.state.view);
         let at = self.state.cursor().at;
@@ -419,7 +420,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the text at the end of the rule: which of the rows are visible, and the filter.
+    /// Returns the text at the end of the rule: the range of the visible rows, and the filter.
     fn position(&self, page: usize) -> String {
         let rows = self.rows.len();
         let top = self.state.cursor().top;
@@ -436,7 +437,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the text of a view without rows.
+    /// Returns the text that a view without rows shows.
     fn no_rows(&self, source: Source<'_>) -> Vec<String> {
         let has_gaps = !source.of(self.state.view).snapshot.gaps.is_empty();
         let text = match (self.state.view, self.state.filter.trim()) {
@@ -456,7 +457,7 @@ impl Explorer {
     }
 }
 
-/// The keys of the rows, of the other views, of a card and of the question; the most important ones first.
+/// The keys for the rows, for the other views, for a card and for a question. The most important keys come first.
 const ROW_KEYS: [(&str, &str); 8] = [
     ("q", "quit"),
     ("?", "help"),

@@ -14,7 +14,7 @@ use crate::render::columns;
 use crate::render::kill::named;
 use crate::render::screen::{FoundRow, View, row_text};
 
-/// A row of findings: the indices of the sockets of a listener, and the place of the finding.
+/// A row of findings: the indices of the sockets of a listener, and the position of the finding.
 #[derive(Clone, Debug)]
 pub(super) struct FindingRow {
     sockets: Vec<usize>,
@@ -61,7 +61,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The filter that was typed, and the order of the rows.
+/// The filter that the user typed, and the order of the rows.
 #[derive(Default)]
 pub(super) struct Narrowing<'f> {
     /// The filter, if one was typed and can be used.
@@ -86,8 +86,8 @@ impl Narrowing<'_> {
 }
 
 impl Rows {
-    /// Returns the rows of a view. If the filter selects no row, it is a text, and the rows that contain its words are
-    /// returned.
+    /// Returns the rows of a view. If the filter selects no row, it is used as a text: the rows that contain its
+    /// words are returned.
     pub(super) fn of(view: View, source: Source<'_>, marks: &Marks, narrowing: &Narrowing<'_>) -> Self {
         let by_filter = |entry: &Entry| narrowing.test(entry).is_yes();
         let mut rows = Self::kept(view, source, marks, &by_filter);

@@ -156,7 +156,7 @@ tcp 127.0.0.1:5432  PostgreSQL (postgres)
   Process     postgres (pid 900, user root), since 10:00 UTC today (2 h)
   Command     postgres -m serve
   Program     /usr/bin/postgres
-  Why         in the background: the process that started it has ended
+  Why         in the background; the process that started it has ended
   Reachable   on this machine only
   To stop     kill 900
 
@@ -199,11 +199,11 @@ Keys
   Tab         the next view: listeners, connections, changes, findings;
               Shift-Tab: the previous one
   1 to 4      the view with this number
-  /           filter, with the targets and options of the command line:
-              8000-8100, nginx, --user root, -t. A text that is none of these
-              selects the rows that contain it. Enter keeps the filter, Esc
-              removes it
+  /           filter the rows with the targets and options of the command line:
+              8000-8100, nginx, --user root, -t. Any other text selects the rows
+              that contain the text. Enter keeps the filter, Esc removes it
   s           sort by the next column
+  r           reverse the order
 12:00:00 UTC ^ widened: nginx on tcp 0.0.0.0:8000
 Owner of 1 socket hidden. Run with sudo to see it. +1 more: ?
 Esc close  Up/Down scroll

@@ -1,5 +1,5 @@
-//! The state of the screen: which view, which row, the filter and the order. Keys change the state; the state has no
-//! input or output, and knows the rows only by their number and identity.
+//! The state of the screen: the view, the selected row, the filter and the order of the rows. Keys change the state.
+//! The state itself reads and writes nothing, and knows the rows only by their number and identity.
 
 #[cfg(test)]
 mod tests;
@@ -7,7 +7,7 @@ mod tests;
 use crate::command::screen::Key;
 use crate::render::screen::View;
 
-/// What must be done after a key.
+/// The action that the caller must execute after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::command::watch) enum Effect {
     /// Draw the screen.
@@ -20,9 +20,9 @@ pub(in crate::command::watch) enum Effect {
     Help,
     /// Show the card of the selected row.
     Card,
-    /// Show what ending the selected row would end.
+    /// Show the plan for the selected row: what would be ended.
     PlanKill,
-    /// End what the shown plan says.
+    /// Execute the plan that is shown.
     Kill,
     /// End the processes that the shown text names with SIGKILL.
     ForceKill,
@@ -41,10 +41,10 @@ pub(super) enum Panel {
     Text,
     /// The card of the selected row.
     Card,
-    /// What would be ended, with a question.
+    /// The plan, which shows what would be ended, and a question.
     Confirm,
-    /// What has not ended after a SIGTERM, with a question. It appears without a key, so it asks for a key that does
-    /// nothing elsewhere.
+    /// The processes that have not ended after SIGTERM, and a question. The question can appear while the user types.
+    /// It is therefore answered with a key that has no other use.
     Force,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Cursor {
     key: Option<u64>,
 }
 
-/// The facts that a key needs about the screen.
+/// The facts about the screen that are needed to handle a key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Facts<'a> {
     /// The identities of the rows.
@@ -78,11 +78,11 @@ pub(super) struct Facts<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) view: View,
-    /// The text that covers the rows, and its first visible line.
+    /// The text that covers the rows, and the position of its first visible line.
     pub(super) panel: Option<(Panel, usize)>,
     /// The filter as typed.
     pub(super) filter: String,
-    /// Whether the filter is being typed.
+    /// Whether the user is typing a filter.
     pub(super) is_typing: bool,
     /// The column by which the rows are sorted.
     pub(super) sort: Option<&'static str>,
@@ -92,7 +92,7 @@ pub(super) struct State {
     cursors: [Cursor; 4],
 }
 
-/// How far a key moves.
+/// The distance by which a key moves the selection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Motion {
     Up(usize),
@@ -101,7 +101,7 @@ enum Motion {
     Last,
 }
 
-/// The lines that one turn of the mouse wheel moves.
+/// The number of lines by which one turn of the mouse wheel scrolls.
 const WHEEL: usize = 3;
 
 impl State {
@@ -144,7 +144,7 @@ impl State {
             self.panel = Some((panel, top.min(last)));
             return Effect::Draw;
         }
-        // Only one key ends something.
+        // Only one key confirms a question; every other key cancels it.
         let (yes, effect, no) = match panel {
             Panel::Confirm => (Key::Char('y'), Effect::Kill, "Nothing was ended."),
             Panel::Force => (Key::Char('F'), Effect::ForceKill, "Nothing was forced to end."),
@@ -245,7 +245,7 @@ impl State {
         Effect::Rows
     }
 
-    /// Selects the first row of another order.
+    /// Selects the first row, because the order has changed.
     fn go_to_first(&mut self) {
         let view = self.view_index();
         self.cursors[view] = Cursor::default();
@@ -278,7 +278,8 @@ impl State {
         self.cursors[view] = Cursor { at, top, key: facts.rows.get(at).copied() };
     }
 
-    /// Keeps the same row selected after the rows or the size have changed. If the row is gone, its place stays selected.
+    /// Keeps the same row selected after the rows or the size have changed. If the row has vanished, the row that is
+    /// now at its position is selected.
     pub(super) fn follow(&mut self, facts: Facts<'_>) {
         let cursor = self.cursor();
         let is_same = facts.rows.get(cursor.at).copied() == cursor.key;
@@ -326,7 +327,7 @@ fn motion(key: Key, page: usize) -> Option<Motion> {
     })
 }
 
-/// Returns the column after this one; after the last column, the usual order.
+/// Returns the column after this one. After the last column, returns `None`, which stands for the usual order.
 fn next_column(sort: Option<&'static str>, columns: &[&'static str]) -> Option<&'static str> {
     let at = sort.and_then(|sort| columns.iter().position(|column| *column == sort));
     columns.get(at.map_or(0, |at| at + 1)).copied()
