@@ -1,5 +1,5 @@
-//! Facts about a port beyond its status: the programs that usually serve it, the registrations around it, their
-//! history, and whether the port is in an ephemeral range of this host.
+//! Further facts about a port: the programs that usually serve it, the registrations around it, their history, and
+//! whether the port is in an ephemeral range of this host.
 
 use serde::Serialize;
 
@@ -19,9 +19,10 @@ pub struct KnownProgram {
 pub struct CommonService {
     /// The name.
     pub name: &'static str,
-    /// The kind of service, such as `database`; `malware` is never the name of a listener.
+    /// The kind of service, such as `database`. A service of the kind `malware` is never shown as the service of a
+    /// listener.
     pub kind: &'static str,
-    /// What the service is, in one sentence.
+    /// A sentence that says what the service is.
     pub what: &'static str,
     /// Whether the service encrypts: `none`, `optional`, `always` or `n/a`.
     pub encryption: &'static str,
@@ -46,7 +47,7 @@ impl CommonService {
 /// Two texts about one of the most popular ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PortAnswer {
-    /// What commonly runs on the port.
+    /// The software that commonly runs on the port.
     pub what: &'static str,
     /// The risk if other machines can reach the port: login, encryption, abuse.
     pub open: &'static str,
@@ -86,7 +87,7 @@ pub struct Block {
 /// The registrations around a port, for the same protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NearbyRegistrations {
-    /// The block that contains the port, if the block has more than this port.
+    /// The block that contains the port, if the block has more than one port.
     pub block: Option<Block>,
     /// The nearest registration below.
     pub before: Option<NearbyRegistration>,
@@ -102,7 +103,7 @@ pub enum EventKind {
     Registered,
     /// The row of the registration was changed.
     Changed,
-    /// The registration was renamed, added or removed. The time is unknown, but before the date.
+    /// The registration was renamed, added or removed at an unknown time before the date.
     Renamed,
     /// The product or protocol of the registration ended.
     Ended,
@@ -121,31 +122,31 @@ pub struct Event {
     pub what: EventKind,
     /// The registration that the event belongs to; `None` if it belongs to the port.
     pub service: Option<&'static str>,
-    /// The text of IANA, or the name of the product that ended.
+    /// The text of IANA's note, or the name of the product that ended.
     pub text: Option<&'static str>,
 }
 
-/// The meaning of a port in an ephemeral range of this host.
+/// The facts about a port in an ephemeral range of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EphemeralHere {
     /// The part of this kernel's own range that contains the port.
     pub kernel_range: Option<PortRange>,
     /// The source of that range.
     pub source: String,
-    /// Whether this kernel never hands out the port, although its range contains the port.
+    /// Whether the port is reserved: this kernel never hands it out, although the range contains it.
     #[serde(rename = "kept_back")]
     pub is_reserved: bool,
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
-    /// Whether the kernel itself would choose the port for a listener that requests any port; `None` if the port does
-    /// not show this.
-    pub kernel_would_pick: Option<bool>,
-    /// Whether the listener on this port probably chose it; `None` if there is no listener, or the choice is not
+    /// Whether the kernel would choose the port for a listener that requests any free port; `None` if this is not
     /// known.
+    pub kernel_would_pick: Option<bool>,
+    /// Whether the listener on the port probably chose the port itself; `None` if there is no listener, or if this is
+    /// not known.
     pub likely_chosen: Option<bool>,
 }
 
-/// Facts about a port beyond its status.
+/// Further facts about a port, in addition to its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// The texts about the port, if it is one of the most popular ports.
@@ -154,13 +155,15 @@ pub struct Context {
     pub services: Vec<CommonService>,
     /// The programs that usually serve the port.
     pub programs: Vec<KnownProgram>,
+    /// The dangerous services that can use the port, by their titles.
+    pub dangers: Vec<&'static str>,
     /// The guarded service, if the port belongs to one.
     pub guarded: Option<GuardedService>,
     /// The registrations around the port.
     pub nearby: NearbyRegistrations,
     /// The events of its registrations, oldest first.
     pub history: Vec<Event>,
-    /// The meaning of the port in an ephemeral range, if the port is in one.
+    /// The facts about the ephemeral range, if the port is in one.
     pub ephemeral: Option<EphemeralHere>,
 }
 

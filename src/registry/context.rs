@@ -1,20 +1,20 @@
 //! The registrations around a port, the programs that usually serve it, and the history of its registrations.
 
 use super::row::{KnownUse, RegistryRow};
-use super::{Registry, programs, services};
+use super::{Registry, dangers, programs, services};
 use crate::model::{
     Assignment, Block, Context, Event, EventKind, GuardedService, KnownProgram, NearbyRegistration,
     NearbyRegistrations, PortRange, PortVerdict, Protocol,
 };
 
-/// These assignees are not vendors, so their adjacent ports are not a block of one product.
+/// Assignees that are not vendors. Their adjacent ports are therefore not a block of one product.
 const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
 
-/// The maximum distance in ports of the search for a block, to each side.
+/// The search for a block ends at this distance from the port, in ports, to each side.
 const FAR: u16 = 64;
 
 impl Registry {
-    /// Returns the facts about a port beyond its verdict, without the facts about ephemeral ranges.
+    /// Returns further facts about a port, except the facts about ephemeral ranges.
     #[must_use]
     pub fn context(&self, port: u16, protocol: Protocol, verdict: &PortVerdict) -> Context {
         let mut known: Vec<KnownProgram> = Vec::new();
@@ -33,6 +33,7 @@ impl Registry {
             answer: services::answer(port, protocol),
             services: services::common(port, protocol),
             programs: known,
+            dangers: dangers::titles(port, protocol),
             guarded,
             nearby: self.nearby(port, protocol.registered_as(), verdict),
             history: self.history(port, protocol.registered_as(), verdict),
@@ -87,7 +88,7 @@ impl Registry {
         events
     }
 
-    /// Returns the ports around `port` that the same assignee registered without a gap.
+    /// Returns the adjacent ports around `port` that the same assignee registered.
     fn block(&self, own: &Assignment, port: u16, protocol: Protocol) -> Option<Block> {
         let assignee = own.assignee.filter(|assignee| !BODIES.contains(assignee))?;
         let of = |port: u16| {

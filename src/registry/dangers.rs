@@ -4,7 +4,7 @@
 //! The rows are in `data/dangers.tsv`, whose head describes the columns. A row describes a program with its default
 //! settings. Other modules read configuration files, and decide whether other machines can reach the listener.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
@@ -13,7 +13,7 @@ use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{DangerBasis, PortRange, Protocol, Severity};
 
-/// What a service allows anyone who connects to do.
+/// The danger of a service: the actions that it permits to any client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Danger {
     /// The name of the row.
@@ -36,10 +36,13 @@ pub(crate) struct Danger {
     pub basis: DangerBasis,
 }
 
-/// The port number in the table that means every port that the kernel chooses, as in `bind(2)`.
+/// The port number that stands in the table for every port that the kernel chooses, as in `bind(2)`.
 const CHOSEN_BY_KERNEL: u16 = 0;
+/// The number of ports from which a range is wide.
+const WIDE: u16 = 100;
 
-/// Returns the remedies of a row, each with the programs that it is for; the last is for every program.
+/// Returns the remedies of a row, each with the programs to which it applies. The last remedy applies to every
+/// program.
 fn remedies(column: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     column.split(" ;; ").map(|part| {
         let programs = part.strip_prefix('[').and_then(|rest| rest.split_once("] "));
@@ -69,7 +72,8 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(range, p)| p == protocol.registered_as() && range.contains(port))
     }
 
-    /// Returns whether the row lists the port. A kernel-chosen port counts if the row lists kernel-chosen ports.
+    /// Returns whether the row lists the port. For a port that the kernel chose, returns whether the row lists such
+    /// ports.
     fn is_on_its_port(&self, port: u16, protocol: Protocol, chosen_by_kernel: bool) -> bool {
         self.lists(port, protocol) || (chosen_by_kernel && self.lists(CHOSEN_BY_KERNEL, protocol))
     }
@@ -83,8 +87,8 @@ impl DangerRow {
         Severity::ALL.into_iter().find(|severity| severity.name() == self.fields[6])
     }
 
-    /// Returns the remedy for a program of the row: the first whose programs include it, or else the last, which is for
-    /// every program.
+    /// Returns the remedy for a program of the row: the first remedy that names the program, or the last remedy,
+    /// which applies to every program.
     fn remedy(&self, command: Option<&CommandLine<'_>>) -> &'static str {
         remedies(self.fields[10])
             .find(|(programs, _)| {
@@ -174,9 +178,31 @@ pub(super) fn all() -> impl Iterator<Item = (PortRange, &'static str)> {
     rows().flat_map(|row| pairs(row.fields[3]).map(move |(ports, _)| (ports, row.fields[1])))
 }
 
-/// Returns what clients of a program can do on `port`. Of several rows, the most severe row counts; of equal rows,
-/// the first. A row that lists the port comes before other rows. A row that matches by port only does not apply if
-/// the kernel chose the port.
+/// Returns the titles of the rows that list the port, each once, in the order of the table. A wide range of ports is
+/// left out, because it says little about a single port.
+pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
+    static PORTS: LazyLock<Vec<(PortRange, Protocol, &'static str)>> = LazyLock::new(|| {
+        rows()
+            .flat_map(|row| {
+                let title = row.fields[1];
+                let narrow = pairs(row.fields[3]).filter(|(ports, _)| ports.high - ports.low < WIDE);
+                narrow.map(move |(ports, protocol)| (ports, protocol, title))
+            })
+            .collect()
+    });
+    let mut titles: Vec<&'static str> = Vec::new();
+    for (ports, listed_for, title) in &*PORTS {
+        let is_listed = *listed_for == protocol.registered_as() && ports.contains(port);
+        if is_listed && port != CHOSEN_BY_KERNEL && !titles.contains(title) {
+            titles.push(title);
+        }
+    }
+    titles
+}
+
+/// Returns the danger of a program on `port`. Rows that list the port are preferred. Of these, the most severe row
+/// counts, and of equally severe rows the first. A row that is found only by its port does not apply if the kernel
+/// chose the port.
 #[must_use]
 pub(crate) fn danger(
     command: &CommandLine<'_>,
@@ -209,7 +235,7 @@ pub(crate) fn named(service: &str) -> Option<Danger> {
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
-/// Returns what clients of the kernel's own service on `port` can do.
+/// Returns the danger of a service of the kernel on `port`.
 #[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
     static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
@@ -219,7 +245,8 @@ pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> 
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
-/// The services that are presumed behind a published container port, judged by the port alone.
+/// The services that are presumed behind a published port of a container. They are presumed only from the port of the
+/// container.
 const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "docker-api",
     "redis",
@@ -245,7 +272,7 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
 /// is one level lower than for a visible service.
 #[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
-    /// Read once, because a node of a cluster publishes thousands of ports.
+    /// The rows are read once, because a node of a cluster publishes thousands of ports.
     static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
     let is_presumed = |row: &DangerRow| BEHIND_A_PUBLISHED_PORT.contains(&row.service());
     let presumed = ROWS.get_or_init(|| rows().filter(is_presumed).collect());

@@ -1,10 +1,10 @@
 //! The answer of `explain`: a card for each listener, then the meaning of the port, its registrations and whether
 //! they are still in use, and the common use of the port.
 //!
-//! A few ports get a full text each. With more ports, each gets a compact block, and adjacent ports with the same
-//! text share a block. Protocols with the same text are shown together. "Nothing listens" appears only if every
-//! socket was visible. If something listens, the answer is about this listener, and shorter unless the user requests
-//! everything.
+//! If only a few ports are requested, each port gets its full text. Otherwise each port gets a compact block, and
+//! adjacent ports with the same text share a block. Protocols with the same text are shown together. "Nothing
+//! listens" appears only if every socket was visible. If something listens on the port, the answer is mainly about
+//! this listener. The registry part is then shorter unless the user requests everything.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -20,15 +20,15 @@ use super::{
     Emphasis, Style, address, context_text, listener_card, port_text, process_cells, sanitize, verdict_text,
 };
 
-/// The maximum number of ports that get a text each, and of listeners that get a card each.
+/// The maximum number of ports that get their full text, and of listeners that get their own card.
 pub const CARDS: usize = 3;
 /// The maximum number of registrations that are shown for a port with a listener.
 const REGISTRATIONS: usize = 2;
 
-/// How much the answer contains.
+/// The amount of detail in the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Whether the answer for a port with a listener is as long as for other ports.
+    /// Whether a port with a listener gets its full text, as a port without a listener does.
     pub in_full: bool,
     /// Whether the answer contains the evidence, IANA's notes and the facts around the port.
     pub evidence: bool,
@@ -93,8 +93,8 @@ struct Card<'a> {
 }
 
 impl Card<'_> {
-    /// Writes a card for each of the first listeners, and the number of further listeners. A compact block of a port
-    /// does not have the sentences of findings.
+    /// Writes a card for each of the first listeners, and the number of further listeners. If the ports have compact
+    /// blocks, the cards contain the sentences of the registry's findings, because a block does not.
     fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool) -> io::Result<()> {
         for listener in listeners.iter().take(CARDS) {
             for line in listener_card::in_full(listener, in_blocks, self.report, self.style) {
@@ -132,7 +132,7 @@ impl Card<'_> {
         let heading = format!("Port {port}");
         let range = verdict_text::range(RegistryRange::of(port));
         writeln!(self.w, "{} ({range})", self.style.paint(Emphasis::Heading, &heading))?;
-        // What holds for every protocol is written once.
+        // If nothing listens, facts that are the same for every protocol are written only in the first group.
         let groups: Vec<_> = groups.collect();
         let is_idle = groups.iter().all(|group| group.listeners.is_empty());
         let mut registered = BTreeSet::new();
@@ -147,7 +147,7 @@ impl Card<'_> {
         Ok(())
     }
 
-    /// Writes the text of one group. `registered` contains the registrations of the groups before.
+    /// Writes the text of one group. `registered` contains the registrations that the earlier groups have shown.
     fn group(
         &mut self,
         group: &Group<'_, '_>,
@@ -164,7 +164,8 @@ impl Card<'_> {
         let contexts = || group.contexts.iter().copied();
         let what = port_text::what(contexts());
         let is_known = what.is_some() || contexts().any(|context| !context.programs.is_empty());
-        self.optional("What", what.or_else(|| verdict_text::without_service(verdict).filter(|_| !is_known)))?;
+        let without_service = || verdict_text::without_service(verdict, port_text::possible(contexts()));
+        self.optional("What", what.or_else(|| without_service().filter(|_| !is_known)))?;
         let mut usual = group.listeners.iter().filter_map(|listener| listener.usual());
         match usual.next() {
             None if group.listeners.is_empty() && says_idle => {
@@ -240,7 +241,7 @@ impl Card<'_> {
         self.optional("History", contexts().find_map(|context| context_text::history(&context.history)))
     }
 
-    /// Writes a label and a text, if there is one. The text is sanitized here.
+    /// Writes a label and a text; nothing if there is no text. This function sanitizes the text.
     fn optional(&mut self, label: &str, text: Option<String>) -> io::Result<()> {
         text.map_or(Ok(()), |text| self.item(label, &sanitize(&text)))
     }
@@ -250,14 +251,14 @@ impl Card<'_> {
         labelled(label, text, self.style).iter().try_for_each(|line| writeln!(self.w, "{line}"))
     }
 
-    /// Returns the text for a port without a known listener. Owners that could not be read are irrelevant: their
-    /// sockets are visible.
+    /// Returns the text for a port without a known listener. A socket is visible even if its owner could not be read,
+    /// so unread owners do not matter here.
     fn no_listener_text(&self) -> String {
         match self.report.snapshot.gaps.iter().find(|gap| gap.hides_listeners()) {
             Some(gap) => {
                 let remedy = gap.remedy.as_deref().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
                 format!(
-                    "no listener seen, but not everything could be seen: {}: {}{remedy}.",
+                    "no listener was seen, but not everything could be seen: {}: {}{remedy}.",
                     gap.what, gap.why
                 )
             }
@@ -330,7 +331,7 @@ fn ports(listeners: &[Listener<'_>]) -> String {
     ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns IANA's `[Mike_Klein][IESG]` as a person would write it.
+/// Returns the name of an assignee in readable form: `[Mike_Klein][IESG]` becomes `Mike Klein, IESG`.
 fn plain_names(text: &str) -> String {
     text.replace("][", ", ").replace(['[', ']'], "").replace('_', " ")
 }

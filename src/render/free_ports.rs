@@ -25,7 +25,7 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
     let certainty = if free.unseen.is_empty() { "Free" } else { "Probably free" };
     match free.proposals.len() {
         0 => {
-            writeln!(w, "{}", heading(&format!("No port of {} is suitable for a new service.", free.asked)))?
+            writeln!(w, "{}", heading(&format!("No port of {} is suitable for a new service.", free.asked)))?;
         }
         _ => writeln!(
             w,

@@ -43,11 +43,14 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Returns whether the facts about a port and protocol are those of the group.
+/// Returns whether the facts about a port and protocol are the same as those of the group.
 fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
     group.contexts.iter().all(|other| {
         let has_answer = other.answer.is_some() && other.answer == context.answer;
-        has_answer || (other.services == context.services && other.programs == context.programs)
+        has_answer
+            || (other.services == context.services
+                && other.programs == context.programs
+                && other.dangers == context.dangers)
     })
 }
 
@@ -55,7 +58,7 @@ fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
 pub(super) fn runs<'e, 'r>(groups: Vec<Group<'e, 'r>>) -> Vec<Group<'e, 'r>> {
     let mut runs: Vec<Group<'e, 'r>> = Vec::new();
     for group in groups {
-        // A port with different protocols has several groups: skip the groups of the previous port.
+        // A port whose protocols differ has several groups, so the groups of the previous port are skipped.
         let before = runs.iter_mut().rev().take(4).find(|run| {
             run.ports.high.checked_add(1) == Some(group.ports.low)
                 && run.listeners.is_empty()

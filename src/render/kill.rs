@@ -93,7 +93,9 @@ const LOGIN_SERVERS: [&str; 3] = ["sshd", "dropbear", "tinysshd"];
 fn way_in(listener: &Listener<'_>, session: Option<u16>) -> Option<&'static str> {
     let local = &listener.first().socket.local;
     if local.protocol == Protocol::Tcp && session == Some(local.port) {
-        return Some("you are logged in through this port; you may not be able to log in again after it is closed");
+        return Some(
+            "you are logged in through this port; you may not be able to log in again after it is closed",
+        );
     }
     let is_login =
         |process: &Process| process.name.as_deref().is_some_and(|name| LOGIN_SERVERS.contains(&name));

@@ -6,7 +6,7 @@ use crate::model::{CommonService, Context, EventKind};
 /// The maximum number of services that are named; the rest are counted.
 const FEW: usize = 5;
 
-/// Returns what commonly runs on the port.
+/// Returns the services that commonly use the port.
 pub(super) fn what<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     if let Some(answer) = contexts.clone().find_map(|context| context.answer) {
         return Some(answer.what.to_owned());
@@ -19,7 +19,14 @@ pub(super) fn what<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> O
     Some(format!("{}: {}{also}", first.name, first.what))
 }
 
-/// Returns the risk if other machines can reach the most common service.
+/// Returns a sentence with the dangerous services that can use the port, if there are any.
+pub(super) fn possible<'c>(mut contexts: impl Iterator<Item = &'c Context>) -> Option<String> {
+    let dangers = &contexts.next()?.dangers;
+    let names: Vec<String> = dangers.iter().map(|title| (*title).to_owned()).collect();
+    (!names.is_empty()).then(|| format!("May be used by: {}.", first_of(&names, FEW)))
+}
+
+/// Returns a sentence about the risk if other machines can reach the most common service of the port.
 pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     if let Some(answer) = contexts.clone().find_map(|context| context.answer) {
         return Some(answer.open.to_owned());
@@ -62,7 +69,7 @@ pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone)
     }
     let events = contexts.flat_map(|context| &context.history);
     for text in events.filter(|event| event.what == EventKind::Abused).filter_map(|event| event.text) {
-        // The text ends with a year: `Morto 2011`.
+        // The text of an event ends with a year: `Morto 2011`.
         let name = text.rsplit_once(' ').map_or(text, |(name, _)| name);
         if !names.iter().any(|known| known.contains(name)) {
             names.push(text.to_owned());
@@ -75,7 +82,7 @@ pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone)
     (!names.is_empty()).then(|| sentence(&format!("{shown}{more}")))
 }
 
-/// Returns the services that are not malware, each once, the most common first.
+/// Returns the services that are not malware, the most common first. Each service appears once.
 fn services<'c>(contexts: impl Iterator<Item = &'c Context>) -> Vec<&'c CommonService> {
     let mut services: Vec<&CommonService> = Vec::new();
     for service in contexts.flat_map(|context| &context.services) {

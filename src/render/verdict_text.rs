@@ -1,7 +1,7 @@
 //! The sentences made from data: the reason for the status of a port, the evidence of a finding, the meaning of a
 //! range.
 //!
-//! A sentence about a presumption contains "presumed". The texts are not sanitized: code that shows them on a
+//! A sentence about a presumption contains "presumed". The texts are not sanitized here. Code that shows them on a
 //! terminal sanitizes them, and the JSON serializer escapes them.
 
 use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
@@ -20,7 +20,7 @@ pub(super) const fn range(range: RegistryRange) -> &'static str {
     }
 }
 
-/// Returns a part of the port space, with the way in which IANA assigns its ports.
+/// Returns a sentence about a part of the port space: its range, and how IANA assigns its ports.
 pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
     match range {
         RegistryRange::System => {
@@ -35,18 +35,22 @@ pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
     }
 }
 
-/// Returns what a port is for if no common service is known; `None` if the other texts say it.
-pub(super) fn without_service(verdict: &PortVerdict) -> Option<String> {
+/// Returns a sentence about the use of a port for which no common service is known; `None` if the other texts already
+/// contain it. `possible` is the sentence about services that can use the port.
+pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -> Option<String> {
     match verdict.status {
         Status::Unassigned | Status::Dynamic if verdict.known_use.is_empty() => {
-            Some("No service is known to use this port.".to_owned())
+            Some(possible.unwrap_or_else(|| "No service is known to use this port.".to_owned()))
         }
         Status::Orphaned => {
             let rows = verdict.assignments.iter().filter_map(|a| a.curated.as_ref());
             let products: Vec<String> = rows.map(|row| row.product.to_owned()).collect();
-            let now = match verdict.basis {
-                StatusBasis::Legacy => "It is withdrawn, and only remains of it are in use.",
-                _ => "No service is known to use this port today.",
+            let now = match (verdict.basis, possible) {
+                (StatusBasis::Legacy, _) => {
+                    "The registration is withdrawn, but old installations still use it.".to_owned()
+                }
+                (_, Some(possible)) => possible,
+                _ => "No service is known to use this port today.".to_owned(),
             };
             Some(format!("Formerly {}. {now}", list(&products)))
         }
@@ -56,11 +60,12 @@ pub(super) fn without_service(verdict: &PortVerdict) -> Option<String> {
                 alive.filter(|row| row.standing == CuratedState::Alive).map(|row| sentence(row.reason));
             alive.into_iter().next()
         }
+        Status::Dormant => possible,
         _ => None,
     }
 }
 
-/// Returns the clients that can reach a listener, by its address alone.
+/// Returns a phrase about the clients that can reach a listener, if only its address is considered.
 pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     match exposure {
         Exposure::Any => "on every address of this machine",
@@ -73,11 +78,11 @@ pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     }
 }
 
-/// Returns what is known about the owner of a socket.
+/// Returns a phrase about the owner of a socket.
 pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "owned by a process",
-        Owner::Hidden => "owner hidden; judged only by the port and the unit",
+        Owner::Hidden => "owner hidden, so only the port and the unit were judged",
         Owner::Unaccounted => "no process owns the socket, and no kernel service explains it",
         Owner::Kernel => "owned by the kernel, not by a process",
         Owner::Vanished => "closed during the scan",
@@ -85,7 +90,8 @@ pub(super) const fn owner(owner: &Owner) -> &'static str {
     }
 }
 
-/// Returns the status, with the confidence if the basis is a curated row: `orphaned (presumed)`.
+/// Returns the status of a port. If the basis is a row of a curated list, the confidence follows: `orphaned
+/// (presumed)`.
 pub(super) fn status(verdict: &PortVerdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
@@ -107,7 +113,7 @@ pub(super) fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
     match verdict.status {
-        // One registration that is certainly in use is enough.
+        // If one registration is certainly in use, the port is certainly in use.
         Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
         Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
         // Every registration is dead, and each has a curated row.
@@ -169,7 +175,7 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
         Status::Repurposed => {
             if verdict.known_use.is_empty() {
                 let who = first_in_sentence(&verdict.agreeing);
-                said.push(format!("{who} agree that another service uses this port."));
+                said.push(format!("{who} list the same other service for this port."));
             } else {
                 said.push(sentence(&known_use(verdict)));
             }
@@ -220,8 +226,8 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
     said.join(" ")
 }
 
-/// Returns whether no packaged source names a registration of the port. Another name for the port is then useful to
-/// the reader.
+/// Returns whether no packaged source names a registration of the port. In this case it is useful to show the other
+/// name of the port.
 fn lacks_life(verdict: &PortVerdict) -> bool {
     !verdict.assignments.iter().any(|a| a.named_by.iter().any(|kind| EvidenceSource::PACKAGED.contains(kind)))
 }
@@ -247,7 +253,7 @@ pub(super) fn sources(named_by: &[EvidenceSource]) -> String {
     list(&names)
 }
 
-/// Returns the verb "list" in the number that agrees with these kinds of source.
+/// Returns "lists" if there is one kind of source, otherwise "list".
 fn lists(named_by: &[EvidenceSource]) -> &'static str {
     match named_by {
         [
@@ -260,13 +266,13 @@ fn lists(named_by: &[EvidenceSource]) -> &'static str {
     }
 }
 
-/// Returns the sources as the beginning of a sentence. The names of programs keep their lower case.
+/// Returns the sources as the beginning of a sentence. The name of a program is not capitalized.
 fn first_in_sentence(named_by: &[EvidenceSource]) -> String {
     let text = sources(named_by);
     if text.starts_with("the ") { capitalized(&text) } else { text }
 }
 
-/// Returns runs of registrations with the same key, so that one sentence describes each run.
+/// Groups adjacent registrations with the same key, so that one sentence describes each group.
 fn grouped<'a, K: PartialEq>(
     assignments: impl Iterator<Item = &'a Assignment>,
     key: impl Fn(&'a Assignment) -> K,
@@ -302,7 +308,8 @@ fn own_reason(a: &Assignment) -> Option<&crate::model::Curated> {
     a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive)
 }
 
-/// Returns a sentence about registrations in use with the same evidence. The first sources are named.
+/// Returns a sentence about registrations that are in use according to the same evidence. The sentence names the
+/// first sources.
 fn alive(group: &[&Assignment]) -> String {
     const FEW: usize = 2;
     let (names, verb) = names(group);
@@ -326,7 +333,7 @@ fn alive(group: &[&Assignment]) -> String {
     }
 }
 
-/// Returns the text of the curated lists about a dead or withdrawn registration; `None` for any other registration.
+/// Returns the text from the curated lists about a dead or withdrawn registration; `None` for any other registration.
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
     let how = match row.standing {

@@ -359,7 +359,9 @@ fn end(
 fn confirmed(listeners: usize) -> Result<bool, Error> {
     let (stdin, mut stderr) = (io::stdin(), io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
-        bail!("kill asks before it ends something, but there is no terminal to ask on; to end it without the question, add --yes");
+        bail!(
+            "kill asks before it ends something, but there is no terminal to ask on; to end it without the question, add --yes"
+        );
     }
     match listeners {
         0 | 1 => write!(stderr, "End this? [y/N] ")?,
