@@ -13,6 +13,7 @@ use crate::{same, wires};
 pub const SCENES: &[Scene] = &[
     ("published_exactly_where_a_client_gets_an_answer", published_exactly_where_a_client_gets_an_answer),
     ("a_redirect_is_named_by_list_explain_and_audit", a_redirect_is_named),
+    ("one_port_of_a_long_redirect", one_port_of_a_long_redirect),
     ("loopback_that_other_machines_reach", loopback_that_other_machines_reach),
 ];
 
@@ -239,6 +240,25 @@ fn a_redirect_is_named(lab: &Lab) -> Outcome {
         "iptables -w -t nat -F && iptables -w -t nat -A PREROUTING -p tcp --dport 81 -j DNAT --to-destination 127.0.0.1:9",
     )?;
     same!(lab.json(&["--state", "published"])?["listeners"].as_array().map(Vec::len), Some(0));
+    Ok(())
+}
+
+/// A rule for thousands of ports has no row for each port, but a port that is asked for has its row.
+fn one_port_of_a_long_redirect(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    lab.alone()?;
+    sh("ip link set lo up && \
+        nft 'table ip t { chain pre { type nat hook prerouting priority -100; tcp dport != 1-6999 redirect to :8000; }; }'")?;
+    let _server = lab.helper(["in-namespace", "-", "answer", "0.0.0.0:8000"])?;
+    for (target, rows) in [("7004", 1), ("7000-7300", 301), ("6999", 0), ("7004/udp", 0)] {
+        let report = lab.json(&[target, "--state", "published"])?;
+        same!(report["listeners"].as_array().map(Vec::len), Some(rows), "{target}");
+    }
+    same!(lab.portolan(["7004"]).output()?.status.code(), Some(0));
+    let explained = String::from_utf8(lab.portolan(["explain", "7004"]).output()?.stdout)?;
+    same!(explained.contains("forwards tcp/7004"), true, "{explained}");
     Ok(())
 }
 

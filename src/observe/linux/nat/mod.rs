@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -194,19 +195,21 @@ struct Rows<'r> {
 }
 
 impl Rows<'_> {
-    /// Adds a row for each port of the rule. Returns false if there are too many ports.
+    /// Adds a row for each port of the rule that is in the scope. Returns false if there are too many ports.
     fn add(&mut self, rule: &PublishingRule) -> bool {
         let Condition { protocols, ports, destination, device, .. } = &rule.condition;
         let all = [Protocol::Tcp, Protocol::Udp];
         let protocols = protocols.as_deref().unwrap_or(&all);
-        let Some(ports) = ports else { return false };
+        let every = [0..=u16::MAX];
+        let ports = self.in_scope(ports.as_deref().unwrap_or(&every));
         let count: usize = ports.iter().map(|range| usize::from(range.end() - range.start()) + 1).sum();
-        if count > MOST_PORTS {
+        // A row was asked for if the scope has ports.
+        if count > MOST_PORTS && self.scope.ports.is_none() {
             return false;
         }
         let mut is_elsewhere = false;
         for address in self.destinations(rule, destination, &mut is_elsewhere) {
-            for port in ports.iter().cloned().flatten() {
+            for port in ports.iter().cloned().flatten().filter(|port| *port != 0) {
                 for protocol in protocols {
                     let to = rule.address.unwrap_or(match rule.hook {
                         Hook::Prerouting => rules::wildcard(rules::family_of(address)),
@@ -225,6 +228,17 @@ impl Rows<'_> {
         }
         self.elsewhere += u64::from(is_elsewhere);
         true
+    }
+
+    /// Returns the parts of these ranges that are in the scope.
+    fn in_scope(&self, ranges: &[RangeInclusive<u16>]) -> Vec<RangeInclusive<u16>> {
+        let Some(asked) = &self.scope.ports else { return ranges.to_vec() };
+        let both = |range: &RangeInclusive<u16>| {
+            let parts =
+                asked.iter().map(|asked| asked.low.max(*range.start())..=asked.high.min(*range.end()));
+            parts.filter(|part| !part.is_empty()).collect::<Vec<_>>()
+        };
+        ranges.iter().flat_map(both).collect()
     }
 
     /// Returns the addresses on which the ports of a rule can be reached.
