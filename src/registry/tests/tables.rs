@@ -7,7 +7,7 @@ use super::super::programs::{pairs as port_list, programs_named};
 use super::super::row::Relation;
 use super::super::{Registry, dangers};
 use super::{body, dead, known_uses, live, pairs, verdict};
-use crate::model::{CuratedState, Protocol, Status};
+use crate::model::{CuratedState, PortRange, Protocol, Status};
 
 /// A dead registration: service, standing, and whether the row names the current user of the port.
 type DeadRow = (&'static str, CuratedState, bool);
@@ -80,6 +80,41 @@ fn conflicts_of_programs_are_found() {
     ] {
         let found = program_conflicts(line);
         assert!(found.iter().any(|found| found.contains(conflict)), "{name}: {found:?}");
+    }
+}
+
+/// Returns the services that commonly run on an orphaned port whose row does not name them. A service of the row's own
+/// product, and malware, contradict no row.
+fn service_conflicts(services_tsv: &'static str) -> Vec<String> {
+    let mut conflicts = Vec::new();
+    for line in body(services_tsv) {
+        let fields: Vec<&'static str> = line.split('\t').collect();
+        let [name, ports, kind, ..] = fields[..] else { panic!("{line}") };
+        let brand = name.split(' ').next().unwrap();
+        for row in dead().filter(|row| row.curated.standing == CuratedState::Orphaned) {
+            let explains_itself = row.curated.now_used_by.is_some() || row.curated.product.contains(brand);
+            let is_on_port = |(range, protocol): (PortRange, Protocol)| {
+                pairs(&row).any(|pair| pair.1 == protocol && (range.low..=range.high).contains(&pair.0))
+            };
+            if kind != "malware" && !explains_itself && port_list(ports).any(is_on_port) {
+                conflicts.push(format!("{name}: {} is orphaned there, without now_used_by", row.service));
+            }
+        }
+    }
+    conflicts
+}
+
+#[test]
+fn no_common_service_has_an_orphaned_port() {
+    assert_eq!(service_conflicts(include_str!("../data/services.tsv")), [""; 0]);
+    for (name, line, conflicts) in [
+        ("an unnamed service", "X\tudp/53,tcp/3400-3420\tdatabase", 1),
+        ("the other protocol", "X\tsctp/3416\tdatabase", 0),
+        ("malware", "X\ttcp/3416\tmalware", 0),
+        ("the product of the row", "AirMobile server\ttcp/3416\tother", 0),
+        ("a named use", "X\ttcp/1420\tweb", 0),
+    ] {
+        assert_eq!(service_conflicts(line).len(), conflicts, "{name}");
     }
 }
 
