@@ -1,5 +1,6 @@
 //! Rules about the registration of a listener's port.
 
+use super::program_identity::picked_from;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained};
@@ -8,10 +9,15 @@ use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, 
 
 /// Returns the evidence of `orphaned`: every registration is dead, and the process is not a known server of the port.
 /// A port inside the ephemeral range of the kernel needs no registration, so it is not orphaned.
+/// A port that the program picked from its own range says nothing about the registration.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     let is_in_kernel_range = subject.snapshot.ephemeral_range(&subject.listener.socket).is_some();
-    if verdict.basis != StatusBasis::Ended || subject.is_on_own_port() || is_in_kernel_range {
+    if verdict.basis != StatusBasis::Ended
+        || subject.is_on_own_port()
+        || is_in_kernel_range
+        || picked_from(subject.listener).is_some()
+    {
         return None;
     }
     let rows = verdict.assignments.iter().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
@@ -21,6 +27,7 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
 
 /// Returns the evidence of `unexplained`: neither a registration nor a known program explains the listener. A port
 /// inside the ephemeral range of the kernel needs no registration, so it needs no explanation.
+/// The range from which the program picks its ports is an explanation.
 pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
@@ -38,7 +45,7 @@ pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
         },
         _ => return None,
     };
-    Some(unexplained.into())
+    picked_from(listener).is_none().then(|| unexplained.into())
 }
 
 /// Returns the registrations of the other protocol: TCP for a UDP listener, UDP for a TCP listener.

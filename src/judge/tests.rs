@@ -86,6 +86,7 @@ fn held(local: &str, processes: &[(&str, &str, &str)]) -> (Vec<&'static str>, Op
 
 const PYTHON: (&str, &str, &str) = ("python3", "/usr/bin/python3.11", "python3 x.py");
 const NGINX: (&str, &str, &str) = ("nginx", "/usr/sbin/nginx", "nginx");
+const ASTERISK: (&str, &str, &str) = ("asterisk", "/usr/sbin/asterisk", "asterisk");
 const SYSTEMD: (&str, &str, &str) = ("systemd", "/usr/lib/systemd/systemd", "/sbin/init");
 
 #[test]
@@ -102,6 +103,12 @@ fn usual_programs_make_a_port_unremarkable() {
         ("tcp/127.0.0.1:4", vec![NGINX, ("", "", "")], vec!["unexplained"], None),
         // A finding with another reason remains.
         ("tcp/127.0.0.1:3416", vec![NGINX], vec!["orphaned"], Some("nginx")),
+        // A program that picks its ports from a range says nothing about the registration, but another program does.
+        ("udp/127.0.0.1:13224", vec![ASTERISK], vec![], None),
+        ("udp/127.0.0.1:13224", vec![PYTHON], vec!["orphaned"], None),
+        ("udp/127.0.0.1:13224", vec![ASTERISK, PYTHON], vec!["orphaned"], None),
+        ("udp/127.0.0.1:10004", vec![ASTERISK], vec![], None),
+        ("udp/127.0.0.1:10004", vec![PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:40001", vec![NGINX], vec!["ephemeral"], Some("nginx")),
         // A port in the kernel's own range needs no explanation, even if it is registered.
         ("tcp/127.0.0.1:40841", vec![PYTHON], vec!["ephemeral"], None),
