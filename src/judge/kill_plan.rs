@@ -32,7 +32,10 @@ impl KillStep<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KillRefusal<'r> {
     /// No process of the listener is visible.
-    Hidden,
+    Hidden {
+        /// Whether the caller is root.
+        as_root: bool,
+    },
     /// A process of the listener is visible, but another process may also own its socket: the user who created the
     /// socket has no visible process, and not every process could be read.
     PartlyHidden,
@@ -109,9 +112,10 @@ fn how<'r>(
     caller: &KillCaller,
 ) -> Result<HowToStop<'r>, KillRefusal<'r>> {
     let socket = &listener.first().socket;
-    let how = HowToStop::of(listener, &snapshot.host.os).ok_or(KillRefusal::Hidden)?;
+    let hidden = KillRefusal::Hidden { as_root: caller.uid == 0 };
+    let how = HowToStop::of(listener, &snapshot.host.os).ok_or_else(|| hidden.clone())?;
     let how = if stops_too_much(&how, listener, caller) {
-        processes(listener, None).ok_or(KillRefusal::Hidden)?
+        processes(listener, None).ok_or_else(|| hidden.clone())?
     } else {
         how
     };
@@ -143,9 +147,7 @@ fn how<'r>(
         HowToStop::Kill { ref pids, .. } if pids.iter().any(|pid| caller.protected.contains(pid)) => {
             Err(KillRefusal::NeedsRoot(how))
         }
-        _ if !matches!(socket.owner, Owner::Held(_)) && matches!(how, HowToStop::Kill { .. }) => {
-            Err(KillRefusal::Hidden)
-        }
+        _ if !matches!(socket.owner, Owner::Held(_)) && matches!(how, HowToStop::Kill { .. }) => Err(hidden),
         HowToStop::Kill { .. } if is_partly_hidden(listener, snapshot) => Err(KillRefusal::PartlyHidden),
         how => Ok(how),
     }

@@ -22,6 +22,8 @@ pub struct Around {
     pub children: Vec<(Pid, String)>,
     /// The processes that end with the unit, the container or the pid namespace.
     pub with_group: Vec<(Pid, String)>,
+    /// The units that systemd stops too, because they depend on the units of the step.
+    pub dependents: Vec<String>,
 }
 
 /// Writes what a step ends. `run` is the label of the command, and `session` is the port of this machine through which
@@ -63,13 +65,19 @@ pub fn step(
     if !also.is_empty() {
         add("Ends too", first_of(&also, FEW));
     }
+    let mut label = if also.is_empty() { "Ends too" } else { "" };
+    if !around.dependents.is_empty() {
+        let units: Vec<String> = around.dependents.iter().map(|unit| sanitize(unit).into_owned()).collect();
+        let (depend, it) = if units.len() == 1 { ("depends", "the unit") } else { ("depend", "the units") };
+        add(label, format!("{it} {}, which {depend} on it", first_of(&units, FEW)));
+        label = "";
+    }
     if !with_group.is_empty() {
         let place = match step.how {
             HowToStop::Container { .. } => "the container",
             HowToStop::Kill { .. } => "the pid namespace, which the kernel ends with its first process",
             _ => "the unit",
         };
-        let label = if also.is_empty() { "Ends too" } else { "" };
         add(label, format!("{} in {place}", first_of(&with_group, FEW)));
     }
     if !children.is_empty() {
@@ -114,8 +122,9 @@ pub fn named(listener: &Listener<'_>) -> String {
 #[must_use]
 pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
     let why = match refusal {
-        KillRefusal::Hidden => match listener.first().socket.owner {
+        KillRefusal::Hidden { as_root } => match listener.first().socket.owner {
             Owner::Unaccounted => "the process of its socket was not found; see portolan audit".to_owned(),
+            _ if *as_root => "its process is not visible, even to root; portolan -v shows why".to_owned(),
             _ => "its process is not visible; run with sudo".to_owned(),
         },
         KillRefusal::PartlyHidden => {

@@ -168,7 +168,7 @@ fn kernel(lab: &Lab) -> Outcome {
     let report = lab.json(&["8727"])?;
     let why = match on_port(&report, 8727)?["owner"].as_str() {
         Some("kernel") => "its socket belongs to the kernel",
-        _ => "its process is not visible",
+        _ => "its process is not visible, even to root",
     };
     same!(err.contains(&format!("udp 0.0.0.0:8727: not ended: {why}")), true, "{err}");
     same!(other.has_ended(), false);

@@ -4,6 +4,8 @@
 //! both scans show the same processes, each pidfd refers to a process that owns the socket, even if its pid is reused
 //! later.
 
+mod dependents;
+mod managers;
 mod signals;
 mod tree;
 
@@ -11,13 +13,13 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, anyhow, bail};
 use rustix::process::Signal;
 
+use self::managers::run_command;
 use self::signals::Processes;
 use self::tree::{around, caller};
 use super::list::{self, MatchMode, MatchedEntries};
@@ -28,7 +30,8 @@ use crate::model::{Endpoint, Pid, Stage};
 use crate::observe::{self, Scope};
 use crate::query::Selection;
 use crate::registry::Registry;
-use crate::render::{Style, kill as text, sanitize};
+use crate::render::Style;
+use crate::render::kill::{self as text, Around};
 
 /// The time in which processes must end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,18 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CHILDREN: Duration = Duration::from_secs(1);
 /// The maximum number of scans. The same processes must own the port in two scans in a row.
 const SCANS: usize = 4;
-/// The directories of the programs that stop units and containers. `PATH` is not used, because it could lead to other
-/// programs.
-const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
-/// The socket of Docker on this machine. It is named explicitly, because Docker's client may be configured for
-/// another machine.
-const DOCKER: [&str; 2] = ["--host", "unix:///var/run/docker.sock"];
-/// Podman on this machine, even if its configuration names another machine.
-const PODMAN: &str = "--remote=false";
-/// Variables that direct a client to another machine, which may have containers and units with the same names.
-const OTHER_MACHINES: [&str; 5] =
-    ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION", "DBUS_SYSTEM_BUS_ADDRESS"];
-
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     if common.from.is_some() {
         bail!("kill does not accept --from: it cannot end the processes of a snapshot");
@@ -81,6 +72,8 @@ pub(super) struct Prepared {
     processes: Processes,
     /// The addresses that must be free afterwards.
     places: Vec<String>,
+    /// For each step, the units that systemd stops too.
+    dependents: OnceLock<Vec<Vec<String>>>,
 }
 
 /// The result of the search for the listeners of a target.
@@ -106,7 +99,9 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
         if owners.iter().all(|pid| processes.is_alive(*pid)) {
             let places: Vec<String> = named.map(|entry| entry.socket.local.to_string()).collect();
             let filter = filter.clone();
-            let prepared = Prepared { filter, registry, report, caller, matched, processes, places };
+            let dependents = OnceLock::new();
+            let prepared =
+                Prepared { filter, registry, report, caller, matched, processes, places, dependents };
             return Ok(Preparation::Ready(Box::new(prepared)));
         }
         // The plan is checked before the processes are opened, so that the error for a process that must not be ended
@@ -168,8 +163,10 @@ impl Prepared {
     /// Writes the steps of the plan. `run` is the label of the command.
     pub(super) fn write_plan(&self, run: &str, style: &Style, out: &mut dyn Write) -> Result<(), Error> {
         let tree = observe::process_tree();
-        for step in &self.steps()? {
-            let around = around(step, &tree, &self.caller);
+        let steps = self.steps()?;
+        let dependents = self.dependents.get_or_init(|| steps.iter().map(dependents::dependents).collect());
+        for (step, dependents) in steps.iter().zip(dependents) {
+            let around = Around { dependents: dependents.clone(), ..around(step, &tree, &self.caller) };
             text::step(step, &around, run, session_port(), &self.report, style, out)?;
         }
         Ok(())
@@ -441,40 +438,7 @@ fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes)
     Ok(processes.wait(owners, end))
 }
 
-/// Stops a unit or a container with the program of its manager. If `is_quiet`, the program has no terminal, and the
-/// error contains its message.
-fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<(), Error> {
-    let Some((program, words)) =
-        how.exact_command().and_then(|words| Some((*words.first()?, words[1..].to_vec())))
-    else {
-        return Ok(());
-    };
-    let path =
-        DIRECTORIES.iter().map(|directory| Path::new(directory).join(program)).find(|path| path.is_file());
-    let path = path.ok_or_else(|| anyhow!("{program}: no such program in {}", DIRECTORIES.join(", ")))?;
-    let mut command = Command::new(&path);
-    OTHER_MACHINES.iter().for_each(|variable| _ = command.env_remove(variable));
-    match program {
-        "docker" => _ = command.args(DOCKER),
-        "podman" => _ = command.arg(PODMAN),
-        _ => {}
-    }
-    command.args(words);
-    let failed = |error: io::Error| anyhow!("{}: {error}", path.display());
-    let (status, message) = if is_quiet {
-        let output = command.stdin(Stdio::null()).output().map_err(failed)?;
-        (output.status, String::from_utf8_lossy(&output.stderr).trim().to_owned())
-    } else {
-        (command.stdout(io::stderr()).status().map_err(failed)?, String::new())
-    };
-    if !status.success() {
-        let message = if message.is_empty() { message } else { format!(": {}", sanitize(&message)) };
-        bail!("{}: {status}{message}", path.display());
-    }
-    Ok(())
-}
-
-/// Returns the arguments of a `watch` that waits until these addresses are free.
+/// Returns the arguments of a wait until these addresses are free.
 fn until_free(places: &[String]) -> WatchArgs {
     let filter = FilterArgs { targets: places.to_vec(), ..FilterArgs::default() };
     WatchArgs {

@@ -66,7 +66,8 @@ fn may_not_signal(pid: Pid) -> bool {
 
 /// Returns the processes around the owners of the listeners that a step ends.
 pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Around {
-    Around { children: children(step, tree, caller), with_group: with_group(step, tree, caller) }
+    let (children, with_group) = (children(step, tree, caller), with_group(step, tree, caller));
+    Around { children, with_group, ..Around::default() }
 }
 
 /// Returns the descendants of the processes that get a signal, without other owners of the listener and without processes

@@ -17,7 +17,8 @@ fn shown(snapshot: &Snapshot, caller: &KillCaller) -> String {
     let plan = kill_plan(&report.entries, |_| true, &report.snapshot, caller);
     match plan {
         Ok(steps) => text(|w| {
-            let around = kill::Around { children: vec![(900, "sleep".to_owned())], with_group: Vec::new() };
+            let around =
+                kill::Around { children: vec![(900, "sleep".to_owned())], ..kill::Around::default() };
             steps.iter().try_for_each(|step| {
                 kill::step(step, &around, "y will run", Some(80), &report, &Style::default(), w)
             })
@@ -152,7 +153,7 @@ fn what_is_refused() {
     assert_snapshot(
         texts,
         str![[r#"
-program hidden on tcp 0.0.0.0:1: not ended: its process is not visible; run with sudo
+program hidden on tcp 0.0.0.0:1: not ended: its process is not visible, even to root; portolan -v shows why
 kernel on tcp 0.0.0.0:2: not ended: its socket belongs to the kernel
 unknown program on tcp 0.0.0.0:3: not ended: the process of its socket was not found; see portolan audit
 init on tcp 0.0.0.0:4: not ended: pid 1 runs the whole system
