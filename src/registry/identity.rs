@@ -232,7 +232,7 @@ fn interpreted(
 ) -> RecognisedProgram {
     let line = LineThatRuns::of(process, file);
     let is_interpreter = |name: &str| programs::interpreters().iter().any(|(known, _)| *known == name);
-    let mut hits: Vec<(usize, ListedProgram)> = programs::scripts()
+    let hits: Vec<(usize, ListedProgram)> = programs::scripts()
         .iter()
         .filter(|program| {
             interpreter.contains(&program.name)
@@ -243,6 +243,11 @@ fn interpreted(
             _ => None,
         })
         .collect();
+    // An option for a debugger explains the debugger's port. It does not identify the code.
+    let is_option = |program: &ListedProgram| !program.any_port && program.mark().starts_with("-");
+    let (options, mut hits): (Vec<_>, Vec<_>) =
+        hits.into_iter().partition(|(_, program)| is_option(program) && program.ports().next().is_some());
+    let options = || options.iter().map(|(_, program)| *program);
     let of_words = |name: String, programs, also| RecognisedProgram {
         rests_on: RestsOn::Cmdline,
         name,
@@ -257,12 +262,13 @@ fn interpreted(
         let (programs, also): (Vec<_>, Vec<_>) = hits.into_iter().partition(|(length, _)| *length == longest);
         let programs: Vec<ListedProgram> = programs.into_iter().map(|(_, program)| program).collect();
         let name = programs.first().map(ListedProgram::shown).unwrap_or_default().to_owned();
-        return of_words(name, programs, also.into_iter().map(|(_, program)| program).collect());
+        let also = also.into_iter().map(|(_, program)| program).chain(options()).collect();
+        return of_words(name, programs, also);
     }
     if let Some(script) = installed_script(process, file) {
         let programs = by_file(file_name(script), own);
         if !programs.is_empty() {
-            return of_words(file_name(script).to_owned(), programs, Vec::new());
+            return of_words(file_name(script).to_owned(), programs, options().collect());
         }
     }
     let (name, rests_on) = match (file, own) {
@@ -276,7 +282,7 @@ fn interpreted(
         rests_on,
         name,
         programs,
-        also: Vec::new(),
+        also: options().collect(),
         interpreter,
         is_release,
         rests_on_title: false,
@@ -307,10 +313,22 @@ impl LineThatRuns {
         LineThatRuns { line, end, is_title }
     }
 
-    /// Returns whether `text` begins within these words.
+    /// Returns whether `text` begins within these words, and is not a part of a longer word: `flask` does not name
+    /// `flaskapp.py`.
     fn names(&self, text: &str) -> bool {
-        self.line.find(text).is_some_and(|at| at < self.end)
+        self.line.match_indices(text).any(|(at, _)| at < self.end && is_whole(&self.line, at, text))
     }
+}
+
+/// Returns whether `text` at `at` is no part of a longer word. Its last word may have a version behind it, and its
+/// first word may be a property of Java (`-Dsolr.solr.home`).
+fn is_whole(line: &str, at: usize, text: &str) -> bool {
+    let before = line.get(..at).unwrap_or_default();
+    let after = line.get(at + text.len()..).unwrap_or_default();
+    let is_word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
+    let joins = |inside: Option<&u8>, outside: Option<&u8>| is_word(inside) && is_word(outside);
+    (before.ends_with("-D") || !joins(text.as_bytes().first(), before.as_bytes().last()))
+        && !joins(text.as_bytes().last(), after.as_bytes().first())
 }
 
 /// Returns the name of the interpreter's file, or the name with which it was started if the file is not known.

@@ -232,6 +232,13 @@ fn programs_serve_their_own_ports() {
             true,
         ),
         ("prometheus-post", "", "", 9187, true, false),
+        // A text is no part of a longer word.
+        ("python3", "/usr/bin/python3.11", "python3 -m flask run", 5000, true, true),
+        ("python3", "/usr/bin/python3.11", "python3 flaskapp.py", 5000, false, false),
+        ("php", "/usr/bin/php8.2", "php -S 127.0.0.1:8000", 8000, true, true),
+        // An option for a debugger explains only the debugger's port.
+        ("node", "/usr/bin/node", "node --inspect a.js", 9229, true, false),
+        ("node", "/usr/bin/node", "node --inspect a.js", 3000, false, false),
     ] {
         let identity = taken(name, exe, cmdline);
         assert_eq!(identity.serving(port, Protocol::Tcp).is_some(), serves, "{name} {cmdline} {port}");
