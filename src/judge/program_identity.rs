@@ -244,7 +244,6 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
 
 /// Returns the usual program of the port, if every process runs a usual program.
 pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<UsualProgram> {
-    let local = &listener.socket.local;
     if listener.socket.owner == Owner::Hidden {
         return by_unit(listener).map(|program| UsualProgram {
             program: program.name,
@@ -257,24 +256,35 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
     if listener.socket.owner.pids().len() != processes.len() {
         return None; // one of the processes could not be read
     }
-    let all = processes.iter().map(|process| usual_program(process, local.port, local.protocol));
+    let all = processes.iter().map(|process| usual_program(process, listener));
     let found: Vec<UsualProgram> = all.collect::<Option<_>>()?;
     // A program on its own port is stronger evidence than a program that serves any port.
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
-/// Returns the program that a hidden process runs, by the name of its system service, if the program usually serves
-/// the port. Only root can start a system service, and no process can choose its control group.
+/// Returns the program of a system service or socket unit, by the name of the unit, if the program usually serves the
+/// port. Only root can start a system service, and no process can choose its control group.
 pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     let socket = &listener.socket;
-    let service = socket.unit.as_deref().filter(|unit| !unit.contains('/') && socket.container.is_none())?;
-    let name = service.strip_suffix(".service")?;
+    let unit = socket.unit.as_deref().filter(|unit| !unit.contains('/') && socket.container.is_none())?;
+    let name = unit.strip_suffix(".service").or_else(|| unit.strip_suffix(".socket"))?;
     let name = name.split_once('@').map_or(name, |(name, _)| name);
     let mut programs = programs::serving(socket.local.port, socket.local.protocol).into_iter();
     programs.find(|program| program.is_named_by_unit(name))
 }
 
-fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<UsualProgram> {
+/// Returns the program that systemd starts for a socket that it holds, by the name of the socket unit.
+pub(super) fn by_socket_unit(
+    process: &IdentifiedProcess<'_>,
+    listener: &Entry,
+) -> Option<programs::ListedProgram> {
+    (process.process.pid == 1 && process.has_genuine_file() && is_opener(process))
+        .then(|| by_unit(listener))
+        .flatten()
+}
+
+fn usual_program(process: &IdentifiedProcess<'_>, listener: &Entry) -> Option<UsualProgram> {
+    let (port, protocol) = (listener.socket.local.port, listener.socket.local.protocol);
     let identity = process.identity.as_ref()?;
     // Any user can give a file any name. Words in a command line count here, because they only make a port less
     // suspicious.
@@ -292,6 +302,9 @@ fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol)
         return Some(usual(program, false));
     }
     let anywhere = usual(identity.anywhere()?, true);
+    if let Some(program) = by_socket_unit(process, listener) {
+        return Some(UsualProgram { product: program.product, any_port: false, ..anywhere });
+    }
     let unit = (process.process.pid == 1).then(|| programs::socket_unit(port, protocol)).flatten();
     Some(unit.map_or(anywhere, |unit| UsualProgram { product: unit, any_port: false, ..anywhere }))
 }

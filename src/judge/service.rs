@@ -4,16 +4,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::program_identity::{IdentifiedProcess, by_unit, is_opener};
+use super::program_identity::{IdentifiedProcess, by_socket_unit, by_unit, is_opener};
 use super::published::by_port;
 use crate::join::Entry;
 use crate::model::{
     Container, ForwardTarget, ListenerService, Owner, Peer, Pid, ServiceBy, Snapshot, unmapped,
 };
+use crate::registry::programs::ListedProgram;
 use crate::registry::tools::packet_program;
 
 /// Returns the service of the first process that is a known program. Programs that only open sockets for other
-/// programs do not count.
+/// programs do not count; the name of a socket unit names the program that systemd starts.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.port().is_none() {
@@ -22,18 +23,21 @@ pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> 
         return Some(ListenerService { name: None, product, by: ServiceBy::Process });
     }
     let registered: Vec<_> = listener.verdict.assignments.iter().map(|assigned| assigned.service).collect();
-    if listener.socket.owner == Owner::Hidden {
-        let program = by_unit(listener)?;
+    let service = |program: ListedProgram, by| {
         let name = Some(program.service(local.port, local.protocol, &registered));
-        let product = Some(program.product);
-        return Some(ListenerService { name, product, by: ServiceBy::Unit });
+        ListenerService { name, product: Some(program.product), by }
+    };
+    if listener.socket.owner == Owner::Hidden {
+        return by_unit(listener).map(|program| service(program, ServiceBy::Unit));
     }
-    processes.iter().filter(|process| !is_opener(process)).find_map(|process| {
+    let by_process = processes.iter().filter(|process| !is_opener(process)).find_map(|process| {
         let identity = process.identity.as_deref()?;
         let program = identity.serving(local.port, local.protocol).or_else(|| identity.program())?;
-        let name = Some(program.service(local.port, local.protocol, &registered));
-        let product = Some(program.product);
-        Some(ListenerService { name, product, by: ServiceBy::Process })
+        Some(service(program, ServiceBy::Process))
+    });
+    by_process.or_else(|| {
+        let program = processes.iter().find_map(|process| by_socket_unit(process, listener))?;
+        Some(service(program, ServiceBy::Unit))
     })
 }
 

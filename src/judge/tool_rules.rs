@@ -121,13 +121,15 @@ fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> 
 
 fn kernel_thread_name(process: &Process) -> Option<&str> {
     let first = process.cmdline.first().map(String::as_str);
-    let names = [process.name.as_deref(), first];
+    let file = process.exe.as_ref().map(|exe| crate::model::file_name(&exe.path)).unwrap_or_default();
+    // Traffic Server gives its process the name `[TS_MAIN]`.
+    let own = process.name.as_deref().filter(|name| !programs::is_process_name_of(name, file));
     let is_claimed = |name: &&str| is_bracketed(name) || is_kernel_thread_name(name);
     // Every list of processes shows a process without a command line as a kernel thread.
     let is_blank = process.exe.is_some() && process.cmdline.iter().all(|argument| argument.trim().is_empty());
     let by_blank_line =
         process.name.as_deref().filter(|name| is_blank && is_further_kernel_thread_name(name));
-    names.into_iter().flatten().find(is_claimed).or(by_blank_line)
+    [own, first].into_iter().flatten().find(is_claimed).or(by_blank_line)
 }
 
 /// Returns whether a name is in brackets, as lists of processes show a kernel thread. Celery sets titles such as
@@ -380,6 +382,20 @@ mod tests {
             let process =
                 Process { cmdline: vec![argument.to_owned()], ..program_process(7, comm, "/usr/sbin/x", "") };
             assert_eq!(kernel_thread_name(&process), name, "{comm} {argument}");
+        }
+    }
+
+    /// The table lists the name `[TS_MAIN]` for the file of Traffic Server, and for no other file.
+    #[test]
+    fn a_process_name_in_brackets_that_belongs_to_its_program() {
+        for (exe, first, name) in [
+            ("/usr/bin/traffic_server", "/usr/bin/traffic_server", None),
+            ("/usr/bin/traffic_server", "[kworker/0:1]", Some("[kworker/0:1]")),
+            ("/usr/bin/socat", "/usr/bin/traffic_server", Some("[TS_MAIN]")),
+        ] {
+            let cmdline = vec![first.to_owned()];
+            let process = Process { cmdline, ..program_process(7, "[TS_MAIN]", exe, "") };
+            assert_eq!(kernel_thread_name(&process), name, "{exe} {first}");
         }
     }
 }

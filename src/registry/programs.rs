@@ -105,13 +105,15 @@ impl ListedProgram {
     }
 
     /// Returns whether a system service with this name runs the program. The service has the name of the program
-    /// (`nginx`), or this name without the `d` of a daemon (`cups` for `cupsd`), or the name of the protocol (`ssh`).
+    /// (`nginx`, `nyancat-server`), or this name without the `d` of a daemon (`cups` for `cupsd`), or the name of the
+    /// protocol (`ssh`).
     #[must_use]
     pub fn is_named_by_unit(&self, unit: &str) -> bool {
         // `Match::Comm` has names that the kernel cuts at 15 bytes.
         let is = |name: &str| unit == name || (name.len() == 15 && unit.starts_with(name));
         let mark = self.mark();
-        is(mark) || mark.strip_suffix('d').is_some_and(is) || self.serves_service(unit)
+        let of_server = unit.strip_suffix("-server").is_some_and(|unit| unit == mark);
+        of_server || is(mark) || mark.strip_suffix('d').is_some_and(is) || self.serves_service(unit)
     }
 
     /// Returns the name, or the product if the kernel may have cut the name.
@@ -199,7 +201,9 @@ impl Guarded {
 }
 
 impl ListedProgram {
-    pub(super) const fn is_arg(&self) -> bool {
+    /// Returns whether the row describes the code of an interpreter.
+    #[must_use]
+    pub const fn is_arg(&self) -> bool {
         matches!(self.matches, Match::Arg(_))
     }
 }
@@ -227,6 +231,12 @@ pub(super) fn programs_named(name: &str) -> impl Iterator<Item = ListedProgram> 
 #[must_use]
 pub fn is_listed(name: &str) -> bool {
     programs_named(name).next().is_some() || programs_named(stem(name)).next().is_some()
+}
+
+/// Returns whether the table has this process name for a program file with another name.
+#[must_use]
+pub fn is_process_name_of(name: &str, file: &str) -> bool {
+    name != file && programs_named(file).any(|program| program.name == name)
 }
 
 /// Returns the programs with this process name, as the kernel cuts it.

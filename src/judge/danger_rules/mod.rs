@@ -1,0 +1,216 @@
+//! `exposed`: a dangerous service that other machines can reach.
+
+use super::program_identity::{IdentifiedProcess, by_socket_unit};
+use super::service;
+use super::subject::JudgedListener;
+use crate::findings::Evidence;
+use crate::findings::reach::{ConfiguredAccess, Exposed, ServingProcess};
+use crate::join::Entry;
+use crate::model::{AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, ReachKind, Severity};
+use crate::registry::command_line::CommandLine;
+use crate::registry::dangers::{self, Danger};
+
+/// The programs that listen on a published port of a container and forward its traffic to the service.
+const PUBLISHERS: [&str; 11] = [
+    "docker-proxy",
+    "conmon",
+    "rootlessport",
+    "rootlessport-child",
+    "rootlesskit",
+    "com.docker.backend",
+    "kube-proxy",
+    "slirp4netns",
+    "pasta",
+    "pasta.avx2",
+    "gvproxy",
+];
+
+/// Returns the evidence of `exposed`. If several processes own the socket, the most severe danger counts.
+pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
+    let entry = subject.listener;
+    if !entry.exposure.is_reachable_from_outside() || !entry.socket.state.accepts_traffic() {
+        return None;
+    }
+    let (port, protocol) = (entry.socket.local.port, entry.socket.local.protocol);
+    let forwarding = subject.forwarding;
+    let (process, danger) = match &entry.socket.owner {
+        _ if subject.is_reserved() || (forwarding.is_some() && subject.processes.is_empty()) => {
+            (None, behind_published_port(port, forwarding.map(|one| one.to), protocol)?)
+        }
+        Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
+        _ => {
+            // For a published port, it does not matter whether the kernel chose the number: the service has another
+            // port.
+            let chosen_by_kernel =
+                forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
+            let dangers = subject.processes.iter().filter_map(|process| {
+                let chosen_by_kernel = chosen_by_kernel && !names_port(process, port);
+                Some((process, danger(process, entry, chosen_by_kernel)?))
+            });
+            // `max_by_key` returns the last of several equal elements, but the rule needs the first process. The
+            // order is therefore reversed.
+            let (process, danger) = dangers.rev().max_by_key(|(_, danger)| danger.severity)?;
+            (Some(process), danger)
+        }
+    };
+    let (danger, configuration) = match process {
+        Some(process) => as_configured(danger, process, port),
+        None => (danger, None),
+    };
+    let Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis } =
+        danger;
+    let basis = if configuration.is_some() { DangerBasis::Configuration } else { basis };
+    let exposed = Exposed {
+        service,
+        title,
+        process: process.map(serving),
+        protocol,
+        port,
+        exposure: entry.exposure,
+        reach: subject.reach.cloned().map(Box::new),
+        outsider_gets,
+        authentication,
+        encryption,
+        basis,
+        configuration,
+        remedy: remedy.replace("{port}", &port.to_string()),
+        attack: attack.split(',').filter(|technique| !technique.is_empty()).collect(),
+        severity: match subject.reach.map(|reach| reach.kind) {
+            // The danger is lower but remains: only the firewall protects the service.
+            Some(ReachKind::Filtered) => severity.lower(),
+            Some(ReachKind::Machine) => severity.lower().lower(),
+            _ => severity,
+        },
+    };
+    Some(exposed.into())
+}
+
+/// The services whose configuration file is read, by their rows in the table of dangerous services.
+const CONFIGURED: [&str; 7] =
+    ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
+/// The rows about dockerd. The configuration of dockerd shows which of the first two rows applies.
+const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
+/// The lowest ID of the user of a person (`UID_MIN` of login.defs). IDs from this number up to `nobody` belong to
+/// people.
+const FIRST_PERSON: u32 = 1000;
+/// The user `nobody`.
+const NOBODY: u32 = 65534;
+
+/// Returns the danger according to the configuration file of the process, and the setting that is the evidence. The
+/// configuration does not lower the danger if a user can replace the program file. The addresses in the file do not
+/// lower the danger if a person started the program.
+fn as_configured(
+    danger: Danger,
+    process: &IdentifiedProcess<'_>,
+    port: u16,
+) -> (Danger, Option<ConfiguredAccess>) {
+    let Some(configuration) = &process.process.configuration else { return (danger, None) };
+    let is_for_port = |access: &&AccessSetting| access.port.is_none_or(|only| only == port);
+    let Some(access) = configuration.settings.iter().find(is_for_port) else { return (danger, None) };
+    let AccessSetting { setting, clients, .. } = access;
+    let is_of_service = process.process.uid.is_some_and(|uid| uid < FIRST_PERSON || uid == NOBODY)
+        && !process.is_replaceable();
+    let counts = match clients {
+        AdmittedClients::Anyone => true,
+        AdmittedClients::Authenticated => !process.is_replaceable(),
+        AdmittedClients::Local | AdmittedClients::Listed => is_of_service,
+    };
+    let is_default = danger.basis == DangerBasis::Default;
+    let configured = match clients {
+        _ if !counts => None,
+        AdmittedClients::Authenticated if DOCKER.contains(&danger.service) => dangers::named(DOCKER[1]),
+        AdmittedClients::Anyone if DOCKER.contains(&danger.service) && is_default => {
+            dangers::named(DOCKER[0])
+        }
+        _ if !is_default || !CONFIGURED.contains(&danger.service) => None,
+        AdmittedClients::Local => Some(Danger { severity: Severity::Info, ..danger }),
+        AdmittedClients::Listed => Some(Danger { severity: danger.severity.lower(), ..danger }),
+        AdmittedClients::Authenticated => {
+            let severity = danger.severity.min(Severity::Warning);
+            Some(Danger { severity, authentication: "password", ..danger })
+        }
+        AdmittedClients::Anyone => {
+            // The files of these services admit everyone only if protected mode is off.
+            let is_unprotected = ["redis", "valkey"].contains(&danger.service);
+            let severity = if is_unprotected { Severity::Critical } else { danger.severity };
+            Some(Danger { severity, authentication: "none", ..danger })
+        }
+    };
+    let decided =
+        ConfiguredAccess { path: configuration.path.clone(), setting: setting.clone(), clients: *clients };
+    configured.map_or((danger, None), |configured| (configured, Some(decided)))
+}
+
+/// Returns the presumed danger of the service behind a published port. It is judged by the port of the service;
+/// `None` if no danger is known for this port.
+fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
+    let by_port = |port| dangers::behind_published_port(port, protocol);
+    behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
+}
+
+/// Returns whether the command line contains this port as a number. If it does, the kernel did not choose the port.
+fn names_port(process: &IdentifiedProcess<'_>, port: u16) -> bool {
+    let port = port.to_string();
+    let arguments = process.process.cmdline.iter().skip(1);
+    arguments.flat_map(|argument| argument.split(|c: char| !c.is_ascii_digit())).any(|number| number == port)
+}
+
+fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool) -> Option<Danger> {
+    let (local, forwarding) = (&entry.socket.local, &entry.socket.forwarding);
+    let protocol = local.protocol;
+    // Traffic to a published port arrives at the port of the service.
+    let port = forwarding.as_ref().map_or(local.port, |one| one.to.port);
+    if !process.is_replaceable() && process.program_name().is_some_and(|name| PUBLISHERS.contains(&name)) {
+        let behind = service::forwards_to(std::slice::from_ref(process));
+        return behind_published_port(port, behind, protocol);
+    }
+    let by_line = dangers::danger(process.command_line()?, port, protocol, chosen_by_kernel);
+    let by_line = danger_by_unit(process, entry, by_line);
+    let by_environment = danger_by_environment(process, port, protocol, chosen_by_kernel);
+    by_environment.filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical)).or(by_line)
+}
+
+/// Returns the danger of the program that systemd starts for a socket that it holds, if the name of the socket unit
+/// names the program. A row about the super-server itself has the better remedy, unless it is presumed or the program
+/// is not dangerous.
+fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Option<Danger>) -> Option<Danger> {
+    let Some(program) = by_socket_unit(process, entry).filter(|program| !program.is_arg()) else {
+        return by_line;
+    };
+    let local = &entry.socket.local;
+    let command = CommandLine::new(program.mark(), &[]);
+    let of_program = dangers::danger(&command, local.port, local.protocol, false)?;
+    Some(by_line.filter(|danger| danger.basis != DangerBasis::Port).unwrap_or(of_program))
+}
+
+/// Returns the danger that is certain because of options for a debugger in the environment. The interpreter reads
+/// these options like options on its command line.
+fn danger_by_environment(
+    process: &IdentifiedProcess<'_>,
+    port: u16,
+    protocol: Protocol,
+    chosen_by_kernel: bool,
+) -> Option<Danger> {
+    let options = &process.process.debugger_options;
+    if options.is_empty() {
+        return None;
+    }
+    let (program, arguments) = process.process.cmdline.split_first()?;
+    let line: Vec<String> = std::iter::once(program).chain(options).chain(arguments).cloned().collect();
+    let command = CommandLine::new(process.program_name()?, &line);
+    let danger = dangers::danger(&command, port, protocol, chosen_by_kernel)?;
+    let is_certain = danger.basis == DangerBasis::CommandLine;
+    is_certain.then_some(Danger { basis: DangerBasis::Environment, ..danger })
+}
+
+fn serving(process: &IdentifiedProcess<'_>) -> ServingProcess {
+    let one = process.process;
+    ServingProcess {
+        pid: one.pid,
+        program: process.program_name().unwrap_or("?").to_owned(),
+        user: one.user.clone().or_else(|| one.uid.map(|uid| uid.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+use super::super::judge;
+use super::super::tests::{program_process, seen, socket};
+use super::*;
+use crate::findings::FindingKind;
+use crate::model::firewall::{FilterBase, FilterChain, FilterHook, FilterTable, Interface};
+use crate::model::{
+    Configuration, Family, Firewall, Forwarding, Origin, OriginKind, Process, Snapshot, SocketAttributes,
+    State,
+};
+use crate::registry::Registry;
+
+/// Returns the `exposed` finding on a listener of this process.
+fn found(local: &str, process: Process) -> Option<(Severity, Exposed)> {
+    let report =
+        judge(seen(vec![socket(local, Owner::Held(vec![7].into()))], vec![process]), Registry::embedded());
+    let mut findings = report.entries[0].findings().iter();
+    findings.find_map(|finding| Some((finding.severity, Exposed::of(&finding.evidence)?.clone())))
+}
+
+/// Systemd holds the socket; the name of the socket unit names the program that it starts.
+#[test]
+fn the_name_of_a_socket_unit_names_the_program() {
+    for (unit, port, service) in [
+        ("nyancat-server.socket", 23, None),
+        ("telnet.socket", 23, Some("telnet-inetd")),
+        ("other.socket", 23, Some("telnet-inetd")),
+        ("owserver.socket", 4304, Some("home-bus")),
+        ("other.socket", 4304, None),
+        ("epmd.socket", 4369, Some("epmd")),
+    ] {
+        let mut listener = socket(&format!("tcp/0.0.0.0:{port}"), Owner::Held(vec![1].into()));
+        listener.attributes = SocketAttributes { unit: Some(unit.to_owned()), ..Default::default() }.into();
+        let mut systemd = program_process(1, "systemd", "/usr/lib/systemd/systemd", "/sbin/init");
+        systemd.origin = Some(Origin::of(OriginKind::Package));
+        let report = judge(seen(vec![listener], vec![systemd]), Registry::embedded());
+        let mut findings = report.entries[0].findings().iter();
+        let exposed = findings.find_map(|finding| Exposed::of(&finding.evidence));
+        assert_eq!(exposed.map(|exposed| exposed.service), service, "{unit}");
+        // A row about any socket of systemd is presumed, and the unit is better evidence.
+        assert!(exposed.is_none_or(|exposed| exposed.basis == DangerBasis::Default), "{unit}");
+    }
+}
+
+/// Only a firewall that surely lets in nobody lowers the severity.
+#[test]
+fn a_firewall_that_lets_in_nobody() {
+    let base = FilterBase {
+        hook: FilterHook::Input,
+        priority: 0,
+        translates: false,
+        drops: true,
+        devices: None,
+        text: "policy drop of a chain".to_owned(),
+    };
+    let found = |drops: bool, uncertain: Option<&str>| {
+        let base = FilterBase { drops, ..base.clone() };
+        let chain = FilterChain { base: Some(base), ..FilterChain::default() };
+        let table = FilterTable { families: vec![Family::Ipv4], chains: vec![chain], sets: Vec::new() };
+        let interface = Interface {
+            name: "eth0".to_owned(),
+            is_up: true,
+            uncertain: uncertain.map(str::to_owned),
+            addresses: vec![([10, 0, 0, 1].into(), 24)],
+            ..Interface::default()
+        };
+        let firewall = Firewall { interfaces: vec![interface], tables: vec![table], ..Firewall::default() };
+        let sockets = vec![socket("tcp/0.0.0.0:6379", Owner::Held(vec![7].into()))];
+        let snapshot = seen(sockets, vec![redis("/usr/bin/redis-server", None)]);
+        let report = judge(Snapshot { firewalls: vec![firewall], ..snapshot }, Registry::embedded());
+        let finding = report.entries[0].findings().iter().find(|one| one.flag() == Exposed::FLAG);
+        let finding = finding.unwrap();
+        (finding.severity, finding.sentence())
+    };
+    let (severity, text) = found(true, None);
+    assert_eq!(severity, Severity::Warning);
+    assert!(text.contains(" But the firewall lets in nobody (policy drop of a chain). "), "{text}");
+    let (severity, text) = found(false, None);
+    assert_eq!(severity, Severity::Critical);
+    assert!(text.contains("The firewall lets in everyone"), "{text}");
+    let (severity, text) = found(true, Some("an XDP program"));
+    assert_eq!(severity, Severity::Critical);
+    assert!(text.contains("It is not known which clients the firewall lets in (an XDP"), "{text}");
+}
+
+fn redis(exe: &str, configuration: Option<(&str, AdmittedClients)>) -> Process {
+    let configuration = configuration.map(|(setting, clients)| Configuration {
+        path: "/etc/redis/redis.conf".to_owned(),
+        settings: vec![AccessSetting { port: None, setting: setting.to_owned(), clients }],
+    });
+    Process { configuration, ..program_process(7, "redis-server", exe, "redis-server *:6379") }
+}
+
+#[test]
+fn a_configuration_decides_between_critical_and_warning() {
+    let (installed, at_home) = ("/usr/bin/redis-server", "/home/u/redis-server");
+    use AdmittedClients::{Anyone, Authenticated};
+    use DangerBasis::{Configuration, Default};
+    use Severity::{Critical, Warning};
+    for (name, exe, configuration, severity, basis) in [
+        ("not read", installed, None, Critical, Default),
+        ("a password", installed, Some(("requirepass", Authenticated)), Warning, Configuration),
+        ("no password", installed, Some(("no requirepass", Anyone)), Critical, Configuration),
+        (
+            "a password, but a user's program",
+            at_home,
+            Some(("requirepass", Authenticated)),
+            Critical,
+            Default,
+        ),
+        ("no password, a user's program", at_home, Some(("no requirepass", Anyone)), Critical, Configuration),
+    ] {
+        let (found, exposed) = found("tcp/0.0.0.0:6379", redis(exe, configuration)).unwrap();
+        assert_eq!((found, exposed.basis), (severity, basis), "{name}");
+        assert_eq!(exposed.configuration.is_some(), basis == Configuration, "{name}");
+        let text = format!("{} {}", exposed.summary(), exposed.closing());
+        let expected = if basis == Configuration { "/etc/redis/redis.conf: " } else { "(not checked)" };
+        assert!(text.contains(expected), "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_listener_of_kafka_is_decided_by_its_own_port() {
+    let kafka = |port| {
+        let settings = [(9092, AdmittedClients::Authenticated), (9093, AdmittedClients::Anyone)].map(
+            |(port, clients)| AccessSetting { port: Some(port), setting: "listener".to_owned(), clients },
+        );
+        let configuration = Some(Configuration { path: "/s".to_owned(), settings: settings.to_vec() });
+        let process = program_process(7, "java", "/usr/bin/java", "java kafka.Kafka /s");
+        found(&format!("tcp/0.0.0.0:{port}"), Process { configuration, ..process }).unwrap().1.basis
+    };
+    let basis = [9092, 9093, 9094].map(kafka);
+    assert_eq!(basis, [DangerBasis::Configuration, DangerBasis::Configuration, DangerBasis::Default]);
+}
+
+/// Returns the finding on a proxy or dockerd with this setting in its configuration, and its text.
+fn configured(line: &str, port: u16, uid: u32, one: (Option<u16>, AdmittedClients)) -> (Severity, Exposed) {
+    let program = line.split(' ').next().unwrap_or_default();
+    let setting = AccessSetting { port: one.0, setting: "the rule".to_owned(), clients: one.1 };
+    let configuration = Some(Configuration { path: "/etc/x".to_owned(), settings: vec![setting] });
+    let process = program_process(7, program, &format!("/usr/sbin/{program}"), line);
+    found(&format!("tcp/0.0.0.0:{port}"), Process { configuration, uid: Some(uid), ..process }).unwrap()
+}
+
+#[test]
+fn the_rules_of_a_proxy_decide() {
+    use AdmittedClients::{Anyone, Authenticated, Listed, Local};
+    use Severity::{Info, Notice, Warning};
+    for (name, uid, clients, severity, text) in [
+        (
+            "as Debian installs it",
+            13,
+            Local,
+            Info,
+            "tcp/3128. Its configuration refuses clients from other machines (/etc/x: the rule).",
+        ),
+        ("the user nobody", NOBODY, Local, Info, "refuses clients from other machines"),
+        ("of a person", 1000, Local, Warning, "Anyone who connects reaches the network"),
+        ("private networks", 13, Listed, Notice, "A client with a listed address reaches the network"),
+        ("private networks, of a person", 1000, Listed, Warning, "Anyone who connects reaches the network"),
+        (
+            "a password",
+            13,
+            Authenticated,
+            Warning,
+            "Its configuration requires a password (/etc/x: the rule).",
+        ),
+        ("open", 13, Anyone, Warning, "Its configuration requires no password (/etc/x: the rule)."),
+    ] {
+        let (found, exposed) = configured("squid -sYC", 3128, uid, (None, clients));
+        assert_eq!(found, severity, "{name}");
+        assert!(exposed.sentence().contains(text), "{name}: {}", exposed.sentence());
+    }
+    let refusing = configured("tinyproxy -d", 8888, NOBODY, (None, Local)).1;
+    assert_eq!(refusing.summary(), "HTTP proxy: its configuration refuses clients from other machines.");
+}
+
+#[test]
+fn the_configuration_of_dockerd_decides() {
+    use AdmittedClients::{Anyone, Authenticated};
+    use Severity::{Critical, Notice, Warning};
+    let on_line = "dockerd -H tcp://0.0.0.0:2375";
+    for (name, line, port, setting, severity, service) in [
+        ("TLS alone", "dockerd", 2376, (Some(2376), Anyone), Critical, "docker-api"),
+        ("another port", "dockerd", 999, (Some(999), Anyone), Critical, "docker-api"),
+        ("another listener", "dockerd", 2376, (Some(999), Anyone), Warning, "docker-api-unknown"),
+        ("certificates", "dockerd", 2375, (None, Authenticated), Notice, "docker-api-tls"),
+        (
+            "certificates, its port on the line",
+            on_line,
+            2375,
+            (None, Authenticated),
+            Notice,
+            "docker-api-tls",
+        ),
+        ("all on the line", on_line, 2375, (Some(2376), Anyone), Critical, "docker-api"),
+    ] {
+        let (found, exposed) = configured(line, port, 0, setting);
+        assert_eq!((found, exposed.service), (severity, service), "{name}");
+    }
+    let (_, open) = configured("dockerd", 2376, 0, (Some(2376), Anyone));
+    assert_eq!(open.basis, DangerBasis::Configuration);
+    let (_, closed) = configured("dockerd", 2376, 0, (None, Authenticated));
+    assert!(closed.sentence().contains("Its configuration requires a certificate"), "{}", closed.sentence());
+}
+
+#[test]
+fn a_debugger_in_the_environment_is_certain() {
+    use DangerBasis::{CommandLine, Environment, Port};
+    use Severity::{Critical, Warning};
+    for (name, program, line, options, port, expected) in [
+        (
+            "Node.js",
+            "node",
+            "node app.js",
+            &["--inspect=0.0.0.0:9999"][..],
+            9999,
+            Some((Critical, Environment)),
+        ),
+        ("another port", "node", "node app.js", &["--inspect=0.0.0.0:9999"], 3000, None),
+        ("no options", "node", "node app.js", &[], 9229, Some((Warning, Port))),
+        (
+            "Java",
+            "java",
+            "java -jar a.jar",
+            &["-agentlib:jdwp=transport=dt_socket,address=*:8787"],
+            8787,
+            Some((Critical, Environment)),
+        ),
+        (
+            "on the line too",
+            "node",
+            "node --inspect=0.0.0.0:9229 a.js",
+            &["--inspect"],
+            9229,
+            Some((Critical, CommandLine)),
+        ),
+    ] {
+        let debugger_options = options.iter().map(|&option| option.to_owned()).collect();
+        let process = program_process(7, program, &format!("/usr/bin/{program}"), line);
+        let found = found(&format!("tcp/0.0.0.0:{port}"), Process { debugger_options, ..process });
+        assert_eq!(found.map(|(severity, exposed)| (severity, exposed.basis)), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_published_port_is_presumed_one_grade_lower() {
+    let proxy = |exe: &str| program_process(7, "docker-proxy", exe, "docker-proxy -proto tcp");
+    let (severity, exposed) = found("tcp/0.0.0.0:6379", proxy("/usr/bin/docker-proxy")).unwrap();
+    assert_eq!((severity, exposed.basis), (Severity::Warning, DangerBasis::Port));
+    assert!(exposed.summary().starts_with("probably Redis"), "{}", exposed.summary());
+    assert!(found("tcp/0.0.0.0:6379", proxy("/home/u/docker-proxy")).is_none(), "an impostor instead");
+}
+
+/// Docker chooses published ports inside the kernel's range too.
+#[test]
+fn the_number_of_a_published_port_does_not_count() {
+    let mut published = socket("tcp/0.0.0.0:49153", Owner::Kernel);
+    published.state = State::Published;
+    let to = Peer { address: [127, 0, 0, 1].into(), port: 7000 };
+    let forwarding = Some(Forwarding { to, rule: "a rule".to_owned(), container: None });
+    std::sync::Arc::make_mut(&mut published.attributes).forwarding = forwarding;
+    let behind = socket("tcp/127.0.0.1:7000", Owner::Held(vec![7].into()));
+    let process = redis("/usr/bin/redis-server", None);
+    let report = judge(seen(vec![published, behind], vec![process]), Registry::embedded());
+    let published = report.entries.iter().find(|entry| entry.socket.local.port == 49153).unwrap();
+    let exposed = published.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).unwrap();
+    assert_eq!((exposed.severity, exposed.basis), (Severity::Critical, DangerBasis::Default));
+}
+
+#[test]
+fn unreachable_listeners_are_not_exposed() {
+    let process = || redis("/usr/bin/redis-server", None);
+    assert!(found("tcp/127.0.0.1:6379", process()).is_none(), "loopback");
+    let mut bound = socket("tcp/0.0.0.0:6379", Owner::Held(vec![7].into()));
+    bound.state = State::Bound;
+    let report = judge(seen(vec![bound], vec![process()]), Registry::embedded());
+    assert!(report.entries[0].findings().iter().all(|one| Exposed::of(&one.evidence).is_none()), "bound");
+}
+
+/// The danger of an industrial protocol is presumed from the port alone, unless the kernel chose the port.
+#[test]
+fn a_port_that_the_kernel_chose_matches_no_row() {
+    let unknown = |local: &str| found(local, program_process(7, "xyzzy", "/usr/bin/xyzzy", "xyzzy"));
+    assert_eq!(unknown("tcp/0.0.0.0:502").map(|(_, exposed)| exposed.basis), Some(DangerBasis::Port));
+    assert!(unknown("tcp/0.0.0.0:44818").is_none(), "EtherNet/IP, inside the kernel's range");
+    let (severity, chosen) = found("tcp/0.0.0.0:40000", redis("/usr/bin/redis-server", None)).unwrap();
+    assert_eq!((severity, chosen.basis), (Severity::Warning, DangerBasis::ChosenPort));
+    assert!(chosen.sentence().contains("This is presumed, because the kernel may have chosen this port."));
+    assert!(chosen.summary().starts_with("probably Redis"), "{}", chosen.summary());
+}
