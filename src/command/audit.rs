@@ -1,6 +1,6 @@
 //! `portolan audit`: reports findings, and ends with a verdict that a machine can rely on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
-use crate::judge;
 use crate::judge::audit::{Audit, AuditVerdict, Subject};
-use crate::model::{HostScope, Namespaces, State};
+use crate::judge::{self, Entry, Report};
+use crate::model::{HostScope, Namespaces, Pid, Severity, State};
 use crate::observe::{self, Scope};
 use crate::policy;
 use crate::query::Selection;
@@ -67,7 +67,11 @@ pub(super) fn run(
     snapshot.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
     list::check_users(&selection, &snapshot)?;
     let before = baseline.map(|baseline| judged(baseline, registry, common));
-    let report = judged(snapshot, registry, common);
+    let mut report = judged(snapshot, registry, common);
+    if !details {
+        let pids = critical(&report);
+        super::read_rest(&mut report, &pids, common);
+    }
     let mut audit = Audit::of(&report);
     // The policy and the baseline add their findings and gaps here.
     if let Some((policy, applied)) = policy {
@@ -102,8 +106,8 @@ pub(super) fn run(
     }
     deliver(args, common, &bytes, out)?;
     let on_screen = common.output == Output::Table && args.write.is_none();
-    if !(on_screen && ui.stdout.width.is_some()) {
-        // The table already contains the gaps. Messages on standard error would show them again on a terminal.
+    if !on_screen {
+        // The table already contains the gaps.
         let _ = stderr::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut charset::stderr());
     }
     if let Some(line) = audit.policy.as_ref().and_then(report_text::skipped_rules) {
@@ -118,6 +122,14 @@ pub(super) fn run(
         AuditVerdict::Incomplete if args.allow_incomplete => Exit::Clear,
         AuditVerdict::Incomplete => Exit::Incomplete,
     })
+}
+
+/// Returns the processes of critical findings. The report shows how to stop these processes, which depends on their unit.
+fn critical(report: &Report) -> BTreeSet<Pid> {
+    let is_critical =
+        |entry: &&Entry| entry.findings().iter().any(|found| found.severity == Severity::Critical);
+    let critical = report.entries.iter().filter(is_critical);
+    critical.flat_map(|entry| entry.socket.owner.pids()).copied().collect()
 }
 
 /// Lists the rules. This needs no scan.

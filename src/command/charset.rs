@@ -4,7 +4,7 @@
 //! UTF-8, because modern terminals support UTF-8.
 
 use std::borrow::Cow;
-use std::io::{self, StderrLock, Write};
+use std::io::{self, BufWriter, StderrLock, Write};
 use std::sync::OnceLock;
 
 use crate::render;
@@ -68,9 +68,10 @@ impl<W: Write> Write for Readable<W> {
     }
 }
 
-/// Returns standard error for messages to people.
-pub(super) fn stderr() -> Readable<StderrLock<'static>> {
-    Readable::new(io::stderr().lock(), is_ascii_only())
+/// Returns standard error for messages to people. A message is written at once when the result is dropped, so that the
+/// output of another program, or standard output on the same terminal, never appears inside the message.
+pub(super) fn stderr() -> Readable<BufWriter<StderrLock<'static>>> {
+    Readable::new(BufWriter::new(io::stderr().lock()), is_ascii_only())
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 //! Control groups: the unit and the container of a socket, from the socket itself and from its process.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, Outcome, Scene, Server, on_port};
+use crate::lab::{Lab, Outcome, Scene, Server, on_port, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
     ("any_user_sees_the_unit_and_container_of_a_socket", any_user_asks),
     ("a_container_has_the_name_and_image_of_its_managers_file", names),
+    ("an_audit_says_how_to_stop_a_unit", audit_stops_the_unit),
     ("units_and_containers_of_processes_without_a_mounted_tree", no_tree),
 ];
 
@@ -79,6 +81,20 @@ fn any_user_asks(lab: &Lab) -> Outcome {
     // The process is not readable, but the socket still has its group.
     let (report, _) = lab.json_as_nobody(&["8620", "8621"])?;
     both(&report, &groups, "hidden")
+}
+
+/// Ending a process of a unit is not enough: systemd may start the process again.
+fn audit_stops_the_unit(lab: &Lab) -> Outcome {
+    let groups = Groups::new()?;
+    lab.alone()?;
+    let program = lab.sleeper_called(b"worker")?;
+    // Any user can replace this file, which is a critical finding.
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o777))?;
+    let server = Server::start(&program, vec![tcp("0.0.0.0:8622")?])?;
+    fs::write(groups.1[0].join("cgroup.procs"), server.pid().to_string())?;
+    let audit = String::from_utf8(lab.portolan(["audit", "8622"]).output()?.stdout)?;
+    same!(audit.contains("systemctl stop front") && !audit.contains("kill"), true, "{audit}");
+    Ok(())
 }
 
 fn names(lab: &Lab) -> Outcome {
