@@ -31,7 +31,7 @@ pub struct Entry {
     /// For a connection, the side that opened it, inferred from the listeners of this machine; `None` if this is
     /// uncertain.
     pub direction: Option<Direction>,
-    /// For a listener, the current number of its connections; `None` if connections were not requested.
+    /// For a listener, the current number of its established connections; `None` if connections were not requested.
     pub connections: Option<u32>,
     judgement: Option<Arc<Judgement>>,
 }
@@ -402,7 +402,7 @@ struct Listeners {
 struct Connections {
     /// The side that opened the connection, by the index of the socket. Only sockets with a peer are included.
     directions: HashMap<usize, Direction>,
-    /// The number of connections, for each listener, by the index of the listener.
+    /// The number of established connections, for each listener, by the index of the listener.
     counts: HashMap<usize, u32>,
 }
 
@@ -427,7 +427,9 @@ impl Connections {
         for (at, socket) in sockets.iter().enumerate() {
             let Some(peer) = socket.peer else { continue };
             let accepted_by = accepted_by(&places, socket);
-            if let Some(count) = accepted_by.and_then(|listener| connections.counts.get_mut(&listener)) {
+            // A connection that one side has closed is no client any more, such as one in TIME-WAIT.
+            let listener = accepted_by.filter(|_| socket.state == State::Established);
+            if let Some(count) = listener.and_then(|listener| connections.counts.get_mut(&listener)) {
                 *count += 1;
             }
             let direction = match socket.state {

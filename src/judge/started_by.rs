@@ -76,6 +76,20 @@ pub enum StartedBy<'r> {
         /// The programs between the shell and the process, the outermost first.
         through: Vec<&'r str>,
     },
+    /// A user started the listener in a session over SSH, without a shell that still runs.
+    SshSession {
+        /// The process of the SSH server.
+        server: &'r Parent,
+        /// The programs between the SSH server and the process, the outermost first.
+        through: Vec<&'r str>,
+    },
+    /// The process is not visible, and its control group belongs to a login session.
+    Login {
+        /// The number of the session.
+        number: &'r str,
+        /// The user who created the socket.
+        user: Option<&'r str>,
+    },
     /// Another program started the listener.
     Program {
         /// The outermost program.
@@ -201,7 +215,11 @@ impl<'r> StartedBy<'r> {
                     Some(process) => {
                         Self::by_ancestors(process, session).or(Self::without_ancestors(process, os))
                     }
-                    None => listener.main().map(|_| StartedBy::FirstProcess),
+                    None if listener.main().is_some() => Some(StartedBy::FirstProcess),
+                    None => session.map(|number| {
+                        let user = listener.first().socket.user.as_deref();
+                        StartedBy::Login { number, user }
+                    }),
                 }
             }
         }
@@ -234,7 +252,11 @@ impl<'r> StartedBy<'r> {
         }
         let outermost = parents.iter().take_while(|parent| !is_service_manager(parent)).take(end + 1).count();
         let at = outermost.checked_sub(1)?;
-        Some(StartedBy::Program { parent: &parents[at], through: through(process, &parents[..at]) })
+        let (parent, through) = (&parents[at], through(process, &parents[..at]));
+        Some(match session_of(parent) {
+            Some(Session::Ssh) => StartedBy::SshSession { server: parent, through },
+            _ => StartedBy::Program { parent, through },
+        })
     }
 }
 

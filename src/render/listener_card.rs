@@ -30,7 +30,7 @@ const USUAL: u16 = 80;
 /// The maximum number of lines about the registry in a card.
 const REGISTRY: usize = 3;
 /// The minimum width of a terminal for a card. On a narrower terminal, the table is used, because it shows more.
-pub const NARROWEST: u16 = 60;
+pub const NARROWEST: u16 = 40;
 /// The maximum number of findings that have their sentence in a card.
 const WITH_SENTENCE: usize = 3;
 /// The maximum number of addresses and of process IDs that a card names.

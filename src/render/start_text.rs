@@ -36,6 +36,14 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
             let name = shell.name.trim_start_matches('-');
             format!("started from {}{session}{by}{}", process_name(Some(name)), via(&through))
         }
+        StartedBy::SshSession { server, through } => {
+            let by = user(server).map(|user| format!(" by {user}")).unwrap_or_default();
+            format!("started in an SSH session{by}{}", via(through))
+        }
+        StartedBy::Login { number, user } => {
+            let of = user.map(|user| format!(" of {}", sanitize(user))).unwrap_or_default();
+            format!("in login session {}{of}", sanitize(number))
+        }
         StartedBy::Program { parent, through } => {
             let by = user(parent).map(|user| format!(", user {user}")).unwrap_or_default();
             format!(
@@ -129,9 +137,10 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
                 None => command,
             }
         }
-        HowToStop::Rule(rule) => {
-            format!("remove the kernel rule that forwards this port: {}", sanitize(rule))
-        }
+        HowToStop::Rule(rule) => match delete_rule(rule) {
+            Some(command) => format!("{command}   (removes the rule that forwards this port)"),
+            None => format!("remove the kernel rule that forwards this port: {}", sanitize(rule)),
+        },
         HowToStop::Kernel => {
             "kill cannot stop it: the socket belongs to the kernel, not to a process".to_owned()
         }
@@ -140,6 +149,16 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
         }
         HowToStop::FirstProcess => "do not kill pid 1: it runs the whole system".to_owned(),
     }
+}
+
+/// Returns the command that removes a rule of nftables: `nft delete rule ip nat pre handle 2`. `None` for another rule, or
+/// if a name in the rule has a special meaning for a shell.
+fn delete_rule(rule: &str) -> Option<String> {
+    let (chain, rest) = rule.strip_prefix("nft rule ")?.split_once(", handle ")?;
+    let handle: u64 = rest.split(' ').next()?.parse().ok()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./ ".contains(c);
+    let is_chain = chain.split(' ').count() == 3 && chain.chars().all(is_plain);
+    is_chain.then(|| format!("nft delete rule {chain} handle {handle}"))
 }
 
 fn kill(pids: &[Pid], os: &str) -> String {

@@ -212,6 +212,8 @@ fn why_it_runs_and_how_to_stop_it() {
             "",
             "",
         ),
+        ("a program over SSH", &["sshd", "sshd", "systemd"], "session-4.scope", "", ""),
+        ("a server over SSH", &["npm", "sshd-session", "sshd", "systemd"], "", "", ""),
         (
             "a script in a shell",
             &["sh", "npm", "zsh", "kitty", "systemd"],
@@ -287,6 +289,12 @@ a shell in tmux
 a shell over SSH, as root
   started from bash in an SSH session by ann, through sudo
   kill 35
+a program over SSH
+  started in an SSH session by ann
+  kill 35
+a server over SSH
+  started in an SSH session by ann, through npm
+  kill 35
 a script in a shell
   started from zsh in kitty by ann, through npm and sh
   kill 35
@@ -354,27 +362,6 @@ the first process: it starts all others
 do not kill pid 1: it runs the whole system
 
 "#]],
-    );
-}
-
-#[test]
-fn services_of_other_systems() {
-    for (os, unit, why, stop) in [
-        ("windows", "Spooler", "service Spooler", Some("net stop Spooler")),
-        ("windows", "Dhcp,Dnscache", "service Dhcp,Dnscache", None),
-        ("macos", "com.apple.smbd", "service com.apple.smbd", Some("kill 35")),
-    ] {
-        let server = Process { unit: Some(unit.to_owned()), ..process(35, "server") };
-        let report = report(&of(vec![socket("tcp/0.0.0.0:80", held(&[35]))], vec![server]));
-        let listener = Listener::only(&report.entries).unwrap();
-        let started = StartedBy::of(&listener, os).map(|why| start_text::started_by(&why));
-        assert_eq!(started.as_deref(), Some(why));
-        let how = HowToStop::of(&listener, os).map(|how| start_text::how_to_stop(&how, os));
-        assert_eq!(how.as_deref(), stop);
-    }
-    assert_eq!(
-        start_text::how_to_stop(&HowToStop::Kill { pids: vec![7, 8], restarted_by: None }, "windows"),
-        "taskkill /PID 7 /PID 8"
     );
 }
 
