@@ -22,7 +22,7 @@ pub(super) const EXAMPLES: &str = "Examples:
 
 SERVICE is the running service, such as 'OpenSSH server'. If the program is not known, SERVICE is the usual service of the port in parentheses: '(postgresql)'. 'IANA:' marks a service that is only registered for the port. In FLAGS, '?' marks a row that could not be judged, because its program is not visible. USER is the effective user of the processes or, if no process is visible, the creator of the socket.
 
-On a terminal, a single listener is shown as a card; -o table shows the table.
+On a terminal, a single listener is shown as a card; -o table shows the table. In a pipe, 'portolan explain 3000' writes the card.
 
 If you give several targets, or several values for one option, a socket must match one of them. If you give different options, a socket must match all of them.
 

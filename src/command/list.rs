@@ -76,9 +76,12 @@ pub(super) fn run(
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;
     }
-    let has_card = takes_card(args, common, ui)
+    let may_have_card = !asks_for_table(args, common)
         && !selection.is_everything()
         && Listener::only(&report.entries).is_some();
+    let has_card = may_have_card && ui.stdout.width.is_some_and(|width| width >= listener_card::NARROWEST);
+    // A script has no terminal.
+    let would_be_card = may_have_card && ui.stdout.width.is_none() && ui.stderr.width.is_some();
     let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
     if is_for_people && !has_card && !args.no_merge {
         report.entries = merge(std::mem::take(&mut report.entries));
@@ -120,6 +123,14 @@ pub(super) fn run(
     }
     let after = reasons().filter(|_| !is_empty);
     after.chain(&unused).for_each(|line| print_message(line));
+    let number = report.question.port.filter(|_| is_for_people && is_empty);
+    if let Some(note) = number.and_then(|number| suggestions::meant_process(number, common)) {
+        print_message(&note);
+    }
+    if would_be_card {
+        let port = report.entries.first().map_or(0, |entry| entry.socket.local.port);
+        print_message(&format!("note: to write the card to a pipe or a file, type portolan explain {port}"));
+    }
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
     let matched = if args.pids { report.entries.iter().any(has_pid) } else { !report.entries.is_empty() };
     let hides_pid = |entry: &Entry| !has_pid(entry) && entry.socket.owner != Owner::Kernel;
@@ -133,17 +144,16 @@ pub(super) fn run(
     })
 }
 
-/// Returns whether a card may replace the table: only on a terminal, and only if no option needs the table.
-fn takes_card(args: &ListArgs, common: &CommonArgs, ui: &Ui) -> bool {
-    let asks_for_table = common.format_is_named.0
+/// Returns whether an option needs the table, which a card would otherwise replace on a terminal.
+fn asks_for_table(args: &ListArgs, common: &CommonArgs) -> bool {
+    common.output != Output::Table
+        || common.format_is_named.0
         || args.pids
         || args.group
         || args.no_header
         || args.no_merge
         || args.sort.is_some()
-        || !args.columns.is_empty();
-    let is_table = common.output == Output::Table && !asks_for_table;
-    is_table && ui.stdout.width.is_some_and(|width| width >= listener_card::NARROWEST)
+        || !args.columns.is_empty()
 }
 
 /// Parses the filters of a listing or a watch; `raw` selects the sockets without a port.
@@ -240,6 +250,7 @@ fn names_numbers(args: &ScanArgs, selection: &Selection) -> bool {
 pub(super) fn narrow(report: &mut Report, matched_entries: &MatchedEntries, selection: &Selection) {
     let question = &mut report.question;
     question.is_narrowed = !selection.is_everything();
+    question.port = selection.only_port();
     question.undecided = matched_entries.undecided;
     let mut keep = matched_entries.keep.iter();
     report.entries.retain(|_| keep.next() == Some(&true));

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::take_snapshot;
 use crate::cli::{self, CommonArgs};
 use crate::findings::text::{FEW, first_of, plural};
 use crate::judge::Report;
-use crate::model::{Container, RunTarget};
-use crate::observe;
+use crate::model::{Container, Owner, Pid, RunTarget};
+use crate::observe::{self, Scope};
 use crate::query::fields::FIELDS;
 use crate::query::{Answer, Selection, Subject, names};
+use crate::render::sanitize;
 
 /// Returns a message for each target whose name is not known. Call this function before the filters are applied to
 /// the report.
@@ -31,7 +33,28 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
         (None, Some(command)) => format!("; did you mean portolan {command}?"),
         (None, None) => suggestion(name, report),
     };
-    format!("{name}: no such port, service, program, container or running process{meant}")
+    let is_hidden = report.entries.iter().any(|entry| entry.socket.owner == Owner::Hidden);
+    match is_hidden {
+        // A hidden process may have this name.
+        true => {
+            format!("{name}: no such port, service, program, container or running process is visible{meant}")
+        }
+        false => format!("{name}: no such port, service, program, container or running process{meant}"),
+    }
+}
+
+/// Returns a note for a port without a socket, if its number is the ID of a process that listens on other ports.
+pub(super) fn meant_process(number: u16, common: &CommonArgs) -> Option<String> {
+    let pid = Pid::from(number);
+    if common.from.is_some() || !observe::is_process(pid) {
+        return None;
+    }
+    let snapshot = take_snapshot(common, Scope::default()).ok()?;
+    let mut listeners = snapshot.sockets.iter().filter(|socket| socket.state.holds_port());
+    let listener = listeners.find(|socket| socket.owner.pids().contains(&pid))?;
+    let process = snapshot.processes.iter().find(|process| process.pid == pid)?;
+    let name = sanitize(process.name.as_deref().unwrap_or("?"));
+    Some(format!("note: process {pid} ({name}) listens on {}: portolan --pid {pid}", listener.local))
 }
 
 /// Returns a message for each value of `--not` that excludes nothing. Call this function before the filters are

@@ -67,6 +67,8 @@ pub struct Question {
     pub undecided: usize,
     /// Whether the data comes from a saved snapshot.
     pub is_saved: bool,
+    /// The port, if the question is about one port and nothing else.
+    pub port: Option<u16>,
 }
 
 impl Report {

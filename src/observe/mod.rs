@@ -145,6 +145,12 @@ pub fn is_running(name: &str) -> bool {
     system::is_running(name)
 }
 
+/// Returns whether a process with this ID is visible. False on systems other than Linux.
+#[must_use]
+pub fn is_process(pid: Pid) -> bool {
+    cfg!(target_os = "linux") && std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
 /// A process, the process that started it, and what may end together with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeProcess {

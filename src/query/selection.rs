@@ -279,6 +279,15 @@ impl Selection {
             .collect()
     }
 
+    /// Returns the port if the selection consists of one port.
+    pub(crate) fn only_port(&self) -> Option<u16> {
+        let [Target { kind: TargetKind::Ports(ports), protocol: None, .. }] = &self.targets[..] else {
+            return None;
+        };
+        let [range] = ports[..] else { return None };
+        (range.low == range.high && self.filters().next().is_none()).then_some(range.low)
+    }
+
     fn filters(&self) -> impl Iterator<Item = &Filter> {
         self.groups.iter().flatten().chain(&self.not)
     }

@@ -139,7 +139,7 @@ fn explained(owners: &str, gap: &Gap) -> String {
 /// phrase has no full stop.
 fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
     if stage == Stage::Rules {
-        let what = "The rules of the firewall and of address translation (NAT) could not be read";
+        let what = "Firewall and NAT rules could not be read";
         return (gaps.len().max(2), what.to_owned());
     }
     let count: u64 = gaps.iter().map(|gap| gap.count.unwrap_or(1)).sum();

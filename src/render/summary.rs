@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::findings::Flag;
 use crate::findings::text::{capitalized, plural};
 use crate::judge::{Entry, Report};
-use crate::model::{Severity, State};
+use crate::model::{Gap, Severity, State};
 use crate::registry::Registry;
 
 use super::caveats::caveats;
@@ -73,6 +73,11 @@ fn counts(report: &Report) -> String {
     let others = report.entries.len() - listeners - raw;
     let is_raw_only = report.snapshot.scope.states == [State::Raw];
     if report.entries.is_empty() {
+        if let Some(port) = report.question.port {
+            let is_certain = !report.snapshot.gaps.iter().any(Gap::hides_listeners);
+            let what = if is_certain { "Nothing listens" } else { "No listener seen" };
+            return format!("{what} on port {port}.");
+        }
         return match (report.seen, report.snapshot.is_complete()) {
             (0, _) if report.question.is_narrowed => "No match.".into(),
             (0, true) if is_raw_only => "No raw or packet sockets.".into(),

@@ -4,6 +4,7 @@ use unicode_width::UnicodeWidthStr;
 use super::super::fixtures::*;
 use super::super::*;
 use super::{PLAIN, bleached, terminal};
+use crate::judge::Question;
 use crate::model::*;
 
 fn listing(snapshot: &Snapshot, style: &Style) -> String {
@@ -292,5 +293,19 @@ fn what_the_firewall_leaves_of_an_exposure() {
             ],
             ["any", long, long, short]
         );
+    }
+}
+
+/// A question about one port gets an answer about this port.
+#[test]
+fn nothing_on_one_port() {
+    for (gaps, answer) in [
+        (Vec::new(), "Nothing listens on port 5433."),
+        (vec![Gap::refused_rules()], "No listener seen on port 5433."),
+    ] {
+        let mut report = report(&Snapshot { gaps, ..empty() });
+        report.question = Question { is_narrowed: true, port: Some(5433), ..Question::default() };
+        let text = text(|w| write_summary(&report, &terminal(80), w));
+        assert_eq!(text.lines().next(), Some(answer));
     }
 }
