@@ -26,7 +26,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan watch postgres --until-listening         a program, wherever it listens
   portolan watch 3000 --until-free --timeout 10     wait until the old server has released the port
 
-Exit codes: 0 quit, or the awaited condition is true; 1 the condition was not true within --timeout; 2 usage or other error. A signal ends watch as it ends any program.";
+Exit codes: 0 quit, or the awaited condition is true; 1 the condition was not true within --timeout; 2 usage or other error; 3 nothing was seen within --timeout, but not everything could be seen. A signal ends watch as it ends any program.";
 
 /// The arguments of `watch`.
 #[derive(Args, Clone, Debug)]
@@ -52,7 +52,7 @@ pub struct WatchArgs {
     /// Not accepted: use --until-listening or --until-free
     #[arg(long, value_name = "PORT", num_args = 0..=1, hide = true)]
     pub until: Option<Option<String>>,
-    /// Stop waiting after this time, with exit code 1; 0 scans once
+    /// Stop waiting after this time, with exit code 1, or 3 if not everything could be seen; 0 scans once
     #[arg(long, value_name = "SECONDS", value_parser = timeout, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,
 }

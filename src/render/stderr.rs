@@ -144,13 +144,18 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry], w: &mut dyn Write) -> io:
     writeln!(w, "portolan: {}: timed out, {what}", sanitize(&targets.join(" ")))
 }
 
-/// Writes the message for a wait that ends without a result, because sockets may be missing from the scan.
+/// Writes the message for a wait that ends without a result, because sockets may be missing from the scan; `only_rules`
+/// says whether only the rules that forward ports are missing.
 ///
 /// # Errors
 /// If the line cannot be written.
-pub fn blind(targets: &[String], free: bool, w: &mut dyn Write) -> io::Result<()> {
+pub fn blind(targets: &[String], free: bool, only_rules: bool, w: &mut dyn Write) -> io::Result<()> {
     let what = if free { "no socket is seen there" } else { "no listener is seen there" };
-    writeln!(w, "portolan: {}: {what}, but not every socket could be seen", sanitize(&targets.join(" ")))
+    let why = match only_rules {
+        true => "a rule may forward this port, and the rules could not be read",
+        false => "not every socket could be seen",
+    };
+    writeln!(w, "portolan: {}: {what}, but {why}", sanitize(&targets.join(" ")))
 }
 
 fn counted(what: &str, count: Option<u64>) -> String {

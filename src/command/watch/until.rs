@@ -65,7 +65,8 @@ pub(super) fn run(
         }
         Exit::Incomplete => {
             ui.print_caveats(last, verbose);
-            stderr::blind(&args.scan.filter.targets, args.until_free, &mut charset::stderr())
+            let (targets, free) = (&args.scan.filter.targets, args.until_free);
+            stderr::blind(targets, free, lacks_only_rules(&watch, last), &mut charset::stderr())
                 .unwrap_or_default();
         }
         Exit::Nothing => {
@@ -136,6 +137,12 @@ fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
         }
         None => Ok(()),
     }
+}
+
+/// Returns whether the scan has every socket, and only rules that may forward a port could not be read.
+fn lacks_only_rules(watch: &Watch, report: &Report) -> bool {
+    let mut hiding = report.snapshot.gaps.iter().filter(|gap| gap.hides_listeners());
+    watch.undecided == 0 && hiding.all(|gap| gap.stage == Stage::Rules)
 }
 
 fn is_served(report: &Report, target: &Target) -> bool {

@@ -16,10 +16,13 @@ pub(super) fn without_colour(line: &str) -> String {
     line.chars().filter(|c| is_text(*c)).collect()
 }
 
-/// Returns `line` cut to `width` columns. Escape sequences for colours take no columns, and are all kept.
+/// Returns `line` cut to `width` columns, with `…` if a part was cut off. Escape sequences for colours take no columns, and
+/// are all kept.
 pub(super) fn crop(line: &str, width: usize) -> String {
+    let is_cut = without_colour(line).trim_end().width() > width;
+    let space = if is_cut { width.saturating_sub(1) } else { width };
     let mut kept = String::with_capacity(line.len());
-    let (mut used, mut escape) = (0, false);
+    let (mut used, mut escape, mut is_marked) = (0, false, width == 0);
     for c in line.chars() {
         if escape || c == '\x1b' {
             escape = c != 'm';
@@ -27,8 +30,11 @@ pub(super) fn crop(line: &str, width: usize) -> String {
             continue;
         }
         used += c.width().unwrap_or(0);
-        if used <= width {
+        if used <= space {
             kept.push(c);
+        } else if is_cut && !is_marked {
+            kept.push('…');
+            is_marked = true;
         }
     }
     kept
@@ -42,4 +48,24 @@ pub(super) fn reversed(line: &str, width: usize, style: &Style) -> String {
     let line = crop(&without_colour(line), width);
     let ansi = anstyle::Style::new().effects(Effects::INVERT);
     format!("{ansi}{line}{}{ansi:#}", " ".repeat(width.saturating_sub(line.width())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::crop;
+
+    /// A reader of `(pid 25` would take it for the whole number.
+    #[test]
+    fn a_cut_is_marked() {
+        for (line, width, expected) in [
+            ("(pid 259)", 9, "(pid 259)"),
+            ("(pid 259)", 8, "(pid 25…"),
+            ("nginx    ", 5, "nginx"),
+            ("\u{1b}[1mnginx\u{1b}[0m", 5, "\u{1b}[1mnginx\u{1b}[0m"),
+            ("\u{1b}[1mnginx\u{1b}[0m", 3, "\u{1b}[1mng…\u{1b}[0m"),
+            ("nginx", 0, ""),
+        ] {
+            assert_eq!(crop(line, width), expected, "{line} {width}");
+        }
+    }
 }

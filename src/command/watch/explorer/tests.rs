@@ -130,11 +130,11 @@ q quit  ? help  Enter card  / filter  Tab view  p pause  K end process
 Listeners  Connections  Changes 3  [Findings]
   SEVERITY FLAG        LISTENER AND EVIDENCE
 ──────────────────────────────────────────────────────────────────────────────────────────────── 5 ─
- >warning  orphaned    python3 on tcp 0.0.0.0:3416: commandport was registered for AirMobile IS (app
-  notice   shared      \x1b[2J\x0aevil\u{202e} on tcp 127.0.0.1:8003: The processes of this socket d
-  info     unexplained program hidden on udp [::]:4913: The port is registered for tcp only: lutcp. 
-  info     unexplained \x1b[2J\x0aevil\u{202e} on tcp 127.0.0.1:8003: The port is registered for mcr
-  info     ephemeral   unknown program on tcp 127.0.0.1:60417: The kernel gives ports 32768-60999 to
+ >warning  orphaned    python3 on tcp 0.0.0.0:3416: commandport was registered for AirMobile IS (ap…
+  notice   shared      \x1b[2J\x0aevil\u{202e} on tcp 127.0.0.1:8003: The processes of this socket …
+  info     unexplained program hidden on udp [::]:4913: The port is registered for tcp only: lutcp.…
+  info     unexplained \x1b[2J\x0aevil\u{202e} on tcp 127.0.0.1:8003: The port is registered for mc…
+  info     ephemeral   unknown program on tcp 127.0.0.1:60417: The kernel gives ports 32768-60999 t…
 
 
 
