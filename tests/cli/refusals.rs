@@ -44,3 +44,10 @@ fn the_usual_words_for_reachable_name_the_option() {
         refused(&run([option]), option, "type portolan --reachable");
     }
 }
+
+/// A program would read the text for people as JSON.
+#[cfg(target_os = "linux")]
+#[test]
+fn kill_has_no_machine_format() {
+    refused(&run(["kill", "9", "--json", "--dry-run"]), "kill", "expected table");
+}

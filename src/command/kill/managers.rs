@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Error, anyhow, bail};
 
 use crate::judge::HowToStop;
+use crate::command::print_message;
 use crate::render::sanitize;
 
 /// The directories of the programs that stop units and containers. `PATH` is not used, because it could lead to other
@@ -41,6 +42,9 @@ pub(super) fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<(), Err
     };
     let mut command = self::program(program)?;
     let path = PathBuf::from(command.get_program());
+    if !is_quiet {
+        print_message(&format!("waiting until {program} {} has ended", sanitize(&words.join(" "))));
+    }
     match program {
         "docker" => _ = command.args(DOCKER),
         "podman" => _ = command.arg(PODMAN),

@@ -23,8 +23,9 @@ use self::managers::run_command;
 use self::signals::Processes;
 use self::tree::{around, caller};
 use super::list::{self, MatchMode, MatchedEntries};
+use super::progress::Progress;
 use super::{Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot, watch};
-use crate::cli::{CommonArgs, FieldArgs, FilterArgs, KillArgs, ScanArgs, WatchArgs};
+use crate::cli::{CommonArgs, FieldArgs, FilterArgs, KillArgs, Output, ScanArgs, WatchArgs};
 use crate::judge::{Entry, HowToStop, KillCaller, KillRefusal, KillStep, Listener, Report, kill_plan};
 use crate::model::{Endpoint, Pid, Stage};
 use crate::observe::{self, Scope};
@@ -40,6 +41,9 @@ const CHILDREN: Duration = Duration::from_secs(1);
 /// The maximum number of scans. The same processes must own the port in two scans in a row.
 const SCANS: usize = 4;
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    if common.output != Output::Table {
+        bail!("kill: no such output format (expected table)");
+    }
     if common.from.is_some() {
         bail!("kill does not accept --from: it cannot end the processes of a snapshot");
     }
@@ -360,10 +364,11 @@ fn confirmed(listeners: usize) -> Result<bool, Error> {
             "kill asks before it ends something, but there is no terminal to ask on; to end it without the question, add --yes"
         );
     }
-    match listeners {
-        0 | 1 => write!(stderr, "End this? [y/N] ")?,
-        count => write!(stderr, "End these {count} listeners? [y/N] ")?,
-    }
+    let question = match listeners {
+        0 | 1 => "End this? [y/N] ".to_owned(),
+        count => format!("End these {count} listeners? [y/N] "),
+    };
+    stderr.write_all(question.as_bytes())?;
     stderr.flush()?;
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
@@ -432,6 +437,9 @@ fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes)
         processes.signal(pids, Signal::CONT)
     };
     terminate(pids)?;
+    let all = listed(owners);
+    let _progress =
+        Progress::showing(move |time| format!("Waiting until pid {all} has ended ({} s)", time.as_secs()));
     if processes.wait(pids, end) && !processes.wait(owners, (Instant::now() + CHILDREN).min(end)) {
         terminate(&processes.alive(owners))?;
     }
