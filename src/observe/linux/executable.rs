@@ -74,7 +74,13 @@ pub(super) fn program(
     }
     let name = program.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
     program.script = script(process, name, cmdline, &tree, origins);
-    program.code = loaded(process, name, cmdline, &tree, origins);
+    let loaded = loaded(process, name, cmdline, &tree, origins);
+    program.code = loaded.files;
+    if !loaded.is_complete {
+        program
+            .trouble
+            .get_or_insert_with(|| "its command line names too many files of code to check".to_owned());
+    }
     if let (Some(libraries), Ok(target)) = (libraries, &link) {
         let running = statat(process, "exe", AtFlags::empty()).ok();
         let (is_interpreter, target) = (is_interpreter(name), target.as_bytes());

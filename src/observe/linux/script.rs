@@ -14,12 +14,13 @@ use crate::model::python_modules::{installed_modules, modules_of_python, prefixe
 use crate::model::relays::possible_programs;
 use crate::model::{Origin, OriginKind, Script};
 
-/// The maximum number of class path elements that are checked. Application servers have a few hundred.
-const CLASS_PATH: usize = 512;
+/// The maximum number of class path elements and of other files of each kind that are checked. Application servers have
+/// a few hundred.
+const MOST_FILES: usize = 4096;
 /// The maximum number of bytes that are read of a Java argument file. A class path can have some kilobytes.
-const LONGEST_ARGUMENT_FILE: usize = 64 * 1024;
-/// The maximum number of bytes that are read of an environment.
-const ENVIRONMENT: usize = 256 * 1024;
+const LONGEST_ARGUMENT_FILE: usize = 1024 * 1024;
+/// The maximum number of bytes that are read of an environment, which is more than the kernel allows.
+const ENVIRONMENT: usize = 8 * 1024 * 1024;
 /// Directories whose files are descriptors of the process, such as `/dev/fd/63`. A shell passes code in this way.
 const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 
@@ -79,10 +80,10 @@ fn script_of(
     match command {
         InterpreterCommand::File(path) => file(process, tree, path, origins),
         InterpreterCommand::ClassPath(elements, _) => {
-            let elements = elements.into_iter().take(CLASS_PATH);
-            let elements: Vec<&str> = elements.collect();
-            let scripts =
-                elements.iter().filter_map(|element| existing_file(process, tree, element, origins));
+            let scripts = elements
+                .iter()
+                .take(MOST_FILES)
+                .filter_map(|element| existing_file(process, tree, element, origins));
             // Elements that do not exist are left out, because Java ignores them. If no element exists, the code was
             // deleted.
             let script = scripts.max_by_key(kind);
@@ -107,6 +108,13 @@ fn kind(script: &Script) -> Option<OriginKind> {
     script.origin.as_ref().map(|origin| origin.kind)
 }
 
+/// The files of code that the command line of a process names, except for the script.
+pub(super) struct LoadedCode {
+    pub(super) files: Vec<Script>,
+    /// Whether every file was checked.
+    pub(super) is_complete: bool,
+}
+
 /// Returns the files of code that the options of an interpreter load and the programs that a relay starts.
 pub(super) fn loaded(
     process: &OwnedFd,
@@ -114,20 +122,30 @@ pub(super) fn loaded(
     cmdline: &[String],
     tree: &Tree,
     origins: &mut Origins,
-) -> Vec<Script> {
-    let files = loaded_code::loaded_files(program, cmdline).into_iter().take(CLASS_PATH);
-    let mut found: Vec<Script> = files.filter_map(|path| file(process, tree, path, origins)).collect();
-    let files = loaded_code::argument_files(program, cmdline).into_iter().take(CLASS_PATH);
-    found.extend(files.filter_map(|path| argument_file(process, tree, path, origins)));
-    let directories = loaded_code::searched_directories(program, cmdline).into_iter().take(CLASS_PATH);
-    found.extend(directories.filter_map(|path| existing_file(process, tree, path, origins)));
+) -> LoadedCode {
+    let files = loaded_code::loaded_files(program, cmdline);
+    let arguments = loaded_code::argument_files(program, cmdline);
+    let directories = loaded_code::searched_directories(program, cmdline);
     let here = loaded_code::files_here(program, cmdline);
-    found.extend(here.iter().take(CLASS_PATH).filter_map(|path| existing_file(process, tree, path, origins)));
-    let programs = possible_programs(program, cmdline).into_iter().take(CLASS_PATH);
+    let programs = possible_programs(program, cmdline);
+    let class_path = match interpreter::parse_command(program, cmdline) {
+        Some(InterpreterCommand::ClassPath(elements, _)) => elements.len(),
+        _ => 0,
+    };
+    let counts = [files.len(), arguments.len(), directories.len(), here.len(), programs.len(), class_path];
+    let is_complete = counts.iter().all(|count| *count <= MOST_FILES);
+    let files = files.into_iter().take(MOST_FILES);
+    let mut found: Vec<Script> = files.filter_map(|path| file(process, tree, path, origins)).collect();
+    let arguments = arguments.into_iter().take(MOST_FILES);
+    found.extend(arguments.filter_map(|path| argument_file(process, tree, path, origins)));
+    let directories = directories.into_iter().take(MOST_FILES);
+    found.extend(directories.filter_map(|path| existing_file(process, tree, path, origins)));
+    found.extend(here.iter().take(MOST_FILES).filter_map(|path| existing_file(process, tree, path, origins)));
+    let programs = programs.into_iter().take(MOST_FILES);
     let programs = programs.filter(|path| may_be_executed(process, tree, path));
     let programs = programs.filter_map(|path| existing_file(process, tree, path, origins));
     found.extend(programs.map(|found| Script { is_program: false, ..found }));
-    found
+    LoadedCode { files: found, is_complete }
 }
 
 /// Returns an argument file of Java, unless the user of the process owns it: editors write the class path to such a
@@ -167,7 +185,7 @@ pub(super) fn named_by_environment(
     origins: &mut Origins,
 ) -> Vec<Script> {
     let Some(tree) = origins.tree(process) else { return Vec::new() };
-    let paths = paths.iter().take(CLASS_PATH);
+    let paths = paths.iter().take(MOST_FILES);
     paths.filter_map(|path| existing_file(process, &tree, path, origins)).collect()
 }
 

@@ -9,16 +9,16 @@ use crate::model::Process;
 use crate::model::interpreter::without_version;
 use crate::model::loaded_code::{is_java, loaded_files, searched_directories};
 
-/// The maximum number of bytes that are read of an environment. The kernel allows half as many bytes for one variable
-/// (`MAX_ARG_STRLEN` of linux/binfmts.h).
-const LONGEST: usize = 256 * 1024;
+/// The maximum number of bytes that are read of an environment. The kernel allows three quarters of the usual stack (8
+/// MiB) for arguments and environment together (fs/exec.c).
+const LONGEST: usize = 8 * 1024 * 1024;
 /// The maximum number of options. Real environments have one or two.
 const MOST_OPTIONS: usize = 16;
 /// The variables with options, by the program: Node.js, and the launcher and the virtual machine of Java.
 const OF_NODE: [&str; 1] = ["NODE_OPTIONS"];
 const OF_JAVA: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
 /// The maximum number of paths. Real environments contain a few.
-const MOST_PATHS: usize = 64;
+const MOST_PATHS: usize = 4096;
 
 /// The environment variables that add code to an interpreter.
 struct CodeVariables {
