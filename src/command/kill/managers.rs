@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Error, anyhow, bail};
 
-use crate::judge::HowToStop;
 use crate::command::print_message;
+use crate::judge::HowToStop;
 use crate::render::sanitize;
 
 /// The directories of the programs that stop units and containers. `PATH` is not used, because it could lead to other
