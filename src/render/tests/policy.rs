@@ -345,7 +345,7 @@ fn a_draft_is_written_for_its_reader() {
 
 schema = "portolan.policy/1"
 
-# NOTICE impostor: python3.11 [Python application] (pid 7) listens on the port of ssh, but is not a known server of that service (sshd, dropbear, tinysshd, sslh, sslh-select, systemd and 13 more). An impostor collects passwords or gives a shell. If ssh.socket is used, systemd owns the socket.
+# NOTICE impostor: python3.11 [Python application] (pid 7) listens on the port of ssh, but is not a known server of that service (sshd, dropbear, tinysshd, sslh, sslh-select, systemd and 14 more). An impostor collects passwords or gives a shell. If ssh.socket is used, systemd owns the socket.
 # DECIDE: stop this listener, or uncomment the rule and add a reason. Until then, the rule allows nothing.
 # registered services: ssh
 # [[allow]]
