@@ -3,6 +3,7 @@
 //! Stand-ins for `systemctl` and `docker` record their arguments. The processes, control groups, namespaces and files are
 //! real.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub const SCENES: &[Scene] = &[
 
 const TREE: &str = "/sys/fs/cgroup";
 
-/// The control groups of a scene. They are removed on drop, which must come after the processes in them have ended.
+/// The control groups of a scene. They are removed on drop, and the processes in them end.
 pub struct Groups {
     slice: PathBuf,
     /// The ID of a container.
@@ -74,7 +75,12 @@ impl Drop for Groups {
     fn drop(&mut self) {
         // The mount that covers the tree exists for this scene alone.
         while !self.slice.exists() && umount2(TREE, MntFlags::MNT_DETACH).is_ok() {}
-        remove_groups(&self.slice, 4);
+        // The processes of a container outlive its helper for a moment.
+        let _ = fs::write(self.slice.join("cgroup.kill"), "1");
+        let _ = until(|| {
+            remove_groups(&self.slice, 4);
+            (!self.slice.exists()).then_some(())
+        });
     }
 }
 
@@ -103,12 +109,14 @@ pub fn stand_in(lab: &Lab, name: &str, script: &str) -> Result<impl Fn() -> Stri
 
 /// Mounts a file over a program in each place that has it; returns whether there is one.
 fn cover(name: &str, file: &str) -> Result<bool, Failed> {
-    let mut is_there = false;
-    for place in PLACES.map(|place| Path::new(place).join(name)).iter().filter(|place| place.exists()) {
+    // A place may be a link to another one. A file that is covered itself could not be removed after the scene.
+    let places: BTreeSet<PathBuf> =
+        PLACES.iter().filter_map(|place| fs::canonicalize(Path::new(place).join(name)).ok()).collect();
+    for place in &places {
+        while umount2(place, MntFlags::MNT_DETACH).is_ok() {}
         mount(Some(file), place, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-        is_there = true;
     }
-    Ok(is_there)
+    Ok(!places.is_empty())
 }
 
 /// Writes the files of Docker for two containers, where only this scene sees them. The second one has the short ID of the
