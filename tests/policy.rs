@@ -117,7 +117,7 @@ fn bad_policies_are_refused_with_file_line_and_column() {
     PolicyDirectory::new(&[("p.toml/x", "")]).refused("p.toml", &format!("p.toml: {}", no(".")));
     let directory = PolicyDirectory::new(&[]);
     fs::write(directory.path("p.toml"), b"\x7fELF\xff").unwrap();
-    directory.refused("p.toml", "p.toml:1:5: not UTF-8");
+    directory.refused("p.toml", "p.toml:1:5: the file is not UTF-8");
 }
 
 #[cfg(unix)]
@@ -323,7 +323,7 @@ fn a_draft_is_written_atomically_and_never_over_another_file() {
             "no/such/p.toml",
             &*format!("portolan: --write no/such/p.toml: nothing was written: {}", no("no/such/p.toml")),
         ),
-        ("..", "portolan: --write ..: a directory"),
+        ("..", "portolan: --write ..: this is a directory"),
     ] {
         let output = directory.run(&["policy", "init", "--from", "CAPTURE", "--write", file]);
         let stderr = String::from_utf8(output.stderr).unwrap();

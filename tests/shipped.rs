@@ -258,6 +258,8 @@ fn gates() -> Result<(), Failed> {
     // reach, there is a warning, and no rule of the draft allows it.
     let impostor = "\"127.0.0.1\",\n        \"port\": 5432";
     let other = five.replacen(impostor, "\"0.0.0.0\",\n        \"port\": 5432", 1);
+    // An unknown program would only be unfamiliar.
+    let other = other.replace("/usr/bin/sleep", "/usr/bin/redis-server");
     let five = five.replacen(impostor, "\"127.0.0.1\",\n        \"port\": 15432", 1);
     for (file, audits, held) in
         [("examples/github-actions.yml", 4, 2), ("examples/gitlab-ci.yml", 2, 1), ("ci.md", 3, 1)]

@@ -111,7 +111,7 @@ fn unread_rules(lab: &Lab) -> Outcome {
     let said = text(&as_nobody(&["explain", "9340"])?)?;
     same!(said.contains("the firewall was not checked (run with sudo)"), true, "{said}");
     let said = text(&as_nobody(&["9340"])?)?;
-    same!(said.contains("rules of the firewall"), true, "{said}");
+    same!(said.contains("Firewall and NAT rules"), true, "{said}");
     same!(as_nobody(&["9340"])?.status.code(), Some(0));
     Ok(())
 }

@@ -105,7 +105,7 @@ fn five_listeners_as_nobody(lab: &Lab) -> Outcome {
     same!(summary.lines().nth(1), Some(caveat));
     // The scene has a pid namespace of its own, but the owners are inside: one cause, one gap.
     same!(summary.lines().count(), 4, "{summary}");
-    same!(summary.lines().any(|line| line.contains("rules of the firewall")), true, "{summary}");
+    same!(summary.lines().any(|line| line.contains("Firewall and NAT rules")), true, "{summary}");
     let gaps = report["gaps"].as_array().into_iter().flatten().filter(|gap| gap["stage"] == "owners");
     same!(gaps.map(|gap| &gap["why"]).collect::<Vec<_>>(), ["permission denied"], "{report:#}");
     same!(output.status.code(), Some(0));

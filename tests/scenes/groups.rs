@@ -91,7 +91,7 @@ fn audit_stops_the_unit(lab: &Lab) -> Outcome {
     // Any user can replace this file, which is a critical finding.
     fs::set_permissions(&program, fs::Permissions::from_mode(0o777))?;
     let server = Server::start(&program, vec![tcp("0.0.0.0:8622")?])?;
-    fs::write(groups.1[0].join("cgroup.procs"), server.pid().to_string())?;
+    fs::write(groups.1[0].join("cgroup.procs"), server.outer_pid().to_string())?;
     let audit = String::from_utf8(lab.portolan(["audit", "8622"]).output()?.stdout)?;
     same!(audit.contains("systemctl stop front") && !audit.contains("kill"), true, "{audit}");
     Ok(())

@@ -309,7 +309,7 @@ fn forces_a_process_after_a_second_question() {
         assert!(!terminal.lines().iter().any(|line| line.contains("SIGKILL")), "{:#?}", terminal.lines());
         terminal.press(b"\x1b");
         terminal.line_with(&["F send SIGKILL  any other key cancel"]);
-        terminal.line_with(&[&format!("F sends SIGKILL to pid {pid}, which")]);
+        terminal.line_with(&[&format!("F sends SIGKILL to pid {pid}.")]);
         terminal.line_with(&["Was run", &format!("kill {pid}")]);
         assert!(!server.has_ended());
         terminal.press(answer);

@@ -383,7 +383,7 @@ fn one_match_is_a_card() {
         let table = printed(80, arguments);
         assert!(!table.contains("To stop"), "{arguments:?}: {table}");
     }
-    assert!(!printed(50, &[&port]).contains("To stop"), "a narrow terminal");
+    assert!(!printed(39, &[&port]).contains("To stop"), "a narrow terminal");
     let piped = Command::new(env!("CARGO_BIN_EXE_portolan")).arg(&port).output().unwrap();
     assert!(String::from_utf8(piped.stdout).unwrap().starts_with("PROTO "), "a pipe");
 }
