@@ -88,6 +88,8 @@ mod reach_rules;
 mod recorded_rules;
 mod report;
 #[cfg(target_os = "linux")]
+mod ring_helpers;
+#[cfg(target_os = "linux")]
 mod starters;
 mod task_iterator;
 #[cfg(target_os = "linux")]
