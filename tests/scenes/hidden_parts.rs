@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::lab::{Lab, Outcome, Scene, Server, send_unreceived, sleep, tcp};
 use crate::report::{gap, held, on_port, summary};
-use crate::same;
+use crate::{program_rows, same};
 
 /// The scenes of this file.
 pub const SCENES: &[Scene] = &[
@@ -26,6 +26,7 @@ pub const SCENES: &[Scene] = &[
     ("a_socket_that_only_an_io_uring_has_and_no_table_shows_is_a_gap", sockets_in_a_ring_only),
     ("an_endless_path_hides_no_other_descriptor", endless_path),
     ("a_decoy_hides_no_second_owner", second_owner),
+    ("too_many_files_of_code_are_a_gap", too_many_files_of_code),
     ("an_io_uring_without_a_descriptor_is_a_gap", ring_without_a_descriptor),
     ("a_thread_that_waits_on_a_closed_descriptor_is_a_gap", waits_on_a_closed_descriptor),
     ("audit_in_a_container_is_incomplete_unless_accepted", in_a_container),
@@ -265,6 +266,22 @@ fn endless_path(lab: &Lab) -> Outcome {
     }
     let server = Server::start(&sleep(), vec![directory, tcp("127.0.0.1:8956")?])?;
     held(&lab.json(&[])?, 8956, &[server.pid()])
+}
+
+/// Only so many files are checked; the rest is a gap.
+fn too_many_files_of_code(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let program = lab.directory_of_mode("bin", 0o755)?.join("perl");
+    std::fs::hard_link(lab.path("helper"), &program)?;
+    for (count, is_gap) in [(4_000, false), (4_200, true)] {
+        let directories = (0..count).map(|number| format!("-I/usr/{number}"));
+        let mut command = std::process::Command::new(&program);
+        command.args(directories).arg("/usr/bin/x").env(program_rows::PLACES, "tcp/127.0.0.1:8850");
+        let _server = Server::ready(command.env(program_rows::NAME, "perl"))?;
+        let report = lab.json(&["8850"])?;
+        same!(report["gaps"].to_string().contains("too many files of code"), is_gap, "{report:#}");
+    }
+    Ok(())
 }
 
 /// A thread with its own descriptor table holds the socket, also in an io_uring only, and so does another process: an

@@ -18,7 +18,7 @@ pub const SCENES: &[Scene] = &[("every_program_is_recognised", every_program_is_
 /// Contains the places at which [`serve`] listens.
 pub const PLACES: &str = "PORTOLAN_SCENE_PLACES";
 /// Contains the name that [`serve`] gives its process.
-const NAME: &str = "PORTOLAN_SCENE_NAME";
+pub const NAME: &str = "PORTOLAN_SCENE_NAME";
 
 const PROGRAMS: &str = include_str!("../../src/registry/data/programs.tsv");
 const INTERPRETERS: &str = include_str!("../../src/registry/data/interpreters.tsv");

@@ -128,7 +128,8 @@ pub(super) fn loaded(
     let directories = loaded_code::searched_directories(program, cmdline);
     let here = loaded_code::files_here(program, cmdline);
     let programs = possible_programs(program, cmdline);
-    let class_path = match interpreter::parse_command(program, cmdline) {
+    let whole = with_argument_files(process, program, cmdline, tree);
+    let class_path = match interpreter::parse_command(program, whole.as_deref().unwrap_or(cmdline)) {
         Some(InterpreterCommand::ClassPath(elements, _)) => elements.len(),
         _ => 0,
     };
