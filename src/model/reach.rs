@@ -7,12 +7,14 @@ use super::named;
 named! {
     /// The extent to which clients on other machines can reach a port through the packet filter.
     pub enum ReachKind {
-        /// The packet filter accepts a new connection from every address, on every interface.
+        /// The packet filter accepts a new connection from every address, on every interface by which other machines can
+        /// come.
         Open = "open",
         /// The packet filter accepts new connections only from some addresses, or only on some interfaces.
         Limited = "limited",
-        /// Only this machine can connect, and networks whose packets it forwards. Every interface of the network
-        /// namespace leads to another namespace of this machine.
+        /// Only this machine can connect, and networks inside it. Either every interface of the network namespace leads
+        /// to another namespace of this machine, or the packet filter accepts new connections only on bridges for
+        /// containers.
         Machine = "machine",
         /// The packet filter accepts no new connection.
         Filtered = "filtered",
@@ -26,7 +28,8 @@ named! {
 pub struct Reach {
     /// The extent to which clients can reach the port.
     pub kind: ReachKind,
-    /// For [`ReachKind::Limited`]: the first few groups of clients that can reach the port, as `10.0.0.0/8 on eth0`.
+    /// For [`ReachKind::Limited`] and [`ReachKind::Machine`]: the first few groups of clients that can reach the port, as
+    /// `10.0.0.0/8 on eth0`, `10.0.0.0/8 but 10.9.0.1`.
     pub from: Vec<String>,
     /// The number of further groups.
     pub more: usize,

@@ -40,9 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CHILDREN: Duration = Duration::from_secs(1);
 /// The maximum number of scans. The same processes must own the port in two scans in a row.
 const SCANS: usize = 4;
+
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     if common.output != Output::Table {
-        bail!("kill: no such output format (expected table)");
+        bail!("kill does not have this output format (expected table)");
     }
     if common.from.is_some() {
         bail!("kill does not accept --from: it cannot end the processes of a snapshot");
