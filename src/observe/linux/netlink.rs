@@ -40,7 +40,7 @@ impl fmt::Display for DumpError {
             }
             DumpError::Interrupted => f.write_str("the tables changed during every attempt"),
             DumpError::NotCompared => {
-                f.write_str("the tables changed all the time, and no two answers were the same")
+                f.write_str("the tables changed all the time, and no two answers agreed")
             }
             DumpError::Truncated => f.write_str("the kernel lost messages"),
             DumpError::Malformed => f.write_str("the answer of the kernel could not be parsed"),
