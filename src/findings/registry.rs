@@ -164,8 +164,8 @@ pub struct Ephemeral {
     pub iana_dynamic: bool,
     /// Whether the port is odd (Linux, TCP); `None` if the parity gives no information.
     pub odd: Option<bool>,
-    /// Whether the kernel would choose this port for a program that calls `bind` with port 0. If
-    /// false, a program chose the port on purpose. `None` if this is not known.
+    /// Whether the kernel would choose this port for a program that calls `bind` with port 0, as long as ports of the
+    /// same parity are free. If false, the program probably chose the port. `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
 }
 
@@ -189,9 +189,9 @@ impl FindingKind for Ephemeral {
         match self.kernel_would_pick {
             Some(true) => format!("{place} The kernel probably chose this port for the program."),
             Some(false) => {
-                let picks = if self.odd == Some(true) { "even" } else { "odd" };
+                let usual = if self.odd == Some(true) { "an even" } else { "an odd" };
                 format!(
-                    "{place} The kernel hands out only {picks} port numbers on this machine, so this port was chosen on purpose."
+                    "{place} A program that requests any free port usually gets {usual} one, so this program probably chose the port."
                 )
             }
             None => place,

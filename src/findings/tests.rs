@@ -56,7 +56,7 @@ fn sentences_of_the_registry() {
         ),
         (
             ephemeral(Some(false), range),
-            "The kernel gives ports 32768-60999 to outgoing connections. The kernel hands out only odd port numbers on this machine, so this port was chosen on purpose.",
+            "The kernel gives ports 32768-60999 to outgoing connections. A program that requests any free port usually gets an odd one, so this program probably chose the port.",
         ),
         (
             ephemeral(None, None),

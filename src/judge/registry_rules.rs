@@ -78,21 +78,20 @@ pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     if kernel_range.is_none() && (!iana_dynamic || snapshot.knows_ephemeral_ports(socket)) {
         return None;
     }
-    let parity_range = kernel_range.filter(|range| {
-        snapshot.host.os == "linux" && local.protocol == Protocol::Tcp && does_parity_show_who_chose(*range)
-    });
+    let is_odd = local.port % 2 == 1;
+    let listeners_get_odd = kernel_range.and_then(|range| listeners_get_odd(snapshot, local.protocol, range));
     let evidence = Ephemeral {
         kernel_range,
         iana_dynamic,
-        odd: parity_range.map(|_| local.port % 2 == 1),
-        kernel_would_pick: parity_range.map(|range| local.port % 2 != range.low % 2),
+        odd: listeners_get_odd.map(|_| is_odd),
+        kernel_would_pick: listeners_get_odd.map(|odd| odd == is_odd),
     };
     Some(evidence.into())
 }
 
 /// Returns the facts about a port in an ephemeral range of the observed host; `None` if the port is in no ephemeral
-/// range. If the kernel would not have picked the port, or if the program usually serves it, the program has chosen
-/// the port.
+/// range. If the kernel would not have picked the port, or if the program usually serves it, the program has probably
+/// chosen the port.
 pub(super) fn ephemeral_here(
     snapshot: &Snapshot,
     port: u16,
@@ -106,17 +105,20 @@ pub(super) fn ephemeral_here(
         return None;
     }
     let is_reserved = ports.is_reserved(port);
-    let parity = snapshot.host.os == "linux" && protocol == Protocol::Tcp;
-    let kernel_would_pick = match kernel_range {
-        Some(_) if is_reserved => Some(false),
-        Some(range) => (parity && does_parity_show_who_chose(range)).then_some(port % 2 != range.low % 2),
-        None => Some(false),
+    let listeners_get_odd =
+        kernel_range.filter(|_| !is_reserved).and_then(|range| listeners_get_odd(snapshot, protocol, range));
+    let kernel_would_pick = match (kernel_range, listeners_get_odd) {
+        (None, _) => Some(false),
+        (Some(_), _) if is_reserved => Some(false),
+        (Some(_), Some(odd)) => Some(odd == (port % 2 == 1)),
+        (Some(_), None) => gives_every_port(snapshot, protocol).then_some(true),
     };
     let own = |judged: &&Entry| judged.usual().is_some_and(|usual| !usual.any_port);
     let likely_chosen = match kernel_would_pick {
         _ if listeners.is_empty() => None,
         _ if listeners.iter().any(own) => Some(true),
-        Some(picks) => Some(!picks),
+        Some(false) => Some(true),
+        Some(true) => listeners_get_odd.map(|_| false),
         None => None,
     };
     Some(EphemeralHere {
@@ -126,6 +128,7 @@ pub(super) fn ephemeral_here(
         iana_dynamic,
         kernel_would_pick,
         likely_chosen,
+        listeners_get_odd,
     })
 }
 
@@ -137,10 +140,19 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
     listeners.iter().all(|entry| netns(entry) == Some(first)).then_some(first)
 }
 
-/// Returns whether the parity of a port shows who chose the port. For `bind` to port 0, Linux prefers ports whose
-/// parity differs from that of the first port of the range (`inet_csk_find_open_port`; measured: odd 1,500 times in
-/// 1,500 with the default range). If the range is short, all ports of this parity can be in use. The kernel then uses
-/// the other ports.
-fn does_parity_show_who_chose(range: PortRange) -> bool {
-    range.high - range.low >= 1024
+/// Returns whether a TCP listener that requests any free port of `range` usually gets an odd port; `None` if it gets
+/// odd and even ports alike, or if this is not known. For `bind` to port 0, Linux prefers ports whose parity differs
+/// from that of the first port of the range (`inet_csk_find_open_port`; measured: odd 1,500 times in 1,500 with the
+/// default range), and leaves the other ports to `connect`. If all preferred ports are in use, it takes one of the
+/// others, which is probable only in a short range.
+fn listeners_get_odd(snapshot: &Snapshot, protocol: Protocol, range: PortRange) -> Option<bool> {
+    let has_preference =
+        snapshot.host.os == "linux" && protocol == Protocol::Tcp && range.high - range.low >= 1024;
+    has_preference.then_some(range.low % 2 == 0)
+}
+
+/// Returns whether `bind` to port 0 can give every port of the range, odd or even: Linux starts at a random port
+/// (`udp_lib_get_port`, `sctp_get_port_local`).
+fn gives_every_port(snapshot: &Snapshot, protocol: Protocol) -> bool {
+    snapshot.host.os == "linux" && (protocol.is_datagram() || protocol == Protocol::Sctp)
 }

@@ -138,12 +138,16 @@ pub struct EphemeralHere {
     pub is_reserved: bool,
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
-    /// Whether the kernel would choose the port for a listener that requests any free port; `None` if this is not
-    /// known.
+    /// Whether the kernel may choose the port for a listener that requests any free port. If false, the kernel does so
+    /// only if no port with the other parity is free, or never. `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
-    /// Whether the listener on the port probably chose the port itself; `None` if there is no listener, or if this is
-    /// not known.
+    /// Whether the listener on the port probably chose the port itself. `None` if there is no listener, or if the port
+    /// does not show who chose it.
     pub likely_chosen: Option<bool>,
+    /// Whether a listener that requests any free port usually gets an odd port; `None` if it gets odd and even ports
+    /// alike, or if this is not known.
+    #[serde(skip)]
+    pub listeners_get_odd: Option<bool>,
 }
 
 /// Further facts about a port, in addition to its status.

@@ -199,8 +199,13 @@ impl Card<'_> {
         {
             self.item("Known use", &sanitize(&verdict_text::known_use(verdict)))?;
         }
-        let ephemeral = contexts().find_map(|context| context.ephemeral.as_ref());
-        self.optional("Ephemeral", ephemeral.map(context_text::ephemeral))?;
+        let ephemeral: Vec<_> = group
+            .protocols
+            .iter()
+            .zip(contexts())
+            .map(|(name, context)| (*name, context.ephemeral.as_ref()))
+            .collect();
+        self.optional("Ephemeral", context_text::ephemeral(&ephemeral))?;
         if self.depth.evidence { self.evidence(group) } else { Ok(()) }
     }
 

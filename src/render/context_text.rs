@@ -93,37 +93,80 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
     Some(sentence(&listed.collect::<Vec<_>>().join("; ")))
 }
 
-/// Returns a text about a port in the ephemeral range of this host, and about whether a program or the kernel
-/// probably chose the port.
-pub(super) fn ephemeral(here: &EphemeralHere) -> String {
-    let mut said = match (here.kernel_range, here.iana_dynamic) {
-        (Some(range), _) if here.is_reserved => {
+/// Returns a text about a port in the ephemeral ranges of this host, and about whether a program or the kernel probably
+/// chose the port. Each protocol comes with its facts, if its ranges contain the port. If the protocols differ, the text
+/// names them.
+pub(super) fn ephemeral(of: &[(&str, Option<&EphemeralHere>)]) -> Option<String> {
+    let here: Vec<(&str, &EphemeralHere)> =
+        of.iter().filter_map(|(name, here)| Some((*name, (*here)?))).collect();
+    let (_, first) = here.first()?;
+    let place = ephemeral_range(first);
+    let is_one_place = here.len() == of.len() && here.iter().all(|(_, here)| ephemeral_range(here) == place);
+    let mut texts: Vec<(Vec<&str>, String)> = Vec::new();
+    for (name, here) in here {
+        let who = who_chose(here);
+        let text = if is_one_place { who } else { format!("{} {who}", ephemeral_range(here)) };
+        match texts.iter_mut().find(|(_, other)| *other == text) {
+            Some((names, _)) => names.push(name),
+            None => texts.push((vec![name], text)),
+        }
+    }
+    let mut said = if is_one_place { vec![place] } else { Vec::new() };
+    match texts.as_slice() {
+        [(_, text)] if is_one_place => said.push(text.clone()),
+        texts => said.extend(texts.iter().map(|(names, text)| format!("{}: {text}", names.join(", ")))),
+    }
+    Some(said.join(" "))
+}
+
+fn ephemeral_range(here: &EphemeralHere) -> String {
+    match here.kernel_range {
+        Some(range) if here.is_reserved => {
             format!(
                 "in the range {range}, which this kernel uses for outgoing connections; the port is reserved, so the kernel does not use it."
             )
         }
-        (Some(range), _) => {
+        Some(range) => {
             format!(
                 "in the range {range}, which this kernel uses for outgoing connections ({}).",
                 here.source
             )
         }
-        (None, _) => {
+        None => {
             "in IANA's dynamic range, but not in the range that this kernel uses for outgoing connections."
                 .to_owned()
         }
+    }
+}
+
+/// Returns a sentence about who chose the port, or who would choose it.
+fn who_chose(here: &EphemeralHere) -> String {
+    let listeners_get = match here.listeners_get_odd {
+        Some(true) => Some("an odd"),
+        Some(false) => Some("an even"),
+        None => None,
     };
-    said.push_str(match (here.likely_chosen, here.kernel_would_pick) {
-        (Some(true), _) => " The listening program probably chose the port.",
-        (Some(false), _) => " The kernel probably gave the port to the listening program.",
-        (None, Some(true)) => " The kernel may give this port to a program that requests any free port.",
-        (None, Some(false)) => {
-            " The kernel does not pick this port by itself, so a program that listens here has \
-                chosen the port."
+    match (here.likely_chosen, here.kernel_would_pick, listeners_get) {
+        (Some(true), Some(false), Some(usual)) => format!(
+            "A program that requests any free port usually gets {usual} one, so the listening program probably chose this port."
+        ),
+        (Some(true), ..) => "The listening program probably chose the port.".to_owned(),
+        (Some(false), ..) => "The kernel probably gave the port to the listening program.".to_owned(),
+        (None, Some(true), Some(usual)) => {
+            format!("A program that requests any free port usually gets {usual} one, such as this port.")
         }
-        (None, None) => " It is not known whether the kernel or the listening program chose the port.",
-    });
-    said
+        (None, Some(false), Some(usual)) => format!(
+            "Outgoing connections can get this port, but a program that requests any free port usually gets {usual} one. A program that listens here has therefore probably chosen the port."
+        ),
+        (None, Some(true), None) => {
+            "The kernel may give this port to a program that requests any free port.".to_owned()
+        }
+        (None, Some(false), None) => {
+            "The kernel does not pick this port by itself, so a program that listens here has probably chosen it."
+                .to_owned()
+        }
+        (None, None, _) => "It is not known to which programs the kernel gives the ports of this range.".to_owned(),
+    }
 }
 
 /// Returns the reason why a program is usual on its port.
@@ -158,23 +201,44 @@ mod tests {
 
     #[test]
     fn ephemeral_ports_are_explained() {
-        let here = |kernel_would_pick, likely_chosen| EphemeralHere {
+        let here = |kernel_would_pick, likely_chosen, listeners_get_odd| EphemeralHere {
             kernel_range: PortRange::new(32768, 60999),
             source: "a setting".to_owned(),
             is_reserved: false,
             iana_dynamic: false,
             kernel_would_pick,
             likely_chosen,
+            listeners_get_odd,
         };
-        for (picks, chosen, listed) in [
-            (Some(true), None, "may give this port"),
-            (Some(false), None, "has chosen the port"),
-            (None, None, "It is not known whether"),
-            (Some(true), Some(false), "kernel probably gave"),
-            (Some(false), Some(true), "probably chose the port"),
+        for (picks, chosen, odd, listed) in [
+            (Some(true), None, Some(true), "usually gets an odd one, such as this port."),
+            (
+                Some(false),
+                None,
+                Some(true),
+                "usually gets an odd one. A program that listens here has therefore probably",
+            ),
+            (Some(false), None, Some(false), "usually gets an even one"),
+            (Some(true), None, None, "may give this port"),
+            (Some(false), None, None, "has probably chosen it"),
+            (None, None, None, "It is not known to which"),
+            (Some(true), Some(false), Some(true), "kernel probably gave"),
+            (Some(false), Some(true), Some(true), "so the listening program probably chose this port"),
+            (Some(true), Some(true), Some(true), " The listening program probably chose the port."),
         ] {
-            assert!(ephemeral(&here(picks, chosen)).contains(listed), "{picks:?} {chosen:?}");
+            let text = ephemeral(&[("tcp", Some(&here(picks, chosen, odd)))]).unwrap();
+            assert!(text.contains(listed), "{picks:?} {chosen:?} {odd:?}: {text}");
         }
+        let (even, any) = (here(Some(false), None, Some(true)), here(Some(true), None, None));
+        let text = ephemeral(&[("tcp", Some(&even)), ("udp", Some(&any)), ("sctp", Some(&any))]).unwrap();
+        for part in
+            ["(a setting). tcp: Outgoing", "chosen the port. udp, sctp: The kernel may give this port"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+        let text = ephemeral(&[("tcp", None), ("udp", Some(&any))]).unwrap();
+        assert!(text.starts_with("udp: in the range 32768-60999, "), "{text}");
+        assert_eq!(ephemeral(&[("tcp", None)]), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The place of a socket: every kind of address, device and protocol, shown as the kernel has it.
 
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use libtest_mimic::Failed;
@@ -25,6 +25,7 @@ pub const SCENES: &[Scene] = &[
     ("udplite", udplite),
     ("mptcp", mptcp),
     ("ephemeral_follows_the_namespace", ephemeral_follows_the_namespace),
+    ("the_parity_of_a_port", the_parity_of_a_port),
     ("a_long_list_of_reserved_ports_is_read_completely", many_reserved_ports),
     ("reserved_ports_that_cannot_be_read_are_a_gap", reserved_ports_unread),
 ];
@@ -263,7 +264,7 @@ fn connected_udp_is_not_a_listener(lab: &Lab) -> Outcome {
 /// is listed.
 fn connections_are_not_listeners(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let server = std::net::TcpListener::bind("127.0.0.1:8770")?;
+    let server = TcpListener::bind("127.0.0.1:8770")?;
     let client = TcpStream::connect("127.0.0.1:8770")?;
     let (accepted, _) = server.accept()?;
     let waiting = TcpStream::connect("127.0.0.1:8770")?;
@@ -339,6 +340,40 @@ fn ephemeral_follows_the_namespace(lab: &Lab) -> Outcome {
     same!(flagged(lab)?, [0; 0]);
     setting("ip_local_reserved_ports", "20002")?;
     same!(flagged(lab)?, [20001]);
+    Ok(())
+}
+
+/// Which ports the kernel gives to TCP listeners, UDP sockets and outgoing TCP connections, and what `explain` concludes
+/// from the number of a port.
+fn the_parity_of_a_port(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "32768 60999")?;
+    let listeners: Vec<TcpListener> =
+        (0..100).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let given = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    same!(given.iter().filter(|address| address.port() % 2 == 0).count(), 0);
+    let connections: Vec<TcpStream> = given.iter().map(TcpStream::connect).collect::<Result<_, _>>()?;
+    for connection in &connections {
+        same!(connection.local_addr()?.port() % 2, 0);
+    }
+    let datagrams: Vec<UdpSocket> =
+        (0..100).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let ports =
+        datagrams.iter().map(|socket| Ok(socket.local_addr()?.port())).collect::<Result<Vec<_>, Failed>>()?;
+    let even = *ports.iter().find(|port| *port % 2 == 0).ok_or("every UDP port is odd")?;
+    ports.iter().find(|port| *port % 2 == 1).ok_or("every UDP port is even")?;
+
+    // A UDP port does not show who chose it. For TCP, the port is free.
+    let answer = lab.json(&["explain", &even.to_string()])?;
+    let facts = |protocol: &str| -> Result<Value, Failed> {
+        let mut ports = answer["ports"].as_array().ok_or("no ports")?.iter();
+        let port =
+            ports.find(|one| one["port"] == even && one["protocol"] == protocol).ok_or("no such protocol")?;
+        let here = &port["ephemeral"];
+        Ok(json!([here["kernel_would_pick"], here["likely_chosen"]]))
+    };
+    same!(facts("udp")?, json!([true, null]), "{answer:#}");
+    same!(facts("tcp")?, json!([false, null]));
     Ok(())
 }
 

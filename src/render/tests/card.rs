@@ -163,9 +163,10 @@ tcp  dynamic
   Status      IANA assigns no port above 49151; programs use these ports
               temporarily.
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
-              connections (ip_local_port_range). The kernel does not pick this
-              port by itself, so a program that listens here has chosen the
-              port.
+              connections (ip_local_port_range). Outgoing connections can get
+              this port, but a program that requests any free port usually gets
+              an odd one. A program that listens here has therefore probably
+              chosen the port.
   Nearby      49150 inspider.
 
 udp  dynamic
@@ -178,8 +179,8 @@ udp  dynamic
               another service for this port.
   Known use   Commonly used by: WireGuard
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
-              connections (ip_local_port_range). It is not known whether the
-              kernel or the listening program chose the port.
+              connections (ip_local_port_range). The kernel may give this port
+              to a program that requests any free port.
   Evidence    another service is listed by firewalld's services and nDPI's
               protocols.
   Guarded     wireguard; known servers: [wireguard], wireguard-go,
