@@ -1,6 +1,6 @@
-//! The names and numbers that the kernel uses for transport protocols.
+//! The names and numbers that the kernel uses for transport protocols and the states of their sockets.
 
-use crate::model::{Family, Protocol};
+use crate::model::{Family, Protocol, State};
 
 /// A protocol, with the number and the names that the kernel uses for it.
 pub(super) struct KernelProtocol {
@@ -23,18 +23,20 @@ impl KernelProtocol {
     }
 }
 
+pub(super) const IPPROTO_TCP: u16 = 6;
+pub(super) const IPPROTO_UDP: u16 = 17;
 pub(super) const IPPROTO_MPTCP: u16 = 262;
 
 pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
     KernelProtocol {
-        number: 6,
+        number: IPPROTO_TCP,
         protocol: Protocol::Tcp,
         inventory: ["TCP", "TCPv6"],
         tables: Some(["tcp", "tcp6"]),
         module: "tcp_diag",
     },
     KernelProtocol {
-        number: 17,
+        number: IPPROTO_UDP,
         protocol: Protocol::Udp,
         inventory: ["UDP", "UDPv6"],
         tables: Some(["udp", "udp6"]),
@@ -70,6 +72,61 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
         module: "mptcp_diag",
     },
 ];
+
+/// States by their number in net/tcp_states.h.
+const ESTABLISHED: u8 = 1;
+const CLOSE: u8 = 7;
+const LISTEN: u8 = 10;
+/// A state that is used only in requests (Linux 6.8). It selects sockets that are bound and neither listen nor are
+/// connected.
+pub(super) const BOUND_INACTIVE: u8 = 13;
+
+/// Returns the states of a protocol to request from the kernel, one bit for each. Sockets that are bound but do not
+/// listen are requested separately.
+pub(super) fn states(protocol: Protocol, wanted: &[State]) -> u32 {
+    let datagram = protocol.is_datagram();
+    let bit = |state: &State| match (state, datagram) {
+        (State::Established, _) => 1 << ESTABLISHED,
+        (State::Unconnected, true) => 1 << CLOSE,
+        // These states are not requested: a published port is not a socket, and a raw socket has no port.
+        (State::Published | State::Raw, _) => 0,
+        // An SCTP endpoint that accepts associations without listening has the state "close".
+        (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
+        (State::Unconnected | State::Bound, _) | (_, true) => 0,
+        (State::SynSent, _) => 1 << 2,
+        (State::SynRecv, _) => 1 << 3 | 1 << 12,
+        (State::FinWait1, _) => 1 << 4,
+        (State::FinWait2, _) => 1 << 5,
+        (State::TimeWait, _) => 1 << 6,
+        (State::Close, _) => 1 << CLOSE,
+        (State::CloseWait, _) => 1 << 8,
+        (State::LastAck, _) => 1 << 9,
+        (State::Listen, _) => 1 << LISTEN,
+        (State::Closing, _) => 1 << 11,
+    };
+    wanted.iter().map(bit).fold(0, |mask, bit| mask | bit)
+}
+
+/// Returns the state with this number of a socket on `port`, if a listing shows this state.
+pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> {
+    let datagram = protocol.is_datagram();
+    Some(match number {
+        1 => State::Established,
+        2 => State::SynSent,
+        3 | 12 => State::SynRecv,
+        4 => State::FinWait1,
+        5 => State::FinWait2,
+        6 => State::TimeWait,
+        CLOSE if datagram => State::Unconnected,
+        CLOSE | BOUND_INACTIVE if port != 0 => State::Bound,
+        CLOSE => State::Close,
+        8 => State::CloseWait,
+        9 => State::LastAck,
+        LISTEN => State::Listen,
+        11 => State::Closing,
+        _ => return None,
+    })
+}
 
 /// Returns whether listings show sockets of the protocol with this name in `/proc/net/protocols`: those with a port, raw
 /// sockets and packet sockets.

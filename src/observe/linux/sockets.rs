@@ -15,7 +15,9 @@ use rustix::io::Errno;
 use super::diag::{DumpError, SocketRecord};
 use super::external_program::TimeBudget;
 use super::firewall::ReadFirewall;
-use super::kernel_protocols::{IPPROTO_MPTCP, KERNEL_PROTOCOLS, KernelProtocol};
+use super::kernel_protocols::{
+    BOUND_INACTIVE, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, KERNEL_PROTOCOLS, KernelProtocol, state, states,
+};
 use super::netlink::{DumpRequest, Netlink};
 use super::own_addresses::OwnAddresses;
 use super::rule_sets::RuleSets;
@@ -68,61 +70,6 @@ impl SocketList {
             self.notes.extend(raw.notes);
         }
     }
-}
-
-/// States by their number in net/tcp_states.h.
-const ESTABLISHED: u8 = 1;
-const CLOSE: u8 = 7;
-const LISTEN: u8 = 10;
-/// A state that is used only in requests (Linux 6.8). It selects sockets that are bound and neither listen nor are
-/// connected.
-const BOUND_INACTIVE: u8 = 13;
-
-/// Returns the states of a protocol to request from the kernel, one bit for each. Sockets that are bound but do not
-/// listen are requested separately.
-fn states(protocol: Protocol, wanted: &[State]) -> u32 {
-    let datagram = protocol.is_datagram();
-    let bit = |state: &State| match (state, datagram) {
-        (State::Established, _) => 1 << ESTABLISHED,
-        (State::Unconnected, true) => 1 << CLOSE,
-        // These states are not requested: a published port is not a socket, and a raw socket has no port.
-        (State::Published | State::Raw, _) => 0,
-        // An SCTP endpoint that accepts associations without listening has the state "close".
-        (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
-        (State::Unconnected | State::Bound, _) | (_, true) => 0,
-        (State::SynSent, _) => 1 << 2,
-        (State::SynRecv, _) => 1 << 3 | 1 << 12,
-        (State::FinWait1, _) => 1 << 4,
-        (State::FinWait2, _) => 1 << 5,
-        (State::TimeWait, _) => 1 << 6,
-        (State::Close, _) => 1 << CLOSE,
-        (State::CloseWait, _) => 1 << 8,
-        (State::LastAck, _) => 1 << 9,
-        (State::Listen, _) => 1 << LISTEN,
-        (State::Closing, _) => 1 << 11,
-    };
-    wanted.iter().map(bit).fold(0, |mask, bit| mask | bit)
-}
-
-/// Returns the state with this number of a socket on `port`, if a listing shows this state.
-pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> {
-    let datagram = protocol.is_datagram();
-    Some(match number {
-        1 => State::Established,
-        2 => State::SynSent,
-        3 | 12 => State::SynRecv,
-        4 => State::FinWait1,
-        5 => State::FinWait2,
-        6 => State::TimeWait,
-        CLOSE if datagram => State::Unconnected,
-        CLOSE | BOUND_INACTIVE if port != 0 => State::Bound,
-        CLOSE => State::Close,
-        8 => State::CloseWait,
-        9 => State::LastAck,
-        LISTEN => State::Listen,
-        11 => State::Closing,
-        _ => return None,
-    })
 }
 
 /// Returns the remedy if the kernel refuses sock_diag: without its module, the kernel returns `ENOENT`
@@ -217,6 +164,10 @@ impl SocketLister<'_> {
             if !self.scope.protocols.contains(&kind.protocol) {
                 continue;
             }
+            // The kernel lists both families of TCP in one pass over its table of connections.
+            if kind.number == IPPROTO_TCP && self.scope.families.len() > 1 && self.tcp(kind, netlink) {
+                continue;
+            }
             for family in [Family::Ipv4, Family::Ipv6] {
                 if !self.scope.families.contains(&family) {
                     continue;
@@ -226,7 +177,7 @@ impl SocketLister<'_> {
                     // The kernel counts the sockets of every protocol that it has. For a protocol without sockets, no
                     // request is sent. TCP and UDP are always requested.
                     Some(counts)
-                        if !matches!(kind.number, 6 | 17)
+                        if !matches!(kind.number, IPPROTO_TCP | IPPROTO_UDP)
                             && counts.get(label).is_none_or(|sockets| *sockets == 0) =>
                     {
                         continue;
@@ -294,6 +245,17 @@ impl SocketLister<'_> {
             ranges.iter().map(|range| range.low).min().zip(ranges.iter().map(|range| range.high).max());
         let ports = ends.and_then(|(low, high)| PortRange::new(low, high));
         DumpRequest { family, protocol: kind.number, states, ports }
+    }
+
+    /// Lists the TCP sockets of both families. Returns whether the kernel answered.
+    fn tcp(&mut self, kind: &'static KernelProtocol, netlink: &mut Result<Netlink, Errno>) -> bool {
+        let request = self.request(None, kind, states(kind.protocol, &self.scope.states));
+        let Ok(netlink) = netlink else { return false };
+        let dump = netlink.dump(request, &mut |record| self.record(record, kind));
+        dump.is_ok_and(|trouble| {
+            self.trouble(kind.label(Family::Ipv4), trouble);
+            true
+        })
     }
 
     fn kind(&mut self, kind: &'static KernelProtocol, family: Family, netlink: &mut Result<Netlink, Errno>) {

@@ -10,9 +10,9 @@ use std::io;
 use std::net::IpAddr;
 
 use super::super::diag::{DumpError, SocketRecord};
+use super::super::kernel_protocols::{BOUND_INACTIVE, state};
 use super::super::netlink::{DumpRequest, Netlink};
 use super::super::procnet;
-use super::super::sockets::state;
 use super::sweep::{ListedPorts, exists};
 use crate::model::{Disagreement, Family, Gap, Netns, Protocol, Source, Stage};
 use crate::observe::portable;
@@ -22,8 +22,6 @@ const ROUNDS: usize = 3;
 
 /// Every state in the kernel (net/tcp_states.h), including requests for a connection.
 const EVERY_STATE: u32 = 0x1FFE;
-/// The state of a socket that is bound and neither listens nor is connected (Linux 6.8).
-const BOUND_INACTIVE: u32 = 1 << 13;
 
 /// A protocol and a family. The kernel has one table for each such pair.
 type ProtocolFamily = (Protocol, Family);
@@ -294,7 +292,10 @@ pub fn shown() -> Option<ListedPorts> {
 /// Returns the TCP sockets that are bound but do not listen, if this kernel lists them.
 pub(super) fn bound() -> Vec<SocketRecord> {
     let netlink = Netlink::open();
-    netlink.ok().and_then(|mut netlink| dump(&mut netlink, None, 6, BOUND_INACTIVE).ok()).unwrap_or_default()
+    netlink
+        .ok()
+        .and_then(|mut netlink| dump(&mut netlink, None, 6, 1 << BOUND_INACTIVE).ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
-//! The calls of `bpf(2)` that make an iterator.
+//! The calls of `bpf(2)` that make an iterator, and the file with the kernel's types in memory.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use nix::libc;
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Commands (`enum bpf_cmd` of linux/bpf.h).
+const MAP_CREATE: libc::c_int = 0;
+const MAP_UPDATE_ELEM: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
 const ITER_CREATE: libc::c_int = 33;
@@ -13,6 +18,8 @@ const ITER_CREATE: libc::c_int = 33;
 const TRACING: u32 = 26;
 /// `BPF_TRACE_ITER`.
 const TRACE_ITER: u32 = 28;
+/// `BPF_MAP_TYPE_ARRAY`.
+const ARRAY: u32 = 2;
 
 /// The fields of `union bpf_attr` that the commands use, up to the last one.
 struct Attributes([u8; 112]);
@@ -45,11 +52,29 @@ pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno>
         .with(48, *b"portolan")
         .with(68, TRACE_ITER.to_ne_bytes())
         .with(108, function.to_ne_bytes());
-    let program = call(PROG_LOAD, &load)?;
+    let program = open(PROG_LOAD, &load)?;
     let descriptor = |fd: &OwnedFd| fd.as_fd().as_raw_fd().to_ne_bytes();
     let attach = Attributes::new().with(0, descriptor(&program)).with(8, TRACE_ITER.to_ne_bytes());
-    let link = call(LINK_CREATE, &attach)?;
-    call(ITER_CREATE, &Attributes::new().with(0, descriptor(&link)))
+    let link = open(LINK_CREATE, &attach)?;
+    open(ITER_CREATE, &Attributes::new().with(0, descriptor(&link)))
+}
+
+/// Returns an array in the kernel with these bytes as its only value. A program can read them.
+pub(super) fn array(bytes: &[u8]) -> Result<OwnedFd, Errno> {
+    let length = u32::try_from(bytes.len()).map_err(|_| Errno::TOOBIG)?;
+    let create = Attributes::new()
+        .with(0, ARRAY.to_ne_bytes())
+        .with(4, 4_u32.to_ne_bytes()) // the length of a key
+        .with(8, length.to_ne_bytes())
+        .with(12, 1_u32.to_ne_bytes()); // the number of values
+    let array = open(MAP_CREATE, &create)?;
+    let key = [0; 4];
+    let update = Attributes::new()
+        .with(0, array.as_fd().as_raw_fd().to_ne_bytes())
+        .with(8, address(key.as_ptr()))
+        .with(16, address(bytes.as_ptr()));
+    call(MAP_UPDATE_ELEM, &update)?;
+    Ok(array)
 }
 
 /// Returns an address in the form that the kernel expects: 64 bits on every machine.
@@ -57,15 +82,53 @@ fn address(pointer: *const u8) -> [u8; 8] {
     u64::try_from(pointer.addr()).unwrap_or_default().to_ne_bytes()
 }
 
-#[expect(unsafe_code, reason = "the crates that wrap bpf(2) contain a loader, which is not needed here")]
-fn call(command: libc::c_int, Attributes(attributes): &Attributes) -> Result<OwnedFd, Errno> {
-    // SAFETY: the kernel reads the attributes, whose length is given, and writes nothing to them for these commands. The
-    // addresses among them are those of a program, whose length is given too, and of a text that ends in NUL; the caller
-    // keeps both alive.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), attributes.len()) };
-    let fd = libc::c_int::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(|| {
-        std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
-    })?;
+fn open(command: libc::c_int, attributes: &Attributes) -> Result<OwnedFd, Errno> {
+    let fd = call(command, attributes)?;
+    #[expect(unsafe_code, reason = "no safe function takes a descriptor that bpf(2) returned")]
     // SAFETY: each of these commands returns a new descriptor, which nothing else owns. The kernel sets close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[expect(unsafe_code, reason = "the crates that wrap bpf(2) contain a loader, which is not needed here")]
+fn call(command: libc::c_int, Attributes(attributes): &Attributes) -> Result<libc::c_int, Errno> {
+    // SAFETY: the kernel reads the attributes, whose length is given, and writes nothing to them for these commands. The
+    // addresses among them are those of a program and of a value, whose lengths are given too, of a key of the length
+    // that the array was given, and of a text that ends in NUL; the caller keeps all of them alive.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), attributes.len()) };
+    libc::c_int::try_from(result).ok().filter(|result| *result >= 0).ok_or_else(|| {
+        std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
+    })
+}
+
+/// A file of the kernel in memory.
+pub(super) struct Mapped {
+    start: ptr::NonNull<u8>,
+    length: usize,
+}
+
+impl Mapped {
+    /// Maps the first `length` bytes of a file of sysfs. Linux has supported this for the description of its types since
+    /// version 6.16.
+    #[expect(unsafe_code, reason = "the file is read in parts of 4 KiB otherwise, with a call for each")]
+    pub(super) fn new(file: &File, length: usize) -> Result<Self, Errno> {
+        // SAFETY: the address is chosen by the kernel. The kernel never changes its types while it runs, and it maps all
+        // bytes at once, so that reading them cannot fail.
+        let start = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, file, 0)? };
+        let start = ptr::NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
+        Ok(Mapped { start, length })
+    }
+
+    #[expect(unsafe_code, reason = "see `new`")]
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: the bytes are mapped until `self` is dropped.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Mapped {
+    #[expect(unsafe_code, reason = "see `new`")]
+    fn drop(&mut self) {
+        // SAFETY: `bytes` has lent nothing that is still alive.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+    }
 }

@@ -1,9 +1,12 @@
 //! The layout of the kernel's structures, from its own description of types (BTF, Documentation/bpf/btf.rst).
 //!
-//! The description has millions of bytes, so it is read in parts. Only the names are in memory as a whole, for a
-//! short time.
+//! The description has millions of bytes. If the kernel cannot map it into memory, it is read in parts, and only the
+//! names are in memory as a whole, for a short time.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 /// The magic number of the format.
 const MAGIC: u16 = 0xeb9f;
@@ -29,8 +32,6 @@ pub(super) struct Layout {
     pub inode_number: i16,
     pub inode_superblock: i16,
     pub superblock_magic: i16,
-    pub socket_sock: i16,
-    pub sock_family: i16,
     pub task_leader: i16,
     pub task_pid: i16,
     pub task_namespaces: i16,
@@ -47,7 +48,7 @@ pub(super) struct Layout {
 }
 
 /// The structures with fields that the programs read, sorted.
-const STRUCTURES: [&str; 16] = [
+const STRUCTURES: [&str; 13] = [
     "dentry",
     "file",
     "inode",
@@ -58,9 +59,6 @@ const STRUCTURES: [&str; 16] = [
     "path",
     "pid",
     "qstr",
-    "sock",
-    "sock_common",
-    "socket",
     "super_block",
     "task_struct",
     "xarray",
@@ -68,21 +66,58 @@ const STRUCTURES: [&str; 16] = [
 /// The functions to which a program can attach have names that begin with this text.
 const ITERATORS: &[u8] = b"bpf_iter_task";
 
-/// Reads the layout. `read_at` fills a buffer from a position of the description and returns the number of bytes.
-/// Only at the end, it returns fewer bytes than the buffer has.
-///
-/// Returns `None` if the description is damaged, or does not contain a needed field.
-pub(super) fn read(mut read_at: impl FnMut(&mut [u8], u64) -> Option<usize>) -> Option<Layout> {
+/// Where the description is.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'s> {
+    Memory(&'s [u8]),
+    File(&'s File),
+}
+
+impl<'s> Source<'s> {
+    /// Fills a buffer from a position of the description. Returns the number of bytes, which is less than the length of
+    /// the buffer only at the end.
+    fn read_at(self, buffer: &mut [u8], at: u64) -> Option<usize> {
+        let mut filled = 0;
+        match self {
+            Source::Memory(bytes) => {
+                let rest = bytes.get(usize::try_from(at).ok()?..)?;
+                filled = rest.len().min(buffer.len());
+                buffer.get_mut(..filled)?.copy_from_slice(rest.get(..filled)?);
+            }
+            Source::File(file) => {
+                while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                    match file.read_at(rest, at + u64::try_from(filled).ok()?).ok()? {
+                        0 => break,
+                        length => filled += length,
+                    }
+                }
+            }
+        }
+        Some(filled)
+    }
+
+    /// Returns the bytes from a position of the description on.
+    fn bytes(self, at: u64, length: usize) -> Option<Cow<'s, [u8]>> {
+        if let Source::Memory(bytes) = self {
+            let bytes = bytes.get(usize::try_from(at).ok()?..)?.get(..length)?;
+            return Some(Cow::Borrowed(bytes));
+        }
+        let mut bytes = vec![0; length];
+        (self.read_at(&mut bytes, at)? == length).then_some(Cow::Owned(bytes))
+    }
+}
+
+/// Reads the layout. Returns `None` if the description is damaged, or does not contain a needed field.
+pub(super) fn read(source: Source<'_>) -> Option<Layout> {
     let mut header = [0; HEADER];
-    (read_at(&mut header, 0)? == HEADER && header.starts_with(&MAGIC.to_ne_bytes())).then_some(())?;
+    (source.read_at(&mut header, 0)? == HEADER && header.starts_with(&MAGIC.to_ne_bytes())).then_some(())?;
     let field = |at| number(&header, at).map(u64::from);
     let length = field(4)?;
     let (types, types_length, names, names_length) = (field(8)?, field(12)?, field(16)?, field(20)?);
     let names_length = usize::try_from(names_length).ok().filter(|length| *length <= LONGEST_NAMES)?;
-    let mut text = vec![0; names_length];
-    (read_at(&mut text, length + names)? == names_length).then_some(())?;
+    let text = source.bytes(length + names, names_length)?;
     let mut types =
-        Types { read_at, part: vec![0; PART], start: length + types, loaded: 0, at: 0, end: types_length };
+        Types { source, part: Vec::new(), start: length + types, loaded: 0, at: 0, end: types_length };
     let found = find(&mut types, &text)?;
     found.layout(&mut types, &text)
 }
@@ -92,9 +127,9 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
-/// The types in the description, which are read in parts.
-struct Types<R> {
-    read_at: R,
+/// The types in the description, which are read in parts from a file.
+struct Types<'s> {
+    source: Source<'s>,
     part: Vec<u8>,
     /// The position of the first type in the description.
     start: u64,
@@ -106,10 +141,15 @@ struct Types<R> {
     end: u64,
 }
 
-impl<R: FnMut(&mut [u8], u64) -> Option<usize>> Types<R> {
+impl Types<'_> {
     /// Returns the bytes of the types from the position `at` on. There are at least `length` bytes, unless the
     /// description ends earlier.
     fn bytes(&mut self, at: u64, length: usize) -> Option<&[u8]> {
+        let rest = usize::try_from(self.end.checked_sub(at)?).ok()?;
+        if let Source::Memory(bytes) = self.source {
+            let bytes = bytes.get(usize::try_from(self.start + at).ok()?..)?;
+            return bytes.get(..rest.min(bytes.len()));
+        }
         let inside = |own: &Self| {
             let from = usize::try_from(at.checked_sub(own.at)?).ok()?;
             (from.checked_add(length)? <= own.loaded).then_some(from)
@@ -117,13 +157,12 @@ impl<R: FnMut(&mut [u8], u64) -> Option<usize>> Types<R> {
         let from = if let Some(from) = inside(self) {
             from
         } else {
-            let rest = usize::try_from(self.end.checked_sub(at)?).unwrap_or(usize::MAX);
             // The longest type has 65,535 members of 12 bytes.
-            if self.part.len() < length {
-                self.part.resize(length, 0);
+            if self.part.len() < length.max(PART) {
+                self.part.resize(length.max(PART), 0);
             }
             let wanted = self.part.len().min(rest);
-            self.loaded = (self.read_at)(self.part.get_mut(..wanted)?, self.start + at)?;
+            self.loaded = self.source.read_at(self.part.get_mut(..wanted)?, self.start + at)?;
             self.at = at;
             0
         };
@@ -164,7 +203,7 @@ fn name(names: &[u8], at: u32) -> Option<&[u8]> {
 }
 
 /// Finds the types that are needed.
-fn find<R: FnMut(&mut [u8], u64) -> Option<usize>>(types: &mut Types<R>, names: &[u8]) -> Option<Found> {
+fn find(types: &mut Types<'_>, names: &[u8]) -> Option<Found> {
     let mut found = Found::default();
     let (mut at, mut id) = (0, 0);
     while at < types.end {
@@ -226,11 +265,7 @@ fn members(bytes: &[u8]) -> Option<Members> {
 }
 
 impl Found {
-    fn layout<R: FnMut(&mut [u8], u64) -> Option<usize>>(
-        &self,
-        types: &mut Types<R>,
-        names: &[u8],
-    ) -> Option<Layout> {
+    fn layout(&self, types: &mut Types<'_>, names: &[u8]) -> Option<Layout> {
         let mut offset = |path: &[(&str, &[u8])]| {
             let mut sum: u32 = 0;
             for (structure, field) in path {
@@ -250,8 +285,6 @@ impl Found {
             inode_number: offset(&[("inode", b"i_ino")])?,
             inode_superblock: offset(&[("inode", b"i_sb")])?,
             superblock_magic: offset(&[("super_block", b"s_magic")])?,
-            socket_sock: offset(&[("socket", b"sk")])?,
-            sock_family: offset(&[("sock", b"__sk_common"), ("sock_common", b"skc_family")])?,
             task_leader: offset(&[("task_struct", b"group_leader")])?,
             task_pid: offset(&[("task_struct", b"thread_pid")])?,
             task_namespaces: offset(&[("task_struct", b"nsproxy")])?,
@@ -265,12 +298,12 @@ impl Found {
     }
 
     /// Returns the offset of a field, which may be in a structure or union without a name.
-    fn offset<R: FnMut(&mut [u8], u64) -> Option<usize>>(
+    fn offset(
         &self,
         Members(members): &Members,
         field: &[u8],
         depth: usize,
-        types: &mut Types<R>,
+        types: &mut Types<'_>,
         names: &[u8],
     ) -> Option<u32> {
         if let Some(member) = members.iter().find(|member| name(names, member.name) == Some(field)) {

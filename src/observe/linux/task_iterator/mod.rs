@@ -16,13 +16,13 @@ mod tests;
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, CWD, fstat, readlinkat_raw, statat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::net::{AddressFamily, SocketType, socket};
 
-use self::layout::Layout;
+use self::bpf_syscall::Mapped;
+use self::layout::{Layout, Source};
 use super::files::slurp;
 use super::namespaces;
 use super::owners::{Search, Tasks, ThreadDescriptor, Walk};
@@ -70,14 +70,18 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
         return None;
     }
     let file = File::open(TYPES).ok()?;
-    let layout = layout::read(|buffer, at| read_at(&file, buffer, at))?;
+    let layout = layout_in(&file)?;
     let mut walk = Walk::default();
     let tasks = bpf_syscall::iterator(&program::of_tasks(&layout), layout.task_iterator).ok()?;
     let level = read_tasks(&tasks, &layout, &mut walk).ok()??;
-    let program = program::of_files(&layout, level, search.strays);
+    let probe = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    // Reporting every socket takes longer, and finds the same owners.
+    let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
+    let wanted = if search.strays { None } else { bpf_syscall::array(&program::wanted(wanted)).ok() };
+    let program = program::of_files(&layout, level, wanted.as_ref().map(AsRawFd::as_raw_fd));
     for _ in 0..if search.strays { ROUNDS_OF_AN_AUDIT } else { 1 } {
         let files = bpf_syscall::iterator(&program, layout.file_iterator).ok()?;
-        read_files(&files, search, &mut walk).ok()?.then_some(())?;
+        read_files(&files, &probe, search, &mut walk).ok()?.then_some(())?;
     }
     walk.descriptors.sort_unstable_by_key(|held| (held.inode, held.pid, held.descriptor));
     walk.descriptors.dedup();
@@ -118,10 +122,14 @@ fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Op
     Ok(level)
 }
 
-/// Adds the descriptors. Returns whether a socket of this process is among them.
-fn read_files(iterator: &OwnedFd, search: Search<'_>, walk: &mut Walk) -> Result<bool, Errno> {
-    let probe = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-    let probed = (fstat(&probe)?.st_ino, std::process::id(), u32::try_from(probe.as_raw_fd()).ok());
+/// Adds the descriptors. Returns whether `probe`, a socket of this process, is among them.
+fn read_files(
+    iterator: &OwnedFd,
+    probe: &OwnedFd,
+    search: Search<'_>,
+    walk: &mut Walk,
+) -> Result<bool, Errno> {
+    let probed = (fstat(probe)?.st_ino, std::process::id(), u32::try_from(probe.as_raw_fd()).ok());
     let mut is_known = false;
     records(iterator, |record: &[u8; program::FILE_RECORD]| {
         let inode = u64::from_ne_bytes(*record.first_chunk().unwrap_or(&[0; 8]));
@@ -165,26 +173,17 @@ pub(super) fn has_layout(bytes: &[u8]) -> bool {
     layout_of(bytes).is_some()
 }
 
-/// Returns the layout in a description that is in memory.
 fn layout_of(bytes: &[u8]) -> Option<Layout> {
-    layout::read(|buffer, at| {
-        let rest = bytes.get(usize::try_from(at).ok()?..)?;
-        let length = rest.len().min(buffer.len());
-        buffer.get_mut(..length)?.copy_from_slice(rest.get(..length)?);
-        Some(length)
-    })
+    layout::read(Source::Memory(bytes))
 }
 
-/// Fills a buffer from this position of a file. Returns the number of bytes.
-fn read_at(file: &File, buffer: &mut [u8], at: u64) -> Option<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, at + u64::try_from(filled).ok()?).ok()? {
-            0 => break,
-            length => filled += length,
-        }
+/// Returns the layout in a description of the kernel.
+fn layout_in(file: &File) -> Option<Layout> {
+    let length = usize::try_from(fstat(file).ok()?.st_size).ok()?;
+    match Mapped::new(file, length) {
+        Ok(mapped) => layout_of(mapped.bytes()),
+        Err(_) => layout::read(Source::File(file)),
     }
-    Some(filled)
 }
 
 /// Returns whether `/proc` shows the processes of this process's own pid namespace, whose numbers the iterators return.

@@ -1,6 +1,8 @@
 //! The BPF programs, one for each kind of iterator. The kernel calls them for every task, or for every descriptor of
 //! every task. Before it runs a program, it checks that the program only reads.
 
+use std::os::fd::RawFd;
+
 use super::layout::Layout;
 
 /// `BPF_FUNC_probe_read_kernel`, `BPF_FUNC_seq_write`, `BPF_FUNC_get_current_task_btf` and `BPF_FUNC_sock_from_file`
@@ -13,9 +15,8 @@ const SOCK_FROM_FILE: i32 = 162;
 /// `ANON_INODE_FS_MAGIC` and `NSFS_MAGIC` (linux/magic.h).
 const ANONYMOUS_FILES: i32 = 0x0904_1934;
 const NAMESPACES: i32 = 0x6e73_6673;
-/// `AF_UNIX` and `AF_NETLINK` (linux/socket.h): the most frequent families, whose sockets have no ports.
-const UNIX: i32 = 1;
-const NETLINK: i32 = 16;
+/// `BPF_PSEUDO_MAP_VALUE` (linux/bpf.h): the address of an array's value, given the array's descriptor.
+const MAP_VALUE: Register = 2;
 /// The mask of `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The mask proves to the kernel that the level has a limit.
 const LEVELS: i32 = 31;
 /// The size of `struct upid` (linux/pid.h): a number and a pointer.
@@ -86,6 +87,12 @@ impl Assembler {
         self.code.push(value & 0xffff_ffff_0000_0000);
     }
 
+    /// Sets a register to the address of the first byte of an array's value.
+    fn set_array(&mut self, to: Register, array: RawFd) {
+        self.add(0x18, to, MAP_VALUE, 0, array);
+        self.code.push(0);
+    }
+
     fn add_value(&mut self, to: Register, value: i32) {
         self.add(0x07, to, 0, 0, value);
     }
@@ -98,8 +105,16 @@ impl Assembler {
         self.add(0x61, to, from, offset, 0);
     }
 
-    fn load2(&mut self, to: Register, from: Register, offset: i16) {
-        self.add(0x69, to, from, offset, 0);
+    fn load1(&mut self, to: Register, from: Register) {
+        self.add(0x71, to, from, 0, 0);
+    }
+
+    fn and(&mut self, to: Register, value: i32) {
+        self.add(0x57, to, 0, 0, value);
+    }
+
+    fn add_register(&mut self, to: Register, from: Register) {
+        self.add(0x0f, to, from, 0, 0);
     }
 
     fn store8(&mut self, offset: i16, from: Register) {
@@ -187,9 +202,25 @@ impl Assembler {
 /// The place of a pointer on the stack.
 const POINTER: i16 = -8;
 
-/// Returns the program for the descriptors. It reports every socket, or only sockets with ports, and every file whose
-/// link must be read. `level` is the level of the pid namespace whose process IDs it reports.
-pub(super) fn of_files(layout: &Layout, level: u32, every_socket: bool) -> Vec<u64> {
+/// The number of bytes of a [`wanted`] array. The mask proves to the kernel that no byte after the end is read.
+const SLOTS: usize = 1 << 16;
+const SLOT: i32 = 0xffff;
+
+/// Returns the value of an array that tells the program which sockets are wanted: the byte at the last 16 bits of an inode
+/// is set. A few other sockets share a byte with a wanted one, and are reported too.
+pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
+    let mut slots = vec![0; SLOTS];
+    for inode in inodes {
+        if let Some(slot) = usize::try_from(inode).ok().and_then(|inode| slots.get_mut(inode % SLOTS)) {
+            *slot = 1;
+        }
+    }
+    slots
+}
+
+/// Returns the program for the descriptors. It reports every file whose link must be read, and every socket, or only
+/// those that the array `wanted` contains. `level` is the level of the pid namespace whose process IDs it reports.
+pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Vec<u64> {
     const INODE: i16 = -32;
     const PROCESS: i16 = -24;
     const THREAD: i16 = -20;
@@ -206,12 +237,13 @@ pub(super) fn of_files(layout: &Layout, level: u32, every_socket: bool) -> Vec<u
     program.call(SOCK_FROM_FILE);
     program.jump_if(R0, 0, Label::NoSocket);
     program.store4_value(KIND, SOCKET);
-    if !every_socket {
-        program.load8(R1, R0, layout.socket_sock);
-        program.jump_if(R1, 0, Label::Write);
-        program.load2(R1, R1, layout.sock_family);
-        program.jump_if(R1, UNIX, Label::End);
-        program.jump_if(R1, NETLINK, Label::End);
+    if let Some(array) = wanted {
+        program.load8(R1, R9, layout.inode_number);
+        program.and(R1, SLOT);
+        program.set_array(R2, array);
+        program.add_register(R2, R1);
+        program.load1(R1, R2);
+        program.jump_if(R1, 0, Label::End);
     }
     program.jump(Label::Write);
     program.label(Label::NoSocket);
@@ -263,9 +295,9 @@ pub(super) fn of_tasks(layout: &Layout) -> Vec<u64> {
     program.follow(R7, R8, layout.task_leader);
     program.follow(R7, R7, layout.task_pid);
     program.load4(R9, STACK, LEVEL);
-    program.add(0x57, R9, 0, 0, LEVELS);
+    program.and(R9, LEVELS);
     program.add(0x27, R9, 0, 0, UPID);
-    program.add(0x0f, R7, R9, 0, 0);
+    program.add_register(R7, R9);
     program.copy_to_stack(PROCESS, 4, R7, layout.pid_numbers);
     program.follow(R7, R8, layout.task_namespaces);
     program.jump_if(R7, 0, Label::Write); // the process has ended
