@@ -30,7 +30,8 @@ pub(super) struct Layout {
     pub file_dentry: i16,
     pub dentry_name: i16,
     pub inode_number: i16,
-    pub inode_superblock: i16,
+    pub file_mount: i16,
+    pub mount_superblock: i16,
     pub superblock_magic: i16,
     pub task_leader: i16,
     pub task_pid: i16,
@@ -48,7 +49,7 @@ pub(super) struct Layout {
 }
 
 /// The structures with fields that the programs read, sorted.
-const STRUCTURES: [&str; 13] = [
+const STRUCTURES: [&str; 14] = [
     "dentry",
     "file",
     "inode",
@@ -61,6 +62,7 @@ const STRUCTURES: [&str; 13] = [
     "qstr",
     "super_block",
     "task_struct",
+    "vfsmount",
     "xarray",
 ];
 /// The functions to which a program can attach have names that begin with this text.
@@ -283,7 +285,8 @@ impl Found {
             file_dentry: offset(&[("file", b"f_path"), ("path", b"dentry")])?,
             dentry_name: offset(&[("dentry", b"d_name"), ("qstr", b"name")])?,
             inode_number: offset(&[("inode", b"i_ino")])?,
-            inode_superblock: offset(&[("inode", b"i_sb")])?,
+            file_mount: offset(&[("file", b"f_path"), ("path", b"mnt")])?,
+            mount_superblock: offset(&[("vfsmount", b"mnt_sb")])?,
             superblock_magic: offset(&[("super_block", b"s_magic")])?,
             task_leader: offset(&[("task_struct", b"group_leader")])?,
             task_pid: offset(&[("task_struct", b"thread_pid")])?,

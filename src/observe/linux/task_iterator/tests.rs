@@ -63,7 +63,8 @@ fn whole() -> Description {
     let outer = whole.add("", UNION, &[("other", 0, 0), ("", inner, 8)]);
     whole.add("dentry", STRUCT, &[("", outer, 800)]);
     whole.add("qstr", STRUCT, &[("name", 0, 64)]);
-    whole.add("inode", STRUCT, &[("i_sb", 0, 320), ("i_ino", 0, 512)]);
+    whole.add("inode", STRUCT, &[("i_ino", 0, 512)]);
+    whole.add("vfsmount", STRUCT, &[("mnt_root", 0, 0), ("mnt_sb", 0, 64)]);
     whole.add("super_block", STRUCT, &[("s_magic", 0, 768)]);
     whole.add(
         "task_struct",
@@ -87,7 +88,8 @@ fn the_layout_of_a_description() {
         file_dentry: 72,
         dentry_name: 100 + 1 + 8 + 8,
         inode_number: 64,
-        inode_superblock: 40,
+        file_mount: 64,
+        mount_superblock: 8,
         superblock_magic: 96,
         task_leader: 1000,
         task_pid: 1008,
@@ -97,8 +99,8 @@ fn the_layout_of_a_description() {
         net_inode: 128 + 16,
         pid_level: 4,
         pid_numbers: 144,
-        file_iterator: 15,
-        task_iterator: 16,
+        file_iterator: 16,
+        task_iterator: 17,
     };
     assert_eq!(layout, expected);
     let mut with_rings = whole();
