@@ -154,3 +154,30 @@ fn the_iterators_of_the_running_kernel() {
         assert!(walk.namespaces.contains(&namespaces::own().unwrap()));
     }
 }
+
+#[test]
+fn only_wanted_sockets_are_reported() {
+    let sockets = [(); 50].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let inodes = sockets.each_ref().map(|socket| fstat(socket).unwrap().st_ino);
+    let [wanted, others @ ..] = inodes;
+    let (Ok(file), Ok(array)) =
+        (File::open(TYPES), bpf_syscall::array(&program::wanted([wanted].into_iter())))
+    else {
+        return; // a sandbox may refuse programs
+    };
+    let layout = layout_in(&file).unwrap();
+    let reported = |array: Option<&OwnedFd>| {
+        let program = program::of_files(&layout, 0, array.map(AsRawFd::as_raw_fd));
+        let iterator = bpf_syscall::iterator(&program, layout.file_iterator).unwrap();
+        let mut reported = Vec::new();
+        records(&iterator, |record: &[u8; program::FILE_RECORD]| {
+            reported.push(u64::from_ne_bytes(*record.first_chunk().unwrap()));
+        })
+        .unwrap();
+        reported
+    };
+    let few = reported(Some(&array));
+    assert!(few.contains(&wanted) && !others.iter().any(|other| few.contains(other)));
+    let every = reported(None);
+    assert!(inodes.iter().all(|inode| every.contains(inode)));
+}
