@@ -51,10 +51,12 @@ pub fn step(
     if let HowToStop::Units(units) = &step.how
         && let Some(socket) = units.iter().find(|unit| unit.ends_with(".socket"))
     {
-        add(
-            "",
-            format!("{} is stopped too, because systemd would start the service again", sanitize(socket)),
-        );
+        let socket = sanitize(socket);
+        let why = match units.len() {
+            1 => format!("systemd listens there for {socket}, and would start its service for a client"),
+            _ => format!("{socket} is stopped too, because systemd would start the service again"),
+        };
+        add("", why);
     }
     if let HowToStop::Container { name, id, .. } = &step.how
         && name != id

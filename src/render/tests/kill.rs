@@ -108,6 +108,26 @@ tcp 0.0.0.0:8080  web
     );
 }
 
+/// No client has come yet, so only systemd owns the socket.
+#[test]
+fn a_socket_unit_alone() {
+    let mut waiting = socket("tcp/127.0.0.1:631", held(&[1]));
+    let attributes = SocketAttributes { unit: Some("cups.socket".into()), ..(*waiting.attributes).clone() };
+    waiting.attributes = Arc::new(attributes);
+    let shown = shown(&of(vec![waiting], vec![process(1, "systemd")]), &root());
+    let (_, shown) = shown.split_once("  y will run  ").unwrap();
+    assert_snapshot(
+        shown,
+        str![[r#"
+systemctl stop cups.socket
+              systemd listens there for cups.socket, and would start its service
+              for a client
+  Children    sleep (pid 900): these processes get no signal
+
+"#]],
+    );
+}
+
 /// The refusal comes before the question, and not after the answer.
 #[test]
 fn what_needs_root_is_refused_to_others() {
