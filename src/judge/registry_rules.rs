@@ -148,7 +148,7 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
 fn listeners_get_odd(snapshot: &Snapshot, protocol: Protocol, range: PortRange) -> Option<bool> {
     let has_preference =
         snapshot.host.os == "linux" && protocol == Protocol::Tcp && range.high - range.low >= 1024;
-    has_preference.then_some(range.low % 2 == 0)
+    has_preference.then_some(range.low.is_multiple_of(2))
 }
 
 /// Returns whether `bind` to port 0 can give every port of the range, odd or even: Linux starts at a random port

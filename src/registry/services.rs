@@ -3,7 +3,6 @@
 //!
 //! The heads of `data/services.tsv` and `data/answers.tsv` describe the columns. No verdict depends on these tables.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::programs::pairs;
@@ -42,48 +41,60 @@ fn answers() -> impl Iterator<Item = (&'static str, PortAnswer)> {
     })
 }
 
-/// The rows of each port, the most common service first.
-#[derive(Default)]
-struct Index {
-    services: HashMap<(u16, Protocol), Vec<CommonService>>,
-    answers: HashMap<(u16, Protocol), PortAnswer>,
+/// The values of ports. Most rows name single ports, which are sorted; the few ranges have up to thousands of ports.
+struct Index<T> {
+    single: Vec<(u16, Protocol, T)>,
+    ranges: Vec<(PortRange, Protocol, T)>,
 }
 
-fn index() -> &'static Index {
-    static INDEX: OnceLock<Index> = OnceLock::new();
-    INDEX.get_or_init(|| {
-        let mut index = Index::default();
-        // On the main port of a service, the service comes before services that have this port only as another port.
-        let mut ranked: HashMap<(u16, Protocol), Vec<(u8, CommonService)>> = HashMap::new();
-        for ServiceRow { ports, service } in rows() {
-            for (at, (range, protocol)) in pairs(ports).enumerate() {
-                let rank = service.how_common + u8::from(at > 0);
-                for port in range.low..=range.high {
-                    ranked.entry((port, protocol)).or_default().push((rank, service));
-                }
-            }
-        }
-        for (place, mut services) in ranked {
-            services.sort_by_key(|(rank, _)| *rank);
-            index.services.insert(place, services.into_iter().map(|(_, service)| service).collect());
-        }
-        for (ports, answer) in answers() {
-            for (range, protocol) in pairs(ports) {
-                index.answers.extend((range.low..=range.high).map(|port| ((port, protocol), answer)));
-            }
-        }
-        index
-    })
+impl<T: Copy> Index<T> {
+    fn new(rows: impl Iterator<Item = (PortRange, Protocol, T)>) -> Self {
+        let (single, ranges): (Vec<_>, Vec<_>) = rows.partition(|(range, ..)| range.low == range.high);
+        let mut single: Vec<_> =
+            single.into_iter().map(|(range, protocol, value)| (range.low, protocol, value)).collect();
+        single.sort_by_key(|(port, ..)| *port);
+        Index { single, ranges }
+    }
+
+    /// Returns the values of a port: those of rows that name the port itself, and then those of ranges.
+    fn at(&self, port: u16, protocol: Protocol) -> impl Iterator<Item = T> {
+        let protocol = protocol.registered_as();
+        let from = self.single.partition_point(|(other, ..)| *other < port);
+        let single = self.single.get(from..).unwrap_or_default().iter();
+        let single = single.take_while(move |(other, ..)| *other == port);
+        let ranges = self.ranges.iter().filter(move |(range, ..)| range.contains(port));
+        let single = single.map(|(_, listed, value)| (*listed, *value));
+        let all = single.chain(ranges.map(|(_, listed, value)| (*listed, *value)));
+        all.filter(move |(listed, _)| *listed == protocol).map(|(_, value)| value)
+    }
 }
 
 /// Returns the services that commonly run on a port, the most common first.
 pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
-    index().services.get(&(port, protocol.registered_as())).cloned().unwrap_or_default()
+    /// On the main port of a service, the service comes before services that have this port only as another port. The
+    /// row decides between services that are equally common.
+    type Ranked = (u8, usize, CommonService);
+    static SERVICES: OnceLock<Index<Ranked>> = OnceLock::new();
+    let services = SERVICES.get_or_init(|| {
+        Index::new(rows().enumerate().flat_map(|(line, ServiceRow { ports, service })| {
+            pairs(ports).enumerate().map(move |(at, (range, protocol))| {
+                (range, protocol, (service.how_common + u8::from(at > 0), line, service))
+            })
+        }))
+    });
+    let mut found: Vec<Ranked> = services.at(port, protocol).collect();
+    found.sort_by_key(|(rank, line, _)| (*rank, *line));
+    found.into_iter().map(|(.., service)| service).collect()
 }
 
 /// Returns the texts about one of the most popular ports.
 pub(super) fn answer(port: u16, protocol: Protocol) -> Option<PortAnswer> {
-    index().answers.get(&(port, protocol.registered_as())).copied()
+    static ANSWERS: OnceLock<Index<PortAnswer>> = OnceLock::new();
+    let rows = || {
+        answers()
+            .flat_map(|(ports, answer)| pairs(ports).map(move |(range, protocol)| (range, protocol, answer)))
+    };
+    ANSWERS.get_or_init(|| Index::new(rows())).at(port, protocol).last()
 }
 
 /// Returns the ports of every service and of every popular port, with a name.
