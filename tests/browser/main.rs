@@ -246,6 +246,12 @@ fn prints() {
         browser.call("Emulation.setEmulatedMedia", &json!({"media": "print"}));
         let field = browser.value("document.querySelector('input').getClientRects().length");
         assert_eq!(field, 0, "a field for typing is not printed");
+        // Each sheet repeats the headings of a table, but not what is inside a button.
+        let headings = browser.value(
+            "[...document.querySelectorAll('th button')].map((button) => getComputedStyle(button).display)",
+        );
+        let headings = headings.as_array().unwrap();
+        assert!(!headings.is_empty() && headings.iter().all(|display| display == "contents"), "{headings:?}");
         // Paper is white, also if the screen is dark.
         let colours = browser.value("getComputedStyle(document.body).color");
         assert_eq!(colours, "rgb(27, 31, 36)");

@@ -76,6 +76,9 @@ fn panels(comparison: &Comparison<'_>, zone: Zone, html: &mut Html) {
     Panels { class, verdict: &summary(comparison, zone), seen, gaps: &unseen }.write(html);
 }
 
+/// The cells of a row of the table of changes. The last two have the programs, with their paths.
+const CELLS: [&str; 4] = ["<td>", "<td>", "<td class=long>", "<td class=long>"];
+
 /// Returns the severity whose colour a row of the table of changes gets.
 const fn severity([(_, tone), ..]: &[(String, Emphasis); 4]) -> Option<Severity> {
     match tone {
@@ -108,8 +111,8 @@ fn changes(comparison: &Comparison<'_>, html: &mut Html) {
         html.markup("<tr id=");
         Link::Change(at).write(html);
         html.markup(" class=").markup(class(severity(&cells))).markup(">");
-        for (text, _) in &cells {
-            html.element("<td>", text, "");
+        for ((text, _), tag) in cells.iter().zip(CELLS) {
+            html.element(tag, text, "");
         }
         html.markup("\n");
     }
