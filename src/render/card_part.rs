@@ -8,19 +8,23 @@ use super::{Emphasis, Style};
 pub(super) enum Shrinks {
     Registry,
     Information,
-    Fact,
+    /// A fact that explains the answer, such as the command line.
+    Detail,
     FurtherFinding,
     WorstFinding,
+    /// A fact that is the answer to a question, such as who started the listener.
+    Answer,
     Never,
 }
 
 impl Shrinks {
-    const ORDER: [Shrinks; 5] = [
+    const ORDER: [Shrinks; 6] = [
         Shrinks::Registry,
         Shrinks::Information,
-        Shrinks::Fact,
+        Shrinks::Detail,
         Shrinks::FurtherFinding,
         Shrinks::WorstFinding,
+        Shrinks::Answer,
     ];
 }
 
@@ -32,6 +36,8 @@ pub(super) struct Part {
     /// The number of lines that are never removed.
     least: usize,
     shrinks: Shrinks,
+    /// The text on one line without its middle; `None` if the end of the text is the least important part.
+    one_line: Option<String>,
     /// The beginning of the text that is shown in a colour or in bold, and its tone.
     painted: Option<(String, Emphasis)>,
 }
@@ -42,12 +48,24 @@ impl Part {
     }
 
     pub(super) fn new(label: &'static str, lines: Vec<String>, shrinks: Shrinks, least: usize) -> Self {
-        Part { label: Some(label), least: least.min(lines.len()), lines, shrinks, painted: None }
+        Part {
+            label: Some(label),
+            least: least.min(lines.len()),
+            lines,
+            shrinks,
+            one_line: None,
+            painted: None,
+        }
     }
 
     /// Shows the beginning of the text in a tone.
     pub(super) fn painted(self, beginning: &str, tone: Emphasis) -> Self {
         Part { painted: Some((beginning.to_owned(), tone)), ..self }
+    }
+
+    /// Sets the text on one line that replaces the lines if they are too many.
+    pub(super) fn or_on_one_line(self, text: String) -> Self {
+        Part { one_line: Some(text), ..self }
     }
 
     pub(super) fn height(&self) -> usize {
@@ -73,10 +91,13 @@ pub(super) fn fit(parts: &mut [Part], most: usize, style: &Style) {
     for order in Shrinks::ORDER {
         // Within a kind, the last part is shortened first, because the first part is the most important.
         for part in parts.iter_mut().rev().filter(|part| part.shrinks == order) {
-            let cut = over.min(part.height() - part.least);
-            let keep = part.height() - cut;
-            part.lines = first_lines(std::mem::take(&mut part.lines), keep, style);
-            over -= cut;
+            let height = part.height();
+            let cut = over.min(height - part.least);
+            match part.one_line.take_if(|_| cut > 0) {
+                Some(text) => part.lines = vec![text],
+                None => part.lines = first_lines(std::mem::take(&mut part.lines), height - cut, style),
+            }
+            over = over.saturating_sub(height - part.height());
         }
     }
 }

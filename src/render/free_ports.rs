@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::head::DocumentHeader;
 use super::json::write;
-use super::labelled::{labelled, measure};
-use super::wrap::wrap;
+use super::labelled::{MEASURE, labelled};
+use super::wrap::prose;
 use super::{Emphasis, Style, sanitize};
 use crate::findings::text::{first_of, list, plural};
 use crate::judge::{FreePort, FreePorts, RefusedPort, Report};
@@ -79,7 +79,7 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
 }
 
 fn paragraph(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    wrap("", &sanitize(text), measure(style)).iter().try_for_each(|line| writeln!(w, "{line}"))
+    prose("", &sanitize(text), MEASURE, style).iter().try_for_each(|line| writeln!(w, "{line}"))
 }
 
 /// Returns the properties of every proposed port.

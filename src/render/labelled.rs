@@ -2,13 +2,13 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::wrap::{clip, wrap};
+use super::wrap::{clip, prose};
 use super::{Emphasis, Style};
 
 /// The column at which the text begins.
 const INDENT: usize = 14;
 /// The width of prose without a terminal, in columns. People read redirected output too.
-const MEASURE: u16 = 80;
+pub(super) const MEASURE: u16 = 80;
 
 /// Returns the lines of a label and a paragraph of sanitized text. An empty label continues the paragraph above.
 pub(super) fn labelled(label: &str, text: &str, style: &Style) -> Vec<String> {
@@ -17,7 +17,7 @@ pub(super) fn labelled(label: &str, text: &str, style: &Style) -> Vec<String> {
 
 /// Returns a text in lines that fit to the right of a label.
 pub(super) fn paragraph(text: &str, style: &Style) -> Vec<String> {
-    let lines = wrap(&" ".repeat(INDENT), text, measure(style));
+    let lines = prose(&" ".repeat(INDENT), text, MEASURE, style);
     lines.into_iter().map(|line| line.trim().to_owned()).collect()
 }
 
@@ -42,19 +42,15 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     if let Some(last) = lines.pop() {
         let wider = format!("{last} …");
         let kept = paragraph(&wider, style).into_iter().next().unwrap_or_default();
-        // The mark replaces the last word if there is no space for both.
-        lines.push(if kept == wider { wider } else { format!("{} …", without_last_word(&last)) });
+        // The first words of a sentence say nothing. The mark replaces the last word if there is no space for both.
+        lines.push(match (last.rsplit_once(". "), last.rsplit_once(' ')) {
+            (Some((sentences, _)), _) => format!("{sentences}. …"),
+            _ if kept == wider => wider,
+            (None, Some((before, _))) => format!("{before} …"),
+            (None, None) => clip(&last, last.width().saturating_sub(1)).into_owned(),
+        });
     }
     lines
-}
-
-fn without_last_word(line: &str) -> &str {
-    line.rsplit_once(' ').map_or(line, |(before, _)| before)
-}
-
-/// Returns the width at which prose is wrapped.
-pub(super) fn measure(style: &Style) -> Option<u16> {
-    style.width.or(Some(MEASURE))
 }
 
 /// Returns a text on one line. At the edge of a terminal the text is cut in the middle, so that its end stays visible,

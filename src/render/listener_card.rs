@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use super::card_part::{Part, Shrinks, fit};
 use super::cells::{CellFormat, addresses};
-use super::labelled::{first_lines, measure, one_line, paragraph};
+use super::labelled::{MEASURE, first_lines, one_line, paragraph};
 use super::merge::merge;
 use super::process_cells::shell_words;
 use super::start_text::{container, how_to_stop, since, started_by};
-use super::wrap::wrap;
+use super::wrap::prose;
 use super::{Emphasis, Style, Zone, process_name, sanitize, user, verdict_text};
 use crate::findings::reach::firewall;
 use crate::findings::registry::{Orphaned, Unexplained};
@@ -23,12 +23,12 @@ use crate::model::{
 
 /// The maximum number of lines of a card.
 const TALLEST: usize = 14;
-/// The maximum number of lines of one fact, such as the starter of the listener.
-const LONGEST: usize = 2;
+/// The maximum number of lines of one fact, even if more lines are free: a command line may have thousands of words.
+const LONGEST: usize = 8;
+/// The maximum number of lines of the heading.
+const HEADING: usize = 3;
 /// The usual width of a terminal, in columns.
 const USUAL: u16 = 80;
-/// The maximum number of lines about the registry in a card.
-const REGISTRY: usize = 3;
 /// The minimum width of a terminal for a card. On a narrower terminal, the table is used, because it shows more.
 pub const NARROWEST: u16 = 40;
 /// The maximum number of findings that have their sentence in a card.
@@ -50,13 +50,11 @@ pub fn listing(
     parts.extend(flags(listener, |_| false, style));
     parts.extend(stop(listener, report, style));
     let registry = paragraph(&registry(listener), style);
-    let is_long = registry.len() > REGISTRY;
-    let registry = first_lines(registry, REGISTRY, style);
     parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
     // The lines of a card are short, so a card fits a narrow terminal too.
     let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
     let height: usize = parts.iter().map(Part::height).sum();
-    if is_long || height > tallest {
+    if height > tallest {
         let command = format!("portolan explain {}", listener.first().socket.local.port);
         parts.push(Part::new("More", vec![one_line(&command, "", style)], Shrinks::Never, 1));
     }
@@ -90,12 +88,12 @@ pub(super) fn in_full(
 pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<Part> {
     let os = &*report.snapshot.host.os;
     let mut parts = vec![Part::heading(heading(listener, style))];
-    let mut add = |label, text: String| {
+    let fact = |label, text: String, shrinks| {
         let lines = if text.is_empty() { Vec::new() } else { paragraph(&text, style) };
-        parts.push(Part::new(label, first_lines(lines, LONGEST, style), Shrinks::Fact, 1));
+        Part::new(label, first_lines(lines, LONGEST, style), shrinks, 1)
     };
-    add("Process", process(listener, report, style.zone));
-    add("", others(listener));
+    parts.push(fact("Process", process(listener, report, style.zone), Shrinks::Answer));
+    parts.push(fact("", others(listener), Shrinks::Detail));
     let main = listener.main();
     let command = match main.map(|process| &*process.cmdline) {
         None | Some([]) => None,
@@ -103,27 +101,33 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
         Some([text]) => Some(text.clone()),
         Some(words) => Some(shell_words(words)),
     };
-    let lines = command.map(|command| one_line(&sanitize(&command), "", style));
-    parts.push(Part::new("Command", lines.into_iter().collect(), Shrinks::Fact, 1));
-    let lines = main.and_then(program).map(|(path, package)| one_line(&path, &package, style));
-    parts.push(Part::new("Program", lines.into_iter().collect(), Shrinks::Fact, 0));
-    let lines = main.and_then(directory).map(|(path, project)| one_line(&path, &project, style));
-    parts.push(Part::new("Directory", lines.into_iter().collect(), Shrinks::Fact, 0));
-    let mut add = |label, text: Option<String>| {
-        let lines = text.map(|text| first_lines(paragraph(&text, style), LONGEST, style));
-        parts.push(Part::new(label, lines.unwrap_or_default(), Shrinks::Fact, 1));
-    };
-    add("Forwards to", listener.first().forward_target().map(forwards_to));
-    add("Why", StartedBy::of(listener, os).map(|started| started_by(&started)));
-    let reach = paragraph(&reach(listener, report), style);
-    parts.push(Part::new("Reachable", reach, Shrinks::WorstFinding, 1));
+    let command = command.map(|command| (sanitize(&command).into_owned(), String::new()));
+    parts.extend(command.map(|command| place("Command", &command, style)));
+    parts.extend(main.and_then(program).map(|program| place("Program", &program, style)));
+    parts.extend(main.and_then(directory).map(|directory| place("Directory", &directory, style)));
+    let to = listener.first().forward_target().map(forwards_to);
+    parts.extend(to.map(|to| fact("Forwards to", to, Shrinks::Answer)));
+    let why = StartedBy::of(listener, os).map(|started| started_by(&started));
+    parts.extend(why.map(|why| fact("Why", why, Shrinks::Answer)));
+    parts.push(fact("Reachable", reach(listener, report), Shrinks::Answer));
     parts
+}
+
+/// Returns a part with a long text and its end, such as a path and its package. If lines are scarce, it has one line with
+/// the end. In a pipe it always has one line.
+fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> Part {
+    let short = one_line(text, end, style);
+    let lines = match style.width {
+        None => vec![short.clone()],
+        Some(_) => first_lines(paragraph(&format!("{text}{end}"), style), LONGEST, style),
+    };
+    Part::new(label, lines, Shrinks::Detail, 1).or_on_one_line(short)
 }
 
 fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Option<Part> {
     let os = &*report.snapshot.host.os;
     let how = HowToStop::of(listener, os).map(|how| how_to_stop(&how, os))?;
-    Some(Part::new("To stop", paragraph(&how, style), Shrinks::Fact, 1))
+    Some(Part::new("To stop", paragraph(&how, style), Shrinks::Answer, 1))
 }
 
 /// Returns the addresses, and the name of the listener.
@@ -135,9 +139,13 @@ pub(super) fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
     let place = elsewhere(listener).map(|place| format!(", in {place}")).unwrap_or_default();
     let what = sanitize(&format!("{}{place}", what_runs(listener))).into_owned();
     let text = format!("{heading}  {what}");
-    match wrap("", &text, measure(style)).as_slice() {
+    let lines = prose("", &text, MEASURE, style);
+    match lines.as_slice() {
         [_] => vec![format!("{}  {what}", style.paint(Emphasis::Heading, &heading))],
-        lines => lines.iter().map(|line| style.paint(Emphasis::Heading, line)).collect(),
+        _ => {
+            let lines = first_lines(lines, HEADING, style);
+            lines.iter().map(|line| style.paint(Emphasis::Heading, line)).collect()
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use crate::registry::{Comparison, Registration, Registry, Stats};
 
 use super::head::DocumentHeader;
 use super::json::write;
-use super::labelled::measure;
+use super::labelled::MEASURE;
 use super::summary::{self, OLD, age};
-use super::wrap::wrap;
+use super::wrap::prose;
 use super::{Emphasis, Style, sanitize, verdict_text};
 
 /// Writes the totals for people.
@@ -84,7 +84,7 @@ fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn
             .collect();
         let names = if names.is_empty() { String::new() } else { format!(": {}", first_of(&names, FEW)) };
         let line = format!("{} {what}{names}", registrations.len());
-        wrap("    ", &sanitize(&line), measure(style))
+        prose("    ", &sanitize(&line), MEASURE, style)
             .iter()
             .try_for_each(|line| writeln!(w, "  {}", line.trim_start()))?;
     }

@@ -8,9 +8,10 @@ use crate::findings::text::plural;
 use crate::judge::Report;
 use crate::model::Severity;
 
+use super::labelled::MEASURE;
 use super::merge::merge;
 use super::port_map::{self, REGIONS, Region, kernel_ranges};
-use super::wrap::wrap;
+use super::wrap::{prose, wrap};
 use super::{Emphasis, Style, host_name, registry, system};
 
 /// The number of characters in a line of the map, on a wide and on a narrow terminal.
@@ -148,7 +149,7 @@ fn legend(report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
          portolan 8000-8100. {}",
         registry(&report.registry)
     );
-    wrap("", &text, style.width.or(Some(80))).iter().try_for_each(|line| writeln!(w, "{line}"))
+    prose("", &text, MEASURE, style).iter().try_for_each(|line| writeln!(w, "{line}"))
 }
 
 #[cfg(test)]

@@ -1,35 +1,78 @@
 //! Breaks prose at spaces so that it fits a width, with a hanging indent.
 //!
-//! Words are never broken. A web address that is longer than the line stays in one piece, so that it can be copied.
+//! On a terminal, a word that is longer than a line is continued on the next line below the indent, so that a web address
+//! does not look like a new paragraph. In all other outputs such a word stays in one piece, so that it can be copied.
 //! Without a width, no line is broken.
 
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::Style;
 
 /// The minimum width of a paragraph in columns, even on a narrow terminal and with a deep indent.
 const NARROWEST: usize = 20;
 
 /// Returns `text` in lines of at most `width` columns. The first line begins with `first`, and the other lines with
-/// the same number of spaces.
+/// the same number of spaces. A word that is longer than a line takes several lines.
 pub(super) fn wrap(first: &str, text: &str, width: Option<u16>) -> Vec<String> {
+    lines(first, text, width, true)
+}
+
+/// Returns prose in lines. People read redirected output too, so without a terminal the lines have `measure` columns.
+pub(super) fn prose(first: &str, text: &str, measure: u16, style: &Style) -> Vec<String> {
+    lines(first, text, style.width.or(Some(measure)), style.width.is_some())
+}
+
+fn lines(first: &str, text: &str, width: Option<u16>, breaks_words: bool) -> Vec<String> {
     let indent = first.width();
     let space = width.map_or(usize::MAX, |w| usize::from(w).saturating_sub(indent).max(NARROWEST));
     let mut lines = Vec::new();
     let mut line = first.to_owned();
-    let mut used = 0;
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
-        if used > 0 && used + 1 + word.width() > space {
+    let (mut used, mut spaces) = (0, 0);
+    for word in text.split(' ') {
+        // A command line or a path may contain several spaces in a row.
+        spaces += 1;
+        if word.is_empty() {
+            continue;
+        }
+        let gap = if used > 0 { std::mem::take(&mut spaces) } else { 0 };
+        spaces = 0;
+        if used + gap + word.width() > space && used > 0 {
             lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
             used = 0;
+        } else {
+            line.push_str(&" ".repeat(gap));
+            used += gap;
         }
-        if used > 0 {
-            line.push(' ');
-            used += 1;
+        let mut rest = word;
+        while breaks_words && rest.width() > space {
+            let (piece, after) = rest.split_at(end_of_piece(rest, space));
+            line.push_str(piece);
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+            rest = after;
         }
-        line.push_str(word);
-        used += word.width();
+        line.push_str(rest);
+        used += rest.width();
     }
     lines.push(line);
     lines
+}
+
+/// Returns the length in bytes of the part of a word that fits `space` columns. If possible, the part ends after a
+/// character that separates the parts of a path, a web address or a list.
+fn end_of_piece(word: &str, space: usize) -> usize {
+    let (mut end, mut separated, mut used) = (0, 0, 0);
+    for (at, c) in word.char_indices() {
+        used += c.width().unwrap_or(0);
+        // At least one character, so that the loop over the pieces ends.
+        if used > space && at > 0 {
+            break;
+        }
+        end = at + c.len_utf8();
+        if used * 2 > space && "/,;:&?=|".contains(c) {
+            separated = end;
+        }
+    }
+    if separated > 0 { separated } else { end }
 }
 
 /// Returns `text` cut to `width` columns, with `…` if a part was cut off.
@@ -61,11 +104,30 @@ mod tests {
         );
         assert_eq!(wrap("", "one two three four five six seven", None).len(), 1);
         assert_eq!(
-            wrap("", "see https://example.org/a/very/long/path now", Some(20)),
+            prose("", "see https://example.org/a/very/long/path now", 20, &Style::default()),
             ["see", "https://example.org/a/very/long/path", "now"]
         );
+        assert_eq!(wrap("", "kill 35   (again)", Some(30)), ["kill 35   (again)"]);
         // Each character takes two columns.
         assert_eq!(wrap("", "数据数据数 据数据数据", Some(20)), ["数据数据数", "据数据数据"]);
+    }
+
+    /// A terminal would continue a long word in its first column.
+    #[test]
+    fn continues_long_words_below_the_indent() {
+        for (text, expected) in [
+            (
+                "see https://example.org/a/very/long/path now",
+                &["Key  see", "     https://example.org/", "     a/very/long/path now"][..],
+            ),
+            ("0123456789012345678901234 b", &["Key  01234567890123456789", "     01234 b"]),
+            ("数据数据数据数据数据数据 b", &["Key  数据数据数据数据数据", "     数据 b"]),
+            ("", &["Key  "]),
+        ] {
+            assert_eq!(wrap("Key  ", text, Some(25)), expected, "{text}");
+        }
+        let marks = "e".to_owned() + &"\u{301}".repeat(99);
+        assert_eq!(wrap("", &marks.repeat(50), Some(20)).len(), 3);
     }
 
     #[test]

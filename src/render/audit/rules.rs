@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::findings::Flag;
 use crate::judge::usual_severity;
 use crate::model::{Exposure, Severity, Tool};
-use crate::render::wrap::wrap;
+use crate::render::wrap::prose;
 use crate::render::{Emphasis, Style, json};
 
 use super::table::MEASURE;
@@ -66,7 +66,6 @@ impl RuleJson {
 /// If writing fails.
 pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::new(w);
-    let width = style.width.or(Some(MEASURE));
     for (at, rule) in Flag::all().map(RuleJson::of).enumerate() {
         if at > 0 {
             writeln!(w)?;
@@ -79,7 +78,7 @@ pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
             ("  Why       ", rule.why),
             ("  Do        ", rule.remedy),
         ] {
-            for line in wrap(label, text, width) {
+            for line in prose(label, text, MEASURE, style) {
                 writeln!(w, "{line}")?;
             }
         }

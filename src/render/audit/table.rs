@@ -13,7 +13,7 @@ use crate::findings::Flag;
 use crate::findings::text::{capitalized, plural};
 use crate::judge::audit::{Audit, AuditVerdict};
 use crate::model::Severity;
-use crate::render::wrap::wrap;
+use crate::render::wrap::prose;
 use crate::render::{Emphasis, Style, sanitize, stderr};
 
 use super::counts::Rows;
@@ -84,10 +84,6 @@ struct AuditWriter<'a> {
 }
 
 impl AuditWriter<'_> {
-    fn width(&self) -> Option<u16> {
-        self.style.width.or(Some(MEASURE))
-    }
-
     fn blank(&mut self) -> io::Result<()> {
         self.height += 1;
         writeln!(self.w)
@@ -99,7 +95,7 @@ impl AuditWriter<'_> {
     }
 
     fn prose(&mut self, tone: Emphasis, first: &str, text: &str) -> io::Result<()> {
-        for line in wrap(first, text, self.width()) {
+        for line in prose(first, text, MEASURE, self.style) {
             self.line(tone, &line)?;
         }
         Ok(())

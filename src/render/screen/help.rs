@@ -2,8 +2,8 @@
 
 use super::sign;
 use crate::baseline::ChangeKind;
-use crate::render::labelled::{labelled, measure};
-use crate::render::wrap::wrap;
+use crate::render::labelled::{MEASURE, labelled};
+use crate::render::wrap::prose;
 use crate::render::{Emphasis, Style};
 
 /// The keys, and what they do.
@@ -42,7 +42,7 @@ pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
     let mut lines = Vec::new();
     if !caveats.is_empty() {
         lines.push(style.paint(Emphasis::Warning, "Not everything could be seen"));
-        lines.extend(caveats.iter().flat_map(|caveat| wrap("  ", caveat, measure(style))));
+        lines.extend(caveats.iter().flat_map(|caveat| prose("  ", caveat, MEASURE, style)));
         lines.push(String::new());
     }
     lines.push(style.paint(Emphasis::Heading, "Keys"));
@@ -60,5 +60,5 @@ pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
 /// Returns a message in lines that fit the width.
 #[must_use]
 pub fn message_lines(text: &str, style: &Style) -> Vec<String> {
-    text.lines().flat_map(|line| wrap("", line, measure(style))).collect()
+    text.lines().flat_map(|line| prose("", line, MEASURE, style)).collect()
 }

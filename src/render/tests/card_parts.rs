@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use snapbox::str;
+
 use super::super::fixtures::*;
 use super::super::*;
-use super::listener_card::{held, of};
+use super::listener_card::{card, held, of, parents};
+use super::terminal;
 use crate::judge::{HowToStop, Listener, StartedBy};
 use crate::model::*;
 
@@ -86,4 +89,82 @@ fn services_of_other_systems() {
         start_text::how_to_stop(&HowToStop::Kill { pids: vec![7, 8], restarted_by: None }, "windows"),
         "taskkill /PID 7 /PID 8"
     );
+}
+
+/// A card has at most 14 lines. Only if it would have more, parts are cut, and the answers last.
+#[test]
+fn parts_are_cut_only_in_a_card_that_is_too_long() {
+    let path = "/srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/server";
+    let mut origin = Origin::of(OriginKind::Package);
+    (origin.package, origin.version) = (Some("shop-server".into()), Some("15.18-0+deb12u1".into()));
+    let words =
+        "server --listen-address 0.0.0.0 --data-directory /srv/data/shop --log-file /var/log/shop.log";
+    let server = Process {
+        exe: Some(Exe { path: path.into(), state: ExeState::Present, open_directories: None }),
+        origin: Some(origin),
+        cmdline: words.split(' ').map(str::to_owned).collect(),
+        cwd: Some("/srv/applications/shop".into()),
+        project: Some("shop".into()),
+        unit: Some("session-c5.scope".into()),
+        parents: parents(&["systemd"]),
+        ..process(35, "server")
+    };
+    let text = card(&of(vec![socket("tcp/0.0.0.0:8080", held(&[35]))], vec![server.clone()]), &terminal(80));
+    assert_snapshot(
+        &text,
+        str![[r#"
+tcp 0.0.0.0:8080  server
+  Process     server (pid 35, user root), since 10:00 UTC today (2 h)
+  Command     server --listen-address 0.0.0.0 --data-directory /srv/data/shop
+              --log-file /var/log/shop.log
+  Program     /srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/
+              server, package shop-server 15.18-0+deb12u1
+  Directory   /srv/applications/shop (project shop)
+  Why         in the background in login session c5; the process that started it
+              has ended
+  Reachable   on every address of this machine
+  To stop     kill 35
+  Registry    registered for http-alt: HTTP Alternate (see port 80). Commonly
+              used by: HTTP alternate: Tomcat, Jenkins, nginx, proxies,
+              development servers.
+
+"#]],
+    );
+    assert!(text.lines().count() <= 14 && !text.contains('…'), "{text}");
+    // Findings leave fewer lines for the details.
+    let open = Origin { writable: Some(path.into()), ..Origin::of(OriginKind::Open) };
+    let server = Process { origin: Some(open), ..server };
+    let text = card(&of(vec![socket("tcp/0.0.0.0:22", held(&[35]))], vec![server]), &terminal(80));
+    assert_snapshot(
+        &text,
+        str![[r#"
+tcp 0.0.0.0:22  server
+  Process     server (pid 35, user root), since 10:00 UTC today (2 h)
+  Command     server --listen-address 0.0.0.0 --data-directory /srv/data/shop -…
+  Program     /srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/server
+  Directory   /srv/applications/shop (project shop)
+  Why         in the background in login session c5; the process that started it
+              has ended
+  Reachable   on every address of this machine
+  Flags       impostor (critical): server (pid 35) listens on the port of ssh,
+              but is not a known server of that service (sshd, dropbear,
+              tinysshd, sslh, sslh-select, systemd and 14 more). …
+              writable-executable (critical): Any user can replace the program …
+  To stop     kill 35
+  More        portolan explain 22
+
+"#]],
+    );
+    assert!(text.lines().count() <= 14, "{text}");
+}
+
+#[test]
+fn a_command_line_with_thousands_of_words() {
+    let mut server = Process { cwd: Some("/srv/shop".into()), ..process(35, "server") };
+    server.cmdline = vec!["word".to_owned(); 4096];
+    let snapshot = of(vec![socket("tcp/0.0.0.0:8080", held(&[35]))], vec![server]);
+    for width in [40, 80, 200] {
+        let text = card(&snapshot, &terminal(width));
+        assert!(text.lines().count() <= 40 && text.contains("To stop     kill 35"), "{width}: {text}");
+    }
 }
