@@ -129,8 +129,11 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
             None => names.push((name, 1)),
         }
     }
+    // docker-proxy has one process for each address family.
+    let shows_count = form != CellFormat::WithoutUnit || entry.forward_target().is_none();
     let names = names.into_iter().map(|(name, count)| match count {
         1 => name,
+        _ if !shows_count => name,
         _ => format!("{name} ×{count}").into(),
     });
     Field::plain(joined(names, ", "))

@@ -17,8 +17,10 @@ pub(super) fn has_presumed_service(entry: &Entry) -> bool {
     entry.service().is_some_and(|service| service.by == ServiceBy::Port) && !is_flagged(entry)
 }
 
-/// The maximum width of the text of SERVICE, in columns: most products fit.
-const WIDEST_SERVICE: usize = 24;
+/// The width of SERVICE in a table that is too wide for its terminal, in columns: most products fit.
+pub(super) const WIDEST_SERVICE: u16 = 24;
+/// The word before the name of the container that a published port leads to.
+const TO: &str = "to ";
 
 pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
     if form == CellFormat::Data {
@@ -33,7 +35,7 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         && let Some(container) = published
     {
         let name = container.name.as_deref().unwrap_or(short_container(&container.id));
-        return Field::plain(clip(&sanitize(&format!("to {name}")), WIDEST_SERVICE).into_owned());
+        return Field::text(Some(&format!("{TO}{name}")));
     }
     let text = match entry.service() {
         Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
@@ -43,13 +45,11 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         // service.
         Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
         Some(ListenerService { name, product, by: ServiceBy::Port }) => {
-            let usual = short(product.or(name).unwrap_or_default());
-            format!("({})", whole_words(&usual, WIDEST_SERVICE - 2))
+            format!("({})", short(product.or(name).unwrap_or_default()))
         }
         None => match entry.verdict.assignments.first() {
             Some(first) if entry.socket.state.holds_port() => {
-                let name = format!("IANA: {}", sanitize(first.service));
-                return Field::new(clip(&name, WIDEST_SERVICE).into_owned(), Emphasis::Quiet);
+                return Field::new(format!("IANA: {}", sanitize(first.service)), Emphasis::Quiet);
             }
             _ => String::new(),
         },
@@ -58,7 +58,7 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         Some(ListenerService { by: ServiceBy::Process | ServiceBy::Unit, .. }) => Emphasis::Plain,
         _ => Emphasis::Quiet,
     };
-    Field::new(whole_words(&text, WIDEST_SERVICE).into_owned(), tone)
+    Field::new(text, tone)
 }
 
 /// Words that only name the kind of program, at the end of the name of a product.
@@ -80,11 +80,19 @@ fn without_kind(product: &str) -> &str {
     name
 }
 
-/// Returns a text, cut to the width of the column. The cut is between two words. If the first word does not fit, or
-/// is only a label, the cut is inside a word.
-pub(super) fn whole_words(text: &str, width: usize) -> Cow<'_, str> {
+/// Returns the text of SERVICE, cut to the width of the column. The cut is between two words. If the first word does
+/// not fit, or if the text is not a product, the cut is inside a word. Parentheses stay.
+pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return text.into();
+    }
+    if text.starts_with(TO) {
+        return clip(text, width);
+    }
+    if let Some(usual) = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'))
+        && width > 2
+    {
+        return format!("({})", shortened(usual, width - 2)).into();
     }
     let ends = text.match_indices(' ').map(|(at, _)| text[..at].trim_end_matches(','));
     match ends.take_while(|words| words.width() < width).last() {

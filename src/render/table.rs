@@ -11,6 +11,8 @@
 //!   still visible. Below that PID, USER and EXPOSURE are hidden (ADDRESS and the order of the rows still show the
 //!   exposure). Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS are visible. Below that SERVICE,
 //!   ADDRESS, PROCESS and PROTO are hidden, in this order. PORT and FLAGS are never hidden.
+//! - If the table has a column STATE, `STATE_STEPS` apply instead. PEER and STATE are visible at 80 columns, because
+//!   without STATE a closed connection looks like an established one.
 //!
 //! Columns that shrank more than necessary get the free space back. The summary comes after the table.
 //!
@@ -31,7 +33,7 @@ use crate::model::Snapshot;
 
 use super::cells::{CellFormat, Field};
 use super::columns::{self, Column};
-use super::service_cells::whole_words;
+use super::service_cells::{WIDEST_SERVICE, shortened};
 use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
@@ -43,24 +45,60 @@ const NARROW_GAP: u16 = 1;
 type Step = (&'static str, u16);
 
 /// The steps in which cells still have their long form.
-const LONG_STEPS: [Step; 2] = [("unit", 20), ("process", 24)];
+const LONG_STEPS: [Step; 3] = [("service", WIDEST_SERVICE), ("unit", 20), ("process", 24)];
 
 /// The steps in which cells have their short form.
-const SHORT_STEPS: [Step; 5] = [("unit", 20), ("address", 28), ("process", 20), ("user", 13), ("unit", 13)];
+const SHORT_STEPS: [Step; 6] =
+    [("service", WIDEST_SERVICE), ("unit", 20), ("address", 28), ("process", 20), ("user", 13), ("unit", 13)];
 
 /// The steps in which the column UNIT is hidden.
-const WITHOUT_UNIT_STEPS: [Step; 7] = [
+const WITHOUT_UNIT_STEPS: [Step; 8] = [
+    ("service", WIDEST_SERVICE),
     ("address", 28),
     ("flags", 19),
     ("process", 16),
     ("user", 12),
-    ("service", 12),
+    ("service", 16),
     ("address", 22),
     ("peer", 22),
 ];
 
-/// The last steps.
-const NARROW_STEPS: [Step; 35] = [
+/// The last steps of a table with a column STATE.
+const STATE_STEPS: [Step; 29] = [
+    ("process", 16),
+    ("flags", 19),
+    ("service", 12),
+    ("connections", 0),
+    ("service", 10),
+    ("user", 8),
+    ("address", 22),
+    ("peer", 28),
+    ("flags", 16),
+    ("process", 10),
+    ("netns", 8),
+    ("netns", 0),
+    ("exposure", 7),
+    ("flags", 14),
+    ("service", 7),
+    ("service", 0),
+    ("exposure", 0),
+    ("user", 0),
+    ("address", 15),
+    ("peer", 22),
+    ("pid", 0),
+    ("address", 13),
+    ("process", 8),
+    // From this step on, the table of connections fits 80 columns.
+    ("peer", 15),
+    ("peer", 0),
+    ("address", 9),
+    ("address", 0),
+    ("process", 0),
+    ("state", 0),
+];
+
+/// The last steps of every other table.
+const NARROW_STEPS: [Step; 34] = [
     ("process", 16),
     ("flags", 19),
     ("address", 22),
@@ -87,7 +125,6 @@ const NARROW_STEPS: [Step; 35] = [
     ("connections", 0),
     ("pid", 0),
     // From this step on, the table of listeners fits 80 columns.
-    ("state", 0),
     ("user", 0),
     ("exposure", 0),
     ("peer", 0),
@@ -207,13 +244,13 @@ fn draw<R: Iterator<Item = Field>>(
     Ok(())
 }
 
-/// Returns a cell that fits its column. The name of a service is cut between words; other cells are cut where the column
+/// Returns a cell that fits its column. The name of a product is cut between words; other cells are cut where the column
 /// ends.
 fn fitting(field: Field, column: &Column, space: u16) -> Field {
     if column.name != "service" || space == 0 || width(&field.text) <= space {
         return field;
     }
-    Field { text: whole_words(&field.text, space.into()).into_owned().into(), ..field }
+    Field { text: shortened(&field.text, space.into()).into_owned().into(), ..field }
 }
 
 fn plain(
@@ -300,7 +337,9 @@ impl TableLayout {
             return TableLayout { widths, columns, form, gap: GAP };
         }
         let mut widths = natural;
-        fit(&columns, &mut widths, (space, NARROW_GAP), &NARROW_STEPS);
+        let has_state = columns.iter().any(|column| column.name == "state");
+        let steps = if has_state { &STATE_STEPS[..] } else { &NARROW_STEPS };
+        fit(&columns, &mut widths, (space, NARROW_GAP), steps);
         TableLayout { widths, columns, form, gap: NARROW_GAP }
     }
 
@@ -424,8 +463,9 @@ mod tests {
 
     #[test]
     fn every_step_names_a_column() {
-        for (name, _) in LONG_STEPS.iter().chain(&SHORT_STEPS).chain(&WITHOUT_UNIT_STEPS).chain(&NARROW_STEPS)
-        {
+        let steps: [&[Step]; 5] =
+            [&LONG_STEPS, &SHORT_STEPS, &WITHOUT_UNIT_STEPS, &NARROW_STEPS, &STATE_STEPS];
+        for (name, _) in steps.concat() {
             assert!(columns::named(name).is_some(), "{name}");
         }
     }

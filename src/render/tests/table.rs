@@ -233,7 +233,7 @@ fn many_owners() {
         piped.contains("apache2 ×300") && piped.contains(",2000150,") && piped.contains(",2000299  root")
     );
     let shown = listing(&snapshot, &terminal(80));
-    assert!(shown.contains("apache2 ×300  2000000  root"), "{shown}");
+    assert!(shown.contains("Apache HTTP Server apache2 ×300 2000000 root"), "{shown}");
 }
 
 #[test]
@@ -308,4 +308,101 @@ fn nothing_on_one_port() {
         let text = text(|w| write_summary(&report, &terminal(80), w));
         assert_eq!(text.lines().next(), Some(answer));
     }
+}
+
+/// Returns listeners of a web server: a container of Docker on 8080, development servers, and PostgreSQL.
+fn web_server() -> Snapshot {
+    let proxy = |pid, address: &str| {
+        let line =
+            format!("docker-proxy -proto tcp -host-ip {address} -host-port 8080 -container-ip 172.17.0.2");
+        let line = format!("{line} -container-port 80");
+        let container = Container {
+            id: "4f1c".into(),
+            manager: "docker".into(),
+            name: Some("frontend".into()),
+            ..Container::default()
+        };
+        Process {
+            cmdline: line.split(' ').map(str::to_owned).collect(),
+            exe: Some(Exe {
+                path: "/usr/sbin/docker-proxy".into(),
+                state: ExeState::Present,
+                open_directories: None,
+            }),
+            forwards_to_container: Some(std::sync::Arc::new(container)),
+            unit: Some("docker.service".into()),
+            ..process(pid, "docker-proxy")
+        }
+    };
+    let held = |pid: Pid| Owner::Held([pid].to_vec().into());
+    let node = Process { user: Some("www-data".into()), ..process(20711, "node") };
+    Snapshot {
+        sockets: vec![
+            socket("tcp/0.0.0.0:8080", held(5511)),
+            socket("tcp/[::]:8080", held(5512)),
+            socket("tcp/127.0.0.1:3000", held(20711)),
+            socket("tcp/127.0.0.1:5432", held(790)),
+        ],
+        processes: vec![proxy(5511, "0.0.0.0"), proxy(5512, "::"), node, process(790, "postgres")],
+        ..empty()
+    }
+}
+
+/// A column shrinks only if its table is too wide. The name of a container is cut only at its end.
+#[test]
+fn containers_and_products() {
+    let listing = |style: &Style| {
+        let mut report = report(&web_server());
+        report.entries = merge(report.entries);
+        text(|w| table::listing(&report, true, style, w))
+    };
+    for style in [PLAIN, terminal(200)] {
+        let text = listing(&style);
+        assert!(text.contains("  (Node.js, React and Rails development servers, Grafana, Gitea)  "), "{text}");
+        assert!(!text.contains('…'), "{text}");
+    }
+    assert_snapshot(listing(&terminal(80)), str![[r#"
+PROTO ADDRESS   PORT REACH SERVICE             PROCESS      PID   USER     FLAGS
+────────────────────────────────────────────────────────────────────────────────
+tcp   *         8080 any   to frontend         docker-proxy 5511  root     -
+tcp   127.0.0.1 3000 lo    (Node.js, React…)   node serve   20711 www-data -
+tcp   127.0.0.1 5432 lo    PostgreSQL          postgres     790   root     -
+3 listeners, none with a flag.
+SERVICE in parentheses: what usually uses the port.
+
+"#]]);
+}
+
+/// Without its state, a closed connection looks like an established one.
+#[test]
+fn the_state_of_a_connection_stays_at_80_columns() {
+    let connection = |local: &str, state, owner| Socket {
+        state,
+        peer: Some(Peer { address: "203.0.113.115".parse().unwrap(), port: 50628 }),
+        ..socket(local, owner)
+    };
+    let mut snapshot = web_server();
+    for local in ["tcp/192.168.100.20:8080", "tcp/192.168.100.20:3000"] {
+        snapshot.sockets.push(connection(local, State::TimeWait, Owner::Kernel));
+        snapshot.sockets.push(connection(local, State::Established, Owner::Hidden));
+    }
+    snapshot.scope.states = State::ALL.to_vec();
+    let text = listing(&snapshot, &terminal(80));
+    assert_snapshot(&text, str![[r#"
+PROTO ADDRESS        PORT PEER                   STATE     PROCESS      FLAGS
+─────────────────────────────────────────────────────────────────────────────
+tcp   0.0.0.0        8080 -                      listen    docker-proxy -
+tcp   [::]           8080 -                      listen    docker-proxy -
+tcp   192.168.100.20 3000 203.0.113.115:50628    estab     (hidden)     -
+tcp   192.168.100.20 3000 203.0.113.115:50628    time-wait (kernel)     -
+tcp   192.168.100.20 8080 <- 203.0.113.115:50628 estab     (hidden)     -
+tcp   192.168.100.20 8080 <- 203.0.113.115:50628 time-wait (kernel)     -
+tcp   127.0.0.1      3000 -                      listen    node serve   -
+tcp   127.0.0.1      5432 -                      listen    postgres     -
+4 listeners and 4 other sockets, none with a flag.
+Owners of 2 sockets hidden.
+SERVICE in parentheses: what usually uses the port.
+
+"#]]);
+    assert!(text.contains(" 203.0.113.115:50628 time-wait "), "{text}");
 }
