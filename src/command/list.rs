@@ -89,6 +89,7 @@ pub(super) fn run(
     if has_card {
         let pids = report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
         super::read_rest(&mut report, &pids, common);
+        super::add_ssh_clients(&mut report, common);
     }
     let reasons = || unknown.iter().chain(&searched);
     let is_empty = report.entries.is_empty();
@@ -124,8 +125,8 @@ pub(super) fn run(
     let after = reasons().filter(|_| !is_empty);
     after.chain(&unused).for_each(|line| print_message(line));
     let number = report.question.port.filter(|_| is_for_people && is_empty);
-    if let Some(note) = number.and_then(|number| suggestions::meant_process(number, common)) {
-        print_message(&note);
+    if let Some(note) = number.and_then(|number| suggestions::meant_process(number.into(), common)) {
+        print_message(&format!("note: {note}"));
     }
     if would_be_card {
         let port = report.entries.first().map_or(0, |entry| entry.socket.local.port);
@@ -176,7 +177,8 @@ pub(super) fn parsed(
     registry: &Registry,
     common: &CommonArgs,
 ) -> Result<Selection, Error> {
-    let mut selection = Selection::new(asked, registry).map_err(Error::msg)?;
+    let mut selection = Selection::new(asked, registry)
+        .map_err(|error| Error::msg(suggestions::with_pid(&error, asked.targets, common)))?;
     // A snapshot does not contain the interfaces, and another namespace has other interfaces with the same names.
     if common.from.is_none() && common.netns.is_none() {
         let machine =

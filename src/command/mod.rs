@@ -35,7 +35,7 @@ use self::charset::Readable;
 use self::stdout::Stdout;
 use crate::cli::{self, Cli, Color, Command, CommonArgs, HelpArgs, ListArgs, Output, Without};
 use crate::judge::{self, Report};
-use crate::model::{Namespaces, Pid, Process, Snapshot};
+use crate::model::{Namespaces, Pid, Process, Snapshot, State};
 use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
 use crate::render::{Style, Zone, caveats, stderr};
@@ -279,6 +279,18 @@ pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &Comm
     let mut processes: Vec<Process> = known.into_values().collect();
     observe::read_rest(&mut processes);
     report.complete_processes(&processes);
+}
+
+/// Adds the clients of the sessions over SSH in which listeners were started, from a scan of the connections. Without this
+/// data, a card only lacks the address of the client, so an error does not matter.
+pub(crate) fn add_ssh_clients(report: &mut Report, common: &CommonArgs) {
+    if common.from.is_some() || !report.has_ssh_sessions() {
+        return;
+    }
+    let scope = Scope { states: vec![State::Listen, State::Established], ..Scope::default() };
+    if let Ok(connections) = take_snapshot(common, scope) {
+        report.add_ssh_clients(&connections);
+    }
 }
 
 /// Returns the network namespaces that the options name.

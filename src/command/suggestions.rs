@@ -1,12 +1,13 @@
 //! Messages about names that match nothing, with suggestions.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 
 use super::take_snapshot;
 use crate::cli::{self, CommonArgs};
 use crate::findings::text::{FEW, first_of, plural};
 use crate::judge::Report;
-use crate::model::{Container, Owner, Pid, RunTarget};
+use crate::model::{Container, Owner, Pid, Process, RunTarget};
 use crate::observe::{self, Scope};
 use crate::query::fields::FIELDS;
 use crate::query::{Answer, Selection, Subject, names};
@@ -31,7 +32,9 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
     let meant = match (option_for(name, report, common), verb) {
         (Some(option), _) => format!("; did you mean --{option} {name}?"),
         (None, Some(command)) => format!("; did you mean portolan {command}?"),
-        (None, None) => suggestion(name, report),
+        (None, None) => ports_of_project(name, report, common)
+            .map(|ports| format!("; did you mean portolan {ports} (project {})?", last_name(name)))
+            .unwrap_or_else(|| suggestion(name, report)),
     };
     let is_hidden = report.entries.iter().any(|entry| entry.socket.owner == Owner::Hidden);
     match is_hidden {
@@ -43,9 +46,50 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
     }
 }
 
-/// Returns a note for a port without a socket, if its number is the ID of a process that listens on other ports.
-pub(super) fn meant_process(number: u16, common: &CommonArgs) -> Option<String> {
-    let pid = Pid::from(number);
+/// Returns the last name of a path; a name alone stays as it is.
+fn last_name(path: &str) -> &str {
+    let path = path.trim_end_matches('/');
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Returns the ports on which processes of a project listen, separated by spaces. The project has this name, or its
+/// directory contains this path.
+fn ports_of_project(name: &str, report: &Report, common: &CommonArgs) -> Option<String> {
+    let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());
+    let mut processes: BTreeMap<Pid, Process> = BTreeMap::new();
+    for process in listeners().flat_map(|entry| &*entry.processes) {
+        processes.entry(process.pid).or_insert_with(|| Process::clone(process));
+    }
+    let mut processes: Vec<Process> = processes.into_values().collect();
+    if common.from.is_none() {
+        // A scan for a name does not read the working directories.
+        observe::read_rest(&mut processes);
+    }
+    let is_there = |cwd: &str| !name.starts_with('/') || Path::new(cwd).starts_with(name);
+    let is_of_project = |process: &&Process| {
+        process.project.as_deref() == Some(last_name(name)) && process.cwd.as_deref().is_some_and(is_there)
+    };
+    let pids: HashSet<Pid> = processes.iter().filter(is_of_project).map(|process| process.pid).collect();
+    let of_project =
+        listeners().filter(|entry| entry.socket.owner.pids().iter().any(|pid| pids.contains(pid)));
+    let ports: BTreeSet<u16> = of_project.map(|entry| entry.socket.local.port).collect();
+    let ports: Vec<String> = ports.iter().take(FEW).map(u16::to_string).collect();
+    (!ports.is_empty()).then(|| ports.join(" "))
+}
+
+/// Returns an error about a target. If the target is too large for a port and the ID of a process that listens, the error
+/// says so.
+pub(super) fn with_pid(error: &str, targets: &[String], common: &CommonArgs) -> String {
+    let pids =
+        targets.iter().filter(|target| error.contains(&***target)).filter_map(|target| target.parse().ok());
+    match pids.filter(|pid| *pid > Pid::from(u16::MAX)).find_map(|pid| meant_process(pid, common)) {
+        Some(meant) => format!("{error}; {meant}"),
+        None => error.to_owned(),
+    }
+}
+
+/// Returns what a process listens on, with the command that shows the process; `None` if the process does not listen.
+pub(super) fn meant_process(pid: Pid, common: &CommonArgs) -> Option<String> {
     if common.from.is_some() || !observe::is_process(pid) {
         return None;
     }
@@ -54,7 +98,7 @@ pub(super) fn meant_process(number: u16, common: &CommonArgs) -> Option<String> 
     let listener = listeners.find(|socket| socket.owner.pids().contains(&pid))?;
     let process = snapshot.processes.iter().find(|process| process.pid == pid)?;
     let name = sanitize(process.name.as_deref().unwrap_or("?"));
-    Some(format!("note: process {pid} ({name}) listens on {}: portolan --pid {pid}", listener.local))
+    Some(format!("process {pid} ({name}) listens on {}: portolan --pid {pid}", listener.local))
 }
 
 /// Returns a message for each value of `--not` that excludes nothing. Call this function before the filters are

@@ -19,6 +19,7 @@ mod service;
 mod severity;
 mod socket_rules;
 mod socket_sharing;
+mod ssh_clients;
 mod started_by;
 mod subject;
 #[cfg(test)]
@@ -36,6 +37,8 @@ pub use self::kill_plan::{KillCaller, KillRefusal, KillStep, kill_plan};
 pub use self::listener::Listener;
 pub use self::program_identity::picked_from;
 pub use self::severity::{possible_severities, usual_severity};
+use self::ssh_clients::{ssh_clients, with_clients};
+use self::started_by::is_ssh_server;
 pub use self::started_by::{ContainerManager, Session, StartedBy};
 pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;
@@ -85,6 +88,20 @@ impl Report {
         self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
     }
 
+    /// Returns whether a listener was started in a session over SSH.
+    #[must_use]
+    pub fn has_ssh_sessions(&self) -> bool {
+        let processes = self.entries.iter().flat_map(|entry| &*entry.processes);
+        processes.flat_map(|process| &process.parents).any(is_ssh_server)
+    }
+
+    /// Adds the clients of the sessions over SSH in which processes were started. `connections` is a snapshot with the
+    /// listeners and the established connections.
+    pub fn add_ssh_clients(&mut self, connections: &Snapshot) {
+        let clients = ssh_clients(connections);
+        self.change_processes(|one| with_clients(one, &clients));
+    }
+
     /// Replaces the processes for which `change` returns another process.
     fn change_processes(&mut self, change: impl Fn(&Process) -> Option<Process>) {
         // Entries with the same processes share one list, which is found by its memory address. The old lists are
@@ -109,7 +126,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let (sockets, processes) = (mem::take(&mut snapshot.sockets), mem::take(&mut snapshot.processes));
     let mut entries = join(sockets, processes, &snapshot, &registry);
     let mut identities = program_identity::Identities::default();
-    let behind = published::services_behind(&entries);
+    let behind = published::services_behind(&entries, &snapshot.firewalls);
     let published_ports = published::published_ports(&entries);
     let forwardings = entries.iter().filter_map(|entry| entry.socket.forwarding.as_ref());
     let forwarded = forwardings.map(|forwarding| (forwarding.to, forwarding.rule.clone())).collect();
@@ -139,7 +156,11 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         };
         let service = service::running(entry, processes).filter(|_| reserved.is_none());
         let container = forwarding.and_then(|forwarding| forwarding.container.clone());
-        let target = forwards_to.map(|to| service::forward_target(to, processes, container));
+        let mut target = forwards_to.map(|to| service::forward_target(to, processes, container));
+        if let (Some(target), Some(behind)) = (&mut target, behind) {
+            target.pids = behind.socket.owner.pids().to_vec();
+            target.served_by = service::main_process(behind);
+        }
         entry.add_findings(rules::findings(&subject));
         service.into_iter().for_each(|service| entry.set_service(service));
         target.into_iter().for_each(|target| entry.set_forwards_to(target));

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
-use crate::model::{Endpoint, Peer, Protocol, Socket, State};
+use crate::model::{Endpoint, Firewall, Peer, Protocol, Socket, State};
 
 /// The namespace, local end and destination of a published port; `None` for any other entry.
 pub(super) type Key = Option<(Option<u64>, Endpoint, Peer)>;
@@ -43,7 +43,7 @@ pub(super) fn reserved_by_dockerd<'p>(
 }
 
 /// Returns the listeners on this machine that receive the traffic of published ports, by the published port.
-pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
+pub(super) fn services_behind(entries: &[Entry], firewalls: &[Firewall]) -> HashMap<Key, Entry> {
     let receives = |socket: &Socket, published: &Socket, to: Peer| {
         let own = socket.local.address;
         let is_there = own == to.address
@@ -58,12 +58,22 @@ pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
         return HashMap::new();
     }
     let own: HashSet<IpAddr> = entries.iter().map(|entry| entry.socket.local.address).collect();
+    let is_of_interface = |published: &Socket, to: Peer| {
+        let netns = published.netns.as_ref().map(|netns| netns.inode);
+        let interfaces = firewalls.iter().filter(|firewall| firewall.netns == netns);
+        let mut addresses =
+            interfaces.flat_map(|firewall| &firewall.interfaces).flat_map(|interface| &interface.addresses);
+        addresses.any(|(address, _)| *address == to.address)
+    };
     let on_port = by_port(entries);
     published
         // Only destinations on this machine count: a listener on the wildcard address does not receive traffic for
         // another machine.
-        .filter(|(_, to)| {
-            to.address.is_unspecified() || to.address.is_loopback() || own.contains(&to.address)
+        .filter(|(entry, to)| {
+            to.address.is_unspecified()
+                || to.address.is_loopback()
+                || own.contains(&to.address)
+                || is_of_interface(&entry.socket, *to)
         })
         .filter_map(|(entry, to)| {
             let mut there = on_port.get(&(entry.socket.local.protocol, to.port))?.iter().copied();

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::listener::has_ancestor_in;
 use super::program_identity::{IdentifiedProcess, by_socket_unit, by_unit, is_opener};
 use super::published::by_port;
 use crate::join::Entry;
 use crate::model::{
-    Container, ForwardTarget, ListenerService, Owner, Peer, Pid, ServiceBy, Snapshot, unmapped,
+    Container, ForwardTarget, ListenerService, Owner, Peer, Pid, Process, ServiceBy, Snapshot, unmapped,
 };
 use crate::registry::programs::ListedProgram;
 use crate::registry::tools::packet_program;
@@ -54,7 +55,7 @@ pub(super) fn forward_target(
 ) -> ForwardTarget {
     let of_proxy = || processes.iter().find_map(|proxy| proxy.process.forwards_to_container.clone());
     let container = known.or_else(of_proxy);
-    ForwardTarget { address: to.address, port: to.port, container, pids: Vec::new() }
+    ForwardTarget { address: to.address, port: to.port, container, pids: Vec::new(), served_by: None }
 }
 
 /// Finds the processes that listen at the destination of a forwarded port: in the namespace or in the container that
@@ -82,13 +83,22 @@ pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
             processes.find_map(|process| process.container_details.clone())
         });
         if !pids.is_empty() {
-            let to = ForwardTarget { pids: pids.into_iter().collect(), container, ..to.clone() };
+            let served_by = behind.first().and_then(|entry| main_process(entry));
+            let pids = pids.into_iter().collect();
+            let to = ForwardTarget { pids, container, served_by, ..to.clone() };
             joined.push((at, to));
         }
     }
     for (at, to) in joined {
         entries[at].set_forwards_to(to);
     }
+}
+
+/// Returns the process that started the other processes of an entry, if it could be read.
+pub(super) fn main_process(entry: &Entry) -> Option<Arc<Process>> {
+    let owner = &entry.socket.owner;
+    let mut processes = entry.processes.iter();
+    processes.find(|process| !has_ancestor_in(process, owner)).cloned()
 }
 
 /// Returns whether a socket is in the network namespace or in the container to which a port is forwarded.

@@ -1,5 +1,7 @@
 //! The reason why a listener runs: the program that started it, by its control group and its ancestors.
 
+use std::net::IpAddr;
+
 use super::listener::Listener;
 use crate::model::{Container, Parent, Process};
 
@@ -36,6 +38,45 @@ const RUNNERS: [&str; 22] = [
 /// The units of these programs, if the name of the unit differs from the name of the program.
 const UNITS_OF_RUNNERS: [&str; 9] =
     ["ssh", "supervisor", "runit", "s6", "circus", "inetutils-inetd", "openbsd-inetd", "docker", "lxc"];
+/// Programs in which a person works: terminals, multiplexers and editors. The kernel cuts a name to 15 bytes.
+const TERMINALS: [&str; 36] = [
+    "abduco",
+    "alacritty",
+    "byobu",
+    "code",
+    "codium",
+    "deepin-terminal",
+    "dtach",
+    "emacs",
+    "emacs-gtk",
+    "foot",
+    "footclient",
+    "ghostty",
+    "gnome-terminal-",
+    "guake",
+    "idea",
+    "kitty",
+    "kgx",
+    "konsole",
+    "lxterminal",
+    "mate-terminal",
+    "mosh-server",
+    "nvim",
+    "ptyxis",
+    "ptyxis-agent",
+    "qterminal",
+    "rxvt",
+    "st",
+    "terminator",
+    "tilix",
+    "urxvt",
+    "urxvtd",
+    "vim",
+    "wezterm-gui",
+    "xfce4-terminal",
+    "xterm",
+    "zellij",
+];
 /// Programs that start a process again when it ends.
 const RESTARTERS: [&str; 8] =
     ["supervisord", "runsv", "s6-supervise", "circusd", "nodemon", "watchexec", "forever", "monit"];
@@ -116,12 +157,14 @@ pub enum StartedBy<'r> {
 /// The environment of a shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session<'r> {
-    /// A session over SSH.
-    Ssh,
+    /// A session over SSH, with the address of its client if it is known.
+    Ssh(Option<IpAddr>),
     /// A login on a console.
     Console,
-    /// Another program, such as a terminal.
-    Program(&'r str),
+    /// A program in which a person works, such as a terminal.
+    Terminal(&'r str),
+    /// Another program started the shell.
+    Program(&'r Parent),
 }
 
 /// A program that manages containers.
@@ -237,9 +280,7 @@ impl<'r> StartedBy<'r> {
         let nearest = parents.first()?;
         let end = parents.iter().position(is_outermost).unwrap_or(parents.len());
         if let Some(at) = parents[..end].iter().rposition(is_shell)
-            && !parents
-                .get(at + 1)
-                .is_some_and(|parent| is_runner(parent) && session_of(parent) != Some(Session::Ssh))
+            && !parents.get(at + 1).is_some_and(|parent| is_runner(parent) && !is_ssh_server(parent))
         {
             return Some(StartedBy::Shell {
                 shell: &parents[at],
@@ -254,7 +295,7 @@ impl<'r> StartedBy<'r> {
         let at = outermost.checked_sub(1)?;
         let (parent, through) = (&parents[at], through(process, &parents[..at]));
         Some(match session_of(parent) {
-            Some(Session::Ssh) => StartedBy::SshSession { server: parent, through },
+            Some(Session::Ssh(_)) => StartedBy::SshSession { server: parent, through },
             _ => StartedBy::Program { parent, through },
         })
     }
@@ -313,15 +354,21 @@ fn is_multiplexer(name: &str) -> bool {
     name == "screen" || name == "SCREEN" || name == "tmux" || name.starts_with("tmux:")
 }
 
+/// Returns whether a process is a server of SSH, by its name.
+pub(super) fn is_ssh_server(parent: &Parent) -> bool {
+    ["sshd", "sshd-session", "dropbear"].contains(&&*parent.name)
+}
+
 /// Returns the environment that a program gives to its shell; `None` for a service manager.
 fn session_of(parent: &Parent) -> Option<Session<'_>> {
     match &*parent.name {
         _ if is_service_manager(parent) => None,
-        "sshd" | "sshd-session" | "dropbear" => Some(Session::Ssh),
+        _ if is_ssh_server(parent) => Some(Session::Ssh(parent.client)),
         "login" => Some(Session::Console),
-        "SCREEN" => Some(Session::Program("screen")),
-        name if name.starts_with("tmux:") => Some(Session::Program("tmux")),
-        name => Some(Session::Program(name)),
+        "SCREEN" => Some(Session::Terminal("screen")),
+        name if name.starts_with("tmux:") => Some(Session::Terminal("tmux")),
+        name if TERMINALS.contains(&name) => Some(Session::Terminal(name)),
+        _ => Some(Session::Program(parent)),
     }
 }
 

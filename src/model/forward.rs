@@ -17,6 +17,8 @@ pub struct ForwardTarget {
     pub container: Option<Arc<Container>>,
     /// The processes that listen at the destination, if their network namespace was scanned.
     pub pids: Vec<Pid>,
+    /// The process that started the other processes at the destination.
+    pub served_by: Option<Arc<Process>>,
 }
 
 impl Peer {

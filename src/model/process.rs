@@ -1,5 +1,6 @@
 //! A process that owns a socket.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -180,13 +181,16 @@ pub struct Parent {
     /// The name of the user.
     #[serde(default)]
     pub user: Option<String>,
+    /// The address of the client, if the process serves one session over SSH.
+    #[serde(skip)]
+    pub client: Option<IpAddr>,
 }
 
 impl Parent {
     /// Returns an ancestor whose user is not known.
     #[must_use]
     pub const fn new(pid: Pid, name: String) -> Self {
-        Parent { pid, name, uid: None, user: None }
+        Parent { pid, name, uid: None, user: None, client: None }
     }
 }
 

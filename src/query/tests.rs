@@ -191,6 +191,7 @@ fn the_filter_of_containers_finds_published_ports() {
         port: 80,
         container: Some(container.into()),
         pids: Vec::new(),
+        served_by: None,
     });
     for (typed, answer) in [("web-cache", Yes), (&*"0".repeat(64), Yes), ("another", No)] {
         let filter = filter::keyed("container", typed).unwrap();

@@ -7,7 +7,7 @@ use super::card_part::{Part, Shrinks, fit};
 use super::cells::{CellFormat, addresses};
 use super::labelled::{MEASURE, first_lines, one_line, paragraph};
 use super::merge::merge;
-use super::process_cells::shell_words;
+use super::process_cells::{shell_words, what_runs as shown_process};
 use super::start_text::{container, how_to_stop, since, started_by};
 use super::wrap::prose;
 use super::{Emphasis, Style, Zone, process_name, sanitize, user, verdict_text};
@@ -183,6 +183,9 @@ pub(super) fn what_runs(listener: &Listener<'_>) -> String {
     match (product, name) {
         (Some(product), Some(name)) if !product.eq_ignore_ascii_case(&name) => format!("{product} ({name})"),
         (_, Some(name)) => name,
+        (Some(product), None) if entry.socket.forwarding.is_some() => {
+            format!("{product}, behind a NAT rule")
+        }
         (Some(product), None) => format!("{product} (program hidden)"),
         _ if entry.socket.owner == Owner::Hidden => "program hidden".to_owned(),
         _ if entry.socket.forwarding.is_some() => "NAT rule".to_owned(),
@@ -285,16 +288,22 @@ fn directory(process: &Process) -> Option<(String, String)> {
     Some((cwd, project.unwrap_or_default()))
 }
 
-/// Returns the destination of a published port.
+/// Returns the destination of a published port, and the process that serves it.
 fn forwards_to(to: &ForwardTarget) -> String {
-    let place = SocketAddr::new(to.address, to.port);
-    match to.container.as_deref() {
-        Some(to) => {
-            let name = to.name.as_deref().unwrap_or(&to.id);
-            format!("{place} in {}", container(ContainerManager::of_files(to), name, Some(to)))
-        }
-        None => place.to_string(),
-    }
+    let place = match to.address.is_unspecified() {
+        true => format!("port {} of this machine", to.port),
+        false => SocketAddr::new(to.address, to.port).to_string(),
+    };
+    let of_container = to.container.as_deref().map(|to| {
+        let name = to.name.as_deref().unwrap_or(&to.id);
+        format!(" in {}", container(ContainerManager::of_files(to), name, Some(to)))
+    });
+    let server = to.served_by.as_deref().map(|process| {
+        let user = user(process.user.as_deref(), process.uid);
+        let user = user.map(|user| format!(", user {user}")).unwrap_or_default();
+        format!(": {} (pid {}{user})", shown_process(process), process.pid)
+    });
+    place + &of_container.unwrap_or_default() + &server.unwrap_or_default()
 }
 
 /// Returns the network namespace of a listener, if portolan does not run in it: `container web-cache`, `network

@@ -1,6 +1,8 @@
 //! The texts about a process: the program that started it, its start time, and the command that stops it. The texts
 //! are sanitized.
 
+use std::net::IpAddr;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::process_cells::shell_words;
@@ -26,9 +28,12 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
         StartedBy::Shell { shell, session, through } => {
             let session = match session {
                 None => String::new(),
-                Some(Session::Ssh) => " in an SSH session".to_owned(),
+                Some(Session::Ssh(client)) => format!(" in {}", ssh_session(*client)),
                 Some(Session::Console) => " on a console".to_owned(),
-                Some(Session::Program(name)) => format!(" in {}", sanitize(name)),
+                Some(Session::Terminal(name)) => format!(" in {}", sanitize(name)),
+                Some(Session::Program(parent)) => {
+                    format!(" (a child of {}, pid {})", process_name(Some(&parent.name)), parent.pid)
+                }
             };
             let by = user(shell).map(|user| format!(" by {user}")).unwrap_or_default();
             let through: Vec<&str> = through.iter().copied().filter(|name| *name != shell.name).collect();
@@ -38,7 +43,7 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
         }
         StartedBy::SshSession { server, through } => {
             let by = user(server).map(|user| format!(" by {user}")).unwrap_or_default();
-            format!("started in an SSH session{by}{}", via(through))
+            format!("started in {}{by}{}", ssh_session(server.client), via(through))
         }
         StartedBy::Login { number, user } => {
             let of = user.map(|user| format!(" of {}", sanitize(user))).unwrap_or_default();
@@ -96,6 +101,11 @@ pub(super) fn container(
     facts.extend(details.and_then(|details| details.image.as_deref()).map(|image| format!("image {image}")));
     let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
     sanitize(&format!("{kind} {}{facts}", short_container(name))).into_owned()
+}
+
+fn ssh_session(client: Option<IpAddr>) -> String {
+    let from = client.map(|client| format!(" from {client}")).unwrap_or_default();
+    format!("an SSH session{from}")
 }
 
 fn user(parent: &Parent) -> Option<String> {

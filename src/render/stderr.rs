@@ -119,11 +119,9 @@ pub fn awaited(targets: &[String], free: bool, (since, time): (Timestamp, Durati
     format!("Waiting {what}: {} (since {since}, {} s)", sanitize(&targets), time.as_secs())
 }
 
-/// Writes the message for a wait that timed out, with the sockets that still use the port.
-///
-/// # Errors
-/// If the line cannot be written.
-pub fn gave_up(targets: &[String], taken_by: &[Entry], w: &mut dyn Write) -> io::Result<()> {
+/// Returns the message for a wait that timed out, with the sockets that still use the port.
+#[must_use]
+pub fn gave_up(targets: &[String], taken_by: &[Entry]) -> String {
     let mut states: BTreeMap<State, usize> = BTreeMap::new();
     for entry in taken_by {
         *states.entry(entry.socket.state).or_default() += 1;
@@ -141,21 +139,19 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry], w: &mut dyn Write) -> io:
             )
         }
     };
-    writeln!(w, "portolan: {}: timed out, {what}", sanitize(&targets.join(" ")))
+    format!("{}: timed out, {what}", targets.join(" "))
 }
 
-/// Writes the message for a wait that ends without a result, because sockets may be missing from the scan; `only_rules`
+/// Returns the message for a wait that ends without a result, because sockets may be missing from the scan; `only_rules`
 /// says whether only the rules that forward ports are missing.
-///
-/// # Errors
-/// If the line cannot be written.
-pub fn blind(targets: &[String], free: bool, only_rules: bool, w: &mut dyn Write) -> io::Result<()> {
+#[must_use]
+pub fn blind(targets: &[String], free: bool, only_rules: bool) -> String {
     let what = if free { "no socket is seen there" } else { "no listener is seen there" };
     let why = match only_rules {
         true => "a rule may forward this port, and the rules could not be read",
         false => "not every socket could be seen",
     };
-    writeln!(w, "portolan: {}: {what}, but {why}", sanitize(&targets.join(" ")))
+    format!("{}: {what}, but {why}", targets.join(" "))
 }
 
 fn counted(what: &str, count: Option<u64>) -> String {

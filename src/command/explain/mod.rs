@@ -101,6 +101,7 @@ pub(super) fn run(
     };
     let pids = on_it.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
     super::read_rest(&mut report, &pids, common);
+    super::add_ssh_clients(&mut report, common);
     let explained: Vec<Explained<'_>> = entries
         .into_iter()
         .map(|(port, protocol)| judge::explain(&report, port, protocol, in_full))

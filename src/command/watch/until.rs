@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::cli::WatchArgs;
-use crate::command::charset;
+use crate::command::print_message;
 use crate::command::progress::Progress;
 use crate::judge::{Entry, Listener, Report};
 use crate::model::{Gap, Stage};
@@ -66,12 +66,11 @@ pub(super) fn run(
         Exit::Incomplete => {
             ui.print_caveats(last, verbose);
             let (targets, free) = (&args.scan.filter.targets, args.until_free);
-            stderr::blind(targets, free, lacks_only_rules(&watch, last), &mut charset::stderr())
-                .unwrap_or_default();
+            print_message(&stderr::blind(targets, free, lacks_only_rules(&watch, last)));
         }
         Exit::Nothing => {
             let taken_by = if args.until_free { &last.entries[..] } else { &[] };
-            stderr::gave_up(&args.scan.filter.targets, taken_by, &mut charset::stderr()).unwrap_or_default();
+            print_message(&stderr::gave_up(&args.scan.filter.targets, taken_by));
         }
         _ => {}
     }

@@ -6,7 +6,7 @@ use snapbox::str;
 
 use super::super::fixtures::*;
 use super::super::*;
-use super::listener_card::{card, held, of, parents};
+use super::listener_card::{card, held, node, of, parents};
 use super::terminal;
 use crate::judge::{HowToStop, Listener, StartedBy};
 use crate::model::*;
@@ -167,4 +167,50 @@ fn a_command_line_with_thousands_of_words() {
         let text = card(&snapshot, &terminal(width));
         assert!(text.lines().count() <= 40 && text.contains("To stop     kill 35"), "{width}: {text}");
     }
+}
+
+/// The process behind a rule is what the reader asked for.
+#[test]
+fn the_process_behind_a_rule() {
+    let (here, of_container) = (std::net::Ipv4Addr::UNSPECIFIED, [10, 9, 0, 3].into());
+    let mut texts = String::new();
+    for address in [here, [10, 9, 0, 2].into(), of_container] {
+        let mut port = socket("tcp/0.0.0.0:8443", Owner::Kernel);
+        port.state = State::Published;
+        let to = Peer { address: address.into(), port: 3000 };
+        let forwarding =
+            Some(Forwarding { to, rule: "nft rule ip nat2 pre, handle 2".into(), container: None });
+        port.attributes = Arc::new(SocketAttributes { forwarding, ..SocketAttributes::default() });
+        let mut snapshot = of(vec![port, socket("tcp/0.0.0.0:3000", held(&[35]))], vec![node()]);
+        let with = |netns, address: [u8; 4]| Firewall {
+            netns,
+            interfaces: vec![firewall::Interface {
+                addresses: vec![(address.into(), 24)],
+                ..Default::default()
+            }],
+            ..Firewall::default()
+        };
+        snapshot.firewalls = vec![with(None, [10, 9, 0, 2]), with(Some(7), [10, 9, 0, 3])];
+        let mut report = report(&snapshot);
+        report.entries.retain(|entry| entry.socket.local.port == 8443);
+        let listener = Listener::only(&report.entries).unwrap();
+        let text = text(|w| listener_card::listing(&listener, &report, &terminal(80), w));
+        let lines = text.lines().filter(|line| line.contains("8443") || line.contains("Forwards"));
+        lines.for_each(|line| texts += &format!("{line}\n"));
+    }
+    assert_snapshot(
+        &texts,
+        str![[r#"
+tcp 0.0.0.0:8443  NAT rule
+  Forwards to port 3000 of this machine: node server.js (pid 35, user ann)
+              published (info): The kernel forwards tcp/8443 to port 3000 of
+tcp 0.0.0.0:8443  NAT rule
+  Forwards to 10.9.0.2:3000: node server.js (pid 35, user ann)
+              published (info): The kernel forwards tcp/8443 to 10.9.0.2:3000;
+tcp 0.0.0.0:8443  NAT rule
+  Forwards to 10.9.0.3:3000
+  Flags       published (info): The kernel forwards tcp/8443 to 10.9.0.3:3000;
+
+"#]],
+    );
 }

@@ -33,7 +33,12 @@ fn service_is_what_runs() {
         ("a known program on its port", "tcp/0.0.0.0:22", "sshd", "OpenSSH server"),
         ("a known program on another port", "tcp/127.0.0.1:8081", "nginx", "nginx"),
         ("an unknown program on a port in use", "tcp/127.0.0.1:5432", "xyzzy", "(postgresql)"),
-        ("a known use", "tcp/127.0.0.1:3000", "xyzzy", "(Node.js, React and Rails development servers, Grafana, Gitea)"),
+        (
+            "a known use",
+            "tcp/127.0.0.1:3000",
+            "xyzzy",
+            "(Node.js, React and Rails development servers, Grafana, Gitea)",
+        ),
         ("a dead registration", "tcp/0.0.0.0:3416", "xyzzy", "IANA: commandport"),
         ("a registration without evidence", "tcp/0.0.0.0:2024", "xyzzy", "IANA: xinuexpansion4"),
         ("nothing registered", "tcp/0.0.0.0:4", "xyzzy", ""),

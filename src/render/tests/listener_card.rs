@@ -323,7 +323,7 @@ unknown ancestors
   started by a process that is not visible, for example a process outside the container
   kill 35
 hostile names
-  started from bash in \u{202e}tmux by ann, through \x1b[2J\x0aevil\u{202e}
+  started from bash (a child of \u{202e}tmux, pid 798) by ann, through \x1b[2J\x0aevil\u{202e}
   kill 35
 a hostile unit
   systemd unit $(x)\x0a.service

@@ -358,10 +358,15 @@ fn containers_and_products() {
     };
     for style in [PLAIN, terminal(200)] {
         let text = listing(&style);
-        assert!(text.contains("  (Node.js, React and Rails development servers, Grafana, Gitea)  "), "{text}");
+        assert!(
+            text.contains("  (Node.js, React and Rails development servers, Grafana, Gitea)  "),
+            "{text}"
+        );
         assert!(!text.contains('…'), "{text}");
     }
-    assert_snapshot(listing(&terminal(80)), str![[r#"
+    assert_snapshot(
+        listing(&terminal(80)),
+        str![[r#"
 PROTO ADDRESS   PORT REACH SERVICE             PROCESS      PID   USER     FLAGS
 ────────────────────────────────────────────────────────────────────────────────
 tcp   *         8080 any   to frontend         docker-proxy 5511  root     -
@@ -370,7 +375,8 @@ tcp   127.0.0.1 5432 lo    PostgreSQL          postgres     790   root     -
 3 listeners, none with a flag.
 SERVICE in parentheses: what usually uses the port.
 
-"#]]);
+"#]],
+    );
 }
 
 /// Without its state, a closed connection looks like an established one.
@@ -388,7 +394,9 @@ fn the_state_of_a_connection_stays_at_80_columns() {
     }
     snapshot.scope.states = State::ALL.to_vec();
     let text = listing(&snapshot, &terminal(80));
-    assert_snapshot(&text, str![[r#"
+    assert_snapshot(
+        &text,
+        str![[r#"
 PROTO ADDRESS        PORT PEER                   STATE     PROCESS      FLAGS
 ─────────────────────────────────────────────────────────────────────────────
 tcp   0.0.0.0        8080 -                      listen    docker-proxy -
@@ -403,6 +411,7 @@ tcp   127.0.0.1      5432 -                      listen    postgres     -
 Owners of 2 sockets hidden.
 SERVICE in parentheses: what usually uses the port.
 
-"#]]);
+"#]],
+    );
     assert!(text.contains(" 203.0.113.115:50628 time-wait "), "{text}");
 }
