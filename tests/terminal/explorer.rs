@@ -78,6 +78,63 @@ fn scrolls_filters_and_opens_cards() {
     }
 }
 
+/// What is over the rows when the size of the terminal changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shown {
+    Rows,
+    Filter,
+    Card,
+    Help,
+    Question,
+}
+
+/// From every size to every other one: the selected row stays selected and visible, and what was over the rows stays.
+#[test]
+fn stays_what_it_was_when_the_size_changes() {
+    let mut held: Vec<_> = (0..60).map(|_| listener()).collect();
+    held.sort_by_key(|(_, port, _)| *port);
+    let targets: Vec<&str> = held.iter().map(|(.., target)| target.as_str()).collect();
+    let last = held[59].1.to_string();
+    let server = Server::start();
+    let targets = || targets.iter().copied().chain([server.port.as_str()]).collect::<Vec<_>>();
+    for (shown, keys, port) in [
+        (Shown::Rows, "G".to_owned(), &last),
+        (Shown::Filter, format!("/{last}"), &last),
+        (Shown::Card, format!("/{last}\r\r"), &last),
+        (Shown::Help, "?".to_owned(), &last),
+        (Shown::Question, format!("/{}\rK", server.port), &server.port),
+    ] {
+        for from in SIZES {
+            let mut terminal = watch(from, &targets(), &[("NO_COLOR", "1")]);
+            terminal.line_with(&["61 listeners"]);
+            terminal.press(keys.as_bytes());
+            let is_as_it_was = |lines: &[String]| {
+                let starts = |text: &str| lines.iter().any(|line| line.starts_with(text));
+                match shown {
+                    Shown::Rows => starts("q quit") && selected(lines).is_some_and(|row| row.contains(port)),
+                    Shown::Filter => starts(&format!("/{port}_")) && selected(lines).is_some(),
+                    Shown::Card => starts(&format!("tcp 127.0.0.1:{port}")) && starts("Esc close"),
+                    Shown::Help => starts("Keys") && starts("Esc close"),
+                    Shown::Question => starts("End terminal-") && starts("y end this"),
+                }
+            };
+            let about = |size| format!("{shown:?} from {from:?} to {size:?}");
+            terminal.until(&about(from), is_as_it_was);
+            for to in SIZES.into_iter().filter(|to| *to != from).chain([from]) {
+                resize(&terminal.user, to.0, to.1);
+                terminal.emulator.screen_mut().set_size(to.1, to.0);
+                // The emulator keeps the cells of the screen before, so only a new frame fills the last line.
+                let lines = terminal.until(&about(to), |lines| {
+                    is_as_it_was(lines) && !lines[usize::from(to.1) - 1].is_empty()
+                });
+                assert!(lines.iter().all(|line| line.width() <= usize::from(to.0)), "{lines:#?}");
+            }
+            terminal.press(b"\x03");
+            assert_eq!(terminal.ended().code(), Some(0), "{shown:?} {from:?}");
+        }
+    }
+}
+
 /// Every view has its rows, by Tab and by a click on its name; the help has the keys.
 #[test]
 fn views_and_help() {
@@ -109,20 +166,23 @@ fn views_and_help() {
 /// A paused screen stays as it is, and says so; then it shows what changed meanwhile.
 #[test]
 fn a_paused_screen() {
-    let (listener, port, target) = listener();
-    let port = port.to_string();
-    let mut terminal = watch((80, 24), &["--interval", "0.1", &target], &[("NO_COLOR", "1")]);
-    terminal.line_with(&[">tcp", &port]);
-    terminal.press(b"p");
-    terminal.line_with(&["paused at "]);
-    drop(listener);
-    terminal.press(b"x");
-    terminal.line_with(&["paused at ", "1 listener"]);
-    terminal.press(b"p");
-    terminal.line_with(&["->tcp", &port]);
-    terminal.line_with(&["0 listeners"]);
-    terminal.press(b"q");
-    assert_eq!(terminal.ended().code(), Some(0));
+    for size in SIZES {
+        let (listener, port, target) = listener();
+        let port = port.to_string();
+        let mut terminal = watch(size, &["--interval", "0.1", &target], &[("NO_COLOR", "1")]);
+        terminal.line_with(&[">tcp", &port]);
+        terminal.press(b"p");
+        terminal.line_with(&["paused"]);
+        drop(listener);
+        terminal.press(b"x");
+        let is_unchanged = |lines: &[String]| selected(lines).is_some_and(|row| row.starts_with(" >"));
+        terminal.until("still paused", |lines| lines[0].contains("paused") && is_unchanged(lines));
+        terminal.press(b"p");
+        terminal.line_with(&["->tcp", &port]);
+        terminal.line_with(&["0 listeners"]);
+        terminal.press(b"q");
+        assert_eq!(terminal.ended().code(), Some(0));
+    }
 }
 
 /// The row goes to the clipboard of the terminal, and pasted text is never a command.
@@ -130,18 +190,20 @@ fn a_paused_screen() {
 fn copies_and_pastes() {
     let (_listener, port, target) = listener();
     let port = port.to_string();
-    let mut terminal = watch((80, 24), &[&target], &[("NO_COLOR", "1")]);
-    terminal.line_with(&[">tcp", &port]);
-    terminal.press(b"y");
-    terminal.output_with("\x1b]52;c;dGNw"); // "tcp"
-    terminal.line_with(&["Sent to the clipboard"]);
-    terminal.press(b"\x1b[200~qqq\x1b[201~/\x1b[200~no such\n\x1b[201~");
-    terminal.line_with(&["/no such _"]);
-    terminal.line_with(&["No row matches"]);
-    terminal.press(b"\x1b");
-    terminal.line_with(&[">tcp", &port]);
-    terminal.press(b"q");
-    assert_eq!(terminal.ended().code(), Some(0));
+    for size in SIZES {
+        let mut terminal = watch(size, &[&target], &[("NO_COLOR", "1")]);
+        terminal.line_with(&[">tcp", &port]);
+        terminal.press(b"y");
+        terminal.output_with("\x1b]52;c;dGNw"); // "tcp"
+        terminal.line_with(&["Sent to the clipboard"]);
+        terminal.press(b"\x1b[200~qqq\x1b[201~/\x1b[200~no such\n\x1b[201~");
+        terminal.line_with(&["/no such _"]);
+        terminal.line_with(&["No row matches"]);
+        terminal.press(b"\x1b");
+        terminal.line_with(&[">tcp", &port]);
+        terminal.press(b"q");
+        assert_eq!(terminal.ended().code(), Some(0));
+    }
 }
 
 /// Runs in a network namespace of its own for the test below: opens 10,000 listeners, then runs the program.
@@ -189,6 +251,30 @@ fn ten_thousand_listeners() {
         terminal.line_with(&["of 10000 ─"]);
         terminal.press(b"sss");
         terminal.line_with(&[">tcp", "10000"]);
+        // A click in the third row of the table, the wheel, and every other size.
+        terminal.press(b"\x1b[<0;5;7M\x1b[<0;5;7m");
+        terminal.line_with(&[">tcp", "10002"]);
+        terminal.press(b"\x1b[<65;5;6M");
+        terminal.line_with(&[">tcp", "10005"]);
+        for (width, height) in SIZES.into_iter().filter(|other| *other != size).chain([size]) {
+            resize(&terminal.user, width, height);
+            terminal.emulator.screen_mut().set_size(height, width);
+            terminal.until("the new size", |lines| {
+                selected(lines).is_some_and(|row| row.contains("10005"))
+                    && lines[usize::from(height) - 1].starts_with("q quit")
+            });
+        }
+        terminal.press(b"\r");
+        terminal.line_with(&["tcp 0.0.0.0:10005"]);
+        terminal.line_with(&["Esc close"]);
+        // The owner of the listener started the program.
+        terminal.press(b"\x1b");
+        terminal.line_with(&[">tcp", "10005"]);
+        terminal.press(b"K");
+        terminal.line_with(&["on tcp 0.0.0.0:10005:"]);
+        terminal.line_with(&["not ended: its process"]);
+        terminal.press(b"\x1b");
+        terminal.line_with(&[">tcp", "10005"]);
         terminal.press(b"q");
         assert_eq!(terminal.ended().code(), Some(0));
     }
