@@ -131,11 +131,18 @@ impl QuietRegistration {
     }
 }
 
+/// Returns a phrase that names the rare uses of a port.
+pub(crate) fn rarely_used_by(uses: &[&str]) -> String {
+    format!("Rarely used by: {}", uses.join("; "))
+}
+
 /// Every service registered for the port is dead, and the process is not a known server of the port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Orphaned {
     /// The registrations of the port that a curated list calls dead.
     pub registrations: Vec<DeadRegistration>,
+    /// The software that uses the port too, although rarely.
+    pub rarely_used_by: Vec<&'static str>,
 }
 
 impl FindingKind for Orphaned {
@@ -150,7 +157,11 @@ impl FindingKind for Orphaned {
     };
 
     fn sentence(&self) -> String {
-        self.registrations.iter().map(|row| row.sentence("dead")).collect::<Vec<_>>().join(" ")
+        let mut said: Vec<String> = self.registrations.iter().map(|row| row.sentence("dead")).collect();
+        if !self.rarely_used_by.is_empty() {
+            said.push(sentence(&rarely_used_by(&self.rarely_used_by)));
+        }
+        said.join(" ")
     }
 }
 

@@ -85,8 +85,11 @@ fn sentences_of_the_registry() {
         basis: Some("no trace of the product in packages"),
     };
     assert_eq!(
-        say(Orphaned { registrations: vec![DeadRegistration::new("commandport", &row)] }),
-        "commandport was registered for AirMobile IS, presumed dead. Nothing is on offer today. Basis: no trace of the product in packages."
+        say(Orphaned {
+            registrations: vec![DeadRegistration::new("commandport", &row)],
+            rarely_used_by: vec!["Grin nodes (stratum for miners)"],
+        }),
+        "commandport was registered for AirMobile IS, presumed dead. Nothing is on offer today. Basis: no trace of the product in packages. Rarely used by: Grin nodes (stratum for miners)."
     );
 }
 

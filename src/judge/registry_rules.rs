@@ -22,7 +22,8 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     }
     let rows = verdict.assignments.iter().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
     let registrations = rows.map(|(service, row)| DeadRegistration::new(service, row)).collect();
-    Some(Orphaned { registrations }.into())
+    // The known use of an orphaned port is a rare one; a common use would have made the port repurposed.
+    Some(Orphaned { registrations, rarely_used_by: verdict.known_use.clone() }.into())
 }
 
 /// Returns the evidence of `unexplained`: neither a registration nor a known program explains the listener. A port

@@ -221,6 +221,9 @@ pub(super) enum Relation {
     Both,
     /// Only malware is known to have used the port. This is history, and changes no status.
     Abused,
+    /// The use is too rare to explain a listener on the port of a dead registration. It is named, and changes no
+    /// status.
+    Rare,
 }
 
 /// A row of `known-uses.tsv`.
@@ -248,6 +251,7 @@ impl KnownUse {
                 "registered" => Relation::Registered,
                 "both" => Relation::Both,
                 "abused" => Relation::Abused,
+                "rare" => Relation::Rare,
                 _ => return None,
             },
             services: fields.next()?,

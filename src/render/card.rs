@@ -192,9 +192,9 @@ impl Card<'_> {
             self.item("", &format!("and {} (--full)", plural(more, "more registration")))?;
         }
         self.item("Status", &sanitize(&verdict_text::reason(verdict)))?;
-        // For a repurposed port, the reason already contains the known use.
+        // For a repurposed and for an orphaned port, the reason already contains the known use.
         if !verdict.known_use.is_empty()
-            && verdict.status != Status::Repurposed
+            && !matches!(verdict.status, Status::Repurposed | Status::Orphaned)
             && (!is_known || self.depth.in_full || self.depth.evidence)
         {
             self.item("Known use", &sanitize(&verdict_text::known_use(verdict)))?;

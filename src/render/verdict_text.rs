@@ -4,7 +4,7 @@
 //! A sentence about a presumption contains "presumed". The texts are not sanitized here. Code that shows them on a
 //! terminal sanitizes them, and the JSON serializer escapes them.
 
-use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
+use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds, rarely_used_by};
 use crate::findings::text::{capitalized, list, sentence};
 use crate::model::{
     Assignment, Confidence, CuratedState, EvidenceSource, Exposure, Owner, PortVerdict, RegistryRange,
@@ -50,6 +50,7 @@ pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -
                     "The registration is withdrawn, but old installations still use it.".to_owned()
                 }
                 (_, Some(possible)) => possible,
+                _ if !verdict.known_use.is_empty() => sentence(&known_use(verdict)),
                 _ => "No service is known to use this port today.".to_owned(),
             };
             Some(format!("Formerly {}. {now}", list(&products)))
@@ -150,6 +151,7 @@ pub(super) fn title(a: &Assignment) -> String {
 pub(super) fn known_use(verdict: &PortVerdict) -> String {
     match verdict.known_use.as_slice() {
         [] => String::new(),
+        uses if verdict.status == Status::Orphaned => rarely_used_by(uses),
         uses => format!("Commonly used by: {}", uses.join("; ")),
     }
 }
@@ -204,6 +206,9 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
         }
         Status::Orphaned => {
             said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
+            if !verdict.known_use.is_empty() {
+                said.push(sentence(&known_use(verdict)));
+            }
         }
         Status::Dormant => {
             let (other, own): (Vec<&Assignment>, Vec<&Assignment>) =

@@ -60,7 +60,7 @@ fn samples() -> Vec<Evidence> {
     };
     let severity = Severity::Warning;
     vec![
-        Orphaned { registrations: vec![dead] }.into(),
+        Orphaned { registrations: vec![dead], rarely_used_by: vec!["x"] }.into(),
         Ephemeral { kernel_range: None, iana_dynamic: true, odd: None, kernel_would_pick: Some(true) }.into(),
         Unexplained::Unassigned { remark: None }.into(),
         Unexplained::Reserved { remark: Some("x") }.into(),

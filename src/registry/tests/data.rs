@@ -232,6 +232,7 @@ fn every_known_use_is_in_a_verdict() {
         let expected = match known.relation {
             _ if known.port >= 49152 => Status::Dynamic,
             _ if is_own => Status::Active,
+            _ if known.relation == Relation::Rare => Status::Orphaned,
             _ => Status::Repurposed,
         };
         assert_eq!(verdict.status, expected, "{at}");

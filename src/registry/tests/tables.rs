@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::command_line::CommandLine;
 use super::super::programs::{pairs as port_list, programs_named};
-use super::super::row::Relation;
+use super::super::row::{KnownUse, Relation};
 use super::super::{Registry, dangers};
 use super::{body, dead, known_uses, live, pairs, verdict};
 use crate::model::{CuratedState, PortRange, Protocol, Status};
@@ -16,10 +16,18 @@ type DeadRow = (&'static str, CuratedState, bool);
 fn dead_by_port() -> BTreeMap<(u16, Protocol), Vec<DeadRow>> {
     let mut by_port: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for row in dead() {
-        let one = (row.service, row.curated.standing, row.curated.now_used_by.is_some());
-        pairs(&row).for_each(|pair| by_port.entry(pair).or_default().push(one));
+        pairs(&row).for_each(|pair| {
+            let is_named = row.curated.now_used_by.is_some() || has_rare_use(pair);
+            by_port.entry(pair).or_default().push((row.service, row.curated.standing, is_named));
+        });
     }
     by_port
+}
+
+/// Returns whether a rare use of this port is known.
+fn has_rare_use((port, protocol): (u16, Protocol)) -> bool {
+    let is_on_port = |known: &KnownUse| (known.port, known.protocol) == (port, protocol);
+    known_uses().any(|known| known.relation == Relation::Rare && is_on_port(&known))
 }
 
 /// Returns the protocols on which a registration is in use, by port and service.
@@ -75,7 +83,7 @@ fn no_known_program_has_a_dead_default_port() {
 fn conflicts_of_programs_are_found() {
     for (name, line, conflict) in [
         ("own service dead", "x\tcomm\tX\ttcp/3416\tcommandport\tno\tknown\tknown\t1\t", "called orphaned"),
-        ("unnamed user of a dead port", "x\tcomm\tX\ttcp/3416\t\tno\tknown\tknown\t1\t", "no now_used_by"),
+        ("unnamed user of a dead port", "x\tcomm\tX\tudp/3416\t\tno\tknown\tknown\t1\t", "no now_used_by"),
         ("the unused protocol", "x\tcomm\tX\tudp/22\tssh\tno\tknown\tknown\t1\t", "another protocol only"),
     ] {
         let found = program_conflicts(line);
@@ -122,7 +130,7 @@ fn no_common_service_has_an_orphaned_port() {
 fn a_known_use_of_a_dead_port_is_in_its_row() {
     let dead = dead_by_port();
     for known in known_uses().filter(|known| known.relation != Relation::Abused) {
-        let is_own = known.relation != Relation::Other;
+        let is_own = !matches!(known.relation, Relation::Other | Relation::Rare);
         for (service, standing, used) in dead.get(&(known.port, known.protocol)).into_iter().flatten() {
             // If a port has several registrations, the use belongs to one that is not orphaned.
             let own = is_own && *standing != CuratedState::Orphaned && known.is_use_of(service);

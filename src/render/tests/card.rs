@@ -43,13 +43,28 @@ tcp 0.0.0.0:3416  python3
 
 Port 3416 (registered range, 1024 to 49151)
 
-tcp, udp  orphaned (presumed)
+tcp  orphaned (presumed)
   What        Registered in 2002 for AirMobile IS, software that is no longer
               offered.
   If open     Someone chose this port for the listener, perhaps to hide behind
               the registered name: check the program.
   Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
               registered 2002-02)
+  Status      commandport was registered for AirMobile IS (apparently Motorola),
+              presumed dead. Command port of AirMobile IS, apparently Motorola
+              middleware for wireless data that nobody offers today. Basis:
+              registered February 2002 with a contact at a misspelt Motorola
+              domain; Motorola offers no AirMobile today, and no package or
+              maker's page knows such a product. Rarely used by: Grin nodes
+              (stratum for miners).
+  Nearby      3415 bcinameservice and 3417 csvr.
+
+udp  orphaned (presumed)
+  What        Registered in 2002 for AirMobile IS, software that is no longer
+              offered.
+  Here now    nothing listens on this port.
+  If open     Someone chose this port for the listener, perhaps to hide behind
+              the registered name: check the program.
   Status      commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead. Command port of AirMobile IS, apparently Motorola
               middleware for wireless data that nobody offers today. Basis:
@@ -260,7 +275,8 @@ tcp 0.0.0.0:3416  python3
               IS, apparently Motorola middleware for wireless data that nobody
               offers today. Basis: registered February 2002 with a contact at a
               misspelt Motorola domain; Motorola offers no AirMobile today, and
-              no package or maker's page knows such a product.
+              no package or maker's page knows such a product. Rarely used by:
+              Grin nodes (stratum for miners).
   To stop     kill 812
 
 tcp 0.0.0.0:8000  nginx
@@ -280,9 +296,12 @@ and 1 more listener (see below)
               here now: tcp [fe80::1%eth0]:22 (unknown)
 22           udp  dormant
               ssh: The Secure Shell (SSH) Protocol
-3416         tcp,udp  orphaned (presumed)
+3416         tcp  orphaned (presumed)
               commandport: AirMobile IS Command Port
+              Rarely used by: Grin nodes (stratum for miners)
               here now: tcp 0.0.0.0:3416 python3 -m serve (pid 812)
+3416         udp  orphaned (presumed)
+              commandport: AirMobile IS Command Port
 8000         tcp  repurposed
               irdmi, dormant
               Commonly used by: Django, uvicorn and other development servers,
@@ -323,45 +342,6 @@ tcp 127.0.0.1:8812  program hidden
 8810-8811    tcp,udp  unassigned
 8812         tcp,udp  unassigned
 8813-8814    tcp,udp  unassigned
-"#]],
-    );
-}
-
-/// Without a terminal, prose is wrapped as on a terminal of 80 columns.
-#[test]
-fn in_a_pipe() {
-    assert_snapshot(
-        card(&scene(), &[3416], &PLAIN),
-        str![[r#"
-tcp 0.0.0.0:3416  python3
-  Process     python3 (pid 812, user root), since 10:00 UTC today (2 h)
-  Command     python3 -m serve
-  Program     /usr/bin/python3
-  Why         in the background; the process that started it has ended
-  Reachable   on every address of this machine
-  Flags       orphaned (warning)
-  To stop     kill 812
-
-Port 3416 (registered range, 1024 to 49151)
-
-tcp, udp  orphaned (presumed)
-  What        Registered in 2002 for AirMobile IS, software that is no longer
-              offered.
-  If open     Someone chose this port for the listener, perhaps to hide behind
-              the registered name: check the program.
-  Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
-              registered 2002-02)
-  Status      commandport was registered for AirMobile IS (apparently Motorola),
-              presumed dead. Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today. Basis:
-              registered February 2002 with a contact at a misspelt Motorola
-              domain; Motorola offers no AirMobile today, and no package or
-              maker's page knows such a product.
-  Nearby      3415 bcinameservice and 3417 csvr.
-
-  Range       1024 to 49151, the registered range: IANA assigns these ports on
-              request (RFC 6335).
-
 "#]],
     );
 }
