@@ -175,6 +175,10 @@ fn a_paused_screen() {
         terminal.line_with(&["paused"]);
         drop(listener);
         terminal.press(b"x");
+        // Several scans would take place in this time.
+        for _ in 0..20 {
+            terminal.read(std::time::Duration::from_millis(50));
+        }
         let is_unchanged = |lines: &[String]| selected(lines).is_some_and(|row| row.starts_with(" >"));
         terminal.until("still paused", |lines| lines[0].contains("paused") && is_unchanged(lines));
         terminal.press(b"p");
