@@ -285,6 +285,36 @@ fn a_wait_says_what_it_waits_for() {
     assert!(!String::from_utf8_lossy(&terminal.bytes).contains("Waiting"), "{:#?}", terminal.lines());
 }
 
+/// A child that ends with the test.
+struct Helper(std::process::Child);
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Long work shows on standard error what it scans, in one line, if that is a terminal. Every network namespace makes
+/// the work longer.
+#[test]
+fn long_work_shows_its_progress() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let namespace = || Helper(Command::new("unshare").args(["--net", "sleep", "600"]).spawn().unwrap());
+    let _namespaces: Vec<Helper> = (0..8).map(|_| namespace()).collect();
+    let mut program = Command::new("setsid");
+    program.args(["--ctty", "sh", "-c", "exec \"$0\" audit --deep >/dev/null"]);
+    program.arg(env!("CARGO_BIN_EXE_portolan"));
+    let mut terminal = Terminal::run((80, 24), program, &[]);
+    let shown = terminal.line_with(&["Scanning every port of network namespaces: ", " of ", " s)"]);
+    assert!(shown.starts_with("Scanning "), "{shown}");
+    assert_eq!(terminal.lines().iter().filter(|line| !line.is_empty()).count(), 1, "{:#?}", terminal.lines());
+    terminal.press(b"\x03");
+    assert_eq!(terminal.ended().signal(), Some(Signal::INT.as_raw()));
+}
+
 /// Output on a terminal of each width fits the terminal and is coloured only if that is allowed, for root and for
 /// nobody.
 #[test]
