@@ -207,3 +207,19 @@ fn no_reader() {
         );
     }
 }
+
+/// The messages at the end of a wait are longer than a narrow terminal.
+#[test]
+fn the_end_of_a_wait() {
+    let (_listener, port, _) = listener();
+    let (port, free) = (port.to_string(), "tcp/1");
+    for arguments in [["watch", "--until-free", &port], ["watch", "--until-listening", free]] {
+        let mut program = as_user(None, &arguments);
+        program.args(["--timeout", "0"]);
+        let mut terminal = Terminal::run((30, 30), program, &[("NO_COLOR", "1")]);
+        terminal.ended();
+        let lines = terminal.lines();
+        assert!(lines.iter().any(|line| line.starts_with("portolan: ")), "{lines:#?}");
+        terminal.is_well_drawn(false, &format!("{arguments:?}"));
+    }
+}

@@ -35,7 +35,7 @@ use self::charset::Readable;
 use self::stdout::Stdout;
 use crate::cli::{self, Cli, Color, Command, CommonArgs, HelpArgs, ListArgs, Output, Without};
 use crate::judge::{self, Report};
-use crate::model::{Namespaces, Pid, Process, Snapshot, State};
+use crate::model::{Namespaces, Pid, PortRange, Process, Snapshot, State};
 use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
 use crate::render::{Style, Zone, caveats, stderr};
@@ -241,11 +241,33 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
         None => {
             let is_long = scope.packages || scope.namespaces != Namespaces::Own;
             let _progress = is_long.then(progress::Progress::start);
-            observe(&scope).map_err(Error::msg)
+            let snapshot = observe(&scope).map_err(Error::msg)?;
+            // The service behind a forwarded port is judged too, so its port must be scanned.
+            match with_forwarded_ports(&snapshot, &scope) {
+                Some(scope) => observe(&scope).map_err(Error::msg),
+                None => Ok(snapshot),
+            }
         }
     }?;
     name_host(common, &mut snapshot);
     Ok(snapshot)
+}
+
+/// Returns the scope with the ports to which the forwarded ports of a snapshot lead; `None` if it has all of these ports.
+fn with_forwarded_ports(snapshot: &Snapshot, scope: &Scope) -> Option<Scope> {
+    let ports = scope.ports.as_ref()?;
+    let forwardings = snapshot.sockets.iter().filter_map(|socket| socket.forwarding.as_ref());
+    let targets: BTreeSet<u16> = forwardings
+        .map(|forwarding| forwarding.to.port)
+        .filter(|port| !ports.iter().any(|range| range.contains(*port)))
+        .collect();
+    let scope = Scope {
+        ports: Some(
+            ports.iter().copied().chain(targets.iter().map(|port| PortRange::single(*port))).collect(),
+        ),
+        ..scope.clone()
+    };
+    (!targets.is_empty()).then_some(scope)
 }
 
 /// Replaces the ID of the host, and adds its labels, as the options say.

@@ -81,13 +81,14 @@ fn without_kind(product: &str) -> &str {
 }
 
 /// Returns the text of SERVICE, cut to the width of the column. The cut is between two words. If the first word does
-/// not fit, or if the text is not a product, the cut is inside a word. Parentheses stay.
+/// not fit, or if the text is not a product, the cut is inside a word. Parentheses stay, and only the name of a container
+/// stays of a published port.
 pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return text.into();
     }
-    if text.starts_with(TO) {
-        return clip(text, width);
+    if let Some(container) = text.strip_prefix(TO) {
+        return clip(container, width);
     }
     if let Some(usual) = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'))
         && width > 2

@@ -66,7 +66,8 @@ fn service_in_a_narrow_column() {
         ("(Node.js, React and Rails development servers)", 10, "(Node.js…)"),
         ("(ssh)", 2, "(…"),
         ("IANA: commandport", 12, "IANA: comma…"),
-        ("to shop-database-1", 12, "to shop-dat…"),
+        ("to frontend", 10, "frontend"),
+        ("to shop-database-1", 12, "shop-databa…"),
     ] {
         assert_eq!(shortened(text, width), expected, "{width}");
     }
