@@ -64,7 +64,7 @@ const WITHOUT_UNIT_STEPS: [Step; 8] = [
 ];
 
 /// The last steps of a table with a column STATE.
-const STATE_STEPS: [Step; 29] = [
+const STATE_STEPS: [Step; 30] = [
     ("process", 16),
     ("flags", 19),
     ("service", 12),
@@ -92,9 +92,10 @@ const STATE_STEPS: [Step; 29] = [
     ("peer", 15),
     ("peer", 0),
     ("address", 9),
-    ("address", 0),
     ("process", 0),
+    ("address", 0),
     ("state", 0),
+    ("protocol", 0),
 ];
 
 /// The last steps of every other table.

@@ -414,4 +414,8 @@ SERVICE in parentheses: what usually uses the port.
 "#]],
     );
     assert!(text.contains(" 203.0.113.115:50628 time-wait "), "{text}");
+    for width in 20..=200 {
+        let text = listing(&snapshot, &terminal(width));
+        assert!(text.lines().all(|line| line.width() <= width.into()), "{width}: {text}");
+    }
 }
