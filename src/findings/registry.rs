@@ -40,34 +40,28 @@ impl DeadRegistration {
         }
     }
 
-    /// Returns a sentence about the end of the registration. `how` is `dead` or another word for the end.
-    pub(crate) fn sentence(&self, how: &str) -> String {
+    /// Returns a sentence about the end of the product, and the reason. `state` is the word for the end, such as
+    /// `dead`; `but_used` follows it if the product is still used in places.
+    pub(crate) fn sentence(&self, state: &str, but_used: &str) -> String {
         let presumed = match self.confidence {
             Confidence::Presumed => "presumed ",
             Confidence::Confirmed => "",
         };
-        let when = self.ended.map(|ended| format!(", ended {ended}")).unwrap_or_default();
-        let why = match (self.confidence, self.source, self.basis) {
-            (Confidence::Confirmed, Some(source), _) => {
-                format!("{} ({source}).", self.reason.trim_end_matches('.'))
-            }
-            (Confidence::Presumed, _, Some(basis)) => {
-                sentence(&format!("{} Basis: {basis}", sentence(self.reason)))
-            }
-            _ => sentence(self.reason),
-        };
-        format!("{} was registered for {}, {presumed}{how}{when}. {why}", self.service, self.product)
+        let since = self.ended.map(|ended| format!(" since {ended}")).unwrap_or_default();
+        let why = reason_with_source(self.reason, self.confidence, self.source);
+        format!(
+            "{} was registered for {}, {presumed}{state}{since}{but_used}. {why}",
+            self.service, self.product
+        )
     }
 }
 
-/// Returns `Confirmed (page).` or `Presumed: basis.`
-pub(crate) fn grounds(confidence: Confidence, source: Option<&str>, basis: Option<&str>) -> String {
-    match (confidence, source, basis) {
-        (Confidence::Confirmed, Some(source), _) => format!("Confirmed ({source})."),
-        (Confidence::Confirmed, None, _) => "Confirmed.".into(),
-        (Confidence::Presumed, _, Some(basis)) => sentence(&format!("Presumed: {basis}")),
-        (Confidence::Presumed, Some(source), None) => format!("Presumed ({source})."),
-        (Confidence::Presumed, None, None) => "Presumed.".into(),
+/// Returns the reason of a curated row as a sentence, with the page that confirms it. The basis of a presumption is
+/// part of the evidence, not of this text.
+pub(crate) fn reason_with_source(reason: &str, confidence: Confidence, source: Option<&str>) -> String {
+    match (confidence, source) {
+        (Confidence::Confirmed, Some(source)) => format!("{} ({source}).", reason.trim_end_matches('.')),
+        _ => sentence(reason),
     }
 }
 
@@ -125,7 +119,7 @@ impl QuietRegistration {
         }
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
         format!(
-            "The port is registered for {}{facts}, but no known software uses this registration.",
+            "The port is registered for {}{facts}, but there is no evidence that this service is in use.",
             self.service
         )
     }
@@ -157,7 +151,7 @@ impl FindingKind for Orphaned {
     };
 
     fn sentence(&self) -> String {
-        let mut said: Vec<String> = self.registrations.iter().map(|row| row.sentence("dead")).collect();
+        let mut said: Vec<String> = self.registrations.iter().map(|row| row.sentence("dead", "")).collect();
         if !self.rarely_used_by.is_empty() {
             said.push(sentence(&rarely_used_by(&self.rarely_used_by)));
         }

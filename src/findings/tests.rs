@@ -89,7 +89,7 @@ fn sentences_of_the_registry() {
             registrations: vec![DeadRegistration::new("commandport", &row)],
             rarely_used_by: vec!["Grin nodes (stratum for miners)"],
         }),
-        "commandport was registered for AirMobile IS, presumed dead. Nothing is on offer today. Basis: no trace of the product in packages. Rarely used by: Grin nodes (stratum for miners)."
+        "commandport was registered for AirMobile IS, presumed dead. Nothing is on offer today. Rarely used by: Grin nodes (stratum for miners)."
     );
 }
 

@@ -68,7 +68,7 @@ named! {
         Untouched = "untouched",
         /// Orphaned: the software or service ended.
         Ended = "ended",
-        /// Orphaned: the registration is withdrawn, but some installations still use it.
+        /// Orphaned: the product is obsolete, but some installations still use it.
         Legacy = "legacy",
         /// Unassigned: reserved by IANA.
         Reserved = "reserved",
@@ -111,7 +111,7 @@ pub enum CuratedState {
     Alive,
     /// The software or service is dead.
     Orphaned,
-    /// The registration is withdrawn, but still in use.
+    /// The product is obsolete, but still in use.
     Legacy,
 }
 

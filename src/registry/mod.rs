@@ -157,7 +157,8 @@ impl Registry {
             }
         }
         let reserved = unnamed.is_some_and(|row| row.description == Some(RESERVED));
-        let remark = unnamed.and_then(|row| row.notes);
+        let remark =
+            unnamed.and_then(|row| row.notes).filter(|remark| !rules::is_about_other_ports(remark, port));
         let mut assignments = resolve_aliases(named);
         assignments.sort_by_key(|assignment| !rules::is_in_use(assignment.basis));
         assignments.shrink_to_fit(); // the lists are shrunk, because a listing stores thousands of verdicts

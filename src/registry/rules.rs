@@ -92,12 +92,44 @@ pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)
 }
 
+/// Returns whether a remark of IANA is about the use of other ports only: IANA repeats such a remark in the rows
+/// around these ports (`Unauthorized Use Known on ports 27018 and 27019`).
+pub(super) fn is_about_other_ports(remark: &str, port: u16) -> bool {
+    let lower = remark.to_ascii_lowercase();
+    let Some((_, list)) = lower.split_once("port").filter(|_| lower.contains("use")) else { return false };
+    let list = list.trim_start_matches('s').trim_start();
+    let end = list.find(|c: char| c.is_alphabetic() && !"and".contains(c)).unwrap_or(list.len());
+    let mut ports = list[..end].split([',', '&', ' ']).filter_map(super::row::ports).peekable();
+    ports.peek().is_some() && !ports.any(|ports| ports.contains(port))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Confidence, PortRange};
 
     const DATE: &str = "2026-09-17";
+
+    #[test]
+    fn remarks_about_other_ports() {
+        for (remark, about, not_about) in [
+            ("Unauthorized Use Known on port 42000", 42000, 42159),
+            ("Unauthorized Use Known on ports 27018 and 27019", 27019, 27198),
+            ("Known UNAUTHORIZED USE: Ports 44515 & 44516", 44516, 44517),
+            ("Known Unauthorized Use on ports 33436-33534", 33500, 33535),
+            ("Unofficial use of port 6588 by AnalogX and Microsoft", 6588, 6589),
+        ] {
+            assert!(!is_about_other_ports(remark, about), "{remark}");
+            assert!(is_about_other_ports(remark, not_about), "{remark}");
+        }
+        for remark in [
+            "\"pcp\" assignment withdrawn, moved to port 5351 per RFC6887",
+            "This port was previously removed on 2007-04-05.",
+            "De-registered; Use of 585 is not recommended, use 993 instead",
+        ] {
+            assert!(!is_about_other_ports(remark, 1), "{remark}");
+        }
+    }
 
     fn row() -> RegistryRow {
         RegistryRow {

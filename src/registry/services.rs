@@ -12,6 +12,7 @@ use crate::model::{CommonService, PortAnswer, PortRange, Protocol};
 /// The number of columns of `services.tsv`.
 const COLUMNS: usize = 9;
 
+#[derive(Clone, Copy)]
 struct ServiceRow {
     ports: &'static str,
     service: CommonService,
@@ -73,18 +74,41 @@ impl<T: Copy> Index<T> {
 pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     /// On the main port of a service, the service comes before services that have this port only as another port. The
     /// row decides between services that are equally common.
-    type Ranked = (u8, usize, CommonService);
+    type Ranked = (u8, usize, ServiceRow);
     static SERVICES: OnceLock<Index<Ranked>> = OnceLock::new();
     let services = SERVICES.get_or_init(|| {
-        Index::new(rows().enumerate().flat_map(|(line, ServiceRow { ports, service })| {
-            pairs(ports).enumerate().map(move |(at, (range, protocol))| {
-                (range, protocol, (service.how_common + u8::from(at > 0), line, service))
+        Index::new(rows().enumerate().flat_map(|(line, row)| {
+            pairs(row.ports).enumerate().map(move |(at, (range, protocol))| {
+                (range, protocol, (row.service.how_common + u8::from(at > 0), line, row))
             })
         }))
     });
     let mut found: Vec<Ranked> = services.at(port, protocol).collect();
     found.sort_by_key(|(rank, line, _)| (*rank, *line));
-    found.into_iter().map(|(.., service)| service).collect()
+    let on_port =
+        |row: ServiceRow| CommonService { what: what_on(port, row.ports, row.service.what), ..row.service };
+    found.into_iter().map(|(.., row)| on_port(row)).collect()
+}
+
+/// Returns the part of `what` that applies to `port`. If a text explains other ports of the service, but not this one,
+/// it ends before the explanation: `Reverse proxy for containers; 8080 is its dashboard` on port 443.
+fn what_on(port: u16, ports: &'static str, what: &'static str) -> &'static str {
+    let names = |part: &str, range: PortRange| {
+        let numbers = part.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+        numbers.into_iter().any(|number: u16| range.contains(number))
+    };
+    let ranges = || pairs(ports).map(|(range, _)| range);
+    if what.contains("other ports") || ranges().any(|range| range.contains(port) && names(what, range)) {
+        return what;
+    }
+    let mut end = 0;
+    for part in what.split("; ") {
+        if ranges().any(|range| names(part, range)) {
+            break;
+        }
+        end += part.len() + "; ".len();
+    }
+    what.get(..end.saturating_sub("; ".len())).filter(|text| !text.is_empty()).unwrap_or(what)
 }
 
 /// Returns the texts about one of the most popular ports.
@@ -142,6 +166,23 @@ mod tests {
             assert!((1..=5).contains(&how_common), "{name}: {how_common}");
             let is_year = |year: &str| year.parse::<u16>().is_ok_and(|year| (1960..2030).contains(&year));
             assert!(since.is_none_or(is_year), "{name}: {since:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_does_not_explain_only_the_other_ports() {
+        let own = "Reverse proxy; 8080 is its dashboard.";
+        let workers = "A; 6627 is the master, 6700 to 6703 are workers.";
+        let others = "SSH; uses 22, the other ports are local.";
+        for (port, ports, what, expected) in [
+            (443, "tcp/443,tcp/8080", own, "Reverse proxy"),
+            (8080, "tcp/443,tcp/8080", own, own),
+            (80, "tcp/80", "Web server of 2023.", "Web server of 2023."),
+            (6701, "tcp/6627,tcp/6700-6703", workers, workers),
+            (1, "tcp/1,tcp/22", "SSH (22).", "SSH (22)."),
+            (1, "tcp/1,tcp/22", others, others),
+        ] {
+            assert_eq!(what_on(port, ports, what), expected, "{port}");
         }
     }
 

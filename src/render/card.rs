@@ -159,7 +159,7 @@ impl Card<'_> {
             self.w,
             "{}  {}",
             self.style.paint(Emphasis::Heading, &group.protocols.join(", ")),
-            self.style.paint(tone(verdict.status), &verdict_text::status(verdict))
+            self.style.paint(tone(verdict.status), &status(group))
         )?;
         let contexts = || group.contexts.iter().copied();
         let what = port_text::what(contexts());
@@ -191,7 +191,13 @@ impl Card<'_> {
         if let Some(more) = verdict.assignments.len().checked_sub(shown).filter(|more| *more > 0) {
             self.item("", &format!("and {} (--full)", plural(more, "more registration")))?;
         }
-        self.item("Status", &sanitize(&verdict_text::reason(verdict)))?;
+        let mut reason = verdict_text::reason(verdict);
+        if verdict.status == Status::Dormant
+            && let Some(users) = port_text::users(contexts())
+        {
+            reason.push_str(&format!(" In practice, this port is used by {users}."));
+        }
+        self.item("Status", &sanitize(&reason))?;
         // For a repurposed and for an orphaned port, the reason already contains the known use.
         if !verdict.known_use.is_empty()
             && !matches!(verdict.status, Status::Repurposed | Status::Orphaned)
@@ -308,6 +314,17 @@ impl Card<'_> {
             )?;
         }
         Ok(())
+    }
+}
+
+/// Returns the status of a port. A dormant registration does not mean that the port is unused.
+fn status(group: &Group<'_, '_>) -> String {
+    let is_used = || port_text::users(group.contexts.iter().copied()).is_some();
+    match group.verdict.status {
+        Status::Dormant if is_used() => {
+            format!("{} (the registration, not the port)", Status::Dormant.name())
+        }
+        _ => verdict_text::status(group.verdict),
     }
 }
 

@@ -6,20 +6,25 @@ use super::verdict_text::sources;
 use crate::findings::identity::identified;
 use crate::findings::text::{first_of, list, sentence};
 use crate::model::{
-    Context, EphemeralHere, Event, EventKind, EvidenceSource, GuardedService, KnownProgram,
-    NearbyRegistrations, PortVerdict, UsualProgram,
+    Context, Curated, CuratedState, EphemeralHere, Event, EventKind, EvidenceSource, GuardedService,
+    KnownProgram, NearbyRegistrations, PortVerdict, UsualProgram,
 };
 
 /// The maximum number of names that are shown; the rest are counted.
 const FEW: usize = 5;
 
-/// Returns the packaged sources that name the registrations of a port, and the packaged sources that name another
-/// service.
+/// Returns the basis of each presumption about the registrations of a port, the packaged sources that name these
+/// registrations, and the packaged sources that name another service.
 pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     let mut said = Vec::new();
     for a in &verdict.assignments {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
+        // The basis of a living registration names the same sources.
+        let is_alive = |row: &Curated| row.standing == CuratedState::Alive && !packaged.is_empty();
+        if let Some(basis) = a.curated.as_ref().filter(|row| !is_alive(row)).and_then(|row| row.basis) {
+            said.push(format!("{}: {}", a.service, basis.trim_end_matches('.')));
+        }
         if !packaged.is_empty() {
             said.push(format!("{} is listed by {}", a.service, sources(&packaged)));
         }

@@ -438,7 +438,7 @@ fn registered(verdict: &PortVerdict) -> String {
             };
             format!("registered for {services} ({presumed}dead).")
         }
-        Status::Dormant => format!("registered for {services} (no known software uses it)."),
+        Status::Dormant => format!("registered for {services} (there is no evidence of use)."),
         _ => format!("registered for {services}."),
     };
     let known_use = verdict_text::known_use(verdict);

@@ -1,6 +1,6 @@
 //! The sentences about the common use of a port and the risk of an open port. The texts are not sanitized.
 
-use crate::findings::text::{capitalized, first_of, sentence};
+use crate::findings::text::{capitalized, first_of, list, sentence};
 use crate::model::{CommonService, Context, EventKind};
 
 /// The maximum number of services that are named; the rest are counted.
@@ -16,7 +16,7 @@ pub(super) fn what<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> O
     let others: Vec<String> = others.iter().map(|service| service.name.to_owned()).collect();
     let also =
         if others.is_empty() { String::new() } else { format!(" Also {}.", first_of(&others, FEW - 1)) };
-    Some(format!("{}: {}{also}", first.name, first.what))
+    Some(format!("{}: {}{also}", first.name, sentence(first.what)))
 }
 
 /// Returns a sentence with the dangerous services that can use the port, if there are any.
@@ -26,13 +26,33 @@ pub(super) fn possible<'c>(mut contexts: impl Iterator<Item = &'c Context>) -> O
     (!names.is_empty()).then(|| format!("May be used by: {}.", first_of(&names, FEW)))
 }
 
-/// Returns a sentence about the risk if other machines can reach the most common service of the port.
+/// Returns sentences about the risk if other machines can reach the services of the port. Services with the same risk
+/// share a sentence.
 pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     if let Some(answer) = contexts.clone().find_map(|context| context.answer) {
         return Some(answer.open.to_owned());
     }
+    let mut risks: Vec<(String, Vec<String>)> = Vec::new();
     let services = services(contexts);
-    let service = services.first()?;
+    for service in services.iter().take(FEW) {
+        let risk = risk(service);
+        match risks.iter_mut().find(|(other, _)| *other == risk) {
+            Some((_, names)) => names.push(service.name.to_owned()),
+            None => risks.push((risk, vec![service.name.to_owned()])),
+        }
+    }
+    match risks.as_slice() {
+        [] => None,
+        [(risk, _)] if services.len() <= FEW => Some(sentence(&capitalized(risk))),
+        risks => {
+            let texts = risks.iter().map(|(risk, names)| sentence(&format!("{}: {risk}", list(names))));
+            Some(texts.collect::<Vec<_>>().join(" "))
+        }
+    }
+}
+
+/// Returns the login and the encryption of a service, and the clients that should be able to reach it.
+fn risk(service: &CommonService) -> String {
     let login = match service.authentication {
         "none" => Some("no login"),
         "optional" => Some("login only if configured"),
@@ -52,12 +72,25 @@ pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -
         _ => "it is made to be reachable from the internet",
     };
     let facts: Vec<&str> = login.into_iter().chain(encryption).collect();
-    let text = match facts.as_slice() {
+    match facts.as_slice() {
         [] => place.to_owned(),
         facts => format!("{}; {place}", facts.join(", ")),
-    };
-    let name = if services.len() > 1 { format!("{}: {text}", service.name) } else { capitalized(&text) };
-    Some(sentence(&name))
+    }
+}
+
+/// Returns the programs and services that usually use the port, or `None` if there are none.
+pub(super) fn users<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    let programs = contexts.clone().flat_map(|context| &context.programs);
+    for product in programs.map(|program| program.product) {
+        if !names.iter().any(|name| name == product) {
+            names.push(product.to_owned());
+        }
+    }
+    if names.is_empty() {
+        names = services(contexts).iter().map(|service| service.name.to_owned()).collect();
+    }
+    (!names.is_empty()).then(|| first_of(&names, FEW))
 }
 
 /// Returns the malware that uses the port.
@@ -70,16 +103,16 @@ pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone)
     let events = contexts.flat_map(|context| &context.history);
     for text in events.filter(|event| event.what == EventKind::Abused).filter_map(|event| event.text) {
         // The text of an event ends with a year: `Morto 2011`.
-        let name = text.rsplit_once(' ').map_or(text, |(name, _)| name);
+        let (name, year) = text.rsplit_once(' ').unwrap_or((text, ""));
         if !names.iter().any(|known| known.contains(name)) {
-            names.push(text.to_owned());
+            names.push(if year.is_empty() { name.to_owned() } else { format!("{name} ({year})") });
         }
     }
     names.dedup();
     let shown = names.iter().take(FEW).cloned().collect::<Vec<_>>().join("; ");
     let more = names.len().saturating_sub(FEW);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!names.is_empty()).then(|| sentence(&format!("{shown}{more}")))
+    (!names.is_empty()).then(|| sentence(&format!("malware: {shown}{more}")))
 }
 
 /// Returns the services that are not malware, the most common first. Each service appears once.

@@ -4,7 +4,7 @@
 //! A sentence about a presumption contains "presumed". The texts are not sanitized here. Code that shows them on a
 //! terminal sanitizes them, and the JSON serializer escapes them.
 
-use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds, rarely_used_by};
+use crate::findings::registry::{DeadRegistration, QuietRegistration, rarely_used_by, reason_with_source};
 use crate::findings::text::{capitalized, list, sentence};
 use crate::model::{
     Assignment, Confidence, CuratedState, EvidenceSource, Exposure, Owner, PortVerdict, RegistryRange,
@@ -46,8 +46,11 @@ pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -
             let rows = verdict.assignments.iter().filter_map(|a| a.curated.as_ref());
             let products: Vec<String> = rows.map(|row| row.product.to_owned()).collect();
             let now = match (verdict.basis, possible) {
+                (StatusBasis::Legacy, _) if confidence(verdict) == Some(Confidence::Presumed) => {
+                    "It is presumed obsolete, but old installations may still use this port.".to_owned()
+                }
                 (StatusBasis::Legacy, _) => {
-                    "The registration is withdrawn, but old installations still use it.".to_owned()
+                    "It is obsolete, but old installations still use this port.".to_owned()
                 }
                 (_, Some(possible)) => possible,
                 _ if !verdict.known_use.is_empty() => sentence(&known_use(verdict)),
@@ -97,14 +100,17 @@ pub(super) fn status(verdict: &PortVerdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
         None if verdict.basis == StatusBasis::Reserved => "unassigned (reserved)".to_owned(),
+        None if verdict.status == Status::Repurposed && verdict.assignments.is_empty() => {
+            "repurposed (nothing is registered)".to_owned()
+        }
         None => verdict.status.name().to_owned(),
     }
 }
 
-/// Returns the status of a single registration, with its confidence.
+/// Returns the status of a single registration, with its confidence: `presumed orphaned`.
 pub(super) fn standing(assignment: &Assignment) -> String {
     match assignment_confidence(assignment) {
-        Some(confidence) => format!("{} ({})", assignment.status.name(), confidence.name()),
+        Some(confidence) => format!("{} {}", confidence.name(), assignment.status.name()),
         None => assignment.status.name().to_owned(),
     }
 }
@@ -177,7 +183,7 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
         Status::Repurposed => {
             if verdict.known_use.is_empty() {
                 let who = first_in_sentence(&verdict.agreeing);
-                said.push(format!("{who} list the same other service for this port."));
+                said.push(format!("{who} agree on a service for this port that is not the registered one."));
             } else {
                 said.push(sentence(&known_use(verdict)));
             }
@@ -197,9 +203,9 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
         Status::Active => {
             let standard = verdict.assignments.iter().filter(|a| a.basis == StatusBasis::Standard);
             said.extend(standard.map(|a| match rfcs(a.reference).as_slice() {
-                [] => format!("{} is defined by an RFC and not known to be dead.", a.service),
+                [] => format!("{} is defined by an RFC, and no source calls it obsolete.", a.service),
                 rfcs => {
-                    format!("{} is defined by {} and not known to be dead.", a.service, list(rfcs))
+                    format!("{} is defined by {}, and no source calls it obsolete.", a.service, list(rfcs))
                 }
             }));
             said.extend(verdict.assignments.iter().filter_map(dead));
@@ -223,18 +229,7 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
             said.extend(other.iter().map(|group| used_elsewhere(group)));
         }
     }
-    if verdict.status != Status::Repurposed && !verdict.named_otherwise_by.is_empty() && lacks_life(verdict) {
-        let (who, verb) =
-            (first_in_sentence(&verdict.named_otherwise_by), lists(&verdict.named_otherwise_by));
-        said.push(format!("{who} {verb} another service for this port."));
-    }
     said.join(" ")
-}
-
-/// Returns whether no packaged source names a registration of the port. In this case it is useful to show the other
-/// name of the port.
-fn lacks_life(verdict: &PortVerdict) -> bool {
-    !verdict.assignments.iter().any(|a| a.named_by.iter().any(|kind| EvidenceSource::PACKAGED.contains(kind)))
 }
 
 /// Returns the kinds of source that name a registration, as text.
@@ -322,31 +317,36 @@ fn alive(group: &[&Assignment]) -> String {
     let mut kinds = first.named_by.clone();
     kinds.sort_by_key(|kind| !EvidenceSource::PACKAGED.contains(kind));
     let it = if group.len() == 1 { "it" } else { "them" };
-    let named = match kinds.len().saturating_sub(FEW) {
+    if let Some(row) = own_reason(first) {
+        let presumed = if row.confidence == Confidence::Presumed { "presumed to be " } else { "" };
+        let why = reason_with_source(row.reason, row.confidence, row.source);
+        return format!("{names} {verb} {presumed}in use. {why}");
+    }
+    // The list of a package shows the name of a service, but not that the service is used.
+    let presumed =
+        if kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)) { "presumed to be " } else { "" };
+    match kinds.len().saturating_sub(FEW) {
         0 if kinds.is_empty() => format!("{names} {verb} in use."),
-        0 | 1 => format!("{names} {verb} in use: {} {} {it}.", sources(&kinds), lists(&kinds)),
+        0 | 1 => format!("{names} {verb} {presumed}in use: {} {} {it}.", sources(&kinds), lists(&kinds)),
         more => {
             let kinds: Vec<String> = kinds.iter().take(FEW).map(|kind| sources(&[*kind])).collect();
-            format!("{names} {verb} in use: {} and {more} more sources list {it}.", kinds.join(", "))
+            format!(
+                "{names} {verb} {presumed}in use: {} and {more} more sources list {it}.",
+                kinds.join(", ")
+            )
         }
-    };
-    match own_reason(first) {
-        Some(row) => {
-            format!("{named} {} {}", sentence(row.reason), grounds(row.confidence, row.source, row.basis))
-        }
-        None => named,
     }
 }
 
-/// Returns the text from the curated lists about a dead or withdrawn registration; `None` for any other registration.
+/// Returns the text from the curated lists about a registration whose product is dead or obsolete; `None` for any other registration.
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
-    let how = match row.standing {
+    let (state, but_used) = match row.standing {
         CuratedState::Alive => return None,
-        CuratedState::Orphaned => "dead",
-        CuratedState::Legacy => "withdrawn but still in use",
+        CuratedState::Orphaned => ("dead", ""),
+        CuratedState::Legacy => ("obsolete", " but still in use"),
     };
-    let died = DeadRegistration::new(a.service, row).sentence(how);
+    let died = DeadRegistration::new(a.service, row).sentence(state, but_used);
     let packaged: Vec<EvidenceSource> =
         a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
     if packaged.is_empty() {

@@ -101,10 +101,12 @@ fn remarks() {
         ("tcp/2", Some("registered as compressnet until after 2024-06-12")),
         ("tcp/0", None),
         ("tcp/49151", None),
-        ("tcp/790", Some("Unauthorized Use Known on port 796")),
+        ("tcp/796", Some("Unauthorized Use Known on port 796")),
+        ("tcp/790", None),
         ("udp/11434", None),
         ("tcp/11434", None),
-        ("udp/11435", Some("Known UNAUTHORIZED USE: port 11488")),
+        ("udp/11488", Some("Known UNAUTHORIZED USE: port 11488")),
+        ("udp/11435", None),
         ("tcp/22", None),
     ] {
         assert_eq!(verdict(target).remark, remark, "{target}");

@@ -88,3 +88,29 @@ fn sentences_are_short() {
         .collect();
     assert!(unbalanced.is_empty(), "{unbalanced:#?}");
 }
+
+/// `2018-2023` can mean that something happened in these years, at one time in between, or until the last one. `(one of
+/// 6014-6114)` does not name the list to which the port belongs.
+#[test]
+fn ranges_are_words() {
+    let year = |text: &str| {
+        text.len() >= 4 && text[..4].bytes().all(|byte| byte.is_ascii_digit()) && &text[..2] < "21"
+    };
+    let found: Vec<_> = texts()
+        .into_iter()
+        .filter(|(_, text)| {
+            let words = || text.split([' ', ',', ';', '(', ')']).filter(|word| !word.contains("://"));
+            let is_range = |word: &str| {
+                word.split_once('-').is_some_and(|(from, to)| {
+                    from.len() == 4
+                        && year(from)
+                        && matches!(to.len(), 2 | 4)
+                        && to.bytes().all(|b| b.is_ascii_digit())
+                })
+            };
+            text.contains("(one of ") || words().any(is_range)
+        })
+        .map(|(at, text)| format!("{at}: {text}"))
+        .collect();
+    assert!(found.is_empty(), "{found:#?}");
+}

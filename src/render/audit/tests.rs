@@ -68,10 +68,8 @@ WARNING
       tcp 0.0.0.0:3416 (pid 812)
         commandport was registered for AirMobile IS (apparently Motorola),
         presumed dead. Command port of AirMobile IS, apparently Motorola
-        middleware for wireless data that nobody offers today. Basis: registered
-        February 2002 with a contact at a misspelt Motorola domain; Motorola
-        offers no AirMobile today, and no package or maker's page knows such a
-        product. Rarely used by: Grin nodes (stratum for miners).
+        middleware for wireless data that nobody offers today. Rarely used by:
+        Grin nodes (stratum for miners).
     Why  The registered software no longer exists. The listener is a leftover,
          or another program uses the port.
     Do   find out what the program is; if the program is intended, allow it in
@@ -261,7 +259,7 @@ fn json_holds_the_listing_and_the_findings() {
   "remedy": "find out what the program is; if the program is intended, allow it in the policy",
   "rule": null,
   "severity": "warning",
-  "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Basis: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product. Rarely used by: Grin nodes (stratum for miners).",
+  "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
   "why": "The registered software no longer exists. The listener is a leftover, or another program uses the port."
 }
 "#]],

@@ -52,11 +52,11 @@ tcp  orphaned (presumed)
               registered 2002-02)
   Status      commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead. Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today. Basis:
-              registered February 2002 with a contact at a misspelt Motorola
-              domain; Motorola offers no AirMobile today, and no package or
-              maker's page knows such a product. Rarely used by: Grin nodes
-              (stratum for miners).
+              middleware for wireless data that nobody offers today. Rarely used
+              by: Grin nodes (stratum for miners).
+  Evidence    commandport: registered February 2002 with a contact at a misspelt
+              Motorola domain; Motorola offers no AirMobile today, and no
+              package or maker's page knows such a product.
   Nearby      3415 bcinameservice and 3417 csvr.
 
 udp  orphaned (presumed)
@@ -67,10 +67,10 @@ udp  orphaned (presumed)
               the registered name: check the program.
   Status      commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead. Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today. Basis:
-              registered February 2002 with a contact at a misspelt Motorola
-              domain; Motorola offers no AirMobile today, and no package or
-              maker's page knows such a product.
+              middleware for wireless data that nobody offers today.
+  Evidence    commandport: registered February 2002 with a contact at a misspelt
+              Motorola domain; Motorola offers no AirMobile today, and no
+              package or maker's page knows such a product.
   Nearby      3415 bcinameservice and 3417 csvr.
 
   Range       1024 to 49151, the registered range: IANA assigns these ports on
@@ -113,9 +113,8 @@ tcp  repurposed
 udp  dormant
   Here now    nothing listens on this port.
   Registered  irdmi (assigned to Gil Shafriri)
-  Status      The port is registered for irdmi, but no known software uses this
-              registration. Wireshark's dissectors list another service for this
-              port.
+  Status      The port is registered for irdmi, but there is no evidence that
+              this service is in use.
   Evidence    another service is listed by Wireshark's dissectors.
   Nearby      7999 irdmi2 and 8001 vcom-tunnel.
 
@@ -143,7 +142,7 @@ tcp  dormant
   Registered  lutcp: LUTher Control Protocol (assigned to Markus Loeffler;
               registered 2007-07-03)
   Status      The port is registered for lutcp (unchanged since 2007-07-03), but
-              no known software uses this registration.
+              there is no evidence that this service is in use.
   Nearby      Markus Loeffler registered the block 4912-4913: 4912 lutap and
               4913 lutcp.
 
@@ -190,8 +189,7 @@ udp  dynamic
   If open     Encrypted, and does not answer clients without a key. Safe to be
               reachable. A TCP listener here is unusual.
   Status      IANA assigns no port above 49151; programs use these ports
-              temporarily. firewalld's services and nDPI's protocols list
-              another service for this port.
+              temporarily.
   Known use   Commonly used by: WireGuard
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). The kernel may give this port
@@ -220,7 +218,7 @@ Port 1701 (registered range, 1024 to 49151)
 
 tcp  dormant
   Here now    nothing listens on this port.
-  Registered  l2f (orphaned (confirmed); no assignee on record)
+  Registered  l2f (confirmed orphaned; no assignee on record)
   Registered  l2tp (assigned to Andy Valencia)
   Status      l2f was registered for Cisco Layer Two Forwarding (L2F), dead. RFC
               2341 (L2F) is classed Historic; L2TP replaced it
@@ -273,10 +271,7 @@ tcp 0.0.0.0:3416  python3
   Flags       orphaned (warning): commandport was registered for AirMobile IS
               (apparently Motorola), presumed dead. Command port of AirMobile
               IS, apparently Motorola middleware for wireless data that nobody
-              offers today. Basis: registered February 2002 with a contact at a
-              misspelt Motorola domain; Motorola offers no AirMobile today, and
-              no package or maker's page knows such a product. Rarely used by:
-              Grin nodes (stratum for miners).
+              offers today. Rarely used by: Grin nodes (stratum for miners).
   To stop     kill 812
 
 tcp 0.0.0.0:8000  nginx
@@ -361,8 +356,8 @@ tcp  active
               Services.
   Here now    nothing listens on this port.
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  If open     Discard: no login, no encryption; it should be reachable only from
-              the local network.
+  If open     No login, no encryption; it should be reachable only from the
+              local network.
   Registered  discard (assigned to Jon Postel)
   Status      discard is in use: the services file of Debian's netbase and the
               curated list of living services list it.
@@ -373,8 +368,8 @@ tcp  active
 udp  active
   What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
               network card recognises the packet. Also Discard.
-  If open     Wake-on-LAN: no login, no encryption; it should be reachable only
-              from the local network.
+  If open     No login, no encryption; it should be reachable only from the
+              local network.
   Status      discard is in use: the services file of Debian's netbase and the
               curated list of living services list it.
   Evidence    discard is listed by the services file of Debian's netbase;
@@ -401,8 +396,8 @@ tcp  active
   Here now    no listener was seen, but not everything could be seen: TCP
               sockets: permission denied (run as root).
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  If open     Discard: no login, no encryption; it should be reachable only from
-              the local network.
+  If open     No login, no encryption; it should be reachable only from the
+              local network.
   Registered  discard (assigned to Jon Postel)
   Status      discard is in use: the services file of Debian's netbase and the
               curated list of living services list it.
@@ -413,8 +408,8 @@ tcp  active
 udp  active
   What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
               network card recognises the packet. Also Discard.
-  If open     Wake-on-LAN: no login, no encryption; it should be reachable only
-              from the local network.
+  If open     No login, no encryption; it should be reachable only from the
+              local network.
   Status      discard is in use: the services file of Debian's netbase and the
               curated list of living services list it.
   Evidence    discard is listed by the services file of Debian's netbase;

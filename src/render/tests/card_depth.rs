@@ -115,11 +115,11 @@ tcp  orphaned (presumed)
               registered 2002-02)
   Status      commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead. Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today. Basis:
-              registered February 2002 with a contact at a misspelt Motorola
-              domain; Motorola offers no AirMobile today, and no package or
-              maker's page knows such a product. Rarely used by: Grin nodes
-              (stratum for miners).
+              middleware for wireless data that nobody offers today. Rarely used
+              by: Grin nodes (stratum for miners).
+  Evidence    commandport: registered February 2002 with a contact at a misspelt
+              Motorola domain; Motorola offers no AirMobile today, and no
+              package or maker's page knows such a product.
   Nearby      3415 bcinameservice and 3417 csvr.
 
 udp  orphaned (presumed)
@@ -130,10 +130,10 @@ udp  orphaned (presumed)
               the registered name: check the program.
   Status      commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead. Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today. Basis:
-              registered February 2002 with a contact at a misspelt Motorola
-              domain; Motorola offers no AirMobile today, and no package or
-              maker's page knows such a product.
+              middleware for wireless data that nobody offers today.
+  Evidence    commandport: registered February 2002 with a contact at a misspelt
+              Motorola domain; Motorola offers no AirMobile today, and no
+              package or maker's page knows such a product.
   Nearby      3415 bcinameservice and 3417 csvr.
 
   Range       1024 to 49151, the registered range: IANA assigns these ports on

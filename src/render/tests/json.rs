@@ -149,7 +149,7 @@ fn a_listing() {
         "range": "registered",
         "status": "orphaned",
         "basis": "ended",
-        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Basis: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product. Rarely used by: Grin nodes (stratum for miners).",
+        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
         "assignments": [
           {
             "service": "commandport",
@@ -205,7 +205,7 @@ fn a_listing() {
               "Grin nodes (stratum for miners)"
             ]
           },
-          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Basis: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product. Rarely used by: Grin nodes (stratum for miners)."
+          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners)."
         }
       ]
     }

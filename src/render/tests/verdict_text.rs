@@ -21,7 +21,7 @@ fn reasons() {
 IANA reserves this port and assigns it to no service.
 
 1: orphaned (confirmed)
-tcpmux was registered for TCP Port Service Multiplexer, withdrawn but still in use, ended 2016. RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016 (https://www.rfc-editor.org/info/rfc7805). The services file of Debian's netbase still lists it, but this does not prove that the service is used.
+tcpmux was registered for TCP Port Service Multiplexer, obsolete since 2016 but still in use. RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016 (https://www.rfc-editor.org/info/rfc7805). The services file of Debian's netbase still lists it, but this does not prove that the service is used.
 
 2: unassigned (reserved)
 IANA reserves this port and assigns it to no service. IANA remarks: registered as compressnet until after 2024-06-12.
@@ -33,7 +33,7 @@ Nothing is registered for this port and protocol.
 ssh is in use: the services file of Debian's netbase, Wireshark's dissectors and 5 more sources list it.
 
 33: dormant
-The port is registered for dsp, but no known software uses this registration.
+The port is registered for dsp, but there is no evidence that this service is in use.
 
 42: repurposed
 Commonly used by: Windows WINS replication. name was registered for Host Name Server (IEN 116 Internet name server), dead. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for Host Name Server (IEN 116 Internet name server), dead. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035).
@@ -42,31 +42,31 @@ Commonly used by: Windows WINS replication. name was registered for Host Name Se
 bootps is registered for this protocol too, but used on UDP only.
 
 168: dormant
-The port is registered for rsvd (unchanged since 2008-05-01), but no known software uses this registration.
+The port is registered for rsvd (unchanged since 2008-05-01), but there is no evidence that this service is in use.
 
 169: dormant
-The port is registered for send (last changed 2019-04-22), but no known software uses this registration.
+The port is registered for send (last changed 2019-04-22), but there is no evidence that this service is in use.
 
 269: active
-manet is defined by RFC 5498 and not known to be dead.
+manet is defined by RFC 5498, and no source calls it obsolete.
 
 750: repurposed
-The services file of Debian's netbase and the SELinux reference policy list the same other service for this port. rfile is registered here.
+The services file of Debian's netbase and the SELinux reference policy agree on a service for this port that is not the registered one. rfile is registered here.
 
 1528: dormant
-The port is registered for norp (since 2021-04-07), but no known software uses this registration.
+The port is registered for norp (since 2021-04-07), but there is no evidence that this service is in use.
 
 1701: dormant
 l2f was registered for Cisco Layer Two Forwarding (L2F), dead. RFC 2341 (L2F) is classed Historic; L2TP replaced it (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but used on UDP only.
 
 3416: orphaned (presumed)
-commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Basis: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product. Rarely used by: Grin nodes (stratum for miners).
+commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).
 
 5432: active
 postgresql is in use: the services file of Debian's netbase, Wireshark's dissectors and 4 more sources list it.
 
 60000: dynamic
-IANA assigns no port above 49151; programs use these ports temporarily. The SELinux reference policy lists another service for this port.
+IANA assigns no port above 49151; programs use these ports temporarily.
 
 
 "#]],
