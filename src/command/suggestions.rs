@@ -274,11 +274,16 @@ fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'stat
         || processes().filter_map(|process| process.user.as_deref()).any(|user| user == name)
         || (common.from.is_none() && observe::is_user(name));
     let is_name = |group: &&str| *group == name || group.rsplit('/').next() == Some(name);
+    // `--unit` takes the name of a unit without its ending too.
+    let is_unit = |unit: &&str| {
+        let last = unit.rsplit('/').next().unwrap_or(unit);
+        is_name(unit) || last.rsplit_once('.').is_some_and(|(stem, _)| stem == name)
+    };
     if is_user {
         Some("user")
     } else if containers(report).iter().any(is_name) {
         Some("container")
-    } else if units(report).iter().any(is_name) {
+    } else if units(report).iter().any(is_unit) {
         Some("unit")
     } else {
         None

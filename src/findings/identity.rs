@@ -402,6 +402,9 @@ pub struct Unfamiliar {
     /// A file of code that the process has loaded, and that a user who is not root can replace.
     #[serde(skip)]
     pub code: Option<String>,
+    /// Whether the firewall could not be checked. It may then refuse all other machines.
+    #[serde(skip)]
+    pub is_firewall_unknown: bool,
 }
 
 impl FindingKind for Unfamiliar {
@@ -421,6 +424,8 @@ impl FindingKind for Unfamiliar {
     }
 
     fn sentence(&self) -> String {
+        let unless =
+            if self.is_firewall_unknown { ", unless a firewall refuses them (not checked)" } else { "" };
         if self.is_named_like_a_server {
             let names: Vec<String> =
                 self.found.iter().map(|one| format!("{} (pid {})", one.name(), one.pid)).collect();
@@ -430,7 +435,7 @@ impl FindingKind for Unfamiliar {
                 None => "a user who is not root can replace the program file".to_owned(),
             };
             return format!(
-                "{} {has} the name of a well-known server, but {but}, and other machines can reach {it}.",
+                "{} {has} the name of a well-known server, but {but}, and other machines can reach {it}{unless}.",
                 list(&names)
             );
         }
@@ -441,7 +446,7 @@ impl FindingKind for Unfamiliar {
         } else {
             ("is not a known program", "its", "it")
         };
-        let mut text = format!("{} {is}, and other machines can reach {it}.", list(&names));
+        let mut text = format!("{} {is}, and other machines can reach {it}{unless}.", list(&names));
         if let Some(service) = self.service {
             text.push_str(&format!(" {service} usually uses this port."));
         }

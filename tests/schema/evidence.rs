@@ -83,6 +83,7 @@ fn samples() -> Vec<Evidence> {
             replaceable_script: None,
             is_named_like_a_server: false,
             code: None,
+            is_firewall_unknown: false,
         }
         .into(),
         HiddenProcess { pids: vec![41] }.into(),

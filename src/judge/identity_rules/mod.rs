@@ -5,7 +5,7 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{FittingName, HiddenProcess, Impostor, Unfamiliar, UnknownProcess};
 use crate::join::Entry;
-use crate::model::{Pid, Process, ReplaceableBy, RestsOn, Severity, State};
+use crate::model::{Pid, Process, ReachKind, ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 
 /// Returns the evidence of `hidden-process`.
@@ -138,6 +138,7 @@ pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
         }),
         is_named_like_a_server: unknown.iter().any(|process| process.is_named_like_a_server()),
         code: unknown.iter().find_map(|process| loaded_code(process)),
+        is_firewall_unknown: subject.reach.is_some_and(|reach| reach.kind == ReachKind::Unknown),
     };
     Some(evidence.into())
 }

@@ -295,3 +295,21 @@ fn loaded_code_of_users() {
         assert_eq!(severity("tcp/0.0.0.0:22", vec![unmapped.clone()], flag), severity_is, "{flag}");
     }
 }
+
+#[test]
+fn a_firewall_that_was_not_checked() {
+    for (is_refused, ends) in [
+        (false, "other machines can reach it. "),
+        (true, "other machines can reach it, unless a firewall refuses them (not checked). "),
+    ] {
+        let mut snapshot = seen(
+            vec![socket("tcp/0.0.0.0:81", Owner::Held(vec![7].into()))],
+            vec![process(7, "sleep", "sleep", REPLACEABLE[0])],
+        );
+        snapshot.firewalls = vec![Firewall { is_refused, ..Firewall::default() }];
+        let report = judge(snapshot, Registry::embedded());
+        let mut findings = report.entries[0].findings().iter();
+        let unfamiliar = findings.find(|finding| finding.flag().code() == "unfamiliar").unwrap();
+        assert!(unfamiliar.sentence().contains(ends), "{}", unfamiliar.sentence());
+    }
+}

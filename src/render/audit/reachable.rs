@@ -72,8 +72,16 @@ pub(super) fn is_in_list(found: &AuditFinding<'_>) -> bool {
 pub(in crate::render) struct Reachable<'r> {
     /// The services, the most dangerous first.
     pub(in crate::render) services: Vec<ReachableService>,
-    /// The listeners that other machines can reach.
+    /// The listeners that other machines can reach, or may reach if the firewall was not checked.
     pub(in crate::render) listeners: Vec<&'r Entry>,
+}
+
+impl<'r> Reachable<'r> {
+    /// Returns the listeners for which the firewall was checked.
+    pub(in crate::render) fn certain(&self) -> impl Iterator<Item = &'r Entry> {
+        let is_unknown = |entry: &Entry| entry.reach().is_some_and(|reach| reach.kind == ReachKind::Unknown);
+        self.listeners.iter().copied().filter(move |entry| !is_unknown(entry))
+    }
 }
 
 /// Returns the services of an audit that other machines can reach. The services with findings come first, by
@@ -149,7 +157,8 @@ fn gets(judged: &Entry) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Owner, Severity, Snapshot, State};
+    use crate::judge::Report;
+    use crate::model::{Firewall, Owner, Reach, Severity, Snapshot, State};
     use crate::render::Style;
     use crate::render::audit::table;
     use crate::render::fixtures::{empty, process, report, socket, text};
@@ -206,6 +215,28 @@ mod tests {
             assert_eq!(page.contains(" other service"), more.is_some(), "{page}");
             assert!(more.is_none_or(|more| page.contains(&format!("{more} (portolan lists all)"))), "{page}");
         }
+    }
+
+    #[test]
+    fn a_firewall_that_was_not_checked() {
+        let firewall = Firewall { is_refused: true, ..Firewall::default() };
+        let mut report = report(&Snapshot { firewalls: vec![firewall], ..scene(1) });
+        let page = |report: &Report| {
+            let page = text(|w| table::document(&Audit::of(report), Severity::Warning, &Style::default(), w));
+            page.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let unknown = page(&report);
+        assert!(
+            unknown.contains("other machines: at most 2 of 4 listeners (the firewall was not checked)"),
+            "{unknown}"
+        );
+        let web = report.entries.iter_mut().find(|entry| entry.socket.local.port == 80).unwrap();
+        web.set_reach(Reach::open().into());
+        let mixed = page(&report);
+        assert!(
+            mixed.contains("other machines: 1 to 2 of 4 listeners (the firewall was not checked for 1)"),
+            "{mixed}"
+        );
     }
 
     #[test]

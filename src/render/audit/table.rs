@@ -131,11 +131,17 @@ impl AuditWriter<'_> {
         }
         self.blank()?;
         let all = plural(rows.listeners(audit.listeners.iter().copied()), "listener");
-        let count = match rows.listeners(reachable.listeners.iter().copied()) {
-            0 => "none".to_owned(),
-            count => count.to_string(),
+        let count = rows.listeners(reachable.listeners.iter().copied());
+        let certain = rows.listeners(reachable.certain());
+        let count = match (certain, count - certain) {
+            (0, 0) => format!("none of {all}"),
+            (certain, 0) => format!("{certain} of {all}"),
+            (0, _) => format!("at most {count} of {all} (the firewall was not checked)"),
+            (_, unknown) => {
+                format!("{certain} to {count} of {all} (the firewall was not checked for {unknown})")
+            }
         };
-        self.prose(Emphasis::Heading, "", &format!("Reachable from other machines: {count} of {all}"))?;
+        self.prose(Emphasis::Heading, "", &format!("Reachable from other machines: {count}"))?;
         let services = &reachable.services;
         let dangerous =
             services.iter().rposition(|service| !service.findings.is_empty()).map_or(0, |last| last + 1);

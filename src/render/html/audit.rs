@@ -148,6 +148,11 @@ fn services(reachable: &Reachable<'_>, html: &mut Html) {
         html.markup("<p>None.</p>\n</section>\n");
         return;
     }
+    let unknown = reachable.listeners.len() - reachable.certain().count();
+    if unknown > 0 {
+        let text = format!("The firewall was not checked for {}.", plural(unknown, "socket"));
+        html.element("<p>", &text, "</p>\n");
+    }
     html.markup("<ul class=\"services\">\n");
     for service in &reachable.services {
         html.markup("<li class=\"").markup(class(service.severity)).markup("\">");
