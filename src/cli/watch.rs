@@ -26,7 +26,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan watch postgres --until-listening         a program, wherever it listens
   portolan watch 3000 --until-free --timeout 10     wait until the old server has released the port
 
-Exit codes: 0 quit, or the awaited condition is true; 1 the condition was not true within --timeout; 2 usage or other error; 3 nothing was seen within --timeout, but not everything could be seen. A signal ends watch as it ends any program.";
+Exit codes: 0 quit, or the awaited condition is true; 1 the condition was not true within --timeout; 2 usage or other error; 3 the condition was not seen to be true within --timeout, but some sockets could not be checked. A signal ends watch as it ends any program.";
 
 /// The arguments of `watch`.
 #[derive(Args, Clone, Debug)]

@@ -175,7 +175,7 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
         return said("--deep scans this machine, and --from reads a file: use only one of them");
     }
     if args.baseline.as_deref() == Some(Path::new("-")) && common.from.as_deref() == Some(Path::new("-")) {
-        return said("standard input can be only one of --baseline and --from");
+        return said("only one of --baseline and --from can read standard input");
     }
     if matches!(common.output, Output::Csv | Output::Wide) {
         return said(

@@ -64,7 +64,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
         return said("--host-id, --label: both sides of this diff are files; leave out these options");
     }
     if args.before.as_deref() == Some(Path::new("-")) && args.after.as_deref() == Some(Path::new("-")) {
-        return said("standard input can be only one side of a diff");
+        return said("only one side of a diff can read standard input");
     }
     Ok(())
 }

@@ -124,7 +124,9 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     Shape::of(bytes).check().map_err(|why| format!("not a snapshot: {why}; {REMEDY}"))?;
     let Schema { schema } = serde_json::from_slice(bytes).map_err(trouble)?;
     let expected = format!("(expected \"{SNAPSHOT_SCHEMA}\"); {REMEDY}");
-    let Some(schema) = schema else { return Err(format!("the snapshot names no schema {expected}")) };
+    let Some(schema) = schema else {
+        return Err(format!("the snapshot does not name its schema {expected}"));
+    };
     if ![SNAPSHOT_SCHEMA, OLD_SNAPSHOT_SCHEMA].contains(&&*schema) {
         return Err(format!("unknown schema \"{}\" {expected}", cut(&schema, 64)));
     }
@@ -230,7 +232,7 @@ mod tests {
             ("{\"schema\": \"portolan.observation/3\"}", "schema \"portolan.observation/3\""),
             ("{\"schema\": 1}", "expected a string"),
             ("{\"schema\": [{\"\": 0}]}", "expected a string"),
-            ("{}", "no schema"),
+            ("{}", "does not name its schema"),
             ("[]", "not a snapshot"),
             ("{\"schema\": \"portolan.observation/1\"}", "not a snapshot (missing field"),
             ("{\"schema\": \"portolan.observation/2\"}", "not a snapshot (missing field"),

@@ -58,8 +58,8 @@ impl FindingKind for Disagreement {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
-    /// The severity is lower if only netstat2 does not show the socket. netstat2 requests the same list from the
-    /// kernel, but has its own parser.
+    /// The severity is lower if netstat2 is the only source that does not show the socket. netstat2 requests the same
+    /// list from the kernel, but has its own parser.
     fn severity(&self) -> Severity {
         if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::INFO.severity }
     }

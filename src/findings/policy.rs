@@ -15,7 +15,7 @@ pub struct Unexpected {
     pub differs: Vec<String>,
     /// The date on which the nearest rule expired, if the rule would otherwise allow this listener.
     pub expired: Option<String>,
-    /// Whether the socket may belong to a client that waits for an answer: client sockets come and go.
+    /// Whether the socket may belong to a client that waits for an answer. Such sockets exist only for a short time.
     pub passing: bool,
     /// Whether the socket accepts traffic; otherwise the socket is only bound.
     #[serde(skip)]
@@ -94,7 +94,7 @@ impl FindingKind for Missing {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
         description: "a listener that the policy requires is missing",
-        why: "A service that the policy requires does not listen.",
+        why: "The policy requires a service that is not listening.",
         remedy: "start the service, or remove the rule from the policy",
     };
 

@@ -26,7 +26,7 @@ const SCRIPT: Missing = ("whose script was not found", "it could not be checked 
 
 const TITLE: Missing = (
     "whose script is hidden by a title",
-    "the process replaced its command line, which named the script, with a title",
+    "the process overwrote its command line with a title, so the name of the script is not visible",
 );
 
 /// Returns a gap for each kind of missing evidence, with the processes that no gap in `known` names.

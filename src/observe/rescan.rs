@@ -30,7 +30,10 @@ impl PollState {
     /// # Errors
     ///
     /// Returns the same errors as [`super::observe`].
-    #[allow(clippy::unused_self, reason = "the same function for Linux uses self")]
+    #[allow(
+        clippy::unused_self,
+        reason = "self is unused here, but the Linux version of this function needs it"
+    )]
     pub(super) fn scan(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         super::observe(scope).map(Some)
     }

@@ -54,8 +54,8 @@ const ORDINARY_WITH_CODE: [&str; 13] = [
     "expect",
 ];
 
-/// Returns whether an interpreter runs code without a file. If a process replaced its command line with a title, the
-/// code is not visible.
+/// Returns whether an interpreter runs code without a file. Returns false if the process overwrote its command line with
+/// a title, because the code is then not visible.
 fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
     let bare = |name| super::programs::stem(crate::model::interpreter::without_build(name));
     match parse_innermost(file, arguments) {

@@ -99,7 +99,8 @@ impl<const N: usize> NameIndex<N> {
         self.names[number].place
     }
 
-    /// Returns the places of a name in `text`, the indexed text, in the order of the table.
+    /// Returns every place at which a name occurs in `text`, in the order of the text. The index was made from this
+    /// text.
     pub(super) fn find<'n>(
         &self,
         text: &'static str,

@@ -401,8 +401,8 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
-/// The maximum width of the first flag in the short form, if there are several flags. The number of the other flags
-/// then stays visible.
+/// If there are several flags, the first one is cut to this width in the short form, so that the number of the others
+/// (`+2`) still fits.
 const WIDEST_FIRST_FLAG: usize = 11;
 
 /// The text of FLAGS for an entry that could not be judged and has no finding.

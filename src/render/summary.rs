@@ -82,8 +82,10 @@ fn counts(report: &Report) -> String {
             (0, _) if report.question.is_narrowed => "No match.".into(),
             (0, true) if is_raw_only => "No raw or packet sockets.".into(),
             (0, true) => "No listeners.".into(),
-            (0, false) if is_raw_only => "No raw or packet socket could be seen.".into(),
-            (0, false) => "No listener could be seen.".into(),
+            (0, false) if is_raw_only => {
+                "No raw or packet socket was seen, but not everything could be seen.".into()
+            }
+            (0, false) => "No listener was seen, but not everything could be seen.".into(),
             (seen, _) => format!("No match among the {} seen.", plural(seen, "socket")),
         };
     }

@@ -170,7 +170,7 @@ impl Marks {
 /// The maximum number of changes in the log.
 const LONGEST_LOG: usize = 1000;
 
-/// Returns the number of remaining scans from which a mark is shown as fading.
+/// Returns the number of remaining scans at or below which a mark is shown as fading.
 const fn faint(lasts: u32) -> u32 {
     lasts / 2
 }

@@ -56,7 +56,7 @@ pub(super) struct Walk<'f, 'w> {
     pub(super) drops: Vec<Decision<'f>>,
     /// The rules that may or may not apply.
     pub(super) doubts: Vec<Affected<'f>>,
-    /// The number of enclosing rules whose conditions are not met if a client sends few packets.
+    /// The number of enclosing rules that match only clients that send many packets (rate limits).
     unusual: usize,
 }
 

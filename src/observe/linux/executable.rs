@@ -114,8 +114,9 @@ fn why(errno: Errno) -> String {
     }
 }
 
-/// Returns the directory of a living thread of a process whose first thread has ended. The process then has no
-/// program file and command line, but its threads have both. `link` is the path of the program file.
+/// Returns the directory in `/proc` of a living thread of a process whose first thread has ended. The process itself then
+/// shows no program file and no command line, but its threads show both. `link` is what reading the process's link to its
+/// program file returned.
 pub(super) fn living_thread(process: &OwnedFd, link: &Result<CString, Errno>) -> Option<OwnedFd> {
     if *link != Err(Errno::NOENT) {
         return None;

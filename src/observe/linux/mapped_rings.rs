@@ -153,7 +153,7 @@ pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     let found = rings.found.iter().copied().filter(|pid| !named.contains(pid)).collect();
     let found = gap(
         found,
-        "with an io_uring without a descriptor",
+        "with an io_uring that has no file descriptor",
         "the sockets in such an io_uring cannot be listed, even if another process has them too",
     );
     let unread = gap(

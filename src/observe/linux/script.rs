@@ -294,8 +294,8 @@ fn runs_outside_root(process: &OwnedFd) -> bool {
 }
 
 /// Returns the origin of a file that does not exist. The file was deleted, so the directories above it show whether
-/// any user could have written it. The origin is unknown for a relative path, because the process may have changed
-/// its working directory, and for the name of a descriptor.
+/// any user could have written it. The origin is unknown for the name of a descriptor, and for a relative path,
+/// because the process may have changed its working directory.
 fn of_missing(root: &Tree, path: &str, origins: &mut Origins) -> Option<Origin> {
     if !path.starts_with('/') || DESCRIPTORS.iter().any(|directory| path.starts_with(directory)) {
         return None;

@@ -80,7 +80,7 @@ WARNING
       tcp, any address, port 443
         Policy rule \x1b[2J\x0aevil\u{202e} requires tcp/443, but no listener
         matches the rule. Reason: customers.
-    Why  A service that the policy requires does not listen.
+    Why  The policy requires a service that is not listening.
     Do   start the service, or remove the rule from the policy
 
 NOTICE

@@ -251,7 +251,7 @@ No listeners.
     assert_snapshot(
         listing(&snapshot, &terminal(120)),
         str![[r#"
-No listener could be seen.
+No listener was seen, but not everything could be seen.
 1 list of sockets could not be read. Run with sudo to see it.
 
 "#]],

@@ -448,9 +448,9 @@ impl Explorer {
             (View::Changes, _) => "No change was seen.",
             (View::Findings, _) if has_gaps => "No finding, but not everything could be seen.",
             (View::Findings, _) => "No findings.",
-            (View::Connections, _) if has_gaps => "No connection could be seen.",
+            (View::Connections, _) if has_gaps => "No connection was seen, but not everything could be seen.",
             (View::Connections, _) => "No connections.",
-            (View::Listeners, _) if has_gaps => "No listener could be seen.",
+            (View::Listeners, _) if has_gaps => "No listener was seen, but not everything could be seen.",
             (View::Listeners, _) => "No listeners.",
         };
         vec![String::new(), text.to_owned()]

@@ -379,7 +379,7 @@ q quit  ? help  Enter card  / filter  Tab view  s sort  p pause  K end process
 12:00:00 UTC  0 listeners  view incomplete (1 gap)  every 1 s
 [Listeners]  Connections  Changes 0  Findings
 
-No listener could be seen.
+No listener was seen, but not everything could be seen.
 
 
 

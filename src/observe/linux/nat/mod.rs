@@ -154,7 +154,7 @@ impl PublishedPorts {
         if let Some(first) = to_this_machine.first() {
             self.notes.push(Note {
                 what: format!(
-                    "NAT rule{} for more than {MOST_PORTS} ports, to this machine or for its own programs only; \
+                    "NAT rule{} for more than {MOST_PORTS} ports (to this machine, or only for its own programs); \
                      the first: {first}",
                     if to_this_machine.len() == 1 { "" } else { "s" }
                 ),

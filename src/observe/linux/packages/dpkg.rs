@@ -56,7 +56,8 @@ fn ending(path: &[u8]) -> usize {
 }
 
 impl<'d> Searches<'d> {
-    /// Makes the searches. The list of a package contains the original path of a diverted file.
+    /// Makes the searches for the paths. For a diverted file, the original path is searched for, because the list of
+    /// a package contains that path.
     fn new(wanted: &WantedFiles<'d>, diversions: &[Diversion<'d>]) -> Self {
         let mut searches = Searches { by_path: HashMap::new(), endings: Box::new([false; 1 << ENDING_BITS]) };
         for (path, file) in wanted {

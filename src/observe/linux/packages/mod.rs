@@ -57,7 +57,7 @@ struct PackagedFile {
     package: String,
     version: Option<String>,
     checksum: Option<Checksum>,
-    /// The step in which the package was installed on this machine, if the times of its files prove it.
+    /// The installation run that installed the package on this machine, if the times of its files prove it.
     installed: Option<Installation>,
 }
 
@@ -225,8 +225,8 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
             });
             continue;
         };
-        // If the root directory is the same, it is opened as portolan sees it: the process can have separate mounts,
-        // even mounts of an ordinary user.
+        // A process with the same root directory can still have mounts of its own, even mounts of an ordinary user. The
+        // directory is therefore opened as portolan sees it.
         let root = match own.filter(|own| own.root_id == root_id).map(|own| own.root.try_clone()) {
             Some(Ok(own)) => own,
             _ => root,
