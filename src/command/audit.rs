@@ -148,7 +148,7 @@ fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) ->
     Ok(Exit::Clear)
 }
 
-/// Returns the style of the output. A file is not a terminal.
+/// Returns the style of the output. A report in a file has no colour.
 fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
     match args.write {
         Some(_) => crate::render::Style { width: None, color: false, ..ui.stdout },

@@ -96,7 +96,7 @@ pub(super) fn same_host(
         return Ok(());
     }
     Err(Error::msg(format!(
-        "{name}: taken on {}, not on {}; to compare two hosts, add --other-host",
+        "{name}: a snapshot of host {}, not of {}; to compare two hosts, add --other-host",
         host_text(was),
         host_text(is)
     )))

@@ -76,7 +76,7 @@ fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn
     for (what, registrations) in [
         ("new", &compared.added),
         ("missing", &compared.missing),
-        ("rows of the curated lists whose registration is missing", &compared.without_effect),
+        ("rows of the curated lists without a matching registration", &compared.without_effect),
     ] {
         let names: Vec<String> = registrations
             .iter()

@@ -8,7 +8,7 @@
 //! process has no setting, and the finding says that the password was not checked.
 //!
 //! A setting that refuses clients by their addresses counts only if root alone can have written every file of the
-//! configuration. If a user can write one of them, the server may have read it before the user changed it.
+//! configuration. Otherwise a user could add a restriction after the server has read the file.
 
 mod access_rules;
 mod addresses;

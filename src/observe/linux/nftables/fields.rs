@@ -28,7 +28,8 @@ pub(super) enum Form {
     Name,
     /// The index of an interface.
     Index,
-    /// Whether there is a route back to the client: 0 for no route, otherwise the index of its interface, or 1.
+    /// The route back to the client: 0 for no route, otherwise the index of its interface, or 1 if the rule asks only
+    /// whether there is a route.
     Route,
     /// Not evaluated.
     Opaque,

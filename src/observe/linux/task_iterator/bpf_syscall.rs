@@ -109,10 +109,13 @@ pub(super) struct Mapped {
 impl Mapped {
     /// Maps the first `length` bytes of a file of sysfs. Linux has supported this for the description of its types since
     /// version 6.16.
-    #[expect(unsafe_code, reason = "the file is read in parts of 4 KiB otherwise, with a call for each")]
+    #[expect(
+        unsafe_code,
+        reason = "otherwise the file is read in parts of 4 KiB, with one call for each part"
+    )]
     pub(super) fn new(file: &File, length: usize) -> Result<Self, Errno> {
-        // SAFETY: the address is chosen by the kernel. The kernel never changes its types while it runs, and it maps all
-        // bytes at once, so that reading them cannot fail.
+        // SAFETY: the address is chosen by the kernel. The kernel never changes the description of its types while it
+        // runs, and it maps all bytes at once, so that reading them cannot fail.
         let start = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, file, 0)? };
         let start = ptr::NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
         Ok(Mapped { start, length })
