@@ -77,7 +77,7 @@ pub fn step(
     if !with_group.is_empty() {
         let place = match step.how {
             HowToStop::Container { .. } => "the container",
-            HowToStop::Kill { .. } => "all processes of the pid namespace, which ends with its first process",
+            HowToStop::Kill { .. } => "the pid namespace, all of which ends with its first process",
             _ => "the unit",
         };
         add(label, format!("{} in {place}", first_of(&with_group, FEW)));

@@ -190,7 +190,7 @@ fn title(lab: &Lab) -> Outcome {
         report = lab.json(&[])?;
     }
     same!(on_port(&report, 8943)?["processes"][0]["script"].is_null(), true, "{report:#}");
-    gap(&report, "processes", "replaced its command line")?;
+    gap(&report, "processes", "overwrote its command line")?;
     same!(report["gaps"][0]["pids"], json!([server.pid()]));
     same!(lab.portolan(["audit"]).output()?.status.code(), Some(3));
     Ok(())
