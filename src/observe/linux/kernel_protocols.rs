@@ -76,7 +76,7 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
 /// States by their number in net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
-const LISTEN: u8 = 10;
+pub(super) const LISTEN: u8 = 10;
 /// A state that is used only in requests (Linux 6.8). It selects sockets that are bound and neither listen nor are
 /// connected.
 pub(super) const BOUND_INACTIVE: u8 = 13;

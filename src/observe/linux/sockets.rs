@@ -16,7 +16,8 @@ use super::diag::{DumpError, SocketRecord};
 use super::external_program::TimeBudget;
 use super::firewall::ReadFirewall;
 use super::kernel_protocols::{
-    BOUND_INACTIVE, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, KERNEL_PROTOCOLS, KernelProtocol, state, states,
+    BOUND_INACTIVE, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, KERNEL_PROTOCOLS, KernelProtocol, LISTEN, state,
+    states,
 };
 use super::netlink::{DumpRequest, Netlink};
 use super::own_addresses::OwnAddresses;
@@ -164,8 +165,8 @@ impl SocketLister<'_> {
             if !self.scope.protocols.contains(&kind.protocol) {
                 continue;
             }
-            // The kernel lists both families of TCP in one pass over its table of connections.
-            if kind.number == IPPROTO_TCP && self.scope.families.len() > 1 && self.tcp(kind, netlink) {
+            if kind.number == IPPROTO_TCP && self.scope.families.len() > 1 && self.connections(kind, netlink)
+            {
                 continue;
             }
             for family in [Family::Ipv4, Family::Ipv6] {
@@ -247,10 +248,15 @@ impl SocketLister<'_> {
         DumpRequest { family, protocol: kind.number, states, ports }
     }
 
-    /// Lists the TCP sockets of both families. Returns whether the kernel answered.
-    fn tcp(&mut self, kind: &'static KernelProtocol, netlink: &mut Result<Netlink, Errno>) -> bool {
-        let request = self.request(None, kind, states(kind.protocol, &self.scope.states));
+    /// Lists the TCP sockets of both families in one pass over the kernel's table of connections, if connections are
+    /// wanted. Returns whether the kernel answered.
+    fn connections(&mut self, kind: &'static KernelProtocol, netlink: &mut Result<Netlink, Errno>) -> bool {
+        let states = states(kind.protocol, &self.scope.states);
+        let request = self.request(None, kind, states);
         let Ok(netlink) = netlink else { return false };
+        if states & !(1 << LISTEN) == 0 {
+            return false; // the table of listeners is small
+        }
         let dump = netlink.dump(request, &mut |record| self.record(record, kind));
         dump.is_ok_and(|trouble| {
             self.trouble(kind.label(Family::Ipv4), trouble);
