@@ -4,10 +4,11 @@
 //! The rows are in `data/dangers.tsv`, whose head describes the columns. A row describes a program with its default
 //! settings. Other modules read configuration files, and decide whether other machines can reach the listener.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::OnceLock;
 
 use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
+use super::port_index::{self, PortIndex};
 use super::program_rows::{NamedBy, Programs, is_named_by};
 use super::programs::pairs;
 use super::table::{Table, parts};
@@ -181,19 +182,12 @@ pub(super) fn all() -> impl Iterator<Item = (PortRange, &'static str)> {
 /// Returns the titles of the rows that list the port, each once, in the order of the table. A wide range of ports is
 /// left out, because it says little about a single port.
 pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
-    static PORTS: LazyLock<Vec<(PortRange, Protocol, &'static str)>> = LazyLock::new(|| {
-        rows()
-            .flat_map(|row| {
-                let title = row.fields[1];
-                let narrow = pairs(row.fields[3]).filter(|(ports, _)| ports.high - ports.low < WIDE);
-                narrow.map(move |(ports, protocol)| (ports, protocol, title))
-            })
-            .collect()
-    });
+    static PORTS: PortIndex<{ port_index::count(DANGERS, 3) }> = PortIndex::new(DANGERS, 3);
     let mut titles: Vec<&'static str> = Vec::new();
-    for (ports, listed_for, title) in &*PORTS {
-        let is_listed = *listed_for == protocol.registered_as() && ports.contains(port);
-        if is_listed && port != CHOSEN_BY_KERNEL && !titles.contains(title) {
+    let narrow = PORTS.rows(port, protocol).filter(|row| row.ports.high - row.ports.low < WIDE);
+    for row in narrow.filter_map(|row| DangerRow::read(row.line)) {
+        let title = row.fields[1];
+        if port != CHOSEN_BY_KERNEL && !titles.contains(&title) {
             titles.push(title);
         }
     }

@@ -18,6 +18,7 @@ pub(crate) mod dangers;
 pub mod iana;
 pub mod identity;
 mod name_index;
+mod port_index;
 mod program_names;
 mod program_rows;
 pub mod programs;

@@ -1,6 +1,8 @@
 //! An index of the names in one column of a table. The index is built at compile time, so a listing finds the rows of
 //! a program without reading the table.
 
+use super::table::line_at;
+
 /// The form of the column that contains the names of a table.
 #[derive(Clone, Copy)]
 pub(super) enum Column {
@@ -41,8 +43,7 @@ pub(super) struct NamePlace {
 impl NamePlace {
     /// Returns the line in `text`.
     pub(super) fn line(self, text: &'static str) -> &'static str {
-        let rest = usize::try_from(self.line).ok().and_then(|at| text.get(at..)).unwrap_or_default();
-        rest.lines().next().unwrap_or_default()
+        line_at(text, self.line)
     }
 
     /// Returns the text before the name, and the text that begins with the name.
@@ -92,11 +93,6 @@ impl<const N: usize> NameIndex<N> {
             number -= 1;
         }
         index
-    }
-
-    /// Returns the place of the name with this number, which counts from zero.
-    pub(super) const fn place(&self, number: usize) -> NamePlace {
-        self.names[number].place
     }
 
     /// Returns every place at which a name occurs in `text`, in the order of the text. The index was made from this

@@ -5,7 +5,8 @@
 
 use std::sync::OnceLock;
 
-use super::name_index::{Column, NameIndex, NamePlace, count};
+use super::name_index::{Column, NameIndex, count};
+use super::port_index::{self, PortIndex};
 use super::row::ports;
 use super::table::{self, Table, parts};
 use crate::model::{PortRange, Protocol};
@@ -306,18 +307,12 @@ pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
 /// Returns the programs that have this port as one of their own, the most common first.
 #[must_use]
 pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
-    /// The table has every program, with one row for each range of ports. Only `explain` needs it.
-    static ON_PORT: OnceLock<Vec<(PortRange, Protocol, ListedProgram)>> = OnceLock::new();
-    let on_port = ON_PORT.get_or_init(|| {
-        let rows =
-            |program: ListedProgram| program.ports().map(move |(range, protocol)| (range, protocol, program));
-        programs().flat_map(rows).collect()
+    static PORTS: PortIndex<{ port_index::count(PROGRAMS, 3) }> = PortIndex::new(PROGRAMS, 3);
+    let rows = PORTS.rows(port, protocol).filter_map(|row| {
+        let program = ListedProgram::parse(row.line)?;
+        Some(((program.rank, row.ports.high - row.ports.low), program))
     });
-    let mut found: Vec<((u8, u16), ListedProgram)> = on_port
-        .iter()
-        .filter(|(range, p, _)| *p == protocol.registered_as() && range.contains(port))
-        .map(|(range, _, program)| ((program.rank, range.high - range.low), *program))
-        .collect();
+    let mut found: Vec<_> = rows.collect();
     found.sort_by_key(|(order, _)| *order);
     found.into_iter().map(|(_, program)| program).collect()
 }
@@ -326,44 +321,11 @@ const GUARDED: &str = include_str!("data/guarded.tsv");
 const GUARDED_PROGRAMS: Column = Column::Programs(2);
 static GUARDED_NAMES: NameIndex<{ count(GUARDED, GUARDED_PROGRAMS) }> =
     NameIndex::new(GUARDED, GUARDED_PROGRAMS);
-/// The column with the ports has the same form as a column with programs.
-const GUARDED_COLUMN: Column = Column::Programs(1);
-static GUARDED_PORTS: [(u16, u16, NamePlace); count(GUARDED, GUARDED_COLUMN)] = guarded_ports();
-
-/// Returns the first and the last port of each `PROTOCOL/PORT` or `PROTOCOL/LOW-HIGH` in the table of guarded services,
-/// and its place.
-const fn guarded_ports<const N: usize>() -> [(u16, u16, NamePlace); N] {
-    let index = NameIndex::<N>::new(GUARDED, GUARDED_COLUMN);
-    let text = GUARDED.as_bytes();
-    let mut ports = [(0, 0, index.place(0)); N];
-    let mut number = 0;
-    while number < N {
-        let place = index.place(number);
-        let (mut low, mut port) = (None, 0);
-        let mut at = place.name as usize;
-        while text[at] != b',' && text[at] != b'\t' {
-            match text[at] {
-                digit @ b'0'..=b'9' => port = port * 10 + (digit - b'0') as u16,
-                b'-' => (low, port) = (Some(port), 0),
-                _ => {}
-            }
-            at += 1;
-        }
-        ports[number] = (if let Some(low) = low { low } else { port }, port, place);
-        number += 1;
-    }
-    ports
-}
 
 /// Returns the guarded services of a port.
 pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
-    let on_port = GUARDED_PORTS.iter().filter(move |(low, high, _)| (*low..=*high).contains(&port));
-    let of_protocol = on_port.filter(move |(_, _, place)| {
-        let (_, text) = place.split(GUARDED);
-        pairs(text.split([',', '\t']).next().unwrap_or_default())
-            .any(|(_, listed)| listed == protocol.registered_as())
-    });
-    of_protocol.filter_map(|(_, _, place)| Guarded::parse(place.line(GUARDED)))
+    static PORTS: PortIndex<{ port_index::count(GUARDED, 1) }> = PortIndex::new(GUARDED, 1);
+    PORTS.rows(port, protocol).filter_map(|row| Guarded::parse(row.line))
 }
 
 /// Returns the ports of every guarded service.

@@ -3,8 +3,7 @@
 //!
 //! The heads of `data/services.tsv` and `data/answers.tsv` describe the columns. No verdict depends on these tables.
 
-use std::sync::OnceLock;
-
+use super::port_index::{PortIndex, count};
 use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{CommonService, PortAnswer, PortRange, Protocol};
@@ -18,9 +17,12 @@ struct ServiceRow {
     service: CommonService,
 }
 
-/// Returns every row. A malformed line is left out; a test checks that there is none.
-fn rows() -> impl Iterator<Item = ServiceRow> {
-    Table::new(include_str!("data/services.tsv")).lines().filter_map(|line| {
+const SERVICES: &str = include_str!("data/services.tsv");
+const ANSWERS: &str = include_str!("data/answers.tsv");
+
+impl ServiceRow {
+    /// Returns `None` for a malformed line; a test checks that there is none.
+    fn parse(line: &'static str) -> Option<Self> {
         let mut fields = [""; COLUMNS];
         let mut columns = parts(line, b'\t');
         for field in &mut fields {
@@ -32,62 +34,36 @@ fn rows() -> impl Iterator<Item = ServiceRow> {
         let service =
             CommonService { name, kind, what, encryption, authentication, reach, how_common, since };
         columns.next().is_none().then_some(ServiceRow { ports, service })
-    })
+    }
+}
+
+fn rows() -> impl Iterator<Item = ServiceRow> {
+    Table::new(SERVICES).lines().filter_map(ServiceRow::parse)
+}
+
+fn parse_answer(line: &'static str) -> Option<(&'static str, PortAnswer)> {
+    let mut columns = parts(line, b'\t');
+    Some((columns.next()?, PortAnswer { what: columns.next()?, open: columns.next()? }))
 }
 
 fn answers() -> impl Iterator<Item = (&'static str, PortAnswer)> {
-    Table::new(include_str!("data/answers.tsv")).lines().filter_map(|line| {
-        let mut columns = parts(line, b'\t');
-        Some((columns.next()?, PortAnswer { what: columns.next()?, open: columns.next()? }))
-    })
-}
-
-/// The values of ports. Most rows name single ports, which are sorted; the few ranges have up to thousands of ports.
-struct Index<T> {
-    single: Vec<(u16, Protocol, T)>,
-    ranges: Vec<(PortRange, Protocol, T)>,
-}
-
-impl<T: Copy> Index<T> {
-    fn new(rows: impl Iterator<Item = (PortRange, Protocol, T)>) -> Self {
-        let (single, ranges): (Vec<_>, Vec<_>) = rows.partition(|(range, ..)| range.low == range.high);
-        let mut single: Vec<_> =
-            single.into_iter().map(|(range, protocol, value)| (range.low, protocol, value)).collect();
-        single.sort_by_key(|(port, ..)| *port);
-        Index { single, ranges }
-    }
-
-    /// Returns the values of a port: those of rows that name the port itself, and then those of ranges.
-    fn at(&self, port: u16, protocol: Protocol) -> impl Iterator<Item = T> {
-        let protocol = protocol.registered_as();
-        let from = self.single.partition_point(|(other, ..)| *other < port);
-        let single = self.single.get(from..).unwrap_or_default().iter();
-        let single = single.take_while(move |(other, ..)| *other == port);
-        let ranges = self.ranges.iter().filter(move |(range, ..)| range.contains(port));
-        let single = single.map(|(_, listed, value)| (*listed, *value));
-        let all = single.chain(ranges.map(|(_, listed, value)| (*listed, *value)));
-        all.filter(move |(listed, _)| *listed == protocol).map(|(_, value)| value)
-    }
+    Table::new(ANSWERS).lines().filter_map(parse_answer)
 }
 
 /// Returns the services that commonly run on a port, the most common first.
 pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
-    /// On the main port of a service, the service comes before services that have this port only as another port. The
-    /// row decides between services that are equally common.
-    type Ranked = (u8, usize, ServiceRow);
-    static SERVICES: OnceLock<Index<Ranked>> = OnceLock::new();
-    let services = SERVICES.get_or_init(|| {
-        Index::new(rows().enumerate().flat_map(|(line, row)| {
-            pairs(row.ports).enumerate().map(move |(at, (range, protocol))| {
-                (range, protocol, (row.service.how_common + u8::from(at > 0), line, row))
-            })
-        }))
+    static PORTS: PortIndex<{ count(SERVICES, 1) }> = PortIndex::new(SERVICES, 1);
+    // On the main port of a service, the service comes before services that have this port only as another port. The
+    // order of the table decides between services that are equally common.
+    let rows = PORTS.rows(port, protocol).filter_map(|found| {
+        let row = ServiceRow::parse(found.line)?;
+        Some((row.service.how_common + u8::from(!found.is_first), row))
     });
-    let mut found: Vec<Ranked> = services.at(port, protocol).collect();
-    found.sort_by_key(|(rank, line, _)| (*rank, *line));
+    let mut rows: Vec<(u8, ServiceRow)> = rows.collect();
+    rows.sort_by_key(|(rank, _)| *rank);
     let on_port =
         |row: ServiceRow| CommonService { what: what_on(port, row.ports, row.service.what), ..row.service };
-    found.into_iter().map(|(.., row)| on_port(row)).collect()
+    rows.into_iter().map(|(_, row)| on_port(row)).collect()
 }
 
 /// Returns the part of `what` that applies to `port`. If a text explains other ports of the service, but not this one,
@@ -113,12 +89,8 @@ fn what_on(port: u16, ports: &'static str, what: &'static str) -> &'static str {
 
 /// Returns the texts about one of the most popular ports.
 pub(super) fn answer(port: u16, protocol: Protocol) -> Option<PortAnswer> {
-    static ANSWERS: OnceLock<Index<PortAnswer>> = OnceLock::new();
-    let rows = || {
-        answers()
-            .flat_map(|(ports, answer)| pairs(ports).map(move |(range, protocol)| (range, protocol, answer)))
-    };
-    ANSWERS.get_or_init(|| Index::new(rows())).at(port, protocol).last()
+    static PORTS: PortIndex<{ count(ANSWERS, 0) }> = PortIndex::new(ANSWERS, 0);
+    PORTS.rows(port, protocol).find_map(|row| parse_answer(row.line)).map(|(_, answer)| answer)
 }
 
 /// Returns the ports of every service and of every popular port, with a name.

@@ -51,6 +51,12 @@ pub(super) fn parts(text: &'static str, separator: u8) -> impl Iterator<Item = &
     })
 }
 
+/// Returns the line that begins at a position of `text`.
+pub(super) fn line_at(text: &'static str, position: u32) -> &'static str {
+    let rest = usize::try_from(position).ok().and_then(|at| text.get(at..)).unwrap_or_default();
+    rest.get(..find(b'\n', rest.as_bytes()).unwrap_or(rest.len())).unwrap_or_default()
+}
+
 impl Table {
     /// Makes a table from `text`, without the lines that begin with `#`.
     pub(super) fn new(text: &'static str) -> Self {

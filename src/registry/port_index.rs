@@ -1,0 +1,176 @@
+//! An index of the ports in one column of a table. The index is built at compile time, so `explain` finds the rows of
+//! a port without reading the table.
+
+use super::table::line_at;
+use crate::model::{PortRange, Protocol};
+
+/// The ports of one table.
+pub(super) struct PortIndex<const N: usize> {
+    text: &'static str,
+    /// In the order of the table.
+    ports: [IndexedPorts; N],
+}
+
+/// One `PROTOCOL/PORT` or `PROTOCOL/LOW-HIGH` of the column.
+#[derive(Clone, Copy)]
+struct IndexedPorts {
+    low: u16,
+    high: u16,
+    /// The position of the line in the text.
+    line: u32,
+    /// The position of the protocol in the text.
+    protocol: u32,
+    /// Whether these are the first ports of the line.
+    is_first: bool,
+}
+
+/// A row that lists a port.
+#[derive(Clone, Copy)]
+pub(super) struct PortRow {
+    pub line: &'static str,
+    /// The ports of the row that include the port.
+    pub ports: PortRange,
+    /// Whether the row lists these ports before its other ports.
+    pub is_first: bool,
+}
+
+impl<const N: usize> PortIndex<N> {
+    /// Makes the index of a column, which counts from zero. `N` is the number of its ports, from [`count`].
+    pub(super) const fn new(text: &'static str, column: usize) -> Self {
+        let none = IndexedPorts { low: 0, high: 0, line: 0, protocol: 0, is_first: false };
+        let mut ports = [none; N];
+        let mut cursor = Cursor::new(text.as_bytes(), column);
+        let mut number = 0;
+        while let Some(found) = cursor.next(text.as_bytes(), column) {
+            ports[number] = found;
+            number += 1;
+        }
+        PortIndex { text, ports }
+    }
+
+    /// Returns the rows that list a port, in the order of the table.
+    pub(super) fn rows(&self, port: u16, protocol: Protocol) -> impl Iterator<Item = PortRow> + use<'_, N> {
+        let protocol = protocol.registered_as().name();
+        let listed = self.ports.iter().filter(move |ports| (ports.low..=ports.high).contains(&port));
+        let of_protocol = listed.filter(move |ports| {
+            let from = usize::try_from(ports.protocol).ok().and_then(|at| self.text.get(at..));
+            from.and_then(|text| text.strip_prefix(protocol)).is_some_and(|rest| rest.starts_with('/'))
+        });
+        of_protocol.filter_map(|ports| {
+            Some(PortRow {
+                line: line_at(self.text, ports.line),
+                ports: PortRange::new(ports.low, ports.high)?,
+                is_first: ports.is_first,
+            })
+        })
+    }
+}
+
+/// Returns the number of ports in a column; a range counts as one.
+pub(super) const fn count(text: &str, column: usize) -> usize {
+    let mut cursor = Cursor::new(text.as_bytes(), column);
+    let mut count = 0;
+    while cursor.next(text.as_bytes(), column).is_some() {
+        count += 1;
+    }
+    count
+}
+
+/// A position in a table.
+struct Cursor {
+    line: usize,
+    at: usize,
+    is_first: bool,
+}
+
+impl Cursor {
+    /// Returns the column of the first line that is not a comment.
+    const fn new(text: &[u8], column: usize) -> Self {
+        let mut line = 0;
+        while line < text.len() && text[line] == b'#' {
+            line = after(text, line, b'\n');
+        }
+        Cursor::in_line(text, line, column)
+    }
+
+    const fn in_line(text: &[u8], line: usize, column: usize) -> Self {
+        let (mut at, mut left) = (line, column);
+        while left > 0 {
+            at = after(text, at, b'\t');
+            left -= 1;
+        }
+        Cursor { line, at, is_first: true }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a constant function cannot convert, so it checks the size"
+    )]
+    const fn next(&mut self, text: &[u8], column: usize) -> Option<IndexedPorts> {
+        assert!(text.len() < u32::MAX as usize, "the table is too large");
+        while self.line < text.len() {
+            if self.at >= text.len() || text[self.at] == b'\t' || text[self.at] == b'\n' {
+                *self = Cursor::in_line(text, after(text, self.line, b'\n'), column);
+                continue;
+            }
+            let (protocol, is_first) = (self.at, self.is_first);
+            let (mut low, mut port) = (None, 0);
+            let mut at = after(text, protocol, b'/');
+            while at < text.len() && text[at] != b',' && text[at] != b'\t' && text[at] != b'\n' {
+                match text[at] {
+                    digit @ b'0'..=b'9' => port = port * 10 + (digit - b'0') as u16,
+                    b'-' => (low, port) = (Some(port), 0),
+                    _ => panic!("a character that is not part of a port"),
+                }
+                at += 1;
+            }
+            let is_last = at >= text.len() || text[at] != b',';
+            (self.at, self.is_first) = (if is_last { at } else { at + 1 }, false);
+            let low = if let Some(low) = low { low } else { port };
+            return Some(IndexedPorts {
+                low,
+                high: port,
+                line: self.line as u32,
+                protocol: protocol as u32,
+                is_first,
+            });
+        }
+        None
+    }
+}
+
+/// Returns the position after the next of these bytes, or the end of the text.
+const fn after(text: &[u8], from: usize, byte: u8) -> usize {
+    let mut at = from;
+    while at < text.len() && text[at] != byte {
+        at += 1;
+    }
+    if at < text.len() { at + 1 } else { at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str =
+        "# tcp/1\na\ttcp/80,udp/80-90\tx\nb\t\ttcp/80\nc\ttcp/1-65535,tcp/80,sctp/80\nd\tudp/0";
+    static INDEX: PortIndex<{ count(TEXT, 1) }> = PortIndex::new(TEXT, 1);
+
+    #[test]
+    fn the_rows_of_a_port_are_found_with_their_range() {
+        let found = |port, protocol| {
+            let rows = INDEX.rows(port, protocol);
+            let rows = rows.map(|row| (&row.line[..1], row.ports.low, row.ports.high, row.is_first));
+            rows.collect::<Vec<_>>()
+        };
+        let wide = ("c", 1, 65535, true);
+        assert_eq!(found(80, Protocol::Tcp), [("a", 80, 80, true), wide, ("c", 80, 80, false)]);
+        assert_eq!(found(65535, Protocol::Tcp), [wide]);
+        assert_eq!(found(0, Protocol::Tcp), []);
+        assert_eq!(found(90, Protocol::Udp), [("a", 80, 90, false)]);
+        assert_eq!(found(80, Protocol::Udplite), [("a", 80, 90, false)]);
+        assert_eq!(found(0, Protocol::Udp), [("d", 0, 0, true)]);
+        assert_eq!(found(80, Protocol::Sctp), [("c", 80, 80, false)]);
+        assert_eq!(count(TEXT, 1), 6);
+    }
+}
