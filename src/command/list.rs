@@ -89,6 +89,7 @@ pub(super) fn run(
     if has_card {
         let pids = report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
         super::read_rest(&mut report, &pids, common);
+        super::infer_owners(&mut report, |_| true, common);
         super::add_ssh_clients(&mut report, common);
     }
     let reasons = || unknown.iter().chain(&searched);

@@ -34,8 +34,8 @@ use jiff::tz::TimeZone;
 use self::charset::Readable;
 use self::stdout::Stdout;
 use crate::cli::{self, Cli, Color, Command, CommonArgs, HelpArgs, ListArgs, Output, Without};
-use crate::judge::{self, Report};
-use crate::model::{Namespaces, Pid, PortRange, Process, Snapshot, State};
+use crate::judge::{self, Entry, Report};
+use crate::model::{Namespaces, Owner, Pid, PortRange, Process, Snapshot, State};
 use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
 use crate::render::{Style, Zone, caveats, stderr};
@@ -301,6 +301,24 @@ pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &Comm
     let mut processes: Vec<Process> = known.into_values().collect();
     observe::read_rest(&mut processes);
     report.complete_processes(&processes);
+}
+
+/// Looks for the probable owners of hidden sockets that a card shows. A saved snapshot stays as it is.
+pub(crate) fn infer_owners(report: &mut Report, is_shown: impl Fn(&Entry) -> bool, common: &CommonArgs) {
+    if common.from.is_some() {
+        return;
+    }
+    let hidden = |entry: &&Entry| entry.socket.owner == Owner::Hidden && is_shown(entry);
+    let groups: BTreeSet<&str> =
+        report.entries.iter().filter(hidden).filter_map(|entry| entry.socket.cgroup.as_deref()).collect();
+    let infer = |group: &str| {
+        let mut owner = observe::inferred_owner(group)?;
+        if common.leaves_out(Without::Cmdline) {
+            owner.process.cmdline.clear();
+        }
+        Some((group.to_owned(), owner))
+    };
+    report.inferred_owners = groups.into_iter().filter_map(infer).collect();
 }
 
 /// Adds the clients of the sessions over SSH in which listeners were started, from a scan of the connections. Without this

@@ -27,7 +27,7 @@ pub(crate) mod tests;
 mod tool_rules;
 mod unjudged;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::sync::Arc;
 
@@ -43,7 +43,9 @@ pub use self::started_by::{ContainerManager, Session, StartedBy};
 pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;
 use crate::join::join;
-use crate::model::{Context, Direction, Matched, PortVerdict, Process, Protocol, SearchHit, Snapshot};
+use crate::model::{
+    Context, Direction, InferredOwner, Matched, Owner, PortVerdict, Process, Protocol, SearchHit, Snapshot,
+};
 use crate::registry::Registry;
 
 /// A snapshot, joined and judged: all data that a renderer needs.
@@ -59,6 +61,9 @@ pub struct Report {
     pub registry: Registry,
     /// The question of the user that the entries answer.
     pub question: Question,
+    /// The probable owners of hidden sockets, by the path of the control group; empty unless they were requested. They are
+    /// not part of an entry, so no rule can use them.
+    pub inferred_owners: BTreeMap<String, InferredOwner>,
 }
 
 /// The question of the user that a listing answers. The gaps that matter to the reader depend on it.
@@ -81,6 +86,14 @@ impl Report {
             Some(Process { cmdline: Vec::new(), debugger_options: Vec::new(), ..one.clone() })
         });
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
+    }
+
+    /// Returns the probable owner of a listener; `None` if the owner is not hidden.
+    #[must_use]
+    pub fn inferred_owner(&self, listener: &Listener<'_>) -> Option<&InferredOwner> {
+        let socket = &listener.first().socket;
+        let group = socket.cgroup.as_ref().filter(|_| socket.owner == Owner::Hidden)?;
+        self.inferred_owners.get(group)
     }
 
     /// Adds data that was read after the scan to some processes. Their findings stay the same.
@@ -189,7 +202,14 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let unjudged = unjudged::gaps(&entries, &snapshot.gaps, &snapshot.host.os);
     snapshot.gaps.extend(unjudged);
     snapshot.gaps.extend(unevaluated);
-    Report { snapshot, seen, entries, registry, question: Question::default() }
+    Report {
+        snapshot,
+        seen,
+        entries,
+        registry,
+        question: Question::default(),
+        inferred_owners: BTreeMap::new(),
+    }
 }
 
 /// The answer of `explain` for one port and protocol.

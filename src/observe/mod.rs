@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use crate::model::Scope;
-use crate::model::{DeepScanResult, Namespaces, Pid, Process, Snapshot};
+use crate::model::{DeepScanResult, InferredOwner, Namespaces, Pid, Process, Snapshot};
 
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
@@ -117,6 +117,13 @@ impl Observer {
 /// and the package of the program. If a detail cannot be read in a short time, it stays unknown.
 pub fn read_rest(processes: &mut [Process]) {
     system::read_rest(processes);
+}
+
+/// Returns the process that probably owns a hidden socket of a control group, which has this path; `None` if the group
+/// has several programs.
+#[must_use]
+pub fn inferred_owner(group: &str) -> Option<InferredOwner> {
+    system::inferred_owner(group)
 }
 
 /// Returns whether the system knows a user with this name.

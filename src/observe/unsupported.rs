@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Error, Scope};
-use crate::model::{Process, Snapshot};
+use crate::model::{InferredOwner, Process, Snapshot};
 
 /// Returns an error, because the system is not supported.
 ///
@@ -19,6 +19,11 @@ pub(super) fn observe(_: &Scope) -> Result<Snapshot, Error> {
 
 /// Does nothing, because there are no processes.
 pub(super) fn read_rest(_: &mut [Process]) {}
+
+/// Returns `None`, because only Linux has control groups.
+pub(super) fn inferred_owner(_: &str) -> Option<InferredOwner> {
+    None
+}
 
 /// Returns `None`, because the network interfaces are not read on these systems.
 pub(super) fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 
 use super::card_part::{Part, Shrinks, fit};
 use super::cells::{CellFormat, addresses};
+use super::inferred;
 use super::labelled::{MEASURE, first_lines, one_line, paragraph};
 use super::merge::merge;
 use super::process_cells::{shell_words, what_runs as shown_process};
-use super::start_text::{container, how_to_stop, since, started_by};
+use super::start_text::{container, how_to_stop_on, since, started_by};
 use super::wrap::prose;
 use super::{Emphasis, Style, Zone, process_name, sanitize, user, verdict_text};
 use crate::findings::reach::firewall;
@@ -87,14 +88,14 @@ pub(super) fn in_full(
 /// Returns the facts about a listener, without its findings and its port.
 pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<Part> {
     let os = &*report.snapshot.host.os;
-    let mut parts = vec![Part::heading(heading(listener, style))];
+    let mut parts = vec![Part::heading(heading(listener, report, style))];
     let fact = |label, text: String, shrinks| {
         let lines = if text.is_empty() { Vec::new() } else { paragraph(&text, style) };
         Part::new(label, first_lines(lines, LONGEST, style), shrinks, 1)
     };
     parts.push(fact("Process", process(listener, report, style.zone), Shrinks::Answer));
     parts.push(fact("", others(listener), Shrinks::Detail));
-    let main = listener.main();
+    let main = listener.main().or_else(|| Some(&report.inferred_owner(listener)?.process));
     let command = match main.map(|process| &*process.cmdline) {
         None | Some([]) => None,
         // Some programs replace their command line with a single text.
@@ -125,19 +126,27 @@ fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> 
 }
 
 fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Option<Part> {
-    let os = &*report.snapshot.host.os;
-    let how = HowToStop::of(listener, os).map(|how| how_to_stop(&how, os))?;
+    let host = &report.snapshot.host;
+    let how = match HowToStop::of(listener, &host.os) {
+        Some(how) => how_to_stop_on(&how, host),
+        None if inferred::may_see_with_sudo(listener, report) => {
+            let port = listener.first().socket.local.port;
+            format!("sudo portolan kill {port}   (shows the process, and asks first)")
+        }
+        None => return None,
+    };
     Some(Part::new("To stop", paragraph(&how, style), Shrinks::Answer, 1))
 }
 
 /// Returns the addresses, and the name of the listener.
-pub(super) fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
+pub(super) fn heading(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> {
     let mut heading = places(listener);
     if listener.first().socket.state == State::Bound {
         heading.push_str(" (bound, not listening)");
     }
     let place = elsewhere(listener).map(|place| format!(", in {place}")).unwrap_or_default();
-    let what = sanitize(&format!("{}{place}", what_runs(listener))).into_owned();
+    let what = inferred::what_runs(listener, report).unwrap_or_else(|| what_runs(listener));
+    let what = sanitize(&format!("{what}{place}")).into_owned();
     let text = format!("{heading}  {what}");
     let lines = prose("", &text, MEASURE, style);
     match lines.as_slice() {
@@ -210,7 +219,10 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> S
             format!("{name} (pid {}{user}){}{stopped}", process.pid, since.unwrap_or_default())
         }
         (None, Owner::Held(pids)) => format!("{}, {}", pid_list(pids), not_visible(report)),
-        (None, Owner::Hidden) => format!("{}{created}", not_visible(report)),
+        (None, Owner::Hidden) => match inferred::process(listener, report, zone) {
+            Some(inferred) => inferred,
+            None => format!("{}{created}", not_visible(report)),
+        },
         (None, Owner::Kernel) => verdict_text::owner(&Owner::Kernel).to_owned(),
         (None, owner) => format!("{}{created}", verdict_text::owner(owner)),
     }

@@ -22,6 +22,7 @@ pub mod free_ports;
 mod group;
 mod head;
 pub mod html;
+mod inferred;
 pub mod json;
 mod json_container;
 mod json_process;

@@ -9,7 +9,7 @@ use super::process_cells::shell_words;
 use super::{Zone, process_name, sanitize};
 use crate::findings::text::list;
 use crate::judge::{ContainerManager, HowToStop, Session, StartedBy};
-use crate::model::{Container, Parent, Pid, short_container};
+use crate::model::{Container, Host, Parent, Pid, short_container};
 
 /// The maximum number of programs that are named between a process and the program that started it.
 const FEW: usize = 3;
@@ -120,6 +120,12 @@ fn via(names: &[&str]) -> String {
         named.push(format!("{more} more"));
     }
     if named.is_empty() { String::new() } else { format!(", through {}", list(&named)) }
+}
+
+/// Returns the text of [`how_to_stop`], with sudo if the user who scanned the host needs it.
+pub(super) fn how_to_stop_on(how: &HowToStop<'_>, host: &Host) -> String {
+    let sudo = if matches!(how, HowToStop::Units(_)) && !host.privileged { "sudo " } else { "" };
+    format!("{sudo}{}", how_to_stop(how, &host.os))
 }
 
 /// Returns the command that stops a listener, or the reason why there is no such command.

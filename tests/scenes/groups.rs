@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, Outcome, Scene, Server, on_port, tcp};
+use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, on_port, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
     ("any_user_sees_the_unit_and_container_of_a_socket", any_user_asks),
     ("a_container_has_the_name_and_image_of_its_managers_file", names),
+    ("any_user_sees_the_probable_owner_of_a_socket", probable_owner),
     ("an_audit_says_how_to_stop_a_unit", audit_stops_the_unit),
     ("units_and_containers_of_processes_without_a_mounted_tree", no_tree),
 ];
@@ -81,6 +83,36 @@ fn any_user_asks(lab: &Lab) -> Outcome {
     // The process is not readable, but the socket still has its group.
     let (report, _) = lab.json_as_nobody(&["8620", "8621"])?;
     both(&report, &groups, "hidden")
+}
+
+/// The only process of the control group is the probable owner; of two programs none is.
+fn probable_owner(lab: &Lab) -> Outcome {
+    let groups = Groups::new()?;
+    lab.alone()?;
+    let owners = groups.listeners(lab)?;
+    let card = || -> Result<String, libtest_mimic::Failed> {
+        let mut command = lab.portolan(["explain", "8620"]);
+        command.uid(NOBODY).gid(NOBODY);
+        Ok(String::from_utf8(command.output()?.stdout)?.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let text = card()?;
+    let pid = owners[0].pid();
+    for part in [
+        "tcp 127.0.0.1:8620 probably ".to_owned(),
+        format!("(pid {pid}, user root), since "),
+        "the only process of front.service; run with sudo to be sure Command ".to_owned(),
+    ] {
+        same!(text.contains(&part), true, "{part}: {text}");
+    }
+    // JSON contains no process that was not seen with the socket.
+    let (report, _) = lab.json_as_nobody(&["8620"])?;
+    same!(on_port(&report, 8620)?["processes"], json!([]));
+    let other = lab.sleeper_called(b"worker")?;
+    let other = Server::start(&other, vec![tcp("127.0.0.1:8623")?])?;
+    fs::write(groups.1[0].join("cgroup.procs"), other.outer_pid().to_string())?;
+    let text = card()?;
+    same!(text.contains("not visible (run with sudo)") && !text.contains("probably"), true, "{text}");
+    Ok(())
 }
 
 /// Ending a process of a unit is not enough: systemd may start the process again.

@@ -101,6 +101,9 @@ pub(super) fn run(
     };
     let pids = on_it.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
     super::read_rest(&mut report, &pids, common);
+    if !is_json {
+        super::infer_owners(&mut report, |entry| entries.contains(&place(entry)), common);
+    }
     super::add_ssh_clients(&mut report, common);
     let explained: Vec<Explained<'_>> = entries
         .into_iter()

@@ -8,24 +8,21 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
+use super::files::slurp_at;
+use crate::model::Pid;
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, fstatfs, openat};
 
 /// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
 const CGROUP2: i64 = 0x6367_7270;
 /// The maximum depth in the tree. The groups of systemd and Kubernetes are far less deep.
 const DEPTH: usize = 32;
+/// The maximum number of bytes that are read of the list of the processes of a group.
+const PROCESSES: usize = 4096;
 
 /// Returns the paths of the groups with the wanted IDs, if they are in the tree; the root group is `/`.
 pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     let mut found = HashMap::new();
-    let open =
-        |path: &CStr| openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    // The possible places of the cgroup2 tree: alone, or next to cgroup v1.
-    let tree = [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"]
-        .into_iter()
-        .filter_map(|path| open(path).ok())
-        .find(|directory| fstatfs(directory).is_ok_and(|fs| fs.f_type == CGROUP2));
-    let Some(tree) = tree else { return found };
+    let Some(tree) = tree() else { return found };
     if let Ok(root) = fstat(&tree)
         && wanted.contains(&root.st_ino)
     {
@@ -33,6 +30,30 @@ pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     }
     descend(&tree, "", DEPTH, wanted, &mut found);
     found
+}
+
+/// Opens the cgroup2 tree: it is mounted alone, or next to cgroup v1.
+fn tree() -> Option<OwnedFd> {
+    let open =
+        |path: &CStr| openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"]
+        .into_iter()
+        .filter_map(|path| open(path).ok())
+        .find(|directory| fstatfs(directory).is_ok_and(|fs| fs.f_type == CGROUP2))
+}
+
+/// Returns the processes of a group, without those of the groups below it; `None` if the group cannot be read, has a
+/// process outside the pid namespace of portolan, or has very many processes.
+pub(super) fn processes(group: &str) -> Option<Vec<Pid>> {
+    let group = group.trim_start_matches('/');
+    if group.split('/').any(|part| part == "..") {
+        return None;
+    }
+    let file = if group.is_empty() { "cgroup.procs".to_owned() } else { format!("{group}/cgroup.procs") };
+    let text = slurp_at(tree()?, file, PROCESSES, PROCESSES).ok()?;
+    let text = std::str::from_utf8(&text).ok().filter(|text| text.len() < PROCESSES)?;
+    // The kernel writes 0 for a process outside the namespace.
+    text.lines().map(|line| line.parse().ok().filter(|pid| *pid != 0)).collect()
 }
 
 fn descend(

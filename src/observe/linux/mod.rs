@@ -23,6 +23,7 @@ mod fuse;
 pub mod fuzzed;
 mod generic_netlink;
 mod hidden_processes;
+mod inferred_owners;
 mod iptables;
 mod kernel_ids;
 mod kernel_protocols;
@@ -69,6 +70,7 @@ use jiff::Timestamp;
 
 use self::find_owners::{OwnerSearch, find_owners};
 pub(crate) use self::fuse::fuse_is_mounted;
+pub(super) use self::inferred_owners::inferred_owner;
 use self::owners::SocketDescriptor;
 use self::reading::ReadRequest;
 use self::scanned_namespaces::{ScannedNamespaces, SocketScan};

@@ -28,8 +28,8 @@ use sysinfo::System;
 
 use super::{Error, Scope};
 use crate::model::{
-    Endpoint, EphemeralRange, Gap, Host, HostScope, Namespaces, Note, Owner, Peer, Pid, PortRange, Process,
-    Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, SocketAttributes, Stage, State, Tool,
+    Endpoint, EphemeralRange, Gap, Host, HostScope, InferredOwner, Namespaces, Note, Owner, Peer, Pid,
+    PortRange, Process, Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, SocketAttributes, Stage, State, Tool,
 };
 
 /// The ports that outgoing connections use, as read by the file of each system.
@@ -136,6 +136,12 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 /// Does nothing. On these systems, programs have no packages, and a scan with details has already read all other
 /// data.
 pub fn read_rest(_: &mut [Process]) {}
+
+/// Returns `None`, because only Linux has control groups.
+#[must_use]
+pub fn inferred_owner(_: &str) -> Option<InferredOwner> {
+    None
+}
 
 /// Returns `None`, because the network interfaces are not read on these systems.
 #[must_use]

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use crate::findings::Flag;
 use crate::judge::audit::{AuditFinding, Subject};
 use crate::judge::{Entry, HowToStop, Listener};
-use crate::model::Severity;
+use crate::model::{Host, Severity};
 use crate::render::cells::CellFormat;
-use crate::render::start_text::how_to_stop;
+use crate::render::start_text::how_to_stop_on;
 use crate::render::{process_cells, sanitize};
 
 use super::{merged_places, place, process_summary, text_without_listener};
@@ -55,7 +55,7 @@ impl EvidenceGroup<'_> {
 }
 
 /// Groups the findings of an audit.
-pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], os: &str) -> Vec<FindingGroup<'f>> {
+pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], host: &Host) -> Vec<FindingGroup<'f>> {
     let mut groups: Vec<FindingGroup<'f>> = Vec::new();
     // These maps find the group, the program and the text of a finding. With them, the time is linear in the number
     // of findings.
@@ -76,7 +76,7 @@ pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], os: &str)
         let programs = &mut groups[b].programs;
         let e = *of_program.entry((b, process_summary.clone())).or_insert_with(|| {
             let to_stop = match found.subject {
-                Subject::Entry(judged) if severity == Severity::Critical => to_stop(judged, os),
+                Subject::Entry(judged) if severity == Severity::Critical => to_stop(judged, host),
                 _ => None,
             };
             programs.push(ProgramGroup { process_summary, to_stop, evidence: Vec::new() });
@@ -98,9 +98,9 @@ pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], os: &str)
 }
 
 /// Returns the command that stops a listener, as in its card.
-pub(super) fn to_stop(judged: &Entry, os: &str) -> Option<String> {
+pub(super) fn to_stop(judged: &Entry, host: &Host) -> Option<String> {
     let listener = Listener::all([judged]).into_iter().next()?;
-    HowToStop::of(&listener, os).map(|how| how_to_stop(&how, os))
+    HowToStop::of(&listener, &host.os).map(|how| how_to_stop_on(&how, host))
 }
 
 /// Returns a place with the pids of its processes. Processes of one program with different pids are one group,

@@ -134,6 +134,7 @@ udp [::]:4913  program hidden
   Process     not visible (run with sudo); user 65534 created the socket
   Reachable   on every address of this machine
   Flags       unexplained (info)
+  To stop     sudo portolan kill 4913   (shows the process, and asks first)
 
 Port 4913 (registered range, 1024 to 49151)
 

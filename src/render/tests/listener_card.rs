@@ -144,7 +144,7 @@ tcp 127.0.0.1:22  OpenSSH server (program hidden)
   Process     not visible (run with sudo); user root created the socket
   Why         systemd unit ssh.service
   Reachable   on this machine only
-  To stop     systemctl stop ssh
+  To stop     sudo systemctl stop ssh
   Registry    registered for ssh: The Secure Shell (SSH) Protocol.
 
 tcp 127.0.0.1:22  program hidden

@@ -9,6 +9,7 @@ mod cells;
 mod containers;
 mod diff;
 mod events;
+mod inferred;
 mod json;
 mod kill;
 mod listener_card;

@@ -1,0 +1,52 @@
+//! The texts about the probable owner of a hidden socket. Each text says that the owner is not certain.
+
+use super::start_text::since;
+use super::{Zone, process_name, sanitize, user};
+use crate::judge::{Listener, Report};
+use crate::model::{Owner, ServiceBy};
+
+/// Returns the product and the program of a listener: `Apache HTTP Server (probably apache2)`.
+pub(super) fn what_runs(listener: &Listener<'_>, report: &Report) -> Option<String> {
+    let name = report.inferred_owner(listener)?.process.name.as_deref()?;
+    let product = listener.first().service().filter(|service| service.by != ServiceBy::Port);
+    let product = product.and_then(|service| service.product?.split(" (").next());
+    Some(match product {
+        Some(product) if !product.eq_ignore_ascii_case(name) => format!("{product} (probably {name})"),
+        _ => format!("probably {name}"),
+    })
+}
+
+/// Returns the process, and why it is the probable owner: `probably nginx (pid 812, user root), since 07:36 UTC today
+/// (2 h): the only process of nginx.service; run with sudo to be sure`.
+pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> Option<String> {
+    let owner = report.inferred_owner(listener)?;
+    let process = &owner.process;
+    let socket = &listener.first().socket;
+    let runs_as = user(process.user.as_deref(), process.uid);
+    let runs_as = runs_as.map(|user| format!(", user {user}")).unwrap_or_default();
+    let created = user(socket.user.as_deref(), socket.uid).filter(|_| socket.uid != process.uid);
+    let created = created.map(|user| format!("; user {user} created the socket")).unwrap_or_default();
+    let since = process.started.map(|started| format!(", {}", since(started, report.snapshot.taken, zone)));
+    // A unit can have further control groups below its own.
+    let unit = socket.unit.as_deref().and_then(|unit| unit.rsplit('/').next());
+    let unit =
+        unit.filter(|unit| socket.cgroup.as_deref().and_then(|group| group.rsplit('/').next()) == Some(unit));
+    let group = match unit {
+        Some(unit) => sanitize(unit).into_owned(),
+        None => "its control group".to_owned(),
+    };
+    Some(format!(
+        "probably {} (pid {}{runs_as}){}: the only {} of {group}{created}{}",
+        process_name(process.name.as_deref()),
+        process.pid,
+        since.unwrap_or_default(),
+        if owner.count == 1 { "process" } else { "program" },
+        if may_see_with_sudo(listener, report) { "; run with sudo to be sure" } else { "" },
+    ))
+}
+
+/// Returns whether root may see the owner of a listener, which is hidden.
+pub(super) fn may_see_with_sudo(listener: &Listener<'_>, report: &Report) -> bool {
+    let host = &report.snapshot.host;
+    listener.first().socket.owner == Owner::Hidden && !host.privileged && host.os == "linux"
+}
