@@ -50,7 +50,7 @@ fn statuses_of_ports() {
         ("tcp/6401", Untouched, &["boe-was"]),
         ("tcp/11434", Evidence, &["ollama"]),
         ("udp/11434", Reserved, &[]),
-        ("tcp/21337", Obscure, &["xahaud"]),
+        ("tcp/4480", Obscure, &["agtp"]),
     ] {
         let verdict = verdict(target);
         if verdict.basis != basis || verdict.status != basis.status() {

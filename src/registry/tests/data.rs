@@ -91,7 +91,8 @@ fn curated_lists_have_their_shape() {
                 Confidence::Presumed => assert!(c.source.is_none() && c.basis.is_some(), "{line}"),
             }
             let protocols: Vec<_> = row.protocols.split('+').collect();
-            assert!([&["tcp"][..], &["udp"], &["tcp", "udp"]].contains(&&protocols[..]), "{line}");
+            let allowed = [&["tcp"][..], &["udp"], &["tcp", "udp"], &["sctp"]];
+            assert!(allowed.contains(&&protocols[..]), "{line}");
             assert!(c.ended.is_none_or(|ended| is_date(ended) && ended.len() <= 7), "{line}");
             assert_eq!(c.standing == CuratedState::Alive, columns == 10, "{line}");
         }
