@@ -161,6 +161,8 @@ pub(crate) struct Ui {
     pub stdout: Style,
     /// The style of standard error.
     pub stderr: Style,
+    /// The number of rows of standard output; `None` if it is not a terminal, or if the terminal does not report it.
+    pub rows: Option<u16>,
     /// Whether standard output is a terminal on which a screen can be drawn.
     pub screen: bool,
 }
@@ -197,7 +199,9 @@ impl Ui {
             zone,
         };
         let (stdout, stderr) = (io::stdout(), io::stderr());
+        let rows = terminal_size::terminal_size_of(&stdout).map(|(_, height)| height.0);
         Ui {
+            rows: rows.filter(|_| stdout.is_terminal()),
             stdout: style(stdout.is_terminal(), terminal_size::terminal_size_of(&stdout)),
             stderr: style(stderr.is_terminal(), terminal_size::terminal_size_of(&stderr)),
             screen: stdout.is_terminal() && !dumb,

@@ -13,6 +13,7 @@ use crate::findings::text::{first_of, plural};
 use crate::judge::{Explained, Listener, Report};
 use crate::model::{Assignment, PortVerdict, Protocol, RegistryRange, Status};
 
+use super::card_fit::{Block, Rank, fit, height};
 use super::cells::CellFormat;
 use super::group::{Group, groups, runs};
 use super::labelled::labelled;
@@ -32,6 +33,8 @@ pub struct Depth {
     pub in_full: bool,
     /// Whether the answer contains the evidence, IANA's notes and the facts around the port.
     pub evidence: bool,
+    /// The maximum number of lines of the answer, if it must fit a terminal. Answers about many ports are longer.
+    pub rows: Option<usize>,
 }
 
 /// Writes the answer for some ports.
@@ -46,27 +49,33 @@ pub fn explain(
     style: &Style,
     w: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut out = Card { report, style, depth, w: BufWriter::with_capacity(1 << 16, w) };
     let groups = groups(ports);
     let mut seen = BTreeSet::new();
     let mut numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
     numbers.retain(|port| seen.insert(*port));
-    let in_blocks = numbers.len() > CARDS;
-    out.listeners(&listeners(ports), in_blocks)?;
-    if in_blocks {
+    let listeners = listeners(ports);
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    let mut out = Card { report, style, depth, blocks: Vec::new() };
+    if numbers.len() > CARDS {
+        out.listeners(&listeners, true, usize::MAX);
         for run in runs(groups) {
-            out.block(&run)?;
+            out.block(&run);
+            write(&std::mem::take(&mut out.blocks), &mut w)?;
         }
+        out.left_out(left_out);
     } else {
-        for (at, port) in numbers.iter().enumerate() {
-            if at > 0 {
-                writeln!(out.w)?;
-            }
-            out.card(*port, groups.iter().filter(|group| group.ports.contains(*port)))?;
+        out.in_full(&listeners, usize::MAX, &numbers, &groups, left_out);
+        if let Some(rows) = depth.rows.filter(|rows| height(&out.blocks) > *rows) {
+            out.blocks.clear();
+            // An empty line follows each card, and another one and the number of missing lines follow all of them.
+            let each = rows.saturating_sub(2) / listeners.len().clamp(1, CARDS);
+            let tallest = listener_card::TALLEST.min(each.saturating_sub(1));
+            out.in_full(&listeners, tallest, &numbers, &groups, left_out);
+            fit(&mut out.blocks, rows, style);
         }
     }
-    out.left_out(left_out)?;
-    out.w.flush()
+    write(&out.blocks, &mut w)?;
+    w.flush()
 }
 
 /// Writes the text about one port, without the cards of its listeners.
@@ -74,9 +83,21 @@ pub fn explain(
 /// # Errors
 /// If the text cannot be written.
 pub fn port(explained: &Explained<'_>, report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    let mut out = Card { report, style, depth: Depth::default(), w: BufWriter::with_capacity(1 << 16, w) };
-    out.card(explained.port, groups(std::slice::from_ref(explained)).iter())?;
-    out.w.flush()
+    let mut out = Card { report, style, depth: Depth::default(), blocks: Vec::new() };
+    out.card(explained.port, groups(std::slice::from_ref(explained)).iter());
+    write(&out.blocks, w)?;
+    w.flush()
+}
+
+fn write(blocks: &[Block], w: &mut dyn Write) -> io::Result<()> {
+    let mut text = String::new();
+    for block in blocks {
+        if block.lines.is_empty() {
+            text.push('\n');
+        }
+        block.lines.iter().for_each(|line| text.extend([line, "\n"]));
+    }
+    w.write_all(text.as_bytes())
 }
 
 /// Returns the listeners on some ports.
@@ -89,33 +110,52 @@ struct Card<'a> {
     report: &'a Report,
     style: &'a Style,
     depth: Depth,
-    w: BufWriter<&'a mut dyn Write>,
+    blocks: Vec<Block>,
 }
 
 impl Card<'_> {
-    /// Writes a card for each of the first listeners, and the number of further listeners. If the ports have compact
-    /// blocks, the cards contain the sentences of the registry's findings, because a block does not.
-    fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool) -> io::Result<()> {
-        for listener in listeners.iter().take(CARDS) {
-            for line in listener_card::in_full(listener, in_blocks, self.report, self.style) {
-                writeln!(self.w, "{line}")?;
+    /// Adds the cards of the listeners, and then the full text about each port.
+    fn in_full(
+        &mut self,
+        listeners: &[Listener<'_>],
+        tallest: usize,
+        ports: &[u16],
+        groups: &[Group<'_, '_>],
+        left_out: &BTreeSet<(u16, Protocol)>,
+    ) {
+        self.listeners(listeners, false, tallest);
+        for (at, port) in ports.iter().enumerate() {
+            if at > 0 {
+                self.gap();
             }
-            writeln!(self.w)?;
+            self.card(*port, groups.iter().filter(|group| group.ports.contains(*port)));
+        }
+        self.left_out(left_out);
+    }
+
+    /// Adds a card for each of the first listeners, and the number of further listeners. If the ports have compact
+    /// blocks, the cards contain the sentences of the registry's findings, because a block does not.
+    fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool, tallest: usize) {
+        for listener in listeners.iter().take(CARDS) {
+            let lines = listener_card::in_full(listener, in_blocks, tallest, self.report, self.style);
+            self.add(Rank::Answer, lines);
+            self.gap();
         }
         let more = listeners.len().saturating_sub(CARDS);
         if more == 0 {
-            return Ok(());
+            return;
         }
         let how =
             if in_blocks { "(see below)".to_owned() } else { format!("(portolan {})", ports(listeners)) };
-        writeln!(self.w, "and {} {how}\n", plural(more, "more listener"))
+        self.add(Rank::Answer, vec![format!("and {} {how}", plural(more, "more listener"))]);
+        self.gap();
     }
 
-    /// Writes the omitted ports and protocols.
-    fn left_out(&mut self, left_out: &BTreeSet<(u16, Protocol)>) -> io::Result<()> {
+    /// Adds the omitted ports and protocols.
+    fn left_out(&mut self, left_out: &BTreeSet<(u16, Protocol)>) {
         const FEW: usize = 6;
         if left_out.is_empty() {
-            return Ok(());
+            return;
         }
         let places: Vec<String> =
             left_out.iter().map(|(port, protocol)| format!("{}/{port}", protocol.name())).collect();
@@ -124,72 +164,82 @@ impl Card<'_> {
             socket.state.holds_port() && left_out.contains(&(socket.local.port, socket.local.protocol))
         });
         let why = if is_used { "" } else { " (nothing listens there)" };
-        writeln!(self.w)?;
-        self.item("Not shown", &format!("{}{why}; --full shows them.", first_of(&places, FEW)))
+        self.gap();
+        self.item(
+            Rank::Background,
+            "Not shown",
+            &format!("{}{why}; --full shows them.", first_of(&places, FEW)),
+        );
     }
 
-    fn card<'g>(&mut self, port: u16, groups: impl Iterator<Item = &'g Group<'g, 'g>>) -> io::Result<()> {
+    fn card<'g>(&mut self, port: u16, groups: impl Iterator<Item = &'g Group<'g, 'g>>) {
         let heading = format!("Port {port}");
         let range = verdict_text::range(RegistryRange::of(port));
-        writeln!(self.w, "{} ({range})", self.style.paint(Emphasis::Heading, &heading))?;
+        let heading = format!("{} ({range})", self.style.paint(Emphasis::Heading, &heading));
         // If nothing listens, facts that are the same for every protocol are written only in the first group.
         let groups: Vec<_> = groups.collect();
         let is_idle = groups.iter().all(|group| group.listeners.is_empty());
+        self.add(if is_idle { Rank::Answer } else { Rank::Heading }, vec![heading]);
         let mut registered = BTreeSet::new();
         for (at, group) in groups.into_iter().enumerate() {
-            writeln!(self.w)?;
-            self.group(group, !is_idle || at == 0, &mut registered)?;
+            let idle = match (is_idle, at) {
+                (true, 0) => Some(Rank::Answer),
+                (true, _) => None,
+                (false, _) => Some(Rank::Programs),
+            };
+            self.gap();
+            self.group(group, idle, &mut registered);
         }
         if self.depth.evidence {
-            writeln!(self.w)?;
-            self.item("Range", verdict_text::range_in_full(RegistryRange::of(port)))?;
+            self.gap();
+            self.item(Rank::Background, "Range", verdict_text::range_in_full(RegistryRange::of(port)));
         }
-        Ok(())
     }
 
-    /// Writes the text of one group. `registered` contains the registrations that the earlier groups have shown.
-    fn group(
-        &mut self,
-        group: &Group<'_, '_>,
-        says_idle: bool,
-        registered: &mut BTreeSet<String>,
-    ) -> io::Result<()> {
+    /// Adds the text of one group. `idle` is the importance of the fact that nothing listens; `None` if it was already
+    /// written. `registered` contains the registrations that the earlier groups have shown.
+    fn group(&mut self, group: &Group<'_, '_>, idle: Option<Rank>, registered: &mut BTreeSet<String>) {
         let verdict = group.verdict;
-        writeln!(
-            self.w,
+        let heading = format!(
             "{}  {}",
             self.style.paint(Emphasis::Heading, &group.protocols.join(", ")),
             self.style.paint(tone(verdict.status), &status(group))
-        )?;
+        );
+        self.add(Rank::Heading, vec![heading]);
         let contexts = || group.contexts.iter().copied();
         let what = port_text::what(contexts());
         let is_known = what.is_some() || contexts().any(|context| !context.programs.is_empty());
         let without_service = || verdict_text::without_service(verdict, port_text::possible(contexts()));
-        self.optional("What", what.or_else(|| without_service().filter(|_| !is_known)))?;
+        self.optional(Rank::Meaning, "What", what.or_else(|| without_service().filter(|_| !is_known)));
         let mut usual = group.listeners.iter().filter_map(|listener| listener.usual());
         match usual.next() {
-            None if group.listeners.is_empty() && says_idle => {
-                self.item("Here now", &sanitize(&self.no_listener_text()))?;
+            None if let (true, Some(rank)) = (group.listeners.is_empty(), idle) => {
+                self.item(rank, "Here now", &sanitize(&self.no_listener_text()));
             }
-            Some(usual) => self.item("Here now", &sanitize(&context_text::usual(usual)))?,
+            Some(usual) => self.item(Rank::Programs, "Here now", &sanitize(&context_text::usual(usual))),
             None => {}
         }
-        self.in_use_by(group)?;
+        self.in_use_by(group);
         let is_short = !self.depth.in_full && !group.listeners.is_empty();
         if !is_short {
-            self.optional("Usually", context_text::programs(contexts()))?;
+            self.optional(Rank::Programs, "Usually", context_text::programs(contexts()));
         }
-        self.optional("If open", port_text::if_open(contexts()))?;
-        self.optional("Abused by", port_text::abused_by(contexts()))?;
+        self.optional(Rank::Risk, "If open", port_text::if_open(contexts()));
+        self.optional(Rank::Programs, "Abused by", port_text::abused_by(contexts()));
         let shown = if is_short { REGISTRATIONS } else { usize::MAX };
-        for assignment in verdict.assignments.iter().take(shown) {
+        for (at, assignment) in verdict.assignments.iter().take(shown).enumerate() {
             let text = registration(assignment, verdict);
+            let rank = if at == 0 { Rank::Registration } else { Rank::FurtherRegistration };
             if registered.insert(text.clone()) {
-                self.item("Registered", &sanitize(&text))?;
+                self.item(rank, "Registered", &sanitize(&text));
             }
         }
         if let Some(more) = verdict.assignments.len().checked_sub(shown).filter(|more| *more > 0) {
-            self.item("", &format!("and {} (--full)", plural(more, "more registration")))?;
+            self.item(
+                Rank::FurtherRegistration,
+                "",
+                &format!("and {} (--full)", plural(more, "more registration")),
+            );
         }
         let mut reason = verdict_text::reason(verdict);
         if verdict.status == Status::Dormant
@@ -197,13 +247,15 @@ impl Card<'_> {
         {
             reason.push_str(&format!(" In practice, this port is used by {users}."));
         }
-        self.item("Status", &sanitize(&reason))?;
+        let is_as_registered = verdict.status == Status::Active;
+        let status_rank = if is_as_registered { Rank::Registration } else { Rank::Meaning };
+        self.item(status_rank, "Status", &sanitize(&reason));
         // For a repurposed and for an orphaned port, the reason already contains the known use.
         if !verdict.known_use.is_empty()
             && !matches!(verdict.status, Status::Repurposed | Status::Orphaned)
             && (!is_known || self.depth.in_full || self.depth.evidence)
         {
-            self.item("Known use", &sanitize(&verdict_text::known_use(verdict)))?;
+            self.item(Rank::Programs, "Known use", &sanitize(&verdict_text::known_use(verdict)));
         }
         let ephemeral: Vec<_> = group
             .protocols
@@ -211,12 +263,14 @@ impl Card<'_> {
             .zip(contexts())
             .map(|(name, context)| (*name, context.ephemeral.as_ref()))
             .collect();
-        self.optional("Ephemeral", context_text::ephemeral(&ephemeral))?;
-        if self.depth.evidence { self.evidence(group) } else { Ok(()) }
+        self.optional(Rank::Background, "Ephemeral", context_text::ephemeral(&ephemeral));
+        if self.depth.evidence {
+            self.evidence(group);
+        }
     }
 
-    /// Writes the connections that use the port without a listener.
-    fn in_use_by(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
+    /// Adds the connections that use the port without a listener.
+    fn in_use_by(&mut self, group: &Group<'_, '_>) {
         const FEW: usize = 5;
         for (at, judged) in group.connections.iter().take(FEW).enumerate() {
             let socket = &judged.socket;
@@ -230,36 +284,56 @@ impl Card<'_> {
                 socket.state.name(),
                 process_cells::process(judged, CellFormat::Complete).text,
             );
-            self.item(if at == 0 { "In use by" } else { "" }, &line)?;
+            self.item(Rank::Answer, if at == 0 { "In use by" } else { "" }, &line);
         }
         match group.connections.len().saturating_sub(FEW) {
-            0 => Ok(()),
-            more => self.item("", &format!("and {more} more")),
+            0 => {}
+            more => self.item(Rank::Answer, "", &format!("and {more} more")),
         }
     }
 
-    /// Writes the evidence of the verdict, and the facts around the port.
-    fn evidence(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
+    /// Adds the evidence of the verdict, and the facts around the port.
+    fn evidence(&mut self, group: &Group<'_, '_>) {
         let contexts = || group.contexts.iter().copied();
         for assignment in &group.verdict.assignments {
             let notes = assignment.notes.map(|notes| format!("{}: {notes}", assignment.service));
-            self.optional("IANA notes", notes)?;
+            self.optional(Rank::Background, "IANA notes", notes);
         }
-        self.optional("Evidence", context_text::evidence(group.verdict))?;
+        self.optional(Rank::Background, "Evidence", context_text::evidence(group.verdict));
         let guarded = contexts().find_map(|context| context.guarded.as_ref());
-        self.optional("Guarded", guarded.map(context_text::guarded))?;
-        self.optional("Nearby", contexts().find_map(|context| context_text::nearby(&context.nearby)))?;
-        self.optional("History", contexts().find_map(|context| context_text::history(&context.history)))
+        self.optional(Rank::Background, "Guarded", guarded.map(context_text::guarded));
+        self.optional(
+            Rank::Background,
+            "Nearby",
+            contexts().find_map(|context| context_text::nearby(&context.nearby)),
+        );
+        self.optional(
+            Rank::Background,
+            "History",
+            contexts().find_map(|context| context_text::history(&context.history)),
+        );
     }
 
-    /// Writes a label and a text; nothing if there is no text. This function sanitizes the text.
-    fn optional(&mut self, label: &str, text: Option<String>) -> io::Result<()> {
-        text.map_or(Ok(()), |text| self.item(label, &sanitize(&text)))
+    /// Adds a label and a text; nothing if there is no text. This function sanitizes the text.
+    fn optional(&mut self, rank: Rank, label: &str, text: Option<String>) {
+        if let Some(text) = text {
+            self.item(rank, label, &sanitize(&text));
+        }
     }
 
-    /// Writes a label and a paragraph of sanitized text; an empty label continues the paragraph above.
-    fn item(&mut self, label: &str, text: &str) -> io::Result<()> {
-        labelled(label, text, self.style).iter().try_for_each(|line| writeln!(self.w, "{line}"))
+    /// Adds a label and a paragraph of sanitized text; an empty label continues the paragraph above.
+    fn item(&mut self, rank: Rank, label: &str, text: &str) {
+        let lines = labelled(label, text, self.style);
+        self.add(rank, lines);
+    }
+
+    fn add(&mut self, rank: Rank, lines: Vec<String>) {
+        self.blocks.push(Block { rank, lines });
+    }
+
+    /// Adds an empty line.
+    fn gap(&mut self) {
+        self.add(Rank::Answer, Vec::new());
     }
 
     /// Returns the text for a port without a known listener. A socket is visible even if its owner could not be read,
@@ -277,7 +351,7 @@ impl Card<'_> {
         }
     }
 
-    fn block(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
+    fn block(&mut self, group: &Group<'_, '_>) {
         let verdict = group.verdict;
         let service = |a: &Assignment| match a.basis == verdict.basis {
             true => verdict_text::title(a),
@@ -285,20 +359,20 @@ impl Card<'_> {
         };
         let services = verdict.assignments.iter().map(service).collect::<Vec<_>>().join("; ");
         let known_use = verdict_text::known_use(verdict);
-        writeln!(
-            self.w,
+        let heading = format!(
             "{}  {}  {}",
             self.style.paint(Emphasis::Heading, &format!("{:<11}", group.ports.to_string())),
             group.protocols.join(","),
             self.style.paint(tone(verdict.status), &verdict_text::status(verdict)),
-        )?;
+        );
+        self.add(Rank::Heading, vec![heading]);
         for text in [services, known_use] {
             if !text.is_empty() {
-                self.item("", &sanitize(&text))?;
+                self.item(Rank::Answer, "", &sanitize(&text));
             }
         }
         if verdict.assignments.is_empty() && verdict.known_use.is_empty() {
-            self.item("", &sanitize(&verdict_text::reason(verdict)))?;
+            self.item(Rank::Answer, "", &sanitize(&verdict_text::reason(verdict)));
         }
         for judged in &group.listeners {
             let socket = &judged.socket;
@@ -306,14 +380,14 @@ impl Card<'_> {
             let pids = process_cells::pids(socket.owner.pids(), CellFormat::Complete).replace(',', ", ");
             let pids = if pids.is_empty() { pids } else { format!(" (pid {pids})") };
             self.item(
+                Rank::Answer,
                 "",
                 &format!(
                     "here now: {at} {}{pids}",
                     process_cells::process(judged, CellFormat::Complete).text
                 ),
-            )?;
+            );
         }
-        Ok(())
     }
 }
 

@@ -23,7 +23,7 @@ use crate::model::{
 };
 
 /// The maximum number of lines of a card.
-const TALLEST: usize = 14;
+pub(super) const TALLEST: usize = 14;
 /// The maximum number of lines of one fact, even if more lines are free: a command line may have thousands of words.
 const LONGEST: usize = 8;
 /// The maximum number of lines of the heading.
@@ -71,10 +71,11 @@ fn is_in_verdict(flag: Flag) -> bool {
 }
 
 /// Returns the lines of the card of a listener, without the registry. Unless `with_sentences` is set, findings about
-/// the registry have their short form.
+/// the registry have their short form. A card that is taller than `tallest` lines is shortened.
 pub(super) fn in_full(
     listener: &Listener<'_>,
     with_sentences: bool,
+    tallest: usize,
     report: &Report,
     style: &Style,
 ) -> Vec<String> {
@@ -82,6 +83,7 @@ pub(super) fn in_full(
     let is_below = if with_sentences { |_| false } else { is_in_verdict };
     parts.extend(flags(listener, is_below, style));
     parts.extend(stop(listener, report, style));
+    fit(&mut parts, tallest, style);
     parts.into_iter().flat_map(|part| part.labelled(style)).collect()
 }
 

@@ -8,6 +8,7 @@ mod ascii;
 pub mod audit;
 pub mod brief;
 pub mod card;
+mod card_fit;
 mod card_part;
 mod caveats;
 mod cells;

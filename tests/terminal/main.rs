@@ -418,6 +418,31 @@ fn one_match_is_a_card() {
     assert!(String::from_utf8(piped.stdout).unwrap().starts_with("PROTO "), "a pipe");
 }
 
+/// The answer of `explain` fits the terminal with the messages below it, so that its first line stays visible.
+#[test]
+fn an_explanation_does_not_scroll_off() {
+    let explain = |size, arguments: &str| {
+        let mut command = Command::new("setsid");
+        let line = format!("exec {} explain {arguments}", env!("CARGO_BIN_EXE_portolan"));
+        command.args(["--ctty", "--wait", "sh", "-c", &line]);
+        let mut terminal = Terminal::run(size, command, &[("NO_COLOR", "1")]);
+        assert!(matches!(terminal.ended().code(), Some(0 | 3)), "{arguments}");
+        String::from_utf8(terminal.bytes.clone()).unwrap()
+    };
+    for arguments in ["80", "3000", "22 5432"] {
+        let text = explain((80, 24), arguments);
+        assert!(text.lines().count() < 24, "{arguments}: {text}");
+        assert!(text.contains("--full shows them."), "{arguments}: {text}");
+        for (size, arguments) in
+            [((80, 400), arguments.to_owned()), ((80, 24), format!("{arguments} --full"))]
+        {
+            let text = explain(size, &arguments);
+            assert!(text.lines().count() > 24, "{size:?} {arguments}: {text}");
+            assert!(!text.contains(" lines; --full shows them."), "{size:?} {arguments}: {text}");
+        }
+    }
+}
+
 /// Sockets that occupy a port but do not listen are shown in a table, because there can be many of them.
 #[test]
 fn a_connection_is_not_a_card() {

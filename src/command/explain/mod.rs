@@ -18,6 +18,9 @@ use crate::registry::{Registry, search};
 use crate::render::card::Depth;
 use crate::render::{self, card, json, search_hits, stats, stderr, terminal_map};
 
+/// The usual number of rows of a terminal. On a lower terminal, the answer is not shorter.
+const LEAST_ROWS: u16 = 24;
+
 /// Ports and protocols.
 type Places = BTreeSet<(u16, Protocol)>;
 
@@ -109,6 +112,17 @@ pub(super) fn run(
         .into_iter()
         .map(|(port, protocol)| judge::explain(&report, port, protocol, in_full))
         .collect();
+    // The messages come after the answer, so a terminal must have space for them too.
+    let mut messages = Vec::new();
+    if !args.verbose {
+        let undecided = report.entries.iter().filter(|entry| is_undecided(entry, &targets)).count();
+        let shown = explained.iter().flat_map(|port| port.listeners.iter().chain(&port.connections)).copied();
+        let question = Question { is_narrowed: true, undecided, ..report.question };
+        stderr::caveats(&render::caveats(&report.snapshot, shown, question), &ui.stderr, &mut messages)?;
+    }
+    if !is_json {
+        stderr::interpretations(&asked, &ui.stderr, &mut messages)?;
+    }
     if is_json {
         json::explain(&explained, &asked, &report, out)?;
     } else {
@@ -118,11 +132,16 @@ pub(super) fn run(
             }
             search_hits::ports(query, args.full, &report, &ui.stdout, out)?;
         }
+        let has_hits = asked.iter().any(|query| !query.hits.is_empty());
         if !explained.is_empty() {
-            if asked.iter().any(|query| !query.hits.is_empty()) {
+            if has_hits {
                 writeln!(out)?;
             }
-            let depth = Depth { in_full: args.full, evidence: args.evidence };
+            let is_short =
+                !(args.full || args.evidence || args.verbose || has_hits || common.format_is_named.0);
+            let messages = String::from_utf8_lossy(&messages);
+            let rows = ui.rows.filter(|_| is_short).map(|rows| rows_for_answer(rows, ui, &messages));
+            let depth = Depth { in_full: args.full, evidence: args.evidence, rows };
             card::explain(&explained, &left_out, depth, &report, &ui.stdout, out)?;
         }
         writeln!(out, "\n{}", render::registry(&registry))?;
@@ -130,17 +149,16 @@ pub(super) fn run(
     out.flush()?;
     if args.verbose {
         ui.print_notices(&report.snapshot);
-    } else {
-        let undecided = report.entries.iter().filter(|entry| is_undecided(entry, &targets)).count();
-        let shown = explained.iter().flat_map(|port| port.listeners.iter().chain(&port.connections)).copied();
-        let question = Question { is_narrowed: true, undecided, ..report.question };
-        let caveats = render::caveats(&report.snapshot, shown, question);
-        let _ = stderr::caveats(&caveats, &ui.stderr, &mut charset::stderr());
     }
-    if common.output == Output::Table {
-        stderr::interpretations(&asked, &ui.stderr, &mut charset::stderr()).unwrap_or_default();
-    }
+    let _ = charset::stderr().write_all(&messages);
     Ok(Exit::Matched)
+}
+
+/// Returns the number of rows for the answer on a terminal: the line about the registry, the messages and the prompt of
+/// the shell need the others.
+fn rows_for_answer(rows: u16, ui: &Ui, messages: &str) -> usize {
+    let messages = if ui.stderr.width.is_some() { messages.lines().count() } else { 0 };
+    usize::from(rows.max(LEAST_ROWS)).saturating_sub(3 + messages)
 }
 
 /// Prints the totals of the registry. The snapshot contains no sockets. Its time is needed for the age of the data.

@@ -17,7 +17,7 @@ pub fn card(
     report: &Report,
     style: &Style,
 ) -> Vec<String> {
-    let mut lines = listener_card::in_full(listener, true, report, style);
+    let mut lines = listener_card::in_full(listener, true, usize::MAX, report, style);
     let is_accepted = |entry: &&Entry| {
         let (own, its) = (&entry.socket, &listener.first().socket);
         entry.direction == Some(Direction::In)
@@ -55,7 +55,7 @@ pub fn vanished_card(entries: &[Entry], report: &Report, style: &Style) -> Vec<S
     let text = "This listener has vanished. Its last known state:";
     let mut lines = vec![style.paint(Emphasis::Warning, text), String::new()];
     for listener in Listener::all(entries) {
-        lines.extend(listener_card::in_full(&listener, true, report, style));
+        lines.extend(listener_card::in_full(&listener, true, usize::MAX, report, style));
     }
     lines
 }

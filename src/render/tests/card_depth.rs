@@ -33,7 +33,7 @@ fn short_and_in_full() {
     let ports = explained(&report, &[80]);
     let left_out = BTreeSet::from([(80, Protocol::Udp), (80, Protocol::Sctp)]);
     let write = |ports: &[Explained<'_>], left_out: &BTreeSet<_>, in_full| {
-        let depth = card::Depth { in_full, evidence: in_full };
+        let depth = card::Depth { in_full, evidence: in_full, rows: None };
         text(|w| card::explain(ports, left_out, depth, &report, &terminal(80), w))
     };
     let short = write(&ports[..1], &left_out, false);
@@ -47,6 +47,53 @@ fn short_and_in_full() {
     // If something listens on a place that is left out, the output does not say "nothing listens there".
     let short = write(&ports[..1], &BTreeSet::from([(80, Protocol::Tcp)]), false);
     assert!(short.contains("  Not shown   tcp/80; --full shows them.\n"), "{short}");
+}
+
+/// On a low terminal, the text about the port gives way to the card of the listener.
+#[test]
+fn fits_the_rows_of_a_terminal() {
+    let snapshot = Snapshot {
+        sockets: vec![socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()))],
+        processes: vec![process(7, "nginx")],
+        ..empty()
+    };
+    let report = report(&snapshot);
+    let ports = explained(&report, &[80]);
+    let write = |rows| {
+        let depth = card::Depth { rows: Some(rows), ..Default::default() };
+        text(|w| card::explain(&ports, &BTreeSet::new(), depth, &report, &terminal(80), w))
+    };
+    let full = write(1000);
+    assert!(!full.contains("Not shown"), "{full}");
+    for rows in 14..full.lines().count() {
+        let short = write(rows);
+        assert!(short.lines().count() <= rows, "{rows}: {short}");
+        assert!(
+            short.contains("To stop     kill 7\n") && short.contains("; --full shows them.\n"),
+            "{short}"
+        );
+        assert!(!short.contains("\n\n\n"), "{short}");
+    }
+    assert_snapshot(
+        write(14),
+        str![[r#"
+tcp 0.0.0.0:80  nginx
+  Process     nginx (pid 7, user root), since 10:00 UTC today (2 h)
+  Command     nginx -m serve
+  Program     /usr/bin/nginx
+  Why         in the background; the process that started it has ended
+  Reachable   on every address of this machine
+  To stop     kill 7
+
+Port 80 (system range, 0 to 1023)
+
+tcp  active
+
+udp  dormant
+  Not shown   21 lines; --full shows them.
+
+"#]],
+    );
 }
 
 /// TCP and UDP have a section each if they differ in registrations, status, or service.

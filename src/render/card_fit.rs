@@ -1,0 +1,65 @@
+//! Parts of the answer of `explain`, and which of them are left out on a terminal with few rows.
+
+use super::Style;
+use super::labelled::labelled;
+
+/// The importance of a part. On a terminal with few rows, the least important parts are left out first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// A fact around the answer, such as the ephemeral ports.
+    Background,
+    /// A further registration.
+    FurtherRegistration,
+    Programs,
+    /// A registration, or the status of a port that is in use as registered.
+    Registration,
+    Risk,
+    /// What a port is, and the status of a port that is not in use as registered.
+    Meaning,
+    Heading,
+    /// A part that is never left out, such as the listener and the port.
+    Answer,
+}
+
+/// The lines of a part; no lines for an empty line between two parts.
+pub(super) struct Block {
+    pub rank: Rank,
+    pub lines: Vec<String>,
+}
+
+/// Returns the number of lines of some parts.
+pub(super) fn height(blocks: &[Block]) -> usize {
+    blocks.iter().map(|block| block.lines.len().max(1)).sum()
+}
+
+/// Leaves out the least important parts until the others have at most `most` lines, and adds the number of lines that
+/// are left out. The last part of a rank is left out first.
+pub(super) fn fit(blocks: &mut Vec<Block>, most: usize, style: &Style) {
+    let before = text_height(blocks);
+    // The line with the number needs a line, too.
+    while height(blocks) >= most {
+        let ranked = blocks.iter().enumerate().filter(|(_, block)| !block.lines.is_empty());
+        let least = ranked.rev().min_by_key(|(_, block)| block.rank);
+        let Some((at, _)) = least.filter(|(_, block)| block.rank < Rank::Answer) else { break };
+        blocks.remove(at);
+        remove_double_gaps(blocks);
+    }
+    let more = before - text_height(blocks);
+    if more > 0 {
+        let text = match more {
+            1 => "1 line; --full shows it.".to_owned(),
+            _ => format!("{more} lines; --full shows them."),
+        };
+        blocks.push(Block { rank: Rank::Answer, lines: labelled("Not shown", &text, style) });
+    }
+}
+
+fn text_height(blocks: &[Block]) -> usize {
+    blocks.iter().map(|block| block.lines.len()).sum()
+}
+
+/// Removes empty lines that follow an empty line or end the text.
+fn remove_double_gaps(blocks: &mut Vec<Block>) {
+    blocks.dedup_by(|next, block| next.lines.is_empty() && block.lines.is_empty());
+    blocks.pop_if(|last| last.lines.is_empty());
+}
