@@ -13,6 +13,7 @@ If one of the two snapshots is incomplete, diff never says that nothing changed.
 pub(super) const EXAMPLES: &str = "Examples:
   sudo portolan capture >before.json        take a baseline
   sudo portolan diff before.json            what changed since, on this machine
+  portolan --sort -since --columns port,process,since    without a snapshot: what started last
   portolan diff before.json after.json      compare two files
   portolan diff web1.json web2.json --other-host
   portolan diff -o html before.json after.json >changes.html

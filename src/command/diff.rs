@@ -14,7 +14,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     check(args, common)?;
     let Some(path) = &args.before else {
         return Err(Error::msg(
-            "diff needs an earlier snapshot; take one first: portolan capture >before.json",
+            "diff needs an earlier snapshot: type sudo portolan capture >before.json now, and sudo portolan diff before.json after a change; without a snapshot, portolan --sort -since --columns port,process,since lists what started last",
         ));
     };
     let registry = registry_source::registry(common)?;

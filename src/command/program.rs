@@ -97,18 +97,21 @@ fn list_option_error(error: &clap::Error) -> Option<String> {
 }
 
 const REACHABLE: &str = "to list what other machines can reach, type portolan --reachable";
+const STARTED: &str = "to list what started last, type portolan --sort -since --columns port,process,since";
 /// Options that users expect from other programs, each with the equivalent command.
-const HABITS: [(&str, &str); 13] = [
+const HABITS: [(&str, &str); 15] = [
     ("--exposed", REACHABLE),
     ("--external", REACHABLE),
     ("--open", REACHABLE),
     ("--public", REACHABLE),
+    ("--recent", STARTED),
+    ("--since", STARTED),
     ("--wait", "to wait for a port, type portolan watch PORT --until-listening"),
     ("--until-up", "to wait for a port, type portolan watch PORT --until-listening"),
     ("--until-down", "to wait until a port is free, type portolan watch PORT --until-free"),
     ("-c", "to list the sockets of a program, type portolan NAME"),
     ("-g", "to list the sockets of a user, type portolan --user NAME"),
-    ("-k", "to end the listeners of a port, type kill $(portolan --pids 3000)"),
+    ("-k", "to end the listeners of a port, type portolan kill 3000"),
     ("-r", "addresses and ports are always numbers; leave out -r"),
     ("-w", "raw sockets are not listed; type ss -w"),
     ("-x", "Unix sockets are not listed; type ss -x"),

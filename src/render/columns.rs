@@ -19,13 +19,23 @@ pub struct Column {
     /// The heading on a narrow terminal.
     short_heading: &'static str,
     content: Content,
-    /// Whether the column contains numbers, which are sorted by value.
-    is_number: bool,
+    sorts_by: SortsBy,
     /// For the table for people: returns whether an entry has a value in this column. The table leaves out a column
     /// in which no entry has a value.
     needs: Option<fn(&Entry) -> bool>,
     /// Whether `-o wide` and a table of named columns show the text for people instead of the plain value.
     is_for_people: bool,
+    /// Whether a table of named columns shows the text for people on a terminal.
+    is_for_people_on_terminal: bool,
+}
+
+/// The values by which a column is sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SortsBy {
+    Text,
+    Number,
+    /// Times in the notation of RFC 3339, which may have fractions of a second.
+    Time,
 }
 
 /// The content of a column.
@@ -44,9 +54,10 @@ impl Column {
             heading,
             short_heading: heading,
             content: Content::Entry(cell),
-            is_number: false,
+            sorts_by: SortsBy::Text,
             needs: None,
             is_for_people: false,
+            is_for_people_on_terminal: false,
         }
     }
 
@@ -56,9 +67,10 @@ impl Column {
             heading,
             short_heading: heading,
             content: Content::Snapshot(cell),
-            is_number: false,
+            sorts_by: SortsBy::Text,
             needs: None,
             is_for_people: false,
+            is_for_people_on_terminal: false,
         }
     }
 
@@ -74,7 +86,15 @@ impl Column {
         heading: &'static str,
         cell: fn(&Entry, CellFormat) -> Field,
     ) -> Self {
-        Column { is_number: true, ..Column::text(name, heading, cell) }
+        Column { sorts_by: SortsBy::Number, ..Column::text(name, heading, cell) }
+    }
+
+    const fn time(name: &'static str, heading: &'static str, cell: fn(&Entry, CellFormat) -> Field) -> Self {
+        Column {
+            sorts_by: SortsBy::Time,
+            is_for_people_on_terminal: true,
+            ..Column::text(name, heading, cell)
+        }
     }
 
     const fn in_table(self, needs: fn(&Entry) -> bool) -> Self {
@@ -94,9 +114,17 @@ impl Column {
         Column { is_for_people: true, ..self }
     }
 
+    const fn for_people_on_terminal(self) -> Self {
+        Column { is_for_people_on_terminal: true, ..self }
+    }
+
     /// Returns the form of the cells in a table of named columns.
-    pub(super) const fn form_by_name(&self) -> CellFormat {
-        if self.is_for_people { CellFormat::Complete } else { CellFormat::Data }
+    pub(super) const fn form_by_name(&self, is_terminal: bool) -> CellFormat {
+        if self.is_for_people || (self.is_for_people_on_terminal && is_terminal) {
+            CellFormat::Complete
+        } else {
+            CellFormat::Data
+        }
     }
 
     /// Returns the value to sort by.
@@ -104,12 +132,14 @@ impl Column {
     pub fn key(&self, entry: &Entry) -> Key {
         let Content::Entry(cell) = self.content else { return Key::Unknown };
         let text = cell(entry, CellFormat::Data).text;
-        if text.is_empty() {
-            Key::Unknown
-        } else if self.is_number {
-            Key::Numbers(text.split(',').filter_map(|number| number.parse().ok()).collect())
-        } else {
-            Key::Text(text.into_owned())
+        match self.sorts_by {
+            _ if text.is_empty() => Key::Unknown,
+            SortsBy::Number => {
+                Key::Numbers(text.split(',').filter_map(|number| number.parse().ok()).collect())
+            }
+            SortsBy::Text => Key::Text(text.into_owned()),
+            // Without the mark of the zone, a time without a fraction comes before a time with one.
+            SortsBy::Time => Key::Text(text.replace('Z', "")),
         }
     }
 }
@@ -139,7 +169,7 @@ pub(super) static COLUMNS: [Column; 94] = [
     Column::number("netns", "NETNS", cells::netns).in_table(|entry| entry.socket.netns.is_some()),
     Column::text("exposure", "EXPOSURE", cells::exposure).in_table(|_| true).shortened("REACH"),
     Column::text("service", "SERVICE", service_cells::service).in_table(|_| true).for_people(),
-    Column::text("process", "PROCESS", process_cells::process).in_table(|_| true),
+    Column::text("process", "PROCESS", process_cells::process).in_table(|_| true).for_people_on_terminal(),
     Column::number("pid", "PID", process_cells::pid).in_table(|_| true),
     Column::text("user", "USER", cells::user).in_table(|_| true),
     Column::text("unit", "UNIT", cells::unit).in_table(cells::has_unit),
@@ -171,7 +201,7 @@ pub(super) static COLUMNS: [Column; 94] = [
     Column::text("processes.cmdline", "PROCESSES.CMDLINE", process_cells::cmdline),
     Column::number("processes.uid", "PROCESSES.UID", process_cells::process_uids),
     Column::text("processes.user", "PROCESSES.USER", process_cells::process_users),
-    Column::text("processes.started", "PROCESSES.STARTED", process_cells::started),
+    Column::time("processes.started", "PROCESSES.STARTED", process_cells::started),
     Column::text("processes.parents", "PROCESSES.PARENTS", process_cells::parents),
     Column::number("processes.parents.pid", "PROCESSES.PARENTS.PID", process_cells::parent_pids),
     Column::text("processes.parents.name", "PROCESSES.PARENTS.NAME", process_cells::parents),
@@ -197,7 +227,7 @@ pub(super) static COLUMNS: [Column; 94] = [
     Column::text("flags.text", "FLAGS.TEXT", cells::flag_texts),
     Column::text("exe", "EXE", process_cells::exe),
     Column::text("cmdline", "CMDLINE", process_cells::cmdline),
-    Column::text("started", "STARTED", process_cells::started),
+    Column::time("started", "STARTED", process_cells::started),
     Column::text("parents", "PARENTS", process_cells::parents),
     Column::text("range", "RANGE", cells::range),
     Column::text("status", "STATUS", cells::status),
@@ -369,6 +399,30 @@ mod tests {
             let entry = report.entries.iter().find(|entry| entry.processes.len() == 1).unwrap();
             assert_eq!(process_cells::cmdline(entry, CellFormat::Data).text, crate::render::sanitize(line));
         }
+    }
+
+    /// In a pipe a column of times has one time for each process, and on a terminal only the first start.
+    #[test]
+    fn times() {
+        let mut snapshot = scene();
+        let times = ["2026-11-30T10:54:25.02Z", "2026-11-30T10:54:25Z", "2026-11-30T10:54:25.01Z"];
+        for (process, time) in snapshot.processes.iter_mut().zip(times.iter().cycle()) {
+            process.started = Some(time.parse().unwrap());
+        }
+        let report = report(&snapshot);
+        let column = named("since").unwrap();
+        let entry = report.entries.iter().find(|entry| entry.processes.len() > 2).unwrap();
+        let shown = |is_terminal| column.cell(entry, &report.snapshot, column.form_by_name(is_terminal)).text;
+        assert_eq!(shown(true), "2026-11-30T10:54:25Z");
+        assert!(shown(false).matches("T10:54:25").count() > 2, "{}", shown(false));
+        let mut keys: Vec<Key> = report.entries.iter().map(|entry| column.key(entry)).collect();
+        keys.sort();
+        let first = |key: &Key| match key {
+            Key::Text(text) => text.split(',').next().map(|time| format!("{time}Z").parse().unwrap()),
+            _ => None,
+        };
+        let sorted: Vec<jiff::Timestamp> = keys.iter().filter_map(first).collect();
+        assert!(sorted.len() > 2 && sorted.is_sorted(), "{keys:?}");
     }
 
     fn collect(value: &serde_json::Value, path: &str, values: &mut Vec<String>) {

@@ -56,7 +56,13 @@ pub(super) fn process_users(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.user.as_deref())
 }
 
-pub(super) fn started(entry: &Entry, _: CellFormat) -> Field {
+/// Returns the start time of each process; for people, the start of the first process, to the second.
+pub(super) fn started(entry: &Entry, form: CellFormat) -> Field {
+    if form != CellFormat::Data {
+        let first = entry.processes.iter().filter_map(|process| process.started).min();
+        let text = first.map(|first| first.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        return Field::plain(text.unwrap_or_default());
+    }
     Field::of_processes(entry, |process| process.started.map(|started| started.to_string()))
 }
 

@@ -198,12 +198,13 @@ pub fn grid(
     w: &mut dyn Write,
 ) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let widths = natural(report.entries.iter(), &report.snapshot, columns, Column::form_by_name);
+    let form = |column: &Column| column.form_by_name(style.width.is_some());
+    let widths = natural(report.entries.iter(), &report.snapshot, columns, form);
     let names = columns.iter().map(|column| Field::new(column.heading, Emphasis::Heading));
     let row = |entry| {
         let cell = move |column: &Column| Field {
             tone: Emphasis::Plain,
-            ..shown(column, entry, &report.snapshot, column.form_by_name())
+            ..shown(column, entry, &report.snapshot, form(column))
         };
         columns.iter().copied().map(cell)
     };

@@ -45,6 +45,13 @@ fn the_usual_words_for_reachable_name_the_option() {
     }
 }
 
+#[test]
+fn the_usual_words_for_what_started_last_name_the_command() {
+    for option in ["--since", "--recent"] {
+        refused(&run([option]), option, "type portolan --sort -since --columns port,process,since");
+    }
+}
+
 /// A program would read the text for people as JSON.
 #[cfg(target_os = "linux")]
 #[test]

@@ -104,6 +104,6 @@ pub fn findings(rows: &[FoundRow<'_>], selected: Option<usize>, style: &Style) -
 #[must_use]
 pub fn row_text(entry: &Entry, snapshot: &Snapshot) -> String {
     let cells = WIDE.iter().filter_map(|name| columns::named(name));
-    let cells = cells.map(|column| column.cell(entry, snapshot, column.form_by_name()).text);
+    let cells = cells.map(|column| column.cell(entry, snapshot, column.form_by_name(false)).text);
     cells.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("  ")
 }
