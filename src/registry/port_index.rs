@@ -117,10 +117,11 @@ impl Cursor {
             let (mut low, mut port) = (None, 0);
             let mut at = after(text, protocol, b'/');
             while at < text.len() && text[at] != b',' && text[at] != b'\t' && text[at] != b'\n' {
-                match text[at] {
-                    digit @ b'0'..=b'9' => port = port * 10 + (digit - b'0') as u16,
-                    b'-' => (low, port) = (Some(port), 0),
-                    _ => panic!("a character that is not part of a port"),
+                if text[at].is_ascii_digit() {
+                    port = port * 10 + (text[at] - b'0') as u16;
+                } else {
+                    assert!(text[at] == b'-', "a character that is not part of a port");
+                    (low, port) = (Some(port), 0);
                 }
                 at += 1;
             }
