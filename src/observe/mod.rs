@@ -67,7 +67,8 @@ impl std::error::Error for Error {}
 ///
 /// # Errors
 ///
-/// Returns an error only if nothing can be observed on this system. A part that could not be seen is a gap.
+/// Returns an error only if nothing can be observed on this system. A part that could not be seen becomes a gap in the
+/// snapshot.
 pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     system::observe(scope)
 }
@@ -77,8 +78,8 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 ///
 /// # Errors
 ///
-/// Returns an error if a requested network namespace cannot be found. Any other part that could not be scanned is a
-/// gap, even if the system supports no deep scan.
+/// Returns an error if a requested network namespace cannot be found. Any other part that could not be scanned becomes
+/// a gap. On a system without deep scans, the result is one gap.
 pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     #[cfg(target_os = "linux")]
     return linux::deep::deep_scan(namespaces);
@@ -113,8 +114,8 @@ impl Observer {
     }
 }
 
-/// Reads the details of a few processes that a scan without details skips: start time, ancestors, working directory,
-/// and the package of the program. If a detail cannot be read in a short time, it stays unknown.
+/// Completes a few processes with the details that a fast scan skips: start time, ancestors, working directory, and the
+/// package of the program. If a detail cannot be read in a short time, it stays unknown.
 pub fn read_rest(processes: &mut [Process]) {
     system::read_rest(processes);
 }
@@ -158,7 +159,7 @@ pub fn is_process(pid: Pid) -> bool {
     cfg!(target_os = "linux") && std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// A process, the process that started it, and what may end together with it.
+/// A process, its parent, and what can end together with it: the unit, the container and the pid namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeProcess {
     /// The process ID.
@@ -169,15 +170,16 @@ pub struct TreeProcess {
     pub name: String,
     /// Whether the process has a controlling terminal.
     pub has_terminal: bool,
-    /// The systemd unit, as in [`crate::model::Process::unit`].
+    /// The systemd unit, in the form of [`crate::model::Process::unit`].
     pub unit: Option<String>,
-    /// The container, as in [`crate::model::Process::container`].
+    /// The container, in the form of [`crate::model::Process::container`].
     pub container: Option<String>,
     /// Whether the container is inside another container.
     pub is_in_nested_container: bool,
     /// The pid namespace, if it is known and not the observer's own.
     pub pid_namespace: Option<String>,
-    /// Whether the process is the first process of this pid namespace. The kernel ends the others with it.
+    /// Whether the process is the first process of this pid namespace. If this process ends, the kernel kills all
+    /// others in the namespace.
     pub is_first_in_namespace: bool,
 }
 

@@ -1,8 +1,8 @@
 //! POSIX access control lists: the users and groups that can write a file, in addition to its owner and its group.
 //!
-//! An access control list is in the extended attribute `system.posix_acl_access` (linux/posix_acl_xattr.h): a
-//! version, then entries of a tag, the permitted bits and an ID, in little-endian order. The mask entry limits the
-//! permissions of the entries for users and groups.
+//! An access control list is in the extended attribute `system.posix_acl_access` (linux/posix_acl_xattr.h): a version,
+//! then the entries, all in little-endian order. Each entry has a tag, the permitted bits and an ID. The mask entry
+//! limits the permissions of the entries for users and groups.
 
 use std::ffi::CStr;
 use std::os::fd::AsRawFd;
@@ -51,8 +51,9 @@ fn entries(list: &[u8]) -> Option<Entries> {
     (u32::from_le_bytes(*version) == VERSION).then(|| entries.chunks_exact(8).filter_map(entry).collect())
 }
 
-/// Returns the user other than root who can write according to the list. Returns `Some(None)` if a group or several
-/// users can write. `group` is the group of the file, and `counts` returns whether a group counts as a user.
+/// Returns the user other than root whom the list permits to write; `Some(None)` if a group or several users can write,
+/// and `None` if only root can. `group` is the group of the file. `counts` returns whether a group must be taken into
+/// account.
 pub(super) fn writer(list: &Entries, group: u32, counts: impl Fn(u32) -> bool) -> Option<Option<u32>> {
     let mask = list.iter().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permits, _)| *permits);
     let mut users = list.iter().filter(|(_, permits, _)| permits & mask & WRITE != 0).filter_map(

@@ -10,18 +10,19 @@ use rustix::io::Errno;
 use super::files::{numbers, slurp};
 use crate::model::{Gap, Pid, Stage, show_processes};
 
-/// The system calls that wait for a client or for data, and that accept only a socket.
+/// The system calls that wait for a client or for data, and whose descriptor can only be a socket.
 const CALLS: [libc::c_long; 5] =
     [libc::SYS_accept, libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_recvmmsg];
 /// The maximum number of threads that are read. Reading them takes about a second.
 const MOST_THREADS: usize = 100_000;
-/// How many times a thread is checked again. The threads of an ordinary program notice a closed socket after a short
-/// time.
+/// How many times a thread is checked again, because the threads of an ordinary program notice a closed socket after a
+/// short time.
 const CHECKS: usize = 3;
 /// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns the gap for the threads of these processes.
+/// Returns a gap that names the processes with such a thread, or that says that not all threads were read; otherwise
+/// `None`.
 pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     let mut left = MOST_THREADS;
     let mut waiting: Vec<(Pid, Pid, u32)> = Vec::new();
@@ -66,7 +67,8 @@ pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     })
 }
 
-/// Returns the descriptor on whose socket a thread waits, if the descriptor is closed or now refers to another file.
+/// If a thread waits on the socket of a descriptor that is closed, or that now refers to another file, returns the
+/// descriptor.
 fn closed(pid: Pid, thread: Pid) -> Option<u32> {
     let text = slurp(format!("/proc/{pid}/task/{thread}/syscall"), 256, 256).ok()?;
     let descriptor = waits_on(&text)?;
@@ -84,7 +86,7 @@ fn waits_on(text: &[u8]) -> Option<u32> {
     let mut words = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
     let call = words.next()?.parse().ok()?;
     let argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
-    // The kernel uses only the lower half of the register.
+    // The kernel reads a descriptor only from the lower half of the register.
     CALLS.contains(&call).then_some(u32::try_from(argument & 0xffff_ffff).ok()?)
 }
 

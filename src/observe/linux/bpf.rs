@@ -18,11 +18,11 @@ const TCX_INGRESS: &str = "46";
 pub(super) struct AttachedPrograms {
     /// A note about programs that redirect connections in a network namespace.
     pub(super) steering: Option<Note>,
-    /// A note about programs that see incoming packets of a device first.
+    /// A note about programs that see the incoming packets of a device before the firewall does.
     pub(super) tcx: Option<Note>,
 }
 
-/// Returns notes about the attached programs.
+/// Finds the programs among the descriptors of BPF links, and returns notes about them.
 pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
     let (mut steering, mut tcx) = (Vec::new(), Vec::new());
     for link in links {

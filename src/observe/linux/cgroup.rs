@@ -87,15 +87,16 @@ fn descend(
     }
 }
 
-/// Returns the first group of a path that is not a slice. It is a unit of the system's manager, or a group that root
-/// made. The groups below it may belong to another manager, such as the manager of a user.
+/// Returns the outermost group of a path, apart from slices. This group is a unit of the system's manager, or was made
+/// by root. The groups below it may belong to another manager, such as the manager of a user.
 fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
 }
 
-/// Returns the systemd unit of a path: its innermost service, scope or socket. If the unit does not belong to the
-/// system's manager, the unit of the system that contains it comes first: `user@1000.service/ssh.service`. This is
-/// needed because any user can start a unit with the name `ssh.service`.
+/// Returns the systemd unit of a path: its innermost service, scope or socket. A unit that another manager started,
+/// such as the manager of a user, is preceded by the unit of the system that contains it:
+/// `user@1000.service/ssh.service`. Otherwise any user could start a unit that looks like the `ssh.service` of the
+/// system.
 #[must_use]
 pub(super) fn unit(path: &str) -> Option<String> {
     let is_unit = |part: &&str| {
@@ -110,9 +111,9 @@ pub(super) fn unit(path: &str) -> Option<String> {
     }
 }
 
-/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names. If root does
-/// not own the group of the container, the unit that contains the group comes before the name, because users can give
-/// their groups any name.
+/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names. If a user
+/// other than root could have made the container's group, the name is preceded by the unit that contains the group,
+/// because users can give their groups any name.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)
@@ -133,7 +134,7 @@ pub(super) fn is_in_nested_container(path: &str) -> bool {
 }
 
 /// Returns whether root owns a group, so that no other user can have made the groups below it. If the tree cannot be
-/// seen, the path of the group is judged: the groups below the manager of a user belong to this user.
+/// read, the path decides: only groups below the manager of a user (`user@UID.service`) do not belong to root.
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

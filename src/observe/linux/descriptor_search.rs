@@ -22,12 +22,13 @@ pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
         return Err(Errno::NOENT); // a directory with this name, but without a mount
     }
     let pids = numbers_in(&proc)?;
-    // An audit always uses the iterators too, because it compares their processes with those of `/proc`.
+    // An audit always uses the iterators too: a process that only they return is hidden from `/proc`.
     let iterated = (search.bpf && (search.strays || task_iterator::is_worthwhile(&proc, &pids)))
         .then(|| task_iterator::walk(search))
         .flatten();
     let mut walk = iterated.unwrap_or_default();
-    // The processes that `/proc` shows but the iterators did not, including processes that have just started.
+    // The processes that the iterators did not return, although `/proc` shows them, including processes that have just
+    // started.
     let known = walk.tasks.as_ref().map_or(&[][..], |tasks| &tasks.pids);
     let rest: Vec<Pid> = pids.iter().copied().filter(|pid| known.binary_search(pid).is_err()).collect();
     walk.absorb(walk_of(&proc, &rest, search)?);

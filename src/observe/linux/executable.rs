@@ -26,7 +26,7 @@ pub(super) struct ProgramFiles {
     pub script: Option<Script>,
     /// Further files with code that are less trustworthy than the program file and the script.
     pub code: Vec<Script>,
-    /// Whether code of the program file is in memory, if this was checked.
+    /// Whether memory of the process contains code of the program file; `None` if this was not checked.
     pub is_mapped: Option<bool>,
     /// Whether the program has code in memory that does not belong to a file. Always false for an interpreter.
     pub has_code_without_file: bool,
@@ -42,8 +42,8 @@ pub(super) fn link(process: &OwnedFd) -> Result<CString, Errno> {
     readlinkat(process, "exe", Vec::new())
 }
 
-/// Reads the program of a process, given its directory in `/proc` and the path of its program file; `cmdline` names
-/// the script of an interpreter. With `libraries`, a cache of checked files, the mapped files are checked too.
+/// Reads the program of a process, given its directory in `/proc` and the path of its program file; `cmdline` names the
+/// script of an interpreter. If `libraries` (a cache of checked files) is given, the mapped files are checked too.
 pub(super) fn program(
     (process, mut link): (&OwnedFd, Result<CString, Errno>),
     cmdline: &[String],
@@ -54,7 +54,8 @@ pub(super) fn program(
         return ProgramFiles { trouble: link.err().map(why), ..ProgramFiles::default() };
     };
     let mut program = ProgramFiles::default();
-    // A second attempt is made because an upgrade can happen between the two reads of the file.
+    // The path and the file are read one after the other. If an upgrade replaced the file in between, they do not fit
+    // together, so a second attempt is made.
     for _ in 0..2 {
         let running = statat(process, "exe", AtFlags::empty()).ok();
         match &link {
@@ -114,9 +115,9 @@ fn why(errno: Errno) -> String {
     }
 }
 
-/// Returns the directory in `/proc` of a living thread of a process whose first thread has ended. The process itself then
-/// shows no program file and no command line, but its threads show both. `link` is what reading the process's link to its
-/// program file returned.
+/// Returns the directory in `/proc` of a living thread of a process whose first thread has ended. The process itself
+/// then shows no program file and no command line, but its threads show both. Returns `None` if the first thread still
+/// lives, or if no thread has a program file. `link` is the result of reading the link `exe` of the process.
 pub(super) fn living_thread(process: &OwnedFd, link: &Result<CString, Errno>) -> Option<OwnedFd> {
     if *link != Err(Errno::NOENT) {
         return None;
@@ -152,7 +153,7 @@ fn executable(
     origins: &mut Origins,
 ) -> (Exe, Option<Origin>) {
     let (path, mut state) = path_and_state(tree, target, running);
-    // The file system was unmounted, but the kernel still returns a path below the former mount point.
+    // If the file system was unmounted, the kernel still returns a path below the former mount point.
     let is_nowhere = || matches!(tree.stat(path), Err(Errno::NOENT | Errno::NOTDIR));
     if state == ExeState::Present && running.is_some() && is_nowhere() {
         state = ExeState::Deleted;
@@ -163,7 +164,8 @@ fn executable(
             Some(Origin::of(OriginKind::Elsewhere))
         }
         ExeState::Deleted => Some(Origin::of(OriginKind::Deleted)),
-        // The new file is judged: a user who can replace it could also have replaced the old file.
+        // The new file is judged, because the old one no longer exists: a user who can replace the new file could also
+        // have replaced the old one.
         ExeState::Replaced => origins.of(tree, path, None).map(|origin| match origin.kind {
             OriginKind::User | OriginKind::Open => origin,
             _ => Origin::of(OriginKind::Deleted),
@@ -183,8 +185,8 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether the running file and the file at its path belong to different users. If they do, the running file
-/// was never at this path of the machine.
+/// Returns whether a user other than root owns the running file, and another user owns the file at its path. If so, the
+/// running file was never at this path of the machine.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));

@@ -1,5 +1,5 @@
-//! Finds out whether a file that a process runs is still at its path. The name that the kernel gives to the file
-//! shows only whether the file was deleted.
+//! Finds out whether a file that a process runs is still at its path. The kernel's name of the file only shows that the
+//! file was deleted, not whether an upgrade put another file in its place.
 
 use rustix::fs::Stat;
 

@@ -11,9 +11,9 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
-/// Reads a file that the kernel writes in one piece (one value, one record) with an open, a read and a close. Reads
-/// up to `most` bytes, `step` bytes at once. A file that is shorter than `step` needs only one read. A setting below
-/// `/proc/sys` returns only the bytes of the first read, so `step` must be large enough for the whole setting.
+/// Reads up to `most` bytes of a file that the kernel writes in one piece (one value, one record), `step` bytes at
+/// once. If the file is shorter than `step`, one read is enough. A setting below `/proc/sys` returns only the bytes of
+/// the first read, so `step` must be large enough for the whole setting.
 ///
 /// # Errors
 ///
@@ -22,7 +22,7 @@ pub(super) fn slurp(path: impl Arg, step: usize, most: usize) -> Result<Vec<u8>,
     slurp_at(CWD, path, step, most)
 }
 
-/// Reads a file below an open directory, like [`slurp`].
+/// Reads a file below an open directory in the same way as [`slurp`].
 ///
 /// # Errors
 ///
@@ -62,7 +62,7 @@ pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno>
     Err(Errno::FBIG)
 }
 
-/// The maximum size of a table of mounts: 100,000 mounts.
+/// The maximum size of a table of mounts, which is enough for 100,000 mounts.
 const LONGEST_MOUNTS: usize = 32 * 1024 * 1024;
 
 /// Reads the mounts of this thread's mount namespace (`proc_pid_mountinfo(5)`).
@@ -85,7 +85,7 @@ pub(super) fn numbers_in(directory: &OwnedFd) -> Result<Vec<u32>, Errno> {
     Ok(numbers)
 }
 
-/// Returns the entries whose names are numbers, as [`numbers_in`] does, of the directory at a path.
+/// Like [`numbers_in`], for the directory at a path.
 ///
 /// # Errors
 ///

@@ -20,7 +20,7 @@ use crate::model::{Endpoint, Gap, Owner, Pid, Protocol, Stage, show_processes};
 pub(super) struct OwnerSearch {
     /// Whether all visible processes can be read.
     pub(super) privileged: bool,
-    /// Whether to search threads and io_urings even if another process is known to own the socket.
+    /// Whether to search threads and io_urings even for sockets that already have an owner.
     pub(super) threads_and_rings: bool,
     /// Whether to search for hidden processes, and for sockets that no table shows.
     pub(super) hidden_processes: bool,
@@ -63,9 +63,9 @@ pub(super) fn find_owners(
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
-    // The sockets are listed a second time: vanished sockets are removed, and new sockets that replaced them are
-    // added. Sockets that still have no owner are then searched in two ways: outside ordinary descriptors, and again
-    // in ordinary descriptors, because a socket may have moved to another process during the walk.
+    // The walk took time, so the sockets are listed again: vanished sockets are removed, and new sockets in their place
+    // are added. Then two more searches look for the owners that are still missing: one outside ordinary descriptors,
+    // and one in ordinary descriptors again, because a socket may have moved to another process during the walk.
     let mut later = Later::default();
     if !open.is_empty() {
         later.compare(found, &mut open, list_again());
@@ -82,7 +82,8 @@ pub(super) fn find_owners(
             search_closely(&mut walk, &open, false, bpf)
         };
         let again = hidden
-            // A further search is useful only if there are new sockets, or if every process may be read.
+            // If some processes could not be read, they probably own the remaining sockets. A second walk is then
+            // useful only for new sockets.
             .and_then(|()| {
                 if blind && !is_replaced {
                     Ok(Walk::default())
@@ -103,10 +104,10 @@ pub(super) fn find_owners(
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
     gaps.extend(unlisted_processes(&walk));
-    // If a visible process could not be read, it may own the sockets. In this case the owners may be inside the pid
-    // namespace.
+    // If there is a gap for an unreadable process, this process may own the remaining sockets. Without such a gap,
+    // their owners must be outside the pid namespace.
     if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
-        // A socket that has just replaced another socket is left out, because no process was searched for it.
+        // A socket that has just replaced another socket is left out, because its owner has not been searched yet.
         gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
     }
     if later.is_unsure {
@@ -119,7 +120,7 @@ pub(super) fn find_owners(
             remedy: Some("run again".to_owned()),
         });
     }
-    // If not every process was seen, a socket without a known owner may still have one.
+    // If some processes could not be read, one of them may own a socket that seems to have no owner.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
     let services = if open.is_empty() || blind {
         kernel_services::RunningServices::default()
@@ -158,7 +159,7 @@ fn search_closely(
 /// The maximum number of further walks. They are needed while new sockets replace old ones.
 const ROUNDS: usize = 4;
 
-/// What later lists of the sockets have shown.
+/// What the later lists of the sockets show.
 #[derive(Debug, Default)]
 struct Later {
     /// The sockets without a known process that are no longer listed.
@@ -170,8 +171,9 @@ struct Later {
 }
 
 impl Later {
-    /// Removes the sockets that are no longer listed from the inodes in `open`. If new sockets have replaced such a
-    /// socket, it is removed from `found` too, and the new sockets are added to both.
+    /// Updates `open`, the inodes whose owner is unknown, from a new list. Inodes that are no longer listed are
+    /// removed. If new sockets have taken the place of a vanished socket, they are added to `open`, and replace it in
+    /// `found`.
     fn compare(
         &mut self,
         found: &mut Vec<FoundSocket>,
@@ -225,7 +227,7 @@ fn place(found: &FoundSocket) -> Option<Place> {
     (socket.state.accepts_traffic() && port != 0).then_some((netns, protocol, port))
 }
 
-/// Sets the owner of every socket. Returns the number of sockets without an explanation.
+/// Sets the owner of every socket. Returns the number of sockets that neither a process nor a kernel service explains.
 fn assign(
     found: &mut [FoundSocket],
     walk: &Walk,
@@ -323,8 +325,8 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     })
 }
 
-/// Returns a gap for sockets that have no owner inside the pid namespace of this process. Even if every socket has an
-/// owner, `Host::scope` shows that processes outside this namespace are not visible.
+/// Returns a gap for sockets whose owner is not in the pid namespace of this process. If there are no such sockets, no
+/// gap is needed: `Host::scope` already shows that processes outside this namespace are not visible.
 fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = if sockets > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
@@ -407,7 +409,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
                 }
                 errno => errno.to_string(),
             },
-            // The remedy is given only to a user without these privileges.
+            // Only a user who lacks these privileges is advised to get them.
             remedy: if refused && !privileged {
                 Some("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned())
             } else {

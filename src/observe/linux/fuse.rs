@@ -56,7 +56,7 @@ pub(super) fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
     file_system.split(' ').nth(2)?.split(',').find_map(|option| option.strip_prefix("user_id="))?.parse().ok()
 }
 
-/// Returns whether the end of a line of `mountinfo` begins with a FUSE type.
+/// Returns whether the part of a line of `mountinfo` after ` - ` begins with the type of a FUSE file system.
 fn is_fuse_type(file_system: &str) -> bool {
     let kind = file_system.split(' ').next().unwrap_or_default();
     kind == "fuse" || kind.starts_with("fuse.") || kind == "fuseblk"

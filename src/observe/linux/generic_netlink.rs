@@ -23,8 +23,8 @@ pub(super) struct PortFamily {
     pub(super) is_big_endian: bool,
 }
 
-/// Lists the ports of a family, in the network namespace of the calling thread. `arguments` are attributes of the
-/// request.
+/// Lists the ports of a family, in the network namespace of the calling thread. `arguments` are the attributes to send
+/// with the request.
 ///
 /// # Errors
 ///

@@ -20,8 +20,8 @@ const LARGEST: u32 = 4 * 1024 * 1024;
 /// processes that were started so far.
 const MARGIN: u64 = 4096;
 
-/// Searches the descriptors of processes that a mount hides. With `every`, also searches the descriptors of processes
-/// that `/proc` does not list.
+/// Searches the descriptors of processes that a mount hides. If `every` is set, finds the processes that `/proc` does
+/// not list, and searches their descriptors too.
 pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result<(), Errno> {
     if every {
         walk.unlisted = match &walk.tasks {
@@ -33,7 +33,8 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     if hidden.is_empty() {
         return Ok(());
     }
-    // Without the privilege to mount, the hidden processes cannot be read. A gap still names them.
+    // `/proc` without the covering mounts is readable only with the privilege to mount. Without it, the hidden
+    // processes are not searched, but a gap still names them.
     let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
     let mut found = walk_of(&proc, &hidden, search)?;
     found.masked.clear();
@@ -63,8 +64,8 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
         if pids.is_empty() {
             break;
         }
-        // The list is made again: processes may have started after it was made, even with the pid of a process that
-        // has ended.
+        // Newly started processes are not hidden: they may be missing from a list that was made before they started. So
+        // the list is made again.
         pids.retain(|pid| exists(*pid));
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
         pids.retain(|pid| !again.contains(pid));
@@ -72,11 +73,11 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
     Ok(pids)
 }
 
-/// A hidden process must be missing from this many further lists.
+/// A process counts as hidden only if this many further lists of `/proc` lack it.
 const LISTS: usize = 3;
 
-/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions of pids, so no
-/// look-up is made for each.
+/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions of pids, so the
+/// ranges between the listed pids are returned, without a look-up for each pid.
 fn between(listed: &[Pid], highest: Pid) -> impl Iterator<Item = Pid> {
     let mut listed = listed.to_vec();
     listed.sort_unstable();

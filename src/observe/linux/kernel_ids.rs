@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A set of such numbers. It must be fast, because a scan looks up the inode of every open socket of the machine.
+/// A set of inodes or cookies. It must be fast, because a scan looks up the inode of every open socket of the machine.
 pub(super) type KernelIds = HashSet<u64, BuildHasherDefault<NumberHasher>>;
 
-/// Hashes a number by mixing its bits. The usual hash also protects against numbers that an attacker chose, but takes
-/// five times as long. The kernel assigns these numbers one after another.
+/// Hashes a number by mixing its bits. The usual hash takes five times as long, because it also protects against
+/// numbers that an attacker chose. That is not needed here: the kernel assigns the numbers in sequence.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NumberHasher(u64);
 

@@ -12,8 +12,8 @@ pub(super) struct KernelProtocol {
     pub(super) inventory: [&'static str; 2],
     /// The tables in `/proc/net`, for IPv4 and IPv6.
     pub(super) tables: Option<[&'static str; 2]>,
-    /// The kernel module for requests about the protocol (net/ipv4/tcp_diag.c and similar files), which may not be
-    /// loaded.
+    /// The kernel module that answers requests about the protocol (net/ipv4/tcp_diag.c and similar files). It may be
+    /// missing.
     pub(super) module: &'static str,
 }
 
@@ -63,7 +63,7 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
         tables: None,
         module: "dccp_diag",
     },
-    // MPTCP comes after TCP, because its list only adds a mark to TCP sockets that are already listed.
+    // MPTCP comes after TCP, because MPTCP sockets are listed as TCP sockets too, and this request only marks them.
     KernelProtocol {
         number: IPPROTO_MPTCP,
         protocol: Protocol::Tcp,
@@ -77,7 +77,7 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
 pub(super) const LISTEN: u8 = 10;
-/// A state that is used only in requests (Linux 6.8). It selects sockets that are bound and neither listen nor are
+/// A state that is used only in requests (Linux 6.8). It selects sockets that are bound, but do not listen and are not
 /// connected.
 pub(super) const BOUND_INACTIVE: u8 = 13;
 
@@ -107,7 +107,8 @@ pub(super) fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     wanted.iter().map(bit).fold(0, |mask, bit| mask | bit)
 }
 
-/// Returns the state with this number of a socket on `port`, if a listing shows this state.
+/// Returns the state of a socket on `port`, given the kernel's number of the state; `None` if listings do not show this
+/// state.
 pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> {
     let datagram = protocol.is_datagram();
     Some(match number {
@@ -128,8 +129,8 @@ pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> 
     })
 }
 
-/// Returns whether listings show sockets of the protocol with this name in `/proc/net/protocols`: those with a port, raw
-/// sockets and packet sockets.
+/// Returns whether listings show the sockets of a protocol, given its name in `/proc/net/protocols`. They show sockets
+/// with a port, raw sockets and packet sockets.
 pub(super) fn receives_data(name: &str) -> bool {
     ["RAW", "RAWv6", "PACKET"].contains(&name)
         || KERNEL_PROTOCOLS.iter().any(|kind| kind.inventory.contains(&name))

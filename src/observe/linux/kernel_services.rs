@@ -1,10 +1,10 @@
 //! Kernel services that own sockets without a process.
 //!
-//! A missing process is not evidence for a kernel service. A descriptor can be in transit, in an io_uring, or in a
-//! process that a mount over `/proc/PID` hides. A socket therefore belongs to the kernel only under these conditions:
-//! its user is root, users cannot create a socket of this kind, and a kernel thread, a network device or a module
-//! shows that a service with this port runs. The control group is not evidence, because the socket of a tunnel is in
-//! the group of the process that set up the tunnel.
+//! A socket without a process does not have to belong to the kernel: its descriptor can be in transit, in an io_uring,
+//! or in a process that a mount over `/proc/PID` hides. A socket therefore belongs to the kernel only if all of these
+//! are true: its user is root, users cannot create a socket of this kind, and a kernel thread, a network device or a
+//! module shows that a service with this port runs. The control group is not evidence, because the socket of a tunnel
+//! is in the group of the process that set up the tunnel.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -44,8 +44,8 @@ const TCP: &[Protocol] = &[Protocol::Tcp];
 const UDP: &[Protocol] = &[Protocol::Udp];
 const BOTH: &[Protocol] = &[Protocol::Tcp, Protocol::Udp];
 
-/// The callers of `sock_create_kern` and `udp_sock_create` in Linux that listen, by their directory in the source
-/// code of Linux.
+/// The parts of Linux that listen on a socket from `sock_create_kern` or `udp_sock_create`, each with its place in the
+/// source code of Linux.
 const SERVICES: [KernelService; 21] = [
     (UDP, Ports::Tunnels, Sign::Device("wireguard")), // drivers/net/wireguard
     (UDP, Ports::Tunnels, Sign::Device("vxlan")),     // drivers/net/vxlan
@@ -78,11 +78,11 @@ pub(super) struct RunningServices {
     devices: HashSet<(Option<u64>, String)>,
     /// The UDP ports of the devices and tunnels in a namespace.
     tunnel_ports: HashSet<(Option<u64>, u16)>,
-    /// The ports that the kernel hands out, and the ports that settings give to services.
+    /// The ranges of ports that the kernel hands out, and the ports that settings give to services.
     handed_out: Vec<PortRange>,
 }
 
-/// The settings that contain a port: of lockd, of the NFS callbacks, and of AFS.
+/// The settings that contain the port of a service: lockd and the NFS callbacks. AFS has a fixed port.
 const SET_PORTS: [&str; 3] = [
     "/proc/sys/fs/nfs/nlm_tcpport",
     "/proc/sys/fs/nfs/nlm_udpport",
@@ -90,7 +90,7 @@ const SET_PORTS: [&str; 3] = [
 ];
 const AFS: PortRange = PortRange { low: 7001, high: 7001 };
 
-/// The devices of a namespace, and the ports of the tunnels that have no device.
+/// The devices of a namespace, and the ports of tunnels that no attribute of a device shows.
 pub(super) type Devices = (Vec<Link>, Vec<u16>);
 
 /// Lists the devices in the namespace of the calling thread.

@@ -19,8 +19,8 @@ pub(super) struct Link {
     pub kind: Option<String>,
     /// The UDP port on which the device itself listens, if the device is a tunnel.
     pub port: Option<u16>,
-    /// Whether a program or a user has set the device to receive packets for other machines. Ports of a bridge or
-    /// bond always receive such packets, so they do not count.
+    /// Whether the device receives packets for other machines because a program or a user has set this. False for the
+    /// ports of a bridge or bond, which always receive such packets.
     pub is_promiscuous: bool,
 }
 
@@ -77,8 +77,8 @@ pub(super) fn all_addresses() -> Result<HashSet<IpAddr>, Errno> {
     Ok(all.into_iter().filter_map(|(_, address)| address).collect())
 }
 
-/// Returns whether this machine accepts packets for an address, according to the kernel's route for it. It does if
-/// the machine has the address, or if a route makes it local. `None` if the kernel does not answer.
+/// Returns whether this machine accepts packets for an address, according to the kernel's route for it. It accepts them
+/// if it has the address, or if a route makes the address local. `None` if the kernel does not answer.
 pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     let (family, length, bytes) = match address {
         IpAddr::V4(address) => (AF_INET, 32, address.octets().to_vec()),
@@ -92,21 +92,21 @@ pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     body.extend(bytes);
     match Connection::open(NETLINK_ROUTE).and_then(|mut kernel| kernel.get(GETROUTE, &body)) {
         Ok(message) => Some(TO_THIS_MACHINE.contains(message.get(ROUTE_KIND)?)),
-        // The error means that there is no route, or that the route rejects the packets.
+        // These errors mean that there is no route, or that the route rejects the packets.
         Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL) => Some(false),
         Err(_) => None,
     }
 }
 
-/// Returns whether routing rules of this family use tables other than the three that every system has. Such a rule
-/// can depend on the incoming device, the source or the mark of a packet, which [`is_local`] does not know. Returns
-/// true also if the kernel does not answer.
+/// Returns whether routing rules of this family use tables other than the three that every system has. Such a rule can
+/// depend on the incoming device, the source or the mark of a packet, so the answer of [`is_local`] is not certain.
+/// Also returns true if the kernel does not answer.
 pub(super) fn has_further_rules(address: IpAddr) -> bool {
     let mut body = [0; RULE_BODY];
     body[0] = if address.is_ipv4() { AF_INET } else { AF_INET6 };
     match dump(NETLINK_ROUTE, GETRULE, &body, uses_further_table) {
         Ok(rules) => rules.contains(&true),
-        // The error means that the kernel does not support routing rules.
+        // These errors mean that the kernel does not support routing rules.
         Err(Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => false,
         Err(_) => true,
     }
@@ -152,7 +152,7 @@ fn link(message: &[u8]) -> Option<Link> {
     let promiscuity = attribute(attributes, IFLA_PROMISCUITY).and_then(|count| number(count, 0)).unwrap_or(0);
     Some(Link {
         index,
-        // The flag is set only on request of a user. The counter also includes the requests of programs and of the
+        // The flag is set only if a user requests it. The counter also includes the requests of programs and of the
         // kernel.
         is_promiscuous: flags & IFF_PROMISC != 0 || (promiscuity > 0 && !is_port),
         name: text(attribute(attributes, IFLA_IFNAME)?),

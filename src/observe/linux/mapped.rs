@@ -1,9 +1,10 @@
 //! The files with code in the memory of a process: its program file, its libraries, and other loaded code.
 //!
-//! The program file does not show code that was loaded by `LD_PRELOAD`, by the dynamic loader that was started as the
-//! program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file has no finding,
-//! because interpreters translate scripts into such memory, and other programs translate patterns and queries. A note
-//! names these other programs. A file that a process created for translated code and then removed is ordinary.
+//! A check of the program file alone misses three kinds of code: libraries of `LD_PRELOAD`, a program that was started
+//! through the dynamic loader, and a program that replaced its program file (`PR_SET_MM_EXE_FILE`). Code in memory
+//! without a file causes no finding: interpreters translate scripts into such memory, and other programs translate
+//! patterns and queries. A note names the programs with such code that are not interpreters. A file that a process
+//! created for translated code and then removed is ordinary.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -27,7 +28,7 @@ const PACKED_WITHIN: usize = 1024;
 /// The facts about the executable files that a process has mapped.
 #[derive(Debug, Default)]
 pub(super) struct MappedFiles {
-    /// Whether code of the program file is mapped.
+    /// Whether code of the program file is mapped; `None` if this could not be checked.
     pub has_program: Option<bool>,
     /// The other mapped files that a user who is not root can replace.
     pub of_users: Vec<Script>,
@@ -48,15 +49,15 @@ struct Mapping {
     path: Vec<u8>,
 }
 
-/// The identity of a mapped file: the mount namespace, the root of the process, the device and inode of the file, and
-/// its path.
+/// The key under which the result for a mapped file is stored: the mount namespace, the root of the process, the device
+/// and inode of the file, and its path.
 type Key = (u64, (u64, u64), String, Vec<u8>);
 
 /// Judges mapped files and stores the results, because most processes map the same libraries.
 #[derive(Debug, Default)]
 pub(super) struct Libraries(HashMap<Key, (Option<(u64, u64)>, Judged)>);
 
-/// The users who can replace a mapped file.
+/// The result of judging a mapped file: who can replace it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Judged {
     /// Only root can replace the file, or the process created the file for translated code.
@@ -86,7 +87,7 @@ pub(super) struct Mapper<'p> {
 }
 
 impl Libraries {
-    /// Returns the executable files that a process has mapped.
+    /// Checks the executable files that a process has mapped.
     pub(super) fn of(&mut self, mapper: Mapper<'_>, origins: &mut Origins) -> MappedFiles {
         let Mapper { process, tree, program, .. } = mapper;
         let maps = match read_maps(process) {
@@ -100,13 +101,13 @@ impl Libraries {
             !mapper.is_interpreter && maps.split(|byte| *byte == b'\n').any(is_without_file);
         let mut found =
             MappedFiles { has_program: Some(false), has_code_without_file, ..MappedFiles::default() };
-        // The links may be missing: reading them needs a capability, and a thread has none.
+        // Only a process has this directory, not a single thread. Reading its links needs a capability.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings(&maps) {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
             let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
-            // The device and inode may differ from those of the path, because of a layered file system. If the path
-            // leads to another file, that file is judged.
+            // On a layered file system, the device and inode of the mapping can differ from those of the path, so an
+            // equal path also counts. If another file is now at the path, the mapped file is still judged.
             if is_program || mapping.path == program.0 {
                 found.has_program = Some(true);
             }
@@ -154,8 +155,8 @@ impl Libraries {
     }
 }
 
-/// Programs that compile their configuration into libraries in a directory that only their own user can write: the
-/// end of the program file, and the directory.
+/// Programs that compile their configuration into libraries in a directory that only their own user can write. An entry
+/// is the end of the path of the program file, and the directory.
 const COMPILE_THEIR_CONFIGURATION: [(&[u8], &[u8]); 1] = [(b"/varnishd", b"/var/lib/varnish/")];
 
 /// Returns whether a program compiled the mapped file from its own configuration.
@@ -166,10 +167,10 @@ fn is_own_code(program: &[u8], path: &[u8]) -> bool {
 }
 
 impl Judged {
-    /// Returns the users who can replace the file, as they count for one process. A file of the process's own user in
-    /// a world-writable directory counts as a file of this user in two cases: the process is an interpreter, or the
-    /// file is in a private directory. Programs unpack libraries into private directories in `/tmp`, where no other
-    /// user can replace them.
+    /// Returns who can replace the file, seen from one process that maps it. A file of the process's own user in a
+    /// world-writable directory counts as a file of this user in two cases: the process is an interpreter, or the file
+    /// is in a private directory. Programs unpack libraries into private directories in `/tmp`, where no other user can
+    /// replace them.
     fn for_process(self, mapper: Mapper<'_>) -> Self {
         match self {
             Judged::User(origin, Some(FileOwner { uid, is_private }))
@@ -191,7 +192,7 @@ fn trouble(why: &'static str) -> MappedFiles {
     MappedFiles { trouble: Some(why), ..MappedFiles::default() }
 }
 
-/// Judges a file that the kernel lets this process open; `stat` describes the mapped file.
+/// Judges a file that portolan may open through `map_files`; `stat` describes the mapped file.
 fn judge_file(
     process: &OwnedFd,
     tree: &Tree,
@@ -206,18 +207,19 @@ fn judge_file(
         ExeState::Present | ExeState::Replaced => {
             let running = (state == ExeState::Present).then_some(stat);
             match origins.of(tree, path, running) {
-                // Another mount covers the path, so the owner of the file is judged.
+                // The path leads to another file, because a mount covers it. So only the owner of the mapped file is
+                // judged.
                 Some(origin) if origin.kind == OriginKind::Elsewhere && stat.st_uid == 0 => Judged::Ordinary,
                 Some(origin) if origin.kind == OriginKind::Elsewhere => owner(),
                 Some(origin) => of_origin(origin),
                 None => Judged::Unknown,
             }
         }
-        // A file without a name whose content is not a library contains code that the process translated.
+        // A file that has no name and is not a library contains code that the process itself has translated.
         ExeState::Memfd | ExeState::Deleted if !is_library(process, mapping) => Judged::Ordinary,
         ExeState::Memfd => Judged::User(Origin::of(OriginKind::Memory), None),
         ExeState::Deleted if stat.st_uid != 0 => owner(),
-        // An upgrade has removed the library, so its directory is judged.
+        // root owns the file. An upgrade has presumably removed the library, so its directory is judged.
         ExeState::Deleted => origins.of_removed(tree, path).map_or(Judged::Unknown, of_origin),
     }
 }
@@ -239,7 +241,7 @@ fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
     }
 }
 
-/// Returns the owner of a file, unless other users can write or replace the file too.
+/// Returns the owner of a file; `None` if other users can write or replace the file too.
 fn owner_of(tree: &Tree, path: &[u8], stat: &Stat) -> Option<FileOwner> {
     const OTHERS: Mode = Mode::WGRP.union(Mode::WOTH);
     if Mode::from_raw_mode(stat.st_mode).intersects(OTHERS) {

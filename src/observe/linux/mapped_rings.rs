@@ -41,7 +41,8 @@ pub(super) struct MappedRings {
 pub(super) fn search(walk: &Walk) -> MappedRings {
     let known: HashSet<Pid> =
         walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();
-    // The processes that the iterator returned are not searched, if the kernel describes its io_urings.
+    // If the kernel says which processes have an io_uring, only the processes that the iterator could not search are
+    // left.
     let is_answered = walk.tasks.as_ref().is_some_and(|tasks| tasks.with_rings.is_some());
     let asked = if is_answered { &walk.without_threads } else { &walk.pids };
     let pids = asked.iter().copied().filter(|pid| !known.contains(pid));
@@ -106,9 +107,9 @@ fn search_by(
     result
 }
 
-/// Returns whether a process has mapped an io_uring; `None` if too much was read already. Returns false for a process
-/// that has ended or whose mappings may not be read: either there is already a gap for it, or its descriptors were
-/// read.
+/// Returns whether a process has mapped an io_uring; `None` if the size limit is reached. Returns false if the process
+/// has ended, or if its mappings may not be read. A process of the second kind needs no further gap: its descriptors
+/// either were read, or already have a gap.
 fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(file) = openat(CWD, format!("/proc/{pid}/maps"), flags, Mode::empty()) else { return Some(false) };
@@ -116,9 +117,9 @@ fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     names_a_ring(&mut pieces, left)
 }
 
-/// Returns whether the text of which `next` reads the next piece names an io_uring; `None` if too much was read already.
-/// Very long paths make the kernel cut a line at the end of a piece, so the end of each piece is searched again with
-/// the next one.
+/// Returns whether a text names an io_uring; `None` if the size limit is reached. `next` reads the next piece of the
+/// text. The kernel may cut a line with a very long path at the end of a piece, so the end of each piece is searched
+/// again together with the next one.
 fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> Option<bool> {
     const KEPT: usize = RING.len() - 1;
     let mut text = [0; KEPT + 16 * 1024];
@@ -137,7 +138,8 @@ fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> O
     None
 }
 
-/// Returns the gaps for these processes, except for those that another gap names.
+/// Returns the gaps for the found and the unread processes. Processes in `named` are left out, because another gap
+/// already names them.
 pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     let noun = |count: usize| if count == 1 { "process" } else { "processes" };
     let gap = |pids: Vec<Pid>, what: &str, why: &str| {

@@ -1,8 +1,8 @@
 //! Linux: sockets from the kernel's socket diagnosis, and their processes from the descriptors in `/proc`.
 //!
-//! The sockets are listed before their processes are searched. Therefore the scan does not miss a process that had
-//! its socket the whole time. A socket without a process is listed and searched a second time before it is reported
-//! as owned by the kernel or as gone.
+//! The sockets are listed before their processes are searched. Therefore a process that has its socket during the whole
+//! scan is always found. A socket without a process is listed and searched a second time, before it is reported as
+//! vanished or as owned by the kernel.
 
 mod acl;
 mod blocked_calls;
@@ -87,7 +87,8 @@ use crate::model::{
 ///
 /// # Errors
 ///
-/// Returns an error if a requested network namespace cannot be found. Any other part that could not be seen is a gap.
+/// Returns an error if a requested network namespace cannot be found. Any other part that could not be seen becomes a
+/// gap.
 pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     scan(scope).map(|seen| seen.snapshot)
 }
@@ -97,7 +98,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 struct ScanResult {
     snapshot: Snapshot,
     scanned_namespaces: ScannedNamespaces,
-    /// The gaps that concern only the list of sockets.
+    /// The gaps in the list of sockets itself. They are compared with those of a second list.
     blind: Vec<Gap>,
     descriptors: Vec<SocketDescriptor>,
 }
@@ -133,8 +134,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         notes.extend(scanned_namespaces.unseen(&walk));
         let programs = bpf::attached(&walk.bpf_links);
         if let Some(note) = programs.tcx {
-            // This applies to every interface: an index identifies a device only within its network namespace, and
-            // the namespace is unknown.
+            // The firewall of every interface becomes unknown: the program names its device only by an index, which is
+            // unique only within a network namespace, and the namespace is unknown.
             let why = "a BPF program (tcx) can take packets before the firewall";
             firewalls
                 .iter_mut()
@@ -173,8 +174,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     if scope.processes {
         containers::name_published(&mut sockets);
     }
-    // The ID of the host is left out for a plain table, which does not show it: calculating the ID takes 1% of the
-    // time of a short listing.
+    // A plain table does not show the ID of the host, so the ID is left out: calculating it takes 1% of the time of a
+    // short listing.
     let is_detailed = scope.details || scope.packages;
     let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
@@ -268,7 +269,7 @@ fn processes(
     processes
 }
 
-/// Marks the owners that `/proc` hides. Owners that could not be read for this reason are added.
+/// Marks the owners that `/proc` hides, and adds the hidden owners that are missing from `processes`.
 fn mark_hidden(processes: &mut Vec<Process>, mut hidden: BTreeSet<Pid>, found: &[FoundSocket]) {
     if hidden.is_empty() {
         return;
@@ -306,7 +307,7 @@ fn owners_of_reachable(found: &[FoundSocket]) -> BTreeSet<Pid> {
     reachable.flat_map(|f| f.socket.owner.pids()).copied().collect()
 }
 
-/// Returns the container of the sockets of each process.
+/// Returns the container of each process, taken from the control groups of its sockets.
 fn groups(found: &[FoundSocket]) -> BTreeMap<Pid, String> {
     let in_container = found.iter().filter_map(|f| Some((&f.socket, f.socket.container.as_ref()?)));
     in_container
@@ -324,9 +325,9 @@ fn name_users(processes: &mut [Process], users: &mut users::Users) {
     }
 }
 
-/// Reads the details of these processes that a listing leaves out: start time, ancestors, working directory, unit,
-/// and the package of the program. A process that cannot be read, or whose pid now belongs to another process, stays
-/// unchanged.
+/// Completes these processes with the details that a listing leaves out: start time, ancestors, working directory,
+/// unit, and the package of the program. A process that cannot be read, or whose pid now belongs to another process,
+/// stays unchanged.
 pub(super) fn read_rest(processes: &mut [Process]) {
     let unread = processes.iter().filter(|process| process.started.is_none());
     let jobs = unread.map(|process| ReadRequest {
@@ -374,12 +375,12 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
     }
 }
 
-/// Returns, for each process, the parts that must be read.
+/// Returns for each process which parts of it must be read.
 fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
-    // If a socket's own control group names neither a unit nor a container, the groups of its owners are used,
-    // because a container may be in another hierarchy. Process 1 is left out, because it opens sockets for other
-    // processes.
+    // If a socket's own control group names neither a unit nor a container, the control groups of its owners are read,
+    // because they may name a container in another hierarchy. Process 1 is left out, because it opens sockets for other
+    // services.
     let silent = found.iter().filter(|f| f.socket.unit.is_none() && f.socket.container.is_none());
     let silent: HashSet<Pid> =
         silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();

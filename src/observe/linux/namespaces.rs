@@ -1,8 +1,8 @@
 //! Finds, names and scans the other network namespaces of this machine.
 //!
-//! A separate thread enters the namespace and ends there; the calling thread never leaves its namespace. If entering
-//! is refused, the tables of a process inside the namespace are read instead. No namespace is made, mounted or kept
-//! open.
+//! A namespace is entered by a separate thread, which then ends; the calling thread never leaves its own namespace. If
+//! entering is refused, the tables of a process inside the namespace are read instead. No namespace is made, mounted or
+//! kept open.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,7 +28,7 @@ use crate::observe::Scope;
 pub(super) struct NamespaceHandle {
     /// The inode and name.
     pub netns: Netns,
-    /// A file that represents the namespace: under `/proc/PID/ns`, among a process's descriptors, or mounted.
+    /// A file through which the namespace can be entered: in `/proc/PID/ns`, in `/proc/PID/fd`, or at a mount point.
     way: PathBuf,
     /// A process in the namespace.
     pid: Option<Pid>,
@@ -97,7 +97,7 @@ pub(super) fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
 }
 
 fn link(path: &Path) -> Option<u64> {
-    // The system call is made directly, so that a preloaded library cannot change the answer.
+    // The system call is made without the C library, so that a preloaded library cannot change the answer.
     let link = readlinkat(CWD, path, Vec::new()).ok()?;
     inode_of(Path::new(link.to_str().ok()?))
 }
@@ -125,8 +125,7 @@ impl NamespaceHandle {
     pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let file =
             File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        // The namespace is checked, because another namespace may have replaced it since the search, or may be
-        // mounted over it.
+        // The file may now be another namespace: one that has replaced the first, or one that is mounted over it.
         let metadata = file.metadata().map_err(|_| Errno::IO)?;
         if metadata.st_ino() != self.netns.inode {
             return Err(Errno::NOENT);
@@ -152,7 +151,7 @@ impl NamespaceHandle {
         addresses
     }
 
-    /// Returns the sockets and the ephemeral range of the namespace, and its packet filter if `with_firewall`.
+    /// Returns the sockets and the ephemeral range of the namespace, and if `with_firewall` is set, its packet filter.
     ///
     /// # Errors
     ///

@@ -1,13 +1,14 @@
-//! One `NETLINK_SOCK_DIAG` socket, and dumps over it.
+//! A `NETLINK_SOCK_DIAG` socket that requests lists of sockets ("dumps") from the kernel.
 //!
 //! A dump is not atomic. The kernel sends it in several datagrams. If a socket appears or vanishes between two
-//! datagrams, another socket can be missing from the dump without notice. Two measures prevent this:
-//! - The buffers have the maximum size of a datagram. The kernel sizes the first datagram by the largest read so far,
-//!   so a large read comes first.
-//! - A dump of more than one datagram is repeated until two dumps agree. Sockets that only one of the dumps contains are
-//!   reported too.
+//! datagrams, a third socket can be missing from the dump, and the kernel does not report this. Two measures prevent
+//! this:
+//! - The buffers have the maximum size of a datagram. The kernel makes the first datagram only as large as the largest
+//!   read so far, so a read with a large buffer comes first.
+//! - A dump of more than one datagram is repeated until two dumps agree. Sockets that only one of the dumps contains
+//!   are reported too.
 //!
-//! Only the identities of the sockets that were already reported are stored, because there may be a hundred thousand
+//! Of the sockets that were already reported, only the identities are stored, because there may be a hundred thousand
 //! sockets.
 
 use std::fmt;
@@ -83,7 +84,8 @@ impl Netlink {
         Ok(Netlink { socket: connect()?, sequence: 0, buffer: Vec::with_capacity(BUFFER), primed: false })
     }
 
-    /// Passes each socket of the answer to the caller once; returns the reason if the answer may be incomplete.
+    /// Passes each socket of the answer to the caller once; returns the reason if the answer may be incomplete,
+    /// otherwise `None`.
     ///
     /// # Errors
     ///
@@ -95,7 +97,7 @@ impl Netlink {
     ) -> Result<Option<DumpError>, Errno> {
         if !self.primed {
             self.primed = true;
-            // The answer is empty, because the request names no state.
+            // This request selects no state, so its answer is empty. Its only purpose is a read with a large buffer.
             let _ = self.ask(DumpRequest { states: 0, ..request }, &mut |_| {});
         }
         let mut seen = KernelIds::default();
@@ -125,7 +127,8 @@ impl Netlink {
         Ok(trouble.or(Some(DumpError::NotCompared)))
     }
 
-    /// Sends one request; returns the sockets, and whether one datagram contained all of them.
+    /// Sends one request and passes each socket of the answer to `each`. Returns whether one datagram contained all of
+    /// them.
     fn ask(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
         let outcome = self.read(request, each);
         if !matches!(outcome, Ok(_) | Err(DumpError::Interrupted)) {
@@ -162,7 +165,7 @@ impl Netlink {
             let bytes = self.buffer.get(..length).ok_or(DumpError::Truncated)?;
             let progress = reading.datagram(bytes, self.sequence);
             carriers += usize::from(!reading.records.is_empty());
-            // The records that came before an error are used.
+            // Records are used even if an error follows them.
             reading.records.drain(..).for_each(|record| each(&record));
             if progress? == Progress::Done {
                 return Ok(carriers <= 1);

@@ -1,4 +1,5 @@
-//! Requests to all netlink protocols except `sock_diag`, and the attributes of their answers (linux/netlink.h).
+//! Requests over netlink to the parts of the kernel other than `sock_diag`, and the attributes of their answers
+//! (linux/netlink.h).
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -18,7 +19,7 @@ const REQUEST: u16 = 0x1;
 const DUMP: u16 = 0x301;
 /// `NLM_F_DUMP_INTR`.
 const INTERRUPTED: u16 = 0x10;
-/// Removes the flags for nested attributes and for byte order, which are not part of an attribute's type.
+/// Selects the type of an attribute, without the flags for nested attributes and for byte order.
 const TYPE_MASK: u16 = 0x3fff;
 /// The size of `nlmsghdr`.
 const HEADER: usize = 16;
@@ -47,8 +48,8 @@ impl Connection {
         Ok(Connection { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// Requests a dump with the message type `kind`, and passes each message of the answer, with its header, to
-    /// `each`. Returns whether nothing changed during the dump. If something changed, messages can be missing.
+    /// Requests a dump with the message type `kind`, and passes each message of the answer, with its header, to `each`.
+    /// Returns true if nothing changed during the dump; otherwise messages can be missing.
     ///
     /// # Errors
     ///
@@ -92,7 +93,7 @@ impl Connection {
         Ok(found)
     }
 
-    /// Sends a request with a single message as the answer, and returns this message, with its header.
+    /// Sends a request that the kernel answers with a single message; returns this message, with its header.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::links;
 
-/// Answers whether a network namespace has an address. The answers of the kernel are stored.
+/// Finds out whether a network namespace has an address, and stores the answers of the kernel.
 #[derive(Debug, Default)]
 pub(super) struct OwnAddresses {
     /// The addresses of all devices; `None` before the first request, empty if they could not be read.
@@ -22,7 +22,7 @@ impl OwnAddresses {
             IpAddr::V4(four) => {
                 four.is_unspecified() || four.is_loopback() || four.is_multicast() || four.is_broadcast()
             }
-            // The route of a link-local address depends on the link.
+            // The route of a link-local address depends on the link, which is not known here.
             IpAddr::V6(six) => {
                 six.is_unspecified() || six.is_loopback() || six.is_multicast() || six.is_unicast_link_local()
             }

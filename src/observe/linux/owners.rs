@@ -1,8 +1,8 @@
 //! Finds the processes that own a socket, by a walk over the descriptors of every process in `/proc`.
 //!
 //! The walk reads links. It never opens or duplicates a descriptor of another process and never sends a signal. A
-//! process that cannot be read is skipped after the first error and counted. The caller decides which owners are
-//! unknown for this reason.
+//! process that cannot be read is skipped after the first error and counted. The caller decides which owners may be
+//! unknown because of this.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -20,7 +20,7 @@ use super::{masked, namespaces};
 use crate::model::Pid;
 use crate::observe::progress;
 
-/// The number of processes that a thread of the walk reads before it takes the next ones.
+/// The number of processes that a thread of the walk takes at once.
 const LOT: usize = 16;
 /// The minimum number of processes for which a second thread saves time (measured). A second thread costs about 0.1
 /// ms.
@@ -31,7 +31,7 @@ const WORTH_A_THREAD: usize = 100;
 pub(super) struct Walk {
     /// The descriptors of requested sockets and other objects, by inode.
     pub descriptors: Vec<SocketDescriptor>,
-    /// The processes that own a requested inode without a descriptor, by inode.
+    /// The processes that own a requested inode in a way other than an ordinary descriptor, by inode.
     pub apart: Vec<(u64, Pid)>,
     /// Processes that exist but whose descriptors could not be read, and the reason.
     pub unread: HashMap<Pid, Errno>,
@@ -42,15 +42,15 @@ pub(super) struct Walk {
     pub rings: Vec<ThreadDescriptor>,
     /// The descriptors of attached BPF programs.
     pub bpf_links: Vec<ThreadDescriptor>,
-    /// The other sockets that were found, although the search was not for them; empty unless `Search::strays` is set.
+    /// Sockets that were found without being requested; empty unless `Search::strays` is set.
     pub strays: Vec<Stray>,
-    /// The other sockets that were found in io_urings, by inode; empty unless `Search::strays` is set.
+    /// Sockets that were found in io_urings without being requested, by inode; empty unless `Search::strays` is set.
     pub stray_in_rings: Vec<(u64, ThreadDescriptor)>,
-    /// Processes that have a socket in an io_uring, if the kernel does not show the inode of the socket.
+    /// Processes that have a socket in an io_uring whose inode the kernel does not show.
     pub nameless_in_rings: Vec<Pid>,
     /// Processes whose directory in `/proc` is covered by a mount, in ascending order.
     pub masked: Vec<Pid>,
-    /// The reason why it is not known which processes a mount covers.
+    /// If the mounts that cover processes could not be read, the reason.
     pub masked_unknown: Option<Errno>,
     /// Processes that exist although `/proc` does not list them.
     pub unlisted: Vec<Pid>,
@@ -58,7 +58,8 @@ pub(super) struct Walk {
     pub tasks: Option<Tasks>,
     /// The processes that were read, for a further search.
     pub pids: Vec<Pid>,
-    /// The processes whose threads with their own descriptors were not searched.
+    /// The processes in which only the descriptors of the first thread were searched, although threads can have their
+    /// own.
     pub without_threads: Vec<Pid>,
 }
 
@@ -108,7 +109,7 @@ pub(super) struct Stray {
 pub(super) struct Search<'w> {
     /// The inodes of sockets.
     pub wanted: &'w KernelIds,
-    /// Whether to list the other sockets too.
+    /// Whether to list sockets that are not wanted too ([`Walk::strays`]).
     pub strays: bool,
     /// Whether the iterators of the kernel may be used.
     pub bpf: bool,
@@ -128,7 +129,7 @@ impl Walk {
         self.masked.dedup();
     }
 
-    /// Adds a descriptor if its link leads to a file that the walk needs.
+    /// Adds a descriptor if its link leads to an object that the walk searches for.
     pub(super) fn add(&mut self, link: &[u8], at: ThreadDescriptor, search: Search<'_>) {
         if let Some(inode) = bracketed(link, b"socket:[") {
             self.add_socket(inode, at, search);
@@ -206,8 +207,8 @@ impl Walk {
         match outcome {
             Ok(()) | Err(Errno::SRCH) => {} // the process has been read, or has ended
             Err(Errno::NOENT) => {
-                // If the process has ended, its directory no longer exists. If the directory exists but shows no
-                // descriptors, it belongs to another process.
+                // The process may have ended, and then its directory no longer exists. A directory that exists but has
+                // no `fd` is not that of a process: a mount covers it.
                 let (mut path, mut again) = (PidPath::new(pid), PidPath::new(pid));
                 if statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
                     && open(proc, again.join(b"/fd\0")).err() == Some(Errno::NOENT)
@@ -311,7 +312,7 @@ pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Resul
     Ok(whole)
 }
 
-/// Finds only the network namespaces of the processes, if no owner is needed.
+/// Finds only the network namespaces of the processes, for a search without sockets.
 ///
 /// # Errors
 ///
@@ -364,8 +365,8 @@ fn process(
     let count = |size: i64| u32::try_from(size).unwrap_or(u32::MAX);
     let mut expected = count(stat.st_size);
     let mut met = tried(&directory, expected, &mut visit)?;
-    // The descriptors are read again if some were not found: a descriptor can move to a smaller number during the
-    // reading.
+    // A descriptor that moves to a smaller number during the reading is missed. So an audit reads the descriptors again
+    // if there were fewer than expected.
     for _ in 0..REREADINGS {
         if !search.strays || met >= expected {
             break;
@@ -376,13 +377,13 @@ fn process(
     Ok(())
 }
 
-/// How often the descriptors of a process are read again in an audit, if some were not found.
+/// How often an audit reads the descriptors of a process again, at most.
 const REREADINGS: usize = 4;
 
-/// Reads the descriptors in a directory with this number of descriptors; returns how many were found.
+/// Reads the `count` descriptors of a directory; returns how many were found.
 fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<u32, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
-    // The numbers from 0 are tried until all descriptors are found, because this costs less than listing the
+    // The numbers are tried from 0 upwards until all descriptors are found, because this costs less than listing the
     // directory. If the numbers are far apart (a shell has a descriptor 255), the remaining descriptors are found by
     // listing.
     let (mut met, mut descriptor) = (0, 0);

@@ -1,7 +1,7 @@
-//! Reads a process from its directory in `/proc`. The environment is never read here.
+//! Reads a process from its directory in `/proc`. This module never reads the environment of the process.
 //!
-//! The process controls its texts, which may be hostile. This module does not change them; they are escaped when they
-//! are printed.
+//! The process chooses its own name and command line, so these texts may be hostile. They are stored unchanged, and
+//! escaped when they are printed.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -32,7 +32,7 @@ pub(super) struct ReadRequest {
     pub pid: Pid,
     /// Whether to read everything, or only the parts that identify the program.
     pub everything: bool,
-    /// Whether the unit and container are known from the sockets of the process.
+    /// Whether the unit and container are already known from the sockets of the process, and so need not be read.
     pub unit_known: bool,
     /// Whether to search the working directory for the project. Has an effect only with `everything`.
     pub project: bool,
@@ -51,7 +51,7 @@ pub(super) struct Reader {
     parent_uids: HashMap<Pid, Option<u32>>,
     origins: Origins,
     libraries: Libraries,
-    /// Processes whose program file, or the users who can replace it, could not be determined, and the reason.
+    /// Processes for which the program file, or who can replace it, could not be determined; each with the reason.
     pub unjudged: Vec<(Pid, String)>,
     /// Processes with code in memory that belongs to no file.
     pub code_without_file: Vec<Pid>,
@@ -75,8 +75,8 @@ impl Reader {
         comm(open(pid).ok()?)
     }
 
-    /// Reads only the parts that identify the program: name, file and command line, and the user and state. The unit
-    /// and container are read too, unless they are known from the sockets.
+    /// Reads only the parts that identify the program: name, file, command line, user and state. The unit and container
+    /// are read too, unless they are known from the sockets.
     pub(super) fn program(&mut self, job: ReadRequest) -> Process {
         let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
         let Membership { unit, container, .. } =
@@ -251,7 +251,7 @@ fn comm(process: impl AsFd) -> Option<String> {
 
 fn cmdline(process: impl AsFd) -> Vec<String> {
     let mut bytes = slurp_at(process, "cmdline", 1024, LONGEST_COMMAND_LINE).unwrap_or_default();
-    // Zeros at the end are removed: a process that changes its title fills the rest of the command line with zeros.
+    // A process that overwrites its command line with another text fills the rest with zeros, which are removed.
     while bytes.pop_if(|last| *last == 0).is_some() {}
     if bytes.is_empty() {
         return Vec::new();
@@ -261,7 +261,7 @@ fn cmdline(process: impl AsFd) -> Vec<String> {
 
 /// The directories in which version control systems keep their data.
 const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
-/// The maximum number of directories that are searched. Real working directories are less deep.
+/// The maximum number of directories that are searched. Real working directories are less deeply nested.
 const LEVELS: usize = 32;
 
 /// Returns the name of the nearest version-controlled directory at or above the working directory of a process, whose

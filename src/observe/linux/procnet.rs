@@ -1,8 +1,7 @@
-//! Parses the text tables of `/proc/net`. They are the source of sockets if the kernel's socket diagnosis does not
-//! answer.
+//! Parses the text tables of `/proc/net`. They are read if the kernel's socket diagnosis does not answer.
 //!
-//! The tables contain less data: no device, no `IPV6_V6ONLY`, no control group, no cookie, and no socket that is
-//! bound but does not listen. A line that cannot be parsed is refused, and the caller counts these lines.
+//! The tables contain less data: no device, no `IPV6_V6ONLY`, no control group, no cookie, and no socket that is bound
+//! but does not listen. A line that cannot be parsed is refused, and the caller counts these lines.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

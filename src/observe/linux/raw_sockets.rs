@@ -27,12 +27,13 @@ pub(super) struct RawSockets {
     pub sockets: Vec<Socket>,
     /// The tables that could not be read.
     pub gaps: Vec<Gap>,
-    /// The devices in promiscuous mode.
+    /// A note that names the devices in promiscuous mode.
     pub notes: Vec<Note>,
 }
 
-/// Lists the raw and packet sockets in the tables of a network namespace, which is `netns` (`None` for the observer's
-/// own). With `is_inside`, the calling thread is in this namespace and can request its devices from the kernel.
+/// Lists the raw and packet sockets of the network namespace `netns` (`None` for the observer's own). `tables` is the
+/// directory of its tables. If `is_inside` is set, the calling thread is in this namespace, so it can request the
+/// devices from the kernel.
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>, tables: &str, is_inside: bool) -> RawSockets {
     let links = if is_inside { links::list().unwrap_or_default() } else { Vec::new() };
     let mut lister = RawSocketLister { netns, tables, links, listed: RawSockets::default() };
@@ -54,7 +55,7 @@ struct RawSocketLister<'l> {
 }
 
 impl RawSocketLister<'_> {
-    /// Reads a table of raw sockets. Its column for the port contains the protocol.
+    /// Reads a table of raw sockets. The number of the IP protocol is in the column for the port.
     fn raw(&mut self, table: &str) {
         let Some(text) = self.read(table) else { return };
         let (records, refused) = procnet::table(&text);
@@ -80,15 +81,16 @@ impl RawSocketLister<'_> {
         }
     }
 
-    /// Reads a table. Returns `None` if it cannot be read. This is a gap, unless this kernel does not have the table.
+    /// Returns the text of a table; `None` if the table cannot be read. In this case a gap is added, unless this kernel
+    /// does not have the table.
     fn read(&mut self, table: &str) -> Option<String> {
         let path = format!("{}/{table}", self.tables);
         let error = match fs::read(&path) {
             Ok(bytes) => return Some(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) => error,
         };
-        // The table of TCP shows whether `/proc/net` is readable: every kernel has it, but some kernels have no IPv6
-        // or no packet sockets.
+        // The kernel may have no IPv6 or no packet sockets, and then the table does not exist. Every kernel has the
+        // table of TCP, so that table shows whether `/proc/net` is readable at all.
         let is_absent = error.kind() == io::ErrorKind::NotFound
             && table != "raw"
             && fs::metadata(format!("{}/tcp", self.tables)).is_ok();
@@ -182,7 +184,7 @@ impl RawSocketLister<'_> {
     }
 }
 
-/// The message of `sock_diag` for one family, and the family of packet sockets.
+/// The type of a request to `sock_diag` for one address family, and the family of packet sockets.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const AF_PACKET: u8 = 17;
 /// `PACKET_SHOW_MCLIST` and `PACKET_DIAG_MCLIST` (linux/packet_diag.h).
@@ -194,8 +196,8 @@ const PROMISCUOUS: u16 = 1;
 const PACKET_BODY: usize = 16;
 const MEMBERSHIP: usize = 44;
 
-/// Returns the indices of the devices that packet sockets have set to promiscuous mode, by the inode of the socket;
-/// the map is empty if this kernel does not report them.
+/// Returns the indices of the devices that packet sockets have set to promiscuous mode, by the inode of the socket; an
+/// empty map if this kernel does not report the devices.
 fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
     let mut request = vec![AF_PACKET, 0, 0, 0];
     request.extend([0; 4]); // any inode

@@ -19,9 +19,9 @@ pub(super) struct ReadProcesses {
     pub processes: Vec<Process>,
     /// Processes that did not answer in time, in ascending order.
     pub silent: Vec<Pid>,
-    /// Processes that answered only without their project, in ascending order.
+    /// Processes that were read without their project, because it took too long, in ascending order.
     pub without_project: Vec<Pid>,
-    /// Processes whose program file, or the users who can replace it, could not be determined, and the reason.
+    /// Processes for which the program file, or who can replace it, could not be determined; each with the reason.
     pub unjudged: Vec<(Pid, String)>,
     /// Processes with code in memory that belongs to no file.
     pub code_without_file: Vec<Pid>,
@@ -41,8 +41,9 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the processes. A process that does not answer is tried again without its project, because its working directory
-/// may be in a file system that does not answer, and then without its command line.
+/// Reads the processes. If the reading of a process does not end in time, the process is read again without its
+/// project, because its working directory may be in a file system that does not answer. If that does not end either,
+/// its command line is left out too.
 pub(super) fn read(jobs: Vec<ReadRequest>) -> ReadProcesses {
     read_by(jobs, LIMIT, |reader, job| {
         let process = if job.everything { reader.process(job) } else { Some(reader.program(job)) };
@@ -80,8 +81,8 @@ fn read_by(
         // The thread that still waits is left alone. It ends when this process ends.
         jobs.drain(..=done);
         if stuck.project {
-            // The remaining processes are read without their projects: these may be in the same file system, and are
-            // less important than the time.
+            // The remaining processes are read without their projects: the projects may be in the same blocked file
+            // system, and are not worth further delays.
             jobs.push(stuck);
             jobs.iter_mut().for_each(|job| job.project = false);
             silent_projects.push(stuck.pid);

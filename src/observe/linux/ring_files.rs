@@ -1,5 +1,6 @@
-//! The sockets among the files of io_urings. Only the inode of such a socket can be read, or before Linux 6.13 only
-//! the name of its protocol. The address cannot be read, because there is no descriptor that could be duplicated.
+//! The sockets among the files of io_urings. Only the inode of such a socket can be read, or before Linux 6.13 only the
+//! name of its protocol. The address cannot be read: this would need a descriptor that can be duplicated, and there is
+//! none.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -25,11 +26,11 @@ const LEAST_OF_A_RING: usize = 4 * 1024;
 /// After this many attempts, an io_uring counts as unreadable. The kernel omits the files of an io_uring while it is
 /// busy.
 const RING_ATTEMPTS: usize = 50;
-/// The first release of Linux that omits the whole text while the io_uring is busy. Earlier releases show the number
-/// of the files, but not the files.
+/// The first release of Linux whose text is either complete, or has no line `UserFiles` because the io_uring is busy.
+/// In earlier releases, the text of a busy io_uring has this line with the number of the files, but without the files.
 const WHOLE_TEXT: (u32, u32) = (6, 16);
-/// How many times a socket that no table shows is checked again. It can be a connection that its peer has closed; the
-/// program usually removes such a socket at once.
+/// How many times a socket that no table shows is checked again. It can be a connection that its peer has closed, which
+/// the program usually removes at once.
 const CHECKS: usize = 5;
 /// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
@@ -60,15 +61,15 @@ pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFile
     Err(Errno::BUSY)
 }
 
-/// Returns whether this kernel is new enough for [`WHOLE_TEXT`].
+/// Returns whether the release of this kernel is at least [`WHOLE_TEXT`].
 fn shows_whole_text() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(|other: char| !other.is_ascii_digit()).map(str::parse::<u32>);
     matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= WHOLE_TEXT)
 }
 
-/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c); `None` if the kernel omitted the files. If `is_whole` is
-/// true, a text with the number of the files contains all files.
+/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c); `None` if the kernel omitted the files. `is_whole` is true
+/// if the kernel never omits only the files: a text with the number of the files then contains all of them.
 fn parse(fdinfo: &[u8], is_whole: bool) -> Option<RingFiles> {
     let mut lines = fdinfo.split(|byte| *byte == b'\n').skip_while(|line| !line.starts_with(b"UserFiles:"));
     let count = lines.next()?.strip_prefix(b"UserFiles:")?.trim_ascii();
@@ -97,9 +98,9 @@ fn is_protocol(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| receives_data(name) || name.starts_with("UNIX"))
 }
 
-/// Returns the gaps for the sockets that only an io_uring has and that are in no table, for the Unix sockets there
-/// whose messages may contain descriptors, and for the sockets without an inode. The processes in `named` are left
-/// out, because another gap names them.
+/// Returns gaps for three kinds of sockets that only an io_uring has: sockets that are in no table, Unix sockets whose
+/// messages may contain descriptors, and sockets whose inode is not shown. The processes in `named` are left out,
+/// because another gap names them.
 pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     let mut nameless = walk.nameless_in_rings.clone();
     nameless.retain(|pid| !named.contains(pid));
@@ -160,7 +161,8 @@ fn unexplained(walk: &Walk) -> (BTreeMap<u64, ThreadDescriptor>, BTreeMap<u64, T
         if !unknown.contains_key(&stray.inode) {
             continue;
         }
-        // A socket that also has a descriptor is left to the search by descriptors, which gives more details.
+        // A socket that also has a descriptor is left out: the search by descriptors finds it, and can read its
+        // address.
         let link = readlinkat(CWD, stray.at.link(), Vec::new());
         if link.is_ok_and(|link| bracketed(link.as_bytes(), b"socket:[") == Some(stray.inode)) {
             unknown.remove(&stray.inode);
@@ -244,7 +246,7 @@ fn others() -> (Vec<u64>, Vec<(u64, bool)>) {
     (netlink.lines().skip(1).filter_map(inode).collect(), unix_sockets())
 }
 
-/// The message of `sock_diag` for one family, and the family of Unix sockets.
+/// The type of a request to `sock_diag` for one address family, and the family of Unix sockets.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const AF_UNIX: u8 = 1;
 /// `UDIAG_SHOW_RQLEN` and `UNIX_DIAG_RQLEN` (linux/unix_diag.h).
@@ -263,8 +265,9 @@ fn unix_sockets() -> Vec<(u64, bool)> {
         .unwrap_or_default()
 }
 
-/// Parses the inode of a Unix socket, and whether its unread messages may contain descriptors. The queue of a stream has
-/// no empty messages. The other kinds can have empty messages, which a length of 0 does not show.
+/// Parses the inode of a Unix socket, and whether its unread messages may contain descriptors. In a stream, a queue of
+/// length 0 means that there are no messages. The other kinds of sockets can have messages without bytes, so they count
+/// as possibly carrying descriptors even if the length is 0.
 fn unix_socket(message: &[u8]) -> Option<(u64, bool)> {
     const SOCK_STREAM: u8 = 1;
     let (kind, inode) = (*message.get(1)?, number(message, 4)?);

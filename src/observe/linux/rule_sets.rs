@@ -29,14 +29,14 @@ pub(super) struct RuleSets<'b> {
 #[derive(Debug, Default)]
 pub(super) struct ReadRules {
     pub(super) tables: Vec<FilterTable>,
-    /// Whether only root may read some of the rules.
+    /// Whether some rules could not be read because only root may read them.
     pub(super) is_refused: bool,
-    /// The reasons why some rules were not read. The flag is true if these rules may translate addresses.
+    /// The reasons why some rules were not read. The flag is true if the unread rules may translate addresses.
     pub(super) failures: Vec<(String, bool)>,
 }
 
 impl<'b> RuleSets<'b> {
-    /// Returns rules that are not read yet; programs are run within this budget.
+    /// Returns rules that are read later, on first use. Programs are run within this budget.
     pub(super) fn within(budget: &'b TimeBudget) -> Self {
         RuleSets { read: OnceCell::new(), budget }
     }
@@ -87,7 +87,8 @@ fn of_nftables() -> Result<Vec<FilterTable>, Unread> {
         .ok_or_else(|| Unread::Failed("the kernel's answer was not understood".to_owned()))
 }
 
-/// Returns the names of the legacy tables of iptables. A table exists as soon as any program has listed it.
+/// Returns the names of the legacy tables of iptables. A name does not mean that there are rules: a table exists as
+/// soon as any program has listed it.
 fn names_of_legacy_tables(family: Family) -> Result<Vec<String>, Errno> {
     let name = if family == Family::Ipv4 { "ip_tables_names" } else { "ip6_tables_names" };
     match read_records(format!("/proc/thread-self/net/{name}"), 4096) {
@@ -109,13 +110,13 @@ fn legacy(family: Family, names: &[String], budget: &TimeBudget) -> Result<Vec<F
     let path = paths.iter().find(|path| Path::new(path).exists()).or(paths.first()).ok_or("no program")?;
     let printed = output(path, [""; 0], budget)?;
     let printed = String::from_utf8_lossy(&printed);
-    // The output is checked, because the other variant of the tool may have the plain name.
+    // The tool with the plain name may be the nftables variant, which does not print the legacy tables.
     if printed.contains("(nf_tables)") {
         return Err(format!("{path} does not print the legacy tables"));
     }
     let tables = iptables::parse(&printed, family);
-    // An empty output is accepted, because a table without rules is not printed. Otherwise every table must be in the
-    // output.
+    // The tool prints nothing if no table has rules, so an empty output is accepted. Otherwise every table must be in
+    // the output.
     match names.iter().find(|name| !tables.iter().any(|(table, _)| table == *name)) {
         Some(name) if !printed.is_empty() => Err(format!("{path} does not print the table {name}")),
         _ => Ok(tables.into_iter().map(|(_, table)| table).collect()),

@@ -48,8 +48,8 @@ impl ScannedNamespaces {
         Ok(ScannedNamespaces { own, others: known.into_values().collect() })
     }
 
-    /// Lists the sockets of all these namespaces. If `with_firewalls` is set, also reads their packet filters. This
-    /// can run other programs, which share one time limit.
+    /// Lists the sockets of all these namespaces. If `with_firewalls` is set, also reads their packet filters. Other
+    /// programs may be run for this; one time limit applies to all of them together.
     pub(super) fn list_sockets(&self, scope: &Scope, with_firewalls: bool) -> SocketScan {
         let mut scan = SocketScan::default();
         let budget = TimeBudget::default();
@@ -91,9 +91,8 @@ impl ScannedNamespaces {
         scan
     }
 
-    /// Lists the sockets once more. Returns `None` if the second list has a gap that the first list does not have: a
-    /// socket that is missing from such a list may still exist. Published ports have no owner, so they are not listed
-    /// again.
+    /// Lists the sockets once more. Returns `None` if this list has a gap that the first list does not have, because a
+    /// missing socket may then still exist. Published ports have no owner, so they are not listed again.
     pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
         let mut scope = scope.clone();
         scope.states.retain(|state| *state != State::Published);
@@ -101,7 +100,7 @@ impl ScannedNamespaces {
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 
-    /// Returns the running kernel services that are visible from this namespace and inside the other namespaces.
+    /// Returns the kernel services whose evidence is visible in this namespace or in the other scanned namespaces.
     pub(super) fn kernel_services(&self) -> kernel_services::RunningServices {
         let mut running = kernel_services::RunningServices::find();
         for known in &self.others {
@@ -110,7 +109,7 @@ impl ScannedNamespaces {
         running
     }
 
-    /// Returns a note about the namespaces that were not requested.
+    /// Returns a note about the existing namespaces that this scan left out.
     pub(super) fn unseen(&self, walk: &Walk) -> Option<Note> {
         let own = namespaces::own();
         let is_scanned = |inode: &u64| {

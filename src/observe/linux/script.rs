@@ -21,11 +21,12 @@ const MOST_FILES: usize = 4096;
 const LONGEST_ARGUMENT_FILE: usize = 1024 * 1024;
 /// The maximum number of bytes that are read of an environment, which is more than the kernel allows.
 const ENVIRONMENT: usize = 8 * 1024 * 1024;
-/// Directories whose files are descriptors of the process, such as `/dev/fd/63`. A shell passes code in this way.
+/// Directories whose files are descriptors of the process, such as `/dev/fd/63`. A shell passes code to a program
+/// through such a file.
 const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 
-/// Returns the script, jar or class path of an interpreter. For a class path, returns its least trustworthy element.
-/// A Python module counts if it is in the working directory, or installed and replaceable by any user.
+/// Returns the script, jar or class path of an interpreter. For a class path, returns its least trustworthy element. A
+/// Python module is returned only if it is in the working directory, or if any user can replace the installed module.
 pub(super) fn script(
     process: &OwnedFd,
     program: &str,
@@ -38,13 +39,13 @@ pub(super) fn script(
     let outer = interpreter::parse_command(program, cmdline)?;
     let inner = interpreter::parse_innermost(program, cmdline).filter(|inner| *inner != outer);
     let commands = inner.into_iter().chain([outer]);
-    // If several scripts are equally trustworthy, the innermost script counts, because its code runs.
+    // The least trustworthy script is returned. If both are equal, it is the inner script, because its code runs.
     let scripts = commands.filter_map(|command| script_of(process, program, cmdline, command, tree, origins));
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }
 
-/// Returns the installed Python module, if a user who is not root may have written it. If the module is not found,
-/// its origin is unknown: Python may have found it in an earlier working directory, or through its environment.
+/// Returns the installed Python module if any user may have written it. If the module is not found, it is returned with
+/// an unknown origin: Python may have found it in an earlier working directory, or through its environment.
 fn installed_module(
     process: &OwnedFd,
     cmdline: &[String],
@@ -59,8 +60,8 @@ fn installed_module(
         let paths = installed_modules(exe, cmdline, prefixes);
         paths.iter().filter_map(|path| existing_file(process, tree, path, origins)).max_by_key(kind)
     };
-    // If Python was started by a name without a path, an active virtual environment is visible only in the
-    // environment variables of the process.
+    // If Python was started by a name without a path, only the environment variables show an active virtual
+    // environment.
     let named =
         || prefixes_of_environment(&slurp_at(process, "environ", 4096, ENVIRONMENT).unwrap_or_default());
     match search(&[]).or_else(|| search(&named())) {
@@ -108,14 +109,15 @@ fn kind(script: &Script) -> Option<OriginKind> {
     script.origin.as_ref().map(|origin| origin.kind)
 }
 
-/// The files of code that the command line of a process names, except for the script.
+/// The files of code that the command line of a process names, without the script itself.
 pub(super) struct LoadedCode {
     pub(super) files: Vec<Script>,
     /// Whether every file was checked.
     pub(super) is_complete: bool,
 }
 
-/// Returns the files of code that the options of an interpreter load and the programs that a relay starts.
+/// Returns the files of code that the options of an interpreter load, and the programs that the process may start,
+/// according to its command line.
 pub(super) fn loaded(
     process: &OwnedFd,
     program: &str,
@@ -149,9 +151,8 @@ pub(super) fn loaded(
     LoadedCode { files: found, is_complete }
 }
 
-/// Returns an argument file of Java, unless the user of the process owns it: editors write the class path to such a
-/// file in the directory for temporary files. Java reads the file only at its start, so a file that was deleted does
-/// not count.
+/// Returns an argument file of Java, unless only the user of the process can write it: editors write the class path to
+/// such a file in `/tmp`. Returns `None` for a deleted file, because Java reads the file only at its start.
 fn argument_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (_, stat) = opened(process, tree, path)?;
     let others_write = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
@@ -170,7 +171,7 @@ fn is_executable(stat: &Stat) -> bool {
         && mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH)
 }
 
-/// Opens a path that a process names, without reading the file.
+/// Opens a path that a process names as a handle that cannot be read (`O_PATH`); returns it with its `stat`.
 fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(OwnedFd, Stat)> {
     let (root, whole) = located(process, tree, path)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -179,7 +180,8 @@ fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(OwnedFd, Stat)>
     Some((file, stat))
 }
 
-/// Returns the files and directories of code that the environment of a process names, if they exist.
+/// Returns the files and directories of code in `paths`, which the environment of a process names; missing files are
+/// left out.
 pub(super) fn named_by_environment(
     process: &OwnedFd,
     paths: &[String],
@@ -190,8 +192,8 @@ pub(super) fn named_by_environment(
     paths.filter_map(|path| existing_file(process, &tree, path, origins)).collect()
 }
 
-/// Returns the command line of Java with its argument files (`@FILE`) replaced by their words, as Java reads them.
-/// `None` for other programs, and for a command line without argument files.
+/// Returns the command line of Java with its argument files (`@FILE`) replaced by the words in these files, as Java
+/// does. `None` for other programs, and for a command line without argument files.
 fn with_argument_files(
     process: &OwnedFd,
     program: &str,
@@ -208,7 +210,7 @@ fn with_argument_files(
     Some(words.collect())
 }
 
-/// Returns the words of a Java argument file. Words are separated by blanks, may be quoted, and end at `#`.
+/// Returns the words of a Java argument file. Words are separated by blanks and may be quoted. A `#` begins a comment.
 fn words_of_argument_file(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut is_comment) = (Vec::new(), String::new(), None, false);
     for c in text.chars() {
@@ -245,7 +247,8 @@ fn read_small_file(process: &OwnedFd, tree: &Tree, path: &str) -> Option<String>
 /// Returns the path of a file that a process names, and the tree in which the path is followed.
 fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)> {
     if path.starts_with('/') {
-        // The path starts at the root of the process; paths from the kernel do not.
+        // An absolute path starts at the root of the process. A path from the kernel starts at the root of the mount
+        // namespace.
         let root = Tree::open(process, "root", Vec::new(), tree.namespace)?;
         return Some((root, path.as_bytes().to_vec()));
     }
@@ -257,7 +260,8 @@ fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)
     Some((tree.clone(), whole))
 }
 
-/// Returns the file at `path`, in the notation of the process, and the users who can replace the file.
+/// Returns the file at `path` as the process sees the path, and who can replace the file. A missing file is returned
+/// too, with the origin of [`of_missing`].
 pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     existing_file(process, tree, path, origins).or_else(|| {
         let (root, whole) = located(process, tree, path)?;
@@ -270,14 +274,14 @@ pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Ori
 fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (root, whole) = located(process, tree, path)?;
     let found = match of_link(tree, &root, &whole, origins) {
-        // A second attempt is made, because the path may have changed between the two reads of the file.
+        // The path may have changed between the opening and the check of the file, so a second attempt is made.
         Some(found) if found.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere) => {
             of_link(tree, &root, &whole, origins)
         }
         found => found,
     };
-    // Without a file at the path, the origin is unknown: the process may have changed its root directory after it
-    // read the script.
+    // The process may have changed its root directory after it read the script. If there is no file at the path, the
+    // path is tried outside this root.
     let found = found.or_else(|| {
         let has_changed_root = path.starts_with('/') && runs_outside_root(process);
         has_changed_root.then(|| of_link(tree, tree, &whole, origins)).flatten()
@@ -293,9 +297,9 @@ fn runs_outside_root(process: &OwnedFd) -> bool {
     !exe.strip_prefix(root).is_some_and(|below| below.starts_with(b"/"))
 }
 
-/// Returns the origin of a file that does not exist. The file was deleted, so the directories above it show whether
-/// any user could have written it. The origin is unknown for the name of a descriptor, and for a relative path,
-/// because the process may have changed its working directory.
+/// Returns the origin of a file that does not exist. The file was deleted, so only the directories above it can show
+/// that any user could have written it. The origin is unknown for the name of a descriptor. It is also unknown for a
+/// relative path, because the process may have changed its working directory.
 fn of_missing(root: &Tree, path: &str, origins: &mut Origins) -> Option<Origin> {
     if !path.starts_with('/') || DESCRIPTORS.iter().any(|directory| path.starts_with(directory)) {
         return None;
@@ -316,8 +320,8 @@ impl File {
     }
 }
 
-/// Returns the users who can replace the file at a path below `root`. The path may contain symbolic links. Users who
-/// can replace these links count too. `None` if there is no file.
+/// Returns who can replace the file at a path below `root`; `None` if there is no file. If the path contains symbolic
+/// links, the users who can replace the links count too.
 fn of_link(tree: &Tree, root: &Tree, path: &[u8], origins: &mut Origins) -> Option<File> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let unknown = Some(File { origin: None, is_program: false });
@@ -366,8 +370,8 @@ fn link_to(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Returns whether a file is a compiled program: an ordinary, executable file that begins with the magic number of
-/// ELF. Only an executable file is opened for reading.
+/// Returns whether a file is a compiled program: an ordinary, executable file that begins with the magic number of ELF.
+/// The file is opened for reading only if its mode makes it executable.
 fn is_program(file: &OwnedFd, stat: &Stat) -> bool {
     if !is_executable(stat) {
         return false;

@@ -22,8 +22,8 @@ pub(super) struct EphemeralSettings {
     pub gaps: Vec<Gap>,
 }
 
-/// The usual size of a setting in bytes, and the largest possible size: `ip_local_reserved_ports` with
-/// every other port.
+/// The usual size of a setting in bytes, and the largest: `ip_local_reserved_ports` is longest if it lists every second
+/// port.
 const SETTING: usize = 4 * 1024;
 const LONGEST_SETTING: usize = 256 * 1024;
 
@@ -88,8 +88,8 @@ fn ranges(text: &str) -> Option<Vec<PortRange>> {
     text.trim().split(',').filter(|part| !part.is_empty()).map(range).collect()
 }
 
-/// Returns whether this process may read the descriptors of every visible process. It needs CAP_SYS_PTRACE, and root
-/// or a capability to enter other users' directories, all in the first user namespace.
+/// Returns whether this process may read the descriptors of every visible process. This needs the first user namespace,
+/// CAP_SYS_PTRACE, and either the user root or a capability to enter the directories of other users.
 pub(super) fn privileged() -> bool {
     let Ok(sets) = capabilities(None) else { return false };
     let passes = rustix::process::geteuid().is_root()
@@ -100,10 +100,11 @@ pub(super) fn privileged() -> bool {
 /// The inodes of the initial namespaces (include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-/// From Linux 6.18 on (include/uapi/linux/nsfs.h); older kernels choose another number.
+/// The inode since Linux 6.18 (include/uapi/linux/nsfs.h); older kernels give the namespace another number.
 const FIRST_NETWORK_NAMESPACE: u64 = 0xEFFF_FFF9;
 
-/// Returns the target of a link. A direct system call is used, so that a preloaded library cannot change the answer.
+/// Returns the target of a link. The system call is made without the C library, so that a preloaded library cannot
+/// change the answer.
 fn link(path: &str) -> Option<String> {
     readlinkat(CWD, path, Vec::new()).ok()?.into_string().ok()
 }
@@ -112,8 +113,8 @@ fn in_first(kind: &str, first: u64) -> bool {
     link(&format!("/proc/self/ns/{kind}")).is_some_and(|link| link == format!("{kind}:[{first}]"))
 }
 
-/// Returns the reason why processes outside a pid namespace are missing from `/proc`, and the remedy. The processes
-/// themselves cause no error.
+/// Returns the reason why processes outside a pid namespace cannot be seen, and the remedy; `None` if portolan is in
+/// the first pid namespace and `/proc` shows it. `/proc` does not list the processes outside, so no read of them fails.
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
@@ -134,7 +135,7 @@ pub(super) fn hides_others(privileged: bool) -> bool {
     !privileged && hides_processes(&files::mounts().unwrap_or_default())
 }
 
-/// Returns the part of the machine that this process sees; `None` if this cannot be determined.
+/// Returns how much of the machine this process sees; `None` if this cannot be determined.
 pub(super) fn host_scope() -> Option<HostScope> {
     if processes_outside().is_some() {
         return Some(HostScope::Container);
@@ -143,13 +144,14 @@ pub(super) fn host_scope() -> Option<HostScope> {
         return Some(HostScope::Machine);
     }
     let netns = |process: &str| link(&format!("/proc/{process}/ns/net"));
-    // The parent of the kernel's threads is in the first namespace too, and is readable even if process 1 is not.
+    // If process 1 is not readable, process 2 is read: as the parent of the kernel's threads, it is always in the first
+    // namespace.
     let first = netns("1").or_else(|| process::is_kthreadd(2).then(|| netns("2"))?)?;
     Some(if first == netns("self")? { HostScope::Machine } else { HostScope::Namespace })
 }
 
-/// Returns whether the last mount on `/proc` hides processes, by the text of `mountinfo` (`ID PARENT MAJ:MIN ROOT POINT
-/// OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
+/// Returns whether the last mount on `/proc` hides processes, given the text of `mountinfo` (`ID PARENT MAJ:MIN ROOT
+/// POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
 pub(super) fn hides_processes(mountinfo: &str) -> bool {
     mountinfo
         .lines()
@@ -163,7 +165,8 @@ pub(super) fn hides_processes(mountinfo: &str) -> bool {
         })
 }
 
-/// Returns notes about the parts that the scan left out: they were not requested, or this kernel does not list them.
+/// Returns notes about what the scan leaves out, because it was not requested or because this kernel does not list it,
+/// and about settings that make the result less reliable.
 pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     let note = |what: &str, remedy: Option<&str>| Note {
         what: what.to_owned(),
@@ -199,7 +202,7 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     notes
 }
 
-/// Returns whether the kernel delivers traffic from other machines to loopback addresses, on any device.
+/// Returns whether, on any device, the kernel delivers traffic from other machines to loopback addresses.
 pub(super) fn routes_to_loopback() -> bool {
     martian_devices().is_some()
 }
@@ -228,7 +231,7 @@ fn martian_devices() -> Option<Note> {
     })
 }
 
-/// The variables of ld.so(8) that load libraries before those of the program.
+/// The environment variables with which ld.so(8) loads libraries before those of the program.
 const PRELOADING: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
 
 /// Returns whether a library is preloaded into this process. Returns false for a static program, which loads no

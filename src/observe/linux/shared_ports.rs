@@ -1,19 +1,19 @@
-//! Finds processes that share a port with other processes. Whether such processes belong together depends on more
-//! than their programs.
+//! Finds processes that share a port with other processes. To find out whether such processes belong together, more
+//! than their programs must be read.
 //!
-//! The selection may include more processes than necessary, but it never omits one. Another module decides whether
-//! the sharing is a finding.
+//! The selection may include too many processes, but never misses one. Another module decides whether the sharing is a
+//! finding.
 
 use std::collections::{HashMap, HashSet};
 
 use super::sockets::FoundSocket;
 use crate::model::{Pid, Socket, unmapped};
 
-/// On a port with more sockets than this, all processes are read, and the sockets are not compared with each other.
+/// If a port has more sockets than this, they are not compared with each other: all their processes are selected.
 const CROWD: usize = 64;
 
-/// Returns the processes of sockets that several processes own, and of sockets that share or overlap an address with a
-/// socket of other processes.
+/// Returns the processes that own a socket together with other processes, or whose socket has the same or an
+/// overlapping address as a socket of other processes.
 pub(super) fn processes_sharing_ports(found: &[FoundSocket]) -> HashSet<Pid> {
     let mut sharing = HashSet::new();
     let mut ports: HashMap<_, Vec<&Socket>> = HashMap::new();

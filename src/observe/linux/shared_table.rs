@@ -1,5 +1,5 @@
-//! Whether two threads share one table of descriptors (`kcmp(2)`). Nothing in `/proc` shows this, and a comparison of
-//! the tables costs one system call for each descriptor of each thread.
+//! Whether two threads share one table of descriptors (`kcmp(2)`). `/proc` does not show this, and comparing the
+//! content of the tables would cost one system call for each descriptor of each thread.
 
 use nix::libc;
 use rustix::io::Errno;

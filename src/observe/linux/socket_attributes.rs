@@ -27,7 +27,8 @@ pub(super) fn resolve_users_and_cgroups(found: &mut [FoundSocket], users: &mut u
     }
 }
 
-/// If the control group of the socket has no name (cgroup v1), uses the group of the first owner.
+/// Fills in the units and containers of sockets whose own control group has no name (cgroup v1): those of their first
+/// owner.
 pub(super) fn resolve_missing_users_and_cgroups(found: &mut [FoundSocket], processes: &[Process]) {
     let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
     let mut shared: HashSet<Arc<SocketAttributes>> = HashSet::new();

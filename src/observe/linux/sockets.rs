@@ -1,5 +1,5 @@
-//! Lists the sockets in the network namespace of the calling thread, by `sock_diag`, or by the text tables of
-//! `/proc/net` if `sock_diag` does not answer.
+//! Lists the sockets in the network namespace of the calling thread, through `sock_diag`. If `sock_diag` does not
+//! answer, the text tables of `/proc/net` are read instead.
 //!
 //! This module looks up no process. If no source answers for a protocol, there is a gap that names the protocol.
 
@@ -32,8 +32,8 @@ use crate::observe::Scope;
 /// A socket whose process, user and control group have not been looked up yet.
 #[derive(Debug)]
 pub(super) struct FoundSocket {
-    /// The socket; its owner is [`Owner::Unknown`], and only the user ID and the network namespace of its attributes
-    /// are known.
+    /// The socket. Its owner is still [`Owner::Unknown`], and the names of its user, unit and container are not known
+    /// yet.
     pub socket: Socket,
     /// The ID of the control group; sockets that share their attributes have the same ID.
     pub cgroup: Option<NonZeroU64>,
@@ -55,7 +55,7 @@ pub(super) struct SocketList {
     pub found: Vec<FoundSocket>,
     /// The sources that did not answer.
     pub gaps: Vec<Gap>,
-    /// The source of the data, if it is not `sock_diag`.
+    /// Notes about tables that were read in place of `sock_diag`, and about the devices and NAT rules of the namespace.
     pub notes: Vec<Note>,
     /// The packet filter, if requested, with the gap if it could not be read.
     pub firewall: Option<(Firewall, Option<Gap>)>,
@@ -73,7 +73,7 @@ impl SocketList {
     }
 }
 
-/// Returns the remedy if the kernel refuses sock_diag: without its module, the kernel returns `ENOENT`
+/// Returns what to do if the kernel refuses `sock_diag`. The error `ENOENT` means that a kernel module is missing
 /// (net/core/sock_diag.c).
 fn remedy(why: Errno, modules: &str) -> String {
     match why {
@@ -82,8 +82,8 @@ fn remedy(why: Errno, modules: &str) -> String {
     }
 }
 
-/// Lists the sockets of the calling thread's network namespace, which is `netns` (`None` for the namespace in which
-/// portolan runs). Reads its packet filter if `with_filter` is set. Programs are run within `time`.
+/// Lists the sockets of the network namespace `netns` (`None` for the one in which portolan runs), which the calling
+/// thread must be in. If `with_filter` is set, also reads its packet filter. `time` limits the programs that are run.
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_filter: bool, time: &TimeBudget) -> SocketList {
     let mut lister = SocketLister {
         scope,
@@ -133,8 +133,9 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
     listed
 }
 
-/// The key by which sockets share attributes: the user, the control group, and whether the device is a loopback
-/// device, the socket is transparent, and its address or device does not exist.
+/// The parts of the attributes in which sockets of a namespace can differ: user, control group, and three flags (the
+/// device is a loopback device; the socket is transparent; its address or device does not exist). Sockets with equal
+/// parts share one object.
 type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool, bool);
 
 struct SocketLister<'s> {
@@ -175,15 +176,15 @@ impl SocketLister<'_> {
                 }
                 let label = kind.label(family);
                 match &inventory {
-                    // The kernel counts the sockets of every protocol that it has. For a protocol without sockets, no
-                    // request is sent. TCP and UDP are always requested.
+                    // The kernel counts the sockets of each protocol. If the count is 0, no request is sent, except for
+                    // TCP and UDP.
                     Some(counts)
                         if !matches!(kind.number, IPPROTO_TCP | IPPROTO_UDP)
                             && counts.get(label).is_none_or(|sockets| *sockets == 0) =>
                     {
                         continue;
                     }
-                    // A request would load the kernel module of an unused protocol.
+                    // Without the counts, the protocol may be unused, and a request would then load its kernel module.
                     None if matches!(kind.protocol, Protocol::Sctp | Protocol::Dccp) => {
                         unasked.push(label);
                         continue;
@@ -210,8 +211,8 @@ impl SocketLister<'_> {
         self.note_refusals();
     }
 
-    /// Adds one gap for all protocols for which the kernel refused: the tables that were read instead contain less
-    /// data.
+    /// Adds a note and a gap for all protocols that were read from the text tables, because the kernel refused. The gap
+    /// names the data that these tables lack.
     fn note_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
@@ -237,10 +238,10 @@ impl SocketLister<'_> {
         });
     }
 
-    /// Returns a request for the sockets of the scope.
+    /// Returns a request for the sockets of the scope, in these states.
     fn request(&self, family: Option<Family>, kind: &KernelProtocol, states: u32) -> DumpRequest {
         let ranges = self.scope.ports.as_deref().unwrap_or_default();
-        // The request names one range around all wanted ports. Sockets on other ports in this range are left out
+        // A request has only one range, so it spans all wanted ports. Sockets on unwanted ports within it are dropped
         // later.
         let ends =
             ranges.iter().map(|range| range.low).min().zip(ranges.iter().map(|range| range.high).max());
@@ -280,8 +281,8 @@ impl SocketLister<'_> {
         }
     }
 
-    /// Lists TCP sockets that are bound but do not listen. The kernel walks every bound port for this list,
-    /// connections included (0.1 µs each). Both families are therefore requested in one pass, and only if owners are
+    /// Lists TCP sockets that are bound but do not listen. For this list, the kernel walks every bound port, including
+    /// those of connections (0.1 µs each). Therefore both families are requested in one pass, and only if owners are
     /// wanted too.
     fn bound(&mut self, netlink: &mut Result<Netlink, Errno>) {
         let Scope { protocols, families, states, .. } = self.scope;
@@ -290,11 +291,11 @@ impl SocketLister<'_> {
         }
         let family = families.first().copied().filter(|_| families.len() == 1);
         let request = self.request(family, &KERNEL_PROTOCOLS[0], 1 << BOUND_INACTIVE);
-        // If the kernel refuses the whole diagnosis, there is already a gap.
+        // If the kernel refuses every request, another gap already says so.
         let Ok(netlink) = netlink else { return };
         match netlink.dump(request, &mut |record| self.record(record, &KERNEL_PROTOCOLS[0])) {
             Ok(trouble) => self.trouble("TCP: those that are bound but do not listen", trouble),
-            // If the kernel refused the list of listeners, there is already a gap.
+            // If the kernel refused the list of listeners, another gap already says so.
             Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KERNEL_PROTOCOLS[0].number) => {}
             Err(why) => self.unanswered(
                 "TCP sockets that are bound but do not listen",
@@ -308,7 +309,7 @@ impl SocketLister<'_> {
     fn table(&mut self, kind: &'static KernelProtocol, family: Family, why: Errno) {
         let label = kind.label(family);
         let Some(tables) = kind.tables else {
-            // The list of MPTCP only adds a mark to TCP sockets, which are already listed.
+            // MPTCP sockets are already listed as TCP sockets. This list would only mark them.
             let lost = if kind.number == IPPROTO_MPTCP { "the marks of MPTCP sockets" } else { "sockets" };
             self.unanswered(&format!("{lost} of {label}"), &why.to_string(), remedy(why, kind.module));
             return;
@@ -332,7 +333,7 @@ impl SocketLister<'_> {
                     self.record(record, kind);
                 }
             }
-            // A kernel without IPv6, or without UDP-Lite, has neither the diagnosis nor the table.
+            // This is no gap: a kernel without IPv6, or without UDP-Lite, has neither the diagnosis nor the table.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
                     && why == Errno::NOENT
@@ -382,7 +383,7 @@ impl SocketLister<'_> {
         let mptcp = kind.number == IPPROTO_MPTCP;
         let inode = NonZeroU64::new(record.inode.into());
         if mptcp && inode.is_some() {
-            // The list of TCP sockets already contains the first subflow, which has the same inode.
+            // The first connection of an MPTCP socket has the same inode and is already in the list of TCP sockets.
             let mut same = self.listed.found.iter_mut().filter(|f| f.socket.inode == inode).peekable();
             if same.peek().is_some() {
                 same.for_each(|f| f.socket.mptcp = true);
@@ -394,7 +395,7 @@ impl SocketLister<'_> {
         let device = device.map(|(name, _)| name);
         let (address, port) = record.peer;
         let cgroup = record.cgroup.and_then(NonZeroU64::new);
-        // For a connection that has no process left, the kernel no longer knows the user and answers 0.
+        // If a connection no longer belongs to a process, the kernel has forgotten its user and answers 0.
         let uid = Some(record.uid).filter(|_| state.holds_port() || inode.is_some());
         let transparent = record.transparent && state.holds_port();
         let absent = state.holds_port() && self.is_absent(record.local.0, record.interface, on_loopback);
@@ -422,14 +423,15 @@ impl SocketLister<'_> {
             inode,
             cookie: NonZeroU64::new(record.cookie),
             v6only: record.v6only,
-            // The tables do not contain the limit of a listener's backlog.
+            // A cookie of 0 means that the record is from a text table, which does not contain the limit of a
+            // listener's backlog.
             queues: (record.cookie != 0).then_some(Queues { receive: record.receive, send: record.send }),
             owner: Owner::Unknown,
         };
         self.listed.found.push(FoundSocket { socket, cgroup });
     }
 
-    /// Returns whether this machine certainly does not have the address or the device to which a socket is bound.
+    /// Returns true if a socket is bound to an address or a device that this machine certainly does not have.
     fn is_absent(&mut self, address: IpAddr, device: u32, on_loopback: Option<bool>) -> bool {
         if !self.is_inside {
             return false;
@@ -438,12 +440,13 @@ impl SocketLister<'_> {
         if device != 0 && on_loopback.is_none() && has_devices {
             return true;
         }
-        // A socket that is bound to a device is not judged, because a device can have separate routes (VRF).
+        // If a socket is bound to a device, its address is not checked, because the device can have separate routes
+        // (VRF).
         device == 0 && !self.own_addresses.has(unmapped(address))
     }
 
-    /// Returns the name of a device in this namespace (`#N` if the device has no name), and whether it is a loopback
-    /// device.
+    /// Returns the name of a device in this namespace and whether it is a loopback device. If the device is not found,
+    /// returns `#N` and `None`.
     fn device(&mut self, index: u32) -> (Device, Option<bool>) {
         let read = || {
             let links = links::list().unwrap_or_default().into_iter();

@@ -1,5 +1,5 @@
-//! Places outside ordinary descriptors where a socket can be: threads with their own descriptor table, the files of
-//! an io_uring, and descriptors in transit through a Unix socket.
+//! Searches the places in which a socket can be without an ordinary descriptor: threads with their own descriptor
+//! table, the files of an io_uring, and descriptors in transit through a Unix socket.
 
 use std::os::fd::OwnedFd;
 
@@ -12,8 +12,8 @@ use super::ring_files;
 use super::shared_table::is_shared;
 use crate::model::Pid;
 
-/// Returns the processes that may own a socket without a descriptor, in ascending order. These are processes with an
-/// io_uring, the processes in `mapped`, and processes with a Unix socket in which descriptors are in transit.
+/// Returns, in ascending order, the processes that may own a socket without a descriptor: those with an io_uring, the
+/// processes in `mapped`, and those with a Unix socket through which descriptors are in transit.
 pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
     let mut pids: Vec<Pid> = walk.rings.iter().map(|ring| ring.pid).chain(mapped.iter().copied()).collect();
     pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
@@ -22,8 +22,8 @@ pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
     pids
 }
 
-/// Returns whether `fdinfo` of any Unix socket of a process contains `scm_fds` (Linux 5.6; net/unix/af_unix.c). Only
-/// sockets have this line.
+/// Returns whether `fdinfo` of any Unix socket of a process contains `scm_fds` (Linux 5.6; net/unix/af_unix.c). A value
+/// above 0 means that descriptors are in transit.
 fn has_descriptors_in_flight(pid: Pid) -> bool {
     let Ok(directory) = openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()) else {
         return false;
@@ -39,7 +39,7 @@ fn has_descriptors_in_flight(pid: Pid) -> bool {
     in_flight
 }
 
-/// Returns whether descriptors are in transit to a Unix socket.
+/// Returns whether descriptors are in transit to this Unix socket; false for a file of another kind.
 pub(super) fn carries_descriptors(socket: &ThreadDescriptor) -> Result<bool, Errno> {
     slurp(socket.fdinfo(), 1024, 4096).map(|text| says_in_flight(&text))
 }
@@ -63,7 +63,7 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
         found.outcome(&proc, pid, outcome);
     }
     walk.absorb(found);
-    // The tables of threads contain io_urings too, so io_urings are read last.
+    // The tables of threads can contain further io_urings, so the io_urings are read after the threads.
     let mut found = Walk::default();
     let mut left = BYTES_OF_RINGS;
     for ring in &walk.rings {
@@ -85,17 +85,17 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
     Ok(())
 }
 
-/// The maximum size of the `fdinfo` of all io_urings together. Threads that share the table of their process share
-/// its io_urings, which are then read once for each thread. A process beyond this limit counts as unreadable.
+/// The maximum size of the `fdinfo` of all io_urings together. An io_uring can be read several times, once for each
+/// thread that has a descriptor of it. A process beyond this limit counts as unreadable.
 const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
 /// The maximum number of descriptors that are read in the tables of threads. Reading them takes some tenths of a
 /// second. Threads that share the table of their process are not read, so only unusual programs reach this limit.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
-/// The same maximum for an audit. Reading them takes some seconds.
+/// The maximum number of these descriptors in an audit. Reading them takes some seconds.
 const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 400_000;
 
-/// Reads the descriptors of every thread of a process that does not share the table of the first thread. A process
-/// beyond the limit counts as unreadable.
+/// Reads the descriptors of the threads of a process, except for threads that share the table of the first thread. A
+/// process beyond the limit counts as unreadable.
 fn threads(
     proc: &OwnedFd,
     pid: Pid,
@@ -106,14 +106,14 @@ fn threads(
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
     let count = |directory: &OwnedFd| fstat(directory).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     for thread in numbers_in(&tasks)?.into_iter().filter(|thread| *thread != pid) {
-        // If the first thread has ended, it has no table.
+        // If the comparison fails, the thread is read: the first thread may have ended, and then it has no table.
         if is_shared(pid, thread) == Ok(true) {
             continue;
         }
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
             Ok(directory) => {
                 let size = count(&directory).unwrap_or(0);
-                // Before Linux 6.2, the size of the table is not known.
+                // Before Linux 6.2, the size of the table is not known and counts as 0.
                 if size > *left || *left == 0 {
                     return Err(Errno::MFILE);
                 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 pub(super) const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// The directory tree of a process, in which the kernel's paths of its files are followed. Such a path starts at the
-/// root of the mount namespace. The root of the process may differ, because a server may have changed its root.
+/// root of the mount namespace, which is not the root directory of a process that has changed its root.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) root: Rc<OwnedFd>,
@@ -21,7 +21,7 @@ pub(super) struct Tree {
     pub(super) namespace: u64,
     /// Device and inode of `root`.
     pub(super) root_id: (u64, u64),
-    /// Whether a user other than root may have made the container or jail to which the tree belongs.
+    /// Whether a user other than root may have set up the container or jail in which the process runs.
     pub(super) users_own: bool,
 }
 
@@ -33,7 +33,7 @@ impl Tree {
         Some(Tree { root: Rc::new(root), prefix, namespace, root_id, users_own: false })
     }
 
-    /// Returns the path below the root for a path; `None` if the path lies outside the root.
+    /// Returns the path relative to the root; `None` if the path lies outside the root.
     pub(super) fn below_root(&self, path: &[u8]) -> Option<CString> {
         let rest = path.strip_prefix(&*self.prefix)?;
         let rest = match rest {
@@ -50,13 +50,13 @@ impl Tree {
     }
 }
 
-/// Returns whether two files are the same.
+/// Returns whether two files are the same file.
 pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
-/// Returns whether two files of root have the same size and time of change: a layer over the directory, such as a system
-/// extension, shows the same file under another number.
+/// Returns whether two files both belong to root and have the same size and time of change. They are then presumably
+/// the same file: a layer over the directory, such as a system extension, shows it under another inode.
 pub(super) fn are_alike(one: &Stat, other: &Stat) -> bool {
     let of = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     one.st_uid == 0 && other.st_uid == 0 && of(one) == of(other)

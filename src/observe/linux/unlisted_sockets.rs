@@ -1,8 +1,8 @@
-//! Searches for sockets that are in no table. A network namespace without a process, mount or descriptor is kept
-//! alive by its sockets, and cannot be entered.
+//! Searches for sockets that are in no table. A network namespace without a process, mount or descriptor is kept alive
+//! by its sockets, and cannot be entered.
 //!
-//! The kernel names the protocol of a socket (`system.sockprotoname`). A socket that is not in the tables of any
-//! known namespace is duplicated briefly, to read its address.
+//! The kernel names the protocol of a socket (`system.sockprotoname`). If a socket is not in the tables of any known
+//! namespace, its descriptor is duplicated for a moment, to read the address.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -31,7 +31,7 @@ const CHECKS: usize = 5;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
 /// Returns the gaps for sockets that can receive data and are in no table. Descriptors in transit to the processes in
-/// `named` are left out, because another gap is about them.
+/// `named` are left out, because another gap already names these processes.
 pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
     let mut unknown: HashMap<u64, (Stray, String)> = HashMap::new();
     let mut unix = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
         if asked.contains(&stray.inode) {
             continue;
         }
-        // This descriptor may be closed already, although another descriptor of the socket is open.
+        // This descriptor may have been closed meanwhile. Another descriptor of the same socket may still be open.
         let Ok(protocol) = protocol(stray) else { continue };
         asked.insert(stray.inode);
         if receives_data(&protocol) {
@@ -56,7 +56,7 @@ pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
 }
 
 /// Returns the gap for the processes with Unix sockets that carry descriptors, except the processes in `named`. A
-/// socket in transit has no descriptor from which its address could be read.
+/// socket in transit has no descriptor, so its address cannot be read.
 fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
     sockets.retain(|socket| !named.contains(&socket.pid));
     sockets.retain(|socket| carries_descriptors(socket).unwrap_or(false));
@@ -65,7 +65,7 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
             return None;
         }
         std::thread::sleep(BETWEEN_CHECKS);
-        // If the descriptor now has another number, the socket is not checked.
+        // After an error the socket is kept: the descriptor may be closed, or may now have another number.
         sockets.retain(|socket| carries_descriptors(socket) != Ok(false));
     }
     let mut pids: Vec<Pid> = sockets.iter().map(|socket| socket.pid).collect();
@@ -97,8 +97,8 @@ fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
             Ok(address) => {
                 receiving.extend(address.map(|address| (stray.at.pid, format!("{protocol} {address}"))));
             }
-            // The socket was closed, or the kernel is older than 5.6. It is left out, because most such sockets are
-            // not bound.
+            // The socket was closed, or the kernel is older than 5.6, which cannot duplicate descriptors. Such a socket
+            // is left out, because most of them are not bound.
             Err(Errno::SRCH | Errno::BADF | Errno::NOSYS) => {}
             Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.at.pid),
         }
@@ -155,7 +155,7 @@ fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespac
 /// Returns the address at which a socket receives connections or datagrams; `None` if the socket receives none.
 fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     let ThreadDescriptor { pid, thread, .. } = stray.at;
-    // The descriptor is opened through its thread, because a thread can have its own table.
+    // The descriptor is duplicated from its thread, because a thread can have its own table.
     let flags = if thread == pid { PidfdFlags::empty() } else { PidfdFlags::from_bits_retain(PIDFD_THREAD) };
     let thread = i32::try_from(thread).ok().and_then(RawPid::from_raw).ok_or(Errno::SRCH)?;
     let process = pidfd_open(thread, flags)?;
@@ -171,7 +171,8 @@ fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     }
     let Ok(address) = std::net::SocketAddr::try_from(address) else { return Ok(None) };
     let receives = match kind {
-        // A raw socket receives packets without a local address. Its port is the number of a protocol.
+        // A raw socket receives packets even without a local address. The field for the port contains the number of its
+        // protocol.
         SocketType::RAW => return Ok(Some(address.ip().to_string())),
         SocketType::DGRAM => address.port() != 0,
         _ => address.port() != 0 && socket_acceptconn(&socket)?,

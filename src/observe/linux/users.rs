@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, fstat, statat};
 
 use super::files::slurp;
 
-/// The maximum number of bytes that are read of `/etc/passwd`: 250,000 users.
+/// The maximum number of bytes that are read of `/etc/passwd`, enough for 250,000 users.
 const LONGEST: usize = 16 * 1024 * 1024;
 
 /// Names by user ID. Each name is looked up once.
@@ -36,7 +36,8 @@ impl Users {
     }
 }
 
-/// Returns the name of a user in `/etc/passwd`. The first line for a uid counts, as with `getpwuid`.
+/// Returns the name of a user in `/etc/passwd`. If several lines have the same uid, the first counts, as with
+/// `getpwuid`.
 fn name_in(passwd: &str, uid: u32) -> Option<String> {
     entries(passwd).find(|(_, known)| *known == uid).map(|(name, _)| name.to_owned())
 }
@@ -75,8 +76,9 @@ fn resolve(_: u32) -> Option<String> {
 
 /// Returns the effective user of the process with this directory in `/proc`; `None` if the process has ended.
 ///
-/// The directory belongs to the effective user, even if the kernel hides other data of the process, and belongs to
-/// root after the process has ended (`pid_getattr`, fs/proc/base.c). This costs a tenth of reading `status`.
+/// The kernel shows the effective user as the owner of the directory, even if it hides other data of the process; after
+/// the process has ended, the owner is root (`pid_getattr`, fs/proc/base.c). Reading the owner costs a tenth of reading
+/// `status`.
 pub(super) fn effective_uid(process: &OwnedFd) -> Option<u32> {
     let uid = fstat(process).ok()?.st_uid;
     let is_alive = statat(process, c"stat", AtFlags::empty()).is_ok();

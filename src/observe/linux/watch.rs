@@ -1,14 +1,13 @@
 //! Repeated scans at low cost.
 //!
-//! A quick scan lists the sockets and compares them by cookie. For a part of the known processes, it also checks
-//! whether they still own their sockets, with one `readlink` each. From time to time it checks which programs they
-//! run.
+//! A quick scan lists the sockets and compares them by cookie. It also checks a part of the known descriptors, with one
+//! `readlink` each: do they still refer to their sockets? From time to time it checks which programs the processes run.
 //!
-//! A full scan is needed if a socket is new, if a process has ended or runs another program, or if the kernel gives
-//! fewer or more answers than before. After a change, another full scan follows at once, because a server may still
-//! be passing its socket to its workers. Full scans also take place at long intervals. They find a process that
-//! received an existing socket, and a new network namespace. A new socket that is bound but does not listen is found
-//! a few scans later.
+//! A full scan is needed if a socket is new, if a process has ended or runs another program, or if the gaps or the
+//! rules of the firewall differ from before. After a change, another full scan follows at once, because a server may
+//! still be passing its socket to its workers. Full scans also take place at long intervals. They find what a quick
+//! scan cannot see: a further process that received an existing socket, and a new network namespace. A new socket that
+//! is bound but does not listen is found a few scans later.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -25,27 +24,28 @@ use crate::model::firewall::{FilterTable, Interface, LocalRoute};
 use crate::model::{Endpoint, Firewall, Gap, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
-/// The maximum time between full scans, if a full scan is quick.
+/// The time between full scans, unless full scans are slow ([`SPARING`]).
 const NOW_AND_THEN: Duration = Duration::from_secs(60);
-/// The maximum share of time that slow full scans may take: 1/500, or 0.2% of a core.
+/// Slow full scans may take at most this share of the time: 1/500, or 0.2% of a core.
 const SPARING: u32 = 500;
 
-/// Sockets that are bound but do not listen are requested once in this many quick scans. For these sockets, the
-/// kernel walks every bound port of the machine, connections and other namespaces included, which takes longer than the
-/// rest of the scan (measured: 1 ms with 2,000 sockets, 15 ms with 80,000).
+/// Sockets that are bound but do not listen are requested once in this many quick scans. For such a request, the kernel
+/// walks every bound port of the machine, including those of connections and of other namespaces. This takes longer
+/// than the rest of the scan (measured: 1 ms with 2,000 sockets, 15 ms with 80,000).
 const BOUND_EVERY: u32 = 10;
-/// The maximum share of a core that these requests may take: 1/2000, or 0.05%.
+/// These requests may take at most this share of a core: 1/2000, or 0.05%.
 const BOUND_SPARING: u32 = 2000;
-/// The maximum number of full scans in a row after a change, because every scan may find another change.
+/// The maximum number of full scans in a row after a change. Without a limit, they would not end on a machine that
+/// changes all the time.
 const RESTLESS: u8 = 2;
 
-/// A scan checks a quarter of the processes, and at least a minimum. A `readlink` costs 2 to 4 µs. A closed socket is
-/// noticed at once, because it is no longer listed. If a socket moves to another process, this is noticed some scans
-/// later.
+/// A quick scan checks a quarter of the descriptors, but at least a minimum. A `readlink` costs 2 to 4 µs. If a socket
+/// moves to another process, a later scan notices it. A closed socket is noticed at once, because it is no longer
+/// listed.
 const PART: usize = 4;
 const AT_LEAST: usize = 32;
-/// The programs of the processes are checked once in this many scans. A process rarely becomes another program and
-/// keeps its sockets.
+/// The programs of the processes are checked once in this many scans. A process rarely starts another program (`exec`)
+/// and keeps its sockets.
 const PROGRAMS_EVERY: u32 = 5;
 
 /// The interfaces of the firewalls are read once in this many scans. The rules are read in every scan.
@@ -111,7 +111,8 @@ impl PollState {
         let began = Instant::now();
         let mut seen = scan(scope)?;
         let cost = began.elapsed();
-        // A socket that vanished during the scan is removed. The earlier snapshot has more data about it.
+        // A socket that vanished during the scan is removed. An earlier snapshot, if it has the socket, has more data
+        // about it.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
         seen.descriptors.dedup_by_key(|held| (held.pid, held.inode));
@@ -129,7 +130,7 @@ impl PollState {
 }
 
 impl ScanResult {
-    /// Returns whether sockets, owners or gaps differ. More changes may then follow soon.
+    /// Returns whether sockets, owners or gaps differ from the new scan. If so, more changes may follow soon.
     fn is_other(&self, new: &ScanResult) -> bool {
         let held = |seen: &ScanResult| {
             let sockets = seen.snapshot.sockets.iter();
@@ -147,7 +148,7 @@ impl LastScan {
     fn cheap(&mut self, scope: &Scope) -> QuickScan {
         self.cheap_looks = self.cheap_looks.wrapping_add(1);
         let ScanResult { snapshot, scanned_namespaces, blind, descriptors } = &self.seen;
-        // If there is no known process to check, only this request can show that a process has ended.
+        // Without owners, no process is checked, so only this request can show that a bound socket has vanished.
         let bound = scope.states.contains(&State::Bound)
             && (!scope.processes
                 || (self.cheap_looks.is_multiple_of(BOUND_EVERY) && Instant::now() >= self.bound_due));
@@ -191,7 +192,7 @@ impl LastScan {
         let dropped: HashSet<u64> =
             gone.iter().filter_map(|at| snapshot.sockets.get(*at)?.inode).map(u64::from).collect();
         let descriptors = descriptors.iter().filter(|held| !dropped.contains(&held.inode));
-        // A process that no longer owns a socket is not checked.
+        // The program of a process that no longer owns a socket is not checked.
         let mut holding: Vec<Pid> = descriptors.clone().map(|held| held.pid).collect();
         holding.dedup();
         let mut programs = self.programs.iter().filter(|(pid, _)| holding.binary_search(pid).is_ok());
@@ -222,8 +223,8 @@ impl LastScan {
     }
 }
 
-/// Returns whether the firewalls have the same rules and interfaces. BPF programs and filters that see packets before
-/// the rules are found only by full scans.
+/// Returns whether the firewalls have the same rules and interfaces. Changes of BPF programs and filters that see
+/// packets before the rules do not count; only full scans find them.
 fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
     known.len() == now.len() && known.iter().zip(now).all(|(known, (now, _))| rules(known) == rules(now))
 }
@@ -254,13 +255,14 @@ fn key(socket: &Socket) -> Key<'_> {
     ((socket.cookie, inode), socket.netns.as_ref().map(|netns| netns.inode), &socket.local, socket.state)
 }
 
-/// Returns the time that this process has used of the processors. On a busy machine, a scan takes longer than that.
+/// Returns the processor time that this process has used. It measures the work of a scan even on a busy machine, on
+/// which the scan takes longer by the clock.
 fn processor_time() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(tv_sec.try_into().unwrap_or_default(), tv_nsec.try_into().unwrap_or_default())
 }
 
-/// Returns the target of the link to a process's program, unchanged.
+/// Returns the target of the link `exe` of a process, unchanged.
 fn program(pid: Pid) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }

@@ -1,4 +1,4 @@
-//! Linux: this second source uses only the data of netstat2 and sysinfo, so that it is independent of the first.
+//! Linux: a second source, which uses only the data of netstat2 and sysinfo, so that it is independent of the first.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::observe::Scope;
 pub(super) const NOTES: &[&str] =
     &["connected UDP sockets are listed as if they accepted traffic from anyone"];
 
-/// Returns whether every process may be read: true for root, by the user of this process in sysinfo.
+/// Returns whether every process may be read, which is true if sysinfo shows root as the user of this process.
 pub(super) fn privileged() -> bool {
     let me = sysinfo::Pid::from_u32(std::process::id());
     let Ok(mut system) = sysinfo::System::new() else { return false };
@@ -49,7 +49,7 @@ pub(super) fn add_system_details(
     }
 }
 
-/// Returns the default of `net.ipv4.ip_local_port_range`. Only the main source reads the setting.
+/// Returns the default of `net.ipv4.ip_local_port_range`, because only the main source reads the setting.
 pub(super) fn ephemeral() -> EphemeralSettings {
     EphemeralSettings::default_of(PortRange { low: 32768, high: 60999 }, None)
 }

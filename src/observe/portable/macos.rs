@@ -1,8 +1,8 @@
 //! macOS: the sockets of the descriptors of processes, from libproc. There is no table of all sockets.
 //!
-//! A process that may not be read also hides its sockets, and is a gap. The kernel gives each socket an identity,
-//! which shows whether several descriptors belong to one socket. An answer that is too short counts as no answer.
-//! This code has been type-checked, but never run.
+//! If a process may not be read, its sockets are hidden too, and there is a gap. The kernel gives each socket an
+//! identity, which shows whether several descriptors refer to the same socket. An answer that is too short counts as no
+//! answer. This code has been type-checked, but never run.
 
 #![allow(
     unsafe_code,
@@ -46,7 +46,7 @@ pub(super) fn privileged() -> bool {
 /// The problems during a scan.
 #[derive(Default)]
 struct ReadFailures {
-    /// Processes that may not be read.
+    /// The number of processes that may not be read.
     closed: u64,
     /// The number of processes and descriptors that were not read for another reason, and the last such reason.
     failed: u64,
@@ -154,8 +154,8 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
     sockets
 }
 
-/// Returns every descriptor of a process. A list that fills its buffer may be cut, and is requested again with a
-/// larger buffer.
+/// Returns every descriptor of a process. A list that fills its buffer may be incomplete, so it is requested again with
+/// a larger buffer.
 fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
     let info = pidinfo::<BSDInfo>(pid, 0).map_err(|_| io::Error::last_os_error())?;
     let mut size = info.pbi_nfiles as usize + SPARE;
@@ -212,7 +212,7 @@ fn number(port: i32) -> u16 {
 }
 
 fn address(family: Family, address: InSIAddr) -> IpAddr {
-    // SAFETY: both members are in the same sixteen bytes, and any bytes are a valid value.
+    // SAFETY: both members of the union lie in the same sixteen bytes, and any bytes are a valid value.
     match family {
         Family::Ipv4 => IpAddr::V4(Ipv4Addr::from(u32::from_be(unsafe { address.ina_46.i46a_addr4.s_addr }))),
         Family::Ipv6 => IpAddr::V6(Ipv6Addr::from(unsafe { address.ina_6.s6_addr })),
@@ -238,7 +238,7 @@ fn tcp_state(code: i32, remote: u16) -> Option<State> {
     })
 }
 
-/// Adds the launchd jobs of the processes, if all details are wanted.
+/// Adds the names of the launchd jobs to the processes, if all details are wanted.
 pub(super) fn add_system_details(
     scope: &Scope,
     _: bool,
@@ -287,7 +287,7 @@ const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 pub(super) fn ephemeral() -> EphemeralSettings {
     let read = || -> io::Result<PortRange> {
         let (low, high) = (setting(c"net.inet.ip.portrange.first")?, setting(c"net.inet.ip.portrange.last")?);
-        // If the first port is above the last, the system counts downwards.
+        // The first port can be above the last: the system then counts downwards.
         PortRange::new(low.min(high), low.max(high)).ok_or_else(|| io::Error::other("no range"))
     };
     match read() {

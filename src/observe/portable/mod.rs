@@ -1,8 +1,8 @@
-//! Reads sockets from the tables of the system, and processes from sysinfo. This is the source on macOS and Windows.
-//! On Linux it is a second, independent source for the tests.
+//! Reads sockets from the tables of the system, and processes from sysinfo. On macOS and Windows this is the only
+//! source. On Linux it is a second, independent source for the tests.
 //!
-//! Code for a single system is in the file with its name. `winapi.rs` has the Windows calls without a safe wrapper in
-//! the crates in use. Devices, network namespaces and control groups are not supported here.
+//! Code for a single system is in the file with its name. `winapi.rs` has the Windows calls for which the used crates
+//! have no safe wrapper. Devices, network namespaces and control groups are not supported here.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -32,14 +32,14 @@ use crate::model::{
     PortRange, Process, Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, SocketAttributes, Stage, State, Tool,
 };
 
-/// The ports that outgoing connections use, as read by the file of each system.
+/// The ports that outgoing connections use. The code for each system reads them.
 struct EphemeralSettings {
     ranges: Vec<PortRange>,
-    /// The range of each family and protocol, if the system has separate ranges.
+    /// The range for each family and protocol, if the system has separate ranges.
     of: Vec<EphemeralRange>,
     /// The source of the ranges.
     source: String,
-    /// A gap if only the default is known.
+    /// The gap, if the setting could not be read.
     gap: Option<Gap>,
 }
 
@@ -68,7 +68,7 @@ fn assumed(range: PortRange, why: String) -> Gap {
 ///
 /// # Errors
 ///
-/// Returns an error if other network namespaces are requested. Any other part that could not be seen is a gap.
+/// Returns an error if other network namespaces are requested. Any other part that could not be seen becomes a gap.
 pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let named = match &scope.namespaces {
         Namespaces::Own => None,
@@ -84,7 +84,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
     own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
-    // Processes without a socket are removed, and so are processes that must not be listed.
+    // The details can change owners to the kernel or to an unknown process, so processes without a socket are removed.
     let owning: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| owning.contains(&process.pid));
     owners::users(&mut sockets, &processes);
@@ -133,8 +133,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     })
 }
 
-/// Does nothing. On these systems, programs have no packages, and a scan with details has already read all other
-/// data.
+/// Does nothing. On these systems, the package of a program is not known, and every scan reads the other details.
 pub fn read_rest(_: &mut [Process]) {}
 
 /// Returns `None`, because only Linux has control groups.
@@ -149,7 +148,7 @@ pub fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {
     None
 }
 
-/// Returns whether this machine has the address. To find out, binds a socket to the address; the socket sends
+/// Returns whether this machine has the address. This is tested by binding a socket to the address; the socket sends
 /// nothing.
 #[must_use]
 pub fn is_own_address(address: IpAddr) -> bool {

@@ -13,7 +13,7 @@ use super::socket as bare;
 use crate::model::{Family, Gap, Owner, Peer, Pid, Protocol, Socket, Stage, State};
 use crate::observe::Scope;
 
-/// Returns the sockets of every protocol and family in the scope. If a table cannot be read, there is a gap.
+/// Returns the sockets of every protocol and family in the scope. A table that cannot be read becomes a gap.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let mut sockets = Vec::new();
     for (protocol, flag) in [(Protocol::Tcp, ProtocolFlags::TCP), (Protocol::Udp, ProtocolFlags::UDP)] {
@@ -66,7 +66,8 @@ fn list(
     }
 }
 
-/// On Linux netstat2 walks `/proc` for the processes, and panics if there is no `/proc`.
+/// Requests the sockets of a protocol. On Linux, netstat2 searches `/proc` for their processes, and panics if there is
+/// no `/proc`, so in this case the processes are not requested.
 fn sources(
     families: AddressFamilyFlags,
     protocol: ProtocolFlags,
@@ -78,12 +79,12 @@ fn sources(
     Ok(Box::new(netstat2::iterate_sockets_info(families, protocol)?))
 }
 
-/// The local end of a socket and its inode.
+/// The local address and port of a socket, and its inode.
 #[cfg(target_os = "linux")]
 type End = (std::net::IpAddr, u16, u32);
 
-/// Returns the answer of netstat2 for one protocol and family: local end and inode of each socket. `None` for an
-/// unsupported protocol, and an error with the reason if netstat2 did not answer.
+/// Returns the answer of netstat2 for one protocol and family: one [`End`] for each socket. Returns `None` for a
+/// protocol that netstat2 does not support, and an error with the reason if netstat2 did not answer.
 #[cfg(target_os = "linux")]
 pub(in crate::observe) fn second_opinion(
     protocol: Protocol,
@@ -109,7 +110,7 @@ pub(in crate::observe) fn second_opinion(
             None => Ok(said),
         }
     };
-    // The request is repeated, because a socket may appear between an empty answer and its confirmation.
+    // A socket may appear between an empty answer and the check of this answer, so the request is repeated.
     let said = (0..4).find_map(|_| ask().ok()).map_or_else(ask, Ok);
     let end = |info: SocketInfo| match info.protocol_socket_info {
         ProtocolSocketInfo::Tcp(tcp) => (tcp.local_addr, tcp.local_port, info.inode),
@@ -118,8 +119,8 @@ pub(in crate::observe) fn second_opinion(
     Some(said.map(|infos| infos.into_iter().map(end).collect()))
 }
 
-/// Returns the reason why an empty answer is not credible. On Linux netstat2 also gives an empty answer if the kernel
-/// refuses, so the kernel's own table must confirm it.
+/// Returns the reason why an empty answer is not credible; `None` if it is credible. On Linux, netstat2 also gives an
+/// empty answer if the kernel refuses, so the kernel's own table must be empty too.
 #[cfg(target_os = "linux")]
 fn unbelievable(protocol: Protocol, family: Family) -> Option<String> {
     let six = if family == Family::Ipv6 { "6" } else { "" };

@@ -1,4 +1,4 @@
-//! The few Windows calls without a safe wrapper in the crates in use. All `unsafe` code for Windows is in this file.
+//! The few Windows calls for which the used crates have no safe wrapper. All `unsafe` code for Windows is in this file.
 //!
 //! Each function returns values that own their resources. This module makes no decisions.
 
@@ -46,7 +46,7 @@ fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
 
-/// Returns the text of a buffer up to its NUL.
+/// Returns the text in a buffer, up to the first NUL.
 fn narrow(text: &[u16]) -> String {
     String::from_utf16_lossy(text.split(|unit| *unit == 0).next().unwrap_or_default())
 }
@@ -62,7 +62,7 @@ pub(super) fn open(pid: Pid) -> io::Result<OwnedHandle> {
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
-/// Returns the full path of the file that a process runs.
+/// Returns the full path of the program file of a process.
 pub(super) fn image(process: BorrowedHandle<'_>) -> io::Result<String> {
     let mut path = vec![0; LONGEST_PATH as usize];
     let mut length = LONGEST_PATH;
@@ -185,18 +185,18 @@ impl Drop for Services {
 
 /// Returns the names of the running services, by the process that hosts them, in ascending order.
 pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
-    // SAFETY: null means this machine and its only database.
+    // SAFETY: the arguments may be null, which means this machine and its only database of services.
     let manager = unsafe { OpenSCManagerW(null(), null(), SC_MANAGER_ENUMERATE_SERVICE) };
     if manager.is_null() {
         return Err(io::Error::last_os_error());
     }
     let manager = Services(manager);
-    // The largest buffer that one call takes (256 KiB), aligned for the structures that the call writes.
+    // A buffer of the largest size that one call accepts (256 KiB), aligned for the structures that the call writes.
     let mut buffer = vec![0_u64; 32 * 1024];
     let size = u32::try_from(size_of_val(buffer.as_slice())).map_err(io::Error::other)?;
     let mut found: BTreeMap<Pid, Vec<String>> = BTreeMap::new();
     let (mut needed, mut count, mut resume) = (0, 0, 0);
-    // One buffer has space for a thousand services, so a real list does not need more rounds.
+    // One buffer has space for a thousand services, so this many rounds are enough for every real list.
     for _ in 0..64 {
         // SAFETY: the manager is open. `buffer` has `size` bytes, the call writes no more than that, and the four
         // numbers outlive the call.

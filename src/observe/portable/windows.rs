@@ -1,9 +1,9 @@
-//! Windows: sockets from netstat2, and further data about their processes from the system: full paths, account names,
-//! the services in a process, and which processes may not be opened.
+//! Windows: the sockets are from netstat2. Further data about their processes is from the system: full paths, account
+//! names, the services in a process, and which processes may not be opened.
 //!
-//! The table of sockets gives a process for each socket to every user. Process 4 is the kernel. A connection of
-//! process 0 no longer belongs to any process. For a listener of process 0, the system does not give the owner. A
-//! process that may not be opened is hidden: its file and its user are not known, and its name alone is not evidence.
+//! The table of sockets gives every user the process of each socket. Process 4 is the kernel. A connection of process 0
+//! no longer belongs to a process; for a listener of process 0, the system does not give the owner. A process that may
+//! not be opened is hidden: its file and its user are not known, and its name alone is not evidence.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -49,7 +49,7 @@ pub(super) fn is_user(name: &str) -> bool {
 /// The result of opening a process.
 #[derive(Debug)]
 enum Opened {
-    /// The process was opened; its file, if it could be read.
+    /// The process was opened. The field is the path of its program file, or the error if it could not be read.
     Here(io::Result<String>),
     /// The process may not be opened.
     Denied,
@@ -78,7 +78,7 @@ pub(super) fn add_system_details(
         .filter(|process| !matches!(process.pid, IDLE | SYSTEM))
         .map(|process| (process.pid, open(process.pid)))
         .collect();
-    // The sockets are listed again if a process has ended, because another process may have inherited its socket.
+    // If a process has ended, another process may have inherited its socket, so the sockets are listed again.
     let again = if opened.values().any(|opened| matches!(opened, Opened::Gone)) {
         self::sockets(scope, &mut Vec::new())
     } else {
@@ -114,7 +114,8 @@ pub(super) fn add_system_details(
     let mut unread = 0_u64;
     for process in processes {
         let Some(Opened::Here(path)) = opened.get(&process.pid) else { continue };
-        // If the full path could not be read, the path stays unknown: sysinfo may have an empty or a cut path.
+        // If the full path could not be read, the path is unknown. That of sysinfo is not used, because it can be empty
+        // or cut off.
         let exe =
             |path: &String| Exe { path: path.clone(), state: ExeState::Present, open_directories: None };
         process.exe = path.as_ref().ok().map(exe);
@@ -139,7 +140,8 @@ pub(super) fn add_system_details(
     }
 }
 
-/// Returns the owner of a socket whose process must not be listed.
+/// Returns the owner of a socket in place of a process that must not be listed; `None` if the process is an ordinary
+/// one. `lives_on` returns whether the socket still exists.
 fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() -> bool) -> Option<Owner> {
     match (pid, opened) {
         (SYSTEM, _) => Some(Owner::Kernel),
@@ -182,14 +184,14 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
     })
 }
 
-/// The dynamic range of RFC 6335, the default of Windows since Vista.
+/// The dynamic range of RFC 6335, which is the default since Windows Vista.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
 /// The time limit for the tool.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads the setting of the system for each protocol and family, with the only documented tool. It is read once per
-/// run.
+/// Returns the setting of the system for each protocol and family. It is read once per run, with the only documented
+/// tool.
 pub(super) fn ephemeral() -> EphemeralSettings {
     static SETTING: OnceLock<Result<Vec<EphemeralRange>, String>> = OnceLock::new();
     match SETTING.get_or_init(setting) {
@@ -229,7 +231,7 @@ fn setting() -> Result<Vec<EphemeralRange>, String> {
         .collect()
 }
 
-/// `CREATE_NO_WINDOW`: a program without its own console does not open one.
+/// `CREATE_NO_WINDOW`: the tool opens no console window.
 const NO_WINDOW: u32 = 0x0800_0000;
 
 fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
@@ -242,8 +244,8 @@ fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
         .spawn()
 }
 
-/// Returns the output of the tool. It is read only after the tool has ended, so it must fit into the buffer of a pipe.
-/// A tool that does not end in time is killed.
+/// Returns the output of the tool. The output is read only after the tool has ended, so it must fit into the buffer of
+/// a pipe. If the tool does not end in time, it is killed.
 fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     while child.try_wait()?.is_none() {
         if Instant::now() > until {
@@ -256,8 +258,8 @@ fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     Ok(child.wait_with_output()?.stdout)
 }
 
-/// Parses the first port and the number of ports, each at the end of its line. The text before them is in the
-/// system's language and code page.
+/// Parses the first port and the number of ports. Each is a number at the end of a line; the text before it is in the
+/// system's language and code page, and is ignored.
 fn range(text: &[u8]) -> Option<PortRange> {
     let mut numbers =
         text.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii_end).filter_map(|line| {

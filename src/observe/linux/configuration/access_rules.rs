@@ -1,24 +1,24 @@
 //! Parses the access rules of proxies, in `squid.conf` and `tinyproxy.conf`: the addresses that may use the proxy.
 //!
-//! The rules are applied to all addresses at once. A rule may have a condition that is not understood. If such a rule
-//! refuses clients, it is ignored. If it allows clients, the result is unknown.
+//! The rules are applied to all addresses at once. A rule with a condition that is not understood is ignored if it
+//! refuses clients. If such a rule allows clients, the result is unknown.
 
 use std::collections::HashMap;
 
 use super::addresses::{Addresses, MOST_RANGES};
 use crate::model::{AccessSetting, AdmittedClients};
 
-/// A file with more rules is not judged. Real files have at most a few dozen rules.
+/// The maximum number of rules; a file with more is not judged. Real files have at most a few dozen.
 const MOST_RULES: usize = 256;
-/// A file that has a rule with more conditions is not judged. Real rules have one to five conditions.
+/// The maximum number of conditions of a rule; a file with a longer rule is not judged. Real rules have one to five.
 const MOST_CONDITIONS: usize = 64;
-/// The maximum length of the text of the deciding rule, in characters.
+/// The maximum length, in characters, of the text of the rule that decides.
 const LONGEST_TEXT: usize = 60;
 
 /// One rule. The first rule whose conditions are all met applies.
 struct Rule {
     allows: bool,
-    /// The addresses that meet the conditions on the client address.
+    /// The addresses that the conditions on the client address permit.
     clients: Addresses,
     /// Whether the rule has further conditions.
     is_conditional: bool,
@@ -27,8 +27,8 @@ struct Rule {
     text: String,
 }
 
-/// Returns the result of the rules for clients without a login, if there is one. `default` applies to clients that no
-/// rule matches.
+/// Returns which clients the rules admit; `None` if this is unknown. `default` is true if a client that no rule matches
+/// is admitted.
 fn decide(rules: &[Rule], default: bool) -> Option<AccessSetting> {
     let mut rest = Addresses::all();
     let [mut admitted, mut logged_in, mut undecided] = [(); 3].map(|()| Addresses::default());
@@ -86,7 +86,7 @@ pub(super) fn squid(bytes: &[u8]) -> Vec<AccessSetting> {
     squid_rules(&text).and_then(|rules| decide(&rules, is_default_allow(&rules))).into_iter().collect()
 }
 
-/// Returns whether Squid admits a client that no rule matches. Squid does the opposite of the last rule.
+/// Returns whether Squid admits a client that no rule matches. Squid then does the opposite of the last rule.
 fn is_default_allow(rules: &[Rule]) -> bool {
     rules.last().is_some_and(|rule| !rule.allows)
 }
@@ -113,8 +113,8 @@ fn squid_rules(text: &str) -> Option<Vec<Rule>> {
             {
                 rules.push(squid_rule(*action == "allow", names, &acls, words.join(" ")));
             }
-            // The result is unknown after an included file, a condition on the configuration, or a setting that lets
-            // clients claim another address.
+            // The result is unknown if there is an `include` line whose file was not inserted, a condition on the
+            // configuration, a rule of another form, or a setting that lets clients claim another address.
             ["include" | "if" | "else" | "endif" | "http_access" | "acl", ..] => return None,
             ["follow_x_forwarded_for" | "proxy_protocol_access", "allow", ..] => return None,
             _ => {}
@@ -169,8 +169,8 @@ fn squid_rule(allows: bool, names: &[&str], acls: &HashMap<String, Acl>, text: S
     rule
 }
 
-/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` applies. If the file contains such a rule, all other
-/// clients are refused.
+/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` applies. If the file has any such rule, clients that
+/// match none are refused.
 pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut rules, mut asks_for_login) = (Vec::new(), false);

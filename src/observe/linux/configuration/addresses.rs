@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A set of addresses, as disjoint ranges in ascending order. Each range is its first and its last address. IPv4
-/// addresses are in `::ffff:0:0/96`.
+/// A set of addresses, as ranges in ascending order that do not overlap. A range consists of its first and its last
+/// address. IPv4 addresses are in `::ffff:0:0/96`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses(Vec<(u128, u128)>);
 
@@ -94,8 +94,8 @@ impl Addresses {
         self.not().or(&other.not()).not()
     }
 
-    /// Returns whether the set is too large to be a list of known clients: more than a /8 network of IPv4 or a /16
-    /// network of IPv6. Private networks do not count.
+    /// Returns whether the set, without private networks, is too large to be a list of known clients: more than a /8
+    /// network of IPv4 or a /16 network of IPv6.
     pub(super) fn is_wide(&self) -> bool {
         let v4 = Addresses(vec![(V4, V4 | u128::from(u32::MAX))]);
         let public = self.and(&Addresses::of(&PRIVATE).not());

@@ -9,12 +9,12 @@ use crate::model::Process;
 use crate::model::interpreter::without_version;
 use crate::model::loaded_code::{is_java, loaded_files, searched_directories};
 
-/// The maximum number of bytes that are read of an environment. The kernel allows three quarters of the usual stack (8
-/// MiB) for arguments and environment together (fs/exec.c).
+/// The maximum number of bytes that are read of an environment. The kernel allows less than this: three quarters of the
+/// usual stack of 8 MiB, for arguments and environment together (fs/exec.c).
 const LONGEST: usize = 8 * 1024 * 1024;
 /// The maximum number of options. Real environments have one or two.
 const MOST_OPTIONS: usize = 16;
-/// The variables with options, by the program: Node.js, and the launcher and the virtual machine of Java.
+/// The variables from which a program reads options: Node.js, and the launcher and the virtual machine of Java.
 const OF_NODE: [&str; 1] = ["NODE_OPTIONS"];
 const OF_JAVA: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
 /// The maximum number of paths. Real environments contain a few.
@@ -22,7 +22,7 @@ const MOST_PATHS: usize = 4096;
 
 /// The environment variables that add code to an interpreter.
 struct CodeVariables {
-    /// The names of the interpreter, without a version.
+    /// The names of the interpreter's program file, without a version.
     programs: &'static [&'static str],
     /// Variables with paths, separated by colons.
     paths: &'static [&'static str],
@@ -30,7 +30,7 @@ struct CodeVariables {
     options: &'static [&'static str],
 }
 
-/// The sources are the manuals of the interpreters.
+/// The variables of each interpreter, from its manual.
 const CODE_VARIABLES: [CodeVariables; 20] = [
     CodeVariables {
         programs: &["python", "pypy"],
@@ -81,7 +81,8 @@ const CODE_VARIABLES: [CodeVariables; 20] = [
 /// The options that let a debugger or JMX connect begin with one of these texts.
 const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dcom.sun.management.jmxremote"];
 
-/// Returns the names of the variables from which a program reads options. For other programs, the list is empty.
+/// Returns the names of the variables from which a program reads debugger options; an empty list for programs other
+/// than Node.js and Java.
 pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     let program = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next());
     match program.map(|name| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')) {
@@ -132,15 +133,15 @@ pub(super) fn code_paths(environment: &[u8], program: &str, cmdline: &[String]) 
     found
 }
 
-/// Returns the name of a variable of Lua without the version that it may have: `LUA_PATH_5_4`.
+/// Returns the name of a variable without the version that a variable of Lua may have: `LUA_PATH` for `LUA_PATH_5_4`.
 fn without_lua_version(name: &str) -> &str {
     let of_lua =
         name.starts_with("LUA_").then(|| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_'));
     of_lua.unwrap_or(name)
 }
 
-/// Returns the directory before the `?` or `*` of a path such as `/lib/?.lua` or `/lib/*`. For a path of Lua that
-/// begins with `@`, returns the file after it.
+/// Returns the directory before the `?` or `*` of a path such as `/lib/?.lua` or `/lib/*`, and any other path
+/// unchanged. A leading `@` (Lua) is removed.
 fn directory_of_pattern(part: &str) -> &str {
     let part = part.strip_prefix('@').unwrap_or(part);
     let end = part.find(['?', '*']).and_then(|at| part.get(..at)?.rfind('/'));

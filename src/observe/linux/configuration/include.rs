@@ -14,7 +14,8 @@ pub(super) struct Expanded {
     pub(super) included: Vec<String>,
 }
 
-/// Replaces each `include` line with the content of its files. If the files cannot be read, the line stays in place.
+/// Replaces each `include` line with the content of its files. If one of the files cannot be read, or the nesting is
+/// too deep, the line stays in place.
 pub(super) fn expand(root: &Root, bytes: &[u8]) -> Expanded {
     let mut expanded = Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new() };
     add(root, bytes, 0, &mut expanded);
@@ -44,8 +45,8 @@ fn patterns(line: &[u8]) -> Option<Vec<String>> {
     (is_include && !patterns.is_empty()).then_some(patterns)
 }
 
-/// Reads the files of an `include` line. `None` if a file cannot be read, or if there are too many files or they are
-/// too large.
+/// Reads the files of an `include` line. Returns `None` if a file cannot be read, or if there are too many or too large
+/// files.
 fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec<Vec<u8>>> {
     let mut files = Vec::new();
     for pattern in patterns {
@@ -62,7 +63,8 @@ fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec
     Some(files)
 }
 
-/// Returns the paths that match a pattern, in order. Only the last part of the path may have an asterisk.
+/// Returns the paths that match a pattern, in order. Only the last part of the path may have an asterisk, and only one;
+/// `None` for other patterns.
 fn paths(root: &Root, pattern: &str) -> Option<Vec<String>> {
     let below = pattern.strip_prefix('/')?;
     let Some((before, after)) = below.split_once('*') else { return Some(vec![pattern.to_owned()]) };

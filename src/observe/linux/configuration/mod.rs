@@ -1,14 +1,15 @@
 //! The configuration files of servers that are dangerous without a password or access rules: Redis and its variants,
-//! mongod, nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. These files are
-//! read only if other machines can reach the server.
+//! mongod, nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. These files are read
+//! only if other machines can reach the server.
 //!
 //! The path comes from the command line of the process, or from the unit that the server's package installs. The file
-//! is opened in the root directory of the process, and links that lead out of this directory are not followed. It
-//! must be a regular file of limited size. If the file cannot be read, or does not decide who may connect, the
-//! process has no setting, and the finding says that the password was not checked.
+//! is opened in the root directory of the process, and links that lead out of this directory are not followed. It must
+//! be a regular file of limited size. If the file cannot be read, or does not decide who may connect, the process has
+//! no setting, and the finding says that the password was not checked.
 //!
-//! A setting that refuses clients by their addresses counts only if root alone can have written every file of the
-//! configuration. Otherwise a user could add a restriction after the server has read the file.
+//! If a user can write such a file, the user could add a restriction after the server has read it, and the server would
+//! only look safe. A setting that refuses clients by their addresses is therefore used only if root alone can have
+//! written every file of the configuration.
 
 mod access_rules;
 mod addresses;
@@ -39,11 +40,11 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Parses a configuration file.
 type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 
-/// A configuration file to read: its possible paths. Exactly one of them must exist.
+/// The possible paths of a configuration file. The file is read only if exactly one of them exists.
 struct ConfigurationFiles {
     paths: Vec<String>,
     parser: Parser,
-    /// The settings on the command line, in the form of lines of the file. The server reads them after the file.
+    /// The settings on the command line, written as lines of the file. The server reads them after the file.
     options: String,
 }
 
@@ -103,7 +104,8 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
         let (configuration, options, code) = found.remove(&process.pid).unwrap_or_default();
         (process.configuration, process.debugger_options) = (configuration, options);
         let by = ReplaceableBy::of(process);
-        // A file of the user of the process is left out: this user can change the code in many other ways.
+        // A file that the user of the process owns is left out, because this user can change the running code in many
+        // other ways.
         let is_own = |script: &Script| {
             let origin = script.origin.as_ref().filter(|origin| origin.kind == OriginKind::User);
             origin.is_some_and(|origin| origin.uid.is_some() && origin.uid == process.uid)
@@ -128,8 +130,8 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
                     options = parse::redis_options(arguments.get(1..).unwrap_or_default())?;
                     vec![path.clone()]
                 }
-                // The unit is used if the command line names no path: the server replaces its command line with a
-                // title.
+                // Redis overwrites its command line with a title that may name no path. The path then follows from the
+                // unit.
                 None => paths_of_unit(&process::unit(process.pid)?),
             };
             (paths, parse::redis)
@@ -234,8 +236,8 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
             Some(below) => ("root", below),
             None => ("cwd", path.as_str()),
         };
-        // A path with `..` is refused: below the working directory, `..` would stop at this directory and lead to
-        // another file.
+        // A relative path with `..` is refused: the file is opened below the working directory, and there `..` would
+        // stop and lead to another file.
         if start == "cwd" && below.split('/').any(|part| part == "..") {
             return None;
         }
@@ -246,8 +248,8 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
     let root = Root::new(directory("root")?, false);
     let include::Expanded { bytes, included } = include::expand(&root, bytes);
     let settings = (wanted.parser)(&bytes);
-    // The options on the command line override settings of the file, so the file does not show the settings of the
-    // server.
+    // The options on the command line override settings of the file, so the file alone does not show which clients the
+    // server admits.
     if !wanted.options.is_empty()
         && (wanted.parser)(&[&bytes, wanted.options.as_bytes()].concat()) != settings
     {

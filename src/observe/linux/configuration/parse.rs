@@ -1,7 +1,7 @@
 //! Parses the configuration files of some servers, to find out whether clients must authenticate.
 //!
-//! A file is hostile input. Each parser accepts any bytes, and returns nothing if the file includes another file or
-//! contains something that the parser does not know. A value that may be a secret is never returned.
+//! A file is hostile input. Each parser accepts any bytes, and returns no setting if the file includes another file, or
+//! contains something decisive that the parser does not know. A value that may be a secret is never returned.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,8 @@ fn setting(text: &str, authenticates: bool) -> Vec<AccessSetting> {
     vec![AccessSetting { port: None, setting: text.to_owned(), clients: admitted(authenticates) }]
 }
 
-/// Returns the clients that a server admits, if it does or does not require a password or a certificate.
+/// Returns the clients that a server admits. `authenticates` is true if the server requires a password or a
+/// certificate.
 const fn admitted(authenticates: bool) -> AdmittedClients {
     if authenticates { AdmittedClients::Authenticated } else { AdmittedClients::Anyone }
 }
@@ -25,7 +26,7 @@ fn unquoted(text: &str) -> &str {
     text.trim().trim_matches(['"', '\''])
 }
 
-/// Parses `redis.conf`, also of Valkey and KeyDB. Each line is one directive. If a directive occurs several times,
+/// Parses the `redis.conf` of Redis, Valkey and KeyDB. Each line is one directive. If a directive occurs several times,
 /// the last one counts. The settings apply only to the ports in the file: a server on another port was started with
 /// another file, or with options that are not visible.
 pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
@@ -46,21 +47,22 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
             }
             "port" => port = unquoted(value).to_owned(),
             "tls-port" => tls_port = unquoted(value).to_owned(),
-            // The result is unknown, because the other file may set or remove a password.
+            // The result is unknown, because this line names another file, which may set or remove a password.
             "include" | "aclfile" => return Vec::new(),
             _ => {}
         }
     }
     let (setting, clients) = match (password, acl) {
-        // A client can log in as the other user with any password. The rights of this user are not checked.
+        // The result is unknown: any client can log in as a user other than `default`, and the rights of that user are
+        // not checked.
         (_, Some(true)) | (true, None) if admits_without_password => return Vec::new(),
         (_, Some(true)) => ("user default", AdmittedClients::Authenticated),
         (true, None) => ("requirepass", AdmittedClients::Authenticated),
         (_, acl) if !is_protected => {
             (if acl.is_some() { "user default nopass" } else { "protected-mode no" }, AdmittedClients::Anyone)
         }
-        // Without a password, protected mode refuses clients from other machines. Before version 6.2, it refused them
-        // only if the file had no `bind`. The version is not known, so a file with `bind` does not decide.
+        // Without a password, protected mode refuses clients from other machines. Before version 6.2, this was so only
+        // if the file had no `bind`. The version is not known, so the result is unknown for a file with `bind`.
         _ if is_bound => return Vec::new(),
         _ => ("protected-mode yes, without a password", AdmittedClients::Local),
     };
@@ -69,15 +71,15 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     ports.map(|port| AccessSetting { port: Some(port), setting: setting.to_owned(), clients }).collect()
 }
 
-/// Returns the options after the configuration file of Redis as lines of such a file. `None` if Redis reads more
-/// lines from standard input, because these lines are not known.
+/// Returns the options that follow the configuration file on the command line of Redis, as lines of such a file.
+/// Returns `None` if Redis reads further lines from standard input, because they are not known.
 pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
     let mut lines = String::new();
     for argument in arguments {
         match argument.strip_prefix("--") {
             _ if argument == "-" => return None,
             Some(option) => lines.extend(["\n", option, " "]),
-            // The values are put in quotes, as Redis does.
+            // An empty value is put in quotes, as Redis does.
             None if argument.is_empty() => lines.push_str("\"\" "),
             None => lines.extend([&*argument.replace(['\n', '\r'], " "), " "]),
         }
@@ -85,7 +87,8 @@ pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
     Some(lines)
 }
 
-/// Returns whether the rules of the user `default` require a password; `None` if the rules are for another user.
+/// Returns whether the rules require a password of the user `default`; `None` if they leave this open, or are for
+/// another user.
 fn default_user(rules: &str) -> Option<bool> {
     let mut rules = rules.split_whitespace();
     if rules.next() != Some("default") {
@@ -103,8 +106,8 @@ fn default_user(rules: &str) -> Option<bool> {
     authenticates
 }
 
-/// Returns whether the rules are for a user other than `default` who needs no password. If rules contradict each
-/// other, the last rule counts. A new user is off.
+/// Returns whether the rules are for a user other than `default` who needs no password. If rules contradict each other,
+/// the last one counts. Without the rule `on`, a user cannot log in.
 fn is_user_without_password(rules: &str) -> bool {
     let mut rules = rules.split_whitespace();
     if rules.next().is_none_or(|name| name == "default") {
@@ -125,7 +128,8 @@ fn is_user_without_password(rules: &str) -> bool {
     is_on && is_open
 }
 
-/// Parses `mongod.conf`: YAML, but only the block `security` in its usual form, or the older form `auth = true`.
+/// Parses `mongod.conf`. In the YAML format, only the block `security` in its usual form is understood; in the older
+/// format, lines such as `auth = true`.
 pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let mut section = String::new();
@@ -156,8 +160,8 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     if found.is_empty() { setting("no security.authorization", false) } else { found }
 }
 
-/// Parses `config.yml` of the Docker registry: YAML, but only the block `auth` in its usual form. Without this block
-/// the result is unknown, because environment variables can set it.
+/// Parses `config.yml` of the Docker registry, which is YAML. Only the block `auth` in its usual form is understood.
+/// Without this block, the result is unknown, because environment variables can contain it.
 pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let is_indented = |line: &str| line.starts_with([' ', '\t']);

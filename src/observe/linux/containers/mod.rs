@@ -1,7 +1,7 @@
-//! Finds the names and images of containers in the files of their managers. No request is sent to the managers: they
-//! may give false answers or none, and a request needs a permission that is equivalent to root.
+//! Finds the names and images of containers in the files of their managers. The managers themselves are not asked: they
+//! may give false answers or none, and asking them needs a permission that is as powerful as root.
 //!
-//! Only files that belong to root or to the user of portolan count, so that no other user can choose the name of a
+//! Only files that belong to root or to the user of portolan are read, so that no other user can choose the name of a
 //! container.
 
 pub(super) mod parse;
@@ -26,9 +26,9 @@ const MOST_ENTRIES: usize = 10_000;
 /// The maximum number of containers that are searched for an address.
 const MOST_SEARCHED: usize = 1_000;
 
-/// Adds the container's data from the files to processes in containers, and to processes that forward a port to a
-/// container. `of_sockets` contains the containers that are known only from the sockets: a quick scan does not read
-/// the containers of processes.
+/// Adds the data of containers to the processes in them, and to the processes that forward a port to a container.
+/// `of_sockets` contains the containers that are known from the sockets of a process: a scan without details does not
+/// read the control groups of processes.
 pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>) {
     let group =
         |process: &Process| process.container.clone().or_else(|| of_sockets.get(&process.pid).cloned());
@@ -47,7 +47,7 @@ pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>
     }
 }
 
-/// Adds the containers to which rules forward published ports to their sockets.
+/// Adds to published ports the containers to which their rules forward.
 pub(super) fn name_published(sockets: &mut [Socket]) {
     let forwarded: BTreeSet<IpAddr> =
         sockets.iter().filter_map(|socket| Some(socket.forwarding.as_ref()?.to.address)).collect();
@@ -67,20 +67,21 @@ fn forwards_to(process: &Process) -> Option<IpAddr> {
     Peer::behind_docker_proxy(process).map(|to| to.address)
 }
 
-/// The directory of containerd. It contains one directory for each namespace, which contains one directory for each
+/// The directory of containerd. It has one directory for each namespace of containerd, and in it one for each
 /// container.
 const TASKS: &str = "io.containerd.runtime.v2.task";
-/// To find the data directory of Docker, the configurations of at most this many running containers are read.
+/// The maximum number of running containers whose configurations are read to find the data directory of Docker.
 const MOST_RUNNING: usize = 8;
 
-/// The directories below which the files are: the root directory, and the home directory of the user of portolan.
+/// The directories in which files are searched: the root directory, and the home directory of the user of portolan.
 struct Files<'a> {
     root: &'a Path,
     home: Option<PathBuf>,
 }
 
 impl Files<'_> {
-    /// Returns the containers of these groups: IDs, or IDs after the unit of a user.
+    /// Returns the containers with these names from [`super::cgroup::container`]: an ID, or the unit of a user and an
+    /// ID (`user@1000.service/ID`).
     fn by_group(&self, wanted: &BTreeSet<String>) -> BTreeMap<String, Arc<Container>> {
         let is_roots = |group: &&String| parse::is_id(group);
         let ids: BTreeSet<&str> = wanted.iter().filter(is_roots).map(String::as_str).collect();
@@ -103,8 +104,8 @@ impl Files<'_> {
         if let Some(home) = self.home.as_ref().filter(|_| !of_observer.is_empty()) {
             for container in self.storage(&home.join(".local/share/containers/storage")) {
                 if let Some(group) = of_observer.get(container.id.as_str()) {
-                    // The unit of the user stays in front of the name: the user chose this name, so it is less
-                    // trustworthy than a name that root chose.
+                    // The unit of the user stays in front of the name, to show that the user chose the name, and not
+                    // root.
                     let name = container.name.map(|name| format!("{own}{name}"));
                     found.insert((*group).clone(), Container { name, ..container });
                 }
@@ -113,8 +114,8 @@ impl Files<'_> {
         found.into_iter().map(|(group, container)| (group, Arc::new(container))).collect()
     }
 
-    /// Returns the running containers of Docker that have these addresses. An address that several containers have
-    /// does not show the container, and is left out.
+    /// Returns the running containers of Docker that have these addresses. An address that several containers have is
+    /// left out, because it does not identify one of them.
     fn by_address(&self, wanted: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Arc<Container>> {
         let mut found: BTreeMap<IpAddr, Option<Arc<Container>>> = BTreeMap::new();
         if wanted.is_empty() {
@@ -125,7 +126,7 @@ impl Files<'_> {
                 let Some(container) = docker_file(&directory, id).map(Arc::new) else { continue };
                 for address in container.addresses.iter().filter(|address| wanted.contains(address)) {
                     let only = found.entry(*address).or_insert_with(|| Some(Arc::clone(&container)));
-                    // The same container may be found in two directories.
+                    // If a container is found in two directories, the address still identifies it.
                     only.take_if(|known| known.id != container.id);
                 }
             }
@@ -137,8 +138,9 @@ impl Files<'_> {
         self.root.join(path)
     }
 
-    /// Returns the directories in which Docker has one directory for each container. The data directory may be in a
-    /// snap package, may have been moved, or may be a directory for user namespaces (`UID.GID`).
+    /// Returns the directories in which Docker keeps one directory for each container. The data directory of Docker can
+    /// be the usual one, that of the snap package, one that the configuration names, or a subdirectory for user
+    /// namespaces (`UID.GID`).
     fn docker_directories(&self) -> Vec<PathBuf> {
         let mut roots =
             vec![self.below("var/lib/docker"), self.below("var/snap/docker/common/var-lib-docker")];
@@ -160,8 +162,8 @@ impl Files<'_> {
         roots.into_iter().map(|root| root.join("containers")).collect()
     }
 
-    /// Returns the data directory of Docker as the configuration of a running container names it: the command line of
-    /// dockerd may name another directory.
+    /// Returns the data directory of Docker that the configuration of a running container names. It is needed because
+    /// the command line of dockerd, which is not read here, may name a directory.
     fn data_root_in_use(&self) -> Option<String> {
         let managers = ["run/docker/containerd/daemon", "run/containerd"];
         let tasks = managers.map(|manager| self.below(manager).join(TASKS).join("moby"));
@@ -210,7 +212,7 @@ fn docker_file(directory: &Path, id: &str) -> Option<Container> {
     parse::docker(&file).filter(|container| container.id == id)
 }
 
-/// Adds those facts about a container that are not known yet.
+/// Adds the facts in `more` that are not known yet about the same container.
 fn merge(found: &mut BTreeMap<String, Container>, more: Container) {
     let known = found.entry(more.id.clone()).or_insert_with(|| Container {
         id: more.id.clone(),
@@ -233,8 +235,8 @@ fn entries(directory: &Path) -> Vec<String> {
     names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Reads a regular file of root or of the observer; `None` if the file is larger than `largest`. A pipe would block,
-/// so it is not read.
+/// Reads a regular file that belongs to root or to the user of portolan; `None` for any other file (a pipe would
+/// block), and for a file larger than `largest`.
 fn read(path: &Path, largest: u64) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = openat(CWD, path, flags, Mode::empty()).ok()?;

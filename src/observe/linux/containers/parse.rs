@@ -33,8 +33,8 @@ fn name(value: Option<&Value>) -> Option<String> {
     text(value, LONGEST_NAME)
 }
 
-/// Parses `config.v2.json` of Docker. Only a running container has addresses: after a crash of dockerd, the file of a
-/// stopped container still contains its last addresses.
+/// Parses `config.v2.json` of Docker. The addresses are read only if the container runs: after a crash of dockerd, the
+/// file of a stopped container still contains its last addresses.
 pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let id = name(file.get("ID")).filter(|id| is_id(id))?;
@@ -52,8 +52,8 @@ pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     Some(with_name(container, own))
 }
 
-/// Returns the data directory of Docker from the OCI configuration of the container with the ID `own`: Docker mounts the
-/// file `hostname` from there.
+/// Returns the data directory of Docker, given the OCI configuration of the container with the ID `own`. The path of
+/// the mounted file `hostname` shows it: Docker keeps this file in its data directory.
 pub(super) fn mounted_data_root(bytes: &[u8], own: &str) -> Option<String> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let sources = file.get("mounts")?.as_array()?.iter().filter_map(|mount| mount.get("source")?.as_str());

@@ -22,7 +22,7 @@ use crate::observe::{Error, Scope, progress};
 ///
 /// # Errors
 ///
-/// Returns an error if a requested namespace cannot be found. Any other part that could not be scanned is a gap.
+/// Returns an error if a requested namespace cannot be found. Any other part that could not be scanned becomes a gap.
 pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     let scanned_namespaces =
         ScannedNamespaces::open(&Scope { namespaces: namespaces.clone(), ..Scope::default() })?;
@@ -55,7 +55,7 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
     Ok(deep)
 }
 
-/// Returns a note about a part of the scan and the number of things that it covered.
+/// Returns a note that says how many things a part of the scan covered.
 fn done(what: &str, count: u64) -> Note {
     Note { what: what.to_owned(), count: Some(count), remedy: None, important: false }
 }

@@ -1,13 +1,13 @@
 //! Finds ports that are in use without a visible socket, by trying to bind each port.
 //!
-//! Ports are tried one at a time. Each port is bound on the wildcard address and released at once: a `bind` and then
-//! a `close`, without `SO_REUSEADDR`, `SO_REUSEPORT` and `listen`. Therefore no traffic is taken from another socket,
-//! no connection is accepted, and no packet is sent. A port that a table shows as in use is not tried. If a service
-//! binds the same port in the microseconds between the two calls, it gets `EADDRINUSE`.
+//! Ports are tried one at a time. Each port is bound on the wildcard address and released at once: a `bind` and then a
+//! `close`, without `SO_REUSEADDR`, `SO_REUSEPORT` and `listen`. Therefore no traffic is taken from another socket, no
+//! connection is accepted, and no packet is sent. A port that a table shows as in use is not tried. If a service binds
+//! the same port in the microseconds between the two calls, the service gets the error `EADDRINUSE`.
 //!
-//! A single failed attempt is not evidence, because sockets come and go. A port that seems to be in use is tried
-//! again, many times between two readings of the tables, in several rounds. It is reported only if every attempt
-//! failed and no reading showed the reason.
+//! A single failed attempt is not evidence, because sockets come and go. A port that seems to be in use is tried again,
+//! many times between two readings of the tables, in several rounds. It is reported only if every attempt failed, and
+//! no reading of the tables showed a socket on it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,11 +22,11 @@ use crate::model::{Family, Protocol};
 
 /// Every port that a socket can have.
 pub const PORTS: RangeInclusive<u16> = 1..=65535;
-/// The number of rounds in which a port that seems to be in use is tried again.
+/// The number of rounds. In each, the ports that still seem to be in use are tried again.
 const ROUNDS: u32 = 5;
 /// The number of attempts in each round, between two readings of the tables.
 const BURST: u32 = 16;
-/// The pause before each round, in which short-lived sockets disappear.
+/// The pause before each round, so that short-lived sockets can disappear.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The protocols and families that are tried.
@@ -37,14 +37,15 @@ const KINDS: [(Protocol, Family); 4] = [
     (Protocol::Udp, Family::Ipv6),
 ];
 
-/// The ports that tables show as in use, by protocol and by the family in which they block a wildcard `bind`.
+/// The ports that tables show as in use, by protocol, and by the family in which `bind` to the wildcard address fails
+/// because of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
 impl ListedPorts {
     /// Adds a socket by its local address and port. An IPv6 socket also takes the port in IPv4, unless `v6only` is
-    /// true. The kernel sets this flag if `bind` gave the socket an address other than the wildcard, but not if the
-    /// socket only connected. A socket on a v4-mapped address takes the port in IPv4 only (`inet_rcv_saddr_equal`,
+    /// true. The kernel sets this flag for a socket that `bind` gave an address other than the wildcard, but not for a
+    /// socket that only connected. A socket on a v4-mapped address takes the port in IPv4 only (`inet_rcv_saddr_equal`,
     /// net/ipv4/inet_connection_sock.c).
     pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
         let (four, six) = match address {
@@ -77,7 +78,7 @@ pub type Port = (Protocol, Family, u16);
 pub struct SweepResult {
     /// The number of ports that were tried.
     pub tried: u64,
-    /// The ports in use without a visible socket, each with its number of attempts.
+    /// The ports in use without a visible socket, each with the number of failed attempts.
     pub taken: Vec<(Port, u32)>,
     /// The number of ports that could not be tried, by the error number.
     pub refused: BTreeMap<i32, u64>,
@@ -93,8 +94,8 @@ enum BindResult {
     Refused(Errno),
 }
 
-/// Tries `ports`. `shown` reads the tables and returns `None` if they cannot be read completely; it is called several
-/// times.
+/// Tries `ports`. `shown` reads the tables, and is called several times. It returns `None` if they cannot be read
+/// completely.
 pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<ListedPorts>) -> SweepResult {
     let mut result = SweepResult::default();
     let mut taken_ports: Vec<Port> = Vec::new();
@@ -102,8 +103,8 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         if !exists(protocol, family) {
             continue;
         }
-        // The tables are read again for each group of ports: a reading is soon outdated, and a port that it does not
-        // explain needs an expensive check later.
+        // The tables are read again for each protocol and family: a reading is soon outdated, and every port that it
+        // does not explain must be tried many times later.
         let Some(explained) = shown() else {
             result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;
@@ -174,7 +175,7 @@ pub(super) fn exists(protocol: Protocol, family: Family) -> bool {
 fn attempt((protocol, family, port): Port) -> BindResult {
     let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None).and_then(|socket| {
         if family == Family::Ipv6 {
-            // The socket is only for IPv6, because IPv4 is tried separately.
+            // IPv4 is tried separately, so this socket must not take the port in IPv4.
             set_ipv6_v6only(&socket, true)?;
         }
         Ok(socket)

@@ -1,8 +1,8 @@
 //! Reads each table through its own interface, and finds contradictions between the tables.
 //!
-//! In this module no source replaces another: if a source does not answer, there is a gap. The sockets can change
-//! while a table is read. A socket therefore counts as missing from a reading only if another source showed it, with
-//! the same inode and address, both before and after this reading. This must happen in several comparisons in a row.
+//! If a source does not answer, there is a gap; no other source replaces it. The sockets can change while a table is
+//! read. Therefore a socket counts as missing from a reading only if another source showed it, with the same inode and
+//! address, both before and after this reading, and only if several comparisons in a row agree.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -20,7 +20,7 @@ use crate::observe::portable;
 /// The number of comparisons in a row in which a socket must be missing before it is reported.
 const ROUNDS: usize = 3;
 
-/// Every state in the kernel (net/tcp_states.h), including requests for a connection.
+/// Every state in the kernel (net/tcp_states.h), including that of a connection that is not established yet.
 const EVERY_STATE: u32 = 0x1FFE;
 
 /// A protocol and a family. The kernel has one table for each such pair.
@@ -39,15 +39,15 @@ const KINDS: [(ProtocolFamily, u16, &str); 6] = [
 /// The sockets that one source showed in one reading.
 #[derive(Debug, Default)]
 struct Reading {
-    /// The sockets that have a file.
+    /// The states of the sockets that have a file; 0 if the source does not give a state.
     sockets: HashMap<Key, u8>,
     /// The protocols and families for which the source answered completely.
     answered: BTreeSet<ProtocolFamily>,
-    /// The reason why the source did not answer for each other protocol and family.
+    /// For each other protocol and family, the reason why the source did not answer.
     refused: BTreeMap<ProtocolFamily, String>,
 }
 
-/// The identity of a socket: protocol and family, inode, local end.
+/// The identity of a socket: protocol and family, inode, local address and port.
 type Key = (ProtocolFamily, u32, IpAddr, u16);
 
 impl Reading {
@@ -92,7 +92,8 @@ fn dump(
     let request = DumpRequest { family, protocol, states, ports: None };
     let trouble = netlink.dump(request, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
-        // The comparison is repeated until it is stable, so that a socket that is missing once causes no finding.
+        // Dumps that differ are accepted: the sources are compared several times, so a socket that is missing once
+        // causes no finding.
         None | Some(DumpError::NotCompared) => Ok(records),
         Some(trouble) => Err(trouble.to_string()),
     }
@@ -191,8 +192,8 @@ struct MissingSocket {
 }
 
 /// Returns the sockets on which the sources differ, from two series of readings. A series reads every source in turn.
-/// A socket that a source shows in both series existed the whole time between the two readings, so the other sources
-/// must have shown it in this time.
+/// If a source shows a socket in both series, the socket existed all the time between these two readings, so the other
+/// sources must have shown it in this time.
 fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, MissingSocket> {
     let mut missed = BTreeMap::new();
     for (at, (before, after)) in first.iter().zip(second).enumerate() {
@@ -227,7 +228,8 @@ fn count(readings: &[Reading; 3]) -> u64 {
     u64::try_from(keys.len()).unwrap_or(u64::MAX)
 }
 
-/// Returns one gap for each source that did not answer. netstat2 gives an empty list if the kernel refuses.
+/// Returns one gap for each source that did not answer. netstat2 does not report a refusal of the kernel: it then gives
+/// an empty list.
 fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let gap = |source: Source, kinds: &BTreeMap<ProtocolFamily, String>| {
@@ -250,8 +252,8 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
 }
 
-/// Returns the ports that any table shows as in use in the network namespace of the calling thread. `None` if neither
-/// the text table nor the kernel's diagnosis could be read completely for some protocol.
+/// Returns the ports that any table shows as in use in the network namespace of the calling thread. Returns `None` if,
+/// for any protocol, both the text table and the kernel's diagnosis could not be read completely.
 #[must_use]
 pub fn shown() -> Option<ListedPorts> {
     let mut shown = ListedPorts::default();
@@ -272,8 +274,8 @@ pub fn shown() -> Option<ListedPorts> {
         if dumped.is_err() && listed.is_err() {
             return None;
         }
-        // The text table is used only if the diagnosis does not answer. It does not contain v6only, so every IPv6
-        // socket in it would seem to take the port in IPv4 as well.
+        // The text table adds only the addresses that the diagnosis does not show. It does not contain v6only, so every
+        // IPv6 socket from it seems to take the port in IPv4 as well.
         match dumped {
             Ok(records) => {
                 let known: BTreeSet<(IpAddr, u16)> = records.iter().map(|record| record.local).collect();

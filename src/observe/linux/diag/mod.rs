@@ -1,9 +1,9 @@
 //! Parses replies of `sock_diag(7)` from bytes into records.
 //!
-//! The parser is total and bounded: any bytes give records, an end or a [`DumpError`]. It never panics and never
-//! guesses. If a record cannot be read completely, the whole dump is an error, and the caller repeats the request or
-//! uses another source. This module makes no system call. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers
-//! are in host order except ports and addresses.
+//! The parser accepts any bytes: they give records, an end or a [`DumpError`]. It never panics and never guesses a
+//! value. If a record cannot be read completely, the whole dump is an error, and the caller repeats the request or uses
+//! another source. This module makes no system call. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in
+//! host order except ports and addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,7 +18,7 @@ pub struct SocketRecord {
     pub state: u8,
     /// Local address and port.
     pub local: (IpAddr, u16),
-    /// Peer address and port; zeros if there is no peer.
+    /// Address and port of the peer; zeros if there is no peer.
     pub peer: (IpAddr, u16),
     /// Index of the device that the socket is bound to; 0 for none.
     pub interface: u32,
@@ -52,7 +52,7 @@ pub enum DumpError {
     Truncated,
     /// The bytes are not netlink messages, or a record is shorter than its layout.
     Malformed,
-    /// No two dumps were the same, so each dump may have missed a socket.
+    /// No two dumps were the same, so each of them may lack a socket.
     NotCompared,
 }
 
@@ -61,7 +61,7 @@ pub enum DumpError {
 pub enum Progress {
     /// More datagrams follow.
     More,
-    /// This datagram was the last; bytes after the end mark were ignored.
+    /// The dump ends in this datagram; bytes after the end mark were ignored.
     Done,
 }
 
@@ -70,7 +70,7 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const OVERRUN: u16 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// The type of the older request for TCP, which has no family and returns both families.
+/// The type of the older request for TCP. It names no family, so the kernel returns the sockets of both.
 const TCPDIAG_GETSOCK: u16 = 18;
 const DUMP_INTERRUPTED: u16 = 0x10;
 const AF_INET: u8 = 2;
@@ -79,7 +79,7 @@ const AF_INET6: u8 = 10;
 const RECORD: usize = 72;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_CGROUP_ID: u16 = 21;
-/// `struct inet_diag_sockopt` of linux/inet_diag.h: bits in the order of their names.
+/// An attribute with one bit for each field of `struct inet_diag_sockopt` (linux/inet_diag.h), in their order.
 const INET_DIAG_SOCKOPT: u16 = 22;
 const TRANSPARENT: u8 = 1 << 5;
 
@@ -96,8 +96,8 @@ impl Reading {
     ///
     /// # Errors
     ///
-    /// Returns a [`DumpError`]; the records before it are kept. [`DumpError::Interrupted`] is returned only at the
-    /// end of the dump, so that the rest of the dump is not read as the answer to the next request.
+    /// Returns a [`DumpError`]; the records before the error are kept. [`DumpError::Interrupted`] is returned only at
+    /// the end of the dump, so that the rest of the dump is not read as the answer to the next request.
     pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, DumpError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -198,9 +198,9 @@ fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
     bytes.get(at..)?.first_chunk().copied().map(i32::from_ne_bytes)
 }
 
-/// Returns a request for the sockets of a family and protocol that are in one of `states` (one bit for each state), and
-/// whose local port is in `ports`.
-/// `protocol` is the number of `IPPROTO_*`; a number above 255 goes into an attribute (Linux 5.6).
+/// Returns a request for the sockets of a family and protocol. It selects sockets in one of `states` (one bit for each
+/// state), with a local port in `ports`. `protocol` is the number of `IPPROTO_*`; a number above 255 goes into an
+/// attribute (Linux 5.6).
 #[must_use]
 pub fn request(
     family: Family,
@@ -228,8 +228,8 @@ pub fn request(
     with_header(bytes, SOCK_DIAG_BY_FAMILY, sequence)
 }
 
-/// Returns a request for the TCP sockets of both families that are in one of `states`, and whose local port is in
-/// `ports` (`struct inet_diag_req`).
+/// Returns a request for the TCP sockets of both families, in one of `states` and with a local port in `ports` (`struct
+/// inet_diag_req`).
 #[must_use]
 pub fn tcp_request(states: u32, ports: Option<PortRange>, sequence: u32) -> Vec<u8> {
     let mut bytes = vec![0; HEADER];
@@ -241,9 +241,9 @@ pub fn tcp_request(states: u32, ports: Option<PortRange>, sequence: u32) -> Vec<
     with_header(bytes, TCPDIAG_GETSOCK, sequence)
 }
 
-/// Returns the attribute with a program for the kernel that accepts the local ports of a range: two comparisons of 8
-/// bytes (`struct inet_diag_bc_op`). Each comparison contains two distances to the next step, one for true and one
-/// for false. If the distance leads beyond the end, the kernel refuses the socket.
+/// Returns an attribute that selects the local ports of a range. It contains a program for the kernel: two comparisons
+/// of 8 bytes (`struct inet_diag_bc_op`). Each comparison contains the distance to the next step, once for the result
+/// true and once for false. If a distance leads beyond the end of the program, the kernel leaves the socket out.
 fn port_filter(ports: PortRange) -> [u8; 20] {
     const INET_DIAG_REQ_BYTECODE: u16 = 1;
     const INET_DIAG_BC_S_GE: u8 = 2;
@@ -261,7 +261,7 @@ fn port_filter(ports: PortRange) -> [u8; 20] {
     bytes
 }
 
-/// Fills in the netlink header, for which the first bytes are reserved.
+/// Fills in the netlink header, for which the first bytes are left free.
 fn with_header(mut bytes: Vec<u8>, kind: u16, sequence: u32) -> Vec<u8> {
     const NLM_F_REQUEST_DUMP: u16 = 0x301;
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

@@ -1,5 +1,5 @@
-//! Reads, through rtnetlink, the network interfaces that firewall rules can name, and the programs that see the
-//! packets of these interfaces before any rule (linux/rtnetlink.h, linux/if_link.h).
+//! Reads two things through rtnetlink: the network interfaces that firewall rules can name, and the programs that see
+//! the packets of these interfaces before any rule does (linux/rtnetlink.h, linux/if_link.h).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -25,11 +25,11 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
-/// The ID of the network namespace of the other end, if this is another namespace.
+/// The ID of the network namespace in which the other end of the link is, if it is not this namespace.
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
-/// The attribute with the ID of the XDP program. If there are several programs, there is one attribute each for the
+/// The attributes with the IDs of XDP programs: one for a single program, and one each for several programs in the
 /// driver, the network stack and the hardware.
 const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 const IFA_ADDRESS: u16 = 1;
@@ -67,8 +67,8 @@ impl fmt::Display for PacketHandler {
 }
 
 /// Returns the interfaces of the calling thread's network namespace, and the programs and filters that see their
-/// incoming packets first. The addresses of the interfaces are included if `with_addresses` is set, or if a program
-/// or filter sees the packets of an interface first.
+/// incoming packets first. The addresses of the interfaces are read if `with_addresses` is set, or if the rules of any
+/// interface cannot be evaluated with certainty ([`Interface::uncertain`]).
 ///
 /// # Errors
 ///
@@ -80,7 +80,8 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
     let mut interfaces = Vec::with_capacity(links.len());
     let mut leading_outside: HashSet<u32> =
         links.iter().filter(|link| !link.interface.is_internal).filter_map(|link| link.master).collect();
-    // A bridge may be a port of another device.
+    // If a bridge is a port of another device, that device counts too, because the bridge can have ports that lead
+    // outside.
     leading_outside.extend(links.iter().filter(|link| link.is_bridge).filter_map(|link| link.master));
     for Link { index, interface, is_bridge, xdp, .. } in links {
         handlers.extend(xdp.map(|programs| PacketHandler {
@@ -177,8 +178,8 @@ fn link(message: &[u8]) -> Option<Link> {
         ids.dedup();
         ids
     });
-    // A port of a VRF cannot be evaluated: a rule can see its packets under two names, the name of the port and the
-    // name of the VRF.
+    // Rules about a port of a VRF cannot be evaluated: they can see its packets under two names, that of the port and
+    // that of the VRF.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
         (true, _) => Some(format!("an XDP program takes packets of {name} before the firewall")),
@@ -187,7 +188,7 @@ fn link(message: &[u8]) -> Option<Link> {
     };
     let is_internal = match kind.as_deref() {
         Some("veth") => attribute(attributes, IFLA_LINK_NETNSID).is_some(),
-        // These devices receive packets only through their ports, or not at all.
+        // A bridge receives packets only through its ports, and a dummy device receives none.
         Some("bridge" | "dummy") => true,
         _ => false,
     };
@@ -206,7 +207,7 @@ fn link(message: &[u8]) -> Option<Link> {
     Some(Link { index, interface, is_bridge, master, xdp: programs })
 }
 
-/// Parses the index of a device, and whether its queueing discipline only filters.
+/// Parses the index of a device, and whether its queueing discipline serves only to filter packets (clsact or ingress).
 fn queue(message: &[u8]) -> Option<(u32, bool)> {
     let kind = attribute(message.get(QUEUE_BODY..)?, TCA_KIND).map(text);
     Some((number(message, 4)?, kind.is_some_and(|kind| matches!(kind.as_str(), "clsact" | "ingress"))))

@@ -18,14 +18,16 @@ const RTN_LOCAL: u8 = 2;
 const RTN_ANYCAST: u8 = 4;
 const RTA_DST: u16 = 1;
 const RTA_TABLE: u16 = 15;
-/// `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`. The routing rules of every system lead to these tables.
+/// `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`. The default routing rules of every system use these
+/// tables.
 const ORDINARY_TABLES: std::ops::RangeInclusive<u32> = 253..=255;
-/// The maximum number of routes of all types, and of local routes.
+/// The maximum number of routes of all types, and the maximum number of local routes.
 const MOST: usize = 200_000;
 const MOST_LOCAL: usize = 1_000;
 
 /// Returns the local routes of the calling thread's network namespace, without the routes of addresses that an
-/// interface has. If the routes cannot be read, or if there are too many, any address may be local.
+/// interface has. If the routes cannot be read, or if there are too many, returns routes that say that any address may
+/// be local.
 pub(super) fn list(interfaces: &[Interface]) -> Vec<LocalRoute> {
     read(interfaces).unwrap_or_else(|_| {
         let any = |first: IpAddr, last: IpAddr| LocalRoute { first, last, uncertain: true };
@@ -57,7 +59,7 @@ fn local_route(message: &[u8]) -> Option<LocalRoute> {
     if !matches!(kind, RTN_LOCAL | RTN_ANYCAST) {
         return None;
     }
-    // The default route has no attribute for the destination.
+    // A default route has no attribute for the destination, which is then zero.
     let bytes = attribute(attributes, RTA_DST).unwrap_or(&[0; 16]);
     let host = |widest: u32| widest.checked_sub(prefix.into());
     let (first, last): (IpAddr, IpAddr) = match family {

@@ -38,7 +38,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         gap = Some(Gap::refused_rules());
     } else {
         firewall.tables = rules.tables;
-        // A table of iptables without rules is left out, because a table exists as soon as any program has listed it.
+        // Tables without rules are left out: a table of iptables exists as soon as any program has listed it.
         firewall.tables.retain(decides);
     }
     match interfaces::list(!firewall.tables.is_empty()) {
@@ -56,7 +56,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
     }
     let is_uncertain = firewall.interfaces.iter().any(|interface| interface.uncertain.is_some());
     if firewall.tables.is_empty() && !is_uncertain {
-        // The interfaces do not matter if there are no rules.
+        // Without rules, the interfaces are not needed.
         firewall.interfaces.clear();
     } else {
         firewall.local_routes = local_routes::list(&firewall.interfaces);
@@ -81,7 +81,7 @@ fn packet_handlers(netns: Option<&Netns>, handlers: &[PacketHandler]) -> Option<
     })
 }
 
-/// Returns whether a table has rules that the kernel applies, or whether it drops packets by a policy.
+/// Returns whether a table can affect packets: a base chain has rules, or drops packets by its policy.
 fn decides(table: &FilterTable) -> bool {
     let mut bases = table.chains.iter().filter(|chain| chain.base.is_some());
     bases.any(|chain| !chain.rules.is_empty() || chain.base.as_ref().is_some_and(|base| base.drops))

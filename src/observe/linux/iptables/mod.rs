@@ -51,7 +51,7 @@ pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> 
     tables
 }
 
-/// If the target is neither a chain nor a known target, the action is unknown.
+/// Makes the action unknown if its target is neither a known target nor a chain of the table.
 fn resolve_targets(table: &mut FilterTable) {
     let names: std::collections::HashSet<String> =
         table.chains.iter().map(|chain| chain.name.clone()).collect();
@@ -104,7 +104,7 @@ struct Options<'w> {
     goes: Option<&'w str>,
     to: Option<&'w str>,
     modules: Vec<&'w str>,
-    /// The options of the module `recent`. The flag is true if the option is negated.
+    /// The options of the module `recent`. The flag is true if `!` negates the option.
     recent: Vec<(&'w str, bool)>,
     protocol: Option<u8>,
     has_notrack: bool,
@@ -118,7 +118,7 @@ fn rule(words: &[Cow<'_, str>], family: Family, text: String) -> FilterRule {
             ("!", Some((option, after))) => (true, &**option, after),
             (option, _) => (false, option, after),
         };
-        // A comment is skipped, because it can look like an option.
+        // A text such as a comment is one value, even if it looks like an option.
         let is_text = matches!(option, "--comment" | "--log-prefix" | "--nflog-prefix");
         let count = if is_text { after.len().min(1) } else { count(after) };
         let values: Vec<&str> = after.iter().take(count).map(|word| &**word).collect();
@@ -153,7 +153,7 @@ impl<'w> Options<'w> {
                 }
             }
             "--comment" => {}
-            // These options are read together, because their meanings depend on each other.
+            // These options are evaluated later, all together, because their meanings depend on each other.
             _ if self.modules.last() == Some(&"recent") => self.recent.push((option, negated)),
             _ => {
                 let condition = self.condition(option, values, negated, family);
@@ -162,8 +162,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// Returns the condition of an option; the inner `None` if the option is not a condition, and the outer `None` if
-    /// it is not understood.
+    /// Returns the condition of an option: `Some(None)` if the option is not a condition, and `None` if it is not
+    /// understood.
     fn condition(
         &mut self,
         option: &str,
@@ -243,7 +243,7 @@ impl<'w> Options<'w> {
             "--icmp-type" | "--icmpv6-type" => {
                 Some(Some(within(FilterField::OfOtherProtocol, vec![FilterValue::Unknown], negated)))
             }
-            // The condition is not met, because ordinary packets have no header for source routes.
+            // Ordinary packets have no header for source routes, so they do not meet the condition.
             "--rt-type" | "--rt-segsleft" | "--rt-0-res" => Some(Some(FilterCondition::Unusual)),
             "--limit" | "--hashlimit-upto" | "--hashlimit" | "--connlimit-upto" => {
                 Some(Some(match negated {
@@ -272,8 +272,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// The condition is about a list of recent clients. `--set` always applies. A hit count applies only to clients
-    /// that send many packets.
+    /// Adds the condition of the module `recent`, which tests a list of recent clients. `--set` matches every client. A
+    /// hit count matches only clients that send many packets.
     fn recent(&mut self) {
         let has = |wanted: &str| self.recent.iter().any(|(option, _)| *option == wanted);
         let is_negated = self.recent.iter().any(|(_, negated)| *negated);
@@ -286,7 +286,7 @@ impl<'w> Options<'w> {
 
     /// Returns the action; `None` if the target is not understood.
     fn action(&mut self) -> Option<FilterAction> {
-        // If the options of a module were not read, the module is an unknown condition.
+        // The options of an unknown module were not read, so the rule has an unknown condition.
         let is_known = |module: &&str| KNOWN_MODULES.contains(module);
         if !self.modules.iter().all(is_known) {
             self.conditions.push(FilterCondition::Unknown);
@@ -300,7 +300,7 @@ impl<'w> Options<'w> {
             (Some("CT"), _) if self.has_notrack => FilterAction::Untrack,
             (Some("CT"), _) => FilterAction::Continue,
             (Some("DNAT"), _) => {
-                // If there are several destinations, the first counts, as in the list of published ports.
+                // If there are several destinations, the first one is used, as in the list of published ports.
                 let (address, port) = destination(self.to?)?;
                 FilterAction::Translate { address, port }
             }
@@ -311,15 +311,15 @@ impl<'w> Options<'w> {
                 };
                 FilterAction::Translate { address: None, port }
             }
-            // The target is a chain or unknown. The caller knows which names are chains.
+            // The target is a chain or unknown. The caller decides this, because it knows the names of the chains.
             (Some(chain), _) => FilterAction::Jump(chain.to_owned()),
             (None, None) => FilterAction::Continue,
         })
     }
 }
 
-/// These modules add no unknown condition here, because all their options are read above. If an option is not
-/// understood, only its own condition is unknown.
+/// The modules whose options are all read above. If one of their options is not understood, only the condition of that
+/// option is unknown.
 const KNOWN_MODULES: [&str; 26] = [
     "tcp",
     "udp",

@@ -146,8 +146,8 @@ pub(super) fn flags(text: &str) -> Option<u64> {
     }
 }
 
-/// Parses `10.0.0.2`, `10.0.0.2:80`, `:80`, `[fd00::2]:80`, and ranges of both. If the text is a range, its first
-/// address or port counts.
+/// Parses `10.0.0.2`, `10.0.0.2:80`, `:80`, `[fd00::2]:80`, and ranges of addresses or ports. Of a range, returns the
+/// first address or port.
 pub(super) fn destination(text: &str) -> Option<(Option<IpAddr>, Option<u16>)> {
     if let Some(port) = text.strip_prefix(':') {
         return Some((None, Some(first_number(port)?)));

@@ -35,7 +35,8 @@ fn hook(base: &FilterBase) -> Option<Hook> {
     }
 }
 
-/// Returns a rule, or one rule for each element of its map.
+/// Returns the rules for a rule of the filter: one, or one for each element of its map. Returns none if no packet can
+/// meet all conditions.
 fn rules(rule: &FilterRule, sets: &Sets<'_>) -> Vec<Rule> {
     let mut condition = Condition::default();
     for one in &rule.conditions {
@@ -66,7 +67,7 @@ fn is_default(element: &FilterElement) -> bool {
     element.key.iter().all(|value| *value == FilterValue::Any)
 }
 
-/// Returns a condition that is not evaluated.
+/// Returns a condition that stands for one that is not evaluated.
 fn unknown() -> Condition {
     Condition { further: true, ..Condition::default() }
 }
@@ -102,7 +103,8 @@ fn condition_of_rule(condition: &FilterCondition, sets: &Sets<'_>) -> Option<Con
     condition_of(*field, &values?, *negated)
 }
 
-/// Returns the condition that a field has one of these values; `None` if the field is not evaluated.
+/// Returns the condition that a field has one of these values (or none of them, if `negated`); `None` if this is not
+/// evaluated.
 fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> Option<Condition> {
     let mut condition = Condition::default();
     match (field, negated) {
@@ -143,8 +145,8 @@ fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> O
             [FilterValue::Name(name)] if !name.ends_with('*') => condition.device = Some(name.clone()),
             _ => return None,
         },
-        // Docker excludes traffic from its own bridge. No outside client uses this bridge, so the condition is
-        // ignored.
+        // With this condition, Docker excludes traffic from its own bridge. No client from outside uses the bridge, so
+        // the condition is ignored.
         (FilterField::InInterface, true) => {}
         _ => return None,
     }

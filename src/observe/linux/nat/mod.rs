@@ -1,7 +1,6 @@
-//! Published ports without a socket: address translation (NAT) of nftables and iptables, and virtual services of
-//! IPVS.
+//! Published ports without a socket: address translation (NAT) of nftables and iptables, and virtual services of IPVS.
 //!
-//! Rules that could not be read or understood are a gap.
+//! Rules that could not be read or understood become a gap.
 
 mod filter;
 mod ipvs;
@@ -27,7 +26,7 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// The maximum number of ports of one rule that get a row each. More ports become a note.
+/// The maximum number of ports of one rule that get a row each. A rule with more ports becomes a note or a gap.
 const MOST_PORTS: usize = 256;
 /// The maximum number of bytes that are read of a file in `/proc` or `/sys`.
 const LARGEST: usize = 16 << 20;
@@ -65,7 +64,7 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleS
     ports
 }
 
-/// The other data that was read: everything except the rules that publish ports.
+/// What was read in addition to the rules that publish ports.
 #[derive(Default)]
 struct Sources {
     services: Vec<(Protocol, SocketAddr, SocketAddr)>,
@@ -189,13 +188,14 @@ struct Rows<'r> {
     own: &'r HashSet<IpAddr>,
     /// The rows so far. The flag is true if only this machine can reach the port.
     seen: HashSet<(Protocol, IpAddr, u16, bool)>,
-    /// Rules for addresses that this machine does not have.
+    /// The number of rules for addresses that this machine does not have.
     elsewhere: u64,
     sockets: &'r mut Vec<Socket>,
 }
 
 impl Rows<'_> {
-    /// Adds a row for each port of the rule that is in the scope. Returns false if there are too many ports.
+    /// Adds a row for each port of the rule that is in the scope. Adds none and returns false if there are too many
+    /// ports.
     fn add(&mut self, rule: &PublishingRule) -> bool {
         let Condition { protocols, ports, destination, device, .. } = &rule.condition;
         let all = [Protocol::Tcp, Protocol::Udp];
@@ -203,7 +203,7 @@ impl Rows<'_> {
         let every = [0..=u16::MAX];
         let ports = self.in_scope(ports.as_deref().unwrap_or(&every));
         let count: usize = ports.iter().map(|range| usize::from(range.end() - range.start()) + 1).sum();
-        // A row was asked for if the scope has ports.
+        // If the user asked for ports, all of them get a row, even if they are many.
         if count > MOST_PORTS && self.scope.ports.is_none() {
             return false;
         }
@@ -286,7 +286,7 @@ impl Rows<'_> {
         }
     }
 
-    /// Adds a row, unless it is outside the scope or already known. If `local` is set, only programs on this machine
+    /// Adds a row, unless it is outside the scope or already known. `local` is true if only programs on this machine
     /// can reach the port.
     fn add_one(&mut self, at: Endpoint, forwarding: Forwarding, local: bool) {
         let Endpoint { protocol, address, port, .. } = at;
@@ -294,8 +294,7 @@ impl Rows<'_> {
         let wanted = self.scope.protocols.contains(&protocol)
             && self.scope.families.contains(&family)
             && self.scope.includes(port, State::Published);
-        // The row for this machine is left out if the port is published to other machines, because it is then
-        // published to this machine too.
+        // If the port is already published on every address, further rows of this port are left out.
         let wider = (protocol, rules::wildcard(family), port, false);
         if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port, local)) {
             return;

@@ -1,5 +1,4 @@
-//! The rules for address translation (NAT), in the same form for all tools, and the search for published ports among
-//! them.
+//! The rules for address translation (NAT), in one form for all tools, and the search for the ports that they publish.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,24 +31,24 @@ pub(super) struct Table {
     pub(super) chains: HashMap<String, Chain>,
 }
 
-/// A rule. A rule with a map becomes one `Rule` for each element.
+/// A rule, or one element of the map of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) condition: Condition,
     pub(super) action: Action,
-    /// The place of the rule, as the tool prints it.
+    /// The text that identifies the rule in reports.
     pub(super) text: String,
 }
 
 /// The effect of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Sends the traffic to another address, or to this machine (`None`), and to another port, or to the same port
-    /// (`None`).
+    /// Changes the destination. If `address` is `None`, the new destination is this machine. If `port` is `None`, the
+    /// port stays the same.
     Forward { address: Option<IpAddr>, port: Option<u16> },
-    /// Continues in another chain, and returns to the next rule of this chain at its end.
+    /// Continues in another chain; at its end, the next rule of this chain follows.
     Jump(String),
-    /// Continues in another chain, and does not return to this rule.
+    /// Continues in another chain, and does not return to this chain.
     Goto(String),
     /// Leaves this chain.
     Return,
@@ -71,7 +70,7 @@ pub(super) enum Destination {
     Within(Network),
 }
 
-/// The packets to which a rule applies. A field that is `None` accepts every packet.
+/// The packets to which a rule applies. A field that is `None` permits every value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Condition {
     pub(super) family: Option<Family>,
@@ -82,12 +81,12 @@ pub(super) struct Condition {
     pub(super) except: Vec<Network>,
     /// The device on which the packet arrives.
     pub(super) device: Option<String>,
-    /// Whether the rule has conditions that are not evaluated: the source, a mark, the time.
+    /// Whether the rule has further conditions, which are not evaluated: the source, a mark, the time.
     pub(super) further: bool,
 }
 
 impl Condition {
-    /// Returns the condition that is met if both conditions are met, or `None` if they exclude each other.
+    /// Returns the condition for packets that meet both conditions; `None` if no packet can.
     pub(super) fn and(&self, other: &Condition) -> Option<Condition> {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, one) | (one, Destination::Anything) => one.clone(),
@@ -128,7 +127,7 @@ impl Condition {
         }
     }
 
-    /// Returns whether every packet that meets `other` certainly meets this condition too.
+    /// Returns true if every packet that meets `other` certainly meets this condition too.
     fn surely_covers(&self, other: &Condition) -> bool {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, _) => true,
@@ -215,7 +214,8 @@ struct Walk {
     unclear: BTreeSet<String>,
 }
 
-/// The packets that earlier rules have taken, by their destination. Tables with 10,000 destinations are ordinary.
+/// The packets that earlier rules have taken, by their destination, because tables with 10,000 destinations are
+/// ordinary.
 #[derive(Default)]
 struct Taken {
     single: HashMap<IpAddr, Vec<Condition>>,

@@ -1,13 +1,13 @@
 //! Finds the attributes of a netlink message by their number (linux/netlink.h).
 
-/// Removes the flags for nested attributes and for byte order, which are not part of an attribute's type.
+/// Selects the type of an attribute, without the flags for nested attributes and for byte order.
 const TYPE_MASK: u16 = 0x3fff;
 
-/// The values of the attributes with the numbers below `N`, by number.
+/// The values of attributes; the index is the number of the attribute, which is below `N`.
 pub(super) type Attributes<'d, const N: usize> = [Option<&'d [u8]>; N];
 
-/// Returns the attributes. If several attributes have the same number, the last counts. `None` if the bytes are not
-/// attributes.
+/// Returns the attributes with numbers below `N`; `None` if the bytes are not attributes. If several attributes have
+/// the same number, the last one is returned.
 pub(super) fn attributes<const N: usize>(bytes: &[u8]) -> Option<Attributes<'_, N>> {
     let mut found = [None; N];
     for attribute in each(bytes) {
@@ -19,7 +19,8 @@ pub(super) fn attributes<const N: usize>(bytes: &[u8]) -> Option<Attributes<'_, 
     Some(found)
 }
 
-/// Returns each attribute with its number. If the bytes do not end with an attribute, the last item is `None`.
+/// Returns each attribute with its number. If the bytes end with something that is not an attribute, the last item is
+/// `None`.
 pub(super) fn each(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, &[u8])>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -46,7 +47,7 @@ pub(super) fn number(value: Option<&[u8]>) -> Option<u32> {
     Some(u32::from_be_bytes(value?.try_into().ok()?))
 }
 
-/// Returns a number as [`number`] does, or 0 if there is no such attribute.
+/// Returns the same as [`number`], but 0 in place of `None`.
 pub(super) fn number_or_zero(value: Option<&[u8]>) -> u32 {
     number(value).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ const AT_MOST: u32 = 3;
 const ABOVE: u32 = 4;
 const AT_LEAST: u32 = 5;
 
-/// Returns the condition that fields have some values.
+/// Returns the condition that the fields have one of these combinations of values (or none of them, if `negated`).
 pub(super) fn within(
     fields: Vec<FilterField>,
     keys: impl IntoIterator<Item = Vec<FilterValue>>,
@@ -23,12 +23,12 @@ pub(super) fn within(
     FilterCondition::In { fields, elements: FilterElements::Listed(elements), negated }
 }
 
-/// Returns the condition that a field has one value.
+/// Returns the condition that a field has this value (or another one, if `negated`).
 pub(super) fn is(field: FilterField, value: FilterValue, negated: bool) -> FilterCondition {
     within(vec![field], [vec![value]], negated)
 }
 
-/// Returns the condition that a field is in both ranges, if both conditions are ranges.
+/// Returns one condition in place of two that both require a range of the same field; `None` for other conditions.
 pub(super) fn both(one: &FilterCondition, other: &FilterCondition) -> Option<FilterCondition> {
     let ((field, one), (same, other)) = (one.single()?, other.single()?);
     let range = match (one, other) {
@@ -44,7 +44,7 @@ pub(super) fn both(one: &FilterCondition, other: &FilterCondition) -> Option<Fil
     Some(is(field, range, false))
 }
 
-/// Returns the conditions of a comparison with some bytes.
+/// Returns the conditions that follow from comparing the pieces with these bytes.
 pub(super) fn compared(pieces: &[Piece], operator: u32, bytes: &[u8], links: &Links) -> Vec<FilterCondition> {
     let negated = operator == NOT_EQUAL;
     match (pieces, operator) {
@@ -83,21 +83,21 @@ fn is_masked(piece: &Piece) -> bool {
     piece.mask.as_ref().is_some_and(|mask| mask.iter().any(|byte| *byte != 0xff))
 }
 
-/// Returns the condition that there is a route back to the client. For real client addresses, this route uses the
-/// interface on which the packet arrived.
+/// Returns the condition that there is a route back to the client. For the real address of a client there is one, and
+/// it uses the interface on which the packet arrived. This is assumed.
 fn has_route(part: Part, bytes: &[u8], negated: bool) -> FilterCondition {
     let is_zero = bytes.iter().all(|byte| *byte == 0);
     match (is_zero, negated) {
         (true, true) => FilterCondition::Usual,
         (true, false) => FilterCondition::Unusual,
-        // The condition tests only whether a route exists.
+        // The length of 1 byte shows that the rule tests only whether a route exists.
         (false, _) if part.len == 1 && negated => FilterCondition::Unusual,
         (false, _) if part.len == 1 => FilterCondition::Usual,
         (false, _) => FilterCondition::Unknown,
     }
 }
 
-/// Returns the condition of a comparison of some bits.
+/// Returns the condition that the masked bits of a field have this value; `None` if the field is not a number.
 fn masked(piece: &Piece, bytes: &[u8], negated: bool) -> Option<FilterCondition> {
     let number = match piece.part.form {
         Form::Number => network_number,
@@ -108,7 +108,7 @@ fn masked(piece: &Piece, bytes: &[u8], negated: bool) -> Option<FilterCondition>
     Some(FilterCondition::Masked { field: piece.part.field, mask, value, negated })
 }
 
-/// Returns the values of a piece for which the bits in its mask are equal to the bytes.
+/// Returns the values of a piece that are equal to the bytes in the bits of its mask.
 fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     let Some(bytes) = bytes.get(piece.at..piece.at + usize::from(piece.part.len)) else {
         return FilterValue::Unknown;
@@ -119,7 +119,7 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     if piece.part.form != Form::Address || !is_prefix(mask) {
         return FilterValue::Unknown;
     }
-    // If the bytes have bits outside the mask, no address matches.
+    // An address with a mask has only zeros outside the mask, so it is never equal to bytes that have other bits there.
     if bytes.iter().zip(mask).any(|(byte, mask)| byte & !mask != 0) {
         return FilterValue::Unknown;
     }
@@ -135,7 +135,7 @@ fn is_prefix(mask: &[u8]) -> bool {
         && rest.iter().skip(1).all(|byte| *byte == 0)
 }
 
-/// Returns the condition of `<`, `<=`, `>` and `>=`. The kernel compares byte by byte.
+/// Returns the condition of `<`, `<=`, `>` and `>=`. The kernel compares the bytes in their order in memory.
 fn ordered(piece: &Piece, operator: u32, bytes: &[u8], links: &Links) -> Option<FilterCondition> {
     let part = piece.part;
     if piece.mask.is_some() || bytes.len() != usize::from(part.len) {
@@ -167,7 +167,7 @@ fn step(bytes: &[u8], up: bool) -> Vec<u8> {
     bytes
 }
 
-/// Returns the condition that a field is in a range of bytes.
+/// Returns the condition that a field is between two values (or is not, if `negated`).
 pub(super) fn in_range(
     pieces: &[Piece],
     negated: bool,
@@ -192,7 +192,7 @@ fn between(part: Part, first: &[u8], last: &[u8], negated: bool, links: &Links) 
     }
 }
 
-/// Returns the condition that a set contains the key.
+/// Returns the condition that a set contains the key (or does not, if `negated`).
 pub(super) fn in_elements(
     key: &Key,
     negated: bool,

@@ -1,5 +1,5 @@
-//! Turns the expressions of a rule into rules of the model, which have conditions and an action. The kernel runs the
-//! expressions one after another (linux/netfilter/nf_tables.h).
+//! Turns the expressions of a rule, which the kernel runs one after another (linux/netfilter/nf_tables.h), into rules
+//! of the model: each has conditions and an action.
 
 use super::attributes::{attributes, each, name, number, number_or_zero};
 use super::conditions::{compared, in_elements, in_range, is};
@@ -41,7 +41,8 @@ pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Opti
         let kind = name(kind)?;
         let Effect::Action(action) = reader.read(kind, data.unwrap_or_default())? else { continue };
         let ends = !matches!(action, FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue);
-        // Expressions after a map of verdicts apply only to packets without an element in the map.
+        // If further expressions follow a map of verdicts, they apply only to packets that the map does not contain.
+        // This is not evaluated.
         let is_understood = list.peek().is_none() || !matches!(action, FilterAction::Lookup(..));
         let action = if is_understood { action } else { FilterAction::Unknown };
         let conditions = reader.conditions.clone();
@@ -185,8 +186,9 @@ impl<'d> Reader<'d, '_, '_> {
         })
     }
 
-    /// Reads an extension header or a TCP option. Changing an option does not affect decisions. However, the kernel
-    /// leaves the rule if the packet is not TCP; a TCP packet without the option stays in the rule.
+    /// Reads an extension header or a TCP option. Changing a TCP option does not affect decisions, but for a packet
+    /// that is not TCP, the kernel leaves the rule. So the protocol TCP becomes a condition, even if the packet does
+    /// not have the option.
     fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
         const OF_TCP: u32 = 1;
         let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;
@@ -205,7 +207,7 @@ impl<'d> Reader<'d, '_, '_> {
         }
     }
 
-    /// Marks a register as unknown, because an expression stores a value in it that is not evaluated.
+    /// Marks the content of a register as unknown, because the expression loads a value that is not evaluated.
     fn unknown_load(&mut self, kind: &[u8], data: &'d [u8]) -> Option<()> {
         /// The longest value: an address, or the name of an operating system.
         const LONGEST: usize = 16;
@@ -246,7 +248,7 @@ impl<'d> Reader<'d, '_, '_> {
         if let Some(to) = to {
             let mapping = Mapping { key, set, condition: self.conditions.len() };
             self.registers.store(to, data_length.max(1), Some(Content::Mapped(mapping)));
-            // Presence in the map is a condition: the rule ends if the map does not contain the key.
+            // The rule ends if the map does not contain the key, so this is a condition.
             self.conditions.push(FilterCondition::Unknown);
             return Some(Effect::Nothing);
         }
@@ -256,20 +258,20 @@ impl<'d> Reader<'d, '_, '_> {
         Some(Effect::Nothing)
     }
 
-    /// Returns the fields in a register.
+    /// Returns the fields in `length` bytes from a register on.
     fn key(&self, register: u32, length: usize) -> Key {
         let pieces = self.registers.pieces(register, length);
         let part = |piece: &Piece| {
             let is_whole = piece.mask.as_ref().is_none_or(|mask| mask.iter().all(|byte| *byte == 0xff));
-            // A condition on the existence of a route is not evaluated.
+            // A route is not evaluated as part of a key.
             let is_known = is_whole && piece.part.form != Form::Route;
             (if is_known { piece.part } else { Part::opaque(piece.part.len) }, piece.at)
         };
         pieces.iter().map(part).collect()
     }
 
-    /// Reads an expression that adds an element to a set, or removes an element. A limit in the expression affects
-    /// only clients that send many packets.
+    /// Reads an expression that adds an element to a set or removes one. If the expression has a limit, the limit
+    /// becomes a condition, which depends on how many packets the client sends.
     fn change_of_set(&mut self, data: &'d [u8]) -> Option<Effect> {
         const INVERTED: u32 = 1;
         let [_, set, _, _, _, _, _, single, _, flags, several] = attributes::<11>(data)?;
@@ -295,7 +297,7 @@ impl<'d> Reader<'d, '_, '_> {
         Some(Effect::Nothing)
     }
 
-    /// Reads an expression that can be part of an element.
+    /// Reads an expression that can be part of an element of a set, such as a counter or a limit.
     fn stateful(&mut self, kind: &[u8], data: &'d [u8]) -> Option<Effect> {
         match kind {
             b"counter" | b"last" | b"limit" | b"connlimit" | b"quota" => self.read(kind, data),

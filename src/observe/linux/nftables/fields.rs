@@ -35,7 +35,7 @@ pub(super) enum Form {
     Opaque,
 }
 
-/// A field in a register, or the beginning of a field.
+/// A field of a packet in a register, or the first bytes of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Part {
     pub(super) field: FilterField,
@@ -49,9 +49,9 @@ impl Part {
         Part { field: FilterField::Unknown, form: Form::Opaque, len }
     }
 
-    /// Returns only the first bytes of this part.
+    /// Returns this part with at most `len` bytes.
     pub(super) fn cut(self, len: u8) -> Self {
-        // A part of a number is unknown, because it cannot be evaluated.
+        // The first bytes of a number cannot be evaluated.
         match self.form {
             _ if len >= self.len => self,
             Form::Address | Form::Name => Part { len, ..self },
@@ -63,9 +63,9 @@ impl Part {
 /// The known facts about the packets of a rule, from its earlier conditions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Context {
-    /// The family, if there is only one.
+    /// The family of the packets, if the rule applies to only one.
     pub(super) family: Option<Family>,
-    /// The transport protocol, if there is only one.
+    /// The transport protocol of the packets, if the rule applies to only one.
     pub(super) protocol: Option<u8>,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Context {
 const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
 
-/// Returns the fields in some bytes of a packet.
+/// Returns the fields of a packet in `len` bytes at `offset` from `base`.
 pub(super) fn of_packet(base: u32, offset: u32, len: u8, context: Context) -> Vec<Part> {
     let known: &[(u32, u8, FilterField, Form)] = match (base, context.family, context.protocol) {
         (NETWORK, Some(Family::Ipv4), _) => &[
@@ -91,7 +91,7 @@ pub(super) fn of_packet(base: u32, offset: u32, len: u8, context: Context) -> Ve
             (2, 2, FilterField::DestinationPort(None), Form::Number),
             (13, 1, FilterField::TcpFlags, Form::Number),
         ],
-        // The ports are at this offset in every protocol that has ports.
+        // Every protocol that has ports has them at these offsets.
         (TRANSPORT, ..) => &[
             (0, 2, FilterField::SourcePort(None), Form::Number),
             (2, 2, FilterField::DestinationPort(None), Form::Number),
@@ -169,7 +169,7 @@ pub(super) fn of_route(result: u32, flags: u32) -> Part {
     }
 }
 
-/// Returns the values from `first` to `last`. Both have the length of the part.
+/// Returns the values from `first` to `last` as a value of the model. Both have the length of the part.
 pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> FilterValue {
     let is_single = first == last;
     let found = match part.form {
@@ -177,8 +177,7 @@ pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> Fil
             .zip(address(part.field, last, 0xff))
             .map(|(first, last)| FilterValue::Addresses(first, last)),
         Form::Number => network_number(first).zip(network_number(last)).map(range),
-        // The kernel compares byte by byte. For a number in host order, a range has therefore no meaning, only a
-        // single value has.
+        // The kernel compares byte by byte, so a range of numbers in host order has no meaning; a single value has.
         Form::HostNumber if is_single || first.len() == 1 => {
             host_number(first).zip(host_number(last)).map(range)
         }
@@ -202,7 +201,7 @@ const fn range((first, last): (u64, u64)) -> FilterValue {
     FilterValue::Numbers(first, last)
 }
 
-/// Returns the address that begins with these bytes.
+/// Returns the address that begins with these bytes, filled up with the byte `rest`.
 pub(super) fn address(field: FilterField, bytes: &[u8], rest: u8) -> Option<IpAddr> {
     match field {
         FilterField::Source(Family::Ipv4) | FilterField::Destination(Family::Ipv4) => {

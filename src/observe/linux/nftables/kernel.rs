@@ -1,5 +1,6 @@
-//! Reads one consistent list of all rules of nftables, in several dumps. The kernel counts the changes of its rules.
-//! If the count is the same before and after the dumps, and no dump was interrupted, the list is consistent.
+//! Reads a consistent list of all rules of nftables, although this takes several dumps. The kernel counts the changes
+//! of its rules. The list is consistent if the count is the same before and after the dumps, and no dump was
+//! interrupted.
 
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
@@ -48,7 +49,7 @@ impl From<Errno> for Unread {
 ///
 /// Returns the reason why the rules are not known.
 pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
-    // No request is sent if the kernel has no rules, because it would load kernel modules.
+    // If the kernel has no rules, a request would load kernel modules, so none is sent.
     if !has_netfilter_messages() {
         return Ok(Vec::new());
     }
@@ -56,7 +57,7 @@ pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
     for _ in 0..ATTEMPTS {
         match list_once(&mut connection) {
             Ok(Some(list)) => return Ok(list),
-            // The error can mean that a set vanished after it was listed, so the reading is repeated.
+            // `NOENT` can mean that a set vanished after it was listed, so the list is read again.
             Ok(None) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -64,11 +65,11 @@ pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
     Err(Unread::Failed("the rules changed during every attempt".to_owned()))
 }
 
-/// Lists everything once. Returns `None` if the rules changed meanwhile.
+/// Reads the list once; returns `None` if the rules changed while it was read.
 fn list_once(connection: &mut Connection) -> Result<Option<Vec<u8>>, Errno> {
     let mut list = Vec::new();
     let mut is_consistent = match add(connection, GETCHAIN, &ALL, &mut list) {
-        // The error means that this kernel has no nftables.
+        // These errors mean that this kernel has no nftables.
         Err(Errno::INVAL | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOENT) => {
             return Ok(Some(Vec::new()));
         }
@@ -106,7 +107,7 @@ fn add(connection: &mut Connection, kind: u16, body: &[u8], list: &mut Vec<u8>) 
     })
 }
 
-/// Returns the number of changes so far.
+/// Returns how many times the rules have changed so far.
 fn generation(connection: &mut Connection) -> Result<u32, Errno> {
     const ID: u16 = 1;
     let message = connection.get(GETGENERATION, &ALL)?;
@@ -139,7 +140,7 @@ fn has_rules(list: &[u8]) -> bool {
 }
 
 /// Returns whether the kernel answers messages about netfilter. If it does, the list of netlink sockets contains the
-/// kernel's own socket of this protocol (`NETLINK_NETFILTER` in linux/netlink.h). Returns true also if the list
+/// kernel's own socket of this protocol (12, `NETLINK_NETFILTER` in linux/netlink.h). Also returns true if the list
 /// cannot be read.
 fn has_netfilter_messages() -> bool {
     const LARGEST: usize = 1 << 20;

@@ -1,10 +1,10 @@
-//! The rules of nftables, as the kernel lists them by netlink (linux/netfilter/nf_tables.h), in the form of the
-//! model. This includes rules of iptables that are stored in nftables.
+//! Turns the rules of nftables, which the kernel lists through netlink (linux/netfilter/nf_tables.h), into the form of
+//! the model. Rules of iptables that are stored in nftables are included.
 //!
-//! A rule in the kernel is a program for a small virtual machine: expressions load fields of the packet into
-//! registers, change registers, and compare them. This module runs the expressions once without a packet: each
-//! register contains the name of a field instead of its value. If an expression is not understood, a condition or an
-//! action is unknown, and the reading continues.
+//! A rule in the kernel is a program for a small virtual machine: expressions load fields of the packet into registers,
+//! change registers, and compare them. This module runs the expressions once without a packet, so each register
+//! contains the name of a field instead of its value. An expression that is not understood becomes an unknown condition
+//! or an unknown action.
 
 mod attributes;
 mod conditions;
@@ -66,7 +66,8 @@ struct TableData<'d> {
 /// Family and name of a table.
 type Key<'d> = (u8, &'d [u8]);
 
-/// Parses consecutive messages. Returns the tables that the kernel applies; `None` if the messages are malformed.
+/// Parses consecutive messages; returns the tables, without dormant ones, which the kernel does not apply. Returns
+/// `None` if a message is malformed.
 pub(super) fn parse(bytes: &[u8], links: &Links) -> Option<Vec<FilterTable>> {
     let mut tables: HashMap<Key<'_>, TableData<'_>> = HashMap::new();
     let mut rules = Vec::new();
@@ -106,7 +107,7 @@ pub(super) fn parse(bytes: &[u8], links: &Links) -> Option<Vec<FilterTable>> {
     Some(tables.into_iter().map(|(key, table)| finish(key, table)).collect())
 }
 
-/// Lists everything, as `list` does, for tests.
+/// Lists the rules in the same way as [`list`], for tests.
 ///
 /// # Errors
 ///
@@ -116,7 +117,8 @@ pub fn list_for_tests() -> Result<Vec<u8>, String> {
     list().map_err(|why| format!("{why:?}"))
 }
 
-/// Returns kind, family and attributes of each message. A malformed message is `None`, and is the last item.
+/// Returns kind, family and attributes of each message. If a message is malformed, its item is `None`, and no more
+/// items follow.
 fn messages(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, u8, &[u8])>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -135,7 +137,7 @@ fn messages(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, u8, &[u8])>> {
     })
 }
 
-/// Returns the name of the table in any message.
+/// Returns the name of the table that a message of any kind names.
 fn table_of(message: &[u8]) -> Option<&[u8]> {
     let [_, table] = attributes::<2>(message)?;
     name(table)
@@ -161,8 +163,8 @@ fn add_chain<'d>(table: &mut TableData<'d>, key: Key<'d>, message: &'d [u8]) -> 
     Some(())
 }
 
-/// Returns the place at which the kernel calls a chain; the inner `None` if the chain is not a base chain, and the
-/// outer `None` if the message is malformed.
+/// Returns the place at which the kernel calls a chain: `Some(None)` if the chain is not a base chain, and `None` if
+/// the message is malformed.
 fn base(
     (family, table): Key<'_>,
     chain: &[u8],
@@ -174,7 +176,7 @@ fn base(
     // linux/netfilter.h
     let hook = match (family, number(hook)?) {
         (NETDEV, 0) | (_, 5) => FilterHook::Ingress,
-        // The hook `egress`: a packet leaves through a device.
+        // The hook `egress`, through which packets leave a device.
         (NETDEV, 1) => FilterHook::Postrouting,
         (_, 0) => FilterHook::Prerouting,
         (_, 1) => FilterHook::Input,
@@ -294,7 +296,8 @@ fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
     finished
 }
 
-/// Portolan does not evaluate tables for frames. If such a table drops some frames, it may drop any packet.
+/// Replaces the rules of a table for frames, which portolan does not evaluate. If any of them can drop a frame, a
+/// single rule with an unknown action takes their place, because the table may drop any packet.
 fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
     let drops = |chain: &FilterChain| {
         chain.base.as_ref().is_some_and(|base| base.drops)

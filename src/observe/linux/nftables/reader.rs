@@ -30,7 +30,7 @@ pub(super) struct Reader<'d, 't, 's> {
     pub(super) matches: Vec<&'d [u8]>,
 }
 
-/// The rules that a list of expressions defines. There are several if an expression before the last one has an
+/// The rules that a list of expressions defines. There are several if an expression other than the last one has an
 /// action. The rules have no text yet.
 #[derive(Debug, Default)]
 pub(super) struct ReadRule<'d> {
@@ -42,7 +42,7 @@ pub(super) struct ReadRule<'d> {
 }
 
 impl Reader<'_, '_, '_> {
-    /// Adds conditions, and stores the facts about the packet that follow from them.
+    /// Adds conditions, and stores what they show about the packet: its family and its protocol.
     pub(super) fn conditions(&mut self, conditions: Vec<FilterCondition>) {
         for condition in conditions {
             match condition.single() {
@@ -63,7 +63,7 @@ impl Reader<'_, '_, '_> {
                 _ => {}
             }
             match self.conditions.last().and_then(|last| both(last, &condition)) {
-                // The kernel compares the two ends of a range one after the other.
+                // The kernel tests the two ends of a range one after the other, so two conditions become one.
                 Some(range) => {
                     self.conditions.pop();
                     self.conditions.push(range);

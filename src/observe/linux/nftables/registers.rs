@@ -11,7 +11,7 @@ const WORD: usize = 4;
 /// Content that one expression stored in consecutive registers.
 #[derive(Clone, Debug)]
 pub(super) enum Content<'d> {
-    /// Consecutive fields of the packet, and the bits that a mask has kept; `None` for all bits.
+    /// Consecutive fields of the packet, and the bits of them that a mask has kept (`None`: all bits).
     Packet {
         parts: Vec<Part>,
         mask: Option<Vec<u8>>,
@@ -26,17 +26,17 @@ pub(super) enum Content<'d> {
 pub(super) struct Mapping<'d> {
     pub(super) key: Key,
     pub(super) set: &'d [u8],
-    /// The index of the condition that the map contains the key.
+    /// The index of the rule's condition that the map contains the key.
     pub(super) condition: usize,
 }
 
-/// A field of the packet, and its position in the compared bytes.
+/// A field of the packet, and its position in the bytes with which the rule compares it.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) part: Part,
-    /// The offset of the field in the compared bytes.
+    /// The offset of the field in these bytes.
     pub(super) at: usize,
-    /// The compared bits; `None` for all bits.
+    /// The bits that the rule compares; `None` for all bits.
     pub(super) mask: Option<Vec<u8>>,
 }
 
@@ -59,7 +59,7 @@ fn word(register: u32) -> Option<usize> {
 }
 
 impl<'d> Registers<'d> {
-    /// Stores content of `len` bytes from a register on. `None` marks these bytes as unknown.
+    /// Stores `content` in `len` bytes, beginning at a register. If `content` is `None`, these bytes become unknown.
     pub(super) fn store(&mut self, register: u32, len: usize, content: Option<Content<'d>>) {
         let Some(first) = word(register) else { return };
         let stored = content.map(|content| {
@@ -72,7 +72,7 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the content that begins in a register.
+    /// Returns the content of a register, if the content begins there.
     pub(super) fn content(&self, register: u32) -> Option<&Content<'d>> {
         match self.at(word(register)?)? {
             (content, 0) => Some(content),
@@ -85,7 +85,7 @@ impl<'d> Registers<'d> {
         Some((self.contents.get(content)?, at))
     }
 
-    /// Returns the constant in a register, from this register to the end of the constant.
+    /// Returns the part of a constant that is in this register and the following ones.
     pub(super) fn constant(&self, register: u32) -> Option<&'d [u8]> {
         match self.at(word(register)?)? {
             (Content::Constant(bytes), at) => bytes.get(at * WORD..),
@@ -93,7 +93,7 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the look-up whose data is in a register, and the offset of the register in the data.
+    /// If a register contains data from a look-up, returns the look-up, and the offset of the register in the data.
     pub(super) fn mapping(&self, register: u32) -> Option<(&Mapping<'d>, usize)> {
         match self.at(word(register)?)? {
             (Content::Mapped(mapping), at) => Some((mapping, at * WORD)),
@@ -101,11 +101,11 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the fields in `len` bytes from a register on.
+    /// Returns the fields in `len` bytes, beginning at a register.
     pub(super) fn pieces(&self, register: u32, len: usize) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let (Some(mut word), mut at) = (word(register), 0) else { return pieces };
-        // The loop ends after the last word, because a longer key does not fit into the registers.
+        // A malformed key can be longer than all registers.
         while at < len && word < WORDS {
             let begin = at;
             match self.at(word) {
@@ -135,7 +135,8 @@ impl<'d> Registers<'d> {
         pieces
     }
 
-    /// Keeps the bits of the first mask, and flips the bits of the second mask.
+    /// Copies a register: keeps the bits of the first mask, then flips the bits of the second. If bits are flipped, the
+    /// result is unknown.
     pub(super) fn mask(&mut self, from: u32, to: u32, len: usize, bits: Option<(&[u8], &[u8])>) {
         let content = match (self.content(from), bits) {
             (Some(Content::Packet { parts, mask: None }), Some((mask, flipped)))
@@ -148,7 +149,7 @@ impl<'d> Registers<'d> {
         self.store(to, len, content);
     }
 
-    /// Swaps the byte order of one number.
+    /// Copies a number to another register, in the opposite byte order.
     pub(super) fn turn(&mut self, from: u32, to: u32, len: usize, size: usize) {
         let content = match self.content(from) {
             Some(Content::Packet { parts, mask: None }) if len == size && length(parts) == len => {

@@ -21,7 +21,7 @@ const CATCH_ALL: u32 = 0x2;
 /// The fields in the key of an element, and the offset of each.
 pub(super) type Key = Vec<(Part, usize)>;
 
-/// The meaning of the data of an element.
+/// What a rule reads from the data of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Data {
     None,
@@ -39,7 +39,7 @@ pub(super) enum Source<T> {
 }
 
 impl<T> Source<T> {
-    /// Returns the value, if it comes from the rule.
+    /// Returns the value if it comes from the rule; `None` if it comes from an element.
     pub(super) fn of_rule(self) -> Option<T> {
         match self {
             Source::Rule(value) => Some(value),
@@ -53,11 +53,11 @@ impl<T> Source<T> {
 struct RawElement<'d> {
     /// The key; `None` for the default element, which matches all other keys.
     key: Option<&'d [u8]>,
-    /// The last key of an interval of several fields.
+    /// The last key of an interval, if the key has several fields.
     last: Option<&'d [u8]>,
     data: Option<&'d [u8]>,
     flags: u32,
-    /// Whether the element applies only below a limit.
+    /// Whether the element matches only some of the packets, because it has a limit.
     is_limited: bool,
 }
 
@@ -75,7 +75,8 @@ pub(super) struct RawSet<'d> {
 #[derive(Debug, Default)]
 pub(super) struct Sets<'d> {
     raw: HashMap<&'d [u8], RawSet<'d>>,
-    /// The sets that were read so far, by name, key fields and kind of data.
+    /// The names under which the sets were read so far, by their name in the kernel, their key fields and the kind of
+    /// data.
     known: HashMap<(&'d [u8], Key, Data), String>,
     read: Vec<(&'d [u8], FilterSet)>,
     /// The sets to which rules add elements.
@@ -111,7 +112,7 @@ impl<'d> Sets<'d> {
         self.raw.get(set)
     }
 
-    /// Returns the elements of a set with these key fields.
+    /// Returns the elements of a set, whose keys consist of these fields.
     pub(super) fn elements(&mut self, set: &'d [u8], key: &Key, data: Data, links: &Links) -> FilterElements {
         let wanted = (set, key.clone(), data);
         if let Some(name) = self.known.get(&wanted) {
@@ -120,7 +121,7 @@ impl<'d> Sets<'d> {
         let raw = self.raw.get(set);
         let elements = raw.and_then(|raw| raw.elements(key, data, links));
         match (raw, elements) {
-            // The elements of an anonymous set are stored in the rule, because only one rule uses the set.
+            // Only one rule uses an anonymous set, so its elements are stored in the rule.
             (Some(raw), Some(elements)) if raw.flags & ANONYMOUS != 0 => FilterElements::Listed(elements),
             (_, elements) => {
                 let times = self.read.iter().filter(|(name, _)| *name == set).count();
@@ -159,7 +160,7 @@ fn raw_element(bytes: &[u8]) -> Option<RawElement<'_>> {
     Some(RawElement { key, last, data, flags, is_limited })
 }
 
-/// Returns the bytes of a key, if there is one; the outer `None` if the key is malformed.
+/// Returns the bytes of a key: `Some(None)` if there is no key, and `None` if the key is malformed.
 fn bytes_of(key: Option<&[u8]>) -> Option<Option<&[u8]>> {
     match key {
         // `NFTA_DATA_VALUE`
@@ -168,7 +169,7 @@ fn bytes_of(key: Option<&[u8]>) -> Option<Option<&[u8]>> {
     }
 }
 
-/// Returns whether an expression of an element does more than count.
+/// Returns whether an expression of an element can limit the packets that match. Only `counter` and `last` cannot.
 fn limits(expression: &[u8]) -> bool {
     let kind = attributes::<2>(expression).and_then(|[_, kind]| name(kind));
     !matches!(kind, Some(b"counter" | b"last"))
@@ -211,7 +212,7 @@ impl<'d> RawSet<'d> {
         Some(elements)
     }
 
-    /// Returns the keys of the elements: single keys, or intervals.
+    /// Returns the elements with their keys: a single key (the first is also the last), or an interval.
     fn keys(&self) -> Vec<Element<'d>> {
         let has_key = |element: &&RawElement<'d>| element.flags & CATCH_ALL == 0;
         let elements = self.elements.iter().filter(has_key);
@@ -225,8 +226,8 @@ impl<'d> RawSet<'d> {
             });
             return whole.collect();
         }
-        // An element contains the first key of an interval. If a flag is set, it contains the first key after the
-        // interval instead.
+        // The kernel stores an interval as two elements: one with its first key, and one, with the flag `INTERVAL_END`,
+        // with the first key after it.
         let mut bounds: Vec<&RawElement<'d>> = elements.collect();
         bounds.sort_by_key(|element| (element.key, element.flags & INTERVAL_END == 0));
         let mut whole = Vec::new();
@@ -260,7 +261,7 @@ fn before(key: &[u8]) -> Vec<u8> {
     key
 }
 
-/// Returns the action of an element; the outer `None` if the data are malformed.
+/// Returns the action of an element: `Some(None)` if it has none, and `None` if its data are malformed.
 fn action(data: Option<&[u8]>, wanted: Data) -> Option<Option<FilterAction>> {
     let Some(data) = data else { return (wanted == Data::None).then_some(None) };
     let [_, value, verdict] = attributes::<3>(data)?;
@@ -294,7 +295,7 @@ pub(super) fn fields(key: &Key) -> Vec<FilterField> {
     key.iter().map(|(part, _)| part.field).collect()
 }
 
-/// Returns whether no field of a key is evaluated.
+/// Returns true if not a single field of a key can be evaluated.
 pub(super) fn is_opaque(key: &Key) -> bool {
     key.iter().all(|(part, _)| part.form == Form::Opaque)
 }

@@ -1,4 +1,4 @@
-//! Address translation: finds the new destination in constants and maps.
+//! Finds the new destination of a rule that translates addresses, in constants and maps.
 
 use super::attributes::{attributes, number, number_or_zero};
 use super::conditions::is;
@@ -16,13 +16,13 @@ const PREFIX: u32 = 1 << 6;
 const IPV4: u32 = 2;
 const IPV6: u32 = 10;
 
-/// Returns the action of `nat`, and adds the condition that it implies; `None` if the expression is malformed. If
-/// there are several destinations, the first counts, as in the list of published ports.
+/// Returns the action of the expression `nat`, and adds the condition that it implies; `None` if the expression is
+/// malformed. If there are several destinations, the first one is used, as in the list of published ports.
 pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, kind, family, address, _, port, _, flags] = attributes::<8>(data)?;
     let family = number_or_zero(family);
     if reader.table.is_inet {
-        // The family becomes a condition, because the kernel does not translate packets of the other family.
+        // The kernel translates only packets of this family, so the family becomes a condition.
         let version = match family {
             IPV4 => Some(4),
             IPV6 => Some(6),
@@ -40,7 +40,7 @@ pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Optio
     Some(action.unwrap_or(FilterAction::Unknown))
 }
 
-/// Returns the action of `redir`; `None` if the expression is malformed.
+/// Returns the action of the expression `redir`; `None` if the expression is malformed.
 pub(super) fn redirect(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, port] = attributes::<2>(data)?;
     Some(new_destination(reader, None, port, false).unwrap_or(FilterAction::Unknown))
@@ -70,10 +70,10 @@ fn new_destination(
             port: port.and_then(Source::of_rule),
         });
     };
-    // The address and the port come from the same look-up.
+    // The address and the port must come from the same look-up.
     mappings.iter().all(|other| other.condition == mapping.condition).then_some(())?;
-    // The look-up is the action. If the map does not contain the key, the action has no effect, so presence is not a
-    // condition.
+    // The look-up becomes the action, which has no effect if the map does not contain the key. So the condition that
+    // the map contains the key is removed.
     if mapping.condition < reader.conditions.len() {
         reader.conditions.remove(mapping.condition);
     }
@@ -82,7 +82,7 @@ fn new_destination(
     Some(FilterAction::TranslateBy(fields(&mapping.key), elements))
 }
 
-/// Returns the source of the value in a register, and adds its look-up; `None` if the source is not known.
+/// Returns where the value in a register comes from; `None` if this is not known. A look-up is added to `mappings`.
 fn source<'d, T>(
     reader: &Reader<'d, '_, '_>,
     register: u32,

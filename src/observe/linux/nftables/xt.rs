@@ -9,8 +9,8 @@ use super::reader::Reader;
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterValue, conntrack};
 
-/// The targets that have no effect on the decision: the next rule follows, and no field that other rules compare is
-/// changed.
+/// The targets that have no effect on the decision: the kernel continues with the next rule, and the target changes no
+/// field that other rules compare.
 pub(in super::super) const WITHOUT_EFFECT: [&str; 14] = [
     "LOG",
     "NFLOG",
@@ -107,14 +107,14 @@ fn conditions(
             vec![if mode & INVERTED != 0 { FilterCondition::Unusual } else { FilterCondition::Usual }]
         }
         (b"connlimit", 1) => {
-            // If the flag is not set, the match applies to clients above the limit.
+            // Without this flag, the match applies to clients above the limit.
             let is_inverted = info.number(20)? & 1 != 0;
             vec![if is_inverted { FilterCondition::Usual } else { FilterCondition::Unusual }]
         }
         (b"icmp" | b"icmp6", _) => {
             vec![is(FilterField::OfOtherProtocol, FilterValue::Unknown, false)]
         }
-        // The condition is not met, because ordinary packets have no header for source routes.
+        // Ordinary packets have no header for source routes, so they do not meet the condition.
         (b"rt", _) => vec![FilterCondition::Unusual],
         (b"rpfilter", 0) => {
             const INVERTED: u8 = 8;
@@ -146,7 +146,8 @@ fn tcp(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     Some(found)
 }
 
-/// Returns the condition of a range of ports; the inner `None` for all ports.
+/// Returns the condition of a range of ports: `Some(None)` if the range has all ports, and `None` if the structure is
+/// malformed.
 fn range(
     field: FilterField,
     info: Structure<'_>,
@@ -186,7 +187,8 @@ fn any_bit(field: FilterField, mask: u64, negated: bool) -> FilterCondition {
     FilterCondition::Masked { field, mask, value: 0, negated: !negated }
 }
 
-/// Returns the bits of the state. `xt_conntrack` uses other numbers for some bits (linux/netfilter/xt_conntrack.h).
+/// Returns the bits of the state in the numbers of nftables; `xt_conntrack` has other numbers for some of them
+/// (linux/netfilter/xt_conntrack.h).
 fn state_bits(bits: u32, untracked: u32) -> u64 {
     const SOURCE_TRANSLATED: u32 = 1 << 6;
     const DESTINATION_TRANSLATED: u32 = 1 << 7;
@@ -256,7 +258,7 @@ fn address_types(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
             found.push(within(vec![field], keys, flags & inverted != 0));
         }
     }
-    // The match is unknown, because it considers only the addresses of one interface.
+    // Another flag limits the match to the addresses of one interface, which is not evaluated.
     if flags & !(SOURCE_INVERTED | DESTINATION_INVERTED) != 0 {
         found.push(FilterCondition::Unknown);
     }
@@ -284,7 +286,7 @@ fn address_ranges(info: Structure<'_>, family: Family) -> Option<Vec<FilterCondi
     Some(found)
 }
 
-/// `xt_recent_mtinfo`. `--set` always applies, and a hit count applies only to clients that send many packets.
+/// `xt_recent_mtinfo`. `--set` matches every client, and a hit count matches only clients that send many packets.
 fn recent(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     const SET: u8 = 2;
     const CHECK_AND_UPDATE: u8 = 1 | 4;
@@ -323,12 +325,12 @@ pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Opt
 }
 
 /// `nf_nat_ipv4_multi_range_compat`, `nf_nat_range` and `nf_nat_range2`. If there are several destinations, the first
-/// counts.
+/// one is used.
 fn destination(kind: &str, info: Structure<'_>, revision: u32, family: Family) -> Option<FilterAction> {
     const HAS_ADDRESS: u32 = 1;
     const HAS_PORT: u32 = 2;
     const PREFIX: u32 = 1 << 6;
-    // The old structure begins with the number of its ranges.
+    // The old structure begins with a count of ranges; the first range follows it.
     let (flags, address, port) = match (family, revision) {
         (Family::Ipv4, 0) => (info.number(4)?, info.address(8, family)?, info.0.get(16..18)?),
         _ => (info.number(0)?, info.address(4, family)?, info.0.get(36..38)?),

@@ -1,15 +1,15 @@
 //! Finds the users who can replace a file, from the owner and mode of the file and of every directory above it.
 //!
-//! No file is opened for reading. Files are compared by device and inode, never by name, and every path is followed
-//! from the root directory of the process that runs the file.
+//! No file is opened for reading. Two files are the same only if their device and inode are equal; names are never
+//! compared. Every path is followed from the root directory of the process that runs the file.
 //!
-//! A group with write permission counts as a user: a file of `root:www-data` with mode 0775 is only as safe as the
-//! web server. Groups of administrators ([`ADMINISTRATORS`]) are an exception. A user or group in an access control
-//! list with write access counts too.
+//! A group with write permission counts as a user: a file of `root:www-data` with mode 0775 is only as safe as the web
+//! server. The groups of administrators ([`ADMINISTRATORS`]) do not count. A user or group to which an access control
+//! list gives write access counts too.
 //!
-//! In a sticky directory, a group cannot replace the files of other users. A world-writable directory counts as open
-//! to all users even if it is sticky, because any user could have created the file. If only some users can enter a
-//! directory, the files below it are open only to these users.
+//! In a sticky directory, a group cannot replace the files of other users. A world-writable directory counts as open to
+//! all users even if it is sticky, because any user could have created the file. If only some users can enter a
+//! directory, the files below it count as writable only by these users.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ const DEEPEST: usize = 64;
 /// Groups of administrators. Their members can become root with `sudo`, or install into `/usr/local` (Debian policy
 /// 9.1.2).
 const ADMINISTRATORS: [&str; 4] = ["staff", "wheel", "sudo", "admin"];
-/// The ID of users without a number in this user namespace (`/proc/sys/kernel/overflowuid`).
+/// The user ID that the kernel shows for users who have none in this user namespace (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
 /// The maximum size of `/etc/group` in bytes, which is enough for several thousand groups.
 const LONGEST_GROUPS: usize = 1024 * 1024;
@@ -41,7 +41,8 @@ const LONGEST_GROUPS: usize = 1024 * 1024;
 pub(super) struct DirectoriesAbove {
     /// World-writable directories, nearest first.
     pub open: Vec<String>,
-    /// The nearest directory that a user other than root can write to, and the user if it is a single user.
+    /// The nearest directory that a user other than root can write to. The user is `None` if a group or several users
+    /// can.
     pub user: Option<(String, Option<u32>)>,
     /// The user who mounted the FUSE file system that contains the file.
     mounted_by: Option<u32>,
@@ -51,7 +52,7 @@ pub(super) struct DirectoriesAbove {
     complete: bool,
 }
 
-/// The users who can enter a directory that is not open to all users.
+/// Who can enter a directory that not every user can enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entrants {
     /// Only root.
@@ -61,8 +62,8 @@ enum Entrants {
 }
 
 impl DirectoriesAbove {
-    /// Sets the user who mounted the file system. Only this user can replace its files, even if the mount point is in
-    /// a world-writable directory.
+    /// Sets the user who mounted the file system. Only this user can replace its files, so world-writable directories
+    /// above the mount point no longer count.
     fn set_mounted_by(&mut self, user: Option<u32>) {
         self.mounted_by = user;
         if user.is_some_and(|uid| uid != 0) {
@@ -71,10 +72,11 @@ impl DirectoriesAbove {
     }
 }
 
-/// A directory: its mount namespace, the root of the process, and its path.
+/// The key of a directory: the mount namespace, the root directory of the process, and the path.
 type DirectoryKey = (u64, (u64, u64), Vec<u8>);
 
-/// Judges files and stores the results for directories, because most programs are in common directories.
+/// Finds out who can replace files. The results for directories are stored, because most programs are in the same few
+/// directories.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     own: OnceCell<Option<Tree>>,
@@ -102,22 +104,23 @@ impl Origins {
         let prefix = readlinkat(&process, "root", Vec::new()).ok()?.into_bytes();
         let prefix = prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix);
         let mut tree = Tree::open(&process, "root", prefix, namespace?)?;
-        // The user namespace shows who made the mount namespace: a user other than root can make a mount namespace
-        // only together with a user namespace. This user chooses the files in the mount namespace and their paths.
+        // A user other than root can make a mount namespace only together with a user namespace, and then chooses the
+        // files in it and their paths. A process in another user namespace may therefore have a tree that a user made.
         let its_users = namespace_of(&process, "ns/user");
         let own_users = namespace_of(openat(CWD, "/proc/self", PATH_ONLY, Mode::empty()).ok()?, "ns/user");
         tree.users_own = tree.root_id != own.root_id && its_users != own_users;
         Some(tree)
     }
 
-    /// Returns the world-writable directories above `path`, nearest first; `None` if they are not known.
+    /// Returns the world-writable directories above `path`, nearest first; `None` if none was found and some
+    /// directories could not be checked.
     pub(super) fn open_directories(&mut self, tree: &Tree, path: &[u8]) -> Option<Vec<String>> {
         let above = self.above(tree, path)?;
         (above.complete || !above.open.is_empty()).then_some(above.open)
     }
 
-    /// Returns the users who can replace the file at `path`. `running` is the file that a process runs, even if
-    /// another file is now at the path.
+    /// Returns who can replace the file at `path`; `None` if this could not be checked. If `running`, the file that a
+    /// process runs, is not the file at the path, the kind is [`OriginKind::Elsewhere`].
     pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -153,8 +156,8 @@ impl Origins {
         Some(of_writer(tree, writer.or(above.user)))
     }
 
-    /// Returns the users who could have replaced a file that was at `path` and no longer exists. The directories
-    /// above the path are judged.
+    /// Returns the users who could have replaced a file that was at `path` and no longer exists. Only the directories
+    /// above the path can show this.
     pub(super) fn of_removed(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -166,34 +169,36 @@ impl Origins {
         above.complete.then(|| of_writer(tree, above.user))
     }
 
-    /// Returns the user who mounted the file system of `path`, if it is a FUSE file system of a user. Not even root
-    /// may read its files without the permission of this user.
+    /// Returns the user who mounted the file system of `path`, if it is a FUSE file system of a user. The kernel lets
+    /// not even root read its files unless this user permits it, so nothing else can be checked.
     pub(super) fn of_mounting_user(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let uid = self.above(tree, path)?.mounted_by.filter(|uid| *uid != 0)?;
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
     }
 
-    /// Returns whether `path`, followed from the root directory of portolan, does not lead to the running file.
+    /// Returns true if the process has other mounts than portolan, and `path` leads to another file, or to none, for
+    /// portolan.
     pub(super) fn is_in_other_tree(&self, tree: &Tree, path: &[u8], running: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         !own.stat(path).is_ok_and(|host| is_same(&host, running))
     }
 
-    /// Returns whether a process that shares the host's root directory, but not its mounts, sees another file at
-    /// `path`.
+    /// Returns whether a process with the root directory of portolan, but with other mounts, sees another file at
+    /// `path` than portolan.
     fn is_another_on_the_host(&self, tree: &Tree, path: &[u8], file: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))
     }
 
-    /// Returns the user other than root who can write to the file or directory at `path` below the root of the tree.
-    /// Returns `Some(None)` if a group or several users can.
+    /// Returns the user other than root who can write to the file or directory at `path` below the root of the tree;
+    /// `Some(None)` if a group or several users can, and `None` if only root can.
     fn writer(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Option<u32>> {
         if stat.st_uid != 0 {
             return Some(Some(stat.st_uid));
         }
         let mode = Mode::from_raw_mode(stat.st_mode);
-        // With an access control list, the group bits limit every entry of the list.
+        // No group can write. An access control list cannot permit more, because the group bits limit every entry of
+        // the list. In a sticky directory, a group cannot replace the files of others.
         if !mode.contains(Mode::WGRP) || mode.contains(Mode::SVTX) {
             return None;
         }
@@ -204,13 +209,14 @@ impl Origins {
         }
     }
 
-    /// Returns the users who can enter a directory that is not open to all users.
+    /// Returns who can enter a directory that not every user can enter; `None` if its owner has no ID in this user
+    /// namespace.
     fn entrants(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Entrants> {
         let has_group = Mode::from_raw_mode(stat.st_mode).contains(Mode::XGRP);
         let is_other = |gid: u32| gid != 0 && !self.administrators().contains(&gid);
         match stat.st_uid {
             OVERFLOW => None,
-            // An access control list can let any users enter.
+            // An access control list can let further users enter.
             _ if has_group && acl::read(tree, path).is_some() => Some(Entrants::User(None)),
             0 if has_group && is_other(stat.st_gid) => Some(Entrants::User(None)),
             0 => Some(Entrants::Root),
@@ -225,7 +231,7 @@ impl Origins {
         })
     }
 
-    /// Returns the users who can change the directories above `path`; `None` if the kernel does not know the path.
+    /// Returns who can change the directories above `path`; `None` if the path is not absolute.
     pub(super) fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<DirectoriesAbove> {
         let end = path.iter().rposition(|byte| *byte == b'/').filter(|_| path.starts_with(b"/"))?;
         let key = (tree.namespace, tree.root_id, path[..=end].to_owned());
@@ -253,8 +259,7 @@ impl Origins {
                 above.complete = false; // the path is above the root of a process in another mount namespace
                 continue;
             };
-            // A link in the path is not followed: a path from the kernel contains no links, so the link was made
-            // later.
+            // A path from the kernel contains no links. If there is one now, it was made later, so it is not followed.
             let stat = match statat(&tree.root, below_root.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat,
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // the directory was deleted, with everything below it
@@ -282,7 +287,8 @@ impl Origins {
                 && ![0, OVERFLOW].contains(&stat.st_uid)
                 && !mode.intersects(Mode::RWXG | Mode::RWXO)
             {
-                // Only its owner can enter this directory, and only its owner can replace it in its sticky parent.
+                // The parent is world-writable but sticky, so only the owner can replace this directory, and only the
+                // owner can enter it. So the parent does not count.
                 above.open.pop();
             }
             let stays_open = mode.contains(Mode::XOTH) || !above.open.is_empty();
@@ -307,7 +313,8 @@ impl Origins {
     }
 }
 
-/// Returns the origin of a file, given the file or directory that a user other than root can write to, and this user.
+/// Returns the origin of a file. `writer` is the file or directory that a user other than root can write to, and that
+/// user.
 fn of_writer(tree: &Tree, writer: Option<(String, Option<u32>)>) -> Origin {
     match writer {
         Some((writable, uid)) => Origin { writable: Some(writable), uid, ..Origin::of(OriginKind::User) },

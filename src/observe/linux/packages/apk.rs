@@ -1,12 +1,12 @@
-//! Reads the database of apk: one file about packages, directories and files. Each line has one letter and a value
-//! (apk-tools' `src/database.c`).
+//! Reads the database of apk: a single file with lines for packages, directories and files. Each line consists of a
+//! letter and a value (apk-tools' `src/database.c`).
 
 use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, lines, text};
 
 /// The paths of the database. The second path is for Alpine with a merged `/usr`.
 const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
-/// Larger databases are not read. The database of a desktop has about 20 MiB.
+/// The maximum size of a database that is read. The database of a desktop has about 20 MiB.
 const LARGEST: usize = 256 * 1024 * 1024;
 
 /// Returns the data of the database about the requested files; `None` if there is no such database.
@@ -61,7 +61,7 @@ pub(super) fn parse(installed: &[u8], layout: &Layout, wanted: &WantedFiles<'_>)
     records
 }
 
-/// Parses `Q1` and the SHA-1 sum in base64; other sums are unknown.
+/// Parses a SHA-1 sum: `Q1` and the sum in base64. Returns `None` for sums of other kinds.
 fn checksum(value: &[u8]) -> Option<Checksum> {
     let mut sum = [0; 20];
     let digits: &[u8; 28] = value.strip_prefix(b"Q1")?.try_into().ok()?;

@@ -24,9 +24,9 @@ pub(super) enum Checksum {
     Sha256([u8; 32]),
 }
 
-/// Returns the checksums of the program, by the algorithms of `wanted`.
+/// Returns the checksums of a program, by the algorithms of `wanted`.
 ///
-/// The file is read through one of its processes, so that the running file is read even if another file is at its
+/// The file is opened through a process that runs it. So the running file is read, even if another file is now at its
 /// path.
 pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<Vec<Checksum>, String> {
     let opened = program.pids.iter().find_map(|pid| {

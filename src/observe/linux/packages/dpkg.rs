@@ -16,15 +16,18 @@ const LARGEST_STATUS: usize = 128 * 1024 * 1024;
 /// The maximum size of other files. The list of a package with 100,000 files has 10 MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// The maximum number of files of a package whose times are compared; some of them may have been removed.
+/// The number of files of a package that are selected to compare their times. More are selected than needed, because
+/// some may have been removed.
 const SPREAD: usize = 16;
 
-/// A diversion: files that packages install at a path are moved to another path, except the file of one package.
+/// A diversion: if packages install a file at the path `from`, dpkg moves it to the path `to`, except the file of one
+/// package.
 #[derive(Debug, PartialEq, Eq)]
 struct Diversion<'d> {
     from: &'d [u8],
     to: &'d [u8],
-    /// The package whose file stays at the path; `:` if a file of the administrator stays there.
+    /// The package whose file stays at `from`; `:` if no package's file does, because the administrator has a file
+    /// there.
     package: &'d [u8],
 }
 
@@ -32,17 +35,17 @@ struct Diversion<'d> {
 #[derive(Debug, PartialEq, Eq)]
 struct Search<'d> {
     file: usize,
-    /// If set, only this package installs its file at the path; a diversion moves the files of other packages.
+    /// If set, only this package counts, because a diversion moves the files of the others away from the path.
     only: Option<&'d [u8]>,
-    /// If set, the diversion does not move the file of this package, so this package is left out.
+    /// If set, this package does not count, because the diversion does not move its file to the searched path.
     except: Option<&'d [u8]>,
 }
 
-/// The searches for all files, by the path in the lists.
+/// The searches for all files, by the path that the lists contain.
 struct Searches<'d> {
     by_path: HashMap<&'d [u8], Vec<Search<'d>>>,
-    /// Whether any path has this [`ending`]. Most lines of the lists are refused by their ending, which takes a tenth
-    /// of the time of a look-up.
+    /// Whether any path has this [`ending`]. Most lines of the lists have an ending that no path has. They need no
+    /// look-up, which would take ten times as long.
     endings: Box<[bool; 1 << ENDING_BITS]>,
 }
 
@@ -56,8 +59,8 @@ fn ending(path: &[u8]) -> usize {
 }
 
 impl<'d> Searches<'d> {
-    /// Makes the searches for the paths. For a diverted file, the original path is searched for, because the list of
-    /// a package contains that path.
+    /// Makes the searches for the paths. A diverted file is searched by its original path, because the list of its
+    /// package contains that one.
     fn new(wanted: &WantedFiles<'d>, diversions: &[Diversion<'d>]) -> Self {
         let mut searches = Searches { by_path: HashMap::new(), endings: Box::new([false; 1 << ENDING_BITS]) };
         for (path, file) in wanted {
@@ -132,7 +135,8 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns whether dpkg is running. If it is, the files and the checksums of a package can belong to two versions.
+/// Returns whether dpkg is changing packages. Until it ends, the files and the checksums of a package can be of
+/// different versions.
 pub(super) fn is_at_work(root: &Root) -> bool {
     root.names("var/lib/dpkg/updates")
         .is_ok_and(|names| names.iter().any(|name| name.to_bytes().iter().all(u8::is_ascii_digit)))
@@ -185,8 +189,7 @@ fn checksum(sums: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
     })
 }
 
-/// Returns the paths of some files in an `md5sums` file, except the path of one file. The files are spread evenly
-/// over the list.
+/// Returns the paths of some files in an `md5sums` file, evenly spread over it, without `path`.
 fn others<'s>(sums: &'s [u8], layout: &Layout, path: &[u8]) -> Vec<&'s [u8]> {
     let paths: Vec<&[u8]> = lines(sums)
         .filter_map(|line| line.split_at_checked(34).map(|(_, listed)| listed))
@@ -195,7 +198,7 @@ fn others<'s>(sums: &'s [u8], layout: &Layout, path: &[u8]) -> Vec<&'s [u8]> {
     paths.iter().copied().step_by(paths.len().div_ceil(SPREAD).max(1)).collect()
 }
 
-/// Reads the packages with these names from the status file. A name may contain an architecture.
+/// Reads the packages with these names from the status file. A name may contain an architecture: `NAME:ARCHITECTURE`.
 fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<String, Stanza> {
     let mut stanzas = HashMap::new();
     let mut from = 0;

@@ -1,12 +1,12 @@
 //! Finds the package that installed a program, and whether the program is still the file that the package installed.
 //!
-//! The databases of dpkg, apk and pacman are read directly, without running these programs. They are read below the
-//! root directory of the process, because each container has its own files and databases. The content can be hostile
-//! or endless, so there is a size limit for each file and for all files together, and a time limit for the whole
-//! look-up. If there is no answer in time for a program, there is a gap.
+//! The databases of dpkg, apk and pacman are read without running these programs, and below the root directory of the
+//! process, because each container has its own databases. The content can be hostile or endless, so there is a size
+//! limit for each file and for all files together, and a time limit for the whole look-up. A program without an answer
+//! in time becomes a gap.
 //!
-//! A different checksum counts as a modification only if the package does not allow changes of the file.
-//! Configuration files and files without a recorded checksum are not judged.
+//! A program is modified if its checksum differs from the recorded one. Files that may change, such as configuration
+//! files, and files without a recorded checksum are not judged.
 
 mod apk;
 mod change_time;
@@ -44,11 +44,11 @@ struct Thoroughness {
 }
 
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
-/// The limits for `explain` and cards. They are short, because the user waits for the answer, which is useful without
-/// the package too.
+/// The limits for `explain` and cards. The time is short, because the user waits for the answer, and the answer is
+/// useful even without the package.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time, so that a directory that does not answer does
-/// not stop the others.
+/// The number of root directories that are searched at the same time, so that one that does not answer does not delay
+/// the others.
 const WORKERS: usize = 4;
 
 /// The data that a package records about a file.
@@ -57,13 +57,13 @@ struct PackagedFile {
     package: String,
     version: Option<String>,
     checksum: Option<Checksum>,
-    /// The installation run that installed the package on this machine, if the times of its files prove it.
+    /// The run of dpkg that installed the package on this machine, if the times of the files prove it.
     installed: Option<Installation>,
 }
 
-/// The files to look up, by their normalized path ([`Layout::canonical`]).
+/// The index of each file to look up, by the normalized path of the file ([`Layout::canonical`]).
 type WantedFiles<'p> = HashMap<&'p [u8], usize>;
-/// The recorded data of each file: several packages can have recorded one file.
+/// The recorded data of each file, by its index. Several packages can have recorded the same file.
 type PackagedFiles = HashMap<usize, Vec<PackagedFile>>;
 
 /// A program file below a root directory, and the processes that run it.
@@ -84,18 +84,19 @@ struct Package {
     modified: Option<bool>,
 }
 
-/// The result for the package of one program.
+/// The result of the look-up for one program.
 #[derive(Debug)]
 struct PackageLookup {
     pids: Vec<Pid>,
     package: Option<Package>,
-    /// The reason why the package, or whether the file is modified, could not be determined.
+    /// The reason why it is not known which package installed the program, or whether the program is modified.
     trouble: Option<String>,
     /// Whether the program is in a container with an rpm database. Portolan does not read such a database.
     is_left_out: bool,
 }
 
-/// Looks up the packages of the programs and adds them to their origins.
+/// Looks up the packages of the programs, compares the programs with them, and adds the results to the origins of the
+/// processes.
 pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     let wanted: Vec<Pid> =
         processes.iter().filter(|process| can_be_packaged(process)).map(|process| process.pid).collect();
@@ -130,7 +131,7 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     (gaps(unanswered), (left_out > 0).then_some(note).into_iter().collect())
 }
 
-/// Adds the names and versions of the packages that installed the programs, if they are found in a short time.
+/// Adds the names and versions of the packages that installed the programs, as far as they are found in a short time.
 pub(super) fn name(processes: &mut [Process]) {
     let unnamed = |process: &&Process| {
         can_be_packaged(process) && process.origin.as_ref().is_some_and(|origin| origin.package.is_none())
@@ -148,7 +149,7 @@ pub(super) fn name(processes: &mut [Process]) {
     }
 }
 
-/// Returns whether the running file is still at its path, and a package could have installed the file there.
+/// Returns whether the running file is still at its path, so that a package can have installed it.
 fn can_be_packaged(process: &Process) -> bool {
     let kind = process.origin.as_ref().map(|origin| origin.kind);
     process.exe.as_ref().is_some_and(|exe| exe.state == ExeState::Present)
@@ -164,7 +165,7 @@ fn add(package: &Package, origin: &mut Origin) {
     origin.modified = package.modified;
 }
 
-/// Returns one gap for each reason.
+/// Returns one gap for each reason why programs could not be compared.
 fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     let mut reasons: BTreeMap<String, Vec<Pid>> = BTreeMap::new();
     for (pid, why) in unanswered {
@@ -189,12 +190,12 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
 fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = PackageLookup> {
     let (sender, receiver): (_, Receiver<PackageLookup>) = channel();
     let end = Instant::now() + how.limit;
-    // If no thread can be started, there are no answers, and there is a gap for every program.
+    // If no thread can be started, nothing is answered, and every program becomes a gap.
     let _ = std::thread::Builder::new().spawn(move || start(&wanted, how, &sender));
     std::iter::from_fn(move || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok())
 }
 
-/// Groups the programs by their root directory, and searches each.
+/// Groups the programs by their root directory, and starts threads that look up one root directory after the other.
 fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
     let roots = Arc::new(Mutex::new(roots(wanted, sender)));
     for _ in 0..WORKERS {
@@ -215,7 +216,7 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
     let own = origins.own();
     let mut by_root: HashMap<(u64, u64), (OwnedFd, Vec<RunningFile>)> = HashMap::new();
     for pid in wanted {
-        // No package is looked up for a process that has ended or now runs another file.
+        // The process has ended, or its program file is no longer at its path, so there is nothing to look up.
         let Some((root_id, root, program)) = program(*pid, &origins) else {
             let _ = sender.send(PackageLookup {
                 pids: vec![*pid],
@@ -225,8 +226,8 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
             });
             continue;
         };
-        // A process with the same root directory can still have mounts of its own, even mounts of an ordinary user. The
-        // directory is therefore opened as portolan sees it.
+        // If the process has the same root directory as portolan, portolan opens its own view of it. The view of the
+        // process can contain mounts that an ordinary user made.
         let root = match own.filter(|own| own.root_id == root_id).map(|own| own.root.try_clone()) {
             Some(Ok(own)) => own,
             _ => root,
@@ -246,7 +247,8 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
     roots
 }
 
-/// Returns the program file of a process, if it is still at its path, and the root directory above it.
+/// Returns the root directory of a process (its identity, and a handle), and the program file; `None` if the file is no
+/// longer at its path.
 fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningFile)> {
     let process = process::open(pid).ok()?;
     let process = living_thread(&process, &executable::link(&process)).unwrap_or(process);
@@ -316,7 +318,8 @@ fn is_the_installed_file(root: &Root, program: &RunningFile, records: &[Packaged
         && installations.any(|installation| installation.has_installed(&at_path))
 }
 
-/// Returns the data of every database below a root directory, and the reason why a database could not be read.
+/// Returns the data of all databases below a root directory about the files, and if a database could not be read, the
+/// reason.
 fn recorded(root: &Root, wanted: &WantedFiles<'_>) -> (PackagedFiles, Option<String>) {
     let mut all = PackagedFiles::new();
     let mut trouble = None;

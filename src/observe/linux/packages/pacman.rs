@@ -1,5 +1,5 @@
-//! Reads the database of pacman: a directory for each package, with its description, the list of its files, and their
-//! checksums in an mtree that gzip has compressed (pacman's `lib/libalpm/be_local.c`, `mtree(5)`).
+//! Reads the database of pacman: a directory for each package, with a description, the list of its files, and an mtree
+//! compressed by gzip, which contains the checksums (pacman's `lib/libalpm/be_local.c`, `mtree(5)`).
 
 use memchr::memmem;
 
@@ -44,8 +44,8 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns the requested paths under `%FILES%`. The flag is true if the path is also under `%BACKUP%`: such files may
-/// change.
+/// Returns the requested paths under `%FILES%`. The flag is true if the path is also under `%BACKUP%`, which lists the
+/// files that may change.
 fn listed<'w>(files: &[u8], layout: &Layout, wanted: &WantedFiles<'w>) -> Vec<(&'w [u8], usize, bool)> {
     let mut found: Vec<(&[u8], usize, bool)> = Vec::new();
     let mut section: &[u8] = b"";
@@ -70,7 +70,7 @@ fn listed<'w>(files: &[u8], layout: &Layout, wanted: &WantedFiles<'w>) -> Vec<(&
     found
 }
 
-/// Returns the line after a heading.
+/// Returns the line after a heading; `None` if it is missing or empty.
 fn value(description: &[u8], heading: &[u8]) -> Option<String> {
     let mut lines = lines(description);
     lines.find(|line| *line == heading)?;
@@ -91,7 +91,7 @@ fn inflate(file: &[u8]) -> Result<Vec<u8>, &'static str> {
         .map_err(|_| "the file is damaged or too large")
 }
 
-/// Returns the checksum of a path: each line is `./PATH KEYWORD=VALUE…`.
+/// Returns the checksum of a path. A line of the mtree has the form `./PATH KEYWORD=VALUE…`.
 fn checksum(mtree: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
     // To save time, only lines that contain the first letters of the file's name are decoded.
     let plain = path.rsplit(|byte| *byte == b'/').next()?;

@@ -1,5 +1,5 @@
-//! Reads the files of a package database below the root directory of a process. In a container, these files can have
-//! any content.
+//! Reads the files of a package database below the root directory of a process. The files of a container can have any
+//! content.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -19,35 +19,37 @@ use crate::observe::linux::tree::PATH_ONLY;
 const MOST_BYTES: usize = 512 * 1024 * 1024;
 /// The maximum number of packages of a database. The largest distribution has 70,000.
 const MOST_PACKAGES: usize = 100_000;
-/// The top directories that a distribution can merge into `/usr`.
+/// The top-level directories that a distribution can merge into `/usr`: `/bin` is then a link to `/usr/bin`.
 const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// A root directory, and the data that was read of its package databases.
 #[derive(Debug)]
 pub(in super::super) struct Root {
     directory: OwnedFd,
-    /// Whether the directory is the root directory of portolan. Only root of this machine can make symbolic links and
-    /// devices in it.
+    /// Whether this is the root directory of portolan. In any other root directory, users can make symbolic links and
+    /// devices that mislead portolan.
     is_own: bool,
     bytes_left: std::cell::Cell<usize>,
     pub(super) layout: Layout,
 }
 
-/// The status of a file, and the mount through which its path leads to it.
+/// The status of a file, and the ID of the mount that its path leads to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MountedStat {
     pub(super) stat: Stat,
     pub(super) mount: u64,
 }
 
-/// The top directories that are links into `/usr`: a package may list `/bin/x` while the program is `/usr/bin/x`.
+/// The top-level directories that are links into `/usr`. With such a link, a package can list `/bin/x` although the
+/// program is `/usr/bin/x`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
     pub(super) merged: Vec<&'static str>,
 }
 
 impl Layout {
-    /// Returns the normalized form of every path of a file: relative, and without `usr/` if the directory is merged.
+    /// Returns a normalized path, which is the same for all paths of a file: relative, and without `usr/` if the
+    /// directory is merged.
     pub(super) fn canonical<'p>(&self, path: &'p [u8]) -> &'p [u8] {
         let path = path.strip_prefix(b".").filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
         let path = path.strip_prefix(b"/").unwrap_or(path);
@@ -59,7 +61,7 @@ impl Layout {
     }
 }
 
-/// Returns the reason why a file of a database cannot be used.
+/// Returns the text that a file of a database cannot be used, with the reason.
 pub(super) fn trouble(path: &str, why: impl std::fmt::Display) -> String {
     format!("/{path}: {why}")
 }
@@ -78,14 +80,15 @@ impl Root {
         self.is_own
     }
 
-    /// Opens a path below the root for reading, never a device or a pipe.
+    /// Opens a file or directory below the root for reading. A device or a pipe is never opened in a root directory
+    /// other than portolan's.
     fn open(&self, path: &str, kind: FileType) -> Result<OwnedFd, Errno> {
         const READ: OFlags =
             OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
         if self.is_own {
             return openat(&self.directory, path, READ, Mode::empty());
         }
-        // Opening a device can have side effects, so the type of the file is checked first.
+        // Opening a device can have side effects, so a handle is opened first, and the type of its file is checked.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let found = openat2(&self.directory, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
         if FileType::from_raw_mode(fstat(&found)?.st_mode) != kind {
@@ -94,13 +97,13 @@ impl Root {
         openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), READ, Mode::empty())
     }
 
-    /// Returns whether a file or directory exists at the path. Returns true also if the path cannot be examined.
+    /// Returns whether a file or directory exists at the path. Also returns true if the path cannot be examined.
     pub(super) fn has(&self, path: &str) -> bool {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }
 
-    /// Returns the status of a file in the root directory of portolan, in which only root can write. Returns `None`
-    /// for another root directory, because its file system may report false times, and before Linux 5.8, which does
+    /// Returns the status of a file in the root directory of portolan. Returns `None` for any other root directory,
+    /// because its file system may report false times. Before Linux 5.8, also returns `None`, because the kernel does
     /// not name the mount.
     pub(super) fn stat(&self, path: &[u8]) -> Option<MountedStat> {
         if !self.is_own {

@@ -1,7 +1,7 @@
-//! The database of rpm. The program rpm reads it, because only rpm defines the format, which changes.
+//! The database of rpm. The program rpm is run to read it, because the format changes and only rpm defines it.
 //!
-//! Only the database of this machine is read, with the program at its fixed path. A program of a container is never
-//! run, and a database of a container is never given to rpm.
+//! Only the database of this machine is read, with the program at a fixed path. A program of a container is never run,
+//! and a database of a container is never given to rpm.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,7 @@ use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
 const RPM: &str = "/usr/bin/rpm";
-/// The paths of the database, in any of its formats, by the file that identifies the format.
+/// The files that show that there is a database: one for each format in each of its directories.
 const PLACES: [&str; 6] = [
     "var/lib/rpm/rpmdb.sqlite",
     "var/lib/rpm/Packages.db",
@@ -20,8 +20,8 @@ const PLACES: [&str; 6] = [
     "usr/lib/sysimage/rpm/Packages.db",
     "usr/lib/sysimage/rpm/Packages",
 ];
-/// The output format: a package, followed by its files. The number stands for the algorithm of the checksum (RFC
-/// 4880, section 9.4).
+/// The output format: a line `P` for a package, followed by a line `F` for each of its files. `FILEDIGESTALGO` is the
+/// number of the checksum algorithm (RFC 4880, section 9.4).
 const FORMAT: &str =
     "P\\t%{NAME}\\t%{EVR}\\t%{FILEDIGESTALGO}\\n[F\\t%{FILENAMES}\\t%{FILEDIGESTS}\\t%{FILEFLAGS}\\n]";
 /// `RPMFILE_CONFIG` and `RPMFILE_GHOST` (`rpm/rpmfiles.h`).
@@ -44,7 +44,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(parse(&output, &root.layout, wanted)))
 }
 
-/// Parses the output of [`FORMAT`]. A line of any other kind is a message that no package owns a file.
+/// Parses the output of [`FORMAT`]. Any other line is a message that no package owns a file.
 pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) -> PackagedFiles {
     let mut records = PackagedFiles::new();
     let mut package: Option<(&[u8], &[u8], &[u8])> = None;

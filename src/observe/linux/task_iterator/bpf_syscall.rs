@@ -37,11 +37,11 @@ impl Attributes {
     }
 }
 
-/// Returns an iterator that runs the program for every object of the kernel function with this ID. Reading the
-/// iterator runs the program. After the iterator is closed, nothing remains in the kernel.
+/// Returns an iterator over the objects of the kernel function with this ID. Reading the iterator runs the program for
+/// each object. After the iterator is closed, nothing remains in the kernel.
 pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno> {
-    // The license must be compatible with the GPL, because the programs call functions of the kernel that require
-    // this.
+    // The license must be compatible with the GPL, because the programs call functions that the kernel permits only to
+    // such programs.
     let license = c"Dual MIT/GPL";
     let length = u32::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
     let load = Attributes::new()
@@ -59,7 +59,7 @@ pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno>
     open(ITER_CREATE, &Attributes::new().with(0, descriptor(&link)))
 }
 
-/// Returns an array in the kernel with these bytes as its only value. A program can read them.
+/// Returns an array in the kernel with these bytes as its only value. A program can read this value.
 pub(super) fn array(bytes: &[u8]) -> Result<OwnedFd, Errno> {
     let length = u32::try_from(bytes.len()).map_err(|_| Errno::TOOBIG)?;
     let create = Attributes::new()
@@ -91,9 +91,10 @@ fn open(command: libc::c_int, attributes: &Attributes) -> Result<OwnedFd, Errno>
 
 #[expect(unsafe_code, reason = "the crates that wrap bpf(2) contain a loader, which is not needed here")]
 fn call(command: libc::c_int, Attributes(attributes): &Attributes) -> Result<libc::c_int, Errno> {
-    // SAFETY: the kernel reads the attributes, whose length is given, and writes nothing to them for these commands. The
-    // addresses among them are those of a program and of a value, whose lengths are given too, of a key of the length
-    // that the array was given, and of a text that ends in NUL; the caller keeps all of them alive.
+    // SAFETY: the kernel reads the attributes, whose length is given, and for these commands writes nothing to them.
+    // They contain addresses of four kinds, and the caller keeps the data behind all of them alive: a program and a
+    // value, whose lengths are given too; a key, which has the length of the keys of the array; and a text that ends in
+    // NUL.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), attributes.len()) };
     libc::c_int::try_from(result).ok().filter(|result| *result >= 0).ok_or_else(|| {
         std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
@@ -115,7 +116,7 @@ impl Mapped {
     )]
     pub(super) fn new(file: &File, length: usize) -> Result<Self, Errno> {
         // SAFETY: the address is chosen by the kernel. The kernel never changes the description of its types while it
-        // runs, and it maps all bytes at once, so that reading them cannot fail.
+        // runs. It maps all bytes at once, so reading them cannot fail.
         let start = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, file, 0)? };
         let start = ptr::NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
         Ok(Mapped { start, length })
@@ -131,7 +132,7 @@ impl Mapped {
 impl Drop for Mapped {
     #[expect(unsafe_code, reason = "see `new`")]
     fn drop(&mut self) {
-        // SAFETY: `bytes` has lent nothing that is still alive.
+        // SAFETY: no slice that `bytes` returned is still alive.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
     }
 }

@@ -1,7 +1,7 @@
 //! The layout of the kernel's structures, from its own description of types (BTF, Documentation/bpf/btf.rst).
 //!
-//! The description has millions of bytes. If the kernel cannot map it into memory, it is read in parts, and only the
-//! names are in memory as a whole, for a short time.
+//! The description has millions of bytes. If the kernel cannot map it into memory, the types are read in parts, and
+//! only the names are read as a whole; they are kept for a short time.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ pub(super) struct Layout {
     pub task_leader: i16,
     pub task_pid: i16,
     pub task_namespaces: i16,
-    /// The `io_uring` of a task and the head of the list of its instances, if the kernel has io_uring.
+    /// The `io_uring` of a task, and in it the head of the list of its instances; `None` if the kernel has no io_uring.
     pub task_rings: Option<[i16; 2]>,
     pub namespaces_net: i16,
     pub net_inode: i16,
@@ -48,7 +48,7 @@ pub(super) struct Layout {
     pub task_iterator: u32,
 }
 
-/// The structures with fields that the programs read, sorted.
+/// The structures whose fields the programs read, in alphabetical order, for a binary search.
 const STRUCTURES: [&str; 14] = [
     "dentry",
     "file",
@@ -76,8 +76,8 @@ pub(super) enum Source<'s> {
 }
 
 impl<'s> Source<'s> {
-    /// Fills a buffer from a position of the description. Returns the number of bytes, which is less than the length of
-    /// the buffer only at the end.
+    /// Fills a buffer with the bytes from a position of the description on. Returns their number, which is less than
+    /// the length of the buffer only at the end of the description.
     fn read_at(self, buffer: &mut [u8], at: u64) -> Option<usize> {
         let mut filled = 0;
         match self {
@@ -98,7 +98,7 @@ impl<'s> Source<'s> {
         Some(filled)
     }
 
-    /// Returns the bytes from a position of the description on.
+    /// Returns `length` bytes from a position of the description on.
     fn bytes(self, at: u64, length: usize) -> Option<Cow<'s, [u8]>> {
         if let Source::Memory(bytes) = self {
             let bytes = bytes.get(usize::try_from(at).ok()?..)?.get(..length)?;
@@ -144,8 +144,8 @@ struct Types<'s> {
 }
 
 impl Types<'_> {
-    /// Returns the bytes of the types from the position `at` on. There are at least `length` bytes, unless the
-    /// description ends earlier.
+    /// Returns the bytes of the types from the position `at` on. These are at least `length` bytes, unless the types
+    /// end earlier.
     fn bytes(&mut self, at: u64, length: usize) -> Option<&[u8]> {
         let rest = usize::try_from(self.end.checked_sub(at)?).ok()?;
         if let Source::Memory(bytes) = self.source {
@@ -159,7 +159,7 @@ impl Types<'_> {
         let from = if let Some(from) = inside(self) {
             from
         } else {
-            // The longest type has 65,535 members of 12 bytes.
+            // Usually one part is enough, but the longest type has 65,535 members of 12 bytes.
             if self.part.len() < length.max(PART) {
                 self.part.resize(length.max(PART), 0);
             }
@@ -199,7 +199,7 @@ struct Found {
 /// Returns the name at this position.
 fn name(names: &[u8], at: u32) -> Option<&[u8]> {
     let rest = names.get(usize::try_from(at).ok()?..)?;
-    // Only the first 32 bytes are searched for the end of the name, because no name that is needed is longer.
+    // No needed name is longer than 32 bytes, so the end of the name is searched only there.
     let rest = rest.get(..32).unwrap_or(rest);
     rest.get(..memchr::memchr(0, rest)?)
 }
@@ -300,7 +300,7 @@ impl Found {
         })
     }
 
-    /// Returns the offset of a field, which may be in a structure or union without a name.
+    /// Returns the offset of a field in a structure. The field may be in a nested structure or union without a name.
     fn offset(
         &self,
         Members(members): &Members,

@@ -1,11 +1,10 @@
-//! Finds the processes that own a socket, with the iterators of the kernel over all tasks and their descriptors
-//! (Documentation/bpf/bpf_iterators.rst).
+//! Finds the processes that own a socket, with two iterators of the kernel: one over all tasks, one over all their
+//! descriptors (Documentation/bpf/bpf_iterators.rst).
 //!
 //! An iterator runs a BPF program for each object. The programs only read, and nothing remains in the kernel
 //! afterwards. Reading a descriptor in this way costs a twentieth of reading its link in `/proc`, and a mount over
-//! `/proc` cannot hide a process. The kernel refuses iterators without `CAP_BPF` and `CAP_PERFMON`, without a
-//! description of its types, in a user namespace and under lockdown. In these cases the walk over `/proc` is used
-//! instead.
+//! `/proc` cannot hide a process. The iterators need `CAP_BPF`, `CAP_PERFMON` and a description of the kernel's types.
+//! They are not available in a user namespace or under lockdown. Without them, the walk over `/proc` is used.
 
 mod bpf_syscall;
 mod layout;
@@ -33,14 +32,14 @@ const TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// The minimum number of descriptors for which the iterators cost less than the walk (measured). For fewer
 /// descriptors, making and checking the programs costs more.
 const WORTH_THE_PROGRAMS: u64 = 2_500;
-/// From this number of processes on, descriptors are not counted, because there are usually enough.
+/// If there are at least this many processes, their descriptors are not counted: there are usually enough.
 const MANY: usize = 200;
-/// How often an audit reads all descriptors. It reads them repeatedly, because a process can move a descriptor to a
-/// number that was already read, and another owner of the socket would then hide the process.
+/// How often an audit reads all descriptors. A process can move a descriptor to a number that was already read. If the
+/// socket has another owner too, nobody would notice that this process is missing.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
 /// The number of bytes that the kernel returns at once.
 const BUFFER: usize = 32 * 1024;
-/// The maximum number of times that a read is repeated because the kernel requests it.
+/// How often a read is repeated at most, if the kernel returns `EAGAIN`.
 const ATTEMPTS: usize = 1_000;
 
 /// Returns whether these processes have so many descriptors that the iterators cost less than the walk.
@@ -56,15 +55,15 @@ pub(super) fn is_worthwhile(proc: &OwnedFd, pids: &[Pid]) -> bool {
     }
     let mut count: u64 = 0;
     pids.iter().any(|pid| {
-        // From Linux 6.2 on, the size of a descriptor directory is the number of its descriptors.
+        // Since Linux 6.2, the size of a descriptor directory is the number of its descriptors; before, it is 0.
         let size = statat(proc, format!("{pid}/fd"), AtFlags::empty()).map_or(0, |stat| stat.st_size);
         count += u64::try_from(size).unwrap_or(0);
         count >= WORTH_THE_PROGRAMS
     })
 }
 
-/// Searches the descriptors of every process. Returns `None` if the kernel refuses, or if its answer does not contain
-/// this process and its socket.
+/// Searches the descriptors of every process. Returns `None` if the kernel refuses, or if its answer cannot be trusted:
+/// a socket of this process, opened as a test, must be in it.
 pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     if !has_own_proc() {
         return None;
@@ -75,7 +74,7 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     let tasks = bpf_syscall::iterator(&program::of_tasks(&layout), layout.task_iterator).ok()?;
     let level = read_tasks(&tasks, &layout, &mut walk).ok()??;
     let probe = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
-    // Reporting every socket takes longer, and finds the same owners.
+    // Only wanted sockets are reported, because reporting every socket takes longer. An audit needs all of them.
     let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
     let wanted = if search.strays { None } else { bpf_syscall::array(&program::wanted(wanted)).ok() };
     let program = program::of_files(&layout, level, wanted.as_ref().map(AsRawFd::as_raw_fd));
@@ -94,8 +93,8 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     Some(walk)
 }
 
-/// Adds the processes and their network namespaces. Returns the level of the pid namespace. Returns `None` if this
-/// process and its network namespace are not in the answer: in this case the layout does not belong to the running
+/// Adds the processes and their network namespaces. Returns the level of the pid namespace of this process. Returns
+/// `None` if this process is not in the answer with its network namespace: the layout is then not that of the running
 /// kernel.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<u32>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
@@ -155,9 +154,9 @@ fn records<const N: usize>(iterator: &OwnedFd, mut visit: impl FnMut(&[u8; N])) 
     loop {
         match retry_on_intr(|| read(iterator, &mut *buffer)) {
             Ok(0) => return Ok(()),
-            // A record is never incomplete, because the kernel returns only whole records.
+            // The kernel returns only whole records, so no bytes are left over.
             Ok(length) => buffer.get(..length).unwrap_or_default().as_chunks().0.iter().for_each(&mut visit),
-            // The kernel has visited very many objects without writing a record.
+            // The kernel has visited very many objects without writing a record, and must be asked again.
             Err(Errno::AGAIN) if attempts < ATTEMPTS => attempts += 1,
             Err(errno) => return Err(errno),
         }
@@ -186,11 +185,13 @@ fn layout_in(file: &File) -> Option<Layout> {
     }
 }
 
-/// Returns whether `/proc` shows the processes of this process's own pid namespace, whose numbers the iterators return.
+/// Returns whether `/proc` shows the pid namespace of this process. The iterators return the pids of this namespace,
+/// and their links are then read in `/proc`.
 fn has_own_proc() -> bool {
     let text = slurp("/proc/self/status", 4096, 64 * 1024).unwrap_or_default();
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
-    // The line has one number for each pid namespace, from the namespace of `/proc` to the namespace of the process.
+    // The line has the pid of the process in each pid namespace, from that of `/proc` to its own. If they are the same,
+    // there is one pid.
     line.is_some_and(|numbers| {
         let mut numbers = numbers.split(u8::is_ascii_whitespace).filter(|number| !number.is_empty());
         numbers.next() == Some(std::process::id().to_string().as_bytes()) && numbers.next().is_none()

@@ -1,5 +1,5 @@
 //! The BPF programs, one for each kind of iterator. The kernel calls them for every task, or for every descriptor of
-//! every task. Before it runs a program, it checks that the program only reads.
+//! every task. Before the kernel runs a program, it checks that the program only reads.
 
 use std::os::fd::RawFd;
 
@@ -17,14 +17,15 @@ const ANONYMOUS_FILES: i32 = 0x0904_1934;
 const NAMESPACES: i32 = 0x6e73_6673;
 /// `BPF_PSEUDO_MAP_VALUE` (linux/bpf.h): the address of an array's value, given the array's descriptor.
 const MAP_VALUE: Register = 2;
-/// The mask of `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The mask proves to the kernel that the level has a limit.
+/// The mask for levels of pid namespaces, below `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). With the mask, the kernel
+/// can prove that the level has a limit.
 const LEVELS: i32 = 31;
 /// The size of `struct upid` (linux/pid.h): a number and a pointer.
 const UPID: i32 = 16;
 
 /// The kind of a record of the file iterator.
 pub(super) const SOCKET: u32 = 1;
-/// The kind of a record for a file whose link in `/proc` must be read.
+/// The kind of a record for a file that is not a socket, and whose link in `/proc` must be read.
 pub(super) const OTHER: u32 = 2;
 
 /// The size of a record of the file iterator: inode, process, thread, descriptor, kind.
@@ -157,10 +158,10 @@ impl Assembler {
         self.labels.push((label, self.code.len()));
     }
 
-    /// Copies memory of the kernel to the stack: `size` bytes from `at` bytes after the address in `base`. Ends the
-    /// program if the address is null, because the process has ended.
+    /// Copies `size` bytes of the kernel's memory to the stack, beginning `at` bytes after the address in `base`. Ends
+    /// the program if the memory cannot be read, for example because the process has ended.
     ///
-    /// A typed load would be faster, but the kernel needs up to a millisecond to check one.
+    /// A load with a known type would be faster, but the kernel needs up to a millisecond to check each of them.
     fn copy_to_stack(&mut self, offset: i16, size: i32, base: Register, at: i16) {
         self.copy(R3, base);
         self.add_value(R3, at.into());
@@ -202,12 +203,12 @@ impl Assembler {
 /// The place of a pointer on the stack.
 const POINTER: i16 = -8;
 
-/// The number of bytes of a [`wanted`] array. The mask proves to the kernel that no byte after the end is read.
+/// The number of bytes of a [`wanted`] array. With the mask, the kernel can prove that no byte after the end is read.
 const SLOTS: usize = 1 << 16;
 const SLOT: i32 = 0xffff;
 
-/// Returns an array value that is not zero at the last 16 bits of each wanted inode. A few other sockets have the same last
-/// bits as a wanted one, and are reported too.
+/// Returns an array with one byte for each value of the last 16 bits of an inode: 1 if a wanted inode ends in these
+/// bits. A few other sockets have the same last bits, and are reported too.
 pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut slots = vec![0; SLOTS];
     for inode in inodes {
@@ -218,8 +219,9 @@ pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
     slots
 }
 
-/// Returns the program for the descriptors. It reports every file whose link must be read, and every socket, or only
-/// those that the array `wanted` contains. `level` is the level of the pid namespace whose process IDs it reports.
+/// Returns the program for the descriptors. It reports every file whose link must be read, and the sockets: those that
+/// the array `wanted` contains, or all if there is none. It reports the process IDs of the pid namespace at this
+/// `level`.
 pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Vec<u64> {
     const INODE: i16 = -32;
     const PROCESS: i16 = -24;
@@ -247,7 +249,8 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     }
     program.jump(Label::Write);
     program.label(Label::NoSocket);
-    // Many files share a mount, so its superblock is in the processor's cache more often than that of the inode.
+    // The superblock is read from the mount, which many files share, so it is in the processor's cache more often than
+    // the one of the inode.
     program.load8(R1, R7, layout.file_mount);
     program.load8(R1, R1, layout.mount_superblock);
     program.load8(R1, R1, layout.superblock_magic);
@@ -279,7 +282,7 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
 }
 
 /// Returns the program for the tasks. For every task, it reports the process, the network namespace, whether the task
-/// has an io_uring, and the level of the pid namespace of the reader.
+/// has an io_uring, and the level of the pid namespace of the process that reads the iterator.
 pub(super) fn of_tasks(layout: &Layout) -> Vec<u64> {
     const PROCESS: i16 = -24;
     const NAMESPACE: i16 = -20;
