@@ -121,7 +121,7 @@ fn waits_on_a_closed_descriptor(lab: &Lab) -> Outcome {
     let server = lab.helper(["blocked-accept", "127.0.0.1:8964"])?;
     let output = lab.portolan(["audit", "-o", "json"]).output()?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
-    gap(&report, "owners", "a thread waits in a call on a socket that no descriptor shows")?;
+    gap(&report, "owners", "a thread waits in a system call on a socket that no descriptor shows")?;
     let named = |gap: &Value| gap["pids"] == serde_json::json!([server.pid()]);
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
     Ok(())

@@ -53,8 +53,8 @@ pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
         ),
         (true, _) => return None,
         (false, _) => (
-            format!("{processes} that waits for clients on a descriptor that was closed"),
-            "a thread waits in a call on a socket that no descriptor shows, and the socket may be in no table",
+            format!("{processes} that waits for clients on a closed descriptor"),
+            "a thread waits in a system call on a socket that no descriptor shows; the socket may be in no table either",
         ),
     };
     Some(Gap {

@@ -56,8 +56,8 @@ fn tcx_note(mut programs: Vec<(String, Pid)>) -> Option<Note> {
     let (nouns, see) = if programs.len() == 1 { ("program", "sees") } else { ("programs", "see") };
     Some(Note {
         what: format!(
-            "BPF {nouns} (tcx) {see} incoming packets first and can answer, drop or redirect them before the firewall \
-                and the sockets ({first}, attached by pid {pid})"
+            "BPF {nouns} (tcx) {see} incoming packets before the firewall and the sockets, and can answer, drop or \
+                redirect them ({first}, attached by pid {pid})"
         ),
         count: u64::try_from(programs.len()).ok(),
         remedy: Some("bpftool net".to_owned()),

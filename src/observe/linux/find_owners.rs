@@ -331,7 +331,10 @@ fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = if sockets > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("owner{} of sockets that no visible process has", if sockets == 1 { "" } else { "s" }),
+        what: format!(
+            "owner{} of sockets that belong to no visible process",
+            if sockets == 1 { "" } else { "s" }
+        ),
         count: u64::try_from(sockets).ok(),
         pids: Vec::new(),
         why: why.to_owned(),
@@ -404,7 +407,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
             why: match errno {
                 _ if refused => "permission denied".to_owned(),
                 Errno::MFILE => {
-                    "its threads or io_urings have too many separate files, and not all of them were read"
+                    "threads or io_urings have too many files of their own, so not all of them were read"
                         .to_owned()
                 }
                 errno => errno.to_string(),

@@ -259,7 +259,7 @@ fn processes(
         gaps.push(unread_processes("command line", silent, "the process did not answer in time".to_owned()));
     }
     if !without_project.is_empty() {
-        let why = "the file system of its working directory did not answer in time".to_owned();
+        let why = "the file system of the working directory did not answer in time".to_owned();
         gaps.push(unread_processes("project", without_project, why));
     }
     containers::name(&mut processes, &groups(found));

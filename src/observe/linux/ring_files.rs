@@ -130,7 +130,7 @@ pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
         carriers.len(),
         "Unix socket in an io_uring that may carry descriptors",
         "Unix sockets in io_urings that may carry descriptors",
-        "it is not known whether an unread message contains descriptors; a socket among these descriptors may be in no table",
+        "the kernel does not show whether unread messages contain descriptors; one of these may be a socket that is in no table",
     );
     add(
         nameless.clone(),

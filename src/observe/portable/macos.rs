@@ -137,7 +137,9 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
             continue;
         }
         match pidfdinfo::<SocketFDInfo>(id, descriptor.proc_fd) {
-            Ok(info) if info.psi.soi_so == 0 => failures.failed("the answer is too short".to_owned()),
+            Ok(info) if info.psi.soi_so == 0 => {
+                failures.failed("the system's answer is too short".to_owned())
+            }
             Ok(info) => match socket(&info) {
                 Ok(socket) => {
                     sockets.extend(socket.map(|socket| ((info.psi.soi_so, info.psi.soi_pcb), socket)));
@@ -188,7 +190,9 @@ fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
             // SAFETY: the kind shows that this member was written, and any bytes are a valid value.
             (Protocol::Udp, unsafe { psi.soi_proto.pri_in }, None)
         }
-        (kind, libc::IPPROTO_TCP | libc::IPPROTO_UDP) => return Err(format!("a socket of kind {kind:?}")),
+        (kind, libc::IPPROTO_TCP | libc::IPPROTO_UDP) => {
+            return Err(format!("a socket of unknown kind {kind:?}"));
+        }
         _ => return Ok(None),
     };
     let InSockInfo { insi_lport, insi_fport, insi_laddr, insi_faddr, .. } = ends;
@@ -197,7 +201,7 @@ fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
         return Ok(None);
     }
     let state = match state {
-        Some(code) => tcp_state(code, remote).ok_or_else(|| format!("a TCP state {code}"))?,
+        Some(code) => tcp_state(code, remote).ok_or_else(|| format!("an unknown TCP state: {code}"))?,
         None if remote == 0 => State::Unconnected,
         None => State::Established,
     };
@@ -314,7 +318,7 @@ fn setting(name: &CStr) -> io::Result<u16> {
         return Err(io::Error::last_os_error());
     }
     if size != size_of_val(&value) {
-        return Err(io::Error::other("the answer is too short"));
+        return Err(io::Error::other("the system's answer is too short"));
     }
     u16::try_from(value).map_err(io::Error::other)
 }

@@ -77,7 +77,7 @@ fn text_table(table: &str) -> Result<Vec<SocketRecord>, String> {
     let bytes = fs::read(&path).map_err(|error: io::Error| format!("{path}: {error}"))?;
     let (records, refused) = procnet::table(&String::from_utf8_lossy(&bytes));
     if refused > 0 {
-        return Err(format!("{path}: {refused} lines were not understood"));
+        return Err(format!("{path}: lines that were not understood: {refused}"));
     }
     Ok(records)
 }

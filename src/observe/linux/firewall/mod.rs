@@ -72,8 +72,8 @@ fn packet_handlers(netns: Option<&Netns>, handlers: &[PacketHandler]) -> Option<
     let nouns = if handlers.len() == 1 { "network device" } else { "network devices" };
     Some(Note {
         what: format!(
-            "{nouns}{place} with a program or filter that sees incoming packets first: it can answer, drop or redirect \
-                them before the firewall and the sockets ({first})"
+            "{nouns}{place} with a program or filter that sees incoming packets before the firewall and the sockets, and \
+                can answer, drop or redirect them ({first})"
         ),
         count: u64::try_from(handlers.len()).ok(),
         remedy: Some("bpftool net; tc filter show dev DEVICE ingress".to_owned()),

@@ -153,8 +153,8 @@ impl PublishedPorts {
         if let Some(first) = to_this_machine.first() {
             self.notes.push(Note {
                 what: format!(
-                    "NAT rule{} for more than {MOST_PORTS} ports (to this machine, or only for its own programs); \
-                     the first: {first}",
+                    "NAT rule{} for more than {MOST_PORTS} ports that lead to this machine, or that only its own programs use; \
+                     the first rule: {first}",
                     if to_this_machine.len() == 1 { "" } else { "s" }
                 ),
                 count: u64::try_from(to_this_machine.len()).ok(),

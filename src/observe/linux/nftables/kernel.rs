@@ -37,7 +37,7 @@ impl From<Errno> for Unread {
         match errno {
             Errno::PERM | Errno::ACCESS => Unread::Refused,
             Errno::FBIG => Unread::Failed("there are too many rules".to_owned()),
-            errno => Unread::Failed(format!("the kernel answers: {errno}")),
+            errno => Unread::Failed(format!("the kernel answered with an error: {errno}")),
         }
     }
 }

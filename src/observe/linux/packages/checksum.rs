@@ -37,11 +37,11 @@ pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<
         let stat = fstat(&file).ok().filter(|stat| identity(stat) == program.id)?;
         Some((file, stat))
     });
-    let Some((file, stat)) = opened else { return Err("its program file could not be opened".to_owned()) };
+    let Some((file, stat)) = opened else { return Err("the program file could not be opened".to_owned()) };
     if u64::try_from(stat.st_size).is_ok_and(|size| size > LARGEST) {
-        return Err(format!("its program file has more than {} MiB", LARGEST / 1024 / 1024));
+        return Err(format!("the program file has more than {} MiB", LARGEST / 1024 / 1024));
     }
-    of_file(File::from(file), wanted).map_err(|error| format!("its program file could not be read: {error}"))
+    of_file(File::from(file), wanted).map_err(|error| format!("the program file could not be read: {error}"))
 }
 
 fn of_file(mut file: impl Read, wanted: &[&Checksum]) -> std::io::Result<Vec<Checksum>> {
