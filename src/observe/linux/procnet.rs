@@ -206,7 +206,7 @@ mod tests {
             assert_ne!(line, good, "{what}");
             assert_eq!(table(&format!("header\n{line}")), (Vec::new(), 1), "{what}");
         }
-        // If a table ends within a line, the rest of that line is counted, or at least is not read as the socket.
+        // If a table ends within a line, the incomplete line is refused or ignored, but never read as a socket.
         for cut in 0..good.find("21507").unwrap() {
             let (records, refused) = table(&format!("header\n{}", &good[..cut]));
             assert!(records.is_empty() && refused <= 1, "cut at {cut}");

@@ -304,7 +304,7 @@ mod tests {
         }
     }
 
-    /// Returns this process, or the child, as the owner of a reachable socket.
+    /// Returns a process as the only owner of a reachable socket.
     fn owner(pid: Pid) -> BTreeSet<Pid> {
         BTreeSet::from([pid])
     }

@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(local_route(&[AF_INET, 8, 0, 0]), None);
     }
 
-    /// Without interfaces, the routes contain those of their addresses.
+    /// The routes of this machine can be parsed. No interfaces are given, so the routes of their addresses are included.
     #[test]
     fn the_routes_of_this_namespace() {
         let routes = list(&[]);

@@ -107,7 +107,7 @@ pub(super) fn parse(bytes: &[u8], links: &Links) -> Option<Vec<FilterTable>> {
     Some(tables.into_iter().map(|(key, table)| finish(key, table)).collect())
 }
 
-/// Lists the rules in the same way as [`list`], for tests.
+/// Lists the rules in the same way as `list`, for tests.
 ///
 /// # Errors
 ///

@@ -125,7 +125,7 @@ fn who_can_replace_a_file() {
     place(&root.path().join("sticky/private/open"), 0o777, true);
     place(&root.path().join("sticky/private/open/x"), 0o755, false);
     assert_eq!(uid_of("/sticky/private/open/x"), of_user, "nobody else can enter");
-    // Nobody except root, or except the owner or the group, can enter a directory above.
+    // The directory above the world-writable one can be entered by only root, one user, one group, or all users.
     for (name, mode, uid, gid, origin) in [
         ("of-root-alone", 0o700, 0, 0, OriginKind::System),
         ("of-a-user", 0o750, 1000, 1000, OriginKind::User),

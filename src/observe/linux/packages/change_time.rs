@@ -98,8 +98,8 @@ impl Installation {
 mod tests {
     use super::*;
 
-    /// dpkg installed the files at 1,000 s. What was changed at 9,000 s proves nothing, and neither do the times that
-    /// somebody set to the present to hide it.
+    /// dpkg installed the files at 1,000 s. Files that were changed at 9,000 s prove nothing, and neither do times that
+    /// were set to the present to hide a change.
     #[test]
     fn times_prove_an_installation_only_if_they_agree() {
         const THEN: i64 = 1_000;
