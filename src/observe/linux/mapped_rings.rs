@@ -41,7 +41,7 @@ pub(super) struct MappedRings {
 pub(super) fn search(walk: &Walk) -> MappedRings {
     let known: HashSet<Pid> =
         walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();
-    // If the kernel says which processes have an io_uring, only the processes that the iterator could not search are
+    // If the kernel says which processes have an io_uring, only the processes that the iterator did not return are
     // left.
     let is_answered = walk.tasks.as_ref().is_some_and(|tasks| tasks.with_rings.is_some());
     let asked = if is_answered { &walk.without_threads } else { &walk.pids };

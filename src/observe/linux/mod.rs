@@ -134,8 +134,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         notes.extend(scanned_namespaces.unseen(&walk));
         let programs = bpf::attached(&walk.bpf_links);
         if let Some(note) = programs.tcx {
-            // The firewall of every interface becomes unknown: the program names its device only by an index, which is
-            // unique only within a network namespace, and the namespace is unknown.
+            // All firewalls become unknown: the program names its device only by an index, which is unique only within
+            // a network namespace, and the namespace is unknown.
             let why = "a BPF program (tcx) can take packets before the firewall";
             firewalls
                 .iter_mut()

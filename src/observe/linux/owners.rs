@@ -109,7 +109,7 @@ pub(super) struct Stray {
 pub(super) struct Search<'w> {
     /// The inodes of sockets.
     pub wanted: &'w KernelIds,
-    /// Whether to list sockets that are not wanted too ([`Walk::strays`]).
+    /// Whether to also list the sockets that are not in `wanted` ([`Walk::strays`]).
     pub strays: bool,
     /// Whether the iterators of the kernel may be used.
     pub bpf: bool,

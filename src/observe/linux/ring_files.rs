@@ -98,9 +98,9 @@ fn is_protocol(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| receives_data(name) || name.starts_with("UNIX"))
 }
 
-/// Returns gaps for three kinds of sockets that only an io_uring has: sockets that are in no table, Unix sockets whose
-/// messages may contain descriptors, and sockets whose inode is not shown. The processes in `named` are left out,
-/// because another gap names them.
+/// Returns gaps for three kinds of sockets in io_urings: sockets that only the io_uring has and that are in no table,
+/// Unix sockets that only the io_uring has and whose messages may contain descriptors, and sockets whose inode is not
+/// shown. The processes in `named` are left out, because another gap names them.
 pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     let mut nameless = walk.nameless_in_rings.clone();
     nameless.retain(|pid| !named.contains(pid));

@@ -22,8 +22,8 @@ pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
     pids
 }
 
-/// Returns whether `fdinfo` of any Unix socket of a process contains `scm_fds` (Linux 5.6; net/unix/af_unix.c). A value
-/// above 0 means that descriptors are in transit.
+/// Returns whether descriptors are in transit to any Unix socket of a process: its `fdinfo` then has a line `scm_fds`
+/// with a number above 0 (Linux 5.6; net/unix/af_unix.c).
 fn has_descriptors_in_flight(pid: Pid) -> bool {
     let Ok(directory) = openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()) else {
         return false;

@@ -133,7 +133,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     })
 }
 
-/// Does nothing. On these systems, the package of a program is not known, and every scan reads the other details.
+/// Does nothing. On these systems, the package of a program is not known, and the scan itself reads the other details.
 pub fn read_rest(_: &mut [Process]) {}
 
 /// Returns `None`, because only Linux has control groups.

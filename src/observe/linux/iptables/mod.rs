@@ -51,7 +51,8 @@ pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> 
     tables
 }
 
-/// Makes the action unknown if its target is neither a known target nor a chain of the table.
+/// Resolves the targets that are not chains of the table: a known target gets its action, and any other target an
+/// unknown action.
 fn resolve_targets(table: &mut FilterTable) {
     let names: std::collections::HashSet<String> =
         table.chains.iter().map(|chain| chain.name.clone()).collect();
