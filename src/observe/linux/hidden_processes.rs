@@ -64,8 +64,8 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
         if pids.is_empty() {
             break;
         }
-        // Newly started processes are not hidden: they may be missing from a list that was made before they started. So
-        // the list is made again.
+        // A process that started after a list was made is missing from this list, but not hidden. So the list is made
+        // again.
         pids.retain(|pid| exists(*pid));
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
         pids.retain(|pid| !again.contains(pid));

@@ -101,7 +101,7 @@ impl Libraries {
             !mapper.is_interpreter && maps.split(|byte| *byte == b'\n').any(is_without_file);
         let mut found =
             MappedFiles { has_program: Some(false), has_code_without_file, ..MappedFiles::default() };
-        // Only a process has this directory, not a single thread. Reading its links needs a capability.
+        // Only a process has the directory `map_files`, not a single thread. Reading its links needs a capability.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings(&maps) {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);

@@ -29,8 +29,8 @@ const RING_ATTEMPTS: usize = 50;
 /// The first release of Linux whose text is either complete, or has no line `UserFiles` because the io_uring is busy.
 /// In earlier releases, the text of a busy io_uring has this line with the number of the files, but without the files.
 const WHOLE_TEXT: (u32, u32) = (6, 16);
-/// How many times a socket that no table shows is checked again. It can be a connection that its peer has closed, which
-/// the program usually removes at once.
+/// How many times a socket that no table shows is checked again. Such a socket can be a connection that its peer has
+/// closed. The program usually removes it at once.
 const CHECKS: usize = 5;
 /// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
@@ -93,7 +93,7 @@ fn file(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns whether older kernels show this name for a socket that can receive data, or that can carry descriptors. An
-/// ordinary file can have the same name, because the kernel shows it without its directory.
+/// ordinary file can have the same name, because the kernel shows files without their directories.
 fn is_protocol(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| receives_data(name) || name.starts_with("UNIX"))
 }

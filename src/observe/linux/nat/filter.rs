@@ -35,8 +35,8 @@ fn hook(base: &FilterBase) -> Option<Hook> {
     }
 }
 
-/// Returns the rules for a rule of the filter: one, or one for each element of its map. Returns none if no packet can
-/// meet all conditions.
+/// Turns a rule of the filter into NAT rules: one, or one for each element of its map; none if no packet can meet all
+/// conditions.
 fn rules(rule: &FilterRule, sets: &Sets<'_>) -> Vec<Rule> {
     let mut condition = Condition::default();
     for one in &rule.conditions {

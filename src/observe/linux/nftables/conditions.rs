@@ -108,7 +108,7 @@ fn masked(piece: &Piece, bytes: &[u8], negated: bool) -> Option<FilterCondition>
     Some(FilterCondition::Masked { field: piece.part.field, mask, value, negated })
 }
 
-/// Returns the values of a piece that are equal to the bytes in the bits of its mask.
+/// Returns the values that a piece can have if it is equal to the bytes in the bits of its mask.
 fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     let Some(bytes) = bytes.get(piece.at..piece.at + usize::from(piece.part.len)) else {
         return FilterValue::Unknown;

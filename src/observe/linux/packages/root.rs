@@ -61,7 +61,7 @@ impl Layout {
     }
 }
 
-/// Returns the text that a file of a database cannot be used, with the reason.
+/// Returns the message that a file of a database cannot be used: its path and the reason.
 pub(super) fn trouble(path: &str, why: impl std::fmt::Display) -> String {
     format!("/{path}: {why}")
 }

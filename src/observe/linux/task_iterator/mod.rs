@@ -186,7 +186,7 @@ fn layout_in(file: &File) -> Option<Layout> {
 }
 
 /// Returns whether `/proc` shows the pid namespace of this process. The iterators return the pids of this namespace,
-/// and their links are then read in `/proc`.
+/// and the links of these pids are then read in `/proc`.
 fn has_own_proc() -> bool {
     let text = slurp("/proc/self/status", 4096, 64 * 1024).unwrap_or_default();
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
