@@ -1,8 +1,8 @@
 //! The findings of an audit, and its verdict.
 //!
-//! A finding belongs to a listener. The listener may be missing, because it vanished since a saved snapshot or
-//! because the policy requires it. The policy, the baseline and the deep scan add their findings to the same list, so
-//! only one list must be sorted, counted and printed. This module does not print and does not choose an exit code.
+//! A finding is about one listener. This listener may not exist: it has vanished since a saved snapshot was made, or
+//! the policy requires it. The policy, the baseline and the deep scan add their findings to the same list, so only one
+//! list must be sorted, counted and printed. This module does not print and does not choose an exit code.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,14 +26,14 @@ pub struct AuditFinding<'r> {
     pub rule: Option<String>,
 }
 
-/// A finding at or above warning that a rule of the policy lowered or switched off.
+/// A finding of severity warning or higher whose severity a policy rule lowered, or which it switched off.
 #[derive(Clone, Debug)]
 pub struct Accepted<'r> {
     /// The listener that the finding is about.
     pub subject: Subject<'r>,
     /// The flag.
     pub flag: Flag,
-    /// The severity that the finding has without the policy.
+    /// The severity before the rule changed it.
     pub severity: Severity,
     /// The ID of the rule.
     pub rule: String,
@@ -44,7 +44,7 @@ pub struct Accepted<'r> {
 /// The findings of one severity that one rule accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct AcceptedByRule<'a> {
-    /// The severity that the finding has without the policy.
+    /// The severity before the rule changed it.
     pub severity: Severity,
     /// The ID of the rule.
     pub rule: &'a str,
@@ -85,7 +85,7 @@ pub struct AppliedPolicy {
 /// A report with all findings of an audit.
 #[derive(Clone, Debug)]
 pub struct Audit<'r> {
-    /// The complete report, for the comparison with a policy or a baseline.
+    /// The complete report, regardless of the filter: a policy or a baseline is compared with every listener.
     pub report: &'r Report,
     /// The audited listeners; after [`Audit::narrow`] only the requested listeners.
     pub listeners: Vec<&'r Entry>,
@@ -202,7 +202,8 @@ impl<'r> Audit<'r> {
     }
 }
 
-/// Returns the sockets that occupy a port. A saved snapshot may contain connections too, which are not judged.
+/// Returns the sockets that occupy a port. Connections, which a saved snapshot may contain, are left out: they are not
+/// judged.
 fn everything(report: &Report) -> impl Iterator<Item = &Entry> {
     report.entries.iter().filter(|judged| judged.socket.state.holds_port())
 }

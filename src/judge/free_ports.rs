@@ -1,8 +1,8 @@
 //! Chooses free ports for a new service.
 //!
-//! A port is proposed only if it has no entry in the registry and in the curated tables, if no setting of the kernel
-//! reserves it, and if no socket of the snapshot uses it. If a part of the machine was not visible, no port is
-//! certainly free.
+//! A port is proposed only if neither the registry nor the curated tables list it, no setting of the kernel reserves
+//! it, and no socket of the snapshot uses it. If a part of the machine was not visible, a proposed port may still be in
+//! use.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound
 
 /// The maximum number of proposals.
 const PROPOSALS: usize = 5;
-/// If the next unsuitable port is at least this many ports away, a greater distance has no advantage. Some distance
-/// is useful, because a second instance of a program often takes the next ports.
+/// Greater distances to the next unsuitable port count as this distance. Free ports next to a proposal are useful,
+/// because a second instance of a program often takes the next port.
 const FAR: u16 = 10;
 
 /// A port that is suitable for a new service.
@@ -99,7 +99,7 @@ pub fn free_ports(report: &Report, asked: PortRange) -> FreePorts {
     FreePorts { asked, proposals, suitable: suitable.len(), refused, kernel_ranges, unseen: unseen(report) }
 }
 
-/// Returns a text about the use of a port: the program, or the state of the socket if the program is not known.
+/// Returns what uses a port: the program, or the state of the socket if the program is not known.
 fn user(entry: &Entry) -> String {
     match entry.processes.first() {
         Some(process) => process.name.clone().unwrap_or_else(|| format!("pid {}", process.pid)),
@@ -107,8 +107,8 @@ fn user(entry: &Entry) -> String {
     }
 }
 
-/// Returns the ports that are farthest from unsuitable ports. If the distance of two ports is equal, the lower port
-/// is preferred.
+/// Returns the ports that are farthest from unsuitable ports, up to [`PROPOSALS`]. If two ports are equally far, the
+/// lower port is preferred.
 fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     let near = |port: u16| {
         let above = refused.partition_point(|other| other.port < port);
@@ -121,7 +121,7 @@ fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     };
     let mut ordered: Vec<u16> = suitable.to_vec();
     ordered.sort_by_key(|port| (FAR - distance(*port), *port));
-    // The proposals are also far from each other, if there are enough such ports.
+    // First only ports that are far from each other are chosen; if these are too few, any suitable port.
     let mut ports: Vec<u16> = Vec::new();
     for apart in [FAR, 1] {
         for port in &ordered {

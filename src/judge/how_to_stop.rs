@@ -9,7 +9,7 @@ use crate::model::{Owner, Pid, short_container};
 pub enum HowToStop<'r> {
     /// Stop these units of systemd.
     Units(Vec<&'r str>),
-    /// Stop this unit of the service manager of a user.
+    /// Stop this unit of a user's service manager.
     UserUnit {
         /// The unit.
         name: &'r str,
@@ -25,7 +25,7 @@ pub enum HowToStop<'r> {
         /// The full ID of the container.
         id: &'r str,
     },
-    /// Stop the container of Docker that has published this port; the name of the container is not known.
+    /// Stop the Docker container that published this port; its name is not known.
     PublishedPort(u16),
     /// Stop this service of Windows.
     WindowsService(&'r str),
@@ -42,8 +42,8 @@ pub enum HowToStop<'r> {
     Kernel,
     /// The first process of the system owns the socket. This process cannot be ended.
     FirstProcess,
-    /// The service manager of this user owns the socket, for a socket unit that is not known. The manager must not be
-    /// ended: it runs all services of the user.
+    /// This user's service manager owns the socket for a socket unit, but it is not known for which. The manager must
+    /// not be ended: it runs all services of the user.
     UserManager(Option<&'r str>),
 }
 
@@ -69,8 +69,8 @@ impl<'r> HowToStop<'r> {
         }
     }
 
-    /// Returns the command with names that no other unit or container can have. A container gets its full ID, because
-    /// its name can pass to another container, and another container can have its short ID as a name.
+    /// Returns the command with names that no other unit or container can have. A container is named by its full ID:
+    /// its name can pass to another container, and its short ID can be the name of another container.
     #[must_use]
     pub fn exact_command(&self) -> Option<Vec<&'r str>> {
         match *self {
@@ -146,7 +146,7 @@ fn engine(manager: ContainerManager) -> &'static str {
     if manager == ContainerManager::Podman { "podman" } else { "docker" }
 }
 
-/// Returns how to end the processes of a listener and nothing around them.
+/// Returns how to end only the processes of a listener, without a command that stops their unit or container.
 pub(super) fn processes<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<HowToStop<'r>> {
     let owner = &listener.first().socket.owner;
     if owner.pids().contains(&1) {

@@ -19,8 +19,8 @@ pub struct KillStep<'r> {
 }
 
 impl KillStep<'_> {
-    /// Returns the owners of the named listeners. If the step sends signals, an owner that another owner started gets
-    /// one only if it has not ended with it.
+    /// Returns the owners of the named listeners. If the step sends signals, a process that another owner started gets
+    /// a signal only if it still runs after that owner has ended.
     #[must_use]
     pub fn owners(&self) -> BTreeSet<Pid> {
         let sockets = self.named.iter().flat_map(|listener| &listener.sockets);
@@ -39,7 +39,7 @@ pub enum KillRefusal<'r> {
     /// A process of the listener is visible, but another process may also own its socket: the user who created the
     /// socket has no visible process, and not every process could be read.
     PartlyHidden,
-    /// No command ends only this listener.
+    /// Nothing ends only this listener.
     NoCommand(HowToStop<'r>),
     /// Only this user can stop the listener in this way.
     OtherUser(HowToStop<'r>),
@@ -60,12 +60,13 @@ pub struct KillCaller {
     pub groups: BTreeSet<String>,
     /// The processes that this user may not signal.
     pub protected: BTreeSet<Pid>,
-    /// The processes with a terminal: a person started them, and a service manager did not.
+    /// The processes with a terminal: a person started them, not a service manager.
     pub on_terminals: BTreeSet<Pid>,
-    /// The processes in a container inside another container. The managers of this machine do not know the inner one.
+    /// The processes in a container inside another container. The container managers of this machine do not know the
+    /// inner container.
     pub nested: BTreeSet<Pid>,
-    /// The first processes of other pid namespaces, each with the other processes in its namespace. The kernel ends
-    /// them with the first process.
+    /// The first process of each pid namespace other than portolan's, with the other processes of its namespace. If the
+    /// first process ends, the kernel ends the others too.
     pub namespaces: BTreeMap<Pid, BTreeSet<Pid>>,
 }
 
@@ -105,7 +106,7 @@ pub fn kill_plan<'r>(
     Ok(steps)
 }
 
-/// Returns a way to end a listener without ending a process that must not end.
+/// Returns a way to end a listener that ends nothing else; otherwise the reason why the listener is not ended.
 fn how<'r>(
     listener: &Listener<'r>,
     snapshot: &Snapshot,
@@ -153,7 +154,8 @@ fn how<'r>(
     }
 }
 
-/// Returns whether a unit or container is not only there for this listener, so that only its processes may be ended.
+/// Returns whether stopping the unit or container would end more than this listener, such as the caller's own session.
+/// Only the processes of the listener are then ended.
 fn stops_too_much(how: &HowToStop<'_>, listener: &Listener<'_>, caller: &KillCaller) -> bool {
     let processes = listener.processes();
     let main = processes.first().filter(|main| main.pid != 1);
@@ -179,8 +181,8 @@ fn stops_too_much(how: &HowToStop<'_>, listener: &Listener<'_>, caller: &KillCal
     }
 }
 
-/// Returns whether `systemctl` reads the name as the name of one unit, and not as a pattern: a name has only these
-/// characters (systemd.unit(5)).
+/// Returns whether the name has only the characters of a unit name (systemd.unit(5)). `systemctl` may read any other
+/// name as a pattern, which can match several units.
 fn is_unit_name(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
 }
@@ -201,8 +203,7 @@ fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
         && !processes.iter().any(|process| is_creator(process.uid))
 }
 
-/// Returns whether a listener ends too if a step is carried out.
-/// `signalled` has the processes that end if the step sends signals.
+/// Returns whether a step also ends this listener. `signalled` has the processes that end if the step sends signals.
 fn ends_with(step: &KillStep<'_>, listener: &Listener<'_>, signalled: &BTreeSet<Pid>) -> bool {
     let processes = listener.processes();
     match &step.how {

@@ -56,8 +56,8 @@ impl<'r> Listener<'r> {
         self.first().exposure
     }
 
-    /// Returns the clients that the packet filter lets in, for each address whose clients differ from those of the addresses
-    /// before it.
+    /// Returns the clients that the packet filter lets in, once for each different set of clients, with the first
+    /// socket that has this set.
     #[must_use]
     pub fn reaches(&self) -> Vec<(&'r Entry, &'r Reach)> {
         let mut differing: Vec<(&Entry, &Reach)> = Vec::new();
@@ -87,7 +87,7 @@ impl<'r> Listener<'r> {
     #[must_use]
     pub fn processes(&self) -> Vec<&'r Process> {
         let mut processes: Vec<&Process> = self.first().processes.iter().map(|process| &**process).collect();
-        // A service manager opens sockets for other processes.
+        // A service manager opens sockets for other processes, so it comes last.
         let owner = &self.first().socket.owner;
         let is_manager = |process: &Process| process.pid == 1 || is_user_manager(process);
         processes.sort_by_key(|process| (is_manager(process), has_ancestor_in(process, owner)));
@@ -153,8 +153,8 @@ impl<'r> Listener<'r> {
     }
 }
 
-/// Returns whether two sockets belong to the same processes. If no process is visible, the sockets must be in the
-/// same control group.
+/// Returns whether two sockets belong to the same processes. Sockets without a visible process must be in the same
+/// control group.
 fn are_of_one(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.socket, &other.socket);
     let same_port = a.local.port == b.local.port && a.netns == b.netns;
@@ -169,7 +169,7 @@ fn are_of_one(one: &Entry, other: &Entry) -> bool {
     same_port && same_owner
 }
 
-/// Returns whether one of the owners started a process.
+/// Returns whether an owner of the socket, other than pid 1, is an ancestor of the process.
 pub(super) fn has_ancestor_in(process: &Process, owner: &Owner) -> bool {
     process.parents.iter().any(|Parent { pid, .. }| *pid != 1 && owner.pids().contains(pid))
 }

@@ -1,4 +1,5 @@
-//! Pure rules that turn a joined listener into findings. They have no input, output or clock, and write no text.
+//! Rules that turn a listener with its processes into findings. They are pure: they depend only on their arguments,
+//! perform no input or output, and do not read the clock.
 
 pub mod audit;
 mod danger_rules;
@@ -48,7 +49,7 @@ use crate::model::{
 };
 use crate::registry::Registry;
 
-/// A snapshot, joined and judged: all data that a renderer needs.
+/// A snapshot whose sockets were joined with their processes and judged: all data that a renderer needs.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The snapshot: its time, host, scope and gaps. Its sockets and processes have moved into the entries.
@@ -108,14 +109,14 @@ impl Report {
         processes.flat_map(|process| &process.parents).any(is_ssh_server)
     }
 
-    /// Adds the clients of the sessions over SSH in which processes were started. `connections` is a snapshot with the
-    /// listeners and the established connections.
+    /// Adds the address of the SSH client to each process that was started in a session over SSH. `connections` is a
+    /// snapshot with the listeners and the established connections.
     pub fn add_ssh_clients(&mut self, connections: &Snapshot) {
         let clients = ssh_clients(connections);
         self.change_processes(|one| with_clients(one, &clients));
     }
 
-    /// Replaces the processes for which `change` returns another process.
+    /// Replaces each process for which `change` returns a new process.
     fn change_processes(&mut self, change: impl Fn(&Process) -> Option<Process>) {
         // Entries with the same processes share one list, which is found by its memory address. The old lists are
         // kept until the end, so that no memory address is reused.
@@ -242,8 +243,8 @@ pub struct Query<'a> {
     pub hits: Vec<SearchHit>,
 }
 
-/// Explains one port and protocol. The context is filled in only with `in_full`, because finding the context takes
-/// longer than finding the verdict.
+/// Explains one port and protocol. The context is filled in only if `in_full` is true, because it takes longer to find
+/// than the verdict.
 #[must_use]
 pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: bool) -> Explained<'r> {
     let verdict = report.registry.verdict(port, protocol);

@@ -85,7 +85,7 @@ impl<'o> IdentifiedProcess<'o> {
         self.identity.as_deref().is_some_and(|identity| !identity.rests_on_title())
     }
 
-    /// Returns whether the name of the program file can be trusted: no user except root can replace the file.
+    /// Returns whether only root can replace the program file, so that its name can be trusted.
     fn has_genuine_file(&self) -> bool {
         ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
@@ -96,8 +96,8 @@ impl<'o> IdentifiedProcess<'o> {
             && self.program_name().is_some_and(programs::owns_a_guarded_port)
     }
 
-    /// Returns whether the file has the name of a program that serves guarded ports, but a user who is not root can
-    /// replace the file.
+    /// Returns whether the file has the name of a program that serves a guarded port (a port on which an unknown
+    /// program is suspicious), but a user who is not root can replace the file.
     fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()
@@ -273,7 +273,8 @@ pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     programs.find(|program| program.is_named_by_unit(name))
 }
 
-/// Returns the program that systemd starts for a socket that it holds, by the name of the socket unit.
+/// Returns the program for which systemd opened the socket, identified by the name of the socket unit; `None` if
+/// another process than systemd has the socket.
 pub(super) fn by_socket_unit(
     process: &IdentifiedProcess<'_>,
     listener: &Entry,
@@ -286,8 +287,8 @@ pub(super) fn by_socket_unit(
 fn usual_program(process: &IdentifiedProcess<'_>, listener: &Entry) -> Option<UsualProgram> {
     let (port, protocol) = (listener.socket.local.port, listener.socket.local.protocol);
     let identity = process.identity.as_ref()?;
-    // Any user can give a file any name. Words in a command line count here, because they only make a port less
-    // suspicious.
+    // Any user can give a file any name, so the file must be genuine. A match by the command line is accepted without
+    // this check, because it only makes a port less suspicious.
     if identity.rests_on != RestsOn::Cmdline && !process.has_genuine_file() {
         return None;
     }

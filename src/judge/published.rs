@@ -67,8 +67,8 @@ pub(super) fn services_behind(entries: &[Entry], firewalls: &[Firewall]) -> Hash
     };
     let on_port = by_port(entries);
     published
-        // Only destinations on this machine count: a listener on the wildcard address does not receive traffic for
-        // another machine.
+        // A listener on the wildcard address receives only traffic for this machine, so destinations on other machines
+        // do not count.
         .filter(|(entry, to)| {
             to.address.is_unspecified()
                 || to.address.is_loopback()
@@ -93,8 +93,8 @@ pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>
     on_port
 }
 
-/// Removes the published ports that a program of the container engine also serves. The rule and the program lead to
-/// the same place.
+/// Removes the published ports that a program of the container engine also serves: the rule and the program forward to
+/// the same destination.
 pub(super) fn remove_duplicates(entries: &mut Vec<Entry>) {
     type Place = (Protocol, u16, Peer);
     let place = |entry: &Entry| -> Option<Place> {

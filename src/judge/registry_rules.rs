@@ -7,9 +7,9 @@ use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegi
 use crate::join::Entry;
 use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State, StatusBasis};
 
-/// Returns the evidence of `orphaned`: every registration is dead, and the process is not a known server of the port.
-/// A port inside the ephemeral range of the kernel needs no registration, so it is not orphaned.
-/// A port that the program picked from its own range says nothing about the registration.
+/// Returns the evidence of `orphaned`: every registration is dead, and the process is not a known server of the port. A
+/// port in the ephemeral range of the kernel is never orphaned, because it needs no registration. Neither is a port
+/// that the program picked from its own range, because it was not chosen for its registration.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     let is_in_kernel_range = subject.snapshot.ephemeral_range(&subject.listener.socket).is_some();
@@ -22,13 +22,13 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     }
     let rows = verdict.assignments.iter().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
     let registrations = rows.map(|(service, row)| DeadRegistration::new(service, row)).collect();
-    // The known use of an orphaned port is a rare one; a common use would have made the port repurposed.
+    // A common use would have made the port repurposed, so a known use of an orphaned port is a rare one.
     Some(Orphaned { registrations, rarely_used_by: verdict.known_use.clone() }.into())
 }
 
-/// Returns the evidence of `unexplained`: neither a registration nor a known program explains the listener. A port
-/// inside the ephemeral range of the kernel needs no registration, so it needs no explanation.
-/// The range from which the program picks its ports is an explanation.
+/// Returns the evidence of `unexplained`: neither a registration nor a known program explains the listener. A port in
+/// the ephemeral range of the kernel needs no explanation. If the program picks its ports from a range of its own, that
+/// range is the explanation.
 pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
@@ -49,7 +49,8 @@ pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     picked_from(listener).is_none().then(|| unexplained.into())
 }
 
-/// Returns the registrations of the other protocol: TCP for a UDP listener, UDP for a TCP listener.
+/// Returns `Unexplained` with the registrations of the other protocol (TCP for a UDP listener, UDP for a TCP listener),
+/// if there are any.
 fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     let local = &subject.listener.socket.local;
     let registered_for = match local.protocol.registered_as() {
@@ -65,9 +66,10 @@ fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     (!services.is_empty()).then_some(Unexplained::OtherProtocol { registered_for, services })
 }
 
-/// Returns the evidence of `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections.
-/// IANA's dynamic range counts only if the kernel's own range is unknown. A datagram socket in this range is usually
-/// a client that waits for an answer, and a bound socket is usually a client that is about to connect.
+/// Returns the evidence of `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections. IANA's
+/// dynamic range counts only if the kernel's own range is unknown. Datagram sockets and bound sockets have no finding:
+/// in this range a datagram socket is usually a client that waits for an answer, and a bound socket is usually a client
+/// that is about to connect.
 pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (socket, snapshot) = (&subject.listener.socket, subject.snapshot);
     let local = &socket.local;
@@ -90,9 +92,9 @@ pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// Returns the facts about a port in an ephemeral range of the observed host; `None` if the port is in no ephemeral
-/// range. If the kernel would not have picked the port, or if the program usually serves it, the program has probably
-/// chosen the port.
+/// Returns the facts about a port in an ephemeral range of the observed host; `None` if no ephemeral range contains the
+/// port. The program has probably chosen the port if the kernel would not have picked it, or if the program usually
+/// serves it.
 pub(super) fn ephemeral_here(
     snapshot: &Snapshot,
     port: u16,

@@ -56,7 +56,7 @@ const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
-/// Returns every finding on one listener. A connection has no finding, because nobody chose its port on purpose.
+/// Returns every finding on one listener. A connection has no finding, because usually the kernel chose its port.
 pub(super) fn findings(subject: &JudgedListener<'_>) -> Vec<Finding> {
     let rules = match subject.listener.socket.state {
         State::Raw => RULES_WITHOUT_PORT,

@@ -14,8 +14,9 @@ use crate::model::{
 use crate::registry::programs::ListedProgram;
 use crate::registry::tools::packet_program;
 
-/// Returns the service of the first process that is a known program. Programs that only open sockets for other
-/// programs do not count; the name of a socket unit names the program that systemd starts.
+/// Returns the service of the first process that is a known program. A program that only opens sockets for other
+/// programs does not count. If there is no other process, the name of the socket unit shows which program systemd
+/// starts.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.port().is_none() {
@@ -42,7 +43,7 @@ pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> 
     })
 }
 
-/// Returns the place to which docker-proxy forwards the port.
+/// Returns the destination to which docker-proxy forwards the port.
 pub(super) fn forwards_to(processes: &[IdentifiedProcess<'_>]) -> Option<Peer> {
     processes.iter().find_map(|process| Peer::behind_docker_proxy(process.process))
 }
@@ -101,7 +102,8 @@ pub(super) fn main_process(entry: &Entry) -> Option<Arc<Process>> {
     processes.find(|process| !has_ancestor_in(process, owner)).cloned()
 }
 
-/// Returns whether a socket is in the network namespace or in the container to which a port is forwarded.
+/// Returns whether a socket is at the destination of a forwarded port: in a network namespace that has the
+/// destination's address, or in the destination's container.
 fn is_in_place(entry: &Entry, to: &ForwardTarget, snapshot: &Snapshot) -> bool {
     let Some(netns) = &entry.socket.netns else { return false };
     let has_address = snapshot

@@ -34,7 +34,8 @@ const SYSTEM_DIRECTORIES: [&str; 12] = [
     r"C:\Program Files",
 ];
 
-/// Returns whether only root can replace the program file. If nothing else is known, the path of the file is judged.
+/// Returns whether only root can replace the program file, according to its origin, or by its path if the origin is not
+/// known.
 fn is_system_file(process: &Process) -> bool {
     match (&process.origin, &process.exe) {
         (Some(origin), _) => matches!(origin.kind, OriginKind::Package | OriginKind::System),
@@ -73,8 +74,8 @@ pub(super) fn finding(evidence: Evidence, exposure: Exposure, trust: Trust) -> F
 }
 
 /// Returns the severity of a finding. `base` is the severity of its evidence on an address that other machines can
-/// reach. On loopback most findings are one level lower. The process changes the severity of findings about the
-/// registry, which never exceeds a warning.
+/// reach. On loopback most findings are one level lower. For findings about the registry, the trust in the process also
+/// raises the severity, at most to a warning, or lowers it.
 pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Trust) -> Severity {
     let moved = match (flag.family(), trust) {
         (FindingFamily::Registry, Trust::Replaceable | Trust::Unknown) => {

@@ -35,10 +35,11 @@ const RUNNERS: [&str; 22] = [
     "lxc-start",
     "lxd",
 ];
-/// The units of these programs, if the name of the unit differs from the name of the program.
+/// The names of units that run a program of `RUNNERS` but are not named after it.
 const UNITS_OF_RUNNERS: [&str; 9] =
     ["ssh", "supervisor", "runit", "s6", "circus", "inetutils-inetd", "openbsd-inetd", "docker", "lxc"];
-/// Programs in which a person works: terminals, multiplexers and editors. The kernel cuts a name to 15 bytes.
+/// Programs in which a person works: terminals, multiplexers and editors. Some names are cut, because the kernel keeps
+/// only 15 bytes of a name.
 const TERMINALS: [&str; 36] = [
     "abduco",
     "alacritty",
@@ -88,8 +89,8 @@ pub enum StartedBy<'r> {
     Container {
         /// The program that manages the container.
         manager: Option<ContainerManager>,
-        /// The name of the container, or its ID if it has no name. The name of a container of a user begins with the
-        /// unit of that user.
+        /// The name of the container, or its ID if it has no name. If an ordinary user runs the container, the name
+        /// begins with the unit of that user.
         name: &'r str,
         /// The container's data from the files of its manager.
         details: Option<&'r Container>,
@@ -268,8 +269,9 @@ impl<'r> StartedBy<'r> {
         }
     }
 
-    /// Returns the starter of a process without ancestors. On Linux, another process adopts the children of a process
-    /// that ends, so an ancestor that is missing is not visible. On other systems, the ancestor may have ended.
+    /// Returns the starter of a process that has no ancestors in the snapshot. On Linux every process has a living
+    /// parent, because the children of a process that ends are adopted. The parent is therefore outside the visible
+    /// processes. On other systems, the parent may have ended, and the result is `None`.
     fn without_ancestors(process: &Process, os: &str) -> Option<Self> {
         let was_read = process.started.is_some() && process.parents.is_empty();
         (was_read && os == "linux").then_some(StartedBy::Outside)
@@ -313,9 +315,9 @@ pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }
 
-/// Returns whether the process runs in a unit of a program that runs programs for others, such as cron. The ancestors
-/// may have ended, so the name of the unit counts too. A process that has the name of such a program is the program
-/// itself only if it runs as root, because every user can choose the name of a process.
+/// Returns whether a program that runs programs for others, such as cron, started the process. The ancestors may have
+/// ended, so it is enough that the process is in the unit of such a program. A process of cron itself does not count.
+/// It is recognised by its name only if it runs as root, because every user can choose the name of a process.
 pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bool {
     let own = process.name.as_deref().filter(|_| process.uid.is_none_or(|uid| uid == 0));
     let has_runner = process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own);
@@ -359,7 +361,8 @@ pub(super) fn is_ssh_server(parent: &Parent) -> bool {
     ["sshd", "sshd-session", "dropbear"].contains(&&*parent.name)
 }
 
-/// Returns the environment that a program gives to its shell; `None` for a service manager.
+/// Returns the kind of session in which a shell runs, by the parent of the shell; `None` if the parent is a service
+/// manager.
 fn session_of(parent: &Parent) -> Option<Session<'_>> {
     match &*parent.name {
         _ if is_service_manager(parent) => None,
@@ -372,8 +375,8 @@ fn session_of(parent: &Parent) -> Option<Session<'_>> {
     }
 }
 
-/// Returns the names of the programs between a process and its starter, each once, the outermost first. Names that
-/// are the same as the name of the process are left out.
+/// Returns the names of the programs between a process and its starter, each once, the outermost first. The name of the
+/// process itself is left out.
 fn through<'r>(process: &'r Process, parents: &'r [Parent]) -> Vec<&'r str> {
     let mut names: Vec<&str> = Vec::new();
     for parent in parents.iter().take_while(|parent| !is_service_manager(parent)) {

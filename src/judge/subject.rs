@@ -33,7 +33,7 @@ impl JudgedListener<'_> {
         self.forwarding.is_some() && self.listener.socket.forwarding.is_none()
     }
 
-    /// Returns whether the program usually serves this port. A program that serves any port has no usual ports.
+    /// Returns whether the program usually serves this port. False for a program that can serve any port.
     pub(super) fn is_on_own_port(&self) -> bool {
         self.usual.is_some_and(|usual| !usual.any_port)
     }

@@ -21,8 +21,8 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the process with the highest severity among the tools for a short task that `wanted` accepts. If the
-/// severity is equal, returns the first.
+/// Returns the most severe tool for a short task that `wanted` accepts, with its process. If several are equally
+/// severe, returns the first.
 fn ad_hoc_tool<'s, 'p>(
     subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,
@@ -38,8 +38,8 @@ fn ad_hoc_tool<'s, 'p>(
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-/// Returns whether a shell inherited the socket from the server that started the shell, and the server still has the
-/// socket. In this case the shell is not the listener. A process that the shell started does not count as the server.
+/// Returns whether a shell only inherited the socket from a server that started the shell, and that still has the
+/// socket: the shell is then not the listener. A process that the shell started does not count as this server.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none()
@@ -47,8 +47,8 @@ fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'
     })
 }
 
-/// Returns whether `starter`, a program that starts other programs, has started another process that also has the
-/// socket. In this case only the started process is judged.
+/// Returns whether `starter`, a program that starts other programs, has started another owner of the socket. Only the
+/// started process is then judged.
 fn has_started_the_server(starter: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none_or(|tool| tool.used_for != AdHocUse::Start)
@@ -86,8 +86,8 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns the purpose of an SSH server that a user other than root started. The processes of the system's SSH server
-/// have that server among their ancestors, so they do not count.
+/// Returns the purpose of an SSH server that a user other than root started. A process that descends from the system's
+/// SSH server does not count: the server starts one for each session, as the user of the session.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
     let is_of_a_server = parents.iter().any(|parent| Some(&parent.name) == name.as_ref());
@@ -97,9 +97,10 @@ fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> 
     tools::ssh_server_of_a_user(process.command_line()?)
 }
 
-/// Returns the evidence of `masquerading`. A real kernel thread has no program file. A real server does not run from
-/// a replaceable file with another name, or from a file that is mounted over its own file. No interpreter runs a
-/// compiled program. An interpreter takes any name that its script sets, so its name is not evidence.
+/// Returns the evidence of `masquerading`: a process has the name of a kernel thread, but a program file; it has the
+/// name of a well-known server, but runs from a replaceable file with another name; another file is mounted over its
+/// program file, or its memory contains no code of this file; or it is an interpreter whose command line names a
+/// compiled program as its script. The process name of an interpreter is not evidence: a script can set any name.
 pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;
@@ -122,24 +123,24 @@ fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> 
 fn kernel_thread_name(process: &Process) -> Option<&str> {
     let first = process.cmdline.first().map(String::as_str);
     let file = process.exe.as_ref().map(|exe| crate::model::file_name(&exe.path)).unwrap_or_default();
-    // Traffic Server gives its process the name `[TS_MAIN]`.
+    // Some programs, such as Traffic Server (`[TS_MAIN]`), really give their process such a name.
     let own = process.name.as_deref().filter(|name| !programs::is_process_name_of(name, file));
     let is_claimed = |name: &&str| is_bracketed(name) || is_kernel_thread_name(name);
-    // Every list of processes shows a process without a command line as a kernel thread.
+    // Tools such as ps show a process without a command line like a kernel thread.
     let is_blank = process.exe.is_some() && process.cmdline.iter().all(|argument| argument.trim().is_empty());
     let by_blank_line =
         process.name.as_deref().filter(|name| is_blank && is_further_kernel_thread_name(name));
     [own, first].into_iter().flatten().find(is_claimed).or(by_blank_line)
 }
 
-/// Returns whether a name is in brackets, as lists of processes show a kernel thread. Celery sets titles such as
-/// `[celeryd: worker@host]`; the name of a kernel thread has no blank.
+/// Returns whether a name is in brackets, as tools such as ps show a kernel thread. A name with a blank does not count:
+/// no kernel thread has one, but Celery sets titles such as `[celeryd: worker@host]`.
 fn is_bracketed(name: &str) -> bool {
     let inside = name.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     inside.is_some_and(|name| !name.contains(' '))
 }
 
-/// Returns whether this could be the name of a kernel thread: `kworker/u8:2`, `kswapd0`.
+/// Returns whether this could be the name of a kernel thread, such as `kworker/u8:2` or `kswapd0`.
 fn is_kernel_thread_name(name: &str) -> bool {
     let (base, has_cpu) = name.split_once('/').map_or((name, false), |(base, _)| (base, true));
     match base.trim_end_matches(|c: char| c.is_ascii_digit()) {
@@ -147,14 +148,14 @@ fn is_kernel_thread_name(name: &str) -> bool {
         | "kcompactd" | "khungtaskd" | "ksmd" | "kthrotld" | "kdmflush" | "kpsmoused" | "mm_percpu_wq"
         | "rcu_sched" | "rcu_preempt" | "rcu_gp" | "rcu_par_gp" | "jbd" | "kintegrityd" | "kblockd"
         | "scsi_tmf_" | "oom_reaper" => true,
-        // These names need the number of a processor, because a program of a user may have the name without the
-        // number.
+        // These names count only with the number of a processor, because an ordinary program may have the name without
+        // the number.
         "migration" | "watchdog" | "irq" => has_cpu,
         _ => false,
     }
 }
 
-/// Returns whether a kernel thread has this name, and an ordinary program may have it too: `nfsd`, `loop0`.
+/// Returns whether both a kernel thread and an ordinary program may have this name, such as `nfsd` or `loop0`.
 fn is_further_kernel_thread_name(name: &str) -> bool {
     let base = name.split_once('/').map_or(name, |(base, _)| base);
     matches!(
@@ -171,8 +172,8 @@ fn is_further_kernel_thread_name(name: &str) -> bool {
     )
 }
 
-/// Directories of the system's own programs. In other directories, a new version of an application may be mounted
-/// over the old version.
+/// Directories of the system's own programs. A file that is mounted over a file in another directory is not suspicious:
+/// it may be a new version of an application.
 const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/", "/bin/", "/sbin/", "/lib/"];
 
 /// Returns the well-known server or program of the system, if another file runs at its path.
@@ -221,9 +222,9 @@ fn is_system_daemon(name: &str, title: &str) -> bool {
     SYSTEM_DAEMONS.contains(&cut) || (name == "cron" && title.starts_with("/usr/sbin/cron"))
 }
 
-/// Returns the well-known server or daemon of the system whose name a process claims, although the process runs another
-/// program. Either the program file has another name, and is replaceable or unknown; or an interpreter claims a name
-/// that none of its known scripts uses.
+/// Returns the well-known server or daemon of the system whose name a process falsely claims. Either the program file
+/// has another name, and is replaceable or unknown; or an interpreter claims a name that none of its known scripts
+/// uses.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     let file = process.program_name()?;

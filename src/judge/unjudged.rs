@@ -29,7 +29,8 @@ const TITLE: Missing = (
     "the process overwrote its command line with a title, so the name of the script is not visible",
 );
 
-/// Returns a gap for each kind of missing evidence, with the processes that no gap in `known` names.
+/// Returns a gap for each kind of missing evidence, with the processes that lack it. Processes that a gap in `known`
+/// already names are left out.
 pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     let named: BTreeSet<Pid> = known.iter().flat_map(|gap| &gap.pids).copied().collect();
     let mut missing: BTreeMap<Missing, BTreeSet<Pid>> = BTreeMap::new();

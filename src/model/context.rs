@@ -103,7 +103,7 @@ pub enum EventKind {
     Registered,
     /// The row of the registration was changed.
     Changed,
-    /// The registration was renamed, added or removed at an unknown time before the date.
+    /// The registration was renamed, added or removed before the date; the exact time is not known.
     Renamed,
     /// The product or protocol of the registration ended.
     Ended,
@@ -138,11 +138,11 @@ pub struct EphemeralHere {
     pub is_reserved: bool,
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
-    /// Whether the kernel may choose the port for a listener that requests any free port. If false, the kernel does so
-    /// only if no port with the other parity is free, or never. `None` if this is not known.
+    /// Whether the kernel may choose the port for a listener that requests any free port. False if the kernel never
+    /// chooses the port, or only if no port with the other parity is free. `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
-    /// Whether the listener on the port probably chose the port itself. `None` if there is no listener, or if the port
-    /// does not show who chose it.
+    /// Whether the listener on the port probably chose the port itself. `None` if there is no listener, or if it could
+    /// be either the listener or the kernel.
     pub likely_chosen: Option<bool>,
     /// Whether a listener that requests any free port usually gets an odd port; `None` if it gets odd and even ports
     /// alike, or if this is not known.

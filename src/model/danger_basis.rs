@@ -17,7 +17,7 @@ named! {
         Configuration = "configuration",
         /// The service is presumed only from its port.
         Port = "port",
-        /// The program is known, but the port is not a usual port of the service, so the kernel may have chosen it.
+        /// The program is known, but does not usually serve this port, so the kernel may have chosen the port.
         ChosenPort = "chosen-port",
     }
 }

@@ -41,8 +41,7 @@ impl Protocol {
         !matches!(self, Protocol::Raw | Protocol::Packet)
     }
 
-    /// Returns whether the protocol is UDP or UDP-Lite. Their sockets receive data without accepting connections
-    /// first.
+    /// Returns whether the protocol is UDP or UDP-Lite, whose sockets receive data without accepting connections first.
     #[must_use]
     pub const fn is_datagram(self) -> bool {
         matches!(self, Protocol::Udp | Protocol::Udplite)

@@ -16,12 +16,12 @@ pub struct Firewall {
     pub is_refused: bool,
     /// The reason why the rules are not known, if they could not be read for another reason.
     pub unread: Option<String>,
-    /// The reason why packets for one port can reach the listener of another port without a rule; `None` if they
-    /// cannot.
+    /// The reason why packets for one port can reach the listener of another port although no rule forwards them;
+    /// `None` if they cannot.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces. The list is empty if there are no rules and nothing else takes packets: the interfaces then do
-    /// not matter.
+    /// The interfaces. The list is empty if the interfaces do not matter: there are no rules, and nothing else takes
+    /// packets.
     pub interfaces: Vec<Interface>,
     /// The networks that a route makes local, although no interface has the addresses: `ip route add local`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -46,12 +46,12 @@ pub struct Interface {
     pub is_up: bool,
     /// Whether the interface is a port of a bridge or bond. Rules do not see the names of such interfaces.
     pub is_port: bool,
-    /// Whether the interface receives packets only from this machine. This is the case if its other end is in another
-    /// network namespace, or if it has no other end.
+    /// Whether the interface receives packets only from this machine, because its other end is in another network
+    /// namespace or does not exist.
     #[serde(skip)]
     pub is_internal: bool,
-    /// Whether no packet of another machine arrives on the interface: it is a bridge without a port that leads outside
-    /// this machine, as of Docker, or a dummy device.
+    /// Whether no packet of another machine arrives on the interface. It is a dummy device, or a bridge without a port
+    /// to the outside, such as a bridge of Docker.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_local_only: bool,
     /// The reason why the rules may have no effect on packets of this interface: a BPF program or another part of the
@@ -86,7 +86,7 @@ pub struct FilterTable {
 /// A chain of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterChain {
-    /// The name of the chain. Other chains of the table use it to call the chain.
+    /// The name of the chain, which other chains of the table use to call it.
     pub name: String,
     /// The place at which the kernel calls the chain, if it is a base chain.
     pub base: Option<FilterBase>,
@@ -181,7 +181,7 @@ pub enum FilterAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterCondition {
-    /// The fields have the values of one of the elements. If `negated`, they do not.
+    /// Is met if the fields have the values of one of the elements; if `negated`, of none of them.
     In {
         /// The fields, in the order of the values of an element.
         fields: Vec<FilterField>,
@@ -190,7 +190,8 @@ pub enum FilterCondition {
         /// Whether the condition is negated.
         negated: bool,
     },
-    /// The bits of `mask` are the same in the field and in `value`. If `negated`, they are not.
+    /// Is met if the field and `value` have the same bits in `mask`; if `negated`, if at least one of these bits
+    /// differs.
     Masked {
         /// The field.
         field: FilterField,
@@ -201,9 +202,9 @@ pub enum FilterCondition {
         /// Whether the condition is negated.
         negated: bool,
     },
-    /// A condition that is met if the client sends only few packets, for example a rate limit.
+    /// Is met while the client sends only few packets, for example a rate limit.
     Usual,
-    /// A condition that is not met if the client sends only few packets.
+    /// Is met only after the client has sent many packets, for example an exceeded rate limit.
     Unusual,
     /// Not evaluated.
     Unknown,

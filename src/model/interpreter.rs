@@ -208,13 +208,13 @@ pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<
         }
         InterpreterCommand::Relay(_) => return None,
     };
-    // The file or module may be only a part of the argument.
+    // The file or module may be only a part of its argument, so this argument is found by its memory address.
     let end = cmdline.iter().position(|word| word.as_bytes().as_ptr_range().contains(&target.as_ptr()))?;
     cmdline.get(1..=end)
 }
 
-/// Returns the words that can be options of the interpreter: the words that [`command_words`] returns, or the words
-/// before the code if the command line contains code.
+/// Returns the words that can be options of the interpreter: the words before the code if the command line contains
+/// code, otherwise the words that [`command_words`] returns.
 pub(crate) fn option_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let Some(InterpreterCommand::Code(code)) = parse_command(program, cmdline) else {
         return command_words(program, cmdline);

@@ -129,7 +129,8 @@ pub struct Script {
     pub path: String,
     /// The origin of the file; `None` if it is not known.
     pub origin: Option<Origin>,
-    /// Whether the file is a compiled program. No interpreter can run such a file, so the command line is false.
+    /// Whether the file is a compiled program. No interpreter can run such a file, so the command line does not show
+    /// what really runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_program: bool,
 }
@@ -261,10 +262,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns whether the paths of the program file and of the script are reliable. A path is reliable if it names
-    /// the same file in the root directory of portolan, or if only root can have put the file there. Containers and
-    /// system services of root can be trusted with their own root directory. Any other user can make a root directory
-    /// with any file at any path.
+    /// Returns whether the paths of the program file and of the script are reliable. A path is reliable if it names the
+    /// same file in the root directory of portolan, or if only root can have put the file there. The root directory of
+    /// a container or system service of root is trusted too. Any other user can make a root directory with any file at
+    /// any path.
     #[must_use]
     pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));

@@ -27,7 +27,7 @@ pub struct UsualProgram {
     pub product: &'static str,
     /// The evidence for the identification.
     pub rests_on: RestsOn,
-    /// Whether the program commonly serves any port. The port is usual only for this reason.
+    /// Whether the program commonly serves any port. The port counts as usual only for this reason.
     pub any_port: bool,
     /// The process; `None` if the process is hidden.
     pub pid: Option<Pid>,

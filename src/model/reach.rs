@@ -7,8 +7,8 @@ use super::named;
 named! {
     /// The extent to which clients on other machines can reach a port through the packet filter.
     pub enum ReachKind {
-        /// The packet filter accepts a new connection from every address, on every interface by which other machines can
-        /// come.
+        /// The packet filter accepts a new connection from every address, on every interface through which other
+        /// machines can connect.
         Open = "open",
         /// The packet filter accepts new connections only from some addresses, or only on some interfaces.
         Limited = "limited",
@@ -36,8 +36,8 @@ pub struct Reach {
     /// The rule that decides, or the reason why there is no result. `None` if there are no rules, or if only root may
     /// read the rules.
     pub rule: Option<String>,
-    /// A short form of all clients that can reach the port. It is needed for comparisons, because the list of groups
-    /// is cut.
+    /// A short form of all clients that can reach the port. Comparisons need it, because `from` does not list every
+    /// group of clients.
     #[serde(skip)]
     pub all: Option<AllClients>,
 }

@@ -61,8 +61,7 @@ const LINK_PROTOCOLS: [(u16, &str); 13] = [
     (0x890d, "tdls"),
 ];
 
-/// The protocols whose packets can contain the data of other programs: the traffic of programs, and packets that
-/// covert channels use.
+/// The protocols whose packets can carry data of other programs, openly or in a covert channel.
 const DATA: [&str; 12] =
     ["all", "802.2", "ip", "ipv6", "vlan", "pppoe", "tcp", "udp", "icmp", "ipv6-icmp", "sctp", "udplite"];
 

@@ -40,9 +40,9 @@ impl ReplaceableBy {
         }
     }
 
-    /// Returns who can replace the program file of a process. If nothing else is known, the path of the file is
-    /// judged. Code that was loaded into a program counts, because the name of the program does not describe that
-    /// code. Code that an interpreter loads does not count, because interpreters are expected to load code of users.
+    /// Returns who can replace the program file of a process. If the origin of the file is not known, the path is
+    /// judged. Code that was loaded into a program counts, because the name of the program does not describe that code.
+    /// Code that an interpreter loads does not count, because interpreters are expected to load code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
         let file = Self::of_program_file(process);
@@ -63,7 +63,7 @@ impl ReplaceableBy {
             Some(OriginKind::Package | OriginKind::System) => ReplaceableBy::Root,
             Some(OriginKind::User) => ReplaceableBy::User,
             Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => ReplaceableBy::Anyone,
-            // An upgrade has replaced the file, so its directory is judged.
+            // The file was replaced, as by an upgrade, or its origin is not known. Only its path can be judged.
             Some(OriginKind::Deleted) | None => Self::of_path(exe),
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Family, PortRange, Protocol, State, named};
 
 named! {
-    /// The part of a machine that an observer sees, the largest first.
+    /// The part of a machine that portolan can see, the largest first.
     pub enum HostScope {
         /// The whole machine, as far as the user has the privileges.
         Machine = "machine",
@@ -52,7 +52,7 @@ pub struct Scope {
     /// Whether to look up which packages installed the programs, and whether the programs are unmodified.
     #[serde(default)]
     pub packages: bool,
-    /// The part of the machine that must be visible: a smaller part is a gap.
+    /// The part of the machine that must be visible. If portolan sees less, there is a gap.
     #[serde(default = "own_namespace", skip_serializing_if = "is_own_namespace")]
     pub part: HostScope,
     /// Whether a BPF program may be used to find the processes that own the sockets (Linux). Otherwise only `/proc`

@@ -14,8 +14,8 @@ use super::{
 /// The schema of a saved snapshot.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/2";
 
-/// The older schema, which can still be read. A snapshot of this schema has no ID, boot, scope and labels of the
-/// host, and no tool.
+/// The older schema, which can still be read. Its snapshots lack the tool, and the ID, boot, scope and labels of the
+/// host.
 pub const OLD_SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
 named! {
@@ -93,8 +93,8 @@ impl Gap {
         matches!(self.stage, Stage::Sockets | Stage::Namespaces | Stage::Rules)
     }
 
-    /// Returns whether a user with more privilege would not have this gap. The remedy of such a gap is to run as
-    /// another user: `run as root`.
+    /// Returns whether more privileges would close the gap. The remedy of such a gap is to run as another user: `run as
+    /// root`.
     #[must_use]
     pub fn needs_privilege(&self) -> bool {
         self.remedy.as_deref().is_some_and(|remedy| remedy.starts_with("run as "))
@@ -276,7 +276,7 @@ impl Tool {
 pub struct Snapshot {
     /// The schema, [`SNAPSHOT_SCHEMA`].
     pub schema: String,
-    /// The program that took the snapshot; `None` if a version that did not record this took it.
+    /// The program that took the snapshot; `None` for a snapshot of a version that did not record this.
     #[serde(default)]
     pub tool: Option<Tool>,
     /// The time of the scan: the only time in a snapshot that comes from the clock.
@@ -313,9 +313,9 @@ impl Snapshot {
         ports.range_of(socket.local.port).filter(|_| !ports.is_reserved(socket.local.port))
     }
 
-    /// Returns whether a socket may belong to a client that waits for an answer: client sockets come and go. This is
-    /// true for a datagram socket, or a TCP socket that is bound but does not listen, on a port that the kernel gives
-    /// to outgoing connections.
+    /// Returns whether a socket may belong to a client that waits for an answer, and may therefore exist only for a
+    /// short time. This is true for a datagram socket, or a TCP socket that is bound but does not listen, on a port
+    /// that the kernel gives to outgoing connections.
     #[must_use]
     pub fn may_be_client(&self, socket: &Socket) -> bool {
         let waits = match socket.state {

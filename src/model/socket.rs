@@ -37,8 +37,8 @@ named! {
         TimeWait = "time-wait",
         /// TCP: the peer has closed the connection.
         CloseWait = "close-wait",
-        /// TCP: the peer and then this side have closed the connection, and the peer has not yet acknowledged the
-        /// latter.
+        /// TCP: the peer closed the connection first. This side has closed it too, and the peer has not yet
+        /// acknowledged this.
         LastAck = "last-ack",
         /// TCP: both sides have closed the connection at the same time.
         Closing = "closing",
@@ -125,8 +125,8 @@ pub struct Queues {
     pub send: u32,
 }
 
-/// The state of knowledge about the owner of a socket. Each variant is a different fact, and outputs never show two
-/// variants with the same text.
+/// The owner of a socket, as far as it is known. Each variant is a different fact, and outputs never show two variants
+/// with the same text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
@@ -145,7 +145,7 @@ pub enum Owner {
     Unknown,
 }
 
-/// Reads a list of process IDs. Returns an error unless the list is ascending and not empty.
+/// Reads a list of process IDs. Returns an error if the list is empty or not ascending.
 fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Vec<Pid>>, D::Error> {
     let pids = Vec::<Pid>::deserialize(deserializer)?;
     if pids.is_empty() || !pids.is_sorted_by(|a, b| a < b) {
@@ -244,7 +244,7 @@ pub struct Socket {
     pub v6only: Option<bool>,
     /// The queue lengths, if the system gives them.
     pub queues: Option<Queues>,
-    /// The state of knowledge about the owner.
+    /// The owner, or the reason why it is not known.
     pub owner: Owner,
 }
 
@@ -344,8 +344,8 @@ impl Socket {
             && (own != other || device != others)
     }
 
-    /// Returns the clients that can reach the socket, according to its address and device. A rule can send traffic
-    /// for any address to a transparent socket (TPROXY).
+    /// Returns the clients that can reach the socket, according to its address and device. For a transparent socket
+    /// these do not count, because a rule can send it traffic for any address (TPROXY).
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {

@@ -95,7 +95,7 @@ impl StatusBasis {
 }
 
 named! {
-    /// The certainty of a curated row. A presumption never becomes a fact.
+    /// The certainty of a curated row. A presumption is never shown as a fact.
     pub enum Confidence {
         /// A source confirms the row, and the author of the row has read this source.
         Confirmed = "confirmed",
@@ -214,10 +214,10 @@ pub struct PortVerdict {
     pub assignments: Vec<Assignment>,
     /// The known uses of the port, without duplicate texts.
     pub known_use: Vec<&'static str>,
-    /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list another service for the port than the registered
-    /// service, in ascending order.
+    /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list a service other than the registered one for the
+    /// port, in ascending order.
     pub named_otherwise_by: Vec<EvidenceSource>,
-    /// The kinds in `named_otherwise_by` that agree on the same other name. There are none, or at least two.
+    /// The sources in `named_otherwise_by` that agree on one other name: none, or at least two.
     pub agreeing: Vec<EvidenceSource>,
     /// The text of IANA's row for a port without a service name, if the text is more than "Reserved" or "Unassigned".
     pub remark: Option<&'static str>,

@@ -65,9 +65,8 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &
     undecided.map_or(Decision::Refused { over }, Decision::Undecided)
 }
 
-/// Returns the rule with the fewest conditions that do not match. If the number is equal, returns the first rule. A
-/// rule counts only if it is for the port or the program of the listener, or if it has no condition on port and
-/// program.
+/// Returns the rule with the fewest conditions that do not match, or the first of several such rules. A rule counts
+/// only if it is for the port or the program of the listener, or if it has no condition on port and program.
 fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p AllowRule> {
     let mut nearest: Option<(usize, &'p AllowRule)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
@@ -152,8 +151,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns the entry for the list of accepted findings. Returns an entry only if a rule lowers a finding from at or
-/// above warning to `to`, or removes it.
+/// Returns the entry for the list of accepted findings, if the rule lowers a finding of severity warning or higher to
+/// `to`, or removes it (`to` is `None`). Otherwise returns `None`.
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,

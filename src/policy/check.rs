@@ -54,7 +54,7 @@ fn remark(rule: &AllowRule, kind: RemarkKind) -> Remark {
     Remark { rule: rule.id.clone(), at: rule.at.clone(), kind }
 }
 
-/// Returns the remarks that need no listeners, for this day, in the order of the policy.
+/// Returns the remarks that follow from the policy and the day alone, without any listener, in the order of the policy.
 #[must_use]
 pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     let mut remarks = Vec::new();
@@ -92,8 +92,8 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     remarks
 }
 
-/// Returns the rules for the snapshot's host that match nothing in the snapshot. A rule whose conditions were not
-/// fully visible may match, so it is left out.
+/// Returns the rules for the snapshot's host that match nothing in the snapshot. A rule is left out if it may match
+/// something that was not fully visible.
 #[must_use]
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let snapshot = &report.snapshot;
@@ -165,7 +165,8 @@ fn covers(other: &AllowRule, rule: &AllowRule) -> bool {
 /// Returns the conditions that no listener can meet together.
 fn impossible(rule: &AllowRule) -> Option<&'static str> {
     let exposures = |rule: &AllowRule| {
-        // A device can make any address a loopback address.
+        // The exposure does not always follow from the address: a socket on the loopback device has the exposure
+        // loopback.
         rule.exposures.is_empty()
             || rule.exposures.contains(&Exposure::Loopback)
             || rule.addresses.is_empty()

@@ -1,10 +1,9 @@
-//! Drafts a policy that allows exactly the current listeners. It uses only features that are the same after a
-//! restart.
+//! Drafts a policy that allows exactly the current listeners. It uses only features that are the same after a restart.
 //!
-//! Sockets of one service that differ only in port, protocol or address share a rule, if the rule allows only
-//! existing combinations. No rule contains a pid, an inode or a time. The order of the listeners does not matter. A
-//! listener that could not be read completely is left out. A listener with a finding at or above warning gets a rule
-//! that is commented out: a draft must not approve a backdoor.
+//! Sockets of one service that differ only in port, protocol or address share a rule, if there is a listener for every
+//! combination that this rule allows. No rule contains a pid, an inode or a time. The order of the listeners does not
+//! matter. A listener that could not be read completely is left out. A listener with a finding at or above warning gets
+//! a rule that is commented out: a draft must not approve a backdoor.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -222,7 +221,8 @@ fn service(judged: &Entry) -> Option<DraftService> {
     };
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
-    // Root gave this name to a container of the system. The name of a user's container is chosen by that user.
+    // A rule can rely on the name of a system container, because root chose it. A user chooses the name of the user's
+    // own container.
     let container_name =
         shared(Process::container_name).filter(|name| !name.contains('/') && !is_container_id(name));
     // A rule for a path does not match a file in a user's root directory, unless the rule names the container.
@@ -268,14 +268,14 @@ fn service(judged: &Entry) -> Option<DraftService> {
     })
 }
 
-/// Returns a pattern for any container of the same user or service. `None` for a container of the system, because a
-/// rule does not need its name.
+/// Returns a pattern for any container of the same user or service. `None` for a container of the system: the rule then
+/// has no condition on the container.
 fn any_in_group(container: &str) -> Option<String> {
     container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
 
-/// Returns whether a unit has the same name after a restart. A service keeps its name, unless it was made for a
-/// single run. A unit for a session or a container gets another name.
+/// Returns whether a unit has the same name after a restart. A service keeps its name, unless it was made for a single
+/// run. A unit for a session or a container gets a new name each time.
 fn stays(unit: &str) -> bool {
     let name = unit.rsplit('/').next().unwrap_or(unit);
     name.ends_with(".service") && !name.starts_with("run-")
@@ -298,7 +298,7 @@ fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
         .any(|port| port.kernel_would_pick == Some(false))
 }
 
-/// A set of ports, protocols and addresses. There is a listener for every combination of them.
+/// A set of ports, protocols and addresses, with a listener for every combination.
 struct PortBlock {
     ports: BTreeSet<DraftPort>,
     protocols: BTreeSet<Protocol>,
@@ -314,8 +314,7 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
         if !matches!(port, DraftPort::Own(_)) {
-            // This socket gets a separate rule. The rule allows more than the current socket, and has a note about
-            // this.
+            // This socket gets a separate rule, because the rule allows more than the current socket. A note says so.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
             blocks.push(PortBlock { ports, protocols, addresses });
         } else {
@@ -374,7 +373,8 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
             DraftNamespace::Named(name) => named(name).into_iter().collect(),
         },
         accept: service.flags.iter().copied().filter(|flag| !questions_the_port(*flag)).collect(),
-        // A datagram socket on a port that the kernel picked may belong to a client, so it comes and goes.
+        // A datagram socket on a port that the kernel picked may belong to a client and exist only for a short time, so
+        // the rule does not require it.
         required: (!(given || picked) || !block.protocols.iter().any(|protocol| protocol.is_datagram()))
             && places_of(block, places).all(|place| place.accepts_traffic),
         ..AllowRule::default()
@@ -413,7 +413,7 @@ fn base(rule: &AllowRule) -> String {
         ExecutablePattern::File(glob) => file_name(glob.as_str()),
     });
     let mut names: Vec<&str> = names.collect();
-    // The name of a program that opens sockets for other programs is used only if there is no other program.
+    // If there are several programs, systemd is not used for the name: it only opened the socket for the others.
     if names.len() > 1 {
         names.retain(|name| *name != "systemd");
     }

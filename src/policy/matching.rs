@@ -15,7 +15,7 @@ pub(super) const fn is_judged(socket: &Socket) -> bool {
     socket.state.holds_port()
 }
 
-/// An allow rule that applies to this host today, or applied until it expired.
+/// An allow rule that applies to this host, or may apply to it. The rule may have expired.
 pub(super) struct RuleOnHost<'p> {
     pub(super) rule: &'p AllowRule,
     /// Whether the rule applies to this host; never [`Answer::No`].
@@ -47,7 +47,7 @@ pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
     expires.is_some_and(|last| last < today)
 }
 
-/// Returns whether all conditions of a rule match; fast conditions are tested first.
+/// Returns whether all conditions of a rule match. Fast conditions are tested first.
 pub(super) fn matches_rule(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Answer {
     let mut answer = Answer::Yes;
     for condition in CONDITIONS {
@@ -323,10 +323,10 @@ fn by_program(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-/// Returns whether a process runs the file of a rule. A path in a rule means the file at this path on this machine,
-/// or in the container that the rule names. A file in memory does not match, nor does a file that is mounted over the
-/// path or is in a user's root directory. A pattern that begins with a wildcard names no directory, and any user can
-/// give a file any name. Such a pattern matches only files that users cannot replace.
+/// Returns whether a process runs the file of a rule. A path in a rule means the file at this path on this machine, or
+/// in the container that the rule names. A file in memory does not match, nor does a file that is mounted over the path
+/// or is in a user's root directory. A pattern that begins with a wildcard, and so names no directory, matches only
+/// files that users cannot replace: any user can give a file any name.
 fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_container: bool) -> bool {
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd
@@ -388,7 +388,8 @@ fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     }
     conditions::runs(&Subject::Entry(listener), Quantifier::Every, |runs| match runs {
         Some(text) => rule.runs.iter().any(|glob| glob.matches(text)),
-        // The other programs of the rule run no script or module.
+        // A process that runs no script or module is accepted only if the rule names programs: the condition on
+        // programs then decides.
         None => !rule.executables.is_empty(),
     })
 }

@@ -15,11 +15,11 @@ use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Gap, Network, Snapshot, Stage};
 use crate::query::Answer;
 
-/// The maximum number of findings per rule. The last finding gives the number of further findings.
+/// The maximum number of missing listeners that are reported per rule. The others are left out.
 const MOST: usize = 16;
 
-/// One requirement of a rule: the index of its protocol, address and port in the lists of the rule. The index in an
-/// empty list is 0.
+/// One requirement of a rule: the index of its protocol, address and port in the lists of the rule, or 0 for an empty
+/// list.
 type Requirement = (usize, usize, usize);
 
 /// Returns the findings for missing listeners, and the gaps for listeners that may exist but were not visible.
@@ -29,7 +29,7 @@ pub(super) fn missing_listeners<'r>(
     snapshot: &Snapshot,
 ) -> (Vec<AuditFinding<'r>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
-    // A socket that is only bound serves no client.
+    // A socket that is only bound serves no client, so it does not meet a requirement.
     let judged: Vec<&Entry> = listeners.iter().filter(|entry| entry.socket.state.accepts_traffic()).collect();
     for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
         let (met, perhaps_met) = met_requirements(rule, &judged, snapshot);
@@ -94,7 +94,7 @@ fn all_seen(rule: &AllowRule, listeners: &[Entry], snapshot: &Snapshot) -> bool 
     let unseen = |stage| snapshot.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
     let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);
-    // If only another namespace was scanned, nothing in the namespace of portolan was visible.
+    // If only other namespaces were scanned, the listeners in the namespace of portolan were not visible.
     let own_seen =
         snapshot.namespaces.is_empty() || listeners.iter().any(|entry| entry.socket.netns.is_none());
     !unseen(Stage::Sockets)

@@ -32,8 +32,8 @@ pub struct Included {
     pub bytes: Vec<u8>,
 }
 
-/// Reads a policy. `read` returns the file that an `include` names, or the reason why this file cannot be read. It
-/// gets the identity of the including file.
+/// Reads a policy. `read` gets the identity of the including file and the name in its `include`. It returns this file,
+/// or the reason why the file cannot be read.
 ///
 /// # Errors
 /// Returns the first `PolicyError` in the files.
@@ -100,7 +100,8 @@ impl PolicyReader {
             )
         })?;
         let file = File::new(Arc::clone(&name), text);
-        // The parser builds a tree that may need 80 times as much memory as the text of such values.
+        // The values are counted before parsing, because the parser builds a tree that may need 80 times as much memory
+        // as their text.
         if text.bytes().filter(|byte| b",[{=".contains(byte)).count() > MOST_VALUES {
             return Err(
                 file.error(&(0..0), format!("more values than a policy needs (the limit is {MOST_VALUES})"))
@@ -181,7 +182,7 @@ impl<'s> File<'s> {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
-        // A column is a character. The offset may be inside a character.
+        // Columns count characters, and the offset may be inside a character of several bytes.
         let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
         Position { file: Arc::clone(&self.name), line, column }
     }
@@ -194,7 +195,7 @@ impl<'s> File<'s> {
         Err(self.error(&value.span(), what.into()))
     }
 
-    /// Returns an error for an unknown key, which names the most similar known key.
+    /// Returns an error if the table has an unknown key. The error names the most similar known key.
     fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), PolicyError> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
         // The error is the first in the order of the file, not in the order of the names.
@@ -487,7 +488,7 @@ fn one_of(names: &[&str]) -> String {
     format!("write one of {}", names.join(", "))
 }
 
-/// Returns the most similar name, or all names.
+/// Returns a question with the most similar name, or a list of all names if none is similar.
 fn nearest(text: &str, names: &[&str]) -> String {
     match near(text, names.to_vec(), 4).first() {
         Some(name) => format!("did you mean {name}?"),

@@ -125,8 +125,8 @@ pub(crate) fn publishing_container<'a>(subject: &Subject<'a>) -> Option<&'a Cont
     entry.forward_target()?.container.as_deref()
 }
 
-/// Asks about the group of a process. The socket's own control group counts for a filter, but not for a policy,
-/// because the current owner may be outside that group.
+/// Asks about the unit or container of a process. For a filter, the control group of the socket counts too. For a
+/// policy it does not, because the current owner may be outside that group.
 fn group(
     subject: &Subject<'_>,
     quantifier: Quantifier,

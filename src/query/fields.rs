@@ -7,7 +7,7 @@ use super::{Answer, Quantifier, Subject, conditions, names};
 use crate::findings::{FindingFamily, Flag};
 use crate::model::{Exposure, Owner, Pid, Process, SHORT_ID, Snapshot, State, is_container_id};
 
-/// Returns whether an entry or a place matches the value of a filter.
+/// Returns whether an entry, or an address without a listener, matches the value of a filter.
 pub(crate) type Test = Box<dyn Fn(&Subject<'_>) -> Answer>;
 
 pub(crate) struct Field {
@@ -168,8 +168,8 @@ fn flag(typed: &str) -> Result<Test, String> {
         return Err("only an audit finds this: type portolan audit".to_owned());
     }
     let wanted = pick("flag", typed, &Flag::listed().collect::<Vec<_>>(), Flag::code)?;
-    // These findings are about the process. If the process is not visible, the answer is unknown, because it may have
-    // the finding.
+    // These findings are about the process. If the process is not visible, it is unknown whether it would have the
+    // finding.
     let needs_process = matches!(wanted.family(), FindingFamily::Identity | FindingFamily::File);
     Ok(Box::new(move |subject| {
         let found = Answer::of_known(subject.findings(), |findings| {

@@ -43,7 +43,8 @@ pub(crate) fn pid_refusal(pid: &str) -> String {
     format!("-p {pid}: type portolan --pid {pid} for the process, or portolan {pid} for the port")
 }
 
-/// Refuses the name of a protocol as a target: `fuser -n tcp 80` means one port.
+/// Refuses the name of a protocol as a target. In `fuser -n tcp 80`, `tcp 80` is one port; here these would be two
+/// targets.
 pub(super) fn refuse_bare_protocols(targets: &[String]) -> Result<(), String> {
     let Some(name) = targets.iter().find(|text| text.parse::<Protocol>().is_ok()) else { return Ok(()) };
     let port = targets.iter().find(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -65,7 +66,8 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
     let mut filters = Vec::new();
     let mut rest = text;
     for (digit, family) in [("4", Family::Ipv4), ("6", Family::Ipv6)] {
-        // A port follows a colon, so a leading digit is a family. In `-i 40`, the digit is part of neither.
+        // A leading digit is a family, because a port follows a colon. In `-i 40`, the digit is neither a family nor a
+        // port.
         let after = rest.strip_prefix(digit).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
         if let Some(after) = after {
             filters.push(Filter::Family(family));

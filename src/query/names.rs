@@ -5,11 +5,11 @@ use crate::registry::Registry;
 /// The maximum number of expected names in a message. With more names, only the nearest name is shown.
 const MANY: usize = 20;
 
-/// The maximum distance at which a subcommand or a name in use on this machine is suggested.
+/// The maximum edit distance of a suggested subcommand or name in use on this machine.
 const NEAR: usize = 2;
 
-/// Names with at most this many letters are similar to almost every name. Such names of the registry are not
-/// suggested, and the registry suggests no name for them.
+/// A name with at most this many letters is similar to almost every name. The registry therefore suggests no such name,
+/// and nothing for a typed name that is so short.
 const SHORT: usize = 3;
 
 /// The maximum number of suggested names.

@@ -1,9 +1,9 @@
 //! The sockets that prevent a program from binding a port.
 //!
-//! The rules are those of Linux for a plain `bind(2)`, without `SO_REUSEADDR` and `SO_REUSEPORT`. Every socket with
-//! the local port counts, in any state, if its address overlaps the wanted address (`inet_rcv_saddr_equal`,
-//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind earlier. It also depends
-//! on the other socket, which does not show whether it allows this.
+//! The rules are those of Linux for a plain `bind(2)`, without `SO_REUSEADDR` and `SO_REUSEPORT`. Every socket with the
+//! local port counts, in any state, if its address overlaps the wanted address (`inet_rcv_saddr_equal`,
+//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind the port although such a
+//! socket exists. This depends on an option of the other socket, which the kernel does not show.
 
 use std::net::{IpAddr, Ipv6Addr};
 

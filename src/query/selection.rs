@@ -1,7 +1,6 @@
 //! All filters of a command line, combined.
 //!
-//! One of several values of the same option must match. Different options must all match. What `--not` names is
-//! excluded.
+//! An entry is selected if it matches at least one value of each option, and nothing that `--not` names.
 
 use std::collections::HashSet;
 
@@ -113,7 +112,8 @@ impl Selection {
         self.targets.is_empty() && self.not.is_empty() && self.groups.iter().flatten().all(is_broad)
     }
 
-    /// Returns whether an entry or a place matches. Adds the indices of the matching targets to `matched`.
+    /// Returns whether an entry, or an address without a listener, matches. Adds the indices of the matching targets to
+    /// `matched`.
     pub(crate) fn test(&self, subject: &Subject<'_>, matched: &mut HashSet<usize>) -> Answer {
         self.test_targets(subject, matched, |_| true)
     }
@@ -204,8 +204,8 @@ impl Selection {
         self.filters().filter_map(move |filter| filter.value(name))
     }
 
-    /// Returns the number of listeners on every address that are excluded only by their exposure. Clients of the
-    /// requested exposure can reach these listeners too.
+    /// Returns the number of listeners that a filter by exposure excludes, although other machines can reach them. Such
+    /// a listener is on the wildcard address, for example, which includes a public address. All other filters match.
     pub(crate) fn also_reachable(&self, entries: &[Entry]) -> usize {
         let classes = |group: &[Filter]| -> Vec<String> {
             group.iter().filter_map(|filter| filter.value("exposure")).map(str::to_lowercase).collect()
@@ -262,8 +262,8 @@ impl Selection {
             .collect()
     }
 
-    /// Returns the targets whose name is unknown. The name is neither a service nor a program on this machine, and
-    /// `is_running` returns false for it.
+    /// Returns the targets that match nothing and whose name is unknown: no service, known program, product or network
+    /// interface has the name, and `is_running` returns false for it.
     pub(crate) fn unknown_names(
         &self,
         matched: &HashSet<usize>,

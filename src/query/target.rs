@@ -26,8 +26,9 @@ pub(crate) struct Target {
 pub(crate) enum TargetKind {
     /// `3416`, `80,443`, `8000-8100`.
     Ports(Vec<PortRange>),
-    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. With ports, and for an address of this machine, the target selects sockets
-    /// that a client of this address reaches. Any other address or network selects the sockets that are bound to it.
+    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. If the target has ports, or is an address of this machine, it selects
+    /// the sockets that a client reaches by this address. Otherwise it selects the sockets that are bound to the
+    /// address or network.
     Address(TypedAddress),
     Name(Name),
 }
@@ -148,8 +149,8 @@ impl Target {
         }
     }
 
-    /// Returns whether the target selects this entry or place. With `either_end`, the remote end of a connection
-    /// counts too.
+    /// Returns whether the target selects an entry, or an address without a listener. With `either_end`, the remote end
+    /// of a connection counts too.
     pub(crate) fn test(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
         let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
         let peer = subject.socket().and_then(|socket| socket.peer).filter(|_| either_end);
@@ -185,8 +186,8 @@ fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
     Answer::of_known(subject.address(), |address| network.contains(unmapped(address)))
 }
 
-/// Returns whether a socket has an address of the network. With ports, returns whether a client that connects to the
-/// network and port reaches the socket; this includes sockets on the wildcard address.
+/// Returns whether a socket is bound to an address of the network, or receives traffic for the network on the wildcard
+/// address. If there are ports, the socket must also be on one of them.
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     let bound = is_bound_to(subject, network);
@@ -214,8 +215,7 @@ fn on_device(subject: &Subject<'_>, network: Network) -> Answer {
         None => Answer::Yes,
         Some("lo" | "lo0") if is_loopback => Answer::Yes,
         Some(_) if is_loopback => Answer::No,
-        // The addresses of a device are not part of a snapshot. Clients on this machine reach all its addresses through
-        // the loopback device.
+        // A snapshot does not contain the addresses of a device, so the answer is unknown.
         Some(_) => Answer::Unknown,
     }
 }
@@ -259,7 +259,7 @@ impl Name {
             (Some(port), None) if !self.service.iter().any(|(ports, _)| ports.contains(port)) => Answer::No,
             _ => Answer::Unknown,
         };
-        // The name of a service stands for its port, so a place with another port does not match.
+        // The name of a service stands for its port, so an address with another port does not match.
         if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
             return port;
         }
@@ -317,8 +317,8 @@ impl Name {
         is_bound.or(is_free.and(Answer::any(reached)))
     }
 
-    /// Returns whether a recognised program has this name, or serves the service of this name. For an interpreter,
-    /// its script counts. A program that forwards ports serves another program, so its own known port does not count.
+    /// Returns whether a recognised program has this name, or serves the service of this name. For an interpreter, its
+    /// script counts. A program that forwards ports does not count as a server of its usual port.
     fn is_program(&self, identity: &RecognisedProgram) -> bool {
         let serves_port = |program: &&ListedProgram| {
             !program.any_port

@@ -39,8 +39,8 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         }
         Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
         _ => {
-            // For a published port, it does not matter whether the kernel chose the number: the service has another
-            // port.
+            // Whether the kernel chose the number does not matter for a published port, because the service itself has
+            // another port.
             let chosen_by_kernel =
                 forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
             let dangers = subject.processes.iter().filter_map(|process| {
@@ -90,15 +90,14 @@ const CONFIGURED: [&str; 7] =
     ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
 /// The rows about dockerd. The configuration of dockerd shows which of the first two rows applies.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
-/// The lowest ID of the user of a person (`UID_MIN` of login.defs). IDs from this number up to `nobody` belong to
-/// people.
+/// The lowest user ID of a person (`UID_MIN` of login.defs). IDs from this number up to `nobody` belong to people.
 const FIRST_PERSON: u32 = 1000;
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Returns the danger according to the configuration file of the process, and the setting that is the evidence. The
-/// configuration does not lower the danger if a user can replace the program file. The addresses in the file do not
-/// lower the danger if a person started the program.
+/// Returns the danger according to the configuration file of the process, and the setting that is the evidence. If a
+/// user can replace the program file, no setting lowers the danger. If a person started the program, a setting that
+/// admits only some addresses does not lower the danger either.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -141,8 +140,8 @@ fn as_configured(
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
-/// Returns the presumed danger of the service behind a published port. It is judged by the port of the service;
-/// `None` if no danger is known for this port.
+/// Returns the presumed danger of the service behind a published port, by the port of the service or else by the
+/// published port; `None` if no danger is known for either port.
 fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
     let by_port = |port| dangers::behind_published_port(port, protocol);
     behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
@@ -170,9 +169,9 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
     by_environment.filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical)).or(by_line)
 }
 
-/// Returns the danger of the program that systemd starts for a socket that it holds, if the name of the socket unit
-/// names the program. A row about the super-server itself has the better remedy, unless it is presumed or the program
-/// is not dangerous.
+/// Returns the danger of the program that systemd starts for a socket, if the name of the socket unit identifies the
+/// program; otherwise `by_line`, the danger of systemd itself. If both are known, `by_line` has the better remedy and
+/// is returned, unless it is presumed only from the port. `None` if the program is not dangerous.
 fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Option<Danger>) -> Option<Danger> {
     let Some(program) = by_socket_unit(process, entry).filter(|program| !program.is_arg()) else {
         return by_line;
@@ -183,8 +182,8 @@ fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Optio
     Some(by_line.filter(|danger| danger.basis != DangerBasis::Port).unwrap_or(of_program))
 }
 
-/// Returns the danger that is certain because of options for a debugger in the environment. The interpreter reads
-/// these options like options on its command line.
+/// Returns the danger that follows from debugger options in the environment. It is certain, because the interpreter
+/// reads these options like options on its command line.
 fn danger_by_environment(
     process: &IdentifiedProcess<'_>,
     port: u16,

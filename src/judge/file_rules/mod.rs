@@ -91,8 +91,8 @@ fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
         && package.strip_prefix('b').is_some_and(is_number)
 }
 
-/// Returns the script or library and the world-writable file or directory, if any user can replace the script or
-/// library but not the program file.
+/// Returns the world-writable file or directory through which any user can replace code of the process. The first part
+/// is the path of the script or library that can be replaced; `None` if it is the program file.
 fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, String)> {
     let open = |origin: Option<&Origin>| {
         let origin = origin.filter(|origin| origin.kind == OriginKind::Open)?;

@@ -40,7 +40,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         {
             continue;
         }
-        // sshd opens ports for its clients in addition to its own port.
+        // sshd also opens ports for its clients, and these are not its own.
         let is_forwarder = identity.is_forwarder() && identity.serving(local.port, local.protocol).is_none();
         if is_forwarder && is_roots && is_identified {
             continue;
@@ -77,8 +77,9 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// The first ID of a user who logs in, on most systems (`UID_MIN` of login.defs(5)).
 const FIRST_USER: u32 = 1000;
 
-/// Returns whether root, or a service or container of root, created the socket. The command line of such a process is
-/// trusted; any other user can start an interpreter and rewrite its command line.
+/// Returns whether a system user, a service of the system or a container of root created the socket, or the user is not
+/// known. The command line of such a process is trusted; any other user can start an interpreter and rewrite its
+/// command line.
 pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
     let home = &listener.socket.attributes;
     let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
@@ -93,7 +94,7 @@ pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
 }
 
 /// Returns whether `ad-hoc` or `shell-listener` already flags the process. Interpreters do not count. If a user can
-/// replace the file, only tools whose finding is at least a warning count.
+/// replace the file, a tool counts only if its finding is at least a warning.
 fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     process.ad_hoc_tool().is_some_and(|tool| {
         !process.is_interpreted() && (!process.is_replaceable() || tool.beyond_loopback >= Severity::Warning)

@@ -10,13 +10,15 @@ use crate::model::{Family, Network};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct AddressSet(Arc<Vec<(u128, u128)>>);
 
-/// The number of ranges that are compared before a binary search.
+/// The number of ranges that are compared one by one before a binary search in the rest.
 const NEAR: usize = 8;
 
-/// The maximum number of addresses in a small hole. Several adjacent addresses may be banned one by one.
+/// The maximum size of a small hole, in addresses. It is not 1, because several adjacent addresses may be banned one by
+/// one.
 const SMALL_HOLE: u128 = 8;
 
-/// A hole is small if the addresses around it are at least this many times as many.
+/// [`AddressSet::rounded`] fills a hole if the two ranges next to it have together at least this many times as many
+/// addresses.
 const HOLE: u128 = 16;
 
 /// Returns an address as a number.
@@ -79,7 +81,7 @@ impl AddressSet {
         let mut both = Vec::new();
         let mut from = 0;
         for (first, last) in few.0.iter() {
-            // The next range is first searched nearby: it is near if both sets have a similar number of ranges.
+            // The next range is usually near, if both sets have a similar number of ranges.
             let near = &many.0[from..many.len().min(from + NEAR)];
             from += match near.iter().position(|(_, end)| end >= first) {
                 Some(at) => at,
@@ -135,8 +137,8 @@ impl AddressSet {
         ranges.splice(from..to, pieces);
     }
 
-    /// Returns the set without its holes of at most [`SMALL_HOLE`] addresses. Lists of single banned addresses change
-    /// all the time, and such a change should not count.
+    /// Returns the set without its holes of at most [`SMALL_HOLE`] addresses, for comparisons. Lists of single banned
+    /// addresses change all the time, and such a change should not count.
     pub(super) fn without_small_holes(&self) -> AddressSet {
         let mut filled: Vec<(u128, u128)> = Vec::with_capacity(self.len());
         for &(first, last) in self.0.iter() {
@@ -148,7 +150,8 @@ impl AddressSet {
         AddressSet(Arc::new(filled))
     }
 
-    /// Returns the set with small holes filled, and with each range extended to a network if that adds few addresses.
+    /// Returns the set with the holes filled that are small relative to the ranges around them, and with each range
+    /// extended to a network if that adds few addresses.
     pub(super) fn rounded(&self) -> AddressSet {
         let size = |(first, last): (u128, u128)| (last - first).saturating_add(1);
         let mut filled: Vec<(u128, u128)> = Vec::new();

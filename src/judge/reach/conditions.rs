@@ -1,5 +1,4 @@
-//! Finds out whether packets meet the conditions of a rule. For some clients this is certain, for others it is
-//! possible.
+//! Finds the clients whose packets meet the conditions of a rule, certainly or possibly.
 
 use super::address_set::{AddressSet, number};
 use super::clients::Clients;
@@ -13,9 +12,9 @@ use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 pub(super) struct Matched {
     pub(super) sure: AddressSet,
     pub(super) may: AddressSet,
-    /// Whether the rule has a condition that is met only while a client sends few packets, such as a rate limit.
+    /// Whether a client meets a condition of the rule only while it sends few packets, such as a rate limit.
     pub(super) is_usual: bool,
-    /// Whether the rule has a condition that a client meets only by sending many packets.
+    /// Whether a client meets a condition of the rule only by sending many packets.
     pub(super) is_unusual: bool,
 }
 
@@ -62,7 +61,7 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
     Met::Clients(match condition {
         FilterCondition::In { fields, elements, negated } => {
             let values: Vec<Value<'_>> = fields.iter().map(|field| packet.value(*field)).collect();
-            // A packet without the field meets neither a condition nor its negation.
+            // A packet that lacks the field meets neither a condition on the field nor its negation.
             if values.contains(&Value::Absent) {
                 return Met::Clients(Clients::None);
             }
@@ -98,7 +97,7 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
     })
 }
 
-/// Returns the clients whose packets have the values of an element in these fields.
+/// Returns the clients whose packets match at least one of the elements in these fields.
 fn with_value_in(elements: &[FilterElement], values: &[Value<'_>], family: Family) -> Clients {
     let depends_on_client = values.contains(&Value::Client);
     let (mut sure, mut may) = (Vec::new(), Vec::new());

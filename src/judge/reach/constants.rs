@@ -1,5 +1,5 @@
-//! The constants in the rules of a firewall. If no constant lies between two addresses, ports or interfaces, the
-//! rules treat them alike. Therefore only one of each class is evaluated.
+//! The constants in the rules of a firewall. Addresses, ports or interfaces without a constant between them form a
+//! class: the rules treat them alike, so only one member of each class is evaluated.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ pub(super) struct Constants<'f> {
     has_port_masks: bool,
     /// The names of interfaces.
     pub(super) names: Vec<&'f str>,
-    /// The destinations that rules certainly or possibly give to packets.
+    /// The new destinations that rules may give to packets.
     pub(super) translations: Vec<Translation<'f>>,
 }
 
@@ -57,7 +57,7 @@ impl<'f> Constants<'f> {
                     }
                     let sees_arrivals = chain.base.as_ref().is_none_or(|base| base.hook <= FilterHook::Input);
                     if rule.action == FilterAction::Unknown && sees_arrivals {
-                        // The rule may change the destination of packets without connection tracking.
+                        // The rule may change the destination of packets without the help of connection tracking.
                         collected.found.translations.push((None, None, &rule.text));
                     }
                     collected.add_action(&rule.action, &rule.text);

@@ -16,7 +16,7 @@ const MOST: usize = 4096;
 /// The maximum number of comparisons: the number of interfaces, times the number of addresses or names.
 const MOST_COMPARISONS: usize = 8_000_000;
 
-/// A class of packets: they arrive on one group of interfaces, and are for one class of addresses.
+/// A class of packets: they arrive on one group of interfaces, for one class of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Class {
     /// The number of the group of interfaces.
@@ -28,7 +28,8 @@ pub(super) struct Class {
     pub(super) alike: Vec<IpAddr>,
     pub(super) delivery: Delivery,
     /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up. If
-    /// other machines have an interface, the containers behind a bridge of this machine are not ordinary clients.
+    /// an interface leads to other machines, the interfaces that receive packets only from this machine, such as a
+    /// bridge for containers, have no ordinary clients.
     pub(super) is_ordinary: bool,
     /// Whether it is uncertain that this machine accepts packets for the address.
     pub(super) is_uncertain: bool,
@@ -286,7 +287,7 @@ pub(super) fn impossible_clients(family: Family) -> AddressSet {
     AddressSet::of(ranges.map(|(first, last)| (number(first), number(last))).to_vec())
 }
 
-/// Returns one address of each class in a range.
+/// Returns one address of each class between these two addresses.
 fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
     let bounds = constants.addresses_within(first, last).filter_map(move |bound| match first {
         IpAddr::V4(_) => u32::try_from(bound).ok().map(|bits| Ipv4Addr::from_bits(bits).into()),
@@ -295,8 +296,8 @@ fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterat
     bounds.chain([first])
 }
 
-/// Returns one address of each class that a local route contains. Link-local addresses are left out, and so are
-/// addresses that packets of other machines never have.
+/// Returns one address of each class within a local route, without link-local addresses and addresses that packets from
+/// other machines never have.
 fn representatives(route: &LocalRoute, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
     // The first address of a class may be one that is left out, so addresses in the middle are tried too.
     let middle: [IpAddr; 3] =

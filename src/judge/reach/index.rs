@@ -22,13 +22,13 @@ pub(super) struct IndexedTable<'f> {
     pub(super) table: &'f FilterTable,
     chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
     sets: HashMap<&'f str, &'f FilterSet>,
-    /// The clients that meet a condition on nothing but the client address. The result is stored under the memory
-    /// address of the condition, because a set can have 10,000 elements.
+    /// For each condition that depends only on the client address, the clients that meet it. Each is computed once and
+    /// stored under the memory address of the condition, because a set can have 10,000 elements.
     clients: RefCell<HashMap<(*const FilterCondition, Family), Clients>>,
 }
 
-/// The rules of a long chain. Rules for one destination or one port are found by this destination or port. All other
-/// rules are in a list.
+/// An index of the rules of a long chain: rules for one destination or one port are found by this destination or port.
+/// All other rules are in a list.
 #[derive(Debug, Default)]
 pub(super) struct ChainIndex {
     by_address: HashMap<IpAddr, Vec<usize>>,
@@ -59,7 +59,8 @@ impl<'f> IndexedTable<'f> {
         }
     }
 
-    /// Returns the clients that meet a condition on nothing but the client address. The result is stored.
+    /// Returns the clients that meet a condition that depends only on the client address. The clients are computed
+    /// once.
     pub(super) fn clients(
         &self,
         condition: &'f FilterCondition,

@@ -34,7 +34,7 @@ use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, Reach
 /// The maximum number of visited rules, for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;
 
-/// The reason why the result is uncertain, if an address may not be local.
+/// The reason why the result is uncertain if an address may or may not belong to this machine.
 const UNCERTAIN_ROUTE: &str = "a route can make other addresses local (ip route show table all type local)";
 
 /// Finds the clients that can reach the ports of a snapshot.
@@ -42,7 +42,7 @@ pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,
     /// The places to which the kernel forwards published ports, each with the rule.
     forwarded: HashMap<Peer, String>,
-    /// The different answers. Many sockets share an answer.
+    /// Every distinct answer, stored once because many sockets share it.
     answers: HashSet<Arc<Reach>>,
 }
 
@@ -107,7 +107,8 @@ impl<'f> Firewalls<'f> {
         Some(answer)
     }
 
-    /// Returns a rule of address translation or IPVS that forwards another port to a socket.
+    /// Returns a rule of address translation or IPVS that forwards another port to a socket. Other clients may reach
+    /// the socket through that port.
     fn rule_to(&self, socket: &Socket) -> Option<&str> {
         let Endpoint { address, port, .. } = socket.local;
         let view = self.views.get(&socket.netns.as_ref().map(|netns| netns.inode))?;
@@ -190,7 +191,7 @@ impl<'f> View<'f> {
         }
     }
 
-    /// Returns the rule by which packets for another port can reach a socket.
+    /// Returns the rule, or the other reason, by which packets for another port can reach a socket.
     fn other_way(&self, socket: &Socket) -> Option<&str> {
         if socket.state == State::Published {
             return None;

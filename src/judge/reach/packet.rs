@@ -27,7 +27,7 @@ pub(super) enum Delivery {
 /// The name of an interface at a point on the path of a packet, if it is known there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InterfaceName {
-    /// No interface is known at this point. Rules compare with an empty name.
+    /// No interface is known at this point: rules compare with an empty name.
     None,
     Known(String),
     Unknown,
@@ -154,7 +154,7 @@ impl Packet {
                 Tracking::Uncertain => Some((0, 0)),
                 _ => Some((of_status, translated)),
             },
-            // iptables compares both values as one number.
+            // iptables compares the state and the translation bits of the status as one number.
             FilterField::ConnectionState => match self.value(field) {
                 Value::Number(number) => Some((u64::MAX, number | translated)),
                 _ => Some((0, 0)),

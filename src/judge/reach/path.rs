@@ -25,7 +25,7 @@ pub(super) struct Target<'t> {
     pub(super) has_socket: bool,
     /// The new destination that the kernel must give to the packets.
     pub(super) forwarded_to: Option<Peer>,
-    /// The interface through which packets leave to that place.
+    /// The interface through which packets leave this machine towards the target.
     pub(super) leaves_on: InterfaceName,
     /// Whether an address belongs to this machine.
     pub(super) is_own: &'t dyn Fn(IpAddr) -> bool,
@@ -234,8 +234,8 @@ impl<'f> Path<'f, '_> {
             let live = self.pass(&[FilterHook::Prerouting], is_late, &mut late, live, outcome);
             self.pass(last_hooks(&late), filters, &mut late, live, outcome);
         }
-        // If a later packet is dropped, it is uncertain whether the client is served. Such a rule is therefore a
-        // doubt, not a drop.
+        // If a later packet is dropped, it is uncertain whether the client is served. Such a rule is therefore listed
+        // under `doubts`, not under `drops`.
         let unserved: Vec<Affected<'f>> =
             outcome.drops.drain(drops..).map(|decision| decision.affected()).collect();
         outcome.doubts.extend(unserved);
@@ -255,12 +255,12 @@ const fn last_hooks(packet: &Packet) -> &'static [FilterHook] {
     }
 }
 
-/// Returns whether a chain for all arriving packets sees the original destination.
+/// Returns whether a chain at a hook for all arriving packets runs before the destination is translated.
 fn is_early(chain: &FilterChain) -> bool {
     !translates(chain) && (is_at(chain, FilterHook::Ingress) || priority(chain) < TRANSLATION)
 }
 
-/// Returns whether a chain for all arriving packets sees the translated destination.
+/// Returns whether a chain at a hook for all arriving packets runs after the destination is translated.
 fn is_late(chain: &FilterChain) -> bool {
     !translates(chain) && priority(chain) >= TRANSLATION
 }
@@ -277,7 +277,8 @@ fn priority(chain: &FilterChain) -> i64 {
     chain.base.as_ref().map_or(0, |base| base.priority)
 }
 
-/// Returns the tracking state of a packet in a base chain. After the look-up of the connection, the state is `known`.
+/// Returns the tracking state of a packet in a base chain. `known` is the state after the kernel has looked up the
+/// connection.
 fn tracking(chain: &FilterChain, known: Tracking) -> Tracking {
     let Some(base) = &chain.base else { return Tracking::Uncertain };
     match base.hook {
@@ -289,7 +290,8 @@ fn tracking(chain: &FilterChain, known: Tracking) -> Tracking {
     }
 }
 
-/// Returns whether a base chain is certainly called for the interface of a packet; `None` if it is not called.
+/// Returns whether a base chain is called for the interface of a packet: true if certainly, false if possibly, `None`
+/// if not.
 fn is_called_for(chain: &FilterChain, packet: &Packet) -> Option<bool> {
     let devices = chain.base.as_ref()?.devices.as_ref();
     let Some(devices) = devices else { return Some(true) };

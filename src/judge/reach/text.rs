@@ -32,7 +32,7 @@ struct Fate {
     unclear: AddressSet,
 }
 
-/// The clients that can reach a port through one group of interfaces, at one address.
+/// The clients that can reach a port at one address through one group of interfaces.
 struct Accepted<'c> {
     class: &'c Class,
     clients: AddressSet,
@@ -279,8 +279,8 @@ fn few(names: &[&str]) -> String {
     }
 }
 
-/// Returns a set as a few networks, and the parts of each network that are not in the set. `None` if the set cannot be
-/// described in this way.
+/// Returns a set as a few networks, each with the parts that are not in the set. `None` if this takes too many
+/// networks.
 fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<String>> {
     let whole = set.rounded();
     let (networks, count) = whole.networks(family, FEW);

@@ -1,9 +1,8 @@
 //! Follows one packet through the rules of one base chain, for every client at once.
 //!
 //! The walk keeps the set of clients whose packets may be at a rule. If it is uncertain whether a rule applies to a
-//! client, both possibilities are followed: the action applies to the client, and the client also continues to the
-//! next rule. At the end such a client has several results, one of which is the true result. Its result is then
-//! unknown.
+//! client, both possibilities are followed: the action applies to the client, and the client also continues to the next
+//! rule. At the end such a client has several possible results, so its result is unknown.
 
 use std::net::IpAddr;
 
@@ -28,7 +27,8 @@ pub(super) type Affected<'f> = (&'f str, AddressSet);
 pub(super) struct Decision<'f> {
     pub(super) text: &'f str,
     pub(super) clients: AddressSet,
-    /// Whether other clients, whose packets arrived at the rule, do not meet its conditions.
+    /// Whether the rule treats clients differently: the packets of other clients reach the rule, but do not meet its
+    /// conditions.
     pub(super) is_selective: bool,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Walk<'f, 'w> {
     /// The rules that accept and drop.
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
-    /// The rules that may or may not apply.
+    /// The rules that may apply, but not certainly.
     pub(super) doubts: Vec<Affected<'f>>,
     /// The number of enclosing rules that match only clients that send many packets (rate limits).
     unusual: usize,
@@ -225,7 +225,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         };
         let is_default =
             |element: &&FilterElement| element.key.iter().all(|value| *value == FilterValue::Any);
-        // At most one element applies to a client. The default applies to all other clients.
+        // At most one element applies to a client. The default applies if no element does.
         let (mut others_sure, mut others_may) = (taken.may.clone(), taken.may.clone());
         for element in elements.iter().filter(|element| !is_default(element)) {
             let (sure, may) = match with_values_of(element, &values, packet.family) {
@@ -262,7 +262,8 @@ impl<'f, 'w> Walk<'f, 'w> {
     fn give_up(&mut self, clients: &AddressSet, text: &'f str) {
         self.accepted.add(clients);
         self.dropped.add(clients);
-        // This rule comes first, because it matters more to the reader than rules that may not apply.
+        // This rule is put first, because it matters more to the reader than the rules of which it is only uncertain
+        // whether they apply.
         self.doubts.insert(0, (text, clients.clone()));
         self.doubts.truncate(MOST_DOUBTS);
     }

@@ -40,7 +40,7 @@ const FEW: usize = 8;
 /// 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
 const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
-/// A place: the sockets of one group that are bound to one address and device.
+/// The sockets of one group that are bound to one address and device. This is called a place below.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
     /// The socket that represents the group: a socket that accepts traffic, and preferably one that also accepts
