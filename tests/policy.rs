@@ -90,7 +90,7 @@ fn bad_policies_are_refused_with_file_line_and_column() {
         ("[[allow]]\nid = \"a\"\nport = [80, 65536]", "p.toml:4:13: no such port: 65536"),
         (
             "[[allow]]\nid = \"a\"\n\n[[allow]]\nid = \"a\"",
-            "p.toml:5:1: two rules with the id \"a\": the other is at p.toml:2:1",
+            "p.toml:5:1: the id \"a\" is already used by the rule at p.toml:2:1",
         ),
         ("[[allow]]\nid = \"a\"\nport = ", "p.toml:4:"),
         ("include = \"nowhere.toml\"", &format!("p.toml:2:11: include \"nowhere.toml\": {}", no("nowhere"))),

@@ -152,7 +152,7 @@ fn unseen(report: &Report) -> Vec<String> {
     let kernel = snapshot.host.kernel.as_deref().filter(|_| snapshot.host.os == "linux");
     if kernel.is_some_and(|version| !lists_bound_sockets(version)) {
         unseen.push(
-            "this kernel does not list TCP sockets that are bound but do not listen (Linux 6.8 and later do)"
+            "this kernel does not list TCP sockets that are bound but do not listen (Linux 6.8 and later list them)"
                 .to_owned(),
         );
     }

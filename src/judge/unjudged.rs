@@ -13,7 +13,7 @@ use crate::registry::identity::identify;
 type Missing = (&'static str, &'static str);
 
 const PROCESS: Missing =
-    ("of a listener that could not be read", "the process ended during the scan, or may not be read");
+    ("whose data could not be read", "the process ended during the scan, or reading it is not permitted");
 const COMMAND_LINE: Missing = (
     "with an unknown command line",
     "the process is an interpreter or a relay, and only its command line shows which code it runs",

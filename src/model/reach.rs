@@ -69,7 +69,7 @@ impl Reach {
     /// Returns the reach of a port in a network namespace inside this machine.
     #[must_use]
     pub fn machine() -> Self {
-        let from = vec!["this machine and the networks that it forwards".to_owned()];
+        let from = vec!["this machine and the networks whose packets it forwards".to_owned()];
         Reach { kind: ReachKind::Machine, from, ..Reach::open() }
     }
 

@@ -205,7 +205,7 @@ fn why_undecided(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> &'s
     } else if !snapshot.knows_ephemeral_ports(&listener.socket) && !rule.ports.is_empty() {
         "the process or the ephemeral port range is not known"
     } else {
-        "the rule names a process, and the process could not be seen"
+        "the rule has a condition on the process, and the process could not be seen"
     }
 }
 

@@ -156,7 +156,7 @@ impl PolicyReader {
         }
         match self.ids.insert(id.to_owned(), at.clone()) {
             None => Ok(()),
-            Some(first) => error(format!("two rules with the id \"{id}\": the other is at {first}")),
+            Some(first) => error(format!("the id \"{id}\" is already used by the rule at {first}")),
         }
     }
 }

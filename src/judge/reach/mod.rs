@@ -200,7 +200,7 @@ impl<'f> View<'f> {
             return Some(why);
         }
         if socket.transparent {
-            return Some("a rule can lead any traffic to a transparent socket");
+            return Some("a rule can redirect any traffic to a transparent socket");
         }
         let leads_here = |(address, port, _): &&(Option<IpAddr>, Option<u16>, &str)| {
             let is_port = port.is_none_or(|port| port == socket.local.port);

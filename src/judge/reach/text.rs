@@ -41,7 +41,9 @@ struct Accepted<'c> {
 /// Returns the answer.
 pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: &Firewall) -> Reach {
     if results.is_empty() {
-        return Reach::unknown("no interface and address of this machine was found for this listener");
+        return Reach::unknown(
+            "no interface of this machine was found on which packets for this listener arrive",
+        );
     }
     let clients = [Family::Ipv4, Family::Ipv6].map(|family| ordinary_clients(family, firewall));
     let ordinary = |class: &Class| &clients[usize::from(class.address.is_ipv6())];

@@ -195,7 +195,7 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         && kernel.is_some_and(|version| !lists_bound_sockets(version))
     {
         notes.push(note(
-            "this kernel does not list TCP sockets that are bound but do not listen (Linux 6.8 and later do)",
+            "this kernel does not list TCP sockets that are bound but do not listen (Linux 6.8 and later list them)",
             None,
         ));
     }

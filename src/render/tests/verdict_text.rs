@@ -116,7 +116,7 @@ fn summaries() {
         text(|w| write_summary(&report, &PLAIN, w)),
         str![[r#"
 1 listener, none with a flag. Not judged (?): 1, because the program is not visible.
-Not seen: 1 process of a listener that could not be read (pid 900): the process ended during the scan, or may not be read (ps -fp 900).
+Not seen: 1 process whose data could not be read (pid 900): the process ended during the scan, or reading it is not permitted (ps -fp 900).
 SERVICE in parentheses: what usually uses the port.
 
 "#]],
