@@ -26,7 +26,7 @@ pub struct AuditFinding<'r> {
     pub rule: Option<String>,
 }
 
-/// A finding of severity warning or higher whose severity a policy rule lowered, or which it switched off.
+/// A finding of severity warning or higher that a policy rule lowered to a lesser severity or switched off.
 #[derive(Clone, Debug)]
 pub struct Accepted<'r> {
     /// The listener that the finding is about.
@@ -73,7 +73,7 @@ named! {
 pub struct AppliedPolicy {
     /// The policy file, as the user named it.
     pub name: String,
-    /// SHA-256 of the policy file and the files that it includes, in the order in which they are read, in hexadecimal.
+    /// The hexadecimal SHA-256 of the policy file and its included files, in the order in which they are read.
     pub sha256: String,
     /// The time of the last change of the newest policy file, if known.
     #[serde(skip)]
@@ -93,7 +93,7 @@ pub struct Audit<'r> {
     pub findings: Vec<AuditFinding<'r>>,
     /// The findings that the policy accepted.
     pub accepted: Vec<Accepted<'r>>,
-    /// The parts that the audit could not see, in addition to the gaps of the snapshot.
+    /// Gaps that the audit found, in addition to the gaps of the snapshot.
     pub gaps: Vec<Gap>,
     /// The filter of the audit, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,

@@ -55,7 +55,7 @@ pub struct FreePorts {
     pub unseen: Vec<String>,
 }
 
-/// Returns the best free ports of a range. The snapshot must cover every state of the sockets on these ports.
+/// Returns the best free ports of a range. The snapshot must contain the sockets on these ports in every state.
 #[must_use]
 pub fn free_ports(report: &Report, asked: PortRange) -> FreePorts {
     let host = &report.snapshot.host;

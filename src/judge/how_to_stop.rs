@@ -31,7 +31,7 @@ pub enum HowToStop<'r> {
     WindowsService(&'r str),
     /// End these processes.
     Kill {
-        /// The processes to end: those that started the other processes of the listener.
+        /// The processes to end. Processes that one of these has started are left out.
         pids: Vec<Pid>,
         /// The program that may start the processes again.
         restarted_by: Option<&'r str>,
@@ -109,12 +109,13 @@ impl<'r> HowToStop<'r> {
                     Some(HowToStop::Container { manager, name, id })
                 }
                 (Some(ContainerManager::Kubernetes), _) => processes(listener, Some("Kubernetes")),
-                // A container that runs a complete system is not stopped to end one listener.
+                // The container may run a complete system, so it is not stopped: only the processes of the listener are
+                // ended.
                 _ => processes(listener, None),
             };
         }
         if let (Some(service), "windows") = (listener.unit(), os) {
-            // A process that hosts several services is not ended to stop one of them.
+            // If a process hosts several services, none of them can be stopped alone.
             return (!service.contains(',')).then_some(HowToStop::WindowsService(service));
         }
         // Only the container is stopped. Stopping `docker.service` would end all containers.

@@ -125,7 +125,7 @@ fn how<'r>(
     if let Some(pid) = pids.iter().find(|pid| caller.pids.contains(pid)) {
         return Err(KillRefusal::Own(*pid));
     }
-    // systemd closes the socket of a socket unit if the unit is stopped. Nothing else makes pid 1 close a socket.
+    // Pid 1 (systemd) closes a socket only if the socket unit of this socket is stopped.
     let is_of_socket_unit =
         matches!(&how, HowToStop::Units(units) if units.iter().any(|unit| unit.ends_with(".socket")));
     if pids.contains(&1) && !is_of_socket_unit {
@@ -165,7 +165,7 @@ fn stops_too_much(how: &HowToStop<'_>, listener: &Listener<'_>, caller: &KillCal
         HowToStop::Units(units) => {
             is_among(&caller.on_terminals)
                 || units.iter().any(|unit| caller.groups.contains(*unit) || !is_unit_name(unit))
-                // A service manager inside the unit started the process.
+                // The unit contains another service manager, which started the process and possibly others.
                 || listener.unit().is_some_and(|unit| unit.contains('/'))
         }
         HowToStop::UserUnit { name, .. } => {

@@ -158,7 +158,7 @@ impl<'r> Listener<'r> {
 fn are_of_one(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.socket, &other.socket);
     let same_port = a.local.port == b.local.port && a.netns == b.netns;
-    // docker-proxy runs one process for each address family.
+    // docker-proxy runs one process for each address family, so two owners may belong to one published port.
     let is_published_twice = one.forwards_to().is_some() && one.forwards_to() == other.forwards_to();
     let same_owner = match (&a.owner, &b.owner) {
         (Owner::Held(a), Owner::Held(b)) => a == b || is_published_twice,

@@ -30,7 +30,7 @@ struct ToolsOfProgram {
     dual_use: OnceCell<Vec<DualUseRow>>,
 }
 
-/// The program file and the user of a process, and for an interpreter its command line.
+/// The program file and the user of a process, and the command line if the program is an interpreter.
 pub(super) type RunAs<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
 
 /// Returns the name of the program file, or the name of the process if the file is not known.

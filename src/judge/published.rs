@@ -25,9 +25,9 @@ pub(super) fn published_ports(entries: &[Entry]) -> PublishedPorts {
     published.map(|entry| (entry.socket.port_key(), entry.socket.clone())).collect()
 }
 
-/// Returns the published port for which dockerd only keeps a socket. Without its userland proxy, dockerd listens on
-/// each published port only to prevent other programs from binding it. A rule forwards the traffic, and dockerd
-/// accepts none.
+/// Returns the published port that dockerd only reserves with this socket. Without its userland proxy, dockerd listens
+/// on each published port to prevent other programs from binding it, but accepts no traffic: a rule forwards the
+/// traffic.
 pub(super) fn reserved_by_dockerd<'p>(
     ports: &'p PublishedPorts,
     entry: &Entry,
@@ -42,7 +42,7 @@ pub(super) fn reserved_by_dockerd<'p>(
     (covers && !processes.is_empty() && processes.iter().all(is_dockerd)).then_some(port)
 }
 
-/// Returns the listeners on this machine that receive the traffic of published ports, by the published port.
+/// Returns, for each published port, the listener on this machine that receives its traffic, if there is one.
 pub(super) fn services_behind(entries: &[Entry], firewalls: &[Firewall]) -> HashMap<Key, Entry> {
     let receives = |socket: &Socket, published: &Socket, to: Peer| {
         let own = socket.local.address;
@@ -83,8 +83,8 @@ pub(super) fn services_behind(entries: &[Entry], firewalls: &[Firewall]) -> Hash
         .collect()
 }
 
-/// Returns the entries that can receive traffic, by protocol and port. The index avoids a quadratic search, because
-/// there can be as many published ports as listeners.
+/// Returns the entries that can receive traffic, by protocol and port. There can be as many published ports as
+/// listeners, so a search without this index would be quadratic.
 pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>> {
     let mut on_port: HashMap<_, Vec<&Entry>> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.socket.state.holds_port()) {

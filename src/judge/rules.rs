@@ -45,7 +45,8 @@ const RULES_WITHOUT_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
-/// The rules for a socket that only keeps a port for a forwarding rule. Its program does not serve the port.
+/// The rules for a socket that only reserves a port for a forwarding rule: the program of this socket does not serve
+/// the port.
 const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     danger_rules::exposed,
     identity_rules::hidden_process,

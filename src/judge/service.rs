@@ -95,7 +95,7 @@ pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
     }
 }
 
-/// Returns the process that started the other processes of an entry, if it could be read.
+/// Returns the first process of an entry that no other owner started; `None` if no process could be read.
 pub(super) fn main_process(entry: &Entry) -> Option<Arc<Process>> {
     let owner = &entry.socket.owner;
     let mut processes = entry.processes.iter();

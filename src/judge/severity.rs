@@ -56,7 +56,7 @@ pub(super) fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
         _ if ReplaceableBy::of(process) == ReplaceableBy::Unknown => Trust::Unknown,
         (true, true) => Trust::Installed,
         (true, false) => Trust::Unproven,
-        // An unknown program whose file only root can replace is not suspicious.
+        // An unknown program is not suspicious if only root can replace its file.
         (false, true) if !identified.is_interpreted() || runs_system_script(process) => Trust::Unproven,
         (false, _) => Trust::Unknown,
     }

@@ -9,7 +9,7 @@ use crate::model::{Parent, Pid, Process, Snapshot, State, unmapped};
 /// The address of the client, by the process that serves its session.
 pub(super) type SshClients = BTreeMap<Pid, IpAddr>;
 
-/// Returns the client of each process that has accepted connections from one address only. A session that also serves
+/// Returns the client of each process whose accepted connections all come from one address. A session that also serves
 /// clients of a forwarded port may have connections from several addresses; its client is then not known.
 pub(super) fn ssh_clients(connections: &Snapshot) -> SshClients {
     let sockets = || connections.sockets.iter();

@@ -113,7 +113,7 @@ pub enum StartedBy<'r> {
     Shell {
         /// The outermost shell.
         shell: &'r Parent,
-        /// The environment of the shell.
+        /// The session in which the shell runs, if known.
         session: Option<Session<'r>>,
         /// The programs between the shell and the process, the outermost first.
         through: Vec<&'r str>,
@@ -136,7 +136,7 @@ pub enum StartedBy<'r> {
     Program {
         /// The outermost program.
         parent: &'r Parent,
-        /// The programs between the outermost program and the process, the outermost first.
+        /// The programs between this program and the process, the outermost first.
         through: Vec<&'r str>,
     },
     /// The process that started the listener has ended, or it was the first process of the system.
@@ -146,8 +146,8 @@ pub enum StartedBy<'r> {
         /// The login session of the listener's process.
         session: Option<&'r str>,
     },
-    /// The process has no visible ancestor: the program that started it is outside the visible processes, for example
-    /// outside the container.
+    /// The program that started the process is not visible, for example because it is outside the container in which
+    /// portolan runs.
     Outside,
     /// The first process of the system, or of a container without a name.
     FirstProcess,
@@ -155,7 +155,7 @@ pub enum StartedBy<'r> {
     Service(&'r str),
 }
 
-/// The environment of a shell.
+/// The session in which a shell runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session<'r> {
     /// A session over SSH, with the address of its client if it is known.
@@ -180,7 +180,7 @@ pub enum ContainerManager {
 }
 
 impl ContainerManager {
-    /// Returns the manager of a container, by the manager's files.
+    /// Returns the manager of a container, by the name in the container's data.
     #[must_use]
     pub fn of_files(container: &Container) -> Option<Self> {
         match &*container.manager {
@@ -303,8 +303,8 @@ impl<'r> StartedBy<'r> {
     }
 }
 
-/// Returns the program that manages the container of a listener. The files of the manager show it; without them, the
-/// control group does.
+/// Returns the program that manages the container of a listener, according to the files of the manager, or else to the
+/// control group.
 pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
     let by_files = listener.container_details().and_then(ContainerManager::of_files);
     by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
@@ -346,8 +346,8 @@ fn is_service_manager(parent: &Parent) -> bool {
     parent.pid == 1 || parent.name == "systemd"
 }
 
-/// Returns whether the search for the starter ends at this ancestor, because the ancestor's own starter does not
-/// explain the listener.
+/// Returns whether the search for the starter ends at this ancestor. The programs that started the ancestor itself do
+/// not explain the listener.
 fn is_outermost(parent: &Parent) -> bool {
     is_service_manager(parent) || is_runner(parent) || is_multiplexer(&parent.name) || parent.name == "login"
 }

@@ -176,7 +176,8 @@ fn is_further_kernel_thread_name(name: &str) -> bool {
 /// it may be a new version of an application.
 const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/", "/bin/", "/sbin/", "/lib/"];
 
-/// Returns the well-known server or program of the system, if another file runs at its path.
+/// Returns the name of the program file, if another file is mounted over it, and it is a well-known server or a program
+/// of the system.
 fn covered_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let origin = process.process.origin.as_ref();
     let path = &process.process.exe.as_ref()?.path;
@@ -197,8 +198,8 @@ fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
 
-/// Daemons that most Linux systems run and that serve no port. The names are cut as the kernel cuts them. A program
-/// that serves a port and has such a name disguises itself.
+/// Daemons that most Linux systems run and that serve no port: a program that has such a name and a listener disguises
+/// itself. The names are cut to 15 bytes, as in the kernel.
 const SYSTEM_DAEMONS: [&str; 13] = [
     "accounts-daemon",
     "agetty",
@@ -215,8 +216,8 @@ const SYSTEM_DAEMONS: [&str; 13] = [
     "udisksd",
 ];
 
-/// Returns whether a process that calls itself `name` claims to be a daemon of the system. `cron` counts only with its
-/// directory, because jobs of applications have this name too.
+/// Returns whether `name`, which a process gives itself, is the name of a daemon of the system. `cron` counts only with
+/// its directory in the title, because jobs of applications have this name too.
 fn is_system_daemon(name: &str, title: &str) -> bool {
     let cut = name.get(..name.len().min(15)).unwrap_or(name);
     SYSTEM_DAEMONS.contains(&cut) || (name == "cron" && title.starts_with("/usr/sbin/cron"))
@@ -251,8 +252,8 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     })
 }
 
-/// Program files that contain many programs, such as busybox. The name with which the file is started selects the
-/// program.
+/// Program files that contain many programs. The name with which the file is started selects the program, so a
+/// different name is no disguise.
 const MULTI_CALL: [&str; 2] = ["busybox", "toybox"];
 
 fn is_of_package(process: &Process) -> bool {

@@ -9,7 +9,8 @@ use crate::model::interpreter::shows_only_a_title;
 use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage, show_processes};
 use crate::registry::identity::identify;
 
-/// A kind of missing evidence: the end of a phrase that begins with "process", and the reason.
+/// A kind of missing evidence: a description of the processes, which follows the word "process" or "processes", and the
+/// reason why the evidence is missing.
 type Missing = (&'static str, &'static str);
 
 const PROCESS: Missing =

@@ -12,7 +12,7 @@ use super::{Family, named};
 pub struct Firewall {
     /// The inode of the network namespace; `None` for the namespace in which portolan runs.
     pub netns: Option<u64>,
-    /// Whether only root may read the rules.
+    /// Whether the rules could not be read because only root may read them.
     pub is_refused: bool,
     /// The reason why the rules are not known, if they could not be read for another reason.
     pub unread: Option<String>,
@@ -151,9 +151,9 @@ pub enum FilterAction {
     Drop,
     /// Leaves this chain.
     Return,
-    /// Continues in another chain, and returns to the next rule of this chain at its end.
+    /// Continues in another chain. At the end of that chain, returns to the next rule of this chain.
     Jump(String),
-    /// Continues in another chain, and does not return to this rule.
+    /// Continues in another chain, and does not return to this chain.
     Goto(String),
     /// Looks up the action in a map, with these fields of the packet as the key.
     Lookup(Vec<FilterField>, FilterElements),

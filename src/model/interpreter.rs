@@ -45,8 +45,9 @@ impl RunTarget {
         text.map_or(RunTarget::Unknown, RunTarget::Target)
     }
 
-    /// Returns whether two processes with the same program file may run the same code. A relative path is the same as
-    /// an absolute path that ends with it: an older snapshot, which did not record scripts, has relative paths.
+    /// Returns whether two processes with the same program file may run the same code. A relative path counts as equal
+    /// to an absolute path that ends with it, because older snapshots, which did not record scripts, have relative
+    /// paths.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
@@ -121,8 +122,8 @@ pub(crate) fn is_interpreter(program: &str) -> bool {
     name == "java" || syntax_of(name).is_some()
 }
 
-/// Returns whether the interpreter `program` (the name of its file) shows a title instead of its command line. In
-/// this case the process has overwritten the words that named the script.
+/// Returns whether a process shows a title instead of its command line: it has overwritten the words that named its
+/// script. `program` is the name of the interpreter's file.
 pub(crate) fn shows_only_a_title(program: &str, cmdline: &[String]) -> bool {
     let Some((first, rest)) = cmdline.split_first() else { return false };
     let name = without_version(program);

@@ -12,9 +12,9 @@ named! {
         Open = "open",
         /// The packet filter accepts new connections only from some addresses, or only on some interfaces.
         Limited = "limited",
-        /// Only this machine can connect, and networks inside it. Either every interface of the network namespace leads
-        /// to another namespace of this machine, or the packet filter accepts new connections only on bridges for
-        /// containers.
+        /// Only this machine and the networks whose packets it forwards can connect: either every interface of the
+        /// network namespace leads to another namespace of this machine, or the packet filter accepts new connections
+        /// only on bridges for containers.
         Machine = "machine",
         /// The packet filter accepts no new connection.
         Filtered = "filtered",

@@ -46,7 +46,7 @@ pub(super) enum Decision<'p> {
     Undecided(&'p AllowRule),
     /// No rule allows the listener.
     Refused {
-        /// The first rule that would allow the listener if the rule had not expired.
+        /// The first expired rule that would otherwise allow, or might allow, the listener.
         over: Option<&'p AllowRule>,
     },
 }
@@ -87,8 +87,8 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
 ///
 /// On an allowed listener, findings about the port become *info* and name the rule, and so do findings that the rule
 /// accepts. A severity rule changes the severity of a finding, which then names the rule, or removes the finding. A
-/// listener that no rule allows is `unexpected`, a required listener that does not exist is `missing_listeners`, and
-/// every undecided listener is a gap.
+/// listener that no rule allows is `unexpected`, a required listener that does not exist is `missing`, and every
+/// undecided listener is a gap.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let report = audit.report;
     let snapshot = &report.snapshot;

@@ -24,7 +24,7 @@ pub struct Draft<'r> {
     pub rules: Vec<Drafted>,
     /// Listeners without a rule, because not all of their processes could be read.
     pub left_out: Vec<&'r Entry>,
-    /// Listeners with a finding at or above warning. Their rules are written commented out.
+    /// Listeners with a finding at or above warning. Their rules are written as comments.
     pub flagged: Vec<&'r Entry>,
 }
 
@@ -33,7 +33,7 @@ pub struct Draft<'r> {
 pub struct Drafted {
     /// The rule.
     pub rule: AllowRule,
-    /// The services that are registered for the ports of the rule, each once.
+    /// The services that are registered for the ports of the rule, without duplicates.
     pub services: Vec<&'static str>,
     /// Notes for the reader of the draft.
     pub notes: Vec<DraftNote>,

@@ -17,7 +17,7 @@ use std::fmt;
 
 use globset::{Candidate, GlobBuilder, GlobSet};
 
-/// Longer patterns are refused. Linux accepts no path of more bytes (`PATH_MAX`, linux/limits.h).
+/// The maximum length of a pattern in bytes. Linux accepts no longer path (`PATH_MAX`, linux/limits.h).
 const MAX_LENGTH: usize = 4096;
 
 /// One pattern.

@@ -198,7 +198,7 @@ impl<'s> File<'s> {
     /// Returns an error if the table has an unknown key. The error names the most similar known key.
     fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), PolicyError> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
-        // The error is the first in the order of the file, not in the order of the names.
+        // The table is sorted by name, but the error is about the first unknown key in the file.
         let Some(other) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
         let what = format!("no such key: \"{}\"; {}", other.get_ref(), nearest(other.get_ref(), keys));
         Err(self.error(&other.span(), what))

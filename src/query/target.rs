@@ -202,7 +202,8 @@ fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answ
         IpAddr::V6(_) if network.is_ipv4() => conditions::serves_ipv4(subject),
         IpAddr::V6(_) => Answer::Yes,
     };
-    // A loopback address needs the loopback device: the kernel delivers its packets only through this device.
+    // A socket on a loopback address that is bound to another device receives nothing: the kernel delivers packets for
+    // loopback addresses only through the loopback device.
     let is_cut_off = address.is_loopback() && on_device(subject, Network::single(address)).is_no();
     let bound = if is_cut_off && !ports.is_empty() { Answer::No } else { bound };
     on_port.and(bound.or(wildcard.and(on_device(subject, network))))
@@ -284,7 +285,7 @@ impl Name {
             }
         });
         match interface.or(program) {
-            // For the name of a service, only the port counts. A hidden program on another port does not make the
+            // For the name of a service, only the port counts, so a hidden program on another port does not make the
             // answer unknown.
             Answer::Unknown if !self.service.is_empty() => Answer::No,
             answer => answer,

@@ -85,10 +85,11 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(exposed.into())
 }
 
-/// The services whose configuration file is read, by their rows in the table of dangerous services.
+/// The services whose configuration file is read, as named in the table of dangerous services.
 const CONFIGURED: [&str; 7] =
     ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
-/// The rows about dockerd. The configuration of dockerd shows which of the first two rows applies.
+/// The rows about dockerd in the table of dangerous services. The configuration of dockerd shows which of the first two
+/// applies.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
 /// The lowest user ID of a person (`UID_MIN` of login.defs). IDs from this number up to `nobody` belong to people.
 const FIRST_PERSON: u32 = 1000;
@@ -129,7 +130,8 @@ fn as_configured(
             Some(Danger { severity, authentication: "password", ..danger })
         }
         AdmittedClients::Anyone => {
-            // The files of these services admit everyone only if protected mode is off.
+            // A configuration of these services admits everyone only if protected mode is off, so nothing protects the
+            // service.
             let is_unprotected = ["redis", "valkey"].contains(&danger.service);
             let severity = if is_unprotected { Severity::Critical } else { danger.severity };
             Some(Danger { severity, authentication: "none", ..danger })

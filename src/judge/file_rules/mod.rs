@@ -24,7 +24,8 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
         .collect()
 }
 
-/// Returns the evidence of `deleted-executable`. An upgrade usually replaces the file instead of deleting it.
+/// Returns the evidence of `deleted-executable`. Replaced and deleted files are listed separately, because an upgrade
+/// usually replaces the file instead of deleting it.
 pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);

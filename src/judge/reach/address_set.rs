@@ -192,7 +192,7 @@ impl AddressSet {
             return;
         }
         if let [(first, last)] = other.0[..] {
-            // A set with one range is added quickly: ten thousand rules for one address each are ordinary.
+            // A set with one range is added quickly, because ten thousand rules with one address each are not unusual.
             let ranges = Arc::make_mut(&mut self.0);
             let from = ranges.partition_point(|(_, end)| end.saturating_add(1) < first);
             let to = ranges.partition_point(|(start, _)| *start <= last.saturating_add(1)).max(from);
@@ -206,7 +206,7 @@ impl AddressSet {
         *self = AddressSet::of(all);
     }
 
-    /// Returns the first networks of the set, and their number, counted up to `most` plus one.
+    /// Returns the first networks of the set, and the number of its networks, counted up to `most` plus one.
     pub(super) fn networks(&self, family: Family, most: usize) -> (Vec<Network>, usize) {
         let bits: u32 = if family == Family::Ipv4 { 32 } else { 128 };
         let (mut networks, mut count) = (Vec::new(), 0);

@@ -72,7 +72,7 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
                 if *negated { clients.negated(family) } else { clients }
             };
             match values.as_slice() {
-                // The result is the same for every packet of the family.
+                // The result depends only on the family of the packet, so it is stored.
                 [Value::Client] => table.clients(condition, family, find),
                 _ => find(),
             }

@@ -63,7 +63,7 @@ impl<'f> Constants<'f> {
                     collected.add_action(&rule.action, &rule.text);
                 }
             }
-            // Any rule of the table can use the set, with any fields.
+            // The elements are collected for every kind of field, because any rule of the table can use the set.
             for element in table.sets.iter().flat_map(|set| set.elements.iter().flatten()) {
                 collected.add_element(None, element, "");
             }
@@ -83,7 +83,7 @@ impl<'f> Constants<'f> {
         bounds.partition_point(|bound| *bound <= number(address))
     }
 
-    /// Returns the first addresses of the ranges that begin between these addresses.
+    /// Returns the first address of each range that begins between these two addresses.
     pub(super) fn addresses_within(&self, first: IpAddr, last: IpAddr) -> impl Iterator<Item = u128> + '_ {
         let bounds = &self.addresses[usize::from(first.is_ipv6())];
         let from = bounds.partition_point(|bound| *bound <= number(first));
@@ -151,7 +151,7 @@ impl<'f> Collected<'f> {
         }
     }
 
-    /// Adds the action of an element. Such an action contains no look-up.
+    /// Adds the action of an element, which is never a look-up.
     fn add_leaf(&mut self, action: &'f FilterAction, text: &'f str) {
         if matches!(action, FilterAction::Translate { .. }) {
             self.add_action(action, text);

@@ -13,7 +13,7 @@ use crate::model::{Family, Firewall, Socket, State, unmapped};
 
 /// The maximum number of evaluated classes.
 const MOST: usize = 4096;
-/// The maximum number of comparisons: the number of interfaces, times the number of addresses or names.
+/// The maximum number of comparisons: interfaces times addresses, or interfaces times names if there are more names.
 const MOST_COMPARISONS: usize = 8_000_000;
 
 /// A class of packets: they arrive on one group of interfaces, for one class of addresses.
@@ -92,7 +92,8 @@ impl Classes {
         classes
     }
 
-    /// Returns the classes at every address of the machine.
+    /// Returns the classes for a socket on the wildcard address, which receives packets for every address of the
+    /// machine.
     fn at_any(&self, family: Family, firewall: &Firewall, constants: &Constants<'_>) -> Vec<Class> {
         let own = firewall.interfaces.iter().enumerate().flat_map(|(at, interface)| {
             interface.addresses.iter().map(move |(address, prefix)| (at, *address, *prefix))

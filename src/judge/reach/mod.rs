@@ -40,7 +40,7 @@ const UNCERTAIN_ROUTE: &str = "a route can make other addresses local (ip route 
 /// Finds the clients that can reach the ports of a snapshot.
 pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,
-    /// The places to which the kernel forwards published ports, each with the rule.
+    /// The destinations to which the kernel forwards published ports, each with the rule.
     forwarded: HashMap<Peer, String>,
     /// Every distinct answer, stored once because many sockets share it.
     answers: HashSet<Arc<Reach>>,
@@ -79,8 +79,9 @@ impl<'f> Firewalls<'f> {
         Firewalls { views: views.collect(), forwarded, answers: HashSet::new() }
     }
 
-    /// Returns the clients that can reach a socket, and the place to which its traffic is forwarded. `None` if its
-    /// firewall was not read, or if other machines cannot reach its address.
+    /// Returns the clients that can reach a socket. For a published port, `forwarded_to` is the destination of its
+    /// traffic. Returns `None` if the firewall was not read, or if other machines cannot reach the address of the
+    /// socket.
     pub(super) fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Option<Arc<Reach>> {
         if !socket.state.accepts_traffic() || !socket.exposure().is_reachable_from_outside() {
             return None;
@@ -119,7 +120,7 @@ impl<'f> Firewalls<'f> {
         self.forwarded.iter().find(|(to, _)| leads_here(to)).map(|(_, rule)| &**rule)
     }
 
-    /// Returns the gap for rules that were too many to evaluate.
+    /// Returns the gap if there were too many rules to evaluate.
     pub(super) fn gap(&self) -> Option<Gap> {
         self.views.values().any(|view| view.steps == 0).then(|| Gap {
             stage: Stage::Sockets,
