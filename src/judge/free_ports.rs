@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(free.unseen, [""; 0]);
     }
 
-    /// In any range, a proposal is registered nowhere, known nowhere, and used by nothing here.
+    /// No proposal is in the registry, in the curated tables or in use on this machine, regardless of the range.
     #[test]
     fn a_proposal_has_nothing_against_it() {
         let taken = ["tcp/127.0.0.1:8361", "udp/0.0.0.0:8541", "tcp/[::1]:23456", "tcp/0.0.0.0:31000"];

@@ -98,12 +98,13 @@ fn usual_programs_make_a_port_unremarkable() {
         ("tcp/127.0.0.1:10249", vec![PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX], vec![], Some("nginx")),
         ("tcp/127.0.0.1:4", vec![("nginx", "/tmp/x", "")], vec!["masquerading", "unexplained"], None),
-        // One unknown program among the processes restores the finding, and so does a process that could not be read.
+        // The finding stays if one of the processes is an unknown program or could not be read.
         ("tcp/127.0.0.1:4", vec![NGINX, PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX, ("", "", "")], vec!["unexplained"], None),
         // A finding with another reason remains.
         ("tcp/127.0.0.1:3416", vec![NGINX], vec!["orphaned"], Some("nginx")),
-        // A program that picks its ports from a range says nothing about the registration, but another program does.
+        // A port that a program picked from its own range has no finding about the registration; another program on the
+        // same port has one.
         ("udp/127.0.0.1:13224", vec![ASTERISK], vec![], None),
         ("udp/127.0.0.1:13224", vec![PYTHON], vec!["orphaned"], None),
         ("udp/127.0.0.1:13224", vec![ASTERISK, PYTHON], vec!["orphaned"], None),
@@ -117,7 +118,7 @@ fn usual_programs_make_a_port_unremarkable() {
         ("udp/127.0.0.1:40001", vec![PYTHON], vec![], None),
         // Outgoing connections do not use ports outside the kernel's range.
         ("tcp/127.0.0.1:61001", vec![PYTHON], vec![], None),
-        // Units of Debian open ports through pid 1.
+        // Pid 1 opens the ports of Debian's socket units.
         ("tcp/127.0.0.1:30865", vec![SYSTEMD], vec![], Some("csync2.socket")),
     ] {
         let (found, usual) = held(local, &servers);
@@ -138,8 +139,8 @@ fn impostors() {
         ("tcp/127.0.0.1:22", vec![SYSTEMD], false),
         ("tcp/127.0.0.1:22", vec![SYSTEMD, PYTHON], true),
         ("tcp/127.0.0.1:3306", vec![SYSTEMD], false),
-        // An inherited socket: one of its processes is the expected server. A process that could not be read may also
-        // be the expected server.
+        // An inherited socket: one of its processes is the expected server, or a process that could not be read may be
+        // this server.
         ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("", "", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("nosuch", "", "")], false),
@@ -158,8 +159,8 @@ fn impostors() {
     }
 }
 
-/// A user who cannot see the process gets the same verdict as root if the name of root's system service shows which
-/// program runs.
+/// Without seeing the process, an ordinary user gets the same verdict as root, if a system service has the name of the
+/// program.
 #[test]
 fn a_hidden_process_is_judged_by_its_unit() {
     for (local, unit, container, codes) in [
@@ -219,7 +220,7 @@ fn an_impostor_is_reported_with_its_evidence() {
         let (findings, usual) =
             judged(local, Owner::Held(vec![7].into()), vec![program_process(7, "sshd", exe, "sshd: x")]);
         assert_eq!(usual, None);
-        // An interpreter that claims to be a server is a finding of its own.
+        // An interpreter that claims to be a server gets a separate finding.
         let claims = findings.iter().find(|finding| finding.flag().code() == "masquerading").unwrap();
         assert_eq!(claims.severity, Severity::Critical);
         let finding = findings.iter().find(|finding| finding.flag().code() == "impostor").unwrap();
@@ -232,7 +233,8 @@ fn an_impostor_is_reported_with_its_evidence() {
     }
 }
 
-/// A listing of every connection has 100,000 values of each type (measured: 20 MiB for 80,000 in total).
+/// A listing of every connection has 100,000 values of each of these types, so they must stay small (measured: 20 MiB
+/// for 80,000 connections).
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn sockets_and_entries_are_small() {

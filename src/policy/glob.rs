@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    /// globset itself reads a backslash as a separator on Windows.
+    /// Not on Windows, because globset itself reads a backslash as a separator there.
     #[cfg(unix)]
     #[test]
     fn a_backslash_is_an_ordinary_character_outside_windows_paths() {

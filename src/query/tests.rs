@@ -125,8 +125,8 @@ fn the_name_of_an_interface_means_what_is_reached_through_it() {
     }
 }
 
-/// An address of this machine means what clients reach there, also without a port; any other address means the sockets
-/// that are bound to it.
+/// An address of this machine selects the sockets that clients reach by this address, even without a port. Any other
+/// address selects only the sockets that are bound to it.
 #[test]
 fn an_address_of_this_machine_means_what_is_reached_there() {
     let own = |address: IpAddr| address == IpAddr::from([10, 1, 2, 3]) || address.is_loopback();
@@ -181,7 +181,7 @@ fn names_of_services_whose_process_is_hidden() {
     }
 }
 
-/// A port that a container publishes is one of the container.
+/// A port that a container publishes belongs to the container.
 #[test]
 fn the_filter_of_containers_finds_published_ports() {
     let mut entry = entry(Socket { owner: Owner::Kernel, ..socket("tcp/0.0.0.0:8888", None) });
@@ -246,7 +246,7 @@ fn scripts_archives_and_classes_are_names() {
     }
 }
 
-/// A filter on a process that is not visible, or on a place without a listener, has the answer unknown.
+/// A filter about the process gets the answer unknown if the process is not visible, or if there is no listener.
 #[test]
 fn missing_evidence_is_unknown() {
     let hidden = entry(socket("tcp/0.0.0.0:80", None));
@@ -278,7 +278,7 @@ fn missing_evidence_is_unknown() {
     }
 }
 
-/// A container is found by its name, by that of its pod, and by the port that it publishes.
+/// A container is found by its own name and by the name of its pod; the port that it publishes is found too.
 #[test]
 fn a_container_is_a_target() {
     const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";

@@ -17,7 +17,7 @@ fn found(local: &str, process: Process) -> Option<(Severity, Exposed)> {
     findings.find_map(|finding| Some((finding.severity, Exposed::of(&finding.evidence)?.clone())))
 }
 
-/// Systemd holds the socket; the name of the socket unit names the program that it starts.
+/// Systemd owns the socket; the name of the socket unit shows which program systemd starts.
 #[test]
 fn the_name_of_a_socket_unit_names_the_program() {
     for (unit, port, service) in [
@@ -36,12 +36,12 @@ fn the_name_of_a_socket_unit_names_the_program() {
         let mut findings = report.entries[0].findings().iter();
         let exposed = findings.find_map(|finding| Exposed::of(&finding.evidence));
         assert_eq!(exposed.map(|exposed| exposed.service), service, "{unit}");
-        // A row about any socket of systemd is presumed, and the unit is better evidence.
+        // The row about any socket of systemd is only presumed, so the name of the unit is better evidence.
         assert!(exposed.is_none_or(|exposed| exposed.basis == DangerBasis::Default), "{unit}");
     }
 }
 
-/// Only a firewall that surely lets in nobody lowers the severity.
+/// A firewall lowers the severity only if it certainly lets in nobody.
 #[test]
 fn a_firewall_that_lets_in_nobody() {
     let base = FilterBase {

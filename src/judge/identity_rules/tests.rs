@@ -77,8 +77,8 @@ fn a_name_is_trusted_only_if_users_cannot_replace_the_file() {
     }
 }
 
-/// A super-server that passes its socket to the service is not reported as sharing the socket, unless a user can
-/// replace the file of the super-server.
+/// A super-server such as inetd passes its socket to the service. This is not reported as a shared socket, unless a
+/// user can replace the file of the super-server.
 #[test]
 fn sharing_is_reported_if_a_user_can_replace_the_files() {
     for (places, shared) in [(&GENUINE[..], None), (&REPLACEABLE[..], Some(Severity::Warning))] {
@@ -142,8 +142,8 @@ fn unknown_programs_on_guarded_ports() {
     }
 }
 
-/// Any program can be started with any arguments: only the words that name the script or module of an interpreter
-/// identify it.
+/// Only the script or module of an interpreter identifies the program, not other arguments: any program can be started
+/// with any arguments.
 #[test]
 fn arguments_of_a_script_do_not_identify_it() {
     let package = GENUINE[0];
@@ -225,7 +225,8 @@ fn words_of_the_arguments_make_no_program_familiar() {
     }
 }
 
-/// The command lines of root, its services and its containers are trusted; a user can rewrite a command line.
+/// Only the command lines of root, its services and its containers are trusted, because a user can rewrite the command
+/// line of the user's own process.
 #[test]
 fn a_command_line_of_a_user_proves_nothing() {
     let [package, ..] = GENUINE;

@@ -197,7 +197,7 @@ fn docker() {
                 "limited: 10.0.0.0/8 on eth0; anyone on wg0",
                 "-d 172.17.0.3/32",
             ),
-            // No rule of address translation forwards the port, but a rule of another kind does.
+            // The port is forwarded, but not by a rule of address translation.
             (published("tcp/0.0.0.0:8082", "172.17.0.3:80"), "unknown", ""),
         ],
     );
@@ -391,7 +391,7 @@ fn addresses_that_a_route_makes_local() {
     assert_eq!(short(&reach_in(&firewall, &listener("tcp/0.0.0.0:80"))), "filtered");
 }
 
-/// There is an answer even for too many rules, and for chains that call each other.
+/// There is an answer without much work, even for ten thousand rules and for chains that call each other.
 #[test]
 fn work_is_bounded() {
     let calls: String =
@@ -430,7 +430,7 @@ fn exceptions_in_a_network() {
         assert_eq!(short(&reach), wanted, "{banned}: {reach:?}");
         assert!(reach.rule.as_deref().unwrap().contains(rule), "{reach:?}");
     }
-    // The rule that limits, and not the rule that accepts the rest.
+    // The answer names the rule that excludes clients, not the rule that accepts the other clients.
     let printed = "*filter\n:INPUT DROP\n-A INPUT ! -s 10.0.0.0/8 -j DROP\n-A INPUT -j ACCEPT\nCOMMIT\n";
     let reach = reach_in(&machine(&[printed]), &listener("tcp/0.0.0.0:22"));
     assert!(reach.rule.as_deref().unwrap().contains("! -s 10.0.0.0/8"), "{reach:?}");
@@ -451,14 +451,15 @@ fn a_bridge_of_this_machine() {
         if wanted == "machine" {
             assert_eq!(reach.from, ["this machine", "clients on docker0"]);
         }
-        // Without another interface, the bridge is the way of other machines.
+        // If there is no other interface, other machines may come through the bridge.
         firewall.interfaces.retain(|one| ["lo", "docker0"].contains(&&*one.name));
         let wanted = if interface == "docker0" { "open" } else { "filtered" };
         assert_eq!(short(&reach_in(&firewall, &listener("tcp/0.0.0.0:22"))), wanted, "{interface}");
     }
 }
 
-/// A container with the same port behind another published port is no way to a listener of the machine.
+/// A published port that is forwarded to port 80 of a container does not lead to port 80 of the machine, unless the
+/// destination is an address of the machine.
 #[test]
 fn a_port_published_to_another_address() {
     let firewall = machine(&["*filter\n:INPUT DROP\nCOMMIT\n"]);

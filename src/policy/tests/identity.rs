@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A bound socket is judged as in a comparison with a baseline. If the socket may belong to a client, the severity is
-/// at most info.
+/// A socket that is only bound is judged, as in a comparison with a baseline. If it may belong to a client, the
+/// severity is at most info.
 #[test]
 fn bound_sockets_and_clients() {
     for (local, state, severity) in [
@@ -121,7 +121,7 @@ fn what_an_interpreter_runs_is_a_condition() {
     assert!(drafted.rules[0].notes.is_empty(), "{:?}", drafted.rules[0].notes);
 }
 
-/// A draft allows no program that may be an impostor, on loopback or elsewhere.
+/// A draft does not allow a program that may be an impostor, not even on loopback.
 #[test]
 fn a_draft_allows_no_impostor_on_loopback() {
     for address in ["0.0.0.0", "127.0.0.1"] {

@@ -180,7 +180,7 @@ fn namespaces_are_the_own_one_unless_named() {
     }
 }
 
-/// A condition on a fact that was not visible is neither true nor false.
+/// If a fact was not visible, it is unknown whether a condition on this fact matches.
 #[test]
 fn conditions_without_evidence_are_undecided() {
     let unseen = |owner| snapshot_of(vec![socket("tcp/0.0.0.0:80", "www-data", owner)], vec![]);
@@ -207,7 +207,7 @@ fn conditions_without_evidence_are_undecided() {
     half.processes.pop();
     assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &half), None);
     assert_eq!(allows("executable = \"/usr/sbin/apache2\"", &half), Some(false));
-    // A later rule whose conditions certainly hold leaves nothing undecided.
+    // If an earlier rule may match, and a later rule certainly matches, the listener is allowed.
     let both = "executable = \"/usr/sbin/nginx\"\n[[allow]]\nid = \"s\"\nport = 80";
     assert_eq!(allows(both, &half), Some(true));
     // A host with an unknown name, and a range that could not be read.
@@ -284,8 +284,8 @@ fn findings_are_graded_by_the_first_rule_for_them() {
     assert_eq!(printed(&read(&off).unwrap(), &nameless).0, ["unexpected", "impostor"]);
 }
 
-/// Returns the evidence of the only `unexpected`: the nearest rule, the conditions that differ, and the date on which
-/// the rule expired.
+/// Returns the evidence of the only `unexpected` finding: the nearest rule, the conditions that do not match, and the
+/// date on which the rule expired.
 fn evidence(policy: &str, snapshot: &Snapshot) -> (Option<String>, Vec<String>, Option<String>) {
     let report = judge(snapshot.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
@@ -343,7 +343,7 @@ fn a_required_listener_that_is_absent_is_missing() {
     assert_eq!(printed(&policy, &nothing).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:81", "root", &[NGINX])).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:80", "root", &[(10, "/x", "root")])).0, ["missing r"]);
-    // A listener that may only be hidden is a gap, not missing.
+    // If the required listener may exist but be hidden, there is a gap instead of the finding.
     let hidden = snapshot_of(vec![socket("tcp/0.0.0.0:80", "root", Owner::Hidden)], vec![]);
     assert_eq!(printed(&policy, &hidden), (vec![], 1, AuditVerdict::Incomplete));
     let mut blind = nothing.clone();
