@@ -8,7 +8,7 @@
 //! file, or in the script of an interpreter. These processes belong together and get no finding:
 //! - a program that opens sockets for other programs (systemd, inetd), with those programs: only those programs are
 //!   compared;
-//! - a process and its descendants that run the same file, as any user: a server that drops its privileges;
+//! - a process and its descendants that run the same file, even as another user: a server that drops its privileges;
 //! - a process and its descendants from one software suite: their files are in one directory that is not a common
 //!   directory (`/usr/lib/postfix/sbin`), or the descendant's file is below a directory with the ancestor's name
 //!   (`/usr/lib/dovecot/imap-login`), or both are known servers of this port;
