@@ -307,8 +307,8 @@ impl Owners {
     }
 }
 
-/// The verdicts of the registry. A verdict is computed once per port, because entries of one port follow each other.
-/// Ports without data share a verdict.
+/// The verdicts of the registry. Entries of one port follow each other, so the last verdict is kept and each verdict is
+/// computed once. Ports without data share a verdict.
 struct Verdicts {
     registry: Registry,
     last: Option<(u16, Protocol, Arc<PortVerdict>)>,
@@ -354,7 +354,7 @@ pub enum Subject<'r> {
 }
 
 impl Subject<'_> {
-    /// Returns the protocol, if there is exactly one.
+    /// Returns the protocol; `None` if the subject stands for any protocol.
     #[must_use]
     pub fn protocol(&self) -> Option<Protocol> {
         match self {
@@ -363,7 +363,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Returns the address, if there is exactly one.
+    /// Returns the address; `None` if the subject stands for any address.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match self {
@@ -372,7 +372,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Returns the port, if there is exactly one.
+    /// Returns the port; `None` if the subject stands for any port.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
@@ -388,11 +388,11 @@ type AddressKey<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 /// The listeners of one place.
 #[derive(Default)]
 struct Listeners {
-    /// The index of the first listener in the list of sockets, in the order of listings.
+    /// The index, in the list of sockets, of the listener that listings show first.
     first: usize,
     /// Whether an IPv6 socket of the place does not accept IPv4 traffic.
     v6only: Option<bool>,
-    /// The first listener of each process.
+    /// The index of the first listener of each process.
     by_process: HashMap<Pid, usize>,
 }
 
@@ -400,7 +400,8 @@ struct Listeners {
 /// listener accepted. Empty if there are no connections.
 #[derive(Default)]
 struct Connections {
-    /// The side that opened the connection, by the index of the socket. Only sockets with a peer are included.
+    /// The side that opened the connection, by the index of the socket. Only connections for which this side is known
+    /// are included.
     directions: HashMap<usize, Direction>,
     /// The number of established connections, for each listener, by the index of the listener.
     counts: HashMap<usize, u32>,
@@ -427,7 +428,8 @@ impl Connections {
         for (at, socket) in sockets.iter().enumerate() {
             let Some(peer) = socket.peer else { continue };
             let accepted_by = accepted_by(&places, socket);
-            // A connection that one side has closed is no client any more, such as one in TIME-WAIT.
+            // Only established connections are counted: after one side has closed a connection (as in TIME-WAIT), the
+            // client is gone.
             let listener = accepted_by.filter(|_| socket.state == State::Established);
             if let Some(count) = listener.and_then(|listener| connections.counts.get_mut(&listener)) {
                 *count += 1;
@@ -448,9 +450,10 @@ impl Connections {
     }
 }
 
-/// Returns the listener that can have accepted a connection. It has the family of the connection, and listens on its
-/// address or on the wildcard address. If there are several, returns the listener that shares a process with the
-/// connection. Without such a listener, returns the listener with the most specific address.
+/// Returns the listener that probably accepted a connection; `None` if no listener can have accepted it. A listener can
+/// have accepted it if it listens on the local address of the connection, or on the wildcard address of the same
+/// family. Of several, returns the listener that shares a process with the connection, or else the listener with the
+/// most specific address.
 fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {
@@ -470,10 +473,10 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
     found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
 }
 
-/// Returns whether this side certainly opened a connection that no listener of this machine accepted. This is certain
-/// if the peer is a listener on this machine, or if the local port, but not the port of the peer, is in the range
-/// that the kernel gives to outgoing connections. In all other cases, a listener that is now closed may have accepted
-/// the connection.
+/// Returns whether this side certainly opened a connection for which `accepted_by` found no listener. This is certain
+/// if the peer is a listener on this machine, or if the local port is in the range that the kernel gives to outgoing
+/// connections and the port of the peer is not. In all other cases, a listener that is now closed may have accepted the
+/// connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

@@ -1,7 +1,6 @@
 //! Compares the clients that the packet filter lets in, before and after.
 //!
-//! Lists of single banned addresses change all the time (fail2ban). Therefore it is not a difference if a single
-//! client is excluded.
+//! An exclusion of a single address is ignored: tools such as fail2ban ban and unban addresses all the time.
 
 use crate::model::{Network, Reach, ReachKind};
 
@@ -18,8 +17,8 @@ pub(super) enum ClientChange {
     Unknown,
 }
 
-/// Returns how the clients changed. `None` means that the packet filter was not read, because the system has none, or
-/// because other machines cannot reach the address anyway.
+/// Returns how the clients changed. An argument is `None` if the packet filter was not read, or if other machines
+/// cannot reach the address anyway. If only one is `None`, the change is unknown.
 pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     let (was, is) = match (was, is) {
         (None, None) => return ClientChange::Same,
@@ -43,12 +42,12 @@ fn is_cut(reach: &Reach) -> bool {
     reach.more > 0 || reach.from.iter().any(|text| text.contains(AND_OTHERS))
 }
 
-/// Compares all clients of two lists that are cut and have the same beginning.
+/// Compares two cut lists that begin with the same clients, by the count and the hash of all clients.
 fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
     match (was.all, is.all) {
         (Some(was), Some(is)) if was.hash == is.hash => ClientChange::Same,
         (Some(was), Some(is)) if was.count > is.count => ClientChange::Narrowed,
-        // The number of clients is the same, but some clients are new, so the change counts as widened.
+        // The clients differ and are not fewer, so some of them are new.
         (Some(_), Some(_)) => ClientChange::Widened,
         _ => ClientChange::Unknown,
     }
@@ -124,7 +123,7 @@ impl<'r> Group<'r> {
     }
 }
 
-/// Returns whether no address of `one` is in a network with these exceptions.
+/// Returns whether `one` is outside `network`, or inside one of its exceptions `but`.
 fn is_outside(one: Network, network: Network, but: &[Network]) -> bool {
     !(one.covers(network) || network.covers(one)) || but.iter().any(|except| except.covers(one))
 }

@@ -2,10 +2,10 @@
 //!
 //! Only sockets that accept traffic from anyone are compared.
 //!
-//! A datagram socket on an ephemeral port may belong to a client, and so may a TCP socket there that is bound but
-//! does not listen. Sockets of clients often exist only for seconds, so they count as transient. If the same program
-//! and user have transient sockets in both snapshots, on any ports, nothing changed. All other transient sockets are
-//! reported as transient.
+//! A datagram socket on an ephemeral port may belong to a client. The same is true for a TCP socket on an ephemeral
+//! port that is bound but does not listen. Sockets of clients often exist only for seconds, so they count as transient.
+//! If the same program and user have transient sockets in both snapshots, on any ports, nothing changed. All other
+//! transient sockets are reported as transient.
 //!
 //! A TCP listener is never transient. However, if the kernel picked its port, and the same program and user now have
 //! a listener on another port that the kernel picked, the program was restarted, and nothing changed.
@@ -29,7 +29,7 @@ pub struct ReportedChange<'a> {
     pub change: Change<'a>,
     /// Whether the socket may belong to a client, and is therefore transient.
     pub passing: bool,
-    /// Whether the snapshot without the listener is complete, so that the listener is certainly absent.
+    /// Whether the snapshot without the listener could see every socket, so that the listener certainly did not exist.
     pub sure: bool,
 }
 
@@ -165,7 +165,8 @@ fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
         && Fingerprint::of(was).place == Fingerprint::of(is).place
 }
 
-/// Returns the reason why it is not known whether two listeners are the same: the fact that was not visible.
+/// Returns the fact that was not visible, so that it is unknown whether two matched listeners are the same. Returns
+/// `None` if they are certainly the same.
 fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     if was.owner == ListenerOwner::Unseen || is.owner == ListenerOwner::Unseen {
@@ -244,8 +245,8 @@ fn hides_sockets(gap: &Gap) -> bool {
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // The namespace that the user selected may be the one in which portolan runs. In this case the snapshot
-        // covers no other namespace.
+        // The socket is in the namespace in which portolan runs. If the user selected one namespace, it is this one
+        // only if the snapshot lists no other namespace.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };
@@ -259,7 +260,7 @@ fn was_scanned(report: &Report, socket: &Socket) -> bool {
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
-/// Returns a key for the program of a socket, if the kernel probably picked the port.
+/// Returns the fingerprint with port 0. It is the same before and after a restart on another port.
 fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a> {
     let print = Fingerprint::of(reported.change.listener);
     Fingerprint { place: ListenerAddress { port: 0, ..print.place }, ..print }
@@ -276,7 +277,8 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
 
 /// Removes the changes that are only restarts: a listener vanished on one port, a listener of the same programs and
 /// user appeared on another port, and the programs did not choose these ports. Each vanished listener is removed
-/// together with one that appeared. Transient sockets are all removed.
+/// together with one that appeared. The transient sockets of a program are all removed if at least one vanished and at
+/// least one appeared.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {

@@ -61,8 +61,8 @@ pub enum ProgramIdentity<'a> {
         path: &'a str,
         /// The script of an interpreter, or the arguments of a relay.
         runs: RunTarget,
-        /// Whether the path now leads to another file, and a user may have chosen the running file. If so, two
-        /// processes with this path can run different files.
+        /// Whether the path may lead to different files in different root directories, and a user may have chosen the
+        /// running file. If so, two processes with this path can run different files.
         is_elsewhere: bool,
     },
     /// The name that the process gave itself.
@@ -75,7 +75,7 @@ const MOST_COMPARED: usize = 16;
 
 impl ProgramIdentity<'_> {
     /// Returns whether two programs may be the same. If the command line of an interpreter is unknown, its script is
-    /// unknown too.
+    /// unknown too, and equals any script.
     fn may_be(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -99,8 +99,8 @@ pub enum ListenerOwner<'a> {
 }
 
 impl ListenerOwner<'_> {
-    /// Returns whether two owners may be the same programs. The name of a process cannot be compared with a file, and
-    /// the name of a container cannot be compared with an address.
+    /// Returns whether two owners may be the same programs. They may also be the same if they cannot be compared: the
+    /// name of a process with a file, or the name of a container with an address.
     fn may_be(&self, other: &Self) -> bool {
         if let (ListenerOwner::Kernel(Some(a)), ListenerOwner::Kernel(Some(b))) = (self, other) {
             return a.may_be(b);
@@ -118,7 +118,8 @@ impl ListenerOwner<'_> {
     }
 }
 
-/// The destination of a forwarded port. A container may get another address with every start, so its name counts.
+/// The destination of a forwarded port. A container may get another address with every start, so it is identified by
+/// its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination<'a> {
     /// The name of the container, and the port in it.
@@ -262,8 +263,8 @@ struct MatchedListeners<'a> {
     changes: Vec<Change<'a>>,
 }
 
-/// Matches the listeners of each port on their own, because a listener is never matched with a listener on another port.
-/// The fingerprints of all listeners at once would take more memory than the listeners (measured).
+/// Matches the listeners of one port at a time, because a listener is never matched with a listener on another port.
+/// This saves memory: the fingerprints of all listeners take more memory than the listeners (measured).
 fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> {
     let sides = before.iter().map(|entry| (entry, false)).chain(after.iter().map(|entry| (entry, true)));
     let mut sides: Vec<(&'a Entry, bool)> = sides.collect();
@@ -327,8 +328,9 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     MatchedListeners { same, changes }
 }
 
-/// Returns whether more or fewer clients can reach the same listener. The reason can be the packet filter, or that a
-/// socket on `[::]` now also accepts IPv4 clients or no longer accepts them.
+/// Returns `Widened` if more clients can reach the same listener, `Narrowed` if only fewer clients can reach it, and
+/// otherwise `None`. The reason can be the packet filter, or that a socket on `[::]` now also accepts IPv4 clients or
+/// no longer accepts them.
 fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     let families = match (was.socket.takes_only_ipv6(), is.socket.takes_only_ipv6()) {
         (Some(true), Some(false)) => ClientChange::Widened,
@@ -344,8 +346,8 @@ fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     }
 }
 
-/// Returns the listeners whose programs run a file that is no longer at its path. Listeners for which this was
-/// already true before are left out.
+/// Returns the listeners whose programs run a file that is no longer at its path, unless this was already true in the
+/// earlier snapshot.
 fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'a>) -> Vec<Pair<'a>> {
     let known: BTreeSet<_> = before.iter().copied().flat_map(missing_files).collect();
     let mut found = ByFingerprint::new();
@@ -365,7 +367,8 @@ fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'
     found.into_iter().filter_map(|(print, is)| Some((*old.get(&print)?, is))).collect()
 }
 
-/// Returns, for each listener, the program files that are no longer at their path, with their state.
+/// Returns the program files of a listener that are no longer at their path: the fingerprint of the listener, the path,
+/// and what happened to the file.
 fn missing_files<'a>(
     judged: &'a Entry,
 ) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {
@@ -390,7 +393,7 @@ fn missing_files<'a>(
 type ByFingerprint<'a> = BTreeMap<Fingerprint<'a>, &'a Entry>;
 
 /// Groups the listeners by fingerprint. If several listeners have the same fingerprint, the first in the order of
-/// listings counts.
+/// listings is kept.
 fn by_fingerprint<'a>(listeners: &[&'a Entry]) -> ByFingerprint<'a> {
     let mut by_fingerprint = ByFingerprint::new();
     for &judged in listeners {
@@ -406,8 +409,9 @@ fn by_fingerprint<'a>(listeners: &[&'a Entry]) -> ByFingerprint<'a> {
 /// 300 listeners of one service that all change at once; a crafted file must not cost quadratic time.
 const MOST_PAIRS: usize = 100_000;
 
-/// Removes the pairs that `fits` accepts among the listeners of one `key`. Pairs are taken in the order of their
-/// lowest listener, so that a comparison in the opposite direction has the same pairs.
+/// Finds pairs of listeners that have the same `key` and that `fits` accepts, removes them from both maps and returns
+/// them. Pairs are chosen in the order of their lower fingerprint, so that a comparison in the opposite direction finds
+/// the same pairs.
 fn pair<'a, K: Ord, T>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,

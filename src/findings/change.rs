@@ -58,8 +58,7 @@ pub struct ListenerState {
     /// The programs that own the listener. Each program is listed once, by the path of its file or,
     /// if the path is not known, by its name.
     pub programs: Vec<String>,
-    /// The scripts that its interpreters run, and the arguments of its relays (such as socat). Each
-    /// text is listed once.
+    /// The scripts of the interpreters, and the arguments of the relays (such as socat). Each text is listed once.
     pub runs: Vec<String>,
     /// The state of the program files. If the files differ, the most suspicious state counts.
     /// `None` if no file could be read.
@@ -71,7 +70,7 @@ pub struct ListenerState {
     pub creator: Option<String>,
 }
 
-/// A sentence shows at most this many characters of a script, or of the arguments of a relay.
+/// The maximum number of characters of a script, or of the arguments of a relay, in a sentence. A longer text is cut.
 const LONGEST_RUN: usize = 120;
 
 impl ListenerState {
@@ -122,7 +121,8 @@ impl ListenerState {
         format!("{} {}", self.protocol, self.endpoint())
     }
 
-    /// Returns whether other machines can reach the listener, as far as that is known.
+    /// Returns whether other machines can reach the listener. If the packet filter is not known, only the address
+    /// counts.
     fn is_reachable_from_outside(&self) -> bool {
         let lets_in = |reach: &Reach| reach.kind.lets_in_other_machines();
         self.exposure.is_reachable_from_outside() && self.reach.as_deref().is_none_or(lets_in)
@@ -147,8 +147,8 @@ impl ListenerState {
     }
 }
 
-/// Returns the processes before the change and now. If the processes are the same, the creators of
-/// the socket differ, so the creators are named too.
+/// Returns the processes before the change and now. If both texts are the same, only the creator of the socket changed,
+/// so each text names the creator too.
 pub(crate) fn owners(was: &ListenerState, is: &ListenerState) -> [String; 2] {
     let [old, new] = [was, is].map(ListenerState::processes);
     if old != new || was.creator == is.creator {
@@ -182,7 +182,7 @@ pub struct BaselineChange {
     pub after: Option<ListenerState>,
     /// Whether the socket may belong to a client that waits for an answer. Such sockets exist only for a short time.
     pub passing: bool,
-    /// Whether the snapshot that lacks the listener was complete.
+    /// Whether the snapshot without the listener could see every socket, so that the listener certainly did not exist.
     pub sure: bool,
 }
 
@@ -214,7 +214,7 @@ impl BaselineChange {
             ),
             (ChangeKind::Widened, Some(was), Some(is)) => is.reached_by("more", was, &when.to_string()),
             (ChangeKind::Narrowed, Some(was), Some(is)) => is.reached_by("fewer", was, &when.to_string()),
-            // No comparison produces this kind of change.
+            // Never reached: a comparison gives every change the listeners that its sentence needs.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if self.passing {
@@ -247,7 +247,7 @@ impl From<BaselineChange> for super::Evidence {
 }
 
 impl Evidence {
-    /// Returns the facts that changed.
+    /// Returns the change that the finding reports.
     #[must_use]
     pub fn change(&self) -> &BaselineChange {
         match self {
@@ -337,7 +337,7 @@ impl FindingKind for Changed {
     }
 }
 
-/// The program file was replaced or removed since the baseline, while the program runs.
+/// The program still runs, but its file was replaced or deleted since the baseline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replaced(pub BaselineChange);
 
@@ -378,7 +378,8 @@ impl FindingKind for Widened {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// The severity is higher if only this machine could reach the service before.
+    /// The severity is critical if only this machine could reach the service before, and other machines can reach it
+    /// now.
     fn severity(&self) -> Severity {
         let is_beyond = |state: &Option<ListenerState>| {
             state.as_ref().is_some_and(ListenerState::is_reachable_from_outside)

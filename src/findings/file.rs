@@ -6,7 +6,7 @@ use super::text::{FEW, first_of};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback, RunningProgram};
 use crate::model::Severity;
 
-/// A program runs from memory: it has no file, or its file was only ever in memory.
+/// A program runs from memory: it has no file, or its file existed only in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunsFromMemory {
     /// The processes.
@@ -36,7 +36,7 @@ pub struct WritableProgram {
     /// The process.
     #[serde(flatten)]
     pub running: RunningProgram,
-    /// The script, jar or class path that any user can replace; `None` if that file is the program file.
+    /// The script, jar or class path that any user can replace; `None` if any user can replace the program file itself.
     pub script: Option<String>,
     /// The world-writable file or directory.
     pub writable: String,
@@ -106,8 +106,8 @@ pub struct DeletedExecutable {
     pub replaced: Vec<RunningProgram>,
     /// Processes whose file is gone: no file is at its path.
     pub gone: Vec<RunningProgram>,
-    /// Interpreters whose script is gone. An interpreter reads the script once, so a new script at the path looks the
-    /// same as the old script.
+    /// Interpreters whose script is gone. A replaced script is not detected: nothing shows whether the interpreter read
+    /// the file that is now at the path.
     pub scripts: Vec<RunningScript>,
 }
 
@@ -124,7 +124,7 @@ impl FindingKind for DeletedExecutable {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
-    /// The severity is lower for an upgrade, which leaves another file at the path.
+    /// The severity is lower if every file was replaced and none is gone, as after an upgrade.
     fn severity(&self) -> Severity {
         if self.gone.is_empty() && self.scripts.is_empty() { Severity::Notice } else { Self::INFO.severity }
     }

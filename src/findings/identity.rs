@@ -48,7 +48,8 @@ pub struct Impostor {
     /// that is easiest to replace counts.
     #[serde(skip)]
     pub file: ReplaceableBy,
-    /// The kind of program to which the names of all the processes belong.
+    /// The kind of program that the name of the process suggests. If several processes have different kinds of names,
+    /// the name that explains the listener least counts.
     #[serde(skip)]
     pub fitting_name: FittingName,
     /// A file of code that the process has loaded, and that a user who is not root can replace.
@@ -56,8 +57,7 @@ pub struct Impostor {
     pub code: Option<String>,
 }
 
-/// The kind of program to which the name of a process belongs. The variants are ordered: a later
-/// variant is a better explanation for the listener.
+/// The kind of program that the name of a process suggests. A later variant explains the listener better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FittingName {
     /// The name of a program that is not expected on the port.
@@ -83,12 +83,12 @@ impl FindingKind for Impostor {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning, Severity::Critical];
 
-    /// The severity is lower if only the command line has the name, because the user of the process can rewrite its
-    /// command line.
+    /// The severity is critical if any user can replace the program, or if a user who is not root can replace the
+    /// program and the name does not fit. If the name fits, such a program is only a warning: people run servers and
+    /// forwarders from their home directories.
     ///
-    /// The severity is critical if any user can replace the program. It is also critical if a user who is not root
-    /// can replace the program and the name does not fit. If the name fits, the severity is not critical: people run
-    /// servers and forwarders from their home directories.
+    /// The severity is notice if only root can replace the program and the command line names a known server. The
+    /// process is then probably this server, but a process can rewrite its command line.
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,
@@ -98,7 +98,7 @@ impl FindingKind for Impostor {
     }
 
     fn sentence(&self) -> String {
-        // The sentence has one text for each program, even if several processes run the program.
+        // Processes of the same program share one text.
         let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
         for unknown in &self.found {
             let UnknownProcess { pid, rests_on, products, .. } = unknown;
@@ -393,8 +393,8 @@ pub struct Unfamiliar {
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// The script that a user who is not root can replace; `None` if such a user can replace the
-    /// program file.
+    /// The script that a user who is not root can replace; `None` if the file to replace is the program file, or if
+    /// there is none.
     #[serde(skip)]
     pub replaceable_script: Option<String>,
     /// Whether the program file has the name of a well-known server.
@@ -402,7 +402,7 @@ pub struct Unfamiliar {
     /// A file of code that the process has loaded, and that a user who is not root can replace.
     #[serde(skip)]
     pub code: Option<String>,
-    /// Whether the firewall could not be checked. It may then refuse all other machines.
+    /// Whether the firewall could not be checked, so that it may refuse all other machines.
     #[serde(skip)]
     pub is_firewall_unknown: bool,
 }

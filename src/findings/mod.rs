@@ -91,7 +91,7 @@ pub(crate) mod text;
 pub use processes::{Difference, OtherSocket, ProcessGroup, Processes, RunningProgram};
 
 named! {
-    /// The question that a finding answers.
+    /// What a finding is about.
     pub enum FindingFamily {
         /// The registrations of the port.
         Registry = "registry",

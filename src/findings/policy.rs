@@ -9,7 +9,7 @@ use crate::model::Severity;
 /// No rule of the policy allows the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unexpected {
-    /// The ID of the nearest rule. This is the rule with the fewest conditions that do not match.
+    /// The ID of the nearest rule: the rule with the fewest conditions that do not match.
     pub nearest: Option<String>,
     /// The conditions of the nearest rule that do not match, one phrase for each: `user is root, not postgres`.
     pub differs: Vec<String>,

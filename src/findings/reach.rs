@@ -127,8 +127,7 @@ impl Exposed {
         format!("{probably}{}: {}", self.title, uncapitalized(&self.consequence()))
     }
 
-    /// Returns the setting that removes the danger. If a setting of the configuration file is the
-    /// evidence, the text names this setting first.
+    /// Returns the fix. If the evidence is a setting of a configuration file, the text begins with this setting.
     #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));
@@ -237,7 +236,7 @@ pub struct Published {
     pub local: Endpoint,
     /// The address and port of the service behind the published port.
     pub to: Peer,
-    /// The rule, as the tool prints it.
+    /// The rule, as its own tool (such as iptables or ipvsadm) prints it.
     pub rule: String,
 }
 

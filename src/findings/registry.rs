@@ -93,8 +93,7 @@ impl QuietRegistration {
         }
     }
 
-    /// Returns a sentence with all known facts about the registration. If the registry does not
-    /// contain a date, the sentence does not mention the date.
+    /// Returns a sentence with the known facts about the registration.
     pub(crate) fn sentence(&self, basis: StatusBasis) -> String {
         if basis == StatusBasis::OtherProtocol && !self.used_on.is_empty() {
             let used_on: Vec<_> =

@@ -139,8 +139,8 @@ impl FindingKind for BacklogFull {
 /// A TCP port that is bound but has no listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoundOnly {
-    /// The port range that the kernel gives to outgoing connections, if the port is in this range.
-    /// A program that is about to connect has the same kind of socket.
+    /// The port range that the kernel gives to outgoing connections, if the port is in this range. The program may then
+    /// be about to connect, which needs the same kind of socket.
     pub kernel_range: Option<PortRange>,
 }
 

@@ -2,8 +2,8 @@
 //! module, its options and its command line.
 //!
 //! Any program can be started with any arguments, and any directory can have any name. An interpreter is therefore
-//! identified by its script, module, class or jar, compared in whole words. A text at another place in the command
-//! line does not count.
+//! identified by its script, module, class or jar, compared in whole words. Text elsewhere in the command line does not
+//! count.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,9 +19,10 @@ use crate::model::interpreter::{InterpreterCommand, parse_innermost, shows_only_
 /// The names and the command line of one process.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine<'p> {
-    /// The name of the program file, followed by the same name without suffixes that do not distinguish programs.
+    /// The name of the program file, followed by shorter forms of the name without suffixes such as a version or a
+    /// processor.
     pub(super) names: Vec<&'p str>,
-    /// The name that the tables use for the interpreter.
+    /// The name that the tables use for the interpreter; `None` for other programs.
     pub(super) interpreter: Option<&'static str>,
     /// The code that an interpreter certainly or possibly runs; empty for other programs.
     commands: Vec<Command<'p>>,

@@ -24,7 +24,8 @@ pub struct Comparison {
     pub added: Vec<Registration>,
     /// The registrations that only the embedded registry has.
     pub missing: Vec<Registration>,
-    /// The registrations of the curated lists that the file does not have. Their rows have no effect.
+    /// The registrations that the curated lists describe, but the file does not have. These rows of the lists have no
+    /// effect.
     pub without_effect: Vec<Registration>,
 }
 

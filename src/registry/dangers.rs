@@ -14,7 +14,7 @@ use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{DangerBasis, PortRange, Protocol, Severity};
 
-/// The danger of a service: the actions that it permits to any client.
+/// The danger of a service: what the service lets any client do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Danger {
     /// The name of the row.
@@ -37,9 +37,9 @@ pub(crate) struct Danger {
     pub basis: DangerBasis,
 }
 
-/// The port number that stands in the table for every port that the kernel chooses, as in `bind(2)`.
+/// In the table, port 0 stands for any port that the kernel chooses, as in `bind(2)`.
 const CHOSEN_BY_KERNEL: u16 = 0;
-/// The number of ports from which a range is wide.
+/// A range is wide if its last port exceeds its first port by at least this number.
 const WIDE: u16 = 100;
 
 /// Returns the remedies of a row, each with the programs to which it applies. The last remedy applies to every
@@ -73,8 +73,8 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(range, p)| p == protocol.registered_as() && range.contains(port))
     }
 
-    /// Returns whether the row lists the port. For a port that the kernel chose, returns whether the row lists such
-    /// ports.
+    /// Returns whether the row lists the port. If the kernel chose the port, a row that lists ports chosen by the
+    /// kernel lists it too.
     fn is_on_its_port(&self, port: u16, protocol: Protocol, chosen_by_kernel: bool) -> bool {
         self.lists(port, protocol) || (chosen_by_kernel && self.lists(CHOSEN_BY_KERNEL, protocol))
     }
@@ -239,7 +239,7 @@ pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> 
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
-/// The services that are presumed behind a published port of a container. They are presumed only from the port of the
+/// The services that are presumed behind a published port of a container. The only evidence is the port number in the
 /// container.
 const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "docker-api",
@@ -262,8 +262,8 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "modbus",
 ];
 
-/// Returns the service that is probably behind a container port on which a forwarding program listens. Its severity
-/// is one level lower than for a visible service.
+/// Returns the danger of the service that probably uses `port` in a container. Its severity is one level lower than for
+/// a visible service.
 #[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
     /// The rows are read once, because a node of a cluster publishes thousands of ports.

@@ -16,7 +16,7 @@ const REGISTERED: [Protocol; 4] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp,
 /// The error in a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadSource(
-    /// The position and the error, in lower case.
+    /// The line and the error, in lower case.
     pub String,
 );
 
@@ -78,7 +78,7 @@ impl Content {
         self.service.is_none() && *self == Content::unnamed(UNASSIGNED)
     }
 
-    /// Sets the description, and the note that IANA puts at its end.
+    /// Sets the description. If IANA put a note at its end, the note moves to the notes.
     pub fn describe(&mut self, description: &str) {
         const REPLACES: &str = "IANA assigned this well-formed service name as a replacement for";
         self.description = match description.find(REPLACES) {
@@ -112,7 +112,7 @@ fn assignee(text: &str) -> Option<String> {
     some(&names.collect::<Vec<_>>().join(", "))
 }
 
-/// Parses the rows of IANA's CSV that have a port, in its order, one for each protocol.
+/// Parses the rows of IANA's CSV that have a port, in the order of the CSV, one for each protocol.
 pub fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
     let bad = |line: u64, what: &str| BadSource(format!("line {line}: {what}"));
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(csv);

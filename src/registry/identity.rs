@@ -10,8 +10,8 @@ use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
 /// The kernel cuts process names to this many bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
 
-/// The file name of a script counts only below one of these directories. In other directories, any user can give a
-/// file any name.
+/// A script is identified by its file name only below one of these directories. In other directories, any user can give
+/// a file any name.
 const INSTALLED: [&str; 9] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
 
@@ -32,7 +32,7 @@ pub struct RecognisedProgram {
     interpreter: Vec<&'static str>,
     /// Whether the process is a self-contained Erlang or Elixir release.
     is_release: bool,
-    /// Whether the identification is based on a title, with which the process has replaced its command line.
+    /// Whether the identification is based on a title: a text with which the process overwrote its command line.
     rests_on_title: bool,
 }
 
@@ -64,8 +64,8 @@ impl RecognisedProgram {
         self.programs.first().copied().filter(|_| !self.is_bare())
     }
 
-    /// Returns whether the identification is based on a title, with which the process has replaced its command line.
-    /// A title is not evidence of the running code.
+    /// Returns whether the identification is based on a title: a text with which the process overwrote its command
+    /// line. A title is not evidence of the running code.
     #[must_use]
     pub const fn rests_on_title(&self) -> bool {
         self.rests_on_title
@@ -77,7 +77,7 @@ impl RecognisedProgram {
         !self.interpreter.is_empty()
     }
 
-    /// Returns whether the program is in no row of the table, and no interpreter.
+    /// Returns whether the program is in no row of the table and is not an interpreter.
     #[must_use]
     pub const fn is_unknown(&self) -> bool {
         self.programs.is_empty() && self.interpreter.is_empty()
@@ -98,8 +98,8 @@ impl RecognisedProgram {
             || self.programs.iter().any(|program| program.name == name && !self.interpreter.contains(&name))
     }
 
-    /// Returns whether the program owns sockets for other programs. If it does, the program behind the socket must be
-    /// judged.
+    /// Returns whether the program owns sockets for other programs, as docker-proxy does. The program behind such a
+    /// socket must be judged instead.
     #[must_use]
     pub fn is_forwarder(&self) -> bool {
         programs::forwarders().any(|name| self.goes_by(name))
@@ -121,7 +121,8 @@ impl RecognisedProgram {
         Some(false)
     }
 
-    /// Returns whether the interpreter `name` runs a program that is expected on a guarded port.
+    /// Returns whether the interpreter `name` runs a program that is expected on a guarded port. If the table has no
+    /// script of this interpreter for the port, every script is expected.
     fn is_run_by(&self, name: &str, guarded: &Guarded) -> bool {
         if !self.interpreter.contains(&name) {
             return false;
@@ -217,7 +218,8 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     if named.is_empty() { found } else { named }
 }
 
-/// Returns whether a full file name is listed for this cut name. If so, the cut name alone does not identify `file`.
+/// Returns whether the table has `file` as the full file name of a program with this cut name. Rows with only the cut
+/// name then do not apply to `file`.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
@@ -243,7 +245,7 @@ fn interpreted(
             _ => None,
         })
         .collect();
-    // An option for a debugger explains the debugger's port. It does not identify the code.
+    // An option that opens a port for a debugger explains this port, but does not identify the code that runs.
     let is_option = |program: &ListedProgram| !program.any_port && program.mark().starts_with("-");
     let (options, mut hits): (Vec<_>, Vec<_>) =
         hits.into_iter().partition(|(_, program)| is_option(program) && program.ports().next().is_some());
@@ -293,10 +295,10 @@ fn interpreted(
 struct LineThatRuns {
     /// The arguments, joined by blanks.
     line: String,
-    /// The position at which the arguments of the script begin. Arguments are ignored, because any program can be
-    /// started with any arguments.
+    /// The position at which the arguments of the script begin. They are ignored, because any program can be started
+    /// with any arguments.
     end: usize,
-    /// Whether the process has replaced its whole command line with a title.
+    /// Whether the process overwrote its whole command line with a title.
     is_title: bool,
 }
 
@@ -313,15 +315,15 @@ impl LineThatRuns {
         LineThatRuns { line, end, is_title }
     }
 
-    /// Returns whether `text` begins within these words, and is not a part of a longer word: `flask` does not name
-    /// `flaskapp.py`.
+    /// Returns whether the line contains `text` as whole words, and before the arguments of the script: `flask` does
+    /// not name `flaskapp.py`.
     fn names(&self, text: &str) -> bool {
         self.line.match_indices(text).any(|(at, _)| at < self.end && is_whole(&self.line, at, text))
     }
 }
 
-/// Returns whether `text` at `at` is no part of a longer word. Its last word may have a version behind it, and its
-/// first word may be a property of Java (`-Dsolr.solr.home`).
+/// Returns whether `text` at `at` begins and ends at the border of a word. A version may follow it directly. A `-D` may
+/// precede it, because this is how Java takes properties (`-Dsolr.solr.home`).
 fn is_whole(line: &str, at: usize, text: &str) -> bool {
     let before = line.get(..at).unwrap_or_default();
     let after = line.get(at + text.len()..).unwrap_or_default();
@@ -336,8 +338,8 @@ fn program_of<'p>(process: &'p Process, file: Option<&'p str>) -> &'p str {
     file.or_else(|| process.cmdline.first().map(|first| file_name(first))).unwrap_or_default()
 }
 
-/// Returns the path of an interpreter's script, if only root can replace the script. A compiled program is not a
-/// script.
+/// Returns the path of an interpreter's script, if the script is installed and only root can replace it. A compiled
+/// program is not a script.
 fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p str> {
     let named = match parse_command(program_of(process, file), &process.cmdline) {
         Some(InterpreterCommand::File(script)) => script,
@@ -354,8 +356,8 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     (is_installed && is_roots).then_some(named)
 }
 
-/// Returns whether a process is an Erlang or Elixir release. The directory of a release contains the running runtime
-/// (`ROOT/erts-14.2/bin/beam.smp`) and the boot file (`-boot ROOT/releases/1.0/start`).
+/// Returns whether a process is an Erlang or Elixir release: its runtime (`ROOT/erts-14.2/bin/beam.smp`) and its boot
+/// file (`-boot ROOT/releases/1.0/start`) are below the same directory.
 fn is_release(process: &Process) -> bool {
     let boot = process.cmdline.iter().skip_while(|argument| *argument != "-boot").nth(1);
     let root = boot.and_then(|boot| boot.split_once("/releases/")).map(|(root, _)| root);

@@ -50,7 +50,7 @@ pub struct Registry {
     rows: Table,
     /// The rows of several ports. There are a few dozen.
     ranges: Table,
-    /// The number of ports after the first port, in the widest range.
+    /// The width of the widest range: the difference between its last and its first port.
     reach: u16,
     dead: Table,
     live: Table,
@@ -102,7 +102,7 @@ impl Registry {
     }
 
     /// Makes a newer registry from IANA's own CSV, read from `file`. The embedded curated lists and evidence apply to
-    /// this registry. Its text lives as long as the program.
+    /// this registry. Its text is never freed.
     ///
     /// # Errors
     ///
@@ -248,8 +248,8 @@ impl Registry {
         self.evidence.at(port).filter_map(Evidence::parse).filter(move |row| row.is_of(protocol))
     }
 
-    /// To save time, the text is searched in one pass, and the name is compared before any other field of a line is
-    /// read.
+    /// Returns the registrations of the service `name`; case is ignored. To save time, the name is compared before any
+    /// other field of a line is read.
     fn rows_named(&self, name: &str) -> impl Iterator<Item = RegistryRow> {
         self.rows
             .lines()
@@ -308,7 +308,7 @@ impl Registry {
             .find(|curated| curated.is_on(row, protocol))
     }
 
-    /// Returns the kinds of packaged source that name the registration on `protocol`.
+    /// Returns the kinds of packaged source that list the registration for `protocol`.
     fn named_by(&self, service: &str, row: &RegistryRow, protocol: Protocol) -> Vec<EvidenceSource> {
         let mut named = self.evidence_at(row.ports.low, protocol);
         let named = named.find(|e| e.ports == row.ports && e.service == Some(service));

@@ -192,8 +192,8 @@ impl Cursor {
         Some(name)
     }
 
-    /// Returns the beginning and the end of the name of the process, and then those of the file name, if this
-    /// differs.
+    /// Returns the beginning and the end of the next name in the line: first the name of the process, then the name of
+    /// the file, if it differs.
     const fn process_or_file(&mut self, text: &[u8]) -> Option<(usize, usize)> {
         let first = end(text, self.line, b"\t");
         let second = (first + 1, end(text, first + 1, b"\t"));

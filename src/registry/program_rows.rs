@@ -77,15 +77,14 @@ impl<const N: usize> Programs<N> {
         let applying = entries.filter(|entry| entry.applies_to(command));
         let mut found: Vec<NamedBy> =
             applying.map(|entry| NamedBy { place: entry.place, on_own_ports: entry.is_common }).collect();
-        // Of equal names, the name without the restriction to its own ports comes first, because `false` sorts before
-        // `true`.
+        // If a row names the program twice, the entry that applies on every port is kept: `false` sorts before `true`.
         found.sort_unstable_by_key(|named| (named.place.line, named.on_own_ports));
         found.dedup_by_key(|named| named.place.line);
         found
     }
 }
 
-/// Returns whether one program of a column, with its condition, names the running program.
+/// Returns whether one entry of a column (a name, and a condition if there is one) names the running program.
 pub(super) fn is_named_by(program: &'static str, command: &CommandLine<'_>) -> bool {
     let name = u32::from(program.starts_with('@'));
     let entry = Entry::read(NamePlace { line: 0, name }, program);

@@ -87,9 +87,9 @@ impl ListedProgram {
         }
     }
 
-    /// Returns the service that the program serves on a port with these registered services. The first of these that
-    /// exists is returned: a registered service that the program serves; on a usual port of the program, its own
-    /// name; the main service of the program; its own name.
+    /// Returns the name of the service that the program serves on a port: the first name in `registered` that the
+    /// program serves. Without such a name, returns the main service of the program, or the program's own name if the
+    /// port is one of its usual ports or it has no main service. `registered` has the services registered for the port.
     #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
@@ -123,7 +123,7 @@ impl ListedProgram {
         if self.is_cut() { self.product } else { self.name }
     }
 
-    /// Returns whether the kernel may have cut the name: it keeps 15 bytes.
+    /// Returns whether the kernel may have cut the name, because it keeps only 15 bytes.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.matches == Match::Comm && self.name.len() == 15
@@ -174,7 +174,7 @@ pub enum GuardStrictness {
     /// Every program that is not a known server of the service. Several services share the port, so an unknown
     /// program is only a notice.
     Soft,
-    /// Only an interpreter that runs an unknown script. It is only a notice.
+    /// Only an interpreter that runs an unknown script. The finding is only a notice.
     Interpreters,
 }
 
@@ -245,8 +245,8 @@ pub(super) fn by_name(name: &str) -> impl Iterator<Item = ListedProgram> {
     programs_named(name).filter(move |program| program.name == name)
 }
 
-/// Returns whether a program with this name is a known server of a guarded port. A port with too many legitimate
-/// programs does not count.
+/// Returns whether a program with this name is a known server of a guarded port. A port that several services share
+/// ([`GuardStrictness::Soft`]) does not count.
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
     let rows = GUARDED_NAMES.find(GUARDED, name).filter_map(|place| Guarded::parse(place.line(GUARDED)));
@@ -254,7 +254,7 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
 }
 
 /// Returns whether a program with this name has a port that no other program should use. A web server that may be a
-/// proxy for such a service does not count.
+/// proxy for the service does not count, because the port is not one of its own.
 #[must_use]
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);
@@ -345,7 +345,7 @@ pub(super) fn all_socket_units() -> impl Iterator<Item = (PortRange, &'static st
     })
 }
 
-/// Returns the socket unit of Debian for which pid 1 opens this port.
+/// Returns the socket unit of Debian that makes systemd (pid 1) open this port.
 #[must_use]
 pub fn socket_unit(port: u16, protocol: Protocol) -> Option<&'static str> {
     body(SOCKETS).find_map(|line| {

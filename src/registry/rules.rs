@@ -42,7 +42,7 @@ pub(super) fn of_registration(
         None if !used_on.is_empty() => StatusBasis::OtherProtocol,
         None if !named_by.is_empty() => StatusBasis::Evidence,
         None if row.reference.is_some_and(by_rfc) => StatusBasis::Standard,
-        // A missing assignee or date is not evidence here, because only the name of the registration is known.
+        // Here a missing assignee or date means nothing, because only the name of the registration is known.
         None if row.since.is_some() => StatusBasis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
             StatusBasis::Untouched

@@ -5,10 +5,10 @@ use super::program_names::interpreter as interpreter_of;
 use crate::model::file_name;
 use crate::model::interpreter::{InterpreterCommand, parse_command};
 
-/// Python programs that serve an application that an argument names (`gunicorn superset.app:create_app()`).
+/// Python servers that run an application named in their arguments (`gunicorn superset.app:create_app()`).
 const APPLICATION_SERVERS: [&str; 7] =
     ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "pserve"];
-/// Wrappers: scripts and modules that run another script or module, which their arguments name.
+/// Wrappers: scripts and modules that run another script or module, named in their arguments.
 const WRAPPERS: [&str; 7] = [
     "clojure.main",
     "debugpy",
@@ -121,8 +121,8 @@ fn is_file_name(file: &str, text: &str) -> bool {
     })
 }
 
-/// Returns the code of an interpreter that its command line names, or a title that has replaced the command line. For
-/// a wrapper, the result includes the wrapped code.
+/// Returns the code that an interpreter runs, from its command line or from the title that replaced the command line.
+/// For a wrapper, the result includes the wrapped code.
 pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     let Some(first) = arguments.first() else { return Vec::new() };
     let mut found = match interpreter {
@@ -153,7 +153,7 @@ pub(super) fn options<'p>(interpreter: &str, arguments: &'p [String]) -> &'p [St
     else {
         return arguments.get(1..).unwrap_or_default();
     };
-    // The code of `--eval=CODE` is in the same argument.
+    // In `--eval=CODE`, the code is a part of the option's argument.
     let holds = |word: &String| {
         word.as_bytes().as_ptr_range().contains(&target.as_ptr()) || std::ptr::eq(word.as_str(), target)
     };

@@ -1,5 +1,5 @@
-//! The services and products that commonly run on a port, each with one sentence, and two texts for each of the most
-//! popular ports.
+//! The services and products that commonly run on a port, each with one sentence. The most popular ports have two more
+//! texts.
 //!
 //! The heads of `data/services.tsv` and `data/answers.tsv` describe the columns. No verdict depends on these tables.
 
@@ -53,8 +53,8 @@ fn answers() -> impl Iterator<Item = (&'static str, PortAnswer)> {
 /// Returns the services that commonly run on a port, the most common first.
 pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     static PORTS: PortIndex<{ count(SERVICES, 1) }> = PortIndex::new(SERVICES, 1);
-    // On the main port of a service, the service comes before services that have this port only as another port. The
-    // order of the table decides between services that are equally common.
+    // If the port is not the main port of a service, the service ranks as one level less common. Of equal ranks, the
+    // order of the table decides.
     let rows = PORTS.rows(port, protocol).filter_map(|found| {
         let row = ServiceRow::parse(found.line)?;
         Some((row.service.how_common + u8::from(!found.is_first), row))

@@ -15,7 +15,7 @@ pub struct Count {
     pub ports: usize,
 }
 
-/// The number of registrations and ports that one kind of source names.
+/// What one kind of source contributes to the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceCount {
     /// The kind of source.

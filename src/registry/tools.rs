@@ -9,7 +9,7 @@ use super::table::Table;
 use crate::model::{PortRange, Protocol, Severity, named};
 
 named! {
-    /// The action of a tool for a short task on a connection.
+    /// What a tool for a short task does with a connection.
     pub(crate) enum AdHocUse {
         /// The tool runs a shell or another program for each client that connects.
         Shell = "shell",
@@ -51,8 +51,7 @@ pub(crate) struct DualUseTool {
 /// A program that is known to receive packets without a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PacketProgram {
-    /// The severity of a socket of the program. If the program is a part of the system that needs the socket, it is
-    /// information.
+    /// The severity of a socket of the program: info if the program is a part of the system and needs the socket.
     pub severity: Severity,
     /// The use of the program: a phrase such as `DHCP client`.
     pub what: &'static str,
@@ -107,7 +106,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     else {
         return command.runs_typed_code.then_some(TYPED_CODE);
     };
-    // If the command line is cut, the missing part may be more dangerous than the known part.
+    // If the command line is cut, the missing part may be dangerous, so the severity is not lower than this.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {
@@ -145,7 +144,7 @@ pub(crate) fn dual_use(rows: &[DualUseRow], port: u16, protocol: Protocol) -> Op
     rows.iter().find(|row| row.only_on.is_none_or(is_own)).map(|row| row.tool)
 }
 
-/// Returns the own ports of dual-use tools, with the first program of the row.
+/// Returns the ports that the rows of dual-use tools list, each with the first program of its row.
 pub(super) fn all_dual_use() -> impl Iterator<Item = (PortRange, &'static str)> {
     Table::new(DUAL_USE).lines().flat_map(|line| {
         let mut fields = line.split('\t');

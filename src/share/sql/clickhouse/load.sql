@@ -8,8 +8,8 @@ FROM file('fleet/inventory.csv', 'CSVWithNames', 'host Nullable(String), scope N
 WHERE host IS NOT NULL AND host <> ''
 GROUP BY host;
 
--- Every column is declared: a column that is null for long would otherwise get a wrong type. A line that cannot be read
--- has no kind and is left out; the counts of the first lines then show that the file is damaged.
+-- Every column is declared: otherwise a column whose first values are all null would get a wrong type. A line that
+-- cannot be read has no kind and is left out; the counts of the first lines then show that the file is damaged.
 CREATE OR REPLACE TABLE lines ENGINE = MergeTree ORDER BY (day, host_file) AS
 SELECT assumeNotNull(toDateOrNull(extract(CAST(_path, 'String'), '([^/]*)/[^/]*$'))) AS day,
     extract(CAST(_path, 'String'), '([^/]*)\\.ndjson$') AS host_file,

@@ -4,7 +4,7 @@
 -- The day of the questions. For an earlier day: CREATE OR REPLACE VIEW asked AS SELECT toDate('2026-11-29') AS day;
 CREATE OR REPLACE VIEW asked AS SELECT toDate(now('UTC')) AS day;
 
--- The reason why a file is not the answer of its host for its day, or NULL.
+-- The reason why a file does not count as the answer of its host for its day; NULL if it counts.
 CREATE OR REPLACE VIEW judged_scans AS
 SELECT *,
     multiIf(
@@ -73,7 +73,7 @@ WHERE kind = 'finding' AND day = (SELECT day FROM asked)
     AND host_file IN (SELECT host FROM hosts WHERE state <> 'not judged')
 SETTINGS prefer_column_name_to_alias = 1;
 
--- 1. Which hosts run this program, or this container, on this port? yes, no, or unknown where not everything was seen.
+-- 1. Which hosts run this program, or this container, on this port? yes, no, or unknown if not everything was seen there.
 -- SELECT * FROM hosts_running(program = 'nginx', on_port = 443) WHERE answer <> 'no';
 CREATE OR REPLACE VIEW hosts_running AS
 SELECT host,

@@ -8,8 +8,9 @@ FROM read_csv('fleet/inventory.csv', header = true, delim = ',', quote = '"', es
 WHERE host IS NOT NULL
 GROUP BY host;
 
--- Every column is declared: a column that is null for long would otherwise get a wrong type. A line that cannot be read,
--- and a file that is not UTF-8, is missing here; the counts of the first lines then show that the file is damaged.
+-- Every column is declared: otherwise a column whose first values are all null would get a wrong type. A line that
+-- cannot be read, or a file that is not UTF-8, is missing here; the counts of the first lines then show that the file
+-- is damaged.
 CREATE OR REPLACE TEMP TABLE texts AS
 WITH files AS (SELECT filename, TRY(decode(content)) AS content FROM read_blob('fleet/*/*.ndjson'))
 SELECT filename, unnest(string_split(content, chr(10))) AS line FROM files;

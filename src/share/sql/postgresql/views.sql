@@ -5,7 +5,7 @@ SET search_path TO portolan;
 -- The day of the questions. For an earlier day: CREATE OR REPLACE VIEW portolan.asked AS SELECT DATE '2026-11-29' AS day;
 CREATE OR REPLACE VIEW asked AS SELECT CAST(now() AT TIME ZONE 'UTC' AS DATE) AS day;
 
--- The reason why a file is not the answer of its host for its day, or NULL.
+-- The reason why a file does not count as the answer of its host for its day; NULL if it counts.
 CREATE OR REPLACE VIEW judged_scans AS
 SELECT scans.*,
     CASE
@@ -73,7 +73,7 @@ FROM hosts
 JOIN lines ON lines.host_file = hosts.host AND lines.day = (SELECT day FROM asked)
 WHERE hosts.state <> 'not judged' AND lines.kind = 'finding';
 
--- 1. Which hosts run this program, or this container, on this port? yes, no, or unknown where not everything was seen.
+-- 1. Which hosts run this program, or this container, on this port? yes, no, or unknown if not everything was seen there.
 -- SELECT * FROM portolan.hosts_running('nginx', 443) WHERE answer <> 'no';
 CREATE OR REPLACE FUNCTION hosts_running(program text, on_port integer)
 RETURNS TABLE (host text, answer text, state text, why text) LANGUAGE sql STABLE AS $$
