@@ -132,7 +132,7 @@ impl ListenerState {
     /// clients that the packet filter lets in.
     pub(crate) fn clients(&self) -> String {
         let text = self.reach.as_deref().and_then(firewall);
-        let text = text.unwrap_or_else(|| "no rule of the firewall keeps clients out".to_owned());
+        let text = text.unwrap_or_else(|| "no firewall rule excludes clients".to_owned());
         match self.v6only {
             Some(true) => format!("IPv6 clients only, {text}"),
             Some(false) => format!("IPv4 and IPv6 clients, {text}"),
@@ -204,10 +204,10 @@ impl BaselineChange {
             }
             (ChangeKind::Changed, Some(was), Some(is)) => {
                 let [old, new] = owners(was, is);
-                format!("{}: the program on {when} was {old}; now it is {new}.", is.place())
+                format!("{}: on {when} the program was {old}; now it is {new}.", is.place())
             }
             (ChangeKind::Replaced, Some(was), Some(is)) => format!(
-                "{}: the program file of {} is no longer at its path. On {when} this listener belonged to {}.",
+                "{}: the program still runs, but its file is no longer at its path: {}. On {when}: {}.",
                 is.place(),
                 is.processes(),
                 was.processes()
@@ -219,8 +219,8 @@ impl BaselineChange {
         };
         if self.passing {
             said.push_str(
-                " This socket may belong to a client that waits for an answer: client sockets come \
-                     and go.",
+                " This may be the socket of a client that waits for a reply. Such sockets exist only briefly, so \
+                 the severity is only info.",
             );
         }
         if !self.sure {
@@ -347,8 +347,8 @@ impl FindingKind for Replaced {
         family: FindingFamily::Change,
         severity: Severity::Notice,
         on_loopback: OnLoopback::Same,
-        description: "the program file was replaced or deleted since the baseline, while the program runs",
-        why: "The running program is not the file on disk that scanners and the package manager check.",
+        description: "the program still runs, but its file was replaced or deleted since the baseline",
+        why: "Scanners and the package manager check the file on disk, but the process runs the old file.",
         remedy: "restart the service, so that it runs the installed file",
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Notice];

@@ -12,8 +12,8 @@ impl FindingKind for TakenPort {
         on_loopback: OnLoopback::Same,
         description: "a port is taken, but no kernel table shows the socket",
         why: "Either a rootkit hides the socket, or the kernel does not list this kind of socket.",
-        remedy: "scan the ports of this machine from another machine, and boot this machine from trusted media; \
-            do not rely on its own tools",
+        remedy: "do not trust the tools on this machine: scan its ports from another machine, then boot it from \
+            trusted media",
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Warning, Severity::Critical];
 
@@ -37,8 +37,8 @@ impl FindingKind for TakenPort {
         );
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             said.push_str(
-                " The port may also belong to a socket that is bound but does not listen: those \
-                    sockets could not be listed.",
+                " The scan could not list sockets that are bound but do not listen; the port may belong to one of \
+                 them.",
             );
         }
         said

@@ -184,7 +184,7 @@ impl FindingKind for ModifiedExecutable {
         family: FindingFamily::File,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
-        description: "the program file differs from the file that its package installed (audit)",
+        description: "the program file differs from the file that its package installed (only audit checks this)",
         why: "The package manager did not make this change. An attacker who adds a backdoor to a \
             program causes the same difference.",
         remedy: "keep a copy of the file, find out who changed the file, then reinstall the package; if you made the change yourself, register it (on Debian with dpkg-divert)",
@@ -193,7 +193,7 @@ impl FindingKind for ModifiedExecutable {
     fn sentence(&self) -> String {
         let programs: Vec<String> = self.found.iter().map(ModifiedProgram::text).collect();
         format!(
-            "The checksum differs from the checksum in the package database: {}.",
+            "The checksum of the program file differs from the one in the package database: {}.",
             first_of(&programs, FEW)
         )
     }

@@ -401,7 +401,9 @@ impl Finding {
     /// Adds a note to a sentence if the finding is judged by the port alone.
     fn with_basis(&self, sentence: String) -> String {
         match self.is_owner_hidden {
-            true => format!("{sentence} The owner is hidden, so only the port was judged."),
+            true => format!(
+                "{sentence} The process could not be seen, so this finding is based on the port alone."
+            ),
             false => sentence,
         }
     }

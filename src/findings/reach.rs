@@ -158,7 +158,10 @@ impl Exposed {
             Some(ServingProcess { pid, program, user: None }) => format!("{program}, pid {pid}"),
         };
         let may_be_another = match self.basis {
-            DangerBasis::ChosenPort => " This is presumed, because the kernel may have chosen this port.",
+            DangerBasis::ChosenPort => {
+                " The service is presumed: the program is not on its usual port, so it may use this port for \
+                                        something else."
+            }
             _ => "",
         };
         let presumed = if self.basis == DangerBasis::Port { "Presumed from the port alone: " } else { "" };
@@ -247,8 +250,8 @@ impl FindingKind for Published {
         severity: Severity::Info,
         on_loopback: OnLoopback::Lower,
         description: "a kernel rule forwards the port; the port has no socket",
-        why: "The port has no socket, but clients that connect to the port reach the service to which \
-            the rule forwards.",
+        why: "Tools that list sockets do not show this port, but clients that connect to it reach the service \
+            to which the rule forwards.",
         remedy: "if the port should not be published, stop publishing it, or delete the rule",
     };
 

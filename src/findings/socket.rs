@@ -159,7 +159,7 @@ impl FindingKind for BoundOnly {
         let bound = "The port is bound, but nothing listens on it.";
         match self.kernel_range {
             Some(range) => format!(
-                "{bound} The kernel gives ports {range} to outgoing connections, so the program may only be about to connect."
+                "{bound} The kernel gives ports {range} to outgoing connections, so the program may simply be about to open a connection."
             ),
             None => bound.to_owned(),
         }

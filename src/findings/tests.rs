@@ -172,7 +172,7 @@ fn sentences_about_files() {
     };
     assert_eq!(
         say(ModifiedExecutable { found: vec![modified(Some("1:9.2p1-2")), modified(None)] }),
-        "The checksum differs from the checksum in the package database: server (pid 9, /usr/sbin/sshd) from openssh-server 1:9.2p1-2 and server (pid 9, /usr/sbin/sshd) from openssh-server."
+        "The checksum of the program file differs from the one in the package database: server (pid 9, /usr/sbin/sshd) from openssh-server 1:9.2p1-2 and server (pid 9, /usr/sbin/sshd) from openssh-server."
     );
     let program = |script: Option<&str>| WritableProgram {
         running: running(8, "/tmp/y"),
@@ -224,7 +224,10 @@ fn sentences_about_sockets() {
         "6 connections wait to be accepted, more than the limit of 5: the kernel drops new ones. This was the state at the time of the scan and may be temporary."
     );
     assert_eq!(say(BoundOnly { kernel_range: None }), "The port is bound, but nothing listens on it.");
-    assert!(say(BoundOnly { kernel_range: PortRange::new(1, 2) }).ends_with("may only be about to connect."));
+    assert!(
+        say(BoundOnly { kernel_range: PortRange::new(1, 2) })
+            .ends_with("may simply be about to open a connection.")
+    );
 }
 
 fn unexpected(nearest: Option<&str>, differs: &[&str], expired: Option<&str>) -> String {

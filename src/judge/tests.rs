@@ -182,7 +182,8 @@ fn a_hidden_process_is_judged_by_its_unit() {
         assert_eq!(found, codes, "{unit:?}");
         let mut sentences = entry.findings().iter().map(Finding::sentence);
         assert!(
-            sentences.all(|text| text.ends_with("The owner is hidden, so only the port was judged.")),
+            sentences.all(|text| text
+                .ends_with("The process could not be seen, so this finding is based on the port alone.")),
             "{unit:?}"
         );
         assert_eq!(entry.usual().map(|usual| usual.rests_on), codes.is_empty().then_some(RestsOn::Unit));

@@ -71,7 +71,7 @@ impl<const N: usize> NameIndex<N> {
     /// Makes the index of a text. `N` is the number of its names, from [`count`].
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "a constant function cannot convert, so it checks the size"
+        reason = "`try_from` cannot be called in a constant function, so the size is checked first"
     )]
     pub(super) const fn new(text: &str, column: Column) -> Self {
         let text = text.as_bytes();
@@ -145,7 +145,7 @@ impl Cursor {
 
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "a constant function cannot convert, so it checks the size"
+        reason = "`try_from` cannot be called in a constant function, so the size is checked first"
     )]
     const fn next(&mut self, text: &[u8], column: Column) -> Option<IndexedName> {
         while self.line < text.len() {

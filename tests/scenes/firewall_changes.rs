@@ -61,7 +61,7 @@ fn diff_reports_rules(lab: &Lab) -> Outcome {
         let (code, changes, printed) = since(before)?;
         same!((code, changes), (Some(1), vec!["widened 9330".to_owned()]), "{printed:#}");
         let text = printed["changes"][0]["text"].to_string();
-        same!(text.contains("Now: no rule of the firewall keeps clients out"), true, "{text}");
+        same!(text.contains("Now: no firewall rule excludes clients"), true, "{text}");
     }
     only_rule("tcp dport 9330 drop")?;
     same!(since(&limited)?.1, ["narrowed 9330"]);

@@ -285,6 +285,6 @@ fn a_port_that_the_kernel_chose_matches_no_row() {
     assert!(unknown("tcp/0.0.0.0:44818").is_none(), "EtherNet/IP, inside the kernel's range");
     let (severity, chosen) = found("tcp/0.0.0.0:40000", redis("/usr/bin/redis-server", None)).unwrap();
     assert_eq!((severity, chosen.basis), (Severity::Warning, DangerBasis::ChosenPort));
-    assert!(chosen.sentence().contains("This is presumed, because the kernel may have chosen this port."));
+    assert!(chosen.sentence().contains("The service is presumed: the program is not on its usual port"));
     assert!(chosen.summary().starts_with("probably Redis"), "{}", chosen.summary());
 }
