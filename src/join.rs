@@ -86,7 +86,7 @@ impl Entry {
         self.judgement.as_ref().map_or(&[], |judgement| &judgement.findings)
     }
 
-    /// Returns the usual program of the port, if the listener is this program.
+    /// Returns the usual program of the port, if the listener runs this program.
     #[must_use]
     pub fn usual(&self) -> Option<&UsualProgram> {
         self.judgement.as_ref()?.usual.as_ref()
@@ -173,7 +173,8 @@ impl Entry {
         Some(details.and_then(|details| details.name.as_deref()).unwrap_or(group))
     }
 
-    /// Returns the container's data from the files of its manager, for the first process that is in a container.
+    /// Returns the data about the container of the first process that is in one. The data is from the files of the
+    /// container manager.
     #[must_use]
     pub fn container_details(&self) -> Option<&Container> {
         self.processes.iter().find_map(|process| process.container_details.as_deref())
@@ -238,7 +239,7 @@ impl Entry {
 }
 
 fn order(one: &Socket, other: &Socket) -> Ordering {
-    // Exposure, port and protocol in one number decide most comparisons.
+    // Exposure, port and protocol decide most comparisons, so they are packed into one number.
     let key = |s: &Socket| {
         u32::from(exposure(s) as u8) << 24 | u32::from(s.local.port) << 8 | u32::from(s.local.protocol as u8)
     };

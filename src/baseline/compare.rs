@@ -1,11 +1,11 @@
 //! Compares two snapshots: the changes, the transient sockets, and the listeners that cannot be compared.
 //!
-//! Only sockets that accept traffic from anyone are compared.
+//! Only sockets that accept traffic from any peer, or that are only bound, are compared; connections are not.
 //!
 //! A datagram socket on an ephemeral port may belong to a client. The same is true for a TCP socket on an ephemeral
 //! port that is bound but does not listen. Sockets of clients often exist only for seconds, so they count as transient.
 //! If the same program and user have transient sockets in both snapshots, on any ports, nothing changed. All other
-//! transient sockets are reported as transient.
+//! changes of transient sockets are reported, marked as transient.
 //!
 //! A TCP listener is never transient. However, if the kernel picked its port, and the same program and user now have
 //! a listener on another port that the kernel picked, the program was restarted, and nothing changed.
@@ -159,7 +159,8 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Returns whether only the packet filter changed. The change then shows nothing about the processes.
+/// Returns whether only the clients changed that are let in at the same address. Such a change does not show whether
+/// the processes are the same.
 fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
     matches!(kind, ChangeKind::Widened | ChangeKind::Narrowed)
         && Fingerprint::of(was).place == Fingerprint::of(is).place
@@ -180,8 +181,8 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     }
 }
 
-/// Returns whether it is unknown if the packet filter lets in the same clients before and after. If both snapshots
-/// have the same rules, the clients are the same, even if it is not known which clients these are.
+/// Returns true if nothing shows whether the packet filter lets in the same clients before and after. Returns false if
+/// both snapshots have the same rules: the clients are then the same, even if it is not known which clients these are.
 fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) -> bool {
     let may_differ = [was, is].iter().all(|entry| entry.socket.state.accepts_traffic())
         && was.exposure == is.exposure

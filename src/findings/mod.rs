@@ -1,8 +1,8 @@
 //! The catalogue of findings: everything that Portolan reports about a listener, one file for each family.
 //!
 //! A finding is a type. Its [`FindingKind`] implementation has its code, severity, description, reason, remedy and
-//! sentence. Its fields are the evidence that JSON shows. To add a finding, write the type, implement the trait next
-//! to the type, and name the type in the `family!` line of its file. These lines produce every list: the audit's
+//! sentence. Its fields are the evidence that JSON shows. To add a finding, write the type, implement the trait next to
+//! the type, and name the type in the `family!` line of its file. Every list is made from these lines: the audit's
 //! rules, SARIF, metrics, completions. The rule that decides whether a listener has the finding is in `judge`.
 //!
 //! Sentences are raw text, and a renderer escapes them for its output.
@@ -156,7 +156,7 @@ pub trait FindingKind {
     /// The severities that [`FindingKind::severity`] can return.
     const SEVERITIES: &'static [Severity] = &[Self::INFO.severity];
 
-    /// Names this kind in lists and comparisons.
+    /// The flag that names this kind in lists and comparisons.
     const FLAG: Flag = Flag(&Self::INFO, Self::SEVERITIES);
 
     /// Returns the severity that this evidence has on an address that other machines can reach.

@@ -24,7 +24,7 @@ pub(crate) struct CommandLine<'p> {
     pub(super) names: Vec<&'p str>,
     /// The name that the tables use for the interpreter; `None` for other programs.
     pub(super) interpreter: Option<&'static str>,
-    /// The code that an interpreter certainly or possibly runs; empty for other programs.
+    /// Everything that may be the code of an interpreter; empty for other programs.
     commands: Vec<Command<'p>>,
     /// The options of the interpreter itself, without the arguments of its script; empty for other programs.
     options: &'p [String],
@@ -38,7 +38,8 @@ pub(crate) struct CommandLine<'p> {
 
 /// Interpreters that read code from standard input if their command line names no code.
 const READ_STANDARD_INPUT: [&str; 5] = ["python", "node", "perl", "ruby", "lua"];
-/// Interpreters for which code on the command line is ordinary, or for which the tables have separate rows.
+/// Interpreters whose code on the command line is not reported as typed code, because it is ordinary or because the
+/// tables have separate rows for it.
 const ORDINARY_WITH_CODE: [&str; 13] = [
     "sh",
     "bash",
@@ -62,7 +63,7 @@ fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
     match parse_innermost(file, arguments) {
         Some(InterpreterCommand::Code(_)) => !ORDINARY_WITH_CODE.contains(&bare(file)),
         Some(InterpreterCommand::Nothing) => {
-            // The interactive debugger of Node.js has its own row.
+            // The interactive debugger of Node.js has its own row, so it does not count here.
             let debugs = arguments.iter().any(|argument| argument.starts_with("--inspect"));
             !arguments.is_empty()
                 && !shows_only_a_title(file, arguments)
@@ -197,8 +198,8 @@ fn is_match(expression: &'static str, text: &str) -> bool {
     used.matched
 }
 
-/// Returns the compiled expression, with limited size. A dot matches a line break too, because code on a command line
-/// may have several lines.
+/// Returns the compiled expression; `None` if it is invalid or too large. A dot matches a line break too, because code
+/// on a command line may have several lines.
 pub(super) fn compile(expression: &str) -> Option<Regex> {
     RegexBuilder::new(expression).dot_matches_new_line(true).size_limit(1 << 20).build().ok()
 }

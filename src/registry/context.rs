@@ -10,7 +10,7 @@ use crate::model::{
 /// Assignees that are not vendors. Their adjacent ports are therefore not a block of one product.
 const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
 
-/// The search for a block ends at this distance from the port, in ports, to each side.
+/// The search for a block covers at most this many ports below and above the port.
 const FAR: u16 = 64;
 
 impl Registry {

@@ -194,9 +194,9 @@ pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
     titles
 }
 
-/// Returns the danger of a program on `port`. Rows that list the port are preferred. Of these, the most severe row
-/// counts, and of equally severe rows the first. A row that is found only by its port does not apply if the kernel
-/// chose the port.
+/// Returns the danger of a program on `port`. A danger that is presumed because the kernel may have chosen the port
+/// counts only if no row gives another danger. Of several dangers, the most severe counts, and of equally severe ones
+/// the first. A row that is found only by its port does not apply if the kernel chose the port.
 #[must_use]
 pub(crate) fn danger(
     command: &CommandLine<'_>,

@@ -50,7 +50,8 @@ pub struct Content {
 }
 
 impl Content {
-    /// Returns a row without a name: IANA's description of the port, and any further text.
+    /// Returns the content of a row without a name: `Reserved` or `Unassigned`, with IANA's description as a note if it
+    /// says more.
     pub fn unnamed(description: &str) -> Self {
         let plain = description.to_ascii_lowercase();
         let (class, said) = match plain.as_str() {

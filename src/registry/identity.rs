@@ -1,7 +1,7 @@
 //! Identifies the program of a process, and decides whether the program is expected on a guarded port.
 //!
-//! A process is identified by its program file, or by its name if it has no file. If a name fits several programs,
-//! none is chosen.
+//! A process is identified by its program file, or by its name if it has no file. If a name fits several programs, all
+//! of them count.
 
 use super::programs::{self, GuardStrictness, Guarded, ListedProgram, Match, pairs, stem};
 use crate::model::interpreter::{InterpreterCommand, command_words, parse_command, without_build};

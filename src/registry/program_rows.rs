@@ -66,7 +66,7 @@ impl<const N: usize> Programs<N> {
         self.rows(command.names.iter().copied().chain(interpreter), command)
     }
 
-    /// Returns the rows for any program, with or without a condition.
+    /// Returns the rows for any program (`*`) whose condition the command line meets.
     pub(super) fn any(&self, command: &CommandLine<'_>) -> Vec<NamedBy> {
         self.rows(std::iter::once(ANY_PROGRAM), command)
     }

@@ -234,7 +234,7 @@ pub fn is_listed(name: &str) -> bool {
     programs_named(name).next().is_some() || programs_named(stem(name)).next().is_some()
 }
 
-/// Returns whether the table has this process name for a program file with another name.
+/// Returns whether the table lists `name` as the process name of the program file `file`, and the two names differ.
 #[must_use]
 pub fn is_process_name_of(name: &str, file: &str) -> bool {
     name != file && programs_named(file).any(|program| program.name == name)
@@ -259,7 +259,7 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);
     let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);
-    // The first condition comes first, because it is fast and is false for most programs.
+    // `serves_a_guarded_port` is checked first, because it is fast and is false for most programs.
     serves_a_guarded_port(name)
         && strict.any(|row| {
             let is_own =

@@ -5,7 +5,7 @@ use crate::model::{Assignment, Curated, CuratedState, EvidenceSource, Protocol, 
 use super::row::RegistryRow;
 use super::search::has_whole_word;
 
-/// The time after which an unchanged registration without evidence of use counts as untouched.
+/// A registration without evidence of use counts as untouched if it was not changed for this many years.
 const UNTOUCHED_YEARS: u16 = 10;
 
 /// Returns whether a registration with this basis is known to be in use.

@@ -12,7 +12,7 @@ use crate::model::{PortRange, Protocol, SearchField, SearchHit};
 /// The maximum number of suggestions.
 const FEW: usize = 5;
 
-/// The words of a search, and the places where they occur.
+/// The words of a search, and the ports that were found.
 struct Search<'t> {
     text: &'t str,
     words: Vec<&'t str>,

@@ -69,7 +69,7 @@ static PACKET_NAMES: NameIndex<{ count(PACKETS, COLUMN) }> = NameIndex::new(PACK
 const COLUMN: Column = Column::Programs(0);
 
 /// Returns the fields of the rows that name the program, in the order of the table, followed by the rows for any
-/// program. The flag of a row is true if it applies only on its own ports.
+/// program. Each row comes with a flag, which is true if the row applies only on its own ports.
 fn rows_of<const FIELDS: usize, const N: usize>(
     programs: &Programs<N>,
     command: &CommandLine<'_>,
@@ -136,8 +136,8 @@ pub(crate) fn dual_use_rows(command: &CommandLine<'_>) -> Vec<DualUseRow> {
     rows_of(&programs, command).map(row).collect()
 }
 
-/// Returns the purpose of a dual-use tool that listens on `port`, from the rows about the tool; `None` if the program
-/// is not a dual-use tool.
+/// Returns the first row that applies to a listener on `port`. `rows` are the rows that name its program; `None` if no
+/// row applies.
 #[must_use]
 pub(crate) fn dual_use(rows: &[DualUseRow], port: u16, protocol: Protocol) -> Option<DualUseTool> {
     let is_own = |ports| pairs(ports).any(|(range, p)| p == protocol.registered_as() && range.contains(port));
