@@ -374,7 +374,7 @@ impl FindingKind for Widened {
         on_loopback: OnLoopback::Same,
         description: "more clients can reach the service than in the baseline",
         why: "Machines that could not reach the service before can reach it now.",
-        remedy: "find out who changed this and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
+        remedy: "find out who made this change and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 

@@ -187,7 +187,7 @@ impl FindingKind for ModifiedExecutable {
         description: "the program file differs from the file that its package installed (only audit checks this)",
         why: "The package manager did not make this change. An attacker who adds a backdoor to a \
             program causes the same difference.",
-        remedy: "keep a copy of the file, find out who changed the file, then reinstall the package; if you made the change yourself, register it (on Debian with dpkg-divert)",
+        remedy: "keep a copy of the file, find out who changed the file, then reinstall the package; if you made the change yourself, register the change (on Debian with dpkg-divert)",
     };
 
     fn sentence(&self) -> String {
