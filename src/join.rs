@@ -391,7 +391,7 @@ type AddressKey<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 struct Listeners {
     /// The index, in the list of sockets, of the listener that listings show first.
     first: usize,
-    /// Whether an IPv6 socket of the place does not accept IPv4 traffic.
+    /// Whether an IPv6 socket of the place accepts only IPv6 traffic; `None` if this is not known.
     v6only: Option<bool>,
     /// The index of the first listener of each process.
     by_process: HashMap<Pid, usize>,

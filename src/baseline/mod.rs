@@ -1,11 +1,11 @@
 //! Fingerprints of listeners, and the difference between two snapshots.
 //!
 //! A fingerprint has the place of a listener (protocol, address, port, device, network namespace), its programs (with
-//! the script of an interpreter or the arguments of a relay) and its user. It has no pid, inode or cookie, so a
-//! restart is not a change. An unknown value equals any value: a process that is hidden in one snapshot and known in
-//! the other has not changed. A comparison (`compare.rs`) counts the listeners with unknown values. The plain
-//! difference does not, because it is for repeated scans with the same privileges. This module has no input or
-//! output, and does not judge listeners.
+//! the script of an interpreter or the arguments of a relay) and its user. It has no pid, inode or cookie, so a restart
+//! is not a change. An unknown value equals any value: a process that is hidden in one snapshot and known in the other
+//! has not changed. A comparison (`compare.rs`) counts the listeners with unknown values. [`difference`] does not count
+//! them, because `watch` repeats its scans with the same privileges. This module has no input or output, and does not
+//! judge listeners.
 
 mod clients;
 mod compare;

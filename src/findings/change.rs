@@ -180,7 +180,7 @@ pub struct BaselineChange {
     pub before: Option<ListenerState>,
     /// The listener now; `None` if the listener vanished.
     pub after: Option<ListenerState>,
-    /// Whether the socket may belong to a client that waits for an answer. Such sockets exist only for a short time.
+    /// Whether the socket may belong to a client that waits for a reply. Such sockets exist only for a short time.
     pub passing: bool,
     /// Whether the snapshot without the listener could see every socket, so that the listener certainly did not exist.
     pub sure: bool,

@@ -11,7 +11,7 @@ use crate::model::{Pid, ReplaceableBy, RestsOn, Severity, file_name, named};
 pub struct UnknownProcess {
     /// The process.
     pub pid: Pid,
-    /// The name of the program file, of the script, or of the process.
+    /// The name of the program file or of the script, or else of the process.
     pub program: String,
     /// The product of the program, if it is known. Several products can have the same program name.
     pub products: Vec<&'static str>,

@@ -15,7 +15,7 @@ pub struct Unexpected {
     pub differs: Vec<String>,
     /// The date on which the nearest rule expired, if the rule would otherwise allow this listener.
     pub expired: Option<String>,
-    /// Whether the socket may belong to a client that waits for an answer. Such sockets exist only for a short time.
+    /// Whether the socket may belong to a client that waits for a reply. Such sockets exist only for a short time.
     pub passing: bool,
     /// Whether the socket accepts traffic; otherwise the socket is only bound.
     #[serde(skip)]
@@ -34,8 +34,8 @@ impl FindingKind for Unexpected {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// The severity is critical only if the socket accepts traffic. It is a warning if the socket
-    /// is only bound, and information if the socket may belong to a client.
+    /// The severity is critical only if the socket accepts traffic. It is warning if the socket is only bound, and info
+    /// if the socket may belong to a client.
     fn severity(&self) -> Severity {
         match (self.passing, self.accepts_traffic) {
             (true, _) => Severity::Info,

@@ -18,14 +18,15 @@ pub struct Claim {
 }
 
 impl Registry {
-    /// Returns the claim on each port of a range, in ascending order of ports; `None` if nothing names the port.
+    /// Returns the claim on each port of a range, in ascending order of ports: the reason why the port is not suitable.
+    /// `None` if nothing names the port.
     #[must_use]
     pub fn claims(&self, asked: PortRange) -> Vec<Option<Claim>> {
         let mut claims = vec![None; usize::from(asked.high - asked.low) + 1];
         let mut claim = |ports: PortRange, kind: Unsuitable, by: &'static str| {
             for port in ports.low.max(asked.low)..=ports.high.min(asked.high) {
                 let place: &mut Option<Claim> = &mut claims[usize::from(port - asked.low)];
-                // If a port has several claims, the first claim of the most important kind counts.
+                // If a port has several claims, the most important kind counts, and of this kind the first claim.
                 if place.is_none_or(|known| kind < known.kind) {
                     *place = Some(Claim { kind, by });
                 }

@@ -50,8 +50,8 @@ impl RecognisedProgram {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
 
-    /// Returns the program, if every possible program commonly serves any port; `None` for an interpreter without a
-    /// known script.
+    /// Returns the program, if it commonly serves any port. If several programs are possible, this must be true for all
+    /// of them. `None` for an interpreter without a known script.
     #[must_use]
     pub fn anywhere(&self) -> Option<ListedProgram> {
         let first = self.programs.first()?;

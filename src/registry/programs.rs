@@ -58,8 +58,8 @@ impl ListedProgram {
         Some(ListedProgram { name, product, services, any_port, rank, matches, ports, picks_from })
     }
 
-    /// Returns the wide range around the port from which the program picks ports. The range explains the port, but
-    /// the program has no fixed port in it.
+    /// Returns the wide range, around this port, from which the program picks its ports. The range explains the port,
+    /// but the program has no fixed port in it.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());

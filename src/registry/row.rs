@@ -221,8 +221,8 @@ pub(super) enum Relation {
     Both,
     /// Only malware is known to have used the port. This is history, and changes no status.
     Abused,
-    /// The use is too rare to explain a listener on the port of a dead registration. It is named, and changes no
-    /// status.
+    /// The use is too rare to explain a listener on the port of a dead registration. Outputs name the use, but it
+    /// changes no status.
     Rare,
 }
 

@@ -24,9 +24,9 @@ pub(super) fn show_use(named_by: &[EvidenceSource]) -> bool {
     named_by.iter().any(|kind| *kind != EvidenceSource::Selinux)
 }
 
-/// Returns the basis of the status of one registration. The curated list of dead registrations overrides all
-/// evidence. `used_on` contains the other protocols on which the registration is in use. If there are any, an RFC or
-/// the SELinux policy is not sufficient evidence, because both name all protocols.
+/// Returns the basis of the status of one registration. The curated list of dead registrations overrides all evidence.
+/// `used_on` contains the other protocols on which the registration is in use. If `used_on` is not empty, an RFC or the
+/// SELinux policy is not sufficient evidence, because both name all protocols.
 pub(super) fn of_registration(
     row: &RegistryRow,
     curated: Option<&Curated>,

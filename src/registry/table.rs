@@ -17,9 +17,9 @@ pub(super) struct Table {
 
 /// Returns the position of the first occurrence of a byte.
 ///
-/// This search uses only instructions that every x86-64 processor has. The usual search first queries the features of
-/// the processor. In a virtual machine the hypervisor answers each of these queries, which takes 2% of the time of a
-/// short listing.
+/// This search uses only instructions that every x86-64 processor has. The usual search of `memchr` first queries the
+/// features of the processor. In a virtual machine the hypervisor answers each of these queries, which takes 2% of the
+/// time of a short listing.
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     one(byte)?.find(bytes)
 }
