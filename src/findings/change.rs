@@ -219,8 +219,8 @@ impl BaselineChange {
         };
         if self.passing {
             said.push_str(
-                " This may be the socket of a client that waits for a reply. Such sockets exist only briefly, so \
-                 the severity is only info.",
+                " This may be the socket of a client that waits for a reply. Such sockets are normal \
+                 and exist only briefly.",
             );
         }
         if !self.sure {

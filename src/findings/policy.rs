@@ -48,8 +48,8 @@ impl FindingKind for Unexpected {
         let mut text = self.why_not_allowed();
         if self.passing {
             text.push_str(
-                " This may be the socket of a client that waits for a reply. Such sockets exist only briefly, so \
-                 the severity is only info.",
+                " This may be the socket of a client that waits for a reply. Such sockets are normal \
+                 and exist only briefly.",
             );
         }
         text
