@@ -28,14 +28,15 @@ struct IndexedPorts {
 #[derive(Clone, Copy)]
 pub(super) struct PortRow {
     pub line: &'static str,
-    /// The ports of the row that include the port.
+    /// The range of the row that contains the port.
     pub ports: PortRange,
-    /// Whether the row lists these ports before its other ports.
+    /// Whether the row lists this range first.
     pub is_first: bool,
 }
 
 impl<const N: usize> PortIndex<N> {
-    /// Makes the index of a column, which counts from zero. `N` is the number of its ports, from [`count`].
+    /// Makes the index of a column; `column` counts from zero. `N` is the number of ports in the column, from
+    /// [`count`].
     pub(super) const fn new(text: &'static str, column: usize) -> Self {
         let none = IndexedPorts { low: 0, high: 0, line: 0, protocol: 0, is_first: false };
         let mut ports = [none; N];
@@ -84,7 +85,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Returns the column of the first line that is not a comment.
+    /// Returns the start of the column in the first line that is not a comment.
     const fn new(text: &[u8], column: usize) -> Self {
         let mut line = 0;
         while line < text.len() && text[line] == b'#' {
@@ -104,7 +105,7 @@ impl Cursor {
 
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "a constant function cannot convert, so it checks the size"
+        reason = "`try_from` cannot be called in a constant function, so the size is checked first"
     )]
     const fn next(&mut self, text: &[u8], column: usize) -> Option<IndexedPorts> {
         assert!(text.len() < u32::MAX as usize, "the table is too large");
@@ -140,7 +141,7 @@ impl Cursor {
     }
 }
 
-/// Returns the position after the next of these bytes, or the end of the text.
+/// Returns the position after the next such byte, or the end of the text.
 const fn after(text: &[u8], from: usize, byte: u8) -> usize {
     let mut at = from;
     while at < text.len() && text[at] != byte {
