@@ -141,7 +141,7 @@ impl Cursor {
     }
 }
 
-/// Returns the position after the next such byte, or the end of the text.
+/// Returns the position after the next occurrence of `byte`, or the end of the text.
 const fn after(text: &[u8], from: usize, byte: u8) -> usize {
     let mut at = from;
     while at < text.len() && text[at] != byte {
