@@ -150,8 +150,8 @@ fn evidence_has_its_shape() {
     assert!(seen.len() > 1500, "{}", seen.len());
 }
 
-/// The rows of a dead registration cover both TCP and UDP if it has both: a product ends on all protocols at once. (A
-/// live row may leave out a protocol that is not used.)
+/// If a dead registration has both TCP and UDP, its rows cover both: a product ends on all protocols at once. (A live
+/// row may leave out a protocol that is not used.)
 #[test]
 fn dead_rows_cover_tcp_and_udp() {
     let registry = Registry::embedded();

@@ -232,7 +232,7 @@ fn programs_serve_their_own_ports() {
             true,
         ),
         ("prometheus-post", "", "", 9187, true, false),
-        // A text is no part of a longer word.
+        // A text does not match a part of a longer word.
         ("python3", "/usr/bin/python3.11", "python3 -m flask run", 5000, true, true),
         ("python3", "/usr/bin/python3.11", "python3 flaskapp.py", 5000, false, false),
         ("php", "/usr/bin/php8.2", "php -S 127.0.0.1:8000", 8000, true, true),

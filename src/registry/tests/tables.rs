@@ -92,7 +92,7 @@ fn conflicts_of_programs_are_found() {
 }
 
 /// Returns the services that commonly run on an orphaned port whose row does not name them. A service of the row's own
-/// product, and malware, contradict no row.
+/// product does not contradict the row, and neither does malware.
 fn service_conflicts(services_tsv: &'static str) -> Vec<String> {
     let mut conflicts = Vec::new();
     for line in body(services_tsv) {

@@ -26,7 +26,7 @@ fn texts() -> Vec<(String, &'static str)> {
     texts
 }
 
-/// Phrases of the person who made the table, not about the port.
+/// Phrases about the research for the table. They say nothing about the port.
 const NOTES: [&str; 17] = [
     "no page",
     "not read",

@@ -141,7 +141,7 @@ fn tools_are_known_by_their_command_line() {
     }
 }
 
-/// Padding does not hide the code after it, and code that is cut does not count as harmless.
+/// Padding does not hide the code after it, and a command line that is cut does not count as harmless.
 #[test]
 fn code_after_padding_is_judged() {
     let code = |padding: usize, code: &str| {
@@ -171,8 +171,8 @@ fn check_programs(column: &str, line: &str) {
     }
 }
 
-/// The kernel chooses ports for connections other than the service: JMX, the distribution of Erlang, a connection
-/// back.
+/// A port that the kernel chose often belongs to something other than the usual service of the program: JMX, the
+/// distribution of Erlang, or a port to which another program connects back.
 #[test]
 fn on_a_port_that_the_kernel_chose_the_service_is_presumed() {
     use DangerBasis::{ChosenPort, Default};
