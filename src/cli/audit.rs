@@ -10,9 +10,9 @@ use crate::model::Severity;
 
 pub(super) const ABOUT: &str = "Checks every listener of this machine and reports findings, most severe first. Each finding says what was found, why it matters and what to do. The exit code is the verdict, so an audit can gate a deployment.
 
-If something could not be seen, the audit is never clear. Without a finding at or above --fail-on, its verdict is then 'incomplete' and the exit code is 3. The output says how to see the rest; usually, run the audit as root.
+If something could not be seen, the verdict is never 'clear'. It is 'findings' if there is a finding at or above --fail-on, and otherwise 'incomplete', with exit code 3. The output says how to see the rest; usually, run the audit as root.
 
-Targets and filters limit the report, not the scan. A report with a filter names the filter.";
+Targets and filters limit the report, not the scan. The report names the filter that was used.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -28,8 +28,8 @@ Examples:
   sudo portolan audit --baseline host.json                also report what changed since a snapshot
   sudo portolan audit --deep                              also search for hidden sockets
 
-Exit codes: 0 no finding at or above --fail-on, and everything could be seen; 1 findings at or above it; 2 usage or \
-other error; 3 no such finding, but not everything could be seen (0 with --allow-incomplete).";
+Exit codes: 0 no finding at or above --fail-on, and everything could be seen; 1 a finding at \
+or above --fail-on; 2 usage or other error; 3 no finding at or above --fail-on, but not everything could be seen (0 with --allow-incomplete).";
 
 /// The arguments of `audit`.
 #[derive(Args, Clone, Debug)]
@@ -45,8 +45,7 @@ pub struct AuditArgs {
     /// Also report listeners that this policy does not allow, and required listeners that are missing
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// Exit with 0 if nothing was found but not everything could be seen; the verdict is still
-    /// 'incomplete'
+    /// Exit with 0 instead of 3 if the verdict is 'incomplete'
     #[arg(long)]
     pub allow_incomplete: bool,
     /// Also report what changed since this snapshot
@@ -58,11 +57,10 @@ pub struct AuditArgs {
     /// Also search for hidden sockets in every network namespace, about one second each (Linux, root)
     #[arg(long)]
     pub deep: bool,
-    /// List the rules without an audit: when each finding is raised, its severity, why it matters,
-    /// what to do
+    /// Only list the rules, without an audit: when each finding is raised, its severity, why it matters, what to do
     #[arg(long)]
     pub rules: bool,
-    /// Write to this file instead of standard output; an existing file is replaced in one step
+    /// Write to this file instead of standard output; an existing file is replaced atomically
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-pub(super) const ABOUT: &str = "Shows what changed since a saved snapshot. A listener can have appeared or vanished. It can have changed: another program or user now has the same address and port. It can be replaced: its program file was replaced or deleted. More clients (widened) or fewer clients (narrowed) can reach it than before.
+pub(super) const ABOUT: &str = "Shows what changed since a saved snapshot. The kinds of change are: appeared, vanished, changed (another program or user now has the address and port), replaced (the program file was replaced or deleted), widened (more clients can reach the listener) and narrowed (fewer clients can reach it).
 
-A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. A UDP socket on an ephemeral port probably belongs to a client, and so does a TCP socket there that does not listen. Such a socket is reported as passing and does not count as a change.
+A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. On an ephemeral port, a UDP socket or a TCP socket that does not listen probably belongs to a client. If such a socket appeared or vanished, it is reported as passing, and does not count as a change.
 
 If one of the two snapshots is incomplete, diff never says that nothing changed. It lists the listeners that could not be compared, and the exit code is 3.";
 
@@ -19,7 +19,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan diff -o html before.json after.json >changes.html
   sudo portolan diff -o json before.json | jq '.changes[].text'
 
-Exit codes: 0 nothing changed, and everything was seen; 1 something changed; 2 usage or other error, such as an unreadable file; 3 no change was seen, but one of the two snapshots is incomplete (0 with --allow-incomplete).";
+Exit codes: 0 nothing changed, and everything was seen; 1 something changed; 2 usage or other error, such as an unreadable file; 3 no change was seen, but a snapshot is incomplete, so there may be changes (0 with --allow-incomplete).";
 
 /// The arguments of `diff`.
 #[derive(Args, Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct DiffArgs {
     /// Accept snapshots of two different hosts
     #[arg(long)]
     pub other_host: bool,
-    /// Exit with 0 if no change was seen, even if not everything could be seen
+    /// Exit with 0 instead of 3 if no change was seen but a snapshot is incomplete
     #[arg(long)]
     pub allow_incomplete: bool,
 }

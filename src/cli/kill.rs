@@ -8,7 +8,7 @@ pub(super) const ABOUT: &str = "Ends the listeners of a target. Portolan first s
 
 The exit code is 0 only if the ports are free afterwards.
 
-Nothing is ended if a listener belongs to an invisible process, to the kernel, to pid 1, to portolan or to a process that started portolan. Only on Linux.";
+Nothing is ended if one of the listeners belongs to an invisible process, to the kernel, to pid 1, to portolan or to a process that started portolan. This command works only on Linux.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan kill 3000             end the listener on port 3000
@@ -16,7 +16,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan kill 3000 --yes       do not ask, for scripts
   portolan kill 3000 --force     send SIGKILL to processes that ignore SIGTERM
 
-Exit codes: 0 the ports are free, or --dry-run found something to end; 1 nothing listens there, the answer was no, or a port is not free; 2 usage or other error, or nothing may be ended; 3 no listener or socket is seen there, but not everything could be seen.";
+Exit codes: 0 the ports are free, or --dry-run found something to end; 1 nothing listens there, the answer was no, or a port is not free; 2 usage or other error, or nothing may be ended; 3 nothing was seen there, but not everything could be seen.";
 
 /// The arguments of `kill`.
 #[derive(Args, Clone, Debug)]

@@ -8,14 +8,14 @@ use crate::query::{ForeignOptions, TypedFilters};
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan list 3416 8000-8100 nginx            these ports, and every socket of nginx
-  portolan list 127.0.0.1:8000                  the listener that a client of this address reaches
+  portolan list 127.0.0.1:8000                  the listener that answers at this address
   portolan list --reachable                     what other machines can reach
   portolan list -t --exposure any               TCP listeners on every address
   portolan list --flag orphaned,impostor        sockets with one of these findings
   portolan list --user www-data --not ssh       sockets of this user, without ssh
   portolan list -at --state established         connections, with their direction
   portolan list --group                         connections per listener
-  sudo portolan list --raw                      programs that receive packets without a port
+  sudo portolan list --raw                      programs with a raw or packet socket
   portolan list --columns port,exe --sort port  these columns, in this order
   portolan list -o csv --no-header              for a spreadsheet
   kill $(portolan list --pids 3000)             print only the process IDs
@@ -61,7 +61,7 @@ pub struct FilterArgs {
     /// The filter options, which are made from the table of fields.
     #[command(flatten)]
     pub fields: FieldArgs,
-    /// Exclude these: --not ssh, --not user=root
+    /// Exclude matching sockets: --not ssh, --not user=root
     #[arg(long, value_name = "FILTER")]
     pub not: Vec<String>,
     /// An address as lsof writes it: -i :3416, -i tcp@127.0.0.1:22, -i4TCP
@@ -244,7 +244,7 @@ pub struct ScanArgs {
     /// The filters.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Include connections; a target matches either end
+    /// Include connections; a target matches their local or remote end
     #[arg(short = 'a', long, help_heading = "Filters")]
     pub all: bool,
     /// Skip the process lookup and sockets that are bound but do not listen (faster)
@@ -261,7 +261,7 @@ pub struct ListArgs {
     /// The filters and the scan options.
     #[command(flatten)]
     pub scan: ScanArgs,
-    /// List raw and packet sockets, which receive packets without a port, and their processes (Linux)
+    /// List raw and packet sockets, which have no port, and their processes (Linux)
     #[arg(short = 'w', long, hide_short_help = true, help_heading = "Filters")]
     pub raw: bool,
     /// Show how many connections each listener has
@@ -270,7 +270,7 @@ pub struct ListArgs {
     /// Short flat rows, one per listener and process (-o ndjson or csv)
     #[arg(long, hide_short_help = true, help_heading = "Output")]
     pub brief: bool,
-    /// Columns to show: port,user,processes.exe
+    /// Columns to show, for example port,user,processes.exe
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', help_heading = "Output")]
     pub columns: Vec<String>,
     /// Sort by this column; -COLUMN reverses the order

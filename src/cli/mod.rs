@@ -79,11 +79,11 @@ Examples:
   portolan                   every listener
   portolan 3416              the process that listens on port 3416
   portolan 8000-8100 nginx   these ports, and every socket of nginx
-  portolan 127.0.0.1:8000    the listener that a client of this address reaches
+  portolan 127.0.0.1:8000    the listener that answers at this address
   portolan --reachable       what other machines can reach
   portolan -tulpn            the options of ss
   portolan explain 3416      port 3416 in the registry, and its processes here
-  portolan explain kazaa     the same for a service, a program or a word
+  portolan explain kazaa     the ports of a service, a program or a word
   portolan explain --free 8000-9000  free ports for a new service
   portolan explain --stats   the registry in figures, with its date
   portolan watch             changes as they happen (see portolan watch --help)
@@ -141,8 +141,8 @@ pub enum Command {
 }
 
 const EXPLAINED: &str = "Examples:
-  portolan explain 3416             its process, why it runs, and its registration
-  portolan why sshd                 the same for a program that runs here
+  portolan explain 3416             the process on this port, why it runs, and the registration
+  portolan why sshd                 the ports of a running program, and why it runs
   portolan explain udp/53 ssh       one protocol; a service by name
   portolan explain nginx            the ports a program usually serves
   portolan explain kazaa            every registration that mentions a word
@@ -236,7 +236,7 @@ Examples:
   echo 'eval (portolan completions elvish | slurp)' >>~/.config/elvish/rc.elv
   Add-Content $PROFILE 'portolan completions powershell | Out-String | Invoke-Expression'
 
-The shell asks portolan for each completion, so it offers services, processes, users and flags as they are now. After an upgrade no new script is needed.";
+The script runs portolan for each completion, so it offers the current services, processes, users and flags. An upgrade of portolan needs no new script.";
 
 /// The arguments of `completions`.
 #[derive(Args, Clone, Copy, Debug)]
@@ -267,19 +267,19 @@ pub struct ExplainArgs {
     /// A port, range, service, program or words: 3416, 8000-8100, tcp/3416, ssh, postgres, kazaa
     #[arg(value_name = "TARGET", required_unless_present_any = ["stats", "map", "free"])]
     pub targets: Vec<String>,
-    /// Show the registry in figures: status by range, evidence, dates
+    /// Show totals of the registry: ports by range and status, evidence, dates
     #[arg(long, conflicts_with = "targets")]
     pub stats: bool,
     /// Show the listeners of this machine on a map of all ports, by severity
     #[arg(long, conflicts_with_all = ["targets", "stats"])]
     pub map: bool,
-    /// Propose free ports for a new service, TCP and UDP, and say why: --free 8000-9000
+    /// Propose free TCP and UDP ports for a new service, with the reasons: --free 8000-9000
     #[arg(long, value_name = "RANGE", conflicts_with_all = ["targets", "stats", "map"])]
     pub free: Option<String>,
-    /// Show the evidence of each verdict, IANA's notes and the registrations nearby
+    /// Show the evidence for the status of each port, IANA's notes and the nearby registrations
     #[arg(long, conflicts_with_all = ["stats", "map", "free"])]
     pub evidence: bool,
-    /// Show every protocol and registration, also if nothing listens there
+    /// Show every protocol and registration, even those without a listener
     #[arg(long, conflicts_with_all = ["stats", "map", "free"])]
     pub full: bool,
     /// Show every gap and note in full
@@ -312,11 +312,11 @@ pub struct CommonArgs {
     /// Read this snapshot instead of the machine (- is stdin)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Source")]
     pub from: Option<PathBuf>,
-    /// Network namespace: name, inode, PID or all (Linux)
+    /// Network namespace to scan: its name, its inode, a PID in it, or all (Linux)
     #[arg(long, global = true, value_name = "NAME|all", help_heading = "Source")]
     pub netns: Option<String>,
     /// Part of the machine that must be visible: machine (default of audit), namespace (default of other commands) or
-    /// container. If less is visible, the missing part is a gap (Linux)
+    /// container. If less is visible, the missing part is reported as a gap (Linux)
     #[arg(
         long,
         global = true,
@@ -329,16 +329,16 @@ pub struct CommonArgs {
     /// Read the owners of sockets from /proc only, without a BPF program (Linux)
     #[arg(long, global = true, hide_short_help = true, help_heading = "Source")]
     pub no_bpf: bool,
-    /// Use this newer registry, the CSV file of IANA (or set PORTOLAN_REGISTRY)
+    /// Use a newer registry: the CSV file from IANA (or set PORTOLAN_REGISTRY)
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE", help_heading = "Source")]
     pub registry: Option<PathBuf>,
-    /// Name of this host in your fleet, instead of the hashed machine ID
+    /// ID of this host in every output, instead of the hashed machine ID
     #[arg(long, global = true, hide_short_help = true, value_name = "NAME", value_parser = host_id, help_heading = "Host")]
     pub host_id: Option<String>,
     /// Label of this host, in every output; may be repeated
     #[arg(long, global = true, hide_short_help = true, value_name = "KEY=VALUE", value_parser = label, help_heading = "Host")]
     pub label: Vec<(String, String)>,
-    /// Leave this out of every output (only cmdline: the command lines of processes)
+    /// Leave this out of every output; the only value is cmdline, the command lines of processes
     #[arg(
         long,
         global = true,
@@ -348,7 +348,7 @@ pub struct CommonArgs {
         help_heading = "Output"
     )]
     pub without: Vec<Without>,
-    /// When to use colour; NO_COLOR is honoured
+    /// When to use colour
     #[arg(
         long,
         global = true,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-pub(super) const ABOUT: &str = "A policy is a TOML file that says what may listen, what must listen, and how severe each kind of finding is. `portolan audit --policy FILE` compares the listeners with the policy, `init` writes a policy from the current listeners, `check` validates policy files.
+pub(super) const ABOUT: &str = "A policy is a TOML file that says what may listen, what must listen, and how severe each kind of finding is. `portolan audit --policy FILE` compares the listeners with the policy. `portolan policy init` writes a policy from the current listeners, and `portolan policy check` validates policy files.
 
   schema = \"portolan.policy/1\"
   include = [\"base.toml\"]
@@ -27,7 +27,7 @@ pub(super) const ABOUT: &str = "A policy is a TOML file that says what may liste
   severity = \"off\"
   reason = \"most programs on these hosts are in-house\"
 
-A rule applies if all of its conditions match, and the first rule that applies decides. Conditions: port (443, \"8000-8100\", \"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern for the absolute path, or \"kernel\"), runs (the script, class or module of an interpreter, or the arguments of a relay such as socat), user, unit, container, netns. A condition may be a list: then one of its values must match.";
+A rule applies if all of its conditions match, and the first rule that applies decides. Conditions: port (443, \"8000-8100\", \"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern for the absolute path, or \"kernel\"), runs (the script, class or module of an interpreter, or the arguments of a relay such as socat), user, unit, container, netns. A condition may have a list of values, of which one must match.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan policy init                              print a policy for the current listeners
@@ -45,7 +45,7 @@ Examples:
   sudo portolan policy init --write policy.toml        write a new file; root can see every process
   portolan policy init --from host.json --write host.toml
 
-Listeners with findings at or above warning are written as commented-out rules: a draft approves nothing suspicious.
+Listeners with findings at or above warning are written as commented-out rules: a drafted policy never allows something suspicious.
 
 Exit codes: 0 written; 1 written, and listeners need your decision; 2 usage or other error; 3 written, but not every \
 process could be read, so the policy is incomplete.";
@@ -65,7 +65,7 @@ pub enum PolicyCommand {
     /// Write a policy for the current listeners
     #[command(after_long_help = INIT)]
     Init(PolicyInitArgs),
-    /// Validate policy files, and name rules that never match
+    /// Validate policy files, and report rules that never match
     #[command(after_long_help = CHECK)]
     Check(PolicyCheckArgs),
 }
@@ -73,7 +73,7 @@ pub enum PolicyCommand {
 /// The arguments of `policy init`.
 #[derive(Args, Clone, Debug)]
 pub struct PolicyInitArgs {
-    /// Write to this new file instead of standard output; an existing file is never replaced
+    /// Write to this file instead of standard output; the file must not exist yet
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 }
@@ -84,7 +84,7 @@ pub struct PolicyCheckArgs {
     /// Policy files; included files are read too
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Also name the rules that match no current listener of this machine
+    /// Also report rules that match no current listener of this machine
     #[arg(long, conflicts_with = "from")]
     pub here: bool,
 }

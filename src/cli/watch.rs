@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::ScanArgs;
 
-pub(super) const ABOUT: &str = "Scans every second and shows the changes of listeners. A listener can appear or vanish. It can change: another program or user has the same address and port. It can be replaced: its program file was replaced or deleted. More clients (widened) or fewer clients (narrowed) may be able to reach it than before. A restart of the same program as the same user is not a change.
+pub(super) const ABOUT: &str = "Scans every second and shows the changes of listeners. The kinds of change are: appeared, vanished, changed (another program or user now has the address and port), replaced (the program file was replaced or deleted), widened (more clients can reach the listener) and narrowed (fewer clients can reach it). A restart of the same program as the same user is not a change.
 
 On a terminal, watch shows a screen and keeps it up to date: + appeared, - vanished, ~ changed, = replaced, ^ widened, v narrowed. The marks fade, and the view Changes keeps every change with its time. The arrows or the mouse select a row, Enter opens its card, / filters, s sorts, Tab shows connections, changes and findings, K ends the process after a question, ? shows all keys, q quits.
 
@@ -15,7 +15,7 @@ In a pipe, with -o json, or if TERM is dumb, watch writes a stream of events, on
 
 A socket that opens and closes between two scans is not seen. If one process passes a listening socket to another, the name of the new process may appear up to a minute late: processes are looked up again only when a socket appears, when a process ends, and once a minute.
 
-With --until-listening or --until-free, watch waits, and the exit code is the result. At a terminal, --until-listening then names the listener; otherwise watch prints nothing.";
+With --until-listening or --until-free, watch waits, and the exit code is the result. On a terminal, --until-listening prints the listener that it waited for. In all other cases watch prints nothing.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan watch                                    every listener, on a screen
@@ -26,7 +26,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan watch postgres --until-listening         a program, wherever it listens
   portolan watch 3000 --until-free --timeout 10     wait until the old server has released the port
 
-Exit codes: 0 quit, or the awaited condition is true; 1 the condition was not true within --timeout; 2 usage or other error; 3 the condition was not seen to be true within --timeout, but some sockets could not be checked. A signal ends watch as it ends any program.";
+Exit codes: 0 you quit, or the awaited condition became true; 1 the condition stayed false until --timeout; 2 usage or other error; 3 unknown: the condition was not seen to become true, but some sockets could not be checked. If a signal ends watch, the exit code is the usual one for that signal.";
 
 /// The arguments of `watch`.
 #[derive(Args, Clone, Debug)]
@@ -34,7 +34,7 @@ pub struct WatchArgs {
     /// The same filters and scan options as in a listing.
     #[command(flatten)]
     pub scan: ScanArgs,
-    /// Time between two scans, 0.1 to 86400 [default: 1, or 0.1 with --until-...]
+    /// Seconds between two scans, 0.1 to 86400 [default: 1, or 0.1 with --until-...]
     #[arg(long, value_name = "SECONDS", value_parser = interval, allow_negative_numbers = true)]
     pub interval: Option<Duration>,
     /// Wait until something listens on every target: a port, a service, a program
@@ -43,7 +43,8 @@ pub struct WatchArgs {
     /// Wait until the ports of all targets are free; each target must be a port or a service
     #[arg(long)]
     pub until_free: bool,
-    /// When a listener appears, run this program with two arguments: tcp/0.0.0.0:80 'nginx on tcp 0.0.0.0:80'
+    /// When a listener appears, run this program with two arguments, for example tcp/0.0.0.0:80 'nginx on tcp
+    /// 0.0.0.0:80'
     #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["until_listening", "until_free"])]
     pub on_appear: Option<PathBuf>,
     /// When a listener appears, ring the bell of the terminal
@@ -52,7 +53,7 @@ pub struct WatchArgs {
     /// Not accepted: use --until-listening or --until-free
     #[arg(long, value_name = "PORT", num_args = 0..=1, hide = true)]
     pub until: Option<Option<String>>,
-    /// Stop waiting after this time, with exit code 1, or 3 if not everything could be seen; 0 scans once
+    /// Stop waiting after this time, with exit code 1, or 3 if not everything could be seen. With 0, scan only once
     #[arg(long, value_name = "SECONDS", value_parser = timeout, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,
 }

@@ -81,7 +81,7 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
     let common = &cli.common.resolved();
     let ui = Ui::new(common);
     if cli.command.is_some() && cli.list != ListArgs::default() {
-        bail!("put the options and targets of a listing after the command: portolan list -t 22");
+        bail!("options and targets of a listing come after the command: portolan list -t 22");
     }
     match (common.output, &cli.command) {
         (Output::Sarif | Output::Metrics | Output::Html, Some(Command::Audit(_)))

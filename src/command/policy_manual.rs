@@ -6,7 +6,7 @@ pub(super) const ALLOW: [(&str, &str); 18] = [
     ("hosts", "The name, ID or label (site=berlin) of the hosts on which the rule applies."),
     (
         "port",
-        "443, \"8000-8100\", or \"ephemeral\": the range that the kernel gives to outgoing connections.",
+        "443, \"8000-8100\", or \"ephemeral\" (the ports that the kernel gives to outgoing connections).",
     ),
     ("protocol", "\"tcp\", \"udp\", \"udplite\", \"sctp\" or \"dccp\"."),
     ("address", "The bound address, or a block that contains it: \"127.0.0.1\", \"10.0.0.0/8\"."),
@@ -28,8 +28,8 @@ pub(super) const ALLOW: [(&str, &str); 18] = [
     ("container", "The container of each process, by name or ID."),
     (
         "netns",
-        "The network namespace: \"own\" (the default), \"unnamed\" (any other namespace without a name), \
-            or its name.",
+        "The network namespace: \"own\" (the default), the name of another namespace, or \"unnamed\" \
+            (any other namespace that has no name).",
     ),
     ("reason", "Why the listener is allowed."),
     ("owner", "The person or team that is responsible for the listener."),
@@ -59,7 +59,7 @@ match one character in or not in the set. {a,b} matches either text. A pattern t
 files that users cannot replace.";
 
 pub(super) const DECISION: &str = "\
-The first rule that applies decides. The rule lowers findings about the purpose of the port (orphaned, \
+Only the first rule that applies to a listener has an effect. It lowers findings about the purpose of the port (orphaned, \
 ephemeral, unexplained) to info. Findings about the program keep their severity, unless the rule accepts them. A \
 listener that no rule allows is unexpected, and critical.
 

@@ -81,8 +81,8 @@ fn complain(line: &str) -> u8 {
     Exit::Failed.code()
 }
 
-/// Returns an error message for an option of a listing that this command does not accept. The parser would suggest a
-/// similar option, which would be wrong.
+/// Returns an error message if the error is about an option of a listing that this command does not accept; `None`
+/// for any other error. The parser would suggest a similar option, which would be wrong.
 fn list_option_error(error: &clap::Error) -> Option<String> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option))
@@ -113,11 +113,12 @@ const HABITS: [(&str, &str); 15] = [
     ("-g", "to list the sockets of a user, type portolan --user NAME"),
     ("-k", "to end the listeners of a port, type portolan kill 3000"),
     ("-r", "addresses and ports are always numbers; leave out -r"),
-    ("-w", "raw sockets are not listed; type ss -w"),
+    ("-w", "to list raw and packet sockets, type portolan --raw"),
     ("-x", "Unix sockets are not listed; type ss -x"),
 ];
 
-/// Returns an error message with the equivalent command for an option of ss, lsof, netstat or fuser.
+/// Returns an error message with the equivalent command if the error is about an option of ss, lsof, netstat or
+/// fuser; `None` for any other error.
 fn habit_error(error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;

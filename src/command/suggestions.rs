@@ -108,7 +108,7 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
     let message = |typed: &str| {
         let meant = option_for(typed, report, common);
         let meant = meant.map(|option| format!("; did you mean --not {option}={typed}?")).unwrap_or_default();
-        format!("--not {typed}: matches nothing{meant}")
+        format!("--not {typed}: matches no socket{meant}")
     };
     unused.into_iter().map(message).collect()
 }

@@ -170,7 +170,7 @@ fn who_chose(here: &EphemeralHere) -> String {
             "The kernel does not pick this port by itself, so a program that listens here has probably chosen it."
                 .to_owned()
         }
-        (None, None, _) => "It is not known to which programs the kernel gives the ports of this range.".to_owned(),
+        (None, None, _) => "It is not known whether the kernel gives this port to a program that requests any free port.".to_owned(),
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
             (Some(false), None, Some(false), "usually gets an even one"),
             (Some(true), None, None, "may give this port"),
             (Some(false), None, None, "has probably chosen it"),
-            (None, None, None, "It is not known to which"),
+            (None, None, None, "It is not known whether"),
             (Some(true), Some(false), Some(true), "kernel probably gave"),
             (Some(false), Some(true), Some(true), "so the listening program probably chose this port"),
             (Some(true), Some(true), Some(true), " The listening program probably chose the port."),

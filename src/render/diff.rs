@@ -327,9 +327,9 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     if not_compared > 0 {
         said.push(format!("{} cannot be compared.", plural(not_compared, "socket")));
     }
-    for (side, snapshot) in [("before", comparison.before), ("after", comparison.after)] {
+    for (side, snapshot) in [("earlier", comparison.before), ("later", comparison.after)] {
         if !snapshot.is_complete() {
-            said.push(format!("The snapshot {side} is incomplete ({}).", plural(snapshot.gaps.len(), "gap")));
+            said.push(format!("The {side} snapshot is incomplete ({}).", plural(snapshot.gaps.len(), "gap")));
         }
     }
     if !complete {

@@ -128,7 +128,7 @@ const fn meaning(reason: Unsuitable) -> &'static str {
         Unsuitable::System => "below 1024: for system services",
         Unsuitable::Dynamic => "49152 and above: for temporary use",
         Unsuitable::Registered => "registered with IANA",
-        Unsuitable::Reserved => "reserved or noted by IANA",
+        Unsuitable::Reserved => "reserved by IANA, or with a remark of IANA",
         Unsuitable::Common => "known software uses the port",
     }
 }

@@ -62,7 +62,7 @@ pub fn step(
         && name != id
     {
         let id = short_container(id);
-        add("", format!("with the full ID {id}..., because its name can pass to another container"));
+        add("", format!("with the full ID {id}..., because another container can get its name"));
     }
     if !also.is_empty() {
         add("Ends too", first_of(&also, FEW));
@@ -77,7 +77,7 @@ pub fn step(
     if !with_group.is_empty() {
         let place = match step.how {
             HowToStop::Container { .. } => "the container",
-            HowToStop::Kill { .. } => "the pid namespace, all of which ends with its first process",
+            HowToStop::Kill { .. } => "the pid namespace, which ends as a whole when its first process ends",
             _ => "the unit",
         };
         add(label, format!("{} in {place}", first_of(&with_group, FEW)));

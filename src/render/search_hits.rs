@@ -61,7 +61,7 @@ const fn field(field: SearchField) -> &'static str {
         SearchField::Name => "product",
         SearchField::Malware => "malware",
         SearchField::Service => "registered service",
-        SearchField::Product => "product of the registration",
+        SearchField::Product => "registered product",
         SearchField::Program => "program",
         SearchField::KnownUse => "known use",
         SearchField::Description => "registered description",

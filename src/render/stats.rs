@@ -49,7 +49,7 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
             format!("  {:<45} {:>6} {otherwise:>6}", verdict_text::sources(&[sources.kind]), sources.names);
         writeln!(w, "{}", line.trim_end())?;
     }
-    writeln!(w, "\n{}", heading("Curated lists, in rows"))?;
+    writeln!(w, "\n{}", heading("Rows of the curated lists"))?;
     let [orphaned, legacy, living] = curated;
     for (what, rows) in [
         ("orphaned registrations", *orphaned),
@@ -76,7 +76,7 @@ fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn
     for (what, registrations) in [
         ("new", &compared.added),
         ("missing", &compared.missing),
-        ("rows of the curated lists without a matching registration", &compared.without_effect),
+        ("curated rows that match no registration", &compared.without_effect),
     ] {
         let names: Vec<String> = registrations
             .iter()

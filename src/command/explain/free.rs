@@ -48,7 +48,8 @@ pub(super) fn run(
 }
 
 fn range(text: &str, registry: &Registry) -> Result<PortRange, Error> {
-    let expected = || Error::msg(format!("--free {text}: not a range of ports (expected 8000-9000)"));
+    let expected =
+        || Error::msg(format!("--free {text}: not a range of ports (expected a range such as 8000-9000)"));
     let Target { protocol: None, kind: TargetKind::Ports(ports), .. } =
         Target::parse(text, registry).map_err(|why| Error::msg(format!("--free {why}")))?
     else {

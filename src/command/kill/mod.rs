@@ -114,7 +114,7 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
         plan(&report, &matched, &caller)?;
         processes.open(owners)?;
     }
-    bail!("the processes changed between {SCANS} scans; nothing was ended; run kill again");
+    bail!("the processes kept changing during {SCANS} scans; nothing was ended; run kill again");
 }
 
 /// Prepares to end the owners of one row of the screen.
@@ -416,7 +416,7 @@ fn end_processes(
     processes.signal(&left, Signal::KILL)?;
     if !processes.wait(&left, Instant::now() + PATIENCE) {
         bail!(
-            "pid {}: has not ended {} s after SIGKILL; a process ends when its current system call returns",
+            "pid {}: has not ended {} s after SIGKILL; a process cannot end before its current system call returns",
             listed(&processes.alive(&left)),
             PATIENCE.as_secs()
         );

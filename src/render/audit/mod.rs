@@ -264,7 +264,7 @@ fn netns(netns: &Netns) -> String {
 const fn text_without_listener(finding: &Finding) -> &'static str {
     match finding.evidence {
         Evidence::Deep(deep::Evidence::TakenPort(_)) => "no socket in any table",
-        Evidence::Deep(deep::Evidence::Disagreement(_)) => "a socket that is missing from one table",
+        Evidence::Deep(deep::Evidence::Disagreement(_)) => "a socket that one source does not show",
         _ => "nothing listens there",
     }
 }

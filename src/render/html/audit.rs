@@ -101,7 +101,7 @@ fn tile(text: &str, link: &'static str, class: &'static str, html: &mut Html) {
 fn findings(audit: &Audit<'_>, groups: &[FindingGroup<'_>], listed: usize, counts: &Counts, html: &mut Html) {
     html.markup("<section aria-labelledby=\"findings\">\n<h2 id=\"findings\">Findings</h2>\n");
     if groups.is_empty() {
-        html.markup("<p>No finding above information.</p>\n");
+        html.markup("<p>No notice, no warning and no critical finding.</p>\n");
     }
     let mut last = None;
     for (at, group) in groups.iter().enumerate() {
