@@ -32,8 +32,8 @@ Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// The value of `-p`. This field comes first, because parsing a field removes its argument from
-    /// the matches.
+    /// The number after `-p`. This must stay the first field: it reads other arguments too, and each later field
+    /// removes its own argument from the matches.
     #[command(flatten)]
     pub pid_after_p: PidAfterP,
     /// The targets. A listener must match at least one target.
@@ -91,8 +91,8 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// Returns the filters as typed. With `either_end`, a target matches the local or the remote
-    /// end of a connection.
+    /// Returns the filters as typed. A target matches the local end of a connection or, with `either_end`, also the
+    /// remote end.
     pub(crate) fn typed_filters(&self, either_end: bool) -> TypedFilters<'_> {
         let mut protocols = Vec::new();
         if self.tcp {
@@ -154,7 +154,7 @@ struct TypedOnScreen {
     filter: FilterArgs,
 }
 
-/// Parses words as the filters of a command line. The error is one line.
+/// Parses these words as the filters of a command line. An error is one line of text.
 pub(crate) fn filters<'w>(words: impl Iterator<Item = &'w str>) -> Result<FilterArgs, String> {
     TypedOnScreen::try_parse_from(words).map(|typed| typed.filter).map_err(|error| {
         let text = error.render().to_string();
@@ -166,7 +166,7 @@ pub(crate) fn filters<'w>(words: impl Iterator<Item = &'w str>) -> Result<Filter
 /// The filter options, one for each field of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldArgs {
-    /// The values of each filter that was used, by its name.
+    /// The values of each filter option on the command line, by the name of the option.
     pub(crate) values: Vec<(&'static str, Vec<String>)>,
 }
 

@@ -52,7 +52,7 @@ pub struct Cli {
     pub common: CommonArgs,
 }
 
-/// Makes a command list and accept only these output formats.
+/// Limits the output formats that a command accepts and lists in its help.
 fn formats(command: clap::Command, names: &'static [&'static str]) -> clap::Command {
     let parser = PossibleValuesParser::new(names).try_map(|name| Output::from_str(&name, false));
     command.arg(
@@ -290,8 +290,8 @@ pub struct ExplainArgs {
 /// The options that every command accepts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// The flag `--json`. This field comes first, because parsing a field removes its argument from
-    /// the matches.
+    /// Whether an output format was given. This must stay the first field: it reads `--output`, which a later field
+    /// removes from the matches.
     #[command(flatten)]
     pub format_is_named: FormatIsNamed,
     /// table (default), wide, json, ndjson or csv
@@ -312,7 +312,7 @@ pub struct CommonArgs {
     /// Read this snapshot instead of the machine (- is stdin)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Source")]
     pub from: Option<PathBuf>,
-    /// Network namespace to scan: its name, its inode, a PID in it, or all (Linux)
+    /// Network namespace to scan: name, inode, PID in it, or all (Linux)
     #[arg(long, global = true, value_name = "NAME|all", help_heading = "Source")]
     pub netns: Option<String>,
     /// Part of the machine that must be visible: machine (default of audit), namespace (default of other commands) or
@@ -361,13 +361,13 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// Returns the same arguments, with the output format of `--json`.
+    /// Returns the same arguments, with the output format JSON if `--json` was given.
     pub(crate) fn resolved(&self) -> Self {
         let output = if self.json { Output::Json } else { self.output };
         CommonArgs { output, ..self.clone() }
     }
 
-    /// Limits a scan as the options say.
+    /// Applies `--scope` and `--no-bpf` to the scope of a scan.
     pub(crate) fn apply_to(&self, scope: &mut Scope) {
         scope.part = self.scope.unwrap_or(scope.part);
         scope.bpf &= !self.no_bpf;
@@ -380,7 +380,7 @@ impl CommonArgs {
     }
 }
 
-/// Whether the user named an output format, even the default format. A card then does not replace the table.
+/// Whether the user named an output format, even the default one. If so, a listing never becomes a card.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormatIsNamed(pub bool);
 
@@ -405,14 +405,14 @@ impl FromArgMatches for FormatIsNamed {
     }
 }
 
-/// The parts that can be left out.
+/// The parts that `--without` can leave out of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Without {
     /// The command lines of processes.
     Cmdline,
 }
 
-/// The maximum length of the name of a host, as in DNS, and of the value of a label, in bytes.
+/// The maximum length in bytes of the ID of a host (the limit of DNS for a name) and of the value of a label.
 const LONGEST_NAME: usize = 255;
 
 fn host_id(text: &str) -> Result<String, String> {

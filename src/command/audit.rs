@@ -1,4 +1,4 @@
-//! `portolan audit`: reports findings, and ends with a verdict that a machine can rely on.
+//! `portolan audit`: reports findings, and returns the verdict as the exit code.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
@@ -47,8 +47,8 @@ pub(super) fn run(
         Some(baseline) => baseline.scope.namespaces.clone(),
         None => Namespaces::Own,
     };
-    // The rules do not need the details of processes. The details are read only if the output shows them, or if a
-    // policy or a baseline needs them.
+    // The rules judge without the details of processes, which take time to read. The details are read only for an
+    // output that shows them, for a policy and for a baseline.
     let people = matches!(common.output, Output::Table | Output::Metrics | Output::Html);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let mut scope =
@@ -73,7 +73,7 @@ pub(super) fn run(
         super::read_rest(&mut report, &pids, common);
     }
     let mut audit = Audit::of(&report);
-    // The policy and the baseline add their findings and gaps here.
+    // The rules have judged. Now the policy, the baseline and the deep scan add their findings and gaps.
     if let Some((policy, applied)) = policy {
         audit.policy = Some(applied);
         policy::apply(&policy, &mut audit);
@@ -107,7 +107,7 @@ pub(super) fn run(
     deliver(args, common, &bytes, out)?;
     let on_screen = common.output == Output::Table && args.write.is_none();
     if !on_screen {
-        // The table already contains the gaps.
+        // The table on the screen already contains the gaps.
         let _ = stderr::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut charset::stderr());
     }
     if let Some(line) = audit.policy.as_ref().and_then(report_text::skipped_rules) {
@@ -124,7 +124,8 @@ pub(super) fn run(
     })
 }
 
-/// Returns the processes of critical findings. The report shows how to stop these processes, which depends on their unit.
+/// Returns the processes of critical findings. Their details are read, because the report shows the command that
+/// stops each of them.
 fn critical(report: &Report) -> BTreeSet<Pid> {
     let is_critical =
         |entry: &&Entry| entry.findings().iter().any(|found| found.severity == Severity::Critical);
@@ -132,7 +133,7 @@ fn critical(report: &Report) -> BTreeSet<Pid> {
     critical.flat_map(|entry| entry.socket.owner.pids()).copied().collect()
 }
 
-/// Lists the rules. This needs no scan.
+/// Writes the list of the rules, without a scan.
 fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut bytes = Vec::new();
     match common.output {

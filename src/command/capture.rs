@@ -1,4 +1,4 @@
-//! `portolan capture`: saves the raw snapshot.
+//! `portolan capture`: writes a snapshot, without judging it.
 
 use std::io::Write;
 

@@ -18,7 +18,8 @@ pub(super) fn is_ascii_only() -> bool {
     })
 }
 
-/// Returns whether the first variable that is set names a locale without UTF-8.
+/// Returns whether the locale has a character set other than UTF-8. Only the first variable that is set counts; if
+/// none is set, returns false.
 fn is_other_charset(variables: [String; 3]) -> bool {
     let locale = variables.into_iter().find(|value| !value.is_empty()).map(|value| value.to_lowercase());
     locale.is_some_and(|locale| !locale.contains("utf-8") && !locale.contains("utf8"))
@@ -68,8 +69,8 @@ impl<W: Write> Write for Readable<W> {
     }
 }
 
-/// Returns standard error for messages to people. A message is written at once when the result is dropped, so that the
-/// output of another program, or standard output on the same terminal, never appears inside the message.
+/// Returns standard error for messages to people. A message is written in one piece when the result is dropped, so
+/// that no other output on the same terminal appears inside the message.
 pub(super) fn stderr() -> Readable<BufWriter<StderrLock<'static>>> {
     Readable::new(BufWriter::new(io::stderr().lock()), is_ascii_only())
 }

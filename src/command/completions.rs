@@ -50,8 +50,7 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Answers a shell that requests completions. Returns whether a shell requested them; the program then does nothing
-/// else.
+/// Answers a shell that requests completions. Returns true if a shell requested them: the program must then end.
 ///
 /// # Errors
 /// Returns an error if the shell is not known, or if the answer cannot be written.
@@ -88,8 +87,7 @@ fn candidates(names: &Completer, typed: &OsStr) -> Vec<CompletionCandidate> {
     names.map(|(name, help)| CompletionCandidate::new(name).help(Some(help.into()))).collect()
 }
 
-/// Returns a function that completes the values of an argument, by the argument's name; `None` if the values are not
-/// known.
+/// Returns a function that lists the values of the argument with this name; `None` if there is no list of values.
 fn names_of(argument: &str) -> Option<Completer> {
     let names: fn(&str) -> Names = match argument {
         "targets" => targets,

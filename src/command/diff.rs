@@ -41,7 +41,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let _ = stderr::unseen(&diff::gaps(&comparison), &ui.stderr, &mut stderr);
     let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
     if common.output != Output::Table || ui.stdout.width.is_none() {
-        // On a terminal the summary is the last line of the table.
+        // On a terminal, the table already ends with the summary.
         drop(stderr);
         print_message(&diff::summary(&comparison, ui.stderr.zone));
     }

@@ -13,17 +13,17 @@ use crate::model::{
     Family, Gap, OLD_SNAPSHOT_SCHEMA, PortRange, Protocol, SNAPSHOT_SCHEMA, Scope, Snapshot, Stage, State,
 };
 
-/// Larger files are refused: 64 MiB are enough for about 50,000 sockets with their processes.
+/// The maximum size of a file: enough for about 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
-/// Files with more values are refused. A value has at least 2 bytes in a file and 24 bytes in memory. 50,000 sockets
-/// with their processes have 3 million values.
+/// The maximum number of values in a file. 50,000 sockets with their processes have 3 million values. A value takes
+/// 24 bytes in memory but may take only 2 bytes in a file, so the limit of the size is not enough.
 const MOST_VALUES: usize = 8_000_000;
-/// Files with deeper nesting are refused. A saved snapshot has 7 levels; a later version may have more.
+/// The maximum depth of nesting. A saved snapshot has 7 levels; a later version may have more.
 const DEEPEST: usize = 32;
-/// Files with a longer text are refused. A saved command line has at most 128 KiB, and each byte may be escaped as 6
+/// The maximum length of a text. A saved command line has at most 128 KiB, of which each byte may be escaped as 6
 /// bytes.
 const LONGEST_TEXT: usize = 1024 * 1024;
-/// Files with more gaps or notes are refused. A snapshot has one gap for each cause, not one for each socket.
+/// The maximum number of gaps, and of notes. A snapshot has one gap for each cause, not one for each socket.
 const MOST_GAPS: usize = 10_000;
 
 /// The schema of a file. All other keys are skipped and use no memory.
@@ -41,7 +41,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// Measures a text. The text need not be valid JSON.
+    /// Measures a JSON text, without checking that it is valid.
     fn of(bytes: &[u8]) -> Self {
         let mut shape = Shape::default();
         let (mut depth, mut text, mut escaped) = (0_usize, None, false);
@@ -118,7 +118,7 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     let trouble = |error: serde_json::Error| match error.classify() {
         Category::Eof => format!("cut off at line {}, column {}; {REMEDY}", error.line(), error.column()),
         Category::Syntax | Category::Io => format!("not JSON ({error}); {REMEDY}"),
-        // The message may quote text from the file.
+        // The message may quote a long text from the file.
         Category::Data => format!("not a snapshot ({}); {REMEDY}", cut(&error.to_string(), 300)),
     };
     Shape::of(bytes).check().map_err(|why| format!("not a snapshot: {why}; {REMEDY}"))?;
@@ -142,8 +142,8 @@ fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
 
-/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. `scope` also defines how
-/// much of the machine must be visible.
+/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. This includes the part of
+/// the machine that must be visible.
 pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
     let mut snapshot = read(path)?;
     let mut gaps = beyond(&snapshot, scope);
@@ -179,8 +179,8 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         bpf: _,
     } = &snapshot.scope;
     let mut gaps = Vec::new();
-    // Published ports exist only on Linux, where the scan finds them together with the listeners. Sockets without a
-    // port are listed only on Linux.
+    // Two states cannot be missing from a snapshot: `Published`, which a scan finds together with the listeners, and
+    // `Raw` if the system is not Linux, because only Linux lists these sockets.
     let is_linux = snapshot.host.os == "linux";
     let mut wanted = scope.states.clone();
     wanted.retain(|state| *state != State::Published && (is_linux || *state != State::Raw));

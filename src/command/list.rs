@@ -16,7 +16,7 @@ use crate::registry::Registry;
 use crate::render::columns::{self, Column};
 use crate::render::{brief, csv, json, listener_card, merge, table, write_summary};
 
-/// Lists sockets; `is_named` says whether the command line names the command.
+/// Lists sockets. `is_named` says whether the user typed the name of the command, `list`.
 pub(super) fn run(
     args: &ListArgs,
     is_named: bool,
@@ -47,8 +47,8 @@ pub(super) fn run(
     if wanted != MatchMode::Sockets {
         scope.states = State::with_ports();
     }
-    // A port that is named by number also needs sockets in other states. A saved snapshot may not contain them. It is
-    // required to contain only the listeners.
+    // For a port that the user named by number, sockets in every state are read. A saved snapshot usually has only
+    // listeners; the other states are not reported as a gap.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -95,7 +95,7 @@ pub(super) fn run(
     let reasons = || unknown.iter().chain(&searched);
     let is_empty = report.entries.is_empty();
     if is_empty {
-        // The message that no target was found comes before the gaps.
+        // If nothing matched, the messages about the targets come before the gaps.
         reasons().for_each(|line| print_message(line));
     }
     match common.output {
@@ -109,7 +109,7 @@ pub(super) fn run(
         Output::Ndjson => json::lines(&report, out)?,
         Output::Csv => csv::listing(&report, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
-        // Sarif, Metrics and Html are formats of an audit or a comparison, and never reach this code.
+        // `Sarif`, `Metrics` and `Html` are refused before, because they are formats of an audit or a comparison.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics | Output::Html => {
             table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
         }
@@ -146,7 +146,7 @@ pub(super) fn run(
     })
 }
 
-/// Returns whether an option needs the table, which a card would otherwise replace on a terminal.
+/// Returns whether an option requests a table. Without such an option, a terminal may show a card instead.
 fn asks_for_table(args: &ListArgs, common: &CommonArgs) -> bool {
     common.output != Output::Table
         || common.format_is_named.0
@@ -180,7 +180,8 @@ pub(super) fn parsed(
 ) -> Result<Selection, Error> {
     let mut selection = Selection::new(asked, registry)
         .map_err(|error| Error::msg(suggestions::with_pid(&error, asked.targets, common)))?;
-    // A snapshot does not contain the interfaces, and another namespace has other interfaces with the same names.
+    // The interfaces of this machine are used only if its own namespace is scanned. A snapshot or another namespace
+    // can have other interfaces with the same names.
     if common.from.is_none() && common.netns.is_none() {
         let machine =
             OwnAddresses { of_interface: &observe::interface_addresses, has: &observe::is_own_address };
@@ -195,7 +196,7 @@ pub(super) struct MatchedEntries {
     pub(super) keep: Vec<bool>,
     /// The indices of the targets that matched.
     pub(super) matched: HashSet<usize>,
-    /// The number of entries that are left out because too little is known to match them.
+    /// The number of entries that are left out because too little is known about them to decide whether they match.
     pub(super) undecided: usize,
 }
 
@@ -259,7 +260,7 @@ pub(super) fn narrow(report: &mut Report, matched_entries: &MatchedEntries, sele
     report.entries.retain(|_| keep.next() == Some(&true));
 }
 
-/// Refuses a user that neither this system nor the snapshot knows.
+/// Returns an error for a user that neither this system nor the snapshot knows.
 pub(super) fn check_users(selection: &Selection, snapshot: &Snapshot) -> Result<(), Error> {
     for user in selection.values("user") {
         let of_sockets = snapshot.sockets.iter().map(|socket| socket.user.as_deref());
@@ -309,8 +310,8 @@ fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses `--pids` in unsafe combinations. The output is passed to `kill`, so it must contain only the processes
-/// that the user named explicitly.
+/// Returns an error for unsafe uses of `--pids`. Users pass its output to `kill`, so it may contain only processes
+/// that the user selected explicitly.
 fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(format!("--pids: {why}")));
     if common.output != Output::Table {
@@ -344,19 +345,19 @@ fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
     }
     let states: Vec<State> = selection.states().collect();
     if states.iter().any(|state| !state.is_judged()) {
-        // The direction of a connection is known only if the scan covers the listeners.
+        // Listeners are scanned too: without them, the direction of a connection is not known.
         scope.states.extend(states);
     } else if !states.is_empty() {
         scope.states = states;
     }
-    // Only sockets without a port have this finding, so the scan must include them.
+    // Only sockets without a port can have the finding `sniffer`, so the scan must include them.
     if selection.values("flag").any(|code| Flag::find(code) == Some(Sniffer::FLAG)) {
         scope.states.push(State::Raw);
     }
     scope
 }
 
-/// Returns the same scope, limited by the options that restrict the scan.
+/// Returns the scope that the filters and the scan options need.
 pub(super) fn scan_scope(args: &ScanArgs, selection: &Selection) -> Scope {
     let mut scope = filter_scope(&args.filter, selection);
     scope.processes = !args.no_holders;

@@ -56,7 +56,7 @@ pub(super) fn run(page: Page, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Begins a page: its title and its name.
+/// Writes the beginning of a page: its title and its name.
 fn begin(program: &Command, name: &str, section: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
     let source = format!("portolan {}", program.get_version().unwrap_or_default());
@@ -193,7 +193,7 @@ fn examples<'c>(roff: &mut Roff, commands: impl IntoIterator<Item = &'c Command>
     }
 }
 
-/// Writes lines as they are, without their indentation.
+/// Removes the indentation of lines, and writes them without other changes.
 fn verbatim(roff: &mut Roff, text: &str) {
     roff.control("nf", []);
     text.lines().for_each(|line| {

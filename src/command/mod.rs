@@ -53,8 +53,8 @@ pub enum Exit {
     Clear,
     /// An audit found something at or above the threshold, or a diff found a change.
     Findings,
-    /// An audit found nothing at or above the threshold, a diff found no change, or a policy was drafted. Not
-    /// everything was visible.
+    /// Not everything was visible, and an audit found nothing at or above the threshold, a diff found no change, or a
+    /// policy was drafted.
     Incomplete,
     /// A usage error or any other error.
     Failed,
@@ -233,7 +233,7 @@ impl Ui {
 pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot, Error> {
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
-        // The ports are not limited, because a published port may lead to any port of another namespace.
+        // All ports are scanned, because a published port may lead to any port of another namespace.
         scope.ports = None;
     }
     common.apply_to(&mut scope);
@@ -246,7 +246,8 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
             let is_long = scope.packages || scope.namespaces != Namespaces::Own;
             let _progress = is_long.then(progress::Progress::start);
             let snapshot = observe(&scope).map_err(Error::msg)?;
-            // The service behind a forwarded port is judged too, so its port must be scanned.
+            // The service behind a forwarded port is judged too. If the scan did not cover its port, a second scan
+            // does.
             match with_forwarded_ports(&snapshot, &scope) {
                 Some(scope) => observe(&scope).map_err(Error::msg),
                 None => Ok(snapshot),
@@ -257,7 +258,8 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
     Ok(snapshot)
 }
 
-/// Returns the scope with the ports to which the forwarded ports of a snapshot lead; `None` if it has all of these ports.
+/// Returns the scope, extended by the ports to which the forwarded ports of a snapshot lead. Returns `None` if the
+/// scope already covers them.
 fn with_forwarded_ports(snapshot: &Snapshot, scope: &Scope) -> Option<Scope> {
     let ports = scope.ports.as_ref()?;
     let forwardings = snapshot.sockets.iter().filter_map(|socket| socket.forwarding.as_ref());
@@ -274,7 +276,7 @@ fn with_forwarded_ports(snapshot: &Snapshot, scope: &Scope) -> Option<Scope> {
     (!targets.is_empty()).then_some(scope)
 }
 
-/// Replaces the ID of the host, and adds its labels, as the options say.
+/// Applies `--host-id` and `--label` to the host of a snapshot.
 pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
     if let Some(id) = &common.host_id {
         snapshot.host.id = Some(id.clone());
@@ -282,8 +284,8 @@ pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
     snapshot.host.labels.extend(common.label.iter().cloned());
 }
 
-/// Judges a snapshot, then removes the parts that the options exclude. The rules need these parts, so the removal
-/// comes last.
+/// Judges a snapshot, and then removes the parts that `--without` names. The rules need these parts, so they are
+/// removed last.
 pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs) -> Report {
     let mut report = judge::judge(snapshot, registry);
     report.question.is_saved = common.from.is_some();
@@ -325,8 +327,8 @@ pub(crate) fn infer_owners(report: &mut Report, is_shown: impl Fn(&Entry) -> boo
     report.inferred_owners = groups.into_iter().filter_map(infer).collect();
 }
 
-/// Adds the clients of the sessions over SSH in which listeners were started, from a scan of the connections. Without this
-/// data, a card only lacks the address of the client, so an error does not matter.
+/// Adds the address of the SSH client to each listener that was started in an SSH session, from a scan of the
+/// connections. An error is ignored: a card then only lacks this address.
 pub(crate) fn add_ssh_clients(report: &mut Report, common: &CommonArgs) {
     if common.from.is_some() || !report.has_ssh_sessions() {
         return;

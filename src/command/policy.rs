@@ -16,7 +16,7 @@ use crate::observe::Scope;
 use crate::policy::{self, Included, Policy};
 use crate::render::policy as report_text;
 
-/// Larger policies are refused, all files together: 4 MiB are enough for 5,000 rules of 800 bytes each.
+/// The maximum size of a policy, all files together: enough for 5,000 rules of 800 bytes each.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 pub(super) fn run(
@@ -93,8 +93,8 @@ pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy), Error> {
     let bytes = bounded(file, &mut left).map_err(said)?;
     let mut sum = Sha256::new();
     sum.update(&bytes);
-    // Included files are looked up in the directory of the file itself. If the path is a link, the directory of the
-    // link is not used.
+    // Included files are searched in the directory that contains the policy itself. If `path` is a symbolic link,
+    // this is the directory of its target.
     let identity = path.canonicalize().map_err(said)?;
     let directory = identity.parent().unwrap_or(Path::new("/")).to_owned();
     let shown = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -114,7 +114,7 @@ fn changed(file: &File) -> Option<Timestamp> {
     Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok()
 }
 
-/// Reads an included file. After links are followed, the file must be in the directory of the policy.
+/// Reads an included file. After links are followed, the file must be in or below the directory of the policy.
 fn included(
     from: &str,
     include: &str,
@@ -135,7 +135,7 @@ fn included(
     Ok((Included { name: shown.join(within).display().to_string(), identity: text(&path), bytes }, date))
 }
 
-/// Opens a regular file. Reading a pipe would block.
+/// Opens a regular file. Anything else is an error, because reading a pipe could block forever.
 fn regular(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -143,7 +143,7 @@ fn regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads a file, and subtracts its size from the bytes that are left.
+/// Reads a file of at most `left` bytes, and subtracts its size from `left`.
 fn bounded(file: File, left: &mut u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(*left + 1).read_to_end(&mut bytes)?;

@@ -28,7 +28,7 @@ impl Progress {
         Self::showing(|time| line(progress::current(), time))
     }
 
-    /// Starts to show a line that is made from the elapsed time. Returns `None` in the same cases as
+    /// Starts to show a line, which `line` makes from the elapsed time. Returns `None` in the same cases as
     /// [`Progress::start`].
     pub(super) fn showing(line: impl Fn(Duration) -> String + Send + 'static) -> Option<Self> {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -72,8 +72,8 @@ fn show((has_ended, changed): &(Mutex<bool>, Condvar), line: impl Fn(Duration) -
     }
 }
 
-/// Replaces the line, cut to the width of the terminal, because a broken line cannot be removed. Errors are ignored,
-/// because the line is less important than the work.
+/// Replaces the line. The text is cut to the width of the terminal, because a line that wraps cannot be removed.
+/// Errors are ignored, because the line is less important than the work.
 fn write(text: &str) {
     let columns = width(true, terminal_size::terminal_size_of(io::stderr())).unwrap_or(0);
     let text = clip(text, columns.into());

@@ -9,7 +9,7 @@ use super::Error;
 use crate::cli::CommonArgs;
 use crate::registry::Registry;
 
-/// Larger files are refused: IANA's own file has about one MiB.
+/// The maximum size of the file. IANA's own file has about 1 MiB.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// Returns the registry from the file that the option names. Without the option, returns the registry from the file

@@ -139,8 +139,7 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Takes over the terminal again. The process that stopped this program may have changed the settings of the
-    /// terminal.
+    /// Takes over the terminal again, because the process that stopped this program may have changed its settings.
     ///
     /// # Errors
     /// Returns an error if the terminal is gone.
@@ -271,7 +270,8 @@ impl Drop for Screen {
     }
 }
 
-/// Restores the terminal, once. Errors are ignored, because a terminal that is gone cannot show them.
+/// Restores the terminal, unless this was done before. Errors are ignored, because a terminal that is gone cannot
+/// show them.
 fn give_back(mut out: &Out) {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = set_mouse(&mut out, false);
@@ -300,8 +300,8 @@ pub fn takes_colour() -> bool {
     true
 }
 
-/// Receives signals, keys and changes of the terminal's size. Each source has a thread that ends with the program.
-/// Call this before the terminal is taken over: a signal that arrives earlier would leave the terminal unrestored.
+/// Starts to receive signals (on Unix), in a thread that ends with the program. Call this before the terminal is
+/// taken over; otherwise a signal could end the program before it restores the terminal.
 ///
 /// # Errors
 /// Returns an error if the system does not allow a signal handler.
@@ -331,7 +331,7 @@ impl Inputs {
     /// Returns an error if no thread can be started.
     pub fn with_keys(self) -> io::Result<Receiver<Input>> {
         let Inputs { sender, receiver } = self;
-        // After this poll, no change of the size is missed.
+        // The first poll installs the handler for changes of the terminal's size, so no later change is missed.
         let _ = poll(Duration::ZERO);
         Builder::new().spawn(move || {
             // If the keyboard cannot be read, signals still arrive.

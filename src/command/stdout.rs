@@ -35,7 +35,8 @@ impl Stdout {
         Stdout { inner: BufWriter::new(io::stdout().lock()), stops_without_reader, reader_left: false }
     }
 
-    /// Returns `done` instead of an error if the reader has closed the output and the command may continue.
+    /// Returns `result`, but `done` instead of an error if the reader has closed the output and the command may
+    /// continue.
     fn unless_reader_left<T>(&mut self, result: io::Result<T>, done: T) -> io::Result<T> {
         result.or_else(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe && !self.stops_without_reader {
@@ -87,7 +88,7 @@ pub(super) fn has_reader_left() -> bool {
         && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// Returns false. On other systems, the closed end is noticed only at the next write.
+/// Returns false: on other systems, only the next write notices that the reader has closed the output.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn has_reader_left() -> bool {
     false

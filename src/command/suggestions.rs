@@ -13,8 +13,8 @@ use crate::query::fields::FIELDS;
 use crate::query::{Answer, Selection, Subject, names};
 use crate::render::sanitize;
 
-/// Returns a message for each target whose name is not known. Call this function before the filters are applied to
-/// the report.
+/// Returns a message for each target whose name is not known. The report must still have every entry: call this
+/// function before the filters are applied.
 pub(super) fn unknown_names(
     selection: &Selection,
     matched: &HashSet<usize>,
@@ -38,7 +38,7 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
     };
     let is_hidden = report.entries.iter().any(|entry| entry.socket.owner == Owner::Hidden);
     match is_hidden {
-        // A hidden process may have this name.
+        // A hidden process may have this name, so the message is only about what is visible.
         true => {
             format!("{name}: no such port, service, program, container or running process is visible{meant}")
         }
@@ -52,8 +52,8 @@ fn last_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Returns the ports on which processes of a project listen, separated by spaces. The project has this name, or its
-/// directory contains this path.
+/// Returns the ports on which processes of a project listen, separated by spaces. `name` is the name of the project
+/// or the path of its directory.
 fn ports_of_project(name: &str, report: &Report, common: &CommonArgs) -> Option<String> {
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());
     let mut processes: BTreeMap<Pid, Process> = BTreeMap::new();
@@ -62,7 +62,7 @@ fn ports_of_project(name: &str, report: &Report, common: &CommonArgs) -> Option<
     }
     let mut processes: Vec<Process> = processes.into_values().collect();
     if common.from.is_none() {
-        // A scan for a name does not read the working directories.
+        // A scan for a name does not read working directories, so they are read now.
         observe::read_rest(&mut processes);
     }
     let is_there = |cwd: &str| !name.starts_with('/') || Path::new(cwd).starts_with(name);
@@ -77,8 +77,8 @@ fn ports_of_project(name: &str, report: &Report, common: &CommonArgs) -> Option<
     (!ports.is_empty()).then(|| ports.join(" "))
 }
 
-/// Returns an error about a target. If the target is too large for a port and the ID of a process that listens, the error
-/// says so.
+/// Returns the error about a target. If the target is too large for a port but is the ID of a listening process, the
+/// error also names this process.
 pub(super) fn with_pid(error: &str, targets: &[String], common: &CommonArgs) -> String {
     let pids =
         targets.iter().filter(|target| error.contains(&***target)).filter_map(|target| target.parse().ok());
@@ -101,8 +101,8 @@ pub(super) fn meant_process(pid: Pid, common: &CommonArgs) -> Option<String> {
     Some(format!("process {pid} ({name}) listens on {}: portolan --pid {pid}", listener.local))
 }
 
-/// Returns a message for each value of `--not` that excludes nothing. Call this function before the filters are
-/// applied to the report.
+/// Returns a message for each value of `--not` that excludes nothing. The report must still have every entry: call
+/// this function before the filters are applied.
 pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: &CommonArgs) -> Vec<String> {
     let unused = selection.unused_exclusions(&report.entries);
     let message = |typed: &str| {
@@ -114,7 +114,7 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
 }
 
 /// Returns a message for each value of `--unit` and `--container` that no socket here has. The message names the
-/// values that exist. Call this function before the filters are applied to the report.
+/// values that exist. The report must still have every entry: call this function before the filters are applied.
 pub(super) fn unknown_values(selection: &Selection, report: &Report) -> Vec<String> {
     let mut messages = Vec::new();
     for (name, known) in [("unit", units(report)), ("container", containers(report))] {
@@ -156,8 +156,8 @@ fn containers(report: &Report) -> BTreeSet<&str> {
     of_sockets.chain(ids).chain(details.flat_map(Container::names)).collect()
 }
 
-/// Returns a note about the listeners on every address, which `--exposure public` and similar filters leave out. Call
-/// this function before the filters are applied to the report.
+/// Returns a note about the listeners on every address, which `--exposure public` and similar filters leave out. The
+/// report must still have every entry: call this function before the filters are applied.
 pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<String> {
     let count = selection.also_reachable(&report.entries);
     let them = if count == 1 { "it" } else { "them" };
@@ -169,7 +169,8 @@ pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<S
     })
 }
 
-/// Words that users expect to be commands, each with the command that does this. `{}` stands for the targets.
+/// Words that users expect to be commands, each with the command of portolan for this task. `{}` stands for the
+/// targets.
 const VERBS: [(&str, &str); 49] = [
     ("await", WAIT),
     ("changed", "diff"),
@@ -274,7 +275,7 @@ fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'stat
         || processes().filter_map(|process| process.user.as_deref()).any(|user| user == name)
         || (common.from.is_none() && observe::is_user(name));
     let is_name = |group: &&str| *group == name || group.rsplit('/').next() == Some(name);
-    // `--unit` takes the name of a unit without its ending too.
+    // `--unit` also accepts the name of a unit without its ending, such as `nginx` for `nginx.service`.
     let is_unit = |unit: &&str| {
         let last = unit.rsplit('/').next().unwrap_or(unit);
         is_name(unit) || last.rsplit_once('.').is_some_and(|(stem, _)| stem == name)

@@ -81,7 +81,7 @@ fn wait(mut child: Child, mut codes: PipeReader) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// Passes a signal on to the child, and stops when the child has stopped.
+/// Passes a signal on to the child. If the child has stopped (SIGCHLD), stops this process too.
 fn pass_on(signal: i32, child: Pid) {
     if signal != SIGCHLD {
         let _ = Signal::from_named_raw(signal).map(|signal| kill_process(child, signal));

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Returns a text in ASCII. Each character is replaced by a text of the same width, so that tables stay aligned; `…`
-/// is an exception. A character without an equivalent becomes `?`, as in `ls`.
+/// Returns a text in ASCII. Each character is replaced by a text of the same width, so that tables stay aligned; only
+/// `…` after a comma becomes the longer `...`. A character without an equivalent becomes `?`, as in `ls`.
 #[must_use]
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {

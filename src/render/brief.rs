@@ -53,7 +53,7 @@ struct FlatRow {
 }
 
 impl FlatRow {
-    /// Makes a row for an entry that has at most one process; `text` escapes a string for the format.
+    /// Makes a row for an entry that has at most one process; `text` escapes a string for JSON or CSV.
     fn new(entry: &Entry, report: &Report, text: fn(String) -> String) -> Self {
         let (socket, snapshot) = (&entry.socket, &report.snapshot);
         let fitted = |value: Option<&str>, most: usize| value.map(|value| text(fit(value, most)));
@@ -127,8 +127,8 @@ fn fit(text: &str, most: usize) -> String {
 /// If a line cannot be written.
 pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    // The host line has the number of lines, so that a reader notices if the file was cut. A listener has one line
-    // per process.
+    // The host line contains the number of lines, so that a reader notices if the file was cut off. A listener has
+    // one line per process.
     let kinds = report.entries.iter().flat_map(|entry| {
         let rows = entry.socket.owner.pids().len().max(1);
         std::iter::repeat_n(kind(entry), rows)

@@ -336,8 +336,8 @@ impl Card<'_> {
         self.add(Rank::Answer, Vec::new());
     }
 
-    /// Returns the text for a port without a known listener. A socket is visible even if its owner could not be read,
-    /// so unread owners do not matter here.
+    /// Returns the text for a port without a known listener. Only gaps that hide sockets matter here: a socket is
+    /// visible even if its owner could not be read.
     fn no_listener_text(&self) -> String {
         match self.report.snapshot.gaps.iter().find(|gap| gap.hides_listeners()) {
             Some(gap) => {
@@ -391,7 +391,8 @@ impl Card<'_> {
     }
 }
 
-/// Returns the status of a port. A dormant registration does not mean that the port is unused.
+/// Returns the status of a port. A dormant registration does not mean that the port is unused, so the status says
+/// that it is about the registration.
 fn status(group: &Group<'_, '_>) -> String {
     let is_used = || port_text::users(group.contexts.iter().copied()).is_some();
     match group.verdict.status {

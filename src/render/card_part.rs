@@ -36,7 +36,8 @@ pub(super) struct Part {
     /// The number of lines that are never removed.
     least: usize,
     shrinks: Shrinks,
-    /// The text on one line without its middle; `None` if the end of the text is the least important part.
+    /// The text on one line, without its middle, for a text whose end is important. `None` if a text that is too long
+    /// loses its end.
     one_line: Option<String>,
     /// The beginning of the text that is shown in a colour or in bold, and its tone.
     painted: Option<(String, Emphasis)>,
@@ -63,7 +64,7 @@ impl Part {
         Part { painted: Some((beginning.to_owned(), tone)), ..self }
     }
 
-    /// Sets the text on one line that replaces the lines if they are too many.
+    /// Sets the text that replaces the lines if there are too many of them.
     pub(super) fn or_on_one_line(self, text: String) -> Self {
         Part { one_line: Some(text), ..self }
     }

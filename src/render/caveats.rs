@@ -48,7 +48,7 @@ pub fn caveats<'e>(
         lines.push(format!("{what}. {how}"));
     }
     let mut others = others.into_iter();
-    // If more privilege would not help, the first other cause is shown for the hidden owners.
+    // If no gap is due to missing privilege, the first other gap is named as the cause of the hidden owners.
     if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
         lines.push(others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap))));
     }
@@ -68,7 +68,7 @@ struct Unseen {
     vanished: usize,
     /// The number of sockets that are left out because their process is not known.
     undecided: usize,
-    /// Whether it is not known which clients the firewall lets in, because only root may read the rules.
+    /// Whether the clients that the firewall lets in are unknown, because only root may read the rules.
     is_filter_unread: bool,
     /// The process IDs in the answer, in ascending order.
     pids: Vec<Pid>,
@@ -135,8 +135,8 @@ fn explained(owners: &str, gap: &Gap) -> String {
     format!("{owners}, perhaps {}: {}", stderr::pids(&gap.pids), stderr::with_remedy(why, remedy.as_deref()))
 }
 
-/// Returns a phrase about the data that only a user with more privilege can read, and the number of these data. The
-/// phrase has no full stop.
+/// Returns a phrase about the data that only a user with more privilege can read, and their number. The phrase has no
+/// full stop.
 fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
     if stage == Stage::Rules {
         let what = "Firewall and NAT rules could not be read";

@@ -34,8 +34,7 @@ pub(super) enum CellFormat {
     /// The form for a narrow terminal: the first pid and the most severe flag, with the number of further pids and
     /// flags.
     Short,
-    /// The same as `Short`, for a terminal without the column UNIT: SERVICE contains the container of a published
-    /// port.
+    /// The same as `Short`, for a table without the column UNIT: SERVICE contains the container of a published port.
     WithoutUnit,
 }
 
@@ -128,8 +127,8 @@ pub(super) fn port(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.port())
 }
 
-/// Returns the packets that a socket without a port receives. For a socket that only sends, people see `nothing`, and
-/// the data form is empty.
+/// Returns the packets that a socket without a port receives. For a socket that only sends, the forms for people are
+/// `nothing`, and the form for machines is empty.
 pub(super) fn receives(entry: &Entry, form: CellFormat) -> Field {
     let Some(received) = &entry.socket.receives else { return Field::plain("") };
     match received.name(entry.socket.local.protocol) {
@@ -148,7 +147,7 @@ pub(super) fn v6only(entry: &Entry, _: CellFormat) -> Field {
 
 pub(super) fn state(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(match (entry.socket.state, form) {
-        // The abbreviation is the one that ss uses.
+        // `unconn` is the abbreviation of ss.
         (State::Unconnected, form) if form.is_short() => "unconn",
         (State::Established, form) if form.is_short() => "estab",
         (state, _) => state.name(),
@@ -249,7 +248,7 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// Returns the container, or the unit if there is no container, for people. The socket's own value comes first, then
+/// Returns the container, or the unit if there is no container, for people. The value of the socket is preferred to
 /// that of the first process that has one. For a published port, returns the container that receives the traffic.
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
@@ -311,9 +310,9 @@ pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
         Some(kind) if form != CellFormat::Data => {
             Field::new(format!("{exposure} ({})", kind.name()), reach_tone(entry))
         }
-        // On Linux, the device of the loopback addresses has this name.
+        // `lo` is the name of the loopback device on Linux.
         _ if form.is_short() && entry.exposure == Exposure::Loopback => Field::new("lo", reach_tone(entry)),
-        // The mark for an exposure if the effect of the firewall is not known.
+        // A question mark means that the effect of the firewall is not known.
         _ if form != CellFormat::Data && kind == Some(ReachKind::Unknown) => {
             Field::new(format!("{exposure}?"), reach_tone(entry))
         }
@@ -408,7 +407,7 @@ const WIDEST_FIRST_FLAG: usize = 11;
 /// The text of FLAGS for an entry that could not be judged and has no finding.
 pub(super) const UNJUDGED: &str = "?";
 
-/// Returns whether most rules could not judge an entry, because no program of it is visible.
+/// Returns whether most rules could not judge an entry, because none of its programs is visible.
 pub(super) fn is_unjudged(entry: &Entry) -> bool {
     let socket = &entry.socket;
     socket.state.is_judged()

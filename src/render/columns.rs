@@ -307,7 +307,7 @@ pub const WIDE: [&str; 19] = [
     "flags",
 ];
 
-/// The labels of the card, with the columns that contain the same facts.
+/// Labels of the card, which are accepted as names of the columns with the same facts.
 const ALIASES: [(&str, &str); 6] = [
     ("since", "started"),
     ("command", "cmdline"),

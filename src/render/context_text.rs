@@ -13,14 +13,14 @@ use crate::model::{
 /// The maximum number of names that are shown; the rest are counted.
 const FEW: usize = 5;
 
-/// Returns the basis of each presumption about the registrations of a port, the packaged sources that name these
-/// registrations, and the packaged sources that name another service.
+/// Returns the evidence about the registrations of a port: the basis of each presumption, the packaged sources that
+/// name a registration, and the packaged sources that name another service for the port.
 pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     let mut said = Vec::new();
     for a in &verdict.assignments {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
-        // The basis of a living registration names the same sources.
+        // If packaged sources name a living registration, its basis only repeats them.
         let is_alive = |row: &Curated| row.standing == CuratedState::Alive && !packaged.is_empty();
         if let Some(basis) = a.curated.as_ref().filter(|row| !is_alive(row)).and_then(|row| row.basis) {
             said.push(format!("{}: {}", a.service, basis.trim_end_matches('.')));
@@ -54,8 +54,8 @@ pub(super) fn guarded(guarded: &GuardedService) -> String {
     format!("{service}; known servers: {}. {}", first_of(&names, FEW), sentence(why))
 }
 
-/// Returns the block of ports that a vendor registered. If the port is in no block, returns the nearest
-/// registrations.
+/// Returns a text about the block of ports that a vendor registered. If the port is not in a block, returns the
+/// nearest registrations.
 pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     let one = |n: &crate::model::NearbyRegistration| format!("{} {}", n.port, n.service);
     if let Some(block) = &nearby.block {
@@ -71,7 +71,7 @@ pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     (!around.is_empty()).then(|| sentence(&list(&around)))
 }
 
-/// Returns the events in the history of the port since its registrations were made, if there are any.
+/// Returns the history of the port as a text; `None` if nothing has happened except registrations.
 pub(super) fn history(events: &[Event]) -> Option<String> {
     if events
         .iter()
@@ -98,9 +98,9 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
     Some(sentence(&listed.collect::<Vec<_>>().join("; ")))
 }
 
-/// Returns a text about a port in the ephemeral ranges of this host, and about whether a program or the kernel probably
-/// chose the port. Each protocol comes with its facts, if its ranges contain the port. If the protocols differ, the text
-/// names them.
+/// Returns a text about the ephemeral ranges of this host that contain a port, and about whether a program or the
+/// kernel probably chose the port. `of` has each protocol of the port, with its facts if one of its ranges contains
+/// the port. The text names the protocols if they differ.
 pub(super) fn ephemeral(of: &[(&str, Option<&EphemeralHere>)]) -> Option<String> {
     let here: Vec<(&str, &EphemeralHere)> =
         of.iter().filter_map(|(name, here)| Some((*name, (*here)?))).collect();
@@ -144,7 +144,7 @@ fn ephemeral_range(here: &EphemeralHere) -> String {
     }
 }
 
-/// Returns a sentence about who chose the port, or who would choose it.
+/// Returns a sentence about whether the program or the kernel chose the port or, without a listener, would choose it.
 fn who_chose(here: &EphemeralHere) -> String {
     let listeners_get = match here.listeners_get_odd {
         Some(true) => Some("an odd"),
@@ -174,7 +174,7 @@ fn who_chose(here: &EphemeralHere) -> String {
     }
 }
 
-/// Returns the reason why a program is usual on its port.
+/// Returns a text that says why a program is usual on its port.
 pub(super) fn usual(usual: &UsualProgram) -> String {
     let UsualProgram { program, product, rests_on, any_port, .. } = usual;
     let where_ = if *any_port { "is commonly used on any port" } else { "usually serves this port" };

@@ -35,7 +35,7 @@ pub fn listing(report: &Report, columns: &[&Column], header: bool, w: &mut dyn W
     csv.flush()
 }
 
-/// Returns one copy of the entry for each of its processes, with only this process.
+/// Returns a copy of the entry for each of its processes. Each copy has only this process.
 pub(super) fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
     let pids = entry.socket.owner.pids();
     if pids.len() < 2 {

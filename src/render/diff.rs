@@ -51,7 +51,7 @@ struct Changed<'a> {
     change: ChangeKind,
     passing: bool,
     sure: bool,
-    /// The listener now; if the listener vanished, the listener before.
+    /// The listener as it is now or, if it vanished, as it was before.
     listener: &'a Entry,
     before: Option<&'a Entry>,
     text: String,
@@ -279,7 +279,7 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
         kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
-    // If the address changed, the cells before and after the change both contain the address.
+    // If a listener was widened or narrowed, both cells contain its address, which may be what changed.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let is_same_place = match (&since.before, &since.after) {
         (Some(was), Some(is)) => was.endpoint() == is.endpoint(),
@@ -302,8 +302,7 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     [(word, tone), (place, tone_of_text), (before, tone_of_text), (after, tone_of_text)]
 }
 
-/// Returns in one line the number of changes, the number of transient changes, and the number of listeners that could
-/// not be compared.
+/// Returns one line with the number of changes, of passing sockets, and of listeners that could not be compared.
 #[must_use]
 pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     let when = zone.time(comparison.before.taken, "%Y-%m-%d %H:%M");

@@ -46,8 +46,8 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
         writeln!(w)?;
         paragraph(&why(free), style, w)?;
     }
-    // The unseen parts are shown only with proposals: they can make a proposed port unsuitable, but not an unsuitable
-    // port suitable.
+    // Unseen parts matter only if ports are proposed: what was not seen can make a proposed port unsuitable, but not
+    // an unsuitable port suitable.
     let unseen = free.unseen.iter().filter(|_| !free.proposals.is_empty());
     for (at, unseen) in unseen.enumerate() {
         let label = if at == 0 { "Not seen" } else { "" };
@@ -62,7 +62,7 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
         if refused.is_empty() {
             continue;
         }
-        // IANA's remark about a reserved port is not the name of a service.
+        // A reserved port has a remark of IANA in place of the name of a service, so it is not given as an example.
         let is_named = reason != Unsuitable::Reserved;
         let named = refused
             .iter()
@@ -82,7 +82,7 @@ fn paragraph(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     prose("", &sanitize(text), MEASURE, style).iter().try_for_each(|line| writeln!(w, "{line}"))
 }
 
-/// Returns the properties of every proposed port.
+/// Returns why the proposed ports are suitable: the properties that all of them have.
 fn why(free: &FreePorts) -> String {
     let kernel = match free.kernel_ranges.as_slice() {
         [] => String::new(),

@@ -43,7 +43,7 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Returns whether the facts about a port and protocol are the same as those of the group.
+/// Returns whether the facts about another protocol of the port are the same as those of the group.
 fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
     group.contexts.iter().all(|other| {
         let has_answer = other.answer.is_some() && other.answer == context.answer;
@@ -58,7 +58,8 @@ fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
 pub(super) fn runs<'e, 'r>(groups: Vec<Group<'e, 'r>>) -> Vec<Group<'e, 'r>> {
     let mut runs: Vec<Group<'e, 'r>> = Vec::new();
     for group in groups {
-        // A port whose protocols differ has several groups, so the groups of the previous port are skipped.
+        // A port whose protocols differ has several groups, so the matching group of the previous port is one of the
+        // last few.
         let before = runs.iter_mut().rev().take(4).find(|run| {
             run.ports.high.checked_add(1) == Some(group.ports.low)
                 && run.listeners.is_empty()

@@ -1,8 +1,8 @@
-//! The header of every machine-readable output: the time and host of the snapshot, the data that judged the snapshot,
-//! and the gaps.
+//! The header of every machine-readable output: the time and host of the snapshot, the versions of the program and
+//! the registry that judged it, and the gaps.
 //!
-//! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`]. The file of a host
-//! without listeners is therefore not empty. Every other line begins with a [`LineHeader`].
+//! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`], so the file of a host
+//! without listeners is not empty. Every other line begins with a [`LineHeader`].
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -25,7 +25,7 @@ pub(super) struct DocumentHeader<'a> {
     namespaces: &'a [Namespace],
 }
 
-/// The program and the data that judged a snapshot.
+/// The versions of the program and the registry that judged a snapshot, and the policy.
 #[derive(Serialize)]
 pub(super) struct JudgedBy<'a> {
     tool: Tool,
@@ -80,7 +80,7 @@ impl<'a, R> HostLine<'a, R> {
     }
 }
 
-/// The counts of a stream of a listing.
+/// The counts in the first line of a listing.
 #[derive(Serialize)]
 pub(super) struct StreamCounts<C> {
     pub(super) counts: C,

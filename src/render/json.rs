@@ -103,8 +103,8 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     w.flush()
 }
 
-/// Writes the first line of a listing: the number of lines of each kind that follow, and the number of sockets before
-/// filters. `kinds` has the kind of each of these lines.
+/// Writes the first line of a listing, with the number of lines of each kind that follow, and the number of sockets
+/// before filters. `kinds` has the kind of each line that follows.
 pub(super) fn host_line<'a>(
     report: &Report,
     kinds: impl Iterator<Item = &'a str>,
@@ -153,7 +153,7 @@ pub(super) fn serialize(
     w.write_all(b"\n")
 }
 
-/// A list that is serialized without being stored.
+/// A list whose items are made while it is written, so that it is never stored.
 pub(super) struct Seq<F>(pub(super) F);
 
 impl<I, F> Serialize for Seq<F>
@@ -399,7 +399,7 @@ struct PortJson<'a> {
     #[serde(flatten)]
     registered: VerdictJson<'a>,
     evidence: Vec<SourcesJson<'a>>,
-    /// The kinds of source that name another service for the port, and the kinds of source that agree on one other
+    /// The kinds of source that name another service for the port; `together` has those of them that agree on one
     /// service.
     otherwise: &'a [EvidenceSource],
     together: &'a [EvidenceSource],

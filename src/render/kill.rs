@@ -1,4 +1,4 @@
-//! Shows what `kill` is about to end, and for each listener that it does not end the reason.
+//! Shows what `kill` is about to end, and why it does not end a listener.
 
 use std::io::{self, Write};
 
@@ -26,8 +26,8 @@ pub struct Around {
     pub dependents: Vec<String>,
 }
 
-/// Writes what a step ends. `run` is the label of the command, and `session` is the port of this machine through which
-/// the user has logged in.
+/// Writes what a step ends. `run` is the label in front of the command, and `session` is the port of this machine
+/// through which the user has logged in with SSH.
 ///
 /// # Errors
 /// If a line cannot be written.

@@ -7,7 +7,7 @@ use super::{Emphasis, Style};
 
 /// The column at which the text begins.
 const INDENT: usize = 14;
-/// The width of prose without a terminal, in columns. People read redirected output too.
+/// The width of prose without a terminal, in columns: people read redirected output too.
 pub(super) const MEASURE: u16 = 80;
 
 /// Returns the lines of a label and a paragraph of sanitized text. An empty label continues the paragraph above.
@@ -33,7 +33,7 @@ pub(super) fn with_label(label: &str, lines: Vec<String>, style: &Style) -> Vec<
     labelled
 }
 
-/// Returns the first lines of a text. If more lines follow, the last line ends with a mark.
+/// Returns the first `most` lines of a text. If more lines follow, the last line ends with the mark `…`.
 pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) -> Vec<String> {
     if lines.len() <= most {
         return lines;
@@ -42,7 +42,8 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     if let Some(last) = lines.pop() {
         let wider = format!("{last} …");
         let kept = paragraph(&wider, style).into_iter().next().unwrap_or_default();
-        // The first words of a sentence say nothing. The mark replaces the last word if there is no space for both.
+        // A sentence whose end is cut off says little, so the text ends after the last complete sentence of the line,
+        // if there is one. Otherwise the mark replaces the last word if there is no space for both.
         lines.push(match (last.rsplit_once(". "), last.rsplit_once(' ')) {
             (Some((sentences, _)), _) => format!("{sentences}. …"),
             _ if kept == wider => wider,

@@ -52,7 +52,7 @@ pub fn listing(
     parts.extend(stop(listener, report, style));
     let registry = paragraph(&registry(listener), style);
     parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
-    // The lines of a card are short, so a card fits a narrow terminal too.
+    // A terminal that is narrower than usual needs more lines for the same text, so the height is not limited.
     let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
     let height: usize = parts.iter().map(Part::height).sum();
     if height > tallest {
@@ -65,7 +65,7 @@ pub fn listing(
     w.flush()
 }
 
-/// Returns whether the text about the port already contains the evidence of a finding.
+/// Returns whether a finding is about the registry, so that the text about the port already contains its evidence.
 fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
@@ -100,7 +100,7 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     let main = listener.main().or_else(|| Some(&report.inferred_owner(listener)?.process));
     let command = match main.map(|process| &*process.cmdline) {
         None | Some([]) => None,
-        // Some programs replace their command line with a single text.
+        // Some programs replace their command line with a single text, which is shown as it is.
         Some([text]) => Some(text.clone()),
         Some(words) => Some(shell_words(words)),
     };
@@ -116,8 +116,8 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     parts
 }
 
-/// Returns a part with a long text and its end, such as a path and its package. If lines are scarce, it has one line with
-/// the end. In a pipe it always has one line.
+/// Returns a part with a long text and its end, such as a path and its package. If lines are scarce, the part shrinks
+/// to one line that still contains the end. In a pipe, the part always has one line.
 fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> Part {
     let short = one_line(text, end, style);
     let lines = match style.width {
@@ -356,7 +356,8 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
             let how = if host.privileged { "needs CAP_NET_ADMIN" } else { "run with sudo" };
             format!("the firewall was not checked ({how})")
         } else {
-            // The packets for one of the addresses may pass no rule.
+            // An address that everyone can reach is mentioned only if there are several addresses, to show the
+            // difference between them.
             let open = || (reaches.len() > 1).then(|| "the firewall lets in everyone".to_owned());
             let Some(lets_in) = firewall(reach).or_else(open) else { continue };
             sanitize(&lets_in).into_owned()
@@ -370,8 +371,8 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     text + &connections
 }
 
-/// Returns the clients that reach a socket of a listener with several sockets: `IPv4`, or if that does not distinguish the
-/// sockets `to 10.0.0.1`.
+/// Returns which traffic reaches a socket of a listener with several sockets: `IPv4` or `IPv6` if this distinguishes
+/// the sockets, otherwise the address: `to 10.0.0.1`.
 fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     let is_ipv6 = |entry: &Entry| entry.socket.local.address.is_ipv6();
     let of_family = reaches.iter().filter(|(other, _)| is_ipv6(other) == is_ipv6(entry)).count();

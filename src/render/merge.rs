@@ -1,6 +1,6 @@
 //! Merges the sockets of one server into one row, for people. Its IPv4 and IPv6 sockets become one row if both are on
-//! every address or both are on loopback, and so do the sockets that its threads or workers have on one address.
-//! Machine formats keep every socket.
+//! every address or both are on loopback. The sockets that its threads or workers have on one address also become one
+//! row. Machine formats keep every socket.
 //!
 //! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not
 //! merged, because they may belong to different servers.
@@ -122,8 +122,8 @@ pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// The features that all sockets of one row have in common. The port comes first, because it decides most
-/// comparisons.
+/// The features that all sockets of one row share. The port comes first, because most sockets differ in it and
+/// comparing them ends there.
 type Place<'e> = (u16, Option<u64>, State, Protocol, Option<&'e str>);
 
 fn place(entry: &Entry) -> Place<'_> {
@@ -237,8 +237,8 @@ fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
             || programs(one).is_some_and(|own| programs(other).as_ref() == Some(&own)))
 }
 
-/// Returns whether a row would show the same values for both sockets, except for address and processes. If only one
-/// of several sockets on a port has a finding, the sockets stay separate.
+/// Returns whether a row would show the same values for both sockets, except for address and processes. Sockets with
+/// different findings, or with a finding about the socket itself, stay separate.
 fn shows_the_same(one: &Entry, other: &Entry) -> bool {
     let is_of_socket = |entry: &Entry| {
         entry.findings().iter().any(|finding| finding.flag().family() == FindingFamily::Socket)

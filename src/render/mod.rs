@@ -64,7 +64,7 @@ pub use summary::{registry, write_summary};
 pub(crate) use wrap::clip;
 pub use zone::Zone;
 
-/// The properties of the destination of the output. The caller detects them.
+/// The properties of the terminal or file to which the output goes, as the caller has detected them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
     /// The width of the terminal in columns. `None` if there is no terminal; the output is then plain aligned text,
@@ -147,7 +147,7 @@ fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
     name.map(|name| sanitize(name).into_owned()).or_else(|| uid.map(|uid| uid.to_string()))
 }
 
-/// Returns the mark that replaces the name of a process if there is no process.
+/// Returns the mark that replaces the name of a process if there is no process, such as `(kernel)`.
 fn owner_mark(socket: &Socket) -> Option<&'static str> {
     match socket.owner {
         Owner::Kernel if socket.forwarding.is_some() => Some("(NAT rule)"),

@@ -135,7 +135,7 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
             None => names.push((name, 1)),
         }
     }
-    // docker-proxy has one process for each address family.
+    // docker-proxy runs one process for each address family, so a count of 2 would say nothing.
     let shows_count = form != CellFormat::WithoutUnit || entry.forward_target().is_none();
     let names = names.into_iter().map(|(name, count)| match count {
         1 => name,

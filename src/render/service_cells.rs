@@ -17,7 +17,8 @@ pub(super) fn has_presumed_service(entry: &Entry) -> bool {
     entry.service().is_some_and(|service| service.by == ServiceBy::Port) && !is_flagged(entry)
 }
 
-/// The width of SERVICE in a table that is too wide for its terminal, in columns: most products fit.
+/// If a table is too wide for its terminal, SERVICE is cut to this width in columns, which is enough for most
+/// products.
 pub(super) const WIDEST_SERVICE: u16 = 24;
 /// The word before the name of the container that a published port leads to.
 const TO: &str = "to ";
@@ -81,8 +82,8 @@ fn without_kind(product: &str) -> &str {
 }
 
 /// Returns the text of SERVICE, cut to the width of the column. The cut is between two words. If the first word does
-/// not fit, or if the text is not a product, the cut is inside a word. Parentheses stay, and only the name of a container
-/// stays of a published port.
+/// not fit, or if the text is not a product, the cut is inside a word. Parentheses are kept. For a published port,
+/// only the name of the container is kept.
 pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return text.into();
@@ -102,7 +103,7 @@ pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     }
 }
 
-/// Returns whether a finding at or above warning means that the program is not the usual program of the port.
+/// Returns whether a finding at or above warning says that the program is not the usual program of the port.
 fn is_flagged(entry: &Entry) -> bool {
     entry.findings().iter().any(|finding| {
         finding.flag().family() == FindingFamily::Identity && finding.severity >= Severity::Warning

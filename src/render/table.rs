@@ -38,7 +38,7 @@ use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
-/// The gap between two columns of a table that is too wide for its terminal with the usual gap.
+/// The gap between two columns if a table with the usual gap is too wide for its terminal.
 const NARROW_GAP: u16 = 1;
 
 /// A step in which columns shrink until the table fits: this column is cut to this width, and 0 hides the column.
@@ -98,7 +98,7 @@ const STATE_STEPS: [Step; 30] = [
     ("protocol", 0),
 ];
 
-/// The last steps of every other table.
+/// The last steps of a table without a column STATE.
 const NARROW_STEPS: [Step; 34] = [
     ("process", 16),
     ("flags", 19),
@@ -139,8 +139,8 @@ const NARROW_STEPS: [Step; 34] = [
     // PORT and FLAGS fit 20 columns, and are never hidden.
 ];
 
-/// The number of rows that are passed to `comfy_table` at once. It stores every cell several times, and a listing may
-/// be long.
+/// The number of rows that are passed to `comfy_table` at once. The library stores every cell several times, so a
+/// long listing in one piece would need much memory.
 const LOT: usize = 256;
 
 /// Writes a listing; on a terminal the summary follows.
@@ -154,8 +154,8 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     w.flush()
 }
 
-/// Returns the header, the rule below it, and one line for each of these entries. Without entries, returns no line.
-/// The layout may come from other entries.
+/// Returns the header, the horizontal line below it, and one line for each of these entries. Without entries, returns
+/// no line. The layout may have been made for other entries.
 pub(super) fn lines<'e>(
     entries: impl Iterator<Item = &'e Entry> + Clone,
     snapshot: &Snapshot,
@@ -227,8 +227,8 @@ fn draw<R: Iterator<Item = Field>>(
     w: &mut impl Write,
 ) -> io::Result<()> {
     if style.width.is_none() && !style.color {
-        // No text is cut or coloured, and there are no rules. It is therefore enough, and faster, to write the texts
-        // with spaces.
+        // No text is cut or coloured, and there is no horizontal line. It is therefore enough, and faster, to write
+        // the texts with spaces.
         let mut text = String::new();
         if let Some(header) = header {
             plain(header, widths, &mut text, w)?;
@@ -294,7 +294,7 @@ pub(super) fn written_if_it_fits<const N: usize>(
     Ok(true)
 }
 
-/// The settings that all rows share.
+/// The columns and their widths, which all rows share.
 #[derive(Clone, Debug)]
 pub struct TableLayout {
     columns: Vec<&'static Column>,

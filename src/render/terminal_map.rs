@@ -23,8 +23,7 @@ const MARGIN: usize = 8;
 const SYSTEM_LINE: u16 = 1024;
 const OTHER_LINE: u16 = 2048;
 
-/// The character for ports without a listener, and the character for ports without a listener that the kernel gives
-/// to outgoing connections.
+/// The characters for ports without a listener: usually, and if the kernel gives the ports to outgoing connections.
 const FREE: char = '.';
 const KERNEL: char = '░';
 

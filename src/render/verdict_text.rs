@@ -115,7 +115,8 @@ pub(super) fn standing(assignment: &Assignment) -> String {
     }
 }
 
-/// Returns the confidence of a dead verdict: the confidence of its least certain row.
+/// Returns the confidence of the status of a port, if curated rows decide it. A port is in use if one registration
+/// is, so the most certain row counts. A port is dead only if every registration is, so the least certain row counts.
 pub(super) fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
@@ -123,7 +124,7 @@ pub(super) fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
         // If one registration is certainly in use, the port is certainly in use.
         Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
         Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
-        // Every registration is dead, and each has a curated row.
+        // Every registration is dead, and each has a curated row. One presumed row makes the status presumed.
         Status::Orphaned => {
             let rows = || verdict.assignments.iter().filter_map(assignment_confidence);
             rows().find(|c| *c == Confidence::Presumed).or_else(|| rows().next())
@@ -136,7 +137,7 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
     let row = assignment.curated.as_ref()?;
     match assignment.status {
         Status::Orphaned => Some(row.confidence),
-        // Independent sources confirm the status in addition to the curated row.
+        // If an independent source also confirms the status, the status is certain.
         Status::Active if assignment.named_by.iter().any(|named_by| *named_by != EvidenceSource::Curated) => {
             None
         }
@@ -302,7 +303,7 @@ fn used_elsewhere(group: &[&Assignment]) -> String {
     format!("{names} {verb} registered for this protocol too, but used on {} only.", list(&used_on))
 }
 
-/// Returns the row of the list of living services, if no packaged source confirms the service.
+/// Returns the row of the list of living services, if it is the only evidence: no packaged source names the service.
 fn own_reason(a: &Assignment) -> Option<&crate::model::Curated> {
     let alone = a.named_by.iter().all(|kind| !EvidenceSource::PACKAGED.contains(kind));
     a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive)

@@ -29,7 +29,7 @@ fn lines(first: &str, text: &str, width: Option<u16>, breaks_words: bool) -> Vec
     let mut line = first.to_owned();
     let (mut used, mut spaces) = (0, 0);
     for word in text.split(' ') {
-        // A command line or a path may contain several spaces in a row.
+        // A command line or a path may contain several spaces in a row, which are kept.
         spaces += 1;
         if word.is_empty() {
             continue;
@@ -63,7 +63,7 @@ fn end_of_piece(word: &str, space: usize) -> usize {
     let (mut end, mut separated, mut used) = (0, 0, 0);
     for (at, c) in word.char_indices() {
         used += c.width().unwrap_or(0);
-        // At least one character, so that the loop over the pieces ends.
+        // A piece has at least one character; otherwise the loop over the pieces would never end.
         if used > space && at > 0 {
             break;
         }

@@ -20,7 +20,7 @@ use super::{DANGLING, DIRECTORY, Existing, NOT_REGULAR, Readers, already_exists,
 
 const PREPARED: &str = "the file belongs to another user and is in a directory that others may write to; remove the file, or name another";
 
-/// Longer chains of symbolic links are refused, as the kernel does (MAXSYMLINKS, linux/namei.h).
+/// The maximum number of symbolic links in a path, as in the kernel (MAXSYMLINKS, linux/namei.h).
 const MAX_LINKS: usize = 40;
 
 /// The maximum number of temporary names to try. A name can be taken: an earlier process with the same pid was killed
@@ -43,7 +43,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
     };
     let mode = match (target, readers) {
         (None, Readers::All) => Mode::from_raw_mode(0o644),
-        // After its content is complete, the file gets the permissions of the target.
+        // A file that replaces another one gets that file's permissions after its content is complete. Until then,
+        // only its owner may read it.
         (None, Readers::Owner) | (Some(_), _) => Mode::from_raw_mode(0o600),
     };
     let (mut file, temporary) = create_temporary(&directory, mode)?;
@@ -52,8 +53,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
         let _ = unlinkat(&directory, &temporary, AtFlags::empty());
     }
     done?;
-    // The name is on the disk only after the directory is synced. The sync may fail, because a directory can be
-    // writable but not readable.
+    // Syncing the directory makes the new name survive a crash. A directory that is writable but not readable cannot
+    // be opened for this, so the sync is skipped.
     match openat(&directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(directory) => Ok(fsync(directory)?),
         Err(_) => Ok(()),
@@ -79,8 +80,8 @@ fn fill(file: &mut File, bytes: &[u8], target: Option<Stat>) -> io::Result<()> {
     if let Some(stat) = target {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
-        // An ordinary user cannot change the owner of a file. If the group of the file cannot be changed either, the
-        // group gets no permissions, because it may not be the group of the target.
+        // An ordinary user cannot give a file to another user. If owner and group cannot be set, the group gets no
+        // permissions, because it may not be the group of the target.
         let is_kept = fchown(&*file, Some(uid), Some(gid)).is_ok();
         fchmod(&*file, if is_kept { mode } else { mode & !Mode::RWXG })?;
     }
@@ -113,7 +114,7 @@ struct Location {
 }
 
 /// Finds the directory of a path, one part at a time. Symbolic links are followed, except in a directory that other
-/// users may write to: a link there could lead to a file that those users may not write.
+/// users may write to: with a link there, another user could make root overwrite any file.
 fn locate(path: &Path) -> io::Result<Location> {
     let mut parts: VecDeque<OsString> = VecDeque::new();
     let mut directory = open_directory(CWD, OsStr::new("."))?;
@@ -165,16 +166,17 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(directory, name, flags, Mode::empty())?)
 }
 
-/// Returns whether another user may have created the file in order to read and change the report. The file belongs to
-/// another user and would keep its owner and its mode. Its directory belongs neither to its owner nor to this user
-/// alone. The kernel has the same protection (sysctl `fs.protected_regular`).
+/// Returns whether another user may have created the file as a trap: a replaced file keeps its owner and mode, so its
+/// owner could read and change the report. This is the case if other users may write to the directory, and the file
+/// belongs neither to root, nor to this user, nor to the owner of the directory. The kernel has the same protection
+/// (sysctl `fs.protected_regular`).
 fn is_prepared_by_another(directory: &OwnedFd, file: &Stat) -> io::Result<bool> {
     let is_trusted = [0, geteuid().as_raw(), fstat(directory)?.st_uid].contains(&file.st_uid);
     Ok(!is_trusted && may_others_write(directory)?)
 }
 
-/// Returns whether other users may create entries in a directory. Root and the user and group of this process do not
-/// count.
+/// Returns whether other users may create entries in a directory. Root, and the user and the group of this process,
+/// do not count as others.
 fn may_others_write(directory: &OwnedFd) -> io::Result<bool> {
     let stat = fstat(directory)?;
     let is_own_user = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();

@@ -16,7 +16,7 @@ use anyhow::{Context, Error, Result};
 /// The action for a file that already exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Existing {
-    /// Replace the file; the new file keeps its permissions.
+    /// Replace the file, and keep its permissions.
     Replace,
     /// Keep the file, and fail.
     Keep,
@@ -144,8 +144,8 @@ mod tests {
         }
         assert_eq!(fs::read(&victim).unwrap(), b"victim");
     }
-    /// Another user made the file beforehand, to own the report of root. In a directory of that user, the file is the
-    /// user's own.
+    /// Another user made the file beforehand, to own the report of root. In that user's own directory, the file is
+    /// not a trap.
     #[cfg(target_os = "linux")]
     #[test]
     fn files_of_others_in_a_shared_directory_are_refused() {

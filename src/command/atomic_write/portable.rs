@@ -46,7 +46,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
         Existing::Replace => file.persist(&target).map_err(|error| error.error)?,
         Existing::Keep => file.persist_noclobber(&target).map_err(|error| error.error)?,
     };
-    // The name is on the disk only after the directory is synced.
+    // Syncing the directory makes the new name survive a crash.
     #[cfg(unix)]
     fs::File::open(directory)?.sync_all()?;
     Ok(())

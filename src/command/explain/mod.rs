@@ -202,7 +202,7 @@ fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     suggestions::unknown_name(name, report, common)
 }
 
-/// Returns whether a listener may match the target, because the process of the listener is not known.
+/// Returns whether a listener may match a target, but its process is not known, so this cannot be decided.
 fn is_undecided(entry: &Entry, targets: &[Target]) -> bool {
     let mut answers = targets.iter().map(|target| target.test(&Subject::Entry(entry), false));
     entry.socket.state.holds_port() && answers.any(|answer| answer == Answer::Unknown)
@@ -214,8 +214,9 @@ fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
     targets.iter().map(Target::ports).collect::<Option<Vec<_>>>().map(|ports| ports.concat())
 }
 
-/// Adds the ports and protocols that a target names, and returns the kind of the target, or `None` if the target
-/// matches nothing. `hits` receives the result of a search for words. A name is looked up as a service, then as a program, then in the texts of the registry.
+/// Adds the ports and protocols that a target names to `entries`. A name is looked up as a service, then as a
+/// program, then in the texts of the registry; `hits` receives the result of this text search. Returns how the target
+/// was understood, or `None` if it matches nothing.
 fn name_entries(
     target: &Target,
     report: &Report,
@@ -258,8 +259,8 @@ fn listening(target: &Target, report: &Report) -> Places {
     named.map(place).collect()
 }
 
-/// Returns the places of a target that are in use. If a running program has the name of the target, only the places
-/// of this program count.
+/// Returns the ports and protocols of a target that are in use. If a running program has the name of the target, only
+/// those of this program count.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
         return named.clone(); // the question concerns the registry
@@ -272,8 +273,8 @@ fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Re
     report.entries.iter().filter(is_use).map(place).filter(|place| named.contains(place)).collect()
 }
 
-/// Returns the unused places to leave out: the unused ports of a name that is in use, and the unused protocols of a
-/// port that is in use. With many ports, no protocol is left out.
+/// Returns the unused ports and protocols to leave out: the unused ports of a name that is in use, and the unused
+/// protocols of a port that is in use. If there are many ports, no protocol is left out.
 fn without_use(targets: &[Target], entries: &Places, unused: Places) -> Places {
     let is_number = |(port, _): &(u16, Protocol)| {
         let mut ranges = targets.iter().filter_map(Target::ports).flatten();
@@ -293,7 +294,8 @@ fn place(entry: &Entry) -> (u16, Protocol) {
     (entry.socket.local.port, entry.socket.local.protocol)
 }
 
-/// Returns TCP and UDP always, and other protocols if they are registered or if a program listens on them.
+/// Returns the protocols to explain for a port. If none is requested, these are TCP and UDP, and other protocols if
+/// they are registered or used here.
 fn protocols(asked: Option<Protocol>, port: u16, report: &Report) -> impl Iterator<Item = Protocol> {
     Protocol::WITH_PORTS.into_iter().filter(move |protocol| match asked {
         Some(asked) => asked == *protocol,

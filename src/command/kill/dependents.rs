@@ -1,4 +1,4 @@
-//! The units that systemd stops together with other units, because they depend on them.
+//! Finds the units that systemd stops together with a unit, because they depend on it.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -6,17 +6,17 @@ use std::process::Stdio;
 use super::managers::program;
 use crate::judge::{HowToStop, KillStep};
 
-/// The properties that name the units that systemd stops with a unit (systemd.unit(5)): the other ends of `Requires=`,
-/// `Requisite=`, `BindsTo=` and `PartOf=`, and `PropagatesStopTo=`.
+/// The properties of a unit that name the units that systemd stops with it (systemd.unit(5)): `PropagatesStopTo=`,
+/// and the reverse of `Requires=`, `Requisite=`, `BindsTo=` and `PartOf=`.
 const PROPERTIES: &str =
     "--property=Id,ActiveState,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
 /// The maximum number of steps from a unit to the units that depend on it.
 const DEPTH: usize = 8;
-/// The maximum number of units in one question.
+/// The maximum number of units in one call of systemctl.
 const MOST_UNITS: usize = 200;
 
-/// Returns the running units that systemd stops with the units of a step. If systemd does not answer, it does not stop the
-/// units of the step either.
+/// Returns the running units that systemd stops with the units of a step. Returns none if systemd does not answer:
+/// then it cannot stop the units of the step either.
 pub(super) fn dependents(step: &KillStep<'_>) -> Vec<String> {
     let (manager, units): (&[&str], &[&str]) = match &step.how {
         HowToStop::Units(units) => (&[], units),

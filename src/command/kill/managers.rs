@@ -16,7 +16,7 @@ const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin
 /// The socket of Docker on this machine. It is named explicitly, because Docker's client may be configured for
 /// another machine.
 const DOCKER: [&str; 2] = ["--host", "unix:///var/run/docker.sock"];
-/// Podman on this machine, even if its configuration names another machine.
+/// Makes Podman use this machine, even if its configuration names another machine.
 const PODMAN: &str = "--remote=false";
 /// Variables that direct a client to another machine, which may have containers and units with the same names.
 const OTHER_MACHINES: [&str; 5] =

@@ -38,7 +38,7 @@ use crate::render::kill::{self as text, Around};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The time within which a child that also owns the port must end after its parent has ended.
 const CHILDREN: Duration = Duration::from_secs(1);
-/// The maximum number of scans. The same processes must own the port in two scans in a row.
+/// The maximum number of scans until two scans in a row show the same processes, which is required for a plan.
 const SCANS: usize = 4;
 
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
@@ -71,13 +71,13 @@ pub(super) struct Prepared {
     filter: FilterArgs,
     registry: Registry,
     report: Report,
-    /// The caller at the time of the scan.
+    /// The caller of `kill`, and the processes that must not be ended, at the time of the scan.
     caller: KillCaller,
     matched: MatchedEntries,
     processes: Processes,
     /// The addresses that must be free afterwards.
     places: Vec<String>,
-    /// For each step, the units that systemd stops too.
+    /// For each step, the units that systemd stops too, because they depend on the units of the step.
     dependents: OnceLock<Vec<Vec<String>>>,
 }
 
@@ -126,7 +126,7 @@ pub(super) fn prepare_row(
     let local = &entry.socket.local;
     let other = entry.other_address().map(|address| Endpoint { address, ..local.clone() });
     let targets = [Some(local), other.as_ref()].into_iter().flatten().map(ToString::to_string).collect();
-    // Another program may listen at the same address.
+    // Another program may listen at the same address, so the filter also names the processes.
     let pids: Vec<String> = entry.socket.owner.pids().iter().map(ToString::to_string).collect();
     let values = if pids.is_empty() { Vec::new() } else { vec![("pid", pids)] };
     let filter = FilterArgs { targets, fields: FieldArgs { values }, ..FilterArgs::default() };
@@ -165,7 +165,7 @@ impl Prepared {
         Ok(Recheck::Unchanged)
     }
 
-    /// Writes the steps of the plan. `run` is the label of the command.
+    /// Writes the steps of the plan. `run` is the label in front of the command.
     pub(super) fn write_plan(&self, run: &str, style: &Style, out: &mut dyn Write) -> Result<(), Error> {
         let tree = observe::process_tree();
         let steps = self.steps()?;
@@ -243,7 +243,7 @@ impl Prepared {
     }
 }
 
-/// The result of a scan after the answer.
+/// The result of the scan that follows the user's answer.
 enum Recheck {
     Unchanged,
     NothingListens { selection: Box<Selection>, report: Box<Report>, matched: MatchedEntries },
@@ -376,7 +376,7 @@ fn confirmed(listeners: usize) -> Result<bool, Error> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// The time at which processes get SIGKILL.
+/// Whether and when processes get SIGKILL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Force {
     Never,

@@ -1,4 +1,5 @@
-//! The processes around the listeners that `kill` ends: the caller's own, and those that end too.
+//! The processes around the listeners that `kill` ends: those of the caller, which must survive, and those that would
+//! end too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +11,9 @@ use crate::model::Pid;
 use crate::observe::TreeProcess;
 use crate::render::kill::Around;
 
-/// Returns this program and its ancestors, without the first process. That process owns the sockets of many services,
-/// and never gets a signal. The result also has the owners of listeners that this user may not signal.
+/// Returns the facts about processes that a plan needs, such as this program and its ancestors, and the owners of
+/// listeners that this user may not signal. The ancestors do not include pid 1, which owns the sockets of many
+/// services and never gets a signal.
 pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
     let by_pid: BTreeMap<Pid, &TreeProcess> = tree.iter().map(|process| (process.pid, process)).collect();
     let mut pids = BTreeSet::new();
@@ -36,8 +38,8 @@ pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
     KillCaller { uid, pids, groups, protected, on_terminals, nested, namespaces }
 }
 
-/// Returns the other processes of a pid namespace, if the process is the first one in it. The namespaces inside end with
-/// it too, and their first processes descend from processes in it.
+/// If `first` is the first process of a pid namespace, returns its pid and the other processes of the namespace,
+/// which the kernel ends with it. They include the processes of nested namespaces, which are descendants.
 fn namespace_of_first(first: &TreeProcess, tree: &[TreeProcess]) -> Option<(Pid, BTreeSet<Pid>)> {
     let namespace = first.pid_namespace.as_ref().filter(|_| first.is_first_in_namespace)?;
     let members = tree.iter().filter(|process| process.pid_namespace.as_ref() == Some(namespace));
@@ -70,8 +72,8 @@ pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCal
     Around { children, with_group, ..Around::default() }
 }
 
-/// Returns the descendants of the processes that get a signal, without other owners of the listener and without processes
-/// that the kernel ends.
+/// Returns the descendants of the processes that get a signal, if they survive it: neither owners of the listeners,
+/// nor processes that the kernel ends with a pid namespace.
 fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
     let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };
     let ended = step.owners();
@@ -82,8 +84,8 @@ fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> V
     names_of(tree, |process| child(process.pid))
 }
 
-/// Returns the processes that own no named listener and end with the unit, the container, or the first process of their
-/// pid namespace.
+/// Returns the processes that own no listener of the step, but end with the unit, the container, or the first process
+/// of their pid namespace.
 fn with_group(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
     let owners = step.owners();
     let stopped = step.named.first();

@@ -122,8 +122,8 @@ impl Live {
         self.with_source(Explorer::make_rows);
         let mut draw = Draw::Frame;
         loop {
-            // A long listing is filtered and drawn once for several keys.
-            // Many keys do not delay a scan.
+            // Several waiting keys are handled before a long listing is filtered and drawn. Even many keys do not
+            // delay a scan.
             let is_due = self.ticker.left().is_zero();
             let input = match if is_due { None } else { self.inputs.try_recv().ok() } {
                 Some(input) => input,
@@ -164,7 +164,7 @@ impl Live {
                     }
                 }
                 input => {
-                    // A key that extends the filter does not need the rows.
+                    // A key that only edits the filter does not depend on the rows, so they are not made again yet.
                     if !matches!(input, Input::Key(Key::Char(_) | Key::Backspace)) {
                         self.apply_filter();
                     }
@@ -332,8 +332,8 @@ impl Live {
         }
     }
 
-    /// Executes the plan that was shown. This happens in the background, because a process may need some time to end.
-    /// If `is_forced`, the processes already received SIGTERM.
+    /// Executes the plan that was shown, in the background, because a process may need some time to end. `is_forced`
+    /// sends SIGKILL at once, because the processes have already received SIGTERM.
     fn kill(&mut self, is_forced: bool) {
         let Some(prepared) = self.prepared.take() else { return };
         let (sender, common) = (self.sender.clone(), self.watch.common.clone());
@@ -354,8 +354,8 @@ impl Live {
         }
     }
 
-    /// Asks whether to send SIGKILL to processes that have not ended, as soon as no text covers the rows. Returns
-    /// whether the question is shown.
+    /// Asks whether to send SIGKILL to processes that have not ended, unless a text covers the rows; then the
+    /// question is asked later. Returns whether the question is shown.
     fn offer_force(&mut self) -> bool {
         if !self.explorer.is_free() {
             return false;

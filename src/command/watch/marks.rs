@@ -74,7 +74,7 @@ impl Marks {
         }
     }
 
-    /// Counts down every mark by one scan. Returns whether the screen must change.
+    /// Counts down the remaining scans of every mark. Returns whether the screen must change.
     pub(super) fn fade(&mut self) -> bool {
         let mut changed = false;
         let lasts = self.lasts;
@@ -101,7 +101,7 @@ impl Marks {
         self.gone.extend(vanished.map(|change| (change.listener.clone(), self.lasts)));
     }
 
-    /// Adds changes to the log. The sockets of one server are one change.
+    /// Adds changes to the log. The changed sockets of one server are logged as one change.
     fn log(&mut self, changes: &[Change<'_>], time: Timestamp) {
         for kind in ChangeKind::ALL {
             let of_kind = changes.iter().filter(|change| change.kind == kind);
@@ -119,7 +119,8 @@ impl Marks {
         (&self.log, self.forgotten)
     }
 
-    /// Returns listeners that are no longer shown. They keep the columns as wide as before.
+    /// Returns the vanished listeners of the log. They count for the width of the columns, which therefore do not
+    /// shrink when a listener vanishes.
     pub(super) fn past(&self) -> impl Iterator<Item = &Entry> + Clone {
         let vanished = self.log.iter().filter(|change| change.kind == ChangeKind::Vanished);
         vanished.flat_map(|change| &change.sockets)

@@ -1,8 +1,8 @@
 //! `portolan watch`: the current listeners and their changes.
 //!
 //! Each scan is judged once and compared with the previous scan. On a terminal, the result is a screen (`live.rs`);
-//! elsewhere, a stream of events. With a wait, there is no output until a port is taken or free (`until.rs`). A
-//! socket that opens and closes between two scans is not seen.
+//! elsewhere, a stream of events. With `--until-listening` or `--until-free`, there is no output until the wait ends
+//! (`until.rs`). A socket that opens and closes between two scans is not seen.
 
 mod card;
 mod explorer;
@@ -113,7 +113,8 @@ struct Watch {
     common: CommonArgs,
     observer: Observer,
     last: Option<Report>,
-    /// Whether the watch is about ports that must be free to bind. Otherwise it is about listeners.
+    /// Whether the wait is for ports that are free to bind, so that sockets in every state matter, not only
+    /// listeners.
     wants_port: bool,
     /// The number of entries in the last scan for which too little is known to apply the filters.
     undecided: usize,
@@ -130,7 +131,7 @@ enum WatchUpdate<'a> {
 }
 
 impl Watch {
-    /// Returns the watch of a command line.
+    /// Returns the watch that the command line describes.
     fn of(args: &WatchArgs, common: &CommonArgs) -> Result<Self, Error> {
         let registry = registry_source::registry(common)?;
         let selection = list::selection(&args.scan, false, &registry, common)?;
@@ -177,7 +178,7 @@ impl Watch {
         Ok(Watch { args, ..watch })
     }
 
-    /// Skips the process lookup for a wait that needs only the ports.
+    /// Skips the process lookup, for a wait that needs only the ports.
     fn scan_sockets_only(&mut self) {
         self.scope.processes = false;
         self.scope.details = false;
@@ -195,7 +196,7 @@ impl Watch {
         report
     }
 
-    /// Scans once, without a comparison. Returns whether there is a new report.
+    /// Scans once, without a comparison. Returns false if nothing has changed since the last scan.
     fn scan(&mut self) -> Result<bool, Error> {
         let Some(seen) = self.observer.scan().map_err(Error::msg)? else { return Ok(false) };
         // The old report is dropped first, because two long reports would need much memory.
@@ -204,7 +205,7 @@ impl Watch {
         Ok(true)
     }
 
-    /// Scans once, and reports changes if there are any. Returns whether there is a new report.
+    /// Scans once, and passes the changes to `on_update`. Returns false if nothing has changed since the last scan.
     fn scan_and_report(
         &mut self,
         on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>,
@@ -224,7 +225,8 @@ impl Watch {
     }
 }
 
-/// Returns the gaps without their counts, which change with every process that starts or ends.
+/// Returns the gaps without their counts. A count changes with every process that starts or ends, so a gap with
+/// another count is not a new gap.
 fn gaps(snapshot: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
     let gaps = snapshot.gaps.iter();
     gaps.map(|gap| (gap.stage, Some(gap.what.as_str()).filter(|_| gap.count.is_none()), gap.why.as_str()))

@@ -34,7 +34,7 @@ impl OnAppear {
         OnAppear { program, ..OnAppear::default() }
     }
 
-    /// Adds the listeners that appeared to the queue. Returns whether there are any.
+    /// Queues the program for each listener that appeared. Returns whether there are such listeners.
     pub(super) fn note(&mut self, update: &WatchUpdate<'_>) -> bool {
         let WatchUpdate::Next { changes, .. } = update else { return false };
         let appeared = changes.iter().filter(|change| change.kind == ChangeKind::Appeared);
@@ -50,8 +50,8 @@ impl OnAppear {
         !listeners.is_empty()
     }
 
-    /// Starts programs for waiting listeners. Call this function after every scan. If a program was not started,
-    /// returns the reason.
+    /// Starts programs for waiting listeners. Returns the reason if a program was not started. Call this function
+    /// after every scan.
     pub(super) fn run(&mut self) -> Option<String> {
         self.running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let program = self.program.as_ref()?;

@@ -19,7 +19,7 @@ use crate::render::stderr;
 
 /// The default time between two scans. A scan without the process lookup takes less than a millisecond.
 const OFTEN: Duration = Duration::from_millis(100);
-/// If this many scans in a row are incomplete and show no socket, the gap is not temporary.
+/// A gap counts as permanent if this many scans in a row are incomplete and show no socket.
 const BLIND_LOOKS: u32 = 5;
 
 /// The result of a scan: whether the awaited condition is true.
@@ -42,7 +42,7 @@ pub(super) fn run(
     check(args, &watch)?;
     let needs_processes = !args.until_free && watch.selection.targets().iter().any(|t| t.ports().is_none());
     let names_listeners = !stream && !args.until_free && ui.stdout.width.is_some();
-    // In all other cases the process lookup is skipped: the message does not name the owner of a port.
+    // Processes are needed for events, for a target that is a name, and to name the listener at the end.
     let needs_processes = stream || needs_processes || names_listeners;
     let verbose = watch.args.verbose;
     // No progress is shown with events, because an event would appear in the middle of the line.
@@ -103,8 +103,8 @@ pub(super) fn wait(
             WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        // The wait continues: not every socket is visible, but the listener may still appear among the visible
-        // sockets.
+        // If not every socket is visible, a port can never be seen to be free. But a listener may still appear among
+        // the visible sockets, so a wait for a listener continues.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
             return Ok(Exit::Incomplete);
@@ -112,7 +112,7 @@ pub(super) fn wait(
         if late {
             return Ok(Exit::Nothing);
         }
-        // The time of the last scan is the end of the time limit.
+        // The last scan is made exactly at the end of the time limit.
         let left = given_up.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         if left < ticker.left() { std::thread::sleep(left) } else { ticker.sleep_until_next() }
     }
@@ -138,7 +138,7 @@ fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
     }
 }
 
-/// Returns whether the scan has every socket, and only rules that may forward a port could not be read.
+/// Returns whether the only gap is a set of rules that may forward a port: every socket was seen.
 fn lacks_only_rules(watch: &Watch, report: &Report) -> bool {
     let mut hiding = report.snapshot.gaps.iter().filter(|gap| gap.hides_listeners());
     watch.undecided == 0 && hiding.all(|gap| gap.stage == Stage::Rules)

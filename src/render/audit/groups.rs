@@ -24,7 +24,7 @@ pub(in crate::render) struct FindingGroup<'f> {
 /// The findings of one program.
 pub(in crate::render) struct ProgramGroup<'f> {
     pub(in crate::render) process_summary: String,
-    /// The command that stops the first listener of the program; `None` unless the finding is critical.
+    /// If the finding is critical, the command that stops the first listener of the program.
     pub(in crate::render) to_stop: Option<String>,
     pub(in crate::render) evidence: Vec<EvidenceGroup<'f>>,
 }
@@ -103,8 +103,8 @@ pub(super) fn to_stop(judged: &Entry, host: &Host) -> Option<String> {
     HowToStop::of(&listener, &host.os).map(|how| how_to_stop_on(&how, host))
 }
 
-/// Returns a place with the pids of its processes. Processes of one program with different pids are one group,
-/// because a pid changes with every start.
+/// Returns a place with the pids of its processes. The pids are not a part of the program, by which findings are
+/// grouped, because they change with every start.
 pub(super) fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,

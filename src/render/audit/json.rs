@@ -134,7 +134,7 @@ struct FindingRow<'a> {
     rule: Option<&'a str>,
     why: &'static str,
     remedy: &'static str,
-    /// The identity of the finding, which is the same in later scans, also after a restart.
+    /// The identity of the finding, which is the same in later scans, even after a restart.
     identity: String,
 }
 

@@ -198,8 +198,8 @@ fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
 }
 
 /// Returns the text that identifies a finding across scans: its flag, and the address, programs and user of the
-/// listener. For a missing listener, this is the rule that requires it. The text contains no pid, inode or time, so
-/// it is the same after a restart. It is JSON, so that its parts cannot be confused.
+/// listener. For a missing listener, this is the rule that requires it. The text contains no pid, socket inode or
+/// time, so it is the same after a restart of the program. It is JSON, so that its parts cannot be confused.
 fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {
@@ -255,7 +255,7 @@ fn identity(found: &AuditFinding<'_>) -> String {
     value.to_string()
 }
 
-/// Returns a name for a network namespace. The name stays the same after a restart.
+/// Returns the name of a network namespace, or its inode number if it has no name.
 fn netns(netns: &Netns) -> String {
     netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
 }

@@ -24,7 +24,7 @@ pub(in crate::render) struct ReachableService {
     pub(in crate::render) limited_to: Option<String>,
     /// The findings about what any client can do. The audit shows them only in this list.
     pub(in crate::render) findings: Vec<OutsiderFinding>,
-    /// The text about what any client can do, if its finding is only information.
+    /// The text about what any client can do, if the finding has only the severity info and is not in `findings`.
     pub(in crate::render) gets: Option<String>,
     /// The command that stops the first listener, if a finding is critical.
     pub(in crate::render) to_stop: Option<String>,
@@ -149,7 +149,7 @@ pub(in crate::render) fn is_reachable(judged: &Entry) -> bool {
         && judged.socket.state.accepts_traffic()
 }
 
-/// Returns the text about what any client can do.
+/// Returns the text about what any client can do, if there is one.
 fn gets(judged: &Entry) -> Option<String> {
     judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).map(Exposed::summary)
 }

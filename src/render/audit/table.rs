@@ -1,4 +1,4 @@
-//! The audit as a table for people. Readers may not have run the audit themselves.
+//! The audit as a table for people, who may not have run the audit themselves.
 //!
 //! The verdict comes first, then the gaps, then the services that other machines can reach, with the findings about
 //! what anyone who connects can do. Then all other findings follow by severity. No finding is shown twice. Within a
@@ -21,7 +21,7 @@ use super::groups::{FindingGroup, ProgramGroup, groups};
 use super::reachable::{self, OutsiderFinding, Reachable, ReachableService, is_in_list};
 use super::{accepted, heading, judged_by, verdict};
 
-/// The width of prose without a terminal, in columns. People read redirected output too.
+/// The width of prose without a terminal, in columns: people read redirected output too.
 pub(super) const MEASURE: u16 = 100;
 
 /// The usual height of a terminal, in lines.

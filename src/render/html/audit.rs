@@ -91,7 +91,7 @@ fn summary(audit: &Audit<'_>, counts: &Counts, reachable: &Reachable<'_>, html: 
     html.markup("</ul></nav>\n");
 }
 
-/// Adds a text that begins with a count.
+/// Adds a tile: a link with a text that begins with a count.
 fn tile(text: &str, link: &'static str, class: &'static str, html: &mut Html) {
     let (count, what) = text.split_once(' ').unwrap_or((text, ""));
     html.markup("<li><a href=\"").markup(link).markup("\" class=\"").markup(class).markup("\">");
@@ -162,7 +162,7 @@ fn services(reachable: &Reachable<'_>, html: &mut Html) {
         }
         html.element("<b>", &service.program, "</b>");
         html.element(" <span class=\"places\">", &service.places.join(", "), "</span>");
-        // The findings above already say what any client can do.
+        // The findings above already say what any client can do, so only their codes are repeated here.
         let codes: Vec<&str> = service.findings.iter().map(|found| found.code).collect();
         html.text(service.gets.as_deref().unwrap_or(&codes.join(", "))).markup("\n");
     }

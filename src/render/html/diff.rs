@@ -76,7 +76,7 @@ fn panels(comparison: &Comparison<'_>, zone: Zone, html: &mut Html) {
     Panels { class, verdict: &summary(comparison, zone), seen, gaps: &unseen }.write(html);
 }
 
-/// The cells of a row of the table of changes. The last two have the programs, with their paths.
+/// The tags of the cells of a row of changes. The last two cells have long texts: the programs with their paths.
 const CELLS: [&str; 4] = ["<td>", "<td>", "<td class=long>", "<td class=long>"];
 
 /// Returns the severity whose colour a row of the table of changes gets.

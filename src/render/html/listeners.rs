@@ -94,7 +94,8 @@ impl Rows {
         }
         let entries: Vec<Entry> = self.rows.iter().map(|row| row.entry.clone()).collect();
         let mut columns = columns::of_table(&entries.iter());
-        // The marks contain the flags of the listing, and the findings of the policy and the comparison.
+        // The column FLAGS is left out: the marks contain the flags, and also the findings of the policy and the
+        // comparison.
         columns.retain(|column| column.name != "flags");
         search("Search listeners", self.rows.len(), "listener", html);
         html.markup("<div class=\"wide\" role=\"group\" aria-labelledby=\"listeners\" tabindex=\"0\">\n");

@@ -15,18 +15,19 @@ use super::markup::Html;
 
 /// The number of ports in a row.
 const ROW: usize = 1024;
-/// The number of ports that share a mark, and this number if there are many listeners.
+/// The number of ports that share a mark: usually, and if there are many listeners.
 const SHARED: [usize; 2] = [8, 32];
-/// From this number of listeners on, there are many.
+/// The number of listeners from which on there are many.
 const MANY: usize = 1000;
-/// The height of the first row, if the other rows have the height 1.
+/// The height of the first row, measured in heights of the other rows.
 const FIRST: usize = 3;
 /// The height of the map.
 const HEIGHT: usize = FIRST + PORTS / ROW - 1;
-/// If there are at most this many marks, each has its port next to it. Otherwise only marks for a warning or a
-/// critical finding have their port.
+/// If there are at most this many marks, each has its port number next to it. Otherwise only marks for a warning or a
+/// critical finding have one.
 const LABELLED: usize = 40;
-/// The width of the text of a port next to a mark, in ports of the map: on a wide screen, and on a narrow screen.
+/// The space that a port number next to a mark needs, measured in ports of the map: on a wide screen, and on a narrow
+/// screen.
 const LABEL: usize = 60;
 const LABEL_ON_NARROW: usize = 180;
 /// The maximum number of listeners in the text of a mark; the rest are counted.
@@ -94,7 +95,7 @@ impl PortMap {
         html.markup("</section>\n");
     }
 
-    /// Adds the regions, and the range of the kernel above them.
+    /// Adds the regions and, drawn over them, the range of the kernel.
     fn backdrop(&self, html: &mut Html) {
         for (class, region) in ["r0", "r1", "r2"].into_iter().zip(REGIONS) {
             area(class, region.ports, html);
@@ -182,7 +183,7 @@ fn place(points: &[&Point]) -> Option<(usize, usize)> {
     points.first().map(|point| (usize::from(point.port) % ROW, usize::from(point.port) / ROW))
 }
 
-/// The position of the text of a port next to its mark.
+/// The position of a port number next to its mark.
 #[derive(Clone, Copy, Debug)]
 struct Label {
     is_left: bool,
@@ -191,7 +192,8 @@ struct Label {
 }
 
 impl Label {
-    /// Returns the side on which no other mark is near; `None` if there is none.
+    /// Returns the side of a mark that has space for its port number; `None` if other marks are too near on both
+    /// sides.
     fn of(own: (usize, usize), places: &[(usize, usize)]) -> Option<Self> {
         let near = |(column, row): &(usize, usize)| {
             let is_near = row.abs_diff(own.1) <= 1 && (*row == 0) == (own.1 == 0) && (*column, *row) != own;
@@ -200,7 +202,7 @@ impl Label {
         let columns: Vec<usize> = places.iter().filter_map(near).collect();
         let right =
             columns.iter().filter_map(|column| column.checked_sub(own.0)).min().unwrap_or(ROW - own.0);
-        // The nearest mark on the left may have the text of its port on its right side.
+        // The nearest mark on the left may have its port number on its right side, so only half of the space is free.
         let left = columns.iter().filter_map(|column| own.0.checked_sub(*column)).min().map(|free| free / 2);
         let left = left.unwrap_or(own.0);
         let (is_left, free) = if right >= LABEL { (false, right) } else { (true, left) };
@@ -227,7 +229,7 @@ fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
         html.markup(" and ").number(points.len() - named.len()).markup(" more");
     }
     html.markup("</title><use href=\"#").markup(class(severity));
-    // The middle of the ports that the mark stands for, in half ports.
+    // The mark is in the middle of its ports, which is measured in half ports.
     let (column, top, height) = position(usize::from(first.port));
     let width = usize::from(last.port - first.port) + 1;
     html.markup("\" x=\"").percent(2 * column + width, 2 * ROW);
@@ -243,7 +245,7 @@ fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
     html.markup("</a>\n");
 }
 
-/// Adds the mark of a severity to a text.
+/// Adds the mark of a severity, as it is used in a text.
 pub(super) fn icon(severity: Option<Severity>, is_local: bool, html: &mut Html) {
     html.markup("<svg class=\"icon ").markup(class(severity));
     html.markup(if is_local { " local" } else { "" });

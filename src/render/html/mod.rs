@@ -20,7 +20,7 @@ use crate::render::{sanitize, stderr};
 
 use self::markup::Html;
 
-/// Returns the class of a severity in the style sheet, which has a colour for it; the map has a shape for each.
+/// Returns the class of a severity, for which the style sheet has a colour and the map has a shape.
 const fn class(severity: Option<Severity>) -> &'static str {
     match severity {
         None | Some(Severity::Info) => "s0",
@@ -30,7 +30,8 @@ const fn class(severity: Option<Severity>) -> &'static str {
     }
 }
 
-/// Adds the last lines of a page: the notes of the snapshot, the data that judged it, and the program.
+/// Adds the last lines of a page: the notes of the snapshot, the registry that judged it, the host, and the version
+/// of the program.
 fn footer(judged_by: &str, snapshot: &Snapshot, html: &mut Html) {
     html.markup("<footer>\n");
     let notes: BTreeSet<_> = snapshot.notes.iter().collect();

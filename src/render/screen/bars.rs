@@ -1,4 +1,4 @@
-//! The lines around the rows: the status, the views, the rule and the keys.
+//! The lines around the rows: the status, the views, the horizontal line below the header, and the keys.
 
 use std::time::Duration;
 
@@ -164,7 +164,7 @@ fn more(left: usize) -> String {
     format!(" +{left} more: ?")
 }
 
-/// Returns the rule below the header, with a text at its end.
+/// Returns the horizontal line below the header, with a text at its end.
 pub(super) fn rule(text: &str, width: usize, style: &Style) -> String {
     const BEFORE: usize = 4;
     let text = clip(text, width.saturating_sub(BEFORE + 3));

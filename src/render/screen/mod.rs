@@ -127,7 +127,7 @@ pub struct Size {
 
 /// The number of columns before each row: for the mark, and for the sign of the selected row.
 pub const MARK: u16 = 2;
-/// The header of the rows, and the rule below it.
+/// The number of lines of the header: the names of the columns, and the horizontal line below them.
 const HEAD: usize = 2;
 
 /// The number of lines of each part of the screen. It depends only on the height of the terminal and on whether there
@@ -150,7 +150,7 @@ pub struct Areas {
     has_keys: bool,
 }
 
-/// The minimum height of a terminal for the line of the keys, of the views, of the gaps and of the latest change.
+/// The minimum heights of a terminal on which the keys, the views, the gaps and the latest change have a line.
 const WITH_KEYS: usize = 5;
 const WITH_TABS: usize = 9;
 const WITH_CAVEATS: usize = 10;
@@ -185,11 +185,11 @@ impl Areas {
 /// The rows of a view, or a text that covers them.
 #[derive(Debug)]
 pub enum Body<'a> {
-    /// The header, the rule and the visible rows.
+    /// The rows of a view.
     Rows {
-        /// All lines of a text, for which the rule shows no position.
+        /// The header, the horizontal line below it and the visible rows; or, without rows, a text that says so.
         lines: Vec<String>,
-        /// The text at the end of the rule: the range of the visible rows, and the filter.
+        /// The text at the end of the horizontal line: the range of the visible rows, and the filter.
         position: String,
     },
     /// The visible lines of a text, such as a card.
@@ -201,9 +201,9 @@ pub enum Body<'a> {
 pub struct Frame<'a> {
     /// The first line.
     pub status: Status,
-    /// The view that is shown, and the number of rows of each view, if it is known.
+    /// The view that is shown.
     pub view: View,
-    /// The number of changes since the start, and the number of findings.
+    /// The number of rows of each view, if it is shown next to the view's name.
     pub counts: [Option<usize>; 4],
     /// The middle.
     pub body: Body<'a>,

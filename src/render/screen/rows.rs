@@ -12,7 +12,8 @@ use crate::render::kill::named;
 use crate::render::table::{self, TableLayout};
 use crate::render::{Emphasis, Style, sanitize};
 
-/// Returns the header, the rule, and the visible rows of listeners or connections. Without rows, returns no line.
+/// Returns the header, the horizontal line below it, and the visible rows of listeners or connections. Without rows,
+/// returns no line.
 ///
 /// # Errors
 /// Never returns an error in practice, because the lines are made in memory.
@@ -55,14 +56,14 @@ fn in_reverse(line: &str, style: &Style) -> String {
     reversed(line, style.width.unwrap_or(0).into(), style)
 }
 
-/// Returns the header, the rule and the visible changes, the latest one first.
+/// Returns the header, the horizontal line below it and the visible changes, the latest one first.
 #[must_use]
 pub fn changes(rows: &[&LoggedChange], selected: Option<usize>, style: &Style) -> Vec<String> {
     let lines = rows.iter().map(|change| logged(change, style));
     with_head("TIME AND CHANGE", lines, selected, style)
 }
 
-/// Adds the header and the rule to lines, and the sign of the selected line.
+/// Adds the header and the horizontal line below it to lines, and the sign of the selected line.
 fn with_head(
     head: &str,
     lines: impl Iterator<Item = String>,
@@ -84,7 +85,7 @@ pub struct FoundRow<'r> {
     pub finding: &'r Finding,
 }
 
-/// Returns the header, the rule and the visible findings.
+/// Returns the header, the horizontal line below it and the visible findings.
 #[must_use]
 pub fn findings(rows: &[FoundRow<'_>], selected: Option<usize>, style: &Style) -> Vec<String> {
     let severities = [Severity::Info, Severity::Notice, Severity::Warning, Severity::Critical];

@@ -28,7 +28,7 @@ use crate::render::screen::{
 use crate::render::table::TableLayout;
 use crate::render::{Style, caveats, merged_rows, stderr};
 
-/// A function that makes the text that covers the rows, for a given style.
+/// A function that makes the text shown over the rows, for a given style.
 pub(super) type Text = Box<dyn Fn(&Style) -> Vec<String>>;
 
 /// The filter that the user typed: the parsed filter, or the reason why it cannot be used.
@@ -47,7 +47,7 @@ pub(super) struct Explorer {
     /// The text that covers the rows, and its lines for the current size.
     text: Option<(Text, Vec<String>)>,
     caveats: Vec<String>,
-    /// The number of listeners, without vanished listeners, and the time of the report in which they were counted.
+    /// The number of current listeners, and the time of the report in which they were counted.
     listeners: (usize, Option<Timestamp>),
     paused: Option<Timestamp>,
     interval: Duration,
@@ -83,7 +83,7 @@ impl Explorer {
     }
 
     /// Parses the filter that the user typed, with the parser of the command line. `parse` gets the filters, and
-    /// whether a target matches both ends of a connection.
+    /// whether a target also matches the remote end of a connection.
     pub(super) fn read_filter(&mut self, parse: impl Fn(&FilterArgs, bool) -> Result<Selection, String>) {
         let text = self.state.filter.trim();
         let either_end = self.state.view == View::Connections;
@@ -108,7 +108,7 @@ impl Explorer {
         self.lay_out(source);
     }
 
-    /// Counts down every mark. Returns whether the screen must change.
+    /// Counts down the remaining scans of every mark. Returns whether the screen must change.
     pub(super) fn fade(&mut self) -> bool {
         self.marks.fade()
     }
@@ -389,7 +389,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the visible lines of the rows, with the header and the rule.
+    /// Returns the visible lines of the rows, with the header and the horizontal line below it.
     fn visible(
         &self,
         top: usize,
@@ -420,7 +420,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the text at the end of the rule: the range of the visible rows, and the filter.
+    /// Returns the text at the end of the horizontal line: the range of the visible rows, and the filter.
     fn position(&self, page: usize) -> String {
         let rows = self.rows.len();
         let top = self.state.cursor().top;

@@ -14,7 +14,8 @@ use crate::render::columns;
 use crate::render::kill::named;
 use crate::render::screen::{FoundRow, View, row_text};
 
-/// A row of findings: the indices of the sockets of a listener, and the position of the finding.
+/// A row of findings: the indices of the sockets of a listener, and the indices of an entry and of one of its
+/// findings.
 #[derive(Clone, Debug)]
 pub(super) struct FindingRow {
     sockets: Vec<usize>,
@@ -78,7 +79,7 @@ impl Narrowing<'_> {
         self.selection.map_or(Answer::Yes, test)
     }
 
-    /// Returns the number of entries that are left out because too little is known to test them.
+    /// Returns the number of entries that are left out because too little is known about them to apply the filter.
     pub(super) fn undecided(&self, report: &Report) -> usize {
         let unknown = |entry: &&Entry| self.test(entry) == Answer::Unknown;
         if self.selection.is_none() { 0 } else { report.entries.iter().filter(unknown).count() }
@@ -86,8 +87,8 @@ impl Narrowing<'_> {
 }
 
 impl Rows {
-    /// Returns the rows of a view. If the filter selects no row, it is used as a text: the rows that contain its
-    /// words are returned.
+    /// Returns the rows of a view that the filter selects. If it selects no row, returns the rows whose text contains
+    /// its words.
     pub(super) fn of(view: View, source: Source<'_>, marks: &Marks, narrowing: &Narrowing<'_>) -> Self {
         let by_filter = |entry: &Entry| narrowing.test(entry).is_yes();
         let mut rows = Self::kept(view, source, marks, &by_filter);

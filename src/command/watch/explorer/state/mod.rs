@@ -278,8 +278,8 @@ impl State {
         self.cursors[view] = Cursor { at, top, key: facts.rows.get(at).copied() };
     }
 
-    /// Keeps the same row selected after the rows or the size have changed. If the row has vanished, the row that is
-    /// now at its position is selected.
+    /// Keeps the same row selected after the rows or the size have changed. If the row has vanished, selects the row
+    /// that is now at its position.
     pub(super) fn follow(&mut self, facts: Facts<'_>) {
         let cursor = self.cursor();
         let is_same = facts.rows.get(cursor.at).copied() == cursor.key;
