@@ -15,7 +15,7 @@ In a pipe, with -o json, or if TERM is dumb, watch writes a stream of events, on
 
 A socket that opens and closes between two scans is not seen. If one process passes a listening socket to another, the name of the new process may appear up to a minute late: processes are looked up again only when a socket appears, when a process ends, and once a minute.
 
-With --until-listening or --until-free, watch waits, and the exit code is the result. On a terminal, --until-listening prints the listener that it waited for. In all other cases watch prints nothing.";
+With --until-listening or --until-free, watch waits, and the exit code is the result. On a terminal, --until-listening prints the listener that it waited for. With -o json, watch prints the events. In all other cases it prints nothing.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan watch                                    every listener, on a screen
