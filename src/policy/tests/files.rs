@@ -47,7 +47,11 @@ fn bad_policies_say_where_and_why() {
         (allow("reason = 1"), "4:10", "a whole number"),
         (allow("port = 80\nport = 81"), "5:1", "not TOML: duplicate key"),
         (allow("") + &allow(""), "5:1", "the id \"a\" is already used by the rule at p.toml:2:1"),
-        (allow("") + &rule("code = \"orphaned\"\nseverity = \"off\"\nreason = \"r\""), "5:1", "is already used by the rule"),
+        (
+            allow("") + &rule("code = \"orphaned\"\nseverity = \"off\"\nreason = \"r\""),
+            "5:1",
+            "is already used by the rule",
+        ),
         (rule("severity = \"off\"\nreason = \"r\""), "2:1", "no code"),
         (rule("code = \"orphaned\"\nreason = \"r\""), "2:1", "no severity"),
         (rule("code = \"orphaned\"\nseverity = \"off\""), "2:1", "no reason"),
