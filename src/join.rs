@@ -173,8 +173,7 @@ impl Entry {
         Some(details.and_then(|details| details.name.as_deref()).unwrap_or(group))
     }
 
-    /// Returns the data about the container of the first process that is in one. The data is from the files of the
-    /// container manager.
+    /// Returns what the files of a container manager say about the container of the first process that is in one.
     #[must_use]
     pub fn container_details(&self) -> Option<&Container> {
         self.processes.iter().find_map(|process| process.container_details.as_deref())
@@ -401,8 +400,7 @@ struct Listeners {
 /// listener accepted. Empty if there are no connections.
 #[derive(Default)]
 struct Connections {
-    /// The side that opened the connection, by the index of the socket. Only connections for which this side is known
-    /// are included.
+    /// The side that opened the connection, if it is known, by the index of the socket.
     directions: HashMap<usize, Direction>,
     /// The number of established connections, for each listener, by the index of the listener.
     counts: HashMap<usize, u32>,
@@ -429,8 +427,7 @@ impl Connections {
         for (at, socket) in sockets.iter().enumerate() {
             let Some(peer) = socket.peer else { continue };
             let accepted_by = accepted_by(&places, socket);
-            // Only established connections are counted: after one side has closed a connection (as in TIME-WAIT), the
-            // client is gone.
+            // After one side has closed a connection (as in TIME-WAIT), the client is gone.
             let listener = accepted_by.filter(|_| socket.state == State::Established);
             if let Some(count) = listener.and_then(|listener| connections.counts.get_mut(&listener)) {
                 *count += 1;
@@ -451,10 +448,9 @@ impl Connections {
     }
 }
 
-/// Returns the listener that probably accepted a connection; `None` if no listener can have accepted it. A listener can
-/// have accepted it if it listens on the local address of the connection, or on the wildcard address of the same
-/// family. Of several, returns the listener that shares a process with the connection, or else the listener with the
-/// most specific address.
+/// Returns the listener that probably accepted a connection, if there is one: it listens on the local address of the
+/// connection, or on the wildcard address of the same family. Of several, a listener that shares a process with the
+/// connection is returned, or else the one with the most specific address.
 fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {

@@ -244,7 +244,7 @@ pub struct ScanArgs {
     /// The filters.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Include connections; a target matches their local or remote end
+    /// Include connections; a target matches either end
     #[arg(short = 'a', long, help_heading = "Filters")]
     pub all: bool,
     /// Skip the process lookup and sockets that are bound but do not listen (faster)

@@ -82,8 +82,7 @@ pub(super) fn find_owners(
             search_closely(&mut walk, &open, false, bpf)
         };
         let again = hidden
-            // If some processes could not be read, they probably own the remaining sockets. A second walk is then
-            // useful only for new sockets.
+            // An unreadable process probably owns the remaining sockets. A second walk then finds only new sockets.
             .and_then(|()| {
                 if blind && !is_replaced {
                     Ok(Walk::default())
@@ -325,16 +324,12 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     })
 }
 
-/// Returns a gap for sockets whose owner is not in the pid namespace of this process. If there are no such sockets, no
-/// gap is needed: `Host::scope` already shows that processes outside this namespace are not visible.
+/// Returns a gap for sockets whose owner is not in the pid namespace of this process.
 fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = if sockets > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
         stage: Stage::Owners,
-        what: format!(
-            "owner{} of sockets that belong to no visible process",
-            if sockets == 1 { "" } else { "s" }
-        ),
+        what: format!("owner{} of sockets without a visible process", if sockets == 1 { "" } else { "s" }),
         count: u64::try_from(sockets).ok(),
         pids: Vec::new(),
         why: why.to_owned(),

@@ -294,7 +294,7 @@ impl SocketLister<'_> {
         // If the kernel refuses every request, another gap already says so.
         let Ok(netlink) = netlink else { return };
         match netlink.dump(request, &mut |record| self.record(record, &KERNEL_PROTOCOLS[0])) {
-            Ok(trouble) => self.trouble("TCP that are bound but do not listen", trouble),
+            Ok(trouble) => self.trouble("TCP that are bound and do not listen", trouble),
             // If the kernel refused the list of listeners, another gap already says so.
             Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KERNEL_PROTOCOLS[0].number) => {}
             Err(why) => self.unanswered(
