@@ -61,7 +61,7 @@ pub struct FilterArgs {
     /// The filter options, which are made from the table of fields.
     #[command(flatten)]
     pub fields: FieldArgs,
-    /// Exclude matching sockets: --not ssh, --not user=root
+    /// Exclude matches: --not ssh, --not user=root
     #[arg(long, value_name = "FILTER")]
     pub not: Vec<String>,
     /// An address as lsof writes it: -i :3416, -i tcp@127.0.0.1:22, -i4TCP

@@ -312,7 +312,7 @@ pub struct CommonArgs {
     /// Read this snapshot instead of the machine (- is stdin)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Source")]
     pub from: Option<PathBuf>,
-    /// Network namespace: name, inode, PID in it, or all (Linux)
+    /// Network namespace: name, inode, PID or all (Linux)
     #[arg(long, global = true, value_name = "NAME|all", help_heading = "Source")]
     pub netns: Option<String>,
     /// Part of the machine that must be visible: machine (default of audit), namespace (default of other commands) or
