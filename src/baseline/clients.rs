@@ -18,7 +18,8 @@ pub(super) enum ClientChange {
 }
 
 /// Returns how the clients changed. An argument is `None` if the packet filter was not read, or if other machines
-/// cannot reach the address anyway. If only one is `None`, the change is unknown.
+/// cannot reach the address anyway. If both are `None`, the clients are the same; if only one is, the change is
+/// unknown.
 pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     let (was, is) = match (was, is) {
         (None, None) => return ClientChange::Same,

@@ -159,15 +159,15 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Returns whether only the clients changed that are let in at the same address. Such a change does not show whether
-/// the processes are the same.
+/// Returns whether a change is only about the clients that are let in at the same address. Such a change does not show
+/// whether the processes are the same.
 fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
     matches!(kind, ChangeKind::Widened | ChangeKind::Narrowed)
         && Fingerprint::of(was).place == Fingerprint::of(is).place
 }
 
-/// Returns the fact that was not visible, so that it is unknown whether two matched listeners are the same. Returns
-/// `None` if they are certainly the same.
+/// Returns the reason why it is unknown whether two matched listeners are the same: a fact that was not visible.
+/// Returns `None` if they are certainly the same.
 fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     if was.owner == ListenerOwner::Unseen || is.owner == ListenerOwner::Unseen {
@@ -182,7 +182,7 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
 }
 
 /// Returns true if nothing shows whether the packet filter lets in the same clients before and after. Returns false if
-/// both snapshots have the same rules: the clients are then the same, even if it is not known which clients these are.
+/// both snapshots have the same rules: the clients are then the same, even if they are not known.
 fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) -> bool {
     let may_differ = [was, is].iter().all(|entry| entry.socket.state.accepts_traffic())
         && was.exposure == is.exposure
@@ -221,8 +221,8 @@ fn are_rules_read(snapshot: &Snapshot, socket: &Socket) -> bool {
     !is_refused && !snapshot.gaps.iter().any(|gap| gap.stage == Stage::Rules)
 }
 
-/// Returns whether two listeners differ only because one of the snapshots names fewer programs: in that snapshot, not
-/// every process was visible.
+/// Returns whether two listeners may differ only because one snapshot lacks some of the programs: not every process was
+/// visible in that snapshot.
 fn may_lack_processes(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot) -> bool {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     let (ListenerOwner::Programs(old), ListenerOwner::Programs(new)) = (&was.owner, &is.owner) else {
@@ -246,8 +246,8 @@ fn hides_sockets(gap: &Gap) -> bool {
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // The socket is in the namespace in which portolan runs. If the user selected one namespace, it is this one
-        // only if the snapshot lists no other namespace.
+        // The socket is in the namespace in which portolan runs. A scan of one selected namespace covered this
+        // namespace only if the snapshot lists no other.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };

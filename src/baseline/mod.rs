@@ -99,8 +99,8 @@ pub enum ListenerOwner<'a> {
 }
 
 impl ListenerOwner<'_> {
-    /// Returns whether two owners may be the same programs. They may also be the same if they cannot be compared: the
-    /// name of a process with a file, or the name of a container with an address.
+    /// Returns whether two owners may be the same programs. Returns true too if the owners cannot be compared: only one
+    /// of them has a program file, or only one has the name of a container.
     fn may_be(&self, other: &Self) -> bool {
         if let (ListenerOwner::Kernel(Some(a)), ListenerOwner::Kernel(Some(b))) = (self, other) {
             return a.may_be(b);
@@ -162,8 +162,8 @@ pub struct Fingerprint<'a> {
     pub place: ListenerAddress<'a>,
     /// The programs that own the listener.
     pub owner: ListenerOwner<'a>,
-    /// The user who created the socket. If this user is not known, the user of its processes; `None` if neither was
-    /// visible.
+    /// The user who created the socket. If the creator is not known, the user of a process of the listener; `None` if
+    /// neither was visible.
     pub user: Option<UserIdentity<'a>>,
 }
 
@@ -328,9 +328,9 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     MatchedListeners { same, changes }
 }
 
-/// Returns `Widened` if more clients can reach the same listener, `Narrowed` if only fewer clients can reach it, and
-/// otherwise `None`. The reason can be the packet filter, or that a socket on `[::]` now also accepts IPv4 clients or
-/// no longer accepts them.
+/// Returns `Widened` if the same listener has new clients, `Narrowed` if it has only lost clients, and otherwise
+/// `None`. The cause can be the packet filter, or a socket on `[::]` that now also accepts IPv4 clients or no longer
+/// accepts them.
 fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     let families = match (was.socket.takes_only_ipv6(), is.socket.takes_only_ipv6()) {
         (Some(true), Some(false)) => ClientChange::Widened,
@@ -409,9 +409,9 @@ fn by_fingerprint<'a>(listeners: &[&'a Entry]) -> ByFingerprint<'a> {
 /// 300 listeners of one service that all change at once; a crafted file must not cost quadratic time.
 const MOST_PAIRS: usize = 100_000;
 
-/// Finds pairs of listeners that have the same `key` and that `fits` accepts, removes them from both maps and returns
-/// them. Pairs are chosen in the order of their lower fingerprint, so that a comparison in the opposite direction finds
-/// the same pairs.
+/// Finds pairs of listeners that have the same `key` and that `fits` accepts, removes them from `old` and `new`, and
+/// returns them. Pairs are chosen in the order of the lower of their two fingerprints, then of the higher, regardless
+/// of the snapshot that each is from: a comparison in the opposite direction then finds the same pairs.
 fn pair<'a, K: Ord, T>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,

@@ -1,8 +1,9 @@
 //! The findings of an audit, and its verdict.
 //!
-//! A finding is about one listener. This listener may not exist: it has vanished since a saved snapshot was made, or
-//! the policy requires it. The policy, the baseline and the deep scan add their findings to the same list, so only one
-//! list must be sorted, counted and printed. This module does not print and does not choose an exit code.
+//! A finding is about one listener. The listener may be missing (it has vanished since a saved snapshot was made, or
+//! the policy requires it) or hidden (the deep scan found that its port is in use). The policy, the baseline and the
+//! deep scan add their findings to the same list, so only one list must be sorted, counted and printed. This module
+//! does not print and does not choose an exit code.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,7 +179,7 @@ impl<'r> Audit<'r> {
         by_rule.into_values().collect()
     }
 
-    /// Returns whether all requested parts were seen.
+    /// Returns whether everything that was requested was seen: neither the snapshot nor the audit has a gap.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty() && self.report.snapshot.is_complete()

@@ -12,7 +12,7 @@ use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound
 
 /// The maximum number of proposals.
 const PROPOSALS: usize = 5;
-/// Greater distances to the next unsuitable port count as this distance. Free ports next to a proposal are useful,
+/// A greater distance to the nearest unsuitable port counts as this distance. Free ports next to a proposal are useful,
 /// because a second instance of a program often takes the next port.
 const FAR: u16 = 10;
 
@@ -34,11 +34,12 @@ pub struct RefusedPort {
     pub port: u16,
     /// The reason.
     pub reason: Unsuitable,
-    /// The program, service or setting that makes the port unsuitable.
+    /// The program or socket that uses the port, or the service or software to which the port belongs; `None` for other
+    /// reasons.
     pub by: Option<String>,
 }
 
-/// The answer to the question for free ports.
+/// The ports of a range that are suitable for a new service, and the reasons why the other ports are not.
 #[derive(Clone, Debug)]
 pub struct FreePorts {
     /// The range in question.
@@ -121,7 +122,7 @@ fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     };
     let mut ordered: Vec<u16> = suitable.to_vec();
     ordered.sort_by_key(|port| (FAR - distance(*port), *port));
-    // First only ports that are far from each other are chosen; if these are too few, any suitable port.
+    // Ports that are far from each other are chosen first. If there are too few of them, other suitable ports follow.
     let mut ports: Vec<u16> = Vec::new();
     for apart in [FAR, 1] {
         for port in &ordered {

@@ -31,9 +31,9 @@ pub enum HowToStop<'r> {
     WindowsService(&'r str),
     /// End these processes.
     Kill {
-        /// The processes to end. Processes that one of these has started are left out.
+        /// The owners of the socket, except those that another owner started.
         pids: Vec<Pid>,
-        /// The program that may start the processes again.
+        /// The program that may start the processes again, if known.
         restarted_by: Option<&'r str>,
     },
     /// Remove this rule, which makes the kernel forward the port.
@@ -42,8 +42,8 @@ pub enum HowToStop<'r> {
     Kernel,
     /// The first process of the system owns the socket. This process cannot be ended.
     FirstProcess,
-    /// This user's service manager owns the socket for a socket unit, but it is not known for which. The manager must
-    /// not be ended: it runs all services of the user.
+    /// This user's service manager owns the socket, for a socket unit that is not known. The manager must not be ended:
+    /// it runs all services of the user.
     UserManager(Option<&'r str>),
 }
 
@@ -69,8 +69,9 @@ impl<'r> HowToStop<'r> {
         }
     }
 
-    /// Returns the command with names that no other unit or container can have. A container is named by its full ID:
-    /// its name can pass to another container, and its short ID can be the name of another container.
+    /// Returns the same command as [`HowToStop::command`], but with the full name of each unit and the full ID of a
+    /// container: a container's name can pass to another container, and its short ID can be the name of another
+    /// container.
     #[must_use]
     pub fn exact_command(&self) -> Option<Vec<&'r str>> {
         match *self {

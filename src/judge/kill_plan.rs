@@ -39,9 +39,9 @@ pub enum KillRefusal<'r> {
     /// A process of the listener is visible, but another process may also own its socket: the user who created the
     /// socket has no visible process, and not every process could be read.
     PartlyHidden,
-    /// Nothing ends only this listener.
+    /// No command ends only this listener.
     NoCommand(HowToStop<'r>),
-    /// Only this user can stop the listener in this way.
+    /// Only the user to whom the unit or container belongs can stop the listener in this way.
     OtherUser(HowToStop<'r>),
     /// Only root can stop the listener in this way.
     NeedsRoot(HowToStop<'r>),
@@ -58,7 +58,7 @@ pub struct KillCaller {
     pub pids: BTreeSet<Pid>,
     /// The units and containers of this program and its ancestors.
     pub groups: BTreeSet<String>,
-    /// The processes that this user may not signal.
+    /// The processes that the caller may not signal.
     pub protected: BTreeSet<Pid>,
     /// The processes with a terminal: a person started them, not a service manager.
     pub on_terminals: BTreeSet<Pid>,
@@ -106,7 +106,7 @@ pub fn kill_plan<'r>(
     Ok(steps)
 }
 
-/// Returns a way to end a listener that ends nothing else; otherwise the reason why the listener is not ended.
+/// Returns a way to end this listener and nothing else; otherwise the reason why the listener is not ended.
 fn how<'r>(
     listener: &Listener<'r>,
     snapshot: &Snapshot,

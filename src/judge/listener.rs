@@ -35,7 +35,8 @@ impl<'r> Listener<'r> {
         listeners
     }
 
-    /// Returns the listener that consists of these entries; `None` if they belong to different listeners.
+    /// Returns the listener that consists of these entries; `None` if there are no entries, or if they are not one
+    /// listener.
     #[must_use]
     pub fn only(entries: &'r [Entry]) -> Option<Self> {
         let (first, others) = entries.split_first()?;
@@ -56,8 +57,8 @@ impl<'r> Listener<'r> {
         self.first().exposure
     }
 
-    /// Returns the clients that the packet filter lets in, once for each different set of clients, with the first
-    /// socket that has this set.
+    /// Returns each different set of clients that the packet filter lets in, with the first socket that this set can
+    /// reach.
     #[must_use]
     pub fn reaches(&self) -> Vec<(&'r Entry, &'r Reach)> {
         let mut differing: Vec<(&Entry, &Reach)> = Vec::new();
@@ -71,8 +72,8 @@ impl<'r> Listener<'r> {
         differing
     }
 
-    /// Returns the findings with their sockets, the most severe ones first. If several sockets have the same flag,
-    /// the most severe finding counts.
+    /// Returns the findings with their sockets, most severe first. If several sockets have a finding with the same
+    /// flag, only the most severe of these findings is returned.
     #[must_use]
     pub fn findings(&self) -> Vec<(&'r Entry, &'r Finding)> {
         let of_entry = |entry: &'r Entry| entry.findings().iter().map(move |finding| (entry, finding));
@@ -94,7 +95,7 @@ impl<'r> Listener<'r> {
         processes
     }
 
-    /// Returns the process that started the others, if it could be read.
+    /// Returns the main process, the first of [`Listener::processes`]; `None` if no process could be read.
     #[must_use]
     pub fn main(&self) -> Option<&'r Process> {
         self.processes().first().copied()

@@ -60,19 +60,19 @@ pub struct Report {
     pub entries: Vec<Entry>,
     /// The registry that judged the entries.
     pub registry: Registry,
-    /// The question of the user that the entries answer.
+    /// The user's question, which the entries answer.
     pub question: Question,
     /// The probable owners of hidden sockets, by the path of the control group; empty unless they were requested. They are
     /// not part of an entry, so no rule can use them.
     pub inferred_owners: BTreeMap<String, InferredOwner>,
 }
 
-/// The question of the user that a listing answers. The gaps that matter to the reader depend on it.
+/// The user's question, which a listing answers. The question decides which gaps matter to the user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// Whether the user named a target or a filter.
     pub is_narrowed: bool,
-    /// The number of sockets that are left out because too little is known to match them.
+    /// The number of sockets that are left out because too little is known to decide whether they match.
     pub undecided: usize,
     /// Whether the data comes from a saved snapshot.
     pub is_saved: bool,
@@ -89,7 +89,8 @@ impl Report {
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
     }
 
-    /// Returns the probable owner of a listener; `None` if the owner is not hidden.
+    /// Returns the probable owner of a listener whose owner is hidden; `None` if the owner is visible, or if no owner
+    /// was inferred.
     #[must_use]
     pub fn inferred_owner(&self, listener: &Listener<'_>) -> Option<&InferredOwner> {
         let socket = &listener.first().socket;
@@ -97,12 +98,12 @@ impl Report {
         self.inferred_owners.get(group)
     }
 
-    /// Adds data that was read after the scan to some processes. Their findings stay the same.
+    /// Replaces the processes that were read again after the scan, matched by pid. The findings stay the same.
     pub fn complete_processes(&mut self, read: &[Process]) {
         self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
     }
 
-    /// Returns whether a listener was started in a session over SSH.
+    /// Returns whether any listener was started in a session over SSH.
     #[must_use]
     pub fn has_ssh_sessions(&self) -> bool {
         let processes = self.entries.iter().flat_map(|entry| &*entry.processes);
@@ -237,7 +238,7 @@ pub struct Query<'a> {
     pub text: &'a str,
     /// The kind of the text: a port, a service, a program or search words.
     pub matched: Matched,
-    /// The number of ports and protocols that the query added to the answer.
+    /// The number of pairs of port and protocol that the query added to those of the earlier queries.
     pub added: usize,
     /// The ports that a search for words found, the best first; empty for every other query.
     pub hits: Vec<SearchHit>,

@@ -242,7 +242,8 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
         || (!name.is_empty() && its_directory.split('/').any(|part| part == name))
 }
 
-/// Returns the usual program of the port, if every process runs a usual program.
+/// Returns the usual program of the port, if every process runs a usual program. If the owner is hidden, the name of
+/// the unit decides.
 pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<UsualProgram> {
     if listener.socket.owner == Owner::Hidden {
         return by_unit(listener).map(|program| UsualProgram {
@@ -263,7 +264,7 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
 }
 
 /// Returns the program of a system service or socket unit, by the name of the unit, if the program usually serves the
-/// port. Only root can start a system service, and no process can choose its control group.
+/// port. The name can be trusted: only root can start a system service, and no process can choose its control group.
 pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     let socket = &listener.socket;
     let unit = socket.unit.as_deref().filter(|unit| !unit.contains('/') && socket.container.is_none())?;
@@ -273,8 +274,8 @@ pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     programs.find(|program| program.is_named_by_unit(name))
 }
 
-/// Returns the program for which systemd opened the socket, identified by the name of the socket unit; `None` if
-/// another process than systemd has the socket.
+/// Returns the program for which systemd opened the socket, identified by the name of the socket unit; `None` if the
+/// process is not systemd, or if the name of the unit identifies no usual program of the port.
 pub(super) fn by_socket_unit(
     process: &IdentifiedProcess<'_>,
     listener: &Entry,
@@ -288,7 +289,7 @@ fn usual_program(process: &IdentifiedProcess<'_>, listener: &Entry) -> Option<Us
     let (port, protocol) = (listener.socket.local.port, listener.socket.local.protocol);
     let identity = process.identity.as_ref()?;
     // Any user can give a file any name, so the file must be genuine. A match by the command line is accepted without
-    // this check, because it only makes a port less suspicious.
+    // this check, because such a match only makes a port less suspicious.
     if identity.rests_on != RestsOn::Cmdline && !process.has_genuine_file() {
         return None;
     }
@@ -310,8 +311,8 @@ fn usual_program(process: &IdentifiedProcess<'_>, listener: &Entry) -> Option<Us
     Some(unit.map_or(anywhere, |unit| UsualProgram { product: unit, any_port: false, ..anywhere }))
 }
 
-/// Returns the range from which all processes of a listener choose a new port at each start; `None` if their programs
-/// do not do this.
+/// Returns the range from which every process of a listener chooses a new port at each start; `None` if the processes
+/// have no such range in common, or if one of them could not be read.
 #[must_use]
 pub fn picked_from(listener: &Entry) -> Option<PortRange> {
     let local = &listener.socket.local;

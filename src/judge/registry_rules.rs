@@ -146,8 +146,8 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
 /// Returns whether a TCP listener that requests any free port of `range` usually gets an odd port; `None` if it gets
 /// odd and even ports alike, or if this is not known. If the range begins with an even port, Linux prefers odd ports
 /// for `bind` to port 0, and leaves the even ports to `connect`; if it begins with an odd port, the reverse
-/// (`inet_csk_find_open_port`; measured: odd 1,500 times in 1,500 with the default range). Only if all preferred ports
-/// are in use, which is probable only in a short range, it takes one of the others.
+/// (`inet_csk_find_open_port`; measured: odd 1,500 times in 1,500 with the default range). Linux takes one of the other
+/// ports only if all preferred ports are in use, which is probable only in a short range.
 fn listeners_get_odd(snapshot: &Snapshot, protocol: Protocol, range: PortRange) -> Option<bool> {
     let has_preference =
         snapshot.host.os == "linux" && protocol == Protocol::Tcp && range.high - range.low >= 1024;

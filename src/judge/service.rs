@@ -14,9 +14,8 @@ use crate::model::{
 use crate::registry::programs::ListedProgram;
 use crate::registry::tools::packet_program;
 
-/// Returns the service of the first process that is a known program. A program that only opens sockets for other
-/// programs does not count. If there is no other process, the name of the socket unit shows which program systemd
-/// starts.
+/// Returns the service of the first process that is a known program; programs that only open sockets for other programs
+/// do not count. If there is no such process, or if the owner is hidden, the name of the unit identifies the program.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.port().is_none() {

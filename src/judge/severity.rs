@@ -74,8 +74,8 @@ pub(super) fn finding(evidence: Evidence, exposure: Exposure, trust: Trust) -> F
 }
 
 /// Returns the severity of a finding. `base` is the severity of its evidence on an address that other machines can
-/// reach. On loopback most findings are one level lower. For findings about the registry, the trust in the process also
-/// raises the severity, at most to a warning, or lowers it.
+/// reach. On loopback most findings are one level lower. For findings about the registry, low trust in the process
+/// raises the severity by one level, at most to a warning, and high trust lowers the severity by one level.
 pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Trust) -> Severity {
     let moved = match (flag.family(), trust) {
         (FindingFamily::Registry, Trust::Replaceable | Trust::Unknown) => {

@@ -139,7 +139,7 @@ pub enum StartedBy<'r> {
         /// The programs between this program and the process, the outermost first.
         through: Vec<&'r str>,
     },
-    /// The process that started the listener has ended, or it was the first process of the system.
+    /// The starter has ended, or the starter was the first process of the system.
     Background {
         /// The process that adopted the process of the listener: the first process, or the service manager of a user.
         parent: &'r Parent,
@@ -270,8 +270,9 @@ impl<'r> StartedBy<'r> {
     }
 
     /// Returns the starter of a process that has no ancestors in the snapshot. On Linux every process has a living
-    /// parent, because the children of a process that ends are adopted. The parent is therefore outside the visible
-    /// processes. On other systems, the parent may have ended, and the result is `None`.
+    /// parent, because the children of a process that ends are adopted. The parent is therefore not visible, and the
+    /// result is `Outside`. On other systems the parent may have ended, so the result is `None`; it is `None` too if
+    /// the process itself could not be read.
     fn without_ancestors(process: &Process, os: &str) -> Option<Self> {
         let was_read = process.started.is_some() && process.parents.is_empty();
         (was_read && os == "linux").then_some(StartedBy::Outside)
@@ -303,8 +304,8 @@ impl<'r> StartedBy<'r> {
     }
 }
 
-/// Returns the program that manages the container of a listener, according to the files of the manager, or else to the
-/// control group.
+/// Returns the program that manages the container of a listener, according to the manager's files or, without such
+/// files, by the path of the control group.
 pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
     let by_files = listener.container_details().and_then(ContainerManager::of_files);
     by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
@@ -316,8 +317,8 @@ pub(super) fn restarter(process: &Process) -> Option<&str> {
 }
 
 /// Returns whether a program that runs programs for others, such as cron, started the process. The ancestors may have
-/// ended, so it is enough that the process is in the unit of such a program. A process of cron itself does not count.
-/// It is recognised by its name only if it runs as root, because every user can choose the name of a process.
+/// ended, so it is enough that the process is in the unit of such a program. A process of cron itself does not count;
+/// its name is trusted only if the process runs as root, because every user can choose the name of a process.
 pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bool {
     let own = process.name.as_deref().filter(|_| process.uid.is_none_or(|uid| uid == 0));
     let has_runner = process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own);
@@ -325,8 +326,8 @@ pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bo
     has_runner || is_in_unit_of_runner && !own.is_some_and(|own| RUNNERS.contains(&own))
 }
 
-/// Returns whether the unit is named after a program that runs programs for others. `ssh@0.service` is an instance of
-/// `ssh@.service`.
+/// Returns whether the unit is named after a program that runs programs for others. For an instance such as
+/// `ssh@0.service`, the name before the `@` counts.
 fn is_unit_of_runner(unit: &str) -> bool {
     let name = unit.strip_suffix(".service").unwrap_or(unit);
     let stem = name.split('@').next().unwrap_or(name);

@@ -22,7 +22,7 @@ pub(super) struct JudgedListener<'s> {
 
 impl JudgedListener<'_> {
     /// Returns whether other machines can reach the listener: its address is reachable, and the packet filter lets some
-    /// of them in, or its rules are not known.
+    /// of them in or has unknown rules.
     pub(super) fn is_reachable_from_outside(&self) -> bool {
         self.listener.exposure.is_reachable_from_outside()
             && self.reach.is_none_or(|reach| reach.kind.lets_in_other_machines())

@@ -21,8 +21,8 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the most severe tool for a short task that `wanted` accepts, with its process. If several are equally
-/// severe, returns the first.
+/// Returns the ad-hoc tool of the highest severity among those whose use `wanted` accepts, and its process; of several,
+/// the first. A shell that only inherited the socket is skipped, and so is a program that only started the server.
 fn ad_hoc_tool<'s, 'p>(
     subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,
@@ -38,8 +38,8 @@ fn ad_hoc_tool<'s, 'p>(
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-/// Returns whether a shell only inherited the socket from a server that started the shell, and that still has the
-/// socket: the shell is then not the listener. A process that the shell started does not count as this server.
+/// Returns whether a shell only inherited the socket from a server that still has the socket: the shell is then not the
+/// listener. Another tool does not count as such a server, nor does a process that the shell started.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none()
@@ -86,8 +86,8 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns the purpose of an SSH server that a user other than root started. A process that descends from the system's
-/// SSH server does not count: the server starts one for each session, as the user of the session.
+/// Returns the purpose of an SSH server that a user other than root started. A process that descends from another SSH
+/// server does not count: the system's server starts such a process for each session, as the user of the session.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
     let is_of_a_server = parents.iter().any(|parent| Some(&parent.name) == name.as_ref());
@@ -223,9 +223,8 @@ fn is_system_daemon(name: &str, title: &str) -> bool {
     SYSTEM_DAEMONS.contains(&cut) || (name == "cron" && title.starts_with("/usr/sbin/cron"))
 }
 
-/// Returns the well-known server or daemon of the system whose name a process falsely claims. Either the program file
-/// has another name, and is replaceable or unknown; or an interpreter claims a name that none of its known scripts
-/// uses.
+/// Returns the well-known server or daemon of the system whose name a process falsely claims. The program file has
+/// another name, and it is replaceable, unknown, or an interpreter that runs an unknown script.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     let file = process.program_name()?;
@@ -240,8 +239,8 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
         process.is_replaceable()
             || !(is_of_package(one) || MULTI_CALL.contains(&file) || programs::is_listed(file))
     };
-    // Interpreters are left out, because they name their threads too, and because a script may have the name of a
-    // server.
+    // The process name of an interpreter is not evidence: interpreters name their threads too, and a script may have
+    // the name of a server.
     let thread = one.name.as_deref().filter(|_| !process.is_interpreted());
     let mut names = title.into_iter().chain(thread);
     // A file whose name begins with the claimed name (`redis-server-7.2`) is the same program.

@@ -9,8 +9,8 @@ use crate::model::interpreter::shows_only_a_title;
 use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage, show_processes};
 use crate::registry::identity::identify;
 
-/// A kind of missing evidence: a description of the processes, which follows the word "process" or "processes", and the
-/// reason why the evidence is missing.
+/// A kind of missing evidence: the text that follows the word "process" or "processes" in the gap, and the reason in
+/// the gap.
 type Missing = (&'static str, &'static str);
 
 const PROCESS: Missing =
@@ -80,8 +80,9 @@ fn lacking(entry: &Entry, process: &Process) -> Option<Missing> {
     process.script.as_ref().is_some_and(|script| script.origin.is_none()).then_some(SCRIPT)
 }
 
-/// Returns whether a title hides the script of an interpreter. The title of a known program is believed if root or a
-/// service of root started it, or if no other machine can reach it: many servers show such a title.
+/// Returns whether a title hides the script of an interpreter. The result is false if the title names a known program
+/// and can be believed: the process belongs to the system, or no other machine can reach the listener. Many servers
+/// show such a title.
 fn hides_its_script(entry: &Entry, process: &Process) -> bool {
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
     let is_known = || identify(process).is_some_and(|identity| identity.program().is_some());

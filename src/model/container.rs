@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// A container. Its manager writes the files as root, so no ordinary user chose the names.
+/// A container, as the files of its manager describe it. The manager writes these files as root, so no ordinary user
+/// chose the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Container {
     /// The ID: 64 hexadecimal digits.
@@ -19,7 +20,7 @@ pub struct Container {
     pub pod: Option<String>,
     /// The Kubernetes namespace of that pod.
     pub namespace: Option<String>,
-    /// The addresses of the container in the files.
+    /// The addresses of the container that the files name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
 }

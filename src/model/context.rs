@@ -129,7 +129,7 @@ pub struct Event {
 /// The facts about a port in an ephemeral range of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EphemeralHere {
-    /// The part of this kernel's own range that contains the port.
+    /// The range of this kernel that contains the port; `None` if none contains it.
     pub kernel_range: Option<PortRange>,
     /// The source of that range.
     pub source: String,
@@ -139,10 +139,11 @@ pub struct EphemeralHere {
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
     /// Whether the kernel may choose the port for a listener that requests any free port. False if the kernel never
-    /// chooses the port, or only if no port with the other parity is free. `None` if this is not known.
+    /// chooses the port, or chooses it only after every port of the other parity is in use. `None` if this is not
+    /// known.
     pub kernel_would_pick: Option<bool>,
-    /// Whether the listener on the port probably chose the port itself. `None` if there is no listener, or if it could
-    /// be either the listener or the kernel.
+    /// Whether the listener on the port probably chose the port itself. `None` if there is no listener, or if the
+    /// kernel may just as well have chosen the port.
     pub likely_chosen: Option<bool>,
     /// Whether a listener that requests any free port usually gets an odd port; `None` if it gets odd and even ports
     /// alike, or if this is not known.

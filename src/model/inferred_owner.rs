@@ -2,8 +2,8 @@
 
 use super::Process;
 
-/// The process that probably owns a hidden socket: the control group of the socket has no other program. The socket
-/// itself was not seen in the process, so no rule uses this process.
+/// The process that probably owns a socket with a hidden owner: the control group of the socket has no other program.
+/// The scan did not see that the process has the socket, so no rule uses this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferredOwner {
     /// The process that started the others. Only its public data is known.

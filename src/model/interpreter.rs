@@ -56,7 +56,7 @@ impl RunTarget {
         one == another || is_end_of(one, another) || is_end_of(another, one)
     }
 
-    /// Returns the text of the code; `None` if there is no text.
+    /// Returns the text of the code; `None` if the process runs no such code, or if the code is not known.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -195,8 +195,9 @@ pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Optio
 }
 
 /// Returns the words of an interpreter's command line after its own name, up to the script, module or class. The
-/// arguments of the script are left out, because they do not identify the code. If there is no script, module or
-/// class, the options are returned. `None` if `program` is not a known interpreter, or its command line is not known.
+/// arguments of the script are left out, because they do not identify the code. Returns no words if the command line
+/// contains code, and the options if it names nothing to run. `None` if `program` is not a known interpreter, or its
+/// command line is not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let target = match parse_command(program, cmdline)? {
         InterpreterCommand::File(target)
@@ -209,7 +210,8 @@ pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<
         }
         InterpreterCommand::Relay(_) => return None,
     };
-    // The file or module may be only a part of its argument, so this argument is found by its memory address.
+    // The file or module may be only a part of an argument, so the argument that contains it is found by memory
+    // address.
     let end = cmdline.iter().position(|word| word.as_bytes().as_ptr_range().contains(&target.as_ptr()))?;
     cmdline.get(1..=end)
 }

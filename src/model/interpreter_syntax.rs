@@ -380,14 +380,14 @@ static SYNTAXES: [Syntax; 24] = [
 pub(super) enum Argument<'c> {
     /// An option and its value, if the value is part of the argument.
     Option(&'static str, Option<&'c str>),
-    /// An option that gives no code and has no value.
+    /// Any other option. It gives no code, and the next argument is not its value.
     Flag,
     /// Not an option.
     Positional,
 }
 
 impl Syntax {
-    /// Returns the option in an argument, if it decides which code runs.
+    /// Returns the option in an argument, if this syntax lists the option; `Flag` for any other option.
     pub(super) fn read<'c>(&self, argument: &'c str) -> Argument<'c> {
         let known = [self.no_file, self.code_before_file, self.with_value, self.file].concat();
         if let Some(option) = known.iter().find(|option| **option == argument) {

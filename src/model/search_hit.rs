@@ -11,7 +11,7 @@ named! {
         Malware = "malware",
         /// The name of the registered service.
         Service = "service",
-        /// The product of a registration that is dead or in use.
+        /// The product of a registration, in the curated lists of dead registrations and of registrations in use.
         Product = "product",
         /// The product of a program that usually serves the port.
         Program = "program",

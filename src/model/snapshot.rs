@@ -358,7 +358,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether all requested parts were seen.
+    /// Returns whether everything that was requested was seen: the snapshot has no gap.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty()

@@ -344,8 +344,8 @@ impl Socket {
             && (own != other || device != others)
     }
 
-    /// Returns the clients that can reach the socket, according to its address and device. For a transparent socket
-    /// these do not count, because a rule can send it traffic for any address (TPROXY).
+    /// Returns the clients that can reach the socket, according to its address and device. A transparent socket counts
+    /// as bound to the wildcard address, because a rule can send it traffic for any address (TPROXY).
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {

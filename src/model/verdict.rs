@@ -137,7 +137,7 @@ pub struct Curated {
 }
 
 named! {
-    /// A kind of independent source that names the port with the registered service.
+    /// A kind of independent source that lists the registered service for the port.
     pub enum EvidenceSource {
         /// The curated list of living registrations.
         Curated = "curated",

@@ -1,4 +1,5 @@
-//! Drafts a policy that allows exactly the current listeners. It uses only features that are the same after a restart.
+//! Drafts a policy that allows exactly the current listeners. The draft uses only features that are the same after a
+//! restart.
 //!
 //! Sockets of one service that differ only in port, protocol or address share a rule, if there is a listener for every
 //! combination that this rule allows. No rule contains a pid, an inode or a time. The order of the listeners does not
@@ -314,7 +315,8 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
         if !matches!(port, DraftPort::Own(_)) {
-            // This socket gets a separate rule, because the rule allows more than the current socket. A note says so.
+            // A socket with a changing port gets a separate rule, because this rule allows more ports than the current
+            // one. A note says so.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
             blocks.push(PortBlock { ports, protocols, addresses });
         } else {

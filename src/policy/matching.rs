@@ -343,7 +343,8 @@ fn is_elsewhere(process: &Process) -> bool {
     process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns the script, module or code of an interpreter, and the reason why a rule for that path may not match.
+/// Returns what an interpreter or relay runs, as a policy names it; followed by the reason in parentheses if a rule for
+/// this text may not match.
 fn shown_target(process: &Process) -> Option<String> {
     let target = RunTarget::of(process).text()?.to_owned();
     Some(match () {
@@ -358,7 +359,7 @@ fn runs_script_elsewhere(process: &Process) -> bool {
     origin.is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns the path of a program file, and the reason why a rule for that path may not match.
+/// Returns the path of a program file; followed by the reason in parentheses if a rule for this path may not match.
 fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match ReplaceableBy::of_file(process) {

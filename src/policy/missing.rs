@@ -18,8 +18,8 @@ use crate::query::Answer;
 /// The maximum number of missing listeners that are reported per rule. The others are left out.
 const MOST: usize = 16;
 
-/// One requirement of a rule: the index of its protocol, address and port in the lists of the rule, or 0 for an empty
-/// list.
+/// One requirement of a rule: the indices of a protocol, an address and a port in the lists of the rule. For an empty
+/// list, the index is 0.
 type Requirement = (usize, usize, usize);
 
 /// Returns the findings for missing listeners, and the gaps for listeners that may exist but were not visible.
@@ -45,7 +45,7 @@ pub(super) fn missing_listeners<'r>(
     (findings, gaps)
 }
 
-/// Returns the number of parts of a list: one for an empty list.
+/// Returns the number of indices for a list of this length: an empty list is no condition, and has the one index 0.
 const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }
@@ -58,7 +58,7 @@ fn requirements(rule: &AllowRule) -> impl Iterator<Item = Requirement> + use<> {
     })
 }
 
-/// Returns the requirements that are met, and the requirements that may be met.
+/// Returns the requirements that a listener meets, and the requirements that a listener may meet.
 fn met_requirements(
     rule: &AllowRule,
     listeners: &[&Entry],

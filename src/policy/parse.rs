@@ -32,8 +32,8 @@ pub struct Included {
     pub bytes: Vec<u8>,
 }
 
-/// Reads a policy. `read` gets the identity of the including file and the name in its `include`. It returns this file,
-/// or the reason why the file cannot be read.
+/// Reads a policy. `read` gets the identity of the including file and the name in its `include`. It returns the
+/// included file, or the reason why the included file cannot be read.
 ///
 /// # Errors
 /// Returns the first `PolicyError` in the files.
@@ -337,7 +337,7 @@ impl<'s> File<'s> {
         })
     }
 
-    /// Parses a text, or refuses it with the problem.
+    /// Parses a text. The error names the position, the text and the problem.
     fn parsed<T>(
         &self,
         value: &Value<'_>,

@@ -168,7 +168,7 @@ fn flag(typed: &str) -> Result<Test, String> {
         return Err("only an audit finds this: type portolan audit".to_owned());
     }
     let wanted = pick("flag", typed, &Flag::listed().collect::<Vec<_>>(), Flag::code)?;
-    // These findings are about the process. If the process is not visible, it is unknown whether it would have the
+    // These findings are about a process. If a process is not visible, it is unknown whether the process causes the
     // finding.
     let needs_process = matches!(wanted.family(), FindingFamily::Identity | FindingFamily::File);
     Ok(Box::new(move |subject| {

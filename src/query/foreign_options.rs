@@ -66,8 +66,8 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
     let mut filters = Vec::new();
     let mut rest = text;
     for (digit, family) in [("4", Family::Ipv4), ("6", Family::Ipv6)] {
-        // A leading digit is a family, because a port follows a colon. In `-i 40`, the digit is neither a family nor a
-        // port.
+        // A single leading digit is a family. In `-i 40`, the digits are neither a family nor a port, because a port
+        // needs a colon before it.
         let after = rest.strip_prefix(digit).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
         if let Some(after) = after {
             filters.push(Filter::Family(family));

@@ -89,8 +89,8 @@ fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
             let own = unmapped(own);
             IpAddr::V4(wanted) == own || wanted.is_unspecified() || own.is_unspecified()
         }
-        // If an IPv6 socket on the port also accepts IPv4, the kernel refuses 0.0.0.0, regardless of the address of
-        // this socket.
+        // If an IPv6 socket on the port also accepts IPv4, the kernel refuses 0.0.0.0, regardless of the address that
+        // the IPv6 socket is bound to.
         (IpAddr::V4(wanted), _) => serves_ipv4 && (own.is_unspecified() || wanted.is_unspecified()),
         (IpAddr::V6(_), IpAddr::V4(_)) => false,
         (wanted, own) => own == wanted || own.is_unspecified(),

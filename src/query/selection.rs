@@ -204,8 +204,8 @@ impl Selection {
         self.filters().filter_map(move |filter| filter.value(name))
     }
 
-    /// Returns the number of listeners that a filter by exposure excludes, although other machines can reach them. Such
-    /// a listener is on the wildcard address, for example, which includes a public address. All other filters match.
+    /// Returns the number of listeners that only the filter by exposure excludes, although other machines can reach
+    /// them. For example, a filter for public addresses excludes the wildcard address, which includes public addresses.
     pub(crate) fn also_reachable(&self, entries: &[Entry]) -> usize {
         let classes = |group: &[Filter]| -> Vec<String> {
             group.iter().filter_map(|filter| filter.value("exposure")).map(str::to_lowercase).collect()
@@ -244,8 +244,8 @@ impl Selection {
         self.groups.iter().flatten().filter_map(state)
     }
 
-    /// Returns a message for each target that is a known name and matches nothing. The message names the places that
-    /// were searched: `ssh: nothing found (searched: tcp/22)`.
+    /// Returns a message for each target that matches nothing, if the target is a known name or port 0. For a name, the
+    /// message lists the places that were searched: `ssh: nothing found (searched: tcp/22)`.
     pub(crate) fn searched(&self, matched: &HashSet<usize>) -> Vec<String> {
         let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
         unmatched

@@ -181,7 +181,7 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
     ports.iter().any(|range| range.contains(port))
 }
 
-/// Returns whether a socket has an address of the network.
+/// Returns whether a socket is bound to an address of the network.
 fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
     Answer::of_known(subject.address(), |address| network.contains(unmapped(address)))
 }

@@ -39,7 +39,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         }
         Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
         _ => {
-            // Whether the kernel chose the number does not matter for a published port, because the service itself has
+            // For a published port, it does not matter whether the kernel chose the port: the service itself has
             // another port.
             let chosen_by_kernel =
                 forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
@@ -96,9 +96,9 @@ const FIRST_PERSON: u32 = 1000;
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Returns the danger according to the configuration file of the process, and the setting that is the evidence. If a
-/// user can replace the program file, no setting lowers the danger. If a person started the program, a setting that
-/// admits only some addresses does not lower the danger either.
+/// Returns the danger according to the configuration file of the process, and the setting that decides; `None` if no
+/// setting changes the danger. If a user can replace the program file, no setting lowers the danger. If a person
+/// started the program, a setting that admits only some addresses does not lower the danger either.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -171,9 +171,9 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
     by_environment.filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical)).or(by_line)
 }
 
-/// Returns the danger of the program that systemd starts for a socket, if the name of the socket unit identifies the
-/// program; otherwise `by_line`, the danger of systemd itself. If both are known, `by_line` has the better remedy and
-/// is returned, unless it is presumed only from the port. `None` if the program is not dangerous.
+/// Returns the danger of the program that systemd starts for a socket; `None` if this program is not dangerous. If the
+/// name of the socket unit does not identify the program, returns `by_line`, the danger of the process itself. If both
+/// are dangerous, returns `by_line`, because its remedy is better, unless it is presumed only from the port.
 fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Option<Danger>) -> Option<Danger> {
     let Some(program) = by_socket_unit(process, entry).filter(|program| !program.is_arg()) else {
         return by_line;
@@ -184,8 +184,8 @@ fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Optio
     Some(by_line.filter(|danger| danger.basis != DangerBasis::Port).unwrap_or(of_program))
 }
 
-/// Returns the danger that follows from debugger options in the environment. It is certain, because the interpreter
-/// reads these options like options on its command line.
+/// Returns the danger that follows from debugger options in the environment. The danger is certain, because the
+/// interpreter reads these options like options on its command line.
 fn danger_by_environment(
     process: &IdentifiedProcess<'_>,
     port: u16,

@@ -15,10 +15,10 @@ pub(super) fn hidden_process(subject: &JudgedListener<'_>) -> Option<Evidence> {
     (!pids.is_empty()).then(|| HiddenProcess { pids }.into())
 }
 
-/// Returns the evidence of `impostor`: no process on a guarded port is a known server of the port. Not flagged are
-/// programs that open sockets for other programs, and processes without a readable file and a known name. The name of a
-/// file is trusted only if nobody except root can replace the file. `unfamiliar` covers an unknown program of root that
-/// other machines can reach.
+/// Returns the evidence of `impostor`: no process on a guarded port is a known server of the port. Programs that open
+/// sockets for other programs are not flagged, nor are listeners with a process whose file and name are both unknown.
+/// The name of a file is trusted only if nobody except root can replace the file. An unknown program of root that other
+/// machines can reach gets the finding `unfamiliar` instead.
 pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;

@@ -150,8 +150,8 @@ impl AddressSet {
         AddressSet(Arc::new(filled))
     }
 
-    /// Returns the set with the holes filled that are small relative to the ranges around them, and with each range
-    /// extended to a network if that adds few addresses.
+    /// Returns a similar set that takes fewer networks to write: holes that are small relative to the ranges around
+    /// them are filled, and a range is extended to a network if that adds few addresses.
     pub(super) fn rounded(&self) -> AddressSet {
         let size = |(first, last): (u128, u128)| (last - first).saturating_add(1);
         let mut filled: Vec<(u128, u128)> = Vec::new();

@@ -1,9 +1,9 @@
-//! The clients whose packets meet a condition.
+//! The clients whose packets meet a condition, certainly or possibly.
 
 use super::address_set::AddressSet;
 use crate::model::Family;
 
-/// The clients whose packets meet a condition.
+/// The clients whose packets meet a condition, certainly or possibly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Clients {
     None,
@@ -11,7 +11,7 @@ pub(super) enum Clients {
     /// The clients are not known.
     Unknown,
     Some {
-        /// The clients whose packets meet the condition.
+        /// The clients whose packets certainly meet the condition.
         sure: AddressSet,
         /// The clients whose packets may meet the condition, including those in `sure`.
         may: AddressSet,

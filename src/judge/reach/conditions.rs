@@ -12,9 +12,9 @@ use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 pub(super) struct Matched {
     pub(super) sure: AddressSet,
     pub(super) may: AddressSet,
-    /// Whether a client meets a condition of the rule only while it sends few packets, such as a rate limit.
+    /// Whether the rule has a condition, such as a rate limit, that a client meets only while it sends few packets.
     pub(super) is_usual: bool,
-    /// Whether a client meets a condition of the rule only by sending many packets.
+    /// Whether the rule has a condition that a client meets only after it has sent many packets.
     pub(super) is_unusual: bool,
 }
 
@@ -72,7 +72,7 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
                 if *negated { clients.negated(family) } else { clients }
             };
             match values.as_slice() {
-                // The result depends only on the family of the packet, so it is stored.
+                // The result is the same for all packets of one family, so it is stored.
                 [Value::Client] => table.clients(condition, family, find),
                 _ => find(),
             }
@@ -97,7 +97,8 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
     })
 }
 
-/// Returns the clients whose packets match at least one of the elements in these fields.
+/// Returns the clients whose packets match at least one of the elements. `values` are the packet's values for the
+/// fields of an element's key.
 fn with_value_in(elements: &[FilterElement], values: &[Value<'_>], family: Family) -> Clients {
     let depends_on_client = values.contains(&Value::Client);
     let (mut sure, mut may) = (Vec::new(), Vec::new());
@@ -121,7 +122,8 @@ fn with_value_in(elements: &[FilterElement], values: &[Value<'_>], family: Famil
     }
 }
 
-/// Returns the clients whose packets match one element in these fields.
+/// Returns the clients whose packets match the element. `values` are the packet's values for the fields of the
+/// element's key.
 pub(super) fn with_values_of(element: &FilterElement, values: &[Value<'_>], family: Family) -> Clients {
     if element.key.len() != values.len() {
         return Clients::Unknown;

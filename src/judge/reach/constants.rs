@@ -57,7 +57,7 @@ impl<'f> Constants<'f> {
                     }
                     let sees_arrivals = chain.base.as_ref().is_none_or(|base| base.hook <= FilterHook::Input);
                     if rule.action == FilterAction::Unknown && sees_arrivals {
-                        // The rule may change the destination of packets without the help of connection tracking.
+                        // The rule may give packets any destination, without the help of connection tracking.
                         collected.found.translations.push((None, None, &rule.text));
                     }
                     collected.add_action(&rule.action, &rule.text);

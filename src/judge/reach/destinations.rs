@@ -27,9 +27,9 @@ pub(super) struct Class {
     /// The addresses of the machine that belong to the class.
     pub(super) alike: Vec<IpAddr>,
     pub(super) delivery: Delivery,
-    /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up. If
-    /// an interface leads to other machines, the interfaces that receive packets only from this machine, such as a
-    /// bridge for containers, have no ordinary clients.
+    /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up.
+    /// Interfaces that receive packets only from this machine, such as a bridge for containers, have ordinary clients
+    /// only if no other interface is up.
     pub(super) is_ordinary: bool,
     /// Whether it is uncertain that this machine accepts packets for the address.
     pub(super) is_uncertain: bool,
@@ -229,7 +229,8 @@ impl Classes {
         members.into_iter().filter_map(|at| Some(&*firewall.interfaces.get(at)?.name))
     }
 
-    /// Returns the interface through which packets to an address leave: the interface in the same network.
+    /// Returns the interface through which packets to an address leave: the interface in the network of the address,
+    /// and of several networks the smallest. The interface is unknown if there is no such network.
     pub(super) fn way_to(&self, address: IpAddr, firewall: &Firewall) -> InterfaceName {
         let networks = firewall.interfaces.iter().flat_map(|interface| {
             interface.addresses.iter().map(move |(own, prefix)| (interface, *own, *prefix))

@@ -101,7 +101,8 @@ impl ChainIndex {
         index
     }
 
-    /// Returns the rules that can apply to a packet, in their order.
+    /// Returns the indices of the rules that can apply to a packet, in ascending order. `all` is the number of rules in
+    /// the chain.
     pub(super) fn rules(&self, packet: &Packet, all: usize) -> Vec<usize> {
         if all <= INDEXED || packet.is_answer {
             return (0..all).collect();

@@ -1,8 +1,8 @@
 //! The clients that can reach a port according to the packet filter. This module follows a new connection through the
 //! rules, for every client, interface and address of the machine.
 //!
-//! Only the packet that opens a connection and its answer count. If the result depends on a rule that portolan does
-//! not understand, the result is unknown.
+//! Only the first packets of a connection count: the packet that opens it, the answer, and the client's next packet. If
+//! the result depends on a rule that portolan does not understand, the result is unknown.
 
 mod address_set;
 mod clients;
@@ -55,11 +55,12 @@ struct View<'f> {
     classes: Classes,
     steps: usize,
     known: HashMap<Key, Rc<Outcome<'f>>>,
-    /// The answers for sockets with the same results, by the memory addresses of the results.
+    /// The answer for each combination of outcomes, so that sockets with the same outcomes share it. The key has every
+    /// class, with a pointer to its outcome in `known`.
     summaries: HashMap<Vec<(Class, *const Outcome<'f>)>, Reach>,
 }
 
-/// Packets with the same key have the same result.
+/// Packets with the same key have the same outcome.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     protocol: u8,
@@ -218,7 +219,7 @@ impl<'f> View<'f> {
             || routes.any(|route| route.contains(address))
     }
 
-    /// Returns the result for the packets of every client in one class.
+    /// Returns the outcome for the packets of one class, for every client at once.
     fn outcome(
         &mut self,
         socket: &Socket,

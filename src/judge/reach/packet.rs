@@ -123,7 +123,7 @@ impl Packet {
                 Delivery::Broadcast => 3,
                 Delivery::Multicast => 5,
             }),
-            // The source is never an address of this machine, because the kernel drops such packets.
+            // The source of a client's packet is never an address of this machine: the kernel drops such packets.
             FilterField::SourceType => Value::Number(if self.is_answer && self.is_own { 2 } else { 1 }),
             FilterField::TcpFlags if self.protocol != 6 => Value::Absent,
             FilterField::TcpFlags

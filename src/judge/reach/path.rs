@@ -31,7 +31,7 @@ pub(super) struct Target<'t> {
     pub(super) is_own: &'t dyn Fn(IpAddr) -> bool,
 }
 
-/// The results for the packets of every client.
+/// The clients whose packets arrive or are lost, and the rules that decide this.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome<'f> {
     /// The clients whose packets may arrive.
@@ -247,7 +247,7 @@ impl<'f> Path<'f, '_> {
 /// UDP and UDP-Lite: a connection may consist of one packet.
 const DATAGRAMS: [u8; 2] = [17, 136];
 
-/// Returns the hooks between the routing decision for a packet and its destination.
+/// Returns the hooks that a packet passes after the routing decision.
 const fn last_hooks(packet: &Packet) -> &'static [FilterHook] {
     match packet.is_own {
         true => &[FilterHook::Input],

@@ -51,7 +51,7 @@ pub(super) struct Walk<'f, 'w> {
     pub(super) dropped: AddressSet,
     /// The new destinations (address and port) that packets may get, each with its clients and its rule.
     pub(super) translated: Vec<(Option<IpAddr>, Option<u16>, Affected<'f>)>,
-    /// The rules that accept and drop.
+    /// The rules that accept packets; those that drop packets are in `drops`.
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
     /// The rules that may apply, but not certainly.
@@ -91,7 +91,8 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Walks through a base chain. Its policy applies to the clients whose packets no rule accepts or drops.
+    /// Walks through a base chain. The policy of the chain applies to the clients whose packets no rule accepts or
+    /// drops.
     pub(super) fn base_chain(&mut self, chain: &'f FilterChain, clients: AddressSet) {
         let undecided = self.chain(&chain.name, clients, "", DEEPEST);
         if undecided.is_empty() {
@@ -262,8 +263,7 @@ impl<'f, 'w> Walk<'f, 'w> {
     fn give_up(&mut self, clients: &AddressSet, text: &'f str) {
         self.accepted.add(clients);
         self.dropped.add(clients);
-        // This rule is put first, because it matters more to the reader than the rules of which it is only uncertain
-        // whether they apply.
+        // This rule is put first: it matters more to the reader than a rule that may simply not apply.
         self.doubts.insert(0, (text, clients.clone()));
         self.doubts.truncate(MOST_DOUBTS);
     }

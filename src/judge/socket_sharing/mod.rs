@@ -6,8 +6,8 @@
 //!
 //! **Shared**: the processes on one address, with one socket or with several (`SO_REUSEPORT`), differ in user, in
 //! file, or in the script of an interpreter. These processes belong together and get no finding:
-//! - a program that opens sockets for other programs (systemd, inetd), with those programs: only those programs are
-//!   compared;
+//! - a program that opens sockets for other programs (systemd, inetd), and those programs; only the other programs are
+//!   compared with each other;
 //! - a process and its descendants that run the same file, even as another user: a server that drops its privileges;
 //! - a process and its descendants from one software suite: their files are in one directory that is not a common
 //!   directory (`/usr/lib/postfix/sbin`), or the descendant's file is below a directory with the ancestor's name
@@ -19,7 +19,7 @@
 //! - no process owns both sockets;
 //! - no two processes belong together in one of the ways above;
 //! - if both sockets belong to the same program and user, their processes are not children of one process with the same
-//!   name. Two instances of one program on different addresses take traffic from each other as well.
+//!   name: two separate instances of one program also take traffic from each other.
 //!
 //! Both sockets get the finding: the first for the traffic that it takes, the second for the traffic that it loses.
 
@@ -40,7 +40,7 @@ const FEW: usize = 8;
 /// 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
 const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
-/// The sockets of one group that are bound to one address and device. This is called a place below.
+/// The sockets of one group that are bound to the same address and device. The comments below call this a place.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
     /// The socket that represents the group: a socket that accepts traffic, and preferably one that also accepts
@@ -62,8 +62,8 @@ fn is_discovery(socket: &Socket) -> bool {
     socket.local.protocol.is_datagram() && DISCOVERY_PORTS.contains(&socket.local.port)
 }
 
-/// Returns the evidence on each listener, by its index in the list; `known` has the identified programs of its
-/// processes.
+/// Returns the evidence on each listener, by its index in the list; `known` stores the programs that were identified so
+/// far.
 pub(super) fn evidence<'l>(
     listeners: impl Iterator<Item = &'l Entry>,
     known: &mut Identities,

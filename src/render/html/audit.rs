@@ -162,7 +162,8 @@ fn services(reachable: &Reachable<'_>, html: &mut Html) {
         }
         html.element("<b>", &service.program, "</b>");
         html.element(" <span class=\"places\">", &service.places.join(", "), "</span>");
-        // The findings above already say what any client can do, so only their codes are repeated here.
+        // The findings above already say what any client can do, so only their codes are repeated here. `gets` has the
+        // text for a service without such a finding.
         let codes: Vec<&str> = service.findings.iter().map(|found| found.code).collect();
         html.text(service.gets.as_deref().unwrap_or(&codes.join(", "))).markup("\n");
     }

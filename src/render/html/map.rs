@@ -229,7 +229,8 @@ fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
         html.markup(" and ").number(points.len() - named.len()).markup(" more");
     }
     html.markup("</title><use href=\"#").markup(class(severity));
-    // The mark is in the middle of its ports, which is measured in half ports.
+    // The mark is centred on its ports. Coordinates are doubled (half ports, half rows), so that the centre is a whole
+    // number.
     let (column, top, height) = position(usize::from(first.port));
     let width = usize::from(last.port - first.port) + 1;
     html.markup("\" x=\"").percent(2 * column + width, 2 * ROW);

@@ -1,7 +1,7 @@
 //! The rows of each view: filtered, merged and sorted.
 //!
-//! A listing may be long, so a row refers to the entry in the report instead of a copy, unless it merges several
-//! sockets or shows a listener that vanished.
+//! A listing may be long, so a row refers to the entry in the report instead of holding a copy. Only a row that merges
+//! several sockets, or that shows a listener that vanished, has its own entry.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};

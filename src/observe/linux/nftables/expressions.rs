@@ -144,7 +144,8 @@ impl<'d> Reader<'d, '_, '_> {
             self.load(number(to)?, of_packet(base, offset, length, self.context));
             return Some(Effect::Nothing);
         }
-        // The first two bytes of both versions of IP are the class of service, which does not affect decisions.
+        // In both versions of IP, the class of service is in the first two bytes of the header. A rule that writes only
+        // there (such as `ip dscp set`) does not affect decisions.
         let is_class_of_service = base == 1 && offset.saturating_add(length.into()) <= 2;
         Some(if is_class_of_service { Effect::Nothing } else { Effect::Action(FilterAction::Unknown) })
     }

@@ -176,7 +176,8 @@ fn layout_of(bytes: &[u8]) -> Option<Layout> {
     layout::read(Source::Memory(bytes))
 }
 
-/// Returns the layout in a description of the kernel.
+/// Returns the offsets of the kernel's fields that the kernel's type description (BTF) gives. The file is mapped into
+/// memory if the kernel allows it, and otherwise read.
 fn layout_in(file: &File) -> Option<Layout> {
     let length = usize::try_from(fstat(file).ok()?.st_size).ok()?;
     match Mapped::new(file, length) {
