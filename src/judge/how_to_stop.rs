@@ -148,7 +148,8 @@ fn engine(manager: ContainerManager) -> &'static str {
     if manager == ContainerManager::Podman { "podman" } else { "docker" }
 }
 
-/// Returns how to end only the processes of a listener, without a command that stops their unit or container.
+/// Returns how to end only the processes of a listener, without a command that stops their unit or container. Returns
+/// `FirstProcess` if pid 1 owns the socket, and `None` if no owner is known.
 pub(super) fn processes<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<HowToStop<'r>> {
     let owner = &listener.first().socket.owner;
     if owner.pids().contains(&1) {

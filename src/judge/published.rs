@@ -25,9 +25,9 @@ pub(super) fn published_ports(entries: &[Entry]) -> PublishedPorts {
     published.map(|entry| (entry.socket.port_key(), entry.socket.clone())).collect()
 }
 
-/// Returns the published port that dockerd only reserves with this socket. Without its userland proxy, dockerd listens
-/// on each published port to prevent other programs from binding it, but accepts no traffic: a rule forwards the
-/// traffic.
+/// Returns the published port that dockerd only reserves with this socket; `None` for any other socket. Without its
+/// userland proxy, dockerd listens on each published port to prevent other programs from binding it, but accepts no
+/// traffic: a rule forwards the traffic.
 pub(super) fn reserved_by_dockerd<'p>(
     ports: &'p PublishedPorts,
     entry: &Entry,

@@ -42,7 +42,7 @@ pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> 
     })
 }
 
-/// Returns the destination to which docker-proxy forwards the port.
+/// Returns the destination to which docker-proxy forwards the port; `None` if no process is docker-proxy.
 pub(super) fn forwards_to(processes: &[IdentifiedProcess<'_>]) -> Option<Peer> {
     processes.iter().find_map(|process| Peer::behind_docker_proxy(process.process))
 }

@@ -1,4 +1,4 @@
-//! The clients of sessions over SSH. They are found by the connections of the server processes of these sessions.
+//! The clients of sessions over SSH, found by the connections of the processes that serve the sessions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;

@@ -180,7 +180,7 @@ pub enum ContainerManager {
 }
 
 impl ContainerManager {
-    /// Returns the manager of a container, by the name in the container's data.
+    /// Returns the manager of a container, by the manager's name in the container's data; `None` for an unknown name.
     #[must_use]
     pub fn of_files(container: &Container) -> Option<Self> {
         match &*container.manager {
@@ -192,7 +192,7 @@ impl ContainerManager {
         }
     }
 
-    /// Returns the manager of a container, by the path of its control group.
+    /// Returns the manager of a container, by the path of the control group; `None` if the path names no known manager.
     fn of(cgroup: &str) -> Option<Self> {
         let has = |text: &str| cgroup.split('/').any(|part| part.starts_with(text));
         match () {
@@ -215,7 +215,7 @@ pub(super) enum Unit<'r> {
 
 impl<'r> Unit<'r> {
     /// Parses the name of a unit as in a snapshot: `user@1000.service/app.service` is a unit of a user's service
-    /// manager.
+    /// manager. `None` if the unit is not a service, a socket or a login session.
     pub(super) fn parse(unit: &'r str) -> Option<Self> {
         let is_service = |name: &str| name.ends_with(".service") || name.ends_with(".socket");
         let (outer, inner) = unit.split_once('/').unwrap_or((unit, ""));
@@ -311,7 +311,8 @@ pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
     by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
 }
 
-/// Returns the ancestor that starts the process again when it ends.
+/// Returns the name of the ancestor that starts the process again when the process ends; `None` if no known ancestor
+/// does this.
 pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }

@@ -28,7 +28,7 @@ impl JudgedListener<'_> {
             && self.reach.is_none_or(|reach| reach.kind.lets_in_other_machines())
     }
 
-    /// Returns whether the process only keeps the port for a rule that forwards its traffic.
+    /// Returns whether the process only reserves the port, and a rule forwards the traffic of the port.
     pub(super) fn is_reserved(&self) -> bool {
         self.forwarding.is_some() && self.listener.socket.forwarding.is_none()
     }

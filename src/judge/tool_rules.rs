@@ -86,8 +86,9 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns the purpose of an SSH server that a user other than root started. A process that descends from another SSH
-/// server does not count: the system's server starts such a process for each session, as the user of the session.
+/// Returns the purpose of an SSH server that a user other than root started; `None` for any other process. A process
+/// that descends from another SSH server does not count: the system's server starts such a process for each session, as
+/// the user of the session.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
     let is_of_a_server = parents.iter().any(|parent| Some(&parent.name) == name.as_ref());
@@ -110,7 +111,7 @@ pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns how a process disguises itself, and the name that it claims.
+/// Returns how a process disguises itself, and the name that it claims; `None` if the process has no disguise.
 fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> {
     let thread = kernel_thread_name(process.process).map(|name| (Disguise::KernelThread, name));
     thread
@@ -193,7 +194,7 @@ fn unmapped_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     process.program_name().filter(|_| process.process.is_program_mapped == Some(false))
 }
 
-/// Returns the compiled program that the command line of an interpreter names as its script.
+/// Returns the script in the command line of an interpreter, if this script is a compiled program.
 fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
@@ -223,8 +224,9 @@ fn is_system_daemon(name: &str, title: &str) -> bool {
     SYSTEM_DAEMONS.contains(&cut) || (name == "cron" && title.starts_with("/usr/sbin/cron"))
 }
 
-/// Returns the well-known server or daemon of the system whose name a process falsely claims. The program file has
-/// another name, and it is replaceable, unknown, or an interpreter that runs an unknown script.
+/// Returns the well-known server or daemon of the system whose name a process falsely claims; `None` if it claims no
+/// such name. The program file has another name, and it is replaceable, unknown, or an interpreter that runs an unknown
+/// script.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     let file = process.program_name()?;

@@ -202,9 +202,9 @@ pub enum FilterCondition {
         /// Whether the condition is negated.
         negated: bool,
     },
-    /// Is met while the client sends only few packets, for example a rate limit.
+    /// A condition such as a rate limit: it is met while the client sends only few packets.
     Usual,
-    /// Is met only after the client has sent many packets, for example an exceeded rate limit.
+    /// A condition such as an exceeded rate limit: it is met only after the client has sent many packets.
     Unusual,
     /// Not evaluated.
     Unknown,

@@ -22,9 +22,9 @@ pub struct ForwardTarget {
 }
 
 impl Peer {
-    /// Returns the place to which docker-proxy forwards a port, according to its command line. Every user can start a
-    /// program with this name and command line. The process must therefore run as root, and its file must not belong
-    /// to a user.
+    /// Returns the destination to which docker-proxy forwards a port, according to its command line; `None` for any
+    /// other process. Every user can start a program with this name and command line. The process must therefore run as
+    /// root, and its file must not belong to a user.
     #[must_use]
     pub fn behind_docker_proxy(process: &Process) -> Option<Self> {
         let (name, may_be_roots) = match &process.exe {

@@ -130,7 +130,7 @@ pub(super) fn behind<'c>(
     None
 }
 
-/// Returns the name of an installed script without `.py` and its version.
+/// Returns the name of an installed script without `.py` and its version; `None` if the script is in another directory.
 fn name_of(path: &str) -> Option<&str> {
     let (directory, file) = path.rsplit_once('/')?;
     let is_installed = INSTALLED.iter().any(|part| path.contains(part)) || directory.ends_with("/bin");

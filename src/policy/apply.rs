@@ -51,7 +51,8 @@ pub(super) enum Decision<'p> {
     },
 }
 
-/// Returns the decision: the first rule that applies decides.
+/// Returns `Allowed` with the first rule that certainly allows the listener. Without such a rule, returns `Undecided`
+/// with the first rule that may allow the listener, and otherwise `Refused`. Expired rules allow nothing.
 pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Decision<'p> {
     let (mut undecided, mut over) = (None, None);
     for RuleOnHost { rule, on_host, is_expired } in rules {

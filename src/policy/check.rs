@@ -162,7 +162,8 @@ fn covers(other: &AllowRule, rule: &AllowRule) -> bool {
         )
 }
 
-/// Returns the conditions that no listener can meet together.
+/// Returns the reason why no listener can meet all conditions of the rule; `None` if the conditions do not contradict
+/// each other.
 fn impossible(rule: &AllowRule) -> Option<&'static str> {
     let exposures = |rule: &AllowRule| {
         // The exposure does not always follow from the address: a socket on the loopback device has the exposure

@@ -16,7 +16,7 @@ impl Answer {
         if yes { Answer::Yes } else { Answer::No }
     }
 
-    /// Returns the answer to a question about a fact that may be unknown.
+    /// Returns the answer to a question about a fact; `Unknown` if the fact is `None`.
     pub(crate) fn of_known<T>(fact: Option<T>, is: impl FnOnce(T) -> bool) -> Self {
         fact.map_or(Answer::Unknown, |fact| Answer::of(is(fact)))
     }
@@ -29,12 +29,14 @@ impl Answer {
         self.max(other)
     }
 
-    /// Returns yes if every answer is yes, or if there are no answers.
+    /// Returns yes if every answer is yes or there are no answers, no if at least one answer is no, and otherwise
+    /// unknown.
     pub(crate) fn all(answers: impl IntoIterator<Item = Answer>) -> Answer {
         answers.into_iter().fold(Answer::Yes, Answer::and)
     }
 
-    /// Returns yes if at least one answer is yes.
+    /// Returns yes if at least one answer is yes, no if every answer is no or there are no answers, and otherwise
+    /// unknown.
     pub(crate) fn any(answers: impl IntoIterator<Item = Answer>) -> Answer {
         answers.into_iter().fold(Answer::No, Answer::or)
     }

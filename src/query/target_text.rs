@@ -13,8 +13,8 @@ pub(crate) struct TypedAddress {
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
-    /// Whether this is one address of this machine. The target then selects the sockets that clients of this address
-    /// reach.
+    /// Whether this is one address of this machine. The target then selects the sockets that a client reaches by this
+    /// address.
     pub(crate) is_own: bool,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         {
             continue;
         }
-        // sshd also opens ports for its clients, and these are not its own.
+        // A program that forwards ports, such as sshd, may have opened this port for a client.
         let is_forwarder = identity.is_forwarder() && identity.serving(local.port, local.protocol).is_none();
         if is_forwarder && is_roots && is_identified {
             continue;

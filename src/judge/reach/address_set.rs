@@ -81,7 +81,8 @@ impl AddressSet {
         let mut both = Vec::new();
         let mut from = 0;
         for (first, last) in few.0.iter() {
-            // The next range is usually near, if both sets have a similar number of ranges.
+            // If both sets have a similar number of ranges, the next overlap is usually within a few ranges of the
+            // last.
             let near = &many.0[from..many.len().min(from + NEAR)];
             from += match near.iter().position(|(_, end)| end >= first) {
                 Some(at) => at,
@@ -192,7 +193,8 @@ impl AddressSet {
             return;
         }
         if let [(first, last)] = other.0[..] {
-            // A set with one range is added quickly, because ten thousand rules with one address each are not unusual.
+            // There may be ten thousand rules with one address each, so a single range is inserted without sorting all
+            // ranges.
             let ranges = Arc::make_mut(&mut self.0);
             let from = ranges.partition_point(|(_, end)| end.saturating_add(1) < first);
             let to = ranges.partition_point(|(start, _)| *start <= last.saturating_add(1)).max(from);

@@ -109,8 +109,8 @@ impl<'f> Firewalls<'f> {
         Some(answer)
     }
 
-    /// Returns a rule of address translation or IPVS that forwards another port to a socket. Other clients may reach
-    /// the socket through that port.
+    /// Returns a rule of address translation or IPVS that forwards another port to a socket, if there is one. More
+    /// clients may reach the socket through the other port.
     fn rule_to(&self, socket: &Socket) -> Option<&str> {
         let Endpoint { address, port, .. } = socket.local;
         let view = self.views.get(&socket.netns.as_ref().map(|netns| netns.inode))?;
@@ -193,7 +193,8 @@ impl<'f> View<'f> {
         }
     }
 
-    /// Returns the rule, or the other reason, by which packets for another port can reach a socket.
+    /// Returns the rule, or another reason, because of which packets for another port can reach a socket; `None` if
+    /// they cannot.
     fn other_way(&self, socket: &Socket) -> Option<&str> {
         if socket.state == State::Published {
             return None;
@@ -297,7 +298,7 @@ impl<'f> View<'f> {
     }
 }
 
-/// Returns the number of a transport protocol (IANA).
+/// Returns the number of a transport protocol (IANA); `None` for a protocol whose rules are not evaluated.
 const fn number_of(protocol: Protocol) -> Option<u8> {
     Some(match protocol {
         Protocol::Tcp => 6,

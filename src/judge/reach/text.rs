@@ -38,7 +38,7 @@ struct Accepted<'c> {
     clients: AddressSet,
 }
 
-/// Returns the answer.
+/// Returns the clients that can reach the port, according to the results for all classes of packets.
 pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: &Firewall) -> Reach {
     if results.is_empty() {
         return Reach::unknown(
