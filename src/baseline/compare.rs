@@ -209,7 +209,7 @@ fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) 
     sides[0].is_none() || sides[0] != sides[1]
 }
 
-/// Returns the packet filter in the namespace of a socket; `None` if it was not read.
+/// Returns the packet filter in the namespace of a socket, if the snapshot contains one.
 fn firewall_of<'s>(snapshot: &'s Snapshot, socket: &Socket) -> Option<&'s Firewall> {
     let netns = socket.netns.as_ref().map(|netns| netns.inode);
     snapshot.firewalls.iter().find(|firewall| firewall.netns == netns)

@@ -3,9 +3,9 @@
 //! A fingerprint has the place of a listener (protocol, address, port, device, network namespace), its programs (with
 //! the script of an interpreter or the arguments of a relay) and its user. It has no pid, inode or cookie, so a restart
 //! is not a change. An unknown value equals any value: a process that is hidden in one snapshot and known in the other
-//! has not changed. A comparison (`compare.rs`) counts the listeners with unknown values. [`difference`] does not count
-//! them, because `watch` repeats its scans with the same privileges. This module has no input or output, and does not
-//! judge listeners.
+//! has not changed. A comparison (`compare.rs`) counts the listeners with unknown values. [`difference`] is for `watch`
+//! and does not count them, because `watch` repeats its scans with the same privileges. This module has no input or
+//! output, and does not judge listeners.
 
 mod clients;
 mod compare;
@@ -244,8 +244,8 @@ pub struct Change<'a> {
     pub before: Option<&'a Entry>,
 }
 
-/// Returns the changes from the listeners of `before` to those of `after`, in the order of listings. The order and
-/// the number of sockets with the same place and program do not matter.
+/// Returns the changes from the listeners of `before` to those of `after`, in the order of listings. The order of the
+/// listeners does not matter, nor does the number of sockets with the same fingerprint.
 #[must_use]
 pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>> {
     matched(before, after).changes

@@ -196,8 +196,8 @@ pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Optio
 
 /// Returns the words of an interpreter's command line after its own name, up to the script, module or class. The
 /// arguments of the script are left out, because they do not identify the code. Returns no words if the command line
-/// contains code, and the options if it names nothing to run. `None` if `program` is not a known interpreter, or its
-/// command line is not known.
+/// contains code, and the options if the command line names nothing to run. `None` if `program` is not a known
+/// interpreter, or its command line is not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let target = match parse_command(program, cmdline)? {
         InterpreterCommand::File(target)

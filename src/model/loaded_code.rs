@@ -141,7 +141,7 @@ pub(crate) fn searched_directories<'c>(program: &str, cmdline: &'c [String]) -> 
     directories.filter(|directory| !directory.is_empty()).collect()
 }
 
-/// Returns the values of the options in `table`, among the words of a command line before the script.
+/// Returns the values that a command line gives to the options in `table`. `words` are the words before the script.
 fn values<'c>(program: &str, words: &'c [String], table: &[OptionsOf]) -> Vec<&'c str> {
     let name = without_version(program);
     let options = table.iter().find(|(names, _)| names.contains(&name)).map(|(_, options)| options);

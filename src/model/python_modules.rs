@@ -37,7 +37,7 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
 
 /// Returns the paths at which a Python program finds an installed module of `-m`. Python searches below the prefix of
 /// its program file, below the prefix of the path with which it was started, and below further `prefixes`. In a virtual
-/// environment these two prefixes differ: the path with which it was started is a link to a program file outside the
+/// environment the first two differ, because Python was started through a link to a program file outside the
 /// environment.
 pub(crate) fn installed_modules(exe: &str, cmdline: &[String], prefixes: &[String]) -> Vec<String> {
     /// The versions of Python 3 that are searched if the name of the program has none.

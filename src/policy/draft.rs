@@ -198,7 +198,7 @@ fn service(judged: &Entry) -> Option<DraftService> {
         return None;
     }
     let user = |name: Option<&str>, uid: Option<u32>| match (name, uid) {
-        // A name that looks like a number would be parsed as a number.
+        // A policy would read a name that looks like a number as a user ID, so the real user ID is used.
         (Some(name), Some(uid)) if User::named(name) != User::Name(name.to_owned()) => {
             Some(User::Number(uid))
         }

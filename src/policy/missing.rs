@@ -45,7 +45,8 @@ pub(super) fn missing_listeners<'r>(
     (findings, gaps)
 }
 
-/// Returns the number of indices for a list of this length: an empty list is no condition, and has the one index 0.
+/// Returns the number of values of a list that each need a listener. An empty list counts as one value, because it
+/// accepts every value.
 const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }

@@ -183,7 +183,8 @@ fn flag(typed: &str) -> Result<Test, String> {
 }
 
 fn process(typed: &str) -> Result<Test, String> {
-    // The size limit also limits the time of a match, because any process can choose names and paths.
+    // The size limit also limits the time of a match. This matters because any process can choose the names and paths
+    // that are searched.
     let regex = RegexBuilder::new(typed).size_limit(1 << 20).build().map_err(|error| {
         let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         format!("not a regular expression: {error}")

@@ -202,8 +202,8 @@ fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answ
         IpAddr::V6(_) if network.is_ipv4() => conditions::serves_ipv4(subject),
         IpAddr::V6(_) => Answer::Yes,
     };
-    // A socket on a loopback address that is bound to another device receives nothing: the kernel delivers packets for
-    // loopback addresses only through the loopback device.
+    // A socket that is bound to a loopback address and to a device other than the loopback device receives nothing: the
+    // kernel delivers packets for loopback addresses only through the loopback device.
     let is_cut_off = address.is_loopback() && on_device(subject, Network::single(address)).is_no();
     let bound = if is_cut_off && !ports.is_empty() { Answer::No } else { bound };
     on_port.and(bound.or(wildcard.and(on_device(subject, network))))

@@ -173,7 +173,7 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
 
 /// Returns the danger of the program that systemd starts for a socket; `None` if this program is not dangerous. If the
 /// name of the socket unit does not identify the program, returns `by_line`, the danger of the process itself. If both
-/// are dangerous, returns `by_line`, because its remedy is better, unless it is presumed only from the port.
+/// are dangerous, returns `by_line`, because its remedy is better, unless `by_line` is presumed only from the port.
 fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Option<Danger>) -> Option<Danger> {
     let Some(program) = by_socket_unit(process, entry).filter(|program| !program.is_arg()) else {
         return by_line;

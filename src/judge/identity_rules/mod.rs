@@ -77,9 +77,9 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// The first ID of a user who logs in, on most systems (`UID_MIN` of login.defs(5)).
 const FIRST_USER: u32 = 1000;
 
-/// Returns whether a system user, a service of the system or a container of root created the socket, or the user is not
-/// known. The command line of such a process is trusted; any other user can start an interpreter and rewrite its
-/// command line.
+/// Returns whether the process belongs to the system: a system user, a service of the system or a container of root
+/// created the socket, or the creator is not known. The command line of such a process is trusted; any other user can
+/// start an interpreter and rewrite its command line.
 pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
     let home = &listener.socket.attributes;
     let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
@@ -101,8 +101,8 @@ fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     })
 }
 
-/// Returns the evidence of `unfamiliar`: other machines can reach an unknown program on a guarded port, or any
-/// program whose file a user other than root can replace.
+/// Returns the evidence of `unfamiliar`: other machines can reach an unknown program, which is on a guarded port or can
+/// be replaced by a user other than root; or they can reach a replaceable file with the name of a well-known server.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !subject.is_reachable_from_outside()

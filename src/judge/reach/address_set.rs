@@ -18,7 +18,7 @@ const NEAR: usize = 8;
 const SMALL_HOLE: u128 = 8;
 
 /// [`AddressSet::rounded`] fills a hole if the two ranges next to it have together at least this many times as many
-/// addresses.
+/// addresses as the hole.
 const HOLE: u128 = 16;
 
 /// Returns an address as a number.

@@ -13,7 +13,8 @@ use crate::model::{Family, Firewall, Socket, State, unmapped};
 
 /// The maximum number of evaluated classes.
 const MOST: usize = 4096;
-/// The maximum number of comparisons: interfaces times addresses, or interfaces times names if there are more names.
+/// The maximum number of comparisons: interfaces times addresses, or interfaces times names if there are more names
+/// than addresses.
 const MOST_COMPARISONS: usize = 8_000_000;
 
 /// A class of packets: they arrive on one group of interfaces, for one class of addresses.

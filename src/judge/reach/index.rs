@@ -22,8 +22,8 @@ pub(super) struct IndexedTable<'f> {
     pub(super) table: &'f FilterTable,
     chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
     sets: HashMap<&'f str, &'f FilterSet>,
-    /// For each condition that depends only on the client address, the clients that meet it. Each is computed once and
-    /// stored under the memory address of the condition, because a set can have 10,000 elements.
+    /// For each condition that depends only on the client address, the clients that meet it. The clients of a condition
+    /// are computed once and stored under its memory address, because a condition can have 10,000 elements.
     clients: RefCell<HashMap<(*const FilterCondition, Family), Clients>>,
 }
 
