@@ -193,9 +193,10 @@ impl FindingKind for Ephemeral {
         match self.kernel_would_pick {
             Some(true) => format!("{place} The kernel probably chose this port for the program."),
             Some(false) => {
-                let usual = if self.odd == Some(true) { "an even" } else { "an odd" };
+                let (usual, own) =
+                    if self.odd == Some(true) { ("an even", "odd") } else { ("an odd", "even") };
                 format!(
-                    "{place} A program that requests any free port usually gets {usual} one, so this program probably chose the port."
+                    "{place} A program that requests any free port usually gets {usual} one. This port is {own}, so the program probably chose it."
                 )
             }
             None => place,

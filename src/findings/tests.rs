@@ -56,7 +56,7 @@ fn sentences_of_the_registry() {
         ),
         (
             ephemeral(Some(false), range),
-            "The kernel gives ports 32768-60999 to outgoing connections. A program that requests any free port usually gets an odd one, so this program probably chose the port.",
+            "The kernel gives ports 32768-60999 to outgoing connections. A program that requests any free port usually gets an odd one. This port is even, so the program probably chose it.",
         ),
         (
             ephemeral(None, None),
@@ -184,7 +184,7 @@ fn sentences_about_files() {
             found: vec![program(None), program(Some("/tmp/z.py"))],
             severity: Severity::Critical
         }),
-        "Any user can replace the program or script, or could have created it: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
+        "Any user can replace the program or script, or may have put it there: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
     );
 }
 

@@ -94,7 +94,7 @@ fn newcomer(lab: &Lab) -> Outcome {
     let (code, out, shown) = asking.answer()?;
     same!(code, Some(2), "{out}{shown}");
     same!(
-        shown.contains("the listeners have changed since the question; nothing was ended"),
+        shown.contains("the listeners have changed since portolan asked; nothing was ended"),
         true,
         "{shown}"
     );

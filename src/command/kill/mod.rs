@@ -160,7 +160,7 @@ impl Prepared {
                 now.how == then.how && named_sockets(now) == named_sockets(then) && is_alive(now)
             });
         if !is_same {
-            bail!("the listeners have changed since the question; nothing was ended; run kill again");
+            bail!("the listeners have changed since portolan asked; nothing was ended; run kill again");
         }
         Ok(Recheck::Unchanged)
     }

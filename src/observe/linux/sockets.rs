@@ -227,7 +227,7 @@ impl SocketLister<'_> {
         modules.dedup();
         self.listed.gaps.push(Gap {
             stage: Stage::Sockets,
-            what: "sockets that are bound but do not listen; devices, v6only flags and control groups of sockets".to_owned(),
+            what: "bound sockets that do not listen; and the device, v6only flag and control group of each listed socket".to_owned(),
             count: None,
             pids: Vec::new(),
             why: match *why {
