@@ -21,11 +21,18 @@ pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
     if fstatfs(&proc)?.f_type != PROC {
         return Err(Errno::NOENT); // a directory with this name, but without a mount
     }
+    let iterate = || search.bpf.then(|| task_iterator::walk(search)).flatten();
+    // An audit compares the processes that the iterators return with those that `/proc` lists.
+    if !search.strays
+        && task_iterator::has_many_tasks()
+        && let Some(mut walk) = iterate()
+    {
+        walk.pids = walk.tasks.iter().flat_map(|tasks| &tasks.pids).copied().collect();
+        walk.add_mounts();
+        return Ok(walk);
+    }
     let pids = numbers_in(&proc)?;
-    // An audit always uses the iterators too: a process that only they return is hidden from `/proc`.
-    let iterated = (search.bpf && (search.strays || task_iterator::is_worthwhile(&proc, &pids)))
-        .then(|| task_iterator::walk(search))
-        .flatten();
+    let iterated = if search.strays || task_iterator::is_worthwhile(&proc, &pids) { iterate() } else { None };
     let mut walk = iterated.unwrap_or_default();
     // The processes that the iterators did not return, although `/proc` shows them, including processes that have just
     // started.

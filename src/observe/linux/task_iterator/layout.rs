@@ -42,16 +42,30 @@ pub(super) struct Layout {
     pub net_inode: i16,
     pub pid_level: i16,
     pub pid_numbers: i16,
+    /// `None` if the kernel does not describe it.
+    pub descriptors: Option<DescriptorTable>,
     /// The ID of `bpf_iter_task_file`.
     pub file_iterator: u32,
     /// The ID of `bpf_iter_task`.
     pub task_iterator: u32,
 }
 
+/// The offsets of the fields that lead from a task to its open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DescriptorTable {
+    pub task_files: i16,
+    pub files_table: i16,
+    pub table_size: i16,
+    pub table_files: i16,
+    pub file_operations: i16,
+}
+
 /// The structures whose fields the programs read, in alphabetical order, for a binary search.
-const STRUCTURES: [&str; 14] = [
+const STRUCTURES: [&str; 16] = [
     "dentry",
+    "fdtable",
     "file",
+    "files_struct",
     "inode",
     "io_uring_task",
     "net",
@@ -279,8 +293,18 @@ impl Found {
         let rings = offset(&[("task_struct", b"io_uring")])
             .zip(offset(&[("io_uring_task", b"xa"), ("xarray", b"xa_head")]))
             .map(|(uring, head)| [uring, head]);
+        let table = (|| {
+            Some(DescriptorTable {
+                task_files: offset(&[("task_struct", b"files")])?,
+                files_table: offset(&[("files_struct", b"fdt")])?,
+                table_size: offset(&[("fdtable", b"max_fds")])?,
+                table_files: offset(&[("fdtable", b"fd")])?,
+                file_operations: offset(&[("file", b"f_op")])?,
+            })
+        })();
         Some(Layout {
             task_rings: rings,
+            descriptors: table,
             file_inode: offset(&[("file", b"f_inode")])?,
             file_dentry: offset(&[("file", b"f_path"), ("path", b"dentry")])?,
             dentry_name: offset(&[("dentry", b"d_name"), ("qstr", b"name")])?,

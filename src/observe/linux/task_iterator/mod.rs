@@ -19,12 +19,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, fstat, readlinkat_raw, statat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::system::sysinfo;
 
 use self::bpf_syscall::Mapped;
 use self::layout::{Layout, Source};
 use super::files::slurp;
 use super::namespaces;
-use super::owners::{Search, Tasks, ThreadDescriptor, Walk};
+use super::owners::{Search, Tasks, ThreadDescriptor, Walk, open, walk_of};
 use crate::model::Pid;
 
 /// The description of the types of the running kernel.
@@ -34,6 +35,11 @@ const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const WORTH_THE_PROGRAMS: u64 = 2_500;
 /// If there are at least this many processes, their descriptors are not counted: there are usually enough.
 const MANY: usize = 200;
+/// The same, for tasks: a process can have many.
+const MANY_TASKS: usize = 2_000;
+/// The maximum number of wanted sockets for which the descriptors are first searched for tasks that have one. For more
+/// sockets, most descriptors must be read anyway.
+const FEW: usize = 16;
 /// How often an audit reads all descriptors. A process can move a descriptor to a number that was already read. If the
 /// socket has another owner too, nobody would notice that this process is missing.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
@@ -41,6 +47,12 @@ const ROUNDS_OF_AN_AUDIT: usize = 3;
 const BUFFER: usize = 32 * 1024;
 /// How often a read is repeated at most, if the kernel returns `EAGAIN`.
 const ATTEMPTS: usize = 1_000;
+
+/// Returns whether this machine has so many tasks that the iterators cost less than the walk, even without a list of
+/// its processes.
+pub(super) fn has_many_tasks() -> bool {
+    usize::from(sysinfo().procs) >= MANY_TASKS
+}
 
 /// Returns whether these processes have so many descriptors that the iterators cost less than the walk.
 pub(super) fn is_worthwhile(proc: &OwnedFd, pids: &[Pid]) -> bool {
@@ -53,13 +65,21 @@ pub(super) fn is_worthwhile(proc: &OwnedFd, pids: &[Pid]) -> bool {
     if pids.len() >= MANY {
         return true;
     }
+    count(proc, pids) >= WORTH_THE_PROGRAMS
+}
+
+/// Returns the number of descriptors of these processes, or a smaller number that is worth the programs.
+fn count(proc: &OwnedFd, pids: &[Pid]) -> u64 {
     let mut count: u64 = 0;
-    pids.iter().any(|pid| {
+    for pid in pids {
         // Since Linux 6.2, the size of a descriptor directory is the number of its descriptors; before, it is 0.
         let size = statat(proc, format!("{pid}/fd"), AtFlags::empty()).map_or(0, |stat| stat.st_size);
         count += u64::try_from(size).unwrap_or(0);
-        count >= WORTH_THE_PROGRAMS
-    })
+        if count >= WORTH_THE_PROGRAMS {
+            break;
+        }
+    }
+    count
 }
 
 /// Searches the descriptors of every process. Returns `None` if the kernel refuses, or if its answer cannot be trusted:
@@ -71,12 +91,24 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     let file = File::open(TYPES).ok()?;
     let layout = layout_in(&file)?;
     let mut walk = Walk::default();
-    let tasks = bpf_syscall::iterator(&program::of_tasks(&layout), layout.task_iterator).ok()?;
-    let level = read_tasks(&tasks, &layout, &mut walk).ok()??;
     let probe = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
     // Only wanted sockets are reported, because reporting every socket takes longer. An audit needs all of them.
     let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
     let wanted = if search.strays { None } else { bpf_syscall::array(&program::wanted(wanted)).ok() };
+    let array = wanted.as_ref().map(AsRawFd::as_raw_fd);
+    let table = layout.descriptors.as_ref().zip(array).filter(|_| search.wanted.len() <= FEW);
+    let tasks = |table| bpf_syscall::iterator(&program::of_tasks(&layout, table), layout.task_iterator).ok();
+    // Before Linux 6.9, the kernel refuses a program with a loop.
+    let iterator = table.and_then(|table| tasks(Some(table))).or_else(|| tasks(None))?;
+    let TasksRead { level, holders } = read_tasks(&iterator, &layout, &mut walk).ok()??;
+    // This process has the test socket. If it is not in the list, no descriptors were searched.
+    if let Some(holders) = holders.filter(|holders| holders.contains(&std::process::id())) {
+        let proc = open(CWD, c"/proc").ok()?;
+        if count(&proc, &holders) < WORTH_THE_PROGRAMS {
+            walk.absorb(walk_of(&proc, &holders, search).ok()?);
+            return Some(walk);
+        }
+    }
     let program = program::of_files(&layout, level, wanted.as_ref().map(AsRawFd::as_raw_fd));
     for _ in 0..if search.strays { ROUNDS_OF_AN_AUDIT } else { 1 } {
         let files = bpf_syscall::iterator(&program, layout.file_iterator).ok()?;
@@ -93,12 +125,12 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     Some(walk)
 }
 
-/// Adds the processes and their network namespaces. Returns the level of the pid namespace of this process. Returns
+/// Adds the processes and their network namespaces, and returns the rest of the answer. Returns
 /// `None` if this process is not in the answer with its network namespace: the layout is then not that of the running
 /// kernel.
-fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<u32>, Errno> {
+fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
-    let mut level = None;
+    let (mut level, mut holders, mut is_finished) = (None, Vec::new(), true);
     let (mut pids, mut with_rings) = (Vec::new(), Vec::new());
     records(iterator, |record: &[u8; program::TASK_RECORD]| {
         let (pid, netns) = (number(record, 0), u64::from(number(record, 4)));
@@ -109,6 +141,11 @@ fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Op
         if number(record, 8) != 0 {
             with_rings.push(pid);
         }
+        match number(record, 16) {
+            program::NOTHING => {}
+            program::WANTED => holders.push(pid),
+            _ => is_finished = false,
+        }
         if pid == me && Some(netns) == own {
             level = Some(number(record, 12));
         }
@@ -118,7 +155,15 @@ fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Op
         found.dedup();
     }
     walk.tasks = Some(Tasks { pids, with_rings: layout.task_rings.map(|_| with_rings) });
-    Ok(level)
+    Ok(level.map(|level| TasksRead { level, holders: is_finished.then_some(holders) }))
+}
+
+/// The answer of the iterator over the tasks, without the part that is added to the walk.
+struct TasksRead {
+    /// The level of the pid namespace of this process.
+    level: u32,
+    /// The processes with a descriptor that the walk needs; `None` if some descriptors were not searched.
+    holders: Option<Vec<Pid>>,
 }
 
 /// Adds the descriptors. Returns whether `probe`, a socket of this process, is among them.

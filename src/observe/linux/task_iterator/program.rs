@@ -3,7 +3,7 @@
 
 use std::os::fd::RawFd;
 
-use super::layout::Layout;
+use super::layout::{DescriptorTable, Layout};
 
 /// `BPF_FUNC_probe_read_kernel`, `BPF_FUNC_seq_write`, `BPF_FUNC_get_current_task_btf` and `BPF_FUNC_sock_from_file`
 /// (linux/bpf.h).
@@ -12,9 +12,12 @@ const SEQ_WRITE: i32 = 127;
 const CURRENT_TASK: i32 = 158;
 const SOCK_FROM_FILE: i32 = 162;
 
-/// `ANON_INODE_FS_MAGIC` and `NSFS_MAGIC` (linux/magic.h).
+/// `ANON_INODE_FS_MAGIC`, `NSFS_MAGIC` and `SOCKFS_MAGIC` (linux/magic.h).
 const ANONYMOUS_FILES: i32 = 0x0904_1934;
 const NAMESPACES: i32 = 0x6e73_6673;
+const SOCKET_FILES: i32 = 0x534f_434b;
+/// The first 8 bytes of the names of anonymous files whose link must be read.
+const WANTED_NAMES: [[u8; 8]; 2] = [*b"[io_urin", *b"bpf_link"];
 /// `BPF_PSEUDO_MAP_VALUE` (linux/bpf.h): the address of an array's value, given the array's descriptor.
 const MAP_VALUE: Register = 2;
 /// The mask for levels of pid namespaces, below `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). With the mask, the kernel
@@ -30,8 +33,15 @@ pub(super) const OTHER: u32 = 2;
 
 /// The size of a record of the file iterator: inode, process, thread, descriptor, kind.
 pub(super) const FILE_RECORD: usize = 24;
-/// The size of a record of the task iterator: process, network namespace, whether it has an io_uring, level.
-pub(super) const TASK_RECORD: usize = 16;
+/// The size of a record of the task iterator: process, network namespace, whether it has an io_uring, level, what its
+/// descriptors hold, and an unused field.
+pub(super) const TASK_RECORD: usize = 24;
+/// The last number in a record of a task: no descriptor that the walk needs was found.
+pub(super) const NOTHING: u32 = 0;
+/// The same number: a descriptor was found that the walk needs.
+pub(super) const WANTED: u32 = 1;
+/// The same number: not every descriptor was searched, or a thread has a table of its own.
+pub(super) const UNFINISHED: u32 = 2;
 
 /// Registers. R0 is the result of a call, R1 to R5 are its arguments, R10 is the end of the stack.
 type Register = u8;
@@ -48,6 +58,11 @@ const STACK: Register = 10;
 /// A label: a place in a program to which jumps lead.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Label {
+    Descriptors,
+    NextDescriptor,
+    Found,
+    Unfinished,
+    Socket,
     NoSocket,
     Other,
     Write,
@@ -158,18 +173,39 @@ impl Assembler {
         self.labels.push((label, self.code.len()));
     }
 
+    fn jump_if_not_below(&mut self, one: Register, other: Register, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.add(0x3d, one, other, 0, 0);
+    }
+
+    /// Lets the kernel leave a loop that takes too long (`may_goto`, Linux 6.9). Without this, the kernel refuses a loop
+    /// whose end it cannot prove.
+    fn leave_long_loop(&mut self, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.add(0xe5, 0, 0, 0, 0);
+    }
+
+    fn shift_left(&mut self, to: Register, bits: i32) {
+        self.add(0x67, to, 0, 0, bits);
+    }
+
     /// Copies `size` bytes of the kernel's memory to the stack, beginning `at` bytes after the address in `base`. Ends
     /// the program if the memory cannot be read, for example because the process has ended.
     ///
     /// A load with a known type would be faster, but the kernel needs up to a millisecond to check each of them.
     fn copy_to_stack(&mut self, offset: i16, size: i32, base: Register, at: i16) {
+        self.copy_to_stack_or(offset, size, base, at, Label::End);
+    }
+
+    /// The same, but jumps to `failed` if the address cannot be read.
+    fn copy_to_stack_or(&mut self, offset: i16, size: i32, base: Register, at: i16, failed: Label) {
         self.copy(R3, base);
         self.add_value(R3, at.into());
         self.copy(R1, STACK);
         self.add_value(R1, offset.into());
         self.set(R2, size);
         self.call(PROBE_READ);
-        self.jump_unless(R0, 0, Label::End);
+        self.jump_unless(R0, 0, failed);
     }
 
     /// Loads the pointer that lies `at` bytes after the address in `base`.
@@ -191,7 +227,9 @@ impl Assembler {
         self.add(0x95, 0, 0, 0, 0);
         for (at, label) in self.jumps {
             let to = self.labels.iter().find(|(own, _)| *own == label).map_or(at, |(_, to)| *to);
-            let distance = i16::try_from(to.saturating_sub(at + 1)).unwrap_or_default();
+            // A jump counts from the instruction after it, and a loop jumps backwards.
+            let distance =
+                to.checked_signed_diff(at + 1).and_then(|far| i16::try_from(far).ok()).unwrap_or(0);
             if let Some(jump) = self.code.get_mut(at) {
                 *jump |= u64::from(distance.cast_unsigned()) << 16;
             }
@@ -259,7 +297,7 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     program.follow(R1, R7, layout.file_dentry);
     program.follow(R1, R1, layout.dentry_name);
     program.follow(R1, R1, 0); // the first 8 bytes of the name
-    for name in [*b"[io_urin", *b"bpf_link"] {
+    for name in WANTED_NAMES {
         program.set_bytes(R2, name);
         program.jump_if_equal(R1, R2, Label::Other);
     }
@@ -281,19 +319,29 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     program.write(INODE, FILE_RECORD)
 }
 
+/// The place on the stack of the part of a file's structure that has the needed fields.
+const FILE: i16 = POINTER - FILE_PART;
+/// The maximum size of this part.
+const FILE_PART: i16 = 128;
+
 /// Returns the program for the tasks. For every task, it reports the process, the network namespace, whether the task
-/// has an io_uring, and the level of the pid namespace of the process that reads the iterator.
-pub(super) fn of_tasks(layout: &Layout) -> Vec<u64> {
-    const PROCESS: i16 = -24;
-    const NAMESPACE: i16 = -20;
-    const RING: i16 = -16;
-    const LEVEL: i16 = -12;
+/// has an io_uring, and the level of the pid namespace of the process that reads the iterator. With the array `wanted`,
+/// it also reports whether the task has a descriptor that the other program would report.
+pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)>) -> Vec<u64> {
+    const RECORD: i16 = FILE - 24;
+    const PROCESS: i16 = RECORD;
+    const NAMESPACE: i16 = RECORD + 4;
+    const RING: i16 = RECORD + 8;
+    const LEVEL: i16 = RECORD + 12;
+    const HOLDS: i16 = RECORD + 16;
     let mut program = Assembler::default();
     program.copy(R6, R1);
     program.load8(R8, R6, 8); // the task
     program.jump_if(R8, 0, Label::End);
     program.store4_value(NAMESPACE, 0);
     program.store4_value(RING, 0);
+    program.store4_value(HOLDS, NOTHING);
+    program.store4_value(HOLDS + 4, 0);
     program.call(CURRENT_TASK);
     program.follow(R7, R0, layout.task_pid);
     program.copy_to_stack(LEVEL, 4, R7, layout.pid_level);
@@ -310,11 +358,107 @@ pub(super) fn of_tasks(layout: &Layout) -> Vec<u64> {
     program.copy_to_stack(NAMESPACE, 4, R7, layout.net_inode);
     if let Some([rings, head]) = layout.task_rings {
         program.follow(R7, R8, rings);
-        program.jump_if(R7, 0, Label::Write);
+        program.jump_if(R7, 0, Label::Descriptors);
         program.follow(R7, R7, head);
-        program.jump_if(R7, 0, Label::Write);
+        program.jump_if(R7, 0, Label::Descriptors);
         program.store4_value(RING, 1);
+    }
+    program.label(Label::Descriptors);
+    if let Some((table, array)) = wanted {
+        search_descriptors(&mut program, layout, table, array, HOLDS);
     }
     program.label(Label::Write);
     program.write(PROCESS, TASK_RECORD)
+}
+
+/// Adds the search of a task's descriptors for one that the walk needs. The kernel does not lock the files for this
+/// search, so a descriptor that is found is only a hint: all descriptors of such a task are then read in `/proc`.
+fn search_descriptors(
+    program: &mut Assembler,
+    layout: &Layout,
+    table: &DescriptorTable,
+    array: RawFd,
+    holds: i16,
+) {
+    /// The number of places in the table.
+    const SIZE: i16 = FILE - 32;
+    /// The table.
+    const TABLE: i16 = FILE - 40;
+    /// The operations of sockets, after the first socket. They are in the same cache line as the inode, so that the
+    /// mounts of the further sockets, which are not, need not be read.
+    const SOCKET_OPERATIONS: i16 = FILE - 48;
+    let first = table.file_operations.min(layout.file_inode).min(layout.file_mount);
+    let end = table.file_operations.max(layout.file_inode).max(layout.file_mount) + 8;
+    if end - first > FILE_PART {
+        return; // no task then has a wanted descriptor, not even portolan, so the answer is not used
+    }
+    let field = |offset: i16| FILE + offset - first;
+    program.follow(R7, R8, table.task_files);
+    program.jump_if(R7, 0, Label::Write);
+    program.follow(R9, R8, layout.task_leader);
+    program.jump_if_equal(R9, R8, Label::Other);
+    // A thread usually shares the table of the first thread.
+    program.follow(R9, R9, table.task_files);
+    program.jump_if_equal(R9, R7, Label::Write);
+    program.jump(Label::Unfinished);
+    program.label(Label::Other);
+    program.follow(R7, R7, table.files_table);
+    program.copy_to_stack(SIZE, 4, R7, table.table_size);
+    program.follow(R7, R7, table.table_files);
+    program.store8(TABLE, R7);
+    program.set(R7, 0);
+    program.store8(SOCKET_OPERATIONS, R7);
+    program.label(Label::NextDescriptor);
+    program.leave_long_loop(Label::Unfinished);
+    program.load4(R1, STACK, SIZE);
+    program.jump_if_not_below(R7, R1, Label::Write);
+    program.load8(R9, STACK, TABLE);
+    program.copy(R1, R7);
+    program.shift_left(R1, 3);
+    program.add_register(R9, R1);
+    program.add_value(R7, 1);
+    program.copy_to_stack_or(POINTER, 8, R9, 0, Label::Found);
+    program.load8(R9, STACK, POINTER);
+    program.jump_if(R9, 0, Label::NextDescriptor);
+    program.copy_to_stack_or(FILE, i32::from(end - first), R9, first, Label::Found);
+    program.load8(R1, STACK, field(table.file_operations));
+    program.load8(R2, STACK, SOCKET_OPERATIONS);
+    program.jump_if_equal(R1, R2, Label::Socket);
+    program.load8(R1, STACK, field(layout.file_mount));
+    program.copy_to_stack_or(POINTER, 8, R1, layout.mount_superblock, Label::Found);
+    program.load8(R1, STACK, POINTER);
+    program.copy_to_stack_or(POINTER, 8, R1, layout.superblock_magic, Label::Found);
+    program.load8(R1, STACK, POINTER);
+    program.jump_if(R1, NAMESPACES, Label::Found);
+    program.jump_if(R1, ANONYMOUS_FILES, Label::NoSocket);
+    program.jump_unless(R1, SOCKET_FILES, Label::NextDescriptor);
+    program.load8(R1, STACK, field(table.file_operations));
+    program.store8(SOCKET_OPERATIONS, R1);
+    program.label(Label::Socket);
+    program.load8(R1, STACK, field(layout.file_inode));
+    program.copy_to_stack_or(POINTER, 8, R1, layout.inode_number, Label::Found);
+    program.load8(R1, STACK, POINTER);
+    program.and(R1, SLOT);
+    program.set_array(R2, array);
+    program.add_register(R2, R1);
+    program.load1(R1, R2);
+    program.jump_if(R1, 0, Label::NextDescriptor);
+    program.jump(Label::Found);
+    program.label(Label::NoSocket);
+    program.copy_to_stack_or(POINTER, 8, R9, layout.file_dentry, Label::Found);
+    program.load8(R1, STACK, POINTER);
+    program.copy_to_stack_or(POINTER, 8, R1, layout.dentry_name, Label::Found);
+    program.load8(R1, STACK, POINTER);
+    program.copy_to_stack_or(POINTER, 8, R1, 0, Label::Found);
+    program.load8(R1, STACK, POINTER);
+    for name in WANTED_NAMES {
+        program.set_bytes(R2, name);
+        program.jump_if_equal(R1, R2, Label::Found);
+    }
+    program.jump(Label::NextDescriptor);
+    program.label(Label::Unfinished);
+    program.store4_value(holds, UNFINISHED);
+    program.jump(Label::Write);
+    program.label(Label::Found);
+    program.store4_value(holds, WANTED);
 }

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::layout::DescriptorTable;
 use super::*;
 
 /// A description of types under construction.
@@ -55,9 +56,14 @@ impl Description {
 
 /// Returns a description with every type that is needed.
 fn whole() -> Description {
+    whole_with(("other", 0, 0), ("other", 0, 0))
+}
+
+/// Returns the same with one more member in `task_struct` and in `file`.
+fn whole_with(of_task: (&str, u32, u32), of_file: (&str, u32, u32)) -> Description {
     let mut whole = Description::new();
     let path = whole.add("", UNION, &[("f_path", 0, 0), ("__f_path", 0, 0)]);
-    whole.add("file", STRUCT, &[("f_inode", 0, 256), ("", path, 512)]);
+    whole.add("file", STRUCT, &[("f_inode", 0, 256), ("", path, 512), of_file]);
     whole.add("path", STRUCT, &[("mnt", 0, 0), ("dentry", 0, 64)]);
     let inner = whole.add("", STRUCT, &[("d_name", 0, 64)]);
     let outer = whole.add("", UNION, &[("other", 0, 0), ("", inner, 8)]);
@@ -69,7 +75,13 @@ fn whole() -> Description {
     whole.add(
         "task_struct",
         STRUCT,
-        &[("group_leader", 0, 8000), ("thread_pid", 0, 8064), ("nsproxy", 0, 8128), ("io_uring", 0, 8192)],
+        &[
+            ("group_leader", 0, 8000),
+            ("thread_pid", 0, 8064),
+            ("nsproxy", 0, 8128),
+            ("io_uring", 0, 8192),
+            of_task,
+        ],
     );
     whole.add("nsproxy", STRUCT, &[("net_ns", 0, 320)]);
     whole.add("net", STRUCT, &[("ns", 0, 1024)]);
@@ -95,6 +107,7 @@ fn the_layout_of_a_description() {
         task_pid: 1008,
         task_namespaces: 1016,
         task_rings: None,
+        descriptors: None,
         namespaces_net: 40,
         net_inode: 128 + 16,
         pid_level: 4,
@@ -107,6 +120,18 @@ fn the_layout_of_a_description() {
     with_rings.add("io_uring_task", STRUCT, &[("xa", 0, 64)]);
     with_rings.add("xarray", STRUCT, &[("xa_head", 0, 64)]);
     assert_eq!(layout_of(&with_rings.bytes()), Some(Layout { task_rings: Some([1024, 16]), ..expected }));
+    let mut with_tables = whole_with(("files", 0, 8256), ("f_op", 0, 64));
+    with_tables.add("files_struct", STRUCT, &[("fdt", 0, 256)]);
+    with_tables.add("fdtable", STRUCT, &[("max_fds", 0, 0), ("fd", 0, 64)]);
+    let table = DescriptorTable {
+        task_files: 1032,
+        files_table: 32,
+        table_size: 0,
+        table_files: 8,
+        file_operations: 8,
+    };
+    let layout = layout_of(&with_tables.bytes()).unwrap();
+    assert_eq!(layout, Layout { descriptors: Some(table), ..expected });
 }
 
 #[test]
@@ -140,7 +165,7 @@ fn the_iterators_of_the_running_kernel() {
     if let Ok(mapped) = Mapped::new(&file, usize::try_from(fstat(&file).unwrap().st_size).unwrap()) {
         assert_eq!(layout_of(mapped.bytes()), Some(layout));
     }
-    if let Err(errno) = bpf_syscall::iterator(&program::of_tasks(&layout), layout.task_iterator) {
+    if let Err(errno) = bpf_syscall::iterator(&program::of_tasks(&layout, None), layout.task_iterator) {
         assert!(matches!(errno, Errno::PERM | Errno::ACCESS | Errno::NOSYS), "{errno}");
         return;
     }
@@ -180,4 +205,53 @@ fn only_wanted_sockets_are_reported() {
     assert!(few.contains(&wanted) && !others.iter().any(|other| few.contains(other)));
     let every = reported(None);
     assert!(inodes.iter().all(|inode| every.contains(inode)));
+}
+
+#[test]
+fn tasks_with_a_wanted_descriptor_are_found() {
+    let Ok(file) = File::open(TYPES) else { return };
+    let layout = layout_in(&file).unwrap();
+    let search = |inode: u64| {
+        let array = bpf_syscall::array(&program::wanted([inode].into_iter())).ok()?;
+        let table = layout.descriptors.as_ref().zip(Some(array.as_raw_fd()));
+        // Before Linux 6.9, the kernel refuses the loop.
+        let iterator =
+            bpf_syscall::iterator(&program::of_tasks(&layout, table), layout.task_iterator).ok()?;
+        Some(read_tasks(&iterator, &layout, &mut Walk::default()).unwrap().unwrap().holders)
+    };
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let inode = fstat(&socket).unwrap().st_ino;
+    if search(inode).is_none() {
+        return;
+    }
+    // A thread of another test may have a table of its own, and then the search is not finished.
+    let holders = || {
+        let mut attempts = (0..100).map(|_| search(inode).unwrap());
+        attempts
+            .find_map(|holders| {
+                holders.or_else(|| {
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    None
+                })
+            })
+            .unwrap()
+    };
+    let sleep = |input: std::process::Stdio| {
+        std::process::Command::new("sleep").arg("60").stdin(input).spawn().unwrap()
+    };
+    let mut children =
+        [sleep(OwnedFd::from(socket.try_clone().unwrap()).into()), sleep(std::process::Stdio::null())];
+    let found = holders();
+    let is_holder = children.each_ref().map(|child| found.contains(&child.id()));
+    // A table with a descriptor of a high number has grown.
+    let far = rustix::io::fcntl_dupfd_cloexec(&socket, 900).unwrap();
+    drop(socket);
+    let still_found = holders();
+    for child in &mut children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    drop(far);
+    assert_eq!(is_holder, [true, false]);
+    assert!(found.contains(&std::process::id()) && still_found.contains(&std::process::id()));
 }
