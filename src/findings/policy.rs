@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::text::sentence;
+use super::text::{plural, sentence};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::Severity;
 
@@ -85,6 +85,9 @@ pub struct Missing {
     pub reason: Option<String>,
     /// The owner of the rule.
     pub owner: Option<String>,
+    /// The number of further missing listeners of the rule. They have no findings of their own, and only the last
+    /// finding of the rule has the number.
+    pub further: Option<usize>,
 }
 
 impl FindingKind for Missing {
@@ -101,6 +104,13 @@ impl FindingKind for Missing {
     fn sentence(&self) -> String {
         let Missing { rule, wanted, .. } = self;
         let mut said = format!("Policy rule {rule} requires {wanted}, but no listener matches the rule.");
+        if let Some(further) = self.further {
+            said.push_str(&format!(
+                " {} of the rule {} missing too.",
+                plural(further, "further listener"),
+                if further == 1 { "is" } else { "are" }
+            ));
+        }
         for (label, text) in [("Reason", &self.reason), ("Owner", &self.owner)] {
             if let Some(text) = text {
                 said.push_str(&format!(" {label}: {}", sentence(text)));

@@ -271,8 +271,9 @@ fn sentences_of_a_policy() {
             wanted: "tcp/443".into(),
             reason: Some("customers".into()),
             owner: None,
+            further: Some(84),
         }),
-        "Policy rule web requires tcp/443, but no listener matches the rule. Reason: customers."
+        "Policy rule web requires tcp/443, but no listener matches the rule. 84 further listeners of the rule are missing too. Reason: customers."
     );
 }
 

@@ -15,7 +15,7 @@ use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Gap, Network, Snapshot, Stage};
 use crate::query::Answer;
 
-/// The maximum number of missing listeners that are reported per rule. The others are left out.
+/// The maximum number of findings for the missing listeners of a rule. The last finding has the number of the others.
 const MOST: usize = 16;
 
 /// One requirement of a rule: the indices of a protocol, an address and a port in the lists of the rule. For an empty
@@ -32,15 +32,21 @@ pub(super) fn missing_listeners<'r>(
     // A socket that is only bound serves no client, so it does not meet a requirement.
     let judged: Vec<&Entry> = listeners.iter().filter(|entry| entry.socket.state.accepts_traffic()).collect();
     for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
-        let (met, perhaps_met) = met_requirements(rule, &judged, snapshot);
+        let (met, perhaps) = met_requirements(rule, &judged, snapshot);
         let sure = *on_host == Answer::Yes && all_seen(rule, listeners, snapshot);
-        let unmet = requirements(rule).filter(|requirement| !met.contains(requirement));
-        let (unsure, unmet): (Vec<_>, Vec<_>) =
-            unmet.take(MOST).partition(|requirement| !sure || perhaps_met.contains(requirement));
-        if !unsure.is_empty() {
+        let perhaps_met = perhaps.difference(&met).count();
+        let unmet = number_of_requirements(rule) - met.len();
+        let missing = if sure { unmet - perhaps_met } else { 0 };
+        if missing < unmet {
             gaps.push(undecided_requirement(rule));
         }
-        findings.extend(unmet.into_iter().map(|requirement| missing_finding(rule, requirement)));
+        let further = missing.checked_sub(MOST).filter(|further| *further > 0);
+        let is_missing = |requirement: &Requirement| !met.contains(requirement) && !perhaps.contains(requirement);
+        let first: Vec<_> = requirements(rule).filter(is_missing).take(missing.min(MOST)).collect();
+        for (at, requirement) in first.iter().enumerate() {
+            let further = further.filter(|_| at + 1 == first.len());
+            findings.push(missing_finding(rule, *requirement, further));
+        }
     }
     (findings, gaps)
 }
@@ -49,6 +55,12 @@ pub(super) fn missing_listeners<'r>(
 /// accepts every value.
 const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
+}
+
+fn number_of_requirements(rule: &AllowRule) -> usize {
+    [rule.protocols.len(), rule.addresses.len(), rule.ports.len()]
+        .into_iter()
+        .fold(1, |number, length| number.saturating_mul(parts(length)))
 }
 
 fn requirements(rule: &AllowRule) -> impl Iterator<Item = Requirement> + use<> {
@@ -104,7 +116,12 @@ fn all_seen(rule: &AllowRule, listeners: &[Entry], snapshot: &Snapshot) -> bool 
         && (!elsewhere || (!snapshot.namespaces.is_empty() && !unseen(Stage::Namespaces)))
 }
 
-fn missing_finding<'r>(rule: &AllowRule, (protocol, address, port): Requirement) -> AuditFinding<'r> {
+/// Returns the finding for a requirement. `further` is the number of missing listeners without a finding of their own.
+fn missing_finding<'r>(
+    rule: &AllowRule,
+    (protocol, address, port): Requirement,
+    further: Option<usize>,
+) -> AuditFinding<'r> {
     let part = AllowRule {
         protocols: rule.protocols.get(protocol).copied().into_iter().collect(),
         addresses: rule.addresses.get(address).copied().into_iter().collect(),
@@ -124,6 +141,7 @@ fn missing_finding<'r>(rule: &AllowRule, (protocol, address, port): Requirement)
         wanted: matching::wanted(&part),
         reason: rule.reason.clone(),
         owner: rule.owner.clone(),
+        further,
     };
     AuditFinding { subject, finding: Finding::new(evidence), rule: Some(rule.id.clone()) }
 }

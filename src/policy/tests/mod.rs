@@ -399,5 +399,14 @@ fn a_required_listener_that_is_absent_is_missing() {
         assert_eq!(wanted(rule), missing, "{rule}");
     }
     let many: Vec<u16> = (100..200).collect();
-    assert_eq!(wanted(&format!("port = {many:?}")).len(), 16);
+    let rule = format!("port = {many:?}");
+    assert_eq!(wanted(&rule).len(), 16);
+    let policy = read(&format!("[[allow]]\nid = \"r\"\nrequired = true\n{rule}")).unwrap();
+    let report = judge(there, Registry::embedded());
+    let mut audit = Audit::of(&report);
+    apply(&policy, &mut audit);
+    let found = audit.findings.iter().filter_map(|found| Missing::of(&found.finding.evidence));
+    let further: Vec<_> = found.map(|missing| missing.further).collect();
+    assert_eq!(further.iter().flatten().collect::<Vec<_>>(), [&84]);
+    assert_eq!(further.last(), Some(&Some(84)));
 }

@@ -25,6 +25,7 @@ fn with_missing<'r>(report: &'r Report) -> Audit<'r> {
                 wanted: "tcp/443".into(),
                 reason: Some("customers".into()),
                 owner: None,
+                further: None,
             }
             .into(),
         },

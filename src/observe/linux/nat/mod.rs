@@ -84,7 +84,11 @@ impl Sources {
         })?;
         Some(Gap {
             stage: Stage::Sockets,
-            what: "ports that the kernel forwards by NAT rules".to_owned(),
+            what: match self.unclear.len() {
+                0 => "ports that the kernel forwards by NAT rules".to_owned(),
+                1 => "NAT rule that may forward ports".to_owned(),
+                _ => "NAT rules that may forward ports".to_owned(),
+            },
             count: u64::try_from(self.unclear.len()).ok().filter(|count| *count > 0),
             pids: Vec::new(),
             why,
