@@ -179,7 +179,7 @@ impl Entry {
         self.processes.iter().find_map(|process| process.container_details.as_deref())
     }
 
-    /// Returns the other address of a row that merges two sockets of one process.
+    /// Returns the second address of a row that merges an IPv4 and an IPv6 socket; `None` for any other entry.
     #[must_use]
     pub fn other_address(&self) -> Option<IpAddr> {
         self.judgement.as_ref()?.other_address
@@ -388,7 +388,7 @@ type AddressKey<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 /// The listeners of one place.
 #[derive(Default)]
 struct Listeners {
-    /// The index, in the list of sockets, of the listener that listings show first.
+    /// The listener that listings show first, as an index in the list of sockets.
     first: usize,
     /// Whether an IPv6 socket of the place accepts only IPv6 traffic; `None` if this is not known.
     v6only: Option<bool>,
@@ -402,7 +402,7 @@ struct Listeners {
 struct Connections {
     /// The side that opened the connection, if it is known, by the index of the socket.
     directions: HashMap<usize, Direction>,
-    /// The number of established connections, for each listener, by the index of the listener.
+    /// The number of established connections of each listener, by the index of the listener.
     counts: HashMap<usize, u32>,
 }
 
@@ -448,9 +448,9 @@ impl Connections {
     }
 }
 
-/// Returns the listener that probably accepted a connection, if there is one: it listens on the local address of the
-/// connection, or on the wildcard address of the same family. Of several, a listener that shares a process with the
-/// connection is returned, or else the one with the most specific address.
+/// Returns the listener that probably accepted a connection: one that listens on the local address of the connection,
+/// or on the wildcard address of the same family. `None` if there is no such listener. Of several, returns the listener
+/// that shares a process with the connection, or else the listener with the most specific address.
 fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {
@@ -470,10 +470,10 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
     found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
 }
 
-/// Returns whether this side certainly opened a connection for which `accepted_by` found no listener. This is certain
-/// if the peer is a listener on this machine, or if the local port is in the range that the kernel gives to outgoing
-/// connections and the port of the peer is not. In all other cases, a listener that is now closed may have accepted the
-/// connection.
+/// Returns whether the owner of this socket certainly opened the connection. `accepted_by` has found no listener for
+/// the connection. The direction is certain if the peer is a listener on this machine, or if the local port is in the
+/// range that the kernel gives to outgoing connections and the port of the peer is not. In all other cases, a listener
+/// that is now closed may have accepted the connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

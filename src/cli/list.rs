@@ -1,4 +1,5 @@
-//! The options of a listing, as typed. `watch` shares the filters and the scan options, `audit` shares the filters.
+//! The options of a listing, as typed. `watch` shares the filters and the scan options; `audit` and `kill` share the
+//! filters.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser};
 
@@ -28,12 +29,12 @@ If you give several targets, or several values for one option, a socket must mat
 
 Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and everything could be seen; 2 usage or other error; 3 nothing matched, but not everything could be seen.";
 
-/// The filters of `list`, `watch` and `audit`.
+/// The filters of `list`, `watch`, `audit` and `kill`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// The number after `-p`. This must stay the first field: it reads other arguments too, and each later field
-    /// removes its own argument from the matches.
+    /// The number after `-p`. This must stay the first field, because its parser reads the arguments of later fields,
+    /// and each of these fields removes its argument from the matches.
     #[command(flatten)]
     pub pid_after_p: PidAfterP,
     /// The targets. A listener must match at least one target.

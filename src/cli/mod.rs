@@ -290,8 +290,8 @@ pub struct ExplainArgs {
 /// The options that every command accepts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// Whether an output format was given. This must stay the first field: it reads `--output`, which a later field
-    /// removes from the matches.
+    /// Whether an output format was given. This must stay the first field, because its parser reads `--output`, which a
+    /// later field removes from the matches.
     #[command(flatten)]
     pub format_is_named: FormatIsNamed,
     /// table (default), wide, json, ndjson or csv

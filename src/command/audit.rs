@@ -37,8 +37,8 @@ pub(super) fn run(
     let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
-    // The filters do not limit the scan. A finding may depend on a socket of the other address family on the same
-    // port, and a required listener is missing only if no listener at all matches its rule.
+    // The filters do not limit the scan, because the rules also need sockets that the filters exclude. For example, a
+    // required listener is missing only if no listener at all matches the rule that requires it.
     let mut scope = Scope { details: true, ..Scope::default() };
     common.apply_to(&mut scope);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
@@ -124,8 +124,8 @@ pub(super) fn run(
     })
 }
 
-/// Returns the processes of critical findings. Their details are read, because the report shows the command that
-/// stops each of them.
+/// Returns the processes of critical findings. The details of these processes are read, because the report shows the
+/// command that stops each process.
 fn critical(report: &Report) -> BTreeSet<Pid> {
     let is_critical =
         |entry: &&Entry| entry.findings().iter().any(|found| found.severity == Severity::Critical);

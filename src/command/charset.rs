@@ -69,8 +69,8 @@ impl<W: Write> Write for Readable<W> {
     }
 }
 
-/// Returns standard error for messages to people. A message is written in one piece when the result is dropped, so
-/// that no other output on the same terminal appears inside the message.
+/// Returns standard error for messages to people. A message is written in one piece when the returned writer is
+/// dropped, so that no other output on the same terminal appears inside the message.
 pub(super) fn stderr() -> Readable<BufWriter<StderrLock<'static>>> {
     Readable::new(BufWriter::new(io::stderr().lock()), is_ascii_only())
 }

@@ -53,7 +53,7 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
 /// Answers a shell that requests completions. Returns true if a shell requested them: the program must then end.
 ///
 /// # Errors
-/// Returns an error if the shell is not known, or if the answer cannot be written.
+/// Returns an error if the shell is not known, or if the completions cannot be written.
 pub fn complete_if_requested() -> Result<bool, Error> {
     if std::env::var_os(ASKED).is_none() {
         return Ok(false);
@@ -68,7 +68,7 @@ pub fn complete_if_requested() -> Result<bool, Error> {
         })
 }
 
-/// Returns the command line with the possible values of its arguments.
+/// Adds completers to the arguments of `command` and of its subcommands.
 fn with_completers(command: clap::Command) -> clap::Command {
     let explains = command.get_name() == "explain";
     let command = command.mut_args(|arg| {
@@ -122,7 +122,7 @@ fn names_of(argument: &str) -> Option<Completer> {
     Some(Box::new(names))
 }
 
-/// Returns the values of a filter.
+/// Returns the possible values of a filter.
 fn values_of(field: &Field) -> Names {
     match field.values {
         Values::Fixed(names) => plain(names()),
@@ -133,8 +133,8 @@ fn values_of(field: &Field) -> Names {
     }
 }
 
-/// Returns names of services and processes: those on this machine, and the services of the registry that begin with
-/// the typed text. If nothing was typed, the registry's services are left out, because there are thousands.
+/// Returns names of services and processes: those in use on this machine, and the services of the registry whose names
+/// begin with the typed text. If nothing was typed, the registry's services are left out, because there are thousands.
 fn targets(typed: &str) -> Names {
     let registry = Registry::embedded();
     let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };
@@ -154,8 +154,8 @@ fn processes(seen: &Snapshot) -> Names {
     plain(seen.processes.iter().filter_map(|process| Some((process.name.as_deref()?, "process"))))
 }
 
-/// Returns the names in a snapshot of this machine. `details` also requests the users, units and containers of
-/// processes.
+/// Returns what `names` finds in a snapshot of this machine; nothing if the machine cannot be observed. `details` also
+/// requests the users, units and containers of processes.
 fn names_on_this_machine(details: bool, names: impl FnOnce(&Snapshot) -> Names) -> Names {
     observe(&Scope { details, ..Scope::default() }).map_or_else(|_| Names::new(), |seen| names(&seen))
 }

@@ -15,8 +15,9 @@ use crate::model::{
 
 /// The maximum size of a file: enough for about 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
-/// The maximum number of values in a file. 50,000 sockets with their processes have 3 million values. A value takes
-/// 24 bytes in memory but may take only 2 bytes in a file, so the limit of the size is not enough.
+/// The maximum number of values in a file. 50,000 sockets with their processes have 3 million values. A value takes 24
+/// bytes in memory but may take only 2 bytes in a file, so a limit on the size of the file alone does not limit the
+/// memory enough.
 const MOST_VALUES: usize = 8_000_000;
 /// The maximum depth of nesting. A saved snapshot has 7 levels; a later version may have more.
 const DEEPEST: usize = 32;
@@ -142,8 +143,8 @@ fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
 
-/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. This includes the part of
-/// the machine that must be visible.
+/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. Also adds a gap if less of
+/// the machine was visible than `scope` requires.
 pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
     let mut snapshot = read(path)?;
     let mut gaps = beyond(&snapshot, scope);

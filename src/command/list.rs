@@ -47,8 +47,8 @@ pub(super) fn run(
     if wanted != MatchMode::Sockets {
         scope.states = State::with_ports();
     }
-    // For a port that the user named by number, sockets in every state are read. A saved snapshot usually has only
-    // listeners; the other states are not reported as a gap.
+    // If the user named a port by number, sockets in every state are read. A saved snapshot usually has only listeners,
+    // so the states that it lacks are not reported as a gap.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -80,7 +80,8 @@ pub(super) fn run(
         && !selection.is_everything()
         && Listener::only(&report.entries).is_some();
     let has_card = may_have_card && ui.stdout.width.is_some_and(|width| width >= listener_card::NARROWEST);
-    // A script has no terminal.
+    // A note about the card is for a person whose standard output is a pipe or a file. A script gets no note: its
+    // standard error is not a terminal.
     let would_be_card = may_have_card && ui.stdout.width.is_none() && ui.stderr.width.is_some();
     let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
     if is_for_people && !has_card && !args.no_merge {
@@ -109,7 +110,7 @@ pub(super) fn run(
         Output::Ndjson => json::lines(&report, out)?,
         Output::Csv => csv::listing(&report, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
-        // `Sarif`, `Metrics` and `Html` are refused before, because they are formats of an audit or a comparison.
+        // `Sarif`, `Metrics` and `Html` were refused earlier, because they are formats of an audit or a comparison.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics | Output::Html => {
             table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
         }

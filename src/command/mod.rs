@@ -1,4 +1,4 @@
-//! The commands, one file per command. Only this module connects the others: observe, join, judge, render.
+//! The commands, one file per command. Only this module connects the modules `observe`, `join`, `judge` and `render`.
 
 mod atomic_write;
 mod audit;
@@ -53,8 +53,8 @@ pub enum Exit {
     Clear,
     /// An audit found something at or above the threshold, or a diff found a change.
     Findings,
-    /// Not everything was visible, and an audit found nothing at or above the threshold, a diff found no change, or a
-    /// policy was drafted.
+    /// Not everything was visible, so the answer is not certain: nothing matched, an audit found nothing at or above
+    /// the threshold, a diff found no change, or a policy was drafted.
     Incomplete,
     /// A usage error or any other error.
     Failed,
@@ -208,8 +208,8 @@ impl Ui {
         }
     }
 
-    /// Prints the gaps that matter for this answer on standard error: one line for each cause, or every gap and note
-    /// in full if `verbose`.
+    /// Prints on standard error the gaps that matter for this report: one line for each cause, or every gap and note in
+    /// full if `verbose`.
     pub(crate) fn print_caveats(&self, report: &Report, verbose: bool) {
         if verbose {
             self.print_notices(&report.snapshot);

@@ -114,7 +114,8 @@ fn changed(file: &File) -> Option<Timestamp> {
     Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok()
 }
 
-/// Reads an included file. After links are followed, the file must be in or below the directory of the policy.
+/// Reads an included file. After links are followed, a file that is not in or below the directory of the policy is an
+/// error.
 fn included(
     from: &str,
     include: &str,
@@ -143,7 +144,7 @@ fn regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads a file of at most `left` bytes, and subtracts its size from `left`.
+/// Reads a file, and subtracts its size from `left`. A file of more than `left` bytes is an error.
 fn bounded(file: File, left: &mut u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(*left + 1).read_to_end(&mut bytes)?;

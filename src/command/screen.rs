@@ -139,7 +139,8 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Takes over the terminal again, because the process that stopped this program may have changed its settings.
+    /// Takes over the terminal. After a stop, its settings are made again, because another process may have changed
+    /// them.
     ///
     /// # Errors
     /// Returns an error if the terminal is gone.

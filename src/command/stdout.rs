@@ -35,8 +35,8 @@ impl Stdout {
         Stdout { inner: BufWriter::new(io::stdout().lock()), stops_without_reader, reader_left: false }
     }
 
-    /// Returns `result`, but `done` instead of an error if the reader has closed the output and the command may
-    /// continue.
+    /// Returns `result`. If it is an error because the reader has closed the output, and the command may continue,
+    /// returns `done` instead.
     fn unless_reader_left<T>(&mut self, result: io::Result<T>, done: T) -> io::Result<T> {
         result.or_else(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe && !self.stops_without_reader {

@@ -156,8 +156,9 @@ fn containers(report: &Report) -> BTreeSet<&str> {
     of_sockets.chain(ids).chain(details.flat_map(Container::names)).collect()
 }
 
-/// Returns a note about the listeners on every address, which `--exposure public` and similar filters leave out. The
-/// report must still have every entry: call this function before the filters are applied.
+/// Returns a note with the number of sockets that other machines can reach, but that `--exposure public` and similar
+/// filters leave out, such as listeners on `0.0.0.0`; `None` if there are none. The report must still have every entry:
+/// call this function before the filters are applied.
 pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<String> {
     let count = selection.also_reachable(&report.entries);
     let them = if count == 1 { "it" } else { "them" };
@@ -229,8 +230,8 @@ const REACHABLE: &str = "--reachable";
 const WAIT: &str = "watch {} --until-listening";
 const WATCH: &str = "watch {}";
 
-/// Returns the command that the user probably means, without the name of the program. The first word is an everyday
-/// verb or a mistyped command, and `targets` are the words after it.
+/// Returns the command that the user probably means, without the name of the program; `None` if `word`, the first word,
+/// is neither an everyday verb nor similar to a command. `targets` are the words after it.
 fn meant_command(word: &str, targets: &str) -> Option<String> {
     let word = word.to_lowercase();
     let commands = cli::commands();
@@ -246,8 +247,8 @@ fn meant_command(word: &str, targets: &str) -> Option<String> {
 /// The minimum number of letters of a word that can be a mistyped command.
 const SHORTEST: usize = 3;
 
-/// Returns the message for a first word that looks like a command, if targets follow it: `portolan stop 3000`. The
-/// word matched nothing, so no program, service or unit has this name.
+/// Returns a message if the first word looks like a command and targets follow it: `portolan stop 3000`. Returns `None`
+/// if the word matched something, or if a running program has this name.
 pub(super) fn misplaced_command(
     targets: &[String],
     selection: &Selection,

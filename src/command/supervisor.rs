@@ -62,8 +62,9 @@ fn start() -> io::Result<(Child, PipeReader)> {
     Ok((child, codes))
 }
 
-/// Returns the exit code of the child as soon as the child reports it. If the child ends without a report, this
-/// process ends by the same signal.
+/// Returns the exit code of the child as soon as the child reports it. If the child was ended by a signal before a
+/// report, this process ends by the same signal. If the child exited without a report, returns the code with which it
+/// exited.
 fn wait(mut child: Child, mut codes: PipeReader) -> u8 {
     let pid = Pid::from_child(&child);
     if let Ok(mut signals) = Signals::new([SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP]) {

@@ -47,7 +47,7 @@ pub struct WritableProgram {
 pub struct WritableExecutable {
     /// The programs.
     pub found: Vec<WritableProgram>,
-    /// The severity is lower for a program that a build tool made for a single run.
+    /// The severity: critical, or notice if a build tool built every program for a single run.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -124,7 +124,8 @@ impl FindingKind for DeletedExecutable {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
-    /// The severity is lower if every file was replaced and none is gone, as after an upgrade.
+    /// The severity is notice instead of warning if program files were replaced, as after an upgrade, and no file is
+    /// gone.
     fn severity(&self) -> Severity {
         if self.gone.is_empty() && self.scripts.is_empty() { Severity::Notice } else { Self::INFO.severity }
     }

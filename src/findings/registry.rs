@@ -169,7 +169,8 @@ pub struct Ephemeral {
     /// Whether the port is odd (Linux, TCP); `None` if the parity gives no information.
     pub odd: Option<bool>,
     /// Whether the kernel would choose this port for a program that calls `bind` with port 0, as long as ports of the
-    /// same parity are free. If false, the program probably chose the port. `None` if this is not known.
+    /// parity that the kernel prefers are free. If false, the program probably chose the port. `None` if this is not
+    /// known.
     pub kernel_would_pick: Option<bool>,
 }
 

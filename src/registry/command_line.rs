@@ -165,7 +165,7 @@ impl<'p> CommandLine<'p> {
     }
 }
 
-/// An expression that was used, and the last text with which it was compared.
+/// An expression that was used, the last text with which it was compared, and the result.
 struct UsedExpression {
     /// The compiled expression; `None` if it does not compile.
     regex: Option<Regex>,
@@ -173,12 +173,12 @@ struct UsedExpression {
     matched: bool,
 }
 
-/// The answer for a text longer than this is not stored, to save memory.
+/// If the compared text is longer than this, the result is not stored, to save memory.
 const LONGEST_LAST: usize = 4096;
 
 /// Returns whether an expression matches a text. Each expression is compiled once, on first use, because compiling
-/// takes much longer than matching. The last answer is stored, because the listeners of one process follow each
-/// other, and one process can have thousands of listeners.
+/// takes much longer than matching. The last text and its result are stored, because the listeners of one process
+/// follow each other, and one process can have thousands of listeners.
 fn is_match(expression: &'static str, text: &str) -> bool {
     static USED: LazyLock<Mutex<HashMap<&'static str, UsedExpression>>> = LazyLock::new(Mutex::default);
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -73,8 +73,8 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(range, p)| p == protocol.registered_as() && range.contains(port))
     }
 
-    /// Returns whether the row lists the port. If the kernel chose the port, a row that lists ports chosen by the
-    /// kernel lists it too.
+    /// Returns whether the row lists the port or, if the kernel chose the port, port 0, which stands for any port that
+    /// the kernel chooses.
     fn is_on_its_port(&self, port: u16, protocol: Protocol, chosen_by_kernel: bool) -> bool {
         self.lists(port, protocol) || (chosen_by_kernel && self.lists(CHOSEN_BY_KERNEL, protocol))
     }
@@ -194,9 +194,9 @@ pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
     titles
 }
 
-/// Returns the danger of a program on `port`. A danger that is presumed because the kernel may have chosen the port
-/// counts only if no row gives another danger. Of several dangers, the most severe counts, and of equally severe ones
-/// the first. A row that is found only by its port does not apply if the kernel chose the port.
+/// Returns the danger of a program on `port`; `None` if no row applies. Of several dangers, the most severe counts, and
+/// of equally severe ones the first. A danger that is only presumed, because the kernel chose the port, counts only if
+/// there is no other danger. If the kernel chose the port, rows that name a port but no program do not apply.
 #[must_use]
 pub(crate) fn danger(
     command: &CommandLine<'_>,

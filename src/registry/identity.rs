@@ -50,15 +50,16 @@ impl RecognisedProgram {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
 
-    /// Returns the program, if it commonly serves any port. If several programs are possible, this must be true for all
-    /// of them. `None` for an interpreter without a known script.
+    /// Returns the program, if it commonly serves any port. Of several possible programs, returns the first, if all of
+    /// them commonly serve any port. `None` for an interpreter without a known script.
     #[must_use]
     pub fn anywhere(&self) -> Option<ListedProgram> {
         let first = self.programs.first()?;
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
-    /// Returns the program, if known. An interpreter with an unknown script is not known.
+    /// Returns the program or, of several possible programs, the first. `None` for an unknown program, or for an
+    /// interpreter with an unknown script.
     #[must_use]
     pub fn program(&self) -> Option<ListedProgram> {
         self.programs.first().copied().filter(|_| !self.is_bare())
@@ -105,8 +106,8 @@ impl RecognisedProgram {
         programs::forwarders().any(|name| self.goes_by(name))
     }
 
-    /// Returns whether the program is known to serve the guarded service. `None` if the only evidence is an unknown
-    /// name.
+    /// Returns whether the program is expected on the port of the guarded service. `None` if only the name of the
+    /// process is known, and no table has this name.
     #[must_use]
     pub fn is_expected_on(&self, guarded: &Guarded) -> Option<bool> {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
@@ -218,14 +219,14 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     if named.is_empty() { found } else { named }
 }
 
-/// Returns whether the table has `file` as the full file name of a program with this cut name. Rows with only the cut
-/// name then do not apply to `file`.
+/// Returns whether a row of the table has both the cut name `name` and the full file name `file`. Rows that have only
+/// the cut name then do not apply to `file`.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
-/// Identifies the script of an interpreter by its command line or, without a result, by the name of an installed
-/// script.
+/// Identifies the script of an interpreter by the command line or, if this shows no known script, by the file name of
+/// an installed script. Otherwise, only the interpreter itself is identified.
 fn interpreted(
     process: &Process,
     own: Option<&str>,
@@ -322,8 +323,8 @@ impl LineThatRuns {
     }
 }
 
-/// Returns whether `text` at `at` begins and ends at the border of a word. A version may follow it directly. A `-D` may
-/// precede it, because this is how Java takes properties (`-Dsolr.solr.home`).
+/// Returns whether `text` at `at` begins and ends at the border of a word. A version may follow `text` directly. A `-D`
+/// may precede `text`, because this is how Java takes properties (`-Dsolr.solr.home`).
 fn is_whole(line: &str, at: usize, text: &str) -> bool {
     let before = line.get(..at).unwrap_or_default();
     let after = line.get(at + text.len()..).unwrap_or_default();

@@ -25,8 +25,9 @@ impl<'t> Search<'t> {
     }
 
     /// Returns the field that matches best, with its rank; `None` if the fields together do not contain every word.
-    /// The rank is the order of the fields. Within a field, a match of the whole text comes first, then a match of
-    /// all words, then a match of some words.
+    /// Fields rank in their order. Within a field, a match of the whole text comes first, then the searched text within
+    /// a longer text, then a match of all words. A match of only some words ranks behind better matches in the next
+    /// three fields.
     fn best(
         &self,
         fields: &[(SearchField, Option<&'static str>)],

@@ -66,8 +66,8 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     rows.into_iter().map(|(_, row)| on_port(row)).collect()
 }
 
-/// Returns the part of `what` that applies to `port`. If a text explains other ports of the service, but not this one,
-/// it ends before the explanation: `Reverse proxy for containers; 8080 is its dashboard` on port 443.
+/// Returns the part of `what` that applies to `port`. If `what` explains other ports of the service, but not this one,
+/// the returned text ends before the explanation: `Reverse proxy for containers; 8080 is its dashboard` on port 443.
 fn what_on(port: u16, ports: &'static str, what: &'static str) -> &'static str {
     let names = |part: &str, range: PortRange| {
         let numbers = part.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
@@ -87,7 +87,7 @@ fn what_on(port: u16, ports: &'static str, what: &'static str) -> &'static str {
     what.get(..end.saturating_sub("; ".len())).filter(|text| !text.is_empty()).unwrap_or(what)
 }
 
-/// Returns the texts about one of the most popular ports.
+/// Returns the texts about one of the most popular ports; `None` for any other port.
 pub(super) fn answer(port: u16, protocol: Protocol) -> Option<PortAnswer> {
     static PORTS: PortIndex<{ count(ANSWERS, 0) }> = PortIndex::new(ANSWERS, 0);
     PORTS.rows(port, protocol).find_map(|row| parse_answer(row.line)).map(|(_, answer)| answer)

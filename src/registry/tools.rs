@@ -106,7 +106,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     else {
         return command.runs_typed_code.then_some(TYPED_CODE);
     };
-    // If the command line is cut, the missing part may be dangerous, so the severity is not lower than this.
+    // If the command line is cut, the missing part may be dangerous, so a minimum severity applies.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {
@@ -136,8 +136,8 @@ pub(crate) fn dual_use_rows(command: &CommandLine<'_>) -> Vec<DualUseRow> {
     rows_of(&programs, command).map(row).collect()
 }
 
-/// Returns the first row that applies to a listener on `port`. `rows` are the rows that name its program; `None` if no
-/// row applies.
+/// Returns the first of `rows` that applies to a listener on `port`; `None` if no row applies. `rows` are the rows that
+/// name the listener's program.
 #[must_use]
 pub(crate) fn dual_use(rows: &[DualUseRow], port: u16, protocol: Protocol) -> Option<DualUseTool> {
     let is_own = |ports| pairs(ports).any(|(range, p)| p == protocol.registered_as() && range.contains(port));

@@ -29,7 +29,7 @@ const REGISTRATIONS: usize = 2;
 /// The amount of detail in the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Whether a port with a listener gets its full text, as a port without a listener does.
+    /// Whether a port gets its full text even if something listens on it.
     pub in_full: bool,
     /// Whether the answer contains the evidence, IANA's notes and the facts around the port.
     pub evidence: bool,

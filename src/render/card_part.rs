@@ -1,4 +1,4 @@
-//! The parts of a card. Parts of a card that is too long are shortened one after another.
+//! The parts of a card. If a card is too long, its parts are shortened one after another.
 
 use super::labelled::{first_lines, with_label};
 use super::{Emphasis, Style};
@@ -36,10 +36,10 @@ pub(super) struct Part {
     /// The number of lines that are never removed.
     least: usize,
     shrinks: Shrinks,
-    /// The text on one line, without its middle, for a text whose end is important. `None` if a text that is too long
-    /// loses its end.
+    /// For a text whose end is important: the text on one line, with its middle cut out if it is too long. `None` for a
+    /// text that may lose its end.
     one_line: Option<String>,
-    /// The beginning of the text that is shown in a colour or in bold, and its tone.
+    /// The beginning of the text and its tone, if the beginning is shown in a colour or in bold.
     painted: Option<(String, Emphasis)>,
 }
 

@@ -1,8 +1,8 @@
 //! The caveats of an answer: one line for each cause that hides something relevant from the reader.
 //!
-//! `-v`, the audit and the JSON have every gap and note in full. A gap matters unless the answer is complete without
-//! the missing part. For example, a question about listeners whose processes are all known needs no other process. An
-//! empty answer has every note too, because a note may be the reason.
+//! `-v`, the audit and the JSON have every gap and note in full. A gap is left out if the answer is complete without
+//! the missing part: for example, if every listener in the answer has a known process, other processes that could not
+//! be read do not matter. If nothing matched, every note is shown too, because a note may be the reason.
 
 use crate::findings::text::plural;
 use crate::join::Entry;
@@ -103,7 +103,8 @@ impl Unseen {
         self.hidden + self.unknown + self.undecided > 0
     }
 
-    /// Returns a phrase about the hidden owners, and their number. The phrase has no full stop.
+    /// Returns the number of sockets whose owner is hidden, and a phrase about them without a full stop. If such
+    /// sockets are left out of the answer, only these are counted. `None` if there are none.
     fn owners(&self) -> Option<(usize, String)> {
         match (self.undecided, self.hidden) {
             (0, 0) => None,
@@ -135,8 +136,8 @@ fn explained(owners: &str, gap: &Gap) -> String {
     format!("{owners}, perhaps {}: {}", stderr::pids(&gap.pids), stderr::with_remedy(why, remedy.as_deref()))
 }
 
-/// Returns a phrase about the data that only a user with more privilege can read, and their number. The phrase has no
-/// full stop.
+/// Returns the number of things that only a user with more privilege can read, and a phrase about them without a full
+/// stop.
 fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
     if stage == Stage::Rules {
         let what = "Firewall and NAT rules could not be read";

@@ -127,8 +127,8 @@ pub(super) fn port(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.port())
 }
 
-/// Returns the packets that a socket without a port receives. For a socket that only sends, the forms for people are
-/// `nothing`, and the form for machines is empty.
+/// Returns the packets that a socket without a port receives. If the socket only sends, the cell is `nothing` for
+/// people, and empty for machines.
 pub(super) fn receives(entry: &Entry, form: CellFormat) -> Field {
     let Some(received) = &entry.socket.receives else { return Field::plain("") };
     match received.name(entry.socket.local.protocol) {
@@ -248,8 +248,8 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// Returns the container, or the unit if there is no container, for people. The value of the socket is preferred to
-/// that of the first process that has one. For a published port, returns the container that receives the traffic.
+/// For people, returns the container or, without a container, the unit (see `running_container` and `running_unit`);
+/// for a published port, the container that receives the traffic. For machines, returns the unit of the socket.
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
@@ -276,14 +276,13 @@ fn group(entry: &Entry) -> Option<Cow<'_, str>> {
     running_container(entry).or_else(|| running_unit(entry)).map(Cow::Borrowed)
 }
 
-/// Returns the container for people: that of the socket if it has one, otherwise that of the first process that has
-/// one.
+/// For people, returns the container of the socket or, if the socket has none, of the first process that has one.
 pub(super) fn running_container(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.container_name());
     entry.container().or_else(of_process).map(short_container)
 }
 
-/// Returns the unit: that of the socket if it has one, otherwise that of the first process that has one.
+/// Returns the unit of the socket or, if the socket has none, of the first process that has one.
 pub(super) fn running_unit(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.unit.as_deref());
     entry.socket.unit.as_deref().or_else(of_process)

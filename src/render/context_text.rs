@@ -20,7 +20,8 @@ pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     for a in &verdict.assignments {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
-        // If packaged sources name a living registration, its basis only repeats them.
+        // If packaged sources name a registration that is in use, the basis of its curated row only repeats these
+        // sources, which are listed below.
         let is_alive = |row: &Curated| row.standing == CuratedState::Alive && !packaged.is_empty();
         if let Some(basis) = a.curated.as_ref().filter(|row| !is_alive(row)).and_then(|row| row.basis) {
             said.push(format!("{}: {}", a.service, basis.trim_end_matches('.')));
@@ -99,8 +100,9 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
 }
 
 /// Returns a text about the ephemeral ranges of this host that contain a port, and about whether a program or the
-/// kernel probably chose the port. `of` has each protocol of the port, with its facts if one of its ranges contains
-/// the port. The text names the protocols if they differ.
+/// kernel probably chose the port; `None` if no range contains the port. `of` has one item for each protocol of the
+/// port: the name of the protocol, and the facts if one of its ephemeral ranges contains the port. If these facts
+/// differ, the text names the protocols.
 pub(super) fn ephemeral(of: &[(&str, Option<&EphemeralHere>)]) -> Option<String> {
     let here: Vec<(&str, &EphemeralHere)> =
         of.iter().filter_map(|(name, here)| Some((*name, (*here)?))).collect();

@@ -279,7 +279,8 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
         kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
-    // If a listener was widened or narrowed, both cells contain its address, which may be what changed.
+    // If more or fewer clients can reach the listener than before, both cells show the clients or, if the address has
+    // changed, the address.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let is_same_place = match (&since.before, &since.after) {
         (Some(was), Some(is)) => was.endpoint() == is.endpoint(),
@@ -302,7 +303,8 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     [(word, tone), (place, tone_of_text), (before, tone_of_text), (after, tone_of_text)]
 }
 
-/// Returns one line with the number of changes, of passing sockets, and of listeners that could not be compared.
+/// Returns one line with the number of changes, of changed sockets that probably belong to clients, and of listeners
+/// that could not be compared.
 #[must_use]
 pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     let when = zone.time(comparison.before.taken, "%Y-%m-%d %H:%M");

@@ -14,7 +14,7 @@ pub(super) struct Group<'e, 'r> {
     pub(super) contexts: Vec<&'e Context>,
 }
 
-/// Returns one group per port and verdict.
+/// Returns the groups of each port: protocols with the same verdict and facts share a group.
 pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     let mut groups: Vec<Group<'e, 'r>> = Vec::new();
     for Explained { port, protocol, verdict, listeners, connections, context } in ports {

@@ -5,7 +5,8 @@ use super::{Zone, process_name, sanitize, user};
 use crate::judge::{Listener, Report};
 use crate::model::{Owner, ServiceBy};
 
-/// Returns the product and the program of a listener: `Apache HTTP Server (probably apache2)`.
+/// Returns the product and the probable program of a listener: `Apache HTTP Server (probably apache2)`. `None` if no
+/// owner was inferred, or if its name is not known.
 pub(super) fn what_runs(listener: &Listener<'_>, report: &Report) -> Option<String> {
     let name = report.inferred_owner(listener)?.process.name.as_deref()?;
     let product = listener.first().service().filter(|service| service.by != ServiceBy::Port);
@@ -16,8 +17,9 @@ pub(super) fn what_runs(listener: &Listener<'_>, report: &Report) -> Option<Stri
     })
 }
 
-/// Returns the process, and why it is the probable owner: `probably nginx (pid 812, user root), since 07:36 UTC today
-/// (2 h): the only process of nginx.service; run with sudo to be sure`.
+/// Returns the probable owner of a listener, and the reason why it is probable, or `None` if no owner was inferred:
+/// `probably nginx (pid 812, user root), since 07:36 UTC today (2 h): the only process of nginx.service; run with sudo
+/// to be sure`.
 pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> Option<String> {
     let owner = report.inferred_owner(listener)?;
     let process = &owner.process;
@@ -27,7 +29,8 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> O
     let created = user(socket.user.as_deref(), socket.uid).filter(|_| socket.uid != process.uid);
     let created = created.map(|user| format!("; user {user} created the socket")).unwrap_or_default();
     let since = process.started.map(|started| format!(", {}", since(started, report.snapshot.taken, zone)));
-    // A unit can have further control groups below its own.
+    // A unit can have further control groups below its own. The unit is named only if the socket belongs to the unit's
+    // own group.
     let unit = socket.unit.as_deref().and_then(|unit| unit.rsplit('/').next());
     let unit =
         unit.filter(|unit| socket.cgroup.as_deref().and_then(|group| group.rsplit('/').next()) == Some(unit));
@@ -45,7 +48,7 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> O
     ))
 }
 
-/// Returns whether root may see the owner of a listener, which is hidden.
+/// Returns whether the owner of a listener is hidden from this user, but root may see it.
 pub(super) fn may_see_with_sudo(listener: &Listener<'_>, report: &Report) -> bool {
     let host = &report.snapshot.host;
     listener.first().socket.owner == Owner::Hidden && !host.privileged && host.os == "linux"

@@ -198,9 +198,9 @@ struct EntryJson<'a> {
     reach: Option<ReachKind>,
     /// The clients that can reach the listener, if only some can.
     reach_from: Option<&'a [String]>,
-    /// The number of further clients.
+    /// The number of clients that `reach_from` leaves out.
     reach_more: Option<usize>,
-    /// The rule of the firewall that decides.
+    /// The firewall rule that decides which clients can reach the listener.
     reach_rule: Option<&'a str>,
     inode: Option<u64>,
     cookie: Option<u64>,
@@ -399,8 +399,7 @@ struct PortJson<'a> {
     #[serde(flatten)]
     registered: VerdictJson<'a>,
     evidence: Vec<SourcesJson<'a>>,
-    /// The kinds of source that name another service for the port; `together` has those of them that agree on one
-    /// service.
+    /// The kinds of source that name another service for the port; `together` has the kinds that agree on one service.
     otherwise: &'a [EvidenceSource],
     together: &'a [EvidenceSource],
     answer: Option<PortAnswer>,

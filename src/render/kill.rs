@@ -15,12 +15,12 @@ const FEW: usize = 6;
 /// The operating system whose commands are shown. `kill` runs only on Linux.
 const OS: &str = "linux";
 
-/// Processes around the owners of the listeners that a step ends, with their names.
+/// The processes and units that a step affects, in addition to the owners of the listeners that it ends.
 #[derive(Clone, Debug, Default)]
 pub struct Around {
-    /// The processes that the owners started. They get no signal.
+    /// Descendants of the owners that get no signal and survive, with their names.
     pub children: Vec<(Pid, String)>,
-    /// The processes that end with the unit, the container or the pid namespace.
+    /// The processes that end with the unit, the container or the pid namespace, with their names.
     pub with_group: Vec<(Pid, String)>,
     /// The units that systemd stops too, because they depend on the units of the step.
     pub dependents: Vec<String>,

@@ -54,8 +54,8 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     lines
 }
 
-/// Returns a text on one line. At the edge of a terminal the text is cut in the middle, so that its end stays visible,
-/// such as a name in parentheses.
+/// Returns `text` and `end` on one line. If the line does not fit the terminal, `text` is cut, so that `end` stays
+/// visible, such as a name in parentheses. `end` is cut only if it is longer than half of the line.
 pub(super) fn one_line(text: &str, end: &str, style: &Style) -> String {
     let space = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT).max(20));
     if text.width() + end.width() <= space {

@@ -293,8 +293,7 @@ fn program(process: &Process) -> Option<(String, String)> {
     Some((sanitize(&exe.path).into_owned(), end))
 }
 
-/// Returns the working directory and its project. The root directory is left out: most services run in it, so it
-/// contains no information.
+/// Returns the working directory and its project. The root directory is left out, because most services run in it.
 fn directory(process: &Process) -> Option<(String, String)> {
     let cwd = process.cwd.as_deref().filter(|cwd| *cwd != "/")?;
     let cwd = sanitize(cwd).into_owned();
@@ -302,7 +301,7 @@ fn directory(process: &Process) -> Option<(String, String)> {
     Some((cwd, project.unwrap_or_default()))
 }
 
-/// Returns the destination of a published port, and the process that serves it.
+/// Returns the destination of a published port, with the container and the process that serve this destination.
 fn forwards_to(to: &ForwardTarget) -> String {
     let place = match to.address.is_unspecified() {
         true => format!("port {} of this machine", to.port),
@@ -320,8 +319,8 @@ fn forwards_to(to: &ForwardTarget) -> String {
     place + &of_container.unwrap_or_default() + &server.unwrap_or_default()
 }
 
-/// Returns the network namespace of a listener, if portolan does not run in it: `container web-cache`, `network
-/// namespace blue`.
+/// Returns the container or the network namespace of a listener: `container web-cache`, `network namespace blue`.
+/// `None` if the listener is in the network namespace in which portolan runs.
 fn elsewhere(listener: &Listener<'_>) -> Option<String> {
     let first = listener.first();
     let netns = first.socket.netns.as_ref()?;
@@ -356,8 +355,8 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
             let how = if host.privileged { "needs CAP_NET_ADMIN" } else { "run with sudo" };
             format!("the firewall was not checked ({how})")
         } else {
-            // An address that everyone can reach is mentioned only if there are several addresses, to show the
-            // difference between them.
+            // If the firewall lets in everyone, this is mentioned only for a listener with several addresses, to show
+            // how the addresses differ.
             let open = || (reaches.len() > 1).then(|| "the firewall lets in everyone".to_owned());
             let Some(lets_in) = firewall(reach).or_else(open) else { continue };
             sanitize(&lets_in).into_owned()
@@ -371,8 +370,8 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     text + &connections
 }
 
-/// Returns which traffic reaches a socket of a listener with several sockets: `IPv4` or `IPv6` if this distinguishes
-/// the sockets, otherwise the address: `to 10.0.0.1`.
+/// Returns which traffic reaches a socket of a listener with several sockets: `IPv4` or `IPv6` if no other socket has
+/// this address family, otherwise the address: `to 10.0.0.1`.
 fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     let is_ipv6 = |entry: &Entry| entry.socket.local.address.is_ipv6();
     let of_family = reaches.iter().filter(|(other, _)| is_ipv6(other) == is_ipv6(entry)).count();

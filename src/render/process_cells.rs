@@ -145,8 +145,8 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(joined(names, ", "))
 }
 
-/// Returns the name of a process. In the short form, the name of an interpreter is the name of its script:
-/// `server.js`.
+/// Returns the name of a process. In the short form, an interpreter is shown only by the name of its script
+/// (`server.js`) or module.
 fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     let name = what_runs(process);
     let script = match &process.script {
@@ -157,7 +157,8 @@ fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     script.or_else(|| module(process, form)).unwrap_or(name)
 }
 
-/// Returns the module that Python runs, in the short form: `http.server`.
+/// For the short form, returns the module that Python runs: `http.server`. `None` for another form, for a stopped
+/// process, or if no module runs.
 fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     if !form.is_short() || process.state == Some('T') {
         return None;
@@ -180,7 +181,8 @@ pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let mut shown = match file
         .map(|file| (file, parse_command(file, &process.cmdline).and_then(|runs| target(&runs))))
     {
-        // A process of an interpreter may have the name of the interpreter's file, of its command, or of the script.
+        // The process of an interpreter may be named after the interpreter's file, its command or the script. The
+        // script is shown anyway. In front of it, only a name with which the name of the file begins is shown.
         Some((file, Some(target))) => {
             let command = process.cmdline.first().and_then(|word| word.rsplit('/').next());
             let own = [Some(name), command].into_iter().flatten();

@@ -6,7 +6,7 @@
 //! | in the text | shown |
 //! | --- | --- |
 //! | an ASCII control, including newline and tab | `\x1b` |
-//! | any other character that [`is_unsafe`] | `\u{202e}` |
+//! | any other character for which [`is_unsafe`] is true | `\u{202e}` |
 //! | backslashes before an escape, or before text that looks like one (`\x1b`, `\u{`) | each doubled |
 //! | any other backslash (`C:\nginx`, `DOMAIN\user`) | unchanged |
 //!

@@ -44,7 +44,7 @@ pub fn write_summary(report: &Report, style: &Style, w: &mut dyn Write) -> io::R
     Ok(())
 }
 
-/// The age in days from which the data is reported as old.
+/// Data older than this many days is reported as old.
 pub(super) const OLD: i64 = 365;
 
 /// Returns whether data of this date is old at the time of a snapshot.

@@ -41,7 +41,7 @@ const GAP: u16 = 2;
 /// The gap between two columns if a table with the usual gap is too wide for its terminal.
 const NARROW_GAP: u16 = 1;
 
-/// A step in which columns shrink until the table fits: this column is cut to this width, and 0 hides the column.
+/// One step that makes a table narrower: a column, and the width to which it is cut; the width 0 hides the column.
 type Step = (&'static str, u16);
 
 /// The steps in which cells still have their long form.

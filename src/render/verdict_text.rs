@@ -35,8 +35,8 @@ pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
     }
 }
 
-/// Returns a sentence about the use of a port for which no common service is known; `None` if the other texts already
-/// contain it. `possible` is the sentence about services that can use the port.
+/// Returns a sentence about the use of a port without a known common service; `None` if the other texts already say
+/// enough about the use. `possible` is the sentence about services that can use the port.
 pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -> Option<String> {
     match verdict.status {
         Status::Unassigned | Status::Dynamic if verdict.known_use.is_empty() => {
@@ -303,14 +303,15 @@ fn used_elsewhere(group: &[&Assignment]) -> String {
     format!("{names} {verb} registered for this protocol too, but used on {} only.", list(&used_on))
 }
 
-/// Returns the row of the list of living services, if it is the only evidence: no packaged source names the service.
+/// Returns the row of a registration in the list of living services; `None` if there is no such row, or if a packaged
+/// source names the service too.
 fn own_reason(a: &Assignment) -> Option<&crate::model::Curated> {
     let alone = a.named_by.iter().all(|kind| !EvidenceSource::PACKAGED.contains(kind));
     a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive)
 }
 
-/// Returns a sentence about registrations that are in use according to the same evidence. The sentence names the
-/// first sources.
+/// Returns a sentence that says that some registrations are in use, and names the first sources that list them. All
+/// registrations of `group` have the same evidence.
 fn alive(group: &[&Assignment]) -> String {
     const FEW: usize = 2;
     let (names, verb) = names(group);
@@ -323,7 +324,7 @@ fn alive(group: &[&Assignment]) -> String {
         let why = reason_with_source(row.reason, row.confidence, row.source);
         return format!("{names} {verb} {presumed}in use. {why}");
     }
-    // The list of a package shows the name of a service, but not that the service is used.
+    // A list in a package shows that a service has this name, but not that the service is used.
     let presumed =
         if kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)) { "presumed to be " } else { "" };
     match kinds.len().saturating_sub(FEW) {
@@ -339,7 +340,8 @@ fn alive(group: &[&Assignment]) -> String {
     }
 }
 
-/// Returns the text from the curated lists about a registration whose product is dead or obsolete; `None` for any other registration.
+/// Returns the text from the curated lists about a registration whose product is dead or obsolete; `None` for any other
+/// registration.
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
     let (state, but_used) = match row.standing {

@@ -43,8 +43,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
     };
     let mode = match (target, readers) {
         (None, Readers::All) => Mode::from_raw_mode(0o644),
-        // A file that replaces another one gets that file's permissions after its content is complete. Until then,
-        // only its owner may read it.
+        // A file that replaces an old file gets the permissions of the old file after all content is written. Until
+        // then, only the owner of the new file may read it.
         (None, Readers::Owner) | (Some(_), _) => Mode::from_raw_mode(0o600),
     };
     let (mut file, temporary) = create_temporary(&directory, mode)?;
@@ -81,7 +81,7 @@ fn fill(file: &mut File, bytes: &[u8], target: Option<Stat>) -> io::Result<()> {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
         // An ordinary user cannot give a file to another user. If owner and group cannot be set, the group gets no
-        // permissions, because it may not be the group of the target.
+        // permissions, because the target may have a different group.
         let is_kept = fchown(&*file, Some(uid), Some(gid)).is_ok();
         fchmod(&*file, if is_kept { mode } else { mode & !Mode::RWXG })?;
     }
@@ -166,9 +166,9 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(directory, name, flags, Mode::empty())?)
 }
 
-/// Returns whether another user may have created the file as a trap: a replaced file keeps its owner and mode, so its
-/// owner could read and change the report. This is the case if other users may write to the directory, and the file
-/// belongs neither to root, nor to this user, nor to the owner of the directory. The kernel has the same protection
+/// Returns whether other users may write to the directory, and the file belongs neither to root, nor to this user, nor
+/// to the owner of the directory. Another user may then have created the file as a trap: the new file gets the owner
+/// and the mode of the old one, so this user could read and change the report. The kernel has the same protection
 /// (sysctl `fs.protected_regular`).
 fn is_prepared_by_another(directory: &OwnedFd, file: &Stat) -> io::Result<bool> {
     let is_trusted = [0, geteuid().as_raw(), fstat(directory)?.st_uid].contains(&file.st_uid);

@@ -144,8 +144,8 @@ mod tests {
         }
         assert_eq!(fs::read(&victim).unwrap(), b"victim");
     }
-    /// Another user made the file beforehand, to own the report of root. In that user's own directory, the file is
-    /// not a trap.
+    /// Another user made the file beforehand, so that the report of root would belong to this user. A file in the
+    /// user's own directory is not a trap.
     #[cfg(target_os = "linux")]
     #[test]
     fn files_of_others_in_a_shared_directory_are_refused() {

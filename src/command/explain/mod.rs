@@ -161,7 +161,8 @@ fn rows_for_answer(rows: u16, ui: &Ui, messages: &str) -> usize {
     usize::from(rows.max(LEAST_ROWS)).saturating_sub(3 + messages)
 }
 
-/// Prints the totals of the registry. The snapshot contains no sockets. Its time is needed for the age of the data.
+/// Prints the totals of the registry. The age of the data depends on the current time, which a snapshot without sockets
+/// provides.
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
     let snapshot = take_snapshot(common, scope)?;
@@ -202,7 +203,7 @@ fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     suggestions::unknown_name(name, report, common)
 }
 
-/// Returns whether a listener may match a target, but its process is not known, so this cannot be decided.
+/// Returns whether it cannot be decided if a listener matches one of the targets, because its process is not known.
 fn is_undecided(entry: &Entry, targets: &[Target]) -> bool {
     let mut answers = targets.iter().map(|target| target.test(&Subject::Entry(entry), false));
     entry.socket.state.holds_port() && answers.any(|answer| answer == Answer::Unknown)
@@ -260,7 +261,8 @@ fn listening(target: &Target, report: &Report) -> Places {
 }
 
 /// Returns the ports and protocols of a target that are in use. If a running program has the name of the target, only
-/// those of this program count.
+/// the ports of this program count. If only a text search found the target, returns all of `named`, because the user
+/// asks about the registry.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
         return named.clone(); // the question concerns the registry
@@ -273,8 +275,9 @@ fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Re
     report.entries.iter().filter(is_use).map(place).filter(|place| named.contains(place)).collect()
 }
 
-/// Returns the unused ports and protocols to leave out: the unused ports of a name that is in use, and the unused
-/// protocols of a port that is in use. If there are many ports, no protocol is left out.
+/// Returns the unused ports and protocols that the answer leaves out. If some ports of a name are in use, its unused
+/// ports are left out. If some protocols of a port are in use, its unused protocols are left out, unless there are many
+/// ports.
 fn without_use(targets: &[Target], entries: &Places, unused: Places) -> Places {
     let is_number = |(port, _): &(u16, Protocol)| {
         let mut ranges = targets.iter().filter_map(Target::ports).flatten();

@@ -38,7 +38,8 @@ use crate::render::kill::{self as text, Around};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The time within which a child that also owns the port must end after its parent has ended.
 const CHILDREN: Duration = Duration::from_secs(1);
-/// The maximum number of scans until two scans in a row show the same processes, which is required for a plan.
+/// A plan requires two scans in a row that show the same processes. After this many scans without such a pair, `kill`
+/// gives up.
 const SCANS: usize = 4;
 
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {

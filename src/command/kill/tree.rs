@@ -1,5 +1,5 @@
-//! The processes around the listeners that `kill` ends: those of the caller, which must survive, and those that would
-//! end too.
+//! Finds processes that matter to `kill` in addition to the owners of the listeners: this program and its ancestors,
+//! which must survive; processes that end together with an owner; and descendants that survive.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,8 +38,9 @@ pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
     KillCaller { uid, pids, groups, protected, on_terminals, nested, namespaces }
 }
 
-/// If `first` is the first process of a pid namespace, returns its pid and the other processes of the namespace,
-/// which the kernel ends with it. They include the processes of nested namespaces, which are descendants.
+/// If `first` is the first process of a pid namespace, returns its pid and the other processes of the namespace, which
+/// the kernel ends with it; otherwise `None`. Processes in nested namespaces are included, because they are
+/// descendants.
 fn namespace_of_first(first: &TreeProcess, tree: &[TreeProcess]) -> Option<(Pid, BTreeSet<Pid>)> {
     let namespace = first.pid_namespace.as_ref().filter(|_| first.is_first_in_namespace)?;
     let members = tree.iter().filter(|process| process.pid_namespace.as_ref() == Some(namespace));
@@ -48,7 +49,7 @@ fn namespace_of_first(first: &TreeProcess, tree: &[TreeProcess]) -> Option<(Pid,
     Some((first.pid, members))
 }
 
-/// Adds the descendants of processes.
+/// Returns these processes and all their descendants.
 fn with_descendants(mut pids: BTreeSet<Pid>, tree: &[TreeProcess]) -> BTreeSet<Pid> {
     // Each round adds one generation.
     loop {
@@ -66,14 +67,14 @@ fn may_not_signal(pid: Pid) -> bool {
     pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM))
 }
 
-/// Returns the processes around the owners of the listeners that a step ends.
+/// Returns the processes, other than owners, that a step affects: surviving descendants, and processes that end too.
 pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Around {
     let (children, with_group) = (children(step, tree, caller), with_group(step, tree, caller));
     Around { children, with_group, ..Around::default() }
 }
 
-/// Returns the descendants of the processes that get a signal, if they survive it: neither owners of the listeners,
-/// nor processes that the kernel ends with a pid namespace.
+/// Returns the surviving descendants of the processes that get a signal: those that neither own a listener of the step
+/// nor end with a pid namespace. Returns none if the step sends no signal.
 fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
     let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };
     let ended = step.owners();

@@ -282,7 +282,7 @@ impl Live {
         });
     }
 
-    /// Starts or ends the scans of connections, which only their view needs.
+    /// Starts the scans of connections when the view of connections is shown, and ends them when another view is shown.
     fn follow_view(&mut self) -> Result<(), Error> {
         if self.explorer.view() != View::Connections {
             self.connections = None;
@@ -354,8 +354,8 @@ impl Live {
         }
     }
 
-    /// Asks whether to send SIGKILL to processes that have not ended, unless a text covers the rows; then the
-    /// question is asked later. Returns whether the question is shown.
+    /// Asks whether to send SIGKILL to processes that have not ended. While a text covers the rows or the user types,
+    /// the question waits. Returns whether the question is shown now.
     fn offer_force(&mut self) -> bool {
         if !self.explorer.is_free() {
             return false;

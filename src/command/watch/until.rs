@@ -77,8 +77,8 @@ pub(super) fn run(
     Ok(exit)
 }
 
-/// Waits without output. Returns `Incomplete` if the condition cannot be decided, and `Nothing` if it did not become true
-/// in time.
+/// Waits without output. Returns `Matched` when the condition is true, `Nothing` if the condition did not become true
+/// in time, and `Incomplete` if it cannot be decided.
 pub(super) fn wait(
     args: &WatchArgs,
     watch: &mut Watch,
@@ -138,7 +138,7 @@ fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
     }
 }
 
-/// Returns whether the only gap is a set of rules that may forward a port: every socket was seen.
+/// Returns whether every socket was seen, so that the only gaps are about rules that may forward a port.
 fn lacks_only_rules(watch: &Watch, report: &Report) -> bool {
     let mut hiding = report.snapshot.gaps.iter().filter(|gap| gap.hides_listeners());
     watch.undecided == 0 && hiding.all(|gap| gap.stage == Stage::Rules)
@@ -159,7 +159,8 @@ fn is_awaited(watch: &Watch, entry: &Entry) -> bool {
 
 fn answer(watch: &Watch, report: &Report, free: bool) -> WaitStatus {
     let gaps = &report.snapshot.gaps;
-    // A forwarded port is ignored: a rule that forwards a port does not prevent a program from binding it.
+    // A wait for a free port ignores unread rules: a rule that forwards a port does not prevent a program from binding
+    // the port.
     let hides = |gap: &Gap| gap.hides_listeners() && !(free && gap.stage == Stage::Rules);
     let is_blind = watch.undecided > 0 || gaps.iter().any(hides);
     let is_true = if free {

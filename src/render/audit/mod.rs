@@ -154,7 +154,8 @@ pub(super) fn merged_places(places: &[String]) -> Vec<String> {
     merged
 }
 
-/// Returns the name of the visible part of the machine, if the whole machine was not visible.
+/// Returns the name of the part of the machine that was visible; `None` if the whole machine was visible, or if the
+/// part is not known.
 pub(super) const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     match scope {
         None | Some(HostScope::Machine) => None,
@@ -163,7 +164,8 @@ pub(super) const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     }
 }
 
-/// Returns the number of policy rules that are not for this host, and the first of these rules.
+/// Returns a text with the number of policy rules that are for other hosts only, and the first of these rules; `None`
+/// if there are no such rules.
 #[must_use]
 pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
     let rules = &policy.skipped_rules;

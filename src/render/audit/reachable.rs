@@ -24,7 +24,7 @@ pub(in crate::render) struct ReachableService {
     pub(in crate::render) limited_to: Option<String>,
     /// The findings about what any client can do. The audit shows them only in this list.
     pub(in crate::render) findings: Vec<OutsiderFinding>,
-    /// The text about what any client can do, if the finding has only the severity info and is not in `findings`.
+    /// The text about what any client can do, if `findings` is empty and such a text exists.
     pub(in crate::render) gets: Option<String>,
     /// The command that stops the first listener, if a finding is critical.
     pub(in crate::render) to_stop: Option<String>,
@@ -84,8 +84,8 @@ impl<'r> Reachable<'r> {
     }
 }
 
-/// Returns the services of an audit that other machines can reach. The services with findings come first, by
-/// severity. The other services follow in the order of listings.
+/// Returns the listeners and services of an audit that other machines can reach. The services are sorted by the highest
+/// severity of their findings. Of equal services, those with a text about what any client can do come first.
 pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let reachable: Vec<&'r Entry> =
         audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();

@@ -17,9 +17,9 @@ use super::markup::Html;
 const ROW: usize = 1024;
 /// The number of ports that share a mark: usually, and if there are many listeners.
 const SHARED: [usize; 2] = [8, 32];
-/// The number of listeners from which on there are many.
+/// From this number of listeners on, more ports share a mark.
 const MANY: usize = 1000;
-/// The height of the first row, measured in heights of the other rows.
+/// The first row is this many times as high as each of the other rows.
 const FIRST: usize = 3;
 /// The height of the map.
 const HEIGHT: usize = FIRST + PORTS / ROW - 1;

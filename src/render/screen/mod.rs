@@ -130,8 +130,8 @@ pub const MARK: u16 = 2;
 /// The number of lines of the header: the names of the columns, and the horizontal line below them.
 const HEAD: usize = 2;
 
-/// The number of lines of each part of the screen. It depends only on the height of the terminal and on whether there
-/// is something to show.
+/// The number of lines of each part of the screen. These numbers depend only on the height of the terminal, the number
+/// of gaps, and whether there are changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Areas {
     /// The position of the line of the views, if there is space for it.

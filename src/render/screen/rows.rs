@@ -63,7 +63,7 @@ pub fn changes(rows: &[&LoggedChange], selected: Option<usize>, style: &Style) -
     with_head("TIME AND CHANGE", lines, selected, style)
 }
 
-/// Adds the header and the horizontal line below it to lines, and the sign of the selected line.
+/// Returns the header, the horizontal line below it, and `lines`, in which the selected line has a sign.
 fn with_head(
     head: &str,
     lines: impl Iterator<Item = String>,

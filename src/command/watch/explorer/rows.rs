@@ -14,8 +14,8 @@ use crate::render::columns;
 use crate::render::kill::named;
 use crate::render::screen::{FoundRow, View, row_text};
 
-/// A row of findings: the indices of the sockets of a listener, and the indices of an entry and of one of its
-/// findings.
+/// A row of the view of findings: one finding of a listener. `sockets` has the indices of the listener's sockets in the
+/// report, `entry` the index of the socket with the finding, and `finding` the index of the finding on this socket.
 #[derive(Clone, Debug)]
 pub(super) struct FindingRow {
     sockets: Vec<usize>,
@@ -87,8 +87,8 @@ impl Narrowing<'_> {
 }
 
 impl Rows {
-    /// Returns the rows of a view that the filter selects. If it selects no row, returns the rows whose text contains
-    /// its words.
+    /// Returns the rows of a view that the filter selects. If the filter selects no row, returns the rows whose text
+    /// contains every word of the filter.
     pub(super) fn of(view: View, source: Source<'_>, marks: &Marks, narrowing: &Narrowing<'_>) -> Self {
         let by_filter = |entry: &Entry| narrowing.test(entry).is_yes();
         let mut rows = Self::kept(view, source, marks, &by_filter);

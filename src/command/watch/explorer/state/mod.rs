@@ -43,8 +43,8 @@ pub(super) enum Panel {
     Card,
     /// The plan, which shows what would be ended, and a question.
     Confirm,
-    /// The processes that have not ended after SIGTERM, and a question. The question can appear while the user types.
-    /// It is therefore answered with a key that has no other use.
+    /// The processes that have not ended after SIGTERM, and a question. The question can appear just when the user
+    /// presses a key for the rows. It is therefore answered with a key that has no other use.
     Force,
 }
 
