@@ -92,8 +92,8 @@ impl Entry {
         self.judgement.as_ref()?.usual.as_ref()
     }
 
-    /// Returns the service of the running program. If it is not known, returns the common use of the port. A service
-    /// that is only registered is not returned.
+    /// Returns the service of the running program. If this service is not known, returns the common use of the port. A
+    /// service that is only registered is not returned.
     #[must_use]
     pub fn service(&self) -> Option<ListenerService> {
         if let Some(service) = self.judgement.as_ref().and_then(|judgement| judgement.service) {

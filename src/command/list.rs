@@ -181,8 +181,8 @@ pub(super) fn parsed(
 ) -> Result<Selection, Error> {
     let mut selection = Selection::new(asked, registry)
         .map_err(|error| Error::msg(suggestions::with_pid(&error, asked.targets, common)))?;
-    // The interfaces of this machine are used only if its own namespace is scanned. A snapshot or another namespace
-    // can have other interfaces with the same names.
+    // The interfaces of this machine are used only if the scan is in portolan's own network namespace. A snapshot or
+    // another namespace can have other interfaces with the same names.
     if common.from.is_none() && common.netns.is_none() {
         let machine =
             OwnAddresses { of_interface: &observe::interface_addresses, has: &observe::is_own_address };

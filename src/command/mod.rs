@@ -246,8 +246,8 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
             let is_long = scope.packages || scope.namespaces != Namespaces::Own;
             let _progress = is_long.then(progress::Progress::start);
             let snapshot = observe(&scope).map_err(Error::msg)?;
-            // The service behind a forwarded port is judged too. If the scan did not cover its port, a second scan
-            // does.
+            // The service behind a forwarded port is judged too. If the first scan did not cover the port of this
+            // service, a second scan covers this port too.
             match with_forwarded_ports(&snapshot, &scope) {
                 Some(scope) => observe(&scope).map_err(Error::msg),
                 None => Ok(snapshot),
@@ -259,7 +259,7 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
 }
 
 /// Returns the scope, extended by the ports to which the forwarded ports of a snapshot lead. Returns `None` if the
-/// scope already covers them.
+/// scope already covers these ports.
 fn with_forwarded_ports(snapshot: &Snapshot, scope: &Scope) -> Option<Scope> {
     let ports = scope.ports.as_ref()?;
     let forwardings = snapshot.sockets.iter().filter_map(|socket| socket.forwarding.as_ref());

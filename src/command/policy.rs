@@ -1,4 +1,4 @@
-//! `portolan policy`: drafts a policy from the current listeners, checks a policy, and reads its files.
+//! `portolan policy`: drafts a policy from the current listeners, checks policies, and reads policy files.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -93,8 +93,8 @@ pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy), Error> {
     let bytes = bounded(file, &mut left).map_err(said)?;
     let mut sum = Sha256::new();
     sum.update(&bytes);
-    // Included files are searched in the directory that contains the policy itself. If `path` is a symbolic link,
-    // this is the directory of its target.
+    // Included files are searched in the directory that contains the policy itself. If `path` is a symbolic link, the
+    // directory of the link's target is used.
     let identity = path.canonicalize().map_err(said)?;
     let directory = identity.parent().unwrap_or(Path::new("/")).to_owned();
     let shown = path.parent().unwrap_or(Path::new("")).to_owned();

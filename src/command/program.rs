@@ -59,8 +59,8 @@ fn run_here() -> u8 {
     }
 }
 
-/// Parses the command line. Without arguments the parser is skipped, because it takes a large part of the time of a
-/// listing.
+/// Parses the command line. Without arguments the parser is skipped, because the parser takes a large part of the time
+/// of a listing.
 fn command_line() -> Result<Cli, clap::Error> {
     if env::args_os().len() <= 1 { Ok(Cli::default()) } else { Cli::try_parse() }
 }

@@ -227,7 +227,8 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Sends a text to the clipboard of the terminal (OSC 52). A terminal that does not support this ignores it.
+    /// Sends a text to the clipboard of the terminal (OSC 52). A terminal without support for OSC 52 ignores the
+    /// request.
     ///
     /// # Errors
     /// Returns an error if the terminal is gone.

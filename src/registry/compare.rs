@@ -30,7 +30,7 @@ pub struct Comparison {
 }
 
 impl Registry {
-    /// Compares this registry with the embedded registry; `None` if it is the embedded registry.
+    /// Compares this registry with the embedded registry; `None` if this is the embedded registry.
     #[must_use]
     pub fn compared(&self) -> Option<Comparison> {
         self.file?;

@@ -55,7 +55,7 @@ impl Registry {
     }
 
     /// Returns the events, oldest first. Events without a date come before dated events. Among events without a date,
-    /// those of the port itself come first.
+    /// the events of the port itself come first.
     fn history(&self, port: u16, protocol: Protocol, verdict: &PortVerdict) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
         let mut add = |date, what, service, text| events.push(Event { date, what, service, text });

@@ -112,8 +112,8 @@ impl DangerRow {
     }
 
     /// Returns the danger of a listener whose program the row names; `None` if the row does not apply. If the kernel
-    /// chose the port, and neither the row nor the command line names the port, the service is presumed, and its
-    /// severity is one level lower.
+    /// chose the port, and neither the row nor the command line names the port, the service is presumed, and the
+    /// severity is one level lower than on a port that is named.
     fn judge(
         &self,
         command: &CommandLine<'_>,

@@ -79,7 +79,7 @@ impl Content {
         self.service.is_none() && *self == Content::unnamed(UNASSIGNED)
     }
 
-    /// Sets the description. If IANA put a note at its end, the note moves to the notes.
+    /// Sets the description. If IANA put a note at the end of the description, the note moves to the notes.
     pub fn describe(&mut self, description: &str) {
         const REPLACES: &str = "IANA assigned this well-formed service name as a replacement for";
         self.description = match description.find(REPLACES) {

@@ -296,8 +296,8 @@ fn interpreted(
 struct LineThatRuns {
     /// The arguments, joined by blanks.
     line: String,
-    /// The position at which the arguments of the script begin. They are ignored, because any program can be started
-    /// with any arguments.
+    /// The position at which the arguments of the script begin. These arguments are ignored, because any program can be
+    /// started with any arguments.
     end: usize,
     /// Whether the process overwrote its whole command line with a title.
     is_title: bool,
@@ -334,7 +334,8 @@ fn is_whole(line: &str, at: usize, text: &str) -> bool {
         && !joins(text.as_bytes().last(), after.as_bytes().first())
 }
 
-/// Returns the name of the interpreter's file, or the name with which it was started if the file is not known.
+/// Returns the name of the interpreter's file, or, if the file is not known, the name with which the interpreter was
+/// started.
 fn program_of<'p>(process: &'p Process, file: Option<&'p str>) -> &'p str {
     file.or_else(|| process.cmdline.first().map(|first| file_name(first))).unwrap_or_default()
 }

@@ -329,7 +329,7 @@ impl Registry {
     }
 }
 
-/// Returns the rest of the header line of `text` that begins with `key`.
+/// Returns the text after `key` in the header line that begins with `key`; empty if `text` has no such line.
 fn header(text: &'static str, key: &str) -> &'static str {
     text.lines()
         .take_while(|line| line.starts_with('#'))

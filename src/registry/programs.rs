@@ -123,7 +123,7 @@ impl ListedProgram {
         if self.is_cut() { self.product } else { self.name }
     }
 
-    /// Returns whether the kernel may have cut the name, because it keeps only 15 bytes.
+    /// Returns whether the kernel may have cut the name, because the kernel keeps only 15 bytes.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.matches == Match::Comm && self.name.len() == 15

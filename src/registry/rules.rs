@@ -85,9 +85,9 @@ pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     dead.into_iter().any(|text| !living().any(|a| has_whole_word(text, a.service)))
 }
 
-/// Returns the basis for the status of a port that no other service has taken over: of the bases of its registrations,
-/// the first in the order of [`StatusBasis`]; `Unregistered` if there are no registrations. Therefore a port is active
-/// if one registration is in use, and orphaned only if all its registrations are dead.
+/// Returns the basis for the status of a port that no other service has taken over. Each registration of the port has a
+/// basis, and the first in the order of [`StatusBasis`] is returned; `Unregistered` if there are no registrations.
+/// Therefore a port is active if one registration is in use, and orphaned only if all its registrations are dead.
 pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)
 }

@@ -44,7 +44,7 @@ pub struct Stats {
 }
 
 impl Registry {
-    /// Counts what this registry contains. It computes the verdict on every port, so it is slow.
+    /// Counts the contents of this registry. This is slow, because the verdict on every port is computed.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut counts = vec![0; Status::ALL.len() * 3];

@@ -391,8 +391,8 @@ impl Card<'_> {
     }
 }
 
-/// Returns the status of a port. A dormant registration does not mean that the port is unused, so the status says
-/// that it is about the registration.
+/// Returns the status of a port. A dormant registration does not mean that the port is unused, so the text says that
+/// the status is about the registration.
 fn status(group: &Group<'_, '_>) -> String {
     let is_used = || port_text::users(group.contexts.iter().copied()).is_some();
     match group.verdict.status {

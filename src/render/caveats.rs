@@ -41,7 +41,7 @@ pub fn caveats<'e>(
         let owners = unseen.owners().filter(|_| stage == Stage::Owners);
         let (count, what) = owners.unwrap_or_else(|| unread(stage, &alike));
         let how = match stage {
-            // Root can lack this capability in a container.
+            // In a container, root can lack CAP_NET_ADMIN.
             Stage::Rules if snapshot.host.privileged => "To read them, run with CAP_NET_ADMIN.".to_owned(),
             _ => remedy(snapshot, question, count),
         };

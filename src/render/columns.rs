@@ -155,8 +155,8 @@ pub enum Key {
     Unknown,
 }
 
-/// Every column. The columns of the table for people come first, in its order. A name with dots is the path of the
-/// value in the JSON. A name without dots is short for the most common path.
+/// Every column. The columns of the table for people come first, in the order in which this table shows them. A name
+/// with dots is the path of the value in the JSON. A name without dots is short for the most common path.
 pub(super) static COLUMNS: [Column; 94] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true).for_people(),

@@ -1,5 +1,5 @@
-//! The header of every machine-readable output: the time and host of the snapshot, the versions of the program and
-//! the registry that judged it, and the gaps.
+//! The header of every machine-readable output: the time and host of the snapshot, the versions of the program and the
+//! registry that judged the snapshot, and the gaps.
 //!
 //! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`], so the file of a host
 //! without listeners is not empty. Every other line begins with a [`LineHeader`].

@@ -122,8 +122,8 @@ pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// The features that all sockets of one row share. The port comes first, because most sockets differ in it and
-/// comparing them ends there.
+/// The features that all sockets of one row share. The port comes first, because most sockets have different ports, so
+/// that most comparisons end after the port.
 type Place<'e> = (u16, Option<u64>, State, Protocol, Option<&'e str>);
 
 fn place(entry: &Entry) -> Place<'_> {

@@ -115,8 +115,9 @@ pub(super) fn standing(assignment: &Assignment) -> String {
     }
 }
 
-/// Returns the confidence of the status of a port, if curated rows decide it. A port is in use if one registration
-/// is, so the most certain row counts. A port is dead only if every registration is, so the least certain row counts.
+/// Returns the confidence of the status of a port, if curated rows decide it. A port is in use if one of its
+/// registrations is in use, so the most certain row counts. A port is dead only if all its registrations are dead, so
+/// the least certain row counts.
 pub(super) fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);

@@ -33,7 +33,7 @@ pub(super) fn program(name: &str) -> Result<Command, Error> {
 }
 
 /// Stops a unit or a container with the program of its manager. If `is_quiet`, the program has no terminal, and the
-/// error contains its message.
+/// error contains the program's message.
 pub(super) fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<(), Error> {
     let Some((program, words)) =
         how.exact_command().and_then(|words| Some((*words.first()?, words[1..].to_vec())))

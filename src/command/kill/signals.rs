@@ -67,7 +67,7 @@ impl Processes {
     }
 }
 
-/// Returns whether a process ends within this time. Its pidfd then becomes readable (`pidfd_open(2)`).
+/// Returns whether a process ends within this time. When a process ends, its pidfd becomes readable (`pidfd_open(2)`).
 fn has_ended(process: &OwnedFd, within: Duration) -> bool {
     let end = Instant::now() + within;
     loop {

@@ -53,7 +53,7 @@ pub(super) fn run(
 
 struct Live {
     watch: Watch,
-    /// The connections, while their view is shown.
+    /// The connections, while the view of connections is shown; otherwise `None`.
     connections: Option<Watch>,
     explorer: Explorer,
     screen: Screen,
@@ -74,7 +74,7 @@ struct Live {
     stubborn: (Sender<Stubborn>, Receiver<Stubborn>),
 }
 
-/// Processes that have not ended, and how to end them.
+/// A plan, and its processes that have not ended after SIGTERM.
 #[cfg(target_os = "linux")]
 type Stubborn = (Arc<kill::Prepared>, kill::StillRunning);
 

@@ -34,7 +34,7 @@ impl OnAppear {
         OnAppear { program, ..OnAppear::default() }
     }
 
-    /// Queues the program for each listener that appeared. Returns whether there are such listeners.
+    /// Queues the program for each listener that appeared. Returns whether any listener appeared.
     pub(super) fn note(&mut self, update: &WatchUpdate<'_>) -> bool {
         let WatchUpdate::Next { changes, .. } = update else { return false };
         let appeared = changes.iter().filter(|change| change.kind == ChangeKind::Appeared);

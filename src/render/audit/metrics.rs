@@ -75,7 +75,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
             let those = audit.findings.iter().map(|found| &found.finding);
             let those = those.filter(|finding| finding.flag() == flag && finding.severity == severity);
             let number = count(those.count());
-            // A severity that only a policy can set is written only if there is such a finding.
+            // A severity that only a policy can set is written only if a finding has this severity.
             if number > 0 || possible.contains(&severity) {
                 let labels = [("code", flag.code()), ("severity", severity.name())];
                 sample(&mut out, "findings", &labels, number);

@@ -200,8 +200,9 @@ fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
 }
 
 /// Returns the text that identifies a finding across scans: its flag, and the address, programs and user of the
-/// listener. For a missing listener, this is the rule that requires it. The text contains no pid, socket inode or
-/// time, so it is the same after a restart of the program. It is JSON, so that its parts cannot be confused.
+/// listener. For a finding without a visible listener, other facts are used, such as the policy rule that requires a
+/// missing listener. The text contains no pid, socket inode or time, so that a restart of the program does not change
+/// the text. The text is JSON, so that its parts cannot be confused.
 fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {

@@ -210,8 +210,8 @@ impl Label {
     }
 }
 
-/// Adds the mark of some listeners. The mark is a link to the most severe listener, and has the text of all of them.
-/// If a label is given, the port is written next to the mark.
+/// Adds the mark of some listeners. The mark is a link to the most severe listener, and has the text of all these
+/// listeners. If a label is given, the port is written next to the mark.
 fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
     let severity = worst(points);

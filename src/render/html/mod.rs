@@ -30,8 +30,8 @@ const fn class(severity: Option<Severity>) -> &'static str {
     }
 }
 
-/// Adds the last lines of a page: the notes of the snapshot, the registry that judged it, the host, and the version
-/// of the program.
+/// Adds the last lines of a page: the notes of the snapshot, the registry with which the snapshot was judged, the host,
+/// and the version of the program.
 fn footer(judged_by: &str, snapshot: &Snapshot, html: &mut Html) {
     html.markup("<footer>\n");
     let notes: BTreeSet<_> = snapshot.notes.iter().collect();

@@ -1,5 +1,6 @@
-//! The explorer: the rows of the views, the selected row, and the frame that shows them. The explorer itself reads
-//! and writes nothing. `live.rs` passes keys and reports to it, and executes the actions that it requests.
+//! The explorer: the rows of the views, the selected row, and the frame that shows them. The explorer itself reads and
+//! writes nothing. `live.rs` passes keys and reports to the explorer, and executes the actions that the explorer
+//! requests.
 
 mod rows;
 mod state;

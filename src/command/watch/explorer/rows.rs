@@ -25,7 +25,7 @@ pub(super) struct FindingRow {
 }
 
 impl FindingRow {
-    /// Returns the row; `None` if it belongs to an earlier report.
+    /// Returns the row; `None` if the row belongs to an earlier report.
     pub(super) fn of<'r>(&self, report: &'r Report) -> Option<FoundRow<'r>> {
         let finding = report.entries.get(self.entry)?.findings().get(self.finding)?;
         let sockets: Vec<&Entry> = self.sockets.iter().filter_map(|at| report.entries.get(*at)).collect();
