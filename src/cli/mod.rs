@@ -412,7 +412,7 @@ pub enum Without {
     Cmdline,
 }
 
-/// The maximum length in bytes of the ID of a host (the limit of DNS for a name) and of the value of a label.
+/// The maximum length, in bytes, of a host ID and of a label's value: the limit of DNS for a name.
 const LONGEST_NAME: usize = 255;
 
 fn host_id(text: &str) -> Result<String, String> {

@@ -246,7 +246,8 @@ pub(super) fn matched_entries(
     matched_entries
 }
 
-/// Returns whether the user named a port by number and requested neither connections nor a quick scan.
+/// Returns whether the user named a port by number, and no option selects connections, states, or a scan without
+/// processes.
 fn names_numbers(args: &ScanArgs, selection: &Selection) -> bool {
     !args.all && !args.no_holders && selection.states().next().is_none() && selection.names_numbers()
 }

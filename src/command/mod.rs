@@ -139,8 +139,8 @@ fn help(args: &HelpArgs, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Returns the text of `--version` after the version: the date of the registry, the sources of the registry and of
-/// its evidence, and the system that this build requires.
+/// Returns the text that `--version` prints after the name of the program: the version, the date and the sources of the
+/// registry, the sources of the evidence, and the sources of sockets and processes on this system.
 #[must_use]
 pub fn version() -> String {
     let registry = Registry::embedded();

@@ -123,9 +123,9 @@ impl FindingFamily {
 /// How a loopback address changes the severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OnLoopback {
-    /// The severity is one level lower than elsewhere.
+    /// The severity is one level lower than on other addresses.
     Lower,
-    /// The severity is the same as elsewhere.
+    /// The severity is the same as on other addresses.
     Same,
 }
 

@@ -34,8 +34,8 @@ impl FindingKind for Unexpected {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// The severity is critical only if the socket accepts traffic. It is warning if the socket is only bound, and info
-    /// if the socket may belong to a client.
+    /// The severity is info if the socket may belong to a client. For any other socket, the severity is critical if the
+    /// socket accepts traffic, and warning if the socket is only bound.
     fn severity(&self) -> Severity {
         match (self.passing, self.accepts_traffic) {
             (true, _) => Severity::Info,

@@ -12,10 +12,10 @@ use crate::model::{Device, Pid, PortRange, Protocol, Severity};
 pub struct Shadowed {
     /// The device that this listener is bound to.
     pub device: Option<Device>,
-    /// Listeners of other programs on a wider address. Traffic to the address of this listener does
+    /// Listeners of other programs on a wider address, such as `0.0.0.0`. Traffic to the address of this listener does
     /// not reach these listeners.
     pub takes_from: Vec<OtherSocket>,
-    /// Listeners of other programs on a narrower address. Traffic to the addresses of these
+    /// Listeners of other programs on a narrower address, such as `127.0.0.1`. Traffic to the addresses of these
     /// listeners does not reach this listener.
     pub loses_to: Vec<OtherSocket>,
     /// The number of listeners beyond `takes_from` and `loses_to`.

@@ -25,7 +25,8 @@ pub struct RecognisedProgram {
     /// The programs that the process may run. There are none if the program is unknown, and several if the name does
     /// not distinguish them.
     pub programs: Vec<ListedProgram>,
-    /// Further programs whose text is in the command line, but is shorter than the text of `programs`.
+    /// Further programs that the command line names, but with a shorter text than the text of `programs`; and options
+    /// that open a port, such as a port for a debugger.
     also: Vec<ListedProgram>,
     /// The interpreters that the program file can be, by their names in `programs.tsv`; empty if the file is not an
     /// interpreter.

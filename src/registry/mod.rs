@@ -118,8 +118,8 @@ impl Registry {
         self.file
     }
 
-    /// Returns the date of the data, `YYYY-MM-DD`: the date of its newest source, or for a file the date of its
-    /// newest row.
+    /// Returns the date of the data, `YYYY-MM-DD`: the date of the newest source or, for a registry read from a file,
+    /// of the newest row.
     #[must_use]
     pub const fn date(&self) -> &'static str {
         self.date

@@ -87,9 +87,9 @@ impl ListedProgram {
         }
     }
 
-    /// Returns the name of the service that the program serves on a port: the first name in `registered` that the
-    /// program serves. Without such a name, returns the main service of the program, or the program's own name if the
-    /// port is one of its usual ports or it has no main service. `registered` has the services registered for the port.
+    /// Returns the name of the service that the program serves on a port: the first of `registered`, the services
+    /// registered for the port, that the program serves. Otherwise, returns the name of the program if the port is one
+    /// of its usual ports or if the program has no main service; on other ports, returns the main service.
     #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {

@@ -40,8 +40,9 @@ pub(super) struct RegistryRow {
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// The earliest and the latest possible time of the registration, for a row that is in the newer list of names but
-    /// not in IANA's CSV. The assignee, dates and reference of such a row are unknown, not absent.
+    /// The earliest and the latest possible time of the registration, for a row that is not in IANA's CSV, but only in
+    /// the package `port-numbers`, which is newer. The assignee, dates and reference of such a row are unknown, not
+    /// absent.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
 }

@@ -46,8 +46,8 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
         writeln!(w)?;
         paragraph(&why(free), style, w)?;
     }
-    // Unseen parts matter only if ports are proposed: what was not seen can make a proposed port unsuitable, but not
-    // an unsuitable port suitable.
+    // Unseen parts matter only if ports are proposed: an unseen socket can make a proposed port unsuitable, but cannot
+    // make an unsuitable port suitable.
     let unseen = free.unseen.iter().filter(|_| !free.proposals.is_empty());
     for (at, unseen) in unseen.enumerate() {
         let label = if at == 0 { "Not seen" } else { "" };

@@ -30,7 +30,7 @@ pub fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries
 }
 
-/// Returns the number of the row of each entry, so that findings on the sockets of one row can be counted once.
+/// Returns the index of the row that shows each entry, so that findings on the sockets of one row can be counted once.
 #[must_use]
 pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     let mut row_of = vec![0; entries.len()];

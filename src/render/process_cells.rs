@@ -182,7 +182,7 @@ pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
         .map(|file| (file, parse_command(file, &process.cmdline).and_then(|runs| target(&runs))))
     {
         // The process of an interpreter may be named after the interpreter's file, its command or the script. The
-        // script is shown anyway. In front of it, only a name with which the name of the file begins is shown.
+        // script follows anyway, so the name in front of it must be the name of the interpreter.
         Some((file, Some(target))) => {
             let command = process.cmdline.first().and_then(|word| word.rsplit('/').next());
             let own = [Some(name), command].into_iter().flatten();

@@ -62,7 +62,7 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
     Field::new(text, tone)
 }
 
-/// Words that only name the kind of program, at the end of the name of a product.
+/// Words at the end of a product's name that only name the kind of program.
 const KINDS: [&str; 12] = [
     "server", "daemon", "service", "proxy", "relay", "agent", "userland", "HTTP", "mDNS", "DNS", "DHCP",
     "SSH",

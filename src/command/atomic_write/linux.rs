@@ -168,7 +168,7 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
 
 /// Returns whether other users may write to the directory, and the file belongs neither to root, nor to this user, nor
 /// to the owner of the directory. Another user may then have created the file as a trap: the new file gets the owner
-/// and the mode of the old one, so this user could read and change the report. The kernel has the same protection
+/// and the mode of the old file, so the other user could read and change the report. The kernel has the same protection
 /// (sysctl `fs.protected_regular`).
 fn is_prepared_by_another(directory: &OwnedFd, file: &Stat) -> io::Result<bool> {
     let is_trusted = [0, geteuid().as_raw(), fstat(directory)?.st_uid].contains(&file.st_uid);

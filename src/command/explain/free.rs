@@ -38,8 +38,8 @@ pub(super) fn run(
     }
     out.flush()?;
     ui.print_caveats(&report, is_verbose);
-    // Unseen parts matter only if ports are proposed: what was not seen can make a proposed port unsuitable, but not
-    // an unsuitable port suitable.
+    // Unseen parts matter only if ports are proposed: an unseen socket can make a proposed port unsuitable, but cannot
+    // make an unsuitable port suitable.
     Ok(match (free.proposals.is_empty(), free.unseen.is_empty()) {
         (true, _) => Exit::Nothing,
         (false, true) => Exit::Matched,

@@ -203,7 +203,7 @@ fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     suggestions::unknown_name(name, report, common)
 }
 
-/// Returns whether it cannot be decided if a listener matches one of the targets, because its process is not known.
+/// Returns whether a listener with an unknown process may match one of the targets.
 fn is_undecided(entry: &Entry, targets: &[Target]) -> bool {
     let mut answers = targets.iter().map(|target| target.test(&Subject::Entry(entry), false));
     entry.socket.state.holds_port() && answers.any(|answer| answer == Answer::Unknown)

@@ -193,7 +193,7 @@ fn policy(audit: &Audit<'_>, html: &mut Html) {
     html.markup("</section>\n");
 }
 
-/// Returns the rows of the listeners with their findings, and the points of the map.
+/// Returns the listeners as rows with their findings, and the points of the map.
 fn rows(audit: &Audit<'_>, groups: &[FindingGroup<'_>]) -> (Rows, Vec<Point>) {
     let index: HashMap<(Severity, Flag, bool), usize> = groups
         .iter()

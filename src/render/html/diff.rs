@@ -76,7 +76,8 @@ fn panels(comparison: &Comparison<'_>, zone: Zone, html: &mut Html) {
     Panels { class, verdict: &summary(comparison, zone), seen, gaps: &unseen }.write(html);
 }
 
-/// The tags of the cells of a row of changes. The last two cells have long texts: the programs with their paths.
+/// The tag of each cell in a row of the table of changes. The last two cells have long texts: the programs with their
+/// paths.
 const CELLS: [&str; 4] = ["<td>", "<td>", "<td class=long>", "<td class=long>"];
 
 /// Returns the severity whose colour a row of the table of changes gets.
@@ -119,7 +120,7 @@ fn changes(comparison: &Comparison<'_>, html: &mut Html) {
     html.markup("</tbody></table>\n</div>\n</section>\n");
 }
 
-/// Returns the rows of the listeners of the later snapshot with their changes, and the points of the map.
+/// Returns the listeners of the later snapshot as rows with their changes, and the points of the map.
 fn rows(comparison: &Comparison<'_>, after: &Report) -> (Rows, Vec<Point>) {
     let listeners: Vec<&Entry> =
         after.entries.iter().filter(|entry| entry.socket.state.holds_port()).collect();
