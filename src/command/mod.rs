@@ -167,8 +167,8 @@ pub(crate) struct Ui {
     pub screen: bool,
 }
 
-/// Returns the width of a stream that may be a terminal. A terminal that does not report its width is treated as 80
-/// columns wide, the narrowest usual width.
+/// Returns the width of a terminal; `None` if the stream is not a terminal. A terminal that does not report its width
+/// is treated as 80 columns wide, the narrowest usual width.
 fn width(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>) -> Option<u16> {
     is_terminal.then(|| size.map_or(80, |(width, _)| width.0))
 }

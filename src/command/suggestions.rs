@@ -52,8 +52,8 @@ fn last_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Returns the ports on which processes of a project listen, separated by spaces. `name` is the name of the project
-/// or the path of its directory.
+/// Returns the first ports on which processes of a project listen, separated by spaces; `None` if none listens. `name`
+/// is the name of the project or the path of its directory.
 fn ports_of_project(name: &str, report: &Report, common: &CommonArgs) -> Option<String> {
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());
     let mut processes: BTreeMap<Pid, Process> = BTreeMap::new();

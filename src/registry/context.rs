@@ -88,7 +88,8 @@ impl Registry {
         events
     }
 
-    /// Returns the adjacent ports around `port` that the same assignee registered.
+    /// Returns the block of adjacent ports around `port` that the same vendor registered; `None` if this vendor has no
+    /// adjacent port.
     fn block(&self, own: &Assignment, port: u16, protocol: Protocol) -> Option<Block> {
         let assignee = own.assignee.filter(|assignee| !BODIES.contains(assignee))?;
         let of = |port: u16| {

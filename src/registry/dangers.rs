@@ -229,7 +229,7 @@ pub(crate) fn named(service: &str) -> Option<Danger> {
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
-/// Returns the danger of a service of the kernel on `port`.
+/// Returns the most severe danger of the kernel's own services that use `port`; `None` if there is no such service.
 #[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
     static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
@@ -262,8 +262,8 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "modbus",
 ];
 
-/// Returns the danger of the service that probably uses `port` in a container. Its severity is one level lower than for
-/// a visible service.
+/// Returns the danger of the service that probably uses `port` in a container; `None` if no such service is known. The
+/// severity is one level lower than for a visible service.
 #[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
     /// The rows are read once, because a node of a cluster publishes thousands of ports.

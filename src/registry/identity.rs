@@ -44,8 +44,8 @@ impl RecognisedProgram {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// Returns the range around `port` from which the program picks further ports at each start. The range explains
-    /// the port, but `port` is not the program's own port.
+    /// If the program picks further ports at each start from a range that contains `port`, returns this range. The
+    /// range explains the port, but `port` is not the program's own port.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))

@@ -27,7 +27,7 @@ const SUFFIXES: [&str; 39] = [
     "wrapped", "stripped", "upx",
 ];
 
-/// Returns the name that the tables use for the interpreter whose file is `file`.
+/// Returns the name that the tables use for the interpreter with the file name `file`; `None` for other programs.
 pub(super) fn interpreter(file: &str) -> Option<&'static str> {
     let names = [file, stem(file), stem(without_build(file))];
     let found = INTERPRETERS.iter().find(|(_, files)| names.iter().any(|name| files.contains(name)));

@@ -58,8 +58,8 @@ impl ListedProgram {
         Some(ListedProgram { name, product, services, any_port, rank, matches, ports, picks_from })
     }
 
-    /// Returns the wide range, around this port, from which the program picks its ports. The range explains the port,
-    /// but the program has no fixed port in it.
+    /// If the program picks its ports from a wide range that contains this port, returns this range. The range explains
+    /// the port, but the program has no fixed port in the range.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());

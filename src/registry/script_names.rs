@@ -219,7 +219,7 @@ fn further<'p>(command: &Command<'p>) -> Vec<Command<'p>> {
     named.collect()
 }
 
-/// Returns the module of a Python application in the form `MODULE:NAME`.
+/// Returns the module if a word names a Python application (`MODULE:NAME`).
 fn application(word: &str) -> Option<&str> {
     let (module, name) = word.split_once(':')?;
     let begins_a_name = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

@@ -61,7 +61,8 @@ pub fn caveats<'e>(
     lines
 }
 
-/// The facts that are not known about the owners of the sockets in an answer.
+/// The numbers of sockets in an answer whose owner is not known, by reason, and the further facts that decide which
+/// gaps matter.
 struct Unseen {
     hidden: usize,
     unknown: usize,

@@ -1,7 +1,7 @@
 //! The cells of a listing: the text that each column of `columns.rs` shows for one entry, already sanitized.
 //!
-//! A cell has two forms. [`CellFormat::Data`] is for machines and for sorting: the plain value, as in the JSON, with
-//! lists joined by commas. The other forms are for people:
+//! A cell has several forms. [`CellFormat::Data`] is for machines and for sorting: the plain value, as in the JSON,
+//! with lists joined by commas. The other forms are for people:
 //! - SERVICE contains the product of a recognised program. If the program is not recognised, SERVICE contains the usual service of the port in parentheses, or the name that IANA has registered for the port, after `IANA:`.
 //! - PROCESS contains the names of the processes, or in parentheses the reason why there are none.
 //! - USER contains the effective users of the processes, or the creator of the socket if no process is visible.

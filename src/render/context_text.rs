@@ -14,7 +14,8 @@ use crate::model::{
 const FEW: usize = 5;
 
 /// Returns the evidence about the registrations of a port: the basis of each presumption, the packaged sources that
-/// name a registration, and the packaged sources that name another service for the port.
+/// name a registration, and the packaged sources that name another service for the port. `None` if there is no such
+/// evidence.
 pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     let mut said = Vec::new();
     for a in &verdict.assignments {
@@ -55,8 +56,8 @@ pub(super) fn guarded(guarded: &GuardedService) -> String {
     format!("{service}; known servers: {}. {}", first_of(&names, FEW), sentence(why))
 }
 
-/// Returns a text about the block of ports that a vendor registered. If the port is not in a block, returns the
-/// nearest registrations.
+/// Returns a text about the block of ports that a vendor registered. If the port is not in a block, returns the nearest
+/// registrations; `None` if there are none.
 pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     let one = |n: &crate::model::NearbyRegistration| format!("{} {}", n.port, n.service);
     if let Some(block) = &nearby.block {

@@ -1,6 +1,6 @@
-//! Merges the sockets of one server into one row, for people. Its IPv4 and IPv6 sockets become one row if both are on
-//! every address or both are on loopback. The sockets that its threads or workers have on one address also become one
-//! row. Machine formats keep every socket.
+//! Merges the sockets of one server into one row, for people. The server's IPv4 and IPv6 sockets become one row if both
+//! are on every address or both are on loopback. The sockets of the server's threads or workers on one address also
+//! become one row. Machine formats keep every socket.
 //!
 //! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not
 //! merged, because they may belong to different servers.
@@ -191,7 +191,8 @@ fn twins(merged: Vec<MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// Returns the equivalent address of the other address family, for the wildcard and the loopback address.
+/// Returns the same address in the other address family: `::` for `0.0.0.0`, `::1` for `127.0.0.1`, and the reverse.
+/// `None` for every other address.
 fn twin(address: IpAddr) -> Option<IpAddr> {
     use std::net::{Ipv4Addr, Ipv6Addr};
     let pairs = [

@@ -302,7 +302,7 @@ fn nothing_listens(
     if is_blind { Exit::Incomplete } else { Exit::Nothing }
 }
 
-/// Returns the port of this machine through which the user has logged in with SSH.
+/// Returns the port of this machine through which the user has logged in with SSH; `None` without SSH.
 fn session_port() -> Option<u16> {
     // The addresses and ports of the client and of the server: "192.0.2.7 50412 192.0.2.1 22".
     env::var("SSH_CONNECTION").ok()?.split(' ').nth(3)?.parse().ok()

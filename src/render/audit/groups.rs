@@ -97,7 +97,7 @@ pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], host: &Ho
     groups
 }
 
-/// Returns the command that stops a listener, as in its card.
+/// Returns the command that stops a listener, as the listener's card shows it; `None` if the card shows none.
 pub(super) fn to_stop(judged: &Entry, host: &Host) -> Option<String> {
     let listener = Listener::all([judged]).into_iter().next()?;
     HowToStop::of(&listener, &host.os).map(|how| how_to_stop_on(&how, host))
