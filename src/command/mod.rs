@@ -222,8 +222,8 @@ impl Ui {
         }
     }
 
-    /// Prints all gaps on standard error. If the write fails, the command continues, because its output contains the
-    /// gaps too.
+    /// Prints all gaps on standard error. If the write fails, the command continues, because the output of the command
+    /// contains the gaps too.
     pub(crate) fn print_notices(&self, snapshot: &Snapshot) {
         let _ = stderr::gaps(&snapshot.gaps, &snapshot.notes, &self.stderr, &mut charset::stderr());
     }
@@ -327,8 +327,8 @@ pub(crate) fn infer_owners(report: &mut Report, is_shown: impl Fn(&Entry) -> boo
     report.inferred_owners = groups.into_iter().filter_map(infer).collect();
 }
 
-/// Adds the address of the SSH client to each listener that was started in an SSH session, from a scan of the
-/// connections. An error is ignored: a card then only lacks this address.
+/// Scans the connections, and adds the address of the SSH client to each listener that was started in an SSH session.
+/// An error is ignored: a card then only lacks this address.
 pub(crate) fn add_ssh_clients(report: &mut Report, common: &CommonArgs) {
     if common.from.is_some() || !report.has_ssh_sessions() {
         return;

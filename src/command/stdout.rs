@@ -1,5 +1,5 @@
-//! Writes to standard output. The message of an error names standard output. A pipe that the reader has closed does
-//! not change the verdict.
+//! Writes to standard output. An error message names standard output. A pipe that the reader has closed does not change
+//! the verdict.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 

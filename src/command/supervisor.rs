@@ -1,9 +1,9 @@
 //! Runs the command in a child process, so that a file system that does not answer cannot prevent this process from
 //! ending.
 //!
-//! A thread that reads from a FUSE file system cannot end before the file system answers, so its process cannot end
-//! either. The command limits the time of these reads and prints its output in time, but its process may still be
-//! unable to end. The child process reports the exit code, and then this process ends at once.
+//! A thread that reads from a FUSE file system cannot end before the file system answers, so the process of this thread
+//! cannot end either. The command limits the time of these reads and prints its output in time, but the process of the
+//! command may still be unable to end. The child process reports the exit code, and then this process ends at once.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -22,7 +22,8 @@ use signal_hook::iterator::Signals;
 
 use crate::observe::fuse_is_mounted;
 
-/// The environment variable with the file descriptor of the pipe through which the child reports the exit code.
+/// The environment variable that names the file descriptor of a pipe. Through this pipe, the child reports the exit
+/// code.
 const PIPE: &str = "PORTOLAN_EXIT_CODE_PIPE";
 
 /// Runs the command with `run` and returns its exit code. If the child process cannot be started, this process runs the

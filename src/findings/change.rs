@@ -182,7 +182,8 @@ pub struct BaselineChange {
     pub after: Option<ListenerState>,
     /// Whether the socket may belong to a client that waits for a reply. Such sockets exist only for a short time.
     pub passing: bool,
-    /// Whether the snapshot without the listener could see every socket, so that the listener certainly did not exist.
+    /// Whether every socket was visible in the snapshot that lacks the listener, so that the listener certainly did not
+    /// exist at that time.
     pub sure: bool,
 }
 
@@ -378,8 +379,8 @@ impl FindingKind for Widened {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// The severity is critical if only this machine could reach the service before, and other machines can reach it
-    /// now.
+    /// The severity is critical if other machines can reach the service now, but could not reach the service before.
+    /// For a socket that may belong to a client, the severity is info, and in all other cases warning.
     fn severity(&self) -> Severity {
         let is_beyond = |state: &Option<ListenerState>| {
             state.as_ref().is_some_and(ListenerState::is_reachable_from_outside)

@@ -33,7 +33,8 @@ impl UnknownProcess {
     }
 }
 
-/// A process that listens on the port of a guarded service, but is not a known server of this service.
+/// Processes listen on the port of a guarded service, but are not known servers of this service. A guarded service is a
+/// well-known service whose servers are listed in `guarded.tsv`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Impostor {
     /// The guarded service.
@@ -393,8 +394,8 @@ pub struct Unfamiliar {
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// The script that a user who is not root can replace; `None` if the file to replace is the program file, or if
-    /// there is none.
+    /// The script that a user who is not root can replace; `None` if such a user can replace the program file, or
+    /// neither.
     #[serde(skip)]
     pub replaceable_script: Option<String>,
     /// Whether the program file has the name of a well-known server.

@@ -41,7 +41,7 @@ impl DeadRegistration {
     }
 
     /// Returns a sentence about the end of the product, and the reason. `state` is the word for the end, such as
-    /// `dead`; `but_used` follows it if the product is still used in places.
+    /// `dead`; `but_used` follows this word if the product is still used in places.
     pub(crate) fn sentence(&self, state: &str, but_used: &str) -> String {
         let presumed = match self.confidence {
             Confidence::Presumed => "presumed ",
@@ -161,8 +161,7 @@ impl FindingKind for Orphaned {
 /// A listener on a port that the kernel also gives to outgoing connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ephemeral {
-    /// The part of the ephemeral range of this kernel that contains the port; `None` if this range
-    /// is not known.
+    /// The part of this kernel's ephemeral range that contains the port; `None` if the ephemeral range is not known.
     pub kernel_range: Option<PortRange>,
     /// Whether the port lies in IANA's dynamic range, 49152 to 65535.
     pub iana_dynamic: bool,

@@ -18,7 +18,7 @@ pub struct Claim {
 }
 
 impl Registry {
-    /// Returns the claim on each port of a range, in ascending order of ports: the reason why the port is not suitable.
+    /// Returns, for each port of a range in ascending order, the reason why a new service should not use the port;
     /// `None` if nothing names the port.
     #[must_use]
     pub fn claims(&self, asked: PortRange) -> Vec<Option<Claim>> {

@@ -113,7 +113,8 @@ fn assignee(text: &str) -> Option<String> {
     some(&names.collect::<Vec<_>>().join(", "))
 }
 
-/// Parses the rows of IANA's CSV that have a port, in the order of the CSV, one for each protocol.
+/// Parses the rows of IANA's CSV that have a port, in the order of the CSV. Returns one entry for each protocol of a
+/// row.
 pub fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
     let bad = |line: u64, what: &str| BadSource(format!("line {line}: {what}"));
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(csv);

@@ -22,8 +22,7 @@ pub struct RecognisedProgram {
     pub rests_on: RestsOn,
     /// The name of the program file or script, or the name of the process.
     pub name: String,
-    /// The programs that the process may run. There are none if the program is unknown, and several if the name does
-    /// not distinguish them.
+    /// The programs that the process may run. Empty if the program is unknown; several if programs have the same name.
     pub programs: Vec<ListedProgram>,
     /// Further programs that the command line names, but with a shorter text than the text of `programs`; and options
     /// that open a port, such as a port for a debugger.

@@ -337,7 +337,7 @@ fn header(text: &'static str, key: &str) -> &'static str {
         .unwrap_or_default()
 }
 
-/// Gives each row that IANA marks as an alias the status, the curated row and the evidence of the original row.
+/// Copies the status, the curated row and the evidence of an original row to the rows that IANA marks as its aliases.
 fn resolve_aliases(named: Vec<(RegistryRow, Assignment)>) -> Vec<Assignment> {
     let originals: Vec<Option<Assignment>> = named
         .iter()

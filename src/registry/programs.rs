@@ -129,7 +129,8 @@ impl ListedProgram {
         self.matches == Match::Comm && self.name.len() == 15
     }
 
-    /// Returns the name to print. For a script or module of an interpreter, this is its text in the command line.
+    /// Returns the name to print. For a program that an interpreter runs, this is the text that identifies the program
+    /// in the command line.
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {
             Match::Arg(text) => {
@@ -254,7 +255,7 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
 }
 
 /// Returns whether a program with this name has a port that no other program should use. A web server that may be a
-/// proxy for the service does not count, because the port is not one of its own.
+/// proxy for a guarded service does not count, because the port is not one of its own.
 #[must_use]
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);

@@ -101,7 +101,8 @@ impl Registry {
                 (SearchField::KnownUse, row.curated.now_used_by),
             ];
             if search.best(&fields).is_some() {
-                // Rows whose registration does not exist are left out, because a newer registry may have removed it.
+                // Rows whose registration does not exist are left out: a newer registry may have removed the
+                // registration.
                 let is_registered = |protocol: &Protocol| {
                     let verdict = self.verdict(row.ports.low, *protocol);
                     verdict.assignments.iter().any(|a| a.service == row.service)

@@ -109,8 +109,8 @@ impl Table {
     /// Returns the position of the first line whose first port is not below `port`.
     fn begin_of(self, port: u16) -> usize {
         let bytes = self.body.as_bytes();
-        // Both ends stay at the beginning of a line (or the end of the text). The lines before `low` are below
-        // `port`, and the lines from `high` on are not.
+        // `low` and `high` are always at the beginning of a line, or at the end of the text. The lines before `low` are
+        // below `port`, and the lines from `high` on are not.
         let (mut low, mut high) = (0, bytes.len());
         while low < high {
             let middle = low + (high - low) / 2;

@@ -48,7 +48,7 @@ pub fn caveats<'e>(
         lines.push(format!("{what}. {how}"));
     }
     let mut others = others.into_iter();
-    // If no gap is due to missing privilege, the first other gap is named as the cause of the hidden owners.
+    // If no gap is due to missing privilege, the first of the other gaps is named as the cause of the hidden owners.
     if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
         lines.push(others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap))));
     }

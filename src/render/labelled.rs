@@ -43,7 +43,8 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
         let wider = format!("{last} …");
         let kept = paragraph(&wider, style).into_iter().next().unwrap_or_default();
         // A sentence whose end is cut off says little, so the text ends after the last complete sentence of the line,
-        // if there is one. Otherwise the mark replaces the last word if there is no space for both.
+        // if there is one. Otherwise the mark follows the last word or, if there is no space for both, replaces the
+        // last word.
         lines.push(match (last.rsplit_once(". "), last.rsplit_once(' ')) {
             (Some((sentences, _)), _) => format!("{sentences}. …"),
             _ if kept == wider => wider,

@@ -206,8 +206,8 @@ fn twin(address: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// Returns whether two processes of one program forward the same port to the same place. docker-proxy runs one
-/// process for each address family.
+/// Returns whether two processes of one program forward the same port to the same place. For example, docker-proxy runs
+/// one process for each address family.
 fn is_published_twice(one: &Entry, other: &Entry) -> bool {
     one.forwards_to().is_some() && one.forwards_to() == other.forwards_to() && {
         let programs = |entry: &Entry| {

@@ -215,9 +215,9 @@ fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
     targets.iter().map(Target::ports).collect::<Option<Vec<_>>>().map(|ports| ports.concat())
 }
 
-/// Adds the ports and protocols that a target names to `entries`. A name is looked up as a service, then as a
-/// program, then in the texts of the registry; `hits` receives the result of this text search. Returns how the target
-/// was understood, or `None` if it matches nothing.
+/// Adds the ports and protocols that a target names to `entries`. A name is looked up as a service, then as a program,
+/// then in the texts of the registry; `hits` receives the result of this text search. Returns how the target was
+/// understood, or `None` if the target matches nothing.
 fn name_entries(
     target: &Target,
     report: &Report,

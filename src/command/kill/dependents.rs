@@ -6,7 +6,7 @@ use std::process::Stdio;
 use super::managers::program;
 use crate::judge::{HowToStop, KillStep};
 
-/// The properties of a unit that name the units that systemd stops with it (systemd.unit(5)): `PropagatesStopTo=`,
+/// The properties that name the units that systemd stops together with a unit (systemd.unit(5)): `PropagatesStopTo=`,
 /// and the reverse of `Requires=`, `Requisite=`, `BindsTo=` and `PartOf=`.
 const PROPERTIES: &str =
     "--property=Id,ActiveState,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
@@ -16,7 +16,7 @@ const DEPTH: usize = 8;
 const MOST_UNITS: usize = 200;
 
 /// Returns the running units that systemd stops with the units of a step. Returns none if systemd does not answer:
-/// then it cannot stop the units of the step either.
+/// systemd then cannot stop the units of the step either.
 pub(super) fn dependents(step: &KillStep<'_>) -> Vec<String> {
     let (manager, units): (&[&str], &[&str]) = match &step.how {
         HowToStop::Units(units) => (&[], units),

@@ -103,8 +103,8 @@ pub(super) fn to_stop(judged: &Entry, host: &Host) -> Option<String> {
     HowToStop::of(&listener, &host.os).map(|how| how_to_stop_on(&how, host))
 }
 
-/// Returns a place with the pids of its processes. The pids are not a part of the program, by which findings are
-/// grouped, because they change with every start.
+/// Returns a place with the pids of its processes. Findings are grouped by the text about the program. The pids are not
+/// in this text, because they change with every start.
 pub(super) fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,

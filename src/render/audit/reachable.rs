@@ -41,8 +41,8 @@ pub(in crate::render) struct OutsiderFinding {
 }
 
 impl OutsiderFinding {
-    /// Returns a finding that belongs to this list; `None` if the audit shows the finding by severity, below the
-    /// list.
+    /// Returns a finding for the list of reachable services; `None` if the audit shows the finding by severity, below
+    /// this list.
     fn of(found: &AuditFinding<'_>) -> Option<Self> {
         if !is_in_list(found) {
             return None;

@@ -20,8 +20,8 @@ pub(super) fn write(title: &str, body: impl FnOnce(&mut Html), w: &mut dyn Write
         .text(&checksum(STYLE))
         .markup("'; script-src 'sha256-")
         .text(&checksum(SCRIPT))
-        // Images are allowed because of the icon below. Without this icon, a browser would request one from the
-        // server of the page.
+        // Images are allowed, because the page contains the icon below. Without this icon, a browser would request one
+        // from the server of the page.
         .markup("'; img-src data:; base-uri 'none'; form-action 'none'\">\n")
         .markup("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
         .markup("<meta name=\"color-scheme\" content=\"light dark\">\n")
