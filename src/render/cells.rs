@@ -2,10 +2,12 @@
 //!
 //! A cell has several forms. [`CellFormat::Data`] is for machines and for sorting: the plain value, as in the JSON,
 //! with lists joined by commas. The other forms are for people:
-//! - SERVICE contains the product of a recognised program. If the program is not recognised, SERVICE contains the usual service of the port in parentheses, or the name that IANA has registered for the port, after `IANA:`.
+//! - SERVICE contains the product of a recognised program. If the program is not recognised, SERVICE contains the usual
+//!   service of the port in parentheses, or the name that IANA has registered for the port, after `IANA:`.
 //! - PROCESS contains the names of the processes, or in parentheses the reason why there are none.
 //! - USER contains the effective users of the processes, or the creator of the socket if no process is visible.
-//! - FLAGS contains the codes, most severe first. `exposed` and `kernel` are left out, because EXPOSURE and PROCESS show these facts.
+//! - FLAGS contains the codes, most severe first. `exposed` and `kernel` are left out, because EXPOSURE and PROCESS
+//!   show these facts.
 //!   If space is short, `?` stands for "(presumed)".
 //!
 //! An unknown value is an empty cell, which the table shows as a dash.

@@ -1,8 +1,9 @@
 //! Prometheus text (exposition format 0.0.4), for node_exporter's textfile collector.
 //!
-//! The values of labels come from this program and its arguments, never from the machine. No port, pid, process or user is a label, so
-//! the number of series is limited: at most 120 if the policy sets no severities. Every possible combination of code and
-//! severity is present, with zero if necessary, so that an alert clears when the last finding vanishes.
+//! The values of labels come from this program and its arguments, never from the machine. No port, pid, process or user
+//! is a label, so the number of series is limited: at most 120 if the policy sets no severities. Every possible
+//! combination of code and severity is present, with zero if necessary, so that an alert clears when the last finding
+//! vanishes.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
