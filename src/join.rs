@@ -173,7 +173,7 @@ impl Entry {
         Some(details.and_then(|details| details.name.as_deref()).unwrap_or(group))
     }
 
-    /// Returns what the files of a container manager say about the container of the first process that is in one.
+    /// Returns the container data of the first process in a container, from the files of the container manager.
     #[must_use]
     pub fn container_details(&self) -> Option<&Container> {
         self.processes.iter().find_map(|process| process.container_details.as_deref())
@@ -427,7 +427,7 @@ impl Connections {
         for (at, socket) in sockets.iter().enumerate() {
             let Some(peer) = socket.peer else { continue };
             let accepted_by = accepted_by(&places, socket);
-            // After one side has closed a connection (as in TIME-WAIT), the client is gone.
+            // A connection that one side has closed (as in TIME-WAIT) is not counted: the client is gone.
             let listener = accepted_by.filter(|_| socket.state == State::Established);
             if let Some(count) = listener.and_then(|listener| connections.counts.get_mut(&listener)) {
                 *count += 1;

@@ -161,7 +161,7 @@ pub(crate) struct Ui {
     pub stdout: Style,
     /// The style of standard error.
     pub stderr: Style,
-    /// The number of rows of standard output; `None` if it is not a terminal, or if the terminal does not report it.
+    /// The number of rows of the terminal; `None` if standard output is not a terminal, or if the number is not known.
     pub rows: Option<u16>,
     /// Whether standard output is a terminal on which a screen can be drawn.
     pub screen: bool,

@@ -33,7 +33,8 @@ pub struct Depth {
     pub in_full: bool,
     /// Whether the answer contains the evidence, IANA's notes and the facts around the port.
     pub evidence: bool,
-    /// The maximum number of lines of the answer, if it must fit a terminal. Answers about many ports are longer.
+    /// The maximum number of lines of the answer, if it must fit a terminal. An answer about many ports ignores this
+    /// limit.
     pub rows: Option<usize>,
 }
 
@@ -67,7 +68,8 @@ pub fn explain(
         out.in_full(&listeners, usize::MAX, &numbers, &groups, left_out);
         if let Some(rows) = depth.rows.filter(|rows| height(&out.blocks) > *rows) {
             out.blocks.clear();
-            // An empty line follows each card, and another one and the number of missing lines follow all of them.
+            // Each card has an empty line below it. Two more lines are needed at the end: an empty line, and the number
+            // of missing lines.
             let each = rows.saturating_sub(2) / listeners.len().clamp(1, CARDS);
             let tallest = listener_card::TALLEST.min(each.saturating_sub(1));
             out.in_full(&listeners, tallest, &numbers, &groups, left_out);
@@ -133,8 +135,9 @@ impl Card<'_> {
         self.left_out(left_out);
     }
 
-    /// Adds a card for each of the first listeners, and the number of further listeners. If the ports have compact
-    /// blocks, the cards contain the sentences of the registry's findings, because a block does not.
+    /// Adds a card for each of the first listeners, and the number of further listeners. `in_blocks` says that the
+    /// ports get compact blocks, which lack the sentences of the registry's findings; the cards then contain these
+    /// sentences.
     fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool, tallest: usize) {
         for listener in listeners.iter().take(CARDS) {
             let lines = listener_card::in_full(listener, in_blocks, tallest, self.report, self.style);
@@ -176,7 +179,7 @@ impl Card<'_> {
         let heading = format!("Port {port}");
         let range = verdict_text::range(RegistryRange::of(port));
         let heading = format!("{} ({range})", self.style.paint(Emphasis::Heading, &heading));
-        // If nothing listens, facts that are the same for every protocol are written only in the first group.
+        // If nothing listens on the port, only the first group says so.
         let groups: Vec<_> = groups.collect();
         let is_idle = groups.iter().all(|group| group.listeners.is_empty());
         self.add(if is_idle { Rank::Answer } else { Rank::Heading }, vec![heading]);
@@ -196,8 +199,9 @@ impl Card<'_> {
         }
     }
 
-    /// Adds the text of one group. `idle` is the importance of the fact that nothing listens; `None` if it was already
-    /// written. `registered` contains the registrations that the earlier groups have shown.
+    /// Adds the text of one group. `idle` is the importance of the fact that nothing listens; `None` if an earlier
+    /// group already contains this fact. `registered` contains the registrations that earlier groups have shown; they
+    /// are not repeated.
     fn group(&mut self, group: &Group<'_, '_>, idle: Option<Rank>, registered: &mut BTreeSet<String>) {
         let verdict = group.verdict;
         let heading = format!(
@@ -269,7 +273,7 @@ impl Card<'_> {
         }
     }
 
-    /// Adds the connections that use the port without a listener.
+    /// Adds the connections that use the port but were not accepted by a listener on the port.
     fn in_use_by(&mut self, group: &Group<'_, '_>) {
         const FEW: usize = 5;
         for (at, judged) in group.connections.iter().take(FEW).enumerate() {

@@ -14,7 +14,7 @@ pub(super) enum Rank {
     /// A registration, or the status of a port that is in use as registered.
     Registration,
     Risk,
-    /// What a port is, and the status of a port that is not in use as registered.
+    /// The meaning of a port, and its status if the port is not in use as registered.
     Meaning,
     Heading,
     /// A part that is never left out, such as the listener and the port.
@@ -32,11 +32,11 @@ pub(super) fn height(blocks: &[Block]) -> usize {
     blocks.iter().map(|block| block.lines.len().max(1)).sum()
 }
 
-/// Leaves out the least important parts until the others have at most `most` lines, and adds the number of lines that
-/// are left out. The last part of a rank is left out first.
+/// Leaves out the least important parts until the remaining parts have at most `most` lines, and adds a line with the
+/// number of missing lines. Of parts with the same rank, the last is left out first.
 pub(super) fn fit(blocks: &mut Vec<Block>, most: usize, style: &Style) {
     let before = text_height(blocks);
-    // The line with the number needs a line, too.
+    // The remaining parts must have fewer than `most` lines, so that the line with the number fits too.
     while height(blocks) >= most {
         let ranked = blocks.iter().enumerate().filter(|(_, block)| !block.lines.is_empty());
         let least = ranked.rev().min_by_key(|(_, block)| block.rank);

@@ -70,8 +70,8 @@ fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 
-/// Returns the lines of the card of a listener, without the registry. Unless `with_sentences` is set, findings about
-/// the registry have their short form. A card that is taller than `tallest` lines is shortened.
+/// Returns the lines of the card of a listener, without the registry. Without `with_sentences`, only the names of
+/// findings about the registry are shown. A card that is taller than `tallest` lines is shortened.
 pub(super) fn in_full(
     listener: &Listener<'_>,
     with_sentences: bool,

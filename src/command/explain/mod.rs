@@ -18,7 +18,7 @@ use crate::registry::{Registry, search};
 use crate::render::card::Depth;
 use crate::render::{self, card, json, search_hits, stats, stderr, terminal_map};
 
-/// The usual number of rows of a terminal. On a lower terminal, the answer is not shorter.
+/// The usual number of rows of a terminal. On a terminal with fewer rows, the answer may still use this number of rows.
 const LEAST_ROWS: u16 = 24;
 
 /// Ports and protocols.
@@ -154,8 +154,8 @@ pub(super) fn run(
     Ok(Exit::Matched)
 }
 
-/// Returns the number of rows for the answer on a terminal: the line about the registry, the messages and the prompt of
-/// the shell need the others.
+/// Returns the number of rows that the answer may use on a terminal. The other rows are for the line about the
+/// registry, the messages and the prompt of the shell.
 fn rows_for_answer(rows: u16, ui: &Ui, messages: &str) -> usize {
     let messages = if ui.stderr.width.is_some() { messages.lines().count() } else { 0 };
     usize::from(rows.max(LEAST_ROWS)).saturating_sub(3 + messages)
