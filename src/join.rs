@@ -472,7 +472,7 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
 
 /// Returns whether the owner of this socket certainly opened the connection. `accepted_by` has found no listener for
 /// the connection. The direction is certain if the peer is a listener on this machine, or if the local port is in the
-/// range that the kernel gives to outgoing connections and the port of the peer is not. In all other cases, a listener
+/// range that the kernel gives to outgoing connections and the port of the peer is not in it. Otherwise, a listener
 /// that is now closed may have accepted the connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,

@@ -84,12 +84,12 @@ impl FindingKind for Impostor {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning, Severity::Critical];
 
-    /// The severity is critical if any user can replace the program, or if a user who is not root can replace the
-    /// program and the name does not fit. If the name fits, such a program is only a warning: people run servers and
-    /// forwarders from their home directories.
+    /// If any user can replace the program, the severity is critical. If a user who is not root can replace the
+    /// program, the severity is critical if the name does not fit the port, and warning if the name fits: people run
+    /// servers and forwarders from their home directories.
     ///
-    /// The severity is notice if only root can replace the program and the command line names a known server. The
-    /// process is then probably this server, but a process can rewrite its command line.
+    /// If only root can replace the program, the severity is warning, or notice if the command line names a known
+    /// server. The process is then probably this server, but a process can rewrite its command line.
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,

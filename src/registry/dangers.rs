@@ -83,7 +83,7 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(_, p)| p == protocol.registered_as())
     }
 
-    /// Returns the severity in the column; `None` if the row is for `explain` only.
+    /// Returns the severity of the row; `None` if the row is for `explain` only.
     fn severity(&self) -> Option<Severity> {
         Severity::ALL.into_iter().find(|severity| severity.name() == self.fields[6])
     }

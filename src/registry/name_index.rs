@@ -129,7 +129,7 @@ pub(super) const fn count(text: &str, column: Column) -> usize {
 /// A position in a table.
 struct Cursor {
     line: usize,
-    /// The position after the last name of the line; `None` before the first name.
+    /// The position after the name that was read last in the line; `None` if no name was read yet.
     at: Option<usize>,
 }
 

@@ -18,7 +18,7 @@ const OS: &str = "linux";
 /// The processes and units that a step affects, in addition to the owners of the listeners that it ends.
 #[derive(Clone, Debug, Default)]
 pub struct Around {
-    /// Descendants of the owners that get no signal and survive, with their names.
+    /// The surviving descendants of the owners, which get no signal, with their names.
     pub children: Vec<(Pid, String)>,
     /// The processes that end with the unit, the container or the pid namespace, with their names.
     pub with_group: Vec<(Pid, String)>,

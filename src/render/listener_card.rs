@@ -116,8 +116,8 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     parts
 }
 
-/// Returns a part with a long text and its end, such as a path and its package. If lines are scarce, the part shrinks
-/// to one line that still contains the end. In a pipe, the part always has one line.
+/// Returns a part with a text and an ending, such as a path and the name of its package. If lines are scarce, the part
+/// shrinks to one line on which the ending stays visible. In a pipe, the part always has one line.
 fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> Part {
     let short = one_line(text, end, style);
     let lines = match style.width {
