@@ -41,7 +41,8 @@ pub(super) fn missing_listeners<'r>(
             gaps.push(undecided_requirement(rule));
         }
         let further = missing.checked_sub(MOST).filter(|further| *further > 0);
-        let is_missing = |requirement: &Requirement| !met.contains(requirement) && !perhaps.contains(requirement);
+        let is_missing =
+            |requirement: &Requirement| !met.contains(requirement) && !perhaps.contains(requirement);
         let first: Vec<_> = requirements(rule).filter(is_missing).take(missing.min(MOST)).collect();
         for (at, requirement) in first.iter().enumerate() {
             let further = further.filter(|_| at + 1 == first.len());
