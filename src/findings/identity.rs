@@ -148,8 +148,9 @@ impl FindingKind for Impostor {
                 sentence(self.why)
             );
         }
+        let known = if found.len() > 1 { "known servers" } else { "a known server" };
         format!(
-            "{} {listens} on the port of {}, but {is} not a known server of that service ({}). {}",
+            "{} {listens} on the port of {}, but {is} not {known} of that service ({}). {}",
             list(&found),
             self.service,
             first_of(&expected, EXPECTED),

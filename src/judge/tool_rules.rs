@@ -4,7 +4,7 @@ use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{AdHoc, Disguise, DualUse, Masquerading, ShellListener, Tool};
-use crate::model::{OriginKind, Process};
+use crate::model::{OriginKind, Parent, Process};
 use crate::registry::programs;
 use crate::registry::tools::{self, AdHocTool, AdHocUse, DualUseTool};
 
@@ -87,12 +87,14 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
 }
 
 /// Returns the purpose of an SSH server that a user other than root started; `None` for any other process. A process
-/// that descends from another SSH server does not count: the system's server starts such a process for each session, as
-/// the user of the session.
+/// that descends from another user's SSH server does not count: the system's server starts such a process for each
+/// session, as the user of the session.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
-    let is_of_a_server = parents.iter().any(|parent| Some(&parent.name) == name.as_ref());
-    if uid.is_none_or(|uid| uid == 0) || is_of_a_server {
+    // A server of the same user is no excuse, because the user can start it.
+    let is_server =
+        |parent: &Parent| Some(&parent.name) == name.as_ref() && (parent.uid.is_none() || parent.uid != *uid);
+    if uid.is_none_or(|uid| uid == 0) || parents.iter().any(is_server) {
         return None;
     }
     tools::ssh_server_of_a_user(process.command_line()?)
@@ -305,6 +307,8 @@ mod tests {
             parents: parents.iter().map(|name| Parent::new(1, (*name).to_owned())).collect(),
             ..program_process(7, "sshd", "/usr/sbin/sshd", line)
         };
+        let mut below_own = sshd(1000, "/usr/sbin/sshd -D -p 2222", &["sshd"]);
+        below_own.parents.iter_mut().for_each(|parent| parent.uid = Some(1000));
         for (name, process, is_named) in [
             ("of a user", sshd(1000, "/usr/sbin/sshd -D -p 2222 -f /dev/null", &["bash"]), true),
             (
@@ -315,6 +319,7 @@ mod tests {
             ("of the system", sshd(0, "/usr/sbin/sshd -D", &["systemd"]), false),
             ("a session", sshd(1000, "sshd: ann@pts/0", &[]), false),
             ("a session by its ancestors", sshd(1000, "x", &["sshd", "systemd"]), false),
+            ("below a server of the same user", below_own, true),
         ] {
             let report = judge(
                 seen(vec![socket("tcp/0.0.0.0:2222", Owner::Held(vec![7].into()))], vec![process]),

@@ -154,9 +154,10 @@ fn who_chose(here: &EphemeralHere) -> String {
         Some(false) => Some("an even"),
         None => None,
     };
+    let own = if listeners_get == Some("an odd") { "even" } else { "odd" };
     match (here.likely_chosen, here.kernel_would_pick, listeners_get) {
         (Some(true), Some(false), Some(usual)) => format!(
-            "A program that requests any free port usually gets {usual} one, so the listening program probably chose this port."
+            "A program that requests any free port usually gets {usual} one. This port is {own}, so the listening program probably chose it."
         ),
         (Some(true), ..) => "The listening program probably chose the port.".to_owned(),
         (Some(false), ..) => "The kernel probably gave the port to the listening program.".to_owned(),
@@ -231,7 +232,12 @@ mod tests {
             (Some(false), None, None, "has probably chosen it"),
             (None, None, None, "It is not known whether"),
             (Some(true), Some(false), Some(true), "kernel probably gave"),
-            (Some(false), Some(true), Some(true), "so the listening program probably chose this port"),
+            (
+                Some(false),
+                Some(true),
+                Some(true),
+                "This port is even, so the listening program probably chose it",
+            ),
             (Some(true), Some(true), Some(true), " The listening program probably chose the port."),
         ] {
             let text = ephemeral(&[("tcp", Some(&here(picks, chosen, odd)))]).unwrap();
