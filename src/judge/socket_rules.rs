@@ -4,7 +4,7 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::reach::Published;
 use crate::findings::socket::{BacklogFull, BoundOnly};
-use crate::model::{Forwarding, Protocol, State};
+use crate::model::{Forwarding, Owner, Protocol, State};
 
 /// Returns the evidence of `backlog-full`: more connections wait than the limit allows, so the kernel refuses new
 /// connections. The kernel accepts one connection more than the limit (`sk_acceptq_is_full` of net/sock.h), so a
@@ -25,7 +25,8 @@ pub(super) fn published(subject: &JudgedListener<'_>) -> Option<Evidence> {
 
 pub(super) fn bound_only(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
-    if socket.local.protocol != Protocol::Tcp || socket.state != State::Bound {
+    let is_closed = socket.owner == Owner::Vanished; // such a socket may have listened
+    if socket.local.protocol != Protocol::Tcp || socket.state != State::Bound || is_closed {
         return None;
     }
     Some(BoundOnly { kernel_range: subject.snapshot.ephemeral_range(socket) }.into())

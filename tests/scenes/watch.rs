@@ -16,6 +16,7 @@ use crate::same;
 
 pub const SCENES: &[Scene] = &[
     ("watch_reports_listeners_that_start_and_end", comes_and_goes),
+    ("watch_reports_a_listener_between_two_scans", between_two_scans),
     ("watch_reports_that_another_process_has_the_port", change_of_hands),
     ("watch_reports_another_program_in_the_same_process", another_program),
     ("watch_reports_a_file_that_is_replaced", file_replaced),
@@ -28,6 +29,41 @@ pub const SCENES: &[Scene] = &[
     ("watch_reports_only_its_targets", targets),
     ("watch_ends_when_its_reader_leaves", reader_leaves),
 ];
+
+/// A listener that no scan can find. The kernel names neither its process nor its state.
+fn between_two_scans(lab: &Lab) -> Outcome {
+    let (watch, _) = Watch::start(lab, &[])?;
+    watch.settled()?;
+    watch.between_looks(|| {
+        let listener = tcp("0.0.0.0:3416")?;
+        // A client that was refused also has a local port and no peer.
+        same!(std::net::TcpStream::connect("127.0.0.1:3417").is_err(), true);
+        drop(listener);
+        Ok(())
+    })?;
+    for event in ["appeared", "vanished"] {
+        let next = watch.next()?;
+        let listener = &next["listener"];
+        same!((&next["event"], &listener["port"]), (&event.into(), &3416.into()));
+        same!((&listener["state"], &listener["owner"]), (&"bound".into(), &"vanished".into()));
+        same!((&listener["exposure"], &listener["uid"]), (&"any".into(), &0.into()));
+    }
+    // A listener that a scan has found is reported once.
+    let server = Server::start(&sleep(), vec![tcp("127.0.0.1:8001")?])?;
+    same!(watch.next()?["listener"]["port"], 8001);
+    drop(server);
+    loop {
+        let next = watch.next()?;
+        same!(next["listener"]["port"], 8001);
+        if next["event"] == "vanished" {
+            break;
+        }
+        same!(next["event"], "changed");
+    }
+    watch.settled()?;
+    same!(watch.events.try_recv().is_err(), true, "an event about a socket that was already reported");
+    Ok(())
+}
 
 /// The longest wait for any event.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -8,6 +8,7 @@ mod acl;
 mod blocked_calls;
 mod bpf;
 mod cgroup;
+mod closed_sockets;
 pub mod configuration;
 mod containers;
 pub mod deep;

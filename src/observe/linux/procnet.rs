@@ -89,6 +89,7 @@ fn row(line: &str) -> Option<SocketRecord> {
         v6only: None,
         cgroup: None,
         transparent: false,
+        path_mtu: None,
     })
 }
 

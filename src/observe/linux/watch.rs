@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use super::closed_sockets::ClosedSockets;
 use super::owners::{OpenDirectories, SocketDescriptor};
 use super::scanned_namespaces::SocketScan;
 use super::sockets::{FoundSocket, SocketId};
@@ -55,6 +56,10 @@ const FIREWALLS_EVERY: u32 = 2;
 #[derive(Debug, Default)]
 pub(in crate::observe) struct PollState {
     last: Option<LastScan>,
+    /// The messages about sockets that are closed between two scans.
+    closed: Option<ClosedSockets>,
+    /// Whether the last snapshot had sockets that no scan has found.
+    has_unseen: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,26 @@ impl PollState {
     ///
     /// Returns the same errors as [`super::observe`].
     pub(in crate::observe) fn scan(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
+        if self.last.is_none() {
+            self.closed = ClosedSockets::subscribe(scope);
+        }
+        let snapshot = self.scan_open(scope)?;
+        let (Some(closed), Some(last)) = (&mut self.closed, &self.last) else { return Ok(snapshot) };
+        let scanned = &last.seen.snapshot;
+        let unseen = closed.unseen(snapshot.as_ref().map(|_| &*scanned.sockets), scope);
+        // The next snapshot shows that these sockets are gone.
+        let is_changed = std::mem::replace(&mut self.has_unseen, !unseen.is_empty()) || self.has_unseen;
+        if !is_changed {
+            return Ok(snapshot);
+        }
+        let mut snapshot =
+            snapshot.unwrap_or_else(|| Snapshot { taken: Timestamp::now(), ..scanned.clone() });
+        snapshot.sockets.extend(unseen);
+        Ok(Some(snapshot))
+    }
+
+    /// Scans the open sockets; returns `None` if everything is unchanged.
+    fn scan_open(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         let now = Instant::now();
         let mut restless = 0;
         if let Some(last) = &mut self.last

@@ -39,6 +39,9 @@ pub struct SocketRecord {
     /// Whether the socket accepts traffic for addresses other than its own (`IP_TRANSPARENT`), if the kernel gives
     /// this option (Linux 5.15).
     pub transparent: bool,
+    /// The path MTU from `struct tcp_info`, which only a message about a destroyed TCP socket contains. It is 0 until
+    /// the socket tries to connect.
+    pub path_mtu: Option<u32>,
 }
 
 /// The reason why a dump cannot be trusted.
@@ -77,6 +80,10 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// `struct inet_diag_msg`.
 const RECORD: usize = 72;
+/// An attribute with `struct tcp_info` (linux/tcp.h).
+const INET_DIAG_INFO: u16 = 2;
+/// The position of `tcpi_pmtu`.
+const PATH_MTU: usize = 60;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 /// An attribute with one bit for each field of `struct inet_diag_sockopt` (linux/inet_diag.h), in their order.
@@ -139,7 +146,7 @@ fn record(bytes: &[u8]) -> Option<SocketRecord> {
         AF_INET6 => Family::Ipv6,
         _ => return None,
     };
-    let (v6only, cgroup, transparent) = attributes(bytes.get(RECORD..)?)?;
+    let Attributes { v6only, cgroup, transparent, path_mtu } = attributes(bytes.get(RECORD..)?)?;
     Some(SocketRecord {
         family,
         state: fixed[1],
@@ -154,24 +161,35 @@ fn record(bytes: &[u8]) -> Option<SocketRecord> {
         v6only,
         cgroup,
         transparent,
+        path_mtu,
     })
 }
 
+/// The attributes of a socket that are needed.
+#[derive(Default)]
+struct Attributes {
+    v6only: Option<bool>,
+    cgroup: Option<u64>,
+    transparent: bool,
+    path_mtu: Option<u32>,
+}
+
 /// Parses the attributes that are needed. Unknown attributes are skipped, and malformed attributes are refused.
-fn attributes(mut rest: &[u8]) -> Option<(Option<bool>, Option<u64>, bool)> {
-    let (mut v6only, mut cgroup, mut transparent) = (None, None, false);
+fn attributes(mut rest: &[u8]) -> Option<Attributes> {
+    let mut found = Attributes::default();
     while !rest.is_empty() {
         let length = usize::from(u16_at(rest, 0)?);
         let value = rest.get(4..length)?;
         match u16_at(rest, 2)? {
-            INET_DIAG_SKV6ONLY => v6only = Some(*value.first()? != 0),
-            INET_DIAG_CGROUP_ID => cgroup = Some(u64::from_ne_bytes(*value.first_chunk()?)),
-            INET_DIAG_SOCKOPT => transparent = *value.first()? & TRANSPARENT != 0,
+            INET_DIAG_INFO => found.path_mtu = u32_at(value, PATH_MTU),
+            INET_DIAG_SKV6ONLY => found.v6only = Some(*value.first()? != 0),
+            INET_DIAG_CGROUP_ID => found.cgroup = Some(u64::from_ne_bytes(*value.first_chunk()?)),
+            INET_DIAG_SOCKOPT => found.transparent = *value.first()? & TRANSPARENT != 0,
             _ => {}
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Some((v6only, cgroup, transparent))
+    Some(found)
 }
 
 fn address(family: Family, bytes: &[u8], at: usize) -> Option<IpAddr> {

@@ -98,6 +98,7 @@ fn recorded_tcp_over_ipv4() {
         v6only: None,
         cgroup: Some(1),
         transparent: false,
+        path_mtu: None,
     };
     let second = SocketRecord {
         local: ("127.0.0.1".parse().unwrap(), 5432),

@@ -100,12 +100,12 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     let tasks = |table| bpf_syscall::iterator(&program::of_tasks(&layout, table), layout.task_iterator).ok();
     // Before Linux 6.9, the kernel refuses a program with a loop.
     let iterator = table.and_then(|table| tasks(Some(table))).or_else(|| tasks(None))?;
-    let TasksRead { level, holders } = read_tasks(&iterator, &layout, &mut walk).ok()??;
+    let TasksRead { level, owners } = read_tasks(&iterator, &layout, &mut walk).ok()??;
     // This process has the test socket. If it is not in the list, no descriptors were searched.
-    if let Some(holders) = holders.filter(|holders| holders.contains(&std::process::id())) {
+    if let Some(owners) = owners.filter(|owners| owners.contains(&std::process::id())) {
         let proc = open(CWD, c"/proc").ok()?;
-        if count(&proc, &holders) < WORTH_THE_PROGRAMS {
-            walk.absorb(walk_of(&proc, &holders, search).ok()?);
+        if count(&proc, &owners) < WORTH_THE_PROGRAMS {
+            walk.absorb(walk_of(&proc, &owners, search).ok()?);
             return Some(walk);
         }
     }
@@ -130,7 +130,7 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
 /// kernel.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
-    let (mut level, mut holders, mut is_finished) = (None, Vec::new(), true);
+    let (mut level, mut owners, mut is_finished) = (None, Vec::new(), true);
     let (mut pids, mut with_rings) = (Vec::new(), Vec::new());
     records(iterator, |record: &[u8; program::TASK_RECORD]| {
         let (pid, netns) = (number(record, 0), u64::from(number(record, 4)));
@@ -143,7 +143,7 @@ fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Op
         }
         match number(record, 16) {
             program::NOTHING => {}
-            program::WANTED => holders.push(pid),
+            program::WANTED => owners.push(pid),
             _ => is_finished = false,
         }
         if pid == me && Some(netns) == own {
@@ -155,7 +155,7 @@ fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Op
         found.dedup();
     }
     walk.tasks = Some(Tasks { pids, with_rings: layout.task_rings.map(|_| with_rings) });
-    Ok(level.map(|level| TasksRead { level, holders: is_finished.then_some(holders) }))
+    Ok(level.map(|level| TasksRead { level, owners: is_finished.then_some(owners) }))
 }
 
 /// The answer of the iterator over the tasks, without the part that is added to the walk.
@@ -163,7 +163,7 @@ struct TasksRead {
     /// The level of the pid namespace of this process.
     level: u32,
     /// The processes with a descriptor that the walk needs; `None` if some descriptors were not searched.
-    holders: Option<Vec<Pid>>,
+    owners: Option<Vec<Pid>>,
 }
 
 /// Adds the descriptors. Returns whether `probe`, a socket of this process, is among them.

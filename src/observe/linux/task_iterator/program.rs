@@ -333,15 +333,15 @@ pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)
     const NAMESPACE: i16 = RECORD + 4;
     const RING: i16 = RECORD + 8;
     const LEVEL: i16 = RECORD + 12;
-    const HOLDS: i16 = RECORD + 16;
+    const HAS_WANTED: i16 = RECORD + 16;
     let mut program = Assembler::default();
     program.copy(R6, R1);
     program.load8(R8, R6, 8); // the task
     program.jump_if(R8, 0, Label::End);
     program.store4_value(NAMESPACE, 0);
     program.store4_value(RING, 0);
-    program.store4_value(HOLDS, NOTHING);
-    program.store4_value(HOLDS + 4, 0);
+    program.store4_value(HAS_WANTED, NOTHING);
+    program.store4_value(HAS_WANTED + 4, 0);
     program.call(CURRENT_TASK);
     program.follow(R7, R0, layout.task_pid);
     program.copy_to_stack(LEVEL, 4, R7, layout.pid_level);
@@ -365,7 +365,7 @@ pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)
     }
     program.label(Label::Descriptors);
     if let Some((table, array)) = wanted {
-        search_descriptors(&mut program, layout, table, array, HOLDS);
+        search_descriptors(&mut program, layout, table, array, HAS_WANTED);
     }
     program.label(Label::Write);
     program.write(PROCESS, TASK_RECORD)
@@ -378,7 +378,7 @@ fn search_descriptors(
     layout: &Layout,
     table: &DescriptorTable,
     array: RawFd,
-    holds: i16,
+    has_wanted: i16,
 ) {
     /// The number of places in the table.
     const SIZE: i16 = FILE - 32;
@@ -457,8 +457,8 @@ fn search_descriptors(
     }
     program.jump(Label::NextDescriptor);
     program.label(Label::Unfinished);
-    program.store4_value(holds, UNFINISHED);
+    program.store4_value(has_wanted, UNFINISHED);
     program.jump(Label::Write);
     program.label(Label::Found);
-    program.store4_value(holds, WANTED);
+    program.store4_value(has_wanted, WANTED);
 }

@@ -217,7 +217,7 @@ fn tasks_with_a_wanted_descriptor_are_found() {
         // Before Linux 6.9, the kernel refuses the loop.
         let iterator =
             bpf_syscall::iterator(&program::of_tasks(&layout, table), layout.task_iterator).ok()?;
-        Some(read_tasks(&iterator, &layout, &mut Walk::default()).unwrap().unwrap().holders)
+        Some(read_tasks(&iterator, &layout, &mut Walk::default()).unwrap().unwrap().owners)
     };
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let inode = fstat(&socket).unwrap().st_ino;
@@ -225,11 +225,11 @@ fn tasks_with_a_wanted_descriptor_are_found() {
         return;
     }
     // A thread of another test may have a table of its own, and then the search is not finished.
-    let holders = || {
+    let owners = || {
         let mut attempts = (0..100).map(|_| search(inode).unwrap());
         attempts
-            .find_map(|holders| {
-                holders.or_else(|| {
+            .find_map(|owners| {
+                owners.or_else(|| {
                     std::thread::sleep(std::time::Duration::from_millis(50));
                     None
                 })
@@ -241,17 +241,17 @@ fn tasks_with_a_wanted_descriptor_are_found() {
     };
     let mut children =
         [sleep(OwnedFd::from(socket.try_clone().unwrap()).into()), sleep(std::process::Stdio::null())];
-    let found = holders();
-    let is_holder = children.each_ref().map(|child| found.contains(&child.id()));
+    let found = owners();
+    let is_owner = children.each_ref().map(|child| found.contains(&child.id()));
     // A table with a descriptor of a high number has grown.
     let far = rustix::io::fcntl_dupfd_cloexec(&socket, 900).unwrap();
     drop(socket);
-    let still_found = holders();
+    let still_found = owners();
     for child in &mut children {
         child.kill().unwrap();
         child.wait().unwrap();
     }
     drop(far);
-    assert_eq!(is_holder, [true, false]);
+    assert_eq!(is_owner, [true, false]);
     assert!(found.contains(&std::process::id()) && still_found.contains(&std::process::id()));
 }

@@ -1,0 +1,181 @@
+//! TCP sockets that were closed between two scans, from the messages that the kernel sends when it destroys a socket
+//! (`SKNLGRP_*_DESTROY`, linux/sock_diag.h).
+//!
+//! The kernel sends no message when a socket is made, and a message names neither the process nor whether the socket
+//! listened. A UDP socket without a peer is usually a client, so only TCP is read. If very many connections are closed,
+//! the kernel drops messages.
+
+use std::collections::HashSet;
+use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+
+use super::diag::{Reading, SocketRecord};
+use super::users::Users;
+use crate::model::{Endpoint, Namespaces, Owner, Protocol, Socket, SocketAttributes, State};
+use crate::observe::Scope;
+
+/// The groups of the messages about TCP over IPv4 and IPv6, one bit for each: the first group has the lowest bit.
+const GROUPS: u32 = 1 << (1 - 1) | 1 << (3 - 1);
+/// The size of a datagram: one message of less than 1 KiB.
+const BUFFER: usize = 8 * 1024;
+/// The maximum number of messages that are read after a scan. The kernel keeps a few hundred.
+const MOST: usize = 10_000;
+
+/// A subscription to these messages.
+#[derive(Debug)]
+pub(super) struct ClosedSockets {
+    messages: OwnedFd,
+    /// The cookies of the sockets of the last two different scans. The message about a socket can arrive after the scan
+    /// that no longer found it.
+    seen: [HashSet<NonZeroU64>; 2],
+}
+
+impl ClosedSockets {
+    /// Subscribes in the network namespace of the calling thread. Returns `None` if the scope does not include these
+    /// sockets, or if the kernel refuses.
+    pub(super) fn subscribe(scope: &Scope) -> Option<Self> {
+        let is_included = scope.protocols.contains(&Protocol::Tcp)
+            && scope.states.contains(&State::Bound)
+            && scope.namespaces == Namespaces::Own;
+        if !is_included {
+            return None;
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let messages =
+            socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::SOCK_DIAG)).ok()?;
+        bind(&messages, &SocketAddrNetlink::new(0, GROUPS)).ok()?;
+        Some(ClosedSockets { messages, seen: [HashSet::new(), HashSet::new()] })
+    }
+
+    /// Returns the sockets that were closed since the last call, and that no scan has found. `scanned` has the sockets
+    /// of the scan before this call, unless they are the same as in the call before.
+    pub(super) fn unseen(&mut self, scanned: Option<&[Socket]>, scope: &Scope) -> Vec<Socket> {
+        if let Some(scanned) = scanned {
+            self.seen.swap(0, 1);
+            self.seen[1] = scanned.iter().filter_map(|socket| socket.cookie).collect();
+        }
+        let mut users = None;
+        let mut unseen = Vec::new();
+        for record in self.records() {
+            let Some(cookie) = NonZeroU64::new(record.cookie) else { continue };
+            let is_seen = self.seen.iter().any(|seen| seen.contains(&cookie));
+            if !is_seen && may_have_listened(&record) && scope.includes(record.local.1, State::Bound) {
+                if !scope.families.contains(&record.family) {
+                    continue;
+                }
+                let users = users.get_or_insert_with(Users::load);
+                unseen.push(socket(&record, cookie, users));
+            }
+        }
+        unseen
+    }
+
+    fn records(&self) -> Vec<SocketRecord> {
+        let mut reading = Reading::default();
+        let mut buffer = Vec::with_capacity(BUFFER);
+        for _ in 0..MOST {
+            buffer.clear();
+            match recv(&self.messages, spare_capacity(&mut buffer), RecvFlags::TRUNC) {
+                // A message that is not understood is left out: the messages are not complete in any case.
+                Ok((_, length)) => _ = buffer.get(..length).map(|bytes| reading.datagram(bytes, 0)),
+                Err(Errno::INTR | Errno::NOBUFS) => {}
+                Err(_) => break,
+            }
+        }
+        reading.records
+    }
+}
+
+/// Returns whether a destroyed socket had a local port and never tried to connect. It was bound, and may have listened.
+fn may_have_listened(record: &SocketRecord) -> bool {
+    record.local.1 != 0 && record.peer.1 == 0 && record.path_mtu == Some(0)
+}
+
+fn socket(record: &SocketRecord, cookie: NonZeroU64, users: &mut Users) -> Socket {
+    let (address, port) = record.local;
+    let attributes = SocketAttributes {
+        uid: Some(record.uid),
+        user: users.name(record.uid),
+        ..SocketAttributes::default()
+    };
+    Socket {
+        local: Endpoint { protocol: Protocol::Tcp, address, port, device: None },
+        peer: None,
+        state: State::Bound,
+        mptcp: false,
+        attributes: Arc::new(attributes),
+        inode: None,
+        cookie: Some(cookie),
+        v6only: record.v6only,
+        queues: None,
+        owner: Owner::Vanished,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_no_scan_found_is_returned_once() {
+        let scope = Scope::default();
+        let mut closed = ClosedSockets::subscribe(&scope).unwrap();
+        let brief = ["127.0.0.1:0", "[::1]:0"].map(|at| {
+            let listener = TcpListener::bind(at).unwrap();
+            listener.local_addr().unwrap()
+        });
+        // A socket that tried to connect is a client, even if it has no peer any more.
+        let refused = std::net::TcpStream::connect("127.0.0.1:1").unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        let mut found = Vec::new();
+        // The kernel may destroy a socket a little after it was closed.
+        for _ in 0..100 {
+            found.extend(closed.unseen(None, &scope));
+            let places: Vec<_> =
+                found.iter().map(|socket| (socket.local.address, socket.local.port)).collect();
+            if brief.iter().all(|at| places.contains(&(at.ip(), at.port()))) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        for at in brief {
+            let same = found.iter().filter(|socket| socket.local.port == at.port()).collect::<Vec<_>>();
+            assert_eq!(same.len(), 1, "{at}");
+            assert_eq!((same[0].state, &same[0].owner), (State::Bound, &Owner::Vanished));
+            assert_eq!(same[0].uid, Some(rustix::process::geteuid().as_raw()));
+        }
+    }
+
+    #[test]
+    fn a_socket_of_a_scan_is_not_returned() {
+        let scope = Scope::default();
+        let mut closed = ClosedSockets::subscribe(&scope).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let snapshot = crate::observe::observe(&Scope { processes: false, ..Scope::default() }).unwrap();
+        assert!(snapshot.sockets.iter().any(|socket| socket.local.port == port));
+        closed.unseen(Some(&snapshot.sockets), &scope);
+        drop(listener);
+        let marker = TcpListener::bind("127.0.0.1:0").unwrap();
+        let last = marker.local_addr().unwrap().port();
+        drop(marker);
+        // The messages are in order: after the second one, the first one has arrived.
+        let mut found = Vec::new();
+        for _ in 0..100 {
+            found.extend(closed.unseen(None, &scope).into_iter().map(|socket| socket.local.port));
+            if found.contains(&last) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(found.contains(&last) && !found.contains(&port), "{found:?}");
+    }
+}
