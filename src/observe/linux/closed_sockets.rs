@@ -136,7 +136,7 @@ mod tests {
         let refused = std::net::TcpStream::connect("127.0.0.1:1").unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         let mut found = Vec::new();
-        // The kernel may destroy a socket a little after it was closed.
+        // The kernel may destroy a socket shortly after it was closed.
         for _ in 0..100 {
             found.extend(closed.unseen(None, &scope));
             let places: Vec<_> =
