@@ -13,7 +13,7 @@ use crate::model::{Direction, Gap, Owner, Protocol, Snapshot, State};
 use crate::observe::{self, Scope};
 use crate::query::{Answer, OwnAddresses, Selection, Subject, TypedFilters, names};
 use crate::registry::Registry;
-use crate::render::columns::{self, Column};
+use crate::render::columns::{self, Column, Key};
 use crate::render::{brief, csv, json, listener_card, merge, table, write_summary};
 
 /// Lists sockets. `is_named` says whether the user typed the name of the command, `list`.
@@ -91,6 +91,7 @@ pub(super) fn run(
         let pids = report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
         super::read_rest(&mut report, &pids, common);
         super::infer_owners(&mut report, |_| true, common);
+        super::add_connections(&mut report, common);
         super::add_ssh_clients(&mut report, common);
     }
     let reasons = || unknown.iter().chain(&searched);
@@ -305,7 +306,11 @@ fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
     let (name, falling) = key.strip_prefix('-').map_or((key, false), |name| (name, true));
     let column = column(name, &format!("--sort {key}"))?;
     if falling {
-        report.entries.sort_by_cached_key(|entry| Reverse(column.key(entry)));
+        // Unknown values come last in both directions.
+        report.entries.sort_by_cached_key(|entry| {
+            let key = column.key(entry);
+            (key == Key::Unknown, Reverse(key))
+        });
     } else {
         report.entries.sort_by_cached_key(|entry| column.key(entry));
     }

@@ -309,6 +309,25 @@ pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &Comm
     report.complete_processes(&processes);
 }
 
+/// Adds the numbers of connections of listeners, if the scan did not read them: a target that names no port has a scan of
+/// every port. Without this data, a card only lacks the number, so an error does not matter.
+pub(crate) fn add_connections(report: &mut Report, common: &CommonArgs) {
+    let has_connections = report.snapshot.scope.states.contains(&State::Established);
+    if common.from.is_some() || has_connections {
+        return;
+    }
+    let ports = report.entries.iter().filter(|entry| entry.socket.state == State::Listen);
+    let ports: Vec<PortRange> = ports.map(|entry| PortRange::single(entry.socket.local.port)).collect();
+    if ports.is_empty() {
+        return;
+    }
+    let states = vec![State::Listen, State::Established];
+    let scope = Scope { ports: Some(ports), states, processes: false, ..Scope::default() };
+    if let Ok(snapshot) = take_snapshot(common, scope) {
+        report.add_connections(&judge::judge(snapshot, report.registry));
+    }
+}
+
 /// Looks for the probable owners of hidden sockets that a card shows. A saved snapshot stays as it is.
 pub(crate) fn infer_owners(report: &mut Report, is_shown: impl Fn(&Entry) -> bool, common: &CommonArgs) {
     if common.from.is_some() {

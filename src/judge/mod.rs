@@ -46,6 +46,7 @@ pub use crate::join::Entry;
 use crate::join::join;
 use crate::model::{
     Context, Direction, InferredOwner, Matched, Owner, PortVerdict, Process, Protocol, SearchHit, Snapshot,
+    State,
 };
 use crate::registry::Registry;
 
@@ -101,6 +102,17 @@ impl Report {
     /// Replaces the processes that were read again after the scan, matched by pid. The findings stay the same.
     pub fn complete_processes(&mut self, read: &[Process]) {
         self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
+    }
+
+    /// Adds the numbers of connections of listeners from the report of a later scan that read them.
+    pub fn add_connections(&mut self, later: &Report) {
+        let identity = |entry: &Entry| (entry.socket.local.clone(), entry.socket.cookie, entry.socket.inode);
+        let counts: HashMap<_, _> =
+            later.entries.iter().map(|entry| (identity(entry), entry.connections)).collect();
+        for entry in &mut self.entries {
+            entry.connections = counts.get(&identity(entry)).copied().flatten().or(entry.connections);
+        }
+        self.snapshot.scope.states.push(State::Established);
     }
 
     /// Returns whether any listener was started in a session over SSH.

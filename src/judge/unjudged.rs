@@ -23,7 +23,7 @@ const CUT: Missing = (
     "with a very long command line",
     "only the first 256 KiB of the command line were read, and the rest may change the result",
 );
-const SCRIPT: Missing = ("whose script was not found", "it could not be checked who can replace the script");
+const SCRIPT: Missing = ("whose script was not found", "the users who can replace the script are not known");
 
 const TITLE: Missing = (
     "whose script is hidden by a title",

@@ -143,14 +143,17 @@ pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
                 "systemd{user} listens there for a socket unit; stop that unit (see systemctl --user list-sockets)"
             )
         }
-        KillRefusal::NoCommand(how) => format!("stop it yourself: {}", how_to_stop(how, OS)),
-        KillRefusal::OtherUser(how) => format!("only its user can stop it: {}", how_to_stop(how, OS)),
-        KillRefusal::NeedsRoot(how) => {
-            format!("needs sudo ({})", how_to_stop(how, OS))
-        }
+        KillRefusal::NoCommand(how) => format!("stop it yourself: {}", in_sentence(how)),
+        KillRefusal::OtherUser(how) => format!("only its user can stop it: {}", in_sentence(how)),
+        KillRefusal::NeedsRoot(how) => format!("needs sudo ({})", in_sentence(how)),
         KillRefusal::Own(pid) => {
             format!("its process (pid {pid}) is portolan, or started portolan; end the process by hand")
         }
     };
     format!("{}: not ended: {why}", named(listener))
+}
+
+/// Returns the command, and its remark after one space.
+fn in_sentence(how: &HowToStop<'_>) -> String {
+    how_to_stop(how, OS).replacen("   (", " (", 1)
 }

@@ -86,7 +86,8 @@ fn counts(report: &Report) -> String {
                 "No raw or packet socket was seen, but not everything could be seen.".into()
             }
             (0, false) => "No listener was seen, but not everything could be seen.".into(),
-            (seen, _) => format!("No match among the {} seen.", plural(seen, "socket")),
+            (1, _) => "The only socket that was seen does not match.".into(),
+            (seen, _) => format!("No match among the {seen} sockets seen."),
         };
     }
     let counts = [(listeners, "listener"), (raw, "raw or packet socket"), (others, "other socket")];

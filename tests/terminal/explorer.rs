@@ -324,6 +324,15 @@ impl Drop for Server {
     }
 }
 
+/// A listing of one port reads the connections; the card of a listener that was found in another way has them too.
+#[test]
+fn a_card_without_a_port_in_the_question_counts_connections() {
+    let server = Server::start();
+    let _client = std::net::TcpStream::connect(format!("127.0.0.1:{}", server.port)).unwrap();
+    let card = printed(80, &["--pid", &server.child.id().to_string()]);
+    assert!(card.contains("on this machine only; 1 connection now\n"), "{card}");
+}
+
 #[expect(clippy::print_stdout, reason = "the parent reads the port from standard output")]
 fn listen_until_killed() -> ! {
     let (_listener, port, _) = listener();

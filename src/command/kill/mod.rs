@@ -24,7 +24,7 @@ use self::signals::Processes;
 use self::tree::{around, caller};
 use super::list::{self, MatchMode, MatchedEntries};
 use super::progress::Progress;
-use super::{Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot, watch};
+use super::{Exit, Ui, judged, print_message, read_rest, registry_source, suggestions, take_snapshot, watch};
 use crate::cli::{CommonArgs, FieldArgs, FilterArgs, KillArgs, Output, ScanArgs, WatchArgs};
 use crate::judge::{Entry, HowToStop, KillCaller, KillRefusal, KillStep, Listener, Report, kill_plan};
 use crate::model::{Endpoint, Pid, Stage};
@@ -92,7 +92,7 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
     let selection = selection(filter, registry, common)?;
     let mut processes = Processes::default();
     for _ in 0..SCANS {
-        let (report, matched) = scan(&selection, registry, common)?;
+        let (mut report, matched) = scan(&selection, registry, common)?;
         let named =
             report.entries.iter().zip(&matched.keep).filter(|(_, keep)| **keep).map(|(entry, _)| entry);
         let owners: BTreeSet<Pid> =
@@ -104,6 +104,7 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
         let caller = caller(&report, &observe::process_tree());
         if owners.iter().all(|pid| processes.is_alive(*pid)) {
             let places: Vec<String> = named.map(|entry| entry.socket.local.to_string()).collect();
+            read_rest(&mut report, &owners, common);
             let filter = filter.clone();
             let dependents = OnceLock::new();
             let prepared =

@@ -4,7 +4,7 @@
 use super::Watch;
 use super::explorer::{Source, Text};
 use crate::baseline::Fingerprint;
-use crate::command::{infer_owners, judged, namespaces, take_snapshot};
+use crate::command::{infer_owners, judged, namespaces, read_rest, take_snapshot};
 use crate::judge::{self, Entry, Listener, Report};
 use crate::model::{PortRange, State};
 use crate::observe::Scope;
@@ -26,6 +26,8 @@ pub(super) fn of(sockets: &[&Entry], source: Source<'_>, watch: &Watch) -> Text 
     match take_snapshot(&watch.common, scope) {
         Ok(snapshot) => {
             let mut report = judged(snapshot, watch.registry, &watch.common);
+            let pids = report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
+            read_rest(&mut report, &pids, &watch.common);
             infer_owners(&mut report, |_| true, &watch.common);
             Box::new(move |style| lines(&entry, &report, style))
         }

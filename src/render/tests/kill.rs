@@ -178,7 +178,7 @@ kernel on tcp 0.0.0.0:2: not ended: its socket belongs to the kernel
 unknown program on tcp 0.0.0.0:3: not ended: the process of its socket was not found; see portolan audit
 init on tcp 0.0.0.0:4: not ended: pid 1 runs the whole system
 bash on tcp 0.0.0.0:5: not ended: its process (pid 7001) is portolan, or started portolan; end the process by hand
-server on tcp 0.0.0.0:6: not ended: only its user can stop it: systemctl --user stop app   (as user ann)
+server on tcp 0.0.0.0:6: not ended: only its user can stop it: systemctl --user stop app (as user ann)
 
 "#]],
     );

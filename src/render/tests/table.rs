@@ -259,6 +259,9 @@ No listener was seen, but not everything could be seen.
     let snapshot = scene();
     let mut report = report(&snapshot);
     report.entries.clear();
+    let one = crate::judge::Report { seen: 1, ..report.clone() };
+    let summary = text(|w| write_summary(&one, &PLAIN, w));
+    assert!(summary.starts_with("The only socket that was seen does not match.\n"), "{summary}");
     assert_snapshot(
         text(|w| write_summary(&report, &PLAIN, w)),
         str![[r#"
