@@ -1,7 +1,10 @@
 //! The iterators of the kernel and the walk over `/proc` find the same owners; if the kernel refuses the iterators, the
 //! walk takes their place.
 
+use std::path::Path;
+
 use libtest_mimic::Failed;
+use nix::mount::{MsFlags, mount, umount};
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, Outcome, Scene, Server, held, listeners, shared_tcp, sleep, tcp, udp};
@@ -11,6 +14,7 @@ use crate::same;
 pub const SCENES: &[Scene] = &[
     ("iterators_and_walk_find_the_same_owners", same_owners),
     ("iterators_and_walk_find_the_same_owners_on_a_machine", same_owners_on_a_machine),
+    ("iterators_and_walk_find_the_same_owners_of_a_port", same_owners_of_a_port),
     ("iterators_that_are_refused_are_replaced_by_the_walk", refused),
 ];
 
@@ -60,6 +64,26 @@ fn same_owners(lab: &Lab) -> Outcome {
     let report = lab.json(&[])?;
     held(&report, 8975, &servers[5..6])?;
     held(&report, 8972, &servers[5..])?;
+    Ok(())
+}
+
+/// For a few sockets, the program for the tasks searches the descriptors, and only the processes that it names are read.
+fn same_owners_of_a_port(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let servers = servers(lab)?;
+    for port in 8970..=8976_u16 {
+        let port = port.to_string();
+        let (iterated, walked) = (scan(lab, &[&port])?, scan(lab, &["--no-bpf", &port])?);
+        same!((iterated.0, walked.0, iterated.1.len()), (true, false, 1), "{port}");
+        same!(iterated.1, walked.1);
+    }
+    // The walk does not see a process behind a mount if another process has the socket too.
+    let both: Vec<u32> = servers[5..].iter().map(Server::pid).collect();
+    let directory = format!("/proc/{}", both[1]);
+    mount(Some("none"), Path::new(&directory), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+    let report = lab.json(&["8972"]);
+    umount(Path::new(&directory))?;
+    held(&report?, 8972, &both)?;
     Ok(())
 }
 

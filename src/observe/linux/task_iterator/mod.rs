@@ -104,8 +104,13 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     // This process has the test socket. If it is not in the list, no descriptors were searched.
     if let Some(owners) = owners.filter(|owners| owners.contains(&std::process::id())) {
         let proc = open(CWD, c"/proc").ok()?;
-        if count(&proc, &owners) < WORTH_THE_PROGRAMS {
-            walk.absorb(walk_of(&proc, &owners, search).ok()?);
+        if count(&proc, &owners) < WORTH_THE_PROGRAMS
+            && let Ok(found) = walk_of(&proc, &owners, search)
+            // A mount can hide a process from `/proc`, but not from the other iterator.
+            && found.masked.is_empty()
+            && found.unread.is_empty()
+        {
+            walk.absorb(found);
             return Some(walk);
         }
     }
