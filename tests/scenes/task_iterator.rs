@@ -20,14 +20,27 @@ pub const SCENES: &[Scene] = &[
 
 /// Starts processes that own sockets in every way, and so many descriptors that the iterators are worthwhile.
 fn servers(lab: &Lab) -> Result<Vec<Server>, Failed> {
-    let shared = shared_tcp("127.0.0.1:8972".parse()?)?;
-    let twin = shared.try_clone()?;
+    let mut servers = servers_with_own_tables(lab)?;
+    servers.extend(plain_servers(lab)?);
+    Ok(servers)
+}
+
+/// Starts processes whose threads have tables of their own.
+fn servers_with_own_tables(lab: &Lab) -> Result<Vec<Server>, Failed> {
     Ok(vec![
-        lab.helper(["many", "3000"])?,
         lab.helper(["own-table-of", "127.0.0.1:8970"])?,
         lab.helper(["own-table", "127.0.0.1:8971"])?,
         lab.helper(["own-ring-of", "127.0.0.1:8973"])?,
         lab.helper(["zombie-leader", "127.0.0.1:8974"])?,
+    ])
+}
+
+/// Starts the other processes. The last two share a socket.
+fn plain_servers(lab: &Lab) -> Result<Vec<Server>, Failed> {
+    let shared = shared_tcp("127.0.0.1:8972".parse()?)?;
+    let twin = shared.try_clone()?;
+    Ok(vec![
+        lab.helper(["many", "3000"])?,
         Server::start(&sleep(), vec![shared, tcp("[::1]:8975")?])?,
         Server::start(&sleep(), vec![twin, udp("0.0.0.0:8976")?])?,
     ])
@@ -70,21 +83,30 @@ fn same_owners(lab: &Lab) -> Outcome {
 /// For a few sockets, the program for the tasks searches the descriptors, and only the processes that it names are read.
 fn same_owners_of_a_port(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let servers = servers(lab)?;
-    for port in 8970..=8976_u16 {
-        let port = port.to_string();
-        let (iterated, walked) = (scan(lab, &[&port])?, scan(lab, &["--no-bpf", &port])?);
-        same!((iterated.0, walked.0, iterated.1.len()), (true, false, 1), "{port}");
-        same!(iterated.1, walked.1);
-    }
+    let compare = |ports: std::ops::RangeInclusive<u16>| -> Outcome {
+        for port in ports {
+            let port = port.to_string();
+            let (iterated, walked) = (scan(lab, &[&port])?, scan(lab, &["--no-bpf", &port])?);
+            same!((iterated.0, walked.0, iterated.1.len()), (true, false, 1), "{port}");
+            same!(iterated.1, walked.1);
+        }
+        Ok(())
+    };
+    let mut servers = plain_servers(lab)?;
+    compare(8972..=8972)?;
+    compare(8975..=8976)?;
+    let report = lab.json(&["8972"])?;
+    let both: Vec<u32> = servers[1..].iter().map(Server::pid).collect();
+    held(&report, 8972, &both)?;
     // The walk does not see a process behind a mount if another process has the socket too.
-    let both: Vec<u32> = servers[5..].iter().map(Server::pid).collect();
     let directory = format!("/proc/{}", both[1]);
     mount(Some("none"), Path::new(&directory), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
     let report = lab.json(&["8972"]);
     umount(Path::new(&directory))?;
     held(&report?, 8972, &both)?;
-    Ok(())
+    // If a thread has a table of its own, the iterator over files is used.
+    servers.extend(servers_with_own_tables(lab)?);
+    compare(8970..=8976)
 }
 
 /// The scene's processes are in no pid namespace of their own.
