@@ -133,7 +133,9 @@ pub(super) fn run(
     }
     if would_be_card {
         let port = report.entries.first().map_or(0, |entry| entry.socket.local.port);
-        print_message(&format!("note: to write the card to a pipe or a file, type portolan explain {port}"));
+        print_message(&format!(
+            "note: on a terminal, this listener is shown as a card with more details; to write the card to a pipe or a file, type portolan explain {port}"
+        ));
     }
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
     let matched = if args.pids { report.entries.iter().any(has_pid) } else { !report.entries.is_empty() };

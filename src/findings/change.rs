@@ -208,7 +208,7 @@ impl BaselineChange {
                 format!("{}: on {when} the program was {old}; now it is {new}.", is.place())
             }
             (ChangeKind::Replaced, Some(was), Some(is)) => format!(
-                "{}: the program still runs, but its file is no longer at its path: {}. On {when}: {}.",
+                "{}: the program still runs, but its file is no longer at its path. Now: {}. On {when}: {}.",
                 is.place(),
                 is.processes(),
                 was.processes()

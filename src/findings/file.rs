@@ -69,8 +69,8 @@ impl FindingKind for WritableExecutable {
         family: FindingFamily::File,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Lower,
-        description: "any user can replace the program file, script or class path, or may have put it there",
-        why: "The service runs a file that any user can replace, or may have put there.",
+        description: "any user can replace the program file, script or class path, or may have created it",
+        why: "Any user can replace the file that the service runs, or may have created it.",
         remedy: "find out who started the program, then install it in a directory that only root can \
             write to, such as /usr/local/bin",
     };
@@ -83,7 +83,7 @@ impl FindingKind for WritableExecutable {
     fn sentence(&self) -> String {
         let programs: Vec<String> = self.found.iter().map(WritableProgram::text).collect();
         format!(
-            "Any user can replace the program or script, or may have put it there: {}.",
+            "Any user can replace the program or script, or may have created it: {}.",
             first_of(&programs, FEW)
         )
     }

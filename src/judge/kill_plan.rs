@@ -36,8 +36,8 @@ pub enum KillRefusal<'r> {
         /// Whether the caller is root.
         as_root: bool,
     },
-    /// A process of the listener is visible, but another process may also own its socket: the user who created the
-    /// socket has no visible process, and not every process could be read.
+    /// A process of the listener is visible, but a hidden process may also own its socket: not every process could be
+    /// read, and no visible owner runs as the user who created the socket.
     PartlyHidden,
     /// No command ends only this listener.
     NoCommand(HowToStop<'r>),

@@ -71,7 +71,7 @@ const PLAIN: Syntax = Syntax {
     positional: Positional::File,
 };
 
-/// Returns the syntax of the interpreter with this name, without its version.
+/// Returns the syntax of the interpreter with this name. The name must not contain a version: `python`, not `python3.11`.
 pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
     /// The table is sorted by name for a fast search, because a listing searches it several times for each process.
     static BY_NAME: OnceLock<Vec<(&str, &Syntax)>> = OnceLock::new();

@@ -348,7 +348,7 @@ fn is_elsewhere(process: &Process) -> bool {
 fn shown_target(process: &Process) -> Option<String> {
     let target = RunTarget::of(process).text()?.to_owned();
     Some(match () {
-        () if runs_script_elsewhere(process) => format!("{target} (another file, mounted there)"),
+        () if runs_script_elsewhere(process) => format!("{target} (a mount puts another file at this path)"),
         () if !process.has_trusted_path() => format!("{target} (in another root directory)"),
         () => target,
     })
@@ -363,7 +363,7 @@ fn runs_script_elsewhere(process: &Process) -> bool {
 fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match ReplaceableBy::of_file(process) {
-        _ if is_elsewhere(process) => format!("{path} (another file, mounted there)"),
+        _ if is_elsewhere(process) => format!("{path} (a mount puts another file at this path)"),
         _ if runs_script_elsewhere(process) => format!("{path} (another file is mounted over this script)"),
         _ if !process.has_trusted_path() => format!("{path} (in another root directory)"),
         _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),

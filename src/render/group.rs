@@ -54,7 +54,7 @@ fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
     })
 }
 
-/// Merges adjacent ports without listeners that have the same text.
+/// Merges the groups of adjacent ports that have no listeners and the same protocols and verdict.
 pub(super) fn runs<'e, 'r>(groups: Vec<Group<'e, 'r>>) -> Vec<Group<'e, 'r>> {
     let mut runs: Vec<Group<'e, 'r>> = Vec::new();
     for group in groups {

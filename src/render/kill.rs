@@ -53,7 +53,9 @@ pub fn step(
     {
         let socket = sanitize(socket);
         let why = match units.len() {
-            1 => format!("systemd listens there for {socket}, and would start its service for a client"),
+            1 => format!(
+                "systemd holds the port for {socket}, and starts the service of this unit when a client comes"
+            ),
             _ => format!("{socket} is stopped too, because systemd would start the service again"),
         };
         add("", why);
@@ -140,7 +142,7 @@ pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
         KillRefusal::NoCommand(HowToStop::UserManager(user)) => {
             let user = user.map(|user| format!(" of user {}", sanitize(user))).unwrap_or_default();
             format!(
-                "systemd{user} listens there for a socket unit; stop that unit (see systemctl --user list-sockets)"
+                "systemd{user} holds the port for a socket unit; stop that unit (see systemctl --user list-sockets)"
             )
         }
         KillRefusal::NoCommand(how) => format!("stop it yourself: {}", in_sentence(how)),

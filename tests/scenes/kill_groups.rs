@@ -353,7 +353,7 @@ fn user_manager(lab: &Lab) -> Outcome {
     for port in ["8756", "8757"] {
         let (code, out, err) = kill(lab, &[port, "--yes", "--force"])?;
         same!(code, Some(2), "{out}{err}");
-        same!(err.contains("listens there for a socket unit; stop that unit"), true, "{err}");
+        same!(err.contains("holds the port for a socket unit; stop that unit"), true, "{err}");
         same!((manager.has_ended(), service.has_ended(), calls()), (false, false, String::new()));
     }
     Ok(())

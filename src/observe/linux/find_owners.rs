@@ -103,8 +103,7 @@ pub(super) fn find_owners(
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
     gaps.extend(unlisted_processes(&walk));
-    // If there is a gap for an unreadable process, this process may own the remaining sockets. Without such a gap,
-    // their owners must be outside the pid namespace.
+    // Without a gap for an unreadable process, the owners of the remaining sockets are outside the pid namespace.
     if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
         // A socket that has just replaced another socket is left out, because its owner has not been searched yet.
         gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
@@ -269,12 +268,12 @@ fn unaccounted_sockets(count: u64, candidates: impl FnOnce() -> Vec<Pid>) -> Opt
     let pids = candidates();
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("owner{} of sockets without a process", if count == 1 { "" } else { "s" }),
+        what: format!("owner{} without a process", if count == 1 { " of a socket" } else { "s of sockets" }),
         count: Some(count),
         why: match &*pids {
-            [] => "every process was read, and none has these sockets; no known kernel service explains them",
+            [] => "every process was read, and none has such a socket; no known kernel service explains it either",
             _ => {
-                "no kernel service explains the sockets; these processes may hold them in an io_uring, or may be passing them to another process"
+                "no kernel service explains such a socket; a named process may hold it in an io_uring, or may be passing it to another process"
             }
         }
         .to_owned(),
@@ -293,14 +292,15 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
     let count = addresses.len();
     (count > 0).then(|| Gap {
         stage: Stage::Owners,
-        what: format!(
-            "owner{} of sockets that were replaced during the scan",
-            if count == 1 { "" } else { "s" }
-        ),
+        what: match count {
+            1 => "owner of a socket that replaced another during the scan",
+            _ => "owners of sockets that replaced others during the scan",
+        }
+        .to_owned(),
         count: u64::try_from(count).ok(),
         pids: Vec::new(),
         why: format!(
-            "the sockets at these addresses were replaced during every attempt to find their processes: {}{}",
+            "whenever portolan looked for the processes of the sockets at these addresses, new sockets replaced these: {}{}",
             addresses.get(..NAMED.min(count)).unwrap_or_default().join(", "),
             if count > NAMED { ", …" } else { "" },
         ),
@@ -325,12 +325,12 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
 }
 
 /// Returns a gap for sockets whose owner is not in the pid namespace of this process.
-fn outside_the_namespace(sockets: usize) -> Option<Gap> {
-    let (why, remedy) = if sockets > 0 { settings::processes_outside()? } else { return None };
+fn outside_the_namespace(count: usize) -> Option<Gap> {
+    let (why, remedy) = if count > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("owner{} of sockets without a visible process", if sockets == 1 { "" } else { "s" }),
-        count: u64::try_from(sockets).ok(),
+        what: format!("owner{} with no visible process", if count == 1 { " of a socket" } else { "s of sockets" }),
+        count: u64::try_from(count).ok(),
         pids: Vec::new(),
         why: why.to_owned(),
         remedy: Some(remedy.to_owned()),
@@ -402,7 +402,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
             why: match errno {
                 _ if refused => "permission denied".to_owned(),
                 Errno::MFILE => {
-                    "threads or io_urings have too many files of their own, so not all of them were read"
+                    "threads or io_urings have too many files of their own, so not all of these files were read"
                         .to_owned()
                 }
                 errno => errno.to_string(),

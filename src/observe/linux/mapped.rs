@@ -101,7 +101,8 @@ impl Libraries {
             !mapper.is_interpreter && maps.split(|byte| *byte == b'\n').any(is_without_file);
         let mut found =
             MappedFiles { has_program: Some(false), has_code_without_file, ..MappedFiles::default() };
-        // Only a process has the directory `map_files`, not a single thread. Reading its links needs a capability.
+        // A process has the directory `map_files`, but one of its threads (`/proc/PID/task/TID`) has not. Reading the
+        // links in this directory needs a capability.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings(&maps) {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);

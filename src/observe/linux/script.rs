@@ -44,8 +44,10 @@ pub(super) fn script(
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }
 
-/// Returns the installed Python module if any user may have written it. If the module is not found, it is returned with
-/// an unknown origin: Python may have found it in an earlier working directory, or through its environment.
+/// Returns the installed Python module if its file may come from any user, was deleted, or is of unknown origin; `None`
+/// for a module that only root, or one user or group, can replace. If no installed module is found, returns `path_here`
+/// with an unknown origin, because Python may have found the module in an earlier working directory or through its
+/// environment; `None` if Python does not search the working directory.
 fn installed_module(
     process: &OwnedFd,
     cmdline: &[String],

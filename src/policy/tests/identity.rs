@@ -75,7 +75,10 @@ fn an_executable_is_more_than_its_path() {
         "[[allow]]\nid = \"r\"\nexecutable = \"/usr/sbin/nginx\"",
         &at("/usr/sbin/nginx", Elsewhere, Present),
     );
-    assert_eq!(differs, ["executable is /usr/sbin/nginx (another file, mounted there), not /usr/sbin/nginx"]);
+    assert_eq!(
+        differs,
+        ["executable is /usr/sbin/nginx (a mount puts another file at this path), not /usr/sbin/nginx"]
+    );
 }
 
 #[test]
@@ -113,7 +116,10 @@ fn what_an_interpreter_runs_is_a_condition() {
         );
     }
     let (_, differs, _) = evidence("[[allow]]\nid = \"r\"\nruns = \"/srv/server.py\"", &covered);
-    assert_eq!(differs, ["what it runs is /srv/server.py (another file, mounted there), not /srv/server.py"]);
+    assert_eq!(
+        differs,
+        ["what it runs is /srv/server.py (a mount puts another file at this path), not /srv/server.py"]
+    );
 
     let report = judge(running(Some("/srv/server.py")), Registry::embedded());
     let drafted = draft(&report);

@@ -80,7 +80,7 @@ fn panels(comparison: &Comparison<'_>, zone: Zone, html: &mut Html) {
 /// paths.
 const CELLS: [&str; 4] = ["<td>", "<td>", "<td class=long>", "<td class=long>"];
 
-/// Returns the severity whose colour a row of the table of changes gets; `None` for a row without colour.
+/// Returns the severity that gives a row of the table of changes its colour; `None` if the row has no colour.
 const fn severity([(_, tone), ..]: &[(String, Emphasis); 4]) -> Option<Severity> {
     match tone {
         Emphasis::Critical => Some(Severity::Critical),

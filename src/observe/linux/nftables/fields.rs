@@ -229,12 +229,12 @@ fn padded<const N: usize>(bytes: &[u8], rest: u8) -> Option<[u8; N]> {
     Some(whole)
 }
 
-/// Returns the number in at most eight bytes in network order.
+/// Reads a number of at most eight bytes in network order.
 pub(super) fn network_number(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
-/// Returns the number in at most eight bytes in host order.
+/// Reads a number of at most eight bytes in host order.
 pub(super) fn host_number(bytes: &[u8]) -> Option<u64> {
     if cfg!(target_endian = "big") {
         return network_number(bytes);

@@ -169,8 +169,8 @@ impl Origins {
         above.complete.then(|| of_writer(tree, above.user))
     }
 
-    /// Returns the user who mounted the file system of `path`, if it is a FUSE file system of a user. The kernel lets
-    /// not even root read its files unless this user permits it, so nothing else can be checked.
+    /// Returns the user who mounted the file system of `path`, if it is a FUSE file system of a user. Not even root
+    /// may read its files unless this user permits it, so nothing else can be checked.
     pub(super) fn of_mounting_user(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let uid = self.above(tree, path)?.mounted_by.filter(|uid| *uid != 0)?;
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })

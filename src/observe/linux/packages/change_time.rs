@@ -59,8 +59,9 @@ pub(super) struct Installation {
 
 impl Installation {
     /// Returns the run in which a package was installed; `None` if the times of its files do not prove it. `list` and
-    /// `sums` are the paths of the package's list and checksums, and `others` the paths of other installed files. Only
-    /// files in the root directory of portolan can prove it.
+    /// `sums` are the paths of the package's list and checksums, and `others` the paths of other installed files. Files
+    /// below another root directory, such as a container's, prove nothing, because their file system may report false
+    /// times.
     pub(super) fn of(root: &Root, list: &str, sums: &str, others: &[&[u8]]) -> Option<Self> {
         let end = ChangeTime::of_new_file(&root.stat(list.as_bytes())?.stat)?;
         let sums = ChangeTime::of(&root.stat(sums.as_bytes())?.stat);
