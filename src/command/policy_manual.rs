@@ -34,7 +34,7 @@ pub(super) const ALLOW: [(&str, &str); 18] = [
     ("reason", "Why the listener is allowed."),
     ("owner", "The person or team that is responsible for the listener."),
     ("expires", "The last day of the rule, in UTC. After this day, the rule allows nothing."),
-    ("accept", "The findings about the program that the rule accepts for its listeners: [\"impostor\"]."),
+    ("accept", "Findings that the rule accepts for its listeners: [\"impostor\"]."),
     ("required", "If true, the audit reports a missing listener."),
 ];
 

@@ -112,7 +112,7 @@ impl ListenerState {
         if was.endpoint() == self.endpoint() {
             format!("{change}. Before: {}. Now: {}.", was.clients(), self.clients())
         } else {
-            format!("{change}, when it listened on {}.", was.endpoint())
+            format!("{change}. Before, it listened on {}.", was.endpoint())
         }
     }
 

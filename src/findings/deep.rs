@@ -38,8 +38,8 @@ impl FindingKind for TakenPort {
         );
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             said.push_str(
-                " The scan could not list sockets that are bound but do not listen; the port may belong to one of \
-                 them.",
+                " The scan could not list sockets that are bound but do not listen; the port may belong to such a \
+                 socket.",
             );
         }
         said

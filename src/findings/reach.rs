@@ -159,8 +159,7 @@ impl Exposed {
         };
         let may_be_another = match self.basis {
             DangerBasis::ChosenPort => {
-                " The service is presumed: the program is not on its usual port, so it may use this port for \
-                 something else."
+                " The service is presumed: the program is not on its usual port, so this port may have another purpose."
             }
             _ => "",
         };

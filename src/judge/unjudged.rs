@@ -21,7 +21,7 @@ const COMMAND_LINE: Missing = (
 );
 const CUT: Missing = (
     "with a very long command line",
-    "only the first 256 KiB of the command line were read, and the rest may change the result",
+    "only the first 256 KiB of the command line were read, and an argument in the rest may change the findings",
 );
 const SCRIPT: Missing = ("whose script was not found", "the users who can replace the script are not known");
 

@@ -122,12 +122,12 @@ impl HostScope {
             HostScope::Namespace => (
                 "the sockets outside this network namespace",
                 "portolan runs in a separate network namespace",
-                "run it with --netns all",
+                "run portolan with --netns all",
             ),
             HostScope::Container => (
                 "the processes and sockets outside this container",
                 "portolan runs in a separate pid namespace",
-                "run it outside the container",
+                "run portolan outside the container",
             ),
         };
         Some(Gap {

@@ -153,7 +153,7 @@ fn undecided_requirement(rule: &AllowRule) -> Gap {
         what: format!("whether every required listener of policy rule \"{}\" exists", rule.id),
         count: None,
         pids: Vec::new(),
-        why: "some of what the rule lists could not be seen".to_owned(),
+        why: "not everything could be seen, so a required listener may exist without being shown".to_owned(),
         remedy: Some("run as root, with --netns all for other network namespaces".to_owned()),
     }
 }

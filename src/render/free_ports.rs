@@ -95,9 +95,9 @@ fn why(free: &FreePorts) -> String {
         }
     };
     let here = if free.unseen.is_empty() {
-        "No socket and no forwarding rule of this machine uses them."
+        "No socket and no forwarding rule of this machine uses these ports."
     } else {
-        "None of the sockets and forwarding rules that were seen uses them."
+        "None of the sockets and forwarding rules that were seen uses these ports."
     };
     format!("Nothing is registered for these ports, and no known software uses them.{kernel} {here}")
 }

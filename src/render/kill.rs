@@ -64,7 +64,7 @@ pub fn step(
         && name != id
     {
         let id = short_container(id);
-        add("", format!("with the full ID {id}..., because another container can get its name"));
+        add("", format!("the command has the full ID {id}..., because another container can get the name"));
     }
     if !also.is_empty() {
         add("Ends too", first_of(&also, FEW));
@@ -113,7 +113,7 @@ fn way_in(listener: &Listener<'_>, session: Option<u16>) -> Option<&'static str>
         |process: &Process| process.name.as_deref().is_some_and(|name| LOGIN_SERVERS.contains(&name));
     let is_reachable = listener.exposure().is_reachable_from_outside();
     (is_reachable && listener.processes().into_iter().any(is_login))
-        .then_some("users log in through this SSH server; nobody can log in through it after it has ended")
+        .then_some("users log in through this SSH server; after the server has ended, nobody can log in through this port")
 }
 
 /// Returns the program and the place of a listener: `nginx on tcp *:80`.

@@ -256,8 +256,8 @@ fn write_note(note: &DraftNote, w: &mut dyn Write) -> io::Result<()> {
         ),
         DraftNote::ForAnother => writeln!(
             w,
-            "# Process 1 opened this socket for a service that starts on demand. When the service runs, it owns the\n\
-            # socket too: add its executable, user and unit."
+            "# Process 1 opened this socket for a service that starts on demand. While the service runs, the service\n\
+            # owns the socket too: add the executable, user and unit of the service."
         ),
         DraftNote::Container => {
             writeln!(w, "# The container has an ID but no name, so the rule does not name the container.")

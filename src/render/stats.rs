@@ -40,7 +40,7 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
         w,
         "\n{}",
         heading(
-            "Evidence by source: the number of registrations that the source lists, and of ports for which it lists another service"
+            "Evidence by source: how many registrations the source lists, and for how many ports it lists another service"
         )
     )?;
     for sources in evidence {

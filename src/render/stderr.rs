@@ -146,7 +146,7 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry]) -> String {
 /// says whether only the rules that forward ports are missing.
 #[must_use]
 pub fn blind(targets: &[String], free: bool, only_rules: bool) -> String {
-    let what = if free { "no socket is seen there" } else { "no listener is seen there" };
+    let what = if free { "no socket is seen" } else { "no listener is seen" };
     let why = match only_rules {
         true => "a rule may forward this port, and the rules could not be read",
         false => "not every socket could be seen",

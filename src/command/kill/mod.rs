@@ -202,7 +202,7 @@ impl Prepared {
             match self.check_again(common) {
                 Ok(Recheck::Unchanged) => {}
                 Ok(Recheck::NothingListens { .. }) => {
-                    return Ok("Nothing listens there any more; nothing was ended.".to_owned());
+                    return Ok("The listener no longer exists; nothing was ended.".to_owned());
                 }
                 Err(error) => return Ok(format!("{error:#}")),
             }

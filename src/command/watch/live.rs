@@ -376,7 +376,8 @@ impl Live {
 
     fn plan_kill(&mut self) {
         self.explorer.say(
-            "This works only on Linux. The card of the listener shows how to stop its process.".to_owned(),
+            "Ending a listener works only on Linux. The card of the listener shows how to stop its process."
+                .to_owned(),
         );
     }
 

@@ -59,7 +59,7 @@ impl OnAppear {
         if left_out > 0 {
             let listeners = plural(left_out, "listener");
             return Some(format!(
-                "--on-appear: the program was not started for {listeners}, because {WAITING} other listeners already wait for it"
+                "--on-appear: the program is not run for {listeners}: {WAITING} other listeners are already in the queue"
             ));
         }
         while self.running.len() < AT_ONCE {

@@ -57,7 +57,7 @@ fn tcx_note(mut programs: Vec<(String, Pid)>) -> Option<Note> {
     Some(Note {
         what: format!(
             "BPF {nouns} (tcx) {see} incoming packets before the firewall and the sockets, and can answer, drop or \
-                redirect them ({first}, attached by pid {pid})"
+                redirect these packets ({first}, attached by pid {pid})"
         ),
         count: u64::try_from(programs.len()).ok(),
         remedy: Some("bpftool net".to_owned()),

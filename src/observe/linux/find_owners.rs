@@ -329,7 +329,7 @@ fn outside_the_namespace(count: usize) -> Option<Gap> {
     let (why, remedy) = if count > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("owner{} with no visible process", if count == 1 { " of a socket" } else { "s of sockets" }),
+        what: format!("owner{}", if count == 1 { " of a socket" } else { "s of sockets" }),
         count: u64::try_from(count).ok(),
         pids: Vec::new(),
         why: why.to_owned(),

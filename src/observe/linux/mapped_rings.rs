@@ -156,7 +156,7 @@ pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     let found = gap(
         found,
         "with an io_uring that has no file descriptor",
-        "the sockets in such an io_uring cannot be listed, even if another process has them too",
+        "the sockets in such an io_uring cannot be read, so the process may own sockets that are shown with another owner or with none",
     );
     let unread = gap(
         rings.unread.clone(),

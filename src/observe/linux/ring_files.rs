@@ -123,7 +123,7 @@ pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
         hidden.len(),
         "socket in an io_uring that no table shows",
         "sockets in io_urings that no table shows",
-        "the address of this socket cannot be read, and the socket may receive data in a hidden network namespace",
+        "the address of such a socket cannot be read, and the socket may receive data in a hidden network namespace",
     );
     add(
         processes(&carriers),
@@ -135,8 +135,8 @@ pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     add(
         nameless.clone(),
         nameless.len(),
-        "process with a socket in an io_uring that cannot be identified",
-        "processes with sockets in io_urings that cannot be identified",
+        "process with an unidentified socket in an io_uring",
+        "processes with unidentified sockets in io_urings",
         "this kernel shows only the protocol of a socket in an io_uring (Linux 6.13 shows more)",
     );
     gaps

@@ -75,7 +75,7 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
         stage: Stage::Sockets,
         what: "descriptors in transit through Unix sockets".to_owned(),
         count: None,
-        why: "another process sent the descriptors, but these processes have not received them yet; a descriptor may belong to a socket that is in no table"
+        why: "the descriptors were sent, but not received yet; a descriptor may belong to a socket that is in no table"
             .to_owned(),
         remedy: show_processes(&pids, "linux"),
         pids,

@@ -213,7 +213,10 @@ mod tests {
             let page =
                 text(|w| table::document(&Audit::of(&report), Severity::Warning, &Style::default(), w));
             assert_eq!(page.contains(" other service"), more.is_some(), "{page}");
-            assert!(more.is_none_or(|more| page.contains(&format!("{more} (portolan lists all)"))), "{page}");
+            assert!(
+                more.is_none_or(|more| page.contains(&format!("{more} (to list all, type portolan)"))),
+                "{page}"
+            );
         }
     }
 

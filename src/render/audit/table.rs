@@ -152,7 +152,7 @@ impl AuditWriter<'_> {
         let more = others.len();
         if more > 0 {
             let more = plural(more, "other service");
-            self.prose(Emphasis::Quiet, "  ", &format!("and {more} (portolan lists all)"))?;
+            self.prose(Emphasis::Quiet, "  ", &format!("and {more} (to list all, type portolan)"))?;
         }
         Ok(())
     }

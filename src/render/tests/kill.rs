@@ -75,8 +75,8 @@ tcp 0.0.0.0:22  OpenSSH server (sshd)
               ssh.socket is stopped too, because systemd would start the service
               again
   Children    sleep (pid 900): these processes get no signal
-  Warning     users log in through this SSH server; nobody can log in through it
-              after it has ended
+  Warning     users log in through this SSH server; after the server has ended,
+              nobody can log in through this port
 tcp 0.0.0.0:80  server
   Process     server (pid 35, user ann), since 10:00 UTC today (2 h)
   Command     server -m serve

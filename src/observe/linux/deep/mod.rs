@@ -72,7 +72,7 @@ fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
 /// Returns the note about the limits of a deep scan.
 fn limits() -> Note {
     Note {
-        what: "a deep scan cannot find raw and packet sockets, a second socket on a port that is shown as taken, hidden ports of UDP-Lite, SCTP and DCCP, ports that a modified kernel also hides from bind, and a network namespace that only a socket keeps alive"
+        what: "a deep scan cannot find hidden raw and packet sockets, a hidden second socket on a port that is shown as taken, hidden ports of UDP-Lite, SCTP and DCCP, ports that a modified kernel also hides from bind, and a network namespace that only a socket keeps alive"
             .to_owned(),
         count: None,
         remedy: None,

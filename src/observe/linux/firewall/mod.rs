@@ -73,7 +73,7 @@ fn packet_handlers(netns: Option<&Netns>, handlers: &[PacketHandler]) -> Option<
     Some(Note {
         what: format!(
             "{nouns}{place} with a program or filter that sees incoming packets before the firewall and the sockets, and \
-                can answer, drop or redirect them ({first})"
+                can answer, drop or redirect these packets ({first})"
         ),
         count: u64::try_from(handlers.len()).ok(),
         remedy: Some("bpftool net; tc filter show dev DEVICE ingress".to_owned()),
