@@ -109,7 +109,7 @@ fn ring_without_a_descriptor(lab: &Lab) -> Outcome {
 fn ring_is_a_gap(lab: &Lab, server: &Server, options: &[&str]) -> Outcome {
     let output = lab.portolan([&["audit", "-o", "json"], options].concat()).output()?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
-    gap(&report, "owners", "the sockets in such an io_uring cannot be listed")?;
+    gap(&report, "owners", "the sockets in such an io_uring cannot be read")?;
     let named = |gap: &Value| gap["pids"] == serde_json::json!([server.pid()]);
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
     Ok(())
@@ -198,7 +198,7 @@ fn namespace_of_a_socket_in_flight(lab: &Lab) -> Outcome {
     lab.alone()?;
     let away = lab.helper(["elsewhere", "127.0.0.1:8959", "-", "in-flight"])?;
     let report = lab.json(&["--netns", "all"])?;
-    gap(&report, "sockets", "have not received them yet")?;
+    gap(&report, "sockets", "were sent, but not received yet")?;
     let named = |gap: &Value| gap["pids"] == serde_json::json!([away.pid()]);
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
     let output = lab.portolan(["audit"]).output()?;
