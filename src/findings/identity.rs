@@ -431,13 +431,13 @@ impl FindingKind for Unfamiliar {
         if self.is_named_like_a_server {
             let names: Vec<String> =
                 self.found.iter().map(|one| format!("{} (pid {})", one.name(), one.pid)).collect();
-            let (has, it) = if names.len() > 1 { ("have", "them") } else { ("has", "it") };
+            let (has, program) = if names.len() > 1 { ("have", "programs") } else { ("has", "program") };
             let but = match &self.code {
                 Some(code) => format!("a user who is not root can replace code that it runs ({code})"),
                 None => "a user who is not root can replace the program file".to_owned(),
             };
             return format!(
-                "{} {has} the name of a well-known server, but {but}, and other machines can reach {it}{unless}.",
+                "{} {has} the name of a well-known server, but {but}, and other machines can reach the {program}{unless}.",
                 list(&names)
             );
         }

@@ -19,8 +19,8 @@ pub struct KillStep<'r> {
 }
 
 impl KillStep<'_> {
-    /// Returns the owners of the named listeners. If the step sends signals, a process that another owner started gets
-    /// a signal only if it still runs after that owner has ended.
+    /// Returns the owners of the named listeners. If the step sends signals, an owner that another owner started gets a
+    /// signal only if it still runs after the other one has ended.
     #[must_use]
     pub fn owners(&self) -> BTreeSet<Pid> {
         let sockets = self.named.iter().flat_map(|listener| &listener.sockets);

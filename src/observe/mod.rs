@@ -120,8 +120,8 @@ pub fn read_rest(processes: &mut [Process]) {
     system::read_rest(processes);
 }
 
-/// Returns the process that probably owns a hidden socket of a control group, which has this path; `None` if the group
-/// has several programs.
+/// Returns the process that probably owns a hidden socket; `group` is the path of the socket's control group. `None` if
+/// the group has several programs, or if one of its processes cannot be seen.
 #[must_use]
 pub fn inferred_owner(group: &str) -> Option<InferredOwner> {
     system::inferred_owner(group)

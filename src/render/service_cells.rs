@@ -1,5 +1,5 @@
-//! The cells about the service of an entry: the running service or, if it is not known, the usual service of the port
-//! or the registered service.
+//! The cells about the service of an entry: the running service; if this service is not known, the usual service of
+//! the port or the registered service.
 
 use std::borrow::Cow;
 

@@ -101,8 +101,9 @@ fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     })
 }
 
-/// Returns the evidence of `unfamiliar`: other machines can reach an unknown program, which is on a guarded port or can
-/// be replaced by a user other than root; or they can reach a replaceable file with the name of a well-known server.
+/// Returns the evidence of `unfamiliar`: other machines can reach an unknown program that is on a guarded port or that a
+/// user other than root can replace; or a program that has the name of a well-known server, but that such a user can
+/// replace.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !subject.is_reachable_from_outside()

@@ -230,8 +230,8 @@ impl Classes {
         members.into_iter().filter_map(|at| Some(&*firewall.interfaces.get(at)?.name))
     }
 
-    /// Returns the interface through which packets to an address leave: the interface in the network of the address,
-    /// and of several networks the smallest. The interface is unknown if there is no such network.
+    /// Returns the interface through which packets to an address leave: the interface whose network contains the
+    /// address. If several networks do, the smallest one counts; if none does, the interface is unknown.
     pub(super) fn way_to(&self, address: IpAddr, firewall: &Firewall) -> InterfaceName {
         let networks = firewall.interfaces.iter().flat_map(|interface| {
             interface.addresses.iter().map(move |(own, prefix)| (interface, *own, *prefix))

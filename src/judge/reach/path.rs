@@ -101,7 +101,7 @@ impl<'f> Path<'f, '_> {
         outcome
     }
 
-    /// Sends packets through the chains of these hooks. Returns the clients whose packets may have passed all of them.
+    /// Sends packets through the chains of these hooks. Returns the clients whose packets may have passed every chain.
     fn pass(
         &mut self,
         hooks: &[FilterHook],

@@ -173,8 +173,9 @@ fn deciding<'r, 'f: 'r>(
     best.map(|(.., text)| text.to_owned())
 }
 
-/// Returns the rule that decides which clients are let in: the rule with a condition on the clients that accepts the
-/// most clients, or else the one that drops the most, or else any rule that accepts.
+/// Returns the rule that decides which clients are let in. Of the rules with a condition on the clients, this is the
+/// rule that accepts the most clients; if none of them accepts any, the rule that drops the most. If there is no such
+/// rule, returns the rule without a condition that accepts the most.
 fn limiting(results: &[ClassResult<'_>]) -> Option<String> {
     let accepts = |selective: bool| {
         deciding(

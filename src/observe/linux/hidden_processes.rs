@@ -33,8 +33,8 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     if hidden.is_empty() {
         return Ok(());
     }
-    // `/proc` without the covering mounts is readable only with the privilege to mount. Without it, the hidden
-    // processes are not searched, but a gap still names them.
+    // `/proc` without the covering mounts is readable only with the privilege to mount. Without this
+    // privilege, the hidden processes are not searched, but a gap still names them.
     let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
     let mut found = walk_of(&proc, &hidden, search)?;
     found.masked.clear();

@@ -10,8 +10,8 @@ use super::{cgroup, name_users, users};
 use crate::model::interpreter::is_interpreter;
 use crate::model::{InferredOwner, Pid, Process};
 
-/// Returns the probable owner of a hidden socket of a control group, which has this path; `None` if the group has
-/// several programs, or if one of its processes cannot be seen.
+/// Returns the probable owner of a hidden socket; `group` is the path of the socket's control group. `None` if the group
+/// has several programs, or if one of its processes cannot be seen.
 pub(in crate::observe) fn inferred_owner(group: &str) -> Option<InferredOwner> {
     // If the descriptors of a process can be read, they have already been searched.
     let was_searched = |pid: &Pid| openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).is_ok();

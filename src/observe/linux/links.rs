@@ -77,8 +77,8 @@ pub(super) fn all_addresses() -> Result<HashSet<IpAddr>, Errno> {
     Ok(all.into_iter().filter_map(|(_, address)| address).collect())
 }
 
-/// Returns whether this machine accepts packets for an address, according to the kernel's route for it. It accepts them
-/// if it has the address, or if a route makes the address local. `None` if the kernel does not answer.
+/// Returns whether this machine accepts packets for an address, according to the kernel's route for this address: the
+/// machine has the address, or a route makes the address local. `None` if the kernel does not answer.
 pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     let (family, length, bytes) = match address {
         IpAddr::V4(address) => (AF_INET, 32, address.octets().to_vec()),

@@ -208,8 +208,8 @@ fn judge_file(
         ExeState::Present | ExeState::Replaced => {
             let running = (state == ExeState::Present).then_some(stat);
             match origins.of(tree, path, running) {
-                // The path leads to another file, because a mount covers it. So only the owner of the mapped file is
-                // judged.
+                // The path leads to another file, because a mount covers the path. So only the owner of the mapped
+                // file is judged.
                 Some(origin) if origin.kind == OriginKind::Elsewhere && stat.st_uid == 0 => Judged::Ordinary,
                 Some(origin) if origin.kind == OriginKind::Elsewhere => owner(),
                 Some(origin) => of_origin(origin),

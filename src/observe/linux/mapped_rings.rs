@@ -42,7 +42,7 @@ pub(super) fn search(walk: &Walk) -> MappedRings {
     let known: HashSet<Pid> =
         walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();
     // If the kernel says which processes have an io_uring, only the processes that the iterator did not return are
-    // left.
+    // searched.
     let is_answered = walk.tasks.as_ref().is_some_and(|tasks| tasks.with_rings.is_some());
     let asked = if is_answered { &walk.without_threads } else { &walk.pids };
     let pids = asked.iter().copied().filter(|pid| !known.contains(pid));

@@ -125,7 +125,7 @@ impl NamespaceHandle {
     pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let file =
             File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        // The file may now be another namespace: one that has replaced the first, or one that is mounted over it.
+        // The path may now lead to another namespace: the process has another one, or another one is mounted there.
         let metadata = file.metadata().map_err(|_| Errno::IO)?;
         if metadata.st_ino() != self.netns.inode {
             return Err(Errno::NOENT);

@@ -23,8 +23,8 @@ use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State, show_processes};
 const LONGEST_RING: usize = 16 * 1024 * 1024;
 /// Each reading of an io_uring counts as at least this many bytes.
 const LEAST_OF_A_RING: usize = 4 * 1024;
-/// After this many attempts, an io_uring counts as unreadable. The kernel omits the files of an io_uring while it is
-/// busy.
+/// While an io_uring is busy, the kernel omits its files. After this many attempts, such an io_uring counts as
+/// unreadable.
 const RING_ATTEMPTS: usize = 50;
 /// The first release of Linux whose text is either complete, or has no line `UserFiles` because the io_uring is busy.
 /// In earlier releases, the text of a busy io_uring has this line with the number of the files, but without the files.

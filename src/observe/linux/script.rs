@@ -173,7 +173,7 @@ fn is_executable(stat: &Stat) -> bool {
         && mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH)
 }
 
-/// Opens a path that a process names as a handle that cannot be read (`O_PATH`); returns it with its `stat`.
+/// Opens the file at a path that a process names, but not for reading (`O_PATH`); returns the handle and its `stat`.
 fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(OwnedFd, Stat)> {
     let (root, whole) = located(process, tree, path)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

@@ -63,8 +63,8 @@ fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec
     Some(files)
 }
 
-/// Returns the paths that match a pattern, in order. Only the last part of the path may have an asterisk, and only one;
-/// `None` for other patterns.
+/// Returns the paths that match a pattern, in order. The pattern may have one asterisk, in the last part of the path;
+/// `None` for any other pattern.
 fn paths(root: &Root, pattern: &str) -> Option<Vec<String>> {
     let below = pattern.strip_prefix('/')?;
     let Some((before, after)) = below.split_once('*') else { return Some(vec![pattern.to_owned()]) };

@@ -236,8 +236,8 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
             Some(below) => ("root", below),
             None => ("cwd", path.as_str()),
         };
-        // A relative path with `..` is refused: the file is opened below the working directory, and there `..` would
-        // stop and lead to another file.
+        // A relative path with `..` is refused: the file is opened below the working directory, where `..` cannot
+        // lead out of this directory and would name another file.
         if start == "cwd" && below.split('/').any(|part| part == "..") {
             return None;
         }

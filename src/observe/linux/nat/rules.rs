@@ -214,8 +214,8 @@ struct Walk {
     unclear: BTreeSet<String>,
 }
 
-/// The packets that earlier rules have taken, by their destination, because tables with 10,000 destinations are
-/// ordinary.
+/// The packets that earlier rules have taken, by their destination: tables with 10,000 destinations are ordinary, so the
+/// search must be fast.
 #[derive(Default)]
 struct Taken {
     single: HashMap<IpAddr, Vec<Condition>>,

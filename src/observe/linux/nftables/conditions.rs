@@ -83,8 +83,8 @@ fn is_masked(piece: &Piece) -> bool {
     piece.mask.as_ref().is_some_and(|mask| mask.iter().any(|byte| *byte != 0xff))
 }
 
-/// Returns the condition that there is a route back to the client. For the real address of a client there is one, and
-/// it uses the interface on which the packet arrived. This is assumed.
+/// Returns the condition that there is a route back to the client. It is assumed that a client with its real address
+/// has such a route, through the interface on which its packet arrived.
 fn has_route(part: Part, bytes: &[u8], negated: bool) -> FilterCondition {
     let is_zero = bytes.iter().all(|byte| *byte == 0);
     match (is_zero, negated) {

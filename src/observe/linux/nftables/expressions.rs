@@ -187,9 +187,9 @@ impl<'d> Reader<'d, '_, '_> {
         })
     }
 
-    /// Reads an extension header or a TCP option. Changing a TCP option does not affect decisions, but for a packet
-    /// that is not TCP, the kernel leaves the rule. So the protocol TCP becomes a condition, even if the packet does
-    /// not have the option.
+    /// Reads an expression that loads an extension header or a TCP option, or that changes a TCP option. The change
+    /// does not affect decisions. But the kernel applies the rest of the rule only to packets of TCP, with or without
+    /// the option, so the protocol TCP becomes a condition.
     fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
         const OF_TCP: u32 = 1;
         let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;
