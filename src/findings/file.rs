@@ -134,7 +134,7 @@ impl FindingKind for DeletedExecutable {
         let mut said = Vec::new();
         if !self.replaced.is_empty() {
             said.push(format!(
-                "The program file was replaced while the program was running, for example by an upgrade: {}.",
+                "The program file was replaced while the program was running (for example by an upgrade): {}.",
                 RunningProgram::list(&self.replaced)
             ));
         }

@@ -152,7 +152,7 @@ fn sentences_about_files() {
             gone: vec![running(8, "/b")],
             scripts: vec![script()]
         }),
-        "The program file was replaced while the program was running, for example by an upgrade: server (pid 7, /a). The program file was deleted: server (pid 8, /b). The script was deleted: /srv/x.py, which server (pid 9, /c) runs."
+        "The program file was replaced while the program was running (for example by an upgrade): server (pid 7, /a). The program file was deleted: server (pid 8, /b). The script was deleted: /srv/x.py, which server (pid 9, /c) runs."
     );
     for (replaced, gone, scripts, severity) in [
         (vec![running(7, "/a")], vec![], vec![], Severity::Notice),

@@ -163,7 +163,7 @@ pub fn draft(draft: &Draft<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::R
         writeln!(w, "#   no rule for {} {}:{}, owner {mark}", local.protocol, address(socket), local.port)?;
     }
     if !draft.left_out.is_empty() && !snapshot.host.privileged {
-        writeln!(w, "#   Run as root to include them.")?;
+        writeln!(w, "#   Run as root to include these listeners.")?;
     }
     writeln!(w, "\nschema = {}", quoted(POLICY_SCHEMA))?;
     for drafted in &draft.rules {

@@ -18,7 +18,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::{DANGLING, DIRECTORY, Existing, NOT_REGULAR, Readers, already_exists, refuse};
 
-const PREPARED: &str = "the file belongs to another user and is in a directory that others may write to; remove the file, or name another";
+const PREPARED: &str = "the file belongs to another user and is in a directory that others may write to; remove the file, or name another file";
 
 /// The maximum number of symbolic links in a path, as in the kernel (MAXSYMLINKS, linux/namei.h).
 const MAX_LINKS: usize = 40;

@@ -174,7 +174,7 @@ pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
     }
     let named: Vec<String> = rules.iter().map(|rule| sanitize(rule).into_owned()).collect();
     let are = if rules.len() == 1 { "1 rule is" } else { &format!("{} rules are", rules.len()) };
-    Some(format!("{are} for other hosts: {}", first_of(&named, FEW)))
+    Some(format!("{are} for other hosts, and not applied here: {}", first_of(&named, FEW)))
 }
 
 /// Returns `1 notice`, `2 notices`, `3 info` or `1 critical`.

@@ -157,7 +157,7 @@ impl PublishedPorts {
         if let Some(first) = to_this_machine.first() {
             self.notes.push(Note {
                 what: format!(
-                    "NAT rule{} for more than {MOST_PORTS} ports that lead to this machine, or that only its own programs use; \
+                    "NAT rule{} for more than {MOST_PORTS} ports, to this machine itself or only for its own programs; \
                      the first rule: {first}",
                     if to_this_machine.len() == 1 { "" } else { "s" }
                 ),
