@@ -45,9 +45,9 @@ pub(super) const SEVERITY: [(&str, &str); 7] = [
         "severity",
         "\"off\", \"info\", \"notice\", \"warning\" or \"critical\"; off removes the finding. Required.",
     ),
-    ("reason", "Why. Required."),
+    ("reason", "Why the severity is different on these hosts. Required."),
     ("id", "The name of the rule; unique over all files."),
-    ("hosts", "These conditions have the same meaning as in [[allow]]."),
+    ("hosts", "The name, ID or label (site=berlin) of the hosts on which the rule applies."),
     ("owner", "The person or team that is responsible for the rule."),
     ("expires", "The last day of the rule, in UTC."),
 ];

@@ -175,7 +175,12 @@ fn a_narrowed_audit_and_its_policy_are_named() {
     let page = text(|w| audit::document(&audit, Severity::Warning, Zone::UTC, w));
     let words = words(&page);
     assert!(words.contains("Showing 1 of 8 listeners (filter: 22)."), "{words}");
-    assert!(words.contains("Policy ports.toml SHA-256 5f2c 1 rule is for other hosts, and not applied here: only-web."), "{words}");
+    assert!(
+        words.contains(
+            "Policy ports.toml SHA-256 5f2c 1 rule is for other hosts, and not applied here: only-web."
+        ),
+        "{words}"
+    );
 }
 
 #[test]
