@@ -31,7 +31,7 @@ fn named(option: Option<PathBuf>, variable: Option<OsString>) -> Result<Registry
         return Err(said("too large for IANA's registry of ports (the limit is 4 MiB)".to_owned()));
     }
     Registry::newer(&name, &bytes)
-        .map_err(|error| said(format!("{error}; get it from IANA: service-names-port-numbers.csv")))
+        .map_err(|error| said(format!("{error}; use IANA's file service-names-port-numbers.csv")))
 }
 
 #[cfg(test)]

@@ -193,7 +193,7 @@ impl Exposed {
             (DangerBasis::Configuration, _) => ".",
             (_, "none-by-default" | "optional") if has_condition(self.outsider_gets) => " (not checked).",
             (_, "none-by-default" | "optional") => ", unless a password is set (not checked).",
-            (_, "password") => ". It asks for a password.",
+            (_, "password") => ". The service asks for a password.",
             _ => ".",
         };
         format!("{}{certainty}", self.outsider_gets.trim_end_matches('.'))

@@ -47,10 +47,11 @@ pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -
             let products: Vec<String> = rows.map(|row| row.product.to_owned()).collect();
             let now = match (verdict.basis, possible) {
                 (StatusBasis::Legacy, _) if confidence(verdict) == Some(Confidence::Presumed) => {
-                    "It is presumed obsolete, but old installations may still use this port.".to_owned()
+                    "This software is presumed obsolete, but old installations may still use this port."
+                        .to_owned()
                 }
                 (StatusBasis::Legacy, _) => {
-                    "It is obsolete, but old installations still use this port.".to_owned()
+                    "This software is obsolete, but old installations still use this port.".to_owned()
                 }
                 (_, Some(possible)) => possible,
                 _ if !verdict.known_use.is_empty() => sentence(&known_use(verdict)),

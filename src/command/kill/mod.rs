@@ -364,7 +364,7 @@ fn confirmed(listeners: usize) -> Result<bool, Error> {
     let (stdin, mut stderr) = (io::stdin(), io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
         bail!(
-            "kill asks before it ends something, but there is no terminal to ask on; to end it without the question, add --yes"
+            "kill asks before it ends something, but there is no terminal for the question; to skip the question, add --yes"
         );
     }
     let question = match listeners {

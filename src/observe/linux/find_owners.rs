@@ -300,7 +300,7 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
         count: u64::try_from(count).ok(),
         pids: Vec::new(),
         why: format!(
-            "whenever portolan looked for the processes of the sockets at these addresses, new sockets replaced these: {}{}",
+            "whenever portolan searched for the processes, new sockets replaced the sockets at these addresses: {}{}",
             addresses.get(..NAMED.min(count)).unwrap_or_default().join(", "),
             if count > NAMED { ", …" } else { "" },
         ),
