@@ -120,8 +120,8 @@ fn a_socket_unit_alone() {
         shown,
         str![[r#"
 systemctl stop cups.socket
-              systemd holds the port for cups.socket, and starts the service of this
-              unit when a client comes
+              systemd holds the port for cups.socket, and starts the service of
+              this unit when a client comes
   Children    sleep (pid 900): these processes get no signal
 
 "#]],
