@@ -102,14 +102,13 @@ impl Entry {
         if !self.socket.state.holds_port() {
             return None;
         }
-        let PortVerdict { basis, assignments, known_use, .. } = &*self.verdict;
+        let PortVerdict { basis, assignments, .. } = &*self.verdict;
         let name = assignments.iter().find(|assignment| !assignment.named_by.is_empty()).map(|a| a.service);
-        let product = known_use.first().copied();
-        match basis {
-            StatusBasis::Evidence => Some(ListenerService { name, product: None, by: ServiceBy::Port }),
-            StatusBasis::KnownUse => Some(ListenerService { name: None, product, by: ServiceBy::Port }),
-            _ => None,
+        if *basis == StatusBasis::Evidence {
+            return Some(ListenerService { name, product: None, by: ServiceBy::Port });
         }
+        let product = self.verdict.use_instead()?;
+        Some(ListenerService { name: None, product: Some(product), by: ServiceBy::Port })
     }
 
     /// Returns the destination to which a program forwards the port, for example a container's published port.

@@ -20,7 +20,7 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     {
         return None;
     }
-    let rows = verdict.assignments.iter().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
+    let rows = verdict.registrations().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
     let registrations = rows.map(|(service, row)| DeadRegistration::new(service, row)).collect();
     // A common use would have made the port repurposed, so a known use of an orphaned port is a rare one.
     Some(Orphaned { registrations, rarely_used_by: verdict.known_use.clone() }.into())
@@ -28,13 +28,17 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
 
 /// Returns the evidence of `unexplained`: neither a registration nor a known program explains the listener. A port in
 /// the ephemeral range of the kernel needs no explanation. If the program picks its ports from a range of its own, that
-/// range is the explanation.
+/// range is the explanation. A known use explains a
+/// port without a registration.
 pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
         return None;
     }
     let verdict = &listener.verdict;
+    if verdict.assignments.is_empty() && !verdict.known_use.is_empty() {
+        return None;
+    }
     let unexplained = match verdict.basis {
         StatusBasis::Reserved => Unexplained::Reserved { remark: verdict.remark },
         StatusBasis::Unregistered => {
@@ -42,7 +46,7 @@ pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
         }
         StatusBasis::Untouched | StatusBasis::Obscure | StatusBasis::OtherProtocol => Unexplained::Dormant {
             basis: verdict.basis,
-            registrations: verdict.assignments.iter().map(QuietRegistration::new).collect(),
+            registrations: verdict.registrations().map(QuietRegistration::new).collect(),
         },
         _ => return None,
     };

@@ -67,6 +67,7 @@ pub use snapshot::{
     SNAPSHOT_SCHEMA, Snapshot, Stage, Tool, lists_bound_sockets, show_processes,
 };
 pub use socket::{Direction, Forwarding, Netns, Owner, Peer, Queues, Socket, SocketAttributes, State};
+pub(crate) use verdict::alias_in;
 pub use verdict::{
     Assignment, Confidence, Curated, CuratedState, EvidenceSource, PortVerdict, RegistryRange, Status,
     StatusBasis,

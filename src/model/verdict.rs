@@ -36,13 +36,13 @@ named! {
         /// A registered service is in use on the port. A service that an RFC defines also counts, unless a list calls
         /// it dead.
         Active = "active",
-        /// A service that is not the registered service commonly uses the port.
+        /// The port is registered, and a service that is not the registered service commonly uses it.
         Repurposed = "repurposed",
         /// Every registration is dead.
         Orphaned = "orphaned",
         /// The port is registered, but there is no evidence of use.
         Dormant = "dormant",
-        /// The port is not registered, or IANA reserves it.
+        /// The port is not registered, or IANA reserves it. Well-known software may use the port all the same.
         Unassigned = "unassigned",
         /// The port is 49152 or higher.
         Dynamic = "dynamic",
@@ -221,4 +221,39 @@ pub struct PortVerdict {
     pub agreeing: Vec<EvidenceSource>,
     /// The text of IANA's row for a port without a service name, if the text is more than "Reserved" or "Unassigned".
     pub remark: Option<&'static str>,
+}
+
+/// Returns the name of which a registration is another spelling, according to IANA's note.
+pub(crate) fn alias_in(notes: Option<&'static str>) -> Option<&'static str> {
+    let (_, rest) = notes?.split_once("This entry is an alias to \"")?;
+    rest.split_once('"').map(|(name, _)| name)
+}
+
+impl PortVerdict {
+    /// Returns the first known use, if it is not the registered service or if nothing is registered.
+    #[must_use]
+    pub fn use_instead(&self) -> Option<&'static str> {
+        match self.basis {
+            StatusBasis::KnownUse | StatusBasis::Unregistered | StatusBasis::Reserved => {
+                self.known_use.first().copied()
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the registrations, each once: without another spelling of a name, such as `914c/g` for `914c-g`.
+    pub fn registrations(&self) -> impl Iterator<Item = &Assignment> {
+        self.assignments.iter().filter(|a| !self.assignments.iter().any(|other| a.is_spelling_of(other)))
+    }
+
+    /// Returns the other spellings of the name of a registration.
+    pub fn spellings(&self, of: &Assignment) -> impl Iterator<Item = &'static str> {
+        self.assignments.iter().filter(move |a| a.is_spelling_of(of)).map(|a| a.service)
+    }
+}
+
+impl Assignment {
+    fn is_spelling_of(&self, other: &Assignment) -> bool {
+        self.ports == other.ports && alias_in(self.notes) == Some(other.service)
+    }
 }

@@ -183,11 +183,8 @@ impl Registry {
         let basis = if range == RegistryRange::Dynamic {
             StatusBasis::Range
         } else if assignments.is_empty() {
-            match (known_use.is_empty(), reserved) {
-                (false, _) => StatusBasis::KnownUse,
-                (true, true) => StatusBasis::Reserved,
-                (true, false) => StatusBasis::Unregistered,
-            }
+            // A known use of such a port repurposes nothing.
+            if reserved { StatusBasis::Reserved } else { StatusBasis::Unregistered }
         } else if is_other_use() {
             StatusBasis::KnownUse
         } else {

@@ -3,7 +3,7 @@
 //! An empty field is `None`. A line that cannot be read is left out, because the program must not stop; tests check
 //! that the embedded files have no such line.
 
-use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol};
+use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol, alias_in};
 
 /// Column names of `registry.tsv`, in order.
 pub(super) const COLUMNS: [&str; 10] = [
@@ -101,8 +101,7 @@ impl RegistryRow {
 
     /// Returns the name of which this row is an alias, according to IANA's note.
     pub(super) fn alias_of(&self) -> Option<&'static str> {
-        let (_, rest) = self.notes?.split_once("This entry is an alias to \"")?;
-        rest.split_once('"').map(|(name, _)| name)
+        alias_in(self.notes)
     }
 }
 

@@ -18,7 +18,7 @@ const FEW: usize = 5;
 /// evidence.
 pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     let mut said = Vec::new();
-    for a in &verdict.assignments {
+    for a in verdict.registrations() {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
         // If packaged sources name a registration that is in use, the basis of its curated row only repeats these

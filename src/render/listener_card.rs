@@ -438,7 +438,7 @@ fn registry(listener: &Listener<'_>) -> String {
 /// Returns the registered services of a port and its common use. The status of the port is written as a sentence,
 /// because readers would take a word such as "active" for the state of the listener.
 fn registered(verdict: &PortVerdict) -> String {
-    let services: Vec<String> = verdict.assignments.iter().map(verdict_text::title).collect();
+    let services: Vec<String> = verdict.registrations().map(verdict_text::title).collect();
     let services = services.join("; ");
     let mut said = match verdict.status {
         Status::Unassigned if verdict.basis == StatusBasis::Reserved => {

@@ -43,7 +43,7 @@ pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -
             Some(possible.unwrap_or_else(|| "No service is known to use this port.".to_owned()))
         }
         Status::Orphaned => {
-            let rows = verdict.assignments.iter().filter_map(|a| a.curated.as_ref());
+            let rows = verdict.registrations().filter_map(|a| a.curated.as_ref());
             let products: Vec<String> = rows.map(|row| row.product.to_owned()).collect();
             let now = match (verdict.basis, possible) {
                 (StatusBasis::Legacy, _) if confidence(verdict) == Some(Confidence::Presumed) => {
@@ -60,7 +60,7 @@ pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -
             Some(format!("Formerly {}. {now}", list(&products)))
         }
         Status::Active => {
-            let alive = verdict.assignments.iter().filter_map(|a| a.curated.as_ref());
+            let alive = verdict.registrations().filter_map(|a| a.curated.as_ref());
             let alive =
                 alive.filter(|row| row.standing == CuratedState::Alive).map(|row| sentence(row.reason));
             alive.into_iter().next()
@@ -101,9 +101,6 @@ pub(super) fn status(verdict: &PortVerdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
         None if verdict.basis == StatusBasis::Reserved => "unassigned (reserved)".to_owned(),
-        None if verdict.status == Status::Repurposed && verdict.assignments.is_empty() => {
-            "repurposed (nothing is registered)".to_owned()
-        }
         None => verdict.status.name().to_owned(),
     }
 }
@@ -171,16 +168,19 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
     let remark = |said: &mut Vec<String>| {
         said.extend(verdict.remark.map(|r| sentence(&format!("IANA remarks: {r}"))));
     };
+    let used = || (!verdict.known_use.is_empty()).then(|| sentence(&known_use(verdict)));
     match verdict.status {
         Status::Dynamic => {
             said.push("IANA assigns no port above 49151; programs use these ports temporarily.".into());
         }
         Status::Unassigned if verdict.basis == StatusBasis::Reserved => {
             said.push("IANA reserves this port and assigns it to no service.".into());
+            said.extend(used());
             remark(&mut said);
         }
         Status::Unassigned => {
             said.push("Nothing is registered for this port and protocol.".into());
+            said.extend(used());
             remark(&mut said);
         }
         Status::Repurposed => {
@@ -190,40 +190,33 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
             } else {
                 said.push(sentence(&known_use(verdict)));
             }
-            if verdict.assignments.is_empty() {
-                said.push("Nothing is registered.".into());
-                remark(&mut said);
-            }
-            said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
+            said.extend(verdict.registrations().map(|a| dead(a).unwrap_or_else(|| registered(a))));
         }
         Status::Active if verdict.basis == StatusBasis::Evidence => {
-            let living = verdict.assignments.iter().filter(|a| a.basis == StatusBasis::Evidence);
+            let living = verdict.registrations().filter(|a| a.basis == StatusBasis::Evidence);
             said.extend(
                 grouped(living, |a| (a.named_by.as_slice(), own_reason(a))).iter().map(|group| alive(group)),
             );
-            said.extend(verdict.assignments.iter().filter_map(dead));
+            said.extend(verdict.registrations().filter_map(dead));
         }
         Status::Active => {
-            let standard = verdict.assignments.iter().filter(|a| a.basis == StatusBasis::Standard);
+            let standard = verdict.registrations().filter(|a| a.basis == StatusBasis::Standard);
             said.extend(standard.map(|a| match rfcs(a.reference).as_slice() {
                 [] => format!("{} is defined by an RFC, and no source calls it obsolete.", a.service),
                 rfcs => {
                     format!("{} is defined by {}, and no source calls it obsolete.", a.service, list(rfcs))
                 }
             }));
-            said.extend(verdict.assignments.iter().filter_map(dead));
+            said.extend(verdict.registrations().filter_map(dead));
         }
         Status::Orphaned => {
-            said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
-            if !verdict.known_use.is_empty() {
-                said.push(sentence(&known_use(verdict)));
-            }
+            said.extend(verdict.registrations().map(|a| dead(a).unwrap_or_else(|| registered(a))));
+            said.extend(used());
         }
         Status::Dormant => {
-            let (other, own): (Vec<&Assignment>, Vec<&Assignment>) =
-                verdict.assignments.iter().partition(|a| {
-                    a.basis == StatusBasis::OtherProtocol && !a.used_on.is_empty() && dead(a).is_none()
-                });
+            let (other, own): (Vec<&Assignment>, Vec<&Assignment>) = verdict.registrations().partition(|a| {
+                a.basis == StatusBasis::OtherProtocol && !a.used_on.is_empty() && dead(a).is_none()
+            });
             said.extend(
                 own.into_iter()
                     .map(|a| dead(a).unwrap_or_else(|| QuietRegistration::new(a).sentence(a.basis))),

@@ -234,6 +234,7 @@ fn every_known_use_is_in_a_verdict() {
             _ if known.port >= 49152 => Status::Dynamic,
             _ if is_own => Status::Active,
             _ if known.relation == Relation::Rare => Status::Orphaned,
+            _ if registered.is_empty() => Status::Unassigned,
             _ => Status::Repurposed,
         };
         assert_eq!(verdict.status, expected, "{at}");
