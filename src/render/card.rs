@@ -9,9 +9,10 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
-use crate::findings::text::{first_of, plural};
+use crate::findings::text::{first_of, plural, sentence};
+use crate::join::Entry;
 use crate::judge::{Explained, Listener, Report};
-use crate::model::{Assignment, PortVerdict, Protocol, RegistryRange, Status};
+use crate::model::{Assignment, Owner, PortVerdict, Protocol, RegistryRange, Status};
 
 use super::card_fit::{Block, Rank, fit, height};
 use super::cells::CellFormat;
@@ -214,14 +215,13 @@ impl Card<'_> {
         let what = port_text::what(contexts());
         let is_known = what.is_some() || contexts().any(|context| !context.programs.is_empty());
         let without_service = || verdict_text::without_service(verdict, port_text::possible(contexts()));
-        self.optional(Rank::Meaning, "What", what.or_else(|| without_service().filter(|_| !is_known)));
-        let mut usual = group.listeners.iter().filter_map(|listener| listener.usual());
-        match usual.next() {
-            None if let (true, Some(rank)) = (group.listeners.is_empty(), idle) => {
-                self.item(rank, "Here now", &sanitize(&self.no_listener_text()));
-            }
-            Some(usual) => self.item(Rank::Programs, "Here now", &sanitize(&context_text::usual(usual))),
-            None => {}
+        // The sentence of a living registration is shown once.
+        let meaning = without_service().filter(|_| !is_known);
+        self.optional(Rank::Meaning, "What", what.or_else(|| meaning.clone()));
+        if !group.listeners.is_empty() {
+            self.item(Rank::Programs, "Here now", &sanitize(&here_now(group)));
+        } else if let Some(rank) = idle {
+            self.item(rank, "Here now", &sanitize(&self.no_listener_text()));
         }
         self.in_use_by(group);
         let is_short = !self.depth.in_full && !group.listeners.is_empty();
@@ -231,14 +231,14 @@ impl Card<'_> {
         self.optional(Rank::Risk, "If open", port_text::if_open(contexts()));
         self.optional(Rank::Programs, "Abused by", port_text::abused_by(contexts()));
         let shown = if is_short { REGISTRATIONS } else { usize::MAX };
-        for (at, assignment) in verdict.assignments.iter().take(shown).enumerate() {
+        for (at, assignment) in verdict.registrations().take(shown).enumerate() {
             let text = registration(assignment, verdict);
             let rank = if at == 0 { Rank::Registration } else { Rank::FurtherRegistration };
             if registered.insert(text.clone()) {
                 self.item(rank, "Registered", &sanitize(&text));
             }
         }
-        if let Some(more) = verdict.assignments.len().checked_sub(shown).filter(|more| *more > 0) {
+        if let Some(more) = verdict.registrations().count().checked_sub(shown).filter(|more| *more > 0) {
             self.item(
                 Rank::FurtherRegistration,
                 "",
@@ -252,11 +252,14 @@ impl Card<'_> {
             reason.push_str(&format!(" In practice, this port is used by {users}."));
         }
         let is_as_registered = verdict.status == Status::Active;
+        if let Some(meaning) = meaning.filter(|_| is_as_registered) {
+            reason = reason.replacen(&format!(". {}", meaning.trim_end_matches('.')), "", 1);
+        }
         let status_rank = if is_as_registered { Rank::Registration } else { Rank::Meaning };
         self.item(status_rank, "Status", &sanitize(&reason));
-        // For a repurposed and for an orphaned port, the reason already contains the known use.
+        // Otherwise the reason already contains the known use.
         if !verdict.known_use.is_empty()
-            && !matches!(verdict.status, Status::Repurposed | Status::Orphaned)
+            && !matches!(verdict.status, Status::Repurposed | Status::Orphaned | Status::Unassigned)
             && (!is_known || self.depth.in_full || self.depth.evidence)
         {
             self.item(Rank::Programs, "Known use", &sanitize(&verdict_text::known_use(verdict)));
@@ -361,7 +364,7 @@ impl Card<'_> {
             true => verdict_text::title(a),
             false => format!("{}, {}", verdict_text::title(a), verdict_text::standing(a)),
         };
-        let services = verdict.assignments.iter().map(service).collect::<Vec<_>>().join("; ");
+        let services = verdict.registrations().map(service).collect::<Vec<_>>().join("; ");
         let known_use = verdict_text::known_use(verdict);
         let heading = format!(
             "{}  {}  {}",
@@ -381,17 +384,58 @@ impl Card<'_> {
         for judged in &group.listeners {
             let socket = &judged.socket;
             let at = format!("{} {}:{}", socket.local.protocol, address(socket), socket.local.port);
-            let pids = process_cells::pids(socket.owner.pids(), CellFormat::Complete).replace(',', ", ");
-            let pids = if pids.is_empty() { pids } else { format!(" (pid {pids})") };
-            self.item(
-                Rank::Answer,
-                "",
-                &format!(
-                    "here now: {at} {}{pids}",
-                    process_cells::process(judged, CellFormat::Complete).text
-                ),
-            );
+            self.item(Rank::Answer, "", &format!("here now: {at} {}", with_pids(judged)));
         }
+    }
+}
+
+/// Returns a sentence about the programs that have the port open, and how a program that usually serves the port was
+/// identified.
+fn here_now(group: &Group<'_, '_>) -> String {
+    const FEW: usize = 3;
+    let mut texts: Vec<String> = Vec::new();
+    for listener in &group.listeners {
+        let text = match (listener.usual(), &listener.socket.owner) {
+            (Some(usual), _) => context_text::usual(usual),
+            (None, Owner::Held(_)) => has_open(listener),
+            (None, owner) => verdict_text::owner(owner).to_owned(),
+        };
+        let text = text.trim_end_matches('.').to_owned();
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    let more = texts.len().saturating_sub(FEW);
+    texts.truncate(FEW);
+    if more > 0 {
+        texts.push(format!("and {}", plural(more, "more listener")));
+    }
+    sentence(&texts.join("; "))
+}
+
+/// Returns a text about the processes of a listener: `nginx (pid 21) and 2 more processes have this port open`.
+fn has_open(listener: &Entry) -> String {
+    let pids = listener.socket.owner.pids();
+    let named = pids.iter().find_map(|pid| listener.processes.iter().find(|process| process.pid == *pid));
+    let first = named.map_or_else(
+        || "a process that could not be read".to_owned(),
+        |process| {
+            format!("{} (pid {})", process_cells::shown_name(process, CellFormat::Complete), process.pid)
+        },
+    );
+    match pids.len().saturating_sub(1) {
+        0 => format!("{first} has this port open"),
+        1 => format!("{first} and 1 more process have this port open"),
+        more => format!("{first} and {more} more processes have this port open"),
+    }
+}
+
+/// Returns the process of a listener and its ID: `nginx (pid 21, 22)`.
+fn with_pids(listener: &Entry) -> String {
+    let process = process_cells::process(listener, CellFormat::Complete).text;
+    match process_cells::pids(listener.socket.owner.pids(), CellFormat::Complete) {
+        pids if pids.is_empty() => process.to_string(),
+        pids => format!("{process} (pid {})", pids.replace(',', ", ")),
     }
 }
 
@@ -423,6 +467,7 @@ fn registration(a: &Assignment, verdict: &PortVerdict) -> String {
     if a.ports.low != a.ports.high {
         facts.push(format!("ports {}", a.ports));
     }
+    facts.extend(verdict.spellings(a).map(|spelling| format!("also written {spelling}")));
     format!("{} ({})", verdict_text::title(a), facts.join("; "))
 }
 

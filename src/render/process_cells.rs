@@ -147,7 +147,7 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
 
 /// Returns the name of a process. In the short form, an interpreter is shown only by the name of its script
 /// (`server.js`) or module.
-fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
+pub(super) fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     let name = what_runs(process);
     let script = match &process.script {
         Some(script) if form.is_short() && process.state != Some('T') => script.path.rsplit('/').next(),

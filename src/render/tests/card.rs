@@ -46,6 +46,7 @@ Port 3416 (registered range, 1024 to 49151)
 tcp  orphaned (presumed)
   What        Registered in 2002 for AirMobile IS, software that is no longer
               offered.
+  Here now    python3 -m serve (pid 812) has this port open.
   If open     Someone chose this port for the listener, perhaps to hide behind
               the registered name: check the program.
   Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
@@ -100,6 +101,7 @@ Port 8000 (registered range, 1024 to 49151)
 tcp  repurposed
   What        Second web port: Django, FastAPI, python -m http.server, php
               artisan serve; also Splunk, Portainer's tunnel, Icecast, vLLM.
+  Here now    nginx (pid 21) and 4 more processes have this port open.
   If open     "python -m http.server" shows its directory to everyone, and is
               easily forgotten. Development servers should be local.
   Registered  irdmi (dormant; assigned to Gil Shafriri)
@@ -126,6 +128,34 @@ udp  dormant
 }
 
 #[test]
+fn each_protocol_names_its_listeners() {
+    let mut scene = scene();
+    scene.sockets.push(socket("udp/0.0.0.0:8000", Owner::Held(vec![812].into())));
+    scene.sockets.push(socket("udp/127.0.0.1:8000", Owner::Hidden));
+    let card = card(&scene, &[8000], &terminal(200));
+    let here: Vec<_> = card.lines().filter_map(|line| line.strip_prefix("  Here now    ")).collect();
+    let [tcp, udp] = here[..] else { panic!("{card}") };
+    assert_eq!(tcp, "nginx (pid 21) and 4 more processes have this port open.");
+    let hidden = "owner hidden, so only the port and the unit were judged.";
+    assert_eq!(udp, format!("python3 -m serve (pid 812) has this port open; {hidden}"));
+}
+
+/// IANA lists the old spelling of a name as a registration of its own: `914c/g`, now `914c-g`.
+#[test]
+fn another_spelling_of_a_name_is_no_second_registration() {
+    for (port, name, spelling) in [(211, "914c-g", "914c/g"), (4151, "menandmice-noh", "menandmice_noh")] {
+        let card = card(&empty(), &[port], &terminal(200));
+        let with = |label: &str| card.lines().filter(|line| line.contains(label)).count();
+        assert!(card.contains(&format!("also written {spelling})")), "{card}");
+        assert_eq!((with("  Registered"), with(&format!("{spelling} is"))), (1, 0), "{card}");
+        assert!(
+            with(&format!("{name}: ")) > 0 && !card.contains(&format!("registered for {spelling}")),
+            "{card}"
+        );
+    }
+}
+
+#[test]
 fn unassigned_and_hidden() {
     assert_snapshot(
         card(&scene(), &[4913], &terminal(80)),
@@ -149,6 +179,7 @@ tcp  dormant
 
 udp  unassigned
   What        No service is known to use this port.
+  Here now    owner hidden, so only the port and the unit were judged.
   Status      Nothing is registered for this port and protocol.
   Nearby      4900 hfcs and 4914 bones.
 
@@ -187,6 +218,7 @@ tcp  dynamic
 udp  dynamic
   What        WireGuard: encrypted tunnel. On Linux the kernel owns the socket,
               so no process is shown.
+  Here now    owned by the kernel, not by a process.
   If open     Encrypted, and does not answer clients without a key. Safe to be
               reachable. A TCP listener here is unusual.
   Status      IANA assigns no port above 49151; programs use these ports

@@ -156,6 +156,7 @@ Port 3416 (registered range, 1024 to 49151)
 tcp  orphaned (presumed)
   What        Registered in 2002 for AirMobile IS, software that is no longer
               offered.
+  Here now    python3 -m serve (pid 812) has this port open.
   If open     Someone chose this port for the listener, perhaps to hide behind
               the registered name: check the program.
   Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
