@@ -79,7 +79,7 @@ mod tests {
             (57, Unsuitable::Reserved, "any private terminal access"),
             (1023, Unsuitable::Reserved, "reserved by IANA"),
             (30001, Unsuitable::Registered, "pago-services1"),
-            (30500, Unsuitable::Common, "Kubernetes NodePort services"),
+            (30500, Unsuitable::Common, "Kubernetes NodePort"),
         ] {
             let found = claim(port).unwrap();
             assert!(found.kind == kind && found.by == by, "{port}: {found:?}");

@@ -101,8 +101,9 @@ pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone)
         names.push(format!("{}{since}", service.name));
     }
     let events = contexts.flat_map(|context| &context.history);
-    for text in events.filter(|event| event.what == EventKind::Abused).filter_map(|event| event.text) {
-        // The text of an event ends with a year: `Morto 2011`.
+    let texts = events.filter(|event| event.what == EventKind::Abused).filter_map(|event| event.text);
+    // An event lists names with their years: `Conficker 2008, WannaCry 2017`.
+    for text in texts.flat_map(|text| text.split(", ")) {
         let (name, year) = text.rsplit_once(' ').unwrap_or((text, ""));
         if !names.iter().any(|known| known.contains(name)) {
             names.push(if year.is_empty() { name.to_owned() } else { format!("{name} ({year})") });

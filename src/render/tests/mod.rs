@@ -3,6 +3,7 @@
 
 mod card;
 mod card_depth;
+mod card_lines;
 mod card_parts;
 mod caveats;
 mod cells;
