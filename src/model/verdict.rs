@@ -42,7 +42,7 @@ named! {
         Orphaned = "orphaned",
         /// The port is registered, but there is no evidence of use.
         Dormant = "dormant",
-        /// The port is not registered, or IANA reserves it. Well-known software may use the port all the same.
+        /// The port is not registered, or IANA reserves it. Well-known software may still use the port.
         Unassigned = "unassigned",
         /// The port is 49152 or higher.
         Dynamic = "dynamic",
