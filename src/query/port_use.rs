@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::Target;
 use super::target::TargetKind;
 use super::target_text::TypedAddress;
-use crate::model::{Family, Network, PortRange, Socket, State, unmapped};
+use crate::model::{Family, Network, Owner, PortRange, Socket, State, unmapped};
 
 /// An address that a program wants to bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,9 @@ impl Target {
         let local = &socket.local;
         if socket.state == State::Published {
             return false; // not a socket: a program can bind the port, but does not receive the forwarded traffic
+        }
+        if socket.state == State::Bound && socket.owner == Owner::Vanished {
+            return false; // `watch` reports such a socket after it was closed
         }
         if self.protocol.is_some_and(|protocol| protocol != local.protocol) {
             return false;
@@ -100,7 +103,7 @@ fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Endpoint, Owner, SocketAttributes};
+    use crate::model::{Endpoint, SocketAttributes};
     use crate::registry::Registry;
 
     fn socket(local: &str, state: State, v6only: Option<bool>) -> Socket {

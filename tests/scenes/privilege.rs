@@ -102,7 +102,7 @@ fn subset_pid(lab: &Lab) -> Outcome {
 fn no_ptrace(lab: &Lab) -> Outcome {
     lab.alone()?;
     let servers = two()?;
-    let (report, messages) = lab.json_under("no-ptrace", &[])?;
+    let (report, messages) = lab.json_under("no-ptrace", &["--no-bpf"])?;
     same!(report["host"]["privileged"], false);
     // Root's other process has the capability that the observer gave up, so the observer may not read it.
     same!(on_port(&report, 8600)?["owner"], "hidden", "{report:#}");

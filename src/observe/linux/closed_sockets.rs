@@ -2,8 +2,8 @@
 //! (`SKNLGRP_*_DESTROY`, linux/sock_diag.h).
 //!
 //! The kernel sends no message when a socket is made, and a message names neither the process nor whether the socket
-//! listened. A UDP socket without a peer is usually a client, so only TCP is read. If very many connections are closed,
-//! the kernel drops messages.
+//! listened. A UDP socket without a peer is usually a client, so only TCP is read. A message can arrive seconds late on a
+//! busy machine, and if very many connections are closed, the kernel drops messages.
 
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::sockopt::socket_cookie;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
 use super::diag::{Reading, SocketRecord};
@@ -20,20 +21,25 @@ use super::users::Users;
 use crate::model::{Endpoint, Namespaces, Owner, Protocol, Socket, SocketAttributes, State};
 use crate::observe::Scope;
 
-/// The groups of the messages about TCP over IPv4 and IPv6, one bit for each: the first group has the lowest bit.
-const GROUPS: u32 = 1 << (1 - 1) | 1 << (3 - 1);
+/// The groups of the messages about TCP over IPv4 and IPv6, one bit for each: group 1 has the lowest bit.
+const GROUPS: u32 = 0b101; // groups 1 and 3
 /// The size of a datagram: one message of less than 1 KiB.
 const BUFFER: usize = 8 * 1024;
 /// The maximum number of messages that are read after a scan. The kernel keeps a few hundred.
 const MOST: usize = 10_000;
 
+/// The maximum number of cookies; they need 4 MB.
+const MOST_COOKIES: usize = 200_000;
+
 /// A subscription to these messages.
 #[derive(Debug)]
 pub(super) struct ClosedSockets {
     messages: OwnedFd,
-    /// The cookies of the sockets of the last two different scans. The message about a socket can arrive after the scan
-    /// that no longer found it.
-    seen: [HashSet<NonZeroU64>; 2],
+    /// The cookie of a socket that was closed after the subscription. Until the message about it arrives, other messages
+    /// may be about sockets that were closed before.
+    first: Option<u64>,
+    /// The cookies of the sockets that scans have found, until the message about the socket arrives.
+    found: HashSet<NonZeroU64>,
 }
 
 impl ClosedSockets {
@@ -50,30 +56,38 @@ impl ClosedSockets {
         let messages =
             socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::SOCK_DIAG)).ok()?;
         bind(&messages, &SocketAddrNetlink::new(0, GROUPS)).ok()?;
-        Some(ClosedSockets { messages, seen: [HashSet::new(), HashSet::new()] })
+        let first = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok()?;
+        let first = socket_cookie(&first).ok();
+        Some(ClosedSockets { messages, first, found: HashSet::new() })
     }
 
-    /// Returns the sockets that were closed since the last call, and that no scan has found. `scanned` has the sockets
-    /// of the scan before this call, unless they are the same as in the call before.
+    /// Returns the closed sockets that no scan has found. `scanned` has the sockets of the scan before this call, unless
+    /// they are the same as in the call before.
     pub(super) fn unseen(&mut self, scanned: Option<&[Socket]>, scope: &Scope) -> Vec<Socket> {
-        if let Some(scanned) = scanned {
-            self.seen.swap(0, 1);
-            self.seen[1] = scanned.iter().filter_map(|socket| socket.cookie).collect();
-        }
+        let is_tcp = |socket: &&Socket| socket.local.protocol == Protocol::Tcp && socket.state.holds_port();
+        let scanned = scanned.into_iter().flatten().filter(is_tcp);
+        self.found.extend(scanned.filter_map(|socket| socket.cookie));
         let mut users = None;
         let mut unseen = Vec::new();
         for record in self.records() {
             let Some(cookie) = NonZeroU64::new(record.cookie) else { continue };
-            let is_seen = self.seen.iter().any(|seen| seen.contains(&cookie));
-            if !is_seen && may_have_listened(&record) && scope.includes(record.local.1, State::Bound) {
-                if !scope.families.contains(&record.family) {
-                    continue;
-                }
+            if self.first == Some(record.cookie) {
+                self.first = None;
+            }
+            let is_new = !self.found.remove(&cookie) && self.first.is_none();
+            let is_included =
+                scope.families.contains(&record.family) && scope.includes(record.local.1, State::Bound);
+            if is_new && is_included && may_have_listened(&record) {
                 let users = users.get_or_insert_with(Users::load);
                 unseen.push(socket(&record, cookie, users));
             }
         }
         unseen
+    }
+
+    /// Returns whether so many messages were lost that the cookies need much memory.
+    pub(super) fn has_lost_track(&self) -> bool {
+        self.found.len() > MOST_COOKIES
     }
 
     fn records(&self) -> Vec<SocketRecord> {
@@ -124,10 +138,23 @@ mod tests {
 
     use super::*;
 
+    /// Waits until messages about older sockets can no longer arrive.
+    fn subscribe(scope: &Scope) -> ClosedSockets {
+        let mut closed = ClosedSockets::subscribe(scope).unwrap();
+        for _ in 0..1000 {
+            closed.unseen(None, scope);
+            if closed.first.is_none() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        closed
+    }
+
     #[test]
     fn a_socket_that_no_scan_found_is_returned_once() {
         let scope = Scope::default();
-        let mut closed = ClosedSockets::subscribe(&scope).unwrap();
+        let mut closed = subscribe(&scope);
         let brief = ["127.0.0.1:0", "[::1]:0"].map(|at| {
             let listener = TcpListener::bind(at).unwrap();
             listener.local_addr().unwrap()
@@ -137,7 +164,7 @@ mod tests {
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         let mut found = Vec::new();
         // The kernel may destroy a socket shortly after it was closed.
-        for _ in 0..100 {
+        for _ in 0..1000 {
             found.extend(closed.unseen(None, &scope));
             let places: Vec<_> =
                 found.iter().map(|socket| (socket.local.address, socket.local.port)).collect();
@@ -157,7 +184,7 @@ mod tests {
     #[test]
     fn a_socket_of_a_scan_is_not_returned() {
         let scope = Scope::default();
-        let mut closed = ClosedSockets::subscribe(&scope).unwrap();
+        let mut closed = subscribe(&scope);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let snapshot = crate::observe::observe(&Scope { processes: false, ..Scope::default() }).unwrap();
@@ -169,7 +196,7 @@ mod tests {
         drop(marker);
         // The messages are in order: after the second one, the first one has arrived.
         let mut found = Vec::new();
-        for _ in 0..100 {
+        for _ in 0..1000 {
             found.extend(closed.unseen(None, &scope).into_iter().map(|socket| socket.local.port));
             if found.contains(&last) {
                 break;

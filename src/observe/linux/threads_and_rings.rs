@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, fstat, openat};
 use rustix::io::Errno;
 
-use super::files::{numbers_in, slurp};
+use super::files::{numbers, numbers_in, slurp};
 use super::owners::{DIRECTORY, Search, ThreadDescriptor, Walk, listed, open};
 use super::ring_files;
 use super::shared_table::is_shared;
@@ -22,21 +22,24 @@ pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
     pids
 }
 
-/// Returns whether descriptors are in transit to any Unix socket of a process: its `fdinfo` then has a line `scm_fds`
-/// with a number above 0 (Linux 5.6; net/unix/af_unix.c).
+/// Returns whether descriptors are in transit to any Unix socket of a process, in the table of any of its threads.
 fn has_descriptors_in_flight(pid: Pid) -> bool {
-    let Ok(directory) = openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()) else {
-        return false;
-    };
-    let mut in_flight = false;
-    let mut visit = |link: &[u8], number: u32| {
-        if !in_flight && link.starts_with(b"socket:[") {
-            let socket = ThreadDescriptor { pid, thread: pid, number };
-            in_flight = carries_descriptors(&socket).unwrap_or(false);
-        }
-    };
-    let _ = listed(&directory, 0, &mut visit);
-    in_flight
+    let threads = numbers(format!("/proc/{pid}/task")).unwrap_or_default();
+    let mut with_table =
+        threads.into_iter().filter(|thread| *thread == pid || is_shared(pid, *thread) != Ok(true));
+    with_table.any(|thread| {
+        let Ok(directory) = openat(CWD, format!("/proc/{thread}/fd"), DIRECTORY, Mode::empty()) else {
+            return false;
+        };
+        let mut in_flight = false;
+        let mut visit = |link: &[u8], number: u32| {
+            if !in_flight && link.starts_with(b"socket:[") {
+                in_flight = carries_descriptors(&ThreadDescriptor { pid, thread, number }).unwrap_or(false);
+            }
+        };
+        let _ = listed(&directory, 0, &mut visit);
+        in_flight
+    })
 }
 
 /// Returns whether descriptors are in transit to this Unix socket; false for a file of another kind.

@@ -102,6 +102,9 @@ impl PollState {
         let (Some(closed), Some(last)) = (&mut self.closed, &self.last) else { return Ok(snapshot) };
         let scanned = &last.seen.snapshot;
         let unseen = closed.unseen(snapshot.as_ref().map(|_| &*scanned.sockets), scope);
+        if closed.has_lost_track() {
+            self.closed = None;
+        }
         // The next snapshot shows that these sockets are gone.
         let is_changed = std::mem::replace(&mut self.has_unseen, !unseen.is_empty()) || self.has_unseen;
         if !is_changed {
