@@ -285,7 +285,7 @@ pub const CSV: [&str; 25] = [
 ];
 
 /// The columns of `-o wide` if the user names no columns.
-pub const WIDE: [&str; 19] = [
+pub const WIDE: [&str; 20] = [
     "protocol",
     "address",
     "port",
@@ -294,6 +294,7 @@ pub const WIDE: [&str; 19] = [
     "peer",
     "netns",
     "exposure",
+    "reach",
     "service",
     "status",
     "owner",
