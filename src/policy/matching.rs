@@ -364,7 +364,9 @@ fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match ReplaceableBy::of_file(process) {
         _ if is_elsewhere(process) => format!("{path} (a mount puts another file at this path)"),
-        _ if runs_script_elsewhere(process) => format!("{path} (another file is mounted over this script)"),
+        _ if runs_script_elsewhere(process) => {
+            format!("{path} (a mount puts another file at the path of its script)")
+        }
         _ if !process.has_trusted_path() => format!("{path} (in another root directory)"),
         _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),
         ReplaceableBy::Root => path.clone(),

@@ -293,14 +293,14 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
     (count > 0).then(|| Gap {
         stage: Stage::Owners,
         what: match count {
-            1 => "owner of a socket that replaced another during the scan",
-            _ => "owners of sockets that replaced others during the scan",
+            1 => "owner of a socket that replaced another socket during the scan",
+            _ => "owners of sockets that replaced other sockets during the scan",
         }
         .to_owned(),
         count: u64::try_from(count).ok(),
         pids: Vec::new(),
         why: format!(
-            "whenever portolan searched for the processes, new sockets replaced the sockets at these addresses: {}{}",
+            "even during the last search for owners, new sockets replaced others, at these addresses: {}{}",
             addresses.get(..NAMED.min(count)).unwrap_or_default().join(", "),
             if count > NAMED { ", …" } else { "" },
         ),

@@ -43,9 +43,9 @@ pub(super) fn ephemeral() -> EphemeralSettings {
         });
     };
     if let Err(why) = &mut range {
-        lost("the ephemeral port range of this kernel; portolan assumes the default, 32768-60999", why);
+        lost("the ephemeral port range of this kernel (portolan assumes the default, 32768-60999)", why);
     } else if let Err(why) = &mut reserved {
-        lost("the reserved ports of this kernel; portolan assumes that there are none", why);
+        lost("the reserved ports of this kernel (portolan assumes that there are none)", why);
     }
     EphemeralSettings {
         source: if range.is_ok() {

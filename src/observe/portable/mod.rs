@@ -56,7 +56,7 @@ impl EphemeralSettings {
 fn assumed(range: PortRange, why: String) -> Gap {
     Gap {
         stage: Stage::Host,
-        what: format!("the ephemeral port range of this system; portolan assumes the default, {range}"),
+        what: format!("the ephemeral port range of this system (portolan assumes the default, {range})"),
         count: None,
         pids: Vec::new(),
         why,
