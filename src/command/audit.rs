@@ -73,7 +73,8 @@ pub(super) fn run(
         super::read_rest(&mut report, &pids, common);
     }
     let mut audit = Audit::of(&report);
-    // The rules have judged. Now the policy, the baseline and the deep scan add their findings and gaps.
+    // The audit now contains the findings on the listeners of the report. The policy, the baseline and the deep scan
+    // add their own findings and gaps.
     if let Some((policy, applied)) = policy {
         audit.policy = Some(applied);
         policy::apply(&policy, &mut audit);

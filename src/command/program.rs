@@ -81,8 +81,8 @@ fn complain(line: &str) -> u8 {
     Exit::Failed.code()
 }
 
-/// Returns an error message if the error is about an option of a listing that this command does not accept; `None`
-/// for any other error. The parser would suggest a similar option, which would be wrong.
+/// Returns an error message for an option that `portolan list` accepts but this command does not; `None` for any other
+/// error. Without this message, the parser would suggest a similar option, which would be wrong.
 fn list_option_error(error: &clap::Error) -> Option<String> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option))

@@ -228,7 +228,7 @@ fn ends_with(step: &KillStep<'_>, listener: &Listener<'_>, signalled: &BTreeSet<
     }
 }
 
-/// Returns these processes and the processes that the kernel ends with them.
+/// Returns these processes, and the other processes of the pid namespaces that end with them.
 fn with_namespaces(pids: &BTreeSet<Pid>, caller: &KillCaller) -> BTreeSet<Pid> {
     let in_namespaces = pids.iter().filter_map(|pid| caller.namespaces.get(pid)).flatten();
     pids.iter().chain(in_namespaces).copied().collect()

@@ -118,7 +118,7 @@ impl Column {
         Column { is_for_people_on_terminal: true, ..self }
     }
 
-    /// Returns the form of the cells in a table of named columns.
+    /// Returns the form of this column's cells in a table whose columns were chosen by name.
     pub(super) const fn form_by_name(&self, is_terminal: bool) -> CellFormat {
         if self.is_for_people || (self.is_for_people_on_terminal && is_terminal) {
             CellFormat::Complete

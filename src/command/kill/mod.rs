@@ -111,8 +111,8 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
                 Prepared { filter, registry, report, caller, matched, processes, places, dependents };
             return Ok(Preparation::Ready(Box::new(prepared)));
         }
-        // The plan is checked before the processes are opened, so that the error for a process that must not be ended
-        // names its listener.
+        // The plan is checked before the processes are opened: if a process must not be ended, the error of the plan
+        // names the listener, but the error of `open` would name only the pid.
         plan(&report, &matched, &caller)?;
         processes.open(owners)?;
     }

@@ -354,8 +354,8 @@ impl Live {
         }
     }
 
-    /// Asks whether to send SIGKILL to processes that have not ended. While a text covers the rows or the user types,
-    /// the question waits. Returns whether the question is shown now.
+    /// Asks whether to send SIGKILL to processes that have not ended. While a text is shown in place of the rows or the
+    /// user types, the question waits. Returns whether the question is shown now.
     fn offer_force(&mut self) -> bool {
         if !self.explorer.is_free() {
             return false;

@@ -34,7 +34,7 @@ use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, Reach
 /// The maximum number of visited rules, for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;
 
-/// The reason why the result is uncertain if an address may or may not belong to this machine.
+/// The reason for an uncertain result if it is not known whether this machine accepts packets for an address.
 const UNCERTAIN_ROUTE: &str = "a route can make other addresses local (ip route show table all type local)";
 
 /// Finds the clients that can reach the ports of a snapshot.

@@ -255,12 +255,13 @@ const fn last_hooks(packet: &Packet) -> &'static [FilterHook] {
     }
 }
 
-/// Returns whether a chain at a hook for all arriving packets runs before the destination is translated.
+/// For a chain at the hook `Ingress` or `Prerouting`: returns whether it filters, and runs before the translation of
+/// the destination.
 fn is_early(chain: &FilterChain) -> bool {
     !translates(chain) && (is_at(chain, FilterHook::Ingress) || priority(chain) < TRANSLATION)
 }
 
-/// Returns whether a chain at a hook for all arriving packets runs after the destination is translated.
+/// For a chain at the hook `Prerouting`: returns whether it filters, and runs after the translation of the destination.
 fn is_late(chain: &FilterChain) -> bool {
     !translates(chain) && priority(chain) >= TRANSLATION
 }

@@ -157,7 +157,7 @@ fn search_closely(
 /// The maximum number of further walks. They are needed while new sockets replace old ones.
 const ROUNDS: usize = 4;
 
-/// What the later lists of the sockets show.
+/// The result of listing the sockets again after the walk: vanished sockets, and new sockets in their place.
 #[derive(Debug, Default)]
 struct Later {
     /// The sockets without a known process that are no longer listed.

@@ -110,7 +110,8 @@ pub(in crate::observe) fn second_opinion(
             None => Ok(said),
         }
     };
-    // A socket may appear between an empty answer and the check of this answer, so the request is repeated.
+    // If a socket appears between an empty answer and the check of this answer against the kernel's table, the answer
+    // seems to be wrong, so the request is repeated.
     let said = (0..4).find_map(|_| ask().ok()).map_or_else(ask, Ok);
     let end = |info: SocketInfo| match info.protocol_socket_info {
         ProtocolSocketInfo::Tcp(tcp) => (tcp.local_addr, tcp.local_port, info.inode),

@@ -98,7 +98,7 @@ fn tab_texts(shown: View, counts: [Option<usize>; 4], width: usize) -> ([String;
 /// The number of columns between two views, and between two keys.
 const GAP: usize = 2;
 
-/// Returns the line of the views.
+/// Returns the line with the names of the views.
 pub(super) fn tabs(shown: View, counts: [Option<usize>; 4], width: usize, style: &Style) -> String {
     let (texts, gap) = tab_texts(shown, counts, width);
     let painted = texts
@@ -108,7 +108,7 @@ pub(super) fn tabs(shown: View, counts: [Option<usize>; 4], width: usize, style:
     painted.collect::<Vec<_>>().join(&" ".repeat(gap))
 }
 
-/// Returns the view whose name is at this column of the line of the views.
+/// Returns the view whose name is at this column of the line with the names of the views.
 #[must_use]
 pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) -> Option<View> {
     let mut end = 0;

@@ -134,13 +134,13 @@ const HEAD: usize = 2;
 /// of gaps, and whether there are changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Areas {
-    /// The position of the line of the views, if there is space for it.
+    /// The position of the line with the names of the views, if there is space for it.
     pub tabs: Option<usize>,
     /// The position of the first line of the rows.
     pub first_row: usize,
     /// The number of lines for rows.
     pub rows: usize,
-    /// The number of lines for a text that covers the rows and their header.
+    /// The number of lines for a text that is shown in place of the rows and their header.
     pub text: usize,
     /// Whether there is a line for the latest change.
     has_latest: bool,
@@ -182,7 +182,7 @@ impl Areas {
     }
 }
 
-/// The rows of a view, or a text that covers them.
+/// The rows of a view, or a text that is shown in place of them.
 #[derive(Debug)]
 pub enum Body<'a> {
     /// The rows of a view.

@@ -45,7 +45,7 @@ pub(super) struct Explorer {
     /// The visible columns of the table.
     columns: Vec<&'static str>,
     filter: Option<Filter>,
-    /// The text that covers the rows, and its lines for the current size.
+    /// The text that is shown in place of the rows, such as a card, and its lines for the current size.
     text: Option<(Text, Vec<String>)>,
     caveats: Vec<String>,
     /// The number of current listeners, and the time of the report in which they were counted.
@@ -258,8 +258,8 @@ impl Explorer {
         self.show_panel(text, Panel::Force);
     }
 
-    /// Returns whether the next key is for the rows. This is the case if no text covers the rows and the user is not
-    /// typing a filter.
+    /// Returns whether the next key is for the rows. This is the case if no text is shown in place of the rows and the
+    /// user is not typing a filter.
     pub(super) fn is_free(&self) -> bool {
         self.state.panel.is_none() && !self.state.is_typing
     }
@@ -302,7 +302,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the text to copy: the selected row, or the text that covers the rows.
+    /// Returns what is copied: the selected row, or, if a text such as a card is shown in place of the rows, this text.
     pub(super) fn copied(&self, source: Source<'_>) -> String {
         let report = source.of(self.state.view);
         let at = self.state.cursor().at;

@@ -130,8 +130,8 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
                     options = parse::redis_options(arguments.get(1..).unwrap_or_default())?;
                     vec![path.clone()]
                 }
-                // Redis overwrites its command line with a title that may name no path. The path then follows from the
-                // unit.
+                // Redis overwrites its command line with a title that sometimes contains no path. The path then
+                // follows from the unit.
                 None => paths_of_unit(&process::unit(process.pid)?),
             };
             (paths, parse::redis)

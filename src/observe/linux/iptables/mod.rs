@@ -312,7 +312,7 @@ impl<'w> Options<'w> {
                 };
                 FilterAction::Translate { address: None, port }
             }
-            // The target is a chain or unknown. The caller decides this, because it knows the names of the chains.
+            // The target is a chain or unknown. The caller, which knows the names of the chains, decides which.
             (Some(chain), _) => FilterAction::Jump(chain.to_owned()),
             (None, None) => FilterAction::Continue,
         })

@@ -135,8 +135,8 @@ impl<'d> Registers<'d> {
         pieces
     }
 
-    /// Copies a register: keeps the bits of the first mask, then flips the bits of the second. If bits are flipped, the
-    /// result is unknown.
+    /// Copies a register as the expression `bitwise` does, which keeps the bits of the first mask and then flips those
+    /// of the second. Only the kept bits are modelled: if bits are flipped, the content of the new register is unknown.
     pub(super) fn mask(&mut self, from: u32, to: u32, len: usize, bits: Option<(&[u8], &[u8])>) {
         let content = match (self.content(from), bits) {
             (Some(Content::Packet { parts, mask: None }), Some((mask, flipped)))

@@ -34,7 +34,7 @@ pub(in crate::command::watch) enum Effect {
     Quit,
 }
 
-/// A text that covers the rows.
+/// A text that is shown in place of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Panel {
     /// The help or a message.
@@ -66,7 +66,7 @@ pub(super) struct Facts<'a> {
     pub(super) rows: &'a [u64],
     /// The number of rows that are visible at once.
     pub(super) page: usize,
-    /// The number of lines of the text that covers the rows.
+    /// The number of lines of the text that is shown in place of the rows.
     pub(super) text: usize,
     /// The number of lines of that text that are visible at once.
     pub(super) text_page: usize,
@@ -78,7 +78,7 @@ pub(super) struct Facts<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) view: View,
-    /// The text that covers the rows, and the position of its first visible line.
+    /// The text that is shown in place of the rows, and the position of its first visible line.
     pub(super) panel: Option<(Panel, usize)>,
     /// The filter as typed.
     pub(super) filter: String,
