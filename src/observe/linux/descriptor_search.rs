@@ -23,16 +23,15 @@ pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
     }
     let iterate = || search.bpf.then(|| task_iterator::walk(search)).flatten();
     // An audit compares the processes that the iterators return with those that `/proc` lists.
-    if !search.strays
-        && task_iterator::has_many_tasks()
-        && let Some(mut walk) = iterate()
-    {
+    let has_many = !search.strays && task_iterator::has_many_tasks();
+    if has_many && let Some(mut walk) = iterate() {
         walk.pids = walk.tasks.iter().flat_map(|tasks| &tasks.pids).copied().collect();
         walk.add_mounts();
         return Ok(walk);
     }
     let pids = numbers_in(&proc)?;
-    let iterated = if search.strays || task_iterator::is_worthwhile(&proc, &pids) { iterate() } else { None };
+    let is_worthwhile = search.strays || (!has_many && task_iterator::is_worthwhile(&proc, &pids));
+    let iterated = if is_worthwhile { iterate() } else { None };
     let mut walk = iterated.unwrap_or_default();
     // The processes that the iterators did not return, although `/proc` shows them, including processes that have just
     // started.

@@ -88,13 +88,13 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     if !has_own_proc() {
         return None;
     }
-    let file = File::open(TYPES).ok()?;
-    let layout = layout_in(&file)?;
-    let mut walk = Walk::default();
     let probe = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
     // Only wanted sockets are reported, because reporting every socket takes longer. An audit needs all of them.
     let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
-    let wanted = if search.strays { None } else { bpf_syscall::array(&program::wanted(wanted)).ok() };
+    // A user who may not load the programs may not make an array either, and need not wait for the layout.
+    let wanted = if search.strays { None } else { Some(bpf_syscall::array(&program::wanted(wanted)).ok()?) };
+    let layout = layout_in(&File::open(TYPES).ok()?)?;
+    let mut walk = Walk::default();
     let array = wanted.as_ref().map(AsRawFd::as_raw_fd);
     let table = layout.descriptors.as_ref().zip(array).filter(|_| search.wanted.len() <= FEW);
     let tasks = |table| bpf_syscall::iterator(&program::of_tasks(&layout, table), layout.task_iterator).ok();
@@ -114,7 +114,7 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
             return Some(walk);
         }
     }
-    let program = program::of_files(&layout, level, wanted.as_ref().map(AsRawFd::as_raw_fd));
+    let program = program::of_files(&layout, level, array);
     for _ in 0..if search.strays { ROUNDS_OF_AN_AUDIT } else { 1 } {
         let files = bpf_syscall::iterator(&program, layout.file_iterator).ok()?;
         read_files(&files, &probe, search, &mut walk).ok()?.then_some(())?;
