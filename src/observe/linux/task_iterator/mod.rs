@@ -130,9 +130,8 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     Some(walk)
 }
 
-/// Adds the processes and their network namespaces, and returns the rest of the answer. Returns
-/// `None` if this process is not in the answer with its network namespace: the layout is then not that of the running
-/// kernel.
+/// Adds the processes and their network namespaces, and returns the rest of the answer. Returns `None` if this process
+/// is not in the answer with its network namespace: the layout is then not that of the running kernel.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
     let (mut level, mut owners, mut is_finished) = (None, Vec::new(), true);

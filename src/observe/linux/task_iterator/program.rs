@@ -36,11 +36,11 @@ pub(super) const FILE_RECORD: usize = 24;
 /// The size of a record of the task iterator: process, network namespace, whether it has an io_uring, level, what its
 /// descriptors hold, and an unused field.
 pub(super) const TASK_RECORD: usize = 24;
-/// The last number in a record of a task: no descriptor that the walk needs was found.
+/// What the descriptors of a task hold, in its record: none that the walk needs was found.
 pub(super) const NOTHING: u32 = 0;
-/// The same number: a descriptor was found that the walk needs.
+/// The same: a descriptor was found that the walk needs.
 pub(super) const WANTED: u32 = 1;
-/// The same number: not every descriptor was searched, or a thread has a table of its own.
+/// The same: not every descriptor was searched, or a thread has a table of its own.
 pub(super) const UNFINISHED: u32 = 2;
 
 /// Registers. R0 is the result of a call, R1 to R5 are its arguments, R10 is the end of the stack.
