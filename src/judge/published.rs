@@ -1,5 +1,5 @@
-//! Published ports: finds the listener on this machine that receives the traffic of a published port, and removes
-//! published ports that a forwarding program also serves.
+//! Finds the listeners that receive the traffic of published ports, and removes published ports that a program also
+//! serves.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -25,9 +25,9 @@ pub(super) fn published_ports(entries: &[Entry]) -> PublishedPorts {
     published.map(|entry| (entry.socket.port_key(), entry.socket.clone())).collect()
 }
 
-/// Returns the published port that dockerd only reserves with this socket; `None` for any other socket. Without its
-/// userland proxy, dockerd listens on each published port to prevent other programs from binding it, but accepts no
-/// traffic: a rule forwards the traffic.
+/// Returns the published port if dockerd only reserves the port with this socket; else `None`. Without its userland
+/// proxy, dockerd binds each published port so that no other program can bind it, but a firewall rule forwards the
+/// traffic.
 pub(super) fn reserved_by_dockerd<'p>(
     ports: &'p PublishedPorts,
     entry: &Entry,
@@ -83,8 +83,8 @@ pub(super) fn services_behind(entries: &[Entry], firewalls: &[Firewall]) -> Hash
         .collect()
 }
 
-/// Returns the entries that can receive traffic, by protocol and port. There can be as many published ports as
-/// listeners, so a search without this index would be quadratic.
+/// Returns the entries that can receive traffic, by protocol and port. Without this index, the search would be
+/// quadratic.
 pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>> {
     let mut on_port: HashMap<_, Vec<&Entry>> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.socket.state.holds_port()) {
@@ -93,8 +93,7 @@ pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>
     on_port
 }
 
-/// Removes the published ports that a program of the container engine also serves: the rule and the program forward to
-/// the same destination.
+/// Removes a published port if a program of the container engine listens on its port and forwards to its destination.
 pub(super) fn remove_duplicates(entries: &mut Vec<Entry>) {
     type Place = (Protocol, u16, Peer);
     let place = |entry: &Entry| -> Option<Place> {
@@ -122,7 +121,6 @@ mod tests {
     use crate::model::{Forwarding, Owner, Peer, State};
     use crate::registry::Registry;
 
-    /// Without its userland proxy, dockerd listens on a published port only so that no other program can bind it.
     #[test]
     fn dockerd_serves_nothing_on_a_published_port() {
         let to = Peer { address: [172, 17, 0, 2].into(), port: 6379 };

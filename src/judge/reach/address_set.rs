@@ -5,23 +5,20 @@ use std::sync::Arc;
 
 use crate::model::{Family, Network};
 
-/// The ranges of addresses, in ascending order. They do not overlap, and there is a gap between any two. There may be
-/// ten thousand ranges, so copies of the set share them.
+/// Ranges of addresses in ascending order, with a gap between any two. Copies share the ranges, because there may be
+/// ten thousand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct AddressSet(Arc<Vec<(u128, u128)>>);
 
 /// The number of ranges that are compared one by one before a binary search in the rest.
 const NEAR: usize = 8;
 
-/// The maximum size of a small hole, in addresses. It is not 1, because several adjacent addresses may be banned one by
-/// one.
+/// The maximum size of a small hole, in addresses: several adjacent addresses may be banned one by one.
 const SMALL_HOLE: u128 = 8;
 
-/// [`AddressSet::rounded`] fills a hole if the two ranges next to it have together at least this many times as many
-/// addresses as the hole.
+/// [`AddressSet::rounded`] fills a hole if the two adjacent ranges together are at least this many times larger.
 const HOLE: u128 = 16;
 
-/// Returns an address as a number.
 pub(super) fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(four) => four.to_bits().into(),
@@ -29,7 +26,6 @@ pub(super) fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// Returns the highest address of a family as a number.
 const fn highest(family: Family) -> u128 {
     match family {
         Family::Ipv4 => u32::MAX as u128,
@@ -38,7 +34,6 @@ const fn highest(family: Family) -> u128 {
 }
 
 impl AddressSet {
-    /// Returns every address of a family.
     pub(super) fn all(family: Family) -> Self {
         AddressSet(Arc::new(vec![(0, highest(family))]))
     }
@@ -94,7 +89,6 @@ impl AddressSet {
         AddressSet(Arc::new(both))
     }
 
-    /// Returns the addresses that are not in the set.
     pub(super) fn complement(&self, family: Family) -> AddressSet {
         let mut gaps = Vec::with_capacity(self.len() + 1);
         let mut next = Some(0);
@@ -108,7 +102,7 @@ impl AddressSet {
         AddressSet(Arc::new(gaps))
     }
 
-    /// Returns the addresses that are not in the other set.
+    /// Returns the addresses of this set that are not in the other set.
     pub(super) fn without(&self, other: &AddressSet, family: Family) -> AddressSet {
         match other {
             _ if other.is_empty() => self.clone(),
@@ -117,7 +111,6 @@ impl AddressSet {
         }
     }
 
-    /// Removes the addresses of another set.
     pub(super) fn remove(&mut self, other: &AddressSet, family: Family) {
         if Arc::ptr_eq(&self.0, &other.0) {
             *self = AddressSet::default();
@@ -138,8 +131,8 @@ impl AddressSet {
         ranges.splice(from..to, pieces);
     }
 
-    /// Returns the set without its holes of at most [`SMALL_HOLE`] addresses, for comparisons. Lists of single banned
-    /// addresses change all the time, and such a change should not count.
+    /// Returns the set with its holes of at most [`SMALL_HOLE`] addresses filled. In a comparison of two snapshots, the
+    /// change of a single banned address should not count.
     pub(super) fn without_small_holes(&self) -> AddressSet {
         let mut filled: Vec<(u128, u128)> = Vec::with_capacity(self.len());
         for &(first, last) in self.0.iter() {
@@ -151,8 +144,8 @@ impl AddressSet {
         AddressSet(Arc::new(filled))
     }
 
-    /// Returns a similar set that takes fewer networks to write: holes that are small relative to the ranges around
-    /// them are filled, and a range is extended to a network if that adds few addresses.
+    /// Returns a similar set of fewer networks: small holes are filled, and a range is extended to a network if that
+    /// adds few addresses.
     pub(super) fn rounded(&self) -> AddressSet {
         let size = |(first, last): (u128, u128)| (last - first).saturating_add(1);
         let mut filled: Vec<(u128, u128)> = Vec::new();
@@ -172,18 +165,15 @@ impl AddressSet {
         AddressSet::of(filled.into_iter().map(network).collect())
     }
 
-    /// Returns the addresses of a network.
     pub(super) fn of_network(network: Network) -> AddressSet {
         let (first, last) = network.bounds();
         AddressSet(Arc::new(vec![(number(first), number(last))]))
     }
 
-    /// Adds the ranges to a list.
     pub(super) fn push_to(&self, ranges: &mut Vec<(u128, u128)>) {
         ranges.extend_from_slice(&self.0);
     }
 
-    /// Adds the addresses of another set.
     pub(super) fn add(&mut self, other: &AddressSet) {
         if other.is_empty() || Arc::ptr_eq(&self.0, &other.0) {
             return;
@@ -208,15 +198,15 @@ impl AddressSet {
         *self = AddressSet::of(all);
     }
 
-    /// Returns the first networks of the set, and the number of its networks, counted up to `most` plus one.
+    /// Returns up to `most` networks of the set, and the number of its networks, counted up to `most` plus one.
     pub(super) fn networks(&self, family: Family, most: usize) -> (Vec<Network>, usize) {
         let bits: u32 = if family == Family::Ipv4 { 32 } else { 128 };
         let (mut networks, mut count) = (Vec::new(), 0);
         for (first, last) in self.0.iter() {
             let mut next = Some(*first);
             while let Some(start) = next.filter(|start| start <= last) {
-                // The largest block that begins at this address. Its size is limited by the alignment of the address
-                // and by the remaining addresses.
+                // The size of the largest block at this address is limited by the alignment of the address and by the
+                // remaining addresses.
                 let aligned = start.trailing_zeros().min(bits);
                 let left = last - start;
                 let fits = if left == u128::MAX { 128 } else { (left + 1).ilog2() };

@@ -3,12 +3,10 @@
 use super::address_set::AddressSet;
 use crate::model::Family;
 
-/// The clients whose packets meet a condition, certainly or possibly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Clients {
     None,
     All,
-    /// The clients are not known.
     Unknown,
     Some {
         /// The clients whose packets certainly meet the condition.

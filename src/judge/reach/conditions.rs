@@ -12,9 +12,9 @@ use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 pub(super) struct Matched {
     pub(super) sure: AddressSet,
     pub(super) may: AddressSet,
-    /// Whether the rule has a condition, such as a rate limit, that a client meets only while it sends few packets.
+    /// Whether a condition of the rule, such as a rate limit, is met only by clients that send few packets.
     pub(super) is_usual: bool,
-    /// Whether the rule has a condition that a client meets only after it has sent many packets.
+    /// Whether a condition of the rule is met only by clients that have sent many packets.
     pub(super) is_unusual: bool,
 }
 
@@ -122,8 +122,7 @@ fn with_value_in(elements: &[FilterElement], values: &[Value<'_>], family: Famil
     }
 }
 
-/// Returns the clients whose packets match the element. `values` are the packet's values for the fields of the
-/// element's key.
+/// Returns the clients whose packets match the element.
 pub(super) fn with_values_of(element: &FilterElement, values: &[Value<'_>], family: Family) -> Clients {
     if element.key.len() != values.len() {
         return Clients::Unknown;

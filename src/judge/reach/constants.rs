@@ -1,5 +1,5 @@
-//! The constants in the rules of a firewall. Addresses, ports or interfaces without a constant between them form a
-//! class: the rules treat them alike, so only one member of each class is evaluated.
+//! The addresses, ports and interface names in the rules of a firewall. The rules treat all values between two
+//! constants alike, so only one of these values is evaluated.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,7 +13,6 @@ use crate::model::{Family, Firewall};
 /// A translation of destinations: the new address and port, and the rule.
 pub(super) type Translation<'f> = (Option<IpAddr>, Option<u16>, &'f str);
 
-/// The constants of a firewall.
 #[derive(Debug, Default)]
 pub(super) struct Constants<'f> {
     /// The first address of each range between two constants, for IPv4 and IPv6.
@@ -23,11 +22,9 @@ pub(super) struct Constants<'f> {
     has_port_masks: bool,
     /// The names of interfaces.
     pub(super) names: Vec<&'f str>,
-    /// The new destinations that rules may give to packets.
     pub(super) translations: Vec<Translation<'f>>,
 }
 
-/// The constants that were collected so far.
 #[derive(Default)]
 struct Collected<'f> {
     addresses: [BTreeSet<u128>; 2],
@@ -57,7 +54,7 @@ impl<'f> Constants<'f> {
                     }
                     let sees_arrivals = chain.base.as_ref().is_none_or(|base| base.hook <= FilterHook::Input);
                     if rule.action == FilterAction::Unknown && sees_arrivals {
-                        // The rule may give packets any destination, without the help of connection tracking.
+                        // The rule may give packets any destination.
                         collected.found.translations.push((None, None, &rule.text));
                     }
                     collected.add_action(&rule.action, &rule.text);
@@ -170,7 +167,6 @@ impl<'f> Collected<'f> {
     }
 }
 
-/// Returns the family of an address.
 pub(super) const fn family_of(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
 }

@@ -1,5 +1,5 @@
-//! The interfaces and addresses at which packets for a socket can arrive. They are grouped into classes that the
-//! rules treat alike, so that only one member of each class is evaluated.
+//! Groups the interfaces and addresses at which packets for a socket can arrive into classes that the rules treat
+//! alike.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,24 +13,21 @@ use crate::model::{Family, Firewall, Socket, State, unmapped};
 
 /// The maximum number of evaluated classes.
 const MOST: usize = 4096;
-/// The maximum number of comparisons: interfaces times addresses, or interfaces times names if there are more names
-/// than addresses.
+/// The maximum number of interfaces times addresses, and of interfaces times names.
 const MOST_COMPARISONS: usize = 8_000_000;
 
-/// A class of packets: they arrive on one group of interfaces, for one class of addresses.
+/// The packets that arrive on one group of interfaces for one range of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Class {
-    /// The number of the group of interfaces.
+    /// The index of the group of interfaces.
     pub(super) interface: usize,
-    /// The address that represents the class. No constant lies between this address and the other addresses of the
-    /// class.
+    /// One address of the class, which is evaluated for all of them.
     pub(super) address: IpAddr,
     /// The addresses of the machine that belong to the class.
     pub(super) alike: Vec<IpAddr>,
     pub(super) delivery: Delivery,
-    /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up.
-    /// Interfaces that receive packets only from this machine, such as a bridge for containers, have ordinary clients
-    /// only if no other interface is up.
+    /// Whether ordinary clients send these packets. A bridge for containers has ordinary clients only if no other
+    /// interface is up.
     pub(super) is_ordinary: bool,
     /// Whether it is uncertain that this machine accepts packets for the address.
     pub(super) is_uncertain: bool,
@@ -42,12 +39,11 @@ struct Group {
     /// The indices of the interfaces.
     members: Vec<usize>,
     is_up: bool,
-    /// Whether no packet of another machine arrives on the interfaces.
+    /// Whether only this machine sends packets to the interfaces.
     is_local_only: bool,
     is_ordinary: bool,
 }
 
-/// The classes of a machine.
 #[derive(Debug)]
 pub(super) struct Classes {
     groups: Vec<Group>,
@@ -93,8 +89,7 @@ impl Classes {
         classes
     }
 
-    /// Returns the classes for a socket on the wildcard address, which receives packets for every address of the
-    /// machine.
+    /// Returns the classes for a socket on the wildcard address.
     fn at_any(&self, family: Family, firewall: &Firewall, constants: &Constants<'_>) -> Vec<Class> {
         let own = firewall.interfaces.iter().enumerate().flat_map(|(at, interface)| {
             interface.addresses.iter().map(move |(address, prefix)| (at, *address, *prefix))
@@ -213,25 +208,23 @@ impl Classes {
         Some(classes)
     }
 
-    /// Returns whether no packet of another machine is in the class.
+    /// Returns whether only this machine sends the packets of the class.
     pub(super) fn is_local_only(&self, class: &Class) -> bool {
         self.groups.get(class.interface).is_some_and(|group| group.is_local_only)
     }
 
-    /// Returns an interface of a class.
     pub(super) fn interface<'f>(&self, class: &Class, firewall: &'f Firewall) -> Option<&'f Interface> {
         let at = self.groups.get(class.interface)?.members.first()?;
         firewall.interfaces.get(*at)
     }
 
-    /// Returns the names of the interfaces of a group.
     pub(super) fn names<'f>(&self, group: usize, firewall: &'f Firewall) -> impl Iterator<Item = &'f str> {
         let members = self.groups.get(group).map(|group| group.members.clone()).unwrap_or_default();
         members.into_iter().filter_map(|at| Some(&*firewall.interfaces.get(at)?.name))
     }
 
-    /// Returns the interface through which packets to an address leave: the interface whose network contains the
-    /// address. If several networks do, the smallest one counts; if none does, the interface is unknown.
+    /// Returns the interface through which packets to an address leave: the interface with the smallest network that
+    /// contains the address; `Unknown` if no network contains it.
     pub(super) fn way_to(&self, address: IpAddr, firewall: &Firewall) -> InterfaceName {
         let networks = firewall.interfaces.iter().flat_map(|interface| {
             interface.addresses.iter().map(move |(own, prefix)| (interface, *own, *prefix))
@@ -248,8 +241,8 @@ impl Classes {
     }
 }
 
-/// Returns the addresses that ordinary clients have. Addresses of this machine and multicast, broadcast and reserved
-/// addresses are left out: a rule that drops only packets from these addresses does not close a port.
+/// Returns the addresses of ordinary clients. Addresses of this machine and reserved addresses are left out, because a
+/// rule that drops only their packets does not close a port.
 pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSet {
     let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let own = own.filter(|(address, _)| family_of(*address) == family);
@@ -299,10 +292,10 @@ fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterat
     bounds.chain([first])
 }
 
-/// Returns one address of each class within a local route, without link-local addresses and addresses that packets from
-/// other machines never have.
+/// Returns one address of each class within a local route. Link-local addresses are left out, and addresses to which
+/// other machines never send packets.
 fn representatives(route: &LocalRoute, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
-    // The first address of a class may be one that is left out, so addresses in the middle are tried too.
+    // The first address of a class may be left out, so addresses in the middle are tried too.
     let middle: [IpAddr; 3] =
         [[1, 0, 0, 0].into(), [128, 0, 0, 0].into(), Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0).into()];
     let middle = middle.into_iter().filter(|address| route.contains(*address));
@@ -336,7 +329,6 @@ fn delivery(address: IpAddr, firewall: &Firewall) -> Delivery {
     }
 }
 
-/// Returns the broadcast address of a network.
 fn broadcast(address: IpAddr, prefix: u8) -> Option<IpAddr> {
     match address {
         IpAddr::V4(four) if prefix < 31 => {

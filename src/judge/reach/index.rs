@@ -1,5 +1,4 @@
-//! The tables of a firewall, with indexes of their chains and sets. The indexes are needed because a node of
-//! Kubernetes can have 10,000 rules.
+//! Indexes of the chains and sets of a firewall: a node of Kubernetes can have 10,000 rules.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,19 +15,18 @@ use crate::model::firewall::{
 /// A chain with more rules than this gets an index by destination.
 const INDEXED: usize = 32;
 
-/// A table with an index of its chains.
 #[derive(Debug)]
 pub(super) struct IndexedTable<'f> {
     pub(super) table: &'f FilterTable,
     chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
     sets: HashMap<&'f str, &'f FilterSet>,
-    /// For each condition that depends only on the client address, the clients that meet it. The clients of a condition
-    /// are computed once and stored under its memory address, because a condition can have 10,000 elements.
+    /// For each condition that depends only on the client address, the clients that meet it. They are computed once,
+    /// because a condition can have 10,000 elements.
     clients: RefCell<HashMap<(*const FilterCondition, Family), Clients>>,
 }
 
-/// An index of the rules of a long chain: rules for one destination or one port are found by this destination or port.
-/// All other rules are in a list.
+/// An index of the rules of a long chain: by their single destination address, else by their single port, else in
+/// `others`.
 #[derive(Debug, Default)]
 pub(super) struct ChainIndex {
     by_address: HashMap<IpAddr, Vec<usize>>,
@@ -43,7 +41,6 @@ impl<'f> IndexedTable<'f> {
         IndexedTable { table, chains: chains.collect(), sets, clients: RefCell::default() }
     }
 
-    /// Returns a chain, and the index of its rules.
     pub(super) fn chain(&self, name: &str) -> Option<&(&'f FilterChain, ChainIndex)> {
         self.chains.get(name)
     }
@@ -59,8 +56,7 @@ impl<'f> IndexedTable<'f> {
         }
     }
 
-    /// Returns the clients that meet a condition that depends only on the client address. The clients are computed
-    /// once.
+    /// Returns the clients that meet a condition on the client address alone. `find` is called once per condition.
     pub(super) fn clients(
         &self,
         condition: &'f FilterCondition,

@@ -1,8 +1,5 @@
-//! The clients that can reach a port according to the packet filter. This module follows a new connection through the
-//! rules, for every client, interface and address of the machine.
-//!
-//! Only the first packets of a connection count: the packet that opens it, the answer, and the client's next packet. If
-//! the result depends on a rule that portolan does not understand, the result is unknown.
+//! Finds the clients that can reach a port through the packet filter. Only the first three packets of a connection are
+//! followed: the packet that opens it, the answer, and the client's next packet.
 
 mod address_set;
 mod clients;
@@ -34,7 +31,7 @@ use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, Reach
 /// The maximum number of visited rules, for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;
 
-/// The reason for an uncertain result if it is not known whether this machine accepts packets for an address.
+/// The reason for an uncertain result: it is not known whether this machine accepts packets for an address.
 const UNCERTAIN_ROUTE: &str = "a route can make other addresses local (ip route show table all type local)";
 
 /// Finds the clients that can reach the ports of a snapshot.
@@ -55,8 +52,7 @@ struct View<'f> {
     classes: Classes,
     steps: usize,
     known: HashMap<Key, Rc<Outcome<'f>>>,
-    /// The answer for each combination of outcomes, so that sockets with the same outcomes share it. The key has every
-    /// class, with a pointer to its outcome in `known`.
+    /// The answer for each combination of classes and their outcomes. The pointers point to outcomes in `known`.
     summaries: HashMap<Vec<(Class, *const Outcome<'f>)>, Reach>,
 }
 
@@ -80,9 +76,8 @@ impl<'f> Firewalls<'f> {
         Firewalls { views: views.collect(), forwarded, answers: HashSet::new() }
     }
 
-    /// Returns the clients that can reach a socket. For a published port, `forwarded_to` is the destination of its
-    /// traffic. Returns `None` if the firewall was not read, or if other machines cannot reach the address of the
-    /// socket.
+    /// Returns the clients that can reach a socket; `None` if the firewall was not read, or if other machines cannot
+    /// reach the socket's address. `forwarded_to` is the destination of a published port.
     pub(super) fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Option<Arc<Reach>> {
         if !socket.state.accepts_traffic() || !socket.exposure().is_reachable_from_outside() {
             return None;
@@ -109,8 +104,8 @@ impl<'f> Firewalls<'f> {
         Some(answer)
     }
 
-    /// Returns a rule of address translation or IPVS that forwards another port to a socket, if there is one. More
-    /// clients may reach the socket through the other port.
+    /// Returns a rule of address translation or IPVS that forwards another port to a socket: more clients may reach the
+    /// socket through that port.
     fn rule_to(&self, socket: &Socket) -> Option<&str> {
         let Endpoint { address, port, .. } = socket.local;
         let view = self.views.get(&socket.netns.as_ref().map(|netns| netns.inode))?;
@@ -193,7 +188,7 @@ impl<'f> View<'f> {
         }
     }
 
-    /// Returns the rule, or another reason, because of which packets for another port can reach a socket; `None` if
+    /// Returns the reason why packets for another port can reach a socket, for example the text of a rule; `None` if
     /// they cannot.
     fn other_way(&self, socket: &Socket) -> Option<&str> {
         if socket.state == State::Published {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::model::Family;
 use crate::model::firewall::{FilterField, conntrack};
 
-/// The state of connection tracking for a packet, at a point on its path.
+/// The state of connection tracking at a point on the path of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tracking {
     /// The packet has not yet reached the point at which the kernel looks up its connection.
@@ -24,16 +24,15 @@ pub(super) enum Delivery {
     Multicast,
 }
 
-/// The name of an interface at a point on the path of a packet, if it is known there.
+/// The name of an interface at a point on the path of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InterfaceName {
-    /// No interface is known at this point: rules compare with an empty name.
+    /// The kernel has no interface at this point: rules compare with an empty name.
     None,
     Known(String),
     Unknown,
 }
 
-/// A packet.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
     pub(super) family: Family,
@@ -48,38 +47,34 @@ pub(super) struct Packet {
     pub(super) port: u16,
     pub(super) arrives_on: InterfaceName,
     pub(super) leaves_on: InterfaceName,
-    /// Whether the packet is an answer to the client.
     pub(super) is_answer: bool,
     /// Whether this is the packet that the client sends after the answer.
     pub(super) is_later: bool,
     pub(super) tracking: Tracking,
-    /// Whether the destination of the packet was translated.
     pub(super) is_translated: bool,
     /// Whether a rule may have set the mark of the packet or of the connection. Otherwise, both marks are 0.
     pub(super) is_marked: bool,
 }
 
-/// The value of one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value<'p> {
     Number(u64),
     Address(IpAddr),
     Name(&'p str),
-    /// The address of the client.
+    /// The address of the client, which can be any address.
     Client,
     /// The packet has no such field. Neither a condition on the field nor its negation is met.
     Absent,
     Unknown,
 }
 
-/// The bits of the TCP flags that are certain in a packet that opens or accepts a connection: all flags except those
-/// of congestion notification (RFC 3168).
+/// The TCP flags that are certain in a packet that opens or accepts a connection: all except those of congestion
+/// notification (RFC 3168).
 const CERTAIN_FLAGS: u64 = 0x3f;
 const SYN: u64 = 0x02;
 const ACK: u64 = 0x10;
 
 impl Packet {
-    /// Returns the value of a field.
     pub(super) fn value(&self, field: FilterField) -> Value<'_> {
         match field {
             FilterField::Family => Value::Number(if self.family == Family::Ipv4 { 4 } else { 6 }),

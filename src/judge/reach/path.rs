@@ -16,14 +16,14 @@ const TRACKING: i64 = -200;
 /// (`NF_IP_PRI_NAT_DST`).
 const TRANSLATION: i64 = -100;
 
-/// A base chain, with its table.
+/// The index of a table, and one of its base chains.
 pub(super) type Base<'f> = (usize, &'f FilterChain);
 
-/// The target: the place at which packets should arrive.
+/// The place at which packets should arrive.
 pub(super) struct Target<'t> {
     /// Whether a socket of this machine has the address and port of the packet.
     pub(super) has_socket: bool,
-    /// The new destination that the kernel must give to the packets.
+    /// The destination to which the kernel must translate the packets.
     pub(super) forwarded_to: Option<Peer>,
     /// The interface through which packets leave this machine towards the target.
     pub(super) leaves_on: InterfaceName,
@@ -45,7 +45,7 @@ pub(super) struct Outcome<'f> {
     pub(super) doubts: Vec<Affected<'f>>,
 }
 
-/// The base chains of a firewall, and the remaining work.
+/// Evaluates the base chains of a firewall.
 pub(super) struct Path<'f, 'w> {
     pub(super) tables: &'w [IndexedTable<'f>],
     /// The base chains, in the order in which a packet passes through them.
@@ -55,7 +55,7 @@ pub(super) struct Path<'f, 'w> {
 }
 
 impl<'f> Path<'f, '_> {
-    /// Evaluates packets of every client on their path to the target.
+    /// Follows the packets of every client to the target.
     pub(super) fn send(&mut self, first: &Packet, target: &Target<'_>) -> Outcome<'f> {
         let mut outcome = Outcome::default();
         let mut arriving = first.clone();
@@ -128,13 +128,14 @@ impl<'f> Path<'f, '_> {
                 let before = packet.tracking;
                 let mut walk = Walk::new(table, packet, &mut steps);
                 walk.base_chain(chain, live.clone());
-                // A rule may have excluded the packet from connection tracking.
+                // The state before the chain is restored, unless a rule has excluded the packet from connection
+                // tracking.
                 if walk.packet.tracking == before && before != Tracking::Uncertain {
                     walk.packet.tracking = known;
                 }
                 let translated = walk.translated.iter().map(|(.., (text, clients))| (*text, clients.clone()));
-                // A rule outside the chains for translation has changed the destination. Such packets are not
-                // followed, so it is uncertain whether their clients arrive.
+                // A rule outside the chains for translation changed the destination. These packets are not followed, so
+                // it is uncertain whether they arrive.
                 let translated: Vec<Affected<'f>> = translated.collect();
                 let mut left = walk.accepted;
                 for (text, clients) in translated {
@@ -159,8 +160,8 @@ impl<'f> Path<'f, '_> {
         live
     }
 
-    /// Sends packets through the chains that translate destinations. Removes from `live` the clients whose packets
-    /// get another destination. Returns the clients whose packets may get the destination of the target.
+    /// Sends packets through the chains that translate destinations. Returns the clients whose packets may get the
+    /// destination of the target; `live` keeps the clients whose packets keep their destination.
     fn translate(
         &mut self,
         packet: &mut Packet,
@@ -207,8 +208,8 @@ impl<'f> Path<'f, '_> {
         at_target
     }
 
-    /// Follows the rest of the connection: the answer, and the next packet of the client. If one of these packets may
-    /// be lost, the client may not be served, although its first packet arrives.
+    /// Follows the answer and the next packet of the client. If one of them may be lost, the client may not be served,
+    /// although its first packet arrives.
     fn rest(&mut self, first: &Packet, last: &Packet, clients: &AddressSet, outcome: &mut Outcome<'f>) {
         let tracking = match last.tracking {
             Tracking::Uncertain => Tracking::Uncertain,
@@ -234,8 +235,8 @@ impl<'f> Path<'f, '_> {
             let live = self.pass(&[FilterHook::Prerouting], is_late, &mut late, live, outcome);
             self.pass(last_hooks(&late), filters, &mut late, live, outcome);
         }
-        // If a later packet is dropped, it is uncertain whether the client is served. Such a rule is therefore listed
-        // under `doubts`, not under `drops`.
+        // A rule that drops one of these packets is listed under `doubts`, because it is uncertain whether the client
+        // is served.
         let unserved: Vec<Affected<'f>> =
             outcome.drops.drain(drops..).map(|decision| decision.affected()).collect();
         outcome.doubts.extend(unserved);
@@ -255,13 +256,12 @@ const fn last_hooks(packet: &Packet) -> &'static [FilterHook] {
     }
 }
 
-/// For a chain at the hook `Ingress` or `Prerouting`: returns whether it filters, and runs before the translation of
-/// the destination.
+/// Returns whether a chain at the hook `Ingress` or `Prerouting` filters before destinations are translated.
 fn is_early(chain: &FilterChain) -> bool {
     !translates(chain) && (is_at(chain, FilterHook::Ingress) || priority(chain) < TRANSLATION)
 }
 
-/// For a chain at the hook `Prerouting`: returns whether it filters, and runs after the translation of the destination.
+/// Returns whether a chain at the hook `Prerouting` filters after destinations are translated.
 fn is_late(chain: &FilterChain) -> bool {
     !translates(chain) && priority(chain) >= TRANSLATION
 }
@@ -291,8 +291,8 @@ fn tracking(chain: &FilterChain, known: Tracking) -> Tracking {
     }
 }
 
-/// Returns whether a base chain is called for the interface of a packet: true if certainly, false if possibly, `None`
-/// if not.
+/// Returns true if a base chain certainly runs for the interface of a packet, false if it may run, `None` if it does
+/// not run.
 fn is_called_for(chain: &FilterChain, packet: &Packet) -> Option<bool> {
     let devices = chain.base.as_ref()?.devices.as_ref();
     let Some(devices) = devices else { return Some(true) };

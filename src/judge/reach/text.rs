@@ -1,5 +1,4 @@
-//! Turns the results for all classes of packets into one answer. If only some clients reach the port, the answer
-//! names them.
+//! Combines the results for all classes of packets into one answer, which names the clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,7 +18,6 @@ const MOST: usize = 32;
 /// The maximum number of names in one entry.
 const FEW: usize = 4;
 
-/// A class of packets, with the results for these packets.
 pub(super) struct ClassResult<'f> {
     pub(super) class: Class,
     pub(super) outcome: Rc<Outcome<'f>>,
@@ -38,7 +36,7 @@ struct Accepted<'c> {
     clients: AddressSet,
 }
 
-/// Returns the clients that can reach the port, according to the results for all classes of packets.
+/// Returns the clients that can reach the port.
 pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: &Firewall) -> Reach {
     if results.is_empty() {
         return Reach::unknown(
@@ -126,7 +124,7 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     Reach { kind, from, more, rule: limiting(results), all: Some(all_clients(&found)) }
 }
 
-/// Returns a short form of all clients, for comparisons.
+/// Returns the number and a hash of all clients, for comparisons of two snapshots.
 fn all_clients(found: &[Accepted<'_>]) -> AllClients {
     let mut hasher = DefaultHasher::new();
     let mut count = 0_u128;
@@ -151,8 +149,8 @@ fn fate(outcome: &Outcome<'_>, family: Family, impossible: &AddressSet) -> Fate 
     }
 }
 
-/// Returns the rule that accepts or drops the packets of the most clients. The policy of a chain counts only if there
-/// is no such rule.
+/// Returns the rule that accepts or drops the packets of the most clients. The policy of a chain is returned only if
+/// there is no rule.
 fn deciding<'r, 'f: 'r>(
     results: impl IntoIterator<Item = &'r ClassResult<'f>>,
     of: impl for<'o> Fn(&'o Outcome<'f>) -> (&'o Vec<Decision<'f>>, &'o AddressSet),
@@ -173,9 +171,8 @@ fn deciding<'r, 'f: 'r>(
     best.map(|(.., text)| text.to_owned())
 }
 
-/// Returns the rule that decides which clients are let in. Of the rules with a condition on the clients, this is the
-/// rule that accepts the most clients; if none of them accepts any, the rule that drops the most. If there is no such
-/// rule, returns the rule without a condition that accepts the most.
+/// Returns the rule that limits the clients: of the rules for some clients only, the rule that accepts the most
+/// clients, or else the rule that drops the most. Without such a rule, returns the rule that accepts the most.
 fn limiting(results: &[ClassResult<'_>]) -> Option<String> {
     let accepts = |selective: bool| {
         deciding(
@@ -228,8 +225,7 @@ fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewal
             .flat_map(|class| addresses(class, firewall))
             .collect()
     };
-    // The groups of interfaces, by the addresses that they have in these classes; `None` stands for all addresses of
-    // the interface.
+    // The groups of interfaces, by their addresses in these classes; `None` stands for all addresses of the interface.
     let mut alike: BTreeMap<Option<BTreeSet<String>>, Vec<usize>> = BTreeMap::new();
     for group in groups(here) {
         let own = addresses(here, group);
@@ -251,7 +247,6 @@ fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewal
     alike.into_iter().map(place).collect()
 }
 
-/// Returns the addresses of a class by name.
 fn addresses(class: &Class, firewall: &Firewall) -> Vec<String> {
     match class.delivery {
         Delivery::Unicast => class.alike.iter().map(|address| name(*address, firewall)).collect(),
@@ -260,8 +255,7 @@ fn addresses(class: &Class, firewall: &Firewall) -> Vec<String> {
     }
 }
 
-/// Returns the name of an address. If the address represents the network of a local route, returns the name of the
-/// network.
+/// Returns the name of an address, or of its network if the address represents a local route.
 fn name(address: IpAddr, firewall: &Firewall) -> String {
     let mut own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let mut routes = firewall.local_routes.iter();
@@ -282,8 +276,8 @@ fn few(names: &[&str]) -> String {
     }
 }
 
-/// Returns a set as a few networks, each with the parts that are not in the set. `None` if this takes too many
-/// networks.
+/// Returns a set as the text of a few networks, each with the addresses that the set lacks; `None` if there are too
+/// many networks.
 fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<String>> {
     let whole = set.rounded();
     let (networks, count) = whole.networks(family, FEW);

@@ -1,8 +1,7 @@
 //! Follows one packet through the rules of one base chain, for every client at once.
 //!
-//! The walk keeps the set of clients whose packets may be at a rule. If it is uncertain whether a rule applies to a
-//! client, both possibilities are followed: the action applies to the client, and the client also continues to the next
-//! rule. At the end such a client has several possible results, so its result is unknown.
+//! If it is uncertain whether a rule applies to a client, both possibilities are followed. The result for a client with
+//! several possible results is unknown.
 
 use std::net::IpAddr;
 
@@ -27,8 +26,7 @@ pub(super) type Affected<'f> = (&'f str, AddressSet);
 pub(super) struct Decision<'f> {
     pub(super) text: &'f str,
     pub(super) clients: AddressSet,
-    /// Whether the rule treats clients differently: the packets of other clients reach the rule, but do not meet its
-    /// conditions.
+    /// Whether the packets of some clients reach the rule but do not meet its conditions.
     pub(super) is_selective: bool,
 }
 
@@ -51,7 +49,6 @@ pub(super) struct Walk<'f, 'w> {
     pub(super) dropped: AddressSet,
     /// The new destinations (address and port) that packets may get, each with its clients and its rule.
     pub(super) translated: Vec<(Option<IpAddr>, Option<u16>, Affected<'f>)>,
-    /// The rules that accept packets; those that drop packets are in `drops`.
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
     /// The rules that may apply, but not certainly.
@@ -60,7 +57,6 @@ pub(super) struct Walk<'f, 'w> {
     unusual: usize,
 }
 
-/// The clients in a chain.
 struct Live {
     /// The clients whose packets may be at the next rule.
     here: AddressSet,
@@ -91,8 +87,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Walks through a base chain. The policy of the chain applies to the clients whose packets no rule accepts or
-    /// drops.
+    /// Walks through a base chain. Its policy applies to the packets that no rule accepts or drops.
     pub(super) fn base_chain(&mut self, chain: &'f FilterChain, clients: AddressSet) {
         let undecided = self.chain(&chain.name, clients, "", DEEPEST);
         if undecided.is_empty() {
@@ -263,7 +258,7 @@ impl<'f, 'w> Walk<'f, 'w> {
     fn give_up(&mut self, clients: &AddressSet, text: &'f str) {
         self.accepted.add(clients);
         self.dropped.add(clients);
-        // This rule is put first: it matters more to the reader than a rule that may simply not apply.
+        // This rule is put first, because it explains more than a rule that may not apply.
         self.doubts.insert(0, (text, clients.clone()));
         self.doubts.truncate(MOST_DOUBTS);
     }
