@@ -1,7 +1,5 @@
-//! All code that calls the operating system, needs privileges or is slow.
-//!
-//! [`observe`] is the only entry for every system, and only this module contains the `cfg` switch. If a part could
-//! not be seen, the snapshot has a [`crate::model::Gap`], so an incomplete list is never returned silently.
+//! Scans this machine with calls to the operating system. A part that cannot be seen becomes a [`crate::model::Gap`]
+//! of the snapshot, so that no list is incomplete without a notice.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -45,7 +43,7 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
     "none; this system can only read snapshots (--from)"
 };
 
-/// The namespaces that must be scanned to see every listener: all namespaces, on a system that has namespaces.
+/// The namespaces to scan to see every listener.
 pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
 
 /// The reason why nothing could be observed.
@@ -87,10 +85,10 @@ pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     return rescan::deep(namespaces);
 }
 
-/// Scans repeatedly. A scan reuses data of the previous scan, if the system allows this.
+/// Scans repeatedly, and reuses data of the previous scan.
 ///
-/// The search for owners is skipped if every socket and every known owner is unchanged. A full search happens after
-/// each change, and at long intervals.
+/// While all sockets and their known owners are unchanged, the search for owners is skipped, except at long
+/// intervals.
 #[derive(Debug)]
 pub struct Observer {
     scope: Scope,
@@ -114,14 +112,14 @@ impl Observer {
     }
 }
 
-/// Completes a few processes with the details that a fast scan skips: start time, ancestors, working directory, and the
-/// package of the program. If a detail cannot be read in a short time, it stays unknown.
+/// Reads the details that a fast scan skips: start time, ancestors, working directory, and the package of the
+/// program. A detail that cannot be read in a short time stays unknown.
 pub fn read_rest(processes: &mut [Process]) {
     system::read_rest(processes);
 }
 
-/// Returns the process that probably owns a hidden socket; `group` is the path of the socket's control group. `None` if
-/// the group has several programs, or if one of its processes cannot be seen.
+/// Returns the process that probably owns a hidden socket, given the path of the socket's control group; `None` if
+/// the group has several programs or a process that cannot be seen.
 #[must_use]
 pub fn inferred_owner(group: &str) -> Option<InferredOwner> {
     system::inferred_owner(group)
@@ -133,14 +131,15 @@ pub fn is_user(name: &str) -> bool {
     system::is_user(name)
 }
 
-/// Returns the addresses of the network interface with this name; `None` if there is no such interface, or the system
-/// does not report it (only Linux does).
+/// Returns the addresses of the network interface with this name; `None` if there is no such interface, and on
+/// systems other than Linux.
 #[must_use]
 pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     system::interface_addresses(name)
 }
 
-/// Returns whether clients that connect to this address reach this machine. Returns false for the wildcard address.
+/// Returns whether clients that connect to this address reach this machine; false for a wildcard or multicast
+/// address.
 #[must_use]
 pub fn is_own_address(address: IpAddr) -> bool {
     let is_one = !address.is_unspecified() && !address.is_multicast();
@@ -153,7 +152,7 @@ pub fn is_running(name: &str) -> bool {
     system::is_running(name)
 }
 
-/// Returns whether a process with this ID is visible. False on systems other than Linux.
+/// Returns whether a process with this ID is visible; false on systems other than Linux.
 #[must_use]
 pub fn is_process(pid: Pid) -> bool {
     cfg!(target_os = "linux") && std::path::Path::new(&format!("/proc/{pid}")).exists()
@@ -176,10 +175,10 @@ pub struct TreeProcess {
     pub container: Option<String>,
     /// Whether the container is inside another container.
     pub is_in_nested_container: bool,
-    /// The pid namespace, if it is known and not the observer's own.
+    /// The pid namespace; `None` if it is unknown or portolan's own.
     pub pid_namespace: Option<String>,
-    /// Whether the process is the first process of this pid namespace. If this process ends, the kernel kills all
-    /// others in the namespace.
+    /// Whether the process is the first of this pid namespace: if it ends, the kernel kills all processes in the
+    /// namespace.
     pub is_first_in_namespace: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The current step of a scan, for the line that shows the progress. The code that does the work sets the step. If
-//! two threads scan at the same time, the later step replaces the earlier one.
+//! The current step of a scan, for the progress line. If two threads scan at once, each step replaces the step of the
+//! other thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,14 +18,12 @@ pub struct Step {
 static STEP: Mutex<Option<(&'static str, usize)>> = Mutex::new(None);
 static DONE: AtomicUsize = AtomicUsize::new(0);
 
-/// Announces a step.
 #[cfg(target_os = "linux")]
 pub(super) fn begin(what: &'static str, total: usize) {
     DONE.store(0, Ordering::Relaxed);
     *STEP.lock().unwrap_or_else(PoisonError::into_inner) = Some((what, total));
 }
 
-/// Adds to the number of things that were scanned in the current step.
 #[cfg(target_os = "linux")]
 pub(super) fn advance(count: usize) {
     DONE.fetch_add(count, Ordering::Relaxed);

@@ -1,13 +1,9 @@
-//! Repeated scans on systems other than Linux: each scan is a full scan. There is no deep scan on these systems.
+//! Repeated scans on systems other than Linux: each scan is a full scan.
 
 use super::{Error, Scope};
 use crate::model::{DeepScanResult, Gap, Namespaces, Snapshot, Stage};
 
 /// Returns a gap, because there is no deep scan for this system.
-///
-/// # Errors
-///
-/// Never returns an error.
 pub(super) fn deep(_: &Namespaces) -> Result<DeepScanResult, Error> {
     let gap = Gap {
         stage: Stage::Sockets,
@@ -20,16 +16,11 @@ pub(super) fn deep(_: &Namespaces) -> Result<DeepScanResult, Error> {
     Ok(DeepScanResult { gaps: vec![gap], ..DeepScanResult::default() })
 }
 
-/// The state between two scans, which is empty on these systems.
 #[derive(Debug, Default)]
 pub(super) struct PollState {}
 
 impl PollState {
-    /// Scans this machine. The caller compares the result with the last snapshot.
-    ///
-    /// # Errors
-    ///
-    /// Returns the same errors as [`super::observe`].
+    /// Always returns a snapshot, even if nothing changed.
     #[allow(
         clippy::unused_self,
         reason = "self is unused here, but the Linux version of this function needs it"

@@ -1,8 +1,7 @@
 //! POSIX access control lists: the users and groups that can write a file, in addition to its owner and its group.
 //!
-//! An access control list is in the extended attribute `system.posix_acl_access` (linux/posix_acl_xattr.h): a version,
-//! then the entries, all in little-endian order. Each entry has a tag, the permitted bits and an ID. The mask entry
-//! limits the permissions of the entries for users and groups.
+//! A list is in the extended attribute `system.posix_acl_access` (linux/posix_acl_xattr.h): a version, then entries
+//! of tag, permitted bits and ID, all little-endian. The mask entry limits the entries for users and groups.
 
 use std::ffi::CStr;
 use std::os::fd::AsRawFd;
@@ -21,13 +20,13 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 /// `ACL_WRITE`.
 const WRITE: u16 = 0x02;
-/// The size of the buffer in bytes, which is enough for about 500 entries.
+/// The size of the buffer in bytes, enough for about 500 entries.
 const LONGEST: usize = 4096;
 
-/// The entries of a list: tag, permitted bits and ID.
+/// The tag, the permitted bits and the ID of each entry.
 type Entries = Vec<(u16, u16, u32)>;
 
-/// Returns the access control list of the file at `path` below the root of the tree; `None` if the file has no list.
+/// Returns the access control list of the file at `path` in the tree; `None` if the file has none.
 pub(super) fn read(tree: &Tree, path: &CStr) -> Option<Entries> {
     let mut path_of_it = format!("/proc/self/fd/{}/", tree.root.as_raw_fd()).into_bytes();
     path_of_it.extend(path.to_bytes());
@@ -51,9 +50,8 @@ fn entries(list: &[u8]) -> Option<Entries> {
     (u32::from_le_bytes(*version) == VERSION).then(|| entries.chunks_exact(8).filter_map(entry).collect())
 }
 
-/// Returns the user other than root whom the list permits to write; `Some(None)` if a group or several users can write,
-/// and `None` if only root can. `group` is the group of the file. `counts` returns whether a group must be taken into
-/// account.
+/// Returns the only user, apart from root, whom the list lets write; `Some(None)` if a group or several users can
+/// write; `None` if only root can. `counts` selects the groups that matter.
 pub(super) fn writer(list: &Entries, group: u32, counts: impl Fn(u32) -> bool) -> Option<Option<u32>> {
     let mask = list.iter().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permits, _)| *permits);
     let mut users = list.iter().filter(|(_, permits, _)| permits & mask & WRITE != 0).filter_map(

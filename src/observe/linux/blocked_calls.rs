@@ -13,16 +13,15 @@ use crate::model::{Gap, Pid, Stage, show_processes};
 /// The system calls that wait for a client or for data, and whose descriptor can only be a socket.
 const CALLS: [libc::c_long; 5] =
     [libc::SYS_accept, libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_recvmmsg];
-/// The maximum number of threads that are read. Reading them takes about a second.
+/// The maximum number of threads to read, which takes about a second.
 const MOST_THREADS: usize = 100_000;
-/// How many times a thread is checked again, because the threads of an ordinary program notice a closed socket after a
-/// short time.
+/// How many times a thread is checked again: a thread of an ordinary program notices a closed socket after a short
+/// time.
 const CHECKS: usize = 3;
-/// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns a gap that names the processes with such a thread, or that says that not all threads were read; otherwise
-/// `None`.
+/// Returns a gap for the processes with such a thread, or for threads that were not read; `None` if there are
+/// neither.
 pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     let mut left = MOST_THREADS;
     let mut waiting: Vec<(Pid, Pid, u32)> = Vec::new();
@@ -67,8 +66,7 @@ pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     })
 }
 
-/// If a thread waits on the socket of a descriptor that is closed, or that now refers to another file, returns the
-/// descriptor.
+/// Returns the descriptor on which a thread waits, if this descriptor is closed or no longer refers to a socket.
 fn closed(pid: Pid, thread: Pid) -> Option<u32> {
     let text = slurp(format!("/proc/{pid}/task/{thread}/syscall"), 256, 256).ok()?;
     let descriptor = waits_on(&text)?;
@@ -80,7 +78,7 @@ fn closed(pid: Pid, thread: Pid) -> Option<u32> {
     .then_some(descriptor)
 }
 
-/// Parses `/proc/PID/syscall`: the number of the call and its first argument (`43 0x3 0x0 …`). Returns the descriptor if
+/// Parses `/proc/PID/syscall` (`43 0x3 0x0 …`: the number of the call and its arguments). Returns the descriptor if
 /// the call is one of [`CALLS`].
 fn waits_on(text: &[u8]) -> Option<u32> {
     let mut words = std::str::from_utf8(text).ok()?.split_ascii_whitespace();

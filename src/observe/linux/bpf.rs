@@ -1,5 +1,5 @@
-//! Finds BPF programs that choose the socket for a connection, and BPF programs that see packets before the firewall
-//! does (tcx). They are found through the descriptors of the processes that attached them.
+//! Finds BPF programs that choose the socket for a connection (`sk_lookup`) or see packets before the firewall does
+//! (tcx), through the descriptors of the processes that attached them.
 
 use super::files::slurp;
 use super::owners::ThreadDescriptor;
@@ -8,21 +8,20 @@ use crate::model::{Note, Pid};
 /// `BPF_SK_LOOKUP` (linux/bpf.h).
 const SK_LOOKUP: &str = "36";
 
-/// The type of a link that attaches a BPF program to the traffic control of a device (tcx, Linux 6.6).
+/// The type of a link to the traffic control of a device (tcx, Linux 6.6).
 const TCX: &str = "tcx";
 /// `BPF_TCX_INGRESS` (linux/bpf.h).
 const TCX_INGRESS: &str = "46";
 
-/// The attached BPF programs that can redirect or take packets.
 #[derive(Debug, Default)]
 pub(super) struct AttachedPrograms {
-    /// A note about programs that redirect connections in a network namespace.
+    /// About programs that redirect connections in a network namespace.
     pub(super) steering: Option<Note>,
-    /// A note about programs that see the incoming packets of a device before the firewall does.
+    /// About programs that see the incoming packets of a device before the firewall does.
     pub(super) tcx: Option<Note>,
 }
 
-/// Finds the programs among the descriptors of BPF links, and returns notes about them.
+/// Returns notes about the programs that these descriptors of BPF links attach.
 pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
     let (mut steering, mut tcx) = (Vec::new(), Vec::new());
     for link in links {
@@ -65,18 +64,17 @@ fn tcx_note(mut programs: Vec<(String, Pid)>) -> Option<Note> {
     })
 }
 
-/// Returns the value after a key in the text of `fdinfo`.
 fn value<'t>(fdinfo: &'t str, key: &str) -> Option<&'t str> {
     fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
 }
 
-/// Returns whether the text of `fdinfo` describes a link of a network namespace that redirects connections.
+/// Returns whether this link redirects the connections of a network namespace.
 fn is_steering(fdinfo: &str) -> bool {
     value(fdinfo, "link_type") == Some("netns") && value(fdinfo, "attach_type") == Some(SK_LOOKUP)
 }
 
-/// Returns the program that a link attaches to the incoming packets of a device, in the form `program 12`. The kernel
-/// writes the attach type as a number and a name.
+/// Returns the program that this link attaches to the incoming packets of a device: `program 12`. The attach type is
+/// a number and a name: `46 (tcx_ingress)`.
 fn tcx_program(fdinfo: &str) -> Option<String> {
     let attach_type = value(fdinfo, "attach_type")?.split(' ').next();
     let is_incoming = value(fdinfo, "link_type") == Some(TCX) && attach_type == Some(TCX_INGRESS);

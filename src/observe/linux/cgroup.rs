@@ -1,7 +1,7 @@
-//! Control groups. Maps the ID of a socket's group to a path, and a path to a systemd unit and a container.
+//! Control groups: finds the path of a group by its ID, and the systemd unit and the container in a path.
 //!
 //! The ID is the inode of the group's directory in the cgroup2 tree, so one pass over the directories names all
-//! groups. If a system uses only cgroup v1, the IDs match no directory, and the groups stay unknown.
+//! groups. With only cgroup v1, the groups stay unknown.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -14,12 +14,12 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, fstatfs, openat};
 
 /// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
 const CGROUP2: i64 = 0x6367_7270;
-/// The maximum depth in the tree. The groups of systemd and Kubernetes are far less deep.
+/// The maximum depth in the tree, far more than systemd and Kubernetes use.
 const DEPTH: usize = 32;
-/// The maximum number of bytes that are read of the list of the processes of a group.
+/// The maximum number of bytes to read of a group's list of processes.
 const PROCESSES: usize = 4096;
 
-/// Returns the paths of the groups with the wanted IDs, if they are in the tree; the root group is `/`.
+/// Returns the path of each wanted group that is in the tree, by ID; the root group is `/`.
 pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     let mut found = HashMap::new();
     let Some(tree) = tree() else { return found };
@@ -32,7 +32,7 @@ pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     found
 }
 
-/// Opens the cgroup2 tree: it is mounted alone, or next to cgroup v1.
+/// Opens the cgroup2 tree, which is mounted alone or next to cgroup v1.
 fn tree() -> Option<OwnedFd> {
     let open =
         |path: &CStr| openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -42,8 +42,8 @@ fn tree() -> Option<OwnedFd> {
         .find(|directory| fstatfs(directory).is_ok_and(|fs| fs.f_type == CGROUP2))
 }
 
-/// Returns the processes of a group, without those of the groups below it; `None` if the group cannot be read, has a
-/// process outside the pid namespace of portolan, or has very many processes.
+/// Returns the processes of a group, without those of the groups below it; `None` if the group cannot be read, has
+/// very many processes, or has a process outside portolan's pid namespace.
 pub(super) fn processes(group: &str) -> Option<Vec<Pid>> {
     let group = group.trim_start_matches('/');
     if group.split('/').any(|part| part == "..") {
@@ -87,14 +87,13 @@ fn descend(
     }
 }
 
-/// Returns the outermost group of a path, apart from slices. This group is a unit of the system's manager, or was made
-/// by root. The groups below it may belong to another manager, such as the manager of a user.
+/// Returns the outermost group of a path that is not a slice: a unit of the system's manager, or a group that root
+/// made. The groups below it may belong to another manager, such as the manager of a user.
 fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
 }
 
-/// Returns the systemd unit of a path: its innermost service, scope or socket. A unit that another manager started,
-/// such as the manager of a user, is preceded by the unit of the system that contains it:
+/// Returns the systemd unit of a path. A unit inside another unit is preceded by the outermost unit:
 /// `user@1000.service/ssh.service`. Otherwise any user could start a unit that looks like the `ssh.service` of the
 /// system.
 #[must_use]
@@ -111,9 +110,8 @@ pub(super) fn unit(path: &str) -> Option<String> {
     }
 }
 
-/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names. If a user
-/// other than root could have made the container's group, the name is preceded by the unit that contains the group,
-/// because users can give their groups any name.
+/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name. If a user could have made the
+/// container's group, the outermost unit precedes the name, because users can give their groups any name.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)
@@ -127,14 +125,13 @@ pub(super) fn container_in(path: &str, is_roots: impl Fn(&str) -> bool) -> Optio
     }
 }
 
-/// Returns whether the container of a path is inside another container.
 pub(super) fn is_in_nested_container(path: &str) -> bool {
     let Some((inner, parent)) = container_name(path) else { return false };
     container_name(parent).is_some_and(|(outer, _)| outer != inner)
 }
 
-/// Returns whether root owns a group, so that no other user can have made the groups below it. If the tree cannot be
-/// read, the path decides: only groups below the manager of a user (`user@UID.service`) do not belong to root.
+/// Returns whether root owns a group, so that only root can have made the groups below it. If the tree cannot be
+/// read, every group belongs to root, except those below the manager of a user (`user@UID.service`).
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -145,12 +142,12 @@ fn is_roots(group: &str) -> bool {
     if owners.is_empty() { !group.contains("/user@") } else { owners.iter().all(|uid| *uid == 0) }
 }
 
-/// Returns the name of the container of a path, and the path of the parent of the group with this name.
+/// Returns the name of the innermost container of a path, and the path of the group that contains it.
 ///
 /// Forms: `docker-ID.scope`, `/docker/ID`, `libpod-ID.scope`, `libpod-payload-ID`, `cri-containerd-ID.scope`,
-/// `crio-ID.scope`, `/kubepods/…/ID`, `/default/ID` (containerd), `lxc.payload.NAME`, `/lxc/NAME`, `machine-NAME.scope`
-/// and `systemd-nspawn@NAME.service` (systemd-nspawn), `machine-lxc\x2dN\x2dNAME.scope` (libvirt), `/ecs/TASK/TASK-N`
-/// (AWS Fargate). A virtual machine (`machine-qemu…`) is not a container.
+/// `crio-ID.scope`, `/kubepods/…/ID`, `/default/ID` (containerd), `lxc.payload.NAME`, `/lxc/NAME`,
+/// `machine-NAME.scope` and `systemd-nspawn@NAME.service` (systemd-nspawn), `machine-lxc\x2dN\x2dNAME.scope`
+/// (libvirt), `/ecs/TASK/TASK-N` (AWS Fargate). A virtual machine (`machine-qemu…`) is not a container.
 fn container_name(path: &str) -> Option<(String, &str)> {
     let mut found = None;
     let mut above = None;
@@ -180,7 +177,8 @@ fn container_name(path: &str) -> Option<(String, &str)> {
     found
 }
 
-/// Returns the container of a machine that systemd-machined or libvirt registered; `None` for a virtual machine.
+/// Returns the container's name in the name of a machine of systemd-machined or libvirt; `None` for a virtual
+/// machine.
 fn machine(name: &str) -> Option<String> {
     if name.starts_with("qemu-") {
         return None;
@@ -189,7 +187,7 @@ fn machine(name: &str) -> Option<String> {
     Some(of_libvirt.map_or(name, |(_, name)| name).to_owned())
 }
 
-/// Returns whether a group has the name of a container of AWS Fargate: the 32 hexadecimal digits of the task, and a
+/// Returns whether a group has the name of a container of AWS Fargate: the 32 hexadecimal digits of the task, then a
 /// number.
 fn is_fargate_task(part: &str) -> bool {
     part.split_once('-').is_some_and(|(task, number)| {
@@ -200,7 +198,7 @@ fn is_fargate_task(part: &str) -> bool {
     })
 }
 
-/// Decodes the name of a unit, which systemd has escaped: `my\x2dweb` becomes `my-web`.
+/// Decodes systemd's escapes in the name of a unit: `my\x2dweb` becomes `my-web`.
 fn unescaped(name: &str) -> String {
     let mut text = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();

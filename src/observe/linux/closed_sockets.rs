@@ -1,9 +1,8 @@
-//! TCP sockets that were closed between two scans, from the messages that the kernel sends when it destroys a socket
+//! TCP sockets that were closed between two scans, from the kernel's messages about destroyed sockets
 //! (`SKNLGRP_*_DESTROY`, linux/sock_diag.h).
 //!
-//! The kernel sends no message when a socket is made, and a message names neither the process nor whether the socket
-//! listened. A UDP socket without a peer is usually a client, so only TCP is read. A message can arrive seconds late on a
-//! busy machine, and if very many connections are closed, the kernel drops messages.
+//! A message names neither the process nor whether the socket listened. UDP is not read, because a UDP socket without
+//! a peer is usually a client. On a busy machine, messages arrive seconds late or are dropped.
 
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -21,9 +20,9 @@ use super::users::Users;
 use crate::model::{Endpoint, Namespaces, Owner, Protocol, Socket, SocketAttributes, State};
 use crate::observe::Scope;
 
-/// The groups of the messages about TCP over IPv4 and IPv6, one bit for each: group 1 has the lowest bit.
+/// The groups of the messages about TCP over IPv4 and IPv6: group 1 is the lowest bit.
 const GROUPS: u32 = 0b101; // groups 1 and 3
-/// The size of a datagram: one message of less than 1 KiB.
+/// The size of the buffer for a datagram, which has one message of less than 1 KiB.
 const BUFFER: usize = 8 * 1024;
 /// The maximum number of messages that are read after a scan. The kernel keeps a few hundred.
 const MOST: usize = 10_000;
@@ -31,20 +30,19 @@ const MOST: usize = 10_000;
 /// The maximum number of cookies; they need 4 MB.
 const MOST_COOKIES: usize = 200_000;
 
-/// A subscription to these messages.
 #[derive(Debug)]
 pub(super) struct ClosedSockets {
     messages: OwnedFd,
-    /// The cookie of a socket that was closed after the subscription. Until the message about it arrives, other messages
-    /// may be about sockets that were closed before.
+    /// The cookie of a socket that `subscribe` closes. Messages that arrive before the message about this socket may
+    /// be about sockets that were closed before the subscription.
     first: Option<u64>,
-    /// The cookies of the sockets that scans have found, until the message about the socket arrives.
+    /// The cookies of the sockets that scans found and that are not yet known to be closed.
     found: HashSet<NonZeroU64>,
 }
 
 impl ClosedSockets {
-    /// Subscribes in the network namespace of the calling thread. Returns `None` if the scope does not include these
-    /// sockets, or if the kernel refuses.
+    /// Subscribes in the network namespace of the calling thread; `None` if the scope excludes these sockets, or if
+    /// the kernel refuses.
     pub(super) fn subscribe(scope: &Scope) -> Option<Self> {
         let is_included = scope.protocols.contains(&Protocol::Tcp)
             && scope.states.contains(&State::Bound)
@@ -61,8 +59,8 @@ impl ClosedSockets {
         Some(ClosedSockets { messages, first, found: HashSet::new() })
     }
 
-    /// Returns the closed sockets that no scan has found. `scanned` has the sockets of the scan before this call, unless
-    /// they are the same as in the call before.
+    /// Returns the closed sockets that no scan has found. `scanned` has the sockets of the last scan; `None` if they
+    /// are unchanged.
     pub(super) fn unseen(&mut self, scanned: Option<&[Socket]>, scope: &Scope) -> Vec<Socket> {
         let is_tcp = |socket: &&Socket| socket.local.protocol == Protocol::Tcp && socket.state.holds_port();
         let scanned = scanned.into_iter().flatten().filter(is_tcp);
@@ -85,7 +83,7 @@ impl ClosedSockets {
         unseen
     }
 
-    /// Returns whether so many messages were lost that the cookies need much memory.
+    /// Returns whether too many cookies are kept, because the messages about their sockets were lost.
     pub(super) fn has_lost_track(&self) -> bool {
         self.found.len() > MOST_COOKIES
     }
@@ -96,7 +94,7 @@ impl ClosedSockets {
         for _ in 0..MOST {
             buffer.clear();
             match recv(&self.messages, spare_capacity(&mut buffer), RecvFlags::TRUNC) {
-                // A message that is not understood is left out: the messages are not complete in any case.
+                // A message that cannot be parsed is ignored, because the messages are incomplete in any case.
                 Ok((_, length)) => _ = buffer.get(..length).map(|bytes| reading.datagram(bytes, 0)),
                 Err(Errno::INTR | Errno::NOBUFS) => {}
                 Err(_) => break,
@@ -106,7 +104,7 @@ impl ClosedSockets {
     }
 }
 
-/// Returns whether a destroyed socket had a local port and never tried to connect. It was bound, and may have listened.
+/// Returns whether a destroyed socket was bound and never tried to connect.
 fn may_have_listened(record: &SocketRecord) -> bool {
     record.local.1 != 0 && record.peer.1 == 0 && record.path_mtu == Some(0)
 }
@@ -194,7 +192,7 @@ mod tests {
         let marker = TcpListener::bind("127.0.0.1:0").unwrap();
         let last = marker.local_addr().unwrap().port();
         drop(marker);
-        // The messages are in order: after the second one, the first one has arrived.
+        // Messages arrive in order: the message about `marker` arrives after the message about `listener`.
         let mut found = Vec::new();
         for _ in 0..1000 {
             found.extend(closed.unseen(None, &scope).into_iter().map(|socket| socket.local.port));

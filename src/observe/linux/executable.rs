@@ -15,7 +15,7 @@ use super::tree::Tree;
 use crate::model::interpreter::is_interpreter;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script};
 
-/// The maximum number of threads that are tried if the first thread of a process has ended.
+/// The maximum number of threads to try if the first thread of a process has ended.
 const THREADS: usize = 64;
 
 /// The program of a process. A part that could not be read is `None`.
@@ -34,7 +34,7 @@ pub(super) struct ProgramFiles {
     pub trouble: Option<String>,
 }
 
-/// The maximum number of files of further code that are kept; one is enough for a finding.
+/// The maximum number of files in `ProgramFiles::code`; one is enough for a finding.
 const CODE: usize = 8;
 
 /// Returns the kernel's path of the program file of a process.
@@ -42,8 +42,8 @@ pub(super) fn link(process: &OwnedFd) -> Result<CString, Errno> {
     readlinkat(process, "exe", Vec::new())
 }
 
-/// Reads the program of a process, given its directory in `/proc` and the path of its program file; `cmdline` names the
-/// script of an interpreter. If `libraries` (a cache of checked files) is given, the mapped files are checked too.
+/// Reads the program of a process, given its directory in `/proc` and the target of its link `exe`. If `libraries` (a
+/// cache of checked files) is given, the mapped files are checked too.
 pub(super) fn program(
     (process, mut link): (&OwnedFd, Result<CString, Errno>),
     cmdline: &[String],
@@ -54,8 +54,8 @@ pub(super) fn program(
         return ProgramFiles { trouble: link.err().map(why), ..ProgramFiles::default() };
     };
     let mut program = ProgramFiles::default();
-    // The path and the file are read one after the other. If an upgrade replaced the file in between, they do not fit
-    // together, so a second attempt is made.
+    // If an upgrade replaces the file after its path was read, path and file do not fit together, so a second attempt
+    // is made.
     for _ in 0..2 {
         let running = statat(process, "exe", AtFlags::empty()).ok();
         match &link {
@@ -115,9 +115,9 @@ fn why(errno: Errno) -> String {
     }
 }
 
-/// Returns the directory in `/proc` of a living thread of a process whose first thread has ended. The process itself
-/// then shows no program file and no command line, but its threads show both. Returns `None` if the first thread still
-/// lives, or if no thread has a program file. `link` is the result of reading the link `exe` of the process.
+/// Returns the directory in `/proc` of a living thread of a process whose first thread has ended, because the process
+/// itself then shows no program file and no command line. Returns `None` if the first thread lives, or if no thread
+/// has a program file.
 pub(super) fn living_thread(process: &OwnedFd, link: &Result<CString, Errno>) -> Option<OwnedFd> {
     if *link != Err(Errno::NOENT) {
         return None;
@@ -145,7 +145,8 @@ pub(super) fn living_thread(process: &OwnedFd, link: &Result<CString, Errno>) ->
     None
 }
 
-/// Returns the program file, given the target of the link `exe`.
+/// Returns the program file and its origin. `target` is the target of the link `exe`; `running` is the file that
+/// runs.
 fn executable(
     target: &[u8],
     running: Option<&Stat>,
@@ -164,7 +165,7 @@ fn executable(
             Some(Origin::of(OriginKind::Elsewhere))
         }
         ExeState::Deleted => Some(Origin::of(OriginKind::Deleted)),
-        // The new file is judged, because the old one no longer exists: a user who can replace the new file could also
+        // The old file no longer exists, so the new file is judged: a user who can replace the new file could also
         // have replaced the old one.
         ExeState::Replaced => origins.of(tree, path, None).map(|origin| match origin.kind {
             OriginKind::User | OriginKind::Open => origin,
@@ -185,8 +186,8 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether a user other than root owns the running file, and another user owns the file at its path. If so, the
-/// running file was never at this path of the machine.
+/// Returns whether the running file belongs to a user other than root, and the file at its path to yet another user.
+/// If so, the running file was never at this path of the machine.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));

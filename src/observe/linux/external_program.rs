@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 /// The time limit of one program. An answer takes well below a second.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The time limit for all programs of a list together. It is needed because a machine can have a thousand network
-/// namespaces.
+/// The time limit for all programs of a list together, because a machine can have a thousand network namespaces.
 const TOTAL: Duration = Duration::from_secs(20);
 /// The maximum size of the output. A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall about 20
 /// MiB.
@@ -25,11 +24,8 @@ impl Default for TimeBudget {
     }
 }
 
-/// Runs the program at a fixed path, for no longer than the budget permits; returns its output.
-///
-/// # Errors
-///
-/// Returns the reason if there is no complete answer: a text that begins with the path.
+/// Runs the program at a fixed path, for no longer than the budget permits, and returns its output. An error begins
+/// with the path.
 pub(super) fn output(
     path: &str,
     arguments: impl IntoIterator<Item = impl Into<OsString>>,
@@ -71,7 +67,6 @@ fn output_within(
     output
 }
 
-/// Returns the output of the program within the limits.
 fn read(child: &mut Child, path: &str, limit: Duration) -> Result<Vec<u8>, String> {
     let Some(stdout) = child.stdout.take() else {
         return Err(format!("{path}: the program printed nothing"));

@@ -1,13 +1,12 @@
-//! Finds out whether a file that a process runs is still at its path. The kernel's name of the file only shows that the
-//! file was deleted, not whether an upgrade put another file in its place.
+//! Finds out whether the file that a process runs is still at its path, was deleted, or was replaced by an upgrade.
 
 use rustix::fs::Stat;
 
 use super::tree::{Tree, is_same};
 use crate::model::ExeState;
 
-/// Returns the path and the state of the file that the kernel names `target`. If the file was deleted, the kernel
-/// appends " (deleted)" to its name, but this text may also be a part of the name itself.
+/// Returns the path and the state of the file that the kernel names `target`. The kernel appends " (deleted)" to the
+/// name of a deleted file, but a name may also end like this itself.
 pub(super) fn path_and_state<'t>(
     tree: &Tree,
     target: &'t [u8],
@@ -20,7 +19,6 @@ pub(super) fn path_and_state<'t>(
     }
 }
 
-/// Returns the state of a file whose link ends in " (deleted)".
 fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<&Stat>) -> ExeState {
     let is_running = |other: &Stat| running.is_some_and(|running| is_same(running, other));
     if tree.stat(whole).is_ok_and(|other| is_running(&other)) {
@@ -37,9 +35,9 @@ fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<
     }
 }
 
-/// Returns whether an upgrade replaced the running file with the file at the path. Both are then on one file system,
-/// and the old file belongs to root or to the owner of the new file. A file that was deleted in a detached or private
-/// mount does not count, because any user can make such a mount with any path.
+/// Returns whether an upgrade replaced the running file with the file at its path. Both are then on one file system,
+/// and the old file belongs to root or to the owner of the new file. A file that was deleted in a private mount does
+/// not count, because any user can make such a mount with any path.
 const fn is_upgrade(running: &Stat, there: &Stat) -> bool {
     running.st_dev == there.st_dev && (running.st_uid == 0 || running.st_uid == there.st_uid)
 }

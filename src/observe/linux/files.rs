@@ -1,7 +1,5 @@
-//! Reads small files of `/proc` with as few calls as possible, because a listing reads several files for each
-//! process.
-//!
-//! The size of a file is not requested first, because `/proc` gives no sizes.
+//! Reads small files of `/proc` with as few calls as possible. The size of a file is not requested, because `/proc`
+//! gives no sizes.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,22 +9,13 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
-/// Reads up to `most` bytes of a file that the kernel writes in one piece (one value, one record), `step` bytes at
-/// once. If the file is shorter than `step`, one read is enough. A setting below `/proc/sys` returns only the bytes of
-/// the first read, so `step` must be large enough for the whole setting.
-///
-/// # Errors
-///
-/// Returns the error number if the file cannot be opened or read.
+/// Reads up to `most` bytes of a file that the kernel writes in one piece, `step` bytes at once. For a setting below
+/// `/proc/sys`, `step` must be enough for the whole setting: a second read returns nothing.
 pub(super) fn slurp(path: impl Arg, step: usize, most: usize) -> Result<Vec<u8>, Errno> {
     slurp_at(CWD, path, step, most)
 }
 
-/// Reads a file below an open directory in the same way as [`slurp`].
-///
-/// # Errors
-///
-/// Returns the same errors as [`slurp`].
+/// Like [`slurp`], for a path below an open directory.
 pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) -> Result<Vec<u8>, Errno> {
     let file = openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(step);
@@ -41,15 +30,11 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
     }
 }
 
-/// The size of the buffer for each read. The kernel returns at most one page at once, unless a record is longer.
+/// The size of the buffer for each read: the kernel returns at most one page at once, unless a record is longer.
 const PAGE: usize = 4 * 1024;
 
-/// Reads a file that the kernel writes record by record, such as a table of mounts. A short read is not the end of
-/// such a file.
-///
-/// # Errors
-///
-/// Returns the error number if the file cannot be opened or read, and `FBIG` if it has more than `most` bytes.
+/// Reads a file that the kernel writes record by record, such as a table of mounts: a short read is not its end.
+/// Returns `FBIG` if the file has more than `most` bytes.
 pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno> {
     let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(16 * 1024);
@@ -62,14 +47,10 @@ pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno>
     Err(Errno::FBIG)
 }
 
-/// The maximum size of a table of mounts, which is enough for 100,000 mounts.
+/// The maximum size of a table of mounts in bytes, enough for 100,000 mounts.
 const LONGEST_MOUNTS: usize = 32 * 1024 * 1024;
 
 /// Reads the mounts of this thread's mount namespace (`proc_pid_mountinfo(5)`).
-///
-/// # Errors
-///
-/// Returns the same errors as [`read_records`].
 pub(super) fn mounts() -> Result<String, Errno> {
     read_records("/proc/thread-self/mountinfo", LONGEST_MOUNTS)
 }
@@ -86,10 +67,6 @@ pub(super) fn numbers_in(directory: &OwnedFd) -> Result<Vec<u32>, Errno> {
 }
 
 /// Like [`numbers_in`], for the directory at a path.
-///
-/// # Errors
-///
-/// Returns the error number if the directory cannot be read.
 pub(super) fn numbers(path: impl Arg) -> Result<Vec<u32>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     numbers_in(&openat(CWD, path, flags, Mode::empty())?)

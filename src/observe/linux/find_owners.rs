@@ -15,7 +15,6 @@ use super::{
 };
 use crate::model::{Endpoint, Gap, Owner, Pid, Protocol, Stage, show_processes};
 
-/// The parts of the search for owners.
 #[derive(Clone, Copy)]
 pub(super) struct OwnerSearch {
     /// Whether all visible processes can be read.
@@ -28,8 +27,7 @@ pub(super) struct OwnerSearch {
     pub(super) bpf: bool,
 }
 
-/// Fills in the owner of every socket and adds a gap for every reason why an owner is unknown. `list_again` lists the
-/// sockets again.
+/// Sets the owner of every socket, and adds a gap for every reason why an owner is unknown.
 pub(super) fn find_owners(
     found: &mut Vec<FoundSocket>,
     OwnerSearch { privileged, threads_and_rings, hidden_processes, bpf }: OwnerSearch,
@@ -63,9 +61,9 @@ pub(super) fn find_owners(
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
-    // The walk took time, so the sockets are listed again: vanished sockets are removed, and new sockets in their place
-    // are added. Then two more searches look for the owners that are still missing: one outside ordinary descriptors,
-    // and one in ordinary descriptors again, because a socket may have moved to another process during the walk.
+    // During the walk, sockets may vanish, be replaced by new sockets, or move to other processes. So the sockets are
+    // listed again, and missing owners are searched twice more: outside ordinary descriptors, then in ordinary
+    // descriptors again.
     let mut later = Later::default();
     if !open.is_empty() {
         later.compare(found, &mut open, list_again());
@@ -82,7 +80,8 @@ pub(super) fn find_owners(
             search_closely(&mut walk, &open, false, bpf)
         };
         let again = hidden
-            // An unreadable process probably owns the remaining sockets. A second walk then finds only new sockets.
+            // If a process could not be read, it probably owns the remaining sockets: a second walk would only help
+            // for new sockets.
             .and_then(|()| {
                 if blind && !is_replaced {
                     Ok(Walk::default())
@@ -103,9 +102,9 @@ pub(super) fn find_owners(
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
     gaps.extend(unlisted_processes(&walk));
-    // Without a gap for an unreadable process, the owners of the remaining sockets are outside the pid namespace.
+    // If every visible process was read, the owners of the remaining sockets are outside the pid namespace.
     if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
-        // A socket that has just replaced another socket is left out, because its owner has not been searched yet.
+        // A socket that has just replaced another socket is not counted, because its owner was not searched yet.
         gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
     }
     if later.is_unsure {
@@ -118,7 +117,7 @@ pub(super) fn find_owners(
             remedy: Some("run again".to_owned()),
         });
     }
-    // If some processes could not be read, one of them may own a socket that seems to have no owner.
+    // A process that could not be read may own a socket that seems to have no owner.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
     let services = if open.is_empty() || blind {
         kernel_services::RunningServices::default()
@@ -154,24 +153,23 @@ fn search_closely(
     hidden_processes::search(walk, search, hidden_processes)
 }
 
-/// The maximum number of further walks. They are needed while new sockets replace old ones.
+/// The maximum number of further walks, which are needed while new sockets replace old ones.
 const ROUNDS: usize = 4;
 
-/// The result of listing the sockets again after the walk: vanished sockets, and new sockets in their place.
+/// The changes since the walk: sockets that vanished, and new sockets in their place.
 #[derive(Debug, Default)]
 struct Later {
     /// The sockets without a known process that are no longer listed.
     gone: HashSet<SocketId>,
-    /// The new sockets of the last list that have replaced vanished sockets.
+    /// The new sockets in the last list that replaced vanished sockets.
     new: HashSet<SocketId>,
     /// Whether the sockets could not be listed again.
     is_unsure: bool,
 }
 
 impl Later {
-    /// Updates `open`, the inodes whose owner is unknown, from a new list. Inodes that are no longer listed are
-    /// removed. If new sockets have taken the place of a vanished socket, they are added to `open`, and replace it in
-    /// `found`.
+    /// Removes vanished sockets from `open`, the inodes whose owner is unknown. New sockets in the place of a
+    /// vanished socket replace this socket in `open` and `found`.
     fn compare(
         &mut self,
         found: &mut Vec<FoundSocket>,
@@ -213,11 +211,11 @@ impl Later {
     }
 }
 
-/// The place at which clients reach a socket: the network namespace, the protocol and the port. The address is not
-/// included, because a socket that replaces another socket can have another address.
+/// The network namespace, the protocol and the port of a socket. The address is left out: a socket on `0.0.0.0` may
+/// replace a socket on `127.0.0.1`.
 type Place = (Option<u64>, Protocol, u16);
 
-/// Returns the place of a socket that accepts traffic.
+/// Returns the place of a socket; `None` if the socket does not accept traffic.
 fn place(found: &FoundSocket) -> Option<Place> {
     let FoundSocket { socket, .. } = found;
     let Endpoint { protocol, port, .. } = socket.local;
@@ -225,7 +223,8 @@ fn place(found: &FoundSocket) -> Option<Place> {
     (socket.state.accepts_traffic() && port != 0).then_some((netns, protocol, port))
 }
 
-/// Sets the owner of every socket. Returns the number of sockets that neither a process nor a kernel service explains.
+/// Sets the owner of every socket; returns the number of sockets that neither a process nor a kernel service
+/// explains.
 fn assign(
     found: &mut [FoundSocket],
     walk: &Walk,
@@ -260,7 +259,6 @@ fn assign(
     unaccounted
 }
 
-/// Returns a gap for the sockets that no process owns although every process was read.
 fn unaccounted_sockets(count: u64, candidates: impl FnOnce() -> Vec<Pid>) -> Option<Gap> {
     if count == 0 {
         return None;
@@ -282,7 +280,6 @@ fn unaccounted_sockets(count: u64, candidates: impl FnOnce() -> Vec<Pid>) -> Opt
     })
 }
 
-/// Returns a gap for sockets that replaced other sockets so quickly that their owners were not found.
 fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
     let hidden = |f: &&FoundSocket| f.socket.owner == Owner::Hidden && later.new.contains(&f.identity());
     let mut addresses: Vec<String> =
@@ -311,8 +308,8 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
 /// The maximum number of addresses in the text of a gap.
 const NAMED: usize = 4;
 
-/// Returns a gap if `/proc` hides the processes of other users. A hidden process may own a socket together with a
-/// visible process, so there is a gap even if every socket has an owner.
+/// A hidden process may own a socket together with a visible process, so there is a gap even if every socket has an
+/// owner.
 fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     settings::hides_others(privileged).then(|| Gap {
         stage: Stage::Owners,
@@ -324,7 +321,6 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     })
 }
 
-/// Returns a gap for sockets whose owner is not in the pid namespace of this process.
 fn outside_the_namespace(count: usize) -> Option<Gap> {
     let (why, remedy) = if count > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
@@ -337,7 +333,6 @@ fn outside_the_namespace(count: usize) -> Option<Gap> {
     })
 }
 
-/// Returns one gap that names the processes that a mount hides.
 fn masked_processes(walk: &Walk) -> Option<Gap> {
     let Some(first) = walk.masked.first() else {
         let errno = walk.masked_unknown?;
@@ -364,7 +359,6 @@ fn masked_processes(walk: &Walk) -> Option<Gap> {
     })
 }
 
-/// Returns a gap for processes that exist although `/proc` does not list them.
 fn unlisted_processes(walk: &Walk) -> Option<Gap> {
     let count = walk.unlisted.len();
     (count > 0).then(|| Gap {
@@ -378,7 +372,7 @@ fn unlisted_processes(walk: &Walk) -> Option<Gap> {
     })
 }
 
-/// Returns the gaps for processes that a walk could not read, one for each reason.
+/// Returns a gap for each reason why processes could not be read.
 fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
     let mut reasons: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
     let hidden = |pid: &Pid| walk.masked.contains(pid) || walk.unlisted.contains(pid);
@@ -407,7 +401,6 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
                 }
                 errno => errno.to_string(),
             },
-            // Only a user who lacks these privileges is advised to get them.
             remedy: if refused && !privileged {
                 Some("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned())
             } else {
@@ -424,12 +417,11 @@ mod tests {
     use super::*;
     use crate::model::{Socket, SocketAttributes, State};
 
-    /// Returns a socket that no process owns.
     fn found() -> FoundSocket {
         listener("tcp/127.0.0.1:9", u64::MAX)
     }
 
-    /// Returns a socket that no process owns, with this identity.
+    /// Returns a listener that no process owns; `identity` is its inode and its cookie.
     fn listener(local: &str, identity: u64) -> FoundSocket {
         let local: Endpoint = local.parse().unwrap();
         let socket = Socket {

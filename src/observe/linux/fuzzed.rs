@@ -8,7 +8,7 @@ pub fn cgroup(path: &str) -> [Option<String>; 2] {
     [cgroup::unit(path), cgroup::container_in(path, |group| !group.contains("/user@"))]
 }
 
-/// Parses a text as `mountinfo`, in each way that the program uses; returns the number of mounts.
+/// Parses a text as `mountinfo` in every way that the program does; returns the number of mounts.
 #[must_use]
 pub fn mountinfo(text: &str) -> usize {
     masked::processes_in(text).len()

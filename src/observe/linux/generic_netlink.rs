@@ -5,7 +5,7 @@ use rustix::net::netlink::GENERIC;
 
 use super::netlink_dump::{attribute, dump, text};
 
-/// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, and the version of both.
+/// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID` and `CTRL_ATTR_FAMILY_NAME`.
 const CONTROLLER: u16 = 0x10;
 const GET_FAMILY: u8 = 3;
 const FAMILY_ID: u16 = 1;
@@ -13,8 +13,8 @@ const FAMILY_NAME: u16 = 2;
 /// The size of `genlmsghdr`.
 const HEADER: usize = 4;
 
-/// A family whose objects listen on a UDP port: its name, the command that lists the objects, the attribute with the
-/// port, and whether the port is in network order.
+/// A family of tunnels that listen on UDP ports. `list` is the command that lists the tunnels; `port` is the
+/// attribute with the port of a tunnel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PortFamily {
     pub(super) name: &'static str,
@@ -23,12 +23,8 @@ pub(super) struct PortFamily {
     pub(super) is_big_endian: bool,
 }
 
-/// Lists the ports of a family, in the network namespace of the calling thread. `arguments` are the attributes to send
-/// with the request.
-///
-/// # Errors
-///
-/// Returns an error if the kernel does not have the family, or refuses the request.
+/// Lists the ports of a family in the network namespace of the calling thread. `arguments` are the attributes of the
+/// request.
 pub(super) fn ports(family: PortFamily, arguments: &[u8]) -> Result<Vec<u16>, Errno> {
     let families = dump(Some(GENERIC), (CONTROLLER, CONTROLLER), &[GET_FAMILY, 1, 0, 0], |message| {
         let attributes = message.get(HEADER..)?;

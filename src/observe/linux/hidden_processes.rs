@@ -1,6 +1,6 @@
-//! Searches for processes that `/proc` does not show. A mount may cover the directory of a process, or a rootkit may
-//! remove a process from the list. The iterator of the kernel returns the processes that exist. Without the iterator,
-//! every pid is tried.
+//! Searches for processes that `/proc` does not show, because a mount covers their directory or a rootkit hides them.
+//!
+//! The iterator of the kernel returns the processes that exist. Without the iterator, every pid is tried.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -16,12 +16,12 @@ use crate::model::Pid;
 
 /// The largest possible pid on 64-bit systems (`PID_MAX_LIMIT`, include/linux/threads.h).
 const LARGEST: u32 = 4 * 1024 * 1024;
-/// The kernel assigns pids in ascending order. The highest pid is therefore at most this far above the number of
-/// processes that were started so far.
+/// The kernel assigns pids in ascending order, so the highest pid is at most this far above the number of processes
+/// that were started so far.
 const MARGIN: u64 = 4096;
 
-/// Searches the descriptors of processes that a mount hides. If `every` is set, finds the processes that `/proc` does
-/// not list, and searches their descriptors too.
+/// Searches the descriptors of processes that a mount hides. With `every`, also finds and searches the processes that
+/// `/proc` does not list.
 pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result<(), Errno> {
     if every {
         walk.unlisted = match &walk.tasks {
@@ -33,8 +33,8 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     if hidden.is_empty() {
         return Ok(());
     }
-    // `/proc` without the covering mounts is readable only with the privilege to mount. Without this
-    // privilege, the hidden processes are not searched, but a gap still names them.
+    // Opening `/proc` without the mounts over it needs the privilege to mount. Without this privilege, the hidden
+    // processes are not searched, but a gap still names them.
     let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
     let mut found = walk_of(&proc, &hidden, search)?;
     found.masked.clear();
@@ -43,8 +43,7 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     Ok(())
 }
 
-/// Returns a `/proc` without the mounts over it. This `/proc` is not attached to the tree and vanishes with the
-/// descriptor.
+/// Returns a `/proc` without the mounts over it, which vanishes with the descriptor.
 fn fresh_proc() -> Result<OwnedFd, Errno> {
     let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
@@ -64,8 +63,7 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
         if pids.is_empty() {
             break;
         }
-        // A process that started after a list was made is missing from this list, but not hidden. So the list is made
-        // again.
+        // The list is made again, because it lacks the processes that started after it was made.
         pids.retain(|pid| exists(*pid));
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
         pids.retain(|pid| !again.contains(pid));
@@ -73,11 +71,11 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
     Ok(pids)
 }
 
-/// A process counts as hidden only if this many further lists of `/proc` lack it.
+/// How many further lists of `/proc` must lack a process until it counts as hidden.
 const LISTS: usize = 3;
 
-/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions of pids, so the
-/// ranges between the listed pids are returned, without a look-up for each pid.
+/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions of pids, so only
+/// ranges are computed.
 fn between(listed: &[Pid], highest: Pid) -> impl Iterator<Item = Pid> {
     let mut listed = listed.to_vec();
     listed.sort_unstable();
@@ -97,8 +95,7 @@ fn exists(pid: Pid) -> bool {
     pid.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
 }
 
-/// Returns the highest possible pid: the limit of the system, or an estimate from the number of processes started so
-/// far.
+/// Returns the highest possible pid: the limit of the system, or less if few processes were started so far.
 fn highest() -> Pid {
     let text =
         |path: &str| String::from_utf8_lossy(&slurp(path, 4096, 64 * 1024).unwrap_or_default()).into_owned();
@@ -133,7 +130,7 @@ mod tests {
         let mut all = numbers("/proc").unwrap();
         all.retain(|pid| *pid != me);
         assert!(me <= highest() && exists(me));
-        // The process is in the second list, so the first list only missed it.
+        // The list lacks this process, but `/proc` shows it.
         assert!(!unlisted(&all).unwrap().contains(&me));
         let thread = std::thread::spawn(rustix::thread::gettid).join().unwrap();
         assert!(!exists(u32::try_from(thread.as_raw_nonzero().get()).unwrap()), "a thread is not a process");

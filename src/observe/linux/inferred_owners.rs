@@ -1,5 +1,5 @@
-//! The probable owner of a hidden socket. Any user can read which processes a control group has, and their names,
-//! command lines and start times, but not their descriptors.
+//! Finds the probable owner of a hidden socket: any user can read the processes of a control group, but not their
+//! descriptors.
 
 use rustix::fs::{CWD, Mode, openat};
 
@@ -10,10 +10,10 @@ use super::{cgroup, name_users, users};
 use crate::model::interpreter::is_interpreter;
 use crate::model::{InferredOwner, Pid, Process};
 
-/// Returns the probable owner of a hidden socket; `group` is the path of the socket's control group. `None` if the group
-/// has several programs, or if one of its processes cannot be seen.
+/// Returns the process that probably owns a hidden socket of this control group; `None` if the group has several
+/// programs or a process that cannot be seen.
 pub(in crate::observe) fn inferred_owner(group: &str) -> Option<InferredOwner> {
-    // If the descriptors of a process can be read, they have already been searched.
+    // A process whose descriptors can be read was already searched.
     let was_searched = |pid: &Pid| openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).is_ok();
     let pids = cgroup::processes(group)?.into_iter().filter(|pid| !was_searched(pid));
     let mut reader = Reader::default();
@@ -33,11 +33,11 @@ pub(in crate::observe) fn inferred_owner(group: &str) -> Option<InferredOwner> {
     Some(owner)
 }
 
-/// Returns the process that started the other processes, if all of them run the same program.
+/// If all processes run one program, returns the process that started the others.
 fn only_program(processes: Vec<Process>) -> Option<InferredOwner> {
     let first = processes.first()?;
     let program = first.name.as_deref()?;
-    // Two programs can have the same interpreter.
+    // Two scripts of one interpreter are two programs.
     let is_same = |other: &Process| {
         other.name.as_deref() == Some(program) && (!is_interpreter(program) || other.cmdline == first.cmdline)
     };

@@ -2,7 +2,6 @@
 
 use crate::model::{Family, Protocol, State};
 
-/// A protocol, with the number and the names that the kernel uses for it.
 pub(super) struct KernelProtocol {
     /// `IPPROTO_*` (linux/in.h).
     pub(super) number: u16,
@@ -63,7 +62,7 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
         tables: None,
         module: "dccp_diag",
     },
-    // MPTCP comes after TCP, because MPTCP sockets are listed as TCP sockets too, and this request only marks them.
+    // MPTCP comes after TCP, because MPTCP sockets are also listed as TCP sockets, and this request only marks them.
     KernelProtocol {
         number: IPPROTO_MPTCP,
         protocol: Protocol::Tcp,
@@ -77,18 +76,17 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
 pub(super) const LISTEN: u8 = 10;
-/// A state that is used only in requests (Linux 6.8). It selects sockets that are bound, but do not listen and are not
-/// connected.
+/// A state that is used only in requests (Linux 6.8): it selects bound sockets that neither listen nor are connected.
 pub(super) const BOUND_INACTIVE: u8 = 13;
 
-/// Returns the states of a protocol to request from the kernel, one bit for each. Sockets that are bound but do not
-/// listen are requested separately.
+/// Returns the states to request from the kernel, one bit for each. Bound sockets that do not listen are requested
+/// separately.
 pub(super) fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     let datagram = protocol.is_datagram();
     let bit = |state: &State| match (state, datagram) {
         (State::Established, _) => 1 << ESTABLISHED,
         (State::Unconnected, true) => 1 << CLOSE,
-        // These states are not requested: a published port is not a socket, and a raw socket has no port.
+        // A published port is not a socket, and a raw socket has no port.
         (State::Published | State::Raw, _) => 0,
         // An SCTP endpoint that accepts associations without listening has the state "close".
         (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
@@ -107,8 +105,7 @@ pub(super) fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     wanted.iter().map(bit).fold(0, |mask, bit| mask | bit)
 }
 
-/// Returns the state of a socket on `port`, given the kernel's number of the state; `None` if listings do not show this
-/// state.
+/// Returns the state of a socket on `port`, given the kernel's number; `None` if listings do not show this state.
 pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> {
     let datagram = protocol.is_datagram();
     Some(match number {
@@ -129,8 +126,8 @@ pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> 
     })
 }
 
-/// Returns whether listings show the sockets of a protocol, given its name in `/proc/net/protocols`. They show sockets
-/// with a port, raw sockets and packet sockets.
+/// Returns whether listings show the sockets of this protocol of `/proc/net/protocols`: sockets with a port, raw
+/// sockets and packet sockets.
 pub(super) fn receives_data(name: &str) -> bool {
     ["RAW", "RAWv6", "PACKET"].contains(&name)
         || KERNEL_PROTOCOLS.iter().any(|kind| kind.inventory.contains(&name))

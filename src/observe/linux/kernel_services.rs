@@ -1,10 +1,9 @@
-//! Kernel services that own sockets without a process.
+//! Finds the kernel services that own sockets without a process.
 //!
-//! A socket without a process does not have to belong to the kernel: its descriptor can be in transit, in an io_uring,
-//! or in a process that a mount over `/proc/PID` hides. A socket therefore belongs to the kernel only if all of these
-//! are true: its user is root, users cannot create a socket of this kind, and a kernel thread, a network device or a
-//! module shows that a service with this port runs. The control group is not evidence, because the socket of a tunnel
-//! is in the group of the process that set up the tunnel.
+//! The descriptor of such a socket can also be in transit, in an io_uring, or in a hidden process. The socket belongs
+//! to the kernel only if its user is root, users cannot create a socket of this kind, and a kernel thread, a network
+//! device or a module shows that a service with this port runs. The control group is not evidence: the socket of a
+//! tunnel is in the group of the process that set up the tunnel.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,13 +20,10 @@ enum Sign {
     Thread(&'static str),
     /// A network device of this kind in the namespace of the socket.
     Device(&'static str),
-    /// A loaded module.
     Module(&'static str),
 }
 
-/// The ports of a kernel service.
 enum Ports {
-    /// A fixed port, which the module always uses.
     Fixed(&'static [u16]),
     /// The ports of the devices or tunnels in the namespace.
     Tunnels,
@@ -37,7 +33,6 @@ enum Ports {
     Any,
 }
 
-/// A kernel service: its protocols and ports, and the evidence that it runs.
 type KernelService = (&'static [Protocol], Ports, Sign);
 
 const TCP: &[Protocol] = &[Protocol::Tcp];
@@ -70,19 +65,18 @@ const SERVICES: [KernelService; 21] = [
     (TCP, Ports::Fixed(&[16385]), Sign::Thread("krdsd")), // net/rds
 ];
 
-/// The kernel services that are known to run.
 #[derive(Debug, Default)]
 pub(super) struct RunningServices {
     threads: HashSet<String>,
-    /// The kinds of devices, by the inode of their namespace. `None` stands for the namespace in which portolan runs.
+    /// The namespace and the kind of each device; the namespace `None` is that of portolan.
     devices: HashSet<(Option<u64>, String)>,
-    /// The UDP ports of the devices and tunnels in a namespace.
+    /// The namespace and the UDP port of each tunnel.
     tunnel_ports: HashSet<(Option<u64>, u16)>,
-    /// The ranges of ports that the kernel hands out, and the ports that settings give to services.
+    /// The ephemeral ports, and the ports that settings give to services.
     handed_out: Vec<PortRange>,
 }
 
-/// The settings that contain the port of a service: lockd and the NFS callbacks. AFS has a fixed port.
+/// The settings with the port of a service: lockd and the NFS callbacks. AFS has a fixed port.
 const SET_PORTS: [&str; 3] = [
     "/proc/sys/fs/nfs/nlm_tcpport",
     "/proc/sys/fs/nfs/nlm_udpport",
@@ -116,7 +110,6 @@ impl RunningServices {
         running
     }
 
-    /// Adds the devices of a namespace.
     pub(super) fn add(&mut self, netns: Option<u64>, (links, ports): Devices) {
         let of_devices = links.iter().filter_map(|link| link.port);
         self.tunnel_ports.extend(of_devices.chain(ports).map(|port| (netns, port)));
@@ -152,7 +145,7 @@ impl RunningServices {
     }
 }
 
-/// The kinds of tunnels whose port is not an attribute of a device.
+/// The tunnels whose port is not an attribute of a device.
 const FOU: PortFamily = PortFamily { name: "fou", list: 3, port: 1, is_big_endian: true };
 const L2TP: PortFamily = PortFamily { name: "l2tp", list: 4, port: 26, is_big_endian: false };
 const WIREGUARD: PortFamily = PortFamily { name: "wireguard", list: 0, port: 6, is_big_endian: false };
@@ -160,8 +153,8 @@ const WIREGUARD: PortFamily = PortFamily { name: "wireguard", list: 0, port: 6, 
 const WIREGUARD_INDEX: u16 = 1;
 const INDEX_LENGTH: u16 = 8;
 
-/// Returns the ports of WireGuard, FOU and L2TP in the namespace of the calling thread. No request is sent for a
-/// module that is not loaded, because the request would load it.
+/// Returns the ports of WireGuard, FOU and L2TP in the namespace of the calling thread. A module that is not loaded
+/// gets no request, because the request would load it.
 fn ports_of_tunnels(links: &[Link]) -> Vec<u16> {
     let mut found = Vec::new();
     for link in links.iter().filter(|link| link.kind.as_deref() == Some("wireguard")) {

@@ -8,19 +8,18 @@ use rustix::io::Errno;
 
 use super::netlink_dump::{Connection, attribute, dump, number, text};
 
-/// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
     pub index: u32,
     pub name: String,
-    /// Whether the device is a loopback device, by its flags. Any device can have the name `lo`.
+    /// From the flags of the device, because any device can have the name `lo`.
     pub is_loopback: bool,
     /// The kind of a virtual device: `wireguard`, `vxlan`.
     pub kind: Option<String>,
-    /// The UDP port on which the device itself listens, if the device is a tunnel.
+    /// The UDP port on which a tunnel listens.
     pub port: Option<u16>,
-    /// Whether the device receives packets for other machines because a program or a user has set this. False for the
-    /// ports of a bridge or bond, which always receive such packets.
+    /// Whether the device receives packets for other machines because a program or a user requested it. The kernel's
+    /// own request for the port of a bridge or bond does not count.
     pub is_promiscuous: bool,
 }
 
@@ -45,10 +44,11 @@ const AF_INET6: u8 = 10;
 const RTA_DST: u16 = 1;
 /// `RTN_LOCAL`, `RTN_BROADCAST`, `RTN_ANYCAST` and `RTN_MULTICAST` (linux/rtnetlink.h).
 const TO_THIS_MACHINE: [u8; 4] = [2, 3, 4, 5];
-/// The size of `rtmsg`, and the offset of its type in a message, after the header.
+/// The size of `rtmsg`.
 const ROUTE_BODY: usize = 12;
 /// The size of `fib_rule_hdr`.
 const RULE_BODY: usize = 12;
+/// The offset of the type in a message: a header of 16 bytes, then `rtmsg`.
 const ROUTE_KIND: usize = 16 + 7;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -58,27 +58,17 @@ const IFF_PROMISC: u32 = 0x100;
 const LINK_BODY: usize = 16;
 const ADDRESS_BODY: usize = 8;
 
-/// Lists the devices.
-///
-/// # Errors
-///
-/// Returns an error if the kernel refuses, or if its answer cannot be parsed.
 pub(super) fn list() -> Result<Vec<Link>, Errno> {
     dump(NETLINK_ROUTE, GETLINK, &[0; LINK_BODY], link)
 }
 
-/// Lists the addresses of all devices.
-///
-/// # Errors
-///
-/// Returns an error if the kernel refuses, or if its answer cannot be parsed.
 pub(super) fn all_addresses() -> Result<HashSet<IpAddr>, Errno> {
     let all = dump(NETLINK_ROUTE, GETADDR, &[0; ADDRESS_BODY], address)?;
     Ok(all.into_iter().filter_map(|(_, address)| address).collect())
 }
 
-/// Returns whether this machine accepts packets for an address, according to the kernel's route for this address: the
-/// machine has the address, or a route makes the address local. `None` if the kernel does not answer.
+/// Returns whether this machine accepts packets for an address, according to the kernel's route for it; `None` if the
+/// kernel does not answer.
 pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     let (family, length, bytes) = match address {
         IpAddr::V4(address) => (AF_INET, 32, address.octets().to_vec()),
@@ -92,28 +82,28 @@ pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     body.extend(bytes);
     match Connection::open(NETLINK_ROUTE).and_then(|mut kernel| kernel.get(GETROUTE, &body)) {
         Ok(message) => Some(TO_THIS_MACHINE.contains(message.get(ROUTE_KIND)?)),
-        // These errors mean that there is no route, or that the route rejects the packets.
+        // There is no route, or the route rejects the packets.
         Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL) => Some(false),
         Err(_) => None,
     }
 }
 
-/// Returns whether routing rules of this family use tables other than the three that every system has. Such a rule can
-/// depend on the incoming device, the source or the mark of a packet, so the answer of [`is_local`] is not certain.
-/// Also returns true if the kernel does not answer.
+/// Returns whether routing rules of this family use tables other than the three of every system; also true if the
+/// kernel does not answer. Such a rule can depend on the incoming device, the source or the mark of a packet, so the
+/// answer of [`is_local`] is not certain.
 pub(super) fn has_further_rules(address: IpAddr) -> bool {
     let mut body = [0; RULE_BODY];
     body[0] = if address.is_ipv4() { AF_INET } else { AF_INET6 };
     match dump(NETLINK_ROUTE, GETRULE, &body, uses_further_table) {
         Ok(rules) => rules.contains(&true),
-        // These errors mean that the kernel does not support routing rules.
+        // The kernel does not support routing rules.
         Err(Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => false,
         Err(_) => true,
     }
 }
 
-/// Returns whether a rule leads to a table other than `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`
-/// (linux/rtnetlink.h), from its `fib_rule_hdr` and attributes (linux/fib_rules.h).
+/// Returns whether a rule (`fib_rule_hdr` and attributes, linux/fib_rules.h) leads to a table other than
+/// `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (linux/rtnetlink.h).
 fn uses_further_table(message: &[u8]) -> Option<bool> {
     const TO_TABLE: u8 = 1;
     const FRA_TABLE: u16 = 15;
@@ -124,10 +114,6 @@ fn uses_further_table(message: &[u8]) -> Option<bool> {
 }
 
 /// Lists the addresses of the device with this name; `None` if there is no such device.
-///
-/// # Errors
-///
-/// Returns an error if the kernel refuses, or if its answer cannot be parsed.
 pub(super) fn addresses(name: &str) -> Result<Option<Vec<IpAddr>>, Errno> {
     let Some(link) = list()?.into_iter().find(|link| link.name == name) else { return Ok(None) };
     let all = dump(NETLINK_ROUTE, GETADDR, &[0; ADDRESS_BODY], address)?;
@@ -152,8 +138,7 @@ fn link(message: &[u8]) -> Option<Link> {
     let promiscuity = attribute(attributes, IFLA_PROMISCUITY).and_then(|count| number(count, 0)).unwrap_or(0);
     Some(Link {
         index,
-        // The flag is set only if a user requests it. The counter also includes the requests of programs and of the
-        // kernel.
+        // Only a user's request sets the flag. The counter also includes the requests of programs and of the kernel.
         is_promiscuous: flags & IFF_PROMISC != 0 || (promiscuity > 0 && !is_port),
         name: text(attribute(attributes, IFLA_IFNAME)?),
         is_loopback: flags & IFF_LOOPBACK != 0,
