@@ -1,7 +1,6 @@
-//! Joins each socket with its processes, the verdict of the registry on its port, and its exposure.
+//! Turns a snapshot into entries: each socket with its processes, its exposure and the registry's verdict on its port.
 //!
-//! An [`Entry`] is the only row type of the program: every list, format, filter and rule reads it. Every socket
-//! becomes an entry, even a socket without a known owner. This module does not judge; `judge` adds the findings.
+//! Every list, format, filter and rule reads entries. `judge` adds the findings to them.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -15,23 +14,22 @@ use crate::model::{
 };
 use crate::registry::Registry;
 
-/// A socket and everything known about it. A listing may contain 100,000 entries, so large fields are shared or
-/// boxed.
+/// A socket and everything known about it. Large fields are shared or boxed, because a listing may contain 100,000
+/// entries.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The socket as the kernel reported it.
     pub socket: Socket,
-    /// The processes of the socket, in ascending order of pid. A process that could not be read is not in this list;
-    /// [`crate::model::Owner::pids`] contains its pid.
+    /// The readable processes of the socket, in ascending order of pid. [`crate::model::Owner::pids`] also contains the
+    /// pids of unreadable processes.
     pub processes: Arc<Vec<Arc<Process>>>,
     /// The clients that can reach the socket.
     pub exposure: Exposure,
     /// The registry's verdict on the port.
     pub verdict: Arc<PortVerdict>,
-    /// For a connection, the side that opened it, inferred from the listeners of this machine; `None` if this is
-    /// uncertain.
+    /// For a connection, the side that opened it; `None` if this is uncertain.
     pub direction: Option<Direction>,
-    /// For a listener, the current number of its established connections; `None` if connections were not requested.
+    /// For a listener, the number of its established connections; `None` if connections were not requested.
     pub connections: Option<u32>,
     judgement: Option<Arc<Judgement>>,
 }
@@ -46,20 +44,18 @@ pub struct RunningUser<'e> {
 }
 
 impl RunningUser<'_> {
-    /// Returns the name, or the number if the name is not known.
+    /// Returns the name, or the number if the user has no known name.
     #[must_use]
     pub fn text(&self) -> Option<String> {
         self.name.map(str::to_owned).or_else(|| self.uid.map(|uid| uid.to_string()))
     }
 }
 
-/// The findings and services that `judge` adds to an entry. The data is shared, because most entries of a long
-/// listing are connections without findings, or have the same findings as the entry before.
+/// What `judge` adds to an entry. Entries with equal data share it, to save memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Judgement {
     findings: Vec<Finding>,
     usual: Option<UsualProgram>,
-    /// The service of the running program.
     service: Option<ListenerService>,
     forwards_to: Option<Box<ForwardTarget>>,
     other_address: Option<IpAddr>,
@@ -67,8 +63,8 @@ struct Judgement {
 }
 
 impl Entry {
-    /// Compares two entries by the order of listings: the most exposed first, then by port, protocol, address and
-    /// device. The result does not depend on the order in which the kernel reports sockets.
+    /// Compares two entries by the order of listings: exposure (the most exposed first), port, protocol, address,
+    /// device.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         order(&self.socket, &other.socket)
@@ -92,8 +88,8 @@ impl Entry {
         self.judgement.as_ref()?.usual.as_ref()
     }
 
-    /// Returns the service of the running program. If this service is not known, returns the common use of the port. A
-    /// service that is only registered is not returned.
+    /// Returns the service of the running program or, if it is unknown, the common use of the port. A service that is
+    /// only registered is never returned.
     #[must_use]
     pub fn service(&self) -> Option<ListenerService> {
         if let Some(service) = self.judgement.as_ref().and_then(|judgement| judgement.service) {
@@ -124,8 +120,8 @@ impl Entry {
         self.judgement.as_ref()?.forwards_to.as_deref()
     }
 
-    /// Returns the clients that can reach the listener according to the packet filter. `None` if the packet filter
-    /// was not read, or if other machines cannot reach the address.
+    /// Returns the clients that the packet filter lets in; `None` if the filter was not read, or if other machines
+    /// cannot reach the address.
     #[must_use]
     pub fn reach(&self) -> Option<&Reach> {
         self.judgement.as_ref()?.reach.as_deref()
@@ -135,8 +131,8 @@ impl Entry {
         self.judgement_mut().reach = Some(reach);
     }
 
-    /// Returns the users of the listener, each once: the effective users of its processes, or the creator of the
-    /// socket if no process is visible. Every output uses these users.
+    /// Returns the users of the listener, each once: the effective users of its processes or, if none is known, the
+    /// creator of the socket.
     #[must_use]
     pub fn users(&self) -> Vec<RunningUser<'_>> {
         let of_processes = self
@@ -172,7 +168,7 @@ impl Entry {
         Some(details.and_then(|details| details.name.as_deref()).unwrap_or(group))
     }
 
-    /// Returns the container data of the first process in a container, from the files of the container manager.
+    /// Returns the container of the first process that is in one, as the files of the container manager describe it.
     #[must_use]
     pub fn container_details(&self) -> Option<&Container> {
         self.processes.iter().find_map(|process| process.container_details.as_deref())
@@ -210,7 +206,7 @@ impl Entry {
         Arc::make_mut(self.judgement.get_or_insert_default())
     }
 
-    /// Shares the memory of the findings and services with another entry, if they are the same.
+    /// Shares the findings and services of `other` if they are equal, to save memory.
     pub(crate) fn share_judgement(&mut self, other: &Self) {
         if self.judgement == other.judgement {
             self.judgement.clone_from(&other.judgement);
@@ -251,8 +247,8 @@ fn exposure(socket: &Socket) -> Exposure {
     socket.exposure()
 }
 
-/// Joins the sockets and processes of a snapshot, in the order of listings. The sockets move into the entries. The
-/// vector of sockets shrinks meanwhile, so that a long listing is never in memory twice.
+/// Joins the sockets and processes of a snapshot, in the order of listings. Sockets move into their entries while the
+/// vector of sockets shrinks, so that a long listing is never in memory twice.
 #[must_use]
 pub fn join(
     mut sockets: Vec<Socket>,
@@ -260,8 +256,7 @@ pub fn join(
     snapshot: &Snapshot,
     registry: &Registry,
 ) -> Vec<Entry> {
-    // The sockets are sorted in reverse order and taken from the end of the vector, because removing the last element
-    // moves no other element.
+    // Sorted in reverse, because sockets are then taken from the end of the vector, which moves no other element.
     sockets.sort_unstable_by(|one, other| order(other, one));
     let mut connections = Connections::of(&sockets, snapshot);
     let processes: HashMap<Pid, Arc<Process>> =
@@ -287,11 +282,11 @@ pub fn join(
     entries
 }
 
-/// After this many sockets have moved, the vector of sockets is shrunk. The number is small enough to save memory,
-/// and large enough to cost no time.
+/// The number of moved sockets after which the vector is shrunk: small enough to save memory, large enough to cost no
+/// time.
 const SHRINK_EVERY: usize = 4096;
 
-/// Finds the processes of each socket. Sockets with the same processes share the list.
+/// Finds the processes of each socket. Sockets with equal lists of processes share one list.
 struct Owners {
     processes: HashMap<Pid, Arc<Process>>,
     lists: HashMap<Arc<Vec<Pid>>, Arc<Vec<Arc<Process>>>>,
@@ -306,8 +301,8 @@ impl Owners {
     }
 }
 
-/// The verdicts of the registry. Entries of one port follow each other, so the last verdict is kept and each verdict is
-/// computed once. Ports without data share a verdict.
+/// Computes the verdict on each port only once, because the entries of a port follow each other. Ports without data
+/// share one verdict.
 struct Verdicts {
     registry: Registry,
     last: Option<(u16, Protocol, Arc<PortVerdict>)>,
@@ -381,13 +376,13 @@ impl Subject<'_> {
     }
 }
 
-/// The place of a listener: namespace, protocol and port, address and device.
+/// The place of a listener: (namespace, protocol, port), address, device.
 type AddressKey<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 
 /// The listeners of one place.
 #[derive(Default)]
 struct Listeners {
-    /// The listener that listings show first, as an index in the list of sockets.
+    /// The index of the listener that listings show first.
     first: usize,
     /// Whether an IPv6 socket of the place accepts only IPv6 traffic; `None` if this is not known.
     v6only: Option<bool>,
@@ -395,13 +390,12 @@ struct Listeners {
     by_process: HashMap<Pid, usize>,
 }
 
-/// Facts about the connections: the side that opened each connection, and the number of connections that each
-/// listener accepted. Empty if there are no connections.
+/// Facts about the connections; empty if there are no connections.
 #[derive(Default)]
 struct Connections {
-    /// The side that opened the connection, if it is known, by the index of the socket.
+    /// The side that opened each connection, if it is known, by the index of the socket.
     directions: HashMap<usize, Direction>,
-    /// The number of established connections of each listener, by the index of the listener.
+    /// The number of established connections of each listener, by the index of the socket.
     counts: HashMap<usize, u32>,
 }
 
@@ -426,7 +420,7 @@ impl Connections {
         for (at, socket) in sockets.iter().enumerate() {
             let Some(peer) = socket.peer else { continue };
             let accepted_by = accepted_by(&places, socket);
-            // A connection that one side has closed (as in TIME-WAIT) is not counted: the client is gone.
+            // Only established connections count. In TIME-WAIT, for example, the client is gone.
             let listener = accepted_by.filter(|_| socket.state == State::Established);
             if let Some(count) = listener.and_then(|listener| connections.counts.get_mut(&listener)) {
                 *count += 1;
@@ -447,9 +441,9 @@ impl Connections {
     }
 }
 
-/// Returns the listener that probably accepted a connection: one that listens on the local address of the connection,
-/// or on the wildcard address of the same family. `None` if there is no such listener. Of several, returns the listener
-/// that shares a process with the connection, or else the listener with the most specific address.
+/// Returns the listener that probably accepted a connection: a listener that shares a process with the connection, or
+/// else the listener with the most specific address. `None` if no listener has the local address of the connection or
+/// the wildcard address of its family.
 fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {
@@ -469,10 +463,9 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
     found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
 }
 
-/// Returns whether the owner of this socket certainly opened the connection. `accepted_by` has found no listener for
-/// the connection. The direction is certain if the peer is a listener on this machine, or if the local port is in the
-/// range that the kernel gives to outgoing connections and the port of the peer is not in it. Otherwise, a listener
-/// that is now closed may have accepted the connection.
+/// Returns whether the owner of a connection without a listener certainly opened it: only the local port is ephemeral,
+/// or the peer is a listener on this machine. In any other case, a listener that is now closed may have accepted the
+/// connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

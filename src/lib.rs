@@ -43,8 +43,7 @@ mod render;
 pub use command::run;
 pub use registry::Registry;
 
-/// Items beyond the public interface, for the tests, benchmarks, fuzz targets and tools of this repository. They may
-/// change at any time.
+/// Not a part of the public interface: items for the tests, benchmarks, fuzz targets and tools of this repository.
 #[doc(hidden)]
 pub mod internals {
     pub mod findings {

@@ -1,15 +1,14 @@
-//! Compares the clients that the packet filter lets in, before and after.
+//! Compares the clients that the packet filter lets in before and after a change.
 //!
-//! An exclusion of a single address is ignored: tools such as fail2ban ban and unban addresses all the time.
+//! Excluded single addresses are ignored, because tools such as fail2ban ban and unban addresses all the time.
 
 use crate::model::{Network, Reach, ReachKind};
 
-/// The difference between the clients before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientChange {
     /// The same clients are let in.
     Same,
-    /// Some clients are let in now that were not let in before.
+    /// New clients are let in, even if others are now excluded.
     Widened,
     /// Fewer clients are let in.
     Narrowed,
@@ -18,8 +17,7 @@ pub(super) enum ClientChange {
 }
 
 /// Returns how the clients changed. An argument is `None` if the packet filter was not read, or if other machines
-/// cannot reach the address anyway. If both are `None`, the clients are the same; if only one is, the change is
-/// unknown.
+/// cannot reach the address. If only one argument is `None`, the change is unknown.
 pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     let (was, is) = match (was, is) {
         (None, None) => return ClientChange::Same,
@@ -38,7 +36,7 @@ pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     }
 }
 
-/// Returns whether a list is cut: it names only the first clients, or only the first exceptions.
+/// Returns whether the list is cut: it names only the first clients or the first exceptions.
 fn is_cut(reach: &Reach) -> bool {
     reach.more > 0 || reach.from.iter().any(|text| text.contains(AND_OTHERS))
 }
@@ -54,11 +52,12 @@ fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
     }
 }
 
-/// A group of clients, parsed from a text of [`Reach::from`]: `10.0.0.0/8 on eth0`, `any IPv4 address but 10.0.0.0/8
-/// to 10.0.0.1`.
+/// A group of clients, parsed from a text of [`Reach::from`] such as `10.0.0.0/8 on eth0` or `any IPv4 address but
+/// 10.0.0.0/8 to 10.0.0.1`.
 struct Group<'r> {
     who: Who<'r>,
-    /// The interfaces and addresses on which these clients are let in; empty for all.
+    /// The end of the text, which names the interfaces or addresses that accept these clients (` on eth0`); empty for
+    /// all.
     place: &'r str,
 }
 
@@ -67,12 +66,12 @@ enum Who<'r> {
     Every(&'r str, Vec<Network>),
     /// A network, except for these parts of it.
     Network(Network, Vec<Network>),
-    /// A text that has none of these forms.
+    /// A text of any other form.
     Other(&'r str),
 }
 
 const EVERYONE: &str = "anyone";
-/// The text at the end of a list of exceptions that is cut.
+/// The end of a cut list of exceptions.
 const AND_OTHERS: &str = " and others";
 
 fn groups(reach: &Reach) -> Vec<Group<'_>> {
@@ -87,7 +86,7 @@ impl<'r> Group<'r> {
         let end = [" on ", " to "].iter().filter_map(|word| text.find(word)).min().unwrap_or(text.len());
         let (clients, place) = text.split_at(end);
         let (every, but) = clients.split_once(" but ").unwrap_or((clients, ""));
-        // A list of exceptions that is cut cannot be compared, so it is treated as empty.
+        // A cut list of exceptions cannot be compared, so it counts as empty.
         let but = if but.ends_with(AND_OTHERS) { "" } else { but };
         let networks = but.split(", ").filter_map(|network| network.parse::<Network>().ok());
         let but = networks.filter(|network| network.address().is_none()).collect();
@@ -99,7 +98,7 @@ impl<'r> Group<'r> {
         Group { who, place }
     }
 
-    /// Returns whether every client of the other group is one of this group.
+    /// Returns whether every client in `other` is also in this group.
     fn covers(&self, other: &Group<'_>) -> bool {
         let is_family = |every: &str, is_ipv4: bool| {
             every == EVERYONE || every.contains(if is_ipv4 { "IPv4" } else { "IPv6" })

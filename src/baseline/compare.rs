@@ -1,17 +1,11 @@
 //! Compares two snapshots: the changes, the transient sockets, and the listeners that cannot be compared.
 //!
-//! Only sockets that accept traffic from any peer, or that are only bound, are compared; connections are not.
+//! A socket is transient if it may belong to a client, because sockets of clients often exist only for seconds. This is
+//! the case for a datagram socket on an ephemeral port, and for a TCP socket on an ephemeral port that is bound but
+//! does not listen.
 //!
-//! A datagram socket on an ephemeral port may belong to a client. The same is true for a TCP socket on an ephemeral
-//! port that is bound but does not listen. Sockets of clients often exist only for seconds, so they count as transient.
-//! If the same program and user have transient sockets in both snapshots, on any ports, nothing changed. All other
-//! changes of transient sockets are reported, marked as transient.
-//!
-//! A TCP listener is never transient. However, if the kernel picked its port, and the same program and user now have
-//! a listener on another port that the kernel picked, the program was restarted, and nothing changed.
-//!
-//! A listener cannot be compared if its process was not visible in one of the snapshots, or if its network namespace
-//! was scanned for only one of them.
+//! Two differences are not reported as changes: transient sockets of the same program and user in both snapshots, and a
+//! listener that got another port from the kernel when its program was restarted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,9 +21,9 @@ use crate::model::{Firewall, Gap, Namespaces, Netns, Snapshot, Socket, Stage, St
 pub struct ReportedChange<'a> {
     /// The change.
     pub change: Change<'a>,
-    /// Whether the socket may belong to a client, and is therefore transient.
+    /// Whether the socket is transient: it may belong to a client.
     pub passing: bool,
-    /// Whether the snapshot without the listener could see every socket, so that the listener certainly did not exist.
+    /// Whether the listener certainly did not exist in the snapshot that lacks it, because that scan saw every socket.
     pub sure: bool,
 }
 
@@ -46,24 +40,22 @@ named! {
         User = "user-not-seen",
         /// The network namespace was not scanned for one of the snapshots.
         Namespace = "namespace-not-looked-into",
-        /// The rules of the firewall or of address translation were not read or not understood in one or both
+        /// The rules of the firewall or of address translation were not read, or not understood, in one or both
         /// snapshots.
         Rules = "rules-not-read",
     }
 }
 
-/// A listener that cannot be compared.
 #[derive(Clone, Copy, Debug)]
 pub struct NotCompared<'a> {
-    /// The listener in the earlier snapshot; `None` if not seen in that snapshot.
+    /// The listener in the earlier snapshot; `None` if the snapshot lacks it.
     pub before: Option<&'a Entry>,
-    /// The listener in the later snapshot; `None` if not seen in that snapshot.
+    /// The listener in the later snapshot; `None` if the snapshot lacks it.
     pub after: Option<&'a Entry>,
     /// The reason.
     pub why: NotComparedReason,
 }
 
-/// The result of a comparison.
 #[derive(Clone, Debug)]
 pub struct Comparison<'a> {
     /// The earlier snapshot.
@@ -74,7 +66,6 @@ pub struct Comparison<'a> {
     pub compared: usize,
     /// The changes, in the order of listings, with transient changes last.
     pub changes: Vec<ReportedChange<'a>>,
-    /// The listeners that could not be compared.
     pub not_compared: Vec<NotCompared<'a>>,
 }
 
@@ -159,15 +150,13 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Returns whether a change is only about the clients that are let in at the same address. Such a change does not show
-/// whether the processes are the same.
+/// Returns whether only the clients that reach the same address changed. The processes may still differ.
 fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
     matches!(kind, ChangeKind::Widened | ChangeKind::Narrowed)
         && Fingerprint::of(was).place == Fingerprint::of(is).place
 }
 
-/// Returns the reason why it is unknown whether two matched listeners are the same: a fact that was not visible.
-/// Returns `None` if they are certainly the same.
+/// Returns why it is unknown whether two matched listeners are the same; `None` if they certainly are.
 fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     if was.owner == ListenerOwner::Unseen || is.owner == ListenerOwner::Unseen {
@@ -181,8 +170,8 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     }
 }
 
-/// Returns true if nothing shows whether the packet filter lets in the same clients before and after. Returns false if
-/// both snapshots have the same rules: the clients are then the same, even if they are not known.
+/// Returns whether the clients that the packet filter lets in may have changed without being seen. Equal rules let in
+/// equal clients, even if these clients are not known.
 fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) -> bool {
     let may_differ = [was, is].iter().all(|entry| entry.socket.state.accepts_traffic())
         && was.exposure == is.exposure
@@ -209,7 +198,7 @@ fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) 
     sides[0].is_none() || sides[0] != sides[1]
 }
 
-/// Returns the packet filter in the namespace of a socket, if the snapshot contains one.
+/// Returns the packet filter in the namespace of a socket.
 fn firewall_of<'s>(snapshot: &'s Snapshot, socket: &Socket) -> Option<&'s Firewall> {
     let netns = socket.netns.as_ref().map(|netns| netns.inode);
     snapshot.firewalls.iter().find(|firewall| firewall.netns == netns)
@@ -221,8 +210,7 @@ fn are_rules_read(snapshot: &Snapshot, socket: &Socket) -> bool {
     !is_refused && !snapshot.gaps.iter().any(|gap| gap.stage == Stage::Rules)
 }
 
-/// Returns whether two listeners may differ only because one snapshot lacks some of the programs: not every process was
-/// visible in that snapshot.
+/// Returns whether two listeners may differ only because some programs of one listener were not visible.
 fn may_lack_processes(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot) -> bool {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     let (ListenerOwner::Programs(old), ListenerOwner::Programs(new)) = (&was.owner, &is.owner) else {
@@ -237,17 +225,16 @@ fn may_lack_processes(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapsh
     same_user && ((is_subset(old, new) && blind(before)) || (is_subset(new, old) && blind(after)))
 }
 
-/// Returns whether a gap may hide sockets.
 fn hides_sockets(gap: &Gap) -> bool {
     matches!(gap.stage, Stage::Sockets | Stage::Namespaces)
 }
 
-/// Returns whether a scan covered the network namespace of a socket, even if the socket did not exist at that time.
+/// Returns whether a scan covered the network namespace of a socket.
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // The socket is in the namespace in which portolan runs. A scan of one selected namespace covered this
-        // namespace only if the snapshot lists no other.
+        // The socket is in the namespace of portolan. A scan of one selected namespace covered it only if the snapshot
+        // lists no other namespace.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };
@@ -261,14 +248,14 @@ fn was_scanned(report: &Report, socket: &Socket) -> bool {
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
-/// Returns the fingerprint with port 0. It is the same before and after a restart on another port.
+/// Returns the fingerprint with port 0, which does not change if a program restarts on another port.
 fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a> {
     let print = Fingerprint::of(reported.change.listener);
     Fingerprint { place: ListenerAddress { port: 0, ..print.place }, ..print }
 }
 
-/// Returns whether a listener probably gets another port after a restart: the kernel picks a free port, or the
-/// program picks a port from a range.
+/// Returns whether a listener probably gets another port after a restart, because the kernel or the program picks a
+/// free port.
 fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
         Ephemeral::of(&finding.evidence).is_some_and(|port| port.kernel_would_pick == Some(true))
@@ -276,10 +263,11 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
-/// Removes the changes that are only restarts: a listener vanished on one port, a listener of the same programs and
-/// user appeared on another port, and the programs did not choose these ports. Each vanished listener is removed
-/// together with one that appeared. The transient sockets of a program are all removed if at least one vanished and at
-/// least one appeared.
+/// Removes restarts from the changes: a listener vanished and a listener of the same programs and user appeared, both
+/// on ports that the programs did not choose.
+///
+/// One vanished and one appeared listener are removed at a time. All transient sockets of a program are removed if at
+/// least one vanished and at least one appeared.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Turns the changes since a baseline into findings of an audit, each with its evidence and severity.
+//! Turns the changes since a baseline into findings of an audit.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -26,7 +26,6 @@ pub fn since(reported: &ReportedChange<'_>, comparison: &Comparison<'_>) -> Base
     }
 }
 
-/// Returns the destination of a forwarded port.
 fn destination(forwarding: &Forwarding) -> String {
     let to = SocketAddr::new(forwarding.to.address, forwarding.to.port);
     match forwarding.container.as_deref() {
@@ -35,7 +34,6 @@ fn destination(forwarding: &Forwarding) -> String {
     }
 }
 
-/// Returns the data about a listener before or after a change.
 fn state_of(judged: &Entry) -> ListenerState {
     let listener = judged;
     let socket = &listener.socket;
@@ -76,7 +74,7 @@ fn state_of(judged: &Entry) -> ListenerState {
     }
 }
 
-/// Adds to an audit the changes since a baseline, and the listeners that cannot be compared with the baseline.
+/// Adds the changes since a baseline to an audit, and a gap for the listeners that cannot be compared.
 pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
     for reported in &comparison.changes {
         let since = since(reported, comparison);

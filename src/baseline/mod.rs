@@ -1,11 +1,7 @@
 //! Fingerprints of listeners, and the difference between two snapshots.
 //!
-//! A fingerprint has the place of a listener (protocol, address, port, device, network namespace), its programs (with
-//! the script of an interpreter or the arguments of a relay) and its user. It has no pid, inode or cookie, so a restart
-//! is not a change. An unknown value equals any value: a process that is hidden in one snapshot and known in the other
-//! has not changed. A comparison (`compare.rs`) counts the listeners with unknown values. [`difference`] is for `watch`
-//! and does not count them, because `watch` repeats its scans with the same privileges. This module has no input or
-//! output, and does not judge listeners.
+//! A fingerprint has no pid, inode or cookie, so a restart is not a change. An unknown value equals any value, so a
+//! process that is hidden in one snapshot and known in the other is not a change.
 
 mod clients;
 mod compare;
@@ -23,8 +19,7 @@ pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChan
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind;
 
-/// A network namespace, identified by a fact that is the same after a restart: its container or, without a container,
-/// its name.
+/// A network namespace, identified by what stays the same after a restart: its container, or else its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NetnsIdentity<'a> {
     /// The namespace in which portolan runs.
@@ -57,25 +52,23 @@ pub struct ListenerAddress<'a> {
 pub enum ProgramIdentity<'a> {
     /// The program file.
     File {
-        /// The path of the program file.
         path: &'a str,
         /// The script of an interpreter, or the arguments of a relay.
         runs: RunTarget,
-        /// Whether the path may lead to different files in different root directories, and a user may have chosen the
-        /// running file. If so, two processes with this path can run different files.
+        /// Whether the path is unreliable: a user may have chosen the root directory of the process, and so the file at
+        /// the path.
         is_elsewhere: bool,
     },
     /// The name that the process gave itself.
     Name(&'a str),
 }
 
-/// The maximum number of programs of one listener that are compared one by one. Real listeners have one to three; a
-/// crafted file must not cost quadratic time.
+/// The maximum number of programs of a listener that are compared one by one. Real listeners have one to three
+/// programs; a crafted file must not cost quadratic time.
 const MOST_COMPARED: usize = 16;
 
 impl ProgramIdentity<'_> {
-    /// Returns whether two programs may be the same. If the command line of an interpreter is unknown, its script is
-    /// unknown too, and equals any script.
+    /// Returns whether two programs may be the same. An unknown script of an interpreter equals any script.
     fn may_be(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -99,8 +92,8 @@ pub enum ListenerOwner<'a> {
 }
 
 impl ListenerOwner<'_> {
-    /// Returns whether two owners may be the same programs. Returns true too if the owners cannot be compared: only one
-    /// of them has a program file, or only one has the name of a container.
+    /// Returns whether two owners may be the same. This includes owners that cannot be compared, such as a program file
+    /// and the name of a process.
     fn may_be(&self, other: &Self) -> bool {
         if let (ListenerOwner::Kernel(Some(a)), ListenerOwner::Kernel(Some(b))) = (self, other) {
             return a.may_be(b);
@@ -118,8 +111,8 @@ impl ListenerOwner<'_> {
     }
 }
 
-/// The destination of a forwarded port. A container may get another address with every start, so it is identified by
-/// its name.
+/// The destination of a forwarded port. A container is identified by its name, because its address may change with
+/// every start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination<'a> {
     /// The name of the container, and the port in it.
@@ -146,7 +139,7 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// A user, by number if the system numbers its users.
+/// A user, by number or, if there is no number, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UserIdentity<'a> {
     /// The user ID.
@@ -160,15 +153,12 @@ pub enum UserIdentity<'a> {
 pub struct Fingerprint<'a> {
     /// The place of the listener.
     pub place: ListenerAddress<'a>,
-    /// The programs that own the listener.
     pub owner: ListenerOwner<'a>,
-    /// The user who created the socket. If the creator is not known, the user of a process of the listener; `None` if
-    /// neither was visible.
+    /// The user who created the socket, or else the user of a process; `None` if neither was visible.
     pub user: Option<UserIdentity<'a>>,
 }
 
 impl<'a> Fingerprint<'a> {
-    /// Returns the fingerprint of a listener.
     #[must_use]
     pub fn of(listener: &'a Entry) -> Self {
         let socket = &listener.socket;
@@ -196,16 +186,15 @@ impl<'a> Fingerprint<'a> {
         }
     }
 
-    /// Returns whether two fingerprints of the same place may be the same. A part that was not visible equals any
-    /// value.
+    /// Returns whether two fingerprints of one place may be the same. A part that was not visible equals any value.
     fn may_be(&self, other: &Self) -> bool {
         let unseen = |f: &Self| f.owner == ListenerOwner::Unseen;
         let users = self.user == other.user || self.user.is_none() || other.user.is_none();
         users && (self.owner.may_be(&other.owner) || unseen(self) || unseen(other))
     }
 
-    /// Returns the part of a fingerprint that stays the same if more or fewer clients can reach a service: everything
-    /// except address and device.
+    /// Returns the parts that stay the same when more or fewer clients can reach the service: all but address and
+    /// device.
     fn service(&self) -> (Protocol, u16, NetnsIdentity<'a>, ListenerOwner<'a>, Option<UserIdentity<'a>>) {
         (self.place.protocol, self.place.port, self.place.netns, self.owner.clone(), self.user)
     }
@@ -244,27 +233,26 @@ pub struct Change<'a> {
     pub before: Option<&'a Entry>,
 }
 
-/// Returns the changes from the listeners of `before` to those of `after`, in the order of listings. The order of the
-/// listeners does not matter, nor does the number of sockets with the same fingerprint.
+/// Returns the changes between two scans of `watch`, in the order of listings. Sockets with equal fingerprints count
+/// once. Listeners with unknown values are not reported, because `watch` repeats its scans with equal privileges.
 #[must_use]
 pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>> {
     matched(before, after).changes
 }
 
-/// Two listeners that are equal or may be equal: the listener before, and the listener after.
+/// A listener before and after.
 type Pair<'a> = (&'a Entry, &'a Entry);
 
-/// The pairs of listeners of two snapshots, and the listeners without a partner.
 #[derive(Default)]
 struct MatchedListeners<'a> {
-    /// The pairs of equal listeners. A value that was not visible equals any value.
+    /// The pairs without a change. A value that was not visible equals any value.
     same: Vec<Pair<'a>>,
     /// The changes.
     changes: Vec<Change<'a>>,
 }
 
-/// Matches the listeners of one port at a time, because a listener is never matched with a listener on another port.
-/// This saves memory: the fingerprints of all listeners take more memory than the listeners (measured).
+/// Matches the listeners port by port. This saves memory, because the fingerprints of all listeners take more memory
+/// than the listeners (measured).
 fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> {
     let sides = before.iter().map(|entry| (entry, false)).chain(after.iter().map(|entry| (entry, true)));
     let mut sides: Vec<(&'a Entry, bool)> = sides.collect();
@@ -328,9 +316,8 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     MatchedListeners { same, changes }
 }
 
-/// Returns `Widened` if the same listener has new clients, `Narrowed` if it has only lost clients, and otherwise
-/// `None`. The cause can be the packet filter, or a socket on `[::]` that now also accepts IPv4 clients or no longer
-/// accepts them.
+/// Returns `Widened` if a listener has new clients, `Narrowed` if it has only lost clients, and otherwise `None`. The
+/// cause is the packet filter, or a socket on `[::]` that now accepts IPv4 clients or no longer accepts them.
 fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     let families = match (was.socket.takes_only_ipv6(), is.socket.takes_only_ipv6()) {
         (Some(true), Some(false)) => ClientChange::Widened,
@@ -346,8 +333,7 @@ fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     }
 }
 
-/// Returns the listeners whose programs run a file that is no longer at its path, unless this was already true in the
-/// earlier snapshot.
+/// Returns the listeners whose program file was deleted or replaced since the earlier snapshot.
 fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'a>) -> Vec<Pair<'a>> {
     let known: BTreeSet<_> = before.iter().copied().flat_map(missing_files).collect();
     let mut found = ByFingerprint::new();
@@ -367,8 +353,8 @@ fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'
     found.into_iter().filter_map(|(print, is)| Some((*old.get(&print)?, is))).collect()
 }
 
-/// Returns the program files of a listener that are no longer at their path: the fingerprint of the listener, the path,
-/// and what happened to the file.
+/// Returns each program file that is no longer at its path, with the fingerprint of the listener and what happened to
+/// the file.
 fn missing_files<'a>(
     judged: &'a Entry,
 ) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {
@@ -392,8 +378,7 @@ fn missing_files<'a>(
 
 type ByFingerprint<'a> = BTreeMap<Fingerprint<'a>, &'a Entry>;
 
-/// Groups the listeners by fingerprint. If several listeners have the same fingerprint, the first in the order of
-/// listings is kept.
+/// Groups the listeners by fingerprint, and keeps the first listener of each group in the order of listings.
 fn by_fingerprint<'a>(listeners: &[&'a Entry]) -> ByFingerprint<'a> {
     let mut by_fingerprint = ByFingerprint::new();
     for &judged in listeners {
@@ -405,13 +390,12 @@ fn by_fingerprint<'a>(listeners: &[&'a Entry]) -> ByFingerprint<'a> {
     by_fingerprint
 }
 
-/// The maximum number of compared pairs among listeners with the same place or service. No real system has more than
-/// 300 listeners of one service that all change at once; a crafted file must not cost quadratic time.
+/// The maximum number of compared pairs of listeners with the same key. Real systems have at most 300 listeners of one
+/// service that all change at once; a crafted file must not cost quadratic time.
 const MOST_PAIRS: usize = 100_000;
 
-/// Finds pairs of listeners that have the same `key` and that `fits` accepts, removes them from `old` and `new`, and
-/// returns them. Pairs are chosen in the order of the lower of their two fingerprints, then of the higher, regardless
-/// of the snapshot that each is from: a comparison in the opposite direction then finds the same pairs.
+/// Removes from `old` and `new` the pairs with the same `key` that `fits` accepts, and returns them. Pairs are chosen
+/// in the order of their lower fingerprint, so that swapping the snapshots gives the same pairs.
 fn pair<'a, K: Ord, T>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,

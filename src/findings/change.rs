@@ -28,7 +28,7 @@ named! {
     }
 }
 
-/// A listener as it was before a change, or as it is after the change.
+/// A listener before or after a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListenerState {
     /// Transport protocol.
@@ -46,8 +46,7 @@ pub struct ListenerState {
     /// The clients that the packet filter lets in; `None` if the filter was not read, or if other
     /// machines cannot reach the address.
     pub reach: Option<Box<Reach>>,
-    /// Whether a socket on `[::]` accepts only IPv6 clients; `None` for other addresses, or if this
-    /// is not known.
+    /// Whether a socket on `[::]` accepts only IPv6 clients; `None` for other addresses, or if unknown.
     #[serde(skip)]
     pub v6only: Option<bool>,
     /// The state of the owner: `held`, `hidden`, ….
@@ -55,22 +54,19 @@ pub struct ListenerState {
     /// The destination of a port that a rule of the kernel forwards, as `10.0.0.2:80 (container shop-web)`.
     #[serde(skip)]
     pub forwards_to: Option<String>,
-    /// The programs that own the listener. Each program is listed once, by the path of its file or,
-    /// if the path is not known, by its name.
+    /// The programs of the listener, each once: the path of its file or, if the path is unknown, its name.
     pub programs: Vec<String>,
-    /// The scripts of the interpreters, and the arguments of the relays (such as socat). Each text is listed once.
+    /// The scripts of interpreters and the arguments of relays (such as socat), each once.
     pub runs: Vec<String>,
-    /// The state of the program files. If the files differ, the most suspicious state counts.
-    /// `None` if no file could be read.
+    /// The most suspicious state of the program files; `None` if no file could be read.
     pub executable: Option<ExeState>,
-    /// The effective users of the processes, separated by commas. A user without a name is shown by
-    /// number. If no process is visible, this is the creator of the socket.
+    /// The effective users of the processes, separated by commas; if no process is visible, the creator of the socket.
     pub user: Option<String>,
     /// The user who created the socket: the name, or the number if the user has no name.
     pub creator: Option<String>,
 }
 
-/// The maximum number of characters of a script, or of the arguments of a relay, in a sentence. A longer text is cut.
+/// The maximum number of characters of a script, or of a relay's arguments, in a sentence.
 const LONGEST_RUN: usize = 120;
 
 impl ListenerState {
@@ -104,8 +100,7 @@ impl ListenerState {
         format!("{who}{runs}{file}{user}")
     }
 
-    /// Returns a sentence that says that more or fewer clients can reach the listener than before.
-    /// `count` is `more` or `fewer`.
+    /// Returns a sentence that compares the clients before and now; `count` is `more` or `fewer`.
     fn reached_by(&self, count: &str, was: &Self, when: &str) -> String {
         let (place, processes) = (self.place(), self.processes());
         let change = format!("{place} ({processes}): {count} clients can reach it than on {when}");
@@ -121,8 +116,8 @@ impl ListenerState {
         format!("{} {}", self.protocol, self.endpoint())
     }
 
-    /// Returns whether other machines can reach the listener. If the packet filter is not known, only the address
-    /// counts.
+    /// Returns whether other machines can reach the listener. If the packet filter is unknown, only the address
+    /// decides.
     fn is_reachable_from_outside(&self) -> bool {
         let lets_in = |reach: &Reach| reach.kind.lets_in_other_machines();
         self.exposure.is_reachable_from_outside() && self.reach.as_deref().is_none_or(lets_in)
@@ -140,15 +135,14 @@ impl ListenerState {
         }
     }
 
-    /// Returns the address and port, with the device and network namespace.
+    /// Returns address and port, with device and network namespace.
     pub(crate) fn endpoint(&self) -> String {
         let host = host(self.address, self.device.as_deref());
         format!("{host}:{}{}", self.port, in_namespace(self.netns.as_ref()))
     }
 }
 
-/// Returns the processes before the change and now. If both texts are the same, only the creator of the socket changed,
-/// so each text names the creator too.
+/// Returns the owners before and now. If only the creator of the socket changed, both texts name the creator.
 pub(crate) fn owners(was: &ListenerState, is: &ListenerState) -> [String; 2] {
     let [old, new] = [was, is].map(ListenerState::processes);
     if old != new || was.creator == is.creator {
@@ -180,20 +174,19 @@ pub struct BaselineChange {
     pub before: Option<ListenerState>,
     /// The listener now; `None` if the listener vanished.
     pub after: Option<ListenerState>,
-    /// Whether the socket may belong to a client that waits for a reply. Such sockets exist only for a short time.
+    /// Whether the socket is transient: it may belong to a client that waits for a reply.
     pub passing: bool,
-    /// Whether every socket was visible in the snapshot that lacks the listener, so that the listener certainly did not
-    /// exist at that time.
+    /// Whether the listener certainly did not exist in the snapshot that lacks it, because that scan saw every socket.
     pub sure: bool,
 }
 
 impl BaselineChange {
-    /// Returns the severity. For a socket that may belong to a client, the severity is `Info`.
+    /// Returns the usual severity, or `Info` for a transient socket.
     fn severity_of(&self, rule: &FindingInfo) -> Severity {
         if self.passing { Severity::Info } else { rule.severity }
     }
 
-    /// Returns a sentence with the difference, from the old value to the new one.
+    /// Returns the difference as a sentence.
     pub(crate) fn sentence(&self) -> String {
         let when = self.baseline.strftime("%Y-%m-%d %H:%M UTC");
         let mut said = match (self.change, &self.before, &self.after) {
@@ -215,7 +208,7 @@ impl BaselineChange {
             ),
             (ChangeKind::Widened, Some(was), Some(is)) => is.reached_by("more", was, &when.to_string()),
             (ChangeKind::Narrowed, Some(was), Some(is)) => is.reached_by("fewer", was, &when.to_string()),
-            // Never reached: a comparison gives every change the listeners that its sentence needs.
+            // Never reached: a comparison sets the listeners that the sentence of each kind needs.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if self.passing {
@@ -379,8 +372,7 @@ impl FindingKind for Widened {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// The severity is critical if other machines can reach the service now, but could not reach the service before.
-    /// For a socket that may belong to a client, the severity is info, and in all other cases warning.
+    /// Critical if other machines can reach the service only now, info for a transient socket, otherwise warning.
     fn severity(&self) -> Severity {
         let is_beyond = |state: &Option<ListenerState>| {
             state.as_ref().is_some_and(ListenerState::is_reachable_from_outside)

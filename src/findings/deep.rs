@@ -17,8 +17,7 @@ impl FindingKind for TakenPort {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Warning, Severity::Critical];
 
-    /// The severity is warning instead of critical if the port may belong to a socket that is bound but does not
-    /// listen.
+    /// Warning if the port may belong to a socket that is bound but does not listen, otherwise critical.
     fn severity(&self) -> Severity {
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             Severity::Warning
@@ -59,8 +58,8 @@ impl FindingKind for Disagreement {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
-    /// The severity is notice instead of warning if netstat2 is the only source that does not show the socket. netstat2
-    /// requests the same list from the kernel, but has its own parser.
+    /// Notice if only netstat2 does not show the socket: netstat2 reads the same kernel list as another source, with
+    /// its own parser. Otherwise warning.
     fn severity(&self) -> Severity {
         if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::INFO.severity }
     }

@@ -38,7 +38,7 @@ pub struct WritableProgram {
     pub running: RunningProgram,
     /// The script, jar or class path that any user can replace; `None` if any user can replace the program file itself.
     pub script: Option<String>,
-    /// The world-writable file or directory.
+    /// The world-writable file or directory that makes this possible.
     pub writable: String,
 }
 
@@ -106,8 +106,8 @@ pub struct DeletedExecutable {
     pub replaced: Vec<RunningProgram>,
     /// Processes whose file is gone: no file is at its path.
     pub gone: Vec<RunningProgram>,
-    /// Interpreters whose script is gone. A replaced script is not detected: nothing shows whether the interpreter read
-    /// the file that is now at the path.
+    /// Interpreters whose script is gone. A replaced script is not detected: the interpreter may have read the new
+    /// file.
     pub scripts: Vec<RunningScript>,
 }
 
@@ -124,8 +124,7 @@ impl FindingKind for DeletedExecutable {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
-    /// The severity is notice instead of warning if program files were replaced, as after an upgrade, and no file is
-    /// gone.
+    /// Notice if files were only replaced, as after an upgrade; warning if a file is gone.
     fn severity(&self) -> Severity {
         if self.gone.is_empty() && self.scripts.is_empty() { Severity::Notice } else { Self::INFO.severity }
     }

@@ -13,7 +13,7 @@ pub struct UnknownProcess {
     pub pid: Pid,
     /// The name of the program file or of the script, or else of the process.
     pub program: String,
-    /// The product of the program, if it is known. Several products can have the same program name.
+    /// The products that have this program name; empty if unknown.
     pub products: Vec<&'static str>,
     /// The evidence for the identification.
     pub rests_on: RestsOn,
@@ -23,7 +23,7 @@ pub struct UnknownProcess {
 }
 
 impl UnknownProcess {
-    /// Returns the name of the program, and for an interpreter the name of its script: `node app.js`.
+    /// Returns the name of the program, followed by the script of an interpreter: `node app.js`.
     fn name(&self) -> String {
         let script = self.script.as_deref().map(file_name);
         match script.filter(|script| *script != self.program) {
@@ -33,8 +33,7 @@ impl UnknownProcess {
     }
 }
 
-/// Processes listen on the port of a guarded service, but are not known servers of this service. A guarded service is a
-/// well-known service whose servers are listed in `guarded.tsv`.
+/// Processes listen on the port of a guarded service (a row of `guarded.tsv`), but are not known servers of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Impostor {
     /// The guarded service.
@@ -45,12 +44,12 @@ pub struct Impostor {
     pub found: Vec<UnknownProcess>,
     /// The reason why an unknown program on this port is suspicious.
     pub why: &'static str,
-    /// The users who can replace the files that the processes run. If the files differ, the file
-    /// that is easiest to replace counts.
+    /// The users who can replace the file that a process runs. Of several files, the one that is easiest to replace
+    /// counts.
     #[serde(skip)]
     pub file: ReplaceableBy,
-    /// The kind of program that the name of the process suggests. If several processes have different kinds of names,
-    /// the name that explains the listener least counts.
+    /// The kind of program that the process name suggests. Of several processes, the name that explains the listener
+    /// least counts.
     #[serde(skip)]
     pub fitting_name: FittingName,
     /// A file of code that the process has loaded, and that a user who is not root can replace.
@@ -84,12 +83,9 @@ impl FindingKind for Impostor {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning, Severity::Critical];
 
-    /// If any user can replace the program, the severity is critical. If a user who is not root can replace the
-    /// program, the severity is critical if the name does not fit the port, and warning if the name fits: people run
-    /// servers and forwarders from their home directories.
-    ///
-    /// If only root can replace the program, the severity is warning, or notice if the command line names a known
-    /// server. The process is then probably this server, but a process can rewrite its command line.
+    /// Critical if any user can replace the program, or if a user who is not root can and the name does not fit the
+    /// port. Notice if only root can replace the program and its command line names a known server. Otherwise warning:
+    /// people run servers from their home directories.
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,
@@ -316,7 +312,7 @@ named! {
         Mount = "mount",
         /// The command line contains the name of a well-known server.
         Name = "name",
-        /// The process is an interpreter, and its command line names a compiled program as its script.
+        /// The command line of an interpreter names a compiled program as the script.
         Script = "script",
         /// The code of the process does not come from its program file.
         ProgramFile = "program-file",
@@ -395,8 +391,8 @@ pub struct Unfamiliar {
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// The script that a user who is not root can replace; `None` if such a user can replace the program file, or
-    /// neither.
+    /// The script that a user who is not root can replace; `None` if this user can replace the program file instead, or
+    /// nothing.
     #[serde(skip)]
     pub replaceable_script: Option<String>,
     /// Whether the program file has the name of a well-known server.
@@ -404,7 +400,7 @@ pub struct Unfamiliar {
     /// A file of code that the process has loaded, and that a user who is not root can replace.
     #[serde(skip)]
     pub code: Option<String>,
-    /// Whether the firewall could not be checked, so that it may refuse all other machines.
+    /// Whether the firewall could not be checked, and may refuse all other machines.
     #[serde(skip)]
     pub is_firewall_unknown: bool,
 }
@@ -465,7 +461,7 @@ impl FindingKind for Unfamiliar {
     }
 }
 
-/// Returns a phrase with the evidence for the identification of a program.
+/// Returns how a program was identified, as a phrase.
 pub(crate) const fn identified(on: RestsOn) -> &'static str {
     match on {
         RestsOn::Exe => "by its program file",

@@ -1,9 +1,7 @@
-//! The catalogue of findings: everything that Portolan reports about a listener, one file for each family.
+//! The catalogue of findings, with one file for each family.
 //!
-//! A finding is a type. Its [`FindingKind`] implementation has its code, severity, description, reason, remedy and
-//! sentence. Its fields are the evidence that JSON shows. To add a finding, write the type, implement the trait next to
-//! the type, and name the type in the `family!` line of its file. Every list is made from these lines: the audit's
-//! rules, SARIF, metrics, completions. The rule that decides whether a listener has the finding is in `judge`.
+//! To add a finding, write a type with the evidence as its fields, implement [`FindingKind`] next to it, and name the
+//! type in the `family!` line of its file. The rule that decides whether a listener has the finding is in `judge`.
 //!
 //! Sentences are raw text, and a renderer escapes them for its output.
 
@@ -14,12 +12,10 @@ use serde::Serialize;
 
 use crate::model::{Confidence, Severity, named};
 
-/// Declares the parts of a family: its `Evidence` enum, its flags, and the conversions between a finding's type and
-/// the evidence of any family.
+/// Declares a family: its `Evidence` enum, its flags, and the conversions between this enum and each finding's type.
 macro_rules! family {
     ($family:ident: $($kind:ident),+ $(,)?) => {
-        /// The evidence of a finding of this family. Each variant is boxed, because a long listing
-        /// has a finding for each listener, and the kinds of evidence differ much in size.
+        /// The evidence of a finding of this family, boxed because the sizes differ much.
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
         #[serde(untagged)]
         #[allow(missing_docs, reason = "each variant is named like its type")]
@@ -148,7 +144,7 @@ pub struct FindingInfo {
     pub remedy: &'static str,
 }
 
-/// A kind of finding: its rule, and its evidence as `Self`.
+/// A kind of finding. `Self` is the evidence.
 pub trait FindingKind {
     /// The facts that are the same for every finding of this kind.
     const INFO: FindingInfo;
@@ -167,7 +163,7 @@ pub trait FindingKind {
     /// Returns the evidence in full sentences.
     fn sentence(&self) -> String;
 
-    /// Returns the evidence in full sentences, without the facts that a card shows in lines of their own.
+    /// Returns the sentences for a card, without the facts that the card shows in separate lines.
     fn card_sentence(&self) -> String {
         self.sentence()
     }
@@ -195,7 +191,7 @@ impl Flag {
         .copied()
     }
 
-    /// Returns the flags that a listing can show, without the flags that only an audit finds.
+    /// Returns the flags that a listing can show: all except those that only an audit finds.
     pub fn listed() -> impl Iterator<Item = Flag> {
         Flag::all().filter(|flag| !flag.family().is_audit_only())
     }
@@ -308,9 +304,9 @@ pub enum Evidence {
 pub struct Finding {
     /// The severity.
     pub severity: Severity,
-    /// The evidence. Its kind is the flag of the finding.
+    /// The evidence, whose kind is the flag of the finding.
     pub evidence: Evidence,
-    /// Whether the finding was judged by the port alone, because the owner of the socket is hidden.
+    /// Whether the finding is based on the port alone, because the owner of the socket is hidden.
     pub is_owner_hidden: bool,
 }
 
@@ -326,8 +322,7 @@ impl Finding {
         tool.command.clone_from(&tool.program);
     }
 
-    /// Makes a finding with the severity that the evidence has on an address that other machines can reach. `judge`
-    /// adapts the severity to the exposure and the process.
+    /// Makes a finding with the severity for an address that other machines can reach. `judge` adapts the severity.
     #[must_use]
     pub fn new(evidence: impl Into<Evidence>) -> Self {
         let mut finding =
@@ -382,8 +377,8 @@ impl Finding {
         })
     }
 
-    /// Returns the evidence in full sentences of raw text, without the facts that a card shows in lines of their own:
-    /// the process, the address and the firewall.
+    /// Returns the sentences for a card, without the process, address and firewall: the card shows them in separate
+    /// lines.
     #[must_use]
     pub fn card_sentence(&self) -> String {
         self.with_basis(match &self.evidence {
@@ -398,7 +393,7 @@ impl Finding {
         })
     }
 
-    /// Adds a note to a sentence if the finding is judged by the port alone.
+    /// Adds a note if the finding is based on the port alone.
     fn with_basis(&self, sentence: String) -> String {
         match self.is_owner_hidden {
             true => format!(
@@ -410,7 +405,7 @@ impl Finding {
 }
 
 impl Finding {
-    /// Returns whether the finding is based on presumed data of the registry.
+    /// Returns whether the finding is based on a presumption of the registry.
     #[must_use]
     pub fn is_presumed(&self) -> bool {
         registry::Orphaned::of(&self.evidence).is_some_and(|orphaned| {

@@ -15,7 +15,7 @@ pub struct Unexpected {
     pub differs: Vec<String>,
     /// The date on which the nearest rule expired, if the rule would otherwise allow this listener.
     pub expired: Option<String>,
-    /// Whether the socket may belong to a client that waits for a reply. Such sockets exist only for a short time.
+    /// Whether the socket is transient: it may belong to a client that waits for a reply.
     pub passing: bool,
     /// Whether the socket accepts traffic; otherwise the socket is only bound.
     #[serde(skip)]
@@ -34,8 +34,7 @@ impl FindingKind for Unexpected {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// The severity is info if the socket may belong to a client. For any other socket, the severity is critical if the
-    /// socket accepts traffic, and warning if the socket is only bound.
+    /// Info for a transient socket. Otherwise critical if the socket accepts traffic, and warning if it is only bound.
     fn severity(&self) -> Severity {
         match (self.passing, self.accepts_traffic) {
             (true, _) => Severity::Info,
@@ -85,8 +84,8 @@ pub struct Missing {
     pub reason: Option<String>,
     /// The owner of the rule.
     pub owner: Option<String>,
-    /// The number of further missing listeners of the rule. They have no findings of their own, and only the last
-    /// finding of the rule has the number.
+    /// The number of further missing listeners of the rule, which have no findings; set only in the last finding of the
+    /// rule.
     pub further: Option<usize>,
 }
 

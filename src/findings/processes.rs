@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::text::{FEW, first_of};
 use crate::model::{Device, Pid, named};
 
-/// A group of processes that differ only in their process IDs.
+/// A group of processes that differ only in their pids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProcessGroup {
     /// The lowest process ID in the group.
@@ -20,14 +20,14 @@ pub struct ProcessGroup {
     pub uid: Option<u32>,
     /// The name of this user.
     pub user: Option<String>,
-    /// The path of the program file that the processes in the group run.
+    /// The path of their program file.
     pub exe: Option<String>,
 }
 
 /// The processes that own the sockets on an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Processes {
-    /// The first groups. Only processes that could be read are in a group.
+    /// The first groups of readable processes.
     pub known: Vec<ProcessGroup>,
     /// The number of groups beyond `known`.
     pub more: usize,

@@ -1,4 +1,4 @@
-//! Findings about who can reach a service.
+//! Findings about the clients that can reach a service.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ pub struct ServingProcess {
     pub user: Option<String>,
 }
 
-/// A setting in a configuration file that limits or extends the clients that the service admits.
+/// A setting in a configuration file that decides which clients the service admits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfiguredAccess {
     /// The file.
@@ -47,8 +47,7 @@ pub struct Exposed {
     /// Its port.
     #[serde(skip)]
     pub port: u16,
-    /// The clients that can reach the service. Only the address of the socket is considered, not
-    /// the packet filter.
+    /// The clients that can reach the address of the socket, regardless of the packet filter.
     #[serde(skip)]
     pub exposure: Exposure,
     /// The clients that the packet filter admits, if known.
@@ -105,7 +104,7 @@ impl FindingKind for Exposed {
         }
     }
 
-    /// The card names the process, the address and the firewall in lines of their own.
+    /// Leaves out the process, address and firewall, because the card shows them in separate lines.
     fn card_sentence(&self) -> String {
         match self.admitted() {
             Some(AdmittedClients::Local) => format!("{} {}", sentence(self.title), self.closing()),
@@ -115,8 +114,8 @@ impl FindingKind for Exposed {
 }
 
 impl Exposed {
-    /// Returns the name of the service, and the actions that any client can perform: `Redis: anyone
-    /// who connects reads and changes every key.`
+    /// Returns the service and the actions that any client can perform: `Redis: anyone who connects reads and changes
+    /// every key.`
     #[must_use]
     pub fn summary(&self) -> String {
         if self.admitted() == Some(AdmittedClients::Local) {
@@ -127,7 +126,7 @@ impl Exposed {
         format!("{probably}{}: {}", self.title, uncapitalized(&self.consequence()))
     }
 
-    /// Returns the fix. If the evidence is a setting of a configuration file, the text begins with this setting.
+    /// Returns the fix. If a configuration file is the evidence, the text begins with its setting.
     #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));
@@ -184,7 +183,7 @@ impl Exposed {
         format!("{who} {}", uncapitalized(&self.outcome()))
     }
 
-    /// Returns a phrase about the actions that a client can perform, and about how certain this is.
+    /// Returns the actions that a client can perform, and how certain this is.
     fn outcome(&self) -> String {
         let certainty = match (self.basis, self.authentication) {
             (DangerBasis::CommandLine, _) => ". The command line of the process shows this.",
@@ -222,8 +221,7 @@ pub fn firewall(reach: &Reach) -> Option<String> {
     })
 }
 
-/// Returns whether a sentence already contains a condition, such as "unless a password is set". A second condition
-/// would repeat the first.
+/// Returns whether a sentence already contains a condition, so that a second condition would repeat it.
 fn has_condition(outsider_gets: &str) -> bool {
     ["unless ", ", if ", "without the cookie if "]
         .iter()

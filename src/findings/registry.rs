@@ -1,4 +1,4 @@
-//! Findings about the registry: nothing is registered for the port, or every registration is dead.
+//! Findings about the registrations of the port, and about ports that the kernel also gives to outgoing connections.
 
 use serde::Serialize;
 
@@ -40,8 +40,8 @@ impl DeadRegistration {
         }
     }
 
-    /// Returns a sentence about the end of the product, and the reason. `state` is the word for the end, such as
-    /// `dead`; `but_used` follows this word if the product is still used in places.
+    /// Returns a sentence about the end of the product. `state` is the word for the end, such as `dead`. `but_used`
+    /// follows this word, for a product that is still used in places.
     pub(crate) fn sentence(&self, state: &str, but_used: &str) -> String {
         let presumed = match self.confidence {
             Confidence::Presumed => "presumed ",
@@ -56,8 +56,7 @@ impl DeadRegistration {
     }
 }
 
-/// Returns the reason of a curated row as a sentence, with the page that confirms it. The basis of a presumption is
-/// part of the evidence, not of this text.
+/// Returns the reason of a curated row as a sentence, with the page that confirms it.
 pub(crate) fn reason_with_source(reason: &str, confidence: Confidence, source: Option<&str>) -> String {
     match (confidence, source) {
         (Confidence::Confirmed, Some(source)) => format!("{} ({source}).", reason.trim_end_matches('.')),
@@ -81,7 +80,7 @@ pub struct QuietRegistration {
 }
 
 impl QuietRegistration {
-    /// Returns the facts about a registration without evidence of use.
+    /// Takes the facts from a registration.
     #[must_use]
     pub fn new(assignment: &Assignment) -> Self {
         QuietRegistration {
@@ -93,7 +92,6 @@ impl QuietRegistration {
         }
     }
 
-    /// Returns a sentence with the known facts about the registration.
     pub(crate) fn sentence(&self, basis: StatusBasis) -> String {
         if basis == StatusBasis::OtherProtocol && !self.used_on.is_empty() {
             let used_on: Vec<_> =
@@ -124,7 +122,6 @@ impl QuietRegistration {
     }
 }
 
-/// Returns a phrase that names the rare uses of a port.
 pub(crate) fn rarely_used_by(uses: &[&str]) -> String {
     format!("Rarely used by: {}", uses.join("; "))
 }
@@ -167,9 +164,8 @@ pub struct Ephemeral {
     pub iana_dynamic: bool,
     /// Whether the port is odd (Linux, TCP); `None` if the parity gives no information.
     pub odd: Option<bool>,
-    /// Whether the kernel would choose this port for a program that calls `bind` with port 0, as long as ports of the
-    /// parity that the kernel prefers are free. If false, the program probably chose the port. `None` if this is not
-    /// known.
+    /// Whether the kernel, which prefers even or odd ports, would pick this port for `bind` with port 0. If not, the
+    /// program probably chose the port. `None` if unknown.
     pub kernel_would_pick: Option<bool>,
 }
 
@@ -264,7 +260,6 @@ impl FindingKind for Unexplained {
     }
 }
 
-/// Adds IANA's remark to a sentence.
 fn with_remark(text: &str, remark: Option<&str>) -> String {
     match remark {
         Some(remark) => format!("{text} {}", sentence(&format!("IANA's remark: {remark}"))),

@@ -12,11 +12,11 @@ use crate::model::{Device, Pid, PortRange, Protocol, Severity};
 pub struct Shadowed {
     /// The device that this listener is bound to.
     pub device: Option<Device>,
-    /// Listeners of other programs on a wider address, such as `0.0.0.0`. Traffic to the address of this listener does
-    /// not reach these listeners.
+    /// Listeners of other programs on a wider address, such as `0.0.0.0`. They lose the traffic to the address of this
+    /// listener.
     pub takes_from: Vec<OtherSocket>,
-    /// Listeners of other programs on a narrower address, such as `127.0.0.1`. Traffic to the addresses of these
-    /// listeners does not reach this listener.
+    /// Listeners of other programs on a narrower address, such as `127.0.0.1`. They take the traffic to their addresses
+    /// from this listener.
     pub loses_to: Vec<OtherSocket>,
     /// The number of listeners beyond `takes_from` and `loses_to`.
     pub more: usize,
@@ -139,8 +139,8 @@ impl FindingKind for BacklogFull {
 /// A TCP port that is bound but has no listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoundOnly {
-    /// The port range that the kernel gives to outgoing connections, if the port is in this range. The program may then
-    /// be about to connect, which needs the same kind of socket.
+    /// The port range that the kernel gives to outgoing connections, if it contains the port. The program may then be
+    /// about to connect.
     pub kernel_range: Option<PortRange>,
 }
 
@@ -179,7 +179,7 @@ pub struct Sniffer {
     pub receives: String,
     /// The device that the socket is bound to; `None` for every device.
     pub device: Option<Device>,
-    /// The devices that the socket has set to receive packets for other machines.
+    /// The devices that the socket has set to promiscuous mode, so that they receive packets for other machines too.
     pub promiscuous: Vec<Device>,
     /// The technique of MITRE ATT&CK; `None` if the program is known for a purpose other than
     /// reading traffic.
