@@ -1,10 +1,8 @@
 //! The files with code in the memory of a process: its program file, its libraries, and other loaded code.
 //!
-//! A check of the program file alone misses three kinds of code: libraries of `LD_PRELOAD`, a program that was started
-//! through the dynamic loader, and a program that replaced its program file (`PR_SET_MM_EXE_FILE`). Code in memory
-//! without a file causes no finding: interpreters translate scripts into such memory, and other programs translate
-//! patterns and queries. A note names the programs with such code that are not interpreters. A file that a process
-//! created for translated code and then removed is ordinary.
+//! The program file alone does not show libraries of `LD_PRELOAD`, a program that was started through the dynamic
+//! loader, or a program that replaced its program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file causes a
+//! note instead of a finding, because many programs translate scripts, patterns or queries into such memory.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -18,19 +16,18 @@ use super::tree::Tree;
 use super::users::effective_uid;
 use crate::model::{ExeState, Origin, OriginKind, Script};
 
-/// The maximum size of a list of mapped files. 4 MiB are enough for about 40,000 files; large servers map a thousand.
+/// The maximum size of a list of mapped files, enough for about 40,000 files; large servers map a thousand.
 const LONGEST: usize = 4 * 1024 * 1024;
-/// The mark that the packer UPX leaves near the beginning of a program file. A packed program replaces its file in
-/// memory with the unpacked code.
+/// The mark of the packer UPX near the beginning of a program file. A packed program replaces its file in memory with
+/// the unpacked code.
 const PACKED: &[u8] = b"UPX!";
 const PACKED_WITHIN: usize = 1024;
 
-/// The facts about the executable files that a process has mapped.
 #[derive(Debug, Default)]
 pub(super) struct MappedFiles {
     /// Whether code of the program file is mapped; `None` if this could not be checked.
     pub has_program: Option<bool>,
-    /// The other mapped files that a user who is not root can replace.
+    /// The other mapped files that a user other than root can replace.
     pub of_users: Vec<Script>,
     /// Whether the program has code in memory that does not belong to a file. Always false for an interpreter.
     pub has_code_without_file: bool,
@@ -49,25 +46,24 @@ struct Mapping {
     path: Vec<u8>,
 }
 
-/// The key under which the result for a mapped file is stored: the mount namespace, the root of the process, the device
-/// and inode of the file, and its path.
+/// The mount namespace, the root of the process, the device and inode of the file, and its path.
 type Key = (u64, (u64, u64), String, Vec<u8>);
 
 /// Judges mapped files and stores the results, because most processes map the same libraries.
 #[derive(Debug, Default)]
 pub(super) struct Libraries(HashMap<Key, (Option<(u64, u64)>, Judged)>);
 
-/// The result of judging a mapped file: who can replace it.
+/// Who can replace a mapped file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Judged {
     /// Only root can replace the file, or the process created the file for translated code.
     Ordinary,
-    /// Another user can replace the file. The field is the owner of the file, if known.
+    /// Another user can replace the file. The second field is the owner of the file, if known.
     User(Origin, Option<FileOwner>),
     Unknown,
 }
 
-/// The user who owns a file, and whether the file lies in a private directory of that user.
+/// The owner of a file, and whether the file lies in a private directory of this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileOwner {
     uid: u32,
@@ -82,7 +78,6 @@ pub(super) struct Mapper<'p> {
     pub tree: &'p Tree,
     /// The target of the link `exe`, and the file to which the link leads.
     pub program: (&'p [u8], Option<&'p Stat>),
-    /// Whether the program is an interpreter.
     pub is_interpreter: bool,
 }
 
@@ -101,14 +96,14 @@ impl Libraries {
             !mapper.is_interpreter && maps.split(|byte| *byte == b'\n').any(is_without_file);
         let mut found =
             MappedFiles { has_program: Some(false), has_code_without_file, ..MappedFiles::default() };
-        // A process has the directory `map_files`, but one of its threads (`/proc/PID/task/TID`) has not. Reading the
-        // links in this directory needs a capability.
+        // A thread (`/proc/PID/task/TID`) has no directory `map_files`. Reading the links in this directory needs a
+        // capability.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings(&maps) {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
             let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
             // On a layered file system, the device and inode of the mapping can differ from those of the path, so an
-            // equal path also counts. If another file is now at the path, the mapped file is still judged.
+            // equal path also counts. If only the path is equal, the mapped file is still judged.
             if is_program || mapping.path == program.0 {
                 found.has_program = Some(true);
             }
@@ -147,7 +142,7 @@ impl Libraries {
             Ok(stat) => {
                 (Some((stat.st_dev, stat.st_ino)), judge_file(process, tree, mapping, &stat, origins))
             }
-            // The process has unmapped the file after the list was read.
+            // The process unmapped the file after the list was read.
             Err(Errno::NOENT) if has_links => return (None, Judged::Ordinary),
             Err(_) => (None, judge_path(tree, mapping, origins)),
         };
@@ -156,11 +151,10 @@ impl Libraries {
     }
 }
 
-/// Programs that compile their configuration into libraries in a directory that only their own user can write. An entry
-/// is the end of the path of the program file, and the directory.
+/// Programs that compile their configuration into libraries in a directory that only their own user can write: the
+/// end of the path of the program file, and the directory.
 const COMPILE_THEIR_CONFIGURATION: [(&[u8], &[u8]); 1] = [(b"/varnishd", b"/var/lib/varnish/")];
 
-/// Returns whether a program compiled the mapped file from its own configuration.
 fn is_own_code(program: &[u8], path: &[u8]) -> bool {
     COMPILE_THEIR_CONFIGURATION
         .iter()
@@ -168,10 +162,9 @@ fn is_own_code(program: &[u8], path: &[u8]) -> bool {
 }
 
 impl Judged {
-    /// Returns who can replace the file, seen from one process that maps it. A file of the process's own user in a
-    /// world-writable directory counts as a file of this user in two cases: the process is an interpreter, or the file
-    /// is in a private directory. Programs unpack libraries into private directories in `/tmp`, where no other user can
-    /// replace them.
+    /// Returns who can replace the file, seen from one process that maps it. A file in `/tmp` that belongs to the
+    /// user of the process counts as a file of this user, if the process is an interpreter or the file is in a
+    /// private directory: programs unpack libraries there, and no other user can replace them.
     fn for_process(self, mapper: Mapper<'_>) -> Self {
         match self {
             Judged::User(origin, Some(FileOwner { uid, is_private }))
@@ -208,24 +201,23 @@ fn judge_file(
         ExeState::Present | ExeState::Replaced => {
             let running = (state == ExeState::Present).then_some(stat);
             match origins.of(tree, path, running) {
-                // The path leads to another file, because a mount covers the path. So only the owner of the mapped
-                // file is judged.
+                // A mount covers the path, so only the owner of the mapped file is judged.
                 Some(origin) if origin.kind == OriginKind::Elsewhere && stat.st_uid == 0 => Judged::Ordinary,
                 Some(origin) if origin.kind == OriginKind::Elsewhere => owner(),
                 Some(origin) => of_origin(origin),
                 None => Judged::Unknown,
             }
         }
-        // A file that has no name and is not a library contains code that the process itself has translated.
+        // A file that has no name and is not a library contains code that the process translated.
         ExeState::Memfd | ExeState::Deleted if !is_library(process, mapping) => Judged::Ordinary,
         ExeState::Memfd => Judged::User(Origin::of(OriginKind::Memory), None),
         ExeState::Deleted if stat.st_uid != 0 => owner(),
-        // root owns the file. An upgrade has presumably removed the library, so its directory is judged.
+        // Presumably, an upgrade removed this library of root, so its directory is judged.
         ExeState::Deleted => origins.of_removed(tree, path).map_or(Judged::Unknown, of_origin),
     }
 }
 
-/// Judges a file only by its path.
+/// Judges a file that portolan may not open through `map_files`.
 fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
     let is_the_file = |stat: &Stat| stat.st_ino == mapping.inode;
     match tree.stat(&mapping.path) {
@@ -266,7 +258,7 @@ fn of_origin(origin: Origin, owner: Option<FileOwner>) -> Judged {
     }
 }
 
-/// Returns whether a mapped file is a library or a program. Such a file begins with the magic number of ELF.
+/// Returns whether a mapped file is a library or a program, which begins with the magic number of ELF.
 fn is_library(process: &OwnedFd, mapping: &Mapping) -> bool {
     let mut start = [0; 4];
     read_start(process, &format!("map_files/{}", mapping.range), &mut start) == Ok(4) && start == *b"\x7fELF"
@@ -296,8 +288,8 @@ fn read_maps(process: &OwnedFd) -> Result<Vec<u8>, Errno> {
     Ok(maps)
 }
 
-/// Returns the executable mapped files, each once, from the text of `maps` (`START-END PERMISSIONS OFFSET DEVICE
-/// INODE PATH`).
+/// Returns each executable mapped file once, from the text of `maps` (`START-END PERMISSIONS OFFSET DEVICE INODE
+/// PATH`).
 fn mappings(maps: &[u8]) -> Vec<Mapping> {
     let mut seen = HashSet::new();
     let lines = maps.split(|byte| *byte == b'\n').filter_map(mapping);
@@ -321,15 +313,15 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
     Some(Mapping { range, id: format!("{device} {inode}"), inode, path: unescaped(rest.trim_ascii_start()) })
 }
 
-/// Returns whether a line of `maps` describes executable memory that does not belong to a file. Parts that belong to
-/// the kernel have a name, such as `[vdso]`.
+/// Returns whether a line of `maps` describes executable memory without a file. Parts of the kernel have a name, such
+/// as `[vdso]`.
 fn is_without_file(line: &[u8]) -> bool {
     let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
     let may_be_run = fields.nth(1).is_some_and(|mode| mode.get(2) == Some(&b'x'));
     may_be_run && fields.nth(2) == Some(b"0") && fields.next().is_none()
 }
 
-/// Returns a path in which `\\012` is replaced with the line break that the kernel wrote in this way.
+/// Replaces `\\012`, which the kernel writes for a line break in a path.
 fn unescaped(path: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(path.len());
     let mut rest = path;

@@ -1,8 +1,8 @@
-//! Finds processes that have an io_uring but no descriptor of it. Such a process registered the io_uring with itself
+//! Finds processes that have an io_uring but no descriptor of it: they registered the io_uring with itself
 //! (`IORING_REGISTER_RING_FDS`) and closed the descriptor. The sockets in such an io_uring cannot be read.
 //!
-//! The iterator of the kernel shows which processes have an io_uring. Without the iterator, the mappings of the
-//! processes are searched. In this case a process that has not mapped its io_uring is not found.
+//! The iterator of the kernel shows which processes have an io_uring. Without the iterator, only processes that have
+//! mapped their io_uring are found.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -16,24 +16,21 @@ use super::owners::{Search, Walk};
 use super::task_iterator;
 use crate::model::{Gap, Pid, Stage, show_processes};
 
-/// The time limit for one process. A process can delay the reading of its mappings without limit. Usually the reading
+/// The time limit for one process, which can delay the reading of its mappings without limit. Usually the reading
 /// takes well below a millisecond.
 const LIMIT: Duration = Duration::from_secs(1);
 /// After this many processes without an answer, the remaining processes are not read.
 const PATIENCE: usize = 2;
-/// The maximum size of the mappings of all processes together. The text for one process usually has some ten
-/// kilobytes.
+/// The maximum size of the mappings of all processes together. One process usually has some ten kilobytes.
 const LARGEST: usize = 256 * 1024 * 1024;
 
 /// The text that the kernel shows for a mapped io_uring.
 const RING: &[u8] = b"anon_inode:[io_uring]";
 
-/// The result of the search.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct MappedRings {
     /// The processes that have an io_uring without a known descriptor.
     pub found: Vec<Pid>,
-    /// Processes whose mappings were not read.
     pub unread: Vec<Pid>,
 }
 
@@ -41,8 +38,7 @@ pub(super) struct MappedRings {
 pub(super) fn search(walk: &Walk) -> MappedRings {
     let known: HashSet<Pid> =
         walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();
-    // If the kernel says which processes have an io_uring, only the processes that the iterator did not return are
-    // searched.
+    // If the iterator shows which processes have an io_uring, only the processes that it did not return are searched.
     let is_answered = walk.tasks.as_ref().is_some_and(|tasks| tasks.with_rings.is_some());
     let asked = if is_answered { &walk.without_threads } else { &walk.pids };
     let pids = asked.iter().copied().filter(|pid| !known.contains(pid));
@@ -60,7 +56,8 @@ fn without_descriptor(walk: &Walk) -> Vec<Pid> {
     };
     let mut pids = in_walk(walk);
     if !pids.is_empty() {
-        // The processes are checked again: a process may have closed its io_uring before its descriptors were read.
+        // The processes are checked again, because they may have closed their io_uring before their descriptors were
+        // read.
         let search = Search { wanted: &KernelIds::default(), strays: false, bpf: true };
         let again = task_iterator::walk(search).map(|walk| in_walk(&walk));
         pids.retain(|pid| again.as_ref().is_none_or(|again| again.contains(pid)));
@@ -95,7 +92,7 @@ fn search_by(
                 Ok((pid, None)) => result.unread.push(pid),
                 Ok((_, Some(false))) => {}
                 Err(RecvTimeoutError::Disconnected) => return result,
-                // The thread that still waits is left alone. It ends when this process ends.
+                // The thread that still waits is left alone; it ends with this process.
                 Err(RecvTimeoutError::Timeout) => break pids.get(done).copied(),
             }
             done += 1;
@@ -107,9 +104,8 @@ fn search_by(
     result
 }
 
-/// Returns whether a process has mapped an io_uring; `None` if the size limit is reached. Returns false if the process
-/// has ended, or if its mappings may not be read. A process of the second kind needs no further gap: its descriptors
-/// either were read, or already have a gap.
+/// Returns whether a process has mapped an io_uring; `None` if the size limit is reached. Returns false if the
+/// mappings cannot be read: the descriptors of this process were read, or already have a gap.
 fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(file) = openat(CWD, format!("/proc/{pid}/maps"), flags, Mode::empty()) else { return Some(false) };
@@ -117,9 +113,8 @@ fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     names_a_ring(&mut pieces, left)
 }
 
-/// Returns whether a text names an io_uring; `None` if the size limit is reached. `next` reads the next piece of the
-/// text. The kernel may cut a line with a very long path at the end of a piece, so the end of each piece is searched
-/// again together with the next one.
+/// Returns whether a text names an io_uring; `None` if the size limit is reached. `next` reads a piece of the text.
+/// The kernel may cut a long line at the end of a piece, so this end is searched again together with the next piece.
 fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> Option<bool> {
     const KEPT: usize = RING.len() - 1;
     let mut text = [0; KEPT + 16 * 1024];
@@ -138,8 +133,7 @@ fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> O
     None
 }
 
-/// Returns the gaps for the found and the unread processes. Processes in `named` are left out, because another gap
-/// already names them.
+/// Returns the gaps for the found and the unread processes. Another gap already names the processes in `named`.
 pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     let noun = |count: usize| if count == 1 { "process" } else { "processes" };
     let gap = |pids: Vec<Pid>, what: &str, why: &str| {

@@ -2,8 +2,7 @@
 
 use crate::model::Pid;
 
-/// Returns the processes with a mount over their directory or over a part of it, in ascending order. The fifth field
-/// of `mountinfo` is the mount point.
+/// Returns the processes with a mount over their directory or over a part of it, in ascending order.
 pub(super) fn processes_in(mounts: &str) -> Vec<Pid> {
     let pid = |line: &str| {
         let below = line.split(' ').nth(4)?.strip_prefix("/proc/")?;

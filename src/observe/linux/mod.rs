@@ -1,7 +1,8 @@
-//! Linux: sockets from the kernel's socket diagnosis, and their processes from the descriptors in `/proc`.
+//! Linux: lists the sockets with the kernel's socket diagnosis, and finds their processes through the descriptors in
+//! `/proc`.
 //!
-//! The sockets are listed before their processes are searched. Therefore a process that has its socket during the whole
-//! scan is always found. A socket without a process is listed and searched a second time, before it is reported as
+//! The sockets are listed before their processes are searched, so a process that has its socket during the whole scan
+//! is always found. A socket without a process is listed and searched a second time, before it is reported as
 //! vanished or as owned by the kernel.
 
 mod acl;
@@ -84,11 +85,7 @@ use crate::model::{
     show_processes,
 };
 
-/// Scans this machine.
-///
-/// # Errors
-///
-/// Returns an error if a requested network namespace cannot be found. Any other part that could not be seen becomes a
+/// Returns an error if a requested network namespace cannot be found. Any other part that cannot be seen becomes a
 /// gap.
 pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     scan(scope).map(|seen| seen.snapshot)
@@ -99,7 +96,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 struct ScanResult {
     snapshot: Snapshot,
     scanned_namespaces: ScannedNamespaces,
-    /// The gaps in the list of sockets itself. They are compared with those of a second list.
+    /// The gaps in the list of sockets itself, which are compared with the gaps of a second list.
     blind: Vec<Gap>,
     descriptors: Vec<SocketDescriptor>,
 }
@@ -135,8 +132,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         notes.extend(scanned_namespaces.unseen(&walk));
         let programs = bpf::attached(&walk.bpf_links);
         if let Some(note) = programs.tcx {
-            // All firewalls become unknown: the program names its device only by an index, which is unique only within
-            // a network namespace, and the namespace is unknown.
+            // The program names its device by an index, which is unique only within a network namespace. This
+            // namespace is unknown, so all firewalls become unknown.
             let why = "a BPF program (tcx) can take packets before the firewall";
             firewalls
                 .iter_mut()
@@ -175,8 +172,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     if scope.processes {
         containers::name_published(&mut sockets);
     }
-    // A plain table does not show the ID of the host, so the ID is left out: calculating it takes 1% of the time of a
-    // short listing.
+    // A plain table does not show the ID of the host, whose calculation takes 1% of the time of a short listing.
     let is_detailed = scope.details || scope.packages;
     let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
@@ -208,28 +204,23 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     Ok(ScanResult { snapshot, scanned_namespaces, blind, descriptors })
 }
 
-/// Returns whether the system knows a user with this name.
 pub(super) fn is_user(name: &str) -> bool {
     users::Users::load().knows(name)
 }
 
-/// Returns the addresses of the network interface with this name; `None` if there is no such interface, or the kernel
-/// does not answer.
 pub(super) fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     links::addresses(name).ok().flatten()
 }
 
-/// Returns whether this machine accepts packets for an address; false if the kernel does not answer.
 pub(super) fn is_own_address(address: IpAddr) -> bool {
     links::is_local(address) == Some(true)
 }
 
-/// Returns every visible process, with its parent.
 pub(super) fn process_tree() -> Vec<super::TreeProcess> {
     process::tree()
 }
 
-/// Returns whether any process in `/proc` has this name, which the kernel cuts at 15 bytes.
+/// Returns whether any process in `/proc` has this name. The kernel cuts names at 15 bytes.
 pub(super) fn is_running(name: &str) -> bool {
     files::numbers("/proc")
         .unwrap_or_default()
@@ -238,7 +229,7 @@ pub(super) fn is_running(name: &str) -> bool {
         .any(|own| own == name || (own.len() == 15 && name.starts_with(&own)))
 }
 
-/// Reads the owners, in ascending order of pid, and looks up their users.
+/// Reads the owners of the sockets, in ascending order of pid.
 fn processes(
     scope: &Scope,
     found: &mut [FoundSocket],
@@ -284,7 +275,6 @@ fn mark_hidden(processes: &mut Vec<Process>, mut hidden: BTreeSet<Pid>, found: &
     processes.sort_by_key(|process| process.pid);
 }
 
-/// Returns a note about processes with code in memory that belongs to no file.
 fn note_on_code_without_file(pids: &[Pid]) -> Option<Note> {
     Some(Note {
         what: format!(
@@ -316,7 +306,6 @@ fn groups(found: &[FoundSocket]) -> BTreeMap<Pid, String> {
         .collect()
 }
 
-/// Looks up the names of the users of processes and of their ancestors.
 fn name_users(processes: &mut [Process], users: &mut users::Users) {
     for process in processes {
         process.user = process.uid.and_then(|uid| users.name(uid));
@@ -326,9 +315,8 @@ fn name_users(processes: &mut [Process], users: &mut users::Users) {
     }
 }
 
-/// Completes these processes with the details that a listing leaves out: start time, ancestors, working directory,
-/// unit, and the package of the program. A process that cannot be read, or whose pid now belongs to another process,
-/// stays unchanged.
+/// Reads the details that a listing leaves out. A process that cannot be read, or whose pid now belongs to another
+/// process, stays unchanged.
 pub(super) fn read_rest(processes: &mut [Process]) {
     let unread = processes.iter().filter(|process| process.started.is_none());
     let jobs = unread.map(|process| ReadRequest {
@@ -363,7 +351,6 @@ pub(super) fn read_rest(processes: &mut [Process]) {
     containers::name(processes, &BTreeMap::new());
 }
 
-/// Returns the gap for processes that could not be read completely.
 fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
     let count = pids.len();
     Gap {
@@ -379,9 +366,9 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
 /// Returns for each process which parts of it must be read.
 fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
-    // If a socket's own control group names neither a unit nor a container, the control groups of its owners are read,
-    // because they may name a container in another hierarchy. Process 1 is left out, because it opens sockets for other
-    // services.
+    // If a socket's own control group names neither a unit nor a container, the groups of its owners are read,
+    // because they may name a container in another hierarchy. Process 1 opens sockets for other services, so its
+    // groups do not count.
     let silent = found.iter().filter(|f| f.socket.unit.is_none() && f.socket.container.is_none());
     let silent: HashSet<Pid> =
         silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();

@@ -1,8 +1,7 @@
 //! Finds, names and scans the other network namespaces of this machine.
 //!
-//! A namespace is entered by a separate thread, which then ends; the calling thread never leaves its own namespace. If
-//! entering is refused, the tables of a process inside the namespace are read instead. No namespace is made, mounted or
-//! kept open.
+//! A separate thread enters a namespace and then ends. If the kernel refuses, the tables of a process inside the
+//! namespace are read instead. No namespace is made, mounted or kept open.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,7 +25,6 @@ use crate::observe::Scope;
 /// A network namespace, and the file or process through which it can be entered.
 #[derive(Clone, Debug)]
 pub(super) struct NamespaceHandle {
-    /// The inode and name.
     pub netns: Netns,
     /// A file through which the namespace can be entered: in `/proc/PID/ns`, in `/proc/PID/fd`, or at a mount point.
     way: PathBuf,
@@ -40,8 +38,7 @@ pub(super) fn own() -> Option<u64> {
 }
 
 /// Returns every network namespace that can be found, by inode: the namespaces of processes and threads, mounted
-/// namespaces (in `/run/netns` or in the directories of container managers), and namespaces that only a descriptor
-/// keeps alive.
+/// namespaces (in `/run/netns` or of container managers), and namespaces that only a descriptor keeps alive.
 pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
     let mut found = BTreeMap::new();
     let mut add = |inode: u64, name: Option<String>, way: PathBuf, pid: Option<Pid>| {
@@ -56,7 +53,7 @@ pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
         if let Some(inode) = link(&way) {
             add(inode, None, way, Some(pid));
         }
-        // A thread may be in a namespace that is not the namespace of its process.
+        // A thread may be in another namespace than its process.
         let threads = numbers(process.join("task")).unwrap_or_default();
         for thread in threads.into_iter().filter(|thread| *thread != pid) {
             let way = process.join(format!("task/{thread}/ns/net"));
@@ -83,8 +80,7 @@ pub(super) fn mounted() -> Vec<(u64, PathBuf)> {
     mounted_in(&files::mounts().unwrap_or_default())
 }
 
-/// Returns the mounted network namespaces from the text of `mountinfo`. The kernel writes blanks in a mount point as
-/// `\040`.
+/// Parses the text of `mountinfo`, in which a blank in a mount point is `\040`.
 pub(super) fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
     mountinfo
         .lines()
@@ -97,7 +93,7 @@ pub(super) fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
 }
 
 fn link(path: &Path) -> Option<u64> {
-    // The system call is made without the C library, so that a preloaded library cannot change the answer.
+    // The system call bypasses the C library, so that a preloaded library cannot change the answer.
     let link = readlinkat(CWD, path, Vec::new()).ok()?;
     inode_of(Path::new(link.to_str().ok()?))
 }
@@ -117,15 +113,11 @@ impl NamespaceHandle {
             })
     }
 
-    /// Runs `inside` in the namespace, on a separate thread.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the namespace cannot be entered.
+    /// Runs `inside` in the namespace, on a separate thread. Returns an error if the namespace cannot be entered.
     pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let file =
             File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        // The path may now lead to another namespace: the process has another one, or another one is mounted there.
+        // The path may now lead to another namespace, which the process entered or which was mounted there.
         let metadata = file.metadata().map_err(|_| Errno::IO)?;
         if metadata.st_ino() != self.netns.inode {
             return Err(Errno::NOENT);
@@ -141,8 +133,8 @@ impl NamespaceHandle {
         })
     }
 
-    /// Returns the addresses of the network interfaces in the namespace, without loopback addresses. Returns no
-    /// addresses if the namespace cannot be entered.
+    /// Returns the addresses of the network interfaces, without loopback addresses; none if the namespace cannot be
+    /// entered.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
         let addresses = self.enter(links::all_addresses).and_then(|all| all).unwrap_or_default();
         let mut addresses: Vec<IpAddr> =
@@ -151,11 +143,8 @@ impl NamespaceHandle {
         addresses
     }
 
-    /// Returns the sockets and the ephemeral range of the namespace, and if `with_firewall` is set, its packet filter.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the namespace can neither be entered nor read through a process.
+    /// Returns the sockets and the ephemeral range of the namespace. Returns an error if the namespace can neither be
+    /// entered nor read through a process.
     pub(super) fn list_sockets(
         &self,
         scope: &Scope,

@@ -1,15 +1,11 @@
-//! A `NETLINK_SOCK_DIAG` socket that requests lists of sockets ("dumps") from the kernel.
+//! Requests lists of sockets ("dumps") from the kernel over `NETLINK_SOCK_DIAG`.
 //!
-//! A dump is not atomic. The kernel sends it in several datagrams. If a socket appears or vanishes between two
-//! datagrams, a third socket can be missing from the dump, and the kernel does not report this. Two measures prevent
-//! this:
-//! - The buffers have the maximum size of a datagram. The kernel makes the first datagram only as large as the largest
-//!   read so far, so a read with a large buffer comes first.
-//! - A dump of more than one datagram is repeated until two dumps agree. Sockets that only one of the dumps contains
-//!   are reported too.
+//! A dump is not atomic: if a socket appears or vanishes between two datagrams, a third socket can be missing, and
+//! the kernel does not report this. So a dump of more than one datagram is repeated until two dumps agree, and the
+//! sockets of all dumps are reported.
 //!
-//! Of the sockets that were already reported, only the identities are stored, because there may be a hundred thousand
-//! sockets.
+//! The kernel makes the first datagram only as large as the largest read so far, so a read with a large buffer comes
+//! first.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -27,10 +23,10 @@ use crate::model::{Family, PortRange};
 
 /// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
-/// The maximum number of attempts. After the last attempt, the last dump is accepted.
+/// The maximum number of dumps until two of them agree.
 const ATTEMPTS: usize = 6;
-/// The time limit for an answer. The kernel answers at once, so the limit is reached only if another program answers
-/// instead of the kernel.
+/// The time limit for an answer. The kernel answers at once; the limit is for another program that answers instead of
+/// the kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl fmt::Display for DumpError {
@@ -64,17 +60,15 @@ fn connect() -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// A request for a dump.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DumpRequest {
-    /// The family. `None` requests both families in one pass, which only TCP supports.
+    /// `None` requests both families in one pass, which only TCP supports.
     pub family: Option<Family>,
     /// `IPPROTO_*`.
     pub protocol: u16,
     /// The states, one bit for each.
     pub states: u32,
-    /// Only sockets with a local port in this range. The kernel skips the other sockets, which saves time if there
-    /// are many connections.
+    /// The kernel skips sockets with a local port outside this range, which saves time if there are many connections.
     pub ports: Option<PortRange>,
 }
 
@@ -84,12 +78,8 @@ impl Netlink {
         Ok(Netlink { socket: connect()?, sequence: 0, buffer: Vec::with_capacity(BUFFER), primed: false })
     }
 
-    /// Passes each socket of the answer to the caller once; returns the reason if the answer may be incomplete,
-    /// otherwise `None`.
-    ///
-    /// # Errors
-    ///
-    /// Returns the error number if the kernel refuses the request itself; in this case no socket was passed on.
+    /// Passes each socket of the answer to `each` once. Returns the reason if the answer may be incomplete; an error
+    /// if the kernel refuses the request, so that no socket was passed on.
     pub(super) fn dump(
         &mut self,
         request: DumpRequest,
@@ -97,17 +87,16 @@ impl Netlink {
     ) -> Result<Option<DumpError>, Errno> {
         if !self.primed {
             self.primed = true;
-            // This request selects no state, so its answer is empty. Its only purpose is a read with a large buffer.
+            // This request selects no state and has an empty answer. Its only purpose is a read with a large buffer.
             let _ = self.ask(DumpRequest { states: 0, ..request }, &mut |_| {});
         }
         let mut seen = KernelIds::default();
-        // If no two dumps agree, the last dump is used and the problem is reported.
         let mut trouble = None;
         for attempt in 0..ATTEMPTS {
             let (before, mut listed) = (seen.len(), 0);
             let outcome = self.ask(request, &mut |record| {
                 listed += 1;
-                // The dump can contain a socket twice if the socket moved during the dump.
+                // A socket that moves during the dump can be in it twice.
                 if seen.insert(record.cookie) {
                     each(record);
                 }
@@ -127,13 +116,11 @@ impl Netlink {
         Ok(trouble.or(Some(DumpError::NotCompared)))
     }
 
-    /// Sends one request and passes each socket of the answer to `each`. Returns whether one datagram contained all of
-    /// them.
+    /// Sends one request and passes on each socket of the answer. Returns whether one datagram contained all of them.
     fn ask(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
         let outcome = self.read(request, each);
         if !matches!(outcome, Ok(_) | Err(DumpError::Interrupted)) {
-            // The kernel refuses a new request while it still answers the previous one, so a new connection is
-            // opened.
+            // The kernel refuses a request while it still answers the previous one, so a new connection is opened.
             if let Ok(socket) = connect() {
                 self.socket = socket;
             }

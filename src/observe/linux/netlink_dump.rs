@@ -1,4 +1,4 @@
-//! Requests over netlink to the parts of the kernel other than `sock_diag`, and the attributes of their answers
+//! Netlink requests to parts of the kernel other than `sock_diag`, and the attributes of the answers
 //! (linux/netlink.h).
 
 use std::os::fd::OwnedFd;
@@ -23,10 +23,10 @@ const INTERRUPTED: u16 = 0x10;
 const TYPE_MASK: u16 = 0x3fff;
 /// The size of `nlmsghdr`.
 const HEADER: usize = 16;
-/// The size of the buffer: twice the size of the kernel's largest datagram, which is 32 KiB.
+/// Twice the size of the kernel's largest datagram, which is 32 KiB.
 const BUFFER: usize = 64 * 1024;
-/// The time limit for an answer. The kernel answers at once, so the limit is reached only if another program answers
-/// instead of the kernel.
+/// The time limit for an answer. The kernel answers at once; the limit is for another program that answers instead of
+/// the kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to one netlink protocol of the kernel.
@@ -38,22 +38,14 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the kernel does not have the protocol.
     pub(super) fn open(protocol: Option<Protocol>) -> Result<Self, Errno> {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
         Ok(Connection { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// Requests a dump with the message type `kind`, and passes each message of the answer, with its header, to `each`.
-    /// Returns true if nothing changed during the dump; otherwise messages can be missing.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the kernel refuses, if its answer cannot be parsed, or if `each` returns an error.
+    /// Requests a dump with the message type `kind`, and passes each message of the answer, with its header, to
+    /// `each`. Returns false if something changed during the dump, so that messages can be missing.
     pub(super) fn dump(
         &mut self,
         kind: u16,
@@ -71,11 +63,7 @@ impl Connection {
     }
 
     /// Requests a dump with the message type `kind`, and returns the result of `parse` for each message of the type
-    /// `answer`.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the kernel refuses, or if its answer cannot be parsed.
+    /// `answer`; an error if one of these messages cannot be parsed.
     pub(super) fn collect<T>(
         &mut self,
         (kind, answer): (u16, u16),
@@ -94,10 +82,6 @@ impl Connection {
     }
 
     /// Sends a request that the kernel answers with a single message; returns this message, with its header.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the kernel refuses, or if its answer cannot be parsed.
     pub(super) fn get(&mut self, kind: u16, body: &[u8]) -> Result<Vec<u8>, Errno> {
         self.send(kind, REQUEST, body)?;
         let mut found = None;
@@ -131,11 +115,7 @@ impl Connection {
     }
 }
 
-/// Requests one dump over a separate connection, like [`Connection::collect`].
-///
-/// # Errors
-///
-/// Returns an error if the kernel refuses, or if its answer cannot be parsed.
+/// Like [`Connection::collect`], over a separate connection.
 pub(super) fn dump<T>(
     protocol: Option<Protocol>,
     kinds: (u16, u16),
@@ -191,7 +171,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }
 
-/// Returns the number of four bytes at an offset, in host order.
+/// Returns the 32-bit number at an offset, in host order.
 pub(super) fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
@@ -204,7 +184,6 @@ fn short(bytes: &[u8], at: usize) -> Option<u16> {
 pub(super) mod tests {
     use super::*;
 
-    /// Returns the bytes of an attribute.
     pub(in super::super) fn attribute_of(kind: u16, value: &[u8]) -> Vec<u8> {
         let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
         bytes.extend(kind.to_ne_bytes());

@@ -5,18 +5,18 @@ use std::net::IpAddr;
 
 use super::links;
 
-/// Finds out whether a network namespace has an address, and stores the answers of the kernel.
+/// The addresses of a network namespace, and the kernel's answers about further addresses.
 #[derive(Debug, Default)]
 pub(super) struct OwnAddresses {
     /// The addresses of all devices; `None` before the first request, empty if they could not be read.
     devices: Option<HashSet<IpAddr>>,
-    /// The answers of the kernel for other addresses.
+    /// The kernel's answers about addresses that no device has.
     routes: HashMap<IpAddr, bool>,
 }
 
 impl OwnAddresses {
-    /// Returns whether the namespace may have an address: a device has the address, or a route makes it local. Returns
-    /// `true` if the kernel does not answer, if the route depends on the packet, and for addresses that need no device.
+    /// Returns whether the namespace may have an address, on a device or through a local route. Returns true for
+    /// addresses that need no device, and if the kernel gives no certain answer.
     pub(super) fn has(&mut self, address: IpAddr) -> bool {
         let needs_no_device = match address {
             IpAddr::V4(four) => {
