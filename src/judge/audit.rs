@@ -1,9 +1,5 @@
-//! The findings of an audit, and its verdict.
-//!
-//! A finding is about one listener. The listener may be missing (it has vanished since a saved snapshot was made, or
-//! the policy requires it) or hidden (the deep scan found that its port is in use). The policy, the baseline and the
-//! deep scan add their findings to the same list, so only one list must be sorted, counted and printed. This module
-//! does not print and does not choose an exit code.
+//! The findings of an audit, and its verdict. The findings of the rules, the policy, the baseline and the deep scan are
+//! in one list, with those about missing or hidden listeners.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,10 +23,10 @@ pub struct AuditFinding<'r> {
     pub rule: Option<String>,
 }
 
-/// A finding of severity warning or higher that a policy rule lowered to a lesser severity or switched off.
+/// A finding of severity warning or higher that a policy rule lowered or switched off.
 #[derive(Clone, Debug)]
 pub struct Accepted<'r> {
-    /// The listener that the finding is about.
+    /// The listener of the finding.
     pub subject: Subject<'r>,
     /// The flag.
     pub flag: Flag,
@@ -60,11 +56,11 @@ pub struct AcceptedByRule<'a> {
 named! {
     /// The outcome of an audit.
     pub enum AuditVerdict {
-        /// No finding at or above the threshold, and everything was seen.
+        /// No finding reaches the threshold, and everything was seen.
         Clear = "clear",
-        /// Findings at or above the threshold.
+        /// A finding reaches the threshold.
         Findings = "findings",
-        /// No finding at or above the threshold, but not everything was seen, so the audit is not clear.
+        /// No finding reaches the threshold, but not everything was seen.
         Incomplete = "incomplete",
     }
 }
@@ -86,7 +82,7 @@ pub struct AppliedPolicy {
 /// A report with all findings of an audit.
 #[derive(Clone, Debug)]
 pub struct Audit<'r> {
-    /// The complete report, regardless of the filter: a policy or a baseline is compared with every listener.
+    /// The complete report: a policy or a baseline is compared with every listener.
     pub report: &'r Report,
     /// The audited listeners; after [`Audit::narrow`] only the requested listeners.
     pub listeners: Vec<&'r Entry>,
@@ -94,7 +90,7 @@ pub struct Audit<'r> {
     pub findings: Vec<AuditFinding<'r>>,
     /// The findings that the policy accepted.
     pub accepted: Vec<Accepted<'r>>,
-    /// Gaps that the audit found, in addition to the gaps of the snapshot.
+    /// The gaps of the audit itself, without those of the snapshot.
     pub gaps: Vec<Gap>,
     /// The filter of the audit, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,
@@ -132,8 +128,8 @@ impl<'r> Audit<'r> {
         everything(self.report)
     }
 
-    /// Keeps the listeners and findings that the user requested. `asked` is the filter as typed. Call this function
-    /// last, because a policy and a baseline must be compared with every listener.
+    /// Keeps the listeners and findings that the user requested with the filter `asked`. Call this function last,
+    /// because a policy and a baseline must be compared with every listener.
     pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r>) -> bool) {
         self.listeners.retain(|judged| wanted(Subject::Entry(judged)));
         self.findings.retain(|found| wanted(found.subject));
@@ -141,8 +137,7 @@ impl<'r> Audit<'r> {
         self.narrowed = Some(asked);
     }
 
-    /// Sorts the findings: most severe first, then in the order of listings. Findings about missing listeners come
-    /// last, in the order of their ports.
+    /// Sorts the findings: most severe first, then in the order of listings, with missing listeners last.
     pub fn sort(&mut self) {
         self.findings.sort_by(|a, b| {
             let absent = |f: &AuditFinding<'_>| match f.subject {
@@ -179,7 +174,7 @@ impl<'r> Audit<'r> {
         by_rule.into_values().collect()
     }
 
-    /// Returns whether everything that was requested was seen: neither the snapshot nor the audit has a gap.
+    /// Returns whether neither the snapshot nor the audit has a gap.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty() && self.report.snapshot.is_complete()
@@ -203,8 +198,7 @@ impl<'r> Audit<'r> {
     }
 }
 
-/// Returns the sockets that occupy a port. Connections, which a saved snapshot may contain, are left out: they are not
-/// judged.
+/// Returns the sockets that occupy a port. The connections of a saved snapshot are not judged.
 fn everything(report: &Report) -> impl Iterator<Item = &Entry> {
     report.entries.iter().filter(|judged| judged.socket.state.holds_port())
 }

@@ -1,5 +1,5 @@
-//! Turns the results of a deep scan into findings of an audit. A finding belongs to a protocol and port (a disagreement
-//! also to an address) instead of to a listener, because no listener is visible there.
+//! Turns the results of a deep scan into findings of an audit. They are about a port instead of a listener, because no
+//! listener is visible there.
 
 use super::audit::{Audit, AuditFinding, Subject};
 use crate::findings::Finding;

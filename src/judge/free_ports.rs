@@ -1,8 +1,5 @@
-//! Chooses free ports for a new service.
-//!
-//! A port is proposed only if neither the registry nor the curated tables list it, no setting of the kernel reserves
-//! it, and no socket of the snapshot uses it. If a part of the machine was not visible, a proposed port may still be in
-//! use.
+//! Chooses free ports for a new service: ports that are in no table, that the kernel does not reserve, and that no
+//! socket uses.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +9,8 @@ use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound
 
 /// The maximum number of proposals.
 const PROPOSALS: usize = 5;
-/// A greater distance to the nearest unsuitable port counts as this distance. Free ports next to a proposal are useful,
-/// because a second instance of a program often takes the next port.
+/// The distance to the nearest unsuitable port counts up to this number. Distance is useful, because a second instance
+/// of a program often takes the next port.
 const FAR: u16 = 10;
 
 /// A port that is suitable for a new service.
@@ -52,7 +49,7 @@ pub struct FreePorts {
     pub refused: Vec<RefusedPort>,
     /// The ranges that this kernel gives to outgoing connections; empty if they are not known.
     pub kernel_ranges: Vec<PortRange>,
-    /// The parts of the machine that were not visible. If there are any, the proposals are not certain.
+    /// The parts of the machine that were not visible: a proposed port may be in use there.
     pub unseen: Vec<String>,
 }
 
@@ -66,7 +63,7 @@ pub fn free_ports(report: &Report, asked: PortRange) -> FreePorts {
     kernel_ranges.dedup();
     let mut taken: BTreeMap<u16, &Entry> = BTreeMap::new();
     for entry in &report.entries {
-        // If a port has several sockets, the listener is kept, because it explains the use of the port best.
+        // If a port has several sockets, the listener explains the use of the port best.
         let is_first = |known: &Entry| entry.socket.state.holds_port() && !known.socket.state.holds_port();
         if let Some(port) = entry.socket.port().filter(|port| asked.contains(*port)) {
             let known = taken.entry(port).or_insert(entry);
@@ -108,8 +105,8 @@ fn user(entry: &Entry) -> String {
     }
 }
 
-/// Returns the ports that are farthest from unsuitable ports, up to [`PROPOSALS`]. If two ports are equally far, the
-/// lower port is preferred.
+/// Returns up to [`PROPOSALS`] ports that are farthest from unsuitable ports. Of two ports at equal distance, the lower
+/// one is preferred.
 fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     let near = |port: u16| {
         let above = refused.partition_point(|other| other.port < port);

@@ -1,4 +1,4 @@
-//! The way to stop a listener so that it does not start again. It depends on the program that started the listener.
+//! Finds how to stop a listener so that it does not start again.
 
 use super::listener::{Listener, has_ancestor_in, is_user_manager};
 use super::started_by::{ContainerManager, Unit, is_run_by_another, manager, restarter};
@@ -42,14 +42,13 @@ pub enum HowToStop<'r> {
     Kernel,
     /// The first process of the system owns the socket. This process cannot be ended.
     FirstProcess,
-    /// This user's service manager owns the socket, for a socket unit that is not known. The manager must not be ended:
-    /// it runs all services of the user.
+    /// This user's service manager owns the socket for an unknown socket unit. It must not be ended, because it runs
+    /// all services of the user.
     UserManager(Option<&'r str>),
 }
 
 impl<'r> HowToStop<'r> {
-    /// Returns the words of the command that stops a unit or a container; `None` for the other ways to stop a
-    /// listener.
+    /// Returns the words of the command that stops a unit or a container; `None` for every other way.
     #[must_use]
     pub fn command(&self) -> Option<Vec<&'r str>> {
         match *self {
@@ -69,9 +68,8 @@ impl<'r> HowToStop<'r> {
         }
     }
 
-    /// Returns the same command as [`HowToStop::command`], but with the full name of each unit and the full ID of a
-    /// container: a container's name can pass to another container, and its short ID can be the name of another
-    /// container.
+    /// Returns [`HowToStop::command`] with full unit names and the full container ID. A container's name can pass to
+    /// another container, and a short ID can be the name of another container.
     #[must_use]
     pub fn exact_command(&self) -> Option<Vec<&'r str>> {
         match *self {
@@ -110,8 +108,7 @@ impl<'r> HowToStop<'r> {
                     Some(HowToStop::Container { manager, name, id })
                 }
                 (Some(ContainerManager::Kubernetes), _) => processes(listener, Some("Kubernetes")),
-                // The container may run a complete system, so it is not stopped: only the processes of the listener are
-                // ended.
+                // The container may run a complete system, so only the processes of the listener are ended.
                 _ => processes(listener, None),
             };
         }
@@ -119,7 +116,7 @@ impl<'r> HowToStop<'r> {
             // If a process hosts several services, none of them can be stopped alone.
             return (!service.contains(',')).then_some(HowToStop::WindowsService(service));
         }
-        // Only the container is stopped. Stopping `docker.service` would end all containers.
+        // Stopping `docker.service` would end all containers.
         if main.is_none() && listener.unit() == Some("docker.service") {
             return Some(HowToStop::PublishedPort(socket.local.port));
         }
@@ -148,8 +145,8 @@ fn engine(manager: ContainerManager) -> &'static str {
     if manager == ContainerManager::Podman { "podman" } else { "docker" }
 }
 
-/// Returns how to end only the processes of a listener, without a command that stops their unit or container. Returns
-/// `FirstProcess` if pid 1 owns the socket, and `None` if no owner is known.
+/// Returns how to end the processes of a listener without a command for their unit or container: `FirstProcess` if pid
+/// 1 owns the socket, `None` if no owner is known.
 pub(super) fn processes<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<HowToStop<'r>> {
     let owner = &listener.first().socket.owner;
     if owner.pids().contains(&1) {

@@ -1,4 +1,4 @@
-//! The steps that end the listeners that the user named, and the reasons why a listener is not ended.
+//! The steps that end the named listeners, and the reasons why a listener is not ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,8 @@ pub struct KillStep<'r> {
 }
 
 impl KillStep<'_> {
-    /// Returns the owners of the named listeners. If the step sends signals, an owner that another owner started gets a
-    /// signal only if it still runs after the other one has ended.
+    /// Returns the owners of the named listeners. An owner that another owner started gets a signal only if it outlives
+    /// that owner.
     #[must_use]
     pub fn owners(&self) -> BTreeSet<Pid> {
         let sockets = self.named.iter().flat_map(|listener| &listener.sockets);
@@ -36,12 +36,12 @@ pub enum KillRefusal<'r> {
         /// Whether the caller is root.
         as_root: bool,
     },
-    /// A process of the listener is visible, but a hidden process may also own its socket: not every process could be
-    /// read, and no visible owner runs as the user who created the socket.
+    /// A hidden process may also own the socket: not every process could be read, and no visible owner runs as the user
+    /// who created the socket.
     PartlyHidden,
     /// No command ends only this listener.
     NoCommand(HowToStop<'r>),
-    /// Only the user to whom the unit or container belongs can stop the listener in this way.
+    /// Only the user of the unit or container can stop the listener in this way.
     OtherUser(HowToStop<'r>),
     /// Only root can stop the listener in this way.
     NeedsRoot(HowToStop<'r>),
@@ -62,11 +62,10 @@ pub struct KillCaller {
     pub protected: BTreeSet<Pid>,
     /// The processes with a terminal: a person started them, not a service manager.
     pub on_terminals: BTreeSet<Pid>,
-    /// The processes in a container inside another container. The container managers of this machine do not know the
-    /// inner container.
+    /// The processes in a container inside another container. The container managers of this machine do not know them.
     pub nested: BTreeSet<Pid>,
-    /// The first process of each pid namespace other than portolan's, with the other processes of its namespace. If the
-    /// first process ends, the kernel ends the others too.
+    /// The first process of each pid namespace other than portolan's, with the processes that the kernel ends together
+    /// with it.
     pub namespaces: BTreeMap<Pid, BTreeSet<Pid>>,
 }
 
@@ -106,7 +105,7 @@ pub fn kill_plan<'r>(
     Ok(steps)
 }
 
-/// Returns a way to end this listener and nothing else; otherwise the reason why the listener is not ended.
+/// Returns how to end this listener and nothing else, or the reason why it is not ended.
 fn how<'r>(
     listener: &Listener<'r>,
     snapshot: &Snapshot,
@@ -155,7 +154,6 @@ fn how<'r>(
 }
 
 /// Returns whether stopping the unit or container would end more than this listener, such as the caller's own session.
-/// Only the processes of the listener are then ended.
 fn stops_too_much(how: &HowToStop<'_>, listener: &Listener<'_>, caller: &KillCaller) -> bool {
     let processes = listener.processes();
     let main = processes.first().filter(|main| main.pid != 1);
@@ -192,8 +190,8 @@ fn is_of_user(name: &str, uid: u32) -> bool {
     name.split('/').next() == Some(&format!("user@{uid}.service"))
 }
 
-/// Returns whether a process that is not visible may have opened the socket, and may open it again. This is the case
-/// if not every process could be read, and no visible owner of the socket runs as the user who created the socket.
+/// Returns whether a hidden process may have opened the socket: not every process could be read, and no visible owner
+/// runs as the user who created the socket.
 fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
     let processes = listener.processes();
     let creator = listener.first().socket.uid;
@@ -203,7 +201,7 @@ fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
         && !processes.iter().any(|process| is_creator(process.uid))
 }
 
-/// Returns whether a step also ends this listener. `signalled` has the processes that end if the step sends signals.
+/// Returns whether a step also ends this listener. `signalled` has the processes that the signals of the step end.
 fn ends_with(step: &KillStep<'_>, listener: &Listener<'_>, signalled: &BTreeSet<Pid>) -> bool {
     let processes = listener.processes();
     match &step.how {
@@ -228,7 +226,7 @@ fn ends_with(step: &KillStep<'_>, listener: &Listener<'_>, signalled: &BTreeSet<
     }
 }
 
-/// Returns these processes, and the other processes of the pid namespaces that end with them.
+/// Returns these processes, and all processes of the pid namespaces that end with them.
 fn with_namespaces(pids: &BTreeSet<Pid>, caller: &KillCaller) -> BTreeSet<Pid> {
     let in_namespaces = pids.iter().filter_map(|pid| caller.namespaces.get(pid)).flatten();
     pids.iter().chain(in_namespaces).copied().collect()

@@ -1,5 +1,4 @@
-//! A listener consists of all sockets that the same processes have on one port, such as a socket for IPv4 and a
-//! socket for IPv6.
+//! All sockets that the same processes have on one port, for example one for IPv4 and one for IPv6.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -35,8 +34,7 @@ impl<'r> Listener<'r> {
         listeners
     }
 
-    /// Returns the listener that consists of these entries; `None` if there are no entries, or if they are not one
-    /// listener.
+    /// Returns the listener that consists of these entries; `None` if they are not exactly one listener.
     #[must_use]
     pub fn only(entries: &'r [Entry]) -> Option<Self> {
         let (first, others) = entries.split_first()?;
@@ -57,8 +55,7 @@ impl<'r> Listener<'r> {
         self.first().exposure
     }
 
-    /// Returns each different set of clients that the packet filter lets in, with the first socket that this set can
-    /// reach.
+    /// Returns each set of clients that the packet filter lets in, with the first socket that the set can reach.
     #[must_use]
     pub fn reaches(&self) -> Vec<(&'r Entry, &'r Reach)> {
         let mut differing: Vec<(&Entry, &Reach)> = Vec::new();
@@ -72,8 +69,8 @@ impl<'r> Listener<'r> {
         differing
     }
 
-    /// Returns the findings with their sockets, most severe first. If several sockets have a finding with the same
-    /// flag, only the most severe of these findings is returned.
+    /// Returns the findings with their sockets, most severe first. Of several findings with one flag, only the most
+    /// severe is returned.
     #[must_use]
     pub fn findings(&self) -> Vec<(&'r Entry, &'r Finding)> {
         let of_entry = |entry: &'r Entry| entry.findings().iter().map(move |finding| (entry, finding));
@@ -125,8 +122,8 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns the name of the container of the main process, or of the socket if no process could be read. If the
-    /// name is not known, returns the ID.
+    /// Returns the name, or else the ID, of the container of the main process, or of the socket if no process could be
+    /// read.
     #[must_use]
     pub fn container(&self) -> Option<&'r str> {
         match self.main() {
@@ -154,8 +151,7 @@ impl<'r> Listener<'r> {
     }
 }
 
-/// Returns whether two sockets belong to the same processes. Sockets without a visible process must be in the same
-/// control group.
+/// Returns whether two sockets belong to the same processes. Sockets with hidden owners must be in one control group.
 fn are_of_one(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.socket, &other.socket);
     let same_port = a.local.port == b.local.port && a.netns == b.netns;
@@ -191,7 +187,7 @@ mod tests {
     use crate::judge::judge;
     use crate::registry::Registry;
 
-    /// Of two sockets with the same flag, the more severe finding counts, in any order.
+    /// If two sockets have a finding with the same flag, the more severe finding counts.
     #[test]
     fn the_most_severe_finding_of_several_sockets() {
         let owner = || Owner::Held(Arc::new(vec![7]));

@@ -1,5 +1,5 @@
-//! Rules that turn a listener with its processes into findings. They are pure: they depend only on their arguments,
-//! perform no input or output, and do not read the clock.
+//! Rules that turn a listener with its processes into findings. They perform no input or output, and do not read the
+//! clock.
 
 pub mod audit;
 mod danger_rules;
@@ -50,10 +50,10 @@ use crate::model::{
 };
 use crate::registry::Registry;
 
-/// A snapshot whose sockets were joined with their processes and judged: all data that a renderer needs.
+/// A snapshot whose sockets were joined with their processes and judged.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The snapshot: its time, host, scope and gaps. Its sockets and processes have moved into the entries.
+    /// The snapshot, without the sockets and processes that have moved into the entries.
     pub snapshot: Snapshot,
     /// The number of sockets in the snapshot.
     pub seen: usize,
@@ -63,12 +63,12 @@ pub struct Report {
     pub registry: Registry,
     /// The user's question, which the entries answer.
     pub question: Question,
-    /// The probable owners of hidden sockets, by the path of the control group; empty unless they were requested. They are
-    /// not part of an entry, so no rule can use them.
+    /// The probable owners of hidden sockets, by the path of the control group; empty unless they were requested. No
+    /// rule uses them.
     pub inferred_owners: BTreeMap<String, InferredOwner>,
 }
 
-/// The user's question, which a listing answers. The question decides which gaps matter to the user.
+/// The user's question, which decides which gaps matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// Whether the user named a target or a filter.
@@ -90,8 +90,7 @@ impl Report {
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
     }
 
-    /// Returns the probable owner of a listener whose owner is hidden; `None` if the owner is visible, or if no owner
-    /// was inferred.
+    /// Returns the probable owner of a listener; `None` if the owner is visible or was not inferred.
     #[must_use]
     pub fn inferred_owner(&self, listener: &Listener<'_>) -> Option<&InferredOwner> {
         let socket = &listener.first().socket;
@@ -99,12 +98,12 @@ impl Report {
         self.inferred_owners.get(group)
     }
 
-    /// Replaces the processes that were read again after the scan, matched by pid. The findings stay the same.
+    /// Replaces the processes that were read again after the scan, matched by pid. The findings do not change.
     pub fn complete_processes(&mut self, read: &[Process]) {
         self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
     }
 
-    /// Adds the numbers of connections of listeners from the report of a later scan that read them.
+    /// Adds to each listener its number of connections in a later report.
     pub fn add_connections(&mut self, later: &Report) {
         let identity = |entry: &Entry| (entry.socket.local.clone(), entry.socket.cookie, entry.socket.inode);
         let counts: HashMap<_, _> =
@@ -122,8 +121,8 @@ impl Report {
         processes.flat_map(|process| &process.parents).any(is_ssh_server)
     }
 
-    /// Adds the address of the SSH client to each process that was started in a session over SSH. `connections` is a
-    /// snapshot with the listeners and the established connections.
+    /// Adds the address of the SSH client to each process that was started over SSH. `connections` has the listeners
+    /// and the established connections.
     pub fn add_ssh_clients(&mut self, connections: &Snapshot) {
         let clients = ssh_clients(connections);
         self.change_processes(|one| with_clients(one, &clients));
@@ -250,14 +249,14 @@ pub struct Query<'a> {
     pub text: &'a str,
     /// The kind of the text: a port, a service, a program or search words.
     pub matched: Matched,
-    /// The number of pairs of port and protocol that the query added to those of the earlier queries.
+    /// The number of pairs of port and protocol that earlier queries had not found.
     pub added: usize,
     /// The ports that a search for words found, the best first; empty for every other query.
     pub hits: Vec<SearchHit>,
 }
 
-/// Explains one port and protocol. The context is filled in only if `in_full` is true, because it takes longer to find
-/// than the verdict.
+/// Explains one port and protocol. The context takes longer to find than the verdict, so it is filled in only if
+/// `in_full` is true.
 #[must_use]
 pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: bool) -> Explained<'r> {
     let verdict = report.registry.verdict(port, protocol);

@@ -1,4 +1,4 @@
-//! The rule about sockets without a port.
+//! The rule `sniffer`, about sockets without a port.
 
 use super::program_identity::IdentifiedProcess;
 use super::severity::{Trust, trust_in};
@@ -8,19 +8,17 @@ use crate::findings::socket::Sniffer;
 use crate::model::{OriginKind, Severity};
 use crate::registry::tools::{PacketProgram, packet_program};
 
-/// Returns the evidence of `sniffer`, for the process with the highest severity. Many parts of an ordinary system
-/// receive packets without a port, so the severity depends on the program. The name of a program counts only if no
-/// user can replace its file.
+/// Returns the evidence of `sniffer`, for the process with the highest severity. The name of a program counts only if
+/// no user can replace its file.
 pub(super) fn sniffer(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let received = socket.receives.as_ref()?;
     let protocol = socket.local.protocol;
-    // A socket that only sends has no finding, because it receives nothing.
+    // A socket that only sends has no finding.
     let receives = received.name(protocol)?;
     let has_data = received.has_data_of_programs(protocol);
     let judged = |process| (severity_of(process, has_data, subject.snapshot.scope.packages), process);
-    // `max_by_key` returns the last of several equal elements, but the rule needs the first process. The order is
-    // therefore reversed.
+    // `max_by_key` returns the last of several equal elements, so the reversed order yields the first process.
     let ((severity, known), process) =
         subject.processes.iter().map(judged).rev().max_by_key(|((severity, _), _)| *severity)?;
     let attack = known.map_or("T1040", |known| known.attack);

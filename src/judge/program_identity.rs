@@ -1,6 +1,4 @@
 //! The program of a process, the users who can replace its file, and whether the program usually serves the port.
-//!
-//! A program on its usual port explains the listener, and so does a program that commonly serves any port.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -51,7 +49,6 @@ impl<'o> IdentifiedProcess<'o> {
         (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
     }
 
-    /// Returns the name of the program file, or the name of the process if the file is not known.
     pub(super) fn program_name(&self) -> Option<&'o str> {
         program_name(self.process)
     }
@@ -73,14 +70,14 @@ impl<'o> IdentifiedProcess<'o> {
         tools::dual_use(self.tools.dual_use.get_or_init(find), port, protocol)
     }
 
-    /// Returns whether a user who is not root can replace the program file or script. Returns true also if the file
-    /// does not exist.
+    /// Returns whether a user who is not root can replace the program file or script, or whether the file does not
+    /// exist.
     pub(super) fn is_replaceable(&self) -> bool {
         ReplaceableBy::of(self.process) >= ReplaceableBy::User
     }
 
-    /// Returns whether the program was identified by the code that runs. Arguments and titles do not count: any
-    /// program can be started with any arguments, and a process chooses its own title.
+    /// Returns whether the program was identified by the code that runs. Any user can choose arguments, and a process
+    /// chooses its own title.
     pub(super) fn is_identified_by_what_runs(&self) -> bool {
         self.identity.as_deref().is_some_and(|identity| !identity.rests_on_title())
     }
@@ -96,15 +93,14 @@ impl<'o> IdentifiedProcess<'o> {
             && self.program_name().is_some_and(programs::owns_a_guarded_port)
     }
 
-    /// Returns whether the file has the name of a program that serves a guarded port (a port on which an unknown
-    /// program is suspicious), but a user who is not root can replace the file.
+    /// Returns whether the file has the name of a program that serves a guarded port, but a user who is not root can
+    /// replace the file.
     fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()
             && self.program_name().is_some_and(programs::serves_a_guarded_port)
     }
 
-    /// Returns whether an interpreter runs the program.
     pub(super) fn is_interpreted(&self) -> bool {
         self.identity.as_deref().is_some_and(RecognisedProgram::is_interpreter)
     }
@@ -128,8 +124,7 @@ impl<'o> IdentifiedProcess<'o> {
 #[derive(Default)]
 pub(super) struct Identities {
     known: HashMap<Pid, Identity>,
-    /// The program and command line of the last identified process, and its tools. Workers of one server often follow
-    /// each other and have the same command line.
+    /// The last identified program with its command line and tools: workers of one server often follow each other.
     last: Option<(Option<String>, Vec<String>, Rc<ToolsOfProgram>)>,
 }
 
@@ -162,8 +157,7 @@ impl Identities {
     }
 }
 
-/// Returns the tools of a process. The tools of the last process are reused if both have the same program and command
-/// line.
+/// Returns the tools of a process. If the last process has the same program and command line, its tools are reused.
 fn tools_of(
     process: &Process,
     last: &mut Option<(Option<String>, Vec<String>, Rc<ToolsOfProgram>)>,
@@ -188,7 +182,6 @@ const OPENERS: [&str; 8] = [
     "rlinetd",
 ];
 
-/// Returns whether a process is a program that opens sockets for other programs.
 pub(super) fn is_opener(process: &IdentifiedProcess<'_>) -> bool {
     process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
 }
@@ -231,8 +224,8 @@ pub(super) fn is_worker_of(
         || (ancestor.serves(port, protocol) && process.serves(port, protocol))
 }
 
-/// Returns whether a master and its worker belong to one suite. Either both files are in one directory that is not a
-/// common directory, or the worker's file is below a directory with the master's name.
+/// Returns whether both files are in one directory that is not a common directory, or whether the worker's file is
+/// below a directory with the master's name.
 fn are_of_one_suite(master: &str, worker: &str) -> bool {
     let Some(((directory, name), (its_directory, _))) = master.rsplit_once('/').zip(worker.rsplit_once('/'))
     else {
@@ -263,8 +256,8 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
-/// Returns the program of a system service or socket unit, by the name of the unit, if the program usually serves the
-/// port. The name can be trusted: only root can start a system service, and no process can choose its control group.
+/// Returns the program that usually serves the port and has the name of the listener's system unit. The name can be
+/// trusted: only root can start a system service, and no process can choose its control group.
 pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     let socket = &listener.socket;
     let unit = socket.unit.as_deref().filter(|unit| !unit.contains('/') && socket.container.is_none())?;
@@ -274,8 +267,8 @@ pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     programs.find(|program| program.is_named_by_unit(name))
 }
 
-/// Returns the program for which systemd opened the socket, identified by the name of the socket unit; `None` if the
-/// process is not systemd, or if the name of the unit identifies no usual program of the port.
+/// Returns the program for which systemd opened the socket, by the name of the socket unit; `None` if the process is
+/// not systemd, or if no usual program of the port has this name.
 pub(super) fn by_socket_unit(
     process: &IdentifiedProcess<'_>,
     listener: &Entry,
@@ -288,8 +281,8 @@ pub(super) fn by_socket_unit(
 fn usual_program(process: &IdentifiedProcess<'_>, listener: &Entry) -> Option<UsualProgram> {
     let (port, protocol) = (listener.socket.local.port, listener.socket.local.protocol);
     let identity = process.identity.as_ref()?;
-    // Any user can give a file any name, so the file must be genuine. A match by the command line is accepted without
-    // this check, because such a match only makes a port less suspicious.
+    // Any user can give a file any name, so the file must be genuine. A match by the command line only makes a port
+    // less suspicious, so it needs no check.
     if identity.rests_on != RestsOn::Cmdline && !process.has_genuine_file() {
         return None;
     }
@@ -311,8 +304,8 @@ fn usual_program(process: &IdentifiedProcess<'_>, listener: &Entry) -> Option<Us
     Some(unit.map_or(anywhere, |unit| UsualProgram { product: unit, any_port: false, ..anywhere }))
 }
 
-/// Returns the range from which every process of a listener chooses a new port at each start; `None` if the processes
-/// have no such range in common, or if one of them could not be read.
+/// Returns the range from which every process of a listener chooses a new port at each start; `None` if there is no
+/// common range, or if a process could not be read.
 #[must_use]
 pub fn picked_from(listener: &Entry) -> Option<PortRange> {
     let local = &listener.socket.local;

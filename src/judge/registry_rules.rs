@@ -8,8 +8,8 @@ use crate::join::Entry;
 use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State, StatusBasis};
 
 /// Returns the evidence of `orphaned`: every registration is dead, and the process is not a known server of the port. A
-/// port in the ephemeral range of the kernel is never orphaned, because it needs no registration. Neither is a port
-/// that the program picked from its own range, because it was not chosen for its registration.
+/// port that the kernel or the program picked from a range is not orphaned, because it was not chosen for its
+/// registration.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     let is_in_kernel_range = subject.snapshot.ephemeral_range(&subject.listener.socket).is_some();
@@ -22,14 +22,12 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     }
     let rows = verdict.registrations().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
     let registrations = rows.map(|(service, row)| DeadRegistration::new(service, row)).collect();
-    // A common use would have made the port repurposed, so a known use of an orphaned port is a rare one.
+    // A common use would have made the port repurposed, so this use is rare.
     Some(Orphaned { registrations, rarely_used_by: verdict.known_use.clone() }.into())
 }
 
-/// Returns the evidence of `unexplained`: neither a registration nor a known program explains the listener. A port in
-/// the ephemeral range of the kernel needs no explanation. If the program picks its ports from a range of its own, that
-/// range is the explanation. A known use explains a
-/// port without a registration.
+/// Returns the evidence of `unexplained`: the listener is not explained by a registration, a known program, a known
+/// use, or a range from which the kernel or the program picks ports.
 pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
@@ -70,10 +68,9 @@ fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     (!services.is_empty()).then_some(Unexplained::OtherProtocol { registered_for, services })
 }
 
-/// Returns the evidence of `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections. IANA's
-/// dynamic range counts only if the kernel's own range is unknown. Datagram sockets and bound sockets have no finding:
-/// in this range a datagram socket is usually a client that waits for an answer, and a bound socket is usually a client
-/// that is about to connect.
+/// Returns the evidence of `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections, or in
+/// IANA's dynamic range if the kernel's range is unknown. Datagram and bound sockets in this range usually belong to
+/// clients.
 pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (socket, snapshot) = (&subject.listener.socket, subject.snapshot);
     let local = &socket.local;
@@ -97,8 +94,7 @@ pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
 }
 
 /// Returns the facts about a port in an ephemeral range of the observed host; `None` if no ephemeral range contains the
-/// port. The program has probably chosen the port if the kernel would not have picked it, or if the program usually
-/// serves it.
+/// port.
 pub(super) fn ephemeral_here(
     snapshot: &Snapshot,
     port: u16,
@@ -147,11 +143,10 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
     listeners.iter().all(|entry| netns(entry) == Some(first)).then_some(first)
 }
 
-/// Returns whether a TCP listener that requests any free port of `range` usually gets an odd port; `None` if it gets
-/// odd and even ports alike, or if this is not known. If the range begins with an even port, Linux prefers odd ports
-/// for `bind` to port 0, and leaves the even ports to `connect`; if it begins with an odd port, the reverse
-/// (`inet_csk_find_open_port`; measured: odd 1,500 times in 1,500 with the default range). Linux takes one of the other
-/// ports only if all preferred ports are in use, which is probable only in a short range.
+/// Returns whether a TCP listener that requests any free port of `range` usually gets an odd port; `None` if odd and
+/// even ports are equally likely, or if this is not known. For `bind` to port 0, Linux prefers odd ports if the range
+/// begins with an even port, and even ports otherwise (`inet_csk_find_open_port`; measured: 1,500 of 1,500 ports odd
+/// with the default range). Only a short range is likely to run out of preferred ports.
 fn listeners_get_odd(snapshot: &Snapshot, protocol: Protocol, range: PortRange) -> Option<bool> {
     let has_preference =
         snapshot.host.os == "linux" && protocol == Protocol::Tcp && range.high - range.low >= 1024;

@@ -1,6 +1,4 @@
 //! The table of rules. Each rule decides one finding, from one listener and its processes.
-//!
-//! Rules that compare listeners with each other are in [`super::socket_sharing`].
 
 use super::subject::JudgedListener;
 use super::{
@@ -45,8 +43,7 @@ const RULES_WITHOUT_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
-/// The rules for a socket that only reserves a port for a forwarding rule: the program of this socket does not serve
-/// the port.
+/// The rules for a socket that only reserves a port, while a forwarding rule serves the port.
 const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     danger_rules::exposed,
     identity_rules::hidden_process,

@@ -1,5 +1,4 @@
-//! The service that a listener offers, identified by the running program, and the destination of a forwarding
-//! program.
+//! Identifies the service that a listener offers, and the destination of a forwarding program.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,8 +13,8 @@ use crate::model::{
 use crate::registry::programs::ListedProgram;
 use crate::registry::tools::packet_program;
 
-/// Returns the service of the first process that is a known program; programs that only open sockets for other programs
-/// do not count. If there is no such process, or if the owner is hidden, the name of the unit identifies the program.
+/// Returns the service of the first known program that does not only open sockets for other programs. Without such a
+/// program, or if the owner is hidden, the name of the unit decides.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.port().is_none() {
@@ -47,7 +46,6 @@ pub(super) fn forwards_to(processes: &[IdentifiedProcess<'_>]) -> Option<Peer> {
     processes.iter().find_map(|process| Peer::behind_docker_proxy(process.process))
 }
 
-/// Returns the destination of a forwarded port, with its container.
 pub(super) fn forward_target(
     to: Peer,
     processes: &[IdentifiedProcess<'_>],
@@ -101,8 +99,8 @@ pub(super) fn main_process(entry: &Entry) -> Option<Arc<Process>> {
     processes.find(|process| !has_ancestor_in(process, owner)).cloned()
 }
 
-/// Returns whether a socket is at the destination of a forwarded port: in a network namespace that has the
-/// destination's address, or in the destination's container.
+/// Returns whether a socket is in a network namespace that has the destination's address, or in the destination's
+/// container.
 fn is_in_place(entry: &Entry, to: &ForwardTarget, snapshot: &Snapshot) -> bool {
     let Some(netns) = &entry.socket.netns else { return false };
     let has_address = snapshot

@@ -1,5 +1,4 @@
-//! The severity of a finding. It depends on the kind of the finding, the clients that can reach the listener, and the
-//! trust in its process.
+//! The severity of a finding, by its kind, the clients that can reach the listener, and the trust in its process.
 
 use super::program_identity::IdentifiedProcess;
 use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
@@ -34,8 +33,7 @@ const SYSTEM_DIRECTORIES: [&str; 12] = [
     r"C:\Program Files",
 ];
 
-/// Returns whether only root can replace the program file, according to its origin, or by its path if the origin is not
-/// known.
+/// Returns whether only root can replace the program file, by its origin or else by its path.
 fn is_system_file(process: &Process) -> bool {
     match (&process.origin, &process.exe) {
         (Some(origin), _) => matches!(origin.kind, OriginKind::Package | OriginKind::System),
@@ -67,15 +65,13 @@ fn runs_system_script(process: &Process) -> bool {
     origin.is_some_and(|origin| matches!(origin.kind, OriginKind::Package | OriginKind::System))
 }
 
-/// Makes a finding on a listener.
 pub(super) fn finding(evidence: Evidence, exposure: Exposure, trust: Trust) -> Finding {
     let finding = Finding::new(evidence);
     Finding { severity: severity(finding.flag(), finding.severity, exposure, trust), ..finding }
 }
 
-/// Returns the severity of a finding. `base` is the severity of its evidence on an address that other machines can
-/// reach. On loopback most findings are one level lower. For findings about the registry, low trust in the process
-/// raises the severity by one level, at most to a warning, and high trust lowers the severity by one level.
+/// Returns the severity of a finding: `base`, on loopback one level lower for most flags. For findings about the
+/// registry, low trust raises the severity by one level, at most to a warning, and high trust lowers it by one level.
 pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Trust) -> Severity {
     let moved = match (flag.family(), trust) {
         (FindingFamily::Registry, Trust::Replaceable | Trust::Unknown) => {

@@ -6,9 +6,8 @@ use crate::findings::reach::Published;
 use crate::findings::socket::{BacklogFull, BoundOnly};
 use crate::model::{Forwarding, Owner, Protocol, State};
 
-/// Returns the evidence of `backlog-full`: more connections wait than the limit allows, so the kernel refuses new
-/// connections. The kernel accepts one connection more than the limit (`sk_acceptq_is_full` of net/sock.h), so a
-/// queue with as many connections as the limit is not full.
+/// Returns the evidence of `backlog-full`: more connections wait than the limit allows. The kernel accepts one
+/// connection more than the limit (`sk_acceptq_is_full` of net/sock.h), so a queue at the limit is not full.
 pub(super) fn backlog_full(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let queues = socket.queues?;

@@ -1,4 +1,4 @@
-//! The clients of sessions over SSH, found by the connections of the processes that serve the sessions.
+//! Finds the clients of sessions over SSH by the connections of the processes that serve the sessions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -9,8 +9,8 @@ use crate::model::{Parent, Pid, Process, Snapshot, State, unmapped};
 /// The address of the client, by the process that serves its session.
 pub(super) type SshClients = BTreeMap<Pid, IpAddr>;
 
-/// Returns the client of each process whose accepted connections all come from one address. A session that also serves
-/// clients of a forwarded port may have connections from several addresses; its client is then not known.
+/// Returns the client of each process whose accepted connections all come from one address. A session that forwards a
+/// port may have connections from several addresses.
 pub(super) fn ssh_clients(connections: &Snapshot) -> SshClients {
     let sockets = || connections.sockets.iter();
     let of_listeners: HashSet<u16> =

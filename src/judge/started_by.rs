@@ -1,11 +1,10 @@
-//! The reason why a listener runs: the program that started it, by its control group and its ancestors.
+//! Finds the program that started a listener, by its control group and its ancestors.
 
 use std::net::IpAddr;
 
 use super::listener::Listener;
 use crate::model::{Container, Parent, Process};
 
-/// Shells, by the names of their processes.
 const SHELLS: [&str; 18] = [
     "sh", "bash", "dash", "ash", "zsh", "fish", "ksh", "ksh93", "mksh", "lksh", "csh", "tcsh", "yash", "nu",
     "elvish", "xonsh", "pwsh", "rbash",
@@ -89,8 +88,8 @@ pub enum StartedBy<'r> {
     Container {
         /// The program that manages the container.
         manager: Option<ContainerManager>,
-        /// The name of the container, or its ID if it has no name. If an ordinary user runs the container, the name
-        /// begins with the unit of that user.
+        /// The name of the container, or its ID if it has no name. The name of a user's container begins with the
+        /// user's unit.
         name: &'r str,
         /// The container's data from the files of its manager.
         details: Option<&'r Container>,
@@ -146,8 +145,7 @@ pub enum StartedBy<'r> {
         /// The login session of the listener's process.
         session: Option<&'r str>,
     },
-    /// The program that started the process is not visible, for example because it is outside the container in which
-    /// portolan runs.
+    /// The program that started the process is not visible, for example outside the container in which portolan runs.
     Outside,
     /// The first process of the system, or of a container without a name.
     FirstProcess,
@@ -214,8 +212,8 @@ pub(super) enum Unit<'r> {
 }
 
 impl<'r> Unit<'r> {
-    /// Parses the name of a unit as in a snapshot: `user@1000.service/app.service` is a unit of a user's service
-    /// manager. `None` if the unit is not a service, a socket or a login session.
+    /// Parses the unit of a snapshot: `user@1000.service/app.service` is a unit of a user's service manager. Returns
+    /// `None` if the unit is not a service, a socket or a login session.
     pub(super) fn parse(unit: &'r str) -> Option<Self> {
         let is_service = |name: &str| name.ends_with(".service") || name.ends_with(".socket");
         let (outer, inner) = unit.split_once('/').unwrap_or((unit, ""));
@@ -270,9 +268,7 @@ impl<'r> StartedBy<'r> {
     }
 
     /// Returns the starter of a process that has no ancestors in the snapshot. On Linux every process has a living
-    /// parent, because the children of a process that ends are adopted. The parent is therefore not visible, and the
-    /// result is `Outside`. On other systems the parent may have ended, so the result is `None`; it is `None` too if
-    /// the process itself could not be read.
+    /// parent, so the starter is `Outside`; on other systems, or for an unread process, it is `None`.
     fn without_ancestors(process: &Process, os: &str) -> Option<Self> {
         let was_read = process.started.is_some() && process.parents.is_empty();
         (was_read && os == "linux").then_some(StartedBy::Outside)
@@ -304,22 +300,19 @@ impl<'r> StartedBy<'r> {
     }
 }
 
-/// Returns the program that manages the container of a listener, according to the manager's files or, without such
-/// files, by the path of the control group.
+/// Returns the program that manages the container of a listener, by the manager's files or else by the control group.
 pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
     let by_files = listener.container_details().and_then(ContainerManager::of_files);
     by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
 }
 
-/// Returns the name of the ancestor that starts the process again when the process ends; `None` if no known ancestor
-/// does this.
+/// Returns the name of the ancestor that starts the process again when it ends.
 pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }
 
-/// Returns whether a program that runs programs for others, such as cron, started the process. The ancestors may have
-/// ended, so it is enough that the process is in the unit of such a program. A process of cron itself does not count;
-/// its name is trusted only if the process runs as root, because every user can choose the name of a process.
+/// Returns whether a program that runs programs for others, such as cron, started the process or has its unit. A
+/// process of cron itself does not count; its name is trusted only as root, because any user can choose a process name.
 pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bool {
     let own = process.name.as_deref().filter(|_| process.uid.is_none_or(|uid| uid == 0));
     let has_runner = process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own);
@@ -348,8 +341,8 @@ fn is_service_manager(parent: &Parent) -> bool {
     parent.pid == 1 || parent.name == "systemd"
 }
 
-/// Returns whether the search for the starter ends at this ancestor. The programs that started the ancestor itself do
-/// not explain the listener.
+/// Returns whether the search for the starter ends at this ancestor, because the ancestor's own starter does not
+/// explain the listener.
 fn is_outermost(parent: &Parent) -> bool {
     is_service_manager(parent) || is_runner(parent) || is_multiplexer(&parent.name) || parent.name == "login"
 }
@@ -358,13 +351,11 @@ fn is_multiplexer(name: &str) -> bool {
     name == "screen" || name == "SCREEN" || name == "tmux" || name.starts_with("tmux:")
 }
 
-/// Returns whether a process is a server of SSH, by its name.
 pub(super) fn is_ssh_server(parent: &Parent) -> bool {
     ["sshd", "sshd-session", "dropbear"].contains(&&*parent.name)
 }
 
-/// Returns the kind of session in which a shell runs, by the parent of the shell; `None` if the parent is a service
-/// manager.
+/// Returns the session in which a shell runs, by the shell's parent; `None` if the parent is a service manager.
 fn session_of(parent: &Parent) -> Option<Session<'_>> {
     match &*parent.name {
         _ if is_service_manager(parent) => None,
@@ -377,8 +368,7 @@ fn session_of(parent: &Parent) -> Option<Session<'_>> {
     }
 }
 
-/// Returns the names of the programs between a process and its starter, each once, the outermost first. The name of the
-/// process itself is left out.
+/// Returns the names of the programs between a process and its starter, each once, the outermost first.
 fn through<'r>(process: &'r Process, parents: &'r [Parent]) -> Vec<&'r str> {
     let mut names: Vec<&str> = Vec::new();
     for parent in parents.iter().take_while(|parent| !is_service_manager(parent)) {

@@ -5,12 +5,12 @@ use crate::join::Entry;
 use crate::model::{Forwarding, Reach, Snapshot, UsualProgram};
 use crate::registry::Registry;
 
-/// The evidence that a rule may use.
+/// All data that a rule may use.
 pub(super) struct JudgedListener<'s> {
     pub(super) listener: &'s Entry,
     /// The processes that own the socket, if they could be read.
     pub(super) processes: &'s [IdentifiedProcess<'s>],
-    /// The usual program of the port, if every process runs a usual program of the port.
+    /// The usual program of the port, if every process runs one.
     pub(super) usual: Option<UsualProgram>,
     /// The destination to which a rule forwards the traffic.
     pub(super) forwarding: Option<&'s Forwarding>,
@@ -21,8 +21,7 @@ pub(super) struct JudgedListener<'s> {
 }
 
 impl JudgedListener<'_> {
-    /// Returns whether other machines can reach the listener: its address is reachable, and the packet filter lets some
-    /// of them in or has unknown rules.
+    /// Returns whether other machines can reach the address, and the packet filter may let some of them in.
     pub(super) fn is_reachable_from_outside(&self) -> bool {
         self.listener.exposure.is_reachable_from_outside()
             && self.reach.is_none_or(|reach| reach.kind.lets_in_other_machines())

@@ -21,8 +21,8 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the ad-hoc tool of the highest severity among those whose use `wanted` accepts, and its process; of several,
-/// the first. A shell that only inherited the socket is skipped, and so is a program that only started the server.
+/// Returns the most severe ad-hoc tool whose use `wanted` accepts, with its process; of several, the first. A shell
+/// that only inherited the socket is skipped, and so is a program that only started the server.
 fn ad_hoc_tool<'s, 'p>(
     subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,
@@ -33,13 +33,11 @@ fn ad_hoc_tool<'s, 'p>(
             && (!tool.is_shell || !inherited_socket(process, subject.processes))
             && (tool.used_for != AdHocUse::Start || !has_started_the_server(process, subject.processes))
     });
-    // `max_by_key` returns the last of several equal elements, but the rule needs the first process. The order is
-    // therefore reversed.
+    // `max_by_key` returns the last of several equal elements, so the reversed order yields the first process.
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-/// Returns whether a shell only inherited the socket from a server that still has the socket: the shell is then not the
-/// listener. Another tool does not count as such a server, nor does a process that the shell started.
+/// Returns whether a shell only inherited the socket: another owner is neither a tool nor a descendant of the shell.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none()
@@ -47,8 +45,7 @@ fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'
     })
 }
 
-/// Returns whether `starter`, a program that starts other programs, has started another owner of the socket. Only the
-/// started process is then judged.
+/// Returns whether `starter` has started another owner of the socket, which is then judged instead.
 fn has_started_the_server(starter: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none_or(|tool| tool.used_for != AdHocUse::Start)
@@ -86,12 +83,11 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns the purpose of an SSH server that a user other than root started; `None` for any other process. A process
-/// that descends from another user's SSH server does not count: the system's server starts such a process for each
-/// session, as the user of the session.
+/// Returns the purpose of an SSH server that a user other than root started. A descendant of another user's SSH server
+/// does not count: the system's server starts such a process for each session.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
-    // A server of the same user is no excuse, because the user can start it.
+    // An ancestor of the same user does not count, because the user can start it.
     let is_server =
         |parent: &Parent| Some(&parent.name) == name.as_ref() && (parent.uid.is_none() || parent.uid != *uid);
     if uid.is_none_or(|uid| uid == 0) || parents.iter().any(is_server) {
@@ -100,10 +96,8 @@ fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> 
     tools::ssh_server_of_a_user(process.command_line()?)
 }
 
-/// Returns the evidence of `masquerading`: a process has the name of a kernel thread, but a program file; it has the
-/// name of a well-known server, but runs from a replaceable file with another name; another file is mounted over its
-/// program file, or its memory contains no code of this file; or it is an interpreter whose command line names a
-/// compiled program as its script. The process name of an interpreter is not evidence: a script can set any name.
+/// Returns the evidence of `masquerading`: a process has the name of a kernel thread or of a well-known server, or its
+/// program file or script is not what its path says.
 pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;
@@ -129,7 +123,7 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
     // Some programs, such as Traffic Server (`[TS_MAIN]`), really give their process such a name.
     let own = process.name.as_deref().filter(|name| !programs::is_process_name_of(name, file));
     let is_claimed = |name: &&str| is_bracketed(name) || is_kernel_thread_name(name);
-    // Tools such as ps show a process without a command line like a kernel thread.
+    // Tools such as ps show a process without a command line in brackets, like a kernel thread.
     let is_blank = process.exe.is_some() && process.cmdline.iter().all(|argument| argument.trim().is_empty());
     let by_blank_line =
         process.name.as_deref().filter(|name| is_blank && is_further_kernel_thread_name(name));
@@ -151,8 +145,7 @@ fn is_kernel_thread_name(name: &str) -> bool {
         | "kcompactd" | "khungtaskd" | "ksmd" | "kthrotld" | "kdmflush" | "kpsmoused" | "mm_percpu_wq"
         | "rcu_sched" | "rcu_preempt" | "rcu_gp" | "rcu_par_gp" | "jbd" | "kintegrityd" | "kblockd"
         | "scsi_tmf_" | "oom_reaper" => true,
-        // These names count only with the number of a processor, because an ordinary program may have the name without
-        // the number.
+        // These names count only with the number of a processor, because ordinary programs have them too.
         "migration" | "watchdog" | "irq" => has_cpu,
         _ => false,
     }
@@ -175,8 +168,8 @@ fn is_further_kernel_thread_name(name: &str) -> bool {
     )
 }
 
-/// Directories of the system's own programs. A file that is mounted over a file in another directory is not suspicious:
-/// it may be a new version of an application.
+/// Directories of the system's own programs. In any other directory, the mounted file may be a new version of an
+/// application.
 const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/", "/bin/", "/sbin/", "/lib/"];
 
 /// Returns the name of the program file, if another file is mounted over it, and it is a well-known server or a program
@@ -196,13 +189,13 @@ fn unmapped_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     process.program_name().filter(|_| process.process.is_program_mapped == Some(false))
 }
 
-/// Returns the script in the command line of an interpreter, if this script is a compiled program.
+/// Returns the script of an interpreter, if this script is a compiled program.
 fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
 
-/// Daemons that most Linux systems run and that serve no port: a program that has such a name and a listener disguises
-/// itself. The names are cut to 15 bytes, as in the kernel.
+/// Daemons of most Linux systems that serve no port: a listener with such a name disguises itself. The names are cut to
+/// 15 bytes, as in the kernel.
 const SYSTEM_DAEMONS: [&str; 13] = [
     "accounts-daemon",
     "agetty",
@@ -219,16 +212,15 @@ const SYSTEM_DAEMONS: [&str; 13] = [
     "udisksd",
 ];
 
-/// Returns whether `name`, which a process gives itself, is the name of a daemon of the system. `cron` counts only with
-/// its directory in the title, because jobs of applications have this name too.
+/// Returns whether a name that a process gives itself is the name of a system daemon. `cron` counts only with its
+/// directory in the title, because jobs of applications have this name too.
 fn is_system_daemon(name: &str, title: &str) -> bool {
     let cut = name.get(..name.len().min(15)).unwrap_or(name);
     SYSTEM_DAEMONS.contains(&cut) || (name == "cron" && title.starts_with("/usr/sbin/cron"))
 }
 
-/// Returns the well-known server or daemon of the system whose name a process falsely claims; `None` if it claims no
-/// such name. The program file has another name, and it is replaceable, unknown, or an interpreter that runs an unknown
-/// script.
+/// Returns the well-known server or system daemon whose name a process falsely claims. Its program file has another
+/// name, and is replaceable, unknown, or an interpreter that runs an unknown script.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     let file = process.program_name()?;
@@ -243,8 +235,7 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
         process.is_replaceable()
             || !(is_of_package(one) || MULTI_CALL.contains(&file) || programs::is_listed(file))
     };
-    // The process name of an interpreter is not evidence: interpreters name their threads too, and a script may have
-    // the name of a server.
+    // Interpreters name their threads too, and a script may have the name of a server.
     let thread = one.name.as_deref().filter(|_| !process.is_interpreted());
     let mut names = title.into_iter().chain(thread);
     // A file whose name begins with the claimed name (`redis-server-7.2`) is the same program.
@@ -255,8 +246,7 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     })
 }
 
-/// Program files that contain many programs. The name with which the file is started selects the program, so a
-/// different name is no disguise.
+/// Program files that contain many programs: the name with which the file is started selects the program.
 const MULTI_CALL: [&str; 2] = ["busybox", "toybox"];
 
 fn is_of_package(process: &Process) -> bool {

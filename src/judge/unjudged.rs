@@ -1,5 +1,4 @@
-//! Listeners that the rules could not judge because evidence is missing. They become gaps, because a missing finding
-//! is not an all-clear.
+//! Makes gaps of listeners that the rules could not judge because evidence is missing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -30,8 +29,7 @@ const TITLE: Missing = (
     "the process overwrote its command line with a title, so the name of the script is not visible",
 );
 
-/// Returns a gap for each kind of missing evidence, with the processes that lack it. Processes that a gap in `known`
-/// already names are left out.
+/// Returns a gap for each kind of missing evidence. Processes that a gap in `known` already names are left out.
 pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     let named: BTreeSet<Pid> = known.iter().flat_map(|gap| &gap.pids).copied().collect();
     let mut missing: BTreeMap<Missing, BTreeSet<Pid>> = BTreeMap::new();
@@ -80,9 +78,8 @@ fn lacking(entry: &Entry, process: &Process) -> Option<Missing> {
     process.script.as_ref().is_some_and(|script| script.origin.is_none()).then_some(SCRIPT)
 }
 
-/// Returns whether a title hides the script of an interpreter. The result is false if the title names a known program
-/// and can be believed: the process belongs to the system, or no other machine can reach the listener. Many servers
-/// show such a title.
+/// Returns whether a title hides the script of an interpreter. Many servers set a title, so the name of a known program
+/// in it is believed if the process belongs to the system, or if no other machine can reach the listener.
 fn hides_its_script(entry: &Entry, process: &Process) -> bool {
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
     let is_known = || identify(process).is_some_and(|identity| identity.program().is_some());

@@ -47,8 +47,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
                 let chosen_by_kernel = chosen_by_kernel && !names_port(process, port);
                 Some((process, danger(process, entry, chosen_by_kernel)?))
             });
-            // `max_by_key` returns the last of several equal elements, but the rule needs the first process. The
-            // order is therefore reversed.
+            // `max_by_key` returns the last of several equal elements, so the reversed order yields the first process.
             let (process, danger) = dangers.rev().max_by_key(|(_, danger)| danger.severity)?;
             (Some(process), danger)
         }
@@ -76,7 +75,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         remedy: remedy.replace("{port}", &port.to_string()),
         attack: attack.split(',').filter(|technique| !technique.is_empty()).collect(),
         severity: match subject.reach.map(|reach| reach.kind) {
-            // The danger is lower but remains: only the firewall protects the service.
+            // Only the firewall protects the service, so some danger remains.
             Some(ReachKind::Filtered) => severity.lower(),
             Some(ReachKind::Machine) => severity.lower().lower(),
             _ => severity,
@@ -88,17 +87,14 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// The services whose configuration file is read, as named in the table of dangerous services.
 const CONFIGURED: [&str; 7] =
     ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
-/// The rows about dockerd in the table of dangerous services. The configuration of dockerd shows which of the first two
-/// applies.
+/// The rows about dockerd in the table of dangerous services: without TLS, with TLS, and not known.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
 /// The lowest user ID of a person (`UID_MIN` of login.defs). IDs from this number up to `nobody` belong to people.
 const FIRST_PERSON: u32 = 1000;
-/// The user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Returns the danger according to the configuration file of the process, and the setting that decides; `None` if no
-/// setting changes the danger. If a user can replace the program file, no setting lowers the danger. If a person
-/// started the program, a setting that admits only some addresses does not lower the danger either.
+/// Returns the danger according to the configuration file of the process, and the setting that decides, if any. The
+/// settings of a replaceable program lower no danger. For a program of a person, only authentication lowers the danger.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -130,8 +126,7 @@ fn as_configured(
             Some(Danger { severity, authentication: "password", ..danger })
         }
         AdmittedClients::Anyone => {
-            // A configuration of these services admits everyone only if protected mode is off, so nothing protects the
-            // service.
+            // These services admit everyone only if protected mode is off.
             let is_unprotected = ["redis", "valkey"].contains(&danger.service);
             let severity = if is_unprotected { Severity::Critical } else { danger.severity };
             Some(Danger { severity, authentication: "none", ..danger })
@@ -142,14 +137,14 @@ fn as_configured(
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
-/// Returns the presumed danger of the service behind a published port, by the port of the service or else by the
-/// published port; `None` if no danger is known for either port.
+/// Returns the presumed danger of the service behind a published port, by the service's port or else by the published
+/// port.
 fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
     let by_port = |port| dangers::behind_published_port(port, protocol);
     behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
 }
 
-/// Returns whether the command line contains this port as a number. If it does, the kernel did not choose the port.
+/// Returns whether the command line contains this port, so that the kernel did not choose it.
 fn names_port(process: &IdentifiedProcess<'_>, port: u16) -> bool {
     let port = port.to_string();
     let arguments = process.process.cmdline.iter().skip(1);
@@ -171,9 +166,9 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
     by_environment.filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical)).or(by_line)
 }
 
-/// Returns the danger of the program that systemd starts for a socket; `None` if this program is not dangerous. If the
-/// name of the socket unit does not identify the program, returns `by_line`, the danger of the process itself. If both
-/// are dangerous, returns `by_line`, because its remedy is better, unless `by_line` is presumed only from the port.
+/// Returns the danger of the program that systemd starts for a socket if the socket unit identifies it, and otherwise
+/// `by_line`, the danger of the process itself. If both are dangerous, returns `by_line`, unless it is presumed only
+/// from the port.
 fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Option<Danger>) -> Option<Danger> {
     let Some(program) = by_socket_unit(process, entry).filter(|program| !program.is_arg()) else {
         return by_line;
@@ -184,8 +179,8 @@ fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Optio
     Some(by_line.filter(|danger| danger.basis != DangerBasis::Port).unwrap_or(of_program))
 }
 
-/// Returns the danger that follows from debugger options in the environment. The danger is certain, because the
-/// interpreter reads these options like options on its command line.
+/// Returns the danger of debugger options in the environment. It is certain, because the interpreter reads them like
+/// options on its command line.
 fn danger_by_environment(
     process: &IdentifiedProcess<'_>,
     port: u16,

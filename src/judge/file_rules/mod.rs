@@ -24,8 +24,8 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
         .collect()
 }
 
-/// Returns the evidence of `deleted-executable`. Replaced and deleted files are listed separately, because an upgrade
-/// usually replaces the file instead of deleting it.
+/// Returns the evidence of `deleted-executable`. Replaced files are listed separately, because an upgrade usually
+/// replaces a file.
 pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
@@ -55,7 +55,6 @@ pub(super) fn modified_executable(subject: &JudgedListener<'_>) -> Option<Eviden
     (!found.is_empty()).then(|| ModifiedExecutable { found }.into())
 }
 
-/// Returns the evidence of `runs-from-memory`.
 pub(super) fn runs_from_memory(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let found = with_state(subject.listener, ExeState::Memfd);
     (!found.is_empty()).then(|| RunsFromMemory { found }.into())

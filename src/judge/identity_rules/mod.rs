@@ -8,23 +8,22 @@ use crate::join::Entry;
 use crate::model::{Pid, Process, ReachKind, ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 
-/// Returns the evidence of `hidden-process`.
 pub(super) fn hidden_process(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let processes = subject.listener.processes.iter();
     let pids: Vec<Pid> = processes.filter(|process| process.is_hidden).map(|process| process.pid).collect();
     (!pids.is_empty()).then(|| HiddenProcess { pids }.into())
 }
 
-/// Returns the evidence of `impostor`: no process on a guarded port is a known server of the port. Programs that open
-/// sockets for other programs are not flagged, nor are listeners with a process whose file and name are both unknown.
-/// The name of a file is trusted only if nobody except root can replace the file. An unknown program of root that other
-/// machines can reach gets the finding `unfamiliar` instead.
+/// Returns the evidence of `impostor`: no process on a guarded port is a known server of the port. Unidentified
+/// processes and programs that open sockets for others are not flagged. An unknown program of root that other machines
+/// can reach gets `unfamiliar` instead.
 pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
     if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != processes.len()
     {
-        return None; // a bound socket may belong to a client that has not connected yet; a process that could not be read may be the expected server
+        // A bound socket may belong to a client that has not connected yet, and an unread process may be the server.
+        return None;
     }
     let guards = programs::guarded(local.port, local.protocol);
     let rows: Vec<_> = guards.filter(|row| row.strictness == GuardStrictness::Anything).collect();
@@ -77,9 +76,8 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// The first ID of a user who logs in, on most systems (`UID_MIN` of login.defs(5)).
 const FIRST_USER: u32 = 1000;
 
-/// Returns whether the process belongs to the system: a system user, a service of the system or a container of root
-/// created the socket, or the creator is not known. The command line of such a process is trusted; any other user can
-/// start an interpreter and rewrite its command line.
+/// Returns whether the socket belongs to the system: its creator is a system user, a system service, a container of
+/// root, or not known. Any other user can start an interpreter and rewrite its command line.
 pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
     let home = &listener.socket.attributes;
     let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
@@ -101,9 +99,8 @@ fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     })
 }
 
-/// Returns the evidence of `unfamiliar`: other machines can reach an unknown program that is on a guarded port or that a
-/// user other than root can replace; or a program that has the name of a well-known server, but that such a user can
-/// replace.
+/// Returns the evidence of `unfamiliar`, for a program that other machines can reach: an unknown program that is
+/// replaceable or on a guarded port, or a replaceable program with the name of a well-known server.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !subject.is_reachable_from_outside()
@@ -164,7 +161,6 @@ fn unknown_process(process: &IdentifiedProcess<'_>) -> UnknownProcess {
     }
 }
 
-/// Returns the script that an interpreter runs.
 fn script(process: &IdentifiedProcess<'_>) -> Option<String> {
     process.process.script.as_ref().map(|script| script.path.clone())
 }

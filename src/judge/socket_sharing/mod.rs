@@ -1,13 +1,9 @@
-//! How listeners on one port relate to each other: *shared* and *shadowed*.
-//!
-//! Listeners are grouped by network namespace, protocol and port, and within a group by address and device. Ten
-//! thousand listeners then cost little more than one look-up each. Only processes with a readable user and file are
+//! Finds listeners on one port that are *shared* or *shadowed*. Only processes with a readable user and file are
 //! compared; other processes get no finding.
 //!
 //! **Shared**: the processes on one address, with one socket or with several (`SO_REUSEPORT`), differ in user, in
 //! file, or in the script of an interpreter. These processes belong together and get no finding:
-//! - a program that opens sockets for other programs (systemd, inetd), and those programs; only the other programs are
-//!   compared with each other;
+//! - a program that opens sockets for other programs (systemd, inetd), and those programs;
 //! - a process and its descendants that run the same file, even as another user: a server that drops its privileges;
 //! - a process and its descendants from one software suite: their files are in one directory that is not a common
 //!   directory (`/usr/lib/postfix/sbin`), or the descendant's file is below a directory with the ancestor's name
@@ -15,13 +11,9 @@
 //! - datagram sockets on the ports of protocols in which each program has its own socket, such as mDNS.
 //!
 //! **Shadowed**: one socket receives part of the traffic of another ([`Socket::takes_traffic_from`]), and the
-//! processes of the two sockets are unrelated. Unrelated means:
-//! - no process owns both sockets;
-//! - no two processes belong together in one of the ways above;
-//! - if both sockets belong to the same program and user, their processes are not children of one process with the same
-//!   name: two separate instances of one program also take traffic from each other.
-//!
-//! Both sockets get the finding: the first for the traffic that it takes, the second for the traffic that it loses.
+//! processes of the two sockets are unrelated: no process owns both sockets, and no two processes belong together in
+//! one of the ways above. Two instances of one program and user are unrelated only if their processes are not children
+//! of one process with the same name. Both sockets get the finding.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -40,18 +32,17 @@ const FEW: usize = 8;
 /// 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
 const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
-/// The sockets of one group that are bound to the same address and device. The comments below call this a place.
+/// The sockets of one group that are bound to one address and device. The comments below call this a place.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
-    /// The socket that represents the group: a socket that accepts traffic, and preferably one that also accepts
-    /// IPv4.
+    /// The socket that represents the place: one that accepts traffic, and preferably IPv4 too.
     socket: &'l Socket,
     pids: HashSet<Pid>,
     /// The ancestors of the processes.
     above: HashSet<Pid>,
     /// The processes that can be compared, each once, without processes that open sockets for other programs.
     compared: Vec<IdentifiedProcess<'l>>,
-    /// The programs of these processes. This field and the fields below are computed on first use.
+    /// The programs of these processes, computed on first use like the fields below.
     programs: OnceCell<HashSet<RunAs<'l>>>,
     masters: OnceCell<HashSet<&'l Parent>>,
     side: OnceCell<OtherSocket>,
@@ -62,8 +53,7 @@ fn is_discovery(socket: &Socket) -> bool {
     socket.local.protocol.is_datagram() && DISCOVERY_PORTS.contains(&socket.local.port)
 }
 
-/// Returns the evidence on each listener, by its index in the list; `known` stores the programs that were identified so
-/// far.
+/// Returns the evidence on each listener, by its index in the list. `known` stores the identified programs.
 pub(super) fn evidence<'l>(
     listeners: impl Iterator<Item = &'l Entry>,
     known: &mut Identities,
@@ -105,7 +95,6 @@ fn places<'l>(group: &[(usize, &'l Entry)], known: &mut Identities) -> Vec<Addre
     lots.into_iter().filter_map(|lot| AddressGroup::new(lot, known)).collect()
 }
 
-/// Returns the address and device that a socket is bound to.
 fn bound_to(socket: &Socket) -> (IpAddr, Option<&str>) {
     (unmapped(socket.local.address), socket.local.device.as_deref())
 }
