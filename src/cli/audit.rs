@@ -1,4 +1,4 @@
-//! The arguments of `audit`, exactly as typed, and its help.
+//! The arguments and the help of `audit`.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,6 @@ or above --fail-on; 2 usage or other error; 3 no finding at or above --fail-on, 
 // An audit shows every finding, so `--flag` is hidden from its help.
 #[command(mut_arg("flag", |arg| arg.hide(true)))]
 pub struct AuditArgs {
-    /// The same filters as in a listing.
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Fail on findings of this severity or higher

@@ -1,4 +1,4 @@
-//! The arguments of `diff`, exactly as typed, and its help.
+//! The arguments and the help of `diff`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The arguments of `kill`, exactly as typed, and its help.
+//! The arguments and the help of `kill`.
 
 use clap::Args;
 
@@ -21,7 +21,6 @@ Exit codes: 0 the ports are free, or --dry-run found something to end; 1 nothing
 /// The arguments of `kill`.
 #[derive(Args, Clone, Debug)]
 pub struct KillArgs {
-    /// The same filters as in a listing.
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Show what would be ended, and end nothing

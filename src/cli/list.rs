@@ -1,5 +1,4 @@
-//! The options of a listing, as typed. `watch` shares the filters and the scan options; `audit` and `kill` share the
-//! filters.
+//! The options of a listing, as typed. Other commands share some of them.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser};
 
@@ -33,8 +32,8 @@ Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// The number after `-p`. This must stay the first field, because its parser reads the arguments of later fields,
-    /// and each of these fields removes its argument from the matches.
+    /// Must stay the first field: its parser reads the arguments of later fields, and the parser of each later field
+    /// removes its argument from the matches.
     #[command(flatten)]
     pub pid_after_p: PidAfterP,
     /// The targets. A listener must match at least one target.
@@ -59,7 +58,6 @@ pub struct FilterArgs {
     /// Sockets that other machines can reach
     #[arg(long)]
     pub reachable: bool,
-    /// The filter options, which are made from the table of fields.
     #[command(flatten)]
     pub fields: FieldArgs,
     /// Exclude matches: --not ssh, --not user=root
@@ -92,8 +90,7 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// Returns the filters as typed. A target matches the local end of a connection or, with `either_end`, also the
-    /// remote end.
+    /// Returns the filters as typed. With `either_end`, a target also matches the remote end of a connection.
     pub(crate) fn typed_filters(&self, either_end: bool) -> TypedFilters<'_> {
         let mut protocols = Vec::new();
         if self.tcp {
@@ -126,7 +123,7 @@ impl FilterArgs {
         }
     }
 
-    /// Returns the filters as one text, as typed; `None` if there are none.
+    /// Returns the filters as typed, in one text; `None` without filters.
     pub(crate) fn typed(&self) -> Option<String> {
         let flags = [
             ("-t", self.tcp),
@@ -155,7 +152,7 @@ struct TypedOnScreen {
     filter: FilterArgs,
 }
 
-/// Parses these words as the filters of a command line. An error is one line of text.
+/// Parses the words of a filter as command-line arguments. An error is one line of text.
 pub(crate) fn filters<'w>(words: impl Iterator<Item = &'w str>) -> Result<FilterArgs, String> {
     TypedOnScreen::try_parse_from(words).map(|typed| typed.filter).map_err(|error| {
         let text = error.render().to_string();
@@ -167,7 +164,7 @@ pub(crate) fn filters<'w>(words: impl Iterator<Item = &'w str>) -> Result<Filter
 /// The filter options, one for each field of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldArgs {
-    /// The values of each filter option on the command line, by the name of the option.
+    /// The values of each filter option, by the name of the option.
     pub(crate) values: Vec<(&'static str, Vec<String>)>,
 }
 
@@ -201,8 +198,8 @@ impl FromArgMatches for FieldArgs {
     }
 }
 
-/// The number after `-p`. After `-t`, `-u` or `-l`, `-p` is the option of ss, and the number is a port. Otherwise
-/// `-p` is the option of lsof, and the number is a process ID.
+/// The process ID after `-p`, as in lsof. `None` after `-t`, `-u` or `-l`: `-p` is then the option of ss, and a number
+/// after it is a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PidAfterP(Option<String>);
 
@@ -242,7 +239,6 @@ fn pid_after_p(matches: &ArgMatches) -> Option<String> {
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct ScanArgs {
-    /// The filters.
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Include connections; a target matches either end
@@ -259,7 +255,6 @@ pub struct ScanArgs {
 /// The arguments of `list`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListArgs {
-    /// The filters and the scan options.
     #[command(flatten)]
     pub scan: ScanArgs,
     /// List raw and packet sockets, which have no port, and their processes (Linux)

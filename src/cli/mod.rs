@@ -1,5 +1,4 @@
-//! The command line, exactly as typed. This module reads neither the environment nor the machine, and targets stay
-//! text until a command parses them.
+//! The command line as typed: targets stay text until a command parses them.
 
 mod audit;
 mod diff;
@@ -290,8 +289,8 @@ pub struct ExplainArgs {
 /// The options that every command accepts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// Whether an output format was given. This must stay the first field, because its parser reads `--output`, which a
-    /// later field removes from the matches.
+    /// Must stay the first field: its parser reads `--output`, which the parser of a later field removes from the
+    /// matches.
     #[command(flatten)]
     pub format_is_named: FormatIsNamed,
     /// table (default), wide, json, ndjson or csv

@@ -1,4 +1,4 @@
-//! The arguments of `policy`, exactly as typed, and its help.
+//! The arguments and the help of `policy`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The arguments of `watch`, exactly as typed, and its help.
+//! The arguments and the help of `watch`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +31,6 @@ Exit codes: 0 you quit, or the awaited condition became true; 1 the condition st
 /// The arguments of `watch`.
 #[derive(Args, Clone, Debug)]
 pub struct WatchArgs {
-    /// The same filters and scan options as in a listing.
     #[command(flatten)]
     pub scan: ScanArgs,
     /// Seconds between two scans, 0.1 to 86400 [default: 1, or 0.1 with --until-...]
@@ -58,9 +57,9 @@ pub struct WatchArgs {
     pub timeout: Option<Duration>,
 }
 
-/// The shortest and the longest time between two scans, in seconds. The longest time is one day.
+/// The minimum and the maximum time between two scans, in seconds. The maximum is one day.
 const INTERVALS: (f64, f64) = (0.1, 86_400.0);
-/// The longest wait, in seconds: about a year.
+/// The maximum time to wait, in seconds: about a year.
 const LONGEST_WAIT: f64 = 31_536_000.0;
 
 fn interval(text: &str) -> Result<Duration, String> {

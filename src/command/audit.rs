@@ -37,8 +37,8 @@ pub(super) fn run(
     let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
-    // The filters do not limit the scan, because the rules also need sockets that the filters exclude. For example, a
-    // required listener is missing only if no listener at all matches the rule that requires it.
+    // The filters do not limit the scan: a listener that they exclude can still match a policy rule that requires a
+    // listener.
     let mut scope = Scope { details: true, ..Scope::default() };
     common.apply_to(&mut scope);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
@@ -47,8 +47,8 @@ pub(super) fn run(
         Some(baseline) => baseline.scope.namespaces.clone(),
         None => Namespaces::Own,
     };
-    // The rules judge without the details of processes, which take time to read. The details are read only for an
-    // output that shows them, for a policy and for a baseline.
+    // The rules need no details of processes, which take time to read. Details are read only for a format that shows
+    // them, for a policy and for a baseline.
     let people = matches!(common.output, Output::Table | Output::Metrics | Output::Html);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let mut scope =
@@ -73,8 +73,8 @@ pub(super) fn run(
         super::read_rest(&mut report, &pids, common);
     }
     let mut audit = Audit::of(&report);
-    // The audit now contains the findings on the listeners of the report. The policy, the baseline and the deep scan
-    // add their own findings and gaps.
+    // The audit already contains the findings on the listeners. The policy, the baseline and the deep scan add more
+    // findings and gaps.
     if let Some((policy, applied)) = policy {
         audit.policy = Some(applied);
         policy::apply(&policy, &mut audit);
@@ -125,8 +125,7 @@ pub(super) fn run(
     })
 }
 
-/// Returns the processes of critical findings. The details of these processes are read, because the report shows the
-/// command that stops each process.
+/// Returns the processes with a critical finding. Their details are needed for the command that stops them.
 fn critical(report: &Report) -> BTreeSet<Pid> {
     let is_critical =
         |entry: &&Entry| entry.findings().iter().any(|found| found.severity == Severity::Critical);
@@ -134,7 +133,6 @@ fn critical(report: &Report) -> BTreeSet<Pid> {
     critical.flat_map(|entry| entry.socket.owner.pids()).copied().collect()
 }
 
-/// Writes the list of the rules, without a scan.
 fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut bytes = Vec::new();
     match common.output {
@@ -150,7 +148,7 @@ fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) ->
     Ok(Exit::Clear)
 }
 
-/// Returns the style of the output. A report in a file has no colour.
+/// Returns the style of the output: without colour if the report goes to a file.
 fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
     match args.write {
         Some(_) => crate::render::Style { width: None, color: false, ..ui.stdout },
@@ -158,7 +156,7 @@ fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
     }
 }
 
-/// Writes to the named file, or to standard output if no file was named.
+/// Writes to the file of `--write`, or to standard output.
 fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
     if let Some(path) = &args.write {
         // Only the user may read a JSON file: JSON contains command lines, which may contain secrets.

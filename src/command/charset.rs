@@ -1,7 +1,5 @@
-//! The character set of text for people: ASCII if the locale has a character set other than UTF-8.
-//!
-//! The locale is read once. Machine formats are always UTF-8. Without a locale, as in a container, the output is
-//! UTF-8, because modern terminals support UTF-8.
+//! The character set of text for people: ASCII if the locale names a character set other than UTF-8, otherwise UTF-8.
+//! Without a locale, as in a container, the text is UTF-8.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, StderrLock, Write};
@@ -9,7 +7,6 @@ use std::sync::OnceLock;
 
 use crate::render;
 
-/// Returns whether text for people must be ASCII.
 pub(super) fn is_ascii_only() -> bool {
     static ASCII_ONLY: OnceLock<bool> = OnceLock::new();
     *ASCII_ONLY.get_or_init(|| {
@@ -69,8 +66,8 @@ impl<W: Write> Write for Readable<W> {
     }
 }
 
-/// Returns standard error for messages to people. A message is written in one piece when the returned writer is
-/// dropped, so that no other output on the same terminal appears inside the message.
+/// Returns a writer to standard error for one message. The message is written in one piece when the writer is dropped,
+/// so that no other output appears inside it.
 pub(super) fn stderr() -> Readable<BufWriter<StderrLock<'static>>> {
     Readable::new(BufWriter::new(io::stderr().lock()), is_ascii_only())
 }

@@ -1,11 +1,7 @@
-//! `portolan completions`: the script that a shell loads, and the answers that the shell requests at every TAB.
-//!
-//! The script contains no names. It runs this program with the typed text, and the program prints the possible
-//! continuations. Services come from the registry, and processes and users from the running system. Flags, states and
-//! fields come from the same lists that the parser uses.
+//! `portolan completions`: the script that a shell loads, and the answers that the script requests at every TAB.
 //!
 //! A name that needs quotes in a shell is never offered: a process chooses its own name, and the shell runs the
-//! command line when the user presses Enter. Errors are not reported; the answer is then empty.
+//! completed command line. If an error occurs, the answer is empty.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -50,10 +46,7 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Answers a shell that requests completions. Returns true if a shell requested them: the program must then end.
-///
-/// # Errors
-/// Returns an error if the shell is not known, or if the completions cannot be written.
+/// If a shell requests completions, writes them and returns true: the program must then end.
 pub fn complete_if_requested() -> Result<bool, Error> {
     if std::env::var_os(ASKED).is_none() {
         return Ok(false);
@@ -68,7 +61,6 @@ pub fn complete_if_requested() -> Result<bool, Error> {
         })
 }
 
-/// Adds completers to the arguments of `command` and of its subcommands.
 fn with_completers(command: clap::Command) -> clap::Command {
     let explains = command.get_name() == "explain";
     let command = command.mut_args(|arg| {
@@ -87,7 +79,7 @@ fn candidates(names: &Completer, typed: &OsStr) -> Vec<CompletionCandidate> {
     names.map(|(name, help)| CompletionCandidate::new(name).help(Some(help.into()))).collect()
 }
 
-/// Returns a function that lists the values of the argument with this name; `None` if there is no list of values.
+/// Returns the completer for the argument with this name; `None` if its values cannot be listed.
 fn names_of(argument: &str) -> Option<Completer> {
     let names: fn(&str) -> Names = match argument {
         "targets" => targets,
@@ -122,7 +114,6 @@ fn names_of(argument: &str) -> Option<Completer> {
     Some(Box::new(names))
 }
 
-/// Returns the possible values of a filter.
 fn values_of(field: &Field) -> Names {
     match field.values {
         Values::Fixed(names) => plain(names()),
@@ -133,8 +124,8 @@ fn values_of(field: &Field) -> Names {
     }
 }
 
-/// Returns names of services and processes: those in use on this machine, and the services of the registry whose names
-/// begin with the typed text. If nothing was typed, the registry's services are left out, because there are thousands.
+/// Returns the services and processes in use on this machine, and the registered services whose names begin with the
+/// typed text. If nothing is typed, the registered services are left out, because there are thousands.
 fn targets(typed: &str) -> Names {
     let registry = Registry::embedded();
     let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };
@@ -154,8 +145,8 @@ fn processes(seen: &Snapshot) -> Names {
     plain(seen.processes.iter().filter_map(|process| Some((process.name.as_deref()?, "process"))))
 }
 
-/// Returns what `names` finds in a snapshot of this machine; nothing if the machine cannot be observed. `details` also
-/// requests the users, units and containers of processes.
+/// Scans this machine and returns the names that `names` finds; none if the scan fails. `details` includes the users,
+/// units and containers of processes.
 fn names_on_this_machine(details: bool, names: impl FnOnce(&Snapshot) -> Names) -> Names {
     observe(&Scope { details, ..Scope::default() }).map_or_else(|_| Names::new(), |seen| names(&seen))
 }

@@ -69,7 +69,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Observes this machine now, with the scope of `before`.
+/// Scans this machine with the scope of `before`.
 fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);
@@ -79,8 +79,8 @@ fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> 
     Ok(snapshot)
 }
 
-/// Refuses to compare two hosts unless `--other-host` is set. The IDs of the hosts are compared too, because two
-/// hosts can have the same name.
+/// Returns an error if two hosts are compared without `--other-host`. IDs are compared too, because two hosts can have
+/// the same name.
 pub(super) fn same_host(
     name: &str,
     before: &Snapshot,
@@ -102,7 +102,6 @@ pub(super) fn same_host(
     )))
 }
 
-/// Returns the name, system and ID of a host.
 fn host_text(host: &Host) -> String {
     let name = host.name.as_deref().unwrap_or("a host without a name");
     let id = host.id.as_deref().map(|id| format!(", ID {id}")).unwrap_or_default();

@@ -15,14 +15,12 @@ use crate::model::{
 
 /// The maximum size of a file: enough for about 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
-/// The maximum number of values in a file. 50,000 sockets with their processes have 3 million values. A value takes 24
-/// bytes in memory but may take only 2 bytes in a file, so a limit on the size of the file alone does not limit the
-/// memory enough.
+/// The maximum number of values in a file: 50,000 sockets with their processes have 3 million values. A value takes 24
+/// bytes in memory but may take only 2 bytes in a file, so the limit on the file's size does not limit the memory.
 const MOST_VALUES: usize = 8_000_000;
-/// The maximum depth of nesting. A saved snapshot has 7 levels; a later version may have more.
+/// The maximum depth of nesting. A snapshot has 7 levels; a later version may have more.
 const DEEPEST: usize = 32;
-/// The maximum length of a text. A saved command line has at most 128 KiB, of which each byte may be escaped as 6
-/// bytes.
+/// The maximum length of a text, in bytes: a command line of 128 KiB, with each byte escaped as 6 bytes, still fits.
 const LONGEST_TEXT: usize = 1024 * 1024;
 /// The maximum number of gaps, and of notes. A snapshot has one gap for each cause, not one for each socket.
 const MOST_GAPS: usize = 10_000;
@@ -107,10 +105,7 @@ fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Parses the bytes of a saved snapshot.
-///
-/// # Errors
-/// The error is one line with the problem and the remedy.
+/// Parses a saved snapshot. The error is one line with the problem and the remedy.
 pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     const REMEDY: &str = "make one with: portolan capture > FILE";
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -138,7 +133,6 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     }
 }
 
-/// Returns the first characters of a text.
 fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
@@ -180,8 +174,8 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         bpf: _,
     } = &snapshot.scope;
     let mut gaps = Vec::new();
-    // Two states cannot be missing from a snapshot: `Published`, which a scan finds together with the listeners, and
-    // `Raw` if the system is not Linux, because only Linux lists these sockets.
+    // `Published` is scanned together with the listeners, and `Raw` exists only on Linux: neither of them can be
+    // missing.
     let is_linux = snapshot.host.os == "linux";
     let mut wanted = scope.states.clone();
     wanted.retain(|state| *state != State::Published && (is_linux || *state != State::Raw));

@@ -16,7 +16,7 @@ use crate::registry::Registry;
 use crate::render::columns::{self, Column, Key};
 use crate::render::{brief, csv, json, listener_card, merge, table, write_summary};
 
-/// Lists sockets. `is_named` says whether the user typed the name of the command, `list`.
+/// Lists sockets. `is_named` is true if the user typed the command `list`.
 pub(super) fn run(
     args: &ListArgs,
     is_named: bool,
@@ -47,8 +47,8 @@ pub(super) fn run(
     if wanted != MatchMode::Sockets {
         scope.states = State::with_ports();
     }
-    // If the user named a port by number, sockets in every state are read. A saved snapshot usually has only listeners,
-    // so the states that it lacks are not reported as a gap.
+    // A port number selects sockets in every state. A saved snapshot usually has only listeners, so the states that it
+    // lacks are not reported as a gap.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -80,8 +80,8 @@ pub(super) fn run(
         && !selection.is_everything()
         && Listener::only(&report.entries).is_some();
     let has_card = may_have_card && ui.stdout.width.is_some_and(|width| width >= listener_card::NARROWEST);
-    // A note about the card is for a person whose standard output is a pipe or a file. A script gets no note: its
-    // standard error is not a terminal.
+    // The note about the card is for a person who redirects standard output. A script gets no note: its standard error
+    // is not a terminal.
     let would_be_card = may_have_card && ui.stdout.width.is_none() && ui.stderr.width.is_some();
     let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
     if is_for_people && !has_card && !args.no_merge {
@@ -194,17 +194,16 @@ pub(super) fn parsed(
     Ok(selection)
 }
 
-/// The entries of a report that match the filters.
 pub(super) struct MatchedEntries {
     /// Whether each entry matches, in the order of the entries.
     pub(super) keep: Vec<bool>,
     /// The indices of the targets that matched.
     pub(super) matched: HashSet<usize>,
-    /// The number of entries that are left out because too little is known about them to decide whether they match.
+    /// The number of entries that are left out because too little is known about them to apply the filters.
     pub(super) undecided: usize,
 }
 
-/// The sockets from which targets and filters select.
+/// The sockets that can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MatchMode {
     /// Sockets in the states of the scope.
@@ -218,7 +217,6 @@ pub(super) enum MatchMode {
     Port,
 }
 
-/// Finds the entries that match the filters.
 pub(super) fn matched_entries(
     report: &Report,
     scope: &Scope,
@@ -255,7 +253,6 @@ fn names_numbers(args: &ScanArgs, selection: &Selection) -> bool {
     !args.all && !args.no_holders && selection.states().next().is_none() && selection.names_numbers()
 }
 
-/// Keeps the entries that match the filters.
 pub(super) fn narrow(report: &mut Report, matched_entries: &MatchedEntries, selection: &Selection) {
     let question = &mut report.question;
     question.is_narrowed = !selection.is_everything();
@@ -303,7 +300,7 @@ fn column(name: &str, option: &str) -> Result<&'static Column, Error> {
     })
 }
 
-/// Sorts the listing by a column. Equal entries keep the usual order.
+/// Sorts the listing by a column. Entries with the same value keep their order.
 fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
     let (name, falling) = key.strip_prefix('-').map_or((key, false), |name| (name, true));
     let column = column(name, &format!("--sort {key}"))?;
@@ -335,13 +332,12 @@ fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Re
     Ok(())
 }
 
-/// Prints the processes of the matching entries, each process once, in ascending order.
+/// Prints the process IDs of the matching entries, each once, in ascending order.
 fn pids(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let pids: BTreeSet<_> = report.entries.iter().flat_map(|j| j.socket.owner.pids()).collect();
     pids.into_iter().try_for_each(|pid| writeln!(out, "{pid}"))
 }
 
-/// Returns the scope that the filters need.
 fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
     let details = selection.needs_details();
     let mut scope = Scope { ports: selection.ports(), details, ..Scope::default() };
@@ -366,7 +362,6 @@ fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
     scope
 }
 
-/// Returns the scope that the filters and the scan options need.
 pub(super) fn scan_scope(args: &ScanArgs, selection: &Selection) -> Scope {
     let mut scope = filter_scope(&args.filter, selection);
     scope.processes = !args.no_holders;

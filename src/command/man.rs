@@ -1,7 +1,4 @@
-//! `portolan man`: the manual pages, made from the declaration of the command line and from its help texts.
-//!
-//! portolan(1) covers every command, so readers can find an option without knowing its command. The texts about
-//! options come from the help; this module contains only the sections that the help does not have.
+//! `portolan man`: the manual pages, made from the declaration of the command line and its help texts.
 
 use std::io::{self, Write};
 
@@ -18,7 +15,6 @@ use crate::registry::Registry;
 const EXAMPLES: &str = "Examples";
 const CODES: &str = "Exit codes";
 
-/// The environment variables that the program reads.
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("NO_COLOR", "If set and not empty, the output has no colour, unless --color is given."),
     ("PORTOLAN_COMPLETE", "Used by the shell completions only."),
@@ -26,7 +22,6 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("TERM", "If the value is dumb, the output has no colour and watch shows no screen."),
 ];
 
-/// The files that the program reads.
 const FILES: [(&str, &str); 3] = [
     ("/proc", "Sockets and processes, on Linux. Only root can read the processes of other users."),
     ("/run/netns", "The names of network namespaces."),
@@ -56,7 +51,6 @@ pub(super) fn run(page: Page, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Writes the beginning of a page: its title and its name.
 fn begin(program: &Command, name: &str, section: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
     let source = format!("portolan {}", program.get_version().unwrap_or_default());
@@ -175,7 +169,6 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     roff.to_writer(out)
 }
 
-/// Writes a name with its meaning.
 fn entry(roff: &mut Roff, name: &str, meaning: &str) {
     roff.control("TP", []);
     roff.text([bold(name)]);
@@ -214,7 +207,6 @@ fn text(styled: Option<&StyledStr>) -> String {
     styled.map(ToString::to_string).unwrap_or_default()
 }
 
-/// Writes an option or a value with its help text.
 fn option(roff: &mut Roff, arg: &Arg) {
     let name = match (arg.get_short(), arg.get_long()) {
         (Some(short), Some(long)) => format!("-{short}, --{long}"),
@@ -250,7 +242,7 @@ fn option(roff: &mut Roff, arg: &Arg) {
     roff.text([roman(help)]);
 }
 
-/// Writes paragraphs. The lines of an indented paragraph stay as they are.
+/// Writes paragraphs. The lines of an indented paragraph are not joined.
 fn prose(roff: &mut Roff, text: &str) {
     for (at, paragraph) in text.split("\n\n").enumerate() {
         if at > 0 {

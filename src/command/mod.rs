@@ -1,4 +1,4 @@
-//! The commands, one file per command. Only this module connects the modules `observe`, `join`, `judge` and `render`.
+//! The commands, one file per command.
 
 mod atomic_write;
 mod audit;
@@ -53,15 +53,14 @@ pub enum Exit {
     Clear,
     /// An audit found something at or above the threshold, or a diff found a change.
     Findings,
-    /// Not everything was visible, so the answer is not certain: nothing matched, an audit found nothing at or above
-    /// the threshold, a diff found no change, or a policy was drafted.
+    /// Not everything was visible, so a result such as "nothing matched" or "no change" is not certain.
     Incomplete,
     /// A usage error or any other error.
     Failed,
 }
 
 impl Exit {
-    /// Returns the exit code; the README has the table of exit codes.
+    /// Returns the exit code, as listed in the README.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -73,10 +72,7 @@ impl Exit {
     }
 }
 
-/// Runs the command of the command line.
-///
-/// # Errors
-/// An error leads to exit code 2, except an error for which [`is_broken_pipe`](stdout::is_broken_pipe) returns true.
+/// Runs the command. An error leads to exit code 2, unless [`is_broken_pipe`](stdout::is_broken_pipe) returns true.
 fn run_command(cli: &Cli) -> Result<Exit, Error> {
     let common = &cli.common.resolved();
     let ui = Ui::new(common);
@@ -139,8 +135,8 @@ fn help(args: &HelpArgs, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Returns the text that `--version` prints after the name of the program: the version, the date and the sources of the
-/// registry, the sources of the evidence, and the sources of sockets and processes on this system.
+/// Returns the text of `--version` after the program's name: the version, and the sources of the registry, the
+/// evidence, the sockets and the processes.
 #[must_use]
 pub fn version() -> String {
     let registry = Registry::embedded();
@@ -155,25 +151,23 @@ pub fn version() -> String {
     )
 }
 
-/// The properties of the environment and the terminal, read once.
+/// The environment and the terminal, read once.
 pub(crate) struct Ui {
-    /// The style of standard output.
     pub stdout: Style,
-    /// The style of standard error.
     pub stderr: Style,
-    /// The number of rows of the terminal; `None` if standard output is not a terminal, or if the number is not known.
+    /// The number of rows of the terminal; `None` if it is not known or standard output is not a terminal.
     pub rows: Option<u16>,
     /// Whether standard output is a terminal on which a screen can be drawn.
     pub screen: bool,
 }
 
 /// Returns the width of a terminal; `None` if the stream is not a terminal. A terminal that does not report its width
-/// is treated as 80 columns wide, the narrowest usual width.
+/// counts as 80 columns wide.
 fn width(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>) -> Option<u16> {
     is_terminal.then(|| size.map_or(80, |(width, _)| width.0))
 }
 
-/// Prints a message on standard error. If the write fails, only the exit code shows the problem.
+/// Prints a message on standard error. A failed write is ignored.
 pub(crate) fn print_message(text: &str) {
     let out = io::stderr();
     let width = width(out.is_terminal(), terminal_size::terminal_size_of(&out));
@@ -208,8 +202,7 @@ impl Ui {
         }
     }
 
-    /// Prints on standard error the gaps that matter for this report: one line for each cause, or every gap and note in
-    /// full if `verbose`.
+    /// Prints the gaps that matter for this report on standard error; if `verbose`, every gap and note in full.
     pub(crate) fn print_caveats(&self, report: &Report, verbose: bool) {
         if verbose {
             self.print_notices(&report.snapshot);
@@ -222,8 +215,8 @@ impl Ui {
         }
     }
 
-    /// Prints all gaps on standard error. If the write fails, the command continues, because the output of the command
-    /// contains the gaps too.
+    /// Prints all gaps on standard error. A failed write is ignored, because the output of the command contains the
+    /// gaps too.
     pub(crate) fn print_notices(&self, snapshot: &Snapshot) {
         let _ = stderr::gaps(&snapshot.gaps, &snapshot.notes, &self.stderr, &mut charset::stderr());
     }
@@ -246,8 +239,8 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
             let is_long = scope.packages || scope.namespaces != Namespaces::Own;
             let _progress = is_long.then(progress::Progress::start);
             let snapshot = observe(&scope).map_err(Error::msg)?;
-            // The service behind a forwarded port is judged too. If the first scan did not cover the port of this
-            // service, a second scan covers this port too.
+            // The service behind a forwarded port is judged too, so its port is scanned if the first scan did not cover
+            // it.
             match with_forwarded_ports(&snapshot, &scope) {
                 Some(scope) => observe(&scope).map_err(Error::msg),
                 None => Ok(snapshot),
@@ -258,8 +251,7 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
     Ok(snapshot)
 }
 
-/// Returns the scope, extended by the ports to which the forwarded ports of a snapshot lead. Returns `None` if the
-/// scope already covers these ports.
+/// Returns the scope plus the ports to which forwarded ports lead; `None` if the scope already covers them.
 fn with_forwarded_ports(snapshot: &Snapshot, scope: &Scope) -> Option<Scope> {
     let ports = scope.ports.as_ref()?;
     let forwardings = snapshot.sockets.iter().filter_map(|socket| socket.forwarding.as_ref());
@@ -295,7 +287,7 @@ pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs
     report
 }
 
-/// Reads the details of some processes that the scan skipped. A saved snapshot stays as it is.
+/// Reads the details of processes that the scan skipped. Does nothing for a saved snapshot.
 pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &CommonArgs) {
     if common.from.is_some() {
         return;
@@ -309,8 +301,8 @@ pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &Comm
     report.complete_processes(&processes);
 }
 
-/// Adds the numbers of connections of listeners, if the scan did not read them: a target that names no port has a scan of
-/// every port. Without this data, a card only lacks the number, so an error does not matter.
+/// Adds the number of connections of each listener, unless the scan read the connections. An error is ignored: a card
+/// then lacks the number.
 pub(crate) fn add_connections(report: &mut Report, common: &CommonArgs) {
     let has_connections = report.snapshot.scope.states.contains(&State::Established);
     if common.from.is_some() || has_connections {
@@ -328,7 +320,7 @@ pub(crate) fn add_connections(report: &mut Report, common: &CommonArgs) {
     }
 }
 
-/// Looks for the probable owners of hidden sockets that a card shows. A saved snapshot stays as it is.
+/// Looks for the probable owners of hidden sockets that a card shows. Does nothing for a saved snapshot.
 pub(crate) fn infer_owners(report: &mut Report, is_shown: impl Fn(&Entry) -> bool, common: &CommonArgs) {
     if common.from.is_some() {
         return;
@@ -346,8 +338,8 @@ pub(crate) fn infer_owners(report: &mut Report, is_shown: impl Fn(&Entry) -> boo
     report.inferred_owners = groups.into_iter().filter_map(infer).collect();
 }
 
-/// Scans the connections, and adds the address of the SSH client to each listener that was started in an SSH session.
-/// An error is ignored: a card then only lacks this address.
+/// Adds the address of the SSH client to each listener that was started in an SSH session. An error is ignored: a card
+/// then lacks the address.
 pub(crate) fn add_ssh_clients(report: &mut Report, common: &CommonArgs) {
     if common.from.is_some() || !report.has_ssh_sessions() {
         return;
@@ -358,7 +350,6 @@ pub(crate) fn add_ssh_clients(report: &mut Report, common: &CommonArgs) {
     }
 }
 
-/// Returns the network namespaces that the options name.
 pub(crate) fn namespaces(common: &CommonArgs) -> Namespaces {
     match common.netns.as_deref() {
         None => Namespaces::Own,

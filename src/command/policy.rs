@@ -1,4 +1,4 @@
-//! `portolan policy`: drafts a policy from the current listeners, checks policies, and reads policy files.
+//! `portolan policy`: drafts and checks policies, and reads policy files.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use crate::observe::Scope;
 use crate::policy::{self, Included, Policy};
 use crate::render::policy as report_text;
 
-/// The maximum size of a policy, all files together: enough for 5,000 rules of 800 bytes each.
+/// The maximum size of a policy with its included files, in bytes: 5,000 rules of 800 bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 pub(super) fn run(
@@ -93,8 +93,7 @@ pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy), Error> {
     let bytes = bounded(file, &mut left).map_err(said)?;
     let mut sum = Sha256::new();
     sum.update(&bytes);
-    // Included files are searched in the directory that contains the policy itself. If `path` is a symbolic link, the
-    // directory of the link's target is used.
+    // Included files are relative to the directory of the policy itself, not of a symbolic link to the policy.
     let identity = path.canonicalize().map_err(said)?;
     let directory = identity.parent().unwrap_or(Path::new("/")).to_owned();
     let shown = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -114,8 +113,8 @@ fn changed(file: &File) -> Option<Timestamp> {
     Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok()
 }
 
-/// Reads an included file. After links are followed, a file that is not in or below the directory of the policy is an
-/// error.
+/// Reads an included file. A file outside the directory of the policy is an error, even if a symbolic link in this
+/// directory leads to it.
 fn included(
     from: &str,
     include: &str,
@@ -144,7 +143,7 @@ fn regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads a file, and subtracts its size from `left`. A file of more than `left` bytes is an error.
+/// Reads a file of at most `left` bytes, and subtracts its size from `left`. A larger file is an error.
 fn bounded(file: File, left: &mut u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(*left + 1).read_to_end(&mut bytes)?;

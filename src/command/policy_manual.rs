@@ -1,6 +1,6 @@
 //! The texts of portolan-policy(5) that the help does not contain.
 
-/// The keys of a rule that allows listeners, in the order in which the manual lists them.
+/// The keys of a rule that allows listeners, in the order of the manual.
 pub(super) const ALLOW: [(&str, &str); 18] = [
     ("id", "The name of the rule in the output; unique over all files."),
     ("hosts", "The name, ID or label (site=berlin) of the hosts on which the rule applies."),

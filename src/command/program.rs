@@ -1,4 +1,4 @@
-//! Parses the command line, runs the command, prints an error if there is one, and maps the result to an exit code.
+//! Runs the program: parses the command line, runs the command, and maps the result to an exit code.
 
 use std::env;
 use std::io::{self, Write};
@@ -59,14 +59,13 @@ fn run_here() -> u8 {
     }
 }
 
-/// Parses the command line. Without arguments the parser is skipped, because the parser takes a large part of the time
-/// of a listing.
+/// Parses the command line. Without arguments the parser is skipped, because it takes a large part of the time of a
+/// listing.
 fn command_line() -> Result<Cli, clap::Error> {
     if env::args_os().len() <= 1 { Ok(Cli::default()) } else { Cli::try_parse() }
 }
 
-/// Returns the exit code after help or version was written to standard output. It is not an error if the reader has
-/// closed the output.
+/// Returns the exit code after help or version was written. Output that the reader has closed is not an error.
 fn written(result: io::Result<()>) -> u8 {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -117,8 +116,8 @@ const HABITS: [(&str, &str); 15] = [
     ("-x", "Unix sockets are not listed; type ss -x"),
 ];
 
-/// Returns an error message with the equivalent command if the error is about an option of ss, lsof, netstat or
-/// fuser; `None` for any other error.
+/// Returns an error message with the equivalent command for an option of ss, lsof, netstat or fuser; `None` for any
+/// other error.
 fn habit_error(error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
@@ -148,7 +147,7 @@ fn one_line(rendered: &str) -> String {
             let words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-']));
             command = words.collect::<Vec<_>>().join(" ");
         } else if let Some(tip) = more.strip_prefix("tip: ") {
-            // The tip to put the word after `--` is left out: the word would be a target, and no target begins with a
+            // The tip to put the word after `--` is left out: the word would be a target, but no target begins with a
             // hyphen.
             if !tip.starts_with("to pass") {
                 line.push_str("; ");

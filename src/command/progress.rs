@@ -1,5 +1,4 @@
-//! Shows a line on standard error while the program works or waits, if standard error is a terminal. The line appears
-//! after half a second and is removed at the end.
+//! Shows a line on standard error while the program works or waits.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -23,13 +22,12 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Starts the timer of the line. Returns `None` if standard error is not a terminal that can remove a line, or if
-    /// the terminal shows the screen of `watch`.
+    /// the screen of `watch` is shown.
     pub(super) fn start() -> Option<Self> {
         Self::showing(|time| line(progress::current(), time))
     }
 
-    /// Starts to show a line, which `line` makes from the elapsed time. Returns `None` in the same cases as
-    /// [`Progress::start`].
+    /// Starts to show the line that `line` makes from the elapsed time. Returns `None` if [`Progress::start`] does.
     pub(super) fn showing(line: impl Fn(Duration) -> String + Send + 'static) -> Option<Self> {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         if !io::stderr().is_terminal() || is_dumb || screen::is_up() {
@@ -72,8 +70,8 @@ fn show((has_ended, changed): &(Mutex<bool>, Condvar), line: impl Fn(Duration) -
     }
 }
 
-/// Replaces the line. The text is cut to the width of the terminal, because a line that wraps cannot be removed.
-/// Errors are ignored, because the line is less important than the work.
+/// Replaces the line. The text is cut to the width of the terminal, because a line that wraps cannot be removed. Errors
+/// are ignored.
 fn write(text: &str) {
     let columns = width(true, terminal_size::terminal_size_of(io::stderr())).unwrap_or(0);
     let text = clip(text, columns.into());
@@ -82,7 +80,6 @@ fn write(text: &str) {
     let _ = write!(stderr, "\r\x1b[2K{text}\r").and_then(|()| stderr.flush());
 }
 
-/// Returns the text of the line.
 fn line(step: Option<progress::Step>, time: Duration) -> String {
     let seconds = time.as_secs();
     match step {

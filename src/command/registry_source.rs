@@ -1,4 +1,4 @@
-//! Loads the registry: the embedded registry, or a newer CSV file from IANA that an option names.
+//! Loads the embedded registry, or a newer CSV file from IANA.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,8 +12,8 @@ use crate::registry::Registry;
 /// The maximum size of the file. IANA's own file has about 1 MiB.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// Returns the registry from the file that the option names. Without the option, returns the registry from the file
-/// that the environment variable names. If the variable is not set or empty, returns the embedded registry.
+/// Returns the registry from the file of the option or, without the option, of the environment variable. If neither is
+/// set, returns the embedded registry.
 pub(super) fn registry(common: &CommonArgs) -> Result<Registry, Error> {
     named(common.registry.clone(), std::env::var_os("PORTOLAN_REGISTRY"))
 }

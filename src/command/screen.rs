@@ -1,11 +1,10 @@
-//! Controls the terminal as a screen: takes the terminal over, draws on it, and restores it.
+//! Controls the terminal as a screen: takes it over, draws on it, and restores it.
 //!
-//! The terminal is always restored: after the user quits, after an error, after a signal that asks a program to end,
-//! and after a panic. A panic hook restores the terminal, because a release build aborts without unwinding. While the
-//! program is stopped (Ctrl-Z), the terminal is also restored.
+//! The terminal is restored after the user quits, after an error, a signal or a panic, and while the program is stopped
+//! (Ctrl-Z). A panic hook restores it, because a release build aborts without unwinding.
 //!
-//! Other modules build the content of the screen. On Unix, this module does not take the lock of standard output. A
-//! thread that holds the lock can therefore not prevent the terminal from being restored.
+//! On Unix, this module does not take the lock of standard output: otherwise, a thread that holds the lock could
+//! prevent the terminal from being restored.
 
 use std::io::{self, Write};
 use std::sync::Once;
@@ -33,8 +32,7 @@ const USUAL: Size = Size { width: 80, height: 24 };
 /// Standard output, written without its lock and its buffer.
 #[cfg(unix)]
 type Out = std::fs::File;
-/// Windows converts bytes with the code page of the console. Only the standard output of Rust passes text without
-/// this conversion.
+/// Rust's standard output: Windows would convert the bytes of another writer with the code page of the console.
 #[cfg(not(unix))]
 type Out = io::Stdout;
 
@@ -119,11 +117,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes over the terminal.
-    ///
-    /// # Errors
-    /// Returns an error if standard output is not a terminal, or if the terminal cannot be set up; the terminal is
-    /// then unchanged.
+    /// Takes over the terminal. Returns an error if standard output is not a terminal or cannot be set up; the terminal
+    /// is then unchanged.
     pub fn enter() -> io::Result<Self> {
         let mut screen = Screen { out: output()?, shown: Vec::new() };
         let spare = output()?;
@@ -134,16 +129,13 @@ impl Screen {
                 before(panic);
             }));
         });
-        // If a later step fails, dropping the screen undoes the earlier steps.
+        // If this step fails, dropping `screen` restores the terminal.
         screen.take()?;
         Ok(screen)
     }
 
     /// Takes over the terminal. After a stop, its settings are made again, because another process may have changed
     /// them.
-    ///
-    /// # Errors
-    /// Returns an error if the terminal is gone.
     pub fn take(&mut self) -> io::Result<()> {
         disable_raw_mode()?;
         enable_raw_mode()?;
@@ -157,9 +149,6 @@ impl Screen {
     }
 
     /// Restores the terminal, stops the program until a signal continues it, and takes over the terminal again.
-    ///
-    /// # Errors
-    /// Returns an error if the terminal is gone.
     pub fn stop(&mut self) -> io::Result<()> {
         give_back(&self.out);
         #[cfg(unix)]
@@ -175,17 +164,13 @@ impl Screen {
         size.filter(|size| size.width > 0 && size.height > 0).unwrap_or(USUAL)
     }
 
-    /// Shows a frame instead of the last frame. Only lines that differ are written, so that the screen is quick even
-    /// over a slow connection.
-    ///
-    /// # Errors
-    /// Returns an error if the terminal is gone.
+    /// Shows a frame. Only lines that differ from the last frame are written, because the connection may be slow.
     pub fn show(&mut self, lines: &[String]) -> io::Result<()> {
         let mut bytes = Vec::new();
         let is_new = |row: usize, line: &String| self.shown.get(row) != Some(line);
         if self.shown.len() != lines.len() {
-            // Each line is cleared before it is written. If it were cleared after a write to the last column, the
-            // character in that column would be removed.
+            // Each line is cleared before it is written: clearing it after a write to the last column would remove the
+            // last character.
             let below = u16::try_from(lines.len()).unwrap_or(u16::MAX);
             queue!(bytes, MoveTo(0, below), Clear(ClearType::FromCursorDown))?;
         }
@@ -198,10 +183,7 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Replaces the first line, and leaves the other lines.
-    ///
-    /// # Errors
-    /// Returns an error if the terminal is gone.
+    /// Replaces the first line only.
     pub fn show_first(&mut self, line: &str) -> io::Result<()> {
         if let Some(first) = self.shown.first_mut() {
             line.clone_into(first);
@@ -219,19 +201,12 @@ impl Screen {
     }
 
     /// Rings the bell of the terminal.
-    ///
-    /// # Errors
-    /// Returns an error if the terminal is gone.
     pub fn ring(&mut self) -> io::Result<()> {
         self.out.write_all(b"\x07")?;
         self.out.flush()
     }
 
-    /// Sends a text to the clipboard of the terminal (OSC 52). A terminal without support for OSC 52 ignores the
-    /// request.
-    ///
-    /// # Errors
-    /// Returns an error if the terminal is gone.
+    /// Copies a text to the clipboard of the terminal (OSC 52). A terminal without OSC 52 ignores the request.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
         let bytes = format!("\x1b]52;c;{}\x07", base64(text.as_bytes()));
         self.out.write_all(bytes.as_bytes())?;
@@ -272,8 +247,7 @@ impl Drop for Screen {
     }
 }
 
-/// Restores the terminal, unless this was done before. Errors are ignored, because a terminal that is gone cannot
-/// show them.
+/// Restores the terminal, unless it is already restored. Errors are ignored: a terminal that is gone cannot show them.
 fn give_back(mut out: &Out) {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = set_mouse(&mut out, false);
@@ -293,8 +267,8 @@ fn output() -> io::Result<Out> {
     Ok(io::stdout())
 }
 
-/// Returns whether colour can be written. On Windows, this depends on the console. If the console does not support
-/// escape sequences, the library that colours the table (crossterm) would leave out the text.
+/// Returns whether colour can be written. On a Windows console without escape sequences, crossterm would leave out
+/// coloured text.
 pub fn takes_colour() -> bool {
     #[cfg(windows)]
     return crossterm::ansi_support::supports_ansi();
@@ -302,11 +276,8 @@ pub fn takes_colour() -> bool {
     true
 }
 
-/// Starts to receive signals (on Unix), in a thread that ends with the program. Call this before the terminal is
-/// taken over; otherwise a signal could end the program before it restores the terminal.
-///
-/// # Errors
-/// Returns an error if the system does not allow a signal handler.
+/// Starts to receive signals (on Unix), in a thread that ends with the program. Call this before the terminal is taken
+/// over: otherwise a signal could end the program without restoring the terminal.
 pub fn inputs() -> io::Result<Inputs> {
     let (sender, receiver) = channel();
     signals(sender.clone())?;
@@ -328,9 +299,6 @@ impl Inputs {
     }
 
     /// Starts to receive keys as well. The terminal must already report single keys.
-    ///
-    /// # Errors
-    /// Returns an error if no thread can be started.
     pub fn with_keys(self) -> io::Result<Receiver<Input>> {
         let Inputs { sender, receiver } = self;
         // The first poll installs the handler for changes of the terminal's size, so no later change is missed.

@@ -1,5 +1,4 @@
-//! Writes to standard output. An error message names standard output. A pipe that the reader has closed does not change
-//! the verdict.
+//! Writes to standard output. A pipe that the reader has closed does not change the verdict.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
@@ -8,8 +7,7 @@ use anyhow::Error;
 /// Standard output, buffered.
 pub(super) struct Stdout {
     inner: BufWriter<StdoutLock<'static>>,
-    /// Whether a write fails after the reader has closed the output. If false, later output is dropped, and the
-    /// command continues and returns its verdict.
+    /// Whether a write to a closed output fails. If false, output is dropped and the command continues to its verdict.
     stops_without_reader: bool,
     reader_left: bool,
 }
@@ -35,8 +33,7 @@ impl Stdout {
         Stdout { inner: BufWriter::new(io::stdout().lock()), stops_without_reader, reader_left: false }
     }
 
-    /// Returns `result`. If it is an error because the reader has closed the output, and the command may continue,
-    /// returns `done` instead.
+    /// Returns `done` if the reader has closed the output and the command may continue; otherwise `result`.
     fn unless_reader_left<T>(&mut self, result: io::Result<T>, done: T) -> io::Result<T> {
         result.or_else(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe && !self.stops_without_reader {
@@ -75,8 +72,8 @@ pub fn is_broken_pipe(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the reader has closed the other end of standard output (a pipe or a connection). A stream of
-/// events needs this function: a write would notice the closed end only at the next event, which may never come.
+/// Returns whether the reader has closed standard output. A stream of events calls this, because only a write would
+/// show it, and the next event may never come.
 #[cfg(target_os = "linux")]
 pub(super) fn has_reader_left() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -88,7 +85,7 @@ pub(super) fn has_reader_left() -> bool {
         && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// Returns false: on other systems, only the next write notices that the reader has closed the output.
+/// Returns false: on other systems, only a write shows that the reader has closed the output.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn has_reader_left() -> bool {
     false

@@ -1,4 +1,5 @@
-//! Messages about names that match nothing, with suggestions.
+//! Messages about names that match nothing, with suggestions. A report must still have every entry, so call these
+//! functions before the filters are applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -13,8 +14,7 @@ use crate::query::fields::FIELDS;
 use crate::query::{Answer, Selection, Subject, names};
 use crate::render::sanitize;
 
-/// Returns a message for each target whose name is not known. The report must still have every entry: call this
-/// function before the filters are applied.
+/// Returns a message for each target whose name is not known.
 pub(super) fn unknown_names(
     selection: &Selection,
     matched: &HashSet<usize>,
@@ -101,8 +101,7 @@ pub(super) fn meant_process(pid: Pid, common: &CommonArgs) -> Option<String> {
     Some(format!("process {pid} ({name}) listens on {}: portolan --pid {pid}", listener.local))
 }
 
-/// Returns a message for each value of `--not` that excludes nothing. The report must still have every entry: call
-/// this function before the filters are applied.
+/// Returns a message for each value of `--not` that excludes nothing.
 pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: &CommonArgs) -> Vec<String> {
     let unused = selection.unused_exclusions(&report.entries);
     let message = |typed: &str| {
@@ -113,8 +112,7 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
     unused.into_iter().map(message).collect()
 }
 
-/// Returns a message for each value of `--unit` and `--container` that no socket here has. The message names the
-/// values that exist. The report must still have every entry: call this function before the filters are applied.
+/// Returns a message for each value of `--unit` and `--container` that no socket has, with the values that exist.
 pub(super) fn unknown_values(selection: &Selection, report: &Report) -> Vec<String> {
     let mut messages = Vec::new();
     for (name, known) in [("unit", units(report)), ("container", containers(report))] {
@@ -140,14 +138,12 @@ pub(super) fn unknown_values(selection: &Selection, report: &Report) -> Vec<Stri
     messages
 }
 
-/// Returns the systemd units that have sockets here.
 fn units(report: &Report) -> BTreeSet<&str> {
     let of_sockets = report.entries.iter().filter_map(|entry| entry.socket.unit.as_deref());
     let processes = report.entries.iter().flat_map(|entry| &*entry.processes);
     of_sockets.chain(processes.filter_map(|process| process.unit.as_deref())).collect()
 }
 
-/// Returns the names and IDs of the containers that have sockets here.
 fn containers(report: &Report) -> BTreeSet<&str> {
     let of_sockets = report.entries.iter().filter_map(|entry| entry.socket.container.as_deref());
     let processes = || report.entries.iter().flat_map(|entry| &*entry.processes);
@@ -156,9 +152,8 @@ fn containers(report: &Report) -> BTreeSet<&str> {
     of_sockets.chain(ids).chain(details.flat_map(Container::names)).collect()
 }
 
-/// Returns a note with the number of sockets that other machines can reach, but that `--exposure public` and similar
-/// filters leave out, such as listeners on `0.0.0.0`; `None` if there are none. The report must still have every entry:
-/// call this function before the filters are applied.
+/// Returns a note with the number of sockets that other machines can reach but a filter such as `--exposure public`
+/// leaves out, for example listeners on `0.0.0.0`; `None` if there are none.
 pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<String> {
     let count = selection.also_reachable(&report.entries);
     let them = if count == 1 { "it" } else { "them" };
@@ -170,8 +165,7 @@ pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<S
     })
 }
 
-/// Words that users expect to be commands, each with the command of portolan for this task. `{}` stands for the
-/// targets.
+/// Words that users expect to be commands, each with portolan's own command. `{}` stands for the targets.
 const VERBS: [(&str, &str); 49] = [
     ("await", WAIT),
     ("changed", "diff"),
@@ -230,8 +224,8 @@ const REACHABLE: &str = "--reachable";
 const WAIT: &str = "watch {} --until-listening";
 const WATCH: &str = "watch {}";
 
-/// Returns the command that the user probably means, without the name of the program; `None` if `word`, the first word,
-/// is neither an everyday verb nor similar to a command. `targets` are the words after it.
+/// Returns the command that the user probably means by `word`, the first word, before `targets`, the other words.
+/// `None` if `word` is neither in `VERBS` nor similar to a command.
 fn meant_command(word: &str, targets: &str) -> Option<String> {
     let word = word.to_lowercase();
     let commands = cli::commands();
@@ -292,8 +286,8 @@ fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'stat
     }
 }
 
-/// Returns a suggestion for an unknown name, as the end of a message: similar subcommands, running programs and
-/// scripts, services in use here, and names of the registry. If no name is similar, the text is empty.
+/// Returns the end of a message about an unknown name: similar commands, running programs and scripts, services in use
+/// and registered names. Empty if no name is similar.
 fn suggestion(name: &str, report: &Report) -> String {
     let commands = cli::commands();
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());

@@ -1,9 +1,7 @@
-//! Runs the command in a child process, so that a file system that does not answer cannot prevent this process from
-//! ending.
+//! Runs the command in a child process, because a file system that does not answer can keep a process from ending.
 //!
-//! A thread that reads from a FUSE file system cannot end before the file system answers, so the process of this thread
-//! cannot end either. The command limits the time of these reads and prints its output in time, but the process of the
-//! command may still be unable to end. The child process reports the exit code, and then this process ends at once.
+//! A thread that reads from a FUSE file system ends only after the file system answers. The child therefore reports its
+//! exit code through a pipe, and this process then ends at once.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -22,8 +20,7 @@ use signal_hook::iterator::Signals;
 
 use crate::observe::fuse_is_mounted;
 
-/// The environment variable that names the file descriptor of a pipe. Through this pipe, the child reports the exit
-/// code.
+/// The environment variable with the file descriptor of the pipe through which the child reports its exit code.
 const PIPE: &str = "PORTOLAN_EXIT_CODE_PIPE";
 
 /// Runs the command with `run` and returns its exit code. If the child process cannot be started, this process runs the
@@ -63,9 +60,8 @@ fn start() -> io::Result<(Child, PipeReader)> {
     Ok((child, codes))
 }
 
-/// Returns the exit code of the child as soon as the child reports it. If the child was ended by a signal before a
-/// report, this process ends by the same signal. If the child exited without a report, returns the code with which it
-/// exited.
+/// Returns the exit code as soon as the child reports it. If the child ends without a report, this process ends in the
+/// same way: by the signal that ended the child, or with the child's exit code.
 fn wait(mut child: Child, mut codes: PipeReader) -> u8 {
     let pid = Pid::from_child(&child);
     if let Ok(mut signals) = Signals::new([SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP]) {

@@ -43,8 +43,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
     };
     let mode = match (target, readers) {
         (None, Readers::All) => Mode::from_raw_mode(0o644),
-        // A file that replaces an old file gets the permissions of the old file after all content is written. Until
-        // then, only the owner of the new file may read it.
+        // The file gets the permissions of the old file after all content is written. Until then, only the owner of the
+        // new file may read it.
         (None, Readers::Owner) | (Some(_), _) => Mode::from_raw_mode(0o600),
     };
     let (mut file, temporary) = create_temporary(&directory, mode)?;
@@ -53,8 +53,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
         let _ = unlinkat(&directory, &temporary, AtFlags::empty());
     }
     done?;
-    // Syncing the directory makes the new name survive a crash. A directory that is writable but not readable cannot
-    // be opened for this, so the sync is skipped.
+    // Syncing the directory makes the new name survive a crash. A directory that cannot be opened for reading is not
+    // synced.
     match openat(&directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(directory) => Ok(fsync(directory)?),
         Err(_) => Ok(()),
@@ -166,17 +166,17 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(directory, name, flags, Mode::empty())?)
 }
 
-/// Returns whether other users may write to the directory, and the file belongs neither to root, nor to this user, nor
-/// to the owner of the directory. Another user may then have created the file as a trap: the new file gets the owner
-/// and the mode of the old file, so the other user could read and change the report. The kernel has the same protection
-/// (sysctl `fs.protected_regular`).
+/// Returns whether another user may have created the file as a trap: others may write to the directory, and the file
+/// belongs neither to root, nor to this user, nor to the owner of the directory. The new file gets the owner and the
+/// mode of the old file, so the other user could change the report. The kernel has the same protection (sysctl
+/// `fs.protected_regular`).
 fn is_prepared_by_another(directory: &OwnedFd, file: &Stat) -> io::Result<bool> {
     let is_trusted = [0, geteuid().as_raw(), fstat(directory)?.st_uid].contains(&file.st_uid);
     Ok(!is_trusted && may_others_write(directory)?)
 }
 
-/// Returns whether other users may create entries in a directory. Root, and the user and the group of this process,
-/// do not count as others.
+/// Returns whether other users may create entries in a directory. Root, and the user and the group of this process, do
+/// not count as other users.
 fn may_others_write(directory: &OwnedFd) -> io::Result<bool> {
     let stat = fstat(directory)?;
     let is_own_user = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();

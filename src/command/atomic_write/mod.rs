@@ -1,5 +1,4 @@
-//! Atomic writes: a file is written completely or not at all. Until the write is complete, a reader sees the old
-//! content.
+//! Atomic writes: until a file is written completely, a reader sees the old content.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -31,8 +30,7 @@ pub(super) enum Readers {
     Owner,
 }
 
-/// Writes `bytes` to the file at `path`. Only regular files are replaced: a replaced device or pipe would become a
-/// regular file.
+/// Writes `bytes` to the file at `path`. Only a regular file is replaced: a device or pipe would become a regular file.
 pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> Result<()> {
     system::write(path, bytes, existing, readers)
         .map_err(|error| match error.kind() {

@@ -12,8 +12,8 @@ use crate::query::target::TargetKind;
 use crate::registry::Registry;
 use crate::render::free_ports;
 
-/// Proposes ports in the range `asked`. If a part of the machine was not visible, the proposals are not certain, and
-/// the exit code is the one for an incomplete answer.
+/// Proposes ports in the range `asked`. If a part of the machine was not visible, the exit code is the one for an
+/// incomplete answer.
 pub(super) fn run(
     asked: &str,
     common: &CommonArgs,
@@ -38,8 +38,7 @@ pub(super) fn run(
     }
     out.flush()?;
     ui.print_caveats(&report, is_verbose);
-    // Unseen parts matter only if ports are proposed: an unseen socket can make a proposed port unsuitable, but cannot
-    // make an unsuitable port suitable.
+    // An unseen socket may use a proposed port, so unseen parts matter only if ports are proposed.
     Ok(match (free.proposals.is_empty(), free.unseen.is_empty()) {
         (true, _) => Exit::Nothing,
         (false, true) => Exit::Matched,

@@ -1,5 +1,4 @@
-//! `portolan explain`: what the registry says about a port, a service, a program or a search text, and which process
-//! on this machine uses it now.
+//! `portolan explain`: what the registry says about a port, service, program or search text, and which process uses it.
 
 mod free;
 
@@ -18,7 +17,7 @@ use crate::registry::{Registry, search};
 use crate::render::card::Depth;
 use crate::render::{self, card, json, search_hits, stats, stderr, terminal_map};
 
-/// The usual number of rows of a terminal. On a terminal with fewer rows, the answer may still use this number of rows.
+/// The usual number of rows of a terminal. The answer may use this number of rows even on a smaller terminal.
 const LEAST_ROWS: u16 = 24;
 
 /// Ports and protocols.
@@ -51,7 +50,7 @@ pub(super) fn run(
     if let Some(address) = targets.iter().find(is_address) {
         return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", address.text)));
     }
-    // Connections are included, because a connection may use the port or prevent a program from binding it.
+    // Connections are scanned too, because a connection may use the port or prevent a program from binding it.
     let names_numbers = targets.iter().any(|target| target.ports().is_some());
     let states =
         if names_numbers && common.from.is_none() { State::with_ports() } else { Scope::default().states };
@@ -93,7 +92,7 @@ pub(super) fn run(
         left_out = without_use(&targets, &entries, unused);
         entries.retain(|place| !left_out.contains(place));
     }
-    // With many ports, each has only a compact block, which has no space for the context.
+    // With many ports, each port gets a compact block, which has no space for the context.
     let numbers: BTreeSet<u16> = entries.iter().map(|(port, _)| *port).collect();
     let in_full = is_json || numbers.len() <= card::CARDS;
     let on_it = report.entries.iter().filter(|entry| entries.contains(&place(entry)));
@@ -154,15 +153,15 @@ pub(super) fn run(
     Ok(Exit::Matched)
 }
 
-/// Returns the number of rows that the answer may use on a terminal. The other rows are for the line about the
-/// registry, the messages and the prompt of the shell.
+/// Returns the number of rows for the answer. The other rows are for the line about the registry, the messages and the
+/// shell prompt.
 fn rows_for_answer(rows: u16, ui: &Ui, messages: &str) -> usize {
     let messages = if ui.stderr.width.is_some() { messages.lines().count() } else { 0 };
     usize::from(rows.max(LEAST_ROWS)).saturating_sub(3 + messages)
 }
 
-/// Prints the totals of the registry. The age of the data depends on the current time, which a snapshot without sockets
-/// provides.
+/// Prints the totals of the registry. The snapshot has no sockets: it only provides the current time for the age of the
+/// data.
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
     let snapshot = take_snapshot(common, scope)?;
@@ -176,7 +175,6 @@ fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) 
     Ok(Exit::Matched)
 }
 
-/// Prints the map of the ports with the listeners of this machine.
 fn map(
     args: &ExplainArgs,
     registry: Registry,
@@ -194,7 +192,6 @@ fn map(
     Ok(Exit::Matched)
 }
 
-/// Returns the message for a target that is not known.
 fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     let name = &target.text;
     if common.from.is_none() && observe::is_running(name) {
@@ -209,15 +206,14 @@ fn is_undecided(entry: &Entry, targets: &[Target]) -> bool {
     entry.socket.state.holds_port() && answers.any(|answer| answer == Answer::Unknown)
 }
 
-/// Returns the ports to observe. For the name of a program, returns `None`, which means every port, because a program
-/// may use any port.
+/// Returns the ports to scan; `None`, which means every port, if a target is the name of a program.
 fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
     targets.iter().map(Target::ports).collect::<Option<Vec<_>>>().map(|ports| ports.concat())
 }
 
-/// Adds the ports and protocols that a target names to `entries`. A name is looked up as a service, then as a program,
-/// then in the texts of the registry; `hits` receives the result of this text search. Returns how the target was
-/// understood, or `None` if the target matches nothing.
+/// Adds the ports and protocols of a target to `entries`, and returns how the target was understood; `None` if it
+/// matches nothing. A name is tried as a service, then as a program, then as a search text, whose matches are added to
+/// `hits`.
 fn name_entries(
     target: &Target,
     report: &Report,
@@ -260,9 +256,8 @@ fn listening(target: &Target, report: &Report) -> Places {
     named.map(place).collect()
 }
 
-/// Returns the ports and protocols of a target that are in use. If a running program has the name of the target, only
-/// the ports of this program count. If only a text search found the target, returns all of `named`, because the user
-/// asks about the registry.
+/// Returns the ports and protocols of a target that are in use: for a running program, only its own ports; for a search
+/// text, all of `named`, because the question is about the registry.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
         return named.clone(); // the question concerns the registry
@@ -275,9 +270,8 @@ fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Re
     report.entries.iter().filter(is_use).map(place).filter(|place| named.contains(place)).collect()
 }
 
-/// Returns the unused ports and protocols that the answer leaves out. If some ports of a name are in use, its unused
-/// ports are left out. If some protocols of a port are in use, its unused protocols are left out, unless there are many
-/// ports.
+/// Returns the unused ports and protocols that the answer leaves out: those of a name with other ports in use, and,
+/// unless there are many ports, those of a port with other protocols in use.
 fn without_use(targets: &[Target], entries: &Places, unused: Places) -> Places {
     let is_number = |(port, _): &(u16, Protocol)| {
         let mut ranges = targets.iter().filter_map(Target::ports).flatten();
@@ -297,8 +291,8 @@ fn place(entry: &Entry) -> (u16, Protocol) {
     (entry.socket.local.port, entry.socket.local.protocol)
 }
 
-/// Returns the protocols to explain for a port. If none is requested, these are TCP and UDP, and other protocols if
-/// they are registered or used here.
+/// Returns the protocols to explain for a port: the requested protocol, otherwise TCP, UDP and each protocol that is
+/// registered or used here.
 fn protocols(asked: Option<Protocol>, port: u16, report: &Report) -> impl Iterator<Item = Protocol> {
     Protocol::WITH_PORTS.into_iter().filter(move |protocol| match asked {
         Some(asked) => asked == *protocol,

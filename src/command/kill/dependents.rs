@@ -15,8 +15,8 @@ const DEPTH: usize = 8;
 /// The maximum number of units in one call of systemctl.
 const MOST_UNITS: usize = 200;
 
-/// Returns the running units that systemd stops with the units of a step. Returns none if systemd does not answer:
-/// systemd then cannot stop the units of the step either.
+/// Returns the running units that systemd stops with the units of a step; none if systemd does not answer, because it
+/// then cannot stop the step's units either.
 pub(super) fn dependents(step: &KillStep<'_>) -> Vec<String> {
     let (manager, units): (&[&str], &[&str]) = match &step.how {
         HowToStop::Units(units) => (&[], units),

@@ -13,16 +13,15 @@ use crate::render::sanitize;
 /// The directories of the programs that stop units and containers. `PATH` is not used, because it could lead to other
 /// programs.
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
-/// The socket of Docker on this machine. It is named explicitly, because Docker's client may be configured for
-/// another machine.
+/// The socket of Docker on this machine. Without this option, Docker's client may use another machine.
 const DOCKER: [&str; 2] = ["--host", "unix:///var/run/docker.sock"];
 /// Makes Podman use this machine, even if its configuration names another machine.
 const PODMAN: &str = "--remote=false";
-/// Variables that direct a client to another machine, which may have containers and units with the same names.
+/// Variables that direct a client to another machine, where a container or unit may have the same name.
 const OTHER_MACHINES: [&str; 5] =
     ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION", "DBUS_SYSTEM_BUS_ADDRESS"];
 
-/// Returns the command for a program of this machine that manages units or containers.
+/// Returns the command for a program of this machine.
 pub(super) fn program(name: &str) -> Result<Command, Error> {
     let mut paths = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name));
     let path = paths.find(|path| path.is_file());

@@ -1,6 +1,6 @@
 //! `portolan kill`: plans, asks, ends the listeners of a target, and checks that the ports are free.
 //!
-//! The first scan finds the processes, and each process is opened as a pidfd. The plan is made from a second scan. If
+//! The first scan finds the processes, each process is opened as a pidfd, and the plan is made from a second scan. If
 //! both scans show the same processes, each pidfd refers to a process that owns the socket, even if its pid is reused
 //! later.
 
@@ -34,12 +34,11 @@ use crate::registry::Registry;
 use crate::render::Style;
 use crate::render::kill::{self as text, Around};
 
-/// The time in which processes must end after a signal.
+/// The time for processes to end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The time within which a child that also owns the port must end after its parent has ended.
+/// The time for a child that also owns the port to end after its parent has ended.
 const CHILDREN: Duration = Duration::from_secs(1);
-/// A plan requires two scans in a row that show the same processes. After this many scans without such a pair, `kill`
-/// gives up.
+/// The maximum number of scans before `kill` gives up: a plan requires two scans in a row that show the same processes.
 const SCANS: usize = 4;
 
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
@@ -72,7 +71,7 @@ pub(super) struct Prepared {
     filter: FilterArgs,
     registry: Registry,
     report: Report,
-    /// The caller of `kill`, and the processes that must not be ended, at the time of the scan.
+    /// The caller of `kill`, and the processes that must not be ended.
     caller: KillCaller,
     matched: MatchedEntries,
     processes: Processes,
@@ -82,7 +81,6 @@ pub(super) struct Prepared {
     dependents: OnceLock<Vec<Vec<String>>>,
 }
 
-/// The result of the search for the listeners of a target.
 enum Preparation {
     Ready(Box<Prepared>),
     NothingListens { selection: Box<Selection>, report: Box<Report>, matched: MatchedEntries },
@@ -111,15 +109,14 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
                 Prepared { filter, registry, report, caller, matched, processes, places, dependents };
             return Ok(Preparation::Ready(Box::new(prepared)));
         }
-        // The plan is checked before the processes are opened: if a process must not be ended, the error of the plan
-        // names the listener, but the error of `open` would name only the pid.
+        // The plan is checked before the processes are opened: its error names the listener, but the error of `open`
+        // names only a pid.
         plan(&report, &matched, &caller)?;
         processes.open(owners)?;
     }
     bail!("the processes kept changing during {SCANS} scans; nothing was ended; run kill again");
 }
 
-/// Prepares to end the owners of one row of the screen.
 pub(super) fn prepare_row(
     entry: &Entry,
     registry: Registry,
@@ -179,7 +176,6 @@ impl Prepared {
         Ok(())
     }
 
-    /// Executes the plan.
     fn carry_out(&self, force: Force, is_quiet: bool) -> Result<(), Error> {
         for step in &self.steps()? {
             match &step.how {
@@ -191,10 +187,8 @@ impl Prepared {
         Ok(())
     }
 
-    /// Executes the plan without output. Returns the result in one or two sentences.
-    ///
-    /// # Errors
-    /// Returns the processes that have not ended. Only SIGKILL can end them.
+    /// Executes the plan without output, and returns the result in one or two sentences. The error names the processes
+    /// that have not ended: only SIGKILL can end them.
     pub(super) fn end_quietly(&self, force: Force, common: &CommonArgs) -> Result<String, StillRunning> {
         let free = |places: &[String]| watch::is_free_in_time(&until_free(places), common);
         let named = self.named().unwrap_or_default();
@@ -222,13 +216,12 @@ impl Prepared {
         })
     }
 
-    /// Returns the question for the user, which names what would be ended.
     pub(super) fn question(&self) -> String {
         format!("End {}?", self.named().unwrap_or_else(|_| "this".to_owned()))
     }
 
-    /// Returns the question whether to send SIGKILL to processes that have not ended after SIGTERM. The text says
-    /// what SIGKILL does. Returns `None` if the processes have ended in the meantime.
+    /// Returns the question whether to send SIGKILL to processes that have not ended after SIGTERM; `None` if they have
+    /// ended in the meantime.
     pub(super) fn question_of_force(&self, left: &StillRunning) -> Option<String> {
         let left = StillRunning(self.processes.alive(&left.0));
         let named = self.named().ok().filter(|_| !left.0.is_empty())?;
@@ -276,7 +269,7 @@ fn scan(
     registry: Registry,
     common: &CommonArgs,
 ) -> Result<(Report, MatchedEntries), Error> {
-    // The scan covers every listener, to find the other listeners that would end too.
+    // Every listener is scanned, to find the other listeners that would end too.
     let scope = Scope { details: true, ..Scope::default() };
     let snapshot = take_snapshot(common, scope.clone())?;
     list::check_users(selection, &snapshot)?;
@@ -285,7 +278,6 @@ fn scan(
     Ok((report, matched))
 }
 
-/// Reports that no listener matches.
 fn nothing_listens(
     filter: &FilterArgs,
     selection: &Selection,
@@ -359,7 +351,6 @@ fn end(
     Ok(exit)
 }
 
-/// Asks on the terminal.
 fn confirmed(listeners: usize) -> Result<bool, Error> {
     let (stdin, mut stderr) = (io::stdin(), io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
@@ -400,7 +391,7 @@ impl fmt::Display for StillRunning {
     }
 }
 
-/// Ends processes. SIGKILL follows only if the user requested it.
+/// Ends processes: with SIGTERM and then, only if the user requested it, with SIGKILL.
 fn end_processes(
     pids: &[Pid],
     step: &KillStep<'_>,

@@ -1,5 +1,5 @@
-//! Sends signals to processes through pidfds. Each process is opened before it is checked, so a signal never reaches
-//! another process with a reused pid.
+//! Sends signals to processes through pidfds. Each process is opened before it is checked, so a signal never reaches a
+//! process that reuses the pid.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -41,7 +41,6 @@ impl Processes {
         self.0.get(&pid).is_some_and(|process| !has_ended(process, Duration::ZERO))
     }
 
-    /// Returns the given processes that have not ended.
     pub(super) fn alive(&self, pids: &[Pid]) -> Vec<Pid> {
         pids.iter().copied().filter(|pid| self.is_alive(*pid)).collect()
     }
@@ -58,7 +57,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Waits until all given processes have ended, at most until the time `end`. Returns whether all have ended.
+    /// Waits at most until `end`. Returns whether all given processes have ended.
     pub(super) fn wait(&self, pids: &[Pid], end: Instant) -> bool {
         pids.iter().all(|pid| {
             let left = end.saturating_duration_since(Instant::now());

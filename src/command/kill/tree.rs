@@ -1,5 +1,5 @@
-//! Finds processes that matter to `kill` in addition to the owners of the listeners: this program and its ancestors,
-//! which must survive; processes that end together with an owner; and descendants that survive.
+//! Finds the other processes that matter to `kill`: this program and its ancestors, processes that end together with an
+//! owner of a listener, and descendants that survive.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,8 @@ use crate::model::Pid;
 use crate::observe::TreeProcess;
 use crate::render::kill::Around;
 
-/// Returns the facts about processes that a plan needs, such as this program and its ancestors, and the owners of
-/// listeners that this user may not signal. The ancestors do not include pid 1, which owns the sockets of many
-/// services and never gets a signal.
+/// Returns the facts about processes that a plan needs, such as the ancestors of this program. Pid 1 does not count as
+/// an ancestor: it owns the sockets of many services and never gets a signal.
 pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
     let by_pid: BTreeMap<Pid, &TreeProcess> = tree.iter().map(|process| (process.pid, process)).collect();
     let mut pids = BTreeSet::new();
@@ -39,8 +38,7 @@ pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
 }
 
 /// If `first` is the first process of a pid namespace, returns its pid and the other processes of the namespace, which
-/// the kernel ends with it; otherwise `None`. Processes in nested namespaces are included, because they are
-/// descendants.
+/// the kernel ends with it; otherwise `None`. Nested namespaces are included.
 fn namespace_of_first(first: &TreeProcess, tree: &[TreeProcess]) -> Option<(Pid, BTreeSet<Pid>)> {
     let namespace = first.pid_namespace.as_ref().filter(|_| first.is_first_in_namespace)?;
     let members = tree.iter().filter(|process| process.pid_namespace.as_ref() == Some(namespace));
@@ -67,14 +65,15 @@ fn may_not_signal(pid: Pid) -> bool {
     pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM))
 }
 
-/// Returns the processes, other than owners, that a step affects: surviving descendants, and processes that end too.
+/// Returns the processes that a step affects in addition to the owners: surviving descendants, and processes that end
+/// too.
 pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Around {
     let (children, with_group) = (children(step, tree, caller), with_group(step, tree, caller));
     Around { children, with_group, ..Around::default() }
 }
 
-/// Returns the surviving descendants of the processes that get a signal: those that neither own a listener of the step
-/// nor end with a pid namespace. Returns none if the step sends no signal.
+/// Returns the surviving descendants of the processes that get a signal: they own no listener of the step, and do not
+/// end with a pid namespace. None if the step sends no signal.
 fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
     let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };
     let ended = step.owners();
@@ -85,8 +84,7 @@ fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> V
     names_of(tree, |process| child(process.pid))
 }
 
-/// Returns the processes that own no listener of the step, but end with the unit, the container, or the first process
-/// of their pid namespace.
+/// Returns the processes that own no listener of the step, but end with the unit, the container or the pid namespace.
 fn with_group(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
     let owners = step.owners();
     let stopped = step.named.first();

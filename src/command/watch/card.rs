@@ -1,5 +1,4 @@
-//! The card of a row: the listener with its findings, its connections and its port in the registry. The facts are
-//! read when the card is opened, because the scans of a watch do not read connections.
+//! The card of a row. Its facts are read when the card is opened, because the scans of a watch do not read connections.
 
 use super::Watch;
 use super::explorer::{Source, Text};
@@ -11,7 +10,6 @@ use crate::observe::Scope;
 use crate::render::Style;
 use crate::render::screen::{card, connection_card, port_lines, vanished_card};
 
-/// Returns the card of the listener with these sockets.
 pub(super) fn of(sockets: &[&Entry], source: Source<'_>, watch: &Watch) -> Text {
     let Some(first) = sockets.first() else { return Box::new(|_| Vec::new()) };
     let entry = (*first).clone();

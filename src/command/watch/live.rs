@@ -1,5 +1,4 @@
-//! Runs the screen of `watch`: receives keys, scans the system, and draws the frames of the explorer. If nothing
-//! changed, only the time is drawn again.
+//! Runs the screen of `watch`: receives keys, scans the system, and draws the frames of the explorer.
 
 use std::io::Write;
 #[cfg(target_os = "linux")]
@@ -28,7 +27,6 @@ use crate::render::Style;
 use crate::render::screen::message_lines;
 use crate::render::screen::{View, log_lines};
 
-/// Shows the listeners until the user quits or a signal arrives.
 pub(super) fn run(
     watch: Watch,
     interval: Duration,
@@ -69,7 +67,7 @@ struct Live {
     /// The plan that is executed if the user confirms it.
     #[cfg(target_os = "linux")]
     prepared: Option<Arc<kill::Prepared>>,
-    /// The processes that have not ended after SIGTERM. They are kept here until the user is asked about them.
+    /// The processes that have not ended after SIGTERM, until the user is asked about them.
     #[cfg(target_os = "linux")]
     stubborn: (Sender<Stubborn>, Receiver<Stubborn>),
 }
@@ -122,8 +120,8 @@ impl Live {
         self.with_source(Explorer::make_rows);
         let mut draw = Draw::Frame;
         loop {
-            // Several waiting keys are handled before a long listing is filtered and drawn. Even many keys do not
-            // delay a scan.
+            // Waiting keys are handled first, because it takes time to filter and draw a long listing. A scan that is
+            // due comes before the keys.
             let is_due = self.ticker.left().is_zero();
             let input = match if is_due { None } else { self.inputs.try_recv().ok() } {
                 Some(input) => input,
@@ -136,7 +134,7 @@ impl Live {
                             draw = self.scan()?;
                             continue;
                         }
-                        // No more keys or signals can arrive, but scanning continues.
+                        // No more keys or signals can arrive, but the scans continue.
                         Err(RecvTimeoutError::Disconnected) => {
                             std::thread::sleep(self.ticker.left());
                             draw = self.scan()?;
@@ -164,7 +162,7 @@ impl Live {
                     }
                 }
                 input => {
-                    // A key that only edits the filter does not depend on the rows, so they are not made again yet.
+                    // A key that only edits the filter does not depend on the rows, so the rows are not made again yet.
                     if !matches!(input, Input::Key(Key::Char(_) | Key::Backspace)) {
                         self.apply_filter();
                     }
@@ -266,7 +264,6 @@ impl Live {
         Ok(false)
     }
 
-    /// Makes the rows again if the filter has changed.
     fn apply_filter(&mut self) {
         if std::mem::take(&mut self.is_filter_new) {
             self.read_filter();
@@ -282,7 +279,7 @@ impl Live {
         });
     }
 
-    /// Starts the scans of connections when the view of connections is shown, and ends them when another view is shown.
+    /// Starts the scans of connections when their view is shown, and ends them when another view is shown.
     fn follow_view(&mut self) -> Result<(), Error> {
         if self.explorer.view() != View::Connections {
             self.connections = None;
@@ -305,7 +302,7 @@ impl Live {
     }
 }
 
-/// Ends the owners of a row, through the code of `portolan kill`.
+/// Ends the owners of the selected row, as `portolan kill` does.
 #[cfg(target_os = "linux")]
 impl Live {
     fn plan_kill(&mut self) {
@@ -332,8 +329,8 @@ impl Live {
         }
     }
 
-    /// Executes the plan that was shown, in the background, because a process may need some time to end. `is_forced`
-    /// sends SIGKILL at once, because the processes have already received SIGTERM.
+    /// Executes the plan in the background, because a process may need some time to end. `is_forced` sends SIGKILL at
+    /// once: the processes have already received SIGTERM.
     fn kill(&mut self, is_forced: bool) {
         let Some(prepared) = self.prepared.take() else { return };
         let (sender, common) = (self.sender.clone(), self.watch.common.clone());
@@ -354,8 +351,8 @@ impl Live {
         }
     }
 
-    /// Asks whether to send SIGKILL to processes that have not ended. While a text is shown in place of the rows or the
-    /// user types, the question waits. Returns whether the question is shown now.
+    /// Asks whether to send SIGKILL to processes that have not ended, unless a text is shown in place of the rows or
+    /// the user types. Returns whether the question is shown now.
     fn offer_force(&mut self) -> bool {
         if !self.explorer.is_free() {
             return false;

@@ -1,7 +1,4 @@
-//! Recent changes: the marks on the screen, and the vanished listeners that are still shown.
-//!
-//! A mark is stored under the fingerprint of its listener, and fades after a few scans and at least some seconds. A
-//! vanished listener is shown in its last known state.
+//! Recent changes: the marks of rows, and the vanished listeners that are shown for a few more scans.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,7 +17,6 @@ use crate::render::screen::{LoggedChange, Mark};
 const LOOKS: u32 = 5;
 const AT_LEAST: Duration = Duration::from_secs(5);
 
-/// The entry of a row.
 #[derive(Clone, Debug)]
 pub(super) enum RowEntry {
     /// The index of an entry in the report.
@@ -44,7 +40,7 @@ impl RowEntry {
 pub(super) struct EntryRow {
     pub(super) entry: RowEntry,
     pub(super) mark: Option<Mark>,
-    /// The identity of the row, which is the same after the next scan.
+    /// The identity of the row, which stays the same in the next scans.
     pub(super) key: u64,
 }
 
@@ -56,7 +52,7 @@ pub(super) struct Marks {
     marks: HashMap<u64, (ChangeKind, u32)>,
     /// The vanished listeners, each with the number of remaining scans for which it is shown.
     gone: Vec<(Entry, u32)>,
-    /// The latest changes since the start, the latest one last.
+    /// The latest changes since the start, the oldest first.
     log: Vec<LoggedChange>,
     /// The number of changes that were removed from the log.
     forgotten: usize,
@@ -88,7 +84,6 @@ impl Marks {
         changed
     }
 
-    /// Marks the changes of a scan.
     pub(super) fn note(&mut self, update: &WatchUpdate<'_>) {
         let WatchUpdate::Next { report, changes, .. } = update else { return };
         self.log(changes, report.snapshot.taken);
@@ -101,7 +96,7 @@ impl Marks {
         self.gone.extend(vanished.map(|change| (change.listener.clone(), self.lasts)));
     }
 
-    /// Adds changes to the log. The changed sockets of one server are logged as one change.
+    /// Adds changes to the log. Changed sockets of one server are logged as one change.
     fn log(&mut self, changes: &[Change<'_>], time: Timestamp) {
         for kind in ChangeKind::ALL {
             let of_kind = changes.iter().filter(|change| change.kind == kind);
@@ -114,24 +109,24 @@ impl Marks {
         self.forgotten += self.log.drain(..more).count();
     }
 
-    /// Returns the latest changes, the latest one last, and the number of earlier changes.
+    /// Returns the latest changes, the oldest first, and the number of changes that were removed from the log.
     pub(super) fn logged(&self) -> (&[LoggedChange], usize) {
         (&self.log, self.forgotten)
     }
 
-    /// Returns the vanished listeners of the log. They count for the width of the columns, which therefore do not
-    /// shrink when a listener vanishes.
+    /// Returns the vanished listeners of the log. The columns are wide enough for them, so that no column shrinks when
+    /// a listener vanishes.
     pub(super) fn past(&self) -> impl Iterator<Item = &Entry> + Clone {
         let vanished = self.log.iter().filter(|change| change.kind == ChangeKind::Vanished);
         vanished.flat_map(|change| &change.sockets)
     }
 
-    /// Returns the rows to show: the current listeners, and listeners that vanished recently and have not returned.
-    /// Only rows for which `keep` returns true are included.
+    /// Returns the rows for which `keep` returns true: the current listeners, and those that vanished recently and have
+    /// not returned.
     pub(super) fn rows(&self, report: &Report, keep: &dyn Fn(&Entry) -> bool) -> Vec<EntryRow> {
         let mark = |kind, left: u32| Mark { kind, fading: left <= faint(self.lasts) };
         let mut shown = HashSet::new();
-        // Sockets of one server are one row, if they have the same mark.
+        // Sockets of one server share a row only if they have the same mark.
         let mut by_mark: HashMap<Option<Mark>, Vec<(&Entry, RowEntry, u64)>> = HashMap::new();
         for (at, entry) in report.entries.iter().enumerate() {
             let print = fingerprint_hash(entry);
@@ -171,7 +166,7 @@ impl Marks {
 /// The maximum number of changes in the log.
 const LONGEST_LOG: usize = 1000;
 
-/// Returns the number of remaining scans at or below which a mark is shown as fading.
+/// Returns the number of remaining scans at which a mark begins to fade.
 const fn faint(lasts: u32) -> u32 {
     lasts / 2
 }

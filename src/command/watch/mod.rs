@@ -1,8 +1,6 @@
-//! `portolan watch`: the current listeners and their changes.
+//! `portolan watch`: shows the listeners and their changes, on a screen or as a stream of events.
 //!
-//! Each scan is judged once and compared with the previous scan. On a terminal, the result is a screen (`live.rs`);
-//! elsewhere, a stream of events. With `--until-listening` or `--until-free`, there is no output until the wait ends
-//! (`until.rs`). A socket that opens and closes between two scans is not seen.
+//! A socket that opens and closes between two scans is not seen.
 
 mod card;
 mod explorer;
@@ -113,8 +111,7 @@ struct Watch {
     common: CommonArgs,
     observer: Observer,
     last: Option<Report>,
-    /// Whether the wait is for ports that are free to bind, so that sockets in every state matter, not only
-    /// listeners.
+    /// Whether a program must be able to bind the port, so that sockets in every state matter, not only listeners.
     wants_port: bool,
     /// The number of entries in the last scan for which too little is known to apply the filters.
     undecided: usize,
@@ -122,23 +119,21 @@ struct Watch {
     args: ScanArgs,
 }
 
-/// The result of a scan.
 enum WatchUpdate<'a> {
     /// The first scan.
     Start(&'a Report),
-    /// A later scan, with its changes (there may be none), and whether the gaps changed.
+    /// A scan after the first one, with its changes, if any, and whether the gaps changed.
     Next { report: &'a Report, changes: Vec<Change<'a>>, other_gaps: bool },
 }
 
 impl Watch {
-    /// Returns the watch that the command line describes.
     fn of(args: &WatchArgs, common: &CommonArgs) -> Result<Self, Error> {
         let registry = registry_source::registry(common)?;
         let selection = list::selection(&args.scan, false, &registry, common)?;
         let mut scope = list::scan_scope(&args.scan, &selection);
         scope.namespaces = namespaces(common);
         common.apply_to(&mut scope);
-        // The programs and users are needed to distinguish a restart from a change of owner.
+        // With the programs and users, a restart differs from a change of owner.
         scope.details = true;
         Ok(Watch { args: args.scan.clone(), ..Watch::new(selection, scope, registry, common.clone()) })
     }
@@ -158,15 +153,14 @@ impl Watch {
         }
     }
 
-    /// Watches every socket that prevents a program from binding a target, in any state.
+    /// Watches the sockets in every state that prevents a program from binding a target.
     fn look_at_every_state(&mut self) {
         self.scope.states = State::with_ports();
         self.wants_port = true;
         self.observer = Observer::new(self.scope.clone());
     }
 
-    /// Returns a watch of the connections that the same filters select. A target then matches the local or the remote
-    /// end.
+    /// Returns a watch of the connections that the filters select. A target also matches the remote end.
     fn of_connections(&self) -> Result<Self, Error> {
         let args = ScanArgs { all: true, ..self.args.clone() };
         let selection = list::selection(&args, false, &self.registry, &self.common)?;
@@ -185,7 +179,7 @@ impl Watch {
         self.observer = Observer::new(self.scope.clone());
     }
 
-    /// Joins and judges a snapshot, and keeps the entries that are watched.
+    /// Joins and judges a snapshot, and keeps the watched entries.
     fn report(&mut self, mut snapshot: Snapshot) -> Report {
         name_host(&self.common, &mut snapshot);
         let mut report = judged(snapshot, self.registry, &self.common);
@@ -196,16 +190,16 @@ impl Watch {
         report
     }
 
-    /// Scans once, without a comparison. Returns false if nothing has changed since the last scan.
+    /// Scans without a comparison. Returns false if nothing has changed since the last scan.
     fn scan(&mut self) -> Result<bool, Error> {
         let Some(seen) = self.observer.scan().map_err(Error::msg)? else { return Ok(false) };
-        // The old report is dropped first, because two long reports would need much memory.
+        // The old report is dropped first, because two long reports need much memory.
         self.last = None;
         self.last = Some(self.report(seen));
         Ok(true)
     }
 
-    /// Scans once, and passes the changes to `on_update`. Returns false if nothing has changed since the last scan.
+    /// Scans, and passes the changes to `on_update`. Returns false if nothing has changed since the last scan.
     fn scan_and_report(
         &mut self,
         on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>,
@@ -225,8 +219,8 @@ impl Watch {
     }
 }
 
-/// Returns the gaps without their counts. A count changes with every process that starts or ends, so a gap with
-/// another count is not a new gap.
+/// Returns the gaps without their counts: a count changes with every process that starts or ends, and a changed count
+/// is not a new gap.
 fn gaps(snapshot: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
     let gaps = snapshot.gaps.iter();
     gaps.map(|gap| (gap.stage, Some(gap.what.as_str()).filter(|_| gap.count.is_none()), gap.why.as_str()))

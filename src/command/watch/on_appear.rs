@@ -1,7 +1,5 @@
-//! The options `--on-appear` and `--bell`: actions when a listener appears.
-//!
-//! The program gets its arguments directly, without a shell. Only a few run at once, because many listeners can appear in
-//! one scan; the others wait.
+//! The options `--on-appear` and `--bell`: actions when a listener appears. The program gets its arguments directly,
+//! without a shell.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -14,9 +12,9 @@ use crate::judge::Listener;
 use crate::render::kill::named;
 use crate::render::sanitize;
 
-/// The maximum number of programs that run at once.
+/// The maximum number of programs that run at once: many listeners can appear in one scan.
 const AT_ONCE: usize = 8;
-/// The maximum number of listeners that wait for their program; for further listeners no program is started.
+/// The maximum number of listeners that wait for their program. No program is started for further listeners.
 const WAITING: usize = 1000;
 
 #[derive(Debug, Default)]
@@ -25,7 +23,7 @@ pub(super) struct OnAppear {
     running: Vec<Child>,
     /// The arguments of the program: the address, and a text about the listener.
     waiting: VecDeque<[String; 2]>,
-    /// The number of listeners for which no program is started, because too many wait.
+    /// The number of listeners for which no program is started.
     left_out: usize,
 }
 
@@ -50,8 +48,8 @@ impl OnAppear {
         !listeners.is_empty()
     }
 
-    /// Starts programs for waiting listeners. Returns the reason if a program was not started. Call this function
-    /// after every scan.
+    /// Starts programs for waiting listeners; call this after every scan. Returns the reason if a program was not
+    /// started.
     pub(super) fn run(&mut self) -> Option<String> {
         self.running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let program = self.program.as_ref()?;

@@ -1,5 +1,4 @@
-//! Draws the screen from two snapshots, without a terminal. The pictures in the documentation and the tests use this
-//! module.
+//! Draws the screen from two snapshots, without a terminal, for the documentation and the tests.
 
 use std::time::Duration;
 
@@ -27,7 +26,6 @@ pub(super) fn source(report: &Report) -> Source<'_> {
     Source { report, connections: Some(report) }
 }
 
-/// Returns an explorer that has seen two reports.
 pub(super) fn explored(before: &Report, after: &Report, size: Size, style: &Style) -> Explorer {
     let mut explorer = Explorer::new(Duration::from_secs(1), size, *style, false);
     explorer.note(&WatchUpdate::Start(before));
@@ -37,7 +35,7 @@ pub(super) fn explored(before: &Report, after: &Report, size: Size, style: &Styl
     explorer
 }
 
-/// Passes keys to the explorer, and executes the requested actions that need no scan.
+/// Passes keys to the explorer, and executes those actions that need no scan.
 pub(super) fn press(explorer: &mut Explorer, report: &Report, keys: &[Key]) {
     for key in keys {
         match explorer.handle(&Input::Key(*key)) {

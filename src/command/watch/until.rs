@@ -77,8 +77,8 @@ pub(super) fn run(
     Ok(exit)
 }
 
-/// Waits without output. Returns `Matched` when the condition is true, `Nothing` if the condition did not become true
-/// in time, and `Incomplete` if it cannot be decided.
+/// Waits without output. Returns `Matched` if the condition is true, `Nothing` if it did not become true in time, and
+/// `Incomplete` if it cannot be decided.
 pub(super) fn wait(
     args: &WatchArgs,
     watch: &mut Watch,
@@ -103,8 +103,8 @@ pub(super) fn wait(
             WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        // If not every socket is visible, a port can never be seen to be free. But a listener may still appear among
-        // the visible sockets, so a wait for a listener continues.
+        // Only the wait for a free port gives up: with hidden sockets, no port is certainly free, but a visible
+        // listener may still appear.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
             return Ok(Exit::Incomplete);
@@ -138,7 +138,7 @@ fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
     }
 }
 
-/// Returns whether every socket was seen, so that the only gaps are about rules that may forward a port.
+/// Returns whether the only gaps are about rules that may forward a port: every socket was then seen.
 fn lacks_only_rules(watch: &Watch, report: &Report) -> bool {
     let mut hiding = report.snapshot.gaps.iter().filter(|gap| gap.hides_listeners());
     watch.undecided == 0 && hiding.all(|gap| gap.stage == Stage::Rules)
@@ -152,7 +152,6 @@ fn serves(entry: &Entry, target: &Target) -> bool {
     entry.socket.state.accepts_traffic() && target.test(&Subject::Entry(entry), false).is_yes()
 }
 
-/// Returns whether a socket listens on one of the targets.
 fn is_awaited(watch: &Watch, entry: &Entry) -> bool {
     watch.selection.targets().iter().any(|target| serves(entry, target))
 }

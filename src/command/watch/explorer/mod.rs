@@ -1,6 +1,6 @@
-//! The explorer: the rows of the views, the selected row, and the frame that shows them. The explorer itself reads and
-//! writes nothing. `live.rs` passes keys and reports to the explorer, and executes the actions that the explorer
-//! requests.
+//! The explorer: the rows of the views, the selected row, and the frame that shows them.
+//!
+//! `live.rs` passes keys and reports to the explorer, and executes the actions that the explorer requests.
 
 mod rows;
 mod state;
@@ -29,7 +29,7 @@ use crate::render::screen::{
 use crate::render::table::TableLayout;
 use crate::render::{Style, caveats, merged_rows, stderr};
 
-/// A function that makes the text shown over the rows, for a given style.
+/// Makes the text that is shown in place of the rows, in a given style.
 pub(super) type Text = Box<dyn Fn(&Style) -> Vec<String>>;
 
 /// The filter that the user typed: the parsed filter, or the reason why it cannot be used.
@@ -39,7 +39,6 @@ pub(super) struct Explorer {
     state: State,
     marks: Marks,
     rows: Rows,
-    /// The identities of the rows.
     keys: Vec<u64>,
     layout: Option<TableLayout>,
     /// The visible columns of the table.
@@ -83,8 +82,8 @@ impl Explorer {
         self.state.view
     }
 
-    /// Parses the filter that the user typed, with the parser of the command line. `parse` gets the filters, and
-    /// whether a target also matches the remote end of a connection.
+    /// Parses the typed filter with the parser of the command line. `parse` gets the filters, and whether a target also
+    /// matches the remote end of a connection.
     pub(super) fn read_filter(&mut self, parse: impl Fn(&FilterArgs, bool) -> Result<Selection, String>) {
         let text = self.state.filter.trim();
         let either_end = self.state.view == View::Connections;
@@ -114,12 +113,10 @@ impl Explorer {
         self.marks.fade()
     }
 
-    /// Marks the changes of a scan.
     pub(super) fn note(&mut self, update: &WatchUpdate<'_>) {
         self.marks.note(update);
     }
 
-    /// Makes the rows of the view again.
     pub(super) fn make_rows(&mut self, source: Source<'_>) {
         let narrowing = Narrowing {
             selection: self.filter.as_ref().and_then(|filter| filter.as_ref().ok()),
@@ -170,7 +167,7 @@ impl Explorer {
         self.follow();
     }
 
-    /// Keeps the same row selected and makes it visible.
+    /// Keeps the selected row selected, and makes it visible.
     fn follow(&mut self) {
         let mut state = std::mem::take(&mut self.state);
         state.follow(self.facts());
@@ -238,28 +235,27 @@ impl Explorer {
         }
     }
 
-    /// Shows a text over the rows.
+    /// Shows a text in place of the rows.
     pub(super) fn show_text(&mut self, text: Text) {
         self.show_panel(text, Panel::Text);
     }
 
-    /// Shows the card of the selected row.
     pub(super) fn show_card(&mut self, text: Text) {
         self.show_panel(text, Panel::Card);
     }
 
-    /// Shows the plan: what would be ended. The text ends with a question.
+    /// Shows the plan of `kill`, which ends with a question.
     pub(super) fn ask(&mut self, text: Text) {
         self.show_panel(text, Panel::Confirm);
     }
 
-    /// Shows the processes that have not ended after SIGTERM. The text ends with a question.
+    /// Shows the processes that have not ended after SIGTERM, and a question.
     pub(super) fn ask_to_force(&mut self, text: Text) {
         self.show_panel(text, Panel::Force);
     }
 
-    /// Returns whether the next key is for the rows. This is the case if no text is shown in place of the rows and the
-    /// user is not typing a filter.
+    /// Returns whether the next key is for the rows: no text is shown in place of the rows, and the user is not typing
+    /// a filter.
     pub(super) fn is_free(&self) -> bool {
         self.state.panel.is_none() && !self.state.is_typing
     }
@@ -275,7 +271,7 @@ impl Explorer {
         self.state.message = Some(message);
     }
 
-    /// Shows a message on the last line or, if the message is too long, as a text over the rows.
+    /// Shows a message on the last line or, if it is too long, in place of the rows.
     pub(super) fn report(&mut self, message: String) {
         if message.width() <= self.size.width.into() || self.state.panel.is_some() {
             self.say(message);
@@ -284,7 +280,6 @@ impl Explorer {
         }
     }
 
-    /// Returns the sockets of the selected row.
     pub(super) fn selected<'e>(&'e self, source: Source<'e>) -> Vec<&'e Entry> {
         let report = source.of(self.state.view);
         let at = self.state.cursor().at;
@@ -302,7 +297,7 @@ impl Explorer {
         }
     }
 
-    /// Returns what is copied: the selected row, or, if a text such as a card is shown in place of the rows, this text.
+    /// Returns the text to copy: the card or other text that is shown in place of the rows, otherwise the selected row.
     pub(super) fn copied(&self, source: Source<'_>) -> String {
         let report = source.of(self.state.view);
         let at = self.state.cursor().at;
@@ -328,7 +323,6 @@ impl Explorer {
         [None, None, Some(changes.0.len() + changes.1), None]
     }
 
-    /// Returns the frame.
     pub(super) fn frame(&self, source: Source<'_>, now: Timestamp) -> Vec<String> {
         let areas = self.areas();
         let cursor = self.state.cursor();
@@ -357,7 +351,6 @@ impl Explorer {
         frame(&content, now, self.interval, self.size, &self.style)
     }
 
-    /// Returns the first line of the frame.
     pub(super) fn first_line(&self, source: Source<'_>, now: Timestamp) -> String {
         self.status(source).line(now, self.interval, (self.size.width, self.style.zone))
     }
@@ -421,7 +414,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the text at the end of the horizontal line: the range of the visible rows, and the filter.
+    /// Returns the text at the end of the horizontal line: the range of visible rows, and the filter.
     fn position(&self, page: usize) -> String {
         let rows = self.rows.len();
         let top = self.state.cursor().top;
@@ -458,7 +451,7 @@ impl Explorer {
     }
 }
 
-/// The keys for the rows, for the other views, for a card and for a question. The most important keys come first.
+/// The keys for the rows, for the other views, for a card and for a question, the most important ones first.
 const ROW_KEYS: [(&str, &str); 8] = [
     ("q", "quit"),
     ("?", "help"),

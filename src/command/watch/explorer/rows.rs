@@ -1,7 +1,7 @@
 //! The rows of each view: filtered, merged and sorted.
 //!
-//! A listing may be long, so a row refers to the entry in the report instead of holding a copy. Only a row that merges
-//! several sockets, or that shows a listener that vanished, has its own entry.
+//! A listing may be long, so a row refers to its entry in the report. Only a merged row, or the row of a vanished
+//! listener, has its own entry.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -14,8 +14,8 @@ use crate::render::columns;
 use crate::render::kill::named;
 use crate::render::screen::{FoundRow, View, row_text};
 
-/// A row of the view of findings: one finding of a listener. `sockets` has the indices of the listener's sockets in the
-/// report, `entry` the index of the socket with the finding, and `finding` the index of the finding on this socket.
+/// A row of the view of findings, as indices in the report: the sockets of the listener, the socket with the finding,
+/// and the finding on this socket.
 #[derive(Clone, Debug)]
 pub(super) struct FindingRow {
     sockets: Vec<usize>,
@@ -33,7 +33,6 @@ impl FindingRow {
     }
 }
 
-/// The rows of a view.
 #[derive(Debug)]
 pub(super) enum Rows {
     /// Listeners or connections.
@@ -46,14 +45,12 @@ pub(super) enum Rows {
 /// The reports and changes that the views show.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::command::watch) struct Source<'a> {
-    /// The listeners.
     pub(in crate::command::watch) report: &'a Report,
     /// The connections, if they were scanned.
     pub(in crate::command::watch) connections: Option<&'a Report>,
 }
 
 impl<'a> Source<'a> {
-    /// Returns the report that a view shows.
     pub(super) fn of(self, view: View) -> &'a Report {
         match view {
             View::Connections => self.connections.unwrap_or(self.report),
@@ -122,7 +119,6 @@ impl Rows {
         }
     }
 
-    /// Returns the identities of the rows.
     pub(super) fn keys(&self) -> Vec<u64> {
         match self {
             Rows::Entries(rows) => rows.iter().map(|row| row.key).collect(),
@@ -131,7 +127,6 @@ impl Rows {
         }
     }
 
-    /// Keeps the rows whose text contains every word.
     fn retain_with_text(&mut self, text: &str, report: &Report, marks: &Marks) {
         let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
         let has = |text: &str| {

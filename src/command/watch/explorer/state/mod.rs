@@ -1,5 +1,4 @@
-//! The state of the screen: the view, the selected row, the filter and the order of the rows. Keys change the state.
-//! The state itself reads and writes nothing, and knows the rows only by their number and identity.
+//! The state of the screen: the view, the selected row, the filter and the order of the rows.
 
 #[cfg(test)]
 mod tests;
@@ -10,17 +9,15 @@ use crate::render::screen::View;
 /// The action that the caller must execute after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::command::watch) enum Effect {
-    /// Draw the screen.
     Draw,
-    /// Make the rows of the view again: the view, the filter or the order has changed.
+    /// Make the rows again: the view, the filter or the order has changed.
     Rows,
     /// Parse the filter, and make the rows again.
     Filter,
-    /// Show the help.
     Help,
     /// Show the card of the selected row.
     Card,
-    /// Show the plan for the selected row: what would be ended.
+    /// Show the plan of `kill` for the selected row.
     PlanKill,
     /// Execute the plan that is shown.
     Kill,
@@ -28,9 +25,7 @@ pub(in crate::command::watch) enum Effect {
     ForceKill,
     /// Copy the selected row.
     Copy,
-    /// Pause or continue.
     Pause,
-    /// Quit.
     Quit,
 }
 
@@ -39,19 +34,17 @@ pub(in crate::command::watch) enum Effect {
 pub(super) enum Panel {
     /// The help or a message.
     Text,
-    /// The card of the selected row.
     Card,
-    /// The plan, which shows what would be ended, and a question.
+    /// The plan of `kill`, and a question.
     Confirm,
-    /// The processes that have not ended after SIGTERM, and a question. The question can appear just when the user
-    /// presses a key for the rows. It is therefore answered with a key that has no other use.
+    /// The processes that have not ended after SIGTERM, and a question. It may appear just when the user presses a key
+    /// for the rows, so it is answered with a key that has no other use.
     Force,
 }
 
 /// The place of the selected row in a view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// The index of the selected row.
     pub(super) at: usize,
     /// The index of the first visible row.
     pub(super) top: usize,
@@ -68,13 +61,12 @@ pub(super) struct Facts<'a> {
     pub(super) page: usize,
     /// The number of lines of the text that is shown in place of the rows.
     pub(super) text: usize,
-    /// The number of lines of that text that are visible at once.
+    /// The number of visible lines of the text that is shown in place of the rows.
     pub(super) text_page: usize,
     /// The columns by which the rows can be sorted.
     pub(super) columns: &'a [&'static str],
 }
 
-/// The state of the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) view: View,
@@ -113,13 +105,12 @@ impl State {
         View::ALL.iter().position(|view| *view == self.view).unwrap_or(0)
     }
 
-    /// Opens a text over the rows.
+    /// Opens a text in place of the rows.
     pub(super) fn open(&mut self, panel: Panel) {
         self.message = None;
         self.panel = Some((panel, 0));
     }
 
-    /// Changes the state after a key.
     pub(super) fn press(&mut self, key: Key, facts: Facts<'_>) -> Effect {
         self.message = None;
         if key == Key::Interrupt {
@@ -197,7 +188,8 @@ impl State {
         Effect::Filter
     }
 
-    /// Adds pasted text to the filter. Elsewhere, pasted text is ignored: it could contain the key that ends a process.
+    /// Adds pasted text to the filter. Elsewhere, pasted text is ignored, because it could contain the key that ends a
+    /// process.
     pub(super) fn paste(&mut self, text: &str) -> Effect {
         if self.panel.is_some() || !self.is_typing {
             return Effect::Draw;
@@ -245,7 +237,6 @@ impl State {
         Effect::Rows
     }
 
-    /// Selects the first row, because the order has changed.
     fn go_to_first(&mut self) {
         let view = self.view_index();
         self.cursors[view] = Cursor::default();
@@ -278,8 +269,8 @@ impl State {
         self.cursors[view] = Cursor { at, top, key: facts.rows.get(at).copied() };
     }
 
-    /// Keeps the same row selected after the rows or the size have changed. If the row has vanished, selects the row
-    /// that is now at its position.
+    /// Keeps the selected row selected after the rows or the size have changed. If it has vanished, selects the row at
+    /// its position.
     pub(super) fn follow(&mut self, facts: Facts<'_>) {
         let cursor = self.cursor();
         let is_same = facts.rows.get(cursor.at).copied() == cursor.key;
