@@ -1,5 +1,5 @@
-//! Reads two things through rtnetlink: the network interfaces that firewall rules can name, and the programs that see
-//! the packets of these interfaces before any rule does (linux/rtnetlink.h, linux/if_link.h).
+//! Reads the network interfaces that firewall rules can name, and the programs that see the packets of these interfaces
+//! before any rule does (linux/rtnetlink.h, linux/if_link.h).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -25,12 +25,12 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
-/// The ID of the network namespace in which the other end of the link is, if it is not this namespace.
+/// The network namespace of the other end of the link, if that is another namespace.
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
-/// The attributes with the IDs of XDP programs: one for a single program, and one each for several programs in the
-/// driver, the network stack and the hardware.
+/// The IDs of XDP programs: of a single program, and of several programs in the driver, the network stack and the
+/// hardware.
 const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -45,14 +45,13 @@ const INCOMING: [u32; 2] = [0xffff_fff2, 0xffff_0000];
 pub(super) struct PacketHandler {
     /// The name of the interface.
     pub(super) interface: String,
-    /// The kind: `XDP`, or `tc` for a filter of traffic control.
+    /// `XDP`, or `tc` for a filter of traffic control.
     pub(super) kind: &'static str,
-    /// The IDs of the BPF programs; empty for a filter that is not a BPF program.
+    /// Empty for a filter that is not a BPF program.
     pub(super) programs: Vec<u32>,
 }
 
 impl fmt::Display for PacketHandler {
-    /// Writes `XDP on eth0: program 12`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.kind, self.interface)?;
         match &self.programs[..] {
@@ -66,9 +65,9 @@ impl fmt::Display for PacketHandler {
     }
 }
 
-/// Returns the interfaces of the calling thread's network namespace, and the programs and filters that see their
-/// incoming packets first. The addresses of the interfaces are read if `with_addresses` is set, or if the rules of any
-/// interface cannot be evaluated with certainty ([`Interface::uncertain`]).
+/// Returns the interfaces of the calling thread's network namespace, and the programs and filters that see incoming
+/// packets before the firewall. The addresses of the interfaces are read if `with_addresses` is set, or if any
+/// interface is [`uncertain`](Interface::uncertain).
 ///
 /// # Errors
 ///
@@ -80,8 +79,7 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
     let mut interfaces = Vec::with_capacity(links.len());
     let mut leading_outside: HashSet<u32> =
         links.iter().filter(|link| !link.interface.is_internal).filter_map(|link| link.master).collect();
-    // If a bridge is a port of another device, that device counts too, because the bridge can have ports that lead
-    // outside.
+    // A bridge can have ports that lead outside, so the master of a bridge can lead outside too.
     leading_outside.extend(links.iter().filter(|link| link.is_bridge).filter_map(|link| link.master));
     for Link { index, interface, is_bridge, xdp, .. } in links {
         handlers.extend(xdp.map(|programs| PacketHandler {
@@ -124,8 +122,7 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
     Ok((links.into_iter().map(|(_, interface)| interface).collect(), handlers))
 }
 
-/// Returns the IDs of the BPF programs among the filters for incoming packets of a device; `None` if there is no such
-/// filter, or if the kernel does not list filters.
+/// Returns the IDs of the BPF programs that filter incoming packets of a device; `None` if the kernel lists no filter.
 fn filters(index: u32) -> Option<Vec<u32>> {
     let mut programs = Vec::new();
     let mut has_filter = false;
@@ -143,7 +140,7 @@ fn filters(index: u32) -> Option<Vec<u32>> {
     has_filter.then_some(programs)
 }
 
-/// Parses a filter. Returns the ID of its program, if the filter is a BPF program with an ID.
+/// Returns the ID of the filter's BPF program: `Some(None)` if it has none, and `None` if the message is malformed.
 fn filter(message: &[u8]) -> Option<Option<u32>> {
     let options = attribute(message.get(QUEUE_BODY..)?, TCA_OPTIONS);
     Some(options.and_then(|options| number(attribute(options, TCA_BPF_ID)?, 0)))
@@ -155,9 +152,9 @@ struct Link {
     index: u32,
     interface: Interface,
     is_bridge: bool,
-    /// The index of the bridge or other device of which the device is a port.
+    /// The index of the bridge or other device of which this device is a port.
     master: Option<u32>,
-    /// The IDs of its XDP programs; `None` if it has none.
+    /// The IDs of the XDP programs; `None` if the device has no XDP program.
     xdp: Option<Vec<u32>>,
 }
 
@@ -178,8 +175,8 @@ fn link(message: &[u8]) -> Option<Link> {
         ids.dedup();
         ids
     });
-    // Rules about a port of a VRF cannot be evaluated: they can see its packets under two names, that of the port and
-    // that of the VRF.
+    // Rules about a VRF and its ports cannot be evaluated: a packet is seen under the name of the port and under that
+    // of the VRF.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
         (true, _) => Some(format!("an XDP program takes packets of {name} before the firewall")),
@@ -207,18 +204,18 @@ fn link(message: &[u8]) -> Option<Link> {
     Some(Link { index, interface, is_bridge, master, xdp: programs })
 }
 
-/// Parses the index of a device, and whether its queueing discipline serves only to filter packets (clsact or ingress).
+/// Returns the index of a device, and whether its queueing discipline only filters packets (clsact or ingress).
 fn queue(message: &[u8]) -> Option<(u32, bool)> {
     let kind = attribute(message.get(QUEUE_BODY..)?, TCA_KIND).map(text);
     Some((number(message, 4)?, kind.is_some_and(|kind| matches!(kind.as_str(), "clsact" | "ingress"))))
 }
 
-/// Parses the index of a device, and one of its addresses with the length of its prefix.
+/// Returns the index of a device, and one of its addresses with the prefix length.
 fn address(message: &[u8]) -> Option<(u32, Option<(IpAddr, u8)>)> {
     let index = number(message, 4)?;
     let length = *message.get(1)?;
     let attributes = message.get(ADDRESS_BODY..)?;
-    // On a point-to-point device, `IFA_ADDRESS` is the address of the other end.
+    // On a point-to-point device, `IFA_ADDRESS` is the address of the peer.
     let bytes = attribute(attributes, IFA_LOCAL).or_else(|| attribute(attributes, IFA_ADDRESS));
     let address = bytes.and_then(|bytes| match *bytes {
         [a, b, c, d] => Some(IpAddr::from([a, b, c, d])),

@@ -1,5 +1,5 @@
-//! Reads, through rtnetlink, the routes that make this machine accept packets for addresses that no interface has
-//! (`ip route add local`; linux/rtnetlink.h).
+//! Reads the routes that make this machine accept packets for addresses that no interface has (`ip route add local`;
+//! linux/rtnetlink.h).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,16 +18,14 @@ const RTN_LOCAL: u8 = 2;
 const RTN_ANYCAST: u8 = 4;
 const RTA_DST: u16 = 1;
 const RTA_TABLE: u16 = 15;
-/// `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`. The default routing rules of every system use these
-/// tables.
+/// `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`, which the default routing rules use.
 const ORDINARY_TABLES: std::ops::RangeInclusive<u32> = 253..=255;
-/// The maximum number of routes of all types, and the maximum number of local routes.
+/// The maximum numbers of all routes and of local routes.
 const MOST: usize = 200_000;
 const MOST_LOCAL: usize = 1_000;
 
-/// Returns the local routes of the calling thread's network namespace, without the routes of addresses that an
-/// interface has. If the routes cannot be read, or if there are too many, returns routes that say that any address may
-/// be local.
+/// Returns the local routes of the calling thread's network namespace, except those for addresses of an interface. If
+/// there are too many routes, or if they cannot be read, returns routes by which any address may be local.
 pub(super) fn list(interfaces: &[Interface]) -> Vec<LocalRoute> {
     read(interfaces).unwrap_or_else(|_| {
         let any = |first: IpAddr, last: IpAddr| LocalRoute { first, last, uncertain: true };
@@ -42,7 +40,7 @@ fn read(interfaces: &[Interface]) -> Result<Vec<LocalRoute>, Errno> {
     let own: Vec<IpAddr> =
         interfaces.iter().flat_map(|interface| &interface.addresses).map(|(address, _)| *address).collect();
     let (mut routes, mut count) = (Vec::new(), 0);
-    // Family 0 requests the routes of every family.
+    // Family 0 stands for every family.
     Connection::open(None)?.dump(GETROUTE, &[0; BODY], &mut |message| {
         count += 1;
         let route = message.get(HEADER..).and_then(local_route);
@@ -52,14 +50,14 @@ fn read(interfaces: &[Interface]) -> Result<Vec<LocalRoute>, Errno> {
     Ok(routes)
 }
 
-/// Parses a route; `None` if the route does not lead to this machine. Routes to loopback addresses do not count.
+/// Parses a route; `None` if it leads to another machine or is for a loopback address.
 fn local_route(message: &[u8]) -> Option<LocalRoute> {
     let [family, prefix, source, service, table, _, _, kind, ..] = *message else { return None };
     let attributes = message.get(BODY..).unwrap_or_default();
     if !matches!(kind, RTN_LOCAL | RTN_ANYCAST) {
         return None;
     }
-    // A default route has no attribute for the destination, which is then zero.
+    // A default route has no destination attribute: its destination is zero.
     let bytes = attribute(attributes, RTA_DST).unwrap_or(&[0; 16]);
     let host = |widest: u32| widest.checked_sub(prefix.into());
     let (first, last): (IpAddr, IpAddr) = match family {

@@ -1,5 +1,4 @@
-//! The packet filter of the calling thread's network namespace: its rules and interfaces. `judge` evaluates the
-//! rules.
+//! Reads the rules and interfaces of the packet filter, which `judge` evaluates.
 
 mod interfaces;
 mod local_routes;
@@ -14,17 +13,16 @@ use super::rule_sets::RuleSets;
 use crate::model::firewall::FilterTable;
 use crate::model::{Family, Firewall, Gap, Netns, Note, Stage};
 
-/// The result of reading a packet filter.
 #[derive(Debug, Default)]
 pub(super) struct ReadFirewall {
     pub(super) firewall: Firewall,
-    /// The gap, if the rules could not be read.
+    /// Set if the rules could not be read.
     pub(super) gap: Option<Gap>,
-    /// The note, if programs or filters see packets before the firewall.
+    /// Set if programs or filters see packets before the firewall.
     pub(super) note: Option<Note>,
 }
 
-/// Reads the packet filter of `netns`, the namespace of the calling thread (`None` for the observer's own).
+/// Reads the packet filter of `netns`, the network namespace of the calling thread (`None` for portolan's own).
 pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
     let mut note = None;
     let mut firewall = Firewall { netns: netns.map(|netns| netns.inode), ..Firewall::default() };
@@ -38,7 +36,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         gap = Some(Gap::refused_rules());
     } else {
         firewall.tables = rules.tables;
-        // Tables without rules are left out: a table of iptables exists as soon as any program has listed it.
+        // A table of iptables exists as soon as any program has listed it, so tables without rules are left out.
         firewall.tables.retain(decides);
     }
     match interfaces::list(!firewall.tables.is_empty()) {
@@ -56,7 +54,6 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
     }
     let is_uncertain = firewall.interfaces.iter().any(|interface| interface.uncertain.is_some());
     if firewall.tables.is_empty() && !is_uncertain {
-        // Without rules, the interfaces are not needed.
         firewall.interfaces.clear();
     } else {
         firewall.local_routes = local_routes::list(&firewall.interfaces);
@@ -65,7 +62,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
     ReadFirewall { firewall, gap, note }
 }
 
-/// Returns a note about the programs and filters that see packets before the firewall and the sockets.
+/// Returns a note about programs and filters that see packets before the firewall.
 fn packet_handlers(netns: Option<&Netns>, handlers: &[PacketHandler]) -> Option<Note> {
     let [first, ..] = handlers else { return None };
     let place = netns.map(|netns| format!(" of the network namespace {}", netns.inode)).unwrap_or_default();
@@ -81,7 +78,7 @@ fn packet_handlers(netns: Option<&Netns>, handlers: &[PacketHandler]) -> Option<
     })
 }
 
-/// Returns whether a table can affect packets: a base chain has rules, or drops packets by its policy.
+/// Returns whether any base chain of a table has rules, or drops packets by its policy.
 fn decides(table: &FilterTable) -> bool {
     let mut bases = table.chains.iter().filter(|chain| chain.base.is_some());
     bases.any(|chain| !chain.rules.is_empty() || chain.base.as_ref().is_some_and(|base| base.drops))
@@ -98,19 +95,19 @@ fn failed(why: String) -> Gap {
     }
 }
 
-/// Returns whether the kernel forwards packets of a family to other machines.
+/// Returns whether the kernel forwards packets of this family between interfaces.
 fn forwards(family: &str) -> bool {
     let path = format!("/proc/sys/net/{family}/conf/all/forwarding");
     Path::new(&path).exists() && slurp(path, 16, 16).is_ok_and(|text| text.trim_ascii() != b"0")
 }
 
-/// Parses any bytes as messages about nftables and as the output of `iptables-save`, for tests and fuzzing.
+/// Parses any bytes as rules of nftables and iptables, for tests and fuzzing.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Firewall {
     Firewall { tables: tables(bytes), ..Firewall::default() }
 }
 
-/// Parses arbitrary bytes with every parser of rules, for fuzzing.
+/// Parses any bytes with every parser of rules.
 pub(super) fn tables(bytes: &[u8]) -> Vec<FilterTable> {
     let names = ["lo", "eth0", "wg0", "docker0"].map(str::to_owned);
     let links: Links = (1..).zip(names).collect();

@@ -1,5 +1,4 @@
-//! Parses the output of `iptables-save` and `ip6tables-save` into the rules of a packet filter
-//! (iptables-extensions(8)).
+//! Parses the output of `iptables-save` and `ip6tables-save` (iptables-extensions(8)) into rules of a packet filter.
 
 mod values;
 
@@ -17,10 +16,10 @@ use crate::model::firewall::{
     FilterHook, FilterRule, FilterTable, FilterValue, conntrack,
 };
 
-/// The maximum length of the text of a rule in reports.
+/// The maximum length of a rule's text in reports.
 const LONGEST_TEXT: usize = 300;
 
-/// Parses the output for one family; returns its tables by name.
+/// Returns the tables in the output for one family, each with its name.
 pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> {
     let tool = if family == Family::Ipv4 { "iptables" } else { "ip6tables" };
     let mut tables: Vec<(String, FilterTable)> = Vec::new();
@@ -51,8 +50,7 @@ pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> 
     tables
 }
 
-/// Resolves the targets that are not chains of the table: a known target gets its action, and any other target an
-/// unknown action.
+/// Replaces each jump to a target that is not a chain: by the action of the target, or by an unknown action.
 fn resolve_targets(table: &mut FilterTable) {
     let names: std::collections::HashSet<String> =
         table.chains.iter().map(|chain| chain.name.clone()).collect();
@@ -97,7 +95,6 @@ fn chain(declared: &str, table: &str, tool: &str) -> Option<FilterChain> {
     Some(FilterChain { name, base: Some(base), rules: Vec::new() })
 }
 
-/// A rule while its options are parsed.
 #[derive(Default)]
 struct Options<'w> {
     conditions: Vec<FilterCondition>,
@@ -105,7 +102,7 @@ struct Options<'w> {
     goes: Option<&'w str>,
     to: Option<&'w str>,
     modules: Vec<&'w str>,
-    /// The options of the module `recent`. The flag is true if `!` negates the option.
+    /// The options of the module `recent`, each with true if `!` negates the option.
     recent: Vec<(&'w str, bool)>,
     protocol: Option<u8>,
     has_notrack: bool,
@@ -119,7 +116,7 @@ fn rule(words: &[Cow<'_, str>], family: Family, text: String) -> FilterRule {
             ("!", Some((option, after))) => (true, &**option, after),
             (option, _) => (false, option, after),
         };
-        // A text such as a comment is one value, even if it looks like an option.
+        // A comment or a prefix is always one value, also if it begins with `-` like an option.
         let is_text = matches!(option, "--comment" | "--log-prefix" | "--nflog-prefix");
         let count = if is_text { after.len().min(1) } else { count(after) };
         let values: Vec<&str> = after.iter().take(count).map(|word| &**word).collect();
@@ -133,7 +130,6 @@ fn rule(words: &[Cow<'_, str>], family: Family, text: String) -> FilterRule {
     FilterRule { text, conditions: options.conditions, action }
 }
 
-/// Returns the number of values of an option.
 fn count(after: &[Cow<'_, str>]) -> usize {
     after.iter().take_while(|word| **word != *"!" && !word.starts_with('-')).count()
 }
@@ -154,7 +150,8 @@ impl<'w> Options<'w> {
                 }
             }
             "--comment" => {}
-            // These options are evaluated later, all together, because their meanings depend on each other.
+            // The meanings of these options depend on each other, so they are evaluated together, at the end of the
+            // rule.
             _ if self.modules.last() == Some(&"recent") => self.recent.push((option, negated)),
             _ => {
                 let condition = self.condition(option, values, negated, family);
@@ -163,8 +160,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// Returns the condition of an option: `Some(None)` if the option is not a condition, and `None` if it is not
-    /// understood.
+    /// Returns the condition of an option: `Some(None)` for an option without a condition, `None` for an unknown
+    /// option.
     fn condition(
         &mut self,
         option: &str,
@@ -244,7 +241,7 @@ impl<'w> Options<'w> {
             "--icmp-type" | "--icmpv6-type" => {
                 Some(Some(within(FilterField::OfOtherProtocol, vec![FilterValue::Unknown], negated)))
             }
-            // Ordinary packets have no header for source routes, so they do not meet the condition.
+            // Packets with a header for source routes are unusual.
             "--rt-type" | "--rt-segsleft" | "--rt-0-res" => Some(Some(FilterCondition::Unusual)),
             "--limit" | "--hashlimit-upto" | "--hashlimit" | "--connlimit-upto" => {
                 Some(Some(match negated {
@@ -273,8 +270,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// Adds the condition of the module `recent`, which tests a list of recent clients. `--set` matches every client. A
-    /// hit count matches only clients that send many packets.
+    /// Adds the condition of the module `recent`, which lists recent clients. `--set` matches every client, and a hit
+    /// count only clients that send many packets.
     fn recent(&mut self) {
         let has = |wanted: &str| self.recent.iter().any(|(option, _)| *option == wanted);
         let is_negated = self.recent.iter().any(|(_, negated)| *negated);
@@ -285,9 +282,9 @@ impl<'w> Options<'w> {
         self.conditions.push(if counts { FilterCondition::Unusual } else { FilterCondition::Unknown });
     }
 
-    /// Returns the action; `None` if the target is not understood.
+    /// Returns the action of the rule; `None` if its target is not understood.
     fn action(&mut self) -> Option<FilterAction> {
-        // The options of an unknown module were not read, so the rule has an unknown condition.
+        // An unknown module may have any condition.
         let is_known = |module: &&str| KNOWN_MODULES.contains(module);
         if !self.modules.iter().all(is_known) {
             self.conditions.push(FilterCondition::Unknown);
@@ -312,15 +309,14 @@ impl<'w> Options<'w> {
                 };
                 FilterAction::Translate { address: None, port }
             }
-            // The target is a chain or unknown. The caller, which knows the names of the chains, decides which.
+            // If the target is not a chain, `resolve_targets` replaces the jump.
             (Some(chain), _) => FilterAction::Jump(chain.to_owned()),
             (None, None) => FilterAction::Continue,
         })
     }
 }
 
-/// The modules whose options are all read above. If one of their options is not understood, only the condition of that
-/// option is unknown.
+/// The modules whose options are all known: an unknown option makes only the condition of this option unknown.
 const KNOWN_MODULES: [&str; 26] = [
     "tcp",
     "udp",
@@ -356,7 +352,6 @@ fn within(field: FilterField, values: Vec<FilterValue>, negated: bool) -> Filter
     FilterCondition::In { fields: vec![field], elements, negated }
 }
 
-/// Returns the condition that one of these bits is set.
 fn any_bit(field: FilterField, mask: u64, negated: bool) -> FilterCondition {
     FilterCondition::Masked { field, mask, value: 0, negated: !negated }
 }

@@ -1,11 +1,11 @@
-//! The words and values in the output of `iptables-save` (iptables-extensions(8)).
+//! Parses the words and values in the output of `iptables-save` (iptables-extensions(8)).
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::model::firewall::{FilterCondition, FilterField, FilterValue, conntrack};
 
-/// Splits a line at spaces. A quoted word, such as a comment, can contain spaces.
+/// Splits a line at the spaces outside quotes.
 pub(super) fn words(line: &str) -> Vec<Cow<'_, str>> {
     let mut words = Vec::new();
     let mut rest = line.trim_start_matches(' ');
@@ -21,7 +21,7 @@ pub(super) fn words(line: &str) -> Vec<Cow<'_, str>> {
     words
 }
 
-/// Returns the first word of a text that begins with a quote, and the rest.
+/// Returns the first word, without its quotes, and the rest.
 fn quoted(text: &str) -> (Cow<'_, str>, &str) {
     let mut word = String::new();
     let mut is_quoted = false;
@@ -146,8 +146,7 @@ pub(super) fn flags(text: &str) -> Option<u64> {
     }
 }
 
-/// Parses `10.0.0.2`, `10.0.0.2:80`, `:80`, `[fd00::2]:80`, and ranges of addresses or ports. Of a range, returns the
-/// first address or port.
+/// Parses `10.0.0.2`, `10.0.0.2:80`, `:80`, `[fd00::2]:80`, and ranges, of which the first address or port is returned.
 pub(super) fn destination(text: &str) -> Option<(Option<IpAddr>, Option<u16>)> {
     if let Some(port) = text.strip_prefix(':') {
         return Some((None, Some(first_number(port)?)));
@@ -169,7 +168,6 @@ fn first_number(text: &str) -> Option<u16> {
     text.split(['-', '/', ':']).next()?.parse().ok()
 }
 
-/// Returns the addresses of `address/length`.
 fn block(address: &str, length: u64) -> Option<FilterValue> {
     let length = u32::try_from(length).ok()?;
     Some(match address.parse().ok()? {
@@ -193,7 +191,6 @@ fn block(address: &str, length: u64) -> Option<FilterValue> {
     })
 }
 
-/// Returns the bit of a flag of TCP.
 fn flag_of(name: &str) -> Option<u64> {
     Some(match name.to_ascii_lowercase().as_str() {
         "fin" => 0x01,

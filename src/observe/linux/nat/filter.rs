@@ -1,4 +1,4 @@
-//! The address translation (NAT) rules among the rules of a packet filter.
+//! Converts the rules of a packet filter into rules for address translation (NAT).
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -10,7 +10,7 @@ use crate::model::firewall::{
 };
 use crate::model::{Family, Network, Protocol};
 
-/// Returns the rules of a table; `None` if no chain of the table translates destinations.
+/// Returns the NAT rules of a table; `None` if no chain of the table translates destinations.
 pub(super) fn table(table: &FilterTable) -> Option<Table> {
     let is_wanted = |base: &FilterBase| hook(base).is_some();
     table.chains.iter().any(|chain| chain.base.as_ref().is_some_and(is_wanted)).then(|| {
@@ -35,8 +35,8 @@ fn hook(base: &FilterBase) -> Option<Hook> {
     }
 }
 
-/// Turns a rule of the filter into NAT rules: one, or one for each element of its map; none if no packet can meet all
-/// conditions.
+/// Returns the NAT rules for a rule of the filter: one rule, or one for each element of a map. A rule that no packet
+/// can meet is left out.
 fn rules(rule: &FilterRule, sets: &Sets<'_>) -> Vec<Rule> {
     let mut condition = Condition::default();
     for one in &rule.conditions {
@@ -67,7 +67,7 @@ fn is_default(element: &FilterElement) -> bool {
     element.key.iter().all(|value| *value == FilterValue::Any)
 }
 
-/// Returns a condition that stands for one that is not evaluated.
+/// Returns the condition that stands for a condition that is not evaluated.
 fn unknown() -> Condition {
     Condition { further: true, ..Condition::default() }
 }
@@ -103,7 +103,7 @@ fn condition_of_rule(condition: &FilterCondition, sets: &Sets<'_>) -> Option<Con
     condition_of(*field, &values?, *negated)
 }
 
-/// Returns the condition that a field has one of these values (or none of them, if `negated`); `None` if this is not
+/// Returns the condition that a field has one of these values (if `negated`: none of them); `None` if this is not
 /// evaluated.
 fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> Option<Condition> {
     let mut condition = Condition::default();
@@ -145,8 +145,8 @@ fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> O
             [FilterValue::Name(name)] if !name.ends_with('*') => condition.device = Some(name.clone()),
             _ => return None,
         },
-        // With this condition, Docker excludes traffic from its own bridge. No client from outside uses the bridge, so
-        // the condition is ignored.
+        // Docker excludes traffic from its own bridge by this condition. No client from outside uses the bridge, so the
+        // condition is ignored.
         (FilterField::InInterface, true) => {}
         _ => return None,
     }
@@ -179,7 +179,6 @@ fn network(value: &FilterValue) -> Option<Network> {
     }
 }
 
-/// Returns the transport protocol with a number, if it has ports.
 fn protocol(number: u8) -> Option<Protocol> {
     Some(match number {
         6 => Protocol::Tcp,

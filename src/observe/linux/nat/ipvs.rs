@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::model::Protocol;
 
-/// Parses `/proc/net/ip_vs`: the virtual services of IPVS, each with its first server.
+/// Parses `/proc/net/ip_vs`. Returns each virtual service with its first server.
 pub(super) fn virtual_services(text: &str) -> Vec<(Protocol, SocketAddr, SocketAddr)> {
     let mut services = Vec::new();
     let mut service = None;

@@ -1,6 +1,4 @@
-//! Published ports without a socket: address translation (NAT) of nftables and iptables, and virtual services of IPVS.
-//!
-//! Rules that could not be read or understood become a gap.
+//! Finds published ports without a socket: NAT rules of nftables and iptables, and virtual services of IPVS.
 
 mod filter;
 mod ipvs;
@@ -26,12 +24,11 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// The maximum number of ports of one rule that get a row each. A rule with more ports becomes a note or a gap.
+/// The maximum number of ports of a rule that get a row each. A rule with more ports becomes a note or a gap.
 const MOST_PORTS: usize = 256;
 /// The maximum number of bytes that are read of a file in `/proc` or `/sys`.
 const LARGEST: usize = 16 << 20;
 
-/// The result of a search for published ports.
 #[derive(Debug, Default)]
 pub(super) struct PublishedPorts {
     pub(super) sockets: Vec<Socket>,
@@ -39,7 +36,7 @@ pub(super) struct PublishedPorts {
     pub(super) notes: Vec<Note>,
 }
 
-/// Finds the published ports in the network namespace of the calling thread; `netns` describes it.
+/// Finds the published ports in `netns`, the network namespace of the calling thread (`None` for portolan's own).
 pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleSets) -> PublishedPorts {
     let mut ports = PublishedPorts::default();
     if !scope.states.contains(&State::Published) {
@@ -64,15 +61,13 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleS
     ports
 }
 
-/// What was read in addition to the rules that publish ports.
+/// The virtual services of IPVS, and the reasons why the list of published ports is incomplete.
 #[derive(Default)]
 struct Sources {
     services: Vec<(Protocol, SocketAddr, SocketAddr)>,
-    /// The reasons why rules could not be read.
     refusals: Vec<String>,
-    /// Rules that were not understood.
     unclear: BTreeSet<String>,
-    /// Whether only root may read the rules.
+    /// Whether the rules could not be read because portolan does not run as root.
     is_refused: bool,
 }
 
@@ -190,7 +185,7 @@ struct Rows<'r> {
     netns: Option<&'r Netns>,
     /// The addresses of this machine.
     own: &'r HashSet<IpAddr>,
-    /// The rows so far. The flag is true if only this machine can reach the port.
+    /// Each with true if only programs on this machine can reach the port.
     seen: HashSet<(Protocol, IpAddr, u16, bool)>,
     /// The number of rules for addresses that this machine does not have.
     elsewhere: u64,
@@ -198,8 +193,7 @@ struct Rows<'r> {
 }
 
 impl Rows<'_> {
-    /// Adds a row for each port of the rule that is in the scope. Adds none and returns false if there are too many
-    /// ports.
+    /// Adds a row for each port of the rule in the scope. If the ports are too many, returns false and adds no row.
     fn add(&mut self, rule: &PublishingRule) -> bool {
         let Condition { protocols, ports, destination, device, .. } = &rule.condition;
         let all = [Protocol::Tcp, Protocol::Udp];
@@ -207,7 +201,7 @@ impl Rows<'_> {
         let every = [0..=u16::MAX];
         let ports = self.in_scope(ports.as_deref().unwrap_or(&every));
         let count: usize = ports.iter().map(|range| usize::from(range.end() - range.start()) + 1).sum();
-        // If the user asked for ports, all of them get a row, even if they are many.
+        // The ports that a user asked for always get a row.
         if count > MOST_PORTS && self.scope.ports.is_none() {
             return false;
         }
@@ -245,14 +239,14 @@ impl Rows<'_> {
         ranges.iter().flat_map(both).collect()
     }
 
-    /// Returns the addresses on which the ports of a rule can be reached.
+    /// Returns the addresses at which the ports of a rule can be reached.
     fn destinations(
         &self,
         rule: &PublishingRule,
         destination: &Destination,
         is_elsewhere: &mut bool,
     ) -> Vec<IpAddr> {
-        // The kernel drops traffic from another machine to a loopback address, unless `route_localnet` is set.
+        // Unless `route_localnet` is set, the kernel drops packets from other machines to a loopback address.
         if rule.hook == Hook::Prerouting
             && rule.address.is_some_and(|to| to.is_loopback() && !(to.is_ipv4() && routes_to_loopback()))
         {
@@ -290,7 +284,7 @@ impl Rows<'_> {
         }
     }
 
-    /// Adds a row, unless it is outside the scope or already known. `local` is true if only programs on this machine
+    /// Adds a row, unless the port is out of scope or already has one. `local` is true if only programs on this machine
     /// can reach the port.
     fn add_one(&mut self, at: Endpoint, forwarding: Forwarding, local: bool) {
         let Endpoint { protocol, address, port, .. } = at;
@@ -298,7 +292,7 @@ impl Rows<'_> {
         let wanted = self.scope.protocols.contains(&protocol)
             && self.scope.families.contains(&family)
             && self.scope.includes(port, State::Published);
-        // If the port is already published on every address, further rows of this port are left out.
+        // A port that is published on every address needs no row for a single address.
         let wider = (protocol, rules::wildcard(family), port, false);
         if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port, local)) {
             return;
@@ -333,8 +327,7 @@ fn forwarding(to: SocketAddr, rule: &str) -> Forwarding {
     Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned(), container: None }
 }
 
-/// Parses any bytes as rules and as virtual services of every kind, for fuzzing. Returns the number of results that
-/// publish ports.
+/// Parses any bytes as rules and as virtual services, for fuzzing. Returns the number of results.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     let tables: Vec<_> = super::firewall::tables(bytes).iter().filter_map(filter::table).collect();

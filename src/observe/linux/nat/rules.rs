@@ -1,4 +1,4 @@
-//! The rules for address translation (NAT), in one form for all tools, and the search for the ports that they publish.
+//! The rules for address translation (NAT) of all tools, and the search for the ports that these rules publish.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,54 +9,52 @@ use crate::model::{Family, Network, Protocol};
 /// The point at which the kernel translates the destination of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Hook {
-    /// Traffic that arrives from other machines.
+    /// For packets that arrive from other machines.
     Prerouting,
-    /// Traffic that programs of this machine send.
+    /// For packets that programs of this machine send.
     Output,
 }
 
 /// A chain of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chain {
-    /// The hook and the priority of a base chain.
+    /// The hook and priority; `None` if the chain is not a base chain.
     pub(super) base: Option<(Hook, i64)>,
     pub(super) rules: Vec<Rule>,
 }
 
-/// The chains of one table, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
-    /// The families that pass through the table.
     pub(super) families: Vec<Family>,
     pub(super) chains: HashMap<String, Chain>,
 }
 
-/// A rule, or one element of the map of a rule.
+/// A rule, or one element of a rule's map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) condition: Condition,
     pub(super) action: Action,
-    /// The text that identifies the rule in reports.
+    /// Identifies the rule in reports.
     pub(super) text: String,
 }
 
 /// The effect of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Changes the destination. If `address` is `None`, the new destination is this machine. If `port` is `None`, the
-    /// port stays the same.
+    /// Changes the destination. An `address` of `None` stands for this machine; if `port` is `None`, the port does not
+    /// change.
     Forward { address: Option<IpAddr>, port: Option<u16> },
-    /// Continues in another chain; at its end, the next rule of this chain follows.
+    /// Continues in another chain, and returns at its end.
     Jump(String),
-    /// Continues in another chain, and does not return to this chain.
+    /// Continues in another chain without returning.
     Goto(String),
     /// Leaves this chain.
     Return,
-    /// The translation ends here: the packet stays unchanged, or is dropped.
+    /// Ends the translation: the packet stays unchanged, or is dropped.
     End,
-    /// An effect that is not relevant for published ports: counts, logs, marks.
+    /// Does not affect published ports: counts, logs, sets a mark.
     Continue,
-    /// An effect that is not understood. The rule may translate a destination.
+    /// An unknown effect, which may be a translation.
     Unclear,
 }
 
@@ -77,16 +75,16 @@ pub(super) struct Condition {
     pub(super) protocols: Option<Vec<Protocol>>,
     pub(super) ports: Option<Vec<RangeInclusive<u16>>>,
     pub(super) destination: Destination,
-    /// Destinations to which the rule does not apply.
+    /// The destinations to which the rule does not apply.
     pub(super) except: Vec<Network>,
-    /// The device on which the packet arrives.
+    /// The device through which the packet arrives.
     pub(super) device: Option<String>,
-    /// Whether the rule has further conditions, which are not evaluated: the source, a mark, the time.
+    /// Whether there are conditions that are not evaluated: the source, a mark, the time.
     pub(super) further: bool,
 }
 
 impl Condition {
-    /// Returns the condition for packets that meet both conditions; `None` if no packet can.
+    /// Returns the condition of packets that meet both conditions; `None` if there are no such packets.
     pub(super) fn and(&self, other: &Condition) -> Option<Condition> {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, one) | (one, Destination::Anything) => one.clone(),
@@ -119,7 +117,7 @@ impl Condition {
         })
     }
 
-    /// Returns the destination; `None` if there is not exactly one.
+    /// Returns the destination if it is a single address.
     fn address(&self) -> Option<IpAddr> {
         match self.destination {
             Destination::Within(network) => network.address(),
@@ -127,7 +125,7 @@ impl Condition {
         }
     }
 
-    /// Returns true if every packet that meets `other` certainly meets this condition too.
+    /// Returns whether every packet that meets `other` meets this condition too; false if this is uncertain.
     fn surely_covers(&self, other: &Condition) -> bool {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, _) => true,
@@ -158,14 +156,14 @@ fn overlap(a: &[RangeInclusive<u16>], b: &[RangeInclusive<u16>]) -> Vec<RangeInc
     both.filter(|range| !range.is_empty()).collect()
 }
 
-/// Returns the ports outside a range.
+/// Returns the ports below and above a range.
 pub(super) fn outside(range: &RangeInclusive<u16>) -> Vec<RangeInclusive<u16>> {
     let below = range.start().checked_sub(1).map(|end| 0..=end);
     let above = range.end().checked_add(1).map(|start| start..=u16::MAX);
     below.into_iter().chain(above).collect()
 }
 
-/// A rule that publishes ports, with the conditions of every rule that leads to it.
+/// A rule that publishes ports. Its condition includes those of every rule that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PublishingRule {
     pub(super) hook: Hook,
@@ -176,23 +174,22 @@ pub(super) struct PublishingRule {
     pub(super) text: String,
 }
 
-/// The maximum depth of calls between chains (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
+/// The kernel's limit of jumps between chains (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
 const DEEPEST: usize = 16;
-/// The maximum number of visited rules. In a hostile rule set, each chain could call every other chain.
+/// The maximum number of visited rules: in a hostile rule set, each chain could jump to every other chain.
 const MOST_RULES: usize = 2_000_000;
 
 /// The result of a search.
 #[derive(Debug)]
 pub(super) struct Published {
-    /// The rules that publish ports, in the order in which the kernel applies them.
+    /// In the order in which the kernel applies them.
     pub(super) rules: Vec<PublishingRule>,
-    /// The rules that were not understood.
+    /// The texts of the rules that were not understood.
     pub(super) unclear: BTreeSet<String>,
     /// Whether all rules were visited.
     pub(super) is_complete: bool,
 }
 
-/// Searches for the rules that publish ports.
 pub(super) fn publishing(tables: &[Table]) -> Published {
     let mut bases: Vec<(Hook, i64, &Table, &Chain)> = tables
         .iter()
@@ -214,8 +211,8 @@ struct Walk {
     unclear: BTreeSet<String>,
 }
 
-/// The packets that earlier rules have taken, by their destination: tables with 10,000 destinations are ordinary, so the
-/// search must be fast.
+/// The packets that earlier rules have taken, by destination: a table can have 10,000 destinations, so the search must
+/// be fast.
 #[derive(Default)]
 struct Taken {
     single: HashMap<IpAddr, Vec<Condition>>,
@@ -292,12 +289,10 @@ impl Walk {
     }
 }
 
-/// Returns the family of an address.
 pub(super) fn family_of(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
 }
 
-/// Returns the wildcard address of a family.
 pub(super) fn wildcard(family: Family) -> IpAddr {
     match family {
         Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),

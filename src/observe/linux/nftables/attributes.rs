@@ -1,13 +1,13 @@
-//! Finds the attributes of a netlink message by their number (linux/netlink.h).
+//! Finds the attributes of a netlink message by number (linux/netlink.h).
 
-/// Selects the type of an attribute, without the flags for nested attributes and for byte order.
+/// Clears the flags for nested attributes and byte order.
 const TYPE_MASK: u16 = 0x3fff;
 
-/// The values of attributes; the index is the number of the attribute, which is below `N`.
+/// The values of the attributes with numbers below `N`, by number.
 pub(super) type Attributes<'d, const N: usize> = [Option<&'d [u8]>; N];
 
-/// Returns the attributes with numbers below `N`; `None` if the bytes are not attributes. If several attributes have
-/// the same number, the last one is returned.
+/// Returns the attributes with numbers below `N`; `None` if the bytes are malformed. If a number occurs twice, the last
+/// attribute counts.
 pub(super) fn attributes<const N: usize>(bytes: &[u8]) -> Option<Attributes<'_, N>> {
     let mut found = [None; N];
     for attribute in each(bytes) {
@@ -19,8 +19,7 @@ pub(super) fn attributes<const N: usize>(bytes: &[u8]) -> Option<Attributes<'_, 
     Some(found)
 }
 
-/// Returns each attribute with its number. If the bytes end with something that is not an attribute, the last item is
-/// `None`.
+/// Returns each attribute with its number. If the rest of the bytes is malformed, the last item is `None`.
 pub(super) fn each(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, &[u8])>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -42,17 +41,17 @@ fn first(bytes: &[u8]) -> Option<(u16, &[u8])> {
     Some((u16::from_ne_bytes(*kind) & TYPE_MASK, value))
 }
 
-/// Returns the number in an attribute of four bytes in network order.
+/// Parses four bytes in network order.
 pub(super) fn number(value: Option<&[u8]>) -> Option<u32> {
     Some(u32::from_be_bytes(value?.try_into().ok()?))
 }
 
-/// Returns the same as [`number`], but 0 in place of `None`.
+/// Returns 0 if [`number`] returns `None`.
 pub(super) fn number_or_zero(value: Option<&[u8]>) -> u32 {
     number(value).unwrap_or_default()
 }
 
-/// Returns the bytes of a name, without the zero at its end.
+/// Returns the bytes of a name up to the first zero.
 pub(super) fn name(value: Option<&[u8]>) -> Option<&[u8]> {
     value?.split(|byte| *byte == 0).next()
 }

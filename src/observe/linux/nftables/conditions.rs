@@ -5,7 +5,7 @@ use super::registers::Piece;
 use super::sets::{Key, fields, is_opaque};
 use crate::model::firewall::{FilterCondition, FilterElement, FilterElements, FilterField, FilterValue};
 
-/// Operators (`nft_cmp_ops` in linux/netfilter/nf_tables.h).
+/// `nft_cmp_ops` in linux/netfilter/nf_tables.h.
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 const BELOW: u32 = 2;
@@ -13,7 +13,7 @@ const AT_MOST: u32 = 3;
 const ABOVE: u32 = 4;
 const AT_LEAST: u32 = 5;
 
-/// Returns the condition that the fields have one of these combinations of values (or none of them, if `negated`).
+/// Returns the condition that the fields have the values of one of the keys (if `negated`: of no key).
 pub(super) fn within(
     fields: Vec<FilterField>,
     keys: impl IntoIterator<Item = Vec<FilterValue>>,
@@ -23,12 +23,12 @@ pub(super) fn within(
     FilterCondition::In { fields, elements: FilterElements::Listed(elements), negated }
 }
 
-/// Returns the condition that a field has this value (or another one, if `negated`).
+/// Returns the condition that a field has this value (if `negated`: another value).
 pub(super) fn is(field: FilterField, value: FilterValue, negated: bool) -> FilterCondition {
     within(vec![field], [vec![value]], negated)
 }
 
-/// Returns one condition in place of two that both require a range of the same field; `None` for other conditions.
+/// Returns the overlap of two ranges of one field as a single condition; `None` for other conditions.
 pub(super) fn both(one: &FilterCondition, other: &FilterCondition) -> Option<FilterCondition> {
     let ((field, one), (same, other)) = (one.single()?, other.single()?);
     let range = match (one, other) {
@@ -44,7 +44,7 @@ pub(super) fn both(one: &FilterCondition, other: &FilterCondition) -> Option<Fil
     Some(is(field, range, false))
 }
 
-/// Returns the conditions that follow from comparing the pieces with these bytes.
+/// Returns the conditions of a comparison of the pieces with these bytes.
 pub(super) fn compared(pieces: &[Piece], operator: u32, bytes: &[u8], links: &Links) -> Vec<FilterCondition> {
     let negated = operator == NOT_EQUAL;
     match (pieces, operator) {
@@ -84,13 +84,13 @@ fn is_masked(piece: &Piece) -> bool {
 }
 
 /// Returns the condition that there is a route back to the client. It is assumed that a client with its real address
-/// has such a route, through the interface on which its packet arrived.
+/// has one, through the interface on which its packet arrived.
 fn has_route(part: Part, bytes: &[u8], negated: bool) -> FilterCondition {
     let is_zero = bytes.iter().all(|byte| *byte == 0);
     match (is_zero, negated) {
         (true, true) => FilterCondition::Usual,
         (true, false) => FilterCondition::Unusual,
-        // The length of 1 byte shows that the rule tests only whether a route exists.
+        // A length of 1 byte means that the rule tests only whether there is a route.
         (false, _) if part.len == 1 && negated => FilterCondition::Unusual,
         (false, _) if part.len == 1 => FilterCondition::Usual,
         (false, _) => FilterCondition::Unknown,
@@ -108,7 +108,7 @@ fn masked(piece: &Piece, bytes: &[u8], negated: bool) -> Option<FilterCondition>
     Some(FilterCondition::Masked { field: piece.part.field, mask, value, negated })
 }
 
-/// Returns the values that a piece can have if it is equal to the bytes in the bits of its mask.
+/// Returns the values that a piece has if its masked bits are equal to these bytes.
 fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     let Some(bytes) = bytes.get(piece.at..piece.at + usize::from(piece.part.len)) else {
         return FilterValue::Unknown;
@@ -119,7 +119,7 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     if piece.part.form != Form::Address || !is_prefix(mask) {
         return FilterValue::Unknown;
     }
-    // An address with a mask has only zeros outside the mask, so it is never equal to bytes that have other bits there.
+    // Outside the mask, the address has only zeros, so it is never equal to bytes with other bits there.
     if bytes.iter().zip(mask).any(|(byte, mask)| byte & !mask != 0) {
         return FilterValue::Unknown;
     }
@@ -127,7 +127,6 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     value(piece.part, bytes, &last, links)
 }
 
-/// Returns whether a mask consists of leading ones.
 fn is_prefix(mask: &[u8]) -> bool {
     let ones = mask.iter().take_while(|byte| **byte == 0xff).count();
     let rest = mask.get(ones..).unwrap_or_default();
@@ -135,7 +134,7 @@ fn is_prefix(mask: &[u8]) -> bool {
         && rest.iter().skip(1).all(|byte| *byte == 0)
 }
 
-/// Returns the condition of `<`, `<=`, `>` and `>=`. The kernel compares the bytes in their order in memory.
+/// Returns the condition of `<`, `<=`, `>` or `>=`. The kernel compares bytes in memory order.
 fn ordered(piece: &Piece, operator: u32, bytes: &[u8], links: &Links) -> Option<FilterCondition> {
     let part = piece.part;
     if piece.mask.is_some() || bytes.len() != usize::from(part.len) {
@@ -154,7 +153,7 @@ fn ordered(piece: &Piece, operator: u32, bytes: &[u8], links: &Links) -> Option<
     Some(between(part, &first, &last, false, links))
 }
 
-/// Returns the number after or before a number.
+/// Adds 1 to a number, or subtracts 1.
 fn step(bytes: &[u8], up: bool) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for byte in bytes.iter_mut().rev() {
@@ -167,7 +166,7 @@ fn step(bytes: &[u8], up: bool) -> Vec<u8> {
     bytes
 }
 
-/// Returns the condition that a field is between two values (or is not, if `negated`).
+/// Returns the condition that a field is in a range (if `negated`: outside).
 pub(super) fn in_range(
     pieces: &[Piece],
     negated: bool,
@@ -192,7 +191,7 @@ fn between(part: Part, first: &[u8], last: &[u8], negated: bool, links: &Links) 
     }
 }
 
-/// Returns the condition that a set contains the key (or does not, if `negated`).
+/// Returns the condition that a set contains the key (if `negated`: does not contain it).
 pub(super) fn in_elements(
     key: &Key,
     negated: bool,

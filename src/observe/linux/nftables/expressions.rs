@@ -1,5 +1,5 @@
-//! Turns the expressions of a rule, which the kernel runs one after another (linux/netfilter/nf_tables.h), into rules
-//! of the model: each has conditions and an action.
+//! Turns the expressions of a rule, which the kernel runs one after another (linux/netfilter/nf_tables.h), into
+//! conditions and actions.
 
 use super::attributes::{attributes, each, name, number, number_or_zero};
 use super::conditions::{compared, in_elements, in_range, is};
@@ -16,7 +16,7 @@ const VERDICT: u32 = 0;
 
 /// The effect of an expression.
 enum Effect {
-    /// The expression has no effect on the decision, or its effect is already stored in the reader.
+    /// The expression does not affect the decision, or the reader has already stored its effect.
     Nothing,
     Action(FilterAction),
 }
@@ -41,8 +41,8 @@ pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Opti
         let kind = name(kind)?;
         let Effect::Action(action) = reader.read(kind, data.unwrap_or_default())? else { continue };
         let ends = !matches!(action, FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue);
-        // If further expressions follow a map of verdicts, they apply only to packets that the map does not contain.
-        // This is not evaluated.
+        // Expressions after a map of verdicts apply only to packets that the map does not contain, which is not
+        // evaluated.
         let is_understood = list.peek().is_none() || !matches!(action, FilterAction::Lookup(..));
         let action = if is_understood { action } else { FilterAction::Unknown };
         let conditions = reader.conditions.clone();
@@ -55,7 +55,7 @@ pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Opti
     Some(ReadRule { comment, target, matches, ..found })
 }
 
-/// Returns whether a list of expressions has matches or targets of iptables.
+/// Returns whether a list of expressions contains matches or targets of iptables.
 pub(super) fn has_xt(expressions: &[u8]) -> bool {
     let is_xt = |expression: Option<(u16, &[u8])>| {
         let kind = expression.and_then(|(_, expression)| name(attributes::<2>(expression)?[1]));
@@ -65,7 +65,7 @@ pub(super) fn has_xt(expressions: &[u8]) -> bool {
 }
 
 impl<'d> Reader<'d, '_, '_> {
-    /// Reads one expression; returns `None` if it is malformed.
+    /// Returns the effect of an expression; `None` if the expression is malformed.
     fn read(&mut self, kind: &[u8], data: &'d [u8]) -> Option<Effect> {
         match kind {
             b"counter" | b"log" | b"last" | b"flow_offload" | b"dup" => {}
@@ -144,8 +144,8 @@ impl<'d> Reader<'d, '_, '_> {
             self.load(number(to)?, of_packet(base, offset, length, self.context));
             return Some(Effect::Nothing);
         }
-        // In both versions of IP, the class of service is in the first two bytes of the header. A rule that writes only
-        // there (such as `ip dscp set`) does not affect decisions.
+        // The first two bytes of an IP header contain the class of service. Writing it (`ip dscp set`) does not affect
+        // decisions.
         let is_class_of_service = base == 1 && offset.saturating_add(length.into()) <= 2;
         Some(if is_class_of_service { Effect::Nothing } else { Effect::Action(FilterAction::Unknown) })
     }
@@ -187,9 +187,9 @@ impl<'d> Reader<'d, '_, '_> {
         })
     }
 
-    /// Reads an expression that loads an extension header or a TCP option, or that changes a TCP option. The change
-    /// does not affect decisions. But the kernel applies the rest of the rule only to packets of TCP, with or without
-    /// the option, so the protocol TCP becomes a condition.
+    /// Reads an expression that loads an extension header or a TCP option, or changes a TCP option. A change does not
+    /// affect decisions, but the kernel applies the rest of a rule with a change only to TCP, so TCP becomes a
+    /// condition.
     fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
         const OF_TCP: u32 = 1;
         let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;
@@ -208,9 +208,9 @@ impl<'d> Reader<'d, '_, '_> {
         }
     }
 
-    /// Marks the content of a register as unknown, because the expression loads a value that is not evaluated.
+    /// The expression loads a value that is not evaluated, so the content of the register becomes unknown.
     fn unknown_load(&mut self, kind: &[u8], data: &'d [u8]) -> Option<()> {
-        /// The longest value: an address, or the name of an operating system.
+        /// The length of the longest value: an address, or the name of an operating system.
         const LONGEST: usize = 16;
         let [_, first, second] = attributes::<3>(data)?;
         let register = if matches!(kind, b"socket" | b"tunnel" | b"hash") { second } else { first };
@@ -249,7 +249,7 @@ impl<'d> Reader<'d, '_, '_> {
         if let Some(to) = to {
             let mapping = Mapping { key, set, condition: self.conditions.len() };
             self.registers.store(to, data_length.max(1), Some(Content::Mapped(mapping)));
-            // The rule ends if the map does not contain the key, so this is a condition.
+            // If the map does not contain the key, the rule ends, so a condition is needed.
             self.conditions.push(FilterCondition::Unknown);
             return Some(Effect::Nothing);
         }
@@ -259,7 +259,7 @@ impl<'d> Reader<'d, '_, '_> {
         Some(Effect::Nothing)
     }
 
-    /// Returns the fields in `length` bytes from a register on.
+    /// Returns the fields in the `length` bytes that begin at a register.
     fn key(&self, register: u32, length: usize) -> Key {
         let pieces = self.registers.pieces(register, length);
         let part = |piece: &Piece| {
@@ -271,8 +271,7 @@ impl<'d> Reader<'d, '_, '_> {
         pieces.iter().map(part).collect()
     }
 
-    /// Reads an expression that adds an element to a set or removes one. If the expression has a limit, the limit
-    /// becomes a condition, which depends on how many packets the client sends.
+    /// Reads an expression that adds an element to a set or removes one. A limit in the expression becomes a condition.
     fn change_of_set(&mut self, data: &'d [u8]) -> Option<Effect> {
         const INVERTED: u32 = 1;
         let [_, set, _, _, _, _, _, single, _, flags, several] = attributes::<11>(data)?;
@@ -298,7 +297,7 @@ impl<'d> Reader<'d, '_, '_> {
         Some(Effect::Nothing)
     }
 
-    /// Reads an expression that can be part of an element of a set, such as a counter or a limit.
+    /// Reads an expression inside an element of a set: a counter, a limit and others.
     fn stateful(&mut self, kind: &[u8], data: &'d [u8]) -> Option<Effect> {
         match kind {
             b"counter" | b"last" | b"limit" | b"connlimit" | b"quota" => self.read(kind, data),
@@ -327,7 +326,6 @@ impl<'d> Reader<'d, '_, '_> {
     }
 }
 
-/// Returns the bytes of a constant.
 fn constant(data: &[u8]) -> Option<&[u8]> {
     attributes::<2>(data)?[1]
 }

@@ -1,4 +1,4 @@
-//! The fields of packets in registers, and the values that a rule compares with these fields.
+//! The fields of packets in registers, and the values with which rules compare these fields.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::model::Family;
 use crate::model::firewall::{FilterField, FilterValue};
 
-/// The names of interfaces, by their index.
+/// The names of interfaces, by index.
 pub(in super::super) type Links = HashMap<u32, String>;
 
 /// `IFNAMSIZ` (linux/if.h).
@@ -18,7 +18,7 @@ pub(super) enum Form {
     Address,
     /// A number in network order.
     Number,
-    /// A number in the order of this machine.
+    /// A number in host order.
     HostNumber,
     /// `NFPROTO_*`.
     Family,
@@ -28,19 +28,19 @@ pub(super) enum Form {
     Name,
     /// The index of an interface.
     Index,
-    /// The route back to the client: 0 for no route, otherwise the index of its interface, or 1 if the rule asks only
-    /// whether there is a route.
+    /// The index of the interface of the route back to the client, 0 if there is none. If the rule tests only whether
+    /// there is a route: 1 or 0.
     Route,
     /// Not evaluated.
     Opaque,
 }
 
-/// A field of a packet in a register, or the first bytes of a field.
+/// A field of a packet, or its first bytes, in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Part {
     pub(super) field: FilterField,
     pub(super) form: Form,
-    /// The number of bytes of the field in the register.
+    /// The number of bytes in the register.
     pub(super) len: u8,
 }
 
@@ -49,9 +49,8 @@ impl Part {
         Part { field: FilterField::Unknown, form: Form::Opaque, len }
     }
 
-    /// Returns this part with at most `len` bytes.
+    /// Returns the first `len` bytes of this part. The first bytes of a number cannot be evaluated.
     pub(super) fn cut(self, len: u8) -> Self {
-        // The first bytes of a number cannot be evaluated.
         match self.form {
             _ if len >= self.len => self,
             Form::Address | Form::Name => Part { len, ..self },
@@ -60,20 +59,20 @@ impl Part {
     }
 }
 
-/// The known facts about the packets of a rule, from its earlier conditions.
+/// What earlier conditions of a rule show about its packets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Context {
-    /// The family of the packets, if the rule applies to only one.
+    /// Set if all packets are of this family.
     pub(super) family: Option<Family>,
-    /// The transport protocol of the packets, if the rule applies to only one.
+    /// Set if all packets are of this transport protocol.
     pub(super) protocol: Option<u8>,
 }
 
-/// The base of a field in a packet (`nft_payload_bases` in linux/netfilter/nf_tables.h).
+/// `nft_payload_bases` in linux/netfilter/nf_tables.h.
 const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
 
-/// Returns the fields of a packet in `len` bytes at `offset` from `base`.
+/// Returns the fields in the `len` bytes of a packet at `offset` from `base`.
 pub(super) fn of_packet(base: u32, offset: u32, len: u8, context: Context) -> Vec<Part> {
     let known: &[(u32, u8, FilterField, Form)] = match (base, context.family, context.protocol) {
         (NETWORK, Some(Family::Ipv4), _) => &[
@@ -91,7 +90,7 @@ pub(super) fn of_packet(base: u32, offset: u32, len: u8, context: Context) -> Ve
             (2, 2, FilterField::DestinationPort(None), Form::Number),
             (13, 1, FilterField::TcpFlags, Form::Number),
         ],
-        // Every protocol that has ports has them at these offsets.
+        // Every protocol with ports has them at these offsets.
         (TRANSPORT, ..) => &[
             (0, 2, FilterField::SourcePort(None), Form::Number),
             (2, 2, FilterField::DestinationPort(None), Form::Number),
@@ -127,7 +126,7 @@ pub(super) fn of_meta(key: u32, is_netdev: bool) -> Part {
         15 if !is_netdev => (FilterField::Family, Form::Family, 1),
         16 => (FilterField::Protocol(None), Form::Number, 1),
         19 => (FilterField::PacketType, Form::Number, 1),
-        // Names of kinds of interfaces and bridges.
+        // The names of kinds of interfaces, and of bridges.
         17 | 18 | 26 | 27 | 34 => return Part::opaque(NAME_LENGTH),
         // The time.
         30 => return Part::opaque(8),
@@ -169,7 +168,7 @@ pub(super) fn of_route(result: u32, flags: u32) -> Part {
     }
 }
 
-/// Returns the values from `first` to `last` as a value of the model. Both have the length of the part.
+/// Returns the range from `first` to `last`, which must have the length of the part.
 pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> FilterValue {
     let is_single = first == last;
     let found = match part.form {
@@ -177,7 +176,7 @@ pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> Fil
             .zip(address(part.field, last, 0xff))
             .map(|(first, last)| FilterValue::Addresses(first, last)),
         Form::Number => network_number(first).zip(network_number(last)).map(range),
-        // The kernel compares byte by byte, so a range of numbers in host order has no meaning; a single value has.
+        // The kernel compares byte by byte, so only a single value in host order has a meaning, not a range.
         Form::HostNumber if is_single || first.len() == 1 => {
             host_number(first).zip(host_number(last)).map(range)
         }
@@ -201,7 +200,7 @@ const fn range((first, last): (u64, u64)) -> FilterValue {
     FilterValue::Numbers(first, last)
 }
 
-/// Returns the address that begins with these bytes, filled up with the byte `rest`.
+/// Returns the address that begins with these bytes. `rest` fills the missing bytes.
 pub(super) fn address(field: FilterField, bytes: &[u8], rest: u8) -> Option<IpAddr> {
     match field {
         FilterField::Source(Family::Ipv4) | FilterField::Destination(Family::Ipv4) => {
@@ -214,7 +213,7 @@ pub(super) fn address(field: FilterField, bytes: &[u8], rest: u8) -> Option<IpAd
     }
 }
 
-/// Returns the address in four or sixteen bytes.
+/// Parses an address of 4 or 16 bytes.
 pub(super) fn address_of(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => Some(IpAddr::from(padded::<4>(bytes, 0)?)),
@@ -229,12 +228,12 @@ fn padded<const N: usize>(bytes: &[u8], rest: u8) -> Option<[u8; N]> {
     Some(whole)
 }
 
-/// Reads a number of at most eight bytes in network order.
+/// Parses at most eight bytes in network order.
 pub(super) fn network_number(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
-/// Reads a number of at most eight bytes in host order.
+/// Parses at most eight bytes in host order.
 pub(super) fn host_number(bytes: &[u8]) -> Option<u64> {
     if cfg!(target_endian = "big") {
         return network_number(bytes);
@@ -242,7 +241,7 @@ pub(super) fn host_number(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
-/// Returns `4` or `6`, or `0` for another family (`NFPROTO_IPV4`, `NFPROTO_IPV6`).
+/// Returns 4 for `NFPROTO_IPV4`, 6 for `NFPROTO_IPV6`, 0 for other families.
 fn family(bytes: &[u8]) -> u64 {
     match bytes {
         [2] => 4,
@@ -251,7 +250,7 @@ fn family(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Returns `4` or `6`, or `0` for another family (`ETH_P_IP`, `ETH_P_IPV6`).
+/// Returns 4 for `ETH_P_IP`, 6 for `ETH_P_IPV6`, 0 for other families.
 fn family_of_frame(bytes: &[u8]) -> u64 {
     match bytes {
         [0x08, 0x00] => 4,
@@ -260,7 +259,7 @@ fn family_of_frame(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Returns the name of an interface, or a pattern for names with the same beginning.
+/// Returns the name of an interface; for a range of names with the same beginning, a pattern.
 fn name(first: &[u8], last: &[u8]) -> Option<FilterValue> {
     let is_whole = first.contains(&0) || first.len() >= usize::from(NAME_LENGTH);
     let alike = first.iter().zip(last).take_while(|(first, last)| first == last).count();

@@ -1,6 +1,5 @@
-//! Reads a consistent list of all rules of nftables, although this takes several dumps. The kernel counts the changes
-//! of its rules. The list is consistent if the count is the same before and after the dumps, and no dump was
-//! interrupted.
+//! Reads all rules of nftables by several dumps, which are consistent if no dump was interrupted, and the kernel's
+//! count of rule changes did not change.
 
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
@@ -17,14 +16,13 @@ const GETRULE: u16 = SUBSYSTEM | 7;
 const GETSET: u16 = SUBSYSTEM | 10;
 const GETELEMENTS: u16 = SUBSYSTEM | 13;
 const GETGENERATION: u16 = SUBSYSTEM | 16;
-/// A request for every family: `nfgenmsg`.
+/// `nfgenmsg` for every family.
 const ALL: [u8; 4] = [0; 4];
-/// The maximum number of attempts to read the list while the rules change.
+/// The maximum number of attempts while the rules change.
 const ATTEMPTS: usize = 6;
-/// The maximum number of bytes that are read. A rule has about 300 bytes, an element of a set about 50.
+/// The maximum size of the list in bytes. A rule has about 300 bytes, an element of a set about 50.
 const MOST_BYTES: usize = 256 << 20;
 
-/// The reason why the rules are not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum Unread {
     /// Only root may read the rules.
@@ -42,8 +40,8 @@ impl From<Errno> for Unread {
     }
 }
 
-/// Lists the tables, chains, rules and sets in the network namespace of the calling thread, as consecutive messages.
-/// The list is empty if no base chain has rules or drops packets.
+/// Returns the tables, chains, rules and sets of the calling thread's network namespace, as consecutive messages. The
+/// list is empty if no base chain has rules or drops packets.
 ///
 /// # Errors
 ///
@@ -57,7 +55,7 @@ pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
     for _ in 0..ATTEMPTS {
         match list_once(&mut connection) {
             Ok(Some(list)) => return Ok(list),
-            // `NOENT` can mean that a set vanished after it was listed, so the list is read again.
+            // A set may have vanished after it was listed.
             Ok(None) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -65,11 +63,11 @@ pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
     Err(Unread::Failed("the rules changed during every attempt".to_owned()))
 }
 
-/// Reads the list once; returns `None` if the rules changed while it was read.
+/// Returns the list; `None` if the rules changed while it was read.
 fn list_once(connection: &mut Connection) -> Result<Option<Vec<u8>>, Errno> {
     let mut list = Vec::new();
     let mut is_consistent = match add(connection, GETCHAIN, &ALL, &mut list) {
-        // These errors mean that this kernel has no nftables.
+        // This kernel has no nftables.
         Err(Errno::INVAL | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOENT) => {
             return Ok(Some(Vec::new()));
         }
@@ -95,7 +93,7 @@ fn list_once(connection: &mut Connection) -> Result<Option<Vec<u8>>, Errno> {
     Ok(is_consistent.then_some(list))
 }
 
-/// Adds the messages of a dump to the list; returns whether the rules stayed the same during the dump.
+/// Adds the messages of a dump to the list. Returns whether the dump was not interrupted by a change of the rules.
 fn add(connection: &mut Connection, kind: u16, body: &[u8], list: &mut Vec<u8>) -> Result<bool, Errno> {
     connection.dump(kind, body, &mut |message| {
         if list.len() > MOST_BYTES {
@@ -107,7 +105,7 @@ fn add(connection: &mut Connection, kind: u16, body: &[u8], list: &mut Vec<u8>) 
     })
 }
 
-/// Returns how many times the rules have changed so far.
+/// Returns the kernel's count of rule changes.
 fn generation(connection: &mut Connection) -> Result<u32, Errno> {
     const ID: u16 = 1;
     let message = connection.get(GETGENERATION, &ALL)?;
@@ -115,7 +113,7 @@ fn generation(connection: &mut Connection) -> Result<u32, Errno> {
     number(attribute(attributes, ID)).ok_or(Errno::BADMSG)
 }
 
-/// Returns the request for the elements of a set.
+/// Returns a request for the elements of a set; `None` if the message about the set is malformed.
 fn elements_request(family: u8, set: &[u8]) -> Option<Vec<u8>> {
     let [_, table, set] = attributes::<3>(set)?;
     let mut request = vec![family, 0, 0, 0];
@@ -129,7 +127,7 @@ fn elements_request(family: u8, set: &[u8]) -> Option<Vec<u8>> {
     Some(request)
 }
 
-/// Returns whether a list of chains has a base chain with rules, or a base chain that drops packets.
+/// Returns whether any base chain in the list has rules or drops packets.
 fn has_rules(list: &[u8]) -> bool {
     let decides = |message: Option<(u16, u8, &[u8])>| {
         let Some((NEWCHAIN, _, attributes)) = message else { return false };
@@ -139,9 +137,9 @@ fn has_rules(list: &[u8]) -> bool {
     messages(list).any(decides)
 }
 
-/// Returns whether the kernel answers messages about netfilter. If it does, the list of netlink sockets contains the
-/// kernel's own socket of this protocol (12, `NETLINK_NETFILTER` in linux/netlink.h). Also returns true if the list
-/// cannot be read.
+/// Returns whether the kernel answers messages about netfilter: the list of netlink sockets then contains the kernel's
+/// own socket of this protocol (12, `NETLINK_NETFILTER` in linux/netlink.h). Returns true too if the list cannot be
+/// read.
 fn has_netfilter_messages() -> bool {
     const LARGEST: usize = 1 << 20;
     let Ok(text) = read_records("/proc/thread-self/net/netlink", LARGEST) else { return true };

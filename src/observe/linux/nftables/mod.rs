@@ -1,10 +1,9 @@
-//! Turns the rules of nftables, which the kernel lists through netlink (linux/netfilter/nf_tables.h), into the form of
-//! the model. Rules of iptables that are stored in nftables are included.
+//! Converts the rules of nftables (linux/netfilter/nf_tables.h), and those of iptables that the kernel stores in
+//! nftables.
 //!
-//! A rule in the kernel is a program for a small virtual machine: expressions load fields of the packet into registers,
-//! change registers, and compare them. This module runs the expressions once without a packet, so each register
-//! contains the name of a field instead of its value. An expression that is not understood becomes an unknown condition
-//! or an unknown action.
+//! A rule in the kernel is a program whose expressions load fields of a packet into registers, and compare the
+//! registers. This module runs the program without a packet: a register contains the name of a field instead of its
+//! value. An unknown expression becomes an unknown condition or action.
 
 mod attributes;
 mod conditions;
@@ -32,7 +31,7 @@ pub(super) use self::xt::WITHOUT_EFFECT;
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterBase, FilterChain, FilterHook, FilterRule, FilterTable};
 
-/// The subsystem of nftables, and its messages (`nf_tables_msg_types`).
+/// `nf_tables_msg_types`, in the subsystem of nftables.
 const SUBSYSTEM: u16 = 10 << 8;
 const NEWTABLE: u16 = SUBSYSTEM;
 const NEWCHAIN: u16 = SUBSYSTEM | 3;
@@ -52,11 +51,10 @@ const NETDEV: u8 = 5;
 const BRIDGE: u8 = 7;
 const IPV6: u8 = 10;
 
-/// A table while its rules are read.
 #[derive(Default)]
 struct TableData<'d> {
     is_dormant: bool,
-    /// Whether the table contains rules of iptables.
+    /// Whether any rule has matches or targets of iptables.
     is_of_iptables: bool,
     chains: Vec<FilterChain>,
     by_name: HashMap<&'d [u8], usize>,
@@ -66,8 +64,8 @@ struct TableData<'d> {
 /// Family and name of a table.
 type Key<'d> = (u8, &'d [u8]);
 
-/// Parses consecutive messages; returns the tables, without dormant ones, which the kernel does not apply. Returns
-/// `None` if a message is malformed.
+/// Parses consecutive messages; `None` if one is malformed. Dormant tables are left out, because the kernel does not
+/// apply them.
 pub(super) fn parse(bytes: &[u8], links: &Links) -> Option<Vec<FilterTable>> {
     let mut tables: HashMap<Key<'_>, TableData<'_>> = HashMap::new();
     let mut rules = Vec::new();
@@ -107,7 +105,7 @@ pub(super) fn parse(bytes: &[u8], links: &Links) -> Option<Vec<FilterTable>> {
     Some(tables.into_iter().map(|(key, table)| finish(key, table)).collect())
 }
 
-/// Lists the rules in the same way as `list`, for tests.
+/// Calls `list`, for tests.
 ///
 /// # Errors
 ///
@@ -117,8 +115,7 @@ pub fn list_for_tests() -> Result<Vec<u8>, String> {
     list().map_err(|why| format!("{why:?}"))
 }
 
-/// Returns kind, family and attributes of each message. If a message is malformed, its item is `None`, and no more
-/// items follow.
+/// Returns kind, family and attributes of each message. The last item is `None` if the rest of the bytes is malformed.
 fn messages(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, u8, &[u8])>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -137,7 +134,7 @@ fn messages(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, u8, &[u8])>> {
     })
 }
 
-/// Returns the name of the table that a message of any kind names.
+/// Returns the name of the table in a message of any kind.
 fn table_of(message: &[u8]) -> Option<&[u8]> {
     let [_, table] = attributes::<2>(message)?;
     name(table)
@@ -163,8 +160,7 @@ fn add_chain<'d>(table: &mut TableData<'d>, key: Key<'d>, message: &'d [u8]) -> 
     Some(())
 }
 
-/// Returns the place at which the kernel calls a chain: `Some(None)` if the chain is not a base chain, and `None` if
-/// the message is malformed.
+/// Returns the hook of a chain: `Some(None)` if the chain is not a base chain, `None` if the message is malformed.
 fn base(
     (family, table): Key<'_>,
     chain: &[u8],
@@ -176,7 +172,7 @@ fn base(
     // linux/netfilter.h
     let hook = match (family, number(hook)?) {
         (NETDEV, 0) | (_, 5) => FilterHook::Ingress,
-        // The hook `egress`, through which packets leave a device.
+        // `egress`: packets leave a device.
         (NETDEV, 1) => FilterHook::Postrouting,
         (_, 0) => FilterHook::Prerouting,
         (_, 1) => FilterHook::Input,
@@ -254,7 +250,7 @@ fn add_rule<'d>(
     Some(())
 }
 
-/// Returns the comment that nft stores after a rule: type, length, text and a zero byte, among other data.
+/// Returns the comment of nft in a rule's data, which consist of entries with type, length and value.
 fn comment(mut data: &[u8]) -> Option<&[u8]> {
     const COMMENT: u8 = 0;
     loop {
@@ -296,8 +292,8 @@ fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
     finished
 }
 
-/// Replaces the rules of a table for frames, which portolan does not evaluate. If any of them can drop a frame, a
-/// single rule with an unknown action takes their place, because the table may drop any packet.
+/// Replaces the rules of a table for frames, which portolan does not evaluate, by a single rule with an unknown action.
+/// If no rule can drop a frame, the table becomes empty.
 fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
     let drops = |chain: &FilterChain| {
         chain.base.as_ref().is_some_and(|base| base.drops)

@@ -7,7 +7,7 @@ use super::sets::Sets;
 use crate::model::Family;
 use crate::model::firewall::{FilterCondition, FilterField, FilterRule, FilterValue};
 
-/// The data about the table of a rule that the reader needs.
+/// What the reader needs to know about the table of a rule.
 pub(super) struct Table<'d, 't> {
     pub(super) family: Option<Family>,
     pub(super) is_inet: bool,
@@ -22,27 +22,27 @@ pub(super) struct Reader<'d, 't, 's> {
     pub(super) registers: Registers<'d>,
     pub(super) context: Context,
     pub(super) conditions: Vec<FilterCondition>,
-    /// The comment of a rule of iptables.
+    /// Set only for a rule of iptables.
     pub(super) comment: Option<&'d [u8]>,
-    /// The target of a rule of iptables.
+    /// Set only for a rule of iptables.
     pub(super) target: Option<&'d str>,
-    /// The matches of a rule of iptables that are not evaluated as conditions on fields.
+    /// The matches of a rule of iptables that did not become conditions on fields.
     pub(super) matches: Vec<&'d [u8]>,
 }
 
-/// The rules that a list of expressions defines. There are several if an expression other than the last one has an
-/// action. The rules have no text yet.
+/// The rules that a list of expressions defines, without text: one for each action, because the list continues after an
+/// action such as a mark.
 #[derive(Debug, Default)]
 pub(super) struct ReadRule<'d> {
     pub(super) rules: Vec<FilterRule>,
-    /// These fields are set only for rules of iptables; see [`Reader`].
+    /// The next three fields are set only for rules of iptables; see [`Reader`].
     pub(super) comment: Option<&'d [u8]>,
     pub(super) target: Option<&'d str>,
     pub(super) matches: Vec<&'d [u8]>,
 }
 
 impl Reader<'_, '_, '_> {
-    /// Adds conditions, and stores what they show about the packet: its family and its protocol.
+    /// Adds conditions, and stores the family and the protocol that they require.
     pub(super) fn conditions(&mut self, conditions: Vec<FilterCondition>) {
         for condition in conditions {
             match condition.single() {
@@ -63,7 +63,7 @@ impl Reader<'_, '_, '_> {
                 _ => {}
             }
             match self.conditions.last().and_then(|last| both(last, &condition)) {
-                // The kernel tests the two ends of a range one after the other, so two conditions become one.
+                // A range is tested by two conditions, one for each end, which become a single condition.
                 Some(range) => {
                     self.conditions.pop();
                     self.conditions.push(range);

@@ -3,21 +3,20 @@
 use super::fields::{Form, Part};
 use super::sets::Key;
 
-/// The number of words. Each word has four bytes, and the first four words belong to the verdict
-/// (net/netfilter/nf_tables.h).
+/// The number of words of four bytes. The first four words belong to the verdict (net/netfilter/nf_tables.h).
 const WORDS: usize = 20;
 const WORD: usize = 4;
 
-/// Content that one expression stored in consecutive registers.
+/// The content that an expression stored in consecutive registers.
 #[derive(Clone, Debug)]
 pub(super) enum Content<'d> {
-    /// Consecutive fields of the packet, and the bits of them that a mask has kept (`None`: all bits).
+    /// Consecutive fields of the packet, and the bits that a mask has kept (`None`: all bits).
     Packet {
         parts: Vec<Part>,
         mask: Option<Vec<u8>>,
     },
     Constant(&'d [u8]),
-    /// The data that a map contains for a key.
+    /// The data of a map for a key.
     Mapped(Mapping<'d>),
 }
 
@@ -26,7 +25,7 @@ pub(super) enum Content<'d> {
 pub(super) struct Mapping<'d> {
     pub(super) key: Key,
     pub(super) set: &'d [u8],
-    /// The index of the rule's condition that the map contains the key.
+    /// The index of the condition that the map contains the key.
     pub(super) condition: usize,
 }
 
@@ -36,7 +35,7 @@ pub(super) struct Piece {
     pub(super) part: Part,
     /// The offset of the field in these bytes.
     pub(super) at: usize,
-    /// The bits that the rule compares; `None` for all bits.
+    /// The compared bits; `None` for all bits.
     pub(super) mask: Option<Vec<u8>>,
 }
 
@@ -44,7 +43,7 @@ pub(super) struct Piece {
 #[derive(Debug, Default)]
 pub(super) struct Registers<'d> {
     contents: Vec<Content<'d>>,
-    /// For each word, the index of its content and the offset in it; `None` if the content is unknown.
+    /// For each word, the index of its content and the offset in this content; `None` if the content is unknown.
     words: [Option<(usize, usize)>; WORDS],
 }
 
@@ -59,7 +58,7 @@ fn word(register: u32) -> Option<usize> {
 }
 
 impl<'d> Registers<'d> {
-    /// Stores `content` in `len` bytes, beginning at a register. If `content` is `None`, these bytes become unknown.
+    /// Stores `content` in the `len` bytes from a register on; `None` makes these bytes unknown.
     pub(super) fn store(&mut self, register: u32, len: usize, content: Option<Content<'d>>) {
         let Some(first) = word(register) else { return };
         let stored = content.map(|content| {
@@ -72,7 +71,7 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the content of a register, if the content begins there.
+    /// Returns the content that begins at a register.
     pub(super) fn content(&self, register: u32) -> Option<&Content<'d>> {
         match self.at(word(register)?)? {
             (content, 0) => Some(content),
@@ -85,7 +84,7 @@ impl<'d> Registers<'d> {
         Some((self.contents.get(content)?, at))
     }
 
-    /// Returns the part of a constant that is in this register and the following ones.
+    /// Returns the bytes of a constant from a register on.
     pub(super) fn constant(&self, register: u32) -> Option<&'d [u8]> {
         match self.at(word(register)?)? {
             (Content::Constant(bytes), at) => bytes.get(at * WORD..),
@@ -93,7 +92,7 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// If a register contains data from a look-up, returns the look-up, and the offset of the register in the data.
+    /// Returns the look-up whose data are in a register, and the offset of the register in the data.
     pub(super) fn mapping(&self, register: u32) -> Option<(&Mapping<'d>, usize)> {
         match self.at(word(register)?)? {
             (Content::Mapped(mapping), at) => Some((mapping, at * WORD)),
@@ -101,7 +100,7 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the fields in `len` bytes, beginning at a register.
+    /// Returns the fields in the `len` bytes from a register on.
     pub(super) fn pieces(&self, register: u32, len: usize) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let (Some(mut word), mut at) = (word(register), 0) else { return pieces };
@@ -135,8 +134,8 @@ impl<'d> Registers<'d> {
         pieces
     }
 
-    /// Copies a register as the expression `bitwise` does, which keeps the bits of the first mask and then flips those
-    /// of the second. Only the kept bits are modelled: if bits are flipped, the content of the new register is unknown.
+    /// Copies a register like the expression `bitwise`, which keeps the bits of the first mask and then flips those of
+    /// the second. If bits are flipped, the copy is unknown, because portolan evaluates only kept bits.
     pub(super) fn mask(&mut self, from: u32, to: u32, len: usize, bits: Option<(&[u8], &[u8])>) {
         let content = match (self.content(from), bits) {
             (Some(Content::Packet { parts, mask: None }), Some((mask, flipped)))

@@ -1,4 +1,4 @@
-//! Sets and maps, with the elements that rules need.
+//! The sets and maps of a table, with their elements.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -9,19 +9,18 @@ use crate::model::firewall::{
     FilterAction, FilterElement, FilterElements, FilterField, FilterSet, FilterValue,
 };
 
-/// The maximum number of elements of a set.
 const MOST_ELEMENTS: usize = 200_000;
-/// Flags of sets (`nft_set_flags` in linux/netfilter/nf_tables.h).
+/// `nft_set_flags` in linux/netfilter/nf_tables.h.
 const ANONYMOUS: u32 = 0x1;
 const INTERVAL: u32 = 0x4;
-/// Flags of elements (`nft_set_elem_flags`).
+/// `nft_set_elem_flags`.
 const INTERVAL_END: u32 = 0x1;
 const CATCH_ALL: u32 = 0x2;
 
-/// The fields in the key of an element, and the offset of each.
+/// The fields in the key of an element, each with its offset.
 pub(super) type Key = Vec<(Part, usize)>;
 
-/// What a rule reads from the data of an element.
+/// The data that a rule reads from an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Data {
     None,
@@ -34,12 +33,12 @@ pub(super) enum Data {
 pub(super) enum Source<T> {
     /// From the rule.
     Rule(T),
-    /// The value at this offset in the data of an element.
+    /// At this offset in the data of an element.
     Element(usize),
 }
 
 impl<T> Source<T> {
-    /// Returns the value if it comes from the rule; `None` if it comes from an element.
+    /// Returns the value from the rule; `None` if the value is in an element.
     pub(super) fn of_rule(self) -> Option<T> {
         match self {
             Source::Rule(value) => Some(value),
@@ -48,20 +47,18 @@ impl<T> Source<T> {
     }
 }
 
-/// An element as the kernel stores it.
 #[derive(Clone, Copy, Debug)]
 struct RawElement<'d> {
-    /// The key; `None` for the default element, which matches all other keys.
+    /// `None` for the default element, which matches all keys without an element.
     key: Option<&'d [u8]>,
-    /// The last key of an interval, if the key has several fields.
+    /// The last key of an interval of keys with several fields.
     last: Option<&'d [u8]>,
     data: Option<&'d [u8]>,
     flags: u32,
-    /// Whether the element matches only some of the packets, because it has a limit.
+    /// Whether the element matches only some packets, because of a limit.
     is_limited: bool,
 }
 
-/// A set as the kernel stores it.
 #[derive(Debug, Default)]
 pub(super) struct RawSet<'d> {
     flags: u32,
@@ -75,8 +72,7 @@ pub(super) struct RawSet<'d> {
 #[derive(Debug, Default)]
 pub(super) struct Sets<'d> {
     raw: HashMap<&'d [u8], RawSet<'d>>,
-    /// The names under which the sets were read so far, by their name in the kernel, their key fields and the kind of
-    /// data.
+    /// The name of each set that a rule has used, by name in the kernel, key fields and data.
     known: HashMap<(&'d [u8], Key, Data), String>,
     read: Vec<(&'d [u8], FilterSet)>,
     /// The sets to which rules add elements.
@@ -112,7 +108,7 @@ impl<'d> Sets<'d> {
         self.raw.get(set)
     }
 
-    /// Returns the elements of a set, whose keys consist of these fields.
+    /// Returns the elements of a set. Their keys consist of these fields.
     pub(super) fn elements(&mut self, set: &'d [u8], key: &Key, data: Data, links: &Links) -> FilterElements {
         let wanted = (set, key.clone(), data);
         if let Some(name) = self.known.get(&wanted) {
@@ -121,7 +117,7 @@ impl<'d> Sets<'d> {
         let raw = self.raw.get(set);
         let elements = raw.and_then(|raw| raw.elements(key, data, links));
         match (raw, elements) {
-            // Only one rule uses an anonymous set, so its elements are stored in the rule.
+            // An anonymous set belongs to one rule, so its elements are stored in this rule.
             (Some(raw), Some(elements)) if raw.flags & ANONYMOUS != 0 => FilterElements::Listed(elements),
             (_, elements) => {
                 let times = self.read.iter().filter(|(name, _)| *name == set).count();
@@ -137,7 +133,6 @@ impl<'d> Sets<'d> {
         }
     }
 
-    /// Returns the sets that rules use.
     pub(super) fn finish(self) -> Vec<FilterSet> {
         let Sets { read, changed, .. } = self;
         let finished = |(name, set): (&[u8], FilterSet)| FilterSet {
@@ -160,7 +155,7 @@ fn raw_element(bytes: &[u8]) -> Option<RawElement<'_>> {
     Some(RawElement { key, last, data, flags, is_limited })
 }
 
-/// Returns the bytes of a key: `Some(None)` if there is no key, and `None` if the key is malformed.
+/// Returns the bytes of a key: `Some(None)` if there is no key, `None` if it is malformed.
 fn bytes_of(key: Option<&[u8]>) -> Option<Option<&[u8]>> {
     match key {
         // `NFTA_DATA_VALUE`
@@ -169,13 +164,12 @@ fn bytes_of(key: Option<&[u8]>) -> Option<Option<&[u8]>> {
     }
 }
 
-/// Returns whether an expression of an element can limit the packets that match. Only `counter` and `last` cannot.
+/// Returns whether an expression of an element can limit the matching packets.
 fn limits(expression: &[u8]) -> bool {
     let kind = attributes::<2>(expression).and_then(|[_, kind]| name(kind));
     !matches!(kind, Some(b"counter" | b"last"))
 }
 
-/// The first and the last key of an element, and its data.
 struct Element<'d> {
     first: &'d [u8],
     last: Vec<u8>,
@@ -212,7 +206,7 @@ impl<'d> RawSet<'d> {
         Some(elements)
     }
 
-    /// Returns the elements with their keys: a single key (the first is also the last), or an interval.
+    /// Returns the elements, each with its first and last key. For a single key, the two are equal.
     fn keys(&self) -> Vec<Element<'d>> {
         let has_key = |element: &&RawElement<'d>| element.flags & CATCH_ALL == 0;
         let elements = self.elements.iter().filter(has_key);
@@ -226,8 +220,8 @@ impl<'d> RawSet<'d> {
             });
             return whole.collect();
         }
-        // The kernel stores an interval as two elements: one with its first key, and one, with the flag `INTERVAL_END`,
-        // with the first key after it.
+        // The kernel stores an interval as two elements: one with the first key, and one with the flag `INTERVAL_END`
+        // and the key after the last.
         let mut bounds: Vec<&RawElement<'d>> = elements.collect();
         bounds.sort_by_key(|element| (element.key, element.flags & INTERVAL_END == 0));
         let mut whole = Vec::new();
@@ -261,7 +255,7 @@ fn before(key: &[u8]) -> Vec<u8> {
     key
 }
 
-/// Returns the action of an element: `Some(None)` if it has none, and `None` if its data are malformed.
+/// Returns the action of an element: `Some(None)` if it has none, `None` if its data are malformed.
 fn action(data: Option<&[u8]>, wanted: Data) -> Option<Option<FilterAction>> {
     let Some(data) = data else { return (wanted == Data::None).then_some(None) };
     let [_, value, verdict] = attributes::<3>(data)?;
@@ -295,7 +289,7 @@ pub(super) fn fields(key: &Key) -> Vec<FilterField> {
     key.iter().map(|(part, _)| part.field).collect()
 }
 
-/// Returns true if not a single field of a key can be evaluated.
+/// Returns whether no field of a key can be evaluated.
 pub(super) fn is_opaque(key: &Key) -> bool {
     key.iter().all(|(part, _)| part.form == Form::Opaque)
 }

@@ -10,14 +10,14 @@ use crate::model::firewall::{FilterAction, FilterField, FilterValue};
 
 /// `NFT_NAT_SNAT` (linux/netfilter/nf_tables.h).
 const OF_SOURCE: u32 = 0;
-/// `NF_NAT_RANGE_NETMAP` (linux/netfilter/nf_nat.h): the new address keeps a part of the old one.
+/// `NF_NAT_RANGE_NETMAP` (linux/netfilter/nf_nat.h): the new address keeps a part of the old address.
 const PREFIX: u32 = 1 << 6;
 /// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
 const IPV4: u32 = 2;
 const IPV6: u32 = 10;
 
-/// Returns the action of the expression `nat`, and adds the condition that it implies; `None` if the expression is
-/// malformed. If there are several destinations, the first one is used, as in the list of published ports.
+/// Returns the action of the expression `nat`; `None` if it is malformed. If there are several destinations, the first
+/// one is used, as in the list of published ports.
 pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, kind, family, address, _, port, _, flags] = attributes::<8>(data)?;
     let family = number_or_zero(family);
@@ -40,13 +40,13 @@ pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Optio
     Some(action.unwrap_or(FilterAction::Unknown))
 }
 
-/// Returns the action of the expression `redir`; `None` if the expression is malformed.
+/// Returns the action of the expression `redir`; `None` if it is malformed.
 pub(super) fn redirect(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, port] = attributes::<2>(data)?;
     Some(new_destination(reader, None, port, false).unwrap_or(FilterAction::Unknown))
 }
 
-/// Returns the action for an address and a port in these registers; `None` if the registers are not understood.
+/// Returns a translation to the address and port in these registers; `None` if their content is not understood.
 fn new_destination(
     reader: &mut Reader<'_, '_, '_>,
     address: Option<&[u8]>,
@@ -70,10 +70,9 @@ fn new_destination(
             port: port.and_then(Source::of_rule),
         });
     };
-    // The address and the port must come from the same look-up.
     mappings.iter().all(|other| other.condition == mapping.condition).then_some(())?;
-    // The look-up becomes the action, which has no effect if the map does not contain the key. So the condition that
-    // the map contains the key is removed.
+    // If the map does not contain the key, the action `TranslateBy` has no effect, so the condition that the map
+    // contains the key is not needed.
     if mapping.condition < reader.conditions.len() {
         reader.conditions.remove(mapping.condition);
     }
@@ -82,7 +81,8 @@ fn new_destination(
     Some(FilterAction::TranslateBy(fields(&mapping.key), elements))
 }
 
-/// Returns where the value in a register comes from; `None` if this is not known. A look-up is added to `mappings`.
+/// Returns the source of the value in a register; `None` if it is unknown. If the source is a map, its look-up is added
+/// to `mappings`.
 fn source<'d, T>(
     reader: &Reader<'d, '_, '_>,
     register: u32,

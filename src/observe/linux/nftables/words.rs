@@ -1,4 +1,4 @@
-//! Writes rules of iptables in the notation of iptables. An ellipsis replaces the parts that are not evaluated.
+//! Writes rules of iptables in the notation of iptables, with an ellipsis for the parts that are not evaluated.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use crate::model::firewall::{
     FilterAction, FilterCondition, FilterElements, FilterField, FilterRule, FilterValue, conntrack,
 };
 
-/// Returns the text that names a chain: `iptables -t nat OUTPUT`.
+/// Returns the name of a chain: `iptables -t nat OUTPUT`.
 pub(super) fn table(is_six: bool, table: &str, chain: &str) -> String {
     format!("{} -t {table} {chain}", if is_six { "ip6tables" } else { "iptables" })
 }
@@ -76,7 +76,7 @@ fn place(address: IpAddr, port: Option<String>) -> String {
     }
 }
 
-/// Returns a condition as text; `None` if iptables has no name for the tested field.
+/// Returns the text of a condition; `None` if the notation of iptables has none for it.
 fn condition_words(condition: &FilterCondition) -> Option<String> {
     let not = |negated: &bool| if *negated { "! " } else { "" };
     match condition {

@@ -1,6 +1,6 @@
-//! Parses matches and targets of iptables in rules of nftables. They are structures of the kernel
-//! (linux/netfilter/xt_*.h, linux/netfilter/nf_nat.h). Their numbers are in host order, except addresses and
-//! translated ports.
+//! Parses the matches and targets of iptables in rules of nftables (linux/netfilter/xt_*.h, linux/netfilter/nf_nat.h).
+//!
+//! Numbers are in host order, except addresses and translated ports.
 
 use super::attributes::{attributes, name, number_or_zero};
 use super::conditions::{is, within};
@@ -9,8 +9,7 @@ use super::reader::Reader;
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterValue, conntrack};
 
-/// The targets that have no effect on the decision: the kernel continues with the next rule, and the target changes no
-/// field that other rules compare.
+/// The targets without effect on the decision: the next rule follows, and no field changes that a rule compares.
 pub(in super::super) const WITHOUT_EFFECT: [&str; 14] = [
     "LOG",
     "NFLOG",
@@ -45,7 +44,7 @@ impl<'d> Structure<'d> {
         Some(u32::from_ne_bytes(*self.0.get(at..)?.first_chunk()?))
     }
 
-    /// Returns the address in a `nf_inet_addr`.
+    /// Parses a `nf_inet_addr`.
     fn address(self, at: usize, family: Family) -> Option<std::net::IpAddr> {
         let length = if family == Family::Ipv4 { 4 } else { 16 };
         address_of(self.0.get(at..at + length)?)
@@ -107,14 +106,14 @@ fn conditions(
             vec![if mode & INVERTED != 0 { FilterCondition::Unusual } else { FilterCondition::Usual }]
         }
         (b"connlimit", 1) => {
-            // Without this flag, the match applies to clients above the limit.
+            // Without this flag, the match is for clients above the limit.
             let is_inverted = info.number(20)? & 1 != 0;
             vec![if is_inverted { FilterCondition::Usual } else { FilterCondition::Unusual }]
         }
         (b"icmp" | b"icmp6", _) => {
             vec![is(FilterField::OfOtherProtocol, FilterValue::Unknown, false)]
         }
-        // Ordinary packets have no header for source routes, so they do not meet the condition.
+        // Packets with a header for source routes are unusual.
         (b"rt", _) => vec![FilterCondition::Unusual],
         (b"rpfilter", 0) => {
             const INVERTED: u8 = 8;
@@ -146,8 +145,7 @@ fn tcp(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     Some(found)
 }
 
-/// Returns the condition of a range of ports: `Some(None)` if the range has all ports, and `None` if the structure is
-/// malformed.
+/// Returns the condition of a range of ports: `Some(None)` for all ports, `None` if the structure is malformed.
 fn range(
     field: FilterField,
     info: Structure<'_>,
@@ -182,12 +180,11 @@ fn multiport(info: Structure<'_>) -> Option<FilterCondition> {
     Some(within(vec![field], ports, negated))
 }
 
-/// Returns the condition that one of these bits is set.
 fn any_bit(field: FilterField, mask: u64, negated: bool) -> FilterCondition {
     FilterCondition::Masked { field, mask, value: 0, negated: !negated }
 }
 
-/// Returns the bits of the state in the numbers of nftables; `xt_conntrack` has other numbers for some of them
+/// Converts the bits of a connection's state to those of nftables, some of which differ
 /// (linux/netfilter/xt_conntrack.h).
 fn state_bits(bits: u32, untracked: u32) -> u64 {
     const SOURCE_TRANSLATED: u32 = 1 << 6;
@@ -258,7 +255,7 @@ fn address_types(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
             found.push(within(vec![field], keys, flags & inverted != 0));
         }
     }
-    // Another flag limits the match to the addresses of one interface, which is not evaluated.
+    // The flags for a single interface are not evaluated.
     if flags & !(SOURCE_INVERTED | DESTINATION_INVERTED) != 0 {
         found.push(FilterCondition::Unknown);
     }
@@ -286,7 +283,7 @@ fn address_ranges(info: Structure<'_>, family: Family) -> Option<Vec<FilterCondi
     Some(found)
 }
 
-/// `xt_recent_mtinfo`. `--set` matches every client, and a hit count matches only clients that send many packets.
+/// `xt_recent_mtinfo`. `--set` matches every client, and a hit count only clients that send many packets.
 fn recent(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     const SET: u8 = 2;
     const CHECK_AND_UPDATE: u8 = 1 | 4;
@@ -330,7 +327,7 @@ fn destination(kind: &str, info: Structure<'_>, revision: u32, family: Family) -
     const HAS_ADDRESS: u32 = 1;
     const HAS_PORT: u32 = 2;
     const PREFIX: u32 = 1 << 6;
-    // The old structure begins with a count of ranges; the first range follows it.
+    // The old structure begins with the number of ranges, followed by the first range.
     let (flags, address, port) = match (family, revision) {
         (Family::Ipv4, 0) => (info.number(4)?, info.address(8, family)?, info.0.get(16..18)?),
         _ => (info.number(0)?, info.address(4, family)?, info.0.get(36..38)?),
