@@ -1,14 +1,14 @@
-//! Finds the users who can replace a file, from the owner and mode of the file and of every directory above it.
+//! Finds the users who can replace a file, from the owner, mode and access control list of the file and of each
+//! directory above it.
 //!
-//! No file is opened for reading. Two files are the same only if their device and inode are equal; names are never
-//! compared. Every path is followed from the root directory of the process that runs the file.
+//! No file is opened for reading. Every path is followed from the root directory of the process that runs the file. Two
+//! files are the same only if device and inode are equal, regardless of their names.
 //!
-//! A group with write permission counts as a user: a file of `root:www-data` with mode 0775 is only as safe as the web
-//! server. The groups of administrators ([`ADMINISTRATORS`]) do not count. A user or group to which an access control
-//! list gives write access counts too.
+//! A group with write permission counts as a user, except the groups of administrators ([`ADMINISTRATORS`]): a file of
+//! `root:www-data` with mode 0775 is only as safe as the web server.
 //!
-//! In a sticky directory, a group cannot replace the files of other users. A world-writable directory counts as open to
-//! all users even if it is sticky, because any user could have created the file. If only some users can enter a
+//! In a sticky directory, a group cannot replace the files of other users. But a world-writable directory counts as
+//! open to all users even if it is sticky, because any user could have created the file. If only some users can enter a
 //! directory, the files below it count as writable only by these users.
 
 use std::cell::OnceCell;
@@ -25,15 +25,13 @@ use super::fuse::{fuse_owner, is_fuse};
 use super::tree::{PATH_ONLY, Tree, are_alike, is_same, namespace_of};
 use crate::model::{Origin, OriginKind};
 
-/// The maximum depth of checked directories. The kernel's longest path can have 2,048 directories; real programs have
-/// far fewer.
+/// The maximum depth of checked directories. The kernel allows 2,048, but paths of real programs have far fewer.
 const DEEPEST: usize = 64;
-/// Groups of administrators. Their members can become root with `sudo`, or install into `/usr/local` (Debian policy
-/// 9.1.2).
+/// Groups whose members can become root with `sudo`, or install into `/usr/local` (Debian policy 9.1.2).
 const ADMINISTRATORS: [&str; 4] = ["staff", "wheel", "sudo", "admin"];
-/// The user ID that the kernel shows for users who have none in this user namespace (`/proc/sys/kernel/overflowuid`).
+/// The user ID that the kernel shows for a user without an ID in this user namespace (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
-/// The maximum size of `/etc/group` in bytes, which is enough for several thousand groups.
+/// The maximum size of `/etc/group` in bytes, enough for several thousand groups.
 const LONGEST_GROUPS: usize = 1024 * 1024;
 
 /// The users who can change the directories above a file.
@@ -41,10 +39,10 @@ const LONGEST_GROUPS: usize = 1024 * 1024;
 pub(super) struct DirectoriesAbove {
     /// World-writable directories, nearest first.
     pub open: Vec<String>,
-    /// The nearest directory that a user other than root can write to. The user is `None` if a group or several users
-    /// can.
+    /// The nearest directory that a user other than root can write to, and this user (`None` for a group or several
+    /// users).
     pub user: Option<(String, Option<u32>)>,
-    /// The user who mounted the FUSE file system that contains the file.
+    /// The user who mounted the FUSE file system of the file.
     mounted_by: Option<u32>,
     /// The users who can enter every directory above the file; `None` if any user can.
     entrants: Option<Entrants>,
@@ -52,12 +50,12 @@ pub(super) struct DirectoriesAbove {
     complete: bool,
 }
 
-/// Who can enter a directory that not every user can enter.
+/// The users who can enter a directory that is not open to all users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entrants {
     /// Only root.
     Root,
-    /// This user; `None` for a group or for several users.
+    /// This user; `None` for a group or several users.
     User(Option<u32>),
 }
 
@@ -72,10 +70,10 @@ impl DirectoriesAbove {
     }
 }
 
-/// The key of a directory: the mount namespace, the root directory of the process, and the path.
+/// The mount namespace, the root directory of the process, and the path.
 type DirectoryKey = (u64, (u64, u64), Vec<u8>);
 
-/// Finds out who can replace files. The results for directories are stored, because most programs are in the same few
+/// Finds the users who can replace files. The results for directories are stored, because most programs are in a few
 /// directories.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
@@ -85,7 +83,7 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    /// Returns the directory tree of this process, from the root of its mount namespace.
+    /// Returns the directory tree of portolan, from the root of its mount namespace.
     pub(super) fn own(&self) -> Option<&Tree> {
         let open = || {
             let me = openat(CWD, "/proc/self", PATH_ONLY | OFlags::DIRECTORY, Mode::empty()).ok()?;
@@ -94,7 +92,7 @@ impl Origins {
         self.own.get_or_init(open).as_ref()
     }
 
-    /// Returns the tree of a process, given its directory in `/proc`.
+    /// Returns the directory tree of the process with this directory in `/proc`.
     pub(super) fn tree(&self, process: impl AsFd) -> Option<Tree> {
         let namespace = namespace_of(&process, "ns/mnt");
         let own = self.own()?;
@@ -104,23 +102,23 @@ impl Origins {
         let prefix = readlinkat(&process, "root", Vec::new()).ok()?.into_bytes();
         let prefix = prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix);
         let mut tree = Tree::open(&process, "root", prefix, namespace?)?;
-        // A user other than root can make a mount namespace only together with a user namespace, and then chooses the
-        // files in it and their paths. A process in another user namespace may therefore have a tree that a user made.
+        // An ordinary user can make a mount namespace together with a user namespace, and choose the files in it. So in
+        // another user namespace, the tree may be one that a user made.
         let its_users = namespace_of(&process, "ns/user");
         let own_users = namespace_of(openat(CWD, "/proc/self", PATH_ONLY, Mode::empty()).ok()?, "ns/user");
         tree.users_own = tree.root_id != own.root_id && its_users != own_users;
         Some(tree)
     }
 
-    /// Returns the world-writable directories above `path`, nearest first; `None` if none was found and some
-    /// directories could not be checked.
+    /// Returns the world-writable directories above `path`, nearest first; `None` if none was found and a directory
+    /// could not be checked.
     pub(super) fn open_directories(&mut self, tree: &Tree, path: &[u8]) -> Option<Vec<String>> {
         let above = self.above(tree, path)?;
         (above.complete || !above.open.is_empty()).then_some(above.open)
     }
 
     /// Returns who can replace the file at `path`; `None` if this could not be checked. If `running`, the file that a
-    /// process runs, is not the file at the path, the kind is [`OriginKind::Elsewhere`].
+    /// process runs, is another file, the kind is [`OriginKind::Elsewhere`].
     pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -156,8 +154,7 @@ impl Origins {
         Some(of_writer(tree, writer.or(above.user)))
     }
 
-    /// Returns the users who could have replaced a file that was at `path` and no longer exists. Only the directories
-    /// above the path can show this.
+    /// Returns who could have replaced a deleted file, judged by the directories above its `path`.
     pub(super) fn of_removed(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -169,36 +166,36 @@ impl Origins {
         above.complete.then(|| of_writer(tree, above.user))
     }
 
-    /// Returns the user who mounted the file system of `path`, if it is a FUSE file system of a user. Not even root
-    /// may read its files unless this user permits it, so nothing else can be checked.
+    /// Returns the user who mounted the FUSE file system of `path`; `None` if root mounted it, or for other file
+    /// systems. Without this user's permission, not even root can read the files, so nothing else can be checked.
     pub(super) fn of_mounting_user(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let uid = self.above(tree, path)?.mounted_by.filter(|uid| *uid != 0)?;
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
     }
 
-    /// Returns true if the process has other mounts than portolan, and `path` leads to another file, or to none, for
-    /// portolan.
+    /// Returns whether the process has other mounts than portolan, and portolan does not find the running file at
+    /// `path`.
     pub(super) fn is_in_other_tree(&self, tree: &Tree, path: &[u8], running: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         !own.stat(path).is_ok_and(|host| is_same(&host, running))
     }
 
-    /// Returns whether a process with the root directory of portolan, but with other mounts, sees another file at
-    /// `path` than portolan.
+    /// Returns whether portolan finds another file at `path` than a process with the same root directory but other
+    /// mounts.
     fn is_another_on_the_host(&self, tree: &Tree, path: &[u8], file: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))
     }
 
-    /// Returns the user other than root who can write to the file or directory at `path` below the root of the tree;
-    /// `Some(None)` if a group or several users can, and `None` if only root can.
+    /// Returns the user other than root who can write to a file or directory; `Some(None)` for a group or several
+    /// users, `None` if only root can.
     fn writer(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Option<u32>> {
         if stat.st_uid != 0 {
             return Some(Some(stat.st_uid));
         }
         let mode = Mode::from_raw_mode(stat.st_mode);
-        // No group can write. An access control list cannot permit more, because the group bits limit every entry of
-        // the list. In a sticky directory, a group cannot replace the files of others.
+        // An access control list gives no more rights than the group bits. In a sticky directory, a group cannot
+        // replace the files of other users.
         if !mode.contains(Mode::WGRP) || mode.contains(Mode::SVTX) {
             return None;
         }
@@ -209,14 +206,14 @@ impl Origins {
         }
     }
 
-    /// Returns who can enter a directory that not every user can enter; `None` if its owner has no ID in this user
+    /// Returns who can enter a directory that is not open to all users; `None` if its owner has no ID in this user
     /// namespace.
     fn entrants(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Entrants> {
         let has_group = Mode::from_raw_mode(stat.st_mode).contains(Mode::XGRP);
         let is_other = |gid: u32| gid != 0 && !self.administrators().contains(&gid);
         match stat.st_uid {
             OVERFLOW => None,
-            // An access control list can let further users enter.
+            // An access control list can let more users enter.
             _ if has_group && acl::read(tree, path).is_some() => Some(Entrants::User(None)),
             0 if has_group && is_other(stat.st_gid) => Some(Entrants::User(None)),
             0 => Some(Entrants::Root),
@@ -259,7 +256,7 @@ impl Origins {
                 above.complete = false; // the path is above the root of a process in another mount namespace
                 continue;
             };
-            // A path from the kernel contains no links. If there is one now, it was made later, so it is not followed.
+            // A path from the kernel contains no links, so a link was made later, and is not followed.
             let stat = match statat(&tree.root, below_root.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat,
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // the directory was deleted, with everything below it
@@ -287,8 +284,8 @@ impl Origins {
                 && ![0, OVERFLOW].contains(&stat.st_uid)
                 && !mode.intersects(Mode::RWXG | Mode::RWXO)
             {
-                // The parent is world-writable but sticky, so only the owner can replace this directory, and only the
-                // owner can enter it. So the parent does not count.
+                // In a sticky parent, only the owner can replace this directory, and only the owner can enter it. So
+                // the world-writable parent does not count.
                 above.open.pop();
             }
             let stays_open = mode.contains(Mode::XOTH) || !above.open.is_empty();
@@ -323,7 +320,7 @@ fn of_writer(tree: &Tree, writer: Option<(String, Option<u32>)>) -> Origin {
     }
 }
 
-/// Returns the numbers of the groups of administrators in `/etc/group` (`NAME:PASSWORD:GID:MEMBERS`).
+/// Returns the group IDs of administrators in `/etc/group` (`NAME:PASSWORD:GID:MEMBERS`).
 fn administrators_in(groups: &str) -> Vec<u32> {
     let gid = |line: &str| {
         let mut fields = line.split(':');

@@ -1,15 +1,14 @@
-//! Reads the database of apk: a single file with lines for packages, directories and files. Each line consists of a
-//! letter and a value (apk-tools' `src/database.c`).
+//! Reads the database of apk, a single file of lines with a letter and a value (apk-tools' `src/database.c`).
 
 use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, lines, text};
 
-/// The paths of the database. The second path is for Alpine with a merged `/usr`.
+/// The second path is for Alpine with a merged `/usr`.
 const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
-/// The maximum size of a database that is read. The database of a desktop has about 20 MiB.
+/// The maximum size of the database in bytes. That of a desktop has about 20 MiB.
 const LARGEST: usize = 256 * 1024 * 1024;
 
-/// Returns the data of the database about the requested files; `None` if there is no such database.
+/// Returns what packages record about the requested files; `None` if there is no database of apk.
 pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     for place in PLACES {
         if let Some(installed) = root.read(place, LARGEST)? {
@@ -19,8 +18,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(None)
 }
 
-/// Parses the database: `P:` package, `V:` version, `F:` directory, `R:` file, `Z:` checksum; an empty line ends a
-/// package.
+/// Parses the lines `P:` package, `V:` version, `F:` directory, `R:` file and `Z:` checksum.
 pub(super) fn parse(installed: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) -> PackagedFiles {
     let mut records = PackagedFiles::new();
     let mut package: &[u8] = b"";
@@ -61,7 +59,7 @@ pub(super) fn parse(installed: &[u8], layout: &Layout, wanted: &WantedFiles<'_>)
     records
 }
 
-/// Parses a SHA-1 sum: `Q1` and the sum in base64. Returns `None` for sums of other kinds.
+/// Parses a SHA-1 sum, which is `Q1` and base64; `None` for other sums.
 fn checksum(value: &[u8]) -> Option<Checksum> {
     let mut sum = [0; 20];
     let digits: &[u8; 28] = value.strip_prefix(b"Q1")?.try_into().ok()?;

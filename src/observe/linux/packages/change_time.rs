@@ -2,27 +2,26 @@
 //! not be calculated.
 //!
 //! dpkg installs all files of a package in one run, and then writes their list. If the inode of a program last changed
-//! in this run, it has not changed since. Three times are compared: those of the program, of the list, and of other
-//! files of the package.
+//! in this run, the program has not changed since.
 //!
-//! No program can set the change time back, except by setting the clock of the machine. But a program of root can set
-//! it to the present, also for the list. Therefore the program must have changed in the same run as the list and
-//! several other files. Files from archives and disk images have the time at which they were unpacked, or a time that a
-//! tool chose, so their times are not used.
+//! The change time cannot be set back, except by setting the clock of the machine. But root can set it to the present,
+//! also for the list. Therefore the program must have changed in the run in which the list and several other files
+//! changed. Files from archives and disk images are not used: their times are those of the unpacking, or a tool chose
+//! them.
 
 use rustix::fs::Stat;
 
 use super::root::{MountedStat, Root};
 
-/// A time in seconds and nanoseconds.
+/// Seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ChangeTime(i64, i64);
 
-/// The maximum duration of a run in seconds, from the first to the last renaming of a file of the package. All packages
-/// of Debian that were tried took less than 5 seconds.
+/// The maximum duration of a run in seconds, from the first to the last renamed file of a package. Debian's packages
+/// took less than 5 seconds in a test.
 const ONE_STEP: i64 = 120;
-/// The number of other files of a package whose times are compared, and the minimum number that must agree. Not all can
-/// agree, because installation scripts change the owner or the mode of some files later.
+/// The number of compared files of a package, and the minimum number that must agree. Installation scripts change the
+/// owner or the mode of some files later.
 const COMPARED: usize = 8;
 const ENOUGH: usize = 3;
 
@@ -31,9 +30,8 @@ impl ChangeTime {
         ChangeTime(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or_default())
     }
 
-    /// Returns the time at which a file was written; `None` if it may not have been written on this machine. The
-    /// content of a file from an archive was modified long before the inode changed. In a disk image, the times are
-    /// often whole seconds.
+    /// Returns the time at which a file was written; `None` if it may come from an archive (its content is much older
+    /// than its inode) or from a disk image (often whole seconds).
     fn of_new_file(stat: &Stat) -> Option<Self> {
         let modified = ChangeTime(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
         let changed = Self::of(stat);
@@ -42,26 +40,26 @@ impl ChangeTime {
         (is_one_step && modified.1 != 0).then_some(modified)
     }
 
-    /// Returns whether this time is before `end`, by at most the duration of a run. Returns false for equal times:
-    /// changes in the same tick of the kernel's clock have the same time, so their order is not known.
+    /// Returns whether this time is before `end`, by at most the duration of a run. For equal times, the order of the
+    /// changes is not known, so the result is false.
     fn is_in_the_step_before(self, end: Self) -> bool {
         self.1 != 0 && (ChangeTime(end.0.saturating_sub(ONE_STEP), end.1)..end).contains(&self)
     }
 }
 
-/// The run of dpkg in which a package was installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Installation {
     end: ChangeTime,
-    /// The mount that contains the other files.
+    /// The mount of the other files.
     mount: u64,
 }
 
 impl Installation {
-    /// Returns the run in which a package was installed; `None` if the times of its files do not prove it. `list` and
-    /// `sums` are the paths of the package's list and checksums, and `others` the paths of other installed files. Files
-    /// below another root directory, such as a container's, prove nothing, because their file system may report false
-    /// times.
+    /// Returns the run in which a package was installed, from the paths of its list, its checksums and other files;
+    /// `None` if their times do not prove it.
+    ///
+    /// In another root directory, such as that of a container, a file system may report false times, so nothing is
+    /// proved there.
     pub(super) fn of(root: &Root, list: &str, sums: &str, others: &[&[u8]]) -> Option<Self> {
         let end = ChangeTime::of_new_file(&root.stat(list.as_bytes())?.stat)?;
         let sums = ChangeTime::of(&root.stat(sums.as_bytes())?.stat);
@@ -74,22 +72,21 @@ impl Installation {
         Self::by_times(end, sums, &others)
     }
 
-    /// Returns the run if these times agree: that of the list, that of the checksums, and those of other files, each
-    /// with its mount.
+    /// Returns the run if the times of the list, of the checksums and of other files (each with its mount) agree.
     fn by_times(end: ChangeTime, sums: ChangeTime, others: &[(u64, ChangeTime)]) -> Option<Self> {
         let (mount, _) = *others.first()?;
         let agreeing =
             others.iter().filter(|(at, time)| *at == mount && time.is_in_the_step_before(end)).count();
-        // dpkg renames the file with the checksums just before or just after it writes the list. A quarter of the other
-        // files may have changed later.
+        // dpkg writes the checksums just before or just after the list. A quarter of the other files may have changed
+        // later.
         (sums.0.abs_diff(end.0) <= ONE_STEP.unsigned_abs()
             && agreeing >= ENOUGH
             && agreeing * 4 >= others.len() * 3)
             .then_some(Installation { end, mount })
     }
 
-    /// Returns whether a file is the one that was installed in this run. The mount must be the same too, because a
-    /// mount over the file or its directory can put another file of the same age at the path.
+    /// Returns whether a file was installed in this run. The mount is compared, because a mount over the path can show
+    /// another file of the same age.
     pub(super) fn has_installed(self, file: &MountedStat) -> bool {
         file.mount == self.mount && ChangeTime::of(&file.stat).is_in_the_step_before(self.end)
     }

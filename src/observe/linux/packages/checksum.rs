@@ -1,4 +1,4 @@
-//! The checksum of the file that a process runs.
+//! Calculates the checksum of the file that a process runs.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,11 +12,10 @@ use super::RunningFile;
 use super::root::identity;
 use crate::observe::linux::process;
 
-/// The maximum size of a program whose checksum is calculated. The largest servers have about 200 MiB.
+/// The maximum size of a program in bytes. The largest servers have about 200 MiB.
 const LARGEST: u64 = 512 * 1024 * 1024;
 const AT_ONCE: usize = 256 * 1024;
 
-/// A checksum by one of the algorithms that package managers use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Checksum {
     Md5([u8; 16]),
@@ -24,10 +23,8 @@ pub(super) enum Checksum {
     Sha256([u8; 32]),
 }
 
-/// Returns the checksums of a program, by the algorithms of `wanted`.
-///
-/// The file is opened through a process that runs it. So the running file is read, even if another file is now at its
-/// path.
+/// Returns the checksums of a program, by the algorithms of `wanted`. The file is opened through a process, because
+/// another file may now be at its path.
 pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<Vec<Checksum>, String> {
     let opened = program.pids.iter().find_map(|pid| {
         let process = process::open(*pid).ok()?;

@@ -1,5 +1,5 @@
-//! Reads the database of dpkg: the files of each package, their checksums, the versions of the packages, and
-//! diversions (dpkg's `lib/dpkg/dbmodify.c`, `db-fsys-files.c`, `parse.c`; `dpkg-divert(1)`).
+//! Reads the database of dpkg: files, checksums, versions and diversions (dpkg's `lib/dpkg/dbmodify.c`,
+//! `db-fsys-files.c`, `parse.c`; `dpkg-divert(1)`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,47 +11,44 @@ use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines,
 
 const STATUS: &str = "var/lib/dpkg/status";
 const INFO: &str = "var/lib/dpkg/info";
-/// The maximum size of the status file. All packages of Debian together have 80 MiB.
+/// The maximum size of the status file in bytes. For all packages of Debian together, it has 80 MiB.
 const LARGEST_STATUS: usize = 128 * 1024 * 1024;
-/// The maximum size of other files. The list of a package with 100,000 files has 10 MiB.
+/// The maximum size of any other file in bytes. The list of a package with 100,000 files has 10 MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// The number of files of a package that are selected to compare their times. More are selected than needed, because
-/// some may have been removed.
+/// The number of files of a package that are selected to compare times: more than needed, because some may have been
+/// removed.
 const SPREAD: usize = 16;
 
-/// A diversion: if packages install a file at the path `from`, dpkg moves it to the path `to`, except the file of one
-/// package.
+/// A diversion: dpkg installs the file `from` of a package at the path `to`, except for one package.
 #[derive(Debug, PartialEq, Eq)]
 struct Diversion<'d> {
     from: &'d [u8],
     to: &'d [u8],
-    /// The package whose file stays at `from`; `:` if no package's file does, because the administrator has a file
-    /// there.
+    /// The package whose file stays at `from`; `:` if the file at `from` is the administrator's own.
     package: &'d [u8],
 }
 
-/// A search for a file in the lists.
+/// A file that is searched in the lists of packages.
 #[derive(Debug, PartialEq, Eq)]
 struct Search<'d> {
     file: usize,
-    /// If set, only this package counts, because a diversion moves the files of the others away from the path.
+    /// Only this package counts, because a diversion moves the files of all others.
     only: Option<&'d [u8]>,
-    /// If set, this package does not count, because the diversion does not move its file to the searched path.
+    /// This package does not count, because the diversion does not move its file.
     except: Option<&'d [u8]>,
 }
 
-/// The searches for all files, by the path that the lists contain.
+/// The searches, by the path in the lists.
 struct Searches<'d> {
     by_path: HashMap<&'d [u8], Vec<Search<'d>>>,
-    /// Whether any path has this [`ending`]. Most lines of the lists have an ending that no path has. They need no
-    /// look-up, which would take ten times as long.
+    /// Whether a searched path has this [`ending`]. This excludes most lines ten times as fast as a look-up by path.
     endings: Box<[bool; 1 << ENDING_BITS]>,
 }
 
 const ENDING_BITS: u32 = 12;
 
-/// Returns a small number that depends on the last bytes of a path.
+/// Returns a hash of the last bytes of a path.
 fn ending(path: &[u8]) -> usize {
     let last = path.last_chunk().map_or(0, |last| u32::from_le_bytes(*last));
     // The multiplier is 2³² divided by the golden ratio, which spreads similar endings over the upper bits.
@@ -59,8 +56,8 @@ fn ending(path: &[u8]) -> usize {
 }
 
 impl<'d> Searches<'d> {
-    /// Makes the searches for the paths. A diverted file is searched by its original path, because the list of its
-    /// package contains that one.
+    /// Returns the searches for the files. A diverted file is searched by its original path, which is the path in the
+    /// lists.
     fn new(wanted: &WantedFiles<'d>, diversions: &[Diversion<'d>]) -> Self {
         let mut searches = Searches { by_path: HashMap::new(), endings: Box::new([false; 1 << ENDING_BITS]) };
         for (path, file) in wanted {
@@ -88,17 +85,16 @@ impl<'d> Searches<'d> {
     }
 }
 
-/// A package of the status file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Stanza {
     version: Option<String>,
     /// Whether the files of the package are installed completely.
     is_complete: bool,
-    /// The paths of the configuration files, which may change.
+    /// The configuration files, which may change.
     configuration: HashSet<Vec<u8>>,
 }
 
-/// Returns the data of the database about the requested files; `None` if there is no such database.
+/// Returns what packages record about the requested files; `None` if there is no database of dpkg.
 pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     let Some(status) = root.read(STATUS, LARGEST_STATUS)? else { return Ok(None) };
     let diverted = root.read("var/lib/dpkg/diversions", LARGEST)?.unwrap_or_default();
@@ -135,20 +131,19 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns whether dpkg is changing packages. Until it ends, the files and the checksums of a package can be of
-/// different versions.
+/// Returns whether dpkg is changing packages. Meanwhile, the files and the checksums of a package can be of different
+/// versions.
 pub(super) fn is_at_work(root: &Root) -> bool {
     root.names("var/lib/dpkg/updates")
         .is_ok_and(|names| names.iter().any(|name| name.to_bytes().iter().all(u8::is_ascii_digit)))
 }
 
-/// Removes the architecture from the name of a package. The file list of a package for several architectures is named
-/// `NAME:ARCHITECTURE.list`.
+/// Removes the architecture from `NAME:ARCHITECTURE`, which is in the file names of some packages.
 fn without_architecture(package: &str) -> &str {
     package.split(':').next().unwrap_or(package)
 }
 
-/// Parses the diversions, three lines each: from, to, package.
+/// Parses the diversions: three lines for each (from, to, package).
 fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
     let lines: Vec<&[u8]> = lines(text).collect();
     let (threes, _) = lines.as_chunks::<3>();
@@ -160,7 +155,7 @@ fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
     threes.iter().map(diversion).collect()
 }
 
-/// Returns the requested paths that a package lists, each with the index of its file.
+/// Returns the searched paths in the list of a package, each with the index of its file.
 fn listed<'d>(
     list: &[u8],
     package: &str,
@@ -179,8 +174,8 @@ fn listed<'d>(
     found
 }
 
-/// Returns the checksum of a path in an `md5sums` file: 32 hexadecimal digits, two spaces and a relative path on each
-/// line.
+/// Returns the checksum of a path in an `md5sums` file. A line has 32 hexadecimal digits, two spaces and a relative
+/// path.
 fn checksum(sums: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
     lines(sums).find_map(|line| {
         let (digits, rest) = line.split_at_checked(32)?;
@@ -189,7 +184,7 @@ fn checksum(sums: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
     })
 }
 
-/// Returns the paths of some files in an `md5sums` file, evenly spread over it, without `path`.
+/// Returns the paths of some other files, evenly spread over an `md5sums` file.
 fn others<'s>(sums: &'s [u8], layout: &Layout, path: &[u8]) -> Vec<&'s [u8]> {
     let paths: Vec<&[u8]> = lines(sums)
         .filter_map(|line| line.split_at_checked(34).map(|(_, listed)| listed))
@@ -198,7 +193,7 @@ fn others<'s>(sums: &'s [u8], layout: &Layout, path: &[u8]) -> Vec<&'s [u8]> {
     paths.iter().copied().step_by(paths.len().div_ceil(SPREAD).max(1)).collect()
 }
 
-/// Reads the packages with these names from the status file. A name may contain an architecture: `NAME:ARCHITECTURE`.
+/// Parses the stanzas of these packages in the status file. A name may contain an architecture: `NAME:ARCHITECTURE`.
 fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<String, Stanza> {
     let mut stanzas = HashMap::new();
     let mut from = 0;
@@ -240,7 +235,7 @@ fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<
     stanzas
 }
 
-/// Parses the bytes with the parser of each file of the database, for a fuzzer.
+/// Parses the bytes as each file of the database, for a fuzzer.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
     let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let searches = Searches::new(&wanted, &diversions(bytes, layout));

@@ -1,12 +1,11 @@
-//! Finds the package that installed a program, and whether the program is still the file that the package installed.
+//! Finds the package that installed a program, and whether the program is still the file of the package.
 //!
-//! The databases of dpkg, apk and pacman are read without running these programs, and below the root directory of the
-//! process, because each container has its own databases. The content can be hostile or endless, so there is a size
-//! limit for each file and for all files together, and a time limit for the whole look-up. A program without an answer
-//! in time becomes a gap.
+//! The databases of dpkg, apk and pacman are read below the root directory of the process, without running these
+//! programs. A database can be hostile or endless, so sizes and times are limited. A program without an answer in time
+//! becomes a gap.
 //!
-//! A program is modified if its checksum differs from the recorded one. Files that may change, such as configuration
-//! files, and files without a recorded checksum are not judged.
+//! A program is modified if its checksum differs from the recorded one. Configuration files and files without a
+//! recorded checksum are not judged.
 
 mod apk;
 mod change_time;
@@ -34,36 +33,34 @@ use super::tree::is_same;
 use crate::model::{ExeState, Gap, Note, Origin, OriginKind, Pid, Process, Stage};
 use crate::observe::progress;
 
-/// The limits of a look-up of packages.
 #[derive(Clone, Copy, Debug)]
 struct Thoroughness {
     /// The time limit for all look-ups together.
     limit: Duration,
-    /// Whether to compare the programs with the checksums of their packages.
+    /// Whether programs are compared with the checksums of their packages.
     verifies: bool,
 }
 
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
-/// The limits for `explain` and cards. The time is short, because the user waits for the answer, and the answer is
-/// useful even without the package.
+/// For `explain` and cards: the user waits for the answer, which is useful even without a package.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time, so that one that does not answer does not delay
-/// the others.
+/// The number of root directories that are searched at the same time. One that does not answer does not delay the
+/// others.
 const WORKERS: usize = 4;
 
-/// The data that a package records about a file.
+/// What a package records about a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PackagedFile {
     package: String,
     version: Option<String>,
     checksum: Option<Checksum>,
-    /// The run of dpkg that installed the package on this machine, if the times of the files prove it.
+    /// The run of dpkg that installed the package on this machine, if proved by the times of the files.
     installed: Option<Installation>,
 }
 
-/// The index of each file to look up, by the normalized path of the file ([`Layout::canonical`]).
+/// The index of each file, by normalized path ([`Layout::canonical`]).
 type WantedFiles<'p> = HashMap<&'p [u8], usize>;
-/// The recorded data of each file, by its index. Several packages can have recorded the same file.
+/// What packages record about each file, by index. Several packages can record a file.
 type PackagedFiles = HashMap<usize, Vec<PackagedFile>>;
 
 /// A program file below a root directory, and the processes that run it.
@@ -84,19 +81,18 @@ struct Package {
     modified: Option<bool>,
 }
 
-/// The result of the look-up for one program.
+/// The result for one program.
 #[derive(Debug)]
 struct PackageLookup {
     pids: Vec<Pid>,
     package: Option<Package>,
-    /// The reason why it is not known which package installed the program, or whether the program is modified.
+    /// The reason why the package is unknown, or why the program could not be compared with the package.
     trouble: Option<String>,
-    /// Whether the program is in a container with an rpm database. Portolan does not read such a database.
+    /// Whether the program is in a container with an rpm database, which portolan does not read.
     is_left_out: bool,
 }
 
-/// Looks up the packages of the programs, compares the programs with them, and adds the results to the origins of the
-/// processes.
+/// Finds the packages of the programs, compares the programs with the packages, and adds the results to the processes.
 pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     let wanted: Vec<Pid> =
         processes.iter().filter(|process| can_be_packaged(process)).map(|process| process.pid).collect();
@@ -131,7 +127,7 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     (gaps(unanswered), (left_out > 0).then_some(note).into_iter().collect())
 }
 
-/// Adds the names and versions of the packages that installed the programs, as far as they are found in a short time.
+/// Adds the names and versions of the packages that are found in a short time.
 pub(super) fn name(processes: &mut [Process]) {
     let unnamed = |process: &&Process| {
         can_be_packaged(process) && process.origin.as_ref().is_some_and(|origin| origin.package.is_none())
@@ -149,7 +145,7 @@ pub(super) fn name(processes: &mut [Process]) {
     }
 }
 
-/// Returns whether the running file is still at its path, so that a package can have installed it.
+/// Returns whether the running file is still at its path: otherwise no package is searched.
 fn can_be_packaged(process: &Process) -> bool {
     let kind = process.origin.as_ref().map(|origin| origin.kind);
     process.exe.as_ref().is_some_and(|exe| exe.state == ExeState::Present)
@@ -185,17 +181,17 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     reasons.into_iter().map(gap).collect()
 }
 
-/// Returns the answers that arrive within the time limit. Threads that still wait for a file are left alone. They end
-/// when this process ends.
+/// Returns the answers within the time limit. A thread that waits for a file that never answers is not stopped. It ends
+/// with portolan.
 fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = PackageLookup> {
     let (sender, receiver): (_, Receiver<PackageLookup>) = channel();
     let end = Instant::now() + how.limit;
-    // If no thread can be started, nothing is answered, and every program becomes a gap.
+    // If no thread can be started, every program becomes a gap.
     let _ = std::thread::Builder::new().spawn(move || start(&wanted, how, &sender));
     std::iter::from_fn(move || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok())
 }
 
-/// Groups the programs by their root directory, and starts threads that look up one root directory after the other.
+/// Starts threads that look up the programs of one root directory after the other.
 fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
     let roots = Arc::new(Mutex::new(roots(wanted, sender)));
     for _ in 0..WORKERS {
@@ -210,13 +206,13 @@ fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
     }
 }
 
-/// Returns the root directories of the processes, with the root of this process first.
+/// Returns the root directories of the processes, with that of portolan first.
 fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<RunningFile>)> {
     let origins = Origins::default();
     let own = origins.own();
     let mut by_root: HashMap<(u64, u64), (OwnedFd, Vec<RunningFile>)> = HashMap::new();
     for pid in wanted {
-        // The process has ended, or its program file is no longer at its path, so there is nothing to look up.
+        // If the process has ended, or its program file is no longer at its path, there is nothing to look up.
         let Some((root_id, root, program)) = program(*pid, &origins) else {
             let _ = sender.send(PackageLookup {
                 pids: vec![*pid],
@@ -226,8 +222,8 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
             });
             continue;
         };
-        // If the process has the same root directory as portolan, portolan opens its own view of it. The view of the
-        // process can contain mounts that an ordinary user made.
+        // The view that a process has of portolan's root directory can contain mounts of an ordinary user, so
+        // portolan's own view is opened.
         let root = match own.filter(|own| own.root_id == root_id).map(|own| own.root.try_clone()) {
             Some(Ok(own)) => own,
             _ => root,
@@ -247,8 +243,8 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
     roots
 }
 
-/// Returns the root directory of a process (its identity, and a handle), and the program file; `None` if the file is no
-/// longer at its path.
+/// Returns the root directory of a process (identity and handle) and the program file; `None` if the file is no longer
+/// at its path.
 fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningFile)> {
     let process = process::open(pid).ok()?;
     let process = living_thread(&process, &executable::link(&process)).unwrap_or(process);
@@ -307,7 +303,7 @@ fn answer(root: &Root, programs: &[RunningFile], how: Thoroughness, sender: &Sen
     }
 }
 
-/// Returns whether the times of the files prove that the program is the file that a package installed.
+/// Returns whether the times of the files prove that the program is the installed file.
 fn is_the_installed_file(root: &Root, program: &RunningFile, records: &[PackagedFile]) -> bool {
     let mut installations = records.iter().filter_map(|record| record.installed).peekable();
     if installations.peek().is_none() {
@@ -318,8 +314,7 @@ fn is_the_installed_file(root: &Root, program: &RunningFile, records: &[Packaged
         && installations.any(|installation| installation.has_installed(&at_path))
 }
 
-/// Returns the data of all databases below a root directory about the files, and if a database could not be read, the
-/// reason.
+/// Returns the records of all databases below a root directory, and the reason why a database could not be read.
 fn recorded(root: &Root, wanted: &WantedFiles<'_>) -> (PackagedFiles, Option<String>) {
     let mut all = PackagedFiles::new();
     let mut trouble = None;
@@ -337,7 +332,6 @@ fn recorded(root: &Root, wanted: &WantedFiles<'_>) -> (PackagedFiles, Option<Str
     (all, trouble)
 }
 
-/// Returns the lines of a file.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -351,7 +345,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The maximum length of a name or version. The longest of Debian has 70 bytes.
+/// The maximum length of a name or version in bytes. The longest of Debian has 70.
 const LONGEST_TEXT: usize = 256;
 
 fn text(bytes: &[u8]) -> String {
@@ -371,7 +365,7 @@ fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Parses the bytes as the database of every package manager, for a fuzzer; returns the number of results.
+/// Parses the bytes as the databases of all package managers, for a fuzzer. Returns the number of results.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     let layout = Layout { merged: vec!["bin", "sbin", "lib"] };

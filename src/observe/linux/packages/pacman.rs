@@ -1,5 +1,5 @@
-//! Reads the database of pacman: a directory for each package, with a description, the list of its files, and an mtree
-//! compressed by gzip, which contains the checksums (pacman's `lib/libalpm/be_local.c`, `mtree(5)`).
+//! Reads the database of pacman: for each package a directory with a description, a list of files, and a compressed
+//! mtree with the checksums (pacman's `lib/libalpm/be_local.c`, `mtree(5)`).
 
 use memchr::memmem;
 
@@ -7,13 +7,12 @@ use super::root::{Layout, Root, trouble};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
 const LOCAL: &str = "var/lib/pacman/local";
-/// The maximum size of the description, the list of files or the compressed mtree of one package. The largest have
-/// about 10 MiB.
+/// The maximum size, in bytes, of the description, the list of files or the compressed mtree. The largest have about 10
+/// MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
-/// The maximum size of a decompressed mtree.
 const LARGEST_MTREE: usize = 256 * 1024 * 1024;
 
-/// Returns the data of the database about the requested files; `None` if there is no such database.
+/// Returns what packages record about the requested files; `None` if there is no database of pacman.
 pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     if !root.has(&format!("{LOCAL}/ALPM_DB_VERSION")) {
         return Ok(None);
@@ -44,8 +43,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns the requested paths under `%FILES%`. The flag is true if the path is also under `%BACKUP%`, which lists the
-/// files that may change.
+/// Returns the requested paths in the list `%FILES%`, each with true if the file may change (it is also in `%BACKUP%`).
 fn listed<'w>(files: &[u8], layout: &Layout, wanted: &WantedFiles<'w>) -> Vec<(&'w [u8], usize, bool)> {
     let mut found: Vec<(&[u8], usize, bool)> = Vec::new();
     let mut section: &[u8] = b"";
@@ -93,7 +91,7 @@ fn inflate(file: &[u8]) -> Result<Vec<u8>, &'static str> {
 
 /// Returns the checksum of a path. A line of the mtree has the form `./PATH KEYWORD=VALUE…`.
 fn checksum(mtree: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
-    // To save time, only lines that contain the first letters of the file's name are decoded.
+    // To save time, only lines with the first letters of the file's name are decoded.
     let plain = path.rsplit(|byte| *byte == b'/').next()?;
     let plain = plain.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
     let finder = memmem::Finder::new(plain);
@@ -115,7 +113,7 @@ fn checksum(mtree: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
     })
 }
 
-/// Decodes `\ooo`, three octal digits for a byte.
+/// Decodes `\ooo`, a byte in three octal digits.
 fn decode(word: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(word.len());
     let mut rest = word;
@@ -132,7 +130,7 @@ fn decode(word: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Parses the bytes with the parser of each file of the database, for a fuzzer.
+/// Parses the bytes as each file of the database, for a fuzzer.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
     let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let listed = listed(bytes, layout, &wanted);

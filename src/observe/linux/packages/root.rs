@@ -1,5 +1,4 @@
-//! Reads the files of a package database below the root directory of a process. The files of a container can have any
-//! content.
+//! Reads the files of a package database below a root directory, whose content can be hostile.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -14,42 +13,39 @@ use rustix::io::Errno;
 
 use crate::observe::linux::tree::PATH_ONLY;
 
-/// The maximum number of bytes that are read of all files of a database together. Debian with 3,000 packages has 100
-/// MiB.
+/// The maximum number of bytes of all files of the databases together. Debian with 3,000 packages has 100 MiB.
 const MOST_BYTES: usize = 512 * 1024 * 1024;
-/// The maximum number of packages of a database. The largest distribution has 70,000.
+/// The maximum number of packages. The largest distribution has 70,000.
 const MOST_PACKAGES: usize = 100_000;
-/// The top-level directories that a distribution can merge into `/usr`: `/bin` is then a link to `/usr/bin`.
+/// The directories that a distribution can merge into `/usr`: `/bin` is then a link to `/usr/bin`.
 const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
-/// A root directory, and the data that was read of its package databases.
+/// A root directory whose package databases are read.
 #[derive(Debug)]
 pub(in super::super) struct Root {
     directory: OwnedFd,
-    /// Whether this is the root directory of portolan. In any other root directory, users can make symbolic links and
-    /// devices that mislead portolan.
+    /// Whether this is the root directory of portolan. In any other, users can make links and devices that mislead
+    /// portolan.
     is_own: bool,
     bytes_left: std::cell::Cell<usize>,
     pub(super) layout: Layout,
 }
 
-/// The status of a file, and the ID of the mount that its path leads to.
+/// The status of a file, and the ID of its mount.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MountedStat {
     pub(super) stat: Stat,
     pub(super) mount: u64,
 }
 
-/// The top-level directories that are links into `/usr`. With such a link, a package can list `/bin/x` although the
-/// program is `/usr/bin/x`.
+/// The directories that are links into `/usr`. A package can then list `/bin/x` although the program is `/usr/bin/x`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
     pub(super) merged: Vec<&'static str>,
 }
 
 impl Layout {
-    /// Returns a normalized path, which is the same for all paths of a file: relative, and without `usr/` if the
-    /// directory is merged.
+    /// Returns the normalized form of all paths of a file: relative, and without `usr/` in a merged directory.
     pub(super) fn canonical<'p>(&self, path: &'p [u8]) -> &'p [u8] {
         let path = path.strip_prefix(b".").filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
         let path = path.strip_prefix(b"/").unwrap_or(path);
@@ -61,7 +57,7 @@ impl Layout {
     }
 }
 
-/// Returns the message that a file of a database cannot be used: its path and the reason.
+/// Returns the reason why a file of a database cannot be used, with the path of the file.
 pub(super) fn trouble(path: &str, why: impl std::fmt::Display) -> String {
     format!("/{path}: {why}")
 }
@@ -80,15 +76,15 @@ impl Root {
         self.is_own
     }
 
-    /// Opens a file or directory below the root for reading. A device or a pipe is never opened in a root directory
-    /// other than portolan's.
+    /// Opens a file or directory below the root for reading. Below another root than portolan's, devices and pipes are
+    /// not opened.
     fn open(&self, path: &str, kind: FileType) -> Result<OwnedFd, Errno> {
         const READ: OFlags =
             OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
         if self.is_own {
             return openat(&self.directory, path, READ, Mode::empty());
         }
-        // Opening a device can have side effects, so a handle is opened first, and the type of its file is checked.
+        // Opening a device can have side effects, so the type of the file is checked first.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let found = openat2(&self.directory, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
         if FileType::from_raw_mode(fstat(&found)?.st_mode) != kind {
@@ -97,14 +93,13 @@ impl Root {
         openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), READ, Mode::empty())
     }
 
-    /// Returns whether a file or directory exists at the path. Also returns true if the path cannot be examined.
+    /// Returns whether a path exists, or cannot be examined.
     pub(super) fn has(&self, path: &str) -> bool {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }
 
-    /// Returns the status of a file in the root directory of portolan. Returns `None` for any other root directory,
-    /// because its file system may report false times. Before Linux 5.8, also returns `None`, because the kernel does
-    /// not name the mount.
+    /// Returns the status of a file; `None` before Linux 5.8, which does not give the mount, and in another root
+    /// directory than portolan's, whose file system may report false times.
     pub(super) fn stat(&self, path: &[u8]) -> Option<MountedStat> {
         if !self.is_own {
             return None;
@@ -115,7 +110,7 @@ impl Root {
         Some(MountedStat { stat: fstat(&found).ok()?, mount })
     }
 
-    /// Reads a file of up to `most` bytes; `None` if the file does not exist.
+    /// Reads a file of at most `most` bytes; `None` if it does not exist.
     pub(in super::super) fn read(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, String> {
         let file = match self.open(path, FileType::RegularFile) {
             Ok(file) => file,
@@ -141,7 +136,7 @@ impl Root {
         Ok(Some(bytes))
     }
 
-    /// Returns the names in a directory of a database, in any order.
+    /// Returns the names in a directory, in any order.
     pub(in super::super) fn names(&self, path: &str) -> Result<Vec<CString>, String> {
         let said = |errno| trouble(path, errno);
         let directory = self.open(path, FileType::Directory).map_err(said)?;

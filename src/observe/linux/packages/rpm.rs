@@ -1,4 +1,4 @@
-//! The database of rpm. The program rpm is run to read it, because the format changes and only rpm defines it.
+//! Runs the program rpm to read its database, because the format changes and only rpm defines it.
 //!
 //! Only the database of this machine is read, with the program at a fixed path. A program of a container is never run,
 //! and a database of a container is never given to rpm.
@@ -11,7 +11,7 @@ use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
 const RPM: &str = "/usr/bin/rpm";
-/// The files that show that there is a database: one for each format in each of its directories.
+/// The files of a database: one for each format in each directory.
 const PLACES: [&str; 6] = [
     "var/lib/rpm/rpmdb.sqlite",
     "var/lib/rpm/Packages.db",
@@ -20,19 +20,18 @@ const PLACES: [&str; 6] = [
     "usr/lib/sysimage/rpm/Packages.db",
     "usr/lib/sysimage/rpm/Packages",
 ];
-/// The output format: a line `P` for a package, followed by a line `F` for each of its files. `FILEDIGESTALGO` is the
-/// number of the checksum algorithm (RFC 4880, section 9.4).
+/// A line `P` for a package, followed by a line `F` for each of its files. `FILEDIGESTALGO` is the number of the
+/// checksum algorithm (RFC 4880, section 9.4).
 const FORMAT: &str =
     "P\\t%{NAME}\\t%{EVR}\\t%{FILEDIGESTALGO}\\n[F\\t%{FILENAMES}\\t%{FILEDIGESTS}\\t%{FILEFLAGS}\\n]";
 /// `RPMFILE_CONFIG` and `RPMFILE_GHOST` (`rpm/rpmfiles.h`).
 const MAY_CHANGE: u32 = 1 | 1 << 6;
 
-/// Returns whether there is a database of rpm.
 pub(super) fn has_database(root: &Root) -> bool {
     PLACES.iter().any(|place| root.has(place))
 }
 
-/// Returns the data of the database about the requested files; `None` if there is no such database.
+/// Returns what packages record about the requested files; `None` if portolan's root directory has no database of rpm.
 pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     if !root.is_own() || !has_database(root) {
         return Ok(None);
@@ -44,7 +43,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(parse(&output, &root.layout, wanted)))
 }
 
-/// Parses the output of [`FORMAT`]. Any other line is a message that no package owns a file.
+/// Parses the output in [`FORMAT`]. Any other line is a message that no package owns a file.
 pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) -> PackagedFiles {
     let mut records = PackagedFiles::new();
     let mut package: Option<(&[u8], &[u8], &[u8])> = None;
@@ -73,7 +72,7 @@ pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) ->
     records
 }
 
-/// Parses a checksum. The oldest packages name no algorithm and use MD5.
+/// Parses a checksum. The oldest packages name no algorithm, because they use MD5.
 fn checksum(algorithm: &[u8], digest: &[u8]) -> Option<Checksum> {
     match algorithm {
         b"8" => from_hex(digest).map(Checksum::Sha256),
