@@ -1,15 +1,12 @@
-//! The configuration files of servers that are dangerous without a password or access rules: Redis and its variants,
-//! mongod, nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. These files are read
-//! only if other machines can reach the server.
+//! Finds out from configuration files whether reachable servers admit clients without a password or access rules: Redis
+//! and its variants, mongod, nats-server, Kafka, dockerd, the Docker registry, Squid and Tinyproxy.
 //!
-//! The path comes from the command line of the process, or from the unit that the server's package installs. The file
-//! is opened in the root directory of the process, and links that lead out of this directory are not followed. It must
-//! be a regular file of limited size. If the file cannot be read, or does not decide who may connect, the process has
-//! no setting, and the finding says that the password was not checked.
+//! A file is opened in the root directory of the process. If it cannot be read, or does not decide who may connect, the
+//! process has no setting, and the finding says that the password was not checked.
 //!
-//! If a user can write such a file, the user could add a restriction after the server has read it, and the server would
-//! only look safe. A setting that refuses clients by their addresses is therefore used only if root alone can have
-//! written every file of the configuration.
+//! A user who can write the file can add a restriction after the server has read it, and the server would only look
+//! safe. Therefore a setting that refuses clients by address counts only if root alone can write every file of the
+//! configuration.
 
 mod access_rules;
 mod addresses;
@@ -32,37 +29,36 @@ use crate::model::{
     AccessSetting, AdmittedClients, Configuration, OriginKind, Pid, Process, ReplaceableBy, Script,
 };
 
-/// The maximum size of a configuration file in bytes. The commented example of Redis has 110 KiB.
+/// The maximum size of a file in bytes. The commented example of Redis has 110 KiB.
 const LONGEST: usize = 1024 * 1024;
-/// The time limit for all files together. A file on a dead network mount never answers.
+/// The time limit for all files together: a file on a dead network mount never answers.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Parses a configuration file.
 type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 
-/// The possible paths of a configuration file. The file is read only if exactly one of them exists.
+/// The possible paths of a configuration file, which is read only if exactly one of them exists.
 struct ConfigurationFiles {
     paths: Vec<String>,
     parser: Parser,
-    /// The settings on the command line, written as lines of the file. The server reads them after the file.
+    /// The settings on the command line, as lines of the file. The server reads them after the file.
     options: String,
 }
 
-/// The parts of a process that must be read: its configuration file, or options and paths in its environment
-/// variables.
+/// A process whose configuration file or environment variables must be read.
 struct Reading {
     pid: Pid,
     files: Option<ConfigurationFiles>,
     variables: &'static [&'static str],
-    /// The program and its command line, if its environment variables can add code.
+    /// The program and its command line, if environment variables can add code to this program.
     program: Option<(String, Vec<String>)>,
 }
 
-/// The data read from a process: its configuration, the debugger options, and the code in its environment variables.
+/// The configuration of a process, its debugger options, and the code that its environment variables name.
 type Known = (Option<Configuration>, Vec<String>, Vec<Script>);
 
-/// Reads the configuration files of the reachable processes, and the debugger options and code paths in their
-/// environment variables. Adds the results to the processes.
+/// Reads the configuration files and environment variables of the reachable processes, and adds the results to the
+/// processes.
 pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
     let wanted = processes.iter().filter(|process| reachable.contains(&process.pid)).map(|process| Reading {
         pid: process.pid,
@@ -76,7 +72,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
         return;
     }
     let (sender, receiver) = channel();
-    // A thread that still waits for a file is left alone. It ends when this process ends.
+    // A thread that waits for a file that never answers is not stopped. It ends with portolan.
     let read_all = move || {
         let mut origins = Origins::default();
         for one in wanted {
@@ -104,8 +100,8 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
         let (configuration, options, code) = found.remove(&process.pid).unwrap_or_default();
         (process.configuration, process.debugger_options) = (configuration, options);
         let by = ReplaceableBy::of(process);
-        // A file that the user of the process owns is left out, because this user can change the running code in many
-        // other ways.
+        // Code that belongs to the user of the process is left out: this user can change the running code in many other
+        // ways.
         let is_own = |script: &Script| {
             let origin = script.origin.as_ref().filter(|origin| origin.kind == OriginKind::User);
             origin.is_some_and(|origin| origin.uid.is_some() && origin.uid == process.uid)
@@ -117,7 +113,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
     }
 }
 
-/// Returns the files to read for a process; `None` if its program has no such file, or if the path is not known.
+/// Returns the files to read for a process; `None` if its program has none, or if their path is not known.
 fn wanted(process: &Process) -> Option<ConfigurationFiles> {
     let program = process.exe.as_ref()?.path.rsplit('/').next()?;
     let arguments = process.cmdline.get(1..).unwrap_or_default();
@@ -130,8 +126,7 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
                     options = parse::redis_options(arguments.get(1..).unwrap_or_default())?;
                     vec![path.clone()]
                 }
-                // Redis overwrites its command line with a title that sometimes contains no path. The path then
-                // follows from the unit.
+                // If the title that Redis writes over its command line has no path, the path follows from the unit.
                 None => paths_of_unit(&process::unit(process.pid)?),
             };
             (paths, parse::redis)
@@ -164,7 +159,7 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
     Some(ConfigurationFiles { paths, parser, options })
 }
 
-/// Returns the value of an option, as `--config PATH` or `--config=PATH`.
+/// Returns the value of `--config PATH` or `--config=PATH`.
 fn option(arguments: &[String], names: &[&str]) -> Option<String> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -178,8 +173,7 @@ fn option(arguments: &[String], names: &[&str]) -> Option<String> {
     None
 }
 
-/// Returns the value of an option with one letter. The letter may follow other letters that are options without a
-/// value: `-f PATH`, `-fPATH` or `-dNf PATH`.
+/// Returns the value of an option with one letter, which may follow `flags`: `-f PATH`, `-fPATH` or `-dNf PATH`.
 fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<String> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -193,7 +187,7 @@ fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<Strin
     None
 }
 
-/// Returns the properties file of a Kafka broker. `None` if further arguments override the file.
+/// Returns the properties file of a Kafka broker; `None` if other arguments override settings of the file.
 fn kafka_properties(arguments: &[String]) -> Option<String> {
     const CLASSES: [&str; 2] = ["kafka.Kafka", "io.confluent.support.metrics.SupportedKafka"];
     let class = arguments.iter().position(|argument| CLASSES.contains(&argument.as_str()))?;
@@ -203,7 +197,7 @@ fn kafka_properties(arguments: &[String]) -> Option<String> {
     }
 }
 
-/// Returns the paths at which distributions install the configuration of a unit.
+/// Returns the paths at which distributions install the configuration file of a unit.
 fn paths_of_unit(unit: &str) -> Vec<String> {
     let paths = match unit {
         "redis-server.service" => vec!["/etc/redis/redis.conf"],
@@ -236,8 +230,8 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
             Some(below) => ("root", below),
             None => ("cwd", path.as_str()),
         };
-        // A relative path with `..` is refused: the file is opened below the working directory, where `..` cannot
-        // lead out of this directory and would name another file.
+        // The file is opened below the working directory, where `..` cannot lead out of this directory, so a relative
+        // path with `..` would name another file.
         if start == "cwd" && below.split('/').any(|part| part == "..") {
             return None;
         }
@@ -248,8 +242,7 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
     let root = Root::new(directory("root")?, false);
     let include::Expanded { bytes, included } = include::expand(&root, bytes);
     let settings = (wanted.parser)(&bytes);
-    // The options on the command line override settings of the file, so the file alone does not show which clients the
-    // server admits.
+    // If options on the command line change a setting of the file, it is not known which clients the server admits.
     if !wanted.options.is_empty()
         && (wanted.parser)(&[&bytes, wanted.options.as_bytes()].concat()) != settings
     {
@@ -270,7 +263,7 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
     (!settings.is_empty()).then(|| Configuration { path: (*path).clone(), settings })
 }
 
-/// Parses the same bytes as every kind of file and as an environment, for a fuzzer. Returns the number of results.
+/// Parses the bytes as every kind of file, for a fuzzer. Returns the number of results.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     [

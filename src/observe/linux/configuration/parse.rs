@@ -1,7 +1,7 @@
-//! Parses the configuration files of some servers, to find out whether clients must authenticate.
+//! Parses configuration files, to find out whether clients must authenticate.
 //!
-//! A file is hostile input. Each parser accepts any bytes, and returns no setting if the file includes another file, or
-//! contains something decisive that the parser does not know. A value that may be a secret is never returned.
+//! A file is hostile input: each parser accepts any bytes, and returns no setting if the file includes another file, or
+//! has a decisive line that the parser does not know. A value that may be a secret is never returned.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,11 @@ fn setting(text: &str, authenticates: bool) -> Vec<AccessSetting> {
     vec![AccessSetting { port: None, setting: text.to_owned(), clients: admitted(authenticates) }]
 }
 
-/// Returns the clients that a server admits. `authenticates` is true if the server requires a password or a
-/// certificate.
 const fn admitted(authenticates: bool) -> AdmittedClients {
     if authenticates { AdmittedClients::Authenticated } else { AdmittedClients::Anyone }
 }
 
-/// Returns the lines of a file, without lines that begin with `#`. Bytes that are not UTF-8 become U+FFFD.
+/// Returns the lines of a file, without lines that begin with `#`.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.trim_start().starts_with('#'))
 }
@@ -26,9 +24,8 @@ fn unquoted(text: &str) -> &str {
     text.trim().trim_matches(['"', '\''])
 }
 
-/// Parses the `redis.conf` of Redis, Valkey and KeyDB. Each line is one directive. If a directive occurs several times,
-/// the last one counts. The settings apply only to the ports in the file: a server on another port was started with
-/// another file, or with options that are not visible.
+/// Parses the `redis.conf` of Redis, Valkey and KeyDB. The settings count only for the ports in the file: a server on
+/// another port was started with another file, or with options that are not visible.
 pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut password, mut acl, mut is_protected, mut is_bound) = (false, None, true, false);
@@ -47,22 +44,22 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
             }
             "port" => port = unquoted(value).to_owned(),
             "tls-port" => tls_port = unquoted(value).to_owned(),
-            // The result is unknown, because this line names another file, which may set or remove a password.
+            // The other file may set or remove a password, so the result is unknown.
             "include" | "aclfile" => return Vec::new(),
             _ => {}
         }
     }
     let (setting, clients) = match (password, acl) {
-        // The result is unknown: any client can log in as a user other than `default`, and the rights of that user are
-        // not checked.
+        // A user other than `default` needs no password, and the rights of this user are not checked, so the result is
+        // unknown.
         (_, Some(true)) | (true, None) if admits_without_password => return Vec::new(),
         (_, Some(true)) => ("user default", AdmittedClients::Authenticated),
         (true, None) => ("requirepass", AdmittedClients::Authenticated),
         (_, acl) if !is_protected => {
             (if acl.is_some() { "user default nopass" } else { "protected-mode no" }, AdmittedClients::Anyone)
         }
-        // Without a password, protected mode refuses clients from other machines. Before version 6.2, this was so only
-        // if the file had no `bind`. The version is not known, so the result is unknown for a file with `bind`.
+        // Without a password, protected mode refuses other machines; before Redis 6.2, only if the file has no `bind`.
+        // The version is not known, so for a file with `bind` the result is unknown.
         _ if is_bound => return Vec::new(),
         _ => ("protected-mode yes, without a password", AdmittedClients::Local),
     };
@@ -71,15 +68,15 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     ports.map(|port| AccessSetting { port: Some(port), setting: setting.to_owned(), clients }).collect()
 }
 
-/// Returns the options that follow the configuration file on the command line of Redis, as lines of such a file.
-/// Returns `None` if Redis reads further lines from standard input, because they are not known.
+/// Returns the options on the command line of Redis, as lines of its file; `None` if Redis also reads lines from
+/// standard input.
 pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
     let mut lines = String::new();
     for argument in arguments {
         match argument.strip_prefix("--") {
             _ if argument == "-" => return None,
             Some(option) => lines.extend(["\n", option, " "]),
-            // An empty value is put in quotes, as Redis does.
+            // Redis, too, puts an empty value in quotes.
             None if argument.is_empty() => lines.push_str("\"\" "),
             None => lines.extend([&*argument.replace(['\n', '\r'], " "), " "]),
         }
@@ -87,8 +84,7 @@ pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
     Some(lines)
 }
 
-/// Returns whether the rules require a password of the user `default`; `None` if they leave this open, or are for
-/// another user.
+/// Returns whether the user `default` needs a password; `None` if the rules leave this open, or are for another user.
 fn default_user(rules: &str) -> Option<bool> {
     let mut rules = rules.split_whitespace();
     if rules.next() != Some("default") {
@@ -106,8 +102,7 @@ fn default_user(rules: &str) -> Option<bool> {
     authenticates
 }
 
-/// Returns whether the rules are for a user other than `default` who needs no password. If rules contradict each other,
-/// the last one counts. Without the rule `on`, a user cannot log in.
+/// Returns whether the rules are for a user other than `default` who can log in (`on`) and needs no password.
 fn is_user_without_password(rules: &str) -> bool {
     let mut rules = rules.split_whitespace();
     if rules.next().is_none_or(|name| name == "default") {
@@ -128,8 +123,8 @@ fn is_user_without_password(rules: &str) -> bool {
     is_on && is_open
 }
 
-/// Parses `mongod.conf`. In the YAML format, only the block `security` in its usual form is understood; in the older
-/// format, lines such as `auth = true`.
+/// Parses `mongod.conf`, as YAML or in the older format (`auth = true`). In YAML, only the block `security` in its
+/// usual form is understood.
 pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let mut section = String::new();
@@ -144,7 +139,7 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
         }
         let key = if is_indented { format!("{section}.{key}") } else { key.to_owned() };
         match (key.as_str(), value) {
-            // The result is unknown, because a flow mapping or an expanded value may contain any setting.
+            // A flow mapping or an expanded value may contain any setting, so the result is unknown.
             ("security", value) if !value.is_empty() => return Vec::new(),
             (key, _) if key.ends_with("__exec") || key.ends_with("__rest") => return Vec::new(),
             ("security.authorization", "enabled") => found = setting("security.authorization: enabled", true),
@@ -160,8 +155,8 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     if found.is_empty() { setting("no security.authorization", false) } else { found }
 }
 
-/// Parses `config.yml` of the Docker registry, which is YAML. Only the block `auth` in its usual form is understood.
-/// Without this block, the result is unknown, because environment variables can contain it.
+/// Parses `config.yml` of the Docker registry. Without a block `auth` in its usual form, the result is unknown, because
+/// environment variables can contain it.
 pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let is_indented = |line: &str| line.starts_with([' ', '\t']);
@@ -174,7 +169,6 @@ pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     }
 }
 
-/// Parses the configuration of nats-server. It consists of keys, each with a value or with a block in braces.
 pub(super) fn nats(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let mut blocks: Vec<&str> = Vec::new();
@@ -202,14 +196,13 @@ pub(super) fn nats(bytes: &[u8]) -> Vec<AccessSetting> {
     }
 }
 
-/// A key of a NATS configuration, and the number of blocks around it.
+/// A key of a NATS configuration, and the number of blocks around this key.
 struct NatsKey<'t> {
     depth: usize,
     key: &'t str,
 }
 
-/// Returns the keys of a NATS configuration: the first word of each line, and the first word after a brace, comma or
-/// semicolon. Comments and quoted values are skipped.
+/// Iterates over the keys: the first word of each line, and the first word after a brace, bracket, comma or semicolon.
 struct NatsKeys<'t> {
     rest: &'t str,
     depth: usize,
@@ -221,7 +214,6 @@ impl<'t> NatsKeys<'t> {
         NatsKeys { rest: text, depth: 0, has_key: false }
     }
 
-    /// Skips the text up to the first of these characters.
     fn skip_to(&mut self, end: &[char]) {
         self.rest = self.rest.find(end).and_then(|at| self.rest.get(at..)).unwrap_or_default();
     }
@@ -269,7 +261,7 @@ impl<'t> Iterator for NatsKeys<'t> {
     }
 }
 
-/// Parses `server.properties` of Kafka: the authentication that each listener requires.
+/// Parses `server.properties` of Kafka. Returns the authentication that each listener requires.
 pub(super) fn kafka(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes).replace("\\\n", "").replace("\\\r\n", "");
     let properties: HashMap<&str, &str> = lines(&text)
@@ -305,7 +297,7 @@ pub(super) fn kafka(bytes: &[u8]) -> Vec<AccessSetting> {
     access.take(MOST_LISTENERS).collect()
 }
 
-/// The maximum number of listeners. Real brokers have two to five.
+/// Real brokers have two to five listeners.
 const MOST_LISTENERS: usize = 64;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Finds the names and images of containers in the files of their managers. The managers themselves are not asked: they
-//! may give false answers or none, and asking them needs a permission that is as powerful as root.
+//! Finds the names and images of containers in the files of their managers.
 //!
-//! Only files that belong to root or to the user of portolan are read, so that no other user can choose the name of a
+//! The managers are not asked: they may give false answers or none, and asking them needs a permission as powerful as
+//! root. Only files of root and of portolan's own user are read, so that no other user can choose the name of a
 //! container.
 
 pub(super) mod parse;
@@ -17,18 +17,17 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use crate::model::{Container, Peer, Pid, Process, Socket};
 
-/// The maximum size of a file that describes one container, and of a file that describes all containers, in bytes.
-/// The file of a container with many settings has about 20 KiB.
+/// The maximum sizes, in bytes, of a file about one container and of a file about all containers. The file of a
+/// container with many settings has about 20 KiB.
 const LARGEST: u64 = 1024 * 1024;
 const LARGEST_STORAGE: u64 = 16 * 1024 * 1024;
-/// The maximum number of directory entries that are read.
 const MOST_ENTRIES: usize = 10_000;
-/// The maximum number of containers that are searched for an address.
+/// The maximum number of containers whose addresses are compared with a searched address.
 const MOST_SEARCHED: usize = 1_000;
 
 /// Adds the data of containers to the processes in them, and to the processes that forward a port to a container.
-/// `of_sockets` contains the containers that are known from the sockets of a process: a scan without details does not
-/// read the control groups of processes.
+/// `of_sockets` has the containers that are known from sockets, because a scan without details does not read the
+/// control groups of processes.
 pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>) {
     let group =
         |process: &Process| process.container.clone().or_else(|| of_sockets.get(&process.pid).cloned());
@@ -47,7 +46,7 @@ pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>
     }
 }
 
-/// Adds to published ports the containers to which their rules forward.
+/// Adds to each published port the container to which its rule forwards.
 pub(super) fn name_published(sockets: &mut [Socket]) {
     let forwarded: BTreeSet<IpAddr> =
         sockets.iter().filter_map(|socket| Some(socket.forwarding.as_ref()?.to.address)).collect();
@@ -67,21 +66,19 @@ fn forwards_to(process: &Process) -> Option<IpAddr> {
     Peer::behind_docker_proxy(process).map(|to| to.address)
 }
 
-/// The directory of containerd. It has one directory for each namespace of containerd, and in it one for each
-/// container.
+/// The directory with one directory per namespace of containerd, which has one directory per container.
 const TASKS: &str = "io.containerd.runtime.v2.task";
-/// The maximum number of running containers whose configurations are read to find the data directory of Docker.
+/// The maximum number of containers whose configurations are read to find the data directory of Docker.
 const MOST_RUNNING: usize = 8;
 
-/// The directories in which files are searched: the root directory, and the home directory of the user of portolan.
+/// The root directory, and the home directory of the user of portolan.
 struct Files<'a> {
     root: &'a Path,
     home: Option<PathBuf>,
 }
 
 impl Files<'_> {
-    /// Returns the containers with these names from [`super::cgroup::container`]: an ID, or the unit of a user and an
-    /// ID (`user@1000.service/ID`).
+    /// Returns the containers with these names from [`super::cgroup::container`]: `ID`, or `user@1000.service/ID`.
     fn by_group(&self, wanted: &BTreeSet<String>) -> BTreeMap<String, Arc<Container>> {
         let is_roots = |group: &&String| parse::is_id(group);
         let ids: BTreeSet<&str> = wanted.iter().filter(is_roots).map(String::as_str).collect();
@@ -104,8 +101,7 @@ impl Files<'_> {
         if let Some(home) = self.home.as_ref().filter(|_| !of_observer.is_empty()) {
             for container in self.storage(&home.join(".local/share/containers/storage")) {
                 if let Some(group) = of_observer.get(container.id.as_str()) {
-                    // The unit of the user stays in front of the name, to show that the user chose the name, and not
-                    // root.
+                    // The unit stays in front of the name, to show that this user, not root, chose the name.
                     let name = container.name.map(|name| format!("{own}{name}"));
                     found.insert((*group).clone(), Container { name, ..container });
                 }
@@ -114,8 +110,8 @@ impl Files<'_> {
         found.into_iter().map(|(group, container)| (group, Arc::new(container))).collect()
     }
 
-    /// Returns the running containers of Docker that have these addresses. An address that several containers have is
-    /// left out, because it does not identify one of them.
+    /// Returns the running Docker containers with these addresses. An address that two containers have is left out,
+    /// because it identifies neither.
     fn by_address(&self, wanted: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Arc<Container>> {
         let mut found: BTreeMap<IpAddr, Option<Arc<Container>>> = BTreeMap::new();
         if wanted.is_empty() {
@@ -126,7 +122,7 @@ impl Files<'_> {
                 let Some(container) = docker_file(&directory, id).map(Arc::new) else { continue };
                 for address in container.addresses.iter().filter(|address| wanted.contains(address)) {
                     let only = found.entry(*address).or_insert_with(|| Some(Arc::clone(&container)));
-                    // If a container is found in two directories, the address still identifies it.
+                    // A container that is found in two directories is still one container.
                     only.take_if(|known| known.id != container.id);
                 }
             }
@@ -138,9 +134,8 @@ impl Files<'_> {
         self.root.join(path)
     }
 
-    /// Returns the directories in which Docker keeps one directory for each container. The data directory of Docker can
-    /// be the usual one, that of the snap package, one that the configuration names, or a subdirectory for user
-    /// namespaces (`UID.GID`).
+    /// Returns the directories in which Docker has one directory per container: below the usual data directory, that of
+    /// the snap package or a configured one, or below a subdirectory for user namespaces (`UID.GID`).
     fn docker_directories(&self) -> Vec<PathBuf> {
         let mut roots =
             vec![self.below("var/lib/docker"), self.below("var/snap/docker/common/var-lib-docker")];
@@ -162,8 +157,8 @@ impl Files<'_> {
         roots.into_iter().map(|root| root.join("containers")).collect()
     }
 
-    /// Returns the data directory of Docker that the configuration of a running container names. It is needed because
-    /// the command line of dockerd, which is not read here, may name a directory.
+    /// Returns the data directory of Docker, from the configuration of a running container. This finds a data directory
+    /// that is set only on the command line of dockerd, which is not read here.
     fn data_root_in_use(&self) -> Option<String> {
         let managers = ["run/docker/containerd/daemon", "run/containerd"];
         let tasks = managers.map(|manager| self.below(manager).join(TASKS).join("moby"));
@@ -189,7 +184,7 @@ impl Files<'_> {
         files.filter_map(|path| read(&path, LARGEST_STORAGE)).flat_map(|file| parse::storage(&file)).collect()
     }
 
-    /// Reads the configuration of each container that CRI-O or containerd (also the containerd of k3s) started.
+    /// Reads the configurations of the containers that CRI-O or containerd (also the containerd of k3s) started.
     fn runtime_files(&self, ids: &BTreeSet<&str>) -> Vec<Container> {
         let mut found = Vec::new();
         for id in ids {
@@ -212,7 +207,7 @@ fn docker_file(directory: &Path, id: &str) -> Option<Container> {
     parse::docker(&file).filter(|container| container.id == id)
 }
 
-/// Adds the facts in `more` that are not known yet about the same container.
+/// Adds the facts that are not known yet about this container.
 fn merge(found: &mut BTreeMap<String, Container>, more: Container) {
     let known = found.entry(more.id.clone()).or_insert_with(|| Container {
         id: more.id.clone(),
@@ -228,15 +223,15 @@ fn merge(found: &mut BTreeMap<String, Container>, more: Container) {
     }
 }
 
-/// Returns the names in a directory; no names if the directory cannot be read.
+/// Returns the names in a directory; none if the directory cannot be read.
 fn entries(directory: &Path) -> Vec<String> {
     let Ok(found) = std::fs::read_dir(directory) else { return Vec::new() };
     let names = found.take(MOST_ENTRIES).filter_map(Result::ok);
     names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Reads a regular file that belongs to root or to the user of portolan; `None` for any other file (a pipe would
-/// block), and for a file larger than `largest`.
+/// Reads a file; `None` if it is larger than `largest`, not a regular file (a pipe would block), or owned by neither
+/// root nor the user of portolan.
 fn read(path: &Path, largest: u64) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = openat(CWD, path, flags, Mode::empty()).ok()?;

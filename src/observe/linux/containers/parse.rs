@@ -7,19 +7,17 @@ use serde_json::Value;
 
 use crate::model::Container;
 
-/// The maximum length of a name. Docker, Podman and Kubernetes accept at most 253 bytes.
+/// Docker, Podman and Kubernetes accept names of up to 253 bytes.
 const LONGEST_NAME: usize = 255;
-/// The maximum length of an image name. A reference with a digest has at most about 400 bytes.
+/// The name of an image with a digest has at most about 400 bytes.
 const LONGEST_IMAGE: usize = 512;
 /// The maximum number of addresses that are read for one container.
 const MOST_ADDRESSES: usize = 16;
-/// The maximum number of containers that are read from one file.
 const MOST_CONTAINERS: usize = 10_000;
 
-/// The maximum number of mounts of one container that are read.
 const MOST_MOUNTS: usize = 1_000;
 
-/// Returns whether a text is the ID of a container: 64 lower-case hexadecimal digits.
+/// Returns whether a text has the form of a container ID: 64 lower-case hexadecimal digits.
 pub(super) fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
@@ -33,8 +31,8 @@ fn name(value: Option<&Value>) -> Option<String> {
     text(value, LONGEST_NAME)
 }
 
-/// Parses `config.v2.json` of Docker. The addresses are read only if the container runs: after a crash of dockerd, the
-/// file of a stopped container still contains its last addresses.
+/// Parses `config.v2.json` of Docker. If the container does not run, its addresses are left out: after a crash of
+/// dockerd, the file still contains the last ones.
 pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let id = name(file.get("ID")).filter(|id| is_id(id))?;
@@ -52,8 +50,8 @@ pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     Some(with_name(container, own))
 }
 
-/// Returns the data directory of Docker, given the OCI configuration of the container with the ID `own`. The path of
-/// the mounted file `hostname` shows it: Docker keeps this file in its data directory.
+/// Returns the data directory of Docker, from the OCI configuration of the container `own`: Docker mounts the file
+/// `hostname` from its data directory into each container.
 pub(super) fn mounted_data_root(bytes: &[u8], own: &str) -> Option<String> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let sources = file.get("mounts")?.as_array()?.iter().filter_map(|mount| mount.get("source")?.as_str());
@@ -64,7 +62,7 @@ pub(super) fn mounted_data_root(bytes: &[u8], own: &str) -> Option<String> {
     sources.take(MOST_MOUNTS).find_map(data_root)
 }
 
-/// Sets the name of a container. Kubernetes makes the names `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
+/// Sets the name. Names by Kubernetes have the form `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
 fn with_name(container: Container, own: Option<String>) -> Container {
     let own = own.filter(|own| !own.is_empty());
     let parts: Vec<&str> = own.as_deref().map(|own| own.split('_').collect()).unwrap_or_default();
@@ -79,7 +77,7 @@ fn with_name(container: Container, own: Option<String>) -> Container {
     }
 }
 
-/// Parses `containers.json` of the storage that Podman and CRI-O share.
+/// Parses `containers.json`, which Podman and CRI-O write.
 pub(super) fn storage(bytes: &[u8]) -> Vec<Container> {
     let Ok(Value::Array(rows)) = serde_json::from_slice(bytes) else { return Vec::new() };
     rows.iter().take(MOST_CONTAINERS).filter_map(storage_row).collect()
@@ -96,8 +94,7 @@ fn storage_row(row: &Value) -> Option<Container> {
     Some(with_name(Container { id, manager: manager.to_owned(), image, ..Container::default() }, own))
 }
 
-/// Parses the configuration of the container `id` for its runtime (OCI, `config.json`), with the annotations of
-/// containerd and CRI-O.
+/// Parses the OCI configuration (`config.json`) of the container `id`, with the annotations of containerd and CRI-O.
 pub(super) fn runtime(bytes: &[u8], id: &str) -> Option<Container> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let annotations = file.get("annotations")?;
@@ -118,7 +115,7 @@ pub(super) fn runtime(bytes: &[u8], id: &str) -> Option<Container> {
     Some(Container { id: id.to_owned(), manager, name: own, image, pod, namespace, addresses: Vec::new() })
 }
 
-/// Parses the name of a link in `/var/log/containers`: `POD_NAMESPACE_CONTAINER-ID.log`.
+/// Parses `POD_NAMESPACE_CONTAINER-ID.log`, the name of a link in `/var/log/containers`.
 pub(super) fn log_link(link: &str) -> Option<Container> {
     let (names, id) = link.strip_suffix(".log")?.rsplit_once('-')?;
     let mut parts = names.split('_');
@@ -134,7 +131,7 @@ pub(super) fn log_link(link: &str) -> Option<Container> {
     })
 }
 
-/// Parses Docker's `daemon.json`: the data directory, if it was moved.
+/// Returns the data directory that Docker's `daemon.json` names.
 pub(super) fn data_root(bytes: &[u8]) -> Option<String> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let root = file.get("data-root")?.as_str()?;

@@ -1,8 +1,5 @@
-//! The deep scan, which checks the assumptions of an ordinary scan.
-//!
-//! In every scanned network namespace, it compares the tables of the kernel with each other (`tables.rs`). It also
-//! tries every port by `bind` (`sweep.rs`), which finds ports that are in use without a visible socket. It only
-//! reports the facts: it does not read processes, and does not repeat the results of an ordinary scan.
+//! The deep scan: compares the tables of the kernel with each other (`tables.rs`), and tries every port by `bind` to
+//! find ports that are in use without a visible socket (`sweep.rs`).
 
 mod sweep;
 mod tables;
@@ -18,11 +15,11 @@ use super::scanned_namespaces::ScannedNamespaces;
 use crate::model::{DeepScanResult, Gap, Namespaces, Netns, Note, Stage, TakenPort};
 use crate::observe::{Error, Scope, progress};
 
-/// Scans the requested network namespaces.
+/// Scans the requested network namespaces. A part that could not be scanned becomes a gap.
 ///
 /// # Errors
 ///
-/// Returns an error if a requested namespace cannot be found. Any other part that could not be scanned becomes a gap.
+/// Returns an error if a requested namespace cannot be found.
 pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     let scanned_namespaces =
         ScannedNamespaces::open(&Scope { namespaces: namespaces.clone(), ..Scope::default() })?;
@@ -55,7 +52,7 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
     Ok(deep)
 }
 
-/// Returns a note that says how many things a part of the scan covered.
+/// Returns a note about the number of things that the scan covered.
 fn done(what: &str, count: u64) -> Note {
     Note { what: what.to_owned(), count: Some(count), remedy: None, important: false }
 }
@@ -69,7 +66,6 @@ fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
     deep.gaps.extend(found.gaps);
 }
 
-/// Returns the note about the limits of a deep scan.
 fn limits() -> Note {
     Note {
         what: "a deep scan cannot find hidden raw and packet sockets, a hidden second socket on a port that is shown as taken, hidden ports of UDP-Lite, SCTP and DCCP, ports that a modified kernel also hides from bind, and a network namespace that only a socket keeps alive"
@@ -80,7 +76,7 @@ fn limits() -> Note {
     }
 }
 
-/// Scans the network namespace of the calling thread; `netns` describes this namespace.
+/// Scans `netns`, the network namespace of the calling thread (`None` for portolan's own).
 fn scan_namespace(netns: Option<&Netns>) -> DeepScanResult {
     let compared = tables::compare(netns);
     let lists_bound_sockets = lists_bound_sockets_here();
@@ -105,8 +101,7 @@ fn scan_namespace(netns: Option<&Netns>) -> DeepScanResult {
     }
 }
 
-/// Returns whether this kernel lists TCP sockets that are bound but do not listen. The function makes such a socket,
-/// searches for it and closes it.
+/// Returns whether this kernel lists TCP sockets that are bound but do not listen, by a test with a new socket.
 fn lists_bound_sockets_here() -> bool {
     let bound =
         socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).and_then(|socket| {
@@ -117,7 +112,7 @@ fn lists_bound_sockets_here() -> bool {
     bound.unwrap_or(false)
 }
 
-/// Returns the gaps for ports that could not be tried, one for each reason.
+/// Returns one gap for each reason why ports could not be tried.
 fn not_tried(result: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let mut gaps = Vec::new();

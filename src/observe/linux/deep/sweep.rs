@@ -1,13 +1,12 @@
 //! Finds ports that are in use without a visible socket, by trying to bind each port.
 //!
-//! Ports are tried one at a time. Each port is bound on the wildcard address and released at once: a `bind` and then a
-//! `close`, without `SO_REUSEADDR`, `SO_REUSEPORT` and `listen`. Therefore no traffic is taken from another socket, no
-//! connection is accepted, and no packet is sent. A port that a table shows as in use is not tried. If a service binds
-//! the same port in the microseconds between the two calls, the service gets the error `EADDRINUSE`.
+//! Each port that no table shows as in use is bound on the wildcard address and released at once, without
+//! `SO_REUSEADDR`, `SO_REUSEPORT` and `listen`. Therefore no traffic is taken from another socket, no connection is
+//! accepted, and no packet is sent. If a service binds the port in these microseconds, the service gets the error
+//! `EADDRINUSE`.
 //!
-//! A single failed attempt is not evidence, because sockets come and go. A port that seems to be in use is tried again,
-//! many times between two readings of the tables, in several rounds. It is reported only if every attempt failed, and
-//! no reading of the tables showed a socket on it.
+//! A port is reported only if every attempt failed, and no reading of the tables showed a socket on it. A single failed
+//! attempt is not evidence, because sockets come and go.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,16 +19,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
 use crate::model::{Family, Protocol};
 
-/// Every port that a socket can have.
 pub const PORTS: RangeInclusive<u16> = 1..=65535;
-/// The number of rounds. In each, the ports that still seem to be in use are tried again.
+/// The number of times that the ports which seem to be in use are tried again.
 const ROUNDS: u32 = 5;
-/// The number of attempts in each round, between two readings of the tables.
+/// The number of attempts per port in each round, between two readings of the tables.
 const BURST: u32 = 16;
-/// The pause before each round, so that short-lived sockets can disappear.
+/// The pause before each round, in which short-lived sockets can disappear.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The protocols and families that are tried.
 const KINDS: [(Protocol, Family); 4] = [
     (Protocol::Tcp, Family::Ipv4),
     (Protocol::Tcp, Family::Ipv6),
@@ -37,16 +34,14 @@ const KINDS: [(Protocol, Family); 4] = [
     (Protocol::Udp, Family::Ipv6),
 ];
 
-/// The ports that tables show as in use, by protocol, and by the family in which `bind` to the wildcard address fails
-/// because of them.
+/// The ports that tables show as in use. The family is the one in which `bind` to the wildcard address fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
 impl ListedPorts {
-    /// Adds a socket by its local address and port. An IPv6 socket also takes the port in IPv4, unless `v6only` is
-    /// true. The kernel sets this flag for a socket that `bind` gave an address other than the wildcard, but not for a
-    /// socket that only connected. A socket on a v4-mapped address takes the port in IPv4 only (`inet_rcv_saddr_equal`,
-    /// net/ipv4/inet_connection_sock.c).
+    /// Adds a socket. An IPv6 socket also takes the port in IPv4, unless `v6only` is true: the kernel sets this flag
+    /// for a socket that is bound to an address other than the wildcard, but not for a socket that only connected. A
+    /// socket on a v4-mapped address takes only IPv4 (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
     pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
         let (four, six) = match address {
             IpAddr::V4(_) => (true, false),
@@ -70,7 +65,7 @@ impl ListedPorts {
     }
 }
 
-/// A port, with the protocol and the family in which it is tried.
+/// A port, and the protocol and family in which it is tried.
 pub type Port = (Protocol, Family, u16);
 
 /// The result of a sweep.
@@ -78,12 +73,11 @@ pub type Port = (Protocol, Family, u16);
 pub struct SweepResult {
     /// The number of ports that were tried.
     pub tried: u64,
-    /// The ports in use without a visible socket, each with the number of failed attempts.
+    /// The ports in use without a visible socket, each with its number of failed attempts.
     pub taken: Vec<(Port, u32)>,
-    /// The number of ports that could not be tried, by the error number.
+    /// The number of ports that could not be tried, by error number.
     pub refused: BTreeMap<i32, u64>,
-    /// The number of ports that seemed to be in use and could not be tried again, because the tables could not be
-    /// read.
+    /// The number of ports that could not be judged, because the tables could not be read.
     pub unsure: u64,
 }
 
@@ -94,8 +88,7 @@ enum BindResult {
     Refused(Errno),
 }
 
-/// Tries `ports`. `shown` reads the tables, and is called several times. It returns `None` if they cannot be read
-/// completely.
+/// Tries `ports`. `shown` reads the tables, and returns `None` if they cannot be read completely.
 pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<ListedPorts>) -> SweepResult {
     let mut result = SweepResult::default();
     let mut taken_ports: Vec<Port> = Vec::new();
@@ -103,8 +96,8 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         if !exists(protocol, family) {
             continue;
         }
-        // The tables are read again for each protocol and family: a reading is soon outdated, and every port that it
-        // does not explain must be tried many times later.
+        // The tables are read for each protocol and family, because a reading is soon outdated, and each port that it
+        // does not explain must be tried many times.
         let Some(explained) = shown() else {
             result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;
@@ -165,7 +158,7 @@ const fn kind(protocol: Protocol) -> SocketType {
     }
 }
 
-/// Returns whether the kernel has this protocol over this family.
+/// Returns whether the kernel supports this protocol over this family.
 pub(super) fn exists(protocol: Protocol, family: Family) -> bool {
     let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None);
     !matches!(made, Err(Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT))
@@ -175,7 +168,7 @@ pub(super) fn exists(protocol: Protocol, family: Family) -> bool {
 fn attempt((protocol, family, port): Port) -> BindResult {
     let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None).and_then(|socket| {
         if family == Family::Ipv6 {
-            // IPv4 is tried separately, so this socket must not take the port in IPv4.
+            // Without this option, the socket would also take the port in IPv4, which is tried separately.
             set_ipv6_v6only(&socket, true)?;
         }
         Ok(socket)

@@ -1,8 +1,8 @@
-//! Reads each table through its own interface, and finds contradictions between the tables.
+//! Finds sockets that one source shows and another does not: the kernel's diagnosis, the text tables in `/proc`, and
+//! netstat2.
 //!
-//! If a source does not answer, there is a gap; no other source replaces it. The sockets can change while a table is
-//! read. Therefore a socket counts as missing from a reading only if another source showed it, with the same inode and
-//! address, both before and after this reading, and only if several comparisons in a row agree.
+//! Sockets come and go while a table is read. Therefore a socket counts as missing from a reading only if another
+//! source showed it both before and after this reading, in several comparisons in a row.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -17,16 +17,16 @@ use super::sweep::{ListedPorts, exists};
 use crate::model::{Disagreement, Family, Gap, Netns, Protocol, Source, Stage};
 use crate::observe::portable;
 
-/// The number of comparisons in a row in which a socket must be missing before it is reported.
+/// The number of comparisons in a row in which a reported socket was missing.
 const ROUNDS: usize = 3;
 
-/// Every state in the kernel (net/tcp_states.h), including that of a connection that is not established yet.
+/// Every state of the kernel (net/tcp_states.h), also that of a connection that is not established yet.
 const EVERY_STATE: u32 = 0x1FFE;
 
-/// A protocol and a family. The kernel has one table for each such pair.
+/// The kernel has one table for each protocol and family.
 type ProtocolFamily = (Protocol, Family);
 
-/// The compared protocols and families, each with `IPPROTO_*` and the name of its table.
+/// Each with `IPPROTO_*` and the name of the text table.
 const KINDS: [(ProtocolFamily, u16, &str); 6] = [
     ((Protocol::Tcp, Family::Ipv4), 6, "tcp"),
     ((Protocol::Tcp, Family::Ipv6), 6, "tcp6"),
@@ -36,18 +36,18 @@ const KINDS: [(ProtocolFamily, u16, &str); 6] = [
     ((Protocol::Udplite, Family::Ipv6), 136, "udplite6"),
 ];
 
-/// The sockets that one source showed in one reading.
+/// The sockets that one source showed when it was read once.
 #[derive(Debug, Default)]
 struct Reading {
-    /// The states of the sockets that have a file; 0 if the source does not give a state.
+    /// The states of the sockets that have a file; 0 if the source does not give the state.
     sockets: HashMap<Key, u8>,
-    /// The protocols and families for which the source answered completely.
+    /// The protocols and families for which the answer was complete.
     answered: BTreeSet<ProtocolFamily>,
-    /// For each other protocol and family, the reason why the source did not answer.
+    /// The reasons why the source did not answer for a protocol and family.
     refused: BTreeMap<ProtocolFamily, String>,
 }
 
-/// The identity of a socket: protocol and family, inode, local address and port.
+/// Protocol and family, inode, local address and port.
 type Key = (ProtocolFamily, u32, IpAddr, u16);
 
 impl Reading {
@@ -59,7 +59,7 @@ impl Reading {
     }
 }
 
-/// Returns the protocols and families that this kernel has, with their text tables.
+/// Returns the protocols and families that this kernel supports, with their text tables.
 fn kinds() -> Vec<(ProtocolFamily, u16, &'static str)> {
     let there = |kind: &ProtocolFamily, table: &str| {
         exists(kind.0, kind.1) && (kind.0 != Protocol::Udplite || fs::metadata(path(table)).is_ok())
@@ -71,7 +71,7 @@ fn path(table: &str) -> String {
     format!("/proc/thread-self/net/{table}")
 }
 
-/// Returns the records of a text table, or the reason why the table could not be read.
+/// Returns the sockets in a text table; an error with the reason if the table cannot be read.
 fn text_table(table: &str) -> Result<Vec<SocketRecord>, String> {
     let path = path(table);
     let bytes = fs::read(&path).map_err(|error: io::Error| format!("{path}: {error}"))?;
@@ -92,8 +92,8 @@ fn dump(
     let request = DumpRequest { family, protocol, states, ports: None };
     let trouble = netlink.dump(request, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
-        // Dumps that differ are accepted: the sources are compared several times, so a socket that is missing once
-        // causes no finding.
+        // Dumps that differ are accepted: each source is read several times, so a socket that one dump lacks causes no
+        // finding.
         None | Some(DumpError::NotCompared) => Ok(records),
         Some(trouble) => Err(trouble.to_string()),
     }
@@ -129,18 +129,17 @@ fn read(source: Source) -> Reading {
     reading
 }
 
-/// The result of comparing the sources.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
-    /// The number of sockets that were compared.
+    /// The number of compared sockets.
     pub sockets: u64,
     /// The sockets on which the sources differ.
     pub disagreements: Vec<Disagreement>,
-    /// The sources that did not answer.
+    /// The gaps for sources that did not answer.
     pub gaps: Vec<Gap>,
 }
 
-/// Compares the sources in the network namespace of the calling thread; `netns` describes this namespace.
+/// Compares the sources in `netns`, the network namespace of the calling thread (`None` for portolan's own).
 pub(super) fn compare(netns: Option<&Netns>) -> Compared {
     let mut compared = Compared::default();
     let mut missed: BTreeMap<Key, MissingSocket> = BTreeMap::new();
@@ -183,7 +182,7 @@ pub(super) fn compare(netns: Option<&Netns>) -> Compared {
     compared
 }
 
-/// A socket that some source does not show.
+/// A socket, the sources that do not show it, and the sources that show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct MissingSocket {
     by: Vec<Source>,
@@ -191,9 +190,9 @@ struct MissingSocket {
     state: u8,
 }
 
-/// Returns the sockets on which the sources differ, from two series of readings. A series reads every source in turn.
-/// If a source shows a socket in both series, the socket existed all the time between these two readings, so the other
-/// sources must have shown it in this time.
+/// Returns the sockets on which the sources differ. Every source is read once for `first`, then once for `second`. If a
+/// source shows a socket in both, the socket existed all the time between, so every source that was read in this time
+/// must have shown it.
 fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, MissingSocket> {
     let mut missed = BTreeMap::new();
     for (at, (before, after)) in first.iter().zip(second).enumerate() {
@@ -209,7 +208,7 @@ fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, Mis
                     if !entry.by.contains(&source) {
                         entry.by.push(source);
                     }
-                    // netstat2 does not give the state of every socket, so the state comes from the other sources.
+                    // netstat2 gives no state (0), so the state comes from another source.
                     entry.state = entry.state.max(*state);
                 }
             }
@@ -228,8 +227,8 @@ fn count(readings: &[Reading; 3]) -> u64 {
     u64::try_from(keys.len()).unwrap_or(u64::MAX)
 }
 
-/// Returns one gap for each source that did not answer. netstat2 does not report a refusal of the kernel: it then gives
-/// an empty list.
+/// Returns one gap for each source that did not answer. For netstat2, a refusal of the kernel looks like an empty
+/// answer.
 fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let gap = |source: Source, kinds: &BTreeMap<ProtocolFamily, String>| {
@@ -252,8 +251,8 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
 }
 
-/// Returns the ports that any table shows as in use in the network namespace of the calling thread. Returns `None` if,
-/// for any protocol, both the text table and the kernel's diagnosis could not be read completely.
+/// Returns the ports that any table shows as in use in the network namespace of the calling thread; `None` if neither
+/// the text table nor the kernel's diagnosis of a protocol could be read completely.
 #[must_use]
 pub fn shown() -> Option<ListedPorts> {
     let mut shown = ListedPorts::default();
@@ -274,8 +273,8 @@ pub fn shown() -> Option<ListedPorts> {
         if dumped.is_err() && listed.is_err() {
             return None;
         }
-        // The text table adds only the addresses that the diagnosis does not show. It does not contain v6only, so every
-        // IPv6 socket from it seems to take the port in IPv4 as well.
+        // The text table lacks v6only, so an IPv6 socket that only this table shows counts as taking the port in IPv4
+        // too.
         match dumped {
             Ok(records) => {
                 let known: BTreeSet<(IpAddr, u16)> = records.iter().map(|record| record.local).collect();
@@ -291,7 +290,7 @@ pub fn shown() -> Option<ListedPorts> {
     Some(shown)
 }
 
-/// Returns the TCP sockets that are bound but do not listen, if this kernel lists them.
+/// Returns the TCP sockets that are bound but do not listen; none if this kernel does not list them.
 pub(super) fn bound() -> Vec<SocketRecord> {
     let netlink = Netlink::open();
     netlink

@@ -1,9 +1,8 @@
-//! Parses replies of `sock_diag(7)` from bytes into records.
+//! Parses replies of `sock_diag(7)` (`linux/netlink.h`, `linux/inet_diag.h`) from bytes into records.
 //!
-//! The parser accepts any bytes: they give records, an end or a [`DumpError`]. It never panics and never guesses a
-//! value. If a record cannot be read completely, the whole dump is an error, and the caller repeats the request or uses
-//! another source. This module makes no system call. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in
-//! host order except ports and addresses.
+//! The parser accepts any bytes, never panics and never guesses a value. If a record is incomplete, the whole dump is
+//! an error, and the caller repeats the request or uses another source. Integers are in host order, except ports and
+//! addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,35 +11,35 @@ use crate::model::{Family, PortRange};
 /// One socket as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketRecord {
-    /// The address family: `AF_INET` or `AF_INET6`.
+    /// `AF_INET` or `AF_INET6`.
     pub family: Family,
-    /// The state by its number in `net/tcp_states.h`.
+    /// The number in `net/tcp_states.h`.
     pub state: u8,
     /// Local address and port.
     pub local: (IpAddr, u16),
-    /// Address and port of the peer; zeros if there is no peer.
+    /// Address and port of the peer; zeros if there is none.
     pub peer: (IpAddr, u16),
-    /// Index of the device that the socket is bound to; 0 for none.
+    /// The index of the device to which the socket is bound; 0 for none.
     pub interface: u32,
-    /// The cookie: unique while the machine runs.
+    /// Unique until the machine restarts.
     pub cookie: u64,
-    /// Bytes to read; for a listener, connections that wait for `accept`.
+    /// The number of bytes to read; for a listener, of connections that wait for `accept`.
     pub receive: u32,
-    /// Bytes not acknowledged; for a listener, the limit of its backlog.
+    /// The number of bytes not acknowledged; for a listener, the limit of its backlog.
     pub send: u32,
     /// The user ID.
     pub uid: u32,
-    /// The inode; 0 if the socket has no file.
+    /// 0 if the socket has no file.
     pub inode: u32,
-    /// `IPV6_V6ONLY`, if the kernel gives it.
+    /// `IPV6_V6ONLY`; `None` if the kernel does not give it.
     pub v6only: Option<bool>,
-    /// The ID of the control group, if the kernel gives it (Linux 5.8).
+    /// The ID of the control group; `None` before Linux 5.8.
     pub cgroup: Option<u64>,
-    /// Whether the socket accepts traffic for addresses other than its own (`IP_TRANSPARENT`), if the kernel gives
-    /// this option (Linux 5.15).
+    /// Whether the socket accepts traffic for addresses of other machines (`IP_TRANSPARENT`); false if the kernel does
+    /// not give this option (before Linux 5.15).
     pub transparent: bool,
-    /// The path MTU from `struct tcp_info`, which only a message about a destroyed TCP socket contains. It is 0 until
-    /// the socket tries to connect.
+    /// The path MTU, which only the message about a destroyed TCP socket contains; 0 if the socket never tried to
+    /// connect.
     pub path_mtu: Option<u32>,
 }
 
@@ -55,7 +54,7 @@ pub enum DumpError {
     Truncated,
     /// The bytes are not netlink messages, or a record is shorter than its layout.
     Malformed,
-    /// No two dumps were the same, so each of them may lack a socket.
+    /// Repeated dumps differed, so each may lack a socket.
     NotCompared,
 }
 
@@ -64,7 +63,7 @@ pub enum DumpError {
 pub enum Progress {
     /// More datagrams follow.
     More,
-    /// The dump ends in this datagram; bytes after the end mark were ignored.
+    /// The dump ended in this datagram. Bytes after the end mark were ignored.
     Done,
 }
 
@@ -73,38 +72,37 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const OVERRUN: u16 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// The type of the older request for TCP. It names no family, so the kernel returns the sockets of both.
+/// The older request for TCP. It has no family, so the kernel returns the sockets of IPv4 and IPv6.
 const TCPDIAG_GETSOCK: u16 = 18;
 const DUMP_INTERRUPTED: u16 = 0x10;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// `struct inet_diag_msg`.
 const RECORD: usize = 72;
-/// An attribute with `struct tcp_info` (linux/tcp.h).
+/// `struct tcp_info` (linux/tcp.h).
 const INET_DIAG_INFO: u16 = 2;
 /// The position of `tcpi_pmtu`.
 const PATH_MTU: usize = 60;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_CGROUP_ID: u16 = 21;
-/// An attribute with one bit for each field of `struct inet_diag_sockopt` (linux/inet_diag.h), in their order.
+/// One bit for each field of `struct inet_diag_sockopt` (linux/inet_diag.h).
 const INET_DIAG_SOCKOPT: u16 = 22;
 const TRANSPARENT: u8 = 1 << 5;
 
-/// A dump that is read datagram by datagram.
+/// A dump, parsed datagram by datagram.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// The sockets that were read so far.
     pub records: Vec<SocketRecord>,
     interrupted: bool,
 }
 
 impl Reading {
-    /// Parses the messages of one datagram with this `sequence` number.
+    /// Parses the messages of one datagram that have this `sequence` number.
     ///
     /// # Errors
     ///
     /// Returns a [`DumpError`]; the records before the error are kept. [`DumpError::Interrupted`] is returned only at
-    /// the end of the dump, so that the rest of the dump is not read as the answer to the next request.
+    /// the end of the dump, so that the next request does not receive the rest of this dump.
     pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, DumpError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -122,7 +120,7 @@ impl Reading {
                     0 => {}
                     error => return Err(DumpError::Kernel(error.saturating_neg())),
                 },
-                // Since Linux 4.14 the end mark of a dump contains its result, which is negative if the dump failed.
+                // Since Linux 4.14, the end mark contains the result of the dump: negative if the dump failed.
                 DONE => match i32_at(payload, 0) {
                     Some(error @ ..0) => return Err(DumpError::Kernel(error.saturating_neg())),
                     _ if self.interrupted => return Err(DumpError::Interrupted),
@@ -165,7 +163,6 @@ fn record(bytes: &[u8]) -> Option<SocketRecord> {
     })
 }
 
-/// The attributes of a socket that are needed.
 #[derive(Default)]
 struct Attributes {
     v6only: Option<bool>,
@@ -174,7 +171,7 @@ struct Attributes {
     path_mtu: Option<u32>,
 }
 
-/// Parses the attributes that are needed. Unknown attributes are skipped, and malformed attributes are refused.
+/// Parses the attributes of a socket; `None` if one is malformed. Unknown attributes are skipped.
 fn attributes(mut rest: &[u8]) -> Option<Attributes> {
     let mut found = Attributes::default();
     while !rest.is_empty() {
@@ -216,9 +213,8 @@ fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
     bytes.get(at..)?.first_chunk().copied().map(i32::from_ne_bytes)
 }
 
-/// Returns a request for the sockets of a family and protocol. It selects sockets in one of `states` (one bit for each
-/// state), with a local port in `ports`. `protocol` is the number of `IPPROTO_*`; a number above 255 goes into an
-/// attribute (Linux 5.6).
+/// Returns a request for the sockets in one of `states` (one bit per state) with a local port in `ports`. `protocol` is
+/// `IPPROTO_*`; above 255, it goes into an attribute (Linux 5.6).
 #[must_use]
 pub fn request(
     family: Family,
@@ -246,8 +242,7 @@ pub fn request(
     with_header(bytes, SOCK_DIAG_BY_FAMILY, sequence)
 }
 
-/// Returns a request for the TCP sockets of both families, in one of `states` and with a local port in `ports` (`struct
-/// inet_diag_req`).
+/// Returns a request for the TCP sockets of both families (`struct inet_diag_req`).
 #[must_use]
 pub fn tcp_request(states: u32, ports: Option<PortRange>, sequence: u32) -> Vec<u8> {
     let mut bytes = vec![0; HEADER];
@@ -259,9 +254,9 @@ pub fn tcp_request(states: u32, ports: Option<PortRange>, sequence: u32) -> Vec<
     with_header(bytes, TCPDIAG_GETSOCK, sequence)
 }
 
-/// Returns an attribute that selects the local ports of a range. It contains a program for the kernel: two comparisons
-/// of 8 bytes (`struct inet_diag_bc_op`). Each comparison contains the distance to the next step, once for the result
-/// true and once for false. If a distance leads beyond the end of the program, the kernel leaves the socket out.
+/// Returns an attribute that selects a range of local ports. It is a program of two comparisons (`struct
+/// inet_diag_bc_op`), each with a distance to the next step for true and for false. A distance beyond the end leaves
+/// the socket out.
 fn port_filter(ports: PortRange) -> [u8; 20] {
     const INET_DIAG_REQ_BYTECODE: u16 = 1;
     const INET_DIAG_BC_S_GE: u8 = 2;
@@ -279,7 +274,7 @@ fn port_filter(ports: PortRange) -> [u8; 20] {
     bytes
 }
 
-/// Fills in the netlink header, for which the first bytes are left free.
+/// Writes the netlink header into the first 16 bytes.
 fn with_header(mut bytes: Vec<u8>, kind: u16, sequence: u32) -> Vec<u8> {
     const NLM_F_REQUEST_DUMP: u16 = 0x301;
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
