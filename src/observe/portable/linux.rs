@@ -1,4 +1,5 @@
-//! Linux: a second source, which uses only the data of netstat2 and sysinfo, so that it is independent of the first.
+//! A second source on Linux for the tests, which uses only netstat2 and sysinfo, so that it is independent of the main
+//! source.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::observe::Scope;
 pub(super) const NOTES: &[&str] =
     &["connected UDP sockets are listed as if they accepted traffic from anyone"];
 
-/// Returns whether every process may be read, which is true if sysinfo shows root as the user of this process.
+/// Returns whether sysinfo shows root as the user of portolan.
 pub(super) fn privileged() -> bool {
     let me = sysinfo::Pid::from_u32(std::process::id());
     let Ok(mut system) = sysinfo::System::new() else { return false };
@@ -24,7 +25,7 @@ pub(super) fn privileged() -> bool {
     user.is_some_and(|uid| *uid == 0)
 }
 
-/// Adds the names of the sockets' users, and a gap for the parts that an ordinary user cannot see.
+/// Adds the names of the sockets' users, and for an ordinary user the gap about other users' sockets.
 pub(super) fn add_system_details(
     _: &Scope,
     privileged: bool,
@@ -49,12 +50,11 @@ pub(super) fn add_system_details(
     }
 }
 
-/// Returns the default of `net.ipv4.ip_local_port_range`, because only the main source reads the setting.
+/// Returns the default of `net.ipv4.ip_local_port_range`: only the main source reads the setting.
 pub(super) fn ephemeral() -> EphemeralSettings {
     EphemeralSettings::default_of(PortRange { low: 32768, high: 60999 }, None)
 }
 
-/// Returns a function that maps user IDs to names.
 fn names() -> impl Fn(u32) -> Option<String> {
     let users = sysinfo::Users::new_with_refreshed_list().ok();
     move |uid| users.as_ref()?.iter().find(|user| **user.id() == uid).map(|user| user.name().to_owned())

@@ -1,8 +1,8 @@
-//! macOS: the sockets of the descriptors of processes, from libproc. There is no table of all sockets.
+//! Reads the sockets of macOS from the descriptors of processes (libproc), because there is no table of all sockets.
 //!
 //! If a process may not be read, its sockets are hidden too, and there is a gap. The kernel gives each socket an
-//! identity, which shows whether several descriptors refer to the same socket. An answer that is too short counts as no
-//! answer. This code has been type-checked, but never run.
+//! identity, which shows whether several descriptors refer to one socket. This code has been type-checked, but never
+//! run.
 
 #![allow(
     unsafe_code,
@@ -32,9 +32,9 @@ use crate::observe::Scope;
 /// Notes in every snapshot.
 pub(super) const NOTES: &[&str] = &[];
 
-/// The number of descriptors that a process may have opened since they were counted.
+/// The number of descriptors that a process may open after they were counted.
 const SPARE: usize = 32;
-/// The maximum number of descriptors. No process has more.
+/// The maximum number of descriptors of a process.
 const MOST: usize = 1 << 20;
 
 /// Returns whether every process may be read.
@@ -48,7 +48,7 @@ pub(super) fn privileged() -> bool {
 struct ReadFailures {
     /// The number of processes that may not be read.
     closed: u64,
-    /// The number of processes and descriptors that were not read for another reason, and the last such reason.
+    /// The number of processes and descriptors that were not read for another reason, and the last reason.
     failed: u64,
     why: String,
 }
@@ -60,7 +60,7 @@ impl ReadFailures {
     }
 }
 
-/// Returns the sockets of every readable process that are in the scope.
+/// Returns the sockets in the scope that readable processes own.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let gap = |what: &str, count: Option<u64>, why: String, remedy: Option<&str>| Gap {
         stage: Stage::Sockets,
@@ -80,7 +80,7 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let mut failures = ReadFailures::default();
     let mut found: Vec<(Socket, BTreeSet<Pid>)> = Vec::new();
     let mut places: HashMap<(u64, u64), usize> = HashMap::new();
-    // The kernel itself (0) has no descriptors.
+    // Process 0 is the kernel, which has no descriptors.
     for pid in pids.into_iter().filter(|pid| *pid != 0) {
         for (identity, socket) in of_process(pid, &mut failures) {
             let asked = scope.protocols.contains(&socket.local.protocol)
@@ -147,7 +147,7 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
                 Err(why) => failures.failed(why),
             },
             Err(_) => match io::Error::last_os_error() {
-                // The descriptor was closed, or its process ended, after the descriptor was listed.
+                // The descriptor was closed, or the process ended, in the meantime.
                 error if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ESRCH)) => {}
                 error => failures.failed(error.to_string()),
             },
@@ -156,8 +156,8 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
     sockets
 }
 
-/// Returns every descriptor of a process. A list that fills its buffer may be incomplete, so it is requested again with
-/// a larger buffer.
+/// Returns every descriptor of a process. A list that fills the buffer may be incomplete, so the list is then requested
+/// with a larger buffer.
 fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
     let info = pidinfo::<BSDInfo>(pid, 0).map_err(|_| io::Error::last_os_error())?;
     let mut size = info.pbi_nfiles as usize + SPARE;
@@ -172,7 +172,7 @@ fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
     Err(io::Error::other("the list of descriptors is too long"))
 }
 
-/// Returns a socket of TCP or UDP; `None` for any other socket, and for a socket without a port.
+/// Returns a socket of TCP or UDP; `None` for other sockets, and for a socket without a port.
 fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
     let psi = &info.psi;
     let family = match psi.soi_family {
@@ -209,7 +209,7 @@ fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
     Ok(Some(bare((protocol, address(family, insi_laddr), port), state, peer, Owner::Unknown)))
 }
 
-/// Returns a port: the first two bytes of the number, in network order.
+/// The first two bytes are the port in network order.
 fn number(port: i32) -> u16 {
     let [first, second, ..] = port.to_ne_bytes();
     u16::from_be_bytes([first, second])
@@ -223,7 +223,8 @@ fn address(family: Family, address: InSIAddr) -> IpAddr {
     }
 }
 
-/// Returns the state. A closed socket with a port and without a peer is bound but does not listen.
+/// Returns the state; `None` if it is unknown. A closed socket with a port and without a peer is bound but does not
+/// listen.
 fn tcp_state(code: i32, remote: u16) -> Option<State> {
     Some(match TcpSIState::from(code) {
         TcpSIState::Closed if remote == 0 => State::Bound,
@@ -242,7 +243,7 @@ fn tcp_state(code: i32, remote: u16) -> Option<State> {
     })
 }
 
-/// Adds the names of the launchd jobs to the processes, if all details are wanted.
+/// Adds the names of launchd jobs to the processes.
 pub(super) fn add_system_details(
     scope: &Scope,
     _: bool,
@@ -275,7 +276,7 @@ pub(super) fn add_system_details(
     }
 }
 
-/// Parses `PID<tab>Status<tab>Label`; a job that does not run has `-` instead of a pid.
+/// Parses `PID<tab>Status<tab>Label`. A job that does not run has `-` in place of the pid.
 fn labels(list: &str) -> HashMap<Pid, String> {
     let job = |line: &str| {
         let mut fields = line.split('\t');
@@ -287,11 +288,10 @@ fn labels(list: &str) -> HashMap<Pid, String> {
 /// The defaults of `net.inet.ip.portrange.first` and `.last`, which also apply to IPv6.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
-/// Returns the ports that outgoing connections use.
 pub(super) fn ephemeral() -> EphemeralSettings {
     let read = || -> io::Result<PortRange> {
         let (low, high) = (setting(c"net.inet.ip.portrange.first")?, setting(c"net.inet.ip.portrange.last")?);
-        // The first port can be above the last: the system then counts downwards.
+        // The first port is above the last if the system counts downwards.
         PortRange::new(low.min(high), low.max(high)).ok_or_else(|| io::Error::other("no range"))
     };
     match read() {
@@ -306,7 +306,6 @@ pub(super) fn ephemeral() -> EphemeralSettings {
     }
 }
 
-/// Reads a setting that is a port.
 fn setting(name: &CStr) -> io::Result<u16> {
     let mut value: libc::c_int = 0;
     let mut size = size_of_val(&value);

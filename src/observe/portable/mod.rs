@@ -1,8 +1,7 @@
-//! Reads sockets from the tables of the system, and processes from sysinfo. On macOS and Windows this is the only
-//! source. On Linux it is a second, independent source for the tests.
+//! Reads sockets from the tables of the system, and processes from sysinfo: the only source on macOS and Windows, and a
+//! second, independent source for the tests on Linux.
 //!
-//! Code for a single system is in the file with its name. `winapi.rs` has the Windows calls for which the used crates
-//! have no safe wrapper. Devices, network namespaces and control groups are not supported here.
+//! Devices, network namespaces and control groups are not supported.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -32,26 +31,26 @@ use crate::model::{
     PortRange, Process, Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, SocketAttributes, Stage, State, Tool,
 };
 
-/// The ports that outgoing connections use. The code for each system reads them.
+/// The ports that outgoing connections use.
 struct EphemeralSettings {
     ranges: Vec<PortRange>,
-    /// The range for each family and protocol, if the system has separate ranges.
+    /// The range for each family and protocol, on a system with separate ranges.
     of: Vec<EphemeralRange>,
     /// The source of the ranges.
     source: String,
-    /// The gap, if the setting could not be read.
+    /// Set if the setting could not be read.
     gap: Option<Gap>,
 }
 
 impl EphemeralSettings {
-    /// Returns the default range, for a setting that was not changed or could not be read.
+    /// Returns the default range, for a setting that is not read or could not be read.
     fn default_of(range: PortRange, gap: Option<Gap>) -> Self {
         let source = format!("the documented default of {}", std::env::consts::OS);
         EphemeralSettings { ranges: vec![range], of: Vec::new(), source, gap }
     }
 }
 
-/// Returns the gap for a setting that could not be read; its default is assumed.
+/// Returns the gap for a setting that could not be read.
 #[cfg(not(target_os = "linux"))]
 fn assumed(range: PortRange, why: String) -> Gap {
     Gap {
@@ -64,11 +63,11 @@ fn assumed(range: PortRange, why: String) -> Gap {
     }
 }
 
-/// Scans this machine.
+/// Scans this machine. A part that could not be seen becomes a gap.
 ///
 /// # Errors
 ///
-/// Returns an error if other network namespaces are requested. Any other part that could not be seen becomes a gap.
+/// Returns an error if other network namespaces are requested.
 pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let named = match &scope.namespaces {
         Namespaces::Own => None,
@@ -84,7 +83,8 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
     own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
-    // The details can change owners to the kernel or to an unknown process, so processes without a socket are removed.
+    // If the details changed the owner of a socket to the kernel or to an unknown process, the process may have no
+    // sockets left.
     let owning: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| owning.contains(&process.pid));
     owners::users(&mut sockets, &processes);
@@ -133,7 +133,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     })
 }
 
-/// Does nothing. On these systems, the package of a program is not known, and the scan itself reads the other details.
+/// Does nothing: the package of a program is not known on these systems, and the scan reads all other details.
 pub fn read_rest(_: &mut [Process]) {}
 
 /// Returns `None`, because only Linux has control groups.
@@ -142,14 +142,13 @@ pub fn inferred_owner(_: &str) -> Option<InferredOwner> {
     None
 }
 
-/// Returns `None`, because the network interfaces are not read on these systems.
+/// Returns `None`, because network interfaces are not read on these systems.
 #[must_use]
 pub fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {
     None
 }
 
-/// Returns whether this machine has the address. This is tested by binding a socket to the address; the socket sends
-/// nothing.
+/// Returns whether this machine has the address, by binding a socket to it. The socket sends nothing.
 #[must_use]
 pub fn is_own_address(address: IpAddr) -> bool {
     std::net::UdpSocket::bind((address, 0)).is_ok()

@@ -1,8 +1,8 @@
-//! Sockets from netstat2: the source on Windows, and the second source on Linux.
+//! Reads sockets from netstat2, on Windows and as the second source on Linux.
 //!
-//! netstat2 has known limits. For a UDP socket it gives neither peer nor state, so a connected client looks like a
-//! listener. On Linux it reports a failed dump as an empty list, and panics if `/proc` is missing. It is not used on
-//! macOS, because it reads uninitialised memory after a failed call there.
+//! For a UDP socket, netstat2 gives neither peer nor state, so a connected client looks like a listener. On Linux it
+//! reports a failed dump as an empty list, and panics if `/proc` is missing. On macOS it reads uninitialised memory
+//! after a failed call, so it is not used there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::socket as bare;
 use crate::model::{Family, Gap, Owner, Peer, Pid, Protocol, Socket, Stage, State};
 use crate::observe::Scope;
 
-/// Returns the sockets of every protocol and family in the scope. A table that cannot be read becomes a gap.
+/// Returns the sockets in the scope. A table that cannot be read becomes a gap.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let mut sockets = Vec::new();
     for (protocol, flag) in [(Protocol::Tcp, ProtocolFlags::TCP), (Protocol::Udp, ProtocolFlags::UDP)] {
@@ -66,8 +66,8 @@ fn list(
     }
 }
 
-/// Requests the sockets of a protocol. On Linux, netstat2 searches `/proc` for their processes, and panics if there is
-/// no `/proc`, so in this case the processes are not requested.
+/// Requests the sockets of a protocol and their processes. On Linux, netstat2 panics if it searches for processes
+/// without `/proc`, so these are then not requested.
 fn sources(
     families: AddressFamilyFlags,
     protocol: ProtocolFlags,
@@ -79,12 +79,12 @@ fn sources(
     Ok(Box::new(netstat2::iterate_sockets_info(families, protocol)?))
 }
 
-/// The local address and port of a socket, and its inode.
+/// The local address, port and inode of a socket.
 #[cfg(target_os = "linux")]
 type End = (std::net::IpAddr, u16, u32);
 
-/// Returns the answer of netstat2 for one protocol and family: one [`End`] for each socket. Returns `None` for a
-/// protocol that netstat2 does not support, and an error with the reason if netstat2 did not answer.
+/// Returns the sockets that netstat2 lists, or the reason why it did not answer; `None` for a protocol that netstat2
+/// does not support.
 #[cfg(target_os = "linux")]
 pub(in crate::observe) fn second_opinion(
     protocol: Protocol,
@@ -120,8 +120,8 @@ pub(in crate::observe) fn second_opinion(
     Some(said.map(|infos| infos.into_iter().map(end).collect()))
 }
 
-/// Returns the reason why an empty answer is not credible; `None` if it is credible. On Linux, netstat2 also gives an
-/// empty answer if the kernel refuses, so the kernel's own table must be empty too.
+/// Returns the reason why an empty answer is not credible. On Linux, netstat2 also gives an empty answer if the kernel
+/// refuses, so the kernel's own table must be empty too.
 #[cfg(target_os = "linux")]
 fn unbelievable(protocol: Protocol, family: Family) -> Option<String> {
     let six = if family == Family::Ipv6 { "6" } else { "" };
@@ -138,7 +138,7 @@ fn unbelievable(_: Protocol, _: Family) -> Option<String> {
     None
 }
 
-/// Returns a socket; `None` for an unknown state.
+/// Returns a socket; `None` if its state is unknown.
 fn socket(info: &SocketInfo) -> Option<Socket> {
     let (local, state, peer) = match &info.protocol_socket_info {
         ProtocolSocketInfo::Tcp(tcp) => {

@@ -1,6 +1,4 @@
-//! The processes that own sockets, from sysinfo.
-//!
-//! If sysinfo returns an empty path, the path is unknown.
+//! Reads the processes that own sockets from sysinfo.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,8 +9,8 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 use crate::model::{Exe, ExeState, Parent, Pid, Process, Socket};
 use crate::observe::Scope;
 
-/// Returns the processes that own the sockets, in ascending order of pid. On Windows the user is still an SID, which
-/// the caller turns into a name.
+/// Returns the processes that own the sockets, in ascending order of pid. On Windows, `user` is an SID, which the
+/// caller turns into a name.
 pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
     let pids: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     let mut system = match System::new() {
@@ -25,8 +23,7 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
         .with_user(UpdateKind::OnlyIfNotSet)
         .with_exe(UpdateKind::OnlyIfNotSet)
         .with_cmd(UpdateKind::OnlyIfNotSet);
-    // Each pass finds one more generation of parents. The limit is far above the number of generations of real
-    // processes.
+    // Each pass finds one more generation of parents. Real processes have far fewer than 32.
     for _ in 0..32 {
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), false, kind);
         wanted = wanted
@@ -58,7 +55,7 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
             user: id.and_then(|id| users.as_ref()?.get_user_by_id(id)).map(|user| user.name().to_owned()),
             #[cfg(windows)]
             user: id.map(|sid| (**sid).to_string()),
-            // If a process may not be opened, sysinfo returns a start time of 1970. It is then unknown.
+            // For a process that may not be opened, sysinfo returns a start in 1970.
             started: i64::try_from(process.start_time())
                 .ok()
                 .filter(|seconds| *seconds > 0)
@@ -70,8 +67,7 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
     pids.into_iter().map(read).collect()
 }
 
-/// Returns the ancestors. If a process started after its supposed child, the list ends: the process ID of the real
-/// parent was reused.
+/// Returns the ancestors. If a parent started after its child, its pid was reused, so the list ends.
 fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
     let mut parents: Vec<Parent> = Vec::new();
     let mut child = process;
@@ -86,7 +82,7 @@ fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
     parents
 }
 
-/// Sets the user of each socket that has none to the user of the socket's first process.
+/// Sets the missing users of sockets to the user of the first process.
 pub(super) fn users(sockets: &mut [Socket], processes: &[Process]) {
     for socket in sockets {
         let first = socket.owner.pids().first();

@@ -1,6 +1,4 @@
-//! The few Windows calls for which the used crates have no safe wrapper. All `unsafe` code for Windows is in this file.
-//!
-//! Each function returns values that own their resources. This module makes no decisions.
+//! The Windows calls without a safe wrapper in the used crates. All `unsafe` code for Windows is in this file.
 
 #![allow(unsafe_code, reason = "these are calls of the system; a comment at each says why it is sound")]
 
@@ -41,7 +39,7 @@ fn done(answer: i32) -> io::Result<()> {
     if answer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Returns text in the form that the system requires: UTF-16 that ends in NUL.
+/// Returns the text as UTF-16 that ends in NUL.
 fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
@@ -62,7 +60,7 @@ pub(super) fn open(pid: Pid) -> io::Result<OwnedHandle> {
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
-/// Returns the full path of the program file of a process.
+/// Returns the full path of a process's program file.
 pub(super) fn image(process: BorrowedHandle<'_>) -> io::Result<String> {
     let mut path = vec![0; LONGEST_PATH as usize];
     let mut length = LONGEST_PATH;
@@ -117,7 +115,7 @@ pub(super) fn account(sid: &str) -> io::Result<String> {
     })
 }
 
-/// Returns whether an account of this name is known, with or without a domain before the name.
+/// Returns whether there is an account of this name, which may begin with a domain.
 pub(super) fn is_account(name: &str) -> bool {
     let name = wide(name);
     let (mut sid, mut domain) = ([0_u8; LONGEST_SID as usize], [0; LONGEST_NAME as usize]);
@@ -139,7 +137,7 @@ pub(super) fn is_account(name: &str) -> bool {
     .is_ok()
 }
 
-/// Returns whether this process runs with active administrator rights.
+/// Returns whether portolan runs with active administrator rights.
 pub(super) fn is_elevated() -> io::Result<bool> {
     let mut token = null_mut();
     // SAFETY: the current process's handle is always valid; the call writes a handle to `token` if it succeeds.
@@ -183,7 +181,7 @@ impl Drop for Services {
     }
 }
 
-/// Returns the names of the running services, by the process that hosts them, in ascending order.
+/// Returns the names of the running services, in ascending order, by process.
 pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
     // SAFETY: the arguments may be null, which means this machine and its only database of services.
     let manager = unsafe { OpenSCManagerW(null(), null(), SC_MANAGER_ENUMERATE_SERVICE) };
@@ -191,12 +189,12 @@ pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
         return Err(io::Error::last_os_error());
     }
     let manager = Services(manager);
-    // A buffer of the largest size that one call accepts (256 KiB), aligned for the structures that the call writes.
+    // The largest size that one call accepts (256 KiB), aligned for the structures that the call writes.
     let mut buffer = vec![0_u64; 32 * 1024];
     let size = u32::try_from(size_of_val(buffer.as_slice())).map_err(io::Error::other)?;
     let mut found: BTreeMap<Pid, Vec<String>> = BTreeMap::new();
     let (mut needed, mut count, mut resume) = (0, 0, 0);
-    // One buffer has space for a thousand services, so this many rounds are enough for every real list.
+    // A buffer has space for a thousand services, so 64 rounds are enough for every real list.
     for _ in 0..64 {
         // SAFETY: the manager is open. `buffer` has `size` bytes, the call writes no more than that, and the four
         // numbers outlive the call.

@@ -1,5 +1,5 @@
-//! Windows: the sockets are from netstat2. Further data about their processes is from the system: full paths, account
-//! names, the services in a process, and which processes may not be opened.
+//! Completes the sockets from netstat2 on Windows: full paths and account names of their processes, hosted services,
+//! and hidden processes.
 //!
 //! The table of sockets gives every user the process of each socket. Process 4 is the kernel. A connection of process 0
 //! no longer belongs to a process; for a listener of process 0, the system does not give the owner. A process that may
@@ -29,27 +29,24 @@ pub(super) const NOTES: &[&str] =
     &["this system does not report the peers of UDP sockets, so connected sockets are listed as if \
         they accepted traffic from anyone; bound TCP sockets that do not listen are not listed"];
 
-/// The process IDs of the System Idle Process and of System.
+/// The System Idle Process, and System.
 const IDLE: Pid = 0;
 const SYSTEM: Pid = 4;
 
-/// The number of hidden processes that are named individually.
+/// The number of hidden processes that a gap names.
 const NAMED: usize = 24;
 
-/// Returns whether this process has an administrator's rights.
 pub(super) fn privileged() -> bool {
     winapi::is_elevated().unwrap_or(false)
 }
 
-/// Returns whether the system knows a user of this name.
 pub(super) fn is_user(name: &str) -> bool {
     winapi::is_account(name)
 }
 
-/// The result of opening a process.
 #[derive(Debug)]
 enum Opened {
-    /// The process was opened. The field is the path of its program file, or the error if it could not be read.
+    /// The path of the program file, or the error if the path could not be read.
     Here(io::Result<String>),
     /// The process may not be opened.
     Denied,
@@ -65,7 +62,6 @@ fn open(pid: Pid) -> Opened {
     }
 }
 
-/// Adds the owners of the sockets, and the details of the processes.
 pub(super) fn add_system_details(
     scope: &Scope,
     privileged: bool,
@@ -78,7 +74,7 @@ pub(super) fn add_system_details(
         .filter(|process| !matches!(process.pid, IDLE | SYSTEM))
         .map(|process| (process.pid, open(process.pid)))
         .collect();
-    // If a process has ended, another process may have inherited its socket, so the sockets are listed again.
+    // The sockets are listed again, because another process may have inherited the socket of a process that has ended.
     let again = if opened.values().any(|opened| matches!(opened, Opened::Gone)) {
         self::sockets(scope, &mut Vec::new())
     } else {
@@ -114,8 +110,8 @@ pub(super) fn add_system_details(
     let mut unread = 0_u64;
     for process in processes {
         let Some(Opened::Here(path)) = opened.get(&process.pid) else { continue };
-        // If the full path could not be read, the path is unknown. That of sysinfo is not used, because it can be empty
-        // or cut off.
+        // If the full path could not be read, the path is unknown. The path from sysinfo is not used, because it can be
+        // empty or cut off.
         let exe =
             |path: &String| Exe { path: path.clone(), state: ExeState::Present, open_directories: None };
         process.exe = path.as_ref().ok().map(exe);
@@ -140,8 +136,8 @@ pub(super) fn add_system_details(
     }
 }
 
-/// Returns the owner of a socket in place of a process that must not be listed; `None` if the process is an ordinary
-/// one. `lives_on` returns whether the socket still exists.
+/// Returns the owner to show in place of a process that must not be listed; `None` for an ordinary process. `lives_on`
+/// returns whether the socket still exists.
 fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() -> bool) -> Option<Owner> {
     match (pid, opened) {
         (SYSTEM, _) => Some(Owner::Kernel),
@@ -159,8 +155,8 @@ fn remedy(privileged: bool) -> Option<String> {
     (!privileged).then(|| "run as administrator".to_owned())
 }
 
-/// Returns a gap for the processes that may not be opened: their process IDs, their names (which any user can
-/// choose), and their sockets.
+/// Returns the gap for the processes that may not be opened, with their sockets and their names, which any user can
+/// choose.
 fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileged: bool) -> Option<Gap> {
     if hidden.is_empty() {
         return None;
@@ -184,14 +180,13 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
     })
 }
 
-/// The dynamic range of RFC 6335, which is the default since Windows Vista.
+/// The dynamic range of RFC 6335, and the default since Windows Vista.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
 /// The time limit for the tool.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Returns the setting of the system for each protocol and family. It is read once per run, with the only documented
-/// tool.
+/// Returns the range for each protocol and family, read once per run with netsh, the only documented tool.
 pub(super) fn ephemeral() -> EphemeralSettings {
     static SETTING: OnceLock<Result<Vec<EphemeralRange>, String>> = OnceLock::new();
     match SETTING.get_or_init(setting) {
@@ -244,8 +239,8 @@ fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
         .spawn()
 }
 
-/// Returns the output of the tool. The output is read only after the tool has ended, so it must fit into the buffer of
-/// a pipe. If the tool does not end in time, it is killed.
+/// Returns the output of the tool, which is killed if it does not end in time. The output is read after the end, so it
+/// must fit into the buffer of a pipe.
 fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     while child.try_wait()?.is_none() {
         if Instant::now() > until {
@@ -258,8 +253,8 @@ fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     Ok(child.wait_with_output()?.stdout)
 }
 
-/// Parses the first port and the number of ports. Each is a number at the end of a line; the text before it is in the
-/// system's language and code page, and is ignored.
+/// Parses the first port and the number of ports, each at the end of a line. The text before is in the system's
+/// language and code page, and is ignored.
 fn range(text: &[u8]) -> Option<PortRange> {
     let mut numbers =
         text.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii_end).filter_map(|line| {

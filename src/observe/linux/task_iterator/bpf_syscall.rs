@@ -1,4 +1,4 @@
-//! The calls of `bpf(2)` that make an iterator, and the file with the kernel's types in memory.
+//! The calls of `bpf(2)` that make an iterator, and the file of the kernel's types in memory.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -8,7 +8,7 @@ use nix::libc;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Commands (`enum bpf_cmd` of linux/bpf.h).
+/// `enum bpf_cmd` of linux/bpf.h.
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
@@ -21,7 +21,7 @@ const TRACE_ITER: u32 = 28;
 /// `BPF_MAP_TYPE_ARRAY`.
 const ARRAY: u32 = 2;
 
-/// The fields of `union bpf_attr` that the commands use, up to the last one.
+/// The first fields of `union bpf_attr`, up to the last one that a command uses.
 struct Attributes([u8; 112]);
 
 impl Attributes {
@@ -37,11 +37,10 @@ impl Attributes {
     }
 }
 
-/// Returns an iterator over the objects of the kernel function with this ID. Reading the iterator runs the program for
-/// each object. After the iterator is closed, nothing remains in the kernel.
+/// Returns an iterator over the objects of this kernel function. Reading it runs the program for each object, and after
+/// it is closed, nothing remains in the kernel.
 pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno> {
-    // The license must be compatible with the GPL, because the programs call functions that the kernel permits only to
-    // such programs.
+    // The programs call functions that the kernel permits only under a license compatible with the GPL.
     let license = c"Dual MIT/GPL";
     let length = u32::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
     let load = Attributes::new()
@@ -59,7 +58,7 @@ pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno>
     open(ITER_CREATE, &Attributes::new().with(0, descriptor(&link)))
 }
 
-/// Returns an array in the kernel with these bytes as its only value. A program can read this value.
+/// Returns an array in the kernel. Its only value has these bytes, which a program can read.
 pub(super) fn array(bytes: &[u8]) -> Result<OwnedFd, Errno> {
     let length = u32::try_from(bytes.len()).map_err(|_| Errno::TOOBIG)?;
     let create = Attributes::new()
@@ -77,7 +76,7 @@ pub(super) fn array(bytes: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(array)
 }
 
-/// Returns an address in the form that the kernel expects: 64 bits on every machine.
+/// Returns an address as 64 bits, which the kernel expects on every machine.
 fn address(pointer: *const u8) -> [u8; 8] {
     u64::try_from(pointer.addr()).unwrap_or_default().to_ne_bytes()
 }
@@ -101,15 +100,13 @@ fn call(command: libc::c_int, Attributes(attributes): &Attributes) -> Result<lib
     })
 }
 
-/// A file of the kernel in memory.
 pub(super) struct Mapped {
     start: ptr::NonNull<u8>,
     length: usize,
 }
 
 impl Mapped {
-    /// Maps the first `length` bytes of a file of sysfs. Linux has supported this for the description of its types since
-    /// version 6.16.
+    /// Maps the first `length` bytes of a file of sysfs; for the description of types, this needs Linux 6.16.
     #[expect(
         unsafe_code,
         reason = "otherwise the file is read in parts of 4 KiB, with one call for each part"

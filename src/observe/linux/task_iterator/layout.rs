@@ -1,7 +1,7 @@
-//! The layout of the kernel's structures, from its own description of types (BTF, Documentation/bpf/btf.rst).
+//! Reads the layout of the kernel's structures from its description of types (BTF, Documentation/bpf/btf.rst).
 //!
-//! The description has millions of bytes. If the kernel cannot map it into memory, the types are read in parts, and
-//! only the names are read as a whole; they are kept for a short time.
+//! The description has several MB. If the kernel cannot map it into memory, the types are read in parts; only the names
+//! are read as a whole.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,9 +12,9 @@ use std::os::unix::fs::FileExt;
 const MAGIC: u16 = 0xeb9f;
 /// The length of the header up to the last field that is read.
 const HEADER: usize = 24;
-/// The maximum length of all names together. The names of a kernel with every feature have about 4 MB.
+/// The maximum length of all names. A kernel with every feature has about 4 MB of names.
 const LONGEST_NAMES: usize = 32 * 1024 * 1024;
-/// The size of the part of the types that is in memory at once.
+/// The number of bytes of types that are read at once.
 const PART: usize = 64 * 1024;
 /// The maximum number of nested structures without a name.
 const NESTED: usize = 4;
@@ -23,7 +23,8 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const FUNC: u32 = 12;
 
-/// The offsets of the fields that the programs read, in bytes, and the IDs of the functions to which they attach.
+/// The offsets of the fields that the programs read, in bytes, and the IDs of the functions to which the programs
+/// attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub file_inode: i16,
@@ -36,13 +37,13 @@ pub(super) struct Layout {
     pub task_leader: i16,
     pub task_pid: i16,
     pub task_namespaces: i16,
-    /// The `io_uring` of a task, and in it the head of the list of its instances; `None` if the kernel has no io_uring.
+    /// The `io_uring` of a task, and the head of the list of instances in it; `None` if the kernel has no io_uring.
     pub task_rings: Option<[i16; 2]>,
     pub namespaces_net: i16,
     pub net_inode: i16,
     pub pid_level: i16,
     pub pid_numbers: i16,
-    /// `None` if the kernel does not describe it.
+    /// `None` if the kernel does not describe a field of it.
     pub descriptors: Option<DescriptorTable>,
     /// The ID of `bpf_iter_task_file`.
     pub file_iterator: u32,
@@ -60,7 +61,7 @@ pub(super) struct DescriptorTable {
     pub file_operations: i16,
 }
 
-/// The structures whose fields the programs read, in alphabetical order, for a binary search.
+/// The structures whose fields the programs read, in alphabetical order for a binary search.
 const STRUCTURES: [&str; 16] = [
     "dentry",
     "fdtable",
@@ -79,7 +80,7 @@ const STRUCTURES: [&str; 16] = [
     "vfsmount",
     "xarray",
 ];
-/// The functions to which a program can attach have names that begin with this text.
+/// The names of the functions to which a program can attach begin with this text.
 const ITERATORS: &[u8] = b"bpf_iter_task";
 
 /// Where the description is.
@@ -90,8 +91,8 @@ pub(super) enum Source<'s> {
 }
 
 impl<'s> Source<'s> {
-    /// Fills a buffer with the bytes from a position of the description on. Returns their number, which is less than
-    /// the length of the buffer only at the end of the description.
+    /// Fills a buffer from a position on. Returns the number of bytes, which is below the length of the buffer only at
+    /// the end of the description.
     fn read_at(self, buffer: &mut [u8], at: u64) -> Option<usize> {
         let mut filled = 0;
         match self {
@@ -112,7 +113,7 @@ impl<'s> Source<'s> {
         Some(filled)
     }
 
-    /// Returns `length` bytes from a position of the description on.
+    /// Returns `length` bytes from a position on.
     fn bytes(self, at: u64, length: usize) -> Option<Cow<'s, [u8]>> {
         if let Source::Memory(bytes) = self {
             let bytes = bytes.get(usize::try_from(at).ok()?..)?.get(..length)?;
@@ -123,7 +124,7 @@ impl<'s> Source<'s> {
     }
 }
 
-/// Reads the layout. Returns `None` if the description is damaged, or does not contain a needed field.
+/// Returns the layout; `None` if the description is damaged, or does not contain a needed field.
 pub(super) fn read(source: Source<'_>) -> Option<Layout> {
     let mut header = [0; HEADER];
     (source.read_at(&mut header, 0)? == HEADER && header.starts_with(&MAGIC.to_ne_bytes())).then_some(())?;
@@ -138,16 +139,15 @@ pub(super) fn read(source: Source<'_>) -> Option<Layout> {
     found.layout(&mut types, &text)
 }
 
-/// Returns the number at this position.
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
-/// The types in the description, which are read in parts from a file.
+/// The types in the description.
 struct Types<'s> {
     source: Source<'s>,
     part: Vec<u8>,
-    /// The position of the first type in the description.
+    /// The position of the first type.
     start: u64,
     /// The number of bytes in `part`.
     loaded: usize,
@@ -158,8 +158,7 @@ struct Types<'s> {
 }
 
 impl Types<'_> {
-    /// Returns the bytes of the types from the position `at` on. These are at least `length` bytes, unless the types
-    /// end earlier.
+    /// Returns the bytes of the types from the position `at` on: at least `length`, unless the types end before.
     fn bytes(&mut self, at: u64, length: usize) -> Option<&[u8]> {
         let rest = usize::try_from(self.end.checked_sub(at)?).ok()?;
         if let Source::Memory(bytes) = self.source {
@@ -173,7 +172,7 @@ impl Types<'_> {
         let from = if let Some(from) = inside(self) {
             from
         } else {
-            // Usually one part is enough, but the longest type has 65,535 members of 12 bytes.
+            // One part is enough for most types, but the longest has 65,535 members of 12 bytes.
             if self.part.len() < length.max(PART) {
                 self.part.resize(length.max(PART), 0);
             }
@@ -210,15 +209,13 @@ struct Found {
     task_iterator: Option<u32>,
 }
 
-/// Returns the name at this position.
 fn name(names: &[u8], at: u32) -> Option<&[u8]> {
     let rest = names.get(usize::try_from(at).ok()?..)?;
-    // No needed name is longer than 32 bytes, so the end of the name is searched only there.
+    // Every needed name has at most 32 bytes.
     let rest = rest.get(..32).unwrap_or(rest);
     rest.get(..memchr::memchr(0, rest)?)
 }
 
-/// Finds the types that are needed.
 fn find(types: &mut Types<'_>, names: &[u8]) -> Option<Found> {
     let mut found = Found::default();
     let (mut at, mut id) = (0, 0);
@@ -267,7 +264,7 @@ fn find(types: &mut Types<'_>, names: &[u8]) -> Option<Found> {
     Some(found)
 }
 
-/// Returns the members of the structure with these bytes.
+/// Parses the members of a structure.
 fn members(bytes: &[u8]) -> Option<Members> {
     let info = number(bytes, 4)?;
     let has_bit_fields = info >> 31 == 1;
@@ -324,7 +321,7 @@ impl Found {
         })
     }
 
-    /// Returns the offset of a field in a structure. The field may be in a nested structure or union without a name.
+    /// Returns the offset of a field in a structure. The field may be in a structure or union without a name inside it.
     fn offset(
         &self,
         Members(members): &Members,

@@ -1,10 +1,11 @@
-//! Finds the processes that own a socket, with two iterators of the kernel: one over all tasks, one over all their
+//! Finds the processes that own a socket, by two iterators of the kernel: over all tasks, and over all their
 //! descriptors (Documentation/bpf/bpf_iterators.rst).
 //!
-//! An iterator runs a BPF program for each object. The programs only read, and nothing remains in the kernel
-//! afterwards. Reading a descriptor in this way costs a twentieth of reading its link in `/proc`, and a mount over
-//! `/proc` cannot hide a process. The iterators need `CAP_BPF`, `CAP_PERFMON` and a description of the kernel's types.
-//! They are not available in a user namespace or under lockdown. Without them, the walk over `/proc` is used.
+//! An iterator runs a BPF program for each object. The programs only read, and nothing remains in the kernel. Reading a
+//! descriptor costs a twentieth of reading its link in `/proc`, and a mount over `/proc` cannot hide a process.
+//!
+//! The iterators need `CAP_BPF`, `CAP_PERFMON` and a description of the kernel's types, and are not available in a user
+//! namespace or under lockdown. Without them, the walk over `/proc` is used.
 
 mod bpf_syscall;
 mod layout;
@@ -28,28 +29,26 @@ use super::namespaces;
 use super::owners::{Search, Tasks, ThreadDescriptor, Walk, open, walk_of};
 use crate::model::Pid;
 
-/// The description of the types of the running kernel.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
-/// The minimum number of descriptors for which the iterators cost less than the walk (measured). For fewer
-/// descriptors, making and checking the programs costs more.
+/// The minimum number of descriptors for which the iterators cost less than the walk (measured). For fewer, making and
+/// checking the programs costs more.
 const WORTH_THE_PROGRAMS: u64 = 2_500;
-/// If there are at least this many processes, their descriptors are not counted: there are usually enough.
+/// For this many processes, the descriptors are not counted: there are usually enough for the iterators.
 const MANY: usize = 200;
-/// The same, for tasks: a process can have many.
+/// For this many tasks, the processes are not even listed: there are usually enough descriptors for the iterators.
 const MANY_TASKS: usize = 2_000;
-/// The maximum number of wanted sockets for which the descriptors are first searched for tasks that have one. For more
-/// sockets, most descriptors must be read anyway.
+/// The maximum number of wanted sockets for which the tasks with such a socket are searched first. For more sockets,
+/// most descriptors must be read anyway.
 const FEW: usize = 16;
-/// How often an audit reads all descriptors. A process can move a descriptor to a number that was already read. If the
-/// socket has another owner too, nobody would notice that this process is missing.
+/// The number of times that an audit reads all descriptors: a process can move a descriptor to a number that was
+/// already read, and if the socket has another owner, the missing process would not be noticed.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
-/// The number of bytes that the kernel returns at once.
+/// The maximum number of bytes per read.
 const BUFFER: usize = 32 * 1024;
-/// How often a read is repeated at most, if the kernel returns `EAGAIN`.
+/// The maximum number of reads that fail with `EAGAIN`.
 const ATTEMPTS: usize = 1_000;
 
-/// Returns whether this machine has so many tasks that the iterators cost less than the walk, even without a list of
-/// its processes.
+/// Returns whether this machine has so many tasks that the iterators cost less than the walk.
 pub(super) fn has_many_tasks() -> bool {
     usize::from(sysinfo().procs) >= MANY_TASKS
 }
@@ -68,11 +67,11 @@ pub(super) fn is_worthwhile(proc: &OwnedFd, pids: &[Pid]) -> bool {
     count(proc, pids) >= WORTH_THE_PROGRAMS
 }
 
-/// Returns the number of descriptors of these processes, or a smaller number that is worth the programs.
+/// Counts the descriptors of these processes, up to [`WORTH_THE_PROGRAMS`] or a little more.
 fn count(proc: &OwnedFd, pids: &[Pid]) -> u64 {
     let mut count: u64 = 0;
     for pid in pids {
-        // Since Linux 6.2, the size of a descriptor directory is the number of its descriptors; before, it is 0.
+        // Before Linux 6.2, the size of a descriptor directory is 0; since then, it is the number of descriptors.
         let size = statat(proc, format!("{pid}/fd"), AtFlags::empty()).map_or(0, |stat| stat.st_size);
         count += u64::try_from(size).unwrap_or(0);
         if count >= WORTH_THE_PROGRAMS {
@@ -82,31 +81,32 @@ fn count(proc: &OwnedFd, pids: &[Pid]) -> u64 {
     count
 }
 
-/// Searches the descriptors of every process. Returns `None` if the kernel refuses, or if its answer cannot be trusted:
-/// a socket of this process, opened as a test, must be in it.
+/// Searches the descriptors of every process; `None` if the kernel refuses, or if the answer lacks a socket that was
+/// opened as a test.
 pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     if !has_own_proc() {
         return None;
     }
     let probe = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
-    // Only wanted sockets are reported, because reporting every socket takes longer. An audit needs all of them.
+    // Reporting only the wanted sockets takes less time. An audit needs all sockets.
     let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
-    // A user who may not load the programs may not make an array either, and need not wait for the layout.
+    // The array comes first: a user who may not load the programs may not make an array either, and need not wait for
+    // the layout.
     let wanted = if search.strays { None } else { Some(bpf_syscall::array(&program::wanted(wanted)).ok()?) };
     let layout = layout_in(&File::open(TYPES).ok()?)?;
     let mut walk = Walk::default();
     let array = wanted.as_ref().map(AsRawFd::as_raw_fd);
     let table = layout.descriptors.as_ref().zip(array).filter(|_| search.wanted.len() <= FEW);
     let tasks = |table| bpf_syscall::iterator(&program::of_tasks(&layout, table), layout.task_iterator).ok();
-    // Before Linux 6.9, the kernel refuses a program with a loop.
+    // Before Linux 6.9, the kernel refuses a program with a loop, so the program without the search is loaded.
     let iterator = table.and_then(|table| tasks(Some(table))).or_else(|| tasks(None))?;
     let TasksRead { level, owners } = read_tasks(&iterator, &layout, &mut walk).ok()??;
-    // This process has the test socket. If it is not in the list, no descriptors were searched.
+    // Portolan owns the test socket. If portolan is not in the list, the descriptors were not searched.
     if let Some(owners) = owners.filter(|owners| owners.contains(&std::process::id())) {
         let proc = open(CWD, c"/proc").ok()?;
         if count(&proc, &owners) < WORTH_THE_PROGRAMS
             && let Ok(found) = walk_of(&proc, &owners, search)
-            // A mount can hide a process from `/proc`, but not from the other iterator.
+            // A mount can hide a process from `/proc`, but not from the iterator over descriptors.
             && found.masked.is_empty()
             && found.unread.is_empty()
         {
@@ -130,8 +130,8 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     Some(walk)
 }
 
-/// Adds the processes and their network namespaces, and returns the rest of the answer. Returns `None` if this process
-/// is not in the answer with its network namespace: the layout is then not that of the running kernel.
+/// Adds the processes and their network namespaces, and returns the rest of the answer. If portolan and its network
+/// namespace are not in the answer, the layout is not that of the running kernel, and `None` is returned.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
     let (mut level, mut owners, mut is_finished) = (None, Vec::new(), true);
@@ -162,15 +162,15 @@ fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Op
     Ok(level.map(|level| TasksRead { level, owners: is_finished.then_some(owners) }))
 }
 
-/// The answer of the iterator over the tasks, without the part that is added to the walk.
+/// The answer of the iterator over tasks, without what the walk receives.
 struct TasksRead {
-    /// The level of the pid namespace of this process.
+    /// The level of portolan's pid namespace.
     level: u32,
-    /// The processes with a descriptor that the walk needs; `None` if some descriptors were not searched.
+    /// The processes with a descriptor that the walk needs; `None` if not all descriptors were searched.
     owners: Option<Vec<Pid>>,
 }
 
-/// Adds the descriptors. Returns whether `probe`, a socket of this process, is among them.
+/// Adds the descriptors. Returns whether `probe`, a socket of portolan, is among them.
 fn read_files(
     iterator: &OwnedFd,
     probe: &OwnedFd,
@@ -196,16 +196,15 @@ fn read_files(
     Ok(is_known)
 }
 
-/// Reads every record of an iterator.
 fn records<const N: usize>(iterator: &OwnedFd, mut visit: impl FnMut(&[u8; N])) -> Result<(), Errno> {
     let mut buffer = vec![0; BUFFER];
     let mut attempts = 0;
     loop {
         match retry_on_intr(|| read(iterator, &mut *buffer)) {
             Ok(0) => return Ok(()),
-            // The kernel returns only whole records, so no bytes are left over.
+            // The kernel returns only whole records.
             Ok(length) => buffer.get(..length).unwrap_or_default().as_chunks().0.iter().for_each(&mut visit),
-            // The kernel has visited very many objects without writing a record, and must be asked again.
+            // The kernel has visited many objects without writing a record, and must be asked again.
             Err(Errno::AGAIN) if attempts < ATTEMPTS => attempts += 1,
             Err(errno) => return Err(errno),
         }
@@ -216,7 +215,7 @@ fn number(record: &[u8], at: usize) -> u32 {
     record.get(at..).and_then(<[u8]>::first_chunk).copied().map_or(0, u32::from_ne_bytes)
 }
 
-/// Returns whether these bytes are a description of types with everything that the programs need.
+/// Returns whether these bytes are a description of all types that the programs need.
 pub(super) fn has_layout(bytes: &[u8]) -> bool {
     layout_of(bytes).is_some()
 }
@@ -225,8 +224,7 @@ fn layout_of(bytes: &[u8]) -> Option<Layout> {
     layout::read(Source::Memory(bytes))
 }
 
-/// Returns the offsets of the kernel's fields that the kernel's type description (BTF) gives. The file is mapped into
-/// memory if the kernel allows it, and otherwise read.
+/// Reads the layout from a file, which is mapped into memory if the kernel allows it.
 fn layout_in(file: &File) -> Option<Layout> {
     let length = usize::try_from(fstat(file).ok()?.st_size).ok()?;
     match Mapped::new(file, length) {
@@ -235,13 +233,13 @@ fn layout_in(file: &File) -> Option<Layout> {
     }
 }
 
-/// Returns whether `/proc` shows the pid namespace of this process. The iterators return the pids of this namespace,
-/// and the links of these pids are then read in `/proc`.
+/// Returns whether `/proc` shows portolan's pid namespace: the iterators return its pids, whose links are then read in
+/// `/proc`.
 fn has_own_proc() -> bool {
     let text = slurp("/proc/self/status", 4096, 64 * 1024).unwrap_or_default();
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
-    // The line has the pid of the process in each pid namespace, from that of `/proc` to its own. If they are the same,
-    // there is one pid.
+    // `NSpid:` has a pid for each pid namespace from that of `/proc` to that of the process. A single pid means that
+    // the two are the same.
     line.is_some_and(|numbers| {
         let mut numbers = numbers.split(u8::is_ascii_whitespace).filter(|number| !number.is_empty());
         numbers.next() == Some(std::process::id().to_string().as_bytes()) && numbers.next().is_none()

@@ -1,5 +1,5 @@
-//! The BPF programs, one for each kind of iterator. The kernel calls them for every task, or for every descriptor of
-//! every task. Before the kernel runs a program, it checks that the program only reads.
+//! The BPF programs that the kernel calls for every task, or for every descriptor. The kernel checks that the programs
+//! only read.
 
 use std::os::fd::RawFd;
 
@@ -16,34 +16,34 @@ const SOCK_FROM_FILE: i32 = 162;
 const ANONYMOUS_FILES: i32 = 0x0904_1934;
 const NAMESPACES: i32 = 0x6e73_6673;
 const SOCKET_FILES: i32 = 0x534f_434b;
-/// The first 8 bytes of the names of anonymous files whose link must be read.
+/// The first 8 bytes of the names of the anonymous files whose link must be read.
 const WANTED_NAMES: [[u8; 8]; 2] = [*b"[io_urin", *b"bpf_link"];
-/// `BPF_PSEUDO_MAP_VALUE` (linux/bpf.h): the address of an array's value, given the array's descriptor.
+/// `BPF_PSEUDO_MAP_VALUE` (linux/bpf.h): an array's descriptor stands for the address of the array's value.
 const MAP_VALUE: Register = 2;
-/// The mask for levels of pid namespaces, below `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). With the mask, the kernel
-/// can prove that the level has a limit.
+/// A mask for the level of a pid namespace, which is below `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The mask shows
+/// the kernel that the level has a limit.
 const LEVELS: i32 = 31;
 /// The size of `struct upid` (linux/pid.h): a number and a pointer.
 const UPID: i32 = 16;
 
-/// The kind of a record of the file iterator.
+/// A record for a socket.
 pub(super) const SOCKET: u32 = 1;
-/// The kind of a record for a file that is not a socket, and whose link in `/proc` must be read.
+/// A record for another file whose link in `/proc` must be read.
 pub(super) const OTHER: u32 = 2;
 
 /// The size of a record of the file iterator: inode, process, thread, descriptor, kind.
 pub(super) const FILE_RECORD: usize = 24;
-/// The size of a record of the task iterator: process, network namespace, whether it has an io_uring, level, what its
-/// descriptors hold, and an unused field.
+/// The size of a record of the task iterator: process, network namespace, whether it has an io_uring, level, result of
+/// the search of its descriptors, and an unused field.
 pub(super) const TASK_RECORD: usize = 24;
-/// What the descriptors of a task hold, in its record: none that the walk needs was found.
+/// No descriptor that the walk needs was found.
 pub(super) const NOTHING: u32 = 0;
-/// The same: a descriptor was found that the walk needs.
+/// A descriptor that the walk needs was found.
 pub(super) const WANTED: u32 = 1;
-/// The same: not every descriptor was searched, or a thread has a table of its own.
+/// Not every descriptor was searched, or a thread has its own table.
 pub(super) const UNFINISHED: u32 = 2;
 
-/// Registers. R0 is the result of a call, R1 to R5 are its arguments, R10 is the end of the stack.
+/// R0 is the result of a call, R1 to R5 are its arguments, and R10 is the end of the stack.
 type Register = u8;
 const R0: Register = 0;
 const R1: Register = 1;
@@ -55,7 +55,7 @@ const R8: Register = 8;
 const R9: Register = 9;
 const STACK: Register = 10;
 
-/// A label: a place in a program to which jumps lead.
+/// A target of jumps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Label {
     Descriptors,
@@ -178,7 +178,7 @@ impl Assembler {
         self.add(0x3d, one, other, 0, 0);
     }
 
-    /// Lets the kernel leave a loop that takes too long (`may_goto`, Linux 6.9). Without this, the kernel refuses a loop
+    /// Lets the kernel leave a loop that takes too long (`may_goto`, Linux 6.9). Otherwise, the kernel refuses a loop
     /// whose end it cannot prove.
     fn leave_long_loop(&mut self, to: Label) {
         self.jumps.push((self.code.len(), to));
@@ -189,15 +189,15 @@ impl Assembler {
         self.add(0x67, to, 0, 0, bits);
     }
 
-    /// Copies `size` bytes of the kernel's memory to the stack, beginning `at` bytes after the address in `base`. Ends
-    /// the program if the memory cannot be read, for example because the process has ended.
+    /// Copies `size` bytes, `at` bytes after the address in `base`, to the stack. Ends the program if the bytes cannot
+    /// be read, for example because the process has ended.
     ///
-    /// A load with a known type would be faster, but the kernel needs up to a millisecond to check each of them.
+    /// A load with a known type would be faster, but the kernel needs up to a millisecond to check it.
     fn copy_to_stack(&mut self, offset: i16, size: i32, base: Register, at: i16) {
         self.copy_to_stack_or(offset, size, base, at, Label::End);
     }
 
-    /// The same, but jumps to `failed` if the address cannot be read.
+    /// Copies like `copy_to_stack`, but jumps to `failed` if the bytes cannot be read.
     fn copy_to_stack_or(&mut self, offset: i16, size: i32, base: Register, at: i16, failed: Label) {
         self.copy(R3, base);
         self.add_value(R3, at.into());
@@ -208,13 +208,13 @@ impl Assembler {
         self.jump_unless(R0, 0, failed);
     }
 
-    /// Loads the pointer that lies `at` bytes after the address in `base`.
+    /// Loads the pointer `at` bytes after the address in `base`.
     fn follow(&mut self, to: Register, base: Register, at: i16) {
         self.copy_to_stack(POINTER, 8, base, at);
         self.load8(to, STACK, POINTER);
     }
 
-    /// Writes the record on the stack to the output, and ends the program.
+    /// Ends the program with the output of the record on the stack.
     fn write(mut self, offset: i16, length: usize) -> Vec<u64> {
         self.load8(R1, R6, 0);
         self.load8(R1, R1, 0);
@@ -227,7 +227,7 @@ impl Assembler {
         self.add(0x95, 0, 0, 0, 0);
         for (at, label) in self.jumps {
             let to = self.labels.iter().find(|(own, _)| *own == label).map_or(at, |(_, to)| *to);
-            // A jump counts from the instruction after it, and a loop jumps backwards.
+            // The distance of a jump begins after its instruction. It is negative for a loop.
             let distance =
                 to.checked_signed_diff(at + 1).and_then(|far| i16::try_from(far).ok()).unwrap_or(0);
             if let Some(jump) = self.code.get_mut(at) {
@@ -241,12 +241,12 @@ impl Assembler {
 /// The place of a pointer on the stack.
 const POINTER: i16 = -8;
 
-/// The number of bytes of a [`wanted`] array. With the mask, the kernel can prove that no byte after the end is read.
+/// The length of a [`wanted`] array. The mask shows the kernel that no byte after the end is read.
 const SLOTS: usize = 1 << 16;
 const SLOT: i32 = 0xffff;
 
-/// Returns an array with one byte for each value of the last 16 bits of an inode: 1 if a wanted inode ends in these
-/// bits. A few other sockets have the same last bits, and are reported too.
+/// Returns an array with a byte for each value of the last 16 bits of an inode: 1 for the wanted inodes. The few other
+/// sockets with the last bits of a wanted one are reported too.
 pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut slots = vec![0; SLOTS];
     for inode in inodes {
@@ -257,9 +257,8 @@ pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
     slots
 }
 
-/// Returns the program for the descriptors. It reports every file whose link must be read, and the sockets: those that
-/// the array `wanted` contains, or all if there is none. It reports the process IDs of the pid namespace at this
-/// `level`.
+/// Returns the program for descriptors. It reports files whose link must be read, and the sockets in the array `wanted`
+/// (all sockets without an array), with the pids of the pid namespace at this `level`.
 pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Vec<u64> {
     const INODE: i16 = -32;
     const PROCESS: i16 = -24;
@@ -287,8 +286,8 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     }
     program.jump(Label::Write);
     program.label(Label::NoSocket);
-    // The superblock is read from the mount, which many files share, so it is in the processor's cache more often than
-    // the one of the inode.
+    // The superblock is also in the inode, but many files share the mount, so it is more often in the processor's
+    // cache.
     program.load8(R1, R7, layout.file_mount);
     program.load8(R1, R1, layout.mount_superblock);
     program.load8(R1, R1, layout.superblock_magic);
@@ -319,14 +318,13 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     program.write(INODE, FILE_RECORD)
 }
 
-/// The place on the stack of the part of a file's structure that has the needed fields.
+/// The place on the stack of the needed part of a file's structure.
 const FILE: i16 = POINTER - FILE_PART;
 /// The maximum size of this part.
 const FILE_PART: i16 = 128;
 
-/// Returns the program for the tasks. For every task, it reports the process, the network namespace, whether the task
-/// has an io_uring, and the level of the pid namespace of the process that reads the iterator. With the array `wanted`,
-/// it also reports whether the task has a descriptor that the other program would report.
+/// Returns the program for tasks. With the array `wanted`, it also reports whether a task has a descriptor that the
+/// program for descriptors would report.
 pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)>) -> Vec<u64> {
     const RECORD: i16 = FILE - 24;
     const PROCESS: i16 = RECORD;
@@ -371,8 +369,8 @@ pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)
     program.write(PROCESS, TASK_RECORD)
 }
 
-/// Adds the search of a task's descriptors for one that the walk needs. The kernel does not lock the files for this
-/// search, so a descriptor that is found is only a hint: all descriptors of such a task are then read in `/proc`.
+/// Adds the search of a task's descriptors for one that the walk needs. The kernel does not lock the files meanwhile,
+/// so the result is only a hint: all descriptors of the task are then read in `/proc`.
 fn search_descriptors(
     program: &mut Assembler,
     layout: &Layout,
@@ -380,12 +378,12 @@ fn search_descriptors(
     array: RawFd,
     has_wanted: i16,
 ) {
-    /// The number of places in the table.
+    /// The number of entries of the table.
     const SIZE: i16 = FILE - 32;
     /// The table.
     const TABLE: i16 = FILE - 40;
-    /// The operations of sockets, after the first socket. They are in the same cache line as the inode, so that the
-    /// mounts of the further sockets, which are not, need not be read.
+    /// The operations of the first socket that was found; 0 before. A file with these operations is a socket, so its
+    /// mount, which is in another cache line, need not be read.
     const SOCKET_OPERATIONS: i16 = FILE - 48;
     let first = table.file_operations.min(layout.file_inode).min(layout.file_mount);
     let end = table.file_operations.max(layout.file_inode).max(layout.file_mount) + 8;
