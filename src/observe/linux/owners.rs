@@ -1,8 +1,7 @@
 //! Finds the processes that own a socket, by a walk over the descriptors of every process in `/proc`.
 //!
-//! The walk reads links. It never opens or duplicates a descriptor of another process and never sends a signal. A
-//! process that cannot be read is skipped after the first error and counted. The caller decides which owners may be
-//! unknown because of this.
+//! The walk only reads links: it never opens or duplicates a descriptor of another process, and never sends a signal.
+//! A process that cannot be read is skipped after the first error.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -22,21 +21,18 @@ use crate::observe::progress;
 
 /// The number of processes that a thread of the walk takes at once.
 const LOT: usize = 16;
-/// The minimum number of processes for which a second thread saves time (measured). A second thread costs about 0.1
-/// ms.
+/// The minimum number of processes for which a second thread saves time (measured): a thread costs about 0.1 ms.
 const WORTH_A_THREAD: usize = 100;
 
-/// The result of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// The descriptors of requested sockets and other objects, by inode.
     pub descriptors: Vec<SocketDescriptor>,
-    /// The processes that own a requested inode in a way other than an ordinary descriptor, by inode.
+    /// The inode and the process of each requested socket that is outside the ordinary descriptors of this process.
     pub apart: Vec<(u64, Pid)>,
     /// Processes that exist but whose descriptors could not be read, and the reason.
     pub unread: HashMap<Pid, Errno>,
     /// The network namespaces of the processes and of their descriptors, and the mounted network namespaces.
-    /// Namespaces that could not be read are missing.
     pub namespaces: HashSet<u64>,
     /// The descriptors of io_uring instances.
     pub rings: Vec<ThreadDescriptor>,
@@ -46,11 +42,11 @@ pub(super) struct Walk {
     pub strays: Vec<Stray>,
     /// Sockets that were found in io_urings without being requested, by inode; empty unless `Search::strays` is set.
     pub stray_in_rings: Vec<(u64, ThreadDescriptor)>,
-    /// Processes that have a socket in an io_uring whose inode the kernel does not show.
+    /// Processes with a socket in an io_uring whose inode the kernel does not show.
     pub nameless_in_rings: Vec<Pid>,
     /// Processes whose directory in `/proc` is covered by a mount, in ascending order.
     pub masked: Vec<Pid>,
-    /// If the mounts that cover processes could not be read, the reason.
+    /// The reason why the mounts that cover processes could not be read.
     pub masked_unknown: Option<Errno>,
     /// Processes that exist although `/proc` does not list them.
     pub unlisted: Vec<Pid>,
@@ -58,12 +54,10 @@ pub(super) struct Walk {
     pub tasks: Option<Tasks>,
     /// The processes that were read, for a further search.
     pub pids: Vec<Pid>,
-    /// The processes in which only the descriptors of the first thread were searched, although threads can have their
-    /// own.
+    /// The processes whose threads were not searched, although threads can have their own descriptors.
     pub without_threads: Vec<Pid>,
 }
 
-/// The processes that the iterator of the kernel returned.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     /// The processes, in ascending order.
@@ -75,11 +69,9 @@ pub(super) struct Tasks {
 /// A descriptor in the table of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ThreadDescriptor {
-    /// The process.
     pub pid: Pid,
-    /// The thread that has the descriptor: the first thread of the process, or a thread that may have its own table.
+    /// The first thread of the process, or a thread that may have its own table.
     pub thread: Pid,
-    /// The number of the descriptor.
     pub number: u32,
 }
 
@@ -89,7 +81,6 @@ impl ThreadDescriptor {
         format!("/proc/{}/fd/{}", self.thread, self.number)
     }
 
-    /// Returns the path of the `fdinfo` of the descriptor.
     pub(super) fn fdinfo(&self) -> String {
         format!("/proc/{}/fdinfo/{}", self.thread, self.number)
     }
@@ -98,16 +89,13 @@ impl ThreadDescriptor {
 /// A descriptor of a socket that was not requested.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stray {
-    /// The descriptor.
     pub at: ThreadDescriptor,
-    /// The inode of the socket.
     pub inode: u64,
 }
 
-/// The sockets that a search of the descriptors must find.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search<'w> {
-    /// The inodes of sockets.
+    /// The inodes of the requested sockets.
     pub wanted: &'w KernelIds,
     /// Whether to also list the sockets that are not in `wanted` ([`Walk::strays`]).
     pub strays: bool,
@@ -153,7 +141,6 @@ impl Walk {
         }
     }
 
-    /// Adds the results of another walk.
     pub(super) fn absorb(&mut self, other: Walk) {
         self.unread.extend(other.unread);
         self.namespaces.extend(other.namespaces);
@@ -197,7 +184,6 @@ impl Walk {
         pids
     }
 
-    /// Returns whether any process owns an inode.
     pub(super) fn is_held(&self, inode: u64) -> bool {
         self.descriptors.binary_search_by_key(&inode, |held| held.inode).is_ok()
             || self.apart.binary_search_by_key(&inode, |(other, _)| *other).is_ok()
@@ -207,8 +193,8 @@ impl Walk {
         match outcome {
             Ok(()) | Err(Errno::SRCH) => {} // the process has been read, or has ended
             Err(Errno::NOENT) => {
-                // The process may have ended, and then its directory no longer exists. A directory that exists but has
-                // no `fd` is not that of a process: a mount covers it.
+                // The process may have ended, so that its directory no longer exists. A directory without `fd` is not
+                // that of a process: a mount covers it.
                 let (mut path, mut again) = (PidPath::new(pid), PidPath::new(pid));
                 if statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
                     && open(proc, again.join(b"/fd\0")).err() == Some(Errno::NOENT)
@@ -224,28 +210,24 @@ impl Walk {
     }
 }
 
-/// The descriptor by which a process owns a socket. A later scan can check this descriptor quickly.
+/// The descriptor by which a process owns a socket, so that a later scan can check it quickly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SocketDescriptor {
-    /// The process.
     pub pid: Pid,
-    /// The inode of the socket.
     pub inode: u64,
-    /// The number of the descriptor.
     pub descriptor: u32,
 }
 
-/// The descriptor directories of owners, kept open. Reading an open directory costs half as much as reading by path.
-/// The directory of an ended process stays empty, even if another process gets its pid.
+/// The descriptor directories of owners, kept open: reading by path costs twice as much. The directory of an ended
+/// process stays empty, even if another process gets its pid.
 #[derive(Debug, Default)]
 pub(super) struct OpenDirectories(HashMap<Pid, OwnedFd>);
 
-/// The number of directories that are kept open. It is limited, because a process may usually open only 1,024 files.
+/// The maximum number of open directories. A process may usually open only 1,024 files.
 const KEPT: usize = 256;
 
 impl OpenDirectories {
-    /// Opens the descriptor directories of the first 256 processes of `descriptors`. Unreadable directories are
-    /// skipped.
+    /// Opens the descriptor directories of the first 256 processes. Unreadable directories are skipped.
     pub(super) fn of(descriptors: &[SocketDescriptor]) -> Self {
         let mut pids: Vec<Pid> = descriptors.iter().map(|held| held.pid).collect();
         pids.dedup();
@@ -254,7 +236,6 @@ impl OpenDirectories {
         OpenDirectories(pids.into_iter().take(KEPT).filter_map(open).collect())
     }
 
-    /// Keeps the directories of these processes and closes the other directories.
     pub(super) fn retain(&mut self, pids: &HashSet<Pid>) {
         self.0.retain(|pid, _| pids.contains(pid));
     }
@@ -280,7 +261,7 @@ impl OpenDirectories {
 /// Searches the descriptors of these processes below a mounted `/proc`.
 pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Result<Walk, Errno> {
     let device = fstat(proc)?.st_dev;
-    // From Linux 6.2 on, the size of a descriptor directory is the number of its descriptors; before, it is 0.
+    // Since Linux 6.2, the size of a descriptor directory is the number of its descriptors; before, it is 0.
     let sizes_are_counts = statat(proc, c"self/fd", AtFlags::empty()).is_ok_and(|stat| stat.st_size > 0);
     let next = AtomicUsize::new(0);
     progress::begin("processes", pids.len());
@@ -313,10 +294,6 @@ pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Resul
 }
 
 /// Finds only the network namespaces of the processes, for a search without sockets.
-///
-/// # Errors
-///
-/// Returns an error if `/proc` itself cannot be read.
 pub(super) fn namespaces_only() -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut walk = Walk::default();
@@ -365,8 +342,8 @@ fn process(
     let count = |size: i64| u32::try_from(size).unwrap_or(u32::MAX);
     let mut expected = count(stat.st_size);
     let mut met = tried(&directory, expected, &mut visit)?;
-    // A descriptor that moves to a smaller number during the reading is missed. So an audit reads the descriptors again
-    // if there were fewer than expected.
+    // A descriptor that moves to a smaller number during the reading is missed. So an audit (`strays`) reads again if
+    // there were fewer descriptors than expected.
     for _ in 0..REREADINGS {
         if !search.strays || met >= expected {
             break;
@@ -377,15 +354,14 @@ fn process(
     Ok(())
 }
 
-/// How often an audit reads the descriptors of a process again, at most.
+/// The maximum number of further readings of one process.
 const REREADINGS: usize = 4;
 
 /// Reads the `count` descriptors of a directory; returns how many were found.
 fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<u32, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
-    // The numbers are tried from 0 upwards until all descriptors are found, because this costs less than listing the
-    // directory. If the numbers are far apart (a shell has a descriptor 255), the remaining descriptors are found by
-    // listing.
+    // Trying the numbers from 0 upwards costs less than listing the directory. If the numbers are far apart (a shell
+    // has a descriptor 255), the remaining descriptors are found by listing.
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
         if descriptor - met > HOLES {
@@ -406,11 +382,11 @@ fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> 
     Ok(met)
 }
 
-/// After this many numbers without a descriptor, the directory is listed. Listing costs about as much as these
+/// After this many numbers without a descriptor, the directory is listed, which costs about as much as these
 /// attempts.
 const HOLES: u32 = 8;
 
-/// Reads every descriptor in a directory from this number on; returns how many were found.
+/// Reads the descriptors in a directory from this number on; returns how many were found.
 pub(super) fn listed(
     directory: &OwnedFd,
     from: u32,
@@ -443,7 +419,7 @@ pub(super) fn bracketed<const N: usize>(link: &[u8], prefix: &[u8; N]) -> Option
     })
 }
 
-/// A path below `/proc/PID` in a fixed buffer, because allocating two paths for each process would be slow.
+/// A path below `/proc/PID` in a fixed buffer, because allocating paths for each process would be slow.
 struct PidPath {
     bytes: [u8; 32],
     length: usize,
@@ -458,7 +434,7 @@ impl PidPath {
         PidPath { bytes, length }
     }
 
-    /// Returns the path with `tail` appended, which must be short and end in NUL.
+    /// Returns the path with `tail` appended. `tail` must be short and end in NUL.
     fn join(&mut self, tail: &[u8]) -> &CStr {
         self.bytes[self.length..self.length + tail.len()].copy_from_slice(tail);
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()

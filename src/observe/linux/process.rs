@@ -1,4 +1,4 @@
-//! Reads a process from its directory in `/proc`. This module never reads the environment of the process.
+//! Reads a process, but never its environment, from its directory in `/proc`.
 //!
 //! The process chooses its own name and command line, so these texts may be hostile. They are stored unchanged, and
 //! escaped when they are printed.
@@ -23,20 +23,18 @@ use crate::observe::TreeProcess;
 
 /// The maximum size of the small files of a process: a name of 16 bytes, some numbers, the paths of control groups.
 const LONGEST: usize = 64 * 1024;
-/// The maximum number of ancestors that are read. Real processes have far fewer.
+/// The maximum number of ancestors to read; real processes have far fewer.
 const PARENTS: usize = 64;
 
-/// The parts of a process that must be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadRequest {
     pub pid: Pid,
     /// Whether to read everything, or only the parts that identify the program.
     pub everything: bool,
-    /// Whether the unit and container are already known from the sockets of the process, and so need not be read.
+    /// Whether the sockets of the process already show its unit and container.
     pub unit_known: bool,
-    /// Whether to search the working directory for the project. Has an effect only with `everything`.
+    /// Whether to search the working directory for the project; only with `everything`.
     pub project: bool,
-    /// Whether to read the command line.
     pub cmdline: bool,
     /// Whether to check the executable files that the process has mapped.
     pub maps: bool,
@@ -45,19 +43,19 @@ pub(super) struct ReadRequest {
 /// Reads processes, and stores the data that they share.
 #[derive(Default)]
 pub(super) struct Reader {
-    /// The boot time of the machine, which is read on first use.
+    /// The boot time of the machine, read on first use.
     booted: OnceCell<Option<Timestamp>>,
     ancestry: HashMap<Pid, Option<Stat>>,
     parent_uids: HashMap<Pid, Option<u32>>,
     origins: Origins,
     libraries: Libraries,
-    /// Processes for which the program file, or who can replace it, could not be determined; each with the reason.
+    /// Processes whose program file, or who can replace it, is unknown; each with the reason.
     pub unjudged: Vec<(Pid, String)>,
     /// Processes with code in memory that belongs to no file.
     pub code_without_file: Vec<Pid>,
 }
 
-/// The fields of `/proc/PID/stat` that are used.
+/// Some fields of `/proc/PID/stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stat {
     name: String,
@@ -75,8 +73,7 @@ impl Reader {
         comm(open(pid).ok()?)
     }
 
-    /// Reads only the parts that identify the program: name, file, command line, user and state. The unit and container
-    /// are read too, unless they are known from the sockets.
+    /// Reads only the parts that identify the program, and the unit and container if the sockets do not show them.
     pub(super) fn program(&mut self, job: ReadRequest) -> Process {
         let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
         let Membership { unit, container, .. } =
@@ -93,7 +90,7 @@ impl Reader {
         }
     }
 
-    /// Reads everything about a process; a value that cannot be read is `None`. The name of the user is added later.
+    /// Reads everything except the name of the user; a value that cannot be read is `None`.
     pub(super) fn process(&mut self, job: ReadRequest) -> Option<Process> {
         let stat = self.stat(job.pid)?;
         let process = open(job.pid).ok()?;
@@ -168,8 +165,8 @@ impl Reader {
     }
 }
 
-/// Returns the names of the kernel's threads. They are the children of `kthreadd`, which is process 2, and have no
-/// program file, so an ordinary process cannot imitate them.
+/// Returns the names of the kernel's threads: the children of `kthreadd`, which is process 2. An ordinary process
+/// cannot imitate them.
 pub(super) fn kernel_threads() -> HashSet<String> {
     let thread = |pid: Pid| {
         let stat = parse_stat(&slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok()?)?;
@@ -178,7 +175,6 @@ pub(super) fn kernel_threads() -> HashSet<String> {
     numbers("/proc").unwrap_or_default().into_iter().filter_map(thread).collect()
 }
 
-/// Returns every visible process.
 pub(super) fn tree() -> Vec<TreeProcess> {
     let own = readlinkat(CWD, "/proc/self/ns/pid", Vec::new()).ok();
     let process = |pid: Pid| {
@@ -204,7 +200,7 @@ pub(super) fn tree() -> Vec<TreeProcess> {
     numbers("/proc").unwrap_or_default().into_iter().filter_map(process).collect()
 }
 
-/// Returns whether a process is process 1 of its pid namespace: the last number of `NSpid` (proc_pid_status(5)).
+/// Returns whether a process is process 1 of its pid namespace, the last number of `NSpid` (proc_pid_status(5)).
 fn is_first_in_namespace(process: impl AsFd) -> bool {
     let status = slurp_at(process, "status", 4096, LONGEST).unwrap_or_default();
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
@@ -236,8 +232,8 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     Some(Stat { name, state, parent, has_terminal, is_kernel_thread, started })
 }
 
-/// Opens the directory of a process in `/proc`. Data read through this directory belongs to this process, even if
-/// another process gets its pid later.
+/// Opens the directory of a process in `/proc`. The data in it belongs to this process, even if another process gets
+/// its pid later.
 pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
@@ -251,7 +247,7 @@ fn comm(process: impl AsFd) -> Option<String> {
 
 fn cmdline(process: impl AsFd) -> Vec<String> {
     let mut bytes = slurp_at(process, "cmdline", 1024, LONGEST_COMMAND_LINE).unwrap_or_default();
-    // A process that overwrites its command line with another text fills the rest with zeros, which are removed.
+    // A process that overwrites its command line fills the rest with zeros.
     while bytes.pop_if(|last| *last == 0).is_some() {}
     if bytes.is_empty() {
         return Vec::new();
@@ -261,11 +257,10 @@ fn cmdline(process: impl AsFd) -> Vec<String> {
 
 /// The directories in which version control systems keep their data.
 const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
-/// The maximum number of directories that are searched. Real working directories are less deeply nested.
+/// The maximum number of directories that are searched.
 const LEVELS: usize = 32;
 
-/// Returns the name of the nearest version-controlled directory at or above the working directory of a process, whose
-/// path is `cwd`.
+/// Returns the name of the nearest version-controlled directory at or above the working directory `cwd`.
 fn project(process: &OwnedFd, cwd: &str) -> Option<String> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut directory = openat(process, "cwd", flags, Mode::empty()).ok()?;
@@ -279,12 +274,10 @@ fn project(process: &OwnedFd, cwd: &str) -> Option<String> {
     None
 }
 
-/// Returns the systemd unit of a process.
 pub(super) fn unit(pid: Pid) -> Option<String> {
     membership(open(pid).ok()?).unit
 }
 
-/// The unit and the container of a process.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Membership {
     unit: Option<String>,
@@ -297,11 +290,11 @@ fn membership(process: impl AsFd) -> Membership {
     membership_in(&String::from_utf8_lossy(&groups))
 }
 
-/// Returns the unit and the container in `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, one per line). The unit is
-/// in systemd's own hierarchy or in the unified hierarchy; the container may be in any hierarchy.
+/// Parses `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, one per line). The unit is in systemd's own hierarchy or
+/// in the unified hierarchy; the container may be in any hierarchy.
 fn membership_in(text: &str) -> Membership {
     let mut found = Membership::default();
-    // A path that was already seen is skipped, because the hierarchies of a process often have the same path.
+    // The hierarchies of a process often have one path, which is then searched once.
     let mut last = None;
     for line in text.lines() {
         let mut fields = line.splitn(3, ':');

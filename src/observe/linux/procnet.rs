@@ -1,7 +1,6 @@
-//! Parses the text tables of `/proc/net`. They are read if the kernel's socket diagnosis does not answer.
+//! Parses the text tables of `/proc/net`, which are read if the kernel's socket diagnosis does not answer.
 //!
-//! The tables contain less data: no device, no `IPV6_V6ONLY`, no control group, no cookie, and no socket that is bound
-//! but does not listen. A line that cannot be parsed is refused, and the caller counts these lines.
+//! The tables lack devices, `IPV6_V6ONLY`, control groups, cookies, and sockets that are bound but do not listen.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::diag::SocketRecord;
 use crate::model::Family;
 
-/// Parses one table; returns its sockets, and the number of lines that could not be read.
+/// Returns the sockets of a table, and the number of lines that could not be parsed.
 #[must_use]
 pub fn table(text: &str) -> (Vec<SocketRecord>, u64) {
     let mut refused = 0;
@@ -37,7 +36,7 @@ pub struct PacketSocket {
     pub inode: u32,
 }
 
-/// Parses `/proc/net/packet`; returns its sockets, and the number of lines that could not be read.
+/// Returns the sockets in `/proc/net/packet`, and the number of lines that could not be parsed.
 #[must_use]
 pub fn packets(text: &str) -> (Vec<PacketSocket>, u64) {
     let (mut sockets, mut refused) = (Vec::new(), 0);
@@ -111,7 +110,7 @@ fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
     }
 }
 
-/// Parses a number that consists only of digits. Rust's own parser would also accept a sign.
+/// Parses a number without a sign, which Rust's own parser would accept.
 fn number(text: &str, radix: u32) -> Option<u32> {
     text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, radix).ok())?
 }
@@ -207,7 +206,7 @@ mod tests {
             assert_ne!(line, good, "{what}");
             assert_eq!(table(&format!("header\n{line}")), (Vec::new(), 1), "{what}");
         }
-        // If a table ends within a line, the incomplete line is refused or ignored, but never read as a socket.
+        // An incomplete last line is refused or ignored, but never read as a socket.
         for cut in 0..good.find("21507").unwrap() {
             let (records, refused) = table(&format!("header\n{}", &good[..cut]));
             assert!(records.is_empty() && refused <= 1, "cut at {cut}");

@@ -1,7 +1,7 @@
-//! Lists the sockets without a port: raw sockets, which receive the packets of one protocol of IP, and packet sockets,
-//! which receive the packets of network devices.
+//! Lists the sockets without a port: raw sockets receive the packets of one IP protocol, and packet sockets receive
+//! the packets of network devices.
 //!
-//! The text tables of `/proc/net` are the source: every kernel has them, and reading them loads no module.
+//! The text tables of `/proc/net` are read, because every kernel has them, and reading them loads no module.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,19 +21,17 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// The raw and packet sockets of one namespace.
 #[derive(Debug, Default)]
 pub(super) struct RawSockets {
     pub sockets: Vec<Socket>,
-    /// The tables that could not be read.
+    /// The gaps for tables that could not be read.
     pub gaps: Vec<Gap>,
     /// A note that names the devices in promiscuous mode.
     pub notes: Vec<Note>,
 }
 
-/// Lists the raw and packet sockets of the network namespace `netns` (`None` for the observer's own). `tables` is the
-/// directory of its tables. If `is_inside` is set, the calling thread is in this namespace, so it can request the
-/// devices from the kernel.
+/// Lists the raw and packet sockets of the network namespace `netns` (`None` for portolan's own), from its directory
+/// of tables. `is_inside` means that the calling thread is in this namespace and can request its devices.
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>, tables: &str, is_inside: bool) -> RawSockets {
     let links = if is_inside { links::list().unwrap_or_default() } else { Vec::new() };
     let mut lister = RawSocketLister { netns, tables, links, listed: RawSockets::default() };
@@ -55,7 +53,7 @@ struct RawSocketLister<'l> {
 }
 
 impl RawSocketLister<'_> {
-    /// Reads a table of raw sockets. The number of the IP protocol is in the column for the port.
+    /// Reads a table of raw sockets, which has the number of the IP protocol in the column for the port.
     fn raw(&mut self, table: &str) {
         let Some(text) = self.read(table) else { return };
         let (records, refused) = procnet::table(&text);
@@ -81,7 +79,7 @@ impl RawSocketLister<'_> {
         }
     }
 
-    /// Returns the text of a table; `None` if the table cannot be read. In this case a gap is added, unless this kernel
+    /// Returns the text of a table. If the table cannot be read, returns `None` and adds a gap, unless this kernel
     /// does not have the table.
     fn read(&mut self, table: &str) -> Option<String> {
         let path = format!("{}/{table}", self.tables);
@@ -89,8 +87,8 @@ impl RawSocketLister<'_> {
             Ok(bytes) => return Some(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) => error,
         };
-        // The kernel may have no IPv6 or no packet sockets, and then the table does not exist. Every kernel has the
-        // table of TCP, so that table shows whether `/proc/net` is readable at all.
+        // A kernel without IPv6 or packet sockets does not have this table. Every kernel has the table of TCP, which
+        // shows whether `/proc/net` is readable at all.
         let is_absent = error.kind() == io::ErrorKind::NotFound
             && table != "raw"
             && fs::metadata(format!("{}/tcp", self.tables)).is_ok();
@@ -196,8 +194,8 @@ const PROMISCUOUS: u16 = 1;
 const PACKET_BODY: usize = 16;
 const MEMBERSHIP: usize = 44;
 
-/// Returns the indices of the devices that packet sockets have set to promiscuous mode, by the inode of the socket; an
-/// empty map if this kernel does not report the devices.
+/// Returns the indices of the devices that packet sockets have set to promiscuous mode, by the inode of the socket;
+/// an empty map if this kernel does not report them.
 fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
     let mut request = vec![AF_PACKET, 0, 0, 0];
     request.extend([0; 4]); // any inode

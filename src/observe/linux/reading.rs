@@ -1,5 +1,5 @@
-//! Reads processes on a separate thread and limits the wait. A process can delay the reading of its command line,
-//! because its memory can be in a file system that it serves itself.
+//! Reads processes on a separate thread with a time limit, because the memory of a process can be in a file system
+//! that the process serves itself.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,20 +8,19 @@ pub(super) use super::process::ReadRequest;
 use super::process::Reader;
 use crate::model::{Pid, Process};
 
-/// The time limit for one process. Reading a process usually takes far less than a millisecond.
+/// The time limit for one process. Reading usually takes far less than a millisecond.
 const LIMIT: Duration = Duration::from_secs(2);
 /// After this many processes without an answer, the remaining processes are not read.
 const PATIENCE: usize = 8;
 
-/// The processes that were read.
 #[derive(Debug, Default)]
 pub(super) struct ReadProcesses {
     pub processes: Vec<Process>,
     /// Processes that did not answer in time, in ascending order.
     pub silent: Vec<Pid>,
-    /// Processes that were read without their project, because it took too long, in ascending order.
+    /// Processes that were read without their project, in ascending order.
     pub without_project: Vec<Pid>,
-    /// Processes for which the program file, or who can replace it, could not be determined; each with the reason.
+    /// Processes whose program file, or who can replace it, is unknown; each with the reason.
     pub unjudged: Vec<(Pid, String)>,
     /// Processes with code in memory that belongs to no file.
     pub code_without_file: Vec<Pid>,
@@ -41,9 +40,8 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the processes. If the reading of a process does not end in time, the process is read again without its
-/// project, because its working directory may be in a file system that does not answer. If that does not end either,
-/// its command line is left out too.
+/// Reads the processes. A process that takes too long is read again without its project, because its working
+/// directory may be in a file system that does not answer. If this takes too long too, its command line is left out.
 pub(super) fn read(jobs: Vec<ReadRequest>) -> ReadProcesses {
     read_by(jobs, LIMIT, |reader, job| {
         let process = if job.everything { reader.process(job) } else { Some(reader.program(job)) };
@@ -78,11 +76,10 @@ fn read_by(
         }
         let done = wait(&shared, limit, &mut outcome);
         let Some(stuck) = jobs.get(done).copied() else { break };
-        // The thread that still waits is left alone. It ends when this process ends.
+        // The thread that still waits is left alone; it ends with this process.
         jobs.drain(..=done);
         if stuck.project {
-            // The remaining processes are read without their projects: the projects may be in the same blocked file
-            // system, and are not worth further delays.
+            // The remaining processes are read without their projects, which may be in the same blocked file system.
             jobs.push(stuck);
             jobs.iter_mut().for_each(|job| job.project = false);
             silent_projects.push(stuck.pid);
@@ -108,8 +105,8 @@ fn read_by(
     outcome
 }
 
-/// Waits until everything is read, or until one process takes longer than the limit; returns the number of processes
-/// that were read.
+/// Waits until everything is read, or until one process takes longer than the limit. Returns `usize::MAX`, or the
+/// number of processes that were read before the slow one.
 fn wait(shared: &Shared, limit: Duration, outcome: &mut ReadProcesses) -> usize {
     let mut progress = lock(shared);
     loop {

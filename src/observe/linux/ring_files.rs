@@ -1,6 +1,7 @@
-//! The sockets among the files of io_urings. Only the inode of such a socket can be read, or before Linux 6.13 only the
-//! name of its protocol. The address cannot be read: this would need a descriptor that can be duplicated, and there is
-//! none.
+//! Finds the sockets among the files of io_urings.
+//!
+//! Only the inode of such a socket can be read, or before Linux 6.13 only the name of its protocol. Reading its
+//! address would need a descriptor.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -18,33 +19,30 @@ use super::owners::{ThreadDescriptor, Walk, bracketed};
 use super::scanned_namespaces::ScannedNamespaces;
 use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State, show_processes};
 
-/// The maximum size of the `fdinfo` of an io_uring: 32,768 fixed files with a name of about 60 bytes. (Since Linux
-/// 5.13, `IORING_MAX_FIXED_FILES` is 64 times as high, but no program uses so many.)
+/// The maximum size of the `fdinfo` of an io_uring: 32,768 fixed files with a name of about 60 bytes. Linux 5.13
+/// permits 64 times as many files, but no program uses so many.
 const LONGEST_RING: usize = 16 * 1024 * 1024;
 /// Each reading of an io_uring counts as at least this many bytes.
 const LEAST_OF_A_RING: usize = 4 * 1024;
-/// While an io_uring is busy, the kernel omits its files. After this many attempts, such an io_uring counts as
-/// unreadable.
+/// After this many attempts, an io_uring counts as unreadable: while it is busy, the kernel omits its files.
 const RING_ATTEMPTS: usize = 50;
-/// The first release of Linux whose text is either complete, or has no line `UserFiles` because the io_uring is busy.
-/// In earlier releases, the text of a busy io_uring has this line with the number of the files, but without the files.
+/// The first release of Linux in which the text of a busy io_uring has no line `UserFiles`. In earlier releases, this
+/// line shows the number of the files, but the files are missing.
 const WHOLE_TEXT: (u32, u32) = (6, 16);
-/// How many times a socket that no table shows is checked again. Such a socket can be a connection that its peer has
-/// closed. The program usually removes it at once.
+/// How many times a socket that no table shows is checked again. It can be a connection that its peer has closed and
+/// that the program is about to remove.
 const CHECKS: usize = 5;
-/// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
 /// The sockets among the files of an io_uring.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RingFiles {
-    /// The inodes of the sockets.
     pub inodes: Vec<u64>,
     /// Whether there is a socket whose inode the kernel does not show.
     pub has_nameless: bool,
 }
 
-/// Reads the files of an io_uring, and subtracts the size of the text from `left`.
+/// Reads the files of an io_uring; subtracts the size of the text from `left`.
 pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFiles, Errno> {
     let shows_busy = shows_whole_text();
     for _ in 0..RING_ATTEMPTS {
@@ -61,15 +59,14 @@ pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFile
     Err(Errno::BUSY)
 }
 
-/// Returns whether the release of this kernel is at least [`WHOLE_TEXT`].
 fn shows_whole_text() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(|other: char| !other.is_ascii_digit()).map(str::parse::<u32>);
     matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= WHOLE_TEXT)
 }
 
-/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c); `None` if the kernel omitted the files. `is_whole` is true
-/// if the kernel never omits only the files: a text with the number of the files then contains all of them.
+/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c); `None` if the kernel omitted the files. `is_whole` means
+/// that a text with the number of the files contains all of them.
 fn parse(fdinfo: &[u8], is_whole: bool) -> Option<RingFiles> {
     let mut lines = fdinfo.split(|byte| *byte == b'\n').skip_while(|line| !line.starts_with(b"UserFiles:"));
     let count = lines.next()?.strip_prefix(b"UserFiles:")?.trim_ascii();
@@ -92,15 +89,15 @@ fn file(line: &[u8]) -> Option<&[u8]> {
     is_line.then(|| name[1..].trim_ascii())
 }
 
-/// Returns whether older kernels show this name for a socket that can receive data, or that can carry descriptors. An
-/// ordinary file can have the same name, because the kernel shows files without their directories.
+/// Returns whether Linux before 6.13 shows this name for a socket that can receive data or carry descriptors. An
+/// ordinary file can have this name too, because the kernel shows files without their directories.
 fn is_protocol(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| receives_data(name) || name.starts_with("UNIX"))
 }
 
-/// Returns gaps for three kinds of sockets in io_urings: sockets that only the io_uring has and that are in no table,
-/// Unix sockets that only the io_uring has and whose messages may contain descriptors, and sockets whose inode is not
-/// shown. The processes in `named` are left out, because another gap names them.
+/// Returns gaps for sockets that only an io_uring has and that are in no table, for Unix sockets that only an
+/// io_uring has and that may carry descriptors, and for processes with sockets whose inode is not shown. Of these
+/// processes, another gap already names those in `named`.
 pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     let mut nameless = walk.nameless_in_rings.clone();
     nameless.retain(|pid| !named.contains(pid));
@@ -149,7 +146,7 @@ fn processes(sockets: &BTreeMap<u64, ThreadDescriptor>) -> Vec<Pid> {
     pids
 }
 
-/// Returns the sockets that only an io_uring has, by inode: those that are in no table, and the Unix sockets that may
+/// Returns two kinds of sockets that only an io_uring has, by inode: sockets in no table, and Unix sockets that may
 /// carry descriptors.
 fn unexplained(walk: &Walk) -> (BTreeMap<u64, ThreadDescriptor>, BTreeMap<u64, ThreadDescriptor>) {
     let mut unknown: BTreeMap<u64, ThreadDescriptor> = walk.stray_in_rings.iter().copied().collect();
@@ -161,7 +158,7 @@ fn unexplained(walk: &Walk) -> (BTreeMap<u64, ThreadDescriptor>, BTreeMap<u64, T
         if !unknown.contains_key(&stray.inode) {
             continue;
         }
-        // A socket that also has a descriptor is left out: the search by descriptors finds it, and can read its
+        // A socket that also has a descriptor is left out: the search of the descriptors finds it and can read its
         // address.
         let link = readlinkat(CWD, stray.at.link(), Vec::new());
         if link.is_ok_and(|link| bracketed(link.as_bytes(), b"socket:[") == Some(stray.inode)) {
@@ -204,7 +201,7 @@ fn retain_present(sockets: &mut BTreeMap<u64, ThreadDescriptor>) {
     });
 }
 
-/// The tables of sockets of all network namespaces that can be entered.
+/// The sockets of all network namespaces that can be entered.
 #[derive(Debug, Default)]
 struct Tables {
     /// The inodes of the sockets that are not Unix sockets.
@@ -241,7 +238,7 @@ impl Tables {
 /// Returns the inodes of the netlink sockets and the Unix sockets of the calling thread's network namespace.
 fn others() -> (Vec<u64>, Vec<(u64, bool)>) {
     let netlink = fs::read_to_string("/proc/thread-self/net/netlink").unwrap_or_default();
-    // The last column of the table contains the inode (net/netlink/af_netlink.c).
+    // The last column is the inode (net/netlink/af_netlink.c).
     let inode = |line: &str| line.split_ascii_whitespace().next_back()?.parse().ok();
     (netlink.lines().skip(1).filter_map(inode).collect(), unix_sockets())
 }
@@ -265,9 +262,8 @@ fn unix_sockets() -> Vec<(u64, bool)> {
         .unwrap_or_default()
 }
 
-/// Parses the inode of a Unix socket, and whether its unread messages may contain descriptors. In a stream, a queue of
-/// length 0 means that there are no messages. The other kinds of sockets can have messages without bytes, so they count
-/// as possibly carrying descriptors even if the length is 0.
+/// Parses the inode of a Unix socket, and whether its unread messages may contain descriptors. Only a stream with a
+/// queue of length 0 certainly has no messages: sockets of other types can have messages without bytes.
 fn unix_socket(message: &[u8]) -> Option<(u64, bool)> {
     const SOCK_STREAM: u8 = 1;
     let (kind, inode) = (*message.get(1)?, number(message, 4)?);

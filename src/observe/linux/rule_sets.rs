@@ -1,9 +1,8 @@
-//! The rules of nftables and of both variants of iptables in one form, in the network namespace of the calling
-//! thread.
+//! Reads the rules of nftables and of both variants of iptables into one form, in the network namespace of the
+//! calling thread.
 //!
-//! The kernel lists the rules of nftables, and the rules of iptables that are stored as nftables rules. The legacy
-//! tables of iptables can be read in full only through their own tool. The tool is run at a fixed path, and only if
-//! the kernel has such tables.
+//! The kernel does not list the legacy tables of iptables in full. If it has such tables, their own tool is run at a
+//! fixed path.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -17,15 +16,13 @@ use super::{iptables, links};
 use crate::model::Family;
 use crate::model::firewall::FilterTable;
 
-/// The rules of a network namespace. They are read on first use.
+/// The rules of a network namespace, which are read on first use.
 #[derive(Debug)]
 pub(super) struct RuleSets<'b> {
     read: OnceCell<ReadRules>,
-    /// The time that is left for running programs.
     budget: &'b TimeBudget,
 }
 
-/// The rules that were read, and the reasons why other rules were not read.
 #[derive(Debug, Default)]
 pub(super) struct ReadRules {
     pub(super) tables: Vec<FilterTable>,
@@ -36,17 +33,15 @@ pub(super) struct ReadRules {
 }
 
 impl<'b> RuleSets<'b> {
-    /// Returns rules that are read later, on first use. Programs are run within this budget.
+    /// Returns rules that are read on first use, by programs that run within this budget.
     pub(super) fn within(budget: &'b TimeBudget) -> Self {
         RuleSets { read: OnceCell::new(), budget }
     }
 
-    /// Returns the rules.
     pub(super) fn read(&self) -> &ReadRules {
         self.read.get_or_init(|| read(self.budget))
     }
 
-    /// Returns the rules.
     pub(super) fn into_rules(self) -> ReadRules {
         let budget = self.budget;
         self.read.into_inner().unwrap_or_else(|| read(budget))
@@ -81,14 +76,14 @@ fn of_nftables() -> Result<Vec<FilterTable>, Unread> {
     if list.is_empty() {
         return Ok(Vec::new());
     }
-    // The names of the interfaces are needed, because rules can name an interface by its index.
+    // Rules can name an interface by its index.
     let links: Links = links::list()?.into_iter().map(|link| (link.index, link.name)).collect();
     nftables::parse(&list, &links)
         .ok_or_else(|| Unread::Failed("the kernel's answer was not understood".to_owned()))
 }
 
-/// Returns the names of the legacy tables of iptables. A name does not mean that there are rules: a table exists as
-/// soon as any program has listed it.
+/// Returns the names of the legacy tables of iptables. Such a table may have no rules: it exists as soon as any
+/// program has listed it.
 fn names_of_legacy_tables(family: Family) -> Result<Vec<String>, Errno> {
     let name = if family == Family::Ipv4 { "ip_tables_names" } else { "ip6_tables_names" };
     match read_records(format!("/proc/thread-self/net/{name}"), 4096) {
@@ -98,7 +93,6 @@ fn names_of_legacy_tables(family: Family) -> Result<Vec<String>, Errno> {
     }
 }
 
-/// Reads the legacy tables of iptables with these names.
 fn legacy(family: Family, names: &[String], budget: &TimeBudget) -> Result<Vec<FilterTable>, String> {
     let number = if family == Family::Ipv4 { "" } else { "6" };
     let paths: Vec<String> = ["/usr/sbin", "/sbin"]
@@ -115,8 +109,7 @@ fn legacy(family: Family, names: &[String], budget: &TimeBudget) -> Result<Vec<F
         return Err(format!("{path} does not print the legacy tables"));
     }
     let tables = iptables::parse(&printed, family);
-    // The tool prints nothing if no table has rules, so an empty output is accepted. Otherwise every table must be in
-    // the output.
+    // The tool prints nothing if no table has rules. If it prints anything, every table must be in the output.
     match names.iter().find(|name| !tables.iter().any(|(table, _)| table == *name)) {
         Some(name) if !printed.is_empty() => Err(format!("{path} does not print the table {name}")),
         _ => Ok(tables.into_iter().map(|(_, table)| table).collect()),

@@ -10,14 +10,12 @@ use super::sockets::{self, FoundSocket, SocketList};
 use crate::model::{Firewall, Gap, Namespace, Namespaces, Note, Stage, State};
 use crate::observe::{Error, Scope, progress};
 
-/// The network namespaces of a scope.
 #[derive(Debug)]
 pub(super) struct ScannedNamespaces {
     pub(super) own: bool,
     pub(super) others: Vec<NamespaceHandle>,
 }
 
-/// The sockets in these namespaces.
 #[derive(Default)]
 pub(super) struct SocketScan {
     pub(super) found: Vec<FoundSocket>,
@@ -48,8 +46,8 @@ impl ScannedNamespaces {
         Ok(ScannedNamespaces { own, others: known.into_values().collect() })
     }
 
-    /// Lists the sockets of all these namespaces. If `with_firewalls` is set, also reads their packet filters. Other
-    /// programs may be run for this; one time limit applies to all of them together.
+    /// Lists the sockets of all these namespaces, and if `with_firewalls` is set, their packet filters. One time
+    /// limit applies to all programs that are run for this.
     pub(super) fn list_sockets(&self, scope: &Scope, with_firewalls: bool) -> SocketScan {
         let mut scan = SocketScan::default();
         let budget = TimeBudget::default();
@@ -91,8 +89,8 @@ impl ScannedNamespaces {
         scan
     }
 
-    /// Lists the sockets once more. Returns `None` if this list has a gap that the first list does not have, because a
-    /// missing socket may then still exist. Published ports have no owner, so they are not listed again.
+    /// Lists the sockets once more. Returns `None` if this list has a new gap, because a missing socket may then
+    /// still exist. Published ports have no owner, so they are not listed again.
     pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
         let mut scope = scope.clone();
         scope.states.retain(|state| *state != State::Published);
@@ -100,7 +98,7 @@ impl ScannedNamespaces {
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 
-    /// Returns the kernel services whose evidence is visible in this namespace or in the other scanned namespaces.
+    /// Returns the kernel services whose evidence is visible in the scanned namespaces.
     pub(super) fn kernel_services(&self) -> kernel_services::RunningServices {
         let mut running = kernel_services::RunningServices::find();
         for known in &self.others {

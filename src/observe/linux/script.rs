@@ -14,19 +14,18 @@ use crate::model::python_modules::{installed_modules, modules_of_python, prefixe
 use crate::model::relays::possible_programs;
 use crate::model::{Origin, OriginKind, Script};
 
-/// The maximum number of class path elements and of other files of each kind that are checked. Application servers have
-/// a few hundred.
+/// The maximum number of files of each kind to check; application servers have a few hundred.
 const MOST_FILES: usize = 4096;
-/// The maximum number of bytes that are read of a Java argument file. A class path can have some kilobytes.
+/// The maximum number of bytes to read of a Java argument file; a class path can have some kilobytes.
 const LONGEST_ARGUMENT_FILE: usize = 1024 * 1024;
-/// The maximum number of bytes that are read of an environment, which is more than the kernel allows.
+/// The maximum number of bytes to read of an environment, more than the kernel allows.
 const ENVIRONMENT: usize = 8 * 1024 * 1024;
-/// Directories whose files are descriptors of the process, such as `/dev/fd/63`. A shell passes code to a program
-/// through such a file.
+/// Directories whose files are descriptors of the process. A shell passes code to a program through a file such as
+/// `/dev/fd/63`.
 const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 
-/// Returns the script, jar or class path of an interpreter. For a class path, returns its least trustworthy element. A
-/// Python module is returned only if it is in the working directory, or if any user can replace the installed module.
+/// Returns the script, the jar, or the least trustworthy element of the class path. A Python module is returned only
+/// if it is in the working directory, or if any user can replace the installed module.
 pub(super) fn script(
     process: &OwnedFd,
     program: &str,
@@ -39,15 +38,14 @@ pub(super) fn script(
     let outer = interpreter::parse_command(program, cmdline)?;
     let inner = interpreter::parse_innermost(program, cmdline).filter(|inner| *inner != outer);
     let commands = inner.into_iter().chain([outer]);
-    // The least trustworthy script is returned. If both are equal, it is the inner script, because its code runs.
+    // The least trustworthy script is returned. Of two equal scripts, it is the inner one, because its code runs.
     let scripts = commands.filter_map(|command| script_of(process, program, cmdline, command, tree, origins));
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }
 
-/// Returns the installed Python module if its file may come from any user, was deleted, or is of unknown origin; `None`
-/// for a module that only root, or one user or group, can replace. If no installed module is found, returns `path_here`
-/// with an unknown origin, because Python may have found the module in an earlier working directory or through its
-/// environment; `None` if Python does not search the working directory.
+/// Returns the installed Python module, unless only root, or one user or group, can replace it. If no installed
+/// module is found, returns `path_here` with an unknown origin, because Python may have found the module elsewhere;
+/// `None` if Python does not search the working directory.
 fn installed_module(
     process: &OwnedFd,
     cmdline: &[String],
@@ -62,8 +60,7 @@ fn installed_module(
         let paths = installed_modules(exe, cmdline, prefixes);
         paths.iter().filter_map(|path| existing_file(process, tree, path, origins)).max_by_key(kind)
     };
-    // If Python was started by a name without a path, only the environment variables show an active virtual
-    // environment.
+    // If Python was started by a name without a path, only its environment shows an active virtual environment.
     let named =
         || prefixes_of_environment(&slurp_at(process, "environ", 4096, ENVIRONMENT).unwrap_or_default());
     match search(&[]).or_else(|| search(&named())) {
@@ -87,8 +84,7 @@ fn script_of(
                 .iter()
                 .take(MOST_FILES)
                 .filter_map(|element| existing_file(process, tree, element, origins));
-            // Elements that do not exist are left out, because Java ignores them. If no element exists, the code was
-            // deleted.
+            // Java ignores elements that do not exist. If no element exists, the code was deleted.
             let script = scripts.max_by_key(kind);
             script.or_else(|| file(process, tree, elements.first()?, origins))
         }
@@ -118,8 +114,8 @@ pub(super) struct LoadedCode {
     pub(super) is_complete: bool,
 }
 
-/// Returns the files of code that the options of an interpreter load, and the programs that the process may start,
-/// according to its command line.
+/// Returns the files of code that the options of an interpreter load, and the programs that its command line may
+/// start.
 pub(super) fn loaded(
     process: &OwnedFd,
     program: &str,
@@ -153,8 +149,8 @@ pub(super) fn loaded(
     LoadedCode { files: found, is_complete }
 }
 
-/// Returns an argument file of Java, unless only the user of the process can write it: editors write the class path to
-/// such a file in `/tmp`. Returns `None` for a deleted file, because Java reads the file only at its start.
+/// Returns an argument file of Java, unless only the user of the process can write it: editors create such files in
+/// `/tmp`. A deleted file is left out, because Java reads the file only at its start.
 fn argument_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (_, stat) = opened(process, tree, path)?;
     let others_write = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
@@ -162,7 +158,6 @@ fn argument_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origi
     existing_file(process, tree, path, origins).filter(|_| others_write || !is_own)
 }
 
-/// Returns whether a path that a process names leads to an ordinary file that may be executed.
 fn may_be_executed(process: &OwnedFd, tree: &Tree, path: &str) -> bool {
     opened(process, tree, path).is_some_and(|(_, stat)| is_executable(&stat))
 }
@@ -173,7 +168,7 @@ fn is_executable(stat: &Stat) -> bool {
         && mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH)
 }
 
-/// Opens the file at a path that a process names, but not for reading (`O_PATH`); returns the handle and its `stat`.
+/// Opens the file at a path that a process names, but not for reading (`O_PATH`).
 fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(OwnedFd, Stat)> {
     let (root, whole) = located(process, tree, path)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -182,8 +177,7 @@ fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(OwnedFd, Stat)>
     Some((file, stat))
 }
 
-/// Returns the files and directories of code in `paths`, which the environment of a process names; missing files are
-/// left out.
+/// Returns the files and directories of code that the environment of a process names; missing files are left out.
 pub(super) fn named_by_environment(
     process: &OwnedFd,
     paths: &[String],
@@ -194,8 +188,8 @@ pub(super) fn named_by_environment(
     paths.filter_map(|path| existing_file(process, &tree, path, origins)).collect()
 }
 
-/// Returns the command line of Java with its argument files (`@FILE`) replaced by the words in these files, as Java
-/// does. `None` for other programs, and for a command line without argument files.
+/// Replaces the argument files (`@FILE`) in a command line of Java with the words in these files; `None` for other
+/// programs, and for a command line without argument files.
 fn with_argument_files(
     process: &OwnedFd,
     program: &str,
@@ -236,7 +230,6 @@ fn words_of_argument_file(text: &str) -> Vec<String> {
     words
 }
 
-/// Returns the text of an ordinary file that a process names, up to a limit.
 fn read_small_file(process: &OwnedFd, tree: &Tree, path: &str) -> Option<String> {
     let (file, stat) = opened(process, tree, path)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -249,8 +242,8 @@ fn read_small_file(process: &OwnedFd, tree: &Tree, path: &str) -> Option<String>
 /// Returns the path of a file that a process names, and the tree in which the path is followed.
 fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)> {
     if path.starts_with('/') {
-        // An absolute path starts at the root of the process. A path from the kernel starts at the root of the mount
-        // namespace.
+        // An absolute path starts at the root of the process, but a path from the kernel starts at the root of the
+        // mount namespace.
         let root = Tree::open(process, "root", Vec::new(), tree.namespace)?;
         return Some((root, path.as_bytes().to_vec()));
     }
@@ -262,8 +255,8 @@ fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)
     Some((tree.clone(), whole))
 }
 
-/// Returns the file at `path` as the process sees the path, and who can replace the file. A missing file is returned
-/// too, with the origin of [`of_missing`].
+/// Returns the file at `path`, as the process sees the path, and who can replace the file. A missing file has the
+/// origin of [`of_missing`].
 pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     existing_file(process, tree, path, origins).or_else(|| {
         let (root, whole) = located(process, tree, path)?;
@@ -272,18 +265,18 @@ pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Ori
     })
 }
 
-/// Returns the same as [`file`], but `None` if there is no file at the path.
+/// Like [`file`], but `None` if there is no file at the path.
 fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (root, whole) = located(process, tree, path)?;
     let found = match of_link(tree, &root, &whole, origins) {
-        // The path may have changed between the opening and the check of the file, so a second attempt is made.
+        // The path may have changed after the file was opened, so a second attempt is made.
         Some(found) if found.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere) => {
             of_link(tree, &root, &whole, origins)
         }
         found => found,
     };
-    // The process may have changed its root directory after it read the script. If there is no file at the path, the
-    // path is tried outside this root.
+    // The process may have changed its root directory after it read the script, so a missing file is also searched
+    // outside this root.
     let found = found.or_else(|| {
         let has_changed_root = path.starts_with('/') && runs_outside_root(process);
         has_changed_root.then(|| of_link(tree, tree, &whole, origins)).flatten()
@@ -299,9 +292,9 @@ fn runs_outside_root(process: &OwnedFd) -> bool {
     !exe.strip_prefix(root).is_some_and(|below| below.starts_with(b"/"))
 }
 
-/// Returns the origin of a file that does not exist. The file was deleted, so only the directories above it can show
-/// that any user could have written it. The origin is unknown for the name of a descriptor. It is also unknown for a
-/// relative path, because the process may have changed its working directory.
+/// Returns the origin of a file that does not exist: open if any user could write to the directories above it,
+/// otherwise deleted. Returns `None` for the name of a descriptor, and for a relative path, because the process may
+/// have changed its working directory.
 fn of_missing(root: &Tree, path: &str, origins: &mut Origins) -> Option<Origin> {
     if !path.starts_with('/') || DESCRIPTORS.iter().any(|directory| path.starts_with(directory)) {
         return None;
@@ -310,7 +303,6 @@ fn of_missing(root: &Tree, path: &str, origins: &mut Origins) -> Option<Origin> 
     Some(open.unwrap_or(Origin::of(OriginKind::Deleted)))
 }
 
-/// The facts about the file at a path.
 struct File {
     origin: Option<Origin>,
     is_program: bool,
@@ -322,8 +314,8 @@ impl File {
     }
 }
 
-/// Returns who can replace the file at a path below `root`; `None` if there is no file. If the path contains symbolic
-/// links, the users who can replace the links count too.
+/// Returns who can replace the file at a path below `root`, or a symbolic link in this path; `None` if there is no
+/// file.
 fn of_link(tree: &Tree, root: &Tree, path: &[u8], origins: &mut Origins) -> Option<File> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let unknown = Some(File { origin: None, is_program: false });
@@ -372,8 +364,8 @@ fn link_to(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Returns whether a file is a compiled program: an ordinary, executable file that begins with the magic number of ELF.
-/// The file is opened for reading only if its mode makes it executable.
+/// Returns whether a file is a compiled program, which begins with the magic number of ELF. The file is opened for
+/// reading only if its mode makes it executable.
 fn is_program(file: &OwnedFd, stat: &Stat) -> bool {
     if !is_executable(stat) {
         return false;

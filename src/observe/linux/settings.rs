@@ -11,19 +11,18 @@ use crate::observe::Scope;
 /// The default of `net.ipv4.ip_local_port_range` (Documentation/networking/ip-sysctl.rst).
 const DEFAULT_RANGE: PortRange = PortRange { low: 32768, high: 60999 };
 
-/// The ports that outgoing connections use, in the network namespace of the calling thread.
+/// The ports of outgoing connections in the network namespace of the calling thread.
 pub(super) struct EphemeralSettings {
     pub range: PortRange,
     /// The ports of the range that the kernel never hands out, in ascending order.
     pub reserved: Vec<PortRange>,
-    /// The source of the range.
     pub source: &'static str,
-    /// The settings that could not be read, so that a default is assumed.
+    /// The settings that could not be read and for which a default is assumed.
     pub gaps: Vec<Gap>,
 }
 
-/// The usual size of a setting in bytes, and the largest: `ip_local_reserved_ports` is longest if it lists every second
-/// port.
+/// The usual and the largest size of a setting in bytes. `ip_local_reserved_ports` is longest if it lists every
+/// second port.
 const SETTING: usize = 4 * 1024;
 const LONGEST_SETTING: usize = 256 * 1024;
 
@@ -59,7 +58,7 @@ pub(super) fn ephemeral() -> EphemeralSettings {
     }
 }
 
-/// Reads a setting of this network namespace, or returns the reason why it is not known.
+/// Reads a setting of this network namespace; the error is the reason why the setting is unknown.
 fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
     let path = format!("/proc/sys/net/ipv4/{name}");
     let read = |step| slurp(&path, step, step).map_err(|errno| format!("{path}: {errno}"));
@@ -88,8 +87,8 @@ fn ranges(text: &str) -> Option<Vec<PortRange>> {
     text.trim().split(',').filter(|part| !part.is_empty()).map(range).collect()
 }
 
-/// Returns whether this process may read the descriptors of every visible process. This needs the first user namespace,
-/// CAP_SYS_PTRACE, and either the user root or a capability to enter the directories of other users.
+/// Returns whether this process may read the descriptors of every visible process. This needs the first user
+/// namespace, CAP_SYS_PTRACE, and either root or a capability to enter the directories of other users.
 pub(super) fn privileged() -> bool {
     let Ok(sets) = capabilities(None) else { return false };
     let passes = rustix::process::geteuid().is_root()
@@ -100,11 +99,11 @@ pub(super) fn privileged() -> bool {
 /// The inodes of the initial namespaces (include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-/// The inode since Linux 6.18 (include/uapi/linux/nsfs.h); older kernels give the namespace another number.
+/// The inode since Linux 6.18 (include/uapi/linux/nsfs.h); older kernels assign another number.
 const FIRST_NETWORK_NAMESPACE: u64 = 0xEFFF_FFF9;
 
-/// Returns the target of a link. The system call is made without the C library, so that a preloaded library cannot
-/// change the answer.
+/// Returns the target of a link. The system call bypasses the C library, so that a preloaded library cannot change
+/// the answer.
 fn link(path: &str) -> Option<String> {
     readlinkat(CWD, path, Vec::new()).ok()?.into_string().ok()
 }
@@ -113,8 +112,8 @@ fn in_first(kind: &str, first: u64) -> bool {
     link(&format!("/proc/self/ns/{kind}")).is_some_and(|link| link == format!("{kind}:[{first}]"))
 }
 
-/// Returns the reason why processes outside a pid namespace cannot be seen, and the remedy; `None` if portolan is in
-/// the first pid namespace and `/proc` shows it. `/proc` does not list the processes outside, so no read of them fails.
+/// Returns why processes outside a pid namespace cannot be seen, and the remedy; `None` if portolan is in the first
+/// pid namespace and `/proc` shows it. Such processes cause no error, because `/proc` does not list them.
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
@@ -144,8 +143,7 @@ pub(super) fn host_scope() -> Option<HostScope> {
         return Some(HostScope::Machine);
     }
     let netns = |process: &str| link(&format!("/proc/{process}/ns/net"));
-    // If process 1 is not readable, process 2 is read: as the parent of the kernel's threads, it is always in the first
-    // namespace.
+    // If process 1 is not readable, process 2 is read: `kthreadd` is always in the first namespace.
     let first = netns("1").or_else(|| process::is_kthreadd(2).then(|| netns("2"))?)?;
     Some(if first == netns("self")? { HostScope::Machine } else { HostScope::Namespace })
 }
@@ -165,8 +163,7 @@ pub(super) fn hides_processes(mountinfo: &str) -> bool {
         })
 }
 
-/// Returns notes about what the scan leaves out, because it was not requested or because this kernel does not list it,
-/// and about settings that make the result less reliable.
+/// Returns notes about what the scan leaves out, and about settings that make the result less reliable.
 pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     let note = |what: &str, remedy: Option<&str>| Note {
         what: what.to_owned(),
@@ -202,7 +199,7 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     notes
 }
 
-/// Returns whether, on any device, the kernel delivers traffic from other machines to loopback addresses.
+/// Returns whether the kernel delivers traffic from other machines to loopback addresses, on any device.
 pub(super) fn routes_to_loopback() -> bool {
     martian_devices().is_some()
 }
@@ -234,8 +231,7 @@ fn martian_devices() -> Option<Note> {
 /// The environment variables with which ld.so(8) loads libraries before those of the program.
 const PRELOADING: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
 
-/// Returns whether a library is preloaded into this process. Returns false for a static program, which loads no
-/// libraries.
+/// Returns whether a library is preloaded into this process; false for a static program, which loads no libraries.
 fn is_preloaded() -> bool {
     let by_file = || slurp("/etc/ld.so.preload", 256, 256).is_ok_and(|text| !text.trim_ascii().is_empty());
     let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());

@@ -1,19 +1,17 @@
-//! Finds processes that share a port with other processes. To find out whether such processes belong together, more
-//! than their programs must be read.
+//! Finds processes that share a port with other processes, because more than their programs must be read.
 //!
-//! The selection may include too many processes, but never misses one. Another module decides whether the sharing is a
-//! finding.
+//! The selection may include too many processes, but never misses one.
 
 use std::collections::{HashMap, HashSet};
 
 use super::sockets::FoundSocket;
 use crate::model::{Pid, Socket, unmapped};
 
-/// If a port has more sockets than this, they are not compared with each other: all their processes are selected.
+/// If a port has more sockets than this, all their processes are selected without a comparison.
 const CROWD: usize = 64;
 
-/// Returns the processes that own a socket together with other processes, or whose socket has the same or an
-/// overlapping address as a socket of other processes.
+/// Returns the processes that own a socket together with other processes, or whose socket has an equal or overlapping
+/// address.
 pub(super) fn processes_sharing_ports(found: &[FoundSocket]) -> HashSet<Pid> {
     let mut sharing = HashSet::new();
     let mut ports: HashMap<_, Vec<&Socket>> = HashMap::new();

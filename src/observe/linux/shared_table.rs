@@ -1,5 +1,7 @@
-//! Whether two threads share one table of descriptors (`kcmp(2)`). `/proc` does not show this, and comparing the
-//! content of the tables would cost one system call for each descriptor of each thread.
+//! Finds out whether two threads share one table of descriptors (`kcmp(2)`).
+//!
+//! `/proc` does not show this, and comparing the content of the tables would cost one system call for each
+//! descriptor.
 
 use nix::libc;
 use rustix::io::Errno;
@@ -9,10 +11,6 @@ use crate::model::Pid;
 /// `KCMP_FILES` of linux/kcmp.h.
 const FILES: libc::c_int = 2;
 
-/// Returns whether two threads share their table of descriptors.
-///
-/// # Errors
-///
 /// Returns an error if a thread has ended, if it may not be inspected, or if the kernel has no `kcmp(2)`.
 #[expect(unsafe_code, reason = "no crate wraps kcmp(2)")]
 pub(super) fn is_shared(one: Pid, other: Pid) -> Result<bool, Errno> {

@@ -1,7 +1,5 @@
-//! Lists the sockets in the network namespace of the calling thread, through `sock_diag`. If `sock_diag` does not
-//! answer, the text tables of `/proc/net` are read instead.
-//!
-//! This module looks up no process. If no source answers for a protocol, there is a gap that names the protocol.
+//! Lists the sockets in the network namespace of the calling thread through `sock_diag`, or from the text tables of
+//! `/proc/net` if `sock_diag` does not answer.
 
 use std::collections::HashMap;
 use std::fs;
@@ -32,8 +30,7 @@ use crate::observe::Scope;
 /// A socket whose process, user and control group have not been looked up yet.
 #[derive(Debug)]
 pub(super) struct FoundSocket {
-    /// The socket. Its owner is still [`Owner::Unknown`], and the names of its user, unit and container are not known
-    /// yet.
+    /// Its owner is still [`Owner::Unknown`], and the names of its user, unit and container are not known yet.
     pub socket: Socket,
     /// The ID of the control group; sockets that share their attributes have the same ID.
     pub cgroup: Option<NonZeroU64>,
@@ -48,10 +45,8 @@ impl FoundSocket {
     }
 }
 
-/// The sockets of one namespace.
 #[derive(Debug, Default)]
 pub(super) struct SocketList {
-    /// The sockets in the scope.
     pub found: Vec<FoundSocket>,
     /// The sources that did not answer.
     pub gaps: Vec<Gap>,
@@ -73,7 +68,7 @@ impl SocketList {
     }
 }
 
-/// Returns what to do if the kernel refuses `sock_diag`. The error `ENOENT` means that a kernel module is missing
+/// Returns the remedy if the kernel refuses `sock_diag`. `ENOENT` means that a kernel module is missing
 /// (net/core/sock_diag.c).
 fn remedy(why: Errno, modules: &str) -> String {
     match why {
@@ -82,8 +77,8 @@ fn remedy(why: Errno, modules: &str) -> String {
     }
 }
 
-/// Lists the sockets of the network namespace `netns` (`None` for the one in which portolan runs), which the calling
-/// thread must be in. If `with_filter` is set, also reads its packet filter. `time` limits the programs that are run.
+/// Lists the sockets of the calling thread's network namespace `netns` (`None` for portolan's own). `with_filter`
+/// also reads its packet filter; `time` limits the programs that are run.
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_filter: bool, time: &TimeBudget) -> SocketList {
     let mut lister = SocketLister {
         scope,
@@ -133,9 +128,9 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
     listed
 }
 
-/// The parts of the attributes in which sockets of a namespace can differ: user, control group, and three flags (the
-/// device is a loopback device; the socket is transparent; its address or device does not exist). Sockets with equal
-/// parts share one object.
+/// The attributes in which sockets of a namespace can differ: user, control group, and whether the device is a
+/// loopback device, the socket is transparent, and its address or device does not exist. Sockets with equal keys
+/// share one object.
 type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool, bool);
 
 struct SocketLister<'s> {
@@ -144,7 +139,7 @@ struct SocketLister<'s> {
     tables: String,
     /// Whether the calling thread is in the namespace and can ask the kernel for its devices.
     is_inside: bool,
-    /// Names of devices by index, and whether they are loopback devices; read on first use.
+    /// The name of each device by its index, and whether it is a loopback device; read on first use.
     devices: Option<HashMap<u32, (Device, bool)>>,
     own_addresses: OwnAddresses,
     socket_attributes: HashMap<AttributesKey, Arc<SocketAttributes>>,
@@ -176,7 +171,7 @@ impl SocketLister<'_> {
                 }
                 let label = kind.label(family);
                 match &inventory {
-                    // The kernel counts the sockets of each protocol. If the count is 0, no request is sent, except for
+                    // The kernel counts the sockets of each protocol. Without sockets, no request is sent, except for
                     // TCP and UDP.
                     Some(counts)
                         if !matches!(kind.number, IPPROTO_TCP | IPPROTO_UDP)
@@ -211,8 +206,7 @@ impl SocketLister<'_> {
         self.note_refusals();
     }
 
-    /// Adds a note and a gap for all protocols that were read from the text tables, because the kernel refused. The gap
-    /// names the data that these tables lack.
+    /// Adds a note and a gap for the protocols that were read from the text tables, because the kernel refused.
     fn note_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
@@ -238,19 +232,17 @@ impl SocketLister<'_> {
         });
     }
 
-    /// Returns a request for the sockets of the scope, in these states.
     fn request(&self, family: Option<Family>, kind: &KernelProtocol, states: u32) -> DumpRequest {
         let ranges = self.scope.ports.as_deref().unwrap_or_default();
-        // A request has only one range, so it spans all wanted ports. Sockets on unwanted ports within it are dropped
-        // later.
+        // A request has only one range, so it spans all wanted ports. `record` drops the sockets on unwanted ports.
         let ends =
             ranges.iter().map(|range| range.low).min().zip(ranges.iter().map(|range| range.high).max());
         let ports = ends.and_then(|(low, high)| PortRange::new(low, high));
         DumpRequest { family, protocol: kind.number, states, ports }
     }
 
-    /// Lists the TCP sockets of both families in one pass over the kernel's table of connections, if connections are
-    /// wanted. Returns whether the kernel answered.
+    /// Lists the TCP sockets of both families in one pass, if connections are wanted. Returns whether the kernel
+    /// answered.
     fn connections(&mut self, kind: &'static KernelProtocol, netlink: &mut Result<Netlink, Errno>) -> bool {
         let states = states(kind.protocol, &self.scope.states);
         let request = self.request(None, kind, states);
@@ -281,9 +273,8 @@ impl SocketLister<'_> {
         }
     }
 
-    /// Lists TCP sockets that are bound but do not listen. For this list, the kernel walks every bound port, including
-    /// those of connections (0.1 µs each). Therefore both families are requested in one pass, and only if owners are
-    /// wanted too.
+    /// Lists TCP sockets that are bound but do not listen. The kernel walks every bound port for this, including
+    /// those of connections (0.1 µs each), so both families are requested in one pass.
     fn bound(&mut self, netlink: &mut Result<Netlink, Errno>) {
         let Scope { protocols, families, states, .. } = self.scope;
         if !protocols.contains(&Protocol::Tcp) || !states.contains(&State::Bound) {
@@ -309,7 +300,7 @@ impl SocketLister<'_> {
     fn table(&mut self, kind: &'static KernelProtocol, family: Family, why: Errno) {
         let label = kind.label(family);
         let Some(tables) = kind.tables else {
-            // MPTCP sockets are already listed as TCP sockets. This list would only mark them.
+            // MPTCP sockets are already listed as TCP sockets; this list would only mark them.
             let lost = if kind.number == IPPROTO_MPTCP { "the marks of MPTCP sockets" } else { "sockets" };
             self.unanswered(&format!("{lost} of {label}"), &why.to_string(), remedy(why, kind.module));
             return;
@@ -333,7 +324,7 @@ impl SocketLister<'_> {
                     self.record(record, kind);
                 }
             }
-            // This is no gap: a kernel without IPv6, or without UDP-Lite, has neither the diagnosis nor the table.
+            // A kernel without IPv6 or UDP-Lite has neither the diagnosis nor the table, so there is no gap.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
                     && why == Errno::NOENT
@@ -395,7 +386,7 @@ impl SocketLister<'_> {
         let device = device.map(|(name, _)| name);
         let (address, port) = record.peer;
         let cgroup = record.cgroup.and_then(NonZeroU64::new);
-        // If a connection no longer belongs to a process, the kernel has forgotten its user and answers 0.
+        // For a connection that no longer belongs to a process, the kernel answers user 0.
         let uid = Some(record.uid).filter(|_| state.holds_port() || inode.is_some());
         let transparent = record.transparent && state.holds_port();
         let absent = state.holds_port() && self.is_absent(record.local.0, record.interface, on_loopback);
@@ -423,15 +414,15 @@ impl SocketLister<'_> {
             inode,
             cookie: NonZeroU64::new(record.cookie),
             v6only: record.v6only,
-            // A cookie of 0 means that the record is from a text table, which does not contain the limit of a
-            // listener's backlog.
+            // A cookie of 0 means that the record is from a text table, which lacks the limit of a listener's
+            // backlog.
             queues: (record.cookie != 0).then_some(Queues { receive: record.receive, send: record.send }),
             owner: Owner::Unknown,
         };
         self.listed.found.push(FoundSocket { socket, cgroup });
     }
 
-    /// Returns true if a socket is bound to an address or a device that this machine certainly does not have.
+    /// Returns whether a socket is bound to an address or a device that this machine certainly does not have.
     fn is_absent(&mut self, address: IpAddr, device: u32, on_loopback: Option<bool>) -> bool {
         if !self.is_inside {
             return false;
@@ -440,13 +431,11 @@ impl SocketLister<'_> {
         if device != 0 && on_loopback.is_none() && has_devices {
             return true;
         }
-        // If a socket is bound to a device, its address is not checked, because the device can have separate routes
-        // (VRF).
+        // The address of a socket on a device is not checked, because the device can have separate routes (VRF).
         device == 0 && !self.own_addresses.has(unmapped(address))
     }
 
-    /// Returns the name of a device in this namespace and whether it is a loopback device. If the device is not found,
-    /// returns `#N` and `None`.
+    /// Returns the name of a device and whether it is a loopback device; `#N` and `None` if the device is not found.
     fn device(&mut self, index: u32) -> (Device, Option<bool>) {
         let read = || {
             let links = links::list().unwrap_or_default().into_iter();

@@ -1,5 +1,5 @@
-//! Searches the places in which a socket can be without an ordinary descriptor: threads with their own descriptor
-//! table, the files of an io_uring, and descriptors in transit through a Unix socket.
+//! Finds sockets without an ordinary descriptor: in threads with their own descriptor table, in io_urings, and in
+//! transit through a Unix socket.
 
 use std::os::fd::OwnedFd;
 
@@ -12,8 +12,8 @@ use super::ring_files;
 use super::shared_table::is_shared;
 use crate::model::Pid;
 
-/// Returns, in ascending order, the processes that may own a socket without a descriptor: those with an io_uring, the
-/// processes in `mapped`, and those with a Unix socket through which descriptors are in transit.
+/// Returns the processes that may own a socket without a descriptor, in ascending order: those with an io_uring,
+/// those in `mapped`, and those with a Unix socket through which descriptors are in transit.
 pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
     let mut pids: Vec<Pid> = walk.rings.iter().map(|ring| ring.pid).chain(mapped.iter().copied()).collect();
     pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
@@ -22,7 +22,7 @@ pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
     pids
 }
 
-/// Returns whether descriptors are in transit to any Unix socket of a process, in the table of any of its threads.
+/// Returns whether descriptors are in transit to any Unix socket of any thread of a process.
 fn has_descriptors_in_flight(pid: Pid) -> bool {
     let threads = numbers(format!("/proc/{pid}/task")).unwrap_or_default();
     let mut with_table =
@@ -55,8 +55,8 @@ fn says_in_flight(fdinfo: &[u8]) -> bool {
     fdinfo.split(|byte| *byte == b'\n').filter_map(count).any(|count| count > 0)
 }
 
-/// Searches the places outside the descriptors of a process: threads with their own descriptor table, threads of a
-/// process whose first thread has ended, and the fixed files of an io_uring.
+/// Searches threads with their own descriptor table, threads of a process whose first thread has ended, and the fixed
+/// files of io_urings.
 pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -> Result<(), Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut found = Walk::default();
@@ -66,7 +66,7 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
         found.outcome(&proc, pid, outcome);
     }
     walk.absorb(found);
-    // The tables of threads can contain further io_urings, so the io_urings are read after the threads.
+    // Threads can have further io_urings, so the io_urings are read after the threads.
     let mut found = Walk::default();
     let mut left = BYTES_OF_RINGS;
     for ring in &walk.rings {
@@ -88,17 +88,17 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
     Ok(())
 }
 
-/// The maximum size of the `fdinfo` of all io_urings together. An io_uring can be read several times, once for each
-/// thread that has a descriptor of it. A process beyond this limit counts as unreadable.
+/// The maximum size of the `fdinfo` of all io_urings together, once for each descriptor. A process beyond this limit
+/// counts as unreadable.
 const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
-/// The maximum number of descriptors that are read in the tables of threads. Reading them takes some tenths of a
-/// second. Threads that share the table of their process are not read, so only unusual programs reach this limit.
+/// The maximum number of descriptors to read in the tables of threads, which takes some tenths of a second. Threads
+/// that share the table of their process are not read, so only unusual programs reach this limit.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
-/// The maximum number of these descriptors in an audit. Reading them takes some seconds.
+/// The maximum number of these descriptors in an audit, which takes some seconds.
 const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 400_000;
 
-/// Reads the descriptors of the threads of a process, except for threads that share the table of the first thread. A
-/// process beyond the limit counts as unreadable.
+/// Reads the descriptors of the threads that do not share the table of the first thread. A process beyond the limit
+/// counts as unreadable.
 fn threads(
     proc: &OwnedFd,
     pid: Pid,
@@ -109,7 +109,7 @@ fn threads(
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
     let count = |directory: &OwnedFd| fstat(directory).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     for thread in numbers_in(&tasks)?.into_iter().filter(|thread| *thread != pid) {
-        // If the comparison fails, the thread is read: the first thread may have ended, and then it has no table.
+        // The first thread may have ended and have no table, so the thread is also read if the comparison fails.
         if is_shared(pid, thread) == Ok(true) {
             continue;
         }
