@@ -1,7 +1,6 @@
 //! Finds the ports that the registry or a table names, so that they are not chosen for a new service.
 //!
-//! Every protocol and every table counts: a port that is free only on one protocol, or that only malware uses, is not
-//! suitable for a new service.
+//! Every protocol and every table counts, even a table of ports that only malware uses.
 
 use super::Registry;
 use super::row::{Evidence, KnownUse, RESERVED, RegistryRow};
@@ -11,22 +10,22 @@ use crate::model::{PortRange, Unsuitable};
 /// The reason why a new service should not use a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The kind of the claim: the port is registered, reserved or commonly used.
+    /// The kind of the claim: registered, reserved or commonly used.
     pub kind: Unsuitable,
     /// The service, the product, or IANA's remark.
     pub by: &'static str,
 }
 
 impl Registry {
-    /// Returns, for each port of a range in ascending order, the reason why a new service should not use the port;
-    /// `None` if nothing names the port.
+    /// Returns, for each port of a range in ascending order, why a new service should not use the port; `None` if
+    /// nothing names the port.
     #[must_use]
     pub fn claims(&self, asked: PortRange) -> Vec<Option<Claim>> {
         let mut claims = vec![None; usize::from(asked.high - asked.low) + 1];
         let mut claim = |ports: PortRange, kind: Unsuitable, by: &'static str| {
             for port in ports.low.max(asked.low)..=ports.high.min(asked.high) {
                 let place: &mut Option<Claim> = &mut claims[usize::from(port - asked.low)];
-                // If a port has several claims, the most important kind counts, and of this kind the first claim.
+                // Of several claims on a port, the most important kind counts, and of this kind the first claim.
                 if place.is_none_or(|known| kind < known.kind) {
                     *place = Some(Claim { kind, by });
                 }

@@ -1,9 +1,7 @@
-//! A running program, in the form that the tables of dangerous services and of tools need: its names, its script or
-//! module, its options and its command line.
+//! The names, the script and the options of a running program, for the tables of dangerous services and of tools.
 //!
-//! Any program can be started with any arguments, and any directory can have any name. An interpreter is therefore
-//! identified by its script, module, class or jar, compared in whole words. Text elsewhere in the command line does not
-//! count.
+//! An interpreter is identified by its script, module, class or jar. Text elsewhere in the command line proves nothing,
+//! because anyone can choose the arguments of a program and the names of directories.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,10 +14,9 @@ use super::script_names::{Command, commands, options};
 use crate::model::LONGEST_COMMAND_LINE;
 use crate::model::interpreter::{InterpreterCommand, parse_innermost, shows_only_a_title};
 
-/// The names and the command line of one process.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine<'p> {
-    /// The name of the program file, followed by shorter forms of the name without suffixes such as a version or a
+    /// The full name of the program file, then each name that remains without a suffix such as a version or a
     /// processor.
     pub(super) names: Vec<&'p str>,
     /// The name that the tables use for the interpreter; `None` for other programs.
@@ -30,7 +27,7 @@ pub(crate) struct CommandLine<'p> {
     options: &'p [String],
     /// The arguments, joined by blanks.
     line: Cow<'p, str>,
-    /// Whether the command line is cut, so that its end is missing.
+    /// Whether the end of the command line is missing.
     pub(super) is_cut: bool,
     /// Whether an interpreter runs code without a file: code on its command line or from standard input.
     pub(super) runs_typed_code: bool,
@@ -38,8 +35,8 @@ pub(crate) struct CommandLine<'p> {
 
 /// Interpreters that read code from standard input if their command line names no code.
 const READ_STANDARD_INPUT: [&str; 5] = ["python", "node", "perl", "ruby", "lua"];
-/// Interpreters whose code on the command line is not reported as typed code, because it is ordinary or because the
-/// tables have separate rows for it.
+/// Interpreters whose code on the command line is not reported as typed code, because it is ordinary or has separate
+/// rows in the tables.
 const ORDINARY_WITH_CODE: [&str; 13] = [
     "sh",
     "bash",
@@ -56,14 +53,14 @@ const ORDINARY_WITH_CODE: [&str; 13] = [
     "expect",
 ];
 
-/// Returns whether an interpreter runs code without a file. Returns false if the process overwrote its command line with
-/// a title, because the code is then not visible.
+/// Returns whether an interpreter runs code without a file. If the process overwrote its command line with a title, the
+/// code is not visible, and the result is false.
 fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
     let bare = |name| super::programs::stem(crate::model::interpreter::without_build(name));
     match parse_innermost(file, arguments) {
         Some(InterpreterCommand::Code(_)) => !ORDINARY_WITH_CODE.contains(&bare(file)),
         Some(InterpreterCommand::Nothing) => {
-            // The interactive debugger of Node.js has its own row, so it does not count here.
+            // The interactive debugger of Node.js has a separate row in the tables.
             let debugs = arguments.iter().any(|argument| argument.starts_with("--inspect"));
             !arguments.is_empty()
                 && !shows_only_a_title(file, arguments)
@@ -75,8 +72,7 @@ fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
 }
 
 impl<'p> CommandLine<'p> {
-    /// Returns the command line of a program with the file name `file`; `arguments` begin with the name that started
-    /// the program.
+    /// Reads the command line of the program file `file`. The first argument is the name that started the program.
     #[must_use]
     pub(crate) fn new(file: &'p str, arguments: &'p [String]) -> Self {
         let names = names_of(file);
@@ -107,25 +103,23 @@ impl<'p> CommandLine<'p> {
         self.names.iter().any(|name| known.contains(name))
     }
 
-    /// Returns whether the joined command line contains `text`.
     pub(super) fn contains(&self, text: &str) -> bool {
         self.line.contains(text)
     }
 
-    /// Returns whether an expression of a table matches the joined command line. An expression that does not compile
-    /// matches nothing; a test checks that every expression compiles.
+    /// Returns whether an expression of a table matches the joined command line.
     pub(super) fn matches(&self, expression: &'static str) -> bool {
         is_match(expression, &self.line)
     }
 
-    /// Returns whether an expression that contains `{port}` matches the joined command line for this port.
+    /// Returns whether an expression matches the joined command line, with `port` in place of `{port}`.
     pub(super) fn matches_port(&self, expression: &str, port: u16) -> bool {
         let expression = expression.replace("{port}", &port.to_string());
         compile(&expression).is_some_and(|regex| regex.is_match(&self.line))
     }
 
-    /// Returns whether `text` names the code of an interpreter (`dask scheduler`: the script or module, and the words
-    /// after it). For another program, returns whether its arguments contain these words.
+    /// Returns whether the arguments contain the words of `text` in this order. For an interpreter, the first word must
+    /// name its script or module: `dask scheduler`.
     pub(super) fn has_words(&self, text: &str) -> bool {
         let mut words = text.split(' ');
         if self.interpreter.is_none() {
@@ -139,8 +133,8 @@ impl<'p> CommandLine<'p> {
         })
     }
 
-    /// Returns whether the command line has an option. For an interpreter, only its own options count. The value of
-    /// the option may follow after `=`, `:` or a comma; `*` at the end of `option` matches any text.
+    /// Returns whether the command line has an option, alone or with a value after `=`, `:` or a comma. `*` at the end
+    /// of `option` matches any text. For an interpreter, only its own options count.
     pub(super) fn has_option(&self, option: &str) -> bool {
         let is_it = |word: &str| match option.strip_suffix('*') {
             Some(begin) => word.starts_with(begin),
@@ -155,8 +149,8 @@ impl<'p> CommandLine<'p> {
         }
     }
 
-    /// Returns whether an expression of an interpreter's row matches. An expression that begins with `^` is compared
-    /// with the script and its arguments, and any other expression with the interpreter's own options.
+    /// Returns whether an expression of an interpreter's row matches. An expression with `^` at its start is compared
+    /// with the script and its arguments, any other with the options of the interpreter.
     pub(super) fn matches_command(&self, expression: &'static str) -> bool {
         if expression.starts_with('^') {
             return self.commands.iter().any(|command| is_match(expression, &command.line()));
@@ -165,20 +159,19 @@ impl<'p> CommandLine<'p> {
     }
 }
 
-/// An expression that was used, the last text with which it was compared, and the result.
+/// An expression, the last text that was compared with it, and the result.
 struct UsedExpression {
-    /// The compiled expression; `None` if it does not compile.
+    /// `None` if the expression does not compile.
     regex: Option<Regex>,
     last: String,
     matched: bool,
 }
 
-/// If the compared text is longer than this, the result is not stored, to save memory.
+/// The length of the longest text that is stored, to save memory.
 const LONGEST_LAST: usize = 4096;
 
-/// Returns whether an expression matches a text. Each expression is compiled once, on first use, because compiling
-/// takes much longer than matching. The last text and its result are stored, because the listeners of one process
-/// follow each other, and one process can have thousands of listeners.
+/// Returns whether an expression matches a text. Each expression is compiled only once. The result for the last text is
+/// stored, because one process can have thousands of listeners that follow each other.
 fn is_match(expression: &'static str, text: &str) -> bool {
     static USED: LazyLock<Mutex<HashMap<&'static str, UsedExpression>>> = LazyLock::new(Mutex::default);
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,7 +191,7 @@ fn is_match(expression: &'static str, text: &str) -> bool {
     used.matched
 }
 
-/// Returns the compiled expression; `None` if it is invalid or too large. A dot matches a line break too, because code
+/// Returns the compiled expression; `None` if it is invalid or too large. A dot also matches a line break, because code
 /// on a command line may have several lines.
 pub(super) fn compile(expression: &str) -> Option<Regex> {
     RegexBuilder::new(expression).dot_matches_new_line(true).size_limit(1 << 20).build().ok()

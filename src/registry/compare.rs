@@ -6,7 +6,6 @@ use super::Registry;
 use super::row::{CuratedRow, RegistryRow};
 use crate::model::{PortRange, Protocol};
 
-/// A registration: its ports, its protocol and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Registration {
     /// The ports.
@@ -24,8 +23,7 @@ pub struct Comparison {
     pub added: Vec<Registration>,
     /// The registrations that only the embedded registry has.
     pub missing: Vec<Registration>,
-    /// The registrations that the curated lists describe, but the file does not have. These rows of the lists have no
-    /// effect.
+    /// The registrations that the curated lists describe, but the file lacks. These rows of the lists have no effect.
     pub without_effect: Vec<Registration>,
 }
 

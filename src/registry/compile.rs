@@ -11,8 +11,8 @@ pub(super) const DATE: &str = "# date: ";
 /// The start of the header line that names the sources.
 pub const MADE_FROM: &str = "# made from: ";
 
-/// Returns the text of a registry made only from IANA's CSV, which a user provides. The CSV has no date, so the date
-/// of its newest row is used.
+/// Makes the text of a registry from IANA's CSV that a user provides. The CSV has no date, so the date of its newest
+/// row is used.
 ///
 /// # Errors
 ///
@@ -71,7 +71,6 @@ pub fn write(made_from: &str, date: &str, mut entries: Vec<Entry>) -> String {
 /// A line: ports, their protocols, and the remaining content.
 type Line = (PortRange, Vec<Protocol>, Content);
 
-/// Joins entries of the same ports and content into one line.
 fn join_protocols(entries: Vec<Entry>) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for Entry { ports, protocol, content } in entries {

@@ -1,4 +1,4 @@
-//! The registrations around a port, the programs that usually serve it, and the history of its registrations.
+//! Further facts about a port: nearby registrations, usual programs, and the history of its registrations.
 
 use super::row::{KnownUse, RegistryRow};
 use super::{Registry, dangers, programs, services};
@@ -7,10 +7,10 @@ use crate::model::{
     NearbyRegistrations, PortRange, PortVerdict, Protocol,
 };
 
-/// Assignees that are not vendors. Their adjacent ports are therefore not a block of one product.
+/// Assignees that are not vendors, so that their adjacent ports are not the block of one product.
 const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
 
-/// The search for a block covers at most this many ports below and above the port.
+/// The maximum number of ports below and above a port that are searched for its block.
 const FAR: u16 = 64;
 
 impl Registry {
@@ -54,8 +54,7 @@ impl Registry {
         }
     }
 
-    /// Returns the events, oldest first. Events without a date come before dated events. Among events without a date,
-    /// the events of the port itself come first.
+    /// Returns the events without a date, then the dated events, oldest first.
     fn history(&self, port: u16, protocol: Protocol, verdict: &PortVerdict) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
         let mut add = |date, what, service, text| events.push(Event { date, what, service, text });
@@ -88,8 +87,8 @@ impl Registry {
         events
     }
 
-    /// Returns the block of adjacent ports around `port` that the same vendor registered; `None` if this vendor has no
-    /// adjacent port.
+    /// Returns the block of adjacent ports around `port` that one vendor registered; `None` if the block has only one
+    /// port.
     fn block(&self, own: &Assignment, port: u16, protocol: Protocol) -> Option<Block> {
         let assignee = own.assignee.filter(|assignee| !BODIES.contains(assignee))?;
         let of = |port: u16| {

@@ -1,8 +1,6 @@
-//! Services that are dangerous if other machines can reach them: what an outside client can do, and the setting that
-//! removes the danger.
+//! Services that are dangerous if other machines can reach them, from `data/dangers.tsv`.
 //!
-//! The rows are in `data/dangers.tsv`, whose head describes the columns. A row describes a program with its default
-//! settings. Other modules read configuration files, and decide whether other machines can reach the listener.
+//! A row describes a program with its default settings. Other modules read configuration files and find the exposure.
 
 use std::sync::OnceLock;
 
@@ -14,14 +12,13 @@ use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{DangerBasis, PortRange, Protocol, Severity};
 
-/// The danger of a service: what the service lets any client do.
+/// The danger of a service that other machines can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Danger {
     /// The name of the row.
     pub service: &'static str,
     /// The readable name of the service.
     pub title: &'static str,
-    /// The severity of a listener that other machines can reach.
     pub severity: Severity,
     /// How the program authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
     pub authentication: &'static str,
@@ -31,18 +28,18 @@ pub(crate) struct Danger {
     pub outsider_gets: &'static str,
     /// The setting that removes the danger.
     pub remedy: &'static str,
-    /// The technique of MITRE ATT&CK; several are joined by commas, and the text is empty if there is none.
+    /// The techniques of MITRE ATT&CK, joined by commas; empty if there is none.
     pub attack: &'static str,
     /// The evidence for the danger.
     pub basis: DangerBasis,
 }
 
-/// In the table, port 0 stands for any port that the kernel chooses, as in `bind(2)`.
+/// Port 0 in the table stands for any port that the kernel chooses, as in `bind(2)`.
 const CHOSEN_BY_KERNEL: u16 = 0;
 /// A range is wide if its last port exceeds its first port by at least this number.
 const WIDE: u16 = 100;
 
-/// Returns the remedies of a row, each with the programs to which it applies. The last remedy applies to every
+/// Returns each remedy of a row with the names of its programs; the names are empty if the remedy applies to every
 /// program.
 fn remedies(column: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     column.split(" ;; ").map(|part| {
@@ -73,8 +70,7 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(range, p)| p == protocol.registered_as() && range.contains(port))
     }
 
-    /// Returns whether the row lists the port or, if the kernel chose the port, port 0, which stands for any port that
-    /// the kernel chooses.
+    /// Returns whether the row lists the port, or lists port 0 and the kernel chose the port.
     fn is_on_its_port(&self, port: u16, protocol: Protocol, chosen_by_kernel: bool) -> bool {
         self.lists(port, protocol) || (chosen_by_kernel && self.lists(CHOSEN_BY_KERNEL, protocol))
     }
@@ -88,8 +84,7 @@ impl DangerRow {
         Severity::ALL.into_iter().find(|severity| severity.name() == self.fields[6])
     }
 
-    /// Returns the remedy for a program of the row: the first remedy that names the program, or the last remedy,
-    /// which applies to every program.
+    /// Returns the first remedy that names the program, or else the remedy for every program.
     fn remedy(&self, command: Option<&CommandLine<'_>>) -> &'static str {
         remedies(self.fields[10])
             .find(|(programs, _)| {
@@ -112,8 +107,8 @@ impl DangerRow {
     }
 
     /// Returns the danger of a listener whose program the row names; `None` if the row does not apply. If the kernel
-    /// chose the port, and neither the row nor the command line names the port, the service is presumed, and the
-    /// severity is one level lower than on a port that is named.
+    /// chose the port, and neither the row nor the command line names it, the service is only presumed, and the
+    /// severity is one level lower.
     fn judge(
         &self,
         command: &CommandLine<'_>,
@@ -179,8 +174,8 @@ pub(super) fn all() -> impl Iterator<Item = (PortRange, &'static str)> {
     rows().flat_map(|row| pairs(row.fields[3]).map(move |(ports, _)| (ports, row.fields[1])))
 }
 
-/// Returns the titles of the rows that list the port, each once, in the order of the table. A wide range of ports is
-/// left out, because it says little about a single port.
+/// Returns the titles of the rows that list the port, each once. Wide port ranges are left out, because they say little
+/// about a single port.
 pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
     static PORTS: PortIndex<{ port_index::count(DANGERS, 3) }> = PortIndex::new(DANGERS, 3);
     let mut titles: Vec<&'static str> = Vec::new();
@@ -194,9 +189,8 @@ pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
     titles
 }
 
-/// Returns the danger of a program on `port`; `None` if no row applies. Of several dangers, the most severe counts, and
-/// of equally severe ones the first. A danger that is only presumed, because the kernel chose the port, counts only if
-/// there is no other danger. If the kernel chose the port, rows that name a port but no program do not apply.
+/// Returns the most severe danger of a program on `port`; `None` if no row applies. If the kernel chose the port, rows
+/// without a program do not apply, and a presumed danger counts only if there is no certain danger.
 #[must_use]
 pub(crate) fn danger(
     command: &CommandLine<'_>,
@@ -239,8 +233,7 @@ pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> 
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
-/// The services that are presumed behind a published port of a container. The only evidence is the port number in the
-/// container.
+/// The services that are presumed behind a published port of a container, from its port number alone.
 const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "docker-api",
     "redis",
@@ -262,8 +255,8 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "modbus",
 ];
 
-/// Returns the danger of the service that probably uses `port` in a container; `None` if no such service is known. The
-/// severity is one level lower than for a visible service.
+/// Returns the danger of the service that is presumed on `port` of a container, one level less severe than for a
+/// visible service; `None` if no service is presumed.
 #[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
     /// The rows are read once, because a node of a cluster publishes thousands of ports.

@@ -1,8 +1,6 @@
 //! Reads IANA's CSV of port assignments.
 //!
-//! Each text is put on one line and normalized. Text without facts about a port is dropped: the contact column, and
-//! email addresses inside other columns. A row that cannot be read is an error with its position; no row is left out
-//! silently.
+//! Contacts and email addresses are dropped. A row that cannot be read is an error with its position.
 
 use std::fmt;
 
@@ -50,8 +48,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Returns the content of a row without a name: `Reserved` or `Unassigned`, with IANA's description as a note if it
-    /// says more.
+    /// Returns the content of a row without a name: `Reserved` or `Unassigned`. Any other description becomes a note.
     pub fn unnamed(description: &str) -> Self {
         let plain = description.to_ascii_lowercase();
         let (class, said) = match plain.as_str() {
@@ -79,7 +76,7 @@ impl Content {
         self.service.is_none() && *self == Content::unnamed(UNASSIGNED)
     }
 
-    /// Sets the description. If IANA put a note at the end of the description, the note moves to the notes.
+    /// Sets the description. A note of IANA at its end moves to the notes.
     pub fn describe(&mut self, description: &str) {
         const REPLACES: &str = "IANA assigned this well-formed service name as a replacement for";
         self.description = match description.find(REPLACES) {
@@ -103,8 +100,8 @@ pub fn tidy(text: &str) -> String {
     text.split_whitespace().filter(|word| !address(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns `[Jon_Postel]` as `Jon Postel`, and several names joined by commas. `_2` at the end of a name is IANA's
-/// number for people or organizations with the same name.
+/// Returns `[Jon_Postel]` as `Jon Postel`, and several names joined by commas. A suffix such as `_2`, which IANA adds
+/// to equal names, is removed.
 fn assignee(text: &str) -> Option<String> {
     let names = text.split(['[', ']']).map(str::trim).filter(|name| !name.is_empty()).map(|name| {
         let counted = name.rsplit_once('_').filter(|(_, n)| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());
@@ -113,8 +110,7 @@ fn assignee(text: &str) -> Option<String> {
     some(&names.collect::<Vec<_>>().join(", "))
 }
 
-/// Parses the rows of IANA's CSV that have a port, in the order of the CSV. Returns one entry for each protocol of a
-/// row.
+/// Parses IANA's CSV. Returns one entry for each protocol of each row that has a port, in the order of the CSV.
 pub fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
     let bad = |line: u64, what: &str| BadSource(format!("line {line}: {what}"));
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(csv);

@@ -1,7 +1,7 @@
 //! Identifies the program of a process, and decides whether the program is expected on a guarded port.
 //!
-//! A process is identified by its program file, or by its name if it has no file. If a name fits several programs, all
-//! of them count.
+//! A process is identified by its program file, or by its name if it has no file. All programs that have the name
+//! count.
 
 use super::programs::{self, GuardStrictness, Guarded, ListedProgram, Match, pairs, stem};
 use crate::model::interpreter::{InterpreterCommand, command_words, parse_command, without_build};
@@ -10,8 +10,8 @@ use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
 /// The kernel cuts process names to this many bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
 
-/// A script is identified by its file name only below one of these directories. In other directories, any user can give
-/// a file any name.
+/// The directories in which a script is identified by its file name. In other directories, any user can give a file any
+/// name.
 const INSTALLED: [&str; 9] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
 
@@ -22,17 +22,16 @@ pub struct RecognisedProgram {
     pub rests_on: RestsOn,
     /// The name of the program file or script, or the name of the process.
     pub name: String,
-    /// The programs that the process may run. Empty if the program is unknown; several if programs have the same name.
+    /// The programs that the process may run: none if the program is unknown, several if programs have equal names.
     pub programs: Vec<ListedProgram>,
-    /// Further programs that the command line names, but with a shorter text than the text of `programs`; and options
-    /// that open a port, such as a port for a debugger.
+    /// Further programs that the command line names, by a shorter text than `programs`, and options that open a port,
+    /// such as a port for a debugger.
     also: Vec<ListedProgram>,
-    /// The interpreters that the program file can be, by their names in `programs.tsv`; empty if the file is not an
-    /// interpreter.
+    /// The names in `programs.tsv` of the interpreters that the file can be; empty if the file is not an interpreter.
     interpreter: Vec<&'static str>,
     /// Whether the process is a self-contained Erlang or Elixir release.
     is_release: bool,
-    /// Whether the identification is based on a title: a text with which the process overwrote its command line.
+    /// Whether the process was identified by a title with which it overwrote its command line.
     rests_on_title: bool,
 }
 
@@ -43,36 +42,35 @@ impl RecognisedProgram {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// If the program picks further ports at each start from a range that contains `port`, returns this range. The
-    /// range explains the port, but `port` is not the program's own port.
+    /// Returns the range from which the program picks further ports at each start, if it contains `port`. The range
+    /// explains the port, but `port` is not the program's own port.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
 
-    /// Returns the program, if it commonly serves any port. Of several possible programs, returns the first, if all of
-    /// them commonly serve any port. `None` for an interpreter without a known script.
+    /// Returns the program, or the first of several possible programs, if all of them commonly serve any port. `None`
+    /// for an interpreter without a known script.
     #[must_use]
     pub fn anywhere(&self) -> Option<ListedProgram> {
         let first = self.programs.first()?;
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
-    /// Returns the program or, of several possible programs, the first. `None` for an unknown program, or for an
-    /// interpreter with an unknown script.
+    /// Returns the program, or the first of several possible programs; `None` for an unknown program or script.
     #[must_use]
     pub fn program(&self) -> Option<ListedProgram> {
         self.programs.first().copied().filter(|_| !self.is_bare())
     }
 
-    /// Returns whether the identification is based on a title: a text with which the process overwrote its command
-    /// line. A title is not evidence of the running code.
+    /// Returns whether the process was identified by a title with which it overwrote its command line. A title is not
+    /// evidence of the running code.
     #[must_use]
     pub const fn rests_on_title(&self) -> bool {
         self.rests_on_title
     }
 
-    /// Returns whether the program is an interpreter. The file of an interpreter does not identify its script.
+    /// Returns whether the program is an interpreter, whose file does not identify its script.
     #[must_use]
     pub const fn is_interpreter(&self) -> bool {
         !self.interpreter.is_empty()
@@ -106,7 +104,7 @@ impl RecognisedProgram {
         programs::forwarders().any(|name| self.goes_by(name))
     }
 
-    /// Returns whether the program is expected on the port of the guarded service. `None` if only the name of the
+    /// Returns whether the program is expected on the port of the guarded service; `None` if only the name of the
     /// process is known, and no table has this name.
     #[must_use]
     pub fn is_expected_on(&self, guarded: &Guarded) -> Option<bool> {
@@ -122,14 +120,14 @@ impl RecognisedProgram {
         Some(false)
     }
 
-    /// Returns whether the interpreter `name` runs a program that is expected on a guarded port. If the table has no
-    /// script of this interpreter for the port, every script is expected.
+    /// Returns whether the interpreter `name` runs a program that is expected on a guarded port. Every script is
+    /// expected if the table has no script of this interpreter for the port.
     fn is_run_by(&self, name: &str, guarded: &Guarded) -> bool {
         if !self.interpreter.contains(&name) {
             return false;
         }
-        // For an Erlang or Elixir release, the file of the runtime is enough, because its command line names no
-        // program. Only the owner of a release can change its files.
+        // The command line of an Erlang or Elixir release names no program, so the file of the runtime is enough: only
+        // the owner of a release can change its files.
         if self.is_release {
             return true;
         }
@@ -143,7 +141,7 @@ impl RecognisedProgram {
     }
 }
 
-/// Returns a name, cut to the length to which the kernel cuts names, but never inside a character.
+/// Cuts a name as the kernel does, but never inside a character.
 fn cut(name: &str) -> &str {
     let end = (0..=COMM.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
     name.get(..end.unwrap_or(0)).unwrap_or_default()
@@ -196,7 +194,8 @@ pub fn identify(process: &Process) -> Option<RecognisedProgram> {
     })
 }
 
-/// Returns the programs of a file. If one file contains several programs, the name of the process selects one.
+/// Returns the programs with this file name. If one file contains several programs, the name of the process selects
+/// one.
 fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     let whole = |program: &ListedProgram| match program.matches {
         Match::Exe(name) => file_name(name) == file,
@@ -219,14 +218,14 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     if named.is_empty() { found } else { named }
 }
 
-/// Returns whether a row of the table has both the cut name `name` and the full file name `file`. Rows that have only
-/// the cut name then do not apply to `file`.
+/// Returns whether a row has both the cut name `name` and the full file name `file`. Rows with only the cut name then
+/// do not apply to `file`.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
-/// Identifies the script of an interpreter by the command line or, if this shows no known script, by the file name of
-/// an installed script. Otherwise, only the interpreter itself is identified.
+/// Identifies the script of an interpreter by the command line, or else by the file name of an installed script. If
+/// both fail, only the interpreter is identified.
 fn interpreted(
     process: &Process,
     own: Option<&str>,
@@ -292,12 +291,11 @@ fn interpreted(
     }
 }
 
-/// The words of a command line that name the code of an interpreter.
+/// The part of a command line that names the code of an interpreter.
 struct LineThatRuns {
     /// The arguments, joined by blanks.
     line: String,
-    /// The position at which the arguments of the script begin. These arguments are ignored, because any program can be
-    /// started with any arguments.
+    /// The position of the script's arguments. They are ignored, because any program can be started with any arguments.
     end: usize,
     /// Whether the process overwrote its whole command line with a title.
     is_title: bool,
@@ -316,15 +314,15 @@ impl LineThatRuns {
         LineThatRuns { line, end, is_title }
     }
 
-    /// Returns whether the line contains `text` as whole words, and before the arguments of the script: `flask` does
-    /// not name `flaskapp.py`.
+    /// Returns whether `text` occurs as whole words before the arguments of the script: `flask` does not name
+    /// `flaskapp.py`.
     fn names(&self, text: &str) -> bool {
         self.line.match_indices(text).any(|(at, _)| at < self.end && is_whole(&self.line, at, text))
     }
 }
 
-/// Returns whether `text` at `at` begins and ends at the border of a word. A version may follow `text` directly. A `-D`
-/// may precede `text`, because this is how Java takes properties (`-Dsolr.solr.home`).
+/// Returns whether `text` at `at` consists of whole words. A version may follow directly, and `-D` may precede, as in
+/// Java's `-Dsolr.solr.home`.
 fn is_whole(line: &str, at: usize, text: &str) -> bool {
     let before = line.get(..at).unwrap_or_default();
     let after = line.get(at + text.len()..).unwrap_or_default();
@@ -334,14 +332,12 @@ fn is_whole(line: &str, at: usize, text: &str) -> bool {
         && !joins(text.as_bytes().last(), after.as_bytes().first())
 }
 
-/// Returns the name of the interpreter's file, or, if the file is not known, the name with which the interpreter was
-/// started.
+/// Returns the name of the interpreter's file or, if it is unknown, the name with which the interpreter was started.
 fn program_of<'p>(process: &'p Process, file: Option<&'p str>) -> &'p str {
     file.or_else(|| process.cmdline.first().map(|first| file_name(first))).unwrap_or_default()
 }
 
-/// Returns the path of an interpreter's script, if the script is installed and only root can replace it. A compiled
-/// program is not a script.
+/// Returns the path of an interpreter's script, if the script is installed and only root can replace it.
 fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p str> {
     let named = match parse_command(program_of(process, file), &process.cmdline) {
         Some(InterpreterCommand::File(script)) => script,
@@ -350,7 +346,7 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     };
     let is_installed =
         INSTALLED.iter().any(|directory| named.starts_with(directory)) && !named.contains("/../");
-    // The check is skipped on a system that does not report the file of a script.
+    // On a system that does not report the file of a script, this check is skipped.
     let is_roots = process.script.as_ref().is_none_or(|script| {
         let kind = script.origin.as_ref().map(|origin| origin.kind);
         matches!(kind, Some(OriginKind::Package | OriginKind::System)) && !script.is_program

@@ -1,11 +1,10 @@
 //! The registry of port assignments and its verdict on a port.
 //!
-//! The texts are embedded as the files in `data/` and searched in place: nothing is parsed, indexed or allocated
-//! before the first query. `src/docs/registry.md` describes the content and origin of each file, and how to generate
-//! it.
+//! The files in `data/` are embedded and searched in place: nothing is parsed or allocated before the first query.
+//! `src/docs/registry.md` describes the content and origin of each file.
 //!
-//! This module does not guess. A date or assignee that is missing in the sources stays unknown. A registration is
-//! dead only if a curated list says so, never because evidence is missing. A presumption never becomes a fact.
+//! This module does not guess. A date or assignee that is missing in the sources stays unknown, and a registration is
+//! dead only if a curated list says so.
 
 mod claims;
 pub(crate) mod command_line;
@@ -43,14 +42,14 @@ pub use stats::{Count, SourceCount, Stats};
 use row::{CuratedRow, Evidence, KnownUse, RESERVED, RegistryRow, Relation};
 use table::Table;
 
-/// The registry, with the curated lists. A copy is cheap, because it contains only references.
+/// The registry with the curated lists. A copy is cheap, because it contains only references.
 #[derive(Clone, Copy)]
 pub struct Registry {
     /// Rows of one port.
     rows: Table,
-    /// The rows of several ports. There are a few dozen.
+    /// The rows of several ports.
     ranges: Table,
-    /// The width of the widest range: the difference between its last and its first port.
+    /// The difference between the last and the first port of the widest range.
     reach: u16,
     dead: Table,
     live: Table,
@@ -76,7 +75,7 @@ impl Registry {
         Registry::of(include_str!("data/registry.tsv"))
     }
 
-    /// Makes a registry from `text`, as [`compile::write`] returns it, with the embedded curated lists.
+    /// Makes a registry from the text of [`compile::write`], with the embedded curated lists and evidence.
     fn of(text: &'static str) -> Self {
         // The few ranges are at the end, so the search for them starts there.
         let (rows, ranges) = text.rsplit_once(row::RANGES).unwrap_or((text, ""));
@@ -101,8 +100,8 @@ impl Registry {
         }
     }
 
-    /// Makes a newer registry from IANA's own CSV, read from `file`. The embedded curated lists and evidence apply to
-    /// this registry. Its text is never freed.
+    /// Makes a registry from IANA's CSV, read from `file`, with the embedded curated lists and evidence. Its text is
+    /// never freed.
     ///
     /// # Errors
     ///
@@ -118,20 +117,20 @@ impl Registry {
         self.file
     }
 
-    /// Returns the date of the data, `YYYY-MM-DD`: the date of the newest source or, for a registry read from a file,
-    /// of the newest row.
+    /// Returns the date of the data, `YYYY-MM-DD`: of the newest source or, for a registry from a file, of the newest
+    /// row.
     #[must_use]
     pub const fn date(&self) -> &'static str {
         self.date
     }
 
-    /// Returns the origin of the data: every source with its version and date, in one line.
+    /// Returns the sources of the data, each with its version and date, in one line.
     #[must_use]
     pub const fn provenance(&self) -> &'static str {
         self.provenance
     }
 
-    /// Returns the packages that the evidence is made from, each with its version and date, in one line.
+    /// Returns the packages that the evidence is from, each with its version and date, in one line.
     #[must_use]
     pub const fn evidence_provenance(&self) -> &'static str {
         self.evidence_provenance
@@ -183,13 +182,13 @@ impl Registry {
         let basis = if range == RegistryRange::Dynamic {
             StatusBasis::Range
         } else if assignments.is_empty() {
-            // A known use of such a port repurposes nothing.
+            // Without a registration, a known use of the port repurposes nothing.
             if reserved { StatusBasis::Reserved } else { StatusBasis::Unregistered }
         } else if is_other_use() {
             StatusBasis::KnownUse
         } else {
             match rules::of_port(&assignments) {
-                // Repurposed: several sources agree on another name, and no source uses the registered name.
+                // Repurposed: several sources agree on another name, and none of them uses the registered name.
                 StatusBasis::Untouched | StatusBasis::Obscure if agreeing.len() > 1 => StatusBasis::OtherName,
                 basis => basis,
             }
@@ -216,7 +215,7 @@ impl Registry {
         found
     }
 
-    /// Returns whether `name` is the name of a registered service; case is ignored.
+    /// Returns whether a registered service has this name; case is ignored.
     #[must_use]
     pub fn is_service(&self, name: &str) -> bool {
         self.rows_named(name).next().is_some()
@@ -232,7 +231,7 @@ impl Registry {
         found
     }
 
-    /// Returns the rows that cover `port`, for any protocol, in the registry's order, ranges last.
+    /// Returns the rows for `port` and any protocol: first the rows of this single port, then the ranges.
     fn rows_at(&self, port: u16) -> impl Iterator<Item = RegistryRow> {
         let ranges = self
             .ranges
@@ -245,8 +244,8 @@ impl Registry {
         self.evidence.at(port).filter_map(Evidence::parse).filter(move |row| row.is_of(protocol))
     }
 
-    /// Returns the registrations of the service `name`; case is ignored. To save time, the name is compared before any
-    /// other field of a line is read.
+    /// Returns the registrations of the service `name`; case is ignored. To save time, the name is compared before the
+    /// line is parsed.
     fn rows_named(&self, name: &str) -> impl Iterator<Item = RegistryRow> {
         self.rows
             .lines()
@@ -312,8 +311,8 @@ impl Registry {
         named.iter().flat_map(Evidence::kinds).collect()
     }
 
-    /// Returns whether the registration is known to be used on `protocol`. A source that always names all protocols
-    /// does not count as evidence.
+    /// Returns whether the registration is known to be used on `protocol`. A source that always names all protocols is
+    /// not evidence.
     fn is_used(&self, service: &str, row: &RegistryRow, protocol: Protocol) -> bool {
         match self.curated(row, protocol) {
             Some(curated) => !rules::is_dead(&curated.curated),

@@ -1,20 +1,19 @@
-//! An index of the names in one column of a table. The index is built at compile time, so a listing finds the rows of
-//! a program without reading the table.
+//! An index of the names in one column of a table, built at compile time. With it, a listing finds the rows of a
+//! program without reading the table.
 
 use super::table::line_at;
 
-/// The form of the column that contains the names of a table.
+/// The column of a table that contains names.
 #[derive(Clone, Copy)]
 pub(super) enum Column {
-    /// Programs, joined by commas, in the notation of the head of `dangers.tsv`: `NAME`, `@NAME`, `NAME:CONDITION`.
-    /// The number of the column counts from zero.
+    /// Programs, joined by commas, in the notation that the head of `dangers.tsv` describes. The number of the column
+    /// counts from zero.
     Programs(usize),
-    /// The first two columns of `programs.tsv`: the name of a process, and the name of its file after `exe=`. The
-    /// rows of scripts (`arg=`) are left out.
+    /// The first two columns of `programs.tsv`: the name of a process, and the name of its file after `exe=`. Rows with
+    /// `arg=` are left out.
     ProcessAndFile,
 }
 
-/// The names of one table.
 pub(super) struct NameIndex<const N: usize> {
     /// The places of the names, in the order of the table.
     names: [IndexedName; N],
@@ -63,7 +62,7 @@ const fn bucket(text: &[u8], at: usize, length: usize) -> usize {
         letters = letters << 8 | text[at + index] as u64;
         index += 1;
     }
-    // The multiplier is 2⁶⁴ divided by the golden ratio, which spreads similar names over the upper bits.
+    // 2⁶⁴ divided by the golden ratio spreads similar names over the upper bits.
     letters.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0] as usize
 }
 
@@ -95,8 +94,7 @@ impl<const N: usize> NameIndex<N> {
         index
     }
 
-    /// Returns every place at which a name occurs in `text`, in the order of the text. The index was made from this
-    /// text.
+    /// Returns every place of a name in `text`, in order. The index must be made from this text.
     pub(super) fn find<'n>(
         &self,
         text: &'static str,
@@ -192,8 +190,7 @@ impl Cursor {
         Some(name)
     }
 
-    /// Returns the beginning and the end of the next name in the line: first the name of the process, then the name of
-    /// the file, if it differs.
+    /// Returns the beginning and the end of the next name in the line: the process, then the file if its name differs.
     const fn process_or_file(&mut self, text: &[u8]) -> Option<(usize, usize)> {
         let first = end(text, self.line, b"\t");
         let second = (first + 1, end(text, first + 1, b"\t"));

@@ -1,10 +1,9 @@
-//! An index of the ports in one column of a table. The index is built at compile time, so `explain` finds the rows of
-//! a port without reading the table.
+//! An index of the ports in one column of a table, built at compile time. With it, `explain` finds the rows of a port
+//! without reading the table.
 
 use super::table::line_at;
 use crate::model::{PortRange, Protocol};
 
-/// The ports of one table.
 pub(super) struct PortIndex<const N: usize> {
     text: &'static str,
     /// In the order of the table.
@@ -35,8 +34,7 @@ pub(super) struct PortRow {
 }
 
 impl<const N: usize> PortIndex<N> {
-    /// Makes the index of a column; `column` counts from zero. `N` is the number of ports in the column, from
-    /// [`count`].
+    /// Makes the index of a column. `column` counts from zero, and `N` is the result of [`count`].
     pub(super) const fn new(text: &'static str, column: usize) -> Self {
         let none = IndexedPorts { low: 0, high: 0, line: 0, protocol: 0, is_first: false };
         let mut ports = [none; N];
@@ -49,7 +47,6 @@ impl<const N: usize> PortIndex<N> {
         PortIndex { text, ports }
     }
 
-    /// Returns the rows that list a port, in the order of the table.
     pub(super) fn rows(&self, port: u16, protocol: Protocol) -> impl Iterator<Item = PortRow> + use<'_, N> {
         let protocol = protocol.registered_as().name();
         let listed = self.ports.iter().filter(move |ports| (ports.low..=ports.high).contains(&port));

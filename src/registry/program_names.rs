@@ -3,7 +3,7 @@
 use super::programs::stem;
 use crate::model::interpreter::without_build;
 
-/// The file names of each interpreter in the tables, without their versions.
+/// The file names of each interpreter in the tables, without versions.
 const INTERPRETERS: [(&str, &[&str]); 11] = [
     ("python", &["python", "pypy"]),
     ("node", &["node", "nodejs"]),
@@ -18,8 +18,8 @@ const INTERPRETERS: [(&str, &[&str]); 11] = [
     ("busybox", &["busybox", "toybox"]),
 ];
 
-/// The suffixes that a file name may have after a separator: the system and processor of a downloaded file, the kind
-/// of build, or a backup copy. A file with such a suffix is the same program.
+/// The suffixes after a separator that do not make a file another program: a system, a processor, a kind of build, or
+/// the mark of a backup copy.
 const SUFFIXES: [&str; 39] = [
     "x86_64", "amd64", "x64", "64bit", "64", "i386", "i486", "i586", "i686", "386", "x86", "32", "arm64",
     "aarch64", "armv5", "armv6", "armv7", "armv7l", "armhf", "arm", "riscv64", "ppc64le", "s390x", "mips",
@@ -34,8 +34,8 @@ pub(super) fn interpreter(file: &str) -> Option<&'static str> {
     found.map(|(name, _)| *name)
 }
 
-/// Returns the file name, and each shorter name after suffixes and versions are removed one by one:
-/// `chisel_1.9.1_linux_amd64`, `chisel_1.9.1_linux`, `chisel_1.9.1`, `chisel`.
+/// Returns the file name, then each name that remains without one more suffix or version: `chisel_1.9.1_linux_amd64`,
+/// `chisel_1.9.1_linux`, `chisel_1.9.1`, `chisel`.
 pub(super) fn names_of(file: &str) -> Vec<&str> {
     let mut names = vec![file];
     while let Some(shorter) = names.last().and_then(|name| without_suffix(name)) {

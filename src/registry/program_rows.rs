@@ -1,12 +1,9 @@
-//! The programs that the rows of a table name.
-//!
-//! A table names a program by `NAME`, `NAME:TEXT` or `NAME:/REGEX/` (see the head of `dangers.tsv`). This module only
-//! finds the rows; it does not judge.
+//! Finds the rows of a table that name a running program, as `NAME`, `NAME:TEXT` or `NAME:/REGEX/` (see the head of
+//! `dangers.tsv`).
 
 use super::command_line::CommandLine;
 use super::name_index::{NameIndex, NamePlace};
 
-/// The rows of a table, found by the programs in them. `N` is the number of programs.
 pub(super) struct Programs<const N: usize> {
     /// The text of the table.
     pub text: &'static str,
@@ -22,9 +19,9 @@ const ANY_PROGRAM: &str = "*";
 struct Entry {
     place: NamePlace,
     name: &'static str,
-    /// The text after the colon: a condition on the command line; empty if there is none.
+    /// The condition on the command line, which follows a colon; empty if there is none.
     condition: &'static str,
-    /// Whether the name is too common to identify the program. The row then applies only on its own ports.
+    /// Whether the name is too common to identify the program, so that the row applies only on its own ports.
     is_common: bool,
 }
 
@@ -77,14 +74,14 @@ impl<const N: usize> Programs<N> {
         let applying = entries.filter(|entry| entry.applies_to(command));
         let mut found: Vec<NamedBy> =
             applying.map(|entry| NamedBy { place: entry.place, on_own_ports: entry.is_common }).collect();
-        // If a row names the program twice, the entry that applies on every port is kept: `false` sorts before `true`.
+        // Of two entries in one row, the entry that applies on every port is kept: `false` sorts before `true`.
         found.sort_unstable_by_key(|named| (named.place.line, named.on_own_ports));
         found.dedup_by_key(|named| named.place.line);
         found
     }
 }
 
-/// Returns whether one entry of a column (a name, and a condition if there is one) names the running program.
+/// Returns whether an entry of a column (a name, with or without a condition) names the running program.
 pub(super) fn is_named_by(program: &'static str, command: &CommandLine<'_>) -> bool {
     let name = u32::from(program.starts_with('@'));
     let entry = Entry::read(NamePlace { line: 0, name }, program);

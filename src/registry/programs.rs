@@ -1,7 +1,4 @@
-//! The programs that usually serve each port, and the known servers of guarded services.
-//!
-//! The lists are in `data/` (`programs.tsv`, `guarded.tsv`, `holders.tsv`, `interpreters.tsv`, `sockets.tsv`). Only
-//! the needed rows are parsed. This module only looks up rows; `identity.rs` identifies processes.
+//! The programs that usually serve each port, and the known servers of guarded services, from the lists in `data/`.
 
 use std::sync::OnceLock;
 
@@ -58,8 +55,8 @@ impl ListedProgram {
         Some(ListedProgram { name, product, services, any_port, rank, matches, ports, picks_from })
     }
 
-    /// If the program picks its ports from a wide range that contains this port, returns this range. The range explains
-    /// the port, but the program has no fixed port in the range.
+    /// Returns the wide range from which the program picks its ports, if this range contains `port`. The program has no
+    /// fixed port in the range.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());
@@ -77,7 +74,7 @@ impl ListedProgram {
         pairs(self.ports)
     }
 
-    /// Returns the text that identifies the program: its file name, a text in its command line or, without these, its
+    /// Returns the text that identifies the program: its file name, a text in its command line, or else its process
     /// name.
     #[must_use]
     pub const fn mark(&self) -> &'static str {
@@ -87,9 +84,8 @@ impl ListedProgram {
         }
     }
 
-    /// Returns the name of the service that the program serves on a port: the first of `registered`, the services
-    /// registered for the port, that the program serves. Otherwise, returns the name of the program if the port is one
-    /// of its usual ports or if the program has no main service; on other ports, returns the main service.
+    /// Returns the name of the service on a port: the first of `registered` that the program serves, or else the
+    /// program's main service on an unusual port, or else the name of the program.
     #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
@@ -105,12 +101,11 @@ impl ListedProgram {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether a system service with this name runs the program. The service has the name of the program
-    /// (`nginx`, `nyancat-server`), or this name without the `d` of a daemon (`cups` for `cupsd`), or the name of the
-    /// protocol (`ssh`).
+    /// Returns whether a system service with this name runs the program. Its name is the name of the program (`nginx`,
+    /// `nyancat-server`), this name without the `d` of a daemon (`cups` for `cupsd`), or a protocol (`ssh`).
     #[must_use]
     pub fn is_named_by_unit(&self, unit: &str) -> bool {
-        // `Match::Comm` has names that the kernel cuts at 15 bytes.
+        // The kernel cuts the names of `Match::Comm` at 15 bytes.
         let is = |name: &str| unit == name || (name.len() == 15 && unit.starts_with(name));
         let mark = self.mark();
         let of_server = unit.strip_suffix("-server").is_some_and(|unit| unit == mark);
@@ -123,14 +118,13 @@ impl ListedProgram {
         if self.is_cut() { self.product } else { self.name }
     }
 
-    /// Returns whether the kernel may have cut the name, because the kernel keeps only 15 bytes.
+    /// Returns whether the kernel may have cut the name to 15 bytes.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.matches == Match::Comm && self.name.len() == 15
     }
 
-    /// Returns the name to print. For a program that an interpreter runs, this is the text that identifies the program
-    /// in the command line.
+    /// Returns the name to print: for a script, the text that identifies it in the command line.
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {
             Match::Arg(text) => {
@@ -172,10 +166,9 @@ pub struct Guarded {
 pub enum GuardStrictness {
     /// Every program that is not a known server of the service.
     Anything,
-    /// Every program that is not a known server of the service. Several services share the port, so an unknown
-    /// program is only a notice.
+    /// The programs of `Anything`, but with a finding that is only a notice, because several services share the port.
     Soft,
-    /// Only an interpreter that runs an unknown script. The finding is only a notice.
+    /// Interpreters that run an unknown script. The finding is only a notice.
     Interpreters,
 }
 
@@ -254,8 +247,8 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
     rows.map(|row| row.strictness).any(|strictness| strictness != GuardStrictness::Soft)
 }
 
-/// Returns whether a program with this name has a port that no other program should use. A web server that may be a
-/// proxy for a guarded service does not count, because the port is not one of its own.
+/// Returns whether a program with this name has a guarded port of its own. A web server that may be a proxy for a
+/// guarded service has none.
 #[must_use]
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);
@@ -269,7 +262,6 @@ pub fn owns_a_guarded_port(name: &str) -> bool {
         })
 }
 
-/// Returns the first field of a line, and the rest.
 fn first_of(line: &'static str) -> (&'static str, &'static str) {
     let (first, rest) = line.split_at(table::find(b'\t', line.as_bytes()).unwrap_or(line.len()));
     (first, rest.get(1..).unwrap_or_default())
@@ -329,7 +321,6 @@ pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
     PORTS.rows(port, protocol).filter_map(|row| Guarded::parse(row.line))
 }
 
-/// Returns the ports of every guarded service.
 pub(super) fn all_guarded() -> impl Iterator<Item = (PortRange, &'static str)> {
     let rows = body(GUARDED).filter_map(Guarded::parse);
     rows.flat_map(|row| pairs(row.ports).map(move |(ports, _)| (ports, row.service)))

@@ -1,7 +1,7 @@
-//! The lines of the data files. A line is parsed when it is needed.
+//! Parses the lines of the data files.
 //!
-//! An empty field is `None`. A line that cannot be read is left out, because the program must not stop; tests check
-//! that the embedded files have no such line.
+//! An empty field is `None`. A malformed line is left out, because the program must not stop; tests check that the
+//! embedded files have no such line.
 
 use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol, alias_in};
 
@@ -40,9 +40,8 @@ pub(super) struct RegistryRow {
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// The earliest and the latest possible time of the registration, for a row that is not in IANA's CSV, but only in
-    /// the package `port-numbers`, which is newer. The assignee, dates and reference of such a row are unknown, not
-    /// absent.
+    /// For a row that is only in the newer package `port-numbers`, and not in IANA's CSV: the earliest and the latest
+    /// possible time of the registration. The assignee, dates and reference of the row are then unknown, not absent.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
 }
@@ -86,15 +85,14 @@ impl RegistryRow {
         self.protocols.split(',').filter_map(|name| name.parse().ok())
     }
 
-    /// Returns every protocol of the registration. Rows with other content, such as another assignee, may have the
-    /// same service for other protocols.
+    /// Returns the protocols of every row with these ports and this service. Such rows differ in other content, for
+    /// example in the assignee.
     pub(super) fn protocols_of_service(&self, rows: impl Iterator<Item = RegistryRow>) -> Vec<Protocol> {
         rows.filter(|row| row.ports == self.ports && row.service == self.service)
             .flat_map(|row| row.protocols())
             .collect()
     }
 
-    /// Returns whether the row is for `port` and `protocol`.
     pub(super) fn covers(&self, port: u16, protocol: Protocol) -> bool {
         self.ports.contains(port) && self.protocols.split(',').any(|name| name == protocol.name())
     }
@@ -129,7 +127,6 @@ impl Evidence {
         })
     }
 
-    /// Returns whether the row is for `protocol`.
     pub(super) fn is_of(&self, protocol: Protocol) -> bool {
         self.protocols.split(',').any(|name| name == protocol.name())
     }
@@ -202,7 +199,7 @@ impl CuratedRow {
         })
     }
 
-    /// Returns whether the row is about this registration: ports, protocol and name exactly as registered.
+    /// Returns whether the row is about this registration. Ports and name must be exactly as registered.
     pub(super) fn is_on(&self, row: &RegistryRow, protocol: Protocol) -> bool {
         self.ports == row.ports
             && row.service == Some(self.service)
@@ -219,10 +216,9 @@ pub(super) enum Relation {
     Registered,
     /// The registered service uses the port, and another service too.
     Both,
-    /// Only malware is known to have used the port. This is history, and changes no status.
+    /// Only malware is known to have used the port. This changes no status.
     Abused,
-    /// The use is too rare to explain a listener on the port of a dead registration. Outputs name the use, but it
-    /// changes no status.
+    /// The use is too rare to explain a listener. Outputs name the use, but it changes no status.
     Rare,
 }
 

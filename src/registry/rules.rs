@@ -1,11 +1,11 @@
-//! The rules that decide the status of registrations and ports. They are pure functions.
+//! Pure functions that decide the status of registrations and ports.
 
 use crate::model::{Assignment, Curated, CuratedState, EvidenceSource, Protocol, StatusBasis};
 
 use super::row::RegistryRow;
 use super::search::has_whole_word;
 
-/// A registration without evidence of use counts as untouched if it was not changed for this many years.
+/// The number of years without a change after which a registration without evidence of use counts as untouched.
 const UNTOUCHED_YEARS: u16 = 10;
 
 /// Returns whether a registration with this basis is known to be in use.
@@ -13,20 +13,18 @@ pub(super) const fn is_in_use(basis: StatusBasis) -> bool {
     matches!(basis, StatusBasis::Evidence | StatusBasis::Standard)
 }
 
-/// Returns whether the row calls the registration dead.
 pub(super) const fn is_dead(curated: &Curated) -> bool {
     matches!(curated.standing, CuratedState::Orphaned | CuratedState::Legacy)
 }
 
-/// Returns whether these kinds of source show that a service is used on this protocol. The SELinux policy alone is
-/// not enough, because it usually labels both TCP and UDP.
+/// Returns whether these sources show that a service is used on a protocol. The SELinux policy alone is not enough,
+/// because it usually labels both TCP and UDP.
 pub(super) fn show_use(named_by: &[EvidenceSource]) -> bool {
     named_by.iter().any(|kind| *kind != EvidenceSource::Selinux)
 }
 
-/// Returns the basis of the status of one registration. The curated list of dead registrations overrides all evidence.
-/// `used_on` contains the other protocols on which the registration is in use. If `used_on` is not empty, an RFC or the
-/// SELinux policy is not sufficient evidence, because both name all protocols.
+/// Returns the basis of the status of one registration. A curated row overrides all evidence. If the registration is in
+/// use on other protocols (`used_on`), an RFC or the SELinux policy is not enough, because both name all protocols.
 pub(super) fn of_registration(
     row: &RegistryRow,
     curated: Option<&Curated>,
@@ -42,7 +40,7 @@ pub(super) fn of_registration(
         None if !used_on.is_empty() => StatusBasis::OtherProtocol,
         None if !named_by.is_empty() => StatusBasis::Evidence,
         None if row.reference.is_some_and(by_rfc) => StatusBasis::Standard,
-        // Here a missing assignee or date means nothing, because only the name of the registration is known.
+        // The assignee and the dates of this row are unknown, so their absence means nothing.
         None if row.since.is_some() => StatusBasis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
             StatusBasis::Untouched
@@ -51,8 +49,7 @@ pub(super) fn of_registration(
     }
 }
 
-/// Returns whether the reference contains an RFC. An RFC that is approved and not yet numbered counts too
-/// (`RFC-ietf-rift-rift-24`).
+/// Returns whether the reference contains an RFC, numbered or only approved (`RFC-ietf-rift-rift-24`).
 fn by_rfc(reference: &str) -> bool {
     reference
         .split('[')
@@ -60,7 +57,7 @@ fn by_rfc(reference: &str) -> bool {
         .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
 }
 
-/// Returns whether `touched` is ten years or more before `date`. A month without a day counts as its last day; a
+/// Returns whether `touched` is at least ten years before `date`. A month without a day counts as its last day; a
 /// missing date counts as long ago.
 fn untouched(touched: Option<&str>, date: &str) -> bool {
     let Some(touched) = touched else { return true };
@@ -77,23 +74,22 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
     }
 }
 
-/// Returns whether another service is known to use the port of a dead registration now. A registered service that is
-/// in use does not count.
+/// Returns whether another service now uses the port of a dead registration. A registered service that is in use does
+/// not count.
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     let dead = assignments.iter().filter_map(|a| a.curated.filter(is_dead)?.now_used_by);
     let living = || assignments.iter().filter(|a| is_in_use(a.basis));
     dead.into_iter().any(|text| !living().any(|a| has_whole_word(text, a.service)))
 }
 
-/// Returns the basis for the status of a port that no other service has taken over. Each registration of the port has a
-/// basis, and the first in the order of [`StatusBasis`] is returned; `Unregistered` if there are no registrations.
-/// Therefore a port is active if one registration is in use, and orphaned only if all its registrations are dead.
+/// Returns the basis for the status of a port: the first basis of its registrations in the order of [`StatusBasis`], or
+/// `Unregistered`. So a port is active if one registration is in use, and orphaned only if all are dead.
 pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)
 }
 
-/// Returns whether a remark of IANA is about the use of other ports only: IANA repeats such a remark in the rows
-/// around these ports (`Unauthorized Use Known on ports 27018 and 27019`).
+/// Returns whether a remark of IANA is only about other ports. IANA repeats a remark such as `Unauthorized Use Known on
+/// ports 27018 and 27019` in the rows around these ports.
 pub(super) fn is_about_other_ports(remark: &str, port: u16) -> bool {
     let lower = remark.to_ascii_lowercase();
     let Some((_, list)) = lower.split_once("port").filter(|_| lower.contains("use")) else { return false };

@@ -1,5 +1,4 @@
-//! The code of an interpreter, from its command line, in the form that the tables of dangerous services and of tools
-//! use.
+//! Finds the code of an interpreter in its command line, for the tables of dangerous services and of tools.
 
 use super::program_names::interpreter as interpreter_of;
 use crate::model::file_name;
@@ -20,8 +19,7 @@ const WRAPPERS: [&str; 7] = [
 ];
 /// The maximum number of a wrapper's words that may name the wrapped code; further words are arguments of that code.
 const WORDS_OF_A_WRAPPER: usize = 3;
-/// The names of directories with installed packages. The next part of the path is the package that contains the
-/// script.
+/// Directories with installed packages. The next part of a path is the package that contains the script.
 const PACKAGES: [&str; 3] = ["node_modules", "site-packages", "dist-packages"];
 /// Words that can follow the name of the product in the file name of a jar.
 const JAR_WORDS: [&str; 9] = ["all", "app", "boot", "exec", "full", "jre8", "server", "shaded", "standalone"];
@@ -41,7 +39,7 @@ enum Kind {
 pub(super) struct Command<'p> {
     kind: Kind,
     name: &'p str,
-    /// The arguments. If a process replaced its arguments with a title, the title is split at blanks.
+    /// The arguments, or the words of the title with which the process replaced them.
     arguments: Vec<&'p str>,
 }
 
@@ -64,9 +62,9 @@ impl<'p> Command<'p> {
         line
     }
 
-    /// Returns whether `text` in a table names this script, module, class or jar. Only whole parts of a name count:
-    /// the file name of a script, or its package; the module and the packages above it; the class, with its package
-    /// or alone; the jar, with or without a version. A text with a slash names directories and a file.
+    /// Returns whether `text` of a table names this code, in whole parts: a script by its file name or its package, a
+    /// module by its name or a package above it, a class with or without its package, a jar with or without its
+    /// version. A text with a slash names directories and a file.
     pub(super) fn is_called(&self, text: &str) -> bool {
         let is_below =
             |name: &str| name.strip_prefix(text).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
@@ -104,8 +102,8 @@ fn parts_of_path(path: &str) -> Vec<&str> {
     parts
 }
 
-/// Returns whether a file has the name `text`. A .NET program matches without its extension, and a jar also without
-/// its version.
+/// Returns whether a file has the name `text`. The text has no extension for a .NET program, and may have no version
+/// for a jar.
 fn is_file_name(file: &str, text: &str) -> bool {
     if file == text || [".dll", ".exe"].iter().any(|end| file.strip_suffix(end) == Some(text)) {
         return true;
@@ -121,8 +119,8 @@ fn is_file_name(file: &str, text: &str) -> bool {
     })
 }
 
-/// Returns the code that an interpreter runs, from its command line or from the title that replaced the command line.
-/// For a wrapper, the result includes the wrapped code.
+/// Returns the code in an interpreter's command line, or in the title that replaced it, and the code that a wrapper
+/// runs.
 pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     let Some(first) = arguments.first() else { return Vec::new() };
     let mut found = match interpreter {
@@ -186,8 +184,8 @@ fn started<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     found
 }
 
-/// Returns the code that the title of a process names. The process has replaced its arguments with the title:
-/// `airflow webserver`, `gunicorn: master [superset.app:create_app()]`.
+/// Returns the code in a title with which a process replaced its arguments: `airflow webserver`, `gunicorn: master
+/// [superset.app:create_app()]`.
 fn title(arguments: &[String]) -> Vec<Command<'_>> {
     let words: Vec<&str> = arguments.iter().flat_map(|argument| argument.split_whitespace()).collect();
     let Some((first, rest)) = words.split_first() else { return Vec::new() };
@@ -219,7 +217,7 @@ fn further<'p>(command: &Command<'p>) -> Vec<Command<'p>> {
     named.collect()
 }
 
-/// Returns the module if a word names a Python application (`MODULE:NAME`).
+/// Returns the module of a Python application (`MODULE:NAME`); `None` for any other word.
 fn application(word: &str) -> Option<&str> {
     let (module, name) = word.split_once(':')?;
     let begins_a_name = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

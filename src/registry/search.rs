@@ -1,7 +1,6 @@
-//! Finds ports by common names: the name of a program, words of a description, or a misspelt name.
+//! Finds ports by the name of a program, by words of a description, or by a misspelt name.
 //!
-//! Every search reads the embedded texts once. Searches are rare, so an index would cost more than it saves. An exact
-//! name is never mixed with similar names.
+//! Every search reads the embedded texts once. An index would cost more than it saves, because searches are rare.
 
 use super::Registry;
 use super::programs::{self, ListedProgram};
@@ -12,7 +11,6 @@ use crate::model::{PortRange, Protocol, SearchField, SearchHit};
 /// The maximum number of suggestions.
 const FEW: usize = 5;
 
-/// The words of a search, and the ports that were found.
 struct Search<'t> {
     text: &'t str,
     words: Vec<&'t str>,
@@ -24,9 +22,8 @@ impl<'t> Search<'t> {
         Search { text: text.trim(), words: text.split_whitespace().collect(), hits: Vec::new() }
     }
 
-    /// Returns the field that matches best, with its rank; `None` if the fields together do not contain every word.
-    /// Fields rank in their order. Within a field, a match of the whole text comes first, then the searched text within
-    /// a longer text, then a match of all words. A match of only some words ranks behind better matches in the next
+    /// Returns the field that matches best, and its rank; `None` if the fields together lack a word of the search.
+    /// Earlier fields rank first. A field that contains only some of the words ranks behind a better match in the next
     /// three fields.
     fn best(
         &self,
@@ -58,7 +55,7 @@ impl<'t> Search<'t> {
         places: impl Iterator<Item = (PortRange, Protocol)>,
     ) {
         if let Some((rank, field, text)) = self.best(fields) {
-            // The main port of a service is its first port.
+            // The first port of a service is its main port.
             let hits = (0..).zip(places).map(|(at, (ports, protocol))| {
                 let rank = rank + further + u16::from(at > 0);
                 SearchHit { ports, protocol, field, text, rank }
@@ -78,9 +75,8 @@ impl<'t> Search<'t> {
 }
 
 impl Registry {
-    /// Returns the ports that match all words of `text`, the best first. The search covers the name, description and
-    /// assignee of a registration, the product of a curated row, known uses and malware, the product of a program, and
-    /// the name and sentence of a common service.
+    /// Returns the ports that match all words of `text`, the best first. The search covers registrations, curated rows,
+    /// known uses, malware, programs and common services.
     #[must_use]
     pub fn search(&self, text: &str) -> Vec<SearchHit> {
         let mut search = Search::new(text);
@@ -101,8 +97,7 @@ impl Registry {
                 (SearchField::KnownUse, row.curated.now_used_by),
             ];
             if search.best(&fields).is_some() {
-                // Rows whose registration does not exist are left out: a newer registry may have removed the
-                // registration.
+                // A row without a registration is left out: a newer registry may have removed the registration.
                 let is_registered = |protocol: &Protocol| {
                     let verdict = self.verdict(row.ports.low, *protocol);
                     verdict.assignments.iter().any(|a| a.service == row.service)
@@ -142,7 +137,7 @@ impl Registry {
     pub fn near(&self, name: &str) -> Vec<&'static str> {
         let services =
             self.rows.lines().chain(self.ranges.lines()).filter_map(|line| line.split('\t').nth(2));
-        // A name that the kernel has cut is left out, because users do not type such a name.
+        // A name that the kernel has cut is left out, because users do not type it.
         let programs = programs::programs().filter(|program| !program.is_cut()).map(|program| program.name);
         let most = match name.chars().count() {
             0..=2 => return Vec::new(),
@@ -200,8 +195,8 @@ pub(super) fn has_whole_word(text: &str, name: &str) -> bool {
         })
 }
 
-/// Returns whether two names have the same first letter, or the first two letters swapped. A typing error is rarely
-/// in the first letter, so this fast check can exclude most of the thousands of names.
+/// Returns whether two names have the same first letter, or the first two letters swapped. This fast check excludes
+/// most names, because a typing error is rarely in the first letter.
 fn begins_alike(a: &str, b: &str) -> bool {
     let first_two = |text: &str| {
         let mut letters = text.chars().map(|c| c.to_ascii_lowercase());
@@ -211,8 +206,8 @@ fn begins_alike(a: &str, b: &str) -> bool {
     a.0 == b.0 || (a.0 == b.1 && a.1 == b.0)
 }
 
-/// Returns the number of letters that must be added, removed, changed or swapped with the next letter to get the
-/// other name; `None` if it is more than `most`.
+/// Returns the number of letters to add, remove, change or swap with the next to turn one name into the other; `None`
+/// if it is more than `most`.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     let a: Vec<char> = a.chars().map(|c| c.to_ascii_lowercase()).collect();
     let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).collect();

@@ -1,14 +1,12 @@
-//! The services and products that commonly run on a port, each with one sentence. The most popular ports have two more
-//! texts.
+//! The services that commonly run on a port, for texts only: no verdict depends on them.
 //!
-//! The heads of `data/services.tsv` and `data/answers.tsv` describe the columns. No verdict depends on these tables.
+//! The heads of `data/services.tsv` and `data/answers.tsv` describe the columns.
 
 use super::port_index::{PortIndex, count};
 use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{CommonService, PortAnswer, PortRange, Protocol};
 
-/// The number of columns of `services.tsv`.
 const COLUMNS: usize = 9;
 
 #[derive(Clone, Copy)]
@@ -53,8 +51,8 @@ fn answers() -> impl Iterator<Item = (&'static str, PortAnswer)> {
 /// Returns the services that commonly run on a port, the most common first.
 pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     static PORTS: PortIndex<{ count(SERVICES, 1) }> = PortIndex::new(SERVICES, 1);
-    // If the port is not the main port of a service, the service ranks as one level less common. Of equal ranks, the
-    // order of the table decides.
+    // A service ranks as one level less common on a port that is not its main port. Equal ranks keep the order of the
+    // table.
     let rows = PORTS.rows(port, protocol).filter_map(|found| {
         let row = ServiceRow::parse(found.line)?;
         Some((row.service.how_common + u8::from(!found.is_first), row))
@@ -66,8 +64,8 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     rows.into_iter().map(|(_, row)| on_port(row)).collect()
 }
 
-/// Returns the part of `what` that applies to `port`. If `what` explains other ports of the service, but not this one,
-/// the returned text ends before the explanation: `Reverse proxy for containers; 8080 is its dashboard` on port 443.
+/// Returns `what` without its explanation of other ports. On port 443, for example, `Reverse proxy for containers; 8080
+/// is its dashboard` ends before the semicolon.
 fn what_on(port: u16, ports: &'static str, what: &'static str) -> &'static str {
     let names = |part: &str, range: PortRange| {
         let numbers = part.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());

@@ -4,7 +4,7 @@ use super::row::{CuratedRow, Evidence};
 use super::{Comparison, Registry};
 use crate::model::{CuratedState, EvidenceSource, PortVerdict, Protocol, RegistryRange, Status};
 
-/// The number of ports and protocols that have one status, in one part of the port range.
+/// The number of ports with one status, in one part of the port range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// The part of the port range.
@@ -15,21 +15,21 @@ pub struct Count {
     pub ports: usize,
 }
 
-/// What one kind of source contributes to the evidence.
+/// The evidence from one kind of source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceCount {
     /// The kind of source.
     pub kind: EvidenceSource,
     /// The number of registrations (port, protocol and name) that the source names.
     pub names: usize,
-    /// The number of ports for which the source names another service, counted separately for each protocol.
+    /// The number of ports for which the source names another service; TCP and UDP count separately.
     pub otherwise: usize,
 }
 
 /// The statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// The numbers of ports by range and status, for TCP and UDP, without statuses that no port has.
+    /// The numbers of ports by range and status, for TCP and UDP. A status without ports is left out.
     pub statuses: Vec<Count>,
     /// The evidence, by kind of source.
     pub evidence: Vec<SourceCount>,
@@ -44,7 +44,7 @@ pub struct Stats {
 }
 
 impl Registry {
-    /// Counts the contents of this registry. This is slow, because the verdict on every port is computed.
+    /// Counts the contents of this registry. This is slow, because it computes the verdict on every port.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut counts = vec![0; Status::ALL.len() * 3];

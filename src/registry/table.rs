@@ -1,8 +1,6 @@
 //! A text of tab-separated lines, sorted by the port at the start of each line and searched in place.
 //!
-//! There is no index, and nothing is parsed in advance: a look-up reads only the lines that it compares or returns.
-//! The table does not interpret the columns and does not report errors, because tests check the form of the embedded
-//! texts.
+//! Nothing is parsed in advance, and errors are not reported: tests check the form of the embedded texts.
 
 #[cfg(not(target_arch = "x86_64"))]
 use memchr::arch::all::memchr::One;
@@ -17,14 +15,13 @@ pub(super) struct Table {
 
 /// Returns the position of the first occurrence of a byte.
 ///
-/// This search uses only instructions that every x86-64 processor has. The usual search of `memchr` first queries the
-/// features of the processor. In a virtual machine the hypervisor answers each of these queries, which takes 2% of the
-/// time of a short listing.
+/// The ordinary `memchr` first queries the features of the processor. In a virtual machine, the hypervisor answers each
+/// query, which takes 2% of the time of a short listing. This search uses only instructions that every x86-64 processor
+/// has.
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     one(byte)?.find(bytes)
 }
 
-/// Returns the position of the last occurrence of a byte.
 fn find_last(byte: u8, bytes: &[u8]) -> Option<usize> {
     one(byte)?.rfind(bytes)
 }
@@ -40,7 +37,6 @@ fn one(byte: u8) -> Option<One> {
     Some(One::new(byte))
 }
 
-/// Returns the parts of `text` between the separators.
 pub(super) fn parts(text: &'static str, separator: u8) -> impl Iterator<Item = &'static str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -109,8 +105,8 @@ impl Table {
     /// Returns the position of the first line whose first port is not below `port`.
     fn begin_of(self, port: u16) -> usize {
         let bytes = self.body.as_bytes();
-        // `low` and `high` are always at the beginning of a line, or at the end of the text. The lines before `low` are
-        // below `port`, and the lines from `high` on are not.
+        // Lines before `low` are below `port`, and lines from `high` on are not. Both positions are at the beginning of
+        // a line or at the end of the text.
         let (mut low, mut high) = (0, bytes.len());
         while low < high {
             let middle = low + (high - low) / 2;

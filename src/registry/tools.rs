@@ -1,5 +1,5 @@
-//! Programs that are tools, not services: tools for short tasks (`data/ad-hoc.tsv`), dual-use tools
-//! (`data/dual-use.tsv`), and programs that receive packets without a port (`data/packet-programs.tsv`).
+//! Finds tools for short tasks (`data/ad-hoc.tsv`), dual-use tools (`data/dual-use.tsv`), and programs that receive
+//! packets without a port (`data/packet-programs.tsv`).
 
 use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
@@ -9,7 +9,7 @@ use super::table::Table;
 use crate::model::{PortRange, Protocol, Severity, named};
 
 named! {
-    /// What a tool for a short task does with a connection.
+    /// The use of a tool for a short task.
     pub(crate) enum AdHocUse {
         /// The tool runs a shell or another program for each client that connects.
         Shell = "shell",
@@ -25,13 +25,11 @@ named! {
 /// A tool that a person started for a short task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdHocTool {
-    /// The action of the tool on a connection.
     pub used_for: AdHocUse,
     /// The severity on an address that other machines can reach.
     pub beyond_loopback: Severity,
     /// The severity on a loopback address.
     pub on_loopback: Severity,
-    /// Whether the program is itself a shell.
     pub is_shell: bool,
 }
 
@@ -40,7 +38,7 @@ pub(crate) struct AdHocTool {
 pub(crate) struct DualUseTool {
     /// `tunnel`, `remote-control`, `attack`, `miner`, `interception` or `proxy`.
     pub kind: &'static str,
-    /// The severity. It is the same on loopback.
+    /// The severity, also on loopback.
     pub severity: Severity,
     /// The purpose of the tool: one sentence that begins with a verb or a noun.
     pub what: &'static str,
@@ -65,11 +63,10 @@ const DUAL_USE: &str = include_str!("data/dual-use.tsv");
 static DUAL_USE_NAMES: NameIndex<{ count(DUAL_USE, COLUMN) }> = NameIndex::new(DUAL_USE, COLUMN);
 const PACKETS: &str = include_str!("data/packet-programs.tsv");
 static PACKET_NAMES: NameIndex<{ count(PACKETS, COLUMN) }> = NameIndex::new(PACKETS, COLUMN);
-/// The column of the programs in these tables.
 const COLUMN: Column = Column::Programs(0);
 
-/// Returns the fields of the rows that name the program, in the order of the table, followed by the rows for any
-/// program. Each row comes with a flag, which is true if the row applies only on its own ports.
+/// Returns the fields of the rows that name the program, then of the rows for any program. The flag is true if the row
+/// applies only on its own ports.
 fn rows_of<const FIELDS: usize, const N: usize>(
     programs: &Programs<N>,
     command: &CommandLine<'_>,
@@ -86,8 +83,7 @@ fn severity(name: &str) -> Severity {
     Severity::ALL.into_iter().find(|severity| severity.name() == name).unwrap_or(Severity::Warning)
 }
 
-/// The row for an interpreter whose code has no file: a person typed the code, or another program passed it to the
-/// interpreter.
+/// The row for an interpreter that runs code without a file: a person typed it, or another program passed it.
 const TYPED_CODE: AdHocTool = AdHocTool {
     used_for: AdHocUse::Listen,
     beyond_loopback: Severity::Warning,
@@ -95,8 +91,7 @@ const TYPED_CODE: AdHocTool = AdHocTool {
     is_shell: false,
 };
 
-/// Returns the use of a tool for a short task; `None` if the program is not such a tool. The first row that matches
-/// counts.
+/// Returns the use of a tool for a short task, from the first row that matches; `None` for any other program.
 #[must_use]
 pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     let programs = Programs { text: AD_HOC, names: &AD_HOC_NAMES };
@@ -106,7 +101,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     else {
         return command.runs_typed_code.then_some(TYPED_CODE);
     };
-    // If the command line is cut, the missing part may be dangerous, so a minimum severity applies.
+    // The missing part of a cut command line may be dangerous, so a minimum severity applies.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {
@@ -121,7 +116,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DualUseRow {
     tool: DualUseTool,
-    /// The only ports on which the row applies; `None` for every port.
+    /// The ports to which the row is limited; `None` if it applies on every port.
     only_on: Option<&'static str>,
 }
 
@@ -136,8 +131,7 @@ pub(crate) fn dual_use_rows(command: &CommandLine<'_>) -> Vec<DualUseRow> {
     rows_of(&programs, command).map(row).collect()
 }
 
-/// Returns the first of `rows` that applies to a listener on `port`; `None` if no row applies. `rows` are the rows that
-/// name the listener's program.
+/// Returns the first of the program's `rows` that applies to a listener on `port`; `None` if no row applies.
 #[must_use]
 pub(crate) fn dual_use(rows: &[DualUseRow], port: u16, protocol: Protocol) -> Option<DualUseTool> {
     let is_own = |ports| pairs(ports).any(|(range, p)| p == protocol.registered_as() && range.contains(port));
