@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// A container, as the files of its manager describe it. The manager writes these files as root, so no ordinary user
-/// chose the names.
+/// A container, as the files of its manager describe it. Root writes these files, so no ordinary user chose the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Container {
     /// The ID: 64 hexadecimal digits.
@@ -28,8 +27,7 @@ pub struct Container {
 /// The number of digits of an ID that container managers print.
 pub const SHORT_ID: usize = 12;
 
-/// Returns whether the last part of the name of a container is an ID. This is the case if no file gives the container
-/// a name.
+/// Returns whether the last part of a container's name is an ID, because no file gives the container a name.
 #[must_use]
 pub fn is_container_id(name: &str) -> bool {
     let id = name.rsplit('/').next().unwrap_or(name);

@@ -1,5 +1,4 @@
-//! Further facts about a port: the programs that usually serve it, the registrations around it, their history, and
-//! whether the port is in an ephemeral range of this host.
+//! Further facts about a port, in addition to its status.
 
 use serde::Serialize;
 
@@ -19,8 +18,7 @@ pub struct KnownProgram {
 pub struct CommonService {
     /// The name.
     pub name: &'static str,
-    /// The kind of service, such as `database`. A service of the kind `malware` is never shown as the service of a
-    /// listener.
+    /// The kind of service, such as `database`. Malware (`malware`) is never shown as the service of a listener.
     pub kind: &'static str,
     /// A sentence that says what the service is.
     pub what: &'static str,
@@ -103,7 +101,7 @@ pub enum EventKind {
     Registered,
     /// The row of the registration was changed.
     Changed,
-    /// The registration was renamed, added or removed before the date; the exact time is not known.
+    /// The registration was renamed, added or removed at an unknown time before the date.
     Renamed,
     /// The product or protocol of the registration ended.
     Ended,
@@ -133,25 +131,24 @@ pub struct EphemeralHere {
     pub kernel_range: Option<PortRange>,
     /// The source of that range.
     pub source: String,
-    /// Whether the port is reserved: this kernel never hands it out, although the range contains it.
+    /// Whether this kernel never hands out the port, although the range contains it.
     #[serde(rename = "kept_back")]
     pub is_reserved: bool,
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
-    /// Whether the kernel may choose the port for a listener that requests any free port. False if the kernel never
-    /// chooses the port, or chooses it only after every port of the other parity is in use. `None` if this is not
-    /// known.
+    /// Whether the kernel may choose the port for a listener that requests any free port; `None` if this is not known.
+    /// False also if the kernel first uses every port of the other parity.
     pub kernel_would_pick: Option<bool>,
-    /// Whether the listener on the port probably chose the port itself. `None` if there is no listener, or if the
-    /// kernel may just as well have chosen the port.
+    /// Whether the listener probably chose the port itself; `None` without a listener, or if the kernel may just as
+    /// well have chosen the port.
     pub likely_chosen: Option<bool>,
-    /// Whether a listener that requests any free port usually gets an odd port; `None` if it gets odd and even ports
-    /// alike, or if this is not known.
+    /// Whether a listener that requests any free port usually gets an odd port; `None` if odd and even ports are
+    /// equally likely, or if this is not known.
     #[serde(skip)]
     pub listeners_get_odd: Option<bool>,
 }
 
-/// Further facts about a port, in addition to its status.
+/// Further facts about a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// The texts about the port, if it is one of the most popular ports.
@@ -172,7 +169,7 @@ pub struct Context {
     pub ephemeral: Option<EphemeralHere>,
 }
 
-/// What a query names.
+/// The kind of thing that a query names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Matched {

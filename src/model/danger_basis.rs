@@ -9,7 +9,7 @@ named! {
         CommandLine = "command-line",
         /// An option in the environment enables the dangerous behaviour.
         Environment = "environment",
-        /// The dangerous behaviour is the default of the program, and no observation contradicts it.
+        /// The program is dangerous by default, and no observation contradicts this.
         Default = "default",
         /// The command line sets a password or asks for a certificate.
         Password = "password",
@@ -17,7 +17,7 @@ named! {
         Configuration = "configuration",
         /// The service is presumed only from its port.
         Port = "port",
-        /// The program is known, but does not usually serve this port, so the kernel may have chosen the port.
+        /// A known program is on a port that it does not usually serve, so the kernel may have chosen the port.
         ChosenPort = "chosen-port",
     }
 }

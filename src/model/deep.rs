@@ -50,10 +50,9 @@ pub struct TakenPort {
     pub port: u16,
     /// The network namespace; `None` for the namespace in which portolan runs.
     pub netns: Option<Netns>,
-    /// The number of attempts to bind the port. All of them failed because the port was in use.
+    /// The number of attempts to bind the port, all of which failed because the port was in use.
     pub tries: u32,
-    /// Whether the tables show TCP sockets that are bound but do not listen. If not, the port may belong to such a
-    /// socket.
+    /// Whether the tables show TCP sockets that are bound but do not listen. If not, such a socket may use the port.
     #[serde(rename = "bound_told")]
     pub lists_bound_sockets: bool,
 }

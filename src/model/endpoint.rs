@@ -23,9 +23,9 @@ named! {
         Sctp = "sctp",
         /// RFC 4340.
         Dccp = "dccp",
-        /// Not a transport protocol, but a raw socket. It receives the packets of one IP protocol, and has no port.
+        /// A raw socket, which receives the packets of one IP protocol and has no port.
         Raw = "raw",
-        /// Not a transport protocol, but a packet socket. It receives the packets of network devices, below IP.
+        /// A packet socket, which receives the packets of network devices, below IP.
         Packet = "packet",
     }
 }
@@ -41,7 +41,7 @@ impl Protocol {
         !matches!(self, Protocol::Raw | Protocol::Packet)
     }
 
-    /// Returns whether the protocol is UDP or UDP-Lite, whose sockets receive data without accepting connections first.
+    /// Returns whether the protocol is UDP or UDP-Lite.
     #[must_use]
     pub const fn is_datagram(self) -> bool {
         matches!(self, Protocol::Udp | Protocol::Udplite)
@@ -140,7 +140,7 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// The name of a device. Sockets share the name, so that each socket stores only a pointer.
+/// The name of a device, which sockets share to save memory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Device(Arc<Box<str>>);
@@ -171,12 +171,11 @@ impl Deref for Device {
 pub struct Endpoint {
     /// Transport protocol.
     pub protocol: Protocol,
-    /// The local address to which the socket is bound. A v4-mapped address stays an IPv6 address. A packet socket has
-    /// no address, so this is the wildcard address.
+    /// The local address. A v4-mapped address stays an IPv6 address. A packet socket has the wildcard address.
     pub address: IpAddr,
     /// Local port in host order; 0 if the protocol has no ports.
     pub port: u16,
-    /// The device that the socket is bound to, by name, or `#N` if the device with index N has no name in this
+    /// The name of the device that the socket is bound to; `#N` if the device with index N has no name in this
     /// namespace.
     pub device: Option<Device>,
 }
@@ -199,8 +198,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Returns an address with the device that it is bound to, in the form used before a port: `0.0.0.0%lo`,
-/// `[fe80::1%eth0]`.
+/// Returns an address and its device as written before a port: `0.0.0.0%lo`, `[fe80::1%eth0]`.
 #[must_use]
 pub fn host(address: IpAddr, device: Option<&str>) -> String {
     let device = device.map(|device| format!("%{device}")).unwrap_or_default();
@@ -210,7 +208,7 @@ pub fn host(address: IpAddr, device: Option<&str>) -> String {
     }
 }
 
-/// The reason why a text is not a valid endpoint, or not a valid part of one.
+/// The reason why a text is not an endpoint or a part of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadEndpoint(
     /// The reason, in lower case, without the text itself.

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use super::{named, unmapped};
 
 named! {
-    /// The clients that can reach a listener, from most to least exposed. The order of the variants is the order of
-    /// listings.
+    /// The clients that can reach a listener, from most to least exposed, which is the order of listings.
     pub enum Exposure {
         /// The wildcard address, which stands for every address of this machine.
         Any = "any",
@@ -20,15 +19,14 @@ named! {
         Multicast = "multicast",
         /// This machine only.
         Loopback = "loopback",
-        /// No client can reach the socket: the machine does not have the address or the device that the socket is
-        /// bound to.
+        /// No client can reach the socket: this machine does not have its address or device.
         None = "none",
     }
 }
 
 impl Exposure {
-    /// Returns the class of `address`; v4-mapped addresses are unwrapped first. A socket bound to the loopback device
-    /// (`lo` on Linux, `lo0` on the BSDs) receives traffic from this machine only, regardless of its address.
+    /// Returns the exposure of an address. A socket on the loopback device (`lo` on Linux, `lo0` on the BSDs) receives
+    /// traffic from this machine only, regardless of its address.
     #[must_use]
     pub fn of(address: IpAddr, device: Option<&str>) -> Self {
         if matches!(device, Some("lo" | "lo0")) {

@@ -1,5 +1,4 @@
-//! The packet filter of a network namespace: the rules of nftables and of both variants of iptables in one form, and
-//! the interfaces in the rules. This module only describes the rules; `judge` evaluates them.
+//! The packet filter of a network namespace: its interfaces, and the rules of nftables and iptables in one form.
 
 use std::net::IpAddr;
 
@@ -14,16 +13,15 @@ pub struct Firewall {
     pub netns: Option<u64>,
     /// Whether the rules could not be read because only root may read them.
     pub is_refused: bool,
-    /// The reason why the rules are not known, if they could not be read for another reason.
+    /// Any other reason why the rules could not be read.
     pub unread: Option<String>,
-    /// The reason why packets for one port can reach the listener of another port although no rule forwards them;
-    /// `None` if they cannot.
+    /// The reason why packets for one port can reach the listener of another port without a rule; `None` if they
+    /// cannot.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces. The list is empty if the interfaces do not matter: there are no rules, and nothing else takes
-    /// packets.
+    /// The interfaces; empty if there are no rules and nothing else takes packets.
     pub interfaces: Vec<Interface>,
-    /// The networks that a route makes local, although no interface has the addresses: `ip route add local`.
+    /// The networks that a route makes local without an address on an interface: `ip route add local`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub local_routes: Vec<LocalRoute>,
     /// Whether this machine forwards packets to other machines, for IPv4 and IPv6.
@@ -46,16 +44,16 @@ pub struct Interface {
     pub is_up: bool,
     /// Whether the interface is a port of a bridge or bond. Rules do not see the names of such interfaces.
     pub is_port: bool,
-    /// Whether the interface receives packets only from this machine, because its other end is in another network
-    /// namespace or does not exist.
+    /// Whether the interface receives packets only from this machine: its other end is in another network namespace or
+    /// does not exist.
     #[serde(skip)]
     pub is_internal: bool,
-    /// Whether no packet of another machine arrives on the interface. It is a dummy device, or a bridge without a port
-    /// to the outside, such as a bridge of Docker.
+    /// Whether no packet of another machine arrives on the interface: it is a dummy device, or a bridge without a port
+    /// to the outside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_local_only: bool,
-    /// The reason why the rules may have no effect on packets of this interface: a BPF program or another part of the
-    /// kernel can take these packets first. `None` if there is no reason.
+    /// The reason why another part of the kernel, such as a BPF program, may take packets before the rules; `None` if
+    /// there is none.
     pub uncertain: Option<String>,
     /// The addresses, with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
@@ -95,8 +93,7 @@ pub struct FilterChain {
 }
 
 named! {
-    /// The point at which the kernel calls a base chain. The variants are in the order in which a packet passes these
-    /// points.
+    /// The point at which the kernel calls a base chain, in the order in which a packet passes these points.
     pub enum FilterHook {
         /// The kernel calls the chain as soon as a packet arrives.
         Ingress = "ingress",
@@ -151,7 +148,7 @@ pub enum FilterAction {
     Drop,
     /// Leaves this chain.
     Return,
-    /// Continues in another chain. At the end of that chain, returns to the next rule of this chain.
+    /// Continues in another chain, and then at the next rule of this chain.
     Jump(String),
     /// Continues in another chain, and does not return to this chain.
     Goto(String),
@@ -164,8 +161,7 @@ pub enum FilterAction {
         /// The new port; `None` if the port stays the same.
         port: Option<u16>,
     },
-    /// Looks up the new destination in a map, with these fields as the key. The action of each element is
-    /// `Translate`. If an element has no port, this port is used.
+    /// Looks up the new destination in a map, with these fields as the key. The action of each element is `Translate`.
     TranslateBy(Vec<FilterField>, FilterElements),
     /// Changes the mark of the packet or of its connection.
     Mark,
@@ -181,7 +177,7 @@ pub enum FilterAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterCondition {
-    /// Is met if the fields have the values of one of the elements; if `negated`, of none of them.
+    /// Is met if the fields have the values of one of the elements.
     In {
         /// The fields, in the order of the values of an element.
         fields: Vec<FilterField>,
@@ -190,8 +186,7 @@ pub enum FilterCondition {
         /// Whether the condition is negated.
         negated: bool,
     },
-    /// Is met if the field and `value` have the same bits in `mask`; if `negated`, if at least one of these bits
-    /// differs.
+    /// Is met if the field and `value` have the same bits in `mask`.
     Masked {
         /// The field.
         field: FilterField,
@@ -303,7 +298,7 @@ pub enum FilterElements {
 pub struct FilterSet {
     /// Its name.
     pub name: String,
-    /// Whether rules add elements. If they do, a packet may add its own source address.
+    /// Whether rules add elements: a packet may then add its own source address.
     pub is_changed_by_rules: bool,
     /// The elements; `None` if they were not understood.
     pub elements: Option<Vec<FilterElement>>,

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::{Container, OriginKind, Peer, Pid, Process};
 
-/// The destination to which a program forwards a port. For example, docker-proxy forwards the published port of a
-/// container.
+/// The destination to which a program such as docker-proxy forwards a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardTarget {
     /// The address.
@@ -22,9 +21,9 @@ pub struct ForwardTarget {
 }
 
 impl Peer {
-    /// Returns the destination to which docker-proxy forwards a port, according to its command line; `None` for any
-    /// other process. Every user can start a program with this name and command line. The process must therefore run as
-    /// root, and its file must not belong to a user.
+    /// Returns the destination to which docker-proxy forwards a port, by its command line; `None` for any other
+    /// process. Every user can start a program with this name, so the process must run as root from a file that belongs
+    /// to no user.
     #[must_use]
     pub fn behind_docker_proxy(process: &Process) -> Option<Self> {
         let (name, may_be_roots) = match &process.exe {

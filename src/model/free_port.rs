@@ -3,16 +3,15 @@
 use super::named;
 
 named! {
-    /// The reason why a port is not suitable for a new service. If several reasons apply, the first in this order
-    /// counts.
+    /// The reason why a port is not suitable for a new service. If several reasons apply, the first counts.
     pub enum Unsuitable {
         /// A socket or a rule of this machine uses the port.
         Taken = "taken",
-        /// The kernel never hands out the port, because a setting reserves the port for a program.
+        /// A setting of the kernel reserves the port for a program.
         KernelReserved = "kernel-reserved",
         /// The port is in the range that this kernel gives to outgoing connections.
         KernelRange = "kernel-range",
-        /// The port is below 1024: it is for system services, and a program usually needs root to bind it.
+        /// The port is below 1024, and a program usually needs root to bind it.
         System = "system",
         /// The port is in IANA's dynamic range, which is for temporary use.
         Dynamic = "dynamic",

@@ -1,5 +1,4 @@
-//! The script, module or arguments of an interpreter or a relay. The program file alone does not identify such a
-//! program.
+//! Finds the script, module or arguments of an interpreter or a relay.
 
 use super::interpreter_runner::behind;
 pub(crate) use super::interpreter_syntax::InterpreterCommand;
@@ -14,8 +13,8 @@ pub enum RunTarget {
     None,
     /// The program is an interpreter or a relay, but its command line is not known.
     Unknown,
-    /// The script, module, class, code or destination. The text is empty if the command line names none. Parts that
-    /// change with each start are left out.
+    /// The script, module, class, code or destination, without parts that change with each start; empty if the command
+    /// line names none.
     Target(String),
 }
 
@@ -45,9 +44,8 @@ impl RunTarget {
         text.map_or(RunTarget::Unknown, RunTarget::Target)
     }
 
-    /// Returns whether two processes with the same program file may run the same code. A relative path counts as equal
-    /// to an absolute path that ends with it, because older snapshots, which did not record scripts, have relative
-    /// paths.
+    /// Returns whether two processes with one program file may run the same code. A relative path equals an absolute
+    /// path that ends with it, because older snapshots recorded relative paths.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
@@ -75,8 +73,7 @@ fn is_end_of(end: &str, path: &str) -> bool {
         && path.strip_suffix(end).is_some_and(|directory| directory.ends_with('/'))
 }
 
-/// Returns the code with `#` instead of each number. Such numbers can be file descriptors and process IDs, which
-/// differ at each start.
+/// Returns the code with `#` instead of each number, which can be a file descriptor or a process ID.
 fn without_numbers(code: &str) -> String {
     let mut text = String::with_capacity(code.len());
     for c in code.chars() {
@@ -116,14 +113,13 @@ pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
     is_relay(program) || is_interpreter(program)
 }
 
-/// Returns whether the program with this name is an interpreter.
 pub(crate) fn is_interpreter(program: &str) -> bool {
     let name = without_version(program);
     name == "java" || syntax_of(name).is_some()
 }
 
-/// Returns whether a process shows a title instead of its command line: it has overwritten the words that named its
-/// script. `program` is the name of the interpreter's file.
+/// Returns whether a process has overwritten its command line with a title. `program` is the name of the interpreter's
+/// file.
 pub(crate) fn shows_only_a_title(program: &str, cmdline: &[String]) -> bool {
     let Some((first, rest)) = cmdline.split_first() else { return false };
     let name = without_version(program);
@@ -137,8 +133,8 @@ pub(crate) fn shows_only_a_title(program: &str, cmdline: &[String]) -> bool {
         && (first.contains([' ', ':']) || !is_its_name(started_as))
 }
 
-/// Returns the code of the interpreter or relay `program` (the name of its file); `None` if the program is neither,
-/// or if its command line is not known.
+/// Returns the code that the interpreter or relay `program` runs; `None` if the program is neither, or if its command
+/// line is not known.
 pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let arguments = cmdline.get(1..)?;
     if is_relay(program) {
@@ -187,17 +183,16 @@ pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<
     Some(code_before_file.map_or(InterpreterCommand::Nothing, InterpreterCommand::Code))
 }
 
-/// Returns the same as [`parse_command`]. If the code is a profiler, debugger or launcher, returns the script or
-/// module in its arguments instead.
+/// Returns the code as [`parse_command`] does, but for a profiler, debugger or launcher the script or module in its
+/// arguments.
 pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let command = parse_command(program, cmdline)?;
     behind(&command, cmdline).or(Some(command))
 }
 
-/// Returns the words of an interpreter's command line after its own name, up to the script, module or class. The
-/// arguments of the script are left out, because they do not identify the code. Returns no words if the command line
-/// contains code, and the options if the command line names nothing to run. `None` if `program` is not a known
-/// interpreter, or its command line is not known.
+/// Returns the words of an interpreter's command line after its own name, up to the script, module or class. Returns no
+/// words if the command line contains code; `None` if `program` is not a known interpreter, or if its command line is
+/// not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let target = match parse_command(program, cmdline)? {
         InterpreterCommand::File(target)
@@ -210,14 +205,13 @@ pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<
         }
         InterpreterCommand::Relay(_) => return None,
     };
-    // The file or module may be only a part of an argument, so the argument that contains it is found by memory
-    // address.
+    // The file or module may be only a part of an argument, so the argument is found by memory address.
     let end = cmdline.iter().position(|word| word.as_bytes().as_ptr_range().contains(&target.as_ptr()))?;
     cmdline.get(1..=end)
 }
 
-/// Returns the words that can be options of the interpreter: the words before the code if the command line contains
-/// code, otherwise the words that [`command_words`] returns.
+/// Returns the words that can be options of the interpreter: the words before code on the command line, or else the
+/// words of [`command_words`].
 pub(crate) fn option_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let Some(InterpreterCommand::Code(code)) = parse_command(program, cmdline) else {
         return command_words(program, cmdline);
@@ -239,8 +233,7 @@ const JAVA_OPTIONS_WITH_VALUE: [&str; 9] = [
     "--upgrade-module-path",
 ];
 
-/// Returns the jar of `java -jar`. Without a jar, returns the class path, which is the working directory if the
-/// command line gives no class path.
+/// Returns the jar of `java -jar`. Without a jar, returns the class path, by default the working directory.
 fn class_path(arguments: &[String]) -> InterpreterCommand<'_> {
     let mut elements = vec!["."];
     let mut rest = arguments.iter().map(String::as_str);

@@ -1,4 +1,4 @@
-//! Profilers, debuggers and launchers: code that runs the script that its arguments name.
+//! Profilers, debuggers and launchers, which run the script that their arguments name.
 
 use super::interpreter_syntax::InterpreterCommand;
 
@@ -85,8 +85,8 @@ const TIMEIT: &str = "timeit";
 /// The module of Python that reads code from standard input.
 const ASYNCIO: &str = "asyncio";
 
-/// Directories of programs and of Python's own modules. In another directory, a script with the name of a runner is
-/// an ordinary script.
+/// Directories of programs and of Python's own modules. Elsewhere, a script with the name of a runner is an ordinary
+/// script.
 const INSTALLED: [&str; 6] = ["/usr/bin/", "/usr/local/bin/", "/bin/", "/lib/python", "/dotnet/", "/FSharp/"];
 
 /// Returns the script or module in the arguments of `command`, if `command` is a profiler, debugger or launcher.

@@ -39,7 +39,7 @@ pub(super) enum Clusters {
     Attached,
 }
 
-/// The way in which an interpreter reads its command line.
+/// The options and subcommands of an interpreter.
 pub(super) struct Syntax {
     /// The names of the interpreter's programs, without a version.
     pub names: &'static [&'static str],
@@ -71,9 +71,9 @@ const PLAIN: Syntax = Syntax {
     positional: Positional::File,
 };
 
-/// Returns the syntax of the interpreter with this name. The name must not contain a version: `python`, not `python3.11`.
+/// Returns the syntax of the interpreter with this name, without a version: `python`, not `python3.11`.
 pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
-    /// The table is sorted by name for a fast search, because a listing searches it several times for each process.
+    /// The rows are sorted by name, because a listing searches for several names per process.
     static BY_NAME: OnceLock<Vec<(&str, &Syntax)>> = OnceLock::new();
     let by_name = BY_NAME.get_or_init(|| {
         let names = |syntax: &'static Syntax| syntax.names.iter().map(move |name| (*name, syntax));
@@ -86,7 +86,7 @@ pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
 }
 
 /// The source of each row is the manual or the help text of the interpreter. `class_path` parses the command line of
-/// `java`.
+/// Java.
 static SYNTAXES: [Syntax; 24] = [
     Syntax {
         names: &["python", "pypy"],
@@ -375,14 +375,12 @@ static SYNTAXES: [Syntax; 24] = [
     },
 ];
 
-/// An argument of an interpreter, parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Argument<'c> {
     /// An option and its value, if the value is part of the argument.
     Option(&'static str, Option<&'c str>),
-    /// Any other option. It gives no code, and the next argument is not its value.
+    /// Any other option: it gives no code, and the next argument is not its value.
     Flag,
-    /// Not an option.
     Positional,
 }
 

@@ -34,8 +34,7 @@ const LOADING_OPTIONS: [OptionsOf; 11] = [
     (&["sbcl"], &["--core", "--userinit", "--sysinit"]),
 ];
 
-/// The places, relative to the working directory, at which interpreters search for a file that is named without a
-/// slash. `?` stands for the name.
+/// The places of a file that is named without a slash, relative to the working directory. `?` stands for the name.
 const PLACES: [(&[&str], &[&str]); 6] = [
     (&["lua", "luajit"], &["?.lua", "?/init.lua", "?.so"]),
     (&["node", "nodejs", "bun"], &["node_modules/?", "node_modules/?.js"]),
@@ -65,13 +64,12 @@ const SETTINGS_OF_PHP: [&str; 5] =
 /// The options of Java that load code. The name of the file follows in the same argument.
 const LOADING_OPTIONS_OF_JAVA: [&str; 3] = ["-javaagent:", "-agentpath:", "-Xbootclasspath/a:"];
 
-/// Returns whether the program is Java.
 pub(crate) fn is_java(program: &str) -> bool {
     without_version(program) == "java"
 }
 
-/// Returns the files of code that the options of an interpreter load in addition to the script. Names without a slash
-/// are left out: the interpreter searches for them in its module path (see [`files_here`]).
+/// Returns the files that the options of an interpreter load in addition to the script. Names without a slash are left
+/// out (see [`files_here`]).
 pub(crate) fn loaded_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     if is_java(program) {
         let words = option_words(program, cmdline).unwrap_or_default();
@@ -93,8 +91,7 @@ pub(crate) fn argument_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'
     words.iter().filter_map(|word| word.strip_prefix('@')).collect()
 }
 
-/// Returns the paths, relative to the working directory, at which an interpreter may find the files that its options
-/// name without a slash.
+/// Returns the paths, relative to the working directory, of the files that the options name without a slash.
 pub(crate) fn files_here(program: &str, cmdline: &[String]) -> Vec<String> {
     let name = without_version(program);
     let places = PLACES.iter().find(|(names, _)| names.contains(&name)).map(|(_, places)| *places);

@@ -1,6 +1,4 @@
-//! The basic types that every other module uses: sockets, processes, verdicts, findings, gaps.
-//!
-//! This module has no input or output and depends on no other module. The types cannot represent an invalid state. An
+//! The basic types that every other module uses: sockets, processes, verdicts, gaps. They have no input or output. An
 //! unknown value is `None`, never an empty string, `"-"`, `0` or `-1`.
 
 mod container;

@@ -1,8 +1,7 @@
 //! The macro `named!`, which defines an enum with one name for each variant.
 
-/// Defines an enum of unit variants. The literal after each variant is its name in JSON (`Serialize`, `Deserialize`)
-/// and the result of `name`. `ALL` lists the variants in the order of the source, which is also their order under
-/// `Ord`.
+/// Defines an enum of unit variants. The literal after each variant is its name in JSON and the result of `name`. `ALL`
+/// lists the variants in ascending order.
 macro_rules! named {
     ($(#[$about:meta])* $vis:vis enum $Enum:ident { $($(#[$doc:meta])* $Variant:ident = $name:literal),+ $(,)? }) => {
         $(#[$about])*

@@ -21,8 +21,7 @@ impl Network {
         Network { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
     }
 
-    /// Returns the block with exactly the addresses from `first` to `last`; `None` if no single block has these
-    /// addresses.
+    /// Returns the block with exactly the addresses from `first` to `last`, if there is one.
     #[must_use]
     pub fn spanning(first: IpAddr, last: IpAddr) -> Option<Self> {
         let (first_bits, last_bits, widest) = match (first, last) {
@@ -103,7 +102,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// The reason why a text is not a block of addresses. It does not contain the text itself.
+/// The reason why a text is not a block of addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadNetwork {
     /// The address is not an IP address.

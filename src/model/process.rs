@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Container, named};
 
-/// The maximum number of bytes that are read of a command line. The kernel allows half as many bytes for one argument
-/// (`MAX_ARG_STRLEN` of linux/binfmts.h), so code in an argument is read in full. For all arguments together, the
-/// kernel allows several megabytes.
+/// The maximum number of bytes that are read of a command line. The kernel allows half of this for one argument
+/// (`MAX_ARG_STRLEN` of linux/binfmts.h), but several megabytes for all arguments.
 pub(crate) const LONGEST_COMMAND_LINE: usize = 256 * 1024;
 
 /// Returns the last component of a path on any system.
@@ -57,8 +56,7 @@ impl Exe {
 }
 
 named! {
-    /// The users who can replace a file that a process runs. The variants are in order, from the most to the least
-    /// trustworthy file.
+    /// The users who can replace a file that a process runs, from the most to the least trustworthy file.
     pub enum OriginKind {
         /// Only root can replace the file, and a package installed it. Only an audit and a card look up packages.
         Package = "package",
@@ -68,27 +66,24 @@ named! {
         User = "user",
         /// Any user can replace or create the file: the file or a directory above it is world-writable.
         Open = "open",
-        /// The file is no longer at its path: it was deleted, or replaced, for example by an upgrade.
+        /// The file at the path was deleted or replaced, for example by an upgrade.
         Deleted = "deleted",
         /// The program was never a file on disk: `memfd_create(2)`.
         Memory = "memory",
-        /// Something is mounted over the path of the file, so the path leads to another file.
+        /// The path leads to another file, because something is mounted over it.
         Elsewhere = "elsewhere",
     }
 }
 
-/// The origin of a file that a process runs: the users who can replace it. If the origin is not known, there is a gap
-/// instead.
+/// The users who can replace a file that a process runs. If they are not known, there is a gap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The kind of user who can replace the file.
     pub kind: OriginKind,
-    /// The file or directory that allows the replacement, if the kind is [`OriginKind::User`] or
-    /// [`OriginKind::Open`].
+    /// The file or directory that allows the replacement, for [`OriginKind::User`] and [`OriginKind::Open`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writable: Option<String>,
-    /// The ID of the user who can replace the file, if the kind is [`OriginKind::User`] and there is only one such
-    /// user.
+    /// The ID of the only user who can replace the file, for [`OriginKind::User`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The package that installed the file.
@@ -100,8 +95,8 @@ pub struct Origin {
     /// Whether the file differs from the file that the package installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<bool>,
-    /// Whether the path leads to another file, or to no file, in the root directory of portolan. This is the case if
-    /// the process is in a container or has another root directory.
+    /// Whether the path leads to another file or to no file in portolan's root directory, for example because the
+    /// process is in a container.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_in_other_tree: bool,
 }
@@ -129,8 +124,8 @@ pub struct Script {
     pub path: String,
     /// The origin of the file; `None` if it is not known.
     pub origin: Option<Origin>,
-    /// Whether the file is a compiled program. No interpreter can run such a file, so the command line does not show
-    /// what really runs.
+    /// Whether the file is a compiled program. No interpreter can run it, so the command line does not show what really
+    /// runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_program: bool,
 }
@@ -147,9 +142,9 @@ pub struct Configuration {
 named! {
     /// The clients that a server admits, from the fewest to the most.
     pub enum AdmittedClients {
-        /// Clients on this machine only; the server refuses all other clients.
+        /// Only clients on this machine.
         Local = "local",
-        /// Only clients with an address that the configuration lists, such as the addresses of a private network.
+        /// Only clients with an address that the configuration lists.
         Listed = "listed",
         /// Clients with a password or a certificate.
         Authenticated = "authenticated",
@@ -204,14 +199,14 @@ pub struct Process {
     pub name: Option<String>,
     /// The program file, if it could be read.
     pub exe: Option<Exe>,
-    /// The origin of the program file: the users who can replace it.
+    /// The users who can replace the program file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// The script of the process, if its program is an interpreter and its command line names a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<Script>,
-    /// Further files with code that the process runs, if a user other than root can replace them: libraries, and
-    /// files that its command line loads. The least trustworthy file comes first.
+    /// Further files with code that the process runs and that a user other than root can replace, the least trustworthy
+    /// first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub code: Vec<Script>,
     /// Whether the memory of the process contains code of its program file; `None` if this was not checked.
@@ -226,8 +221,7 @@ pub struct Process {
     /// The name of the nearest version-controlled directory at or above the working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// The state of the process (running, sleeping, stopped, …), as the letter in `proc_pid_stat(5)`: `R`, `S`, `T`,
-    /// `Z`.
+    /// The state, as the letter in `proc_pid_stat(5)`: `R`, `S`, `T`, `Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<char>,
     /// The command line, one element for each argument; empty if there is none or it could not be read.
@@ -240,8 +234,7 @@ pub struct Process {
     pub started: Option<Timestamp>,
     /// The ancestors that could be read, nearest first.
     pub parents: Vec<Parent>,
-    /// The systemd unit of the process (Linux), the services in the process, separated by commas (Windows), or its
-    /// launchd label (macOS).
+    /// The systemd unit (Linux), the services separated by commas (Windows), or the launchd label (macOS).
     pub unit: Option<String>,
     /// The container of the process (Linux).
     pub container: Option<String>,
@@ -251,21 +244,20 @@ pub struct Process {
     /// The container to which the program forwards a port, if it does (Linux).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards_to_container: Option<Arc<Container>>,
-    /// The settings in the configuration file of the process that decide who may connect. They are read only if other
-    /// machines can reach a socket of the process.
+    /// The settings of the configuration file that decide who may connect. They are read only if other machines can
+    /// reach a socket of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
-    /// The options in the environment that let a debugger connect, in the form in which an interpreter reads them.
-    /// They are read only if other machines can reach a socket of the process.
+    /// The debugger options in the environment, in the form of command-line options. They are read only if other
+    /// machines can reach a socket of the process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub debugger_options: Vec<String>,
 }
 
 impl Process {
-    /// Returns whether the paths of the program file and of the script are reliable. A path is reliable if it names the
-    /// same file in the root directory of portolan, or if only root can have put the file there. The root directory of
-    /// a container or system service of root is trusted too. Any other user can make a root directory with any file at
-    /// any path.
+    /// Returns whether the paths of the program file and of the script are reliable. Any user can make a root directory
+    /// with any file at any path, so only the root directories of portolan and of root's containers and services are
+    /// trusted.
     #[must_use]
     pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));

@@ -27,7 +27,7 @@ pub struct UsualProgram {
     pub product: &'static str,
     /// The evidence for the identification.
     pub rests_on: RestsOn,
-    /// Whether the program commonly serves any port. The port counts as usual only for this reason.
+    /// Whether the port counts as usual only because the program commonly serves any port.
     pub any_port: bool,
     /// The process; `None` if the process is hidden.
     pub pid: Option<Pid>,
@@ -45,11 +45,10 @@ named! {
     }
 }
 
-/// The service that a listener offers. This is the service of the running program or, if the program is not known,
-/// the usual service of the port.
+/// The service of the running program or, if the program is not known, the usual service of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ListenerService {
-    /// The registered name of the service. If no service is registered, this is the name of the program.
+    /// The registered name of the service, or else the name of the program.
     pub name: Option<&'static str>,
     /// The product.
     pub product: Option<&'static str>,

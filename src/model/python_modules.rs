@@ -2,9 +2,8 @@
 
 use super::interpreter::{InterpreterCommand, parse_innermost, without_build, without_version};
 
-/// Returns the paths, relative to the working directory, at which Python first searches for modules: for the module
-/// that it runs, and for the modules that the code on its command line imports. If there is a file at one of these
-/// paths, Python runs it. Returns no paths if Python does not search the working directory.
+/// Returns the paths, relative to the working directory, at which Python first searches for the modules that it runs or
+/// that the code on its command line imports. Returns no paths if Python does not search the working directory.
 pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String> {
     /// The maximum number of modules in the result.
     const MODULES: usize = 32;
@@ -22,8 +21,7 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
     };
     let after = cmdline.iter().position(holds_module).map_or(cmdline.len(), |at| at + 1);
     let own = cmdline.get(1..after).unwrap_or_default().iter();
-    // The options `-I` and `-P` exclude the working directory. The letters after `-W` and `-X` are not options, but a
-    // value.
+    // The options `-I` and `-P` exclude the working directory. The letters after `-W` and `-X` are a value.
     let clusters = own.filter(|argument| argument.starts_with('-') && !argument.starts_with("--"));
     let letters = clusters.filter_map(|argument| argument.split(['W', 'X', 'c', 'm']).next());
     if letters.into_iter().any(|letters| letters.contains(['I', 'P'])) {
@@ -35,10 +33,9 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
     paths.flat_map(|path| [format!("{path}.py"), format!("{path}/{end}")]).collect()
 }
 
-/// Returns the paths at which a Python program finds an installed module of `-m`. Python searches below the prefix of
-/// its program file, below the prefix of the path with which it was started, and below further `prefixes`. In a virtual
-/// environment the first two differ, because Python was started through a link to a program file outside the
-/// environment.
+/// Returns the paths of an installed module of `-m`, below the prefixes of the program file, of the path with which
+/// Python was started, and below `prefixes`. In a virtual environment, Python was started through a link to a program
+/// file outside the environment.
 pub(crate) fn installed_modules(exe: &str, cmdline: &[String], prefixes: &[String]) -> Vec<String> {
     /// The versions of Python 3 that are searched if the name of the program has none.
     const VERSIONS: std::ops::RangeInclusive<u32> = 6..=15;

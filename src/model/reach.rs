@@ -12,9 +12,8 @@ named! {
         Open = "open",
         /// The packet filter accepts new connections only from some addresses, or only on some interfaces.
         Limited = "limited",
-        /// Only this machine and the networks whose packets it forwards can connect: either every interface of the
-        /// network namespace leads to another namespace of this machine, or the packet filter accepts new connections
-        /// only on bridges for containers.
+        /// Only this machine and the networks whose packets it forwards can connect, for example through a bridge for
+        /// containers.
         Machine = "machine",
         /// The packet filter accepts no new connection.
         Filtered = "filtered",
@@ -33,21 +32,20 @@ pub struct Reach {
     pub from: Vec<String>,
     /// The number of further groups.
     pub more: usize,
-    /// The rule that decides, or the reason why there is no result. `None` if there are no rules, or if only root may
-    /// read the rules.
+    /// The rule that decides, or the reason why there is no result; `None` without rules, or if only root may read
+    /// them.
     pub rule: Option<String>,
-    /// A short form of all clients that can reach the port. Comparisons need it, because `from` does not list every
-    /// group of clients.
+    /// The number and a hash of all clients, for comparisons: `from` does not list every group of clients.
     #[serde(skip)]
     pub all: Option<AllClients>,
 }
 
-/// A short form of all clients that can reach a port.
+/// The number and a hash of all clients that can reach a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllClients {
     /// The number of addresses.
     pub count: u128,
-    /// A hash of the addresses. It is valid only in this process.
+    /// A hash of the addresses, valid only in this process.
     pub hash: u64,
 }
 

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Device, Protocol};
 
-/// The packets that a raw or packet socket receives. The program can set a filter that excludes some of them.
+/// The packets that a raw or packet socket receives, unless a filter of the program excludes them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReceivedPackets {
     /// For a raw socket, the IP protocol (IANA protocol numbers). For a packet socket, the `EtherType`, or a number
     /// of `linux/if_ether.h`.
     pub number: u16,
-    /// The network devices that the socket has set to receive packets for other machines (promiscuous mode).
+    /// The network devices on which the socket receives packets for other machines (promiscuous mode).
     pub promiscuous: Vec<Device>,
 }
 

@@ -1,7 +1,6 @@
 //! Relays: programs that pass connections to another program or another address, which their arguments name.
 
-/// Programs that forward connections, or that start another program once or for each connection. The list is sorted
-/// for a fast search, because a listing searches it several times for each process.
+/// Programs that forward connections or start other programs. The list is sorted for a fast search.
 const RELAYS: [&str; 70] = [
     "busybox",
     "bwrap",
@@ -75,14 +74,12 @@ const RELAYS: [&str; 70] = [
     "xinetd",
 ];
 
-/// Returns whether the program with this name forwards connections or starts another program.
 pub(super) fn is_relay(program: &str) -> bool {
     RELAYS.binary_search(&program).is_ok()
 }
 
-/// Returns the words in the command line of a relay that may be paths of programs that it starts. These are words
-/// with a slash, including those after a keyword (`EXEC:/srv/x`) or in a text for the shell (`--sh-exec "cd /;
-/// /srv/x"`).
+/// Returns the words of a relay's command line that may be paths of programs: words with a slash, also after a keyword
+/// (`EXEC:/srv/x`) or in a text for the shell (`--sh-exec "cd /; /srv/x"`).
 pub(crate) fn possible_programs<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     if !is_relay(program) {
         return Vec::new();

@@ -16,13 +16,12 @@ pub enum ReplaceableBy {
     Unknown,
     /// A user who is not root.
     User,
-    /// Any user. This value is also used if the running file has no path, because nothing is known about its creator.
+    /// Any user. Also if the running file has no path, because its creator is not known.
     Anyone,
 }
 
 impl ReplaceableBy {
-    /// Returns who can replace the program file, the script or further code of a process. The least trustworthy of
-    /// these files counts.
+    /// Returns who can replace the least trustworthy of the program file, the script and further code.
     #[must_use]
     pub fn of(process: &Process) -> Self {
         let files = process.script.iter().chain(&process.code).map(Self::of_script);
@@ -40,9 +39,8 @@ impl ReplaceableBy {
         }
     }
 
-    /// Returns who can replace the program file of a process. If the origin of the file is not known, the path is
-    /// judged. Code that was loaded into a program counts, because the name of the program does not describe that code.
-    /// Code that an interpreter loads does not count, because interpreters are expected to load code of users.
+    /// Returns who can replace the program file, by its origin or else by its path. Code that was loaded into a program
+    /// counts too. Code that an interpreter loads does not count, because interpreters run code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
         let file = Self::of_program_file(process);
@@ -63,7 +61,7 @@ impl ReplaceableBy {
             Some(OriginKind::Package | OriginKind::System) => ReplaceableBy::Root,
             Some(OriginKind::User) => ReplaceableBy::User,
             Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => ReplaceableBy::Anyone,
-            // The file was replaced, as by an upgrade, or its origin is not known. Only its path can be judged.
+            // The file was replaced, as by an upgrade, or its origin is not known, so only its path can be judged.
             Some(OriginKind::Deleted) | None => Self::of_path(exe),
         }
     }

@@ -46,8 +46,7 @@ pub struct Scope {
     /// Whether to find the processes that own the sockets.
     #[serde(alias = "holders")]
     pub processes: bool,
-    /// Whether to read all details of the processes, or only the details that identify their programs: name, file and
-    /// command line.
+    /// Whether to read all details of the processes, or only name, file and command line.
     pub details: bool,
     /// Whether to look up which packages installed the programs, and whether the programs are unmodified.
     #[serde(default)]

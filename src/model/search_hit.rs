@@ -3,7 +3,7 @@
 use super::{PortRange, Protocol, named};
 
 named! {
-    /// The kind of text in which the words of a search occur. The most important kind comes first.
+    /// The kind of text in which the words of a search occur, the most important first.
     pub enum SearchField {
         /// The name of a common service or product.
         Name = "name",

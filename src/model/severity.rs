@@ -17,7 +17,7 @@ named! {
 }
 
 impl Severity {
-    /// Returns the next lower severity. For `Info`, returns `Info`.
+    /// Returns the next lower severity; `Info` for `Info`.
     #[must_use]
     pub const fn lower(self) -> Self {
         match self {
@@ -27,7 +27,7 @@ impl Severity {
         }
     }
 
-    /// Returns the next higher severity. For `Critical`, returns `Critical`.
+    /// Returns the next higher severity; `Critical` for `Critical`.
     #[must_use]
     pub const fn higher(self) -> Self {
         match self {

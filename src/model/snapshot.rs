@@ -14,8 +14,7 @@ use super::{
 /// The schema of a saved snapshot.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/2";
 
-/// The older schema, which can still be read. Its snapshots lack the tool, and the ID, boot, scope and labels of the
-/// host.
+/// The older schema, which can still be read. It lacks the tool, and the ID, boot, scope and labels of the host.
 pub const OLD_SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
 named! {
@@ -39,7 +38,7 @@ named! {
     }
 }
 
-/// Something that a scan should have seen but could not see. A report with gaps is never complete.
+/// Something that a scan should have seen but could not see.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Gap {
     /// The part of the scan.
@@ -57,8 +56,7 @@ pub struct Gap {
     pub remedy: Option<String>,
 }
 
-/// A fact for the reader that is not a failure. For example, a part was not requested, or the data comes from a
-/// particular source.
+/// A fact for the reader that is not a failure, for example that a part was not requested.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Note {
     /// The subject of the note.
@@ -67,7 +65,7 @@ pub struct Note {
     pub count: Option<u64>,
     /// The way to see more, if there is one.
     pub remedy: Option<String>,
-    /// Whether the note changes the meaning of a listing. A listing then shows the note without `-v`.
+    /// Whether a listing shows the note without `-v`, because the note changes the meaning of the listing.
     #[serde(default)]
     pub important: bool,
 }
@@ -93,8 +91,7 @@ impl Gap {
         matches!(self.stage, Stage::Sockets | Stage::Namespaces | Stage::Rules)
     }
 
-    /// Returns whether more privileges would close the gap. The remedy of such a gap is to run as another user: `run as
-    /// root`.
+    /// Returns whether the remedy is to run as another user, such as root.
     #[must_use]
     pub fn needs_privilege(&self) -> bool {
         self.remedy.as_deref().is_some_and(|remedy| remedy.starts_with("run as "))
@@ -146,8 +143,8 @@ impl HostScope {
 pub struct Host {
     /// The name.
     pub name: Option<String>,
-    /// The ID, which distinguishes two machines with the same name: the machine ID hashed for this application, or
-    /// the name that the user gave. `None` if the machine has no ID, or if the scan read no details.
+    /// The ID, which distinguishes two machines with one name: a hash of the machine ID, or the name that the user
+    /// gave. `None` if the machine has no ID, or if the scan read no details.
     #[serde(default)]
     pub id: Option<String>,
     /// The ID of the current boot; `None` if the system gives no such ID, or if the scan read no details.
@@ -165,8 +162,7 @@ pub struct Host {
     /// The part of the machine that portolan sees; `None` if this is not known.
     #[serde(default)]
     pub scope: Option<HostScope>,
-    /// The ports that this kernel hands out to outgoing connections, in ascending order. The ports in `reserved` are
-    /// exceptions.
+    /// The ports that this kernel gives to outgoing connections, except the ports in `reserved`, in ascending order.
     pub ephemeral: Vec<PortRange>,
     /// The ports in `ephemeral` that the kernel never hands out (Linux: `ip_local_reserved_ports`), in ascending
     /// order.
@@ -178,8 +174,7 @@ pub struct Host {
     pub ephemeral_of: Vec<EphemeralRange>,
 }
 
-/// Returns whether a Linux kernel of this version lists sockets that are bound but do not listen. Versions from 6.8
-/// on do.
+/// Returns whether a Linux kernel of this version lists sockets that are bound but do not listen (6.8 or later).
 #[must_use]
 pub fn lists_bound_sockets(version: &str) -> bool {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
@@ -201,8 +196,7 @@ pub struct EphemeralRange {
 }
 
 impl Host {
-    /// Returns the ports that outgoing connections of this protocol use. If `family` is `None`, the ports of all
-    /// families are returned.
+    /// Returns the ports that outgoing connections of this protocol use, for all families if `family` is `None`.
     #[must_use]
     pub fn ephemeral_for(&self, protocol: Protocol, family: Option<Family>) -> Vec<PortRange> {
         let own: Vec<PortRange> = self
@@ -223,11 +217,11 @@ pub struct Namespace {
     /// The addresses of its network interfaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
-    /// The same as [`Host::ephemeral`], for this namespace. The list is empty if the range could not be read.
+    /// [`Host::ephemeral`] of this namespace; empty if the range could not be read.
     pub ephemeral: Vec<PortRange>,
-    /// The same as [`Host::reserved`], for this namespace.
+    /// [`Host::reserved`] of this namespace.
     pub reserved: Vec<PortRange>,
-    /// The same as [`Host::ephemeral_source`], for this namespace.
+    /// [`Host::ephemeral_source`] of this namespace.
     pub ephemeral_source: String,
 }
 
@@ -271,7 +265,7 @@ impl Tool {
     }
 }
 
-/// A snapshot is plain data: it is serialised unchanged, and read back with `--from`.
+/// The data of one scan. It is saved unchanged, and read back with `--from`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The schema, [`SNAPSHOT_SCHEMA`].
@@ -305,17 +299,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the range of outgoing ports that contains the port of `socket`, in the namespace of `socket`. `None`
-    /// if no range contains the port, if the port is reserved, or if the ranges are not known.
+    /// Returns the range of outgoing ports that contains the port of `socket`; `None` if there is none, if the port is
+    /// reserved, or if the ranges are not known.
     #[must_use]
     pub fn ephemeral_range(&self, socket: &Socket) -> Option<PortRange> {
         let ports = self.ephemeral_ports_of(socket);
         ports.range_of(socket.local.port).filter(|_| !ports.is_reserved(socket.local.port))
     }
 
-    /// Returns whether a socket may belong to a client that waits for an answer, and may therefore exist only for a
-    /// short time. This is true for a datagram socket, or a TCP socket that is bound but does not listen, on a port
-    /// that the kernel gives to outgoing connections.
+    /// Returns whether a socket may belong to a client that waits for an answer: a datagram socket or a bound TCP
+    /// socket, on a port that the kernel gives to outgoing connections.
     #[must_use]
     pub fn may_be_client(&self, socket: &Socket) -> bool {
         let waits = match socket.state {
@@ -337,8 +330,7 @@ impl Snapshot {
         self.ephemeral_ports(netns, socket.local.protocol, Some(socket.local.family()))
     }
 
-    /// Returns the ports that outgoing connections use in a network namespace. `None` stands for the namespace in
-    /// which portolan runs.
+    /// Returns the ports that outgoing connections use in a network namespace; `None` is the namespace of portolan.
     #[must_use]
     pub fn ephemeral_ports(
         &self,
@@ -358,7 +350,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether everything that was requested was seen: the snapshot has no gap.
+    /// Returns whether the snapshot has no gap.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty()

@@ -18,27 +18,25 @@ named! {
         Unconnected = "unconnected",
         /// Bound to a port without listening. The port is still occupied.
         Bound = "bound",
-        /// Not a socket, but a rule of the kernel. It forwards traffic for the port to another address or port.
+        /// A rule of the kernel that forwards traffic for the port to another address or port.
         Published = "published",
         /// A raw or packet socket, which receives packets without a port.
         Raw = "raw",
-        /// TCP: both sides have confirmed the connection. The kernel also gives this state to a datagram socket with
-        /// a peer.
+        /// TCP: both sides have confirmed the connection. A datagram socket with a peer has this state too.
         Established = "established",
         /// TCP: a request to connect was sent.
         SynSent = "syn-sent",
         /// TCP: a request to connect was received.
         SynRecv = "syn-recv",
-        /// TCP: this side has closed the connection, and the peer has not yet acknowledged this.
+        /// TCP: this side has closed the connection, but the peer has not acknowledged this.
         FinWait1 = "fin-wait1",
         /// TCP: this side has closed the connection, and the peer has acknowledged this.
         FinWait2 = "fin-wait2",
-        /// TCP: the connection has ended. The kernel waits until no old segment can arrive.
+        /// TCP: the connection has ended, and the kernel waits for old segments.
         TimeWait = "time-wait",
         /// TCP: the peer has closed the connection.
         CloseWait = "close-wait",
-        /// TCP: the peer closed the connection first. This side has closed it too, and the peer has not yet
-        /// acknowledged this.
+        /// TCP: this side has closed the connection after the peer, but the peer has not acknowledged this.
         LastAck = "last-ack",
         /// TCP: both sides have closed the connection at the same time.
         Closing = "closing",
@@ -48,14 +46,13 @@ named! {
 }
 
 impl State {
-    /// Returns whether a socket in this state accepts traffic from anyone: a listening socket, a datagram socket
-    /// without a peer, or a port that the kernel forwards.
+    /// Returns whether a socket in this state accepts traffic from any client.
     #[must_use]
     pub const fn accepts_traffic(self) -> bool {
         matches!(self, State::Listen | State::Unconnected | State::Published)
     }
 
-    /// Returns whether rules judge a socket in this state. They do not judge connections.
+    /// Returns whether rules judge a socket in this state: every socket except a connection.
     #[must_use]
     pub const fn is_judged(self) -> bool {
         self.holds_port() || matches!(self, State::Raw)
@@ -67,8 +64,7 @@ impl State {
         State::ALL.into_iter().filter(|state| *state != State::Raw).collect()
     }
 
-    /// Returns whether a listing without connections contains a socket in this state. Such a listing contains sockets
-    /// that accept traffic or are only bound.
+    /// Returns whether a socket in this state accepts traffic or is only bound.
     #[must_use]
     pub const fn holds_port(self) -> bool {
         self.accepts_traffic() || matches!(self, State::Bound)
@@ -98,7 +94,7 @@ pub struct Peer {
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Netns {
-    /// The inode of the namespace (on nsfs). It identifies the namespace as long as the namespace exists.
+    /// The inode of the namespace, unique while the namespace exists.
     pub inode: u64,
     /// The name under `/run/netns`, if the namespace has a name.
     pub name: Option<String>,
@@ -116,7 +112,7 @@ pub struct Forwarding {
     pub container: Option<Arc<Container>>,
 }
 
-/// Queue lengths as the kernel reports them: bytes, or connections for a TCP listener.
+/// Queue lengths in bytes, or in connections for a TCP listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queues {
     /// Bytes that were not read yet; for a TCP listener, connections that wait for `accept`.
@@ -125,13 +121,11 @@ pub struct Queues {
     pub send: u32,
 }
 
-/// The owner of a socket, as far as it is known. Each variant is a different fact, and outputs never show two variants
-/// with the same text.
+/// The owner of a socket, as far as it is known. Outputs show a different text for each variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
-    /// These processes own the socket: at least one, in ascending order. Sockets with the same processes share the
-    /// list.
+    /// These processes own the socket: at least one, in ascending order. Sockets share the list.
     Held(#[serde(deserialize_with = "rising")] Arc<Vec<Pid>>),
     /// A process may own the socket, but not every process could be read.
     Hidden,
@@ -145,7 +139,7 @@ pub enum Owner {
     Unknown,
 }
 
-/// Reads a list of process IDs. Returns an error if the list is empty or not ascending.
+/// Reads process IDs. Returns an error if the list is empty or not ascending.
 fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Vec<Pid>>, D::Error> {
     let pids = Vec::<Pid>::deserialize(deserializer)?;
     if pids.is_empty() || !pids.is_sorted_by(|a, b| a < b) {
@@ -180,7 +174,7 @@ impl Owner {
     }
 }
 
-/// The user, namespaces and control group of a socket. Many sockets share them.
+/// The user, namespaces and control group of a socket, which many sockets share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct SocketAttributes {
     /// The ID of the user who created the socket, if the system gives it.
@@ -191,12 +185,11 @@ pub struct SocketAttributes {
     pub netns: Option<Netns>,
     /// The path of the control group below the root of the hierarchy (Linux).
     pub cgroup: Option<String>,
-    /// Whether the device that the socket is bound to is a loopback device, by the flags of the device. `None` if the
-    /// socket is bound to no device, or if the system does not give the flags.
+    /// Whether the socket is bound to a loopback device; `None` if it is bound to no device, or if the system does not
+    /// give the flags of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_loopback: Option<bool>,
-    /// Whether the socket accepts traffic for addresses other than its own (`IP_TRANSPARENT`). Its address then does
-    /// not show which clients can reach the socket.
+    /// Whether the socket accepts traffic for addresses other than its own (`IP_TRANSPARENT`).
     #[serde(skip_serializing_if = "is_false")]
     pub transparent: bool,
     /// Whether the address or the device that the socket is bound to does not exist on this machine.
@@ -219,8 +212,8 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// One socket as the kernel reports it. Large listings have a hundred thousand sockets. Therefore fields that many
-/// sockets have in common are in a shared [`SocketAttributes`]. They can be read like fields of the socket.
+/// One socket as the kernel reports it. Fields that many sockets share are in [`SocketAttributes`], because a listing
+/// can have a hundred thousand sockets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "SavedSocket")]
 pub struct Socket {
@@ -248,8 +241,8 @@ pub struct Socket {
     pub owner: Owner,
 }
 
-/// The form in which a socket is saved. It is a separate type because serde would read a flattened
-/// [`SocketAttributes`] through a tree of the whole object, and a hostile file could make this tree large.
+/// The saved form of a socket. It is a separate type because serde would read a flattened [`SocketAttributes`] through
+/// a tree of the whole object, which a hostile file could make large.
 #[derive(Deserialize)]
 struct SavedSocket {
     local: Endpoint,
@@ -317,10 +310,9 @@ impl Socket {
         self.v6only.filter(|_| self.local.address.is_ipv6() && self.local.address.is_unspecified())
     }
 
-    /// Returns whether this socket takes traffic that `wider`, another socket on the same port and protocol, would
-    /// otherwise receive. The kernel delivers a packet to the socket with the most specific address and device.
-    /// Therefore this socket takes traffic if its address and device are within those of `wider`. A multicast or
-    /// broadcast packet is delivered to all sockets, so it does not count.
+    /// Returns whether this socket takes traffic that `wider`, another socket on this port, would otherwise receive:
+    /// the kernel prefers the socket with the most specific address and device. Multicast and broadcast packets do not
+    /// count, because all sockets receive them.
     #[must_use]
     pub fn takes_traffic_from(&self, wider: &Socket) -> bool {
         let is_socket = |one: &Socket| one.state.accepts_traffic() && one.state != State::Published;
@@ -344,8 +336,8 @@ impl Socket {
             && (own != other || device != others)
     }
 
-    /// Returns the clients that can reach the socket, according to its address and device. A transparent socket counts
-    /// as bound to the wildcard address, because a rule can send it traffic for any address (TPROXY).
+    /// Returns the clients that can reach the socket, by its address and device. A rule can send traffic for any
+    /// address to a transparent socket (TPROXY).
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {

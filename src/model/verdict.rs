@@ -1,8 +1,4 @@
-//! The registry's verdict on a port and protocol: the registrations, the known facts about them, and the basis of the
-//! verdict.
-//!
-//! The texts are borrowed from the data of the registry, which exists as long as the program runs. This module makes
-//! no sentences.
+//! The registry's verdict on a port and protocol, with the registrations and its basis.
 
 use super::{PortRange, Protocol, named};
 
@@ -33,10 +29,9 @@ impl RegistryRange {
 named! {
     /// The status of a port and protocol, and of each of its registrations.
     pub enum Status {
-        /// A registered service is in use on the port. A service that an RFC defines also counts, unless a list calls
-        /// it dead.
+        /// A registered service is in use on the port, or an RFC defines it and no list calls it dead.
         Active = "active",
-        /// The port is registered, and a service that is not the registered service commonly uses it.
+        /// The port is registered, but another service commonly uses it.
         Repurposed = "repurposed",
         /// Every registration is dead.
         Orphaned = "orphaned",
@@ -50,7 +45,7 @@ named! {
 }
 
 named! {
-    /// The basis of a status. If a port has several registrations, the first basis in this order counts.
+    /// The basis of a status. Of several registrations, the first basis in this order counts.
     pub enum StatusBasis {
         /// Active: independent sources name the registered service.
         Evidence = "evidence",
@@ -97,9 +92,9 @@ impl StatusBasis {
 named! {
     /// The certainty of a curated row. A presumption is never shown as a fact.
     pub enum Confidence {
-        /// A source confirms the row, and the author of the row has read this source.
+        /// A source confirms the row, and the author of the row has read the source.
         Confirmed = "confirmed",
-        /// No source confirms the row. It is based only on the text in `basis`.
+        /// No source confirms the row; `basis` has the reason for the presumption.
         Presumed = "presumed",
     }
 }
@@ -201,7 +196,7 @@ pub struct Assignment {
     pub named_by: Vec<EvidenceSource>,
 }
 
-/// The registry's verdict on a port and protocol. Most ports have the same verdict, and share it.
+/// The registry's verdict on a port and protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortVerdict {
     /// The part of the port space.
@@ -214,8 +209,7 @@ pub struct PortVerdict {
     pub assignments: Vec<Assignment>,
     /// The known uses of the port, without duplicate texts.
     pub known_use: Vec<&'static str>,
-    /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list a service other than the registered one for the
-    /// port, in ascending order.
+    /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list another service for the port, in ascending order.
     pub named_otherwise_by: Vec<EvidenceSource>,
     /// The sources in `named_otherwise_by` that agree on one other name: none, or at least two.
     pub agreeing: Vec<EvidenceSource>,
