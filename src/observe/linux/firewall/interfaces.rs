@@ -43,7 +43,6 @@ const INCOMING: [u32; 2] = [0xffff_fff2, 0xffff_0000];
 /// A program or filter that sees the packets of an interface before the firewall and before the sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PacketHandler {
-    /// The name of the interface.
     pub(super) interface: String,
     /// `XDP`, or `tc` for a filter of traffic control.
     pub(super) kind: &'static str,
@@ -146,7 +145,6 @@ fn filter(message: &[u8]) -> Option<Option<u32>> {
     Some(options.and_then(|options| number(attribute(options, TCA_BPF_ID)?, 0)))
 }
 
-/// A network device.
 #[derive(Debug, PartialEq)]
 struct Link {
     index: u32,

@@ -62,7 +62,6 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
     ReadFirewall { firewall, gap, note }
 }
 
-/// Returns a note about programs and filters that see packets before the firewall.
 fn packet_handlers(netns: Option<&Netns>, handlers: &[PacketHandler]) -> Option<Note> {
     let [first, ..] = handlers else { return None };
     let place = netns.map(|netns| format!(" of the network namespace {}", netns.inode)).unwrap_or_default();

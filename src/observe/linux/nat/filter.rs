@@ -67,7 +67,6 @@ fn is_default(element: &FilterElement) -> bool {
     element.key.iter().all(|value| *value == FilterValue::Any)
 }
 
-/// Returns the condition that stands for a condition that is not evaluated.
 fn unknown() -> Condition {
     Condition { further: true, ..Condition::default() }
 }

@@ -228,7 +228,6 @@ impl Rows<'_> {
         true
     }
 
-    /// Returns the parts of these ranges that are in the scope.
     fn in_scope(&self, ranges: &[RangeInclusive<u16>]) -> Vec<RangeInclusive<u16>> {
         let Some(asked) = &self.scope.ports else { return ranges.to_vec() };
         let both = |range: &RangeInclusive<u16>| {

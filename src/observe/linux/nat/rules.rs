@@ -15,7 +15,6 @@ pub(super) enum Hook {
     Output,
 }
 
-/// A chain of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chain {
     /// The hook and priority; `None` if the chain is not a base chain.
@@ -38,7 +37,6 @@ pub(super) struct Rule {
     pub(super) text: String,
 }
 
-/// The effect of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Changes the destination. An `address` of `None` stands for this machine; if `port` is `None`, the port does not
@@ -58,7 +56,6 @@ pub(super) enum Action {
     Unclear,
 }
 
-/// The destination of a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Destination {
     #[default]
@@ -156,7 +153,6 @@ fn overlap(a: &[RangeInclusive<u16>], b: &[RangeInclusive<u16>]) -> Vec<RangeInc
     both.filter(|range| !range.is_empty()).collect()
 }
 
-/// Returns the ports below and above a range.
 pub(super) fn outside(range: &RangeInclusive<u16>) -> Vec<RangeInclusive<u16>> {
     let below = range.start().checked_sub(1).map(|end| 0..=end);
     let above = range.end().checked_add(1).map(|start| start..=u16::MAX);
@@ -179,14 +175,13 @@ const DEEPEST: usize = 16;
 /// The maximum number of visited rules: in a hostile rule set, each chain could jump to every other chain.
 const MOST_RULES: usize = 2_000_000;
 
-/// The result of a search.
 #[derive(Debug)]
 pub(super) struct Published {
     /// In the order in which the kernel applies them.
     pub(super) rules: Vec<PublishingRule>,
     /// The texts of the rules that were not understood.
     pub(super) unclear: BTreeSet<String>,
-    /// Whether all rules were visited.
+    /// False if [`MOST_RULES`] rules were visited.
     pub(super) is_complete: bool,
 }
 

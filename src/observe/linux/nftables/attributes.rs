@@ -56,7 +56,6 @@ pub(super) fn name(value: Option<&[u8]>) -> Option<&[u8]> {
     value?.split(|byte| *byte == 0).next()
 }
 
-/// Returns a name as text.
 pub(super) fn text(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }

@@ -44,7 +44,6 @@ pub(super) fn both(one: &FilterCondition, other: &FilterCondition) -> Option<Fil
     Some(is(field, range, false))
 }
 
-/// Returns the conditions of a comparison of the pieces with these bytes.
 pub(super) fn compared(pieces: &[Piece], operator: u32, bytes: &[u8], links: &Links) -> Vec<FilterCondition> {
     let negated = operator == NOT_EQUAL;
     match (pieces, operator) {
@@ -153,7 +152,6 @@ fn ordered(piece: &Piece, operator: u32, bytes: &[u8], links: &Links) -> Option<
     Some(between(part, &first, &last, false, links))
 }
 
-/// Adds 1 to a number, or subtracts 1.
 fn step(bytes: &[u8], up: bool) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for byte in bytes.iter_mut().rev() {

@@ -14,7 +14,6 @@ use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterR
 /// The register of the verdict.
 const VERDICT: u32 = 0;
 
-/// The effect of an expression.
 enum Effect {
     /// The expression does not affect the decision, or the reader has already stored its effect.
     Nothing,

@@ -1,5 +1,5 @@
-//! Reads all rules of nftables by several dumps, which are consistent if no dump was interrupted, and the kernel's
-//! count of rule changes did not change.
+//! Reads all rules of nftables by several dumps. The dumps are consistent if none was interrupted, and the kernel's
+//! count of rule changes stayed the same.
 
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
@@ -93,7 +93,7 @@ fn list_once(connection: &mut Connection) -> Result<Option<Vec<u8>>, Errno> {
     Ok(is_consistent.then_some(list))
 }
 
-/// Adds the messages of a dump to the list. Returns whether the dump was not interrupted by a change of the rules.
+/// Adds the messages of a dump to the list. Returns false if a change of the rules interrupted the dump.
 fn add(connection: &mut Connection, kind: u16, body: &[u8], list: &mut Vec<u8>) -> Result<bool, Errno> {
     connection.dump(kind, body, &mut |message| {
         if list.len() > MOST_BYTES {

@@ -16,15 +16,13 @@ pub(super) struct Table<'d, 't> {
     pub(super) links: &'t Links,
 }
 
-/// A rule that is being read.
 pub(super) struct Reader<'d, 't, 's> {
     pub(super) table: &'s mut Table<'d, 't>,
     pub(super) registers: Registers<'d>,
     pub(super) context: Context,
     pub(super) conditions: Vec<FilterCondition>,
-    /// Set only for a rule of iptables.
+    /// The next three fields are set only for a rule of iptables.
     pub(super) comment: Option<&'d [u8]>,
-    /// Set only for a rule of iptables.
     pub(super) target: Option<&'d str>,
     /// The matches of a rule of iptables that did not become conditions on fields.
     pub(super) matches: Vec<&'d [u8]>,
@@ -73,7 +71,6 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// Adds the condition of a limit.
     pub(super) fn limit(&mut self, is_inverted: bool) {
         self.conditions.push(match is_inverted {
             true => FilterCondition::Unusual,

@@ -39,7 +39,6 @@ pub(super) struct Piece {
     pub(super) mask: Option<Vec<u8>>,
 }
 
-/// The registers.
 #[derive(Debug, Default)]
 pub(super) struct Registers<'d> {
     contents: Vec<Content<'d>>,

@@ -31,7 +31,6 @@ pub(super) enum Data {
 /// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source<T> {
-    /// From the rule.
     Rule(T),
     /// At this offset in the data of an element.
     Element(usize),
@@ -68,11 +67,10 @@ pub(super) struct RawSet<'d> {
     elements: Vec<RawElement<'d>>,
 }
 
-/// The sets of a table.
 #[derive(Debug, Default)]
 pub(super) struct Sets<'d> {
     raw: HashMap<&'d [u8], RawSet<'d>>,
-    /// The name of each set that a rule has used, by name in the kernel, key fields and data.
+    /// The names of the converted sets, by name in the kernel, key fields and kind of data.
     known: HashMap<(&'d [u8], Key, Data), String>,
     read: Vec<(&'d [u8], FilterSet)>,
     /// The sets to which rules add elements.
@@ -80,7 +78,6 @@ pub(super) struct Sets<'d> {
 }
 
 impl<'d> Sets<'d> {
-    /// Adds a set; returns `None` if the message is malformed.
     pub(super) fn add(&mut self, message: &'d [u8]) -> Option<()> {
         let [_, _, set, flags, _, key_length, _, data_length, ..] = attributes::<9>(message)?;
         let length = |value| usize::try_from(number_or_zero(value)).ok();
@@ -94,7 +91,6 @@ impl<'d> Sets<'d> {
         Some(())
     }
 
-    /// Adds elements; returns `None` if the message is malformed.
     pub(super) fn add_elements(&mut self, message: &'d [u8]) -> Option<()> {
         let [_, _, set, elements] = attributes::<4>(message)?;
         let Some(set) = self.raw.get_mut(name(set)?) else { return Some(()) };
@@ -284,7 +280,6 @@ fn action(data: Option<&[u8]>, wanted: Data) -> Option<Option<FilterAction>> {
     })
 }
 
-/// Returns the fields of a key.
 pub(super) fn fields(key: &Key) -> Vec<FilterField> {
     key.iter().map(|(part, _)| part.field).collect()
 }

@@ -27,7 +27,6 @@ pub(in super::super) const WITHOUT_EFFECT: [&str; 14] = [
     "LED",
 ];
 
-/// The bytes of a structure.
 #[derive(Clone, Copy)]
 struct Structure<'d>(&'d [u8]);
 
