@@ -43,7 +43,6 @@ pub(super) fn privileged() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// The problems during a scan.
 #[derive(Default)]
 struct ReadFailures {
     /// The number of processes that may not be read.

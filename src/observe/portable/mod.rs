@@ -36,7 +36,6 @@ struct EphemeralSettings {
     ranges: Vec<PortRange>,
     /// The range for each family and protocol, on a system with separate ranges.
     of: Vec<EphemeralRange>,
-    /// The source of the ranges.
     source: String,
     /// Set if the setting could not be read.
     gap: Option<Gap>,
@@ -50,7 +49,6 @@ impl EphemeralSettings {
     }
 }
 
-/// Returns the gap for a setting that could not be read.
 #[cfg(not(target_os = "linux"))]
 fn assumed(range: PortRange, why: String) -> Gap {
     Gap {

@@ -82,7 +82,7 @@ fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
     parents
 }
 
-/// Sets the missing users of sockets to the user of the first process.
+/// Gives each socket without a user the user of its first process.
 pub(super) fn users(sockets: &mut [Socket], processes: &[Process]) {
     for socket in sockets {
         let first = socket.owner.pids().first();

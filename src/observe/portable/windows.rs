@@ -48,9 +48,7 @@ pub(super) fn is_user(name: &str) -> bool {
 enum Opened {
     /// The path of the program file, or the error if the path could not be read.
     Here(io::Result<String>),
-    /// The process may not be opened.
     Denied,
-    /// The process has ended.
     Gone,
 }
 

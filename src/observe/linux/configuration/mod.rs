@@ -1,4 +1,4 @@
-//! Finds out from configuration files whether reachable servers admit clients without a password or access rules: Redis
+//! Reads the configuration files of reachable servers, to find out whether they admit clients without a password: Redis
 //! and its variants, mongod, nats-server, Kafka, dockerd, the Docker registry, Squid and Tinyproxy.
 //!
 //! A file is opened in the root directory of the process. If it cannot be read, or does not decide who may connect, the
@@ -34,7 +34,6 @@ const LONGEST: usize = 1024 * 1024;
 /// The time limit for all files together: a file on a dead network mount never answers.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Parses a configuration file.
 type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 
 /// The possible paths of a configuration file, which is read only if exactly one of them exists.
@@ -126,7 +125,8 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
                     options = parse::redis_options(arguments.get(1..).unwrap_or_default())?;
                     vec![path.clone()]
                 }
-                // If the title that Redis writes over its command line has no path, the path follows from the unit.
+                // Redis overwrites its command line with a title. If the title has no path, the path follows from the
+                // unit.
                 None => paths_of_unit(&process::unit(process.pid)?),
             };
             (paths, parse::redis)

@@ -44,7 +44,7 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
             }
             "port" => port = unquoted(value).to_owned(),
             "tls-port" => tls_port = unquoted(value).to_owned(),
-            // The other file may set or remove a password, so the result is unknown.
+            // The file that this line names may set or remove a password, so the result is unknown.
             "include" | "aclfile" => return Vec::new(),
             _ => {}
         }

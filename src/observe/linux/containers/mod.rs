@@ -207,7 +207,6 @@ fn docker_file(directory: &Path, id: &str) -> Option<Container> {
     parse::docker(&file).filter(|container| container.id == id)
 }
 
-/// Adds the facts that are not known yet about this container.
 fn merge(found: &mut BTreeMap<String, Container>, more: Container) {
     let known = found.entry(more.id.clone()).or_insert_with(|| Container {
         id: more.id.clone(),
@@ -223,7 +222,6 @@ fn merge(found: &mut BTreeMap<String, Container>, more: Container) {
     }
 }
 
-/// Returns the names in a directory; none if the directory cannot be read.
 fn entries(directory: &Path) -> Vec<String> {
     let Ok(found) = std::fs::read_dir(directory) else { return Vec::new() };
     let names = found.take(MOST_ENTRIES).filter_map(Result::ok);

@@ -11,7 +11,6 @@ use crate::model::Container;
 const LONGEST_NAME: usize = 255;
 /// The name of an image with a digest has at most about 400 bytes.
 const LONGEST_IMAGE: usize = 512;
-/// The maximum number of addresses that are read for one container.
 const MOST_ADDRESSES: usize = 16;
 const MOST_CONTAINERS: usize = 10_000;
 

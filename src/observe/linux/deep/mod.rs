@@ -52,7 +52,6 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
     Ok(deep)
 }
 
-/// Returns a note about the number of things that the scan covered.
 fn done(what: &str, count: u64) -> Note {
     Note { what: what.to_owned(), count: Some(count), remedy: None, important: false }
 }

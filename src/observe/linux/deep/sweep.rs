@@ -20,7 +20,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use crate::model::{Family, Protocol};
 
 pub const PORTS: RangeInclusive<u16> = 1..=65535;
-/// The number of times that the ports which seem to be in use are tried again.
+/// The number of rounds in which the ports that seem to be in use are tried again.
 const ROUNDS: u32 = 5;
 /// The number of attempts per port in each round, between two readings of the tables.
 const BURST: u32 = 16;
@@ -81,7 +81,6 @@ pub struct SweepResult {
     pub unsure: u64,
 }
 
-/// The result of an attempt.
 enum BindResult {
     Free,
     Taken,

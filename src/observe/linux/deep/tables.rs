@@ -133,9 +133,7 @@ fn read(source: Source) -> Reading {
 pub(super) struct Compared {
     /// The number of compared sockets.
     pub sockets: u64,
-    /// The sockets on which the sources differ.
     pub disagreements: Vec<Disagreement>,
-    /// The gaps for sources that did not answer.
     pub gaps: Vec<Gap>,
 }
 

@@ -31,7 +31,7 @@ impl ChangeTime {
     }
 
     /// Returns the time at which a file was written; `None` if it may come from an archive (its content is much older
-    /// than its inode) or from a disk image (often whole seconds).
+    /// than its inode) or from a disk image (its times are often whole seconds).
     fn of_new_file(stat: &Stat) -> Option<Self> {
         let modified = ChangeTime(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
         let changed = Self::of(stat);

@@ -44,7 +44,7 @@ struct Thoroughness {
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
 /// For `explain` and cards: the user waits for the answer, which is useful even without a package.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time. One that does not answer does not delay the
+/// The number of root directories that are searched at the same time, so that one without an answer does not delay the
 /// others.
 const WORKERS: usize = 4;
 
@@ -73,7 +73,6 @@ struct RunningFile {
     pids: Vec<Pid>,
 }
 
-/// The package of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Package {
     name: String,
@@ -161,7 +160,6 @@ fn add(package: &Package, origin: &mut Origin) {
     origin.modified = package.modified;
 }
 
-/// Returns one gap for each reason why programs could not be compared.
 fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     let mut reasons: BTreeMap<String, Vec<Pid>> = BTreeMap::new();
     for (pid, why) in unanswered {
@@ -258,7 +256,6 @@ fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningF
     is_same(&running, &at_path).then_some((tree.root_id, root, program))
 }
 
-/// Sends the results for the programs below a root directory.
 fn answer(root: &Root, programs: &[RunningFile], how: Thoroughness, sender: &Sender<PackageLookup>) {
     let mut wanted = WantedFiles::new();
     for (at, program) in programs.iter().enumerate() {

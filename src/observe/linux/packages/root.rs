@@ -98,8 +98,8 @@ impl Root {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }
 
-    /// Returns the status of a file; `None` before Linux 5.8, which does not give the mount, and in another root
-    /// directory than portolan's, whose file system may report false times.
+    /// Returns the status of a file in portolan's root directory; `None` in another one, whose file system may report
+    /// false times, and before Linux 5.8, which does not give the mount.
     pub(super) fn stat(&self, path: &[u8]) -> Option<MountedStat> {
         if !self.is_own {
             return None;

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// The magic number of the format.
 const MAGIC: u16 = 0xeb9f;
 /// The length of the header up to the last field that is read.
 const HEADER: usize = 24;
@@ -83,7 +82,6 @@ const STRUCTURES: [&str; 16] = [
 /// The names of the functions to which a program can attach begin with this text.
 const ITERATORS: &[u8] = b"bpf_iter_task";
 
-/// Where the description is.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'s> {
     Memory(&'s [u8]),
@@ -143,7 +141,6 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
-/// The types in the description.
 struct Types<'s> {
     source: Source<'s>,
     part: Vec<u8>,
@@ -185,7 +182,6 @@ impl Types<'_> {
     }
 }
 
-/// The members of a structure.
 #[derive(Clone, Debug, Default)]
 struct Members(Vec<Member>);
 
@@ -199,7 +195,6 @@ struct Member {
     offset: u32,
 }
 
-/// The types that are needed.
 #[derive(Debug, Default)]
 struct Found {
     structures: HashMap<&'static str, Members>,

@@ -69,7 +69,6 @@ enum Label {
     End,
 }
 
-/// A program while it is built.
 #[derive(Default)]
 struct Assembler {
     code: Vec<u64>,
@@ -227,7 +226,7 @@ impl Assembler {
         self.add(0x95, 0, 0, 0, 0);
         for (at, label) in self.jumps {
             let to = self.labels.iter().find(|(own, _)| *own == label).map_or(at, |(_, to)| *to);
-            // The distance of a jump begins after its instruction. It is negative for a loop.
+            // A jump counts from the next instruction, and a loop jumps backwards.
             let distance =
                 to.checked_signed_diff(at + 1).and_then(|far| i16::try_from(far).ok()).unwrap_or(0);
             if let Some(jump) = self.code.get_mut(at) {
@@ -245,8 +244,8 @@ const POINTER: i16 = -8;
 const SLOTS: usize = 1 << 16;
 const SLOT: i32 = 0xffff;
 
-/// Returns an array with a byte for each value of the last 16 bits of an inode: 1 for the wanted inodes. The few other
-/// sockets with the last bits of a wanted one are reported too.
+/// Returns an array with a byte for each value of the last 16 bits of an inode: 1 for the wanted inodes. A few other
+/// sockets, whose inodes end in these bits, are reported too.
 pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut slots = vec![0; SLOTS];
     for inode in inodes {
