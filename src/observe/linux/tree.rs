@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 pub(super) const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// The directory tree of a process, in which the kernel's paths of its files are followed. Such a path starts at the
-/// root of the mount namespace, which is not the root directory of a process that has changed its root.
+/// The kernel's paths of files start at the root of the mount namespace, which is not the root directory of a process
+/// that has changed its root.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) root: Rc<OwnedFd>,
@@ -50,13 +50,12 @@ impl Tree {
     }
 }
 
-/// Returns whether two files are the same file.
 pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
-/// Returns whether two files both belong to root and have the same size and time of change. They are then presumably
-/// the same file: a layer over the directory, such as a system extension, shows it under another inode.
+/// Returns whether two files belong to root and have the same size and time of change. They are then presumably one
+/// file: a layer over the directory, such as a system extension, shows it under another inode.
 pub(super) fn are_alike(one: &Stat, other: &Stat) -> bool {
     let of = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     one.st_uid == 0 && other.st_uid == 0 && of(one) == of(other)

@@ -1,8 +1,8 @@
-//! Searches for sockets that are in no table. A network namespace without a process, mount or descriptor is kept alive
-//! by its sockets, and cannot be entered.
+//! Searches for sockets that are in no table, because they alone keep their network namespace alive: without a
+//! process, mount or descriptor, a namespace cannot be entered.
 //!
-//! The kernel names the protocol of a socket (`system.sockprotoname`). If a socket is not in the tables of any known
-//! namespace, its descriptor is duplicated for a moment, to read the address.
+//! If a socket is not in the tables of any known namespace, its descriptor is duplicated for a moment to read its
+//! address.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -27,21 +27,20 @@ const PIDFD_THREAD: u32 = 0o200;
 /// How many times a Unix socket with descriptors in transit is checked again. A program usually receives such
 /// descriptors at once.
 const CHECKS: usize = 5;
-/// The time between these checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns the gaps for sockets that can receive data and are in no table. Descriptors in transit to the processes in
-/// `named` are left out, because another gap already names these processes.
+/// Returns the gaps for sockets that can receive data and are in no table. Another gap already names the processes in
+/// `named`, so descriptors in transit to them are left out.
 pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
     let mut unknown: HashMap<u64, (Stray, String)> = HashMap::new();
     let mut unix = Vec::new();
-    // Each socket is checked once, because a process can have many descriptors of one socket.
+    // A process can have many descriptors of one socket, which is checked once.
     let mut asked: HashSet<u64> = HashSet::new();
     for stray in strays {
         if asked.contains(&stray.inode) {
             continue;
         }
-        // This descriptor may have been closed meanwhile. Another descriptor of the same socket may still be open.
+        // This descriptor may be closed by now, but another descriptor of the socket may still be open.
         let Ok(protocol) = protocol(stray) else { continue };
         asked.insert(stray.inode);
         if receives_data(&protocol) {
@@ -65,7 +64,7 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
             return None;
         }
         std::thread::sleep(BETWEEN_CHECKS);
-        // After an error the socket is kept: the descriptor may be closed, or may now have another number.
+        // After an error, the socket is kept: its descriptor may be closed, or may now have another number.
         sockets.retain(|socket| carries_descriptors(socket) != Ok(false));
     }
     let mut pids: Vec<Pid> = sockets.iter().map(|socket| socket.pid).collect();
@@ -82,7 +81,6 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
     })
 }
 
-/// Returns the gaps for the given sockets that can receive data and are in no table.
 fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
     for namespaces in [Namespaces::Own, Namespaces::All] {
         if unknown.is_empty() {
@@ -97,8 +95,8 @@ fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
             Ok(address) => {
                 receiving.extend(address.map(|address| (stray.at.pid, format!("{protocol} {address}"))));
             }
-            // The socket was closed, or the kernel is older than 5.6, which cannot duplicate descriptors. Such a socket
-            // is left out, because most of them are not bound.
+            // The socket was closed, or Linux is older than 5.6 and cannot duplicate descriptors. Such a socket is
+            // left out, because most of them are not bound.
             Err(Errno::SRCH | Errno::BADF | Errno::NOSYS) => {}
             Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.at.pid),
         }
@@ -133,7 +131,6 @@ fn gap(what: &str, count: usize, mut pids: Vec<Pid>, why: String) -> Gap {
     }
 }
 
-/// Returns the kernel's name of the protocol of a socket.
 fn protocol(stray: &Stray) -> Result<String, Errno> {
     let mut name = [0_u8; 32];
     let length = getxattr(stray.at.link(), "system.sockprotoname", &mut name)?;
@@ -155,7 +152,7 @@ fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespac
 /// Returns the address at which a socket receives connections or datagrams; `None` if the socket receives none.
 fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     let ThreadDescriptor { pid, thread, .. } = stray.at;
-    // The descriptor is duplicated from its thread, because a thread can have its own table.
+    // A thread can have its own table, so the descriptor is duplicated from its thread.
     let flags = if thread == pid { PidfdFlags::empty() } else { PidfdFlags::from_bits_retain(PIDFD_THREAD) };
     let thread = i32::try_from(thread).ok().and_then(RawPid::from_raw).ok_or(Errno::SRCH)?;
     let process = pidfd_open(thread, flags)?;
@@ -171,8 +168,7 @@ fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     }
     let Ok(address) = std::net::SocketAddr::try_from(address) else { return Ok(None) };
     let receives = match kind {
-        // A raw socket receives packets even without a local address. The field for the port contains the number of its
-        // protocol.
+        // A raw socket receives packets even without a local address; its port is the number of its protocol.
         SocketType::RAW => return Ok(Some(address.ip().to_string())),
         SocketType::DGRAM => address.port() != 0,
         _ => address.port() != 0 && socket_acceptconn(&socket)?,

@@ -7,12 +7,11 @@ use rustix::fs::{AtFlags, fstat, statat};
 
 use super::files::slurp;
 
-/// The maximum number of bytes that are read of `/etc/passwd`, enough for 250,000 users.
+/// The maximum number of bytes to read of `/etc/passwd`, enough for 250,000 users.
 const LONGEST: usize = 16 * 1024 * 1024;
 
-/// Names by user ID. Each name is looked up once.
+/// Names by user ID, each of which is looked up once.
 pub(super) struct Users {
-    /// The text of `/etc/passwd`.
     passwd: String,
     names: HashMap<u32, Option<String>>,
 }
@@ -24,20 +23,17 @@ impl Users {
         Users { passwd: String::from_utf8_lossy(&text).into_owned(), names: HashMap::new() }
     }
 
-    /// Returns the name of a user, if the system knows a name.
     pub(super) fn name(&mut self, uid: u32) -> Option<String> {
         let find = || name_in(&self.passwd, uid).or_else(|| resolve(uid));
         self.names.entry(uid).or_insert_with(find).clone()
     }
 
-    /// Returns whether a user with this name exists.
     pub(super) fn knows(&self, name: &str) -> bool {
         entries(&self.passwd).any(|(known, _)| known == name) || resolve_name(name)
     }
 }
 
-/// Returns the name of a user in `/etc/passwd`. If several lines have the same uid, the first counts, as with
-/// `getpwuid`.
+/// If several lines have one uid, the first counts, as with `getpwuid`.
 fn name_in(passwd: &str, uid: u32) -> Option<String> {
     entries(passwd).find(|(_, known)| *known == uid).map(|(name, _)| name.to_owned())
 }
@@ -52,8 +48,8 @@ fn entries(passwd: &str) -> impl Iterator<Item = (&str, u32)> {
     passwd.lines().filter_map(entry)
 }
 
-/// Looks up the user with the resolver of the system, because directory services know more users than the file. A
-/// static program cannot load the libraries of these services.
+/// Asks the resolver of the system, because directory services know more users than `/etc/passwd`. A static program
+/// cannot load the libraries of these services.
 #[cfg(not(target_feature = "crt-static"))]
 fn resolve(uid: u32) -> Option<String> {
     nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
@@ -76,9 +72,8 @@ fn resolve(_: u32) -> Option<String> {
 
 /// Returns the effective user of the process with this directory in `/proc`; `None` if the process has ended.
 ///
-/// The kernel shows the effective user as the owner of the directory, even if it hides other data of the process; after
-/// the process has ended, the owner is root (`pid_getattr`, fs/proc/base.c). Reading the owner costs a tenth of reading
-/// `status`.
+/// This user owns the directory, even if other data of the process is hidden; after the process has ended, root owns
+/// it (`pid_getattr`, fs/proc/base.c). Reading the owner costs a tenth of reading `status`.
 pub(super) fn effective_uid(process: &OwnedFd) -> Option<u32> {
     let uid = fstat(process).ok()?.st_uid;
     let is_alive = statat(process, c"stat", AtFlags::empty()).is_ok();

@@ -1,13 +1,9 @@
-//! Repeated scans at low cost.
+//! Repeats scans at low cost: with quick scans, and a full scan only if a quick scan finds a change.
 //!
-//! A quick scan lists the sockets and compares them by cookie. It also checks a part of the known descriptors, with one
-//! `readlink` each: do they still refer to their sockets? From time to time it checks which programs the processes run.
-//!
-//! A full scan is needed if a socket is new, if a process has ended or runs another program, or if the gaps or the
-//! rules of the firewall differ from before. After a change, another full scan follows at once, because a server may
-//! still be passing its socket to its workers. Full scans also take place at long intervals. They find what a quick
-//! scan cannot see: a further process that received an existing socket, and a new network namespace. A new socket that
-//! is bound but does not listen is found a few scans later.
+//! A quick scan compares the sockets by cookie, checks a part of the known descriptors, and from time to time the
+//! programs of the processes. After a change, another full scan follows at once, because a server may still be
+//! passing its socket to its workers. Full scans also take place at long intervals, because a quick scan misses a
+//! further process that received an existing socket, and a new network namespace.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -27,36 +23,32 @@ use crate::observe::{Error, Scope};
 
 /// The time between full scans, unless full scans are slow ([`SPARING`]).
 const NOW_AND_THEN: Duration = Duration::from_secs(60);
-/// Slow full scans may take at most this share of the time: 1/500, or 0.2% of a core.
+/// Slow full scans take at most 1/500 of the time, or 0.2% of a core.
 const SPARING: u32 = 500;
 
-/// Sockets that are bound but do not listen are requested once in this many quick scans. For such a request, the kernel
-/// walks every bound port of the machine, including those of connections and of other namespaces. This takes longer
-/// than the rest of the scan (measured: 1 ms with 2,000 sockets, 15 ms with 80,000).
+/// Sockets that are bound but do not listen are requested once in this many quick scans. The kernel then walks every
+/// bound port of the machine, including those of connections and of other namespaces (measured: 1 ms with 2,000
+/// sockets, 15 ms with 80,000).
 const BOUND_EVERY: u32 = 10;
-/// These requests may take at most this share of a core: 1/2000, or 0.05%.
+/// These requests take at most 1/2000 of a core, or 0.05%.
 const BOUND_SPARING: u32 = 2000;
-/// The maximum number of full scans in a row after a change. Without a limit, they would not end on a machine that
-/// changes all the time.
+/// The maximum number of full scans in a row after a change, because some machines change all the time.
 const RESTLESS: u8 = 2;
 
-/// A quick scan checks a quarter of the descriptors, but at least a minimum. A `readlink` costs 2 to 4 µs. If a socket
-/// moves to another process, a later scan notices it. A closed socket is noticed at once, because it is no longer
-/// listed.
+/// A quick scan checks a quarter of the descriptors, but at least `AT_LEAST`: a `readlink` costs 2 to 4 µs. So a
+/// socket that moved to another process may be noticed only by a later scan.
 const PART: usize = 4;
 const AT_LEAST: usize = 32;
-/// The programs of the processes are checked once in this many scans. A process rarely starts another program (`exec`)
-/// and keeps its sockets.
+/// The programs of the processes are checked once in this many scans: a process rarely starts another program
+/// (`exec`) and keeps its sockets.
 const PROGRAMS_EVERY: u32 = 5;
 
-/// The interfaces of the firewalls are read once in this many scans. The rules are read in every scan.
+/// The rules and interfaces of the firewalls are compared once in this many quick scans.
 const FIREWALLS_EVERY: u32 = 2;
 
-/// The state between two scans.
 #[derive(Debug, Default)]
 pub(in crate::observe) struct PollState {
     last: Option<LastScan>,
-    /// The messages about sockets that are closed between two scans.
     closed: Option<ClosedSockets>,
     /// Whether the last snapshot had sockets that no scan has found.
     has_unseen: bool,
@@ -78,9 +70,7 @@ struct LastScan {
     restless: u8,
 }
 
-/// The result of a quick scan.
 enum QuickScan {
-    /// Everything is unchanged.
     Same,
     /// These sockets have vanished, and nothing else has changed.
     Gone(HashSet<usize>),
@@ -89,11 +79,7 @@ enum QuickScan {
 }
 
 impl PollState {
-    /// Scans; returns a snapshot, or `None` if everything is unchanged.
-    ///
-    /// # Errors
-    ///
-    /// Returns the same errors as [`super::observe`].
+    /// Returns a snapshot, or `None` if everything is unchanged.
     pub(in crate::observe) fn scan(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         if self.last.is_none() {
             self.closed = ClosedSockets::subscribe(scope);
@@ -105,7 +91,7 @@ impl PollState {
         if closed.has_lost_track() {
             self.closed = None;
         }
-        // The next snapshot shows that these sockets are gone.
+        // If the last snapshot had closed sockets, a new snapshot shows that they are gone.
         let is_changed = std::mem::replace(&mut self.has_unseen, !unseen.is_empty()) || self.has_unseen;
         if !is_changed {
             return Ok(snapshot);
@@ -139,8 +125,8 @@ impl PollState {
         let began = Instant::now();
         let mut seen = scan(scope)?;
         let cost = began.elapsed();
-        // A socket that vanished during the scan is removed. An earlier snapshot, if it has the socket, has more data
-        // about it.
+        // A socket that vanished during the scan is removed. If an earlier snapshot has the socket, that snapshot has
+        // more data about it.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
         seen.descriptors.dedup_by_key(|held| (held.pid, held.inode));
@@ -158,7 +144,8 @@ impl PollState {
 }
 
 impl ScanResult {
-    /// Returns whether sockets, owners or gaps differ from the new scan. If so, more changes may follow soon.
+    /// Returns whether sockets, owners or gaps differ from those of the new scan, so that more changes may follow
+    /// soon.
     fn is_other(&self, new: &ScanResult) -> bool {
         let held = |seen: &ScanResult| {
             let sockets = seen.snapshot.sockets.iter();
@@ -176,7 +163,7 @@ impl LastScan {
     fn cheap(&mut self, scope: &Scope) -> QuickScan {
         self.cheap_looks = self.cheap_looks.wrapping_add(1);
         let ScanResult { snapshot, scanned_namespaces, blind, descriptors } = &self.seen;
-        // Without owners, no process is checked, so only this request can show that a bound socket has vanished.
+        // Without owners, no process is checked: only this request shows that a bound socket has vanished.
         let bound = scope.states.contains(&State::Bound)
             && (!scope.processes
                 || (self.cheap_looks.is_multiple_of(BOUND_EVERY) && Instant::now() >= self.bound_due));
@@ -207,7 +194,7 @@ impl LastScan {
         }
         let again: Vec<FoundSocket>;
         if present.len() < known.len() {
-            // A dump is not atomic, so a socket counts as gone only if it is missing from two dumps.
+            // A dump is not atomic, so a socket counts as gone only if two dumps lack it.
             again = scanned_namespaces.list_sockets(scope, false).found;
             present.extend(again.iter().map(|found| key(&found.socket)));
         }
@@ -235,7 +222,7 @@ impl LastScan {
         if gone.is_empty() { QuickScan::Same } else { QuickScan::Gone(gone) }
     }
 
-    /// Removes sockets from the snapshot, and the processes that owned no other socket.
+    /// Removes sockets from the snapshot, and the processes that then own no socket.
     fn forget(&mut self, gone: &HashSet<usize>) {
         let Snapshot { sockets, processes, taken, .. } = &mut self.seen.snapshot;
         let mut at = 0..;
@@ -251,8 +238,8 @@ impl LastScan {
     }
 }
 
-/// Returns whether the firewalls have the same rules and interfaces. Changes of BPF programs and filters that see
-/// packets before the rules do not count; only full scans find them.
+/// Returns whether the firewalls have equal rules and interfaces. Only full scans find changes of BPF programs and
+/// filters that see packets before the rules.
 fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
     known.len() == now.len() && known.iter().zip(now).all(|(known, (now, _))| rules(known) == rules(now))
 }
@@ -275,7 +262,7 @@ fn rules(firewall: &Firewall) -> Rules<'_> {
     (*netns, [*is_refused, *is_internal], interfaces, local_routes, *forwards, tables)
 }
 
-/// The parts of a socket that must stay the same: its identity, its address and port, and its state.
+/// The parts of a socket that must stay equal: its identity, its address and port, and its state.
 type Key<'s> = (SocketId, Option<u64>, &'s Endpoint, State);
 
 fn key(socket: &Socket) -> Key<'_> {
@@ -283,14 +270,12 @@ fn key(socket: &Socket) -> Key<'_> {
     ((socket.cookie, inode), socket.netns.as_ref().map(|netns| netns.inode), &socket.local, socket.state)
 }
 
-/// Returns the processor time that this process has used. It measures the work of a scan even on a busy machine, on
-/// which the scan takes longer by the clock.
+/// Returns the processor time of this process. Even on a busy machine, it measures only the work of a scan.
 fn processor_time() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(tv_sec.try_into().unwrap_or_default(), tv_nsec.try_into().unwrap_or_default())
 }
 
-/// Returns the target of the link `exe` of a process, unchanged.
 fn program(pid: Pid) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }

@@ -1,21 +1,21 @@
 //! Parses the access rules of proxies, in `squid.conf` and `tinyproxy.conf`: the addresses that may use the proxy.
 //!
-//! The rules are applied to all addresses at once. A rule with a condition that is not understood is ignored if it
-//! refuses clients. If such a rule allows clients, the result is unknown.
+//! A rule with a condition that is not understood is ignored if it refuses clients. If such a rule allows clients,
+//! the result is unknown.
 
 use std::collections::HashMap;
 
 use super::addresses::{Addresses, MOST_RANGES};
 use crate::model::{AccessSetting, AdmittedClients};
 
-/// The maximum number of rules; a file with more is not judged. Real files have at most a few dozen.
+/// A file with more rules is not judged; real files have at most a few dozen.
 const MOST_RULES: usize = 256;
-/// The maximum number of conditions of a rule; a file with a longer rule is not judged. Real rules have one to five.
+/// A file with more conditions in one rule is not judged; real rules have one to five.
 const MOST_CONDITIONS: usize = 64;
 /// The maximum length, in characters, of the text of the rule that decides.
 const LONGEST_TEXT: usize = 60;
 
-/// One rule. The first rule whose conditions are all met applies.
+/// The first rule whose conditions are all met applies.
 struct Rule {
     allows: bool,
     /// The addresses that the conditions on the client address permit.
@@ -27,8 +27,8 @@ struct Rule {
     text: String,
 }
 
-/// Returns which clients the rules admit; `None` if this is unknown. `default` is true if a client that no rule matches
-/// is admitted.
+/// Returns which clients the rules admit; `None` if this is unknown. `default` is the decision for a client that no
+/// rule matches.
 fn decide(rules: &[Rule], default: bool) -> Option<AccessSetting> {
     let mut rest = Addresses::all();
     let [mut admitted, mut logged_in, mut undecided] = [(); 3].map(|()| Addresses::default());
@@ -76,7 +76,6 @@ enum Acl {
     Clients(Addresses),
     /// The client has logged in.
     Login,
-    /// Any other condition.
     Other,
 }
 
@@ -86,7 +85,7 @@ pub(super) fn squid(bytes: &[u8]) -> Vec<AccessSetting> {
     squid_rules(&text).and_then(|rules| decide(&rules, is_default_allow(&rules))).into_iter().collect()
 }
 
-/// Returns whether Squid admits a client that no rule matches. Squid then does the opposite of the last rule.
+/// For a client that no rule matches, Squid does the opposite of the last rule.
 fn is_default_allow(rules: &[Rule]) -> bool {
     rules.last().is_some_and(|rule| !rule.allows)
 }
@@ -113,7 +112,7 @@ fn squid_rules(text: &str) -> Option<Vec<Rule>> {
             {
                 rules.push(squid_rule(*action == "allow", names, &acls, words.join(" ")));
             }
-            // The result is unknown if there is an `include` line whose file was not inserted, a condition on the
+            // The result is unknown for an `include` line whose file was not inserted, a condition on the
             // configuration, a rule of another form, or a setting that lets clients claim another address.
             ["include" | "if" | "else" | "endif" | "http_access" | "acl", ..] => return None,
             ["follow_x_forwarded_for" | "proxy_protocol_access", "allow", ..] => return None,
@@ -169,8 +168,8 @@ fn squid_rule(allows: bool, names: &[&str], acls: &HashMap<String, Acl>, text: S
     rule
 }
 
-/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` applies. If the file has any such rule, clients that
-/// match none are refused.
+/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` applies. If none matches, the client is refused,
+/// unless the file has no such rule.
 pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut rules, mut asks_for_login) = (Vec::new(), false);
@@ -183,7 +182,7 @@ pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
                 let clients = Addresses::parse(value.trim_matches('"'));
                 rules.push(Rule {
                     allows: directive == "allow",
-                    // The rule names a host or a domain, which can have any address.
+                    // A host or a domain can have any address.
                     is_conditional: clients.is_none(),
                     clients: clients.unwrap_or_else(Addresses::all),
                     asks_for_login: false,
@@ -218,7 +217,8 @@ mod tests {
         settings.into_iter().next().map(|one| (one.clients, one.setting))
     }
 
-    /// The rules of Debian's `squid.conf`. `more` is empty, or the line of `conf.d` that admits private networks.
+    /// The rules of Debian's `squid.conf` with one more line, such as the line of `conf.d` that admits private
+    /// networks.
     fn debian(more: &str) -> String {
         format!(
             "acl localnet src 0.0.0.1-0.255.255.255\t# RFC 1122\nacl localnet src 10.0.0.0/8\nacl localnet src 172.16.0.0/12\n\

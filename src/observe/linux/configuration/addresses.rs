@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A set of addresses, as ranges in ascending order that do not overlap. A range consists of its first and its last
-/// address. IPv4 addresses are in `::ffff:0:0/96`.
+/// Ranges of addresses (first and last) in ascending order that do not overlap. IPv4 addresses are in
+/// `::ffff:0:0/96`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses(Vec<(u128, u128)>);
 
 /// The bits of an IPv4 address inside `::ffff:0:0/96`.
 const V4: u128 = 0xffff_0000_0000;
-/// The maximum number of ranges. Real files list a few ranges, and large block lists some thousands.
+/// The maximum number of ranges. Large block lists have some thousands.
 pub(super) const MOST_RANGES: usize = 4096;
 
 impl Addresses {
@@ -17,7 +17,6 @@ impl Addresses {
         Addresses(vec![(0, u128::MAX)])
     }
 
-    /// Returns the addresses of this machine's loopback interface.
     pub(super) fn loopback() -> Self {
         Addresses::of(&["127.0.0.0/8", "::1"])
     }
@@ -56,12 +55,10 @@ impl Addresses {
         self.0.is_empty()
     }
 
-    /// Returns the number of ranges.
     pub(super) fn ranges(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns the addresses that are in either set.
     pub(super) fn or(&self, other: &Self) -> Self {
         let mut ranges: Vec<_> = self.0.iter().chain(&other.0).copied().collect();
         ranges.sort_unstable();
@@ -75,7 +72,6 @@ impl Addresses {
         Addresses(merged)
     }
 
-    /// Returns the addresses that are not in the set.
     pub(super) fn not(&self) -> Self {
         let mut ranges = Vec::with_capacity(self.0.len() + 1);
         let mut next = Some(0);
@@ -89,12 +85,11 @@ impl Addresses {
         Addresses(ranges)
     }
 
-    /// Returns the addresses that are in both sets.
     pub(super) fn and(&self, other: &Self) -> Self {
         self.not().or(&other.not()).not()
     }
 
-    /// Returns whether the set, without private networks, is too large to be a list of known clients: more than a /8
+    /// Returns whether the set, without private networks, is too large for a list of known clients: more than a /8
     /// network of IPv4 or a /16 network of IPv6.
     pub(super) fn is_wide(&self) -> bool {
         let v4 = Addresses(vec![(V4, V4 | u128::from(u32::MAX))]);

@@ -1,4 +1,4 @@
-//! The debugger options and the code paths in the environment variables of an interpreter.
+//! Finds the debugger options and the code paths in the environment of an interpreter.
 //!
 //! An environment can contain secrets, so this module returns only these options and paths.
 
@@ -9,18 +9,17 @@ use crate::model::Process;
 use crate::model::interpreter::without_version;
 use crate::model::loaded_code::{is_java, loaded_files, searched_directories};
 
-/// The maximum number of bytes that are read of an environment. The kernel allows less than this: three quarters of the
-/// usual stack of 8 MiB, for arguments and environment together (fs/exec.c).
+/// The maximum number of bytes to read of an environment. The kernel allows less for arguments and environment
+/// together: three quarters of the usual stack of 8 MiB (fs/exec.c).
 const LONGEST: usize = 8 * 1024 * 1024;
-/// The maximum number of options. Real environments have one or two.
+/// The maximum number of options; real environments have one or two.
 const MOST_OPTIONS: usize = 16;
 /// The variables from which a program reads options: Node.js, and the launcher and the virtual machine of Java.
 const OF_NODE: [&str; 1] = ["NODE_OPTIONS"];
 const OF_JAVA: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
-/// The maximum number of paths. Real environments contain a few.
+/// The maximum number of paths; real environments have a few.
 const MOST_PATHS: usize = 4096;
 
-/// The environment variables that add code to an interpreter.
 struct CodeVariables {
     /// The names of the interpreter's program file, without a version.
     programs: &'static [&'static str],
@@ -78,11 +77,10 @@ const CODE_VARIABLES: [CodeVariables; 20] = [
     CodeVariables { programs: &["beam.smp"], paths: &["ERL_LIBS"], options: &[] },
 ];
 
-/// The options that let a debugger or JMX connect begin with one of these texts.
+/// The beginnings of options that let a debugger or JMX connect.
 const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dcom.sun.management.jmxremote"];
 
-/// Returns the names of the variables from which a program reads debugger options; an empty list for programs other
-/// than Node.js and Java.
+/// Returns the variables from which a program reads debugger options; none for programs other than Node.js and Java.
 pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     let program = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next());
     match program.map(|name| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')) {
@@ -97,7 +95,6 @@ pub(super) fn is_read(process: &Process) -> bool {
     !variables(process).is_empty() || code_variables(program(process)).is_some()
 }
 
-/// Returns the name of the program file.
 pub(super) fn program(process: &Process) -> &str {
     process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default()
 }
@@ -107,12 +104,11 @@ fn code_variables(program: &str) -> Option<&'static CodeVariables> {
     CODE_VARIABLES.iter().find(|variables| variables.programs.contains(&name))
 }
 
-/// Reads the environment of a process; empty if it cannot be read.
 pub(super) fn read(process: impl AsFd) -> Vec<u8> {
     slurp_at(process, "environ", 4096, LONGEST).unwrap_or_default()
 }
 
-/// Returns the paths of the code that an environment adds to `program`, an interpreter with this command line.
+/// Returns the paths of the code that an environment adds to an interpreter.
 pub(super) fn code_paths(environment: &[u8], program: &str, cmdline: &[String]) -> Vec<String> {
     let Some(CodeVariables { paths, options, .. }) = code_variables(program) else { return Vec::new() };
     let mut found = Vec::new();
@@ -133,15 +129,15 @@ pub(super) fn code_paths(environment: &[u8], program: &str, cmdline: &[String]) 
     found
 }
 
-/// Returns the name of a variable without the version that a variable of Lua may have: `LUA_PATH` for `LUA_PATH_5_4`.
+/// Removes the version from a variable of Lua: `LUA_PATH_5_4` becomes `LUA_PATH`.
 fn without_lua_version(name: &str) -> &str {
     let of_lua =
         name.starts_with("LUA_").then(|| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_'));
     of_lua.unwrap_or(name)
 }
 
-/// Returns the directory before the `?` or `*` of a path such as `/lib/?.lua` or `/lib/*`, and any other path
-/// unchanged. A leading `@` (Lua) is removed.
+/// Returns the directory before the `?` or `*` of a path such as `/lib/?.lua`; any other path is unchanged. A leading
+/// `@` (Lua) is removed.
 fn directory_of_pattern(part: &str) -> &str {
     let part = part.strip_prefix('@').unwrap_or(part);
     let end = part.find(['?', '*']).and_then(|at| part.get(..at)?.rfind('/'));
@@ -184,8 +180,7 @@ fn paths_in_options(program: &str, value: &str) -> Vec<String> {
     found
 }
 
-/// Returns the debugger options in the environment variables `variables`. Each entry of an environment is
-/// `NAME=VALUE` and a zero byte.
+/// Returns the debugger options in these variables. Each entry of an environment is `NAME=VALUE` and a zero byte.
 pub(super) fn options(environment: &[u8], variables: &[&str]) -> Vec<String> {
     let values = environment.split(|byte| *byte == 0).filter_map(|variable| {
         let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;

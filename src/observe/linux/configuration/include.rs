@@ -1,4 +1,4 @@
-//! The files that a configuration includes, in the notation of Squid and Redis: `include PATH`.
+//! Inserts the files that a configuration of Squid or Redis includes with `include PATH`.
 
 use super::super::packages::root::Root;
 use super::LONGEST;
@@ -10,12 +10,11 @@ const DEEPEST: usize = 4;
 /// A configuration in which the content of included files replaces the `include` lines.
 pub(super) struct Expanded {
     pub(super) bytes: Vec<u8>,
-    /// The paths of the included files.
     pub(super) included: Vec<String>,
 }
 
-/// Replaces each `include` line with the content of its files. If one of the files cannot be read, or the nesting is
-/// too deep, the line stays in place.
+/// Replaces each `include` line with the content of its files. A line stays in place if one of its files cannot be
+/// read, or if the nesting is too deep.
 pub(super) fn expand(root: &Root, bytes: &[u8]) -> Expanded {
     let mut expanded = Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new() };
     add(root, bytes, 0, &mut expanded);
@@ -45,8 +44,8 @@ fn patterns(line: &[u8]) -> Option<Vec<String>> {
     (is_include && !patterns.is_empty()).then_some(patterns)
 }
 
-/// Reads the files of an `include` line. Returns `None` if a file cannot be read, or if there are too many or too large
-/// files.
+/// Returns the content of the files of an `include` line; `None` if a file cannot be read, or if there are too many
+/// or too large files.
 fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec<Vec<u8>>> {
     let mut files = Vec::new();
     for pattern in patterns {
@@ -63,8 +62,8 @@ fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec
     Some(files)
 }
 
-/// Returns the paths that match a pattern, in order. The pattern may have one asterisk, in the last part of the path;
-/// `None` for any other pattern.
+/// Returns the paths that match a pattern, in order; `None` if the pattern has wildcards other than one `*` in the
+/// last part of the path.
 fn paths(root: &Root, pattern: &str) -> Option<Vec<String>> {
     let below = pattern.strip_prefix('/')?;
     let Some((before, after)) = below.split_once('*') else { return Some(vec![pattern.to_owned()]) };
