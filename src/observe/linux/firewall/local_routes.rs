@@ -50,7 +50,7 @@ fn read(interfaces: &[Interface]) -> Result<Vec<LocalRoute>, Errno> {
     Ok(routes)
 }
 
-/// Parses a route; `None` if it leads to another machine or is for a loopback address.
+/// Parses a route to this machine; `None` for any other route, and for a loopback address.
 fn local_route(message: &[u8]) -> Option<LocalRoute> {
     let [family, prefix, source, service, table, _, _, kind, ..] = *message else { return None };
     let attributes = message.get(BODY..).unwrap_or_default();

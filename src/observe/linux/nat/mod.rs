@@ -67,7 +67,7 @@ struct Sources {
     services: Vec<(Protocol, SocketAddr, SocketAddr)>,
     refusals: Vec<String>,
     unclear: BTreeSet<String>,
-    /// Whether the rules could not be read because portolan does not run as root.
+    /// Whether only root may read the rules.
     is_refused: bool,
 }
 

@@ -44,7 +44,7 @@ pub(super) enum Action {
     Forward { address: Option<IpAddr>, port: Option<u16> },
     /// Continues in another chain, and returns at its end.
     Jump(String),
-    /// Continues in another chain without returning.
+    /// Continues in another chain, and does not return to this chain.
     Goto(String),
     /// Leaves this chain.
     Return,
