@@ -107,14 +107,14 @@ impl Entry {
         Some(ListenerService { name: None, product: Some(product), by: ServiceBy::Port })
     }
 
-    /// Returns the destination to which a program forwards the port, for example a container's published port.
+    /// Returns the destination of a port that a program forwards, such as a published port of a container.
     #[must_use]
     pub fn forwards_to(&self) -> Option<Peer> {
         let to = self.forward_target()?;
         Some(Peer { address: to.address, port: to.port })
     }
 
-    /// Returns the destination of a forwarded port, with the known containers and processes of the destination.
+    /// Returns the destination of a forwarded port, with its known containers and processes.
     #[must_use]
     pub fn forward_target(&self) -> Option<&ForwardTarget> {
         self.judgement.as_ref()?.forwards_to.as_deref()
@@ -256,7 +256,7 @@ pub fn join(
     snapshot: &Snapshot,
     registry: &Registry,
 ) -> Vec<Entry> {
-    // Sorted in reverse, because sockets are then taken from the end of the vector, which moves no other element.
+    // The sockets are sorted in reverse, because taking them from the end of the vector moves no other element.
     sockets.sort_unstable_by(|one, other| order(other, one));
     let mut connections = Connections::of(&sockets, snapshot);
     let processes: HashMap<Pid, Arc<Process>> =
@@ -463,9 +463,9 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
     found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
 }
 
-/// Returns whether the owner of a connection without a listener certainly opened it: only the local port is ephemeral,
-/// or the peer is a listener on this machine. In any other case, a listener that is now closed may have accepted the
-/// connection.
+/// For a connection that no listener accepted, returns whether its owner certainly opened it: the local port is
+/// ephemeral and the peer's port is not, or the peer is a listener on this machine. In any other case, a listener that
+/// is now closed may have accepted the connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

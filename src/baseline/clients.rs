@@ -123,7 +123,7 @@ impl<'r> Group<'r> {
     }
 }
 
-/// Returns whether `one` is outside `network`, or inside one of its exceptions `but`.
+/// Returns whether `one` and `network` are disjoint, or an exception in `but` covers `one`.
 fn is_outside(one: Network, network: Network, but: &[Network]) -> bool {
     !(one.covers(network) || network.covers(one)) || but.iter().any(|except| except.covers(one))
 }

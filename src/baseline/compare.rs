@@ -4,8 +4,8 @@
 //! the case for a datagram socket on an ephemeral port, and for a TCP socket on an ephemeral port that is bound but
 //! does not listen.
 //!
-//! Two differences are not reported as changes: transient sockets of the same program and user in both snapshots, and a
-//! listener that got another port from the kernel when its program was restarted.
+//! Two differences are not reported as changes: transient sockets of one program and user in both snapshots, on any
+//! ports, and a listener that got another port from the kernel when its program was restarted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,6 @@ use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report, picked_from};
 use crate::model::{Firewall, Gap, Namespaces, Netns, Snapshot, Socket, Stage, State, named};
 
-/// A change, and how certain it is.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportedChange<'a> {
     /// The change.
@@ -150,7 +149,8 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Returns whether only the clients that reach the same address changed. The processes may still differ.
+/// Returns whether a listener at one address has more or fewer clients. This does not show whether its processes are
+/// the same.
 fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
     matches!(kind, ChangeKind::Widened | ChangeKind::Narrowed)
         && Fingerprint::of(was).place == Fingerprint::of(is).place
@@ -170,8 +170,8 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     }
 }
 
-/// Returns whether the clients that the packet filter lets in may have changed without being seen. Equal rules let in
-/// equal clients, even if these clients are not known.
+/// Returns whether it is unknown if the clients that the packet filter lets in changed. Equal rules let in equal
+/// clients, even if these clients are not known.
 fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) -> bool {
     let may_differ = [was, is].iter().all(|entry| entry.socket.state.accepts_traffic())
         && was.exposure == is.exposure
@@ -233,8 +233,8 @@ fn hides_sockets(gap: &Gap) -> bool {
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // The socket is in the namespace of portolan. A scan of one selected namespace covered it only if the snapshot
-        // lists no other namespace.
+        // The socket is in the namespace of portolan. A scan of one selected namespace covered portolan's namespace
+        // only if the snapshot lists no other namespace.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };
@@ -266,8 +266,8 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
 /// Removes restarts from the changes: a listener vanished and a listener of the same programs and user appeared, both
 /// on ports that the programs did not choose.
 ///
-/// One vanished and one appeared listener are removed at a time. All transient sockets of a program are removed if at
-/// least one vanished and at least one appeared.
+/// Vanished and appeared listeners are removed in pairs. All transient sockets of a program are removed if at least one
+/// vanished and at least one appeared.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {

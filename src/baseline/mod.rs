@@ -85,7 +85,7 @@ impl ProgramIdentity<'_> {
 pub enum ListenerOwner<'a> {
     /// One or more programs, in ascending order, each once.
     Programs(Vec<ProgramIdentity<'a>>),
-    /// The kernel itself; for a port that a rule forwards, the destination.
+    /// The kernel, with the destination if a rule forwards the port.
     Kernel(Option<Destination<'a>>),
     /// An owner that was not visible.
     Unseen,

@@ -186,7 +186,6 @@ impl BaselineChange {
         if self.passing { Severity::Info } else { rule.severity }
     }
 
-    /// Returns the difference as a sentence.
     pub(crate) fn sentence(&self) -> String {
         let when = self.baseline.strftime("%Y-%m-%d %H:%M UTC");
         let mut said = match (self.change, &self.before, &self.after) {
@@ -372,7 +371,8 @@ impl FindingKind for Widened {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// Critical if other machines can reach the service only now, info for a transient socket, otherwise warning.
+    /// Critical if other machines can reach the service now, but could not before. Otherwise info for a transient
+    /// socket, and warning for any other socket.
     fn severity(&self) -> Severity {
         let is_beyond = |state: &Option<ListenerState>| {
             state.as_ref().is_some_and(ListenerState::is_reachable_from_outside)

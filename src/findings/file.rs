@@ -38,7 +38,7 @@ pub struct WritableProgram {
     pub running: RunningProgram,
     /// The script, jar or class path that any user can replace; `None` if any user can replace the program file itself.
     pub script: Option<String>,
-    /// The world-writable file or directory that makes this possible.
+    /// The world-writable file or directory through which any user can replace the file.
     pub writable: String,
 }
 

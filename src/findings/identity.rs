@@ -33,7 +33,8 @@ impl UnknownProcess {
     }
 }
 
-/// Processes listen on the port of a guarded service (a row of `guarded.tsv`), but are not known servers of it.
+/// Processes listen on the port of a guarded service (a row of `guarded.tsv`), but are not known servers of this
+/// service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Impostor {
     /// The guarded service.
@@ -48,8 +49,8 @@ pub struct Impostor {
     /// counts.
     #[serde(skip)]
     pub file: ReplaceableBy,
-    /// The kind of program that the process name suggests. Of several processes, the name that explains the listener
-    /// least counts.
+    /// The kind of program that the process name suggests. If the names of several processes differ, the kind that
+    /// explains the listener least counts.
     #[serde(skip)]
     pub fitting_name: FittingName,
     /// A file of code that the process has loaded, and that a user who is not root can replace.
@@ -391,8 +392,7 @@ pub struct Unfamiliar {
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// The script that a user who is not root can replace; `None` if this user can replace the program file instead, or
-    /// nothing.
+    /// The script that a user who is not root can replace; `None` if the program file, or nothing, can be replaced.
     #[serde(skip)]
     pub replaceable_script: Option<String>,
     /// Whether the program file has the name of a well-known server.

@@ -15,7 +15,7 @@ use crate::model::{Confidence, Severity, named};
 /// Declares a family: its `Evidence` enum, its flags, and the conversions between this enum and each finding's type.
 macro_rules! family {
     ($family:ident: $($kind:ident),+ $(,)?) => {
-        /// The evidence of a finding of this family, boxed because the sizes differ much.
+        /// The evidence of a finding of this family. Variants are boxed, because their sizes differ much.
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
         #[serde(untagged)]
         #[allow(missing_docs, reason = "each variant is named like its type")]
@@ -405,7 +405,7 @@ impl Finding {
 }
 
 impl Finding {
-    /// Returns whether the finding is based on a presumption of the registry.
+    /// Returns whether the finding relies on a registration that is only presumed dead.
     #[must_use]
     pub fn is_presumed(&self) -> bool {
         registry::Orphaned::of(&self.evidence).is_some_and(|orphaned| {

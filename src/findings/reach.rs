@@ -126,7 +126,7 @@ impl Exposed {
         format!("{probably}{}: {}", self.title, uncapitalized(&self.consequence()))
     }
 
-    /// Returns the fix. If a configuration file is the evidence, the text begins with its setting.
+    /// Returns the fix. If a configuration file is the evidence, the text begins with the setting in this file.
     #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));

@@ -16,8 +16,7 @@ use crate::model::interpreter::{InterpreterCommand, parse_innermost, shows_only_
 
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine<'p> {
-    /// The full name of the program file, then each name that remains without a suffix such as a version or a
-    /// processor.
+    /// The file name of the program, and its shorter forms without a version, a processor or another suffix.
     pub(super) names: Vec<&'p str>,
     /// The name that the tables use for the interpreter; `None` for other programs.
     pub(super) interpreter: Option<&'static str>,
@@ -98,7 +97,6 @@ impl<'p> CommandLine<'p> {
         }
     }
 
-    /// Returns whether the program file has one of these names.
     pub(super) fn is_called(&self, known: &[&str]) -> bool {
         self.names.iter().any(|name| known.contains(name))
     }
@@ -107,7 +105,6 @@ impl<'p> CommandLine<'p> {
         self.line.contains(text)
     }
 
-    /// Returns whether an expression of a table matches the joined command line.
     pub(super) fn matches(&self, expression: &'static str) -> bool {
         is_match(expression, &self.line)
     }
@@ -167,7 +164,7 @@ struct UsedExpression {
     matched: bool,
 }
 
-/// The length of the longest text that is stored, to save memory.
+/// A longer text is not stored, to save memory.
 const LONGEST_LAST: usize = 4096;
 
 /// Returns whether an expression matches a text. Each expression is compiled only once. The result for the last text is

@@ -16,7 +16,6 @@ pub struct Registration {
     pub service: &'static str,
 }
 
-/// The difference between a registry from a file and the embedded registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// The registrations that only the file has.

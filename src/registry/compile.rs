@@ -68,7 +68,6 @@ pub fn write(made_from: &str, date: &str, mut entries: Vec<Entry>) -> String {
     text
 }
 
-/// A line: ports, their protocols, and the remaining content.
 type Line = (PortRange, Vec<Protocol>, Content);
 
 fn join_protocols(entries: Vec<Entry>) -> Vec<Line> {

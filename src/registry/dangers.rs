@@ -24,9 +24,7 @@ pub(crate) struct Danger {
     pub authentication: &'static str,
     /// Whether the service encrypts: `none`, `optional` or `always`.
     pub encryption: &'static str,
-    /// What a client can do after it connects: one sentence that begins with a verb.
     pub outsider_gets: &'static str,
-    /// The setting that removes the danger.
     pub remedy: &'static str,
     /// The techniques of MITRE ATT&CK, joined by commas; empty if there is none.
     pub attack: &'static str,
@@ -107,7 +105,7 @@ impl DangerRow {
     }
 
     /// Returns the danger of a listener whose program the row names; `None` if the row does not apply. If the kernel
-    /// chose the port, and neither the row nor the command line names it, the service is only presumed, and the
+    /// chose the port, and neither the row nor the command line names this port, the service is only presumed, and the
     /// severity is one level lower.
     fn judge(
         &self,
@@ -233,7 +231,7 @@ pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> 
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
-/// The services that are presumed behind a published port of a container, from its port number alone.
+/// The services that are presumed behind a published port of a container, from the port number alone.
 const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "docker-api",
     "redis",

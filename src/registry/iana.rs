@@ -76,7 +76,7 @@ impl Content {
         self.service.is_none() && *self == Content::unnamed(UNASSIGNED)
     }
 
-    /// Sets the description. A note of IANA at its end moves to the notes.
+    /// Sets the description. A note of IANA at the end of the description moves to the notes.
     pub fn describe(&mut self, description: &str) {
         const REPLACES: &str = "IANA assigned this well-formed service name as a replacement for";
         self.description = match description.find(REPLACES) {

@@ -18,14 +18,13 @@ const INSTALLED: [&str; 9] =
 /// The program of a process, as far as it could be identified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecognisedProgram {
-    /// The evidence for the identification.
     pub rests_on: RestsOn,
     /// The name of the program file or script, or the name of the process.
     pub name: String,
     /// The programs that the process may run: none if the program is unknown, several if programs have equal names.
     pub programs: Vec<ListedProgram>,
-    /// Further programs that the command line names, by a shorter text than `programs`, and options that open a port,
-    /// such as a port for a debugger.
+    /// Further programs that the command line names, with a shorter text than that of `programs`, and options that open
+    /// a port, such as a port for a debugger.
     also: Vec<ListedProgram>,
     /// The names in `programs.tsv` of the interpreters that the file can be; empty if the file is not an interpreter.
     interpreter: Vec<&'static str>,
@@ -42,8 +41,8 @@ impl RecognisedProgram {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// Returns the range from which the program picks further ports at each start, if it contains `port`. The range
-    /// explains the port, but `port` is not the program's own port.
+    /// Returns the range from which the program picks further ports at each start, if this range contains `port`. The
+    /// range explains the port, but `port` is not the program's own port.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
@@ -293,7 +292,6 @@ fn interpreted(
 
 /// The part of a command line that names the code of an interpreter.
 struct LineThatRuns {
-    /// The arguments, joined by blanks.
     line: String,
     /// The position of the script's arguments. They are ignored, because any program can be started with any arguments.
     end: usize,

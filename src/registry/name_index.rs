@@ -15,7 +15,6 @@ pub(super) enum Column {
 }
 
 pub(super) struct NameIndex<const N: usize> {
-    /// The places of the names, in the order of the table.
     names: [IndexedName; N],
     /// The number of the first name of each bucket, counted from one; zero if the bucket is empty.
     first: [u16; BUCKETS],
@@ -30,7 +29,6 @@ struct IndexedName {
     next: u16,
 }
 
-/// The position of a name in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamePlace {
     /// The position of the line, which orders the rows of a table.
@@ -113,7 +111,6 @@ impl<const N: usize> NameIndex<N> {
     }
 }
 
-/// Returns the number of names in a column.
 pub(super) const fn count(text: &str, column: Column) -> usize {
     let text = text.as_bytes();
     let mut cursor = Cursor::new(text);

@@ -34,7 +34,6 @@ impl Entry {
         Entry { place, name, condition, is_common: before.ends_with('@') }
     }
 
-    /// Returns whether the command line meets the row's condition.
     fn applies_to(&self, command: &CommandLine<'_>) -> bool {
         match self.condition.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
             Some(regex) if command.interpreter == Some(self.name) => command.matches_command(regex),
@@ -50,7 +49,6 @@ impl Entry {
 /// A row that names a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamedBy {
-    /// The place of the program in the table.
     pub place: NamePlace,
     /// Whether the row applies only on its own ports.
     pub on_own_ports: bool,

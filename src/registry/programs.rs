@@ -63,13 +63,11 @@ impl ListedProgram {
         ranges.map(|(range, _)| range).find(|range| range.contains(port))
     }
 
-    /// Returns whether the program usually serves this port.
     #[must_use]
     pub fn serves(&self, port: u16, protocol: Protocol) -> bool {
         lists(self.ports, port, protocol)
     }
 
-    /// Returns the ports that the program usually serves.
     pub fn ports(&self) -> impl Iterator<Item = (PortRange, Protocol)> + use<> {
         pairs(self.ports)
     }
@@ -95,14 +93,14 @@ impl ListedProgram {
         main.filter(|_| !self.serves(port, protocol)).unwrap_or_else(|| self.shown())
     }
 
-    /// Returns whether the program serves the registered service with this name.
     #[must_use]
     pub fn serves_service(&self, name: &str) -> bool {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether a system service with this name runs the program. Its name is the name of the program (`nginx`,
-    /// `nyancat-server`), this name without the `d` of a daemon (`cups` for `cupsd`), or a protocol (`ssh`).
+    /// Returns whether a system service with this name runs the program. A service is named after the program (`nginx`,
+    /// `nyancat-server`), after the program without the `d` of a daemon (`cups` for `cupsd`), or after a protocol
+    /// (`ssh`).
     #[must_use]
     pub fn is_named_by_unit(&self, unit: &str) -> bool {
         // The kernel cuts the names of `Match::Comm` at 15 bytes.
@@ -157,7 +155,6 @@ pub struct Guarded {
     pub why: &'static str,
     pub(super) ports: &'static str,
     programs: &'static str,
-    /// The kind of programs that are suspicious on the port.
     pub strictness: GuardStrictness,
 }
 
@@ -315,7 +312,6 @@ const GUARDED_PROGRAMS: Column = Column::Programs(2);
 static GUARDED_NAMES: NameIndex<{ count(GUARDED, GUARDED_PROGRAMS) }> =
     NameIndex::new(GUARDED, GUARDED_PROGRAMS);
 
-/// Returns the guarded services of a port.
 pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
     static PORTS: PortIndex<{ port_index::count(GUARDED, 1) }> = PortIndex::new(GUARDED, 1);
     PORTS.rows(port, protocol).filter_map(|row| Guarded::parse(row.line))

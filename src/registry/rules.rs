@@ -8,7 +8,6 @@ use super::search::has_whole_word;
 /// The number of years without a change after which a registration without evidence of use counts as untouched.
 const UNTOUCHED_YEARS: u16 = 10;
 
-/// Returns whether a registration with this basis is known to be in use.
 pub(super) const fn is_in_use(basis: StatusBasis) -> bool {
     matches!(basis, StatusBasis::Evidence | StatusBasis::Standard)
 }

@@ -31,11 +31,9 @@ pub struct SourceCount {
 pub struct Stats {
     /// The numbers of ports by range and status, for TCP and UDP. A status without ports is left out.
     pub statuses: Vec<Count>,
-    /// The evidence, by kind of source.
     pub evidence: Vec<SourceCount>,
     /// The number of rows in the curated lists: orphaned, legacy, living.
     pub curated: [usize; 3],
-    /// The number of rows in the list of known uses.
     pub known_uses: usize,
     /// The number of programs with usual ports.
     pub programs: usize,

@@ -47,7 +47,6 @@ pub(super) fn parts(text: &'static str, separator: u8) -> impl Iterator<Item = &
     })
 }
 
-/// Returns the line that begins at a position of `text`.
 pub(super) fn line_at(text: &'static str, position: u32) -> &'static str {
     let rest = usize::try_from(position).ok().and_then(|at| text.get(at..)).unwrap_or_default();
     rest.get(..find(b'\n', rest.as_bytes()).unwrap_or(rest.len())).unwrap_or_default()
@@ -121,7 +120,6 @@ impl Table {
     }
 }
 
-/// Returns the number at the start of a line.
 fn first_port(line: &[u8]) -> u32 {
     line.iter()
         .take(5) // a port has at most as many digits as 65535

@@ -28,7 +28,6 @@ pub(crate) struct AdHocTool {
     pub used_for: AdHocUse,
     /// The severity on an address that other machines can reach.
     pub beyond_loopback: Severity,
-    /// The severity on a loopback address.
     pub on_loopback: Severity,
     pub is_shell: bool,
 }
@@ -112,7 +111,6 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     })
 }
 
-/// A row of `dual-use.tsv` that names a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DualUseRow {
     tool: DualUseTool,
@@ -120,7 +118,6 @@ pub(crate) struct DualUseRow {
     only_on: Option<&'static str>,
 }
 
-/// Returns the rows of `dual-use.tsv` that name the program.
 #[must_use]
 pub(crate) fn dual_use_rows(command: &CommandLine<'_>) -> Vec<DualUseRow> {
     let programs = Programs { text: DUAL_USE, names: &DUAL_USE_NAMES };
@@ -159,8 +156,8 @@ pub(crate) fn packet_program(command: &CommandLine<'_>) -> Option<PacketProgram>
 /// Programs that let users log in over SSH.
 const SSH_SERVERS: [&str; 4] = ["sshd", "dropbear", "tinysshd", "lsh-server"];
 
-/// Returns the purpose of an SSH server that a user other than root runs. `None` if the program is not an SSH server,
-/// or if it serves one session of the system's own server (`sshd: user@pts/0`).
+/// Returns an SSH server as a dual-use tool; `None` if the program is not an SSH server, or serves one session (`sshd:
+/// user@pts/0`). The caller checks that a user other than root runs the server.
 #[must_use]
 pub(crate) fn ssh_server_of_a_user(command: &CommandLine<'_>) -> Option<DualUseTool> {
     let is_session = command.contains("sshd: ") && !command.contains("[listener]");
