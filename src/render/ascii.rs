@@ -1,11 +1,11 @@
-//! ASCII instead of typographic characters, for a terminal whose locale has no other characters.
+//! ASCII instead of typographic characters, for a terminal whose locale lacks them.
 
 use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Returns a text in ASCII. Each character is replaced by a text of the same width, so that tables stay aligned; only
-/// `…` after a comma becomes the longer `...`. A character without an equivalent becomes `?`, as in `ls`.
+/// Returns a text in ASCII. A character and its replacement have the same width, so that tables stay aligned; only `…`
+/// after a comma becomes the longer `...`. A character without a replacement becomes `?`, as in `ls`.
 #[must_use]
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {

@@ -53,7 +53,7 @@ struct FlatRow {
 }
 
 impl FlatRow {
-    /// Makes a row for an entry that has at most one process; `text` escapes a string for JSON or CSV.
+    /// Makes a row for an entry with at most one process. `text` escapes a text for JSON or CSV.
     fn new(entry: &Entry, report: &Report, text: fn(String) -> String) -> Self {
         let (socket, snapshot) = (&entry.socket, &report.snapshot);
         let fitted = |value: Option<&str>, most: usize| value.map(|value| text(fit(value, most)));
@@ -101,7 +101,7 @@ impl FlatRow {
     }
 }
 
-/// Returns the beginning of a text, cut so that it takes at most `most` bytes in JSON and in CSV.
+/// Returns the longest beginning of a text that takes at most `most` bytes in JSON and in CSV.
 fn fit(text: &str, most: usize) -> String {
     // An escape has at most 12 bytes: a pair of `\u` escapes in JSON.
     let cost = |c: char| match c {
@@ -122,13 +122,10 @@ fn fit(text: &str, most: usize) -> String {
 }
 
 /// Writes the host, and then one row per line.
-///
-/// # Errors
-/// If a line cannot be written.
 pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    // The host line contains the number of lines, so that a reader notices if the file was cut off. A listener has
-    // one line per process.
+    // With the number of lines in the host line, a reader notices if the file was cut off. A listener has one line per
+    // process.
     let kinds = report.entries.iter().flat_map(|entry| {
         let rows = entry.socket.owner.pids().len().max(1);
         std::iter::repeat_n(kind(entry), rows)
@@ -141,9 +138,6 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes the rows as CSV.
-///
-/// # Errors
-/// If a row cannot be written.
 pub fn csv(report: &Report, header: bool, w: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(w);
     for row in report.entries.iter().flat_map(rows_of) {

@@ -1,10 +1,8 @@
-//! The answer of `explain`: a card for each listener, then the meaning of the port, its registrations and whether
-//! they are still in use, and the common use of the port.
+//! The answer of `explain`: a card for each listener, and then the text about each port.
 //!
-//! If only a few ports are requested, each port gets its full text. Otherwise each port gets a compact block, and
-//! adjacent ports with the same text share a block. Protocols with the same text are shown together. "Nothing
-//! listens" appears only if every socket was visible. If something listens on the port, the answer is mainly about
-//! this listener. The registry part is then shorter unless the user requests everything.
+//! A few ports get their full text. Many ports get compact blocks, and adjacent ports with the same text share a block.
+//! "Nothing listens" appears only if every socket was visible. If something listens on a port, the text about the port
+//! is shorter.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -22,7 +20,7 @@ use super::{
     Emphasis, Style, address, context_text, listener_card, port_text, process_cells, sanitize, verdict_text,
 };
 
-/// The maximum number of ports that get their full text, and of listeners that get their own card.
+/// The maximum number of ports that get their full text, and of listeners that get a card.
 pub const CARDS: usize = 3;
 /// The maximum number of registrations that are shown for a port with a listener.
 const REGISTRATIONS: usize = 2;
@@ -34,15 +32,11 @@ pub struct Depth {
     pub in_full: bool,
     /// Whether the answer contains the evidence, IANA's notes and the facts around the port.
     pub evidence: bool,
-    /// The maximum number of lines of the answer, if it must fit a terminal. An answer about many ports ignores this
-    /// limit.
+    /// The maximum number of lines of the answer. An answer about many ports ignores this limit.
     pub rows: Option<usize>,
 }
 
 /// Writes the answer for some ports.
-///
-/// # Errors
-/// If the answer cannot be written.
 pub fn explain(
     ports: &[Explained<'_>],
     left_out: &BTreeSet<(u16, Protocol)>,
@@ -69,8 +63,8 @@ pub fn explain(
         out.in_full(&listeners, usize::MAX, &numbers, &groups, left_out);
         if let Some(rows) = depth.rows.filter(|rows| height(&out.blocks) > *rows) {
             out.blocks.clear();
-            // Each card has an empty line below it. Two more lines are needed at the end: an empty line, and the number
-            // of missing lines.
+            // Each card has an empty line below it. The last two lines are an empty line and the number of missing
+            // lines.
             let each = rows.saturating_sub(2) / listeners.len().clamp(1, CARDS);
             let tallest = listener_card::TALLEST.min(each.saturating_sub(1));
             out.in_full(&listeners, tallest, &numbers, &groups, left_out);
@@ -82,9 +76,6 @@ pub fn explain(
 }
 
 /// Writes the text about one port, without the cards of its listeners.
-///
-/// # Errors
-/// If the text cannot be written.
 pub fn port(explained: &Explained<'_>, report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = Card { report, style, depth: Depth::default(), blocks: Vec::new() };
     out.card(explained.port, groups(std::slice::from_ref(explained)).iter());
@@ -103,7 +94,6 @@ fn write(blocks: &[Block], w: &mut dyn Write) -> io::Result<()> {
     w.write_all(text.as_bytes())
 }
 
-/// Returns the listeners on some ports.
 #[must_use]
 pub fn listeners<'r>(ports: &[Explained<'r>]) -> Vec<Listener<'r>> {
     Listener::all(ports.iter().flat_map(|port| port.listeners.iter().copied()))
@@ -117,7 +107,6 @@ struct Card<'a> {
 }
 
 impl Card<'_> {
-    /// Adds the cards of the listeners, and then the full text about each port.
     fn in_full(
         &mut self,
         listeners: &[Listener<'_>],
@@ -137,8 +126,7 @@ impl Card<'_> {
     }
 
     /// Adds a card for each of the first listeners, and the number of further listeners. `in_blocks` says that the
-    /// ports get compact blocks, which lack the sentences of the registry's findings; the cards then contain these
-    /// sentences.
+    /// ports get compact blocks, so the cards contain the sentences of the registry's findings.
     fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool, tallest: usize) {
         for listener in listeners.iter().take(CARDS) {
             let lines = listener_card::in_full(listener, in_blocks, tallest, self.report, self.style);
@@ -155,7 +143,6 @@ impl Card<'_> {
         self.gap();
     }
 
-    /// Adds the omitted ports and protocols.
     fn left_out(&mut self, left_out: &BTreeSet<(u16, Protocol)>) {
         const FEW: usize = 6;
         if left_out.is_empty() {
@@ -200,9 +187,8 @@ impl Card<'_> {
         }
     }
 
-    /// Adds the text of one group. `idle` is the importance of the fact that nothing listens; `None` if an earlier
-    /// group already contains this fact. `registered` contains the registrations that earlier groups have shown; they
-    /// are not repeated.
+    /// Adds the text of one group. `idle` is the rank of "nothing listens"; `None` if an earlier group already says so.
+    /// The registrations in `registered` were shown by earlier groups, and are not repeated.
     fn group(&mut self, group: &Group<'_, '_>, idle: Option<Rank>, registered: &mut BTreeSet<String>) {
         let verdict = group.verdict;
         let heading = format!(
@@ -215,7 +201,7 @@ impl Card<'_> {
         let what = port_text::what(contexts());
         let is_known = what.is_some() || contexts().any(|context| !context.programs.is_empty());
         let without_service = || verdict_text::without_service(verdict, port_text::possible(contexts()));
-        // The sentence of a living registration is shown once.
+        // If the port is used as registered, this sentence is removed from the reason below, so that it is shown once.
         let meaning = without_service().filter(|_| !is_known);
         self.optional(Rank::Meaning, "What", what.or_else(|| meaning.clone()));
         if !group.listeners.is_empty() {
@@ -257,7 +243,7 @@ impl Card<'_> {
         }
         let status_rank = if is_as_registered { Rank::Registration } else { Rank::Meaning };
         self.item(status_rank, "Status", &sanitize(&reason));
-        // Otherwise the reason already contains the known use.
+        // For these statuses, the reason already contains the known use.
         if !verdict.known_use.is_empty()
             && !matches!(verdict.status, Status::Repurposed | Status::Orphaned | Status::Unassigned)
             && (!is_known || self.depth.in_full || self.depth.evidence)
@@ -299,7 +285,6 @@ impl Card<'_> {
         }
     }
 
-    /// Adds the evidence of the verdict, and the facts around the port.
     fn evidence(&mut self, group: &Group<'_, '_>) {
         let contexts = || group.contexts.iter().copied();
         for assignment in &group.verdict.assignments {
@@ -321,7 +306,7 @@ impl Card<'_> {
         );
     }
 
-    /// Adds a label and a text; nothing if there is no text. This function sanitizes the text.
+    /// Adds a label and a text, which is sanitized here; nothing if there is no text.
     fn optional(&mut self, rank: Rank, label: &str, text: Option<String>) {
         if let Some(text) = text {
             self.item(rank, label, &sanitize(&text));
@@ -338,13 +323,12 @@ impl Card<'_> {
         self.blocks.push(Block { rank, lines });
     }
 
-    /// Adds an empty line.
     fn gap(&mut self) {
         self.add(Rank::Answer, Vec::new());
     }
 
-    /// Returns the text for a port without a known listener. Only gaps that hide sockets matter here: a socket is
-    /// visible even if its owner could not be read.
+    /// Returns the text for a port without a known listener. Only gaps that hide sockets matter: a socket with a hidden
+    /// owner is visible.
     fn no_listener_text(&self) -> String {
         match self.report.snapshot.gaps.iter().find(|gap| gap.hides_listeners()) {
             Some(gap) => {
@@ -389,8 +373,7 @@ impl Card<'_> {
     }
 }
 
-/// Returns a sentence about the programs that have the port open, and how a program that usually serves the port was
-/// identified.
+/// Returns a sentence about the programs that have the port open, and how the usual program of the port was identified.
 fn here_now(group: &Group<'_, '_>) -> String {
     const FEW: usize = 3;
     let mut texts: Vec<String> = Vec::new();
@@ -439,8 +422,8 @@ fn with_pids(listener: &Entry) -> String {
     }
 }
 
-/// Returns the status of a port. A dormant registration does not mean that the port is unused, so the text says that
-/// the status is about the registration.
+/// Returns the status of a port. A port with a dormant registration may be in use, so the text says that the status is
+/// about the registration.
 fn status(group: &Group<'_, '_>) -> String {
     let is_used = || port_text::users(group.contexts.iter().copied()).is_some();
     match group.verdict.status {
@@ -471,7 +454,6 @@ fn registration(a: &Assignment, verdict: &PortVerdict) -> String {
     format!("{} ({})", verdict_text::title(a), facts.join("; "))
 }
 
-/// Returns the ports of listeners, separated by spaces.
 fn ports(listeners: &[Listener<'_>]) -> String {
     let ports: BTreeSet<u16> = listeners.iter().map(|one| one.first().socket.local.port).collect();
     ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" ")

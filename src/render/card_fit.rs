@@ -1,14 +1,13 @@
-//! Parts of the answer of `explain`, and which of them are left out on a terminal with few rows.
+//! Shortens the answer of `explain` on a terminal with few rows.
 
 use super::Style;
 use super::labelled::labelled;
 
-/// The importance of a part. On a terminal with few rows, the least important parts are left out first.
+/// The importance of a part: the least important parts are left out first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// A fact around the answer, such as the ephemeral ports.
     Background,
-    /// A further registration.
     FurtherRegistration,
     Programs,
     /// A registration, or the status of a port that is in use as registered.
@@ -21,13 +20,12 @@ pub(super) enum Rank {
     Answer,
 }
 
-/// The lines of a part; no lines for an empty line between two parts.
+/// A part of the answer. The empty line between two parts is a block without lines.
 pub(super) struct Block {
     pub rank: Rank,
     pub lines: Vec<String>,
 }
 
-/// Returns the number of lines of some parts.
 pub(super) fn height(blocks: &[Block]) -> usize {
     blocks.iter().map(|block| block.lines.len().max(1)).sum()
 }
@@ -36,7 +34,7 @@ pub(super) fn height(blocks: &[Block]) -> usize {
 /// number of missing lines. Of parts with the same rank, the last is left out first.
 pub(super) fn fit(blocks: &mut Vec<Block>, most: usize, style: &Style) {
     let before = text_height(blocks);
-    // The remaining parts must have fewer than `most` lines, so that the line with the number fits too.
+    // The last line is for the number of missing lines.
     while height(blocks) >= most {
         let ranked = blocks.iter().enumerate().filter(|(_, block)| !block.lines.is_empty());
         let least = ranked.rev().min_by_key(|(_, block)| block.rank);

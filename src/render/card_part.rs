@@ -1,9 +1,9 @@
-//! The parts of a card. If a card is too long, its parts are shortened one after another.
+//! The parts of a card, and how they are shortened if the card is too long.
 
 use super::labelled::{first_lines, with_label};
 use super::{Emphasis, Style};
 
-/// The order in which parts are shortened if a card is too long: the first kind is shortened first.
+/// The kind of a part. If a card is too long, the first kind is shortened first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shrinks {
     Registry,
@@ -28,7 +28,6 @@ impl Shrinks {
     ];
 }
 
-/// A label and its text in lines.
 pub(super) struct Part {
     /// The label; `None` for the heading.
     label: Option<&'static str>,
@@ -36,10 +35,10 @@ pub(super) struct Part {
     /// The number of lines that are never removed.
     least: usize,
     shrinks: Shrinks,
-    /// For a text whose end is important: the text on one line, with its middle cut out if it is too long. `None` for a
-    /// text that may lose its end.
+    /// The text on one line, with its middle cut out if it is too long, for a text whose end is important. `None` for
+    /// any other text.
     one_line: Option<String>,
-    /// The beginning of the text and its tone, if the beginning is shown in a colour or in bold.
+    /// The beginning of the text, and its colour or weight; `None` if the text is plain.
     painted: Option<(String, Emphasis)>,
 }
 
@@ -64,7 +63,7 @@ impl Part {
         Part { painted: Some((beginning.to_owned(), tone)), ..self }
     }
 
-    /// Sets the text that replaces the lines if there are too many of them.
+    /// Sets the text that replaces the lines if there are too many.
     pub(super) fn or_on_one_line(self, text: String) -> Self {
         Part { one_line: Some(text), ..self }
     }
@@ -73,7 +72,6 @@ impl Part {
         self.lines.len()
     }
 
-    /// Returns the lines with their label.
     pub(super) fn labelled(mut self, style: &Style) -> Vec<String> {
         if let (Some((beginning, tone)), Some(first)) = (&self.painted, self.lines.first_mut()) {
             *first = first.replacen(beginning, &style.paint(*tone, beginning), 1);

@@ -1,8 +1,8 @@
-//! The caveats of an answer: one line for each cause that hides something relevant from the reader.
+//! The caveats of an answer: one line for each cause that hides something relevant.
 //!
-//! `-v`, the audit and the JSON have every gap and note in full. A gap is left out if the answer is complete without
-//! the missing part: for example, if every listener in the answer has a known process, other processes that could not
-//! be read do not matter. If nothing matched, every note is shown too, because a note may be the reason.
+//! A gap is left out if the answer is complete without the missing part: unreadable processes do not matter if every
+//! listener in the answer has a known process. If nothing matched, every note is shown too, because a note may be the
+//! reason.
 
 use crate::findings::text::plural;
 use crate::join::Entry;
@@ -48,7 +48,7 @@ pub fn caveats<'e>(
         lines.push(format!("{what}. {how}"));
     }
     let mut others = others.into_iter();
-    // If no gap is due to missing privilege, the first of the other gaps is named as the cause of the hidden owners.
+    // If no gap is due to missing privilege, the first remaining gap is named as the cause of the hidden owners.
     if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
         lines.push(others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap))));
     }
@@ -61,15 +61,14 @@ pub fn caveats<'e>(
     lines
 }
 
-/// The numbers of sockets in an answer whose owner is not known, by reason, and the further facts that decide which
-/// gaps matter.
+/// The sockets in an answer whose owner is not known, counted by reason, and the facts that decide which gaps matter.
 struct Unseen {
     hidden: usize,
     unknown: usize,
     vanished: usize,
-    /// The number of sockets that are left out because their process is not known.
+    /// The number of sockets that are left out because their owner, and so whether a filter matches, is not known.
     undecided: usize,
-    /// Whether the clients that the firewall lets in are unknown, because only root may read the rules.
+    /// Whether the clients that the firewall lets in are unknown, because only root may read its rules.
     is_filter_unread: bool,
     /// The process IDs in the answer, in ascending order.
     pids: Vec<Pid>,
@@ -104,8 +103,8 @@ impl Unseen {
         self.hidden + self.unknown + self.undecided > 0
     }
 
-    /// Returns the number of sockets whose owner is hidden, and a phrase about them without a full stop. If such
-    /// sockets are left out of the answer, only these are counted. `None` if there are none.
+    /// Returns the number of sockets whose owner is hidden, and a phrase about them; `None` if there are none. If
+    /// sockets were left out of the answer, only these are counted.
     fn owners(&self) -> Option<(usize, String)> {
         match (self.undecided, self.hidden) {
             (0, 0) => None,
@@ -119,7 +118,7 @@ impl Unseen {
     }
 }
 
-/// Returns a sentence that names the parts of the machine that were not seen, and the reason.
+/// Returns a sentence with the parts of the machine that were not seen, and the reason.
 fn unseen_text(gap: &Gap) -> String {
     if gap.stage == Stage::Owners && gap.what.starts_with("process") && !gap.pids.is_empty() {
         let why = stderr::with_remedy(&gap.why, gap.remedy.as_deref());
@@ -137,8 +136,7 @@ fn explained(owners: &str, gap: &Gap) -> String {
     format!("{owners}, perhaps {}: {}", stderr::pids(&gap.pids), stderr::with_remedy(why, remedy.as_deref()))
 }
 
-/// Returns the number of things that only a user with more privilege can read, and a phrase about them without a full
-/// stop.
+/// Returns the number of things that need more privilege to be read, and a phrase about them.
 fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
     if stage == Stage::Rules {
         let what = "Firewall and NAT rules could not be read";
@@ -168,7 +166,7 @@ fn remedy(snapshot: &Snapshot, question: Question, count: usize) -> String {
     format!("{how} to see {them}.")
 }
 
-/// Returns a text as a sentence: with a capital letter at its beginning and a full stop at its end.
+/// Returns a text with a capital letter at its beginning and a full stop at its end.
 fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     let first: String = rest.next().into_iter().flat_map(char::to_uppercase).collect();

@@ -1,16 +1,8 @@
 //! The cells of a listing: the text that each column of `columns.rs` shows for one entry, already sanitized.
 //!
-//! A cell has several forms. [`CellFormat::Data`] is for machines and for sorting: the plain value, as in the JSON,
-//! with lists joined by commas. The other forms are for people:
-//! - SERVICE contains the product of a recognised program. If the program is not recognised, SERVICE contains the usual
-//!   service of the port in parentheses, or the name that IANA has registered for the port, after `IANA:`.
-//! - PROCESS contains the names of the processes, or in parentheses the reason why there are none.
-//! - USER contains the effective users of the processes, or the creator of the socket if no process is visible.
-//! - FLAGS contains the codes, most severe first. `exposed` and `kernel` are left out, because EXPOSURE and PROCESS
-//!   show these facts.
-//!   If space is short, `?` stands for "(presumed)".
-//!
-//! An unknown value is an empty cell, which the table shows as a dash.
+//! [`CellFormat::Data`] is for machines and for sorting: the plain value, as in the JSON, with lists joined by commas.
+//! The other forms are for people; in their short forms, `?` stands for "(presumed)". An unknown value is an empty
+//! cell, which the table shows as a dash.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -24,7 +16,7 @@ use crate::model::{
 use super::wrap::clip;
 use super::{Emphasis, address as local_address, sanitize, verdict_text};
 
-/// The form of a cell: for machines, or for people with much or little space.
+/// The form of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CellFormat {
     /// The form for machines: the plain value.
@@ -36,12 +28,11 @@ pub(super) enum CellFormat {
     /// The form for a narrow terminal: the first pid and the most severe flag, with the number of further pids and
     /// flags.
     Short,
-    /// The same as `Short`, for a table without the column UNIT: SERVICE contains the container of a published port.
+    /// Like `Short`, for a table without the column UNIT: SERVICE contains the container of a published port.
     WithoutUnit,
 }
 
 impl CellFormat {
-    /// Returns whether the form is for little space.
     pub(super) const fn is_short(self) -> bool {
         matches!(self, CellFormat::Short | CellFormat::WithoutUnit)
     }
@@ -62,7 +53,7 @@ impl Field {
         Field::new(text, Emphasis::Plain)
     }
 
-    /// Returns a cell with a text that needs no sanitizing; empty if the value is not known.
+    /// Returns a cell with a text that needs no sanitizing; empty for `None`.
     pub(super) fn known(value: Option<impl ToString>) -> Self {
         Field::plain(value.map(|value| value.to_string()).unwrap_or_default())
     }
@@ -77,8 +68,8 @@ impl Field {
         Field::text(Some(&joined(values, ",")))
     }
 
-    /// Returns a cell with the values of the processes. A process that could not be read, or that has no such value,
-    /// is left out.
+    /// Returns a cell with a value of each process. A process without the value, or that could not be read, is left
+    /// out.
     pub(super) fn of_processes<'e, T: AsRef<str>>(
         entry: &'e Entry,
         value: impl Fn(&'e Process) -> Option<T>,
@@ -86,7 +77,7 @@ impl Field {
         Field::list(entry.processes.iter().filter_map(|process| value(process)))
     }
 
-    /// Returns a cell with the values of the registrations. A registration that has no such value is left out.
+    /// Returns a cell with a value of each registration. A registration without the value is left out.
     fn of_assignments(entry: &Entry, value: fn(&Assignment) -> Option<&'static str>) -> Self {
         Field::list(
             entry.port_verdict().into_iter().flat_map(|verdict| &verdict.assignments).filter_map(value),
@@ -129,8 +120,8 @@ pub(super) fn port(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.port())
 }
 
-/// Returns the packets that a socket without a port receives. If the socket only sends, the cell is `nothing` for
-/// people, and empty for machines.
+/// Returns the packets that a socket without a port receives. If it only sends, the cell is `nothing` for people, and
+/// empty for machines.
 pub(super) fn receives(entry: &Entry, form: CellFormat) -> Field {
     let Some(received) = &entry.socket.receives else { return Field::plain("") };
     match received.name(entry.socket.local.protocol) {
@@ -220,12 +211,12 @@ pub(super) fn send_queue(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.queues.map(|queues| queues.send))
 }
 
-/// Returns the user IDs of the processes, each once; if no process is visible, the user ID of the socket's creator.
+/// Returns the user IDs of the processes, each once. If no process is visible, returns that of the socket's creator.
 pub(super) fn uid(entry: &Entry, _: CellFormat) -> Field {
     users(entry, |user| user.uid.map(|uid| uid.to_string()))
 }
 
-/// Returns the users of the processes, each once; the creator of the socket if no process is visible.
+/// Returns the users of the processes, each once. If no process is visible, returns the creator of the socket.
 pub(super) fn user(entry: &Entry, form: CellFormat) -> Field {
     if form.is_short() {
         let mut names = entry.users().iter().filter_map(RunningUser::text).collect::<Vec<_>>();
@@ -250,8 +241,8 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// For people, returns the container or, without a container, the unit (see `running_container` and `running_unit`);
-/// for a published port, the container that receives the traffic. For machines, returns the unit of the socket.
+/// For machines, returns the unit of the socket. For people, returns the running container or, without a container, the
+/// running unit; for a published port, the container that receives the traffic.
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
@@ -278,7 +269,8 @@ fn group(entry: &Entry) -> Option<Cow<'_, str>> {
     running_container(entry).or_else(|| running_unit(entry)).map(Cow::Borrowed)
 }
 
-/// For people, returns the container of the socket or, if the socket has none, of the first process that has one.
+/// Returns the container of the socket or, if the socket has none, of the first process that has one, in its form for
+/// people.
 pub(super) fn running_container(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.container_name());
     entry.container().or_else(of_process).map(short_container)
@@ -401,8 +393,8 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
-/// If there are several flags, the first one is cut to this width in the short form, so that the number of the others
-/// (`+2`) still fits.
+/// The width of the first of several flags in the form `WithoutUnit`, so that the number of further flags (`+2`) still
+/// fits.
 const WIDEST_FIRST_FLAG: usize = 11;
 
 /// The text of FLAGS for an entry that could not be judged and has no finding.

@@ -1,7 +1,5 @@
-//! The columns of every listing: one table of name, heading and function.
-//!
-//! The table for people, `-o wide`, CSV, `--columns`, `--sort` and the shell completions all read `COLUMNS`, so a new
-//! column is one row in this table. `cells.rs` has the content of the cells.
+//! The columns of every listing. A new column is one row in `COLUMNS`, which every output, `--columns`, `--sort` and
+//! the shell completions read.
 
 use crate::join::Entry;
 use crate::model::Snapshot;
@@ -10,7 +8,6 @@ use super::cells::{self, CellFormat, Field};
 use super::process_cells;
 use super::service_cells;
 
-/// One column.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     /// The name of the column in `--columns`, `--sort` and CSV.
@@ -20,12 +17,12 @@ pub struct Column {
     short_heading: &'static str,
     content: Content,
     sorts_by: SortsBy,
-    /// For the table for people: returns whether an entry has a value in this column. The table leaves out a column
-    /// in which no entry has a value.
+    /// Returns whether an entry has a value in this column. The table for people leaves out a column without values.
     needs: Option<fn(&Entry) -> bool>,
-    /// Whether `-o wide` and a table of named columns show the text for people instead of the plain value.
+    /// Whether a table of columns chosen by name, such as `-o wide`, shows the text for people instead of the plain
+    /// value.
     is_for_people: bool,
-    /// Whether a table of named columns shows the text for people on a terminal.
+    /// Whether a table of columns chosen by name shows the text for people on a terminal.
     is_for_people_on_terminal: bool,
 }
 
@@ -34,7 +31,7 @@ pub struct Column {
 enum SortsBy {
     Text,
     Number,
-    /// Times in the notation of RFC 3339, which may have fractions of a second.
+    /// Times in RFC 3339, some with fractions of a second.
     Time,
 }
 
@@ -43,7 +40,7 @@ enum SortsBy {
 enum Content {
     /// The content is a part of each entry.
     Entry(fn(&Entry, CellFormat) -> Field),
-    /// The content is a fact about the snapshot, which is the same for each entry.
+    /// The content is a fact about the snapshot, which every entry shares.
     Snapshot(fn(&Snapshot) -> Field),
 }
 
@@ -105,7 +102,6 @@ impl Column {
         Column { short_heading, ..self }
     }
 
-    /// Returns the heading for cells of this form.
     pub(super) const fn heading_of(&self, form: CellFormat) -> &'static str {
         if form.is_short() { self.short_heading } else { self.heading }
     }
@@ -138,7 +134,7 @@ impl Column {
                 Key::Numbers(text.split(',').filter_map(|number| number.parse().ok()).collect())
             }
             SortsBy::Text => Key::Text(text.into_owned()),
-            // Without the mark of the zone, a time without a fraction comes before a time with one.
+            // The `Z` is removed, because it would put a time without a fraction after the times with a fraction.
             SortsBy::Time => Key::Text(text.replace('Z', "")),
         }
     }
@@ -147,16 +143,16 @@ impl Column {
 /// The value by which a listing is sorted. Unknown values come last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// A number, which is sorted by its value.
+    /// One or several numbers.
     Numbers(Vec<u64>),
-    /// Any other value, which is sorted as text.
+    /// Any other value.
     Text(String),
     /// No value.
     Unknown,
 }
 
-/// Every column. The columns of the table for people come first, in the order in which this table shows them. A name
-/// with dots is the path of the value in the JSON. A name without dots is short for the most common path.
+/// Every column. The columns of the table for people come first, in the order of this table. A name with dots is the
+/// path of the value in the JSON.
 pub(super) static COLUMNS: [Column; 94] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true).for_people(),
@@ -308,7 +304,7 @@ pub const WIDE: [&str; 20] = [
     "flags",
 ];
 
-/// Labels of the card, which are accepted as names of the columns with the same facts.
+/// Labels of the card that are accepted as names of columns.
 const ALIASES: [(&str, &str); 6] = [
     ("since", "started"),
     ("command", "cmdline"),
@@ -318,7 +314,6 @@ const ALIASES: [(&str, &str); 6] = [
     ("reachable", "exposure"),
 ];
 
-/// Returns the names of all columns.
 pub fn names() -> impl Iterator<Item = &'static str> {
     COLUMNS.iter().map(|column| column.name)
 }

@@ -1,6 +1,5 @@
-//! The sentences about the context of a port: the usual programs, the nearby ports, the history, the ephemeral range
-//! on this host, and whether the process is usual on the port. This file is part of [`super::verdict_text`]; its
-//! texts are not sanitized either.
+//! The sentences about the context of a port, such as the usual programs, the nearby ports and the history. The texts
+//! are not sanitized.
 
 use super::verdict_text::sources;
 use crate::findings::identity::identified;
@@ -13,16 +12,15 @@ use crate::model::{
 /// The maximum number of names that are shown; the rest are counted.
 const FEW: usize = 5;
 
-/// Returns the evidence about the registrations of a port: the basis of each presumption, the packaged sources that
-/// name a registration, and the packaged sources that name another service for the port. `None` if there is no such
-/// evidence.
+/// Returns the evidence about the registrations of a port: the basis of each presumption, and the packaged sources that
+/// name a registration or another service. `None` if there is no evidence.
 pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     let mut said = Vec::new();
     for a in verdict.registrations() {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
-        // If packaged sources name a registration that is in use, the basis of its curated row only repeats these
-        // sources, which are listed below.
+        // If packaged sources name a registration that is in use, its curated row has these sources as its basis, so
+        // the basis is left out.
         let is_alive = |row: &Curated| row.standing == CuratedState::Alive && !packaged.is_empty();
         if let Some(basis) = a.curated.as_ref().filter(|row| !is_alive(row)).and_then(|row| row.basis) {
             said.push(format!("{}: {}", a.service, basis.trim_end_matches('.')));
@@ -56,8 +54,8 @@ pub(super) fn guarded(guarded: &GuardedService) -> String {
     format!("{service}; known servers: {}. {}", first_of(&names, FEW), sentence(why))
 }
 
-/// Returns a text about the block of ports that a vendor registered. If the port is not in a block, returns the nearest
-/// registrations; `None` if there are none.
+/// Returns a text about the block of ports that a vendor registered or, outside such a block, the nearest
+/// registrations. `None` if there is neither.
 pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     let one = |n: &crate::model::NearbyRegistration| format!("{} {}", n.port, n.service);
     if let Some(block) = &nearby.block {
@@ -73,7 +71,7 @@ pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     (!around.is_empty()).then(|| sentence(&list(&around)))
 }
 
-/// Returns the history of the port as a text; `None` if nothing has happened except registrations.
+/// Returns the history of the port as a text; `None` if it has only registrations.
 pub(super) fn history(events: &[Event]) -> Option<String> {
     if events
         .iter()
@@ -100,10 +98,8 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
     Some(sentence(&listed.collect::<Vec<_>>().join("; ")))
 }
 
-/// Returns a text about the ephemeral ranges of this host that contain a port, and about whether a program or the
-/// kernel probably chose the port; `None` if no range contains the port. `of` has one item for each protocol of the
-/// port: the name of the protocol, and the facts if one of its ephemeral ranges contains the port. If these facts
-/// differ, the text names the protocols.
+/// Returns a text about the ephemeral ranges of this host that contain a port, and whether a program or the kernel
+/// probably chose the port; `None` if no range contains the port. `of` has one item for each protocol.
 pub(super) fn ephemeral(of: &[(&str, Option<&EphemeralHere>)]) -> Option<String> {
     let here: Vec<(&str, &EphemeralHere)> =
         of.iter().filter_map(|(name, here)| Some((*name, (*here)?))).collect();
@@ -147,7 +143,7 @@ fn ephemeral_range(here: &EphemeralHere) -> String {
     }
 }
 
-/// Returns a sentence about whether the program or the kernel chose the port or, without a listener, would choose it.
+/// Returns a sentence about whether a program or the kernel chose the port, or would choose it.
 fn who_chose(here: &EphemeralHere) -> String {
     let listeners_get = match here.listeners_get_odd {
         Some(true) => Some("an odd"),

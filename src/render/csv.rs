@@ -1,7 +1,5 @@
-//! CSV (RFC 4180) for spreadsheets: one row per entry and process.
-//!
-//! An apostrophe is put before a cell that a spreadsheet would read as a formula, so that the spreadsheet reads the
-//! cell as text.
+//! CSV (RFC 4180) for spreadsheets: one row per entry and process. An apostrophe is put before a cell that a
+//! spreadsheet would read as a formula.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -16,9 +14,6 @@ use super::columns::Column;
 use super::sanitize;
 
 /// Writes one row per entry and process, or one row for an entry without processes.
-///
-/// # Errors
-/// If a row cannot be written.
 pub fn listing(report: &Report, columns: &[&Column], header: bool, w: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(w);
     if header {
@@ -35,7 +30,7 @@ pub fn listing(report: &Report, columns: &[&Column], header: bool, w: &mut dyn W
     csv.flush()
 }
 
-/// Returns a copy of the entry for each of its processes. Each copy has only this process.
+/// Returns a copy of the entry for each of its processes.
 pub(super) fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
     let pids = entry.socket.owner.pids();
     if pids.len() < 2 {
@@ -65,8 +60,8 @@ pub(super) fn rows<const N: usize>(
     csv.flush()
 }
 
-/// Puts an apostrophe before a text that begins like a formula. A text that begins with a tab or a line break needs
-/// none, because these characters are already escaped.
+/// Puts an apostrophe before a text that begins like a formula. Tabs and line breaks at the beginning are already
+/// escaped.
 pub(super) fn harmless(mut cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@']) {
         cell.insert(0, '\'');

@@ -1,9 +1,7 @@
 //! The differences between two snapshots: a table, JSON (`portolan.diff/2`), JSON lines, CSV.
 //!
-//! The table has one row per change: the kind of change, the place, and the processes before and now. On a narrow
-//! terminal, each change is a block of lines instead. Every format shows the listeners that could not be compared:
-//! JSON lists them, and the other formats print their count separately. If something was not visible, no format says
-//! that nothing changed.
+//! Every format shows the listeners that could not be compared, at least their number. If something was not visible, no
+//! format says that nothing changed.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -92,9 +90,6 @@ impl<'a> NotComparable<'a> {
 const SCHEMA: &str = "portolan.diff/2";
 
 /// Writes the whole comparison as one object.
-///
-/// # Errors
-/// If writing fails.
 pub fn document(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a> {
@@ -123,11 +118,8 @@ pub fn document(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Wr
     json::write(&document, w)
 }
 
-/// Writes the host and the result, then one change per line, and then the listeners that could not be compared, one
-/// per line.
-///
-/// # Errors
-/// If a line cannot be written.
+/// Writes the host and the result, then one change per line, and then one line for each listener that could not be
+/// compared.
 pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct First<'a> {
@@ -195,9 +187,6 @@ pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write
 }
 
 /// Writes one row per change.
-///
-/// # Errors
-/// If a row cannot be written.
 pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     let names = [
         "change", "passing", "sure", "protocol", "address", "port", "device", "netns", "before", "after",
@@ -230,9 +219,6 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes one row or one block of lines per change, for people. On a terminal, the last line is the summary.
-///
-/// # Errors
-/// If a line cannot be written.
 pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let rows: Vec<_> = comparison.changes.iter().map(|reported| row(&since(reported, comparison))).collect();
     if !rows.is_empty() && !table::written_if_it_fits(HEADINGS, &rows, style, w)? {
@@ -260,10 +246,9 @@ fn block(row: &[(String, Emphasis); 4], style: &Style, w: &mut dyn Write) -> io:
     Ok(())
 }
 
-/// The headings of the table.
 pub(super) const HEADINGS: [&str; 4] = ["CHANGE", "WHERE", "BEFORE", "AFTER"];
 
-/// The mark that is shown if there is no listener before or after the change.
+/// The mark for a side of a change without a listener.
 const ABSENT: &str = "-";
 
 /// Returns the cells of a change, sanitized: the kind, the place, the processes before and now.
@@ -279,8 +264,8 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
         kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
-    // If more or fewer clients can reach the listener than before, both cells show the clients or, if the address has
-    // changed, the address.
+    // If more or fewer clients can reach the listener, both cells show the clients or, if the address has changed, the
+    // address.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let is_same_place = match (&since.before, &since.after) {
         (Some(was), Some(is)) => was.endpoint() == is.endpoint(),
@@ -339,8 +324,7 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     said.join(" ")
 }
 
-/// Returns the gaps of both snapshots, each with the name of its snapshot. A gap that both snapshots have appears
-/// once.
+/// Returns the gaps of both snapshots, each with the name of its snapshot. A gap of both snapshots appears once.
 #[must_use]
 pub fn gaps(comparison: &Comparison<'_>) -> Vec<Gap> {
     let (before, after) = (&comparison.before.gaps, &comparison.after.gaps);
@@ -382,10 +366,7 @@ pub(super) fn reasons(comparison: &Comparison<'_>) -> Vec<String> {
     reasons.into_iter().map(line).collect()
 }
 
-/// Writes the number of listeners that could not be compared, by reason.
-///
-/// # Errors
-/// If a line cannot be written.
+/// Writes the number of listeners that could not be compared, for each reason.
 pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for reason in reasons(comparison) {
         for line in wrap("portolan: ", &format!("not comparable: {reason}"), style.width) {

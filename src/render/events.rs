@@ -1,8 +1,7 @@
 //! The stream of events (`portolan.event/2`): one JSON object per line, written when a listener or a gap changes.
 //!
-//! The first line is about the host. An event contains the complete object of its listener, as in a listing. Every
-//! line contains the time and the host, so that lines can be filtered, merged and stored. A changed gap is an event
-//! too. The caller flushes the output.
+//! The first line is about the host. Every line contains the time and the host, so that lines can be filtered, merged
+//! and stored. The caller flushes the output.
 
 use std::io::{self, Write};
 
@@ -35,9 +34,6 @@ impl<'a> EventHead<'a> {
 }
 
 /// Writes the first line: the host, the number of listeners at the start, and the gaps.
-///
-/// # Errors
-/// If the line cannot be written.
 pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Start {
@@ -55,9 +51,6 @@ pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
 
 /// Writes the event of a listener that appeared, vanished, changed its owner, or became reachable by more or fewer
 /// clients.
-///
-/// # Errors
-/// If the line cannot be written.
 pub fn change(change: &Change<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Changed<'a> {
@@ -74,10 +67,7 @@ pub fn change(change: &Change<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io
     line(&changed, w)
 }
 
-/// Writes the event that the gaps have changed. The event contains all current gaps; there may be none.
-///
-/// # Errors
-/// If the line cannot be written.
+/// Writes the event that the gaps have changed, with all current gaps, if any.
 pub fn gaps_changed(snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct GapsEvent<'a> {

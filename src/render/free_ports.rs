@@ -17,9 +17,6 @@ use crate::model::{PortRange, Unsuitable};
 const EXAMPLES: usize = 3;
 
 /// Writes the answer for people.
-///
-/// # Errors
-/// If the answer cannot be written.
 pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let heading = |text: &str| style.paint(Emphasis::Heading, text);
     let certainty = if free.unseen.is_empty() { "Free" } else { "Probably free" };
@@ -46,8 +43,7 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
         writeln!(w)?;
         paragraph(&why(free), style, w)?;
     }
-    // Unseen parts matter only if ports are proposed: an unseen socket can make a proposed port unsuitable, but cannot
-    // make an unsuitable port suitable.
+    // An unseen socket may use a proposed port, so unseen parts matter only if ports are proposed.
     let unseen = free.unseen.iter().filter(|_| !free.proposals.is_empty());
     for (at, unseen) in unseen.enumerate() {
         let label = if at == 0 { "Not seen" } else { "" };
@@ -62,7 +58,7 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
         if refused.is_empty() {
             continue;
         }
-        // A reserved port has a remark of IANA in place of the name of a service, so it is not given as an example.
+        // The registration of a reserved port has a remark instead of a service name, so it is not given as an example.
         let is_named = reason != Unsuitable::Reserved;
         let named = refused
             .iter()
@@ -82,7 +78,7 @@ fn paragraph(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     prose("", &sanitize(text), MEASURE, style).iter().try_for_each(|line| writeln!(w, "{line}"))
 }
 
-/// Returns why the proposed ports are suitable: the properties that all of them have.
+/// Returns why the proposed ports are suitable: the properties that they share.
 fn why(free: &FreePorts) -> String {
     let kernel = match free.kernel_ranges.as_slice() {
         [] => String::new(),
@@ -147,9 +143,6 @@ impl<'a> RefusedJson<'a> {
 }
 
 /// Writes the answer for machines, in the schema of `explain`, without ports.
-///
-/// # Errors
-/// If the answer cannot be written.
 pub fn json(free: &FreePorts, report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Proposal<'a> {

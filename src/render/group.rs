@@ -1,4 +1,4 @@
-//! Groups the ports and protocols that have the same description. No port or protocol is left out.
+//! Groups the ports and protocols that have the same description.
 
 use crate::judge::{Entry, Explained};
 use crate::model::{Context, PortRange, PortVerdict};
@@ -43,7 +43,7 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Returns whether a further protocol of the port has the same facts as the protocols in the group.
+/// Returns whether a further protocol of the port has the facts of the group.
 fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
     group.contexts.iter().all(|other| {
         let has_answer = other.answer.is_some() && other.answer == context.answer;
@@ -58,8 +58,7 @@ fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
 pub(super) fn runs<'e, 'r>(groups: Vec<Group<'e, 'r>>) -> Vec<Group<'e, 'r>> {
     let mut runs: Vec<Group<'e, 'r>> = Vec::new();
     for group in groups {
-        // A port whose protocols differ has several groups, so the matching group of the previous port is one of the
-        // last few.
+        // A port can have several groups, so the matching group of the previous port is one of the last few.
         let before = runs.iter_mut().rev().take(4).find(|run| {
             run.ports.high.checked_add(1) == Some(group.ports.low)
                 && run.listeners.is_empty()

@@ -1,8 +1,7 @@
 //! The header of every machine-readable output: the time and host of the snapshot, the versions of the program and the
-//! registry that judged the snapshot, and the gaps.
+//! registry, and the gaps.
 //!
-//! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`], so the file of a host
-//! without listeners is not empty. Every other line begins with a [`LineHeader`].
+//! A stream of lines begins with a [`HostLine`], so the file of a host without listeners is not empty.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -25,7 +24,7 @@ pub(super) struct DocumentHeader<'a> {
     namespaces: &'a [Namespace],
 }
 
-/// The versions of the program and the registry that judged a snapshot, and the policy.
+/// The versions of the program and the registry, and the policy.
 #[derive(Serialize)]
 pub(super) struct JudgedBy<'a> {
     tool: Tool,

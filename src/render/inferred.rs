@@ -17,9 +17,8 @@ pub(super) fn what_runs(listener: &Listener<'_>, report: &Report) -> Option<Stri
     })
 }
 
-/// Returns the probable owner of a listener, and the reason why it is probable, or `None` if no owner was inferred:
-/// `probably nginx (pid 812, user root), since 07:36 UTC today (2 h): the only process of nginx.service; run with sudo
-/// to be sure`.
+/// Returns the probable owner of a listener and the reason: `probably nginx (pid 812, user root), since 07:36 UTC today
+/// (2 h): the only process of nginx.service; run with sudo to be sure`. `None` if no owner was inferred.
 pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> Option<String> {
     let owner = report.inferred_owner(listener)?;
     let process = &owner.process;
@@ -29,8 +28,8 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> O
     let created = user(socket.user.as_deref(), socket.uid).filter(|_| socket.uid != process.uid);
     let created = created.map(|user| format!("; user {user} created the socket")).unwrap_or_default();
     let since = process.started.map(|started| format!(", {}", since(started, report.snapshot.taken, zone)));
-    // A unit can have further control groups below its own. The unit is named only if the socket belongs to the unit's
-    // own group.
+    // A unit can have control groups below its own. The unit is named only if the socket belongs to the unit's own
+    // control group.
     let unit = socket.unit.as_deref().and_then(|unit| unit.rsplit('/').next());
     let unit =
         unit.filter(|unit| socket.cgroup.as_deref().and_then(|group| group.rsplit('/').next()) == Some(unit));

@@ -1,8 +1,8 @@
 //! JSON: the schemas `portolan/2` (a listing), `portolan.explain/2` and `portolan.observation/2`.
 //!
-//! Names, types and nulls are a contract. An unknown value is `null`. Text is complete and not sanitized, but every
-//! character that a terminal could interpret is written as a `\u` escape. The output can then be shown on a terminal
-//! and still contains every character. The output is streamed; no tree is built in memory.
+//! Names, types and nulls are a contract; an unknown value is `null`. Text is complete, but every character that a
+//! terminal could interpret is a `\u` escape, so the output can be shown on a terminal. The output is streamed; no tree
+//! is built in memory.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -153,7 +153,7 @@ pub(super) fn serialize(
     w.write_all(b"\n")
 }
 
-/// A list whose items are made while it is written, so that it is never stored.
+/// A list whose items are made while it is written.
 pub(super) struct Seq<F>(pub(super) F);
 
 impl<I, F> Serialize for Seq<F>
@@ -182,7 +182,7 @@ struct EntryJson<'a> {
     address: Option<std::net::IpAddr>,
     /// The port; null for a raw or packet socket.
     port: Option<u16>,
-    /// The packets that a raw or packet socket receives; null for every other socket.
+    /// The packets that a raw or packet socket receives; null for any other socket.
     receives: Option<Received<'a>>,
     device: Option<&'a str>,
     v6only: Option<bool>,
@@ -224,7 +224,7 @@ impl<'a> EntryJson<'a> {
     fn new(judged: &'a Entry) -> Self {
         let socket = &judged.socket;
         let reach = judged.reach();
-        // A process that could not be read is listed too: its pid is known.
+        // A process that could not be read is listed too, because its pid is known.
         let process_row = |pid: &Pid| {
             let known = judged.processes.iter().find(|process| process.pid == *pid);
             known.map_or_else(|| ProcessRow::of_pid(*pid), |process| ProcessRow::new(process))
@@ -399,7 +399,7 @@ struct PortJson<'a> {
     #[serde(flatten)]
     registered: VerdictJson<'a>,
     evidence: Vec<SourcesJson<'a>>,
-    /// The kinds of source that name another service for the port; `together` has the kinds that agree on one service.
+    /// The kinds of source that name another service for the port. `together` has the kinds that agree on one service.
     otherwise: &'a [EvidenceSource],
     together: &'a [EvidenceSource],
     answer: Option<PortAnswer>,

@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::json_container::ContainerRow;
 use crate::model::{ExeState, Origin, OriginKind, Parent, Pid, Process};
 
-/// A process of a socket.
 #[derive(Default, Serialize)]
 pub(super) struct ProcessRow<'a> {
     pid: Pid,

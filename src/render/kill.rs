@@ -10,27 +10,24 @@ use crate::findings::text::first_of;
 use crate::judge::{HowToStop, KillRefusal, KillStep, Listener, Report};
 use crate::model::{Owner, Pid, Process, Protocol, short_container};
 
-/// The maximum number of listeners and of processes that a line names.
+/// The maximum number of listeners, and of processes, that a line names.
 const FEW: usize = 6;
-/// The operating system whose commands are shown. `kill` runs only on Linux.
+/// `kill` runs only on Linux.
 const OS: &str = "linux";
 
-/// The processes and units that a step affects, in addition to the owners of the listeners that it ends.
+/// The processes and units that a step affects, other than the owners of its listeners.
 #[derive(Clone, Debug, Default)]
 pub struct Around {
-    /// The surviving descendants of the owners, which get no signal, with their names.
+    /// The surviving descendants of the owners. They get no signal.
     pub children: Vec<(Pid, String)>,
-    /// The processes that end with the unit, the container or the pid namespace, with their names.
+    /// The processes that end with the unit, the container or the pid namespace.
     pub with_group: Vec<(Pid, String)>,
     /// The units that systemd stops too, because they depend on the units of the step.
     pub dependents: Vec<String>,
 }
 
-/// Writes what a step ends. `run` is the label in front of the command, and `session` is the port of this machine
-/// through which the user has logged in with SSH.
-///
-/// # Errors
-/// If a line cannot be written.
+/// Writes what a step ends. `run` is the label of the command, and `session` the port of this machine through which the
+/// user has logged in with SSH.
 pub fn step(
     step: &KillStep<'_>,
     around: &Around,

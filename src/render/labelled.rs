@@ -15,13 +15,12 @@ pub(super) fn labelled(label: &str, text: &str, style: &Style) -> Vec<String> {
     with_label(label, paragraph(text, style), style)
 }
 
-/// Returns a text in lines that fit to the right of a label.
 pub(super) fn paragraph(text: &str, style: &Style) -> Vec<String> {
     let lines = prose(&" ".repeat(INDENT), text, MEASURE, style);
     lines.into_iter().map(|line| line.trim().to_owned()).collect()
 }
 
-/// Puts a label in front of the first line, and the same number of spaces in front of the other lines.
+/// Puts a label in front of the first line, and spaces in front of the other lines.
 pub(super) fn with_label(label: &str, lines: Vec<String>, style: &Style) -> Vec<String> {
     let label = format!("{:<INDENT$}", format!("  {label}"));
     let mut before = style.paint(Emphasis::Quiet, &label);
@@ -33,7 +32,7 @@ pub(super) fn with_label(label: &str, lines: Vec<String>, style: &Style) -> Vec<
     labelled
 }
 
-/// Returns the first `most` lines of a text. If more lines follow, the last line ends with the mark `…`.
+/// Returns the first `most` lines of a text. If more lines follow, the last line ends with `…`.
 pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) -> Vec<String> {
     if lines.len() <= most {
         return lines;
@@ -42,9 +41,8 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     if let Some(last) = lines.pop() {
         let wider = format!("{last} …");
         let kept = paragraph(&wider, style).into_iter().next().unwrap_or_default();
-        // A sentence whose end is cut off says little, so the text ends after the last complete sentence of the line,
-        // if there is one. Otherwise the mark follows the last word or, if there is no space for both, replaces the
-        // last word.
+        // A sentence whose end is missing says little, so the text ends after the last complete sentence of the line.
+        // Without a complete sentence, `…` follows the last word, or replaces this word if there is no space for both.
         lines.push(match (last.rsplit_once(". "), last.rsplit_once(' ')) {
             (Some((sentences, _)), _) => format!("{sentences}. …"),
             _ if kept == wider => wider,
@@ -55,8 +53,8 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     lines
 }
 
-/// Returns `text` and `end` on one line. If the line does not fit the terminal, `text` is cut, so that `end` stays
-/// visible, such as a name in parentheses. `end` is cut only if it is longer than half of the line.
+/// Returns `text` and `end` on one line. If the line does not fit, `text` is cut so that `end`, such as a name in
+/// parentheses, stays visible. `end` is cut only if it is longer than half of the line.
 pub(super) fn one_line(text: &str, end: &str, style: &Style) -> String {
     let space = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT).max(20));
     if text.width() + end.width() <= space {

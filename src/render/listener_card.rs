@@ -1,5 +1,4 @@
-//! The card of a listener: who listens, since when, why it runs, who can reach it and how to stop it. If a fact is
-//! not known, the card leaves it out or says how to make it visible.
+//! The card of a listener. If a fact is not known, the card leaves it out or says how to make it visible.
 
 use std::net::SocketAddr;
 
@@ -24,13 +23,13 @@ use crate::model::{
 
 /// The maximum number of lines of a card.
 pub(super) const TALLEST: usize = 14;
-/// The maximum number of lines of one fact, even if more lines are free: a command line may have thousands of words.
+/// The maximum number of lines of one fact: a command line may have thousands of words.
 const LONGEST: usize = 8;
 /// The maximum number of lines of the heading.
 const HEADING: usize = 3;
 /// The usual width of a terminal, in columns.
 const USUAL: u16 = 80;
-/// The minimum width of a terminal for a card. On a narrower terminal, the table is used, because it shows more.
+/// The minimum width of a terminal for a card. A narrower terminal gets the table, which shows more there.
 pub const NARROWEST: u16 = 40;
 /// The maximum number of findings that have their sentence in a card.
 const WITH_SENTENCE: usize = 3;
@@ -38,9 +37,6 @@ const WITH_SENTENCE: usize = 3;
 const FEW: usize = 4;
 
 /// Writes the card of a listener, with the registrations of its port.
-///
-/// # Errors
-/// If a line cannot be written.
 pub fn listing(
     listener: &Listener<'_>,
     report: &Report,
@@ -52,7 +48,7 @@ pub fn listing(
     parts.extend(stop(listener, report, style));
     let registry = paragraph(&registry(listener), style);
     parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
-    // A terminal that is narrower than usual needs more lines for the same text, so the height is not limited.
+    // A terminal that is narrower than usual needs more lines for the text, so the height is not limited.
     let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
     let height: usize = parts.iter().map(Part::height).sum();
     if height > tallest {
@@ -70,8 +66,8 @@ fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 
-/// Returns the lines of the card of a listener, without the registry. Without `with_sentences`, only the names of
-/// findings about the registry are shown. A card that is taller than `tallest` lines is shortened.
+/// Returns the lines of the card of a listener, shortened to `tallest` lines, without the registry. If not
+/// `with_sentences`, findings about the registry have only their names.
 pub(super) fn in_full(
     listener: &Listener<'_>,
     with_sentences: bool,
@@ -100,7 +96,7 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     let main = listener.main().or_else(|| Some(&report.inferred_owner(listener)?.process));
     let command = match main.map(|process| &*process.cmdline) {
         None | Some([]) => None,
-        // Some programs replace their command line with a single text, which is shown as it is.
+        // Some programs replace their command line with a single text, which is shown unchanged.
         Some([text]) => Some(text.clone()),
         Some(words) => Some(shell_words(words)),
     };
@@ -116,8 +112,8 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     parts
 }
 
-/// Returns a part with a text and an ending, such as a path and the name of its package. If lines are scarce, the part
-/// shrinks to one line on which the ending stays visible. In a pipe, the part always has one line.
+/// Returns a part with a text and an ending, such as a path and the name of its package. If the part is shortened to
+/// one line, the ending stays visible. In a pipe, the part always has one line.
 fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> Part {
     let short = one_line(text, end, style);
     let lines = match style.width {
@@ -140,7 +136,6 @@ fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Option<Part>
     Some(Part::new("To stop", paragraph(&how, style), Shrinks::Answer, 1))
 }
 
-/// Returns the addresses, and the name of the listener.
 pub(super) fn heading(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> {
     let mut heading = places(listener);
     if listener.first().socket.state == State::Bound {
@@ -230,7 +225,7 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> S
     }
 }
 
-/// Returns the text for an invisible process, with the way to make it visible.
+/// Returns the text for an invisible process, and how to make it visible.
 fn not_visible(report: &Report) -> &'static str {
     let host = &report.snapshot.host;
     match (host.privileged, &*host.os) {
@@ -293,7 +288,7 @@ fn program(process: &Process) -> Option<(String, String)> {
     Some((sanitize(&exe.path).into_owned(), end))
 }
 
-/// Returns the working directory and its project. The root directory is left out, because most services run in it.
+/// Returns the working directory and its project; `None` for the root directory, in which most services run.
 fn directory(process: &Process) -> Option<(String, String)> {
     let cwd = process.cwd.as_deref().filter(|cwd| *cwd != "/")?;
     let cwd = sanitize(cwd).into_owned();
@@ -301,7 +296,7 @@ fn directory(process: &Process) -> Option<(String, String)> {
     Some((cwd, project.unwrap_or_default()))
 }
 
-/// Returns the destination of a published port, with the container and the process that serve this destination.
+/// Returns the destination of a published port, with the container and the process that serve it.
 fn forwards_to(to: &ForwardTarget) -> String {
     let place = match to.address.is_unspecified() {
         true => format!("port {} of this machine", to.port),
@@ -320,7 +315,7 @@ fn forwards_to(to: &ForwardTarget) -> String {
 }
 
 /// Returns the container or the network namespace of a listener: `container web-cache`, `network namespace blue`.
-/// `None` if the listener is in the network namespace in which portolan runs.
+/// `None` in portolan's own network namespace.
 fn elsewhere(listener: &Listener<'_>) -> Option<String> {
     let first = listener.first();
     let netns = first.socket.netns.as_ref()?;
@@ -355,8 +350,7 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
             let how = if host.privileged { "needs CAP_NET_ADMIN" } else { "run with sudo" };
             format!("the firewall was not checked ({how})")
         } else {
-            // If the firewall lets in everyone, this is mentioned only for a listener with several addresses, to show
-            // how the addresses differ.
+            // "Lets in everyone" is shown only for a listener with several addresses, to show how the addresses differ.
             let open = || (reaches.len() > 1).then(|| "the firewall lets in everyone".to_owned());
             let Some(lets_in) = firewall(reach).or_else(open) else { continue };
             sanitize(&lets_in).into_owned()
@@ -370,8 +364,8 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     text + &connections
 }
 
-/// Returns which traffic reaches a socket of a listener with several sockets: `IPv4` or `IPv6` if no other socket has
-/// this address family, otherwise the address: `to 10.0.0.1`.
+/// Returns which traffic reaches one of several sockets of a listener: `IPv4` or `IPv6` if the socket is the only one
+/// of its family, otherwise its address: `to 10.0.0.1`.
 fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     let is_ipv6 = |entry: &Entry| entry.socket.local.address.is_ipv6();
     let of_family = reaches.iter().filter(|(other, _)| is_ipv6(other) == is_ipv6(entry)).count();
@@ -382,8 +376,8 @@ fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     }
 }
 
-/// Returns the findings, the most severe ones first, each once. Only the first three have their sentences; the others
-/// have only their names. The sentence of a finding is omitted if the text below the card contains it.
+/// Returns the findings, the most severe ones first, each once. The first three have their sentences, except a sentence
+/// that the text below the card contains.
 fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<Part> {
     let found: Vec<&Finding> = listener.findings().into_iter().map(|(_, finding)| finding).collect();
     let name = |finding: &Finding| format!("{} ({})", finding.flag().code(), finding.severity.name());
@@ -435,8 +429,8 @@ fn registry(listener: &Listener<'_>) -> String {
     sanitize(&texts.join(" ")).into_owned()
 }
 
-/// Returns the registered services of a port and its common use. The status of the port is written as a sentence,
-/// because readers would take a word such as "active" for the state of the listener.
+/// Returns the registered services of a port and its common use. The status is a sentence, because readers would take a
+/// word such as "active" for the state of the listener.
 fn registered(verdict: &PortVerdict) -> String {
     let services: Vec<String> = verdict.registrations().map(verdict_text::title).collect();
     let services = services.join("; ");

@@ -1,9 +1,8 @@
-//! Merges the sockets of one server into one row, for people. The server's IPv4 and IPv6 sockets become one row if both
-//! are on every address or both are on loopback. The sockets of the server's threads or workers on one address also
-//! become one row. Machine formats keep every socket.
+//! Merges the sockets of one server into one row, for people: an IPv4 and an IPv6 socket that are both on every address
+//! or both on loopback, and the sockets of threads or workers on one address.
 //!
-//! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not
-//! merged, because they may belong to different servers.
+//! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not merged,
+//! because they may belong to different servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -30,7 +29,7 @@ pub fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries
 }
 
-/// Returns the index of the row that shows each entry, so that findings on the sockets of one row can be counted once.
+/// Returns the index of the row that shows each entry.
 #[must_use]
 pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     let mut row_of = vec![0; entries.len()];
@@ -42,11 +41,10 @@ pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     row_of
 }
 
-/// A row of a listing. A listing may have a hundred thousand rows. Most of them stand for one entry, which is
-/// therefore not copied.
+/// A row of a listing. Most rows stand for one entry, which is not copied, because a listing may have a hundred
+/// thousand rows.
 #[derive(Clone, Debug)]
 pub struct MergedRow {
-    /// The index of the first entry.
     pub first: usize,
     merged: Option<Box<Merged>>,
 }
@@ -55,12 +53,10 @@ pub struct MergedRow {
 #[derive(Clone, Debug)]
 struct Merged {
     entry: Entry,
-    /// The indices of the entries.
     members: Vec<usize>,
 }
 
 impl MergedRow {
-    /// Returns the merged entry, if the row has several entries.
     #[must_use]
     pub fn into_merged(self) -> Option<Entry> {
         self.merged.map(|merged| merged.entry)
@@ -74,7 +70,7 @@ impl MergedRow {
         self.merged.as_ref().map_or(slice::from_ref(&self.first), |merged| &merged.members)
     }
 
-    /// Adds the processes and connections of another row of the same server.
+    /// Adds the processes and connections of another row of the server.
     fn absorb(&mut self, other: &Self, entries: &[&Entry]) {
         let first = self.first;
         let alone = || Box::new(Merged { entry: entries[first].clone(), members: vec![first] });
@@ -122,8 +118,7 @@ pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// The features that all sockets of one row share. The port comes first, because most sockets have different ports, so
-/// that most comparisons end after the port.
+/// The values that all sockets of one row share. The port comes first, because most comparisons end there.
 type Place<'e> = (u16, Option<u64>, State, Protocol, Option<&'e str>);
 
 fn place(entry: &Entry) -> Place<'_> {
@@ -191,8 +186,7 @@ fn twins(merged: Vec<MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// Returns the same address in the other address family: `::` for `0.0.0.0`, `::1` for `127.0.0.1`, and the reverse.
-/// `None` for every other address.
+/// Returns `::` for `0.0.0.0`, `::1` for `127.0.0.1`, and the reverse; `None` for every other address.
 fn twin(address: IpAddr) -> Option<IpAddr> {
     use std::net::{Ipv4Addr, Ipv6Addr};
     let pairs = [
@@ -206,8 +200,8 @@ fn twin(address: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// Returns whether two processes of one program forward the same port to the same place. For example, docker-proxy runs
-/// one process for each address family.
+/// Returns whether two processes of one program forward a port to one place: docker-proxy runs one process for each
+/// address family.
 fn is_published_twice(one: &Entry, other: &Entry) -> bool {
     one.forwards_to().is_some() && one.forwards_to() == other.forwards_to() && {
         let programs = |entry: &Entry| {
@@ -222,8 +216,8 @@ fn is_published_twice(one: &Entry, other: &Entry) -> bool {
     }
 }
 
-/// Returns whether two sockets on one address belong to threads or workers of one server: they have the same
-/// processes, or all their processes run the same program as the same users.
+/// Returns whether two sockets on one address belong to one server: they have the same processes, or their processes
+/// run the same programs as the same users.
 fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
     let programs = |entry: &Entry| {
         let all_read = entry.processes.len() == entry.socket.owner.pids().len();
@@ -238,8 +232,8 @@ fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
             || programs(one).is_some_and(|own| programs(other).as_ref() == Some(&own)))
 }
 
-/// Returns whether a row would show the same values for both sockets, except for address and processes. Sockets with
-/// different findings, or with a finding about the socket itself, stay separate.
+/// Returns whether a row would show the same values for both sockets, except for address and processes. Sockets with a
+/// finding about the socket itself stay separate.
 fn shows_the_same(one: &Entry, other: &Entry) -> bool {
     let is_of_socket = |entry: &Entry| {
         entry.findings().iter().any(|finding| finding.flag().family() == FindingFamily::Socket)

@@ -1,8 +1,7 @@
 //! Turns finished values into bytes: a table, JSON, a card, and the lines for standard error.
 //!
-//! Renderers make no decisions: flags, severities and facts come from earlier steps. Renderers do not read the
-//! terminal or the environment either; the caller passes a [`Style`]. Every text from outside goes through
-//! [`sanitize`](fn@sanitize) before it is written.
+//! Renderers make no decisions, and do not read the terminal or the environment: the caller passes a [`Style`]. Every
+//! text from outside goes through [`sanitize`](fn@sanitize) before it is written.
 
 mod ascii;
 pub mod audit;
@@ -64,11 +63,11 @@ pub use summary::{registry, write_summary};
 pub(crate) use wrap::clip;
 pub use zone::Zone;
 
-/// The properties of the terminal or file to which the output goes, as the caller has detected them.
+/// The properties of the output: a terminal, a pipe or a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
-    /// The width of the terminal in columns. `None` if there is no terminal; the output is then plain aligned text,
-    /// never truncated or wrapped.
+    /// The width of the terminal in columns. Without a terminal, `None`: the output is then plain aligned text, never
+    /// truncated or wrapped.
     pub width: Option<u16>,
     /// Whether to use colour.
     pub color: bool,
@@ -84,7 +83,6 @@ impl Style {
     }
 }
 
-/// The emphasis of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emphasis {
     Plain,
@@ -122,8 +120,8 @@ impl From<Severity> for Emphasis {
     }
 }
 
-/// Returns the address of a socket with its device, sanitized: `[fe80::1%eth0]`, `0.0.0.0%lo`; for a packet socket its
-/// device: `eth0`, or `*` for every device.
+/// Returns the address of a socket with its device, sanitized: `[fe80::1%eth0]`, `0.0.0.0%lo`. For a packet socket,
+/// returns the device: `eth0`, or `*` for every device.
 fn address(socket: &Socket) -> String {
     if socket.address().is_none() {
         return sanitize(socket.local.device.as_deref().unwrap_or("*")).into_owned();
@@ -131,12 +129,11 @@ fn address(socket: &Socket) -> String {
     sanitize(&host(socket.local.address, socket.local.device.as_deref())).into_owned()
 }
 
-/// Returns the name of a host, sanitized.
 fn host_name(host: &Host) -> std::borrow::Cow<'_, str> {
     host.name.as_deref().map_or("a machine without a name".into(), sanitize)
 }
 
-/// Returns the operating system of a host with the version of its kernel, sanitized.
+/// Returns the operating system of a host with its kernel version, sanitized.
 fn system(host: &Host) -> String {
     let kernel = host.kernel.as_deref().map(|kernel| format!(" {}", sanitize(kernel))).unwrap_or_default();
     format!("{}{kernel}", sanitize(&host.os))
@@ -147,7 +144,7 @@ fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
     name.map(|name| sanitize(name).into_owned()).or_else(|| uid.map(|uid| uid.to_string()))
 }
 
-/// Returns the mark that replaces the name of a process if there is no process, such as `(kernel)`.
+/// Returns the mark in place of a process name if there is no process, such as `(kernel)`.
 fn owner_mark(socket: &Socket) -> Option<&'static str> {
     match socket.owner {
         Owner::Kernel if socket.forwarding.is_some() => Some("(NAT rule)"),
@@ -160,9 +157,8 @@ fn owner_mark(socket: &Socket) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of a process, sanitized. A process may have a name that looks like a mark, such as `(kernel)`.
-/// This name is shown as `\x28kernel)`, so that its socket does not look like a socket without an owner. A name that
-/// could not be read is `?`.
+/// Returns the name of a process, sanitized; `?` if it could not be read. A process may be named `(kernel)`, like the
+/// mark of a socket without a process, so this name is shown as `\x28kernel)`.
 fn process_name(name: Option<&str>) -> std::borrow::Cow<'_, str> {
     match name {
         None => "?".into(),

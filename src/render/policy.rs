@@ -1,7 +1,7 @@
 //! Writes policies as TOML, and the remarks about a policy.
 //!
-//! Parsing the printed text gives the same policy. Names from outside are in quotes. Characters that a terminal could
-//! interpret or that a reader could not see are escaped.
+//! Parsing the printed text gives the same policy. Names from outside are in quotes, and characters that a terminal
+//! could interpret or that a reader could not see are escaped.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -270,7 +270,7 @@ fn few<T: Display>(values: &[T]) -> String {
     first_of(&values, MOST_NAMED)
 }
 
-/// Writes the remarks on a valid policy, one per line, and then a line that says that the policy is valid.
+/// Writes the remarks on a valid policy, one per line, and a last line that says that the policy is valid.
 pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Write) -> io::Result<()> {
     for Remark { rule, at, kind } in remarks {
         let text = match kind {

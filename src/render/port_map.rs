@@ -1,12 +1,9 @@
-//! The port space as data for the two maps: the regions of its 65,536 ports, and the ports that the kernel gives to
-//! outgoing connections.
+//! The data of the two maps of all ports: the regions, and the ports that the kernel gives to outgoing connections.
 
 use crate::model::{PortRange, Protocol, Snapshot};
 
-/// The number of ports.
 pub(super) const PORTS: usize = 1 << 16;
 
-/// A region of the port space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Region {
     /// The name of the region with its first letter in upper case.

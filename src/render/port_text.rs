@@ -6,7 +6,6 @@ use crate::model::{CommonService, Context, EventKind};
 /// The maximum number of services that are named; the rest are counted.
 const FEW: usize = 5;
 
-/// Returns the services that commonly use the port.
 pub(super) fn what<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     if let Some(answer) = contexts.clone().find_map(|context| context.answer) {
         return Some(answer.what.to_owned());
@@ -19,15 +18,14 @@ pub(super) fn what<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> O
     Some(format!("{}: {}{also}", first.name, sentence(first.what)))
 }
 
-/// Returns a sentence with the dangerous services that can use the port, if there are any.
+/// Returns a sentence with the dangerous services that can use the port; `None` if there are none.
 pub(super) fn possible<'c>(mut contexts: impl Iterator<Item = &'c Context>) -> Option<String> {
     let dangers = &contexts.next()?.dangers;
     let names: Vec<String> = dangers.iter().map(|title| (*title).to_owned()).collect();
     (!names.is_empty()).then(|| format!("May be used by: {}.", first_of(&names, FEW)))
 }
 
-/// Returns sentences about the risk if other machines can reach the services of the port. Services with the same risk
-/// share a sentence.
+/// Returns sentences about the risk if other machines can reach the port. Services with the same risk share a sentence.
 pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     if let Some(answer) = contexts.clone().find_map(|context| context.answer) {
         return Some(answer.open.to_owned());
@@ -51,7 +49,7 @@ pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -
     }
 }
 
-/// Returns the login and the encryption of a service, and the clients that should be able to reach it.
+/// Returns the login and the encryption of a service, and the clients that should reach it.
 fn risk(service: &CommonService) -> String {
     let login = match service.authentication {
         "none" => Some("no login"),
@@ -78,7 +76,7 @@ fn risk(service: &CommonService) -> String {
     }
 }
 
-/// Returns the programs and services that usually use the port, or `None` if there are none.
+/// Returns the programs and services that usually use the port; `None` if there are none.
 pub(super) fn users<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
     let programs = contexts.clone().flat_map(|context| &context.programs);
@@ -93,7 +91,6 @@ pub(super) fn users<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> 
     (!names.is_empty()).then(|| first_of(&names, FEW))
 }
 
-/// Returns the malware that uses the port.
 pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
     for service in contexts.clone().flat_map(|context| &context.services).filter(|one| one.is_malware()) {

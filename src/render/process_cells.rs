@@ -35,7 +35,7 @@ pub(super) fn cmdline(entry: &Entry, _: CellFormat) -> Field {
     Field::list(lines.map(|process| shell_words(&process.cmdline)))
 }
 
-/// Returns a command line in the notation of a shell, so that it can be pasted and each word is visible.
+/// Returns a command line in the notation of a shell, so that it can be pasted.
 pub(super) fn shell_words(words: &[String]) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
     let quoted = words.iter().map(|word| {
@@ -117,7 +117,7 @@ pub(super) fn project(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.project.as_deref())
 }
 
-/// Returns the names of the processes, each once, with the number of processes of this name: `nginx ×4, sh`.
+/// Returns the names of the processes, each once, with the number of its processes: `nginx ×4, sh`.
 pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     if form == CellFormat::Data {
         return process_names(entry, form);
@@ -145,8 +145,7 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(joined(names, ", "))
 }
 
-/// Returns the name of a process. In the short form, an interpreter is shown only by the name of its script
-/// (`server.js`) or module.
+/// Returns the name of a process. The short form of an interpreter is the name of its script (`server.js`) or module.
 pub(super) fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     let name = what_runs(process);
     let script = match &process.script {
@@ -157,8 +156,8 @@ pub(super) fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     script.or_else(|| module(process, form)).unwrap_or(name)
 }
 
-/// For the short form, returns the module that Python runs: `http.server`. `None` for another form, for a stopped
-/// process, or if no module runs.
+/// Returns the module that Python runs (`http.server`) for the short form; `None` for another form or a stopped
+/// process.
 fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     if !form.is_short() || process.state == Some('T') {
         return None;
@@ -170,19 +169,19 @@ fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The mark of a stopped process, for example after Ctrl-Z. A stopped process does not answer its clients.
+/// The mark of a stopped process (for example after Ctrl-Z), which does not answer its clients.
 const STOPPED: &str = "(stopped)";
 
-/// Returns the name of a process, sanitized. The script of an interpreter is added (`node server.js`). If the kernel
-/// has cut the name, the full name is shown. A stopped process has a mark.
+/// Returns the name of a process, sanitized: with the script of an interpreter (`node server.js`), in full if the
+/// kernel has cut it, and with a mark if the process is stopped.
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let Some(name) = process.name.as_deref() else { return process_name(None) };
     let file = process.exe.as_ref().map(|exe| file_name(&exe.path));
     let mut shown = match file
         .map(|file| (file, parse_command(file, &process.cmdline).and_then(|runs| target(&runs))))
     {
-        // The process of an interpreter may be named after the interpreter's file, its command or the script. The
-        // script follows anyway, so the name in front of it must be the name of the interpreter.
+        // The script is added, so the name in front of it must be the interpreter's. A process can also be named after
+        // its script.
         Some((file, Some(target))) => {
             let command = process.cmdline.first().and_then(|word| word.rsplit('/').next());
             let own = [Some(name), command].into_iter().flatten();
@@ -227,7 +226,7 @@ pub(super) fn pids(pids: &[Pid], form: CellFormat) -> String {
     let mut text = String::new();
     for (shown, pid) in pids.iter().enumerate() {
         let pid = pid.to_string();
-        // The short form does not count the other processes, because PROCESS shows their number.
+        // In the short form, PROCESS already shows the number of processes.
         if shown > 0 && form.is_short() {
             break;
         }

@@ -16,9 +16,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Returns whether a character could control a terminal, reorder the text around it, end a line, or be invisible.
-/// These are all controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other
-/// character that Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
+/// Returns whether a character could control a terminal, reorder the text around it, end a line, or be invisible: all
+/// controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other character that
+/// Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
 #[must_use]
 pub const fn is_unsafe(c: char) -> bool {
     matches!(c,
@@ -44,7 +44,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
             backslashes += 1;
         } else {
             if is_unsafe(c) || is_like_written_out(&text[at..]) {
-                // The backslashes are doubled, so that a reader does not take them for the beginning of an escape.
+                // The backslashes are doubled, because a reader would take them for the beginning of an escape.
                 shown.extend(std::iter::repeat_n('\\', backslashes));
             }
             backslashes = 0;
@@ -54,7 +54,6 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Adds a character to `shown`, escaped if it is unsafe.
 pub(super) fn push_escaped(shown: &mut String, c: char) {
     // Writing to a String cannot fail.
     let _ = match c {

@@ -1,4 +1,4 @@
-//! The answer of `explain` to a search for words: the ports in order of rank, each with the text that matched.
+//! The answer of `explain` to a search for words: the ports by rank, each with the text that matched.
 
 use std::io::{self, Write};
 
@@ -12,9 +12,6 @@ use crate::model::{SearchField, SearchHit};
 const MOST: usize = 15;
 
 /// Writes the ports that a search found, the best first.
-///
-/// # Errors
-/// If the answer cannot be written.
 pub fn ports(
     query: &Query<'_>,
     in_full: bool,
@@ -22,7 +19,7 @@ pub fn ports(
     style: &Style,
     w: &mut dyn Write,
 ) -> io::Result<()> {
-    // One line for all protocols of a port that have the same text.
+    // Protocols of a port with the same text share a line.
     let mut lines: Vec<(SearchHit, Vec<String>)> = Vec::new();
     for hit in &query.hits {
         let protocol = hit.protocol.name().to_owned();

@@ -1,5 +1,5 @@
-//! The cells about the service of an entry: the running service; if this service is not known, the usual service of
-//! the port or the registered service.
+//! The cells about the service of an entry: the running service or, if it is not known, the usual or registered service
+//! of the port.
 
 use std::borrow::Cow;
 
@@ -17,10 +17,9 @@ pub(super) fn has_presumed_service(entry: &Entry) -> bool {
     entry.service().is_some_and(|service| service.by == ServiceBy::Port) && !is_flagged(entry)
 }
 
-/// If a table is too wide for its terminal, SERVICE is cut to this width in columns, which is enough for most
-/// products.
+/// The width of SERVICE, in columns, if a table is too wide for its terminal: enough for most products.
 pub(super) const WIDEST_SERVICE: u16 = 24;
-/// The word before the name of the container that a published port leads to.
+/// The word before the container to which a published port leads.
 const TO: &str = "to ";
 
 pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
@@ -42,8 +41,7 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
             short(product.or(name).unwrap_or_default())
         }
-        // A temporary tool or an impostor is not the usual service of the port, so SERVICE does not name that
-        // service.
+        // A temporary tool or an impostor is not the usual service of the port, so SERVICE is empty.
         Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
         Some(ListenerService { name, product, by: ServiceBy::Port }) => {
             format!("({})", short(product.or(name).unwrap_or_default()))
@@ -81,9 +79,8 @@ fn without_kind(product: &str) -> &str {
     name
 }
 
-/// Returns the text of SERVICE, cut to the width of the column. The cut is between two words. If the first word does
-/// not fit, or if the text is not a product, the cut is inside a word. Parentheses are kept. For a published port,
-/// only the name of the container is kept.
+/// Returns the text of SERVICE, cut to `width` columns: between two words of a product, inside any other text.
+/// Parentheses are kept. For a published port, only the name of the container is kept.
 pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return text.into();
@@ -103,7 +100,7 @@ pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     }
 }
 
-/// Returns whether a finding at or above warning says that the program is not the usual program of the port.
+/// Returns whether a warning or a critical finding says that the program is not the usual program of the port.
 fn is_flagged(entry: &Entry) -> bool {
     entry.findings().iter().any(|finding| {
         finding.flag().family() == FindingFamily::Identity && finding.severity >= Severity::Warning

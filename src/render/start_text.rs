@@ -1,5 +1,4 @@
-//! The texts about a process: the program that started it, its start time, and the command that stops it. The texts
-//! are sanitized.
+//! The sanitized texts about a process: the program that started it, its start time, and the command that stops it.
 
 use std::net::IpAddr;
 
@@ -11,12 +10,11 @@ use crate::findings::text::list;
 use crate::judge::{ContainerManager, HowToStop, Session, StartedBy};
 use crate::model::{Container, Host, Parent, Pid, short_container};
 
-/// The maximum number of programs that are named between a process and the program that started it.
+/// The maximum number of programs that are named between a process and its starter.
 const FEW: usize = 3;
 /// The maximum number of processes that are named in a command.
 const FEW_PIDS: usize = 8;
 
-/// Returns the reason why a listener runs.
 pub(super) fn started_by(started: &StartedBy<'_>) -> String {
     match started {
         StartedBy::Container { manager, name, details } => container(*manager, name, *details),
@@ -112,7 +110,6 @@ fn user(parent: &Parent) -> Option<String> {
     super::user(parent.user.as_deref(), parent.uid)
 }
 
-/// Returns `, through npm and sh`.
 fn via(names: &[&str]) -> String {
     let mut named: Vec<String> =
         names.iter().take(FEW).map(|name| process_name(Some(name)).into_owned()).collect();
@@ -122,13 +119,13 @@ fn via(names: &[&str]) -> String {
     if named.is_empty() { String::new() } else { format!(", through {}", list(&named)) }
 }
 
-/// Returns the text of [`how_to_stop`], with sudo if the user who scanned the host needs it.
+/// Returns the text of [`how_to_stop`], with sudo if the user needs it.
 pub(super) fn how_to_stop_on(how: &HowToStop<'_>, host: &Host) -> String {
     let sudo = if matches!(how, HowToStop::Units(_)) && !host.privileged { "sudo " } else { "" };
     format!("{sudo}{}", how_to_stop(how, &host.os))
 }
 
-/// Returns the command that stops a listener, or the reason why there is no such command.
+/// Returns the command that stops a listener, or the reason why there is none.
 pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
     let command = |words: &[&str]| {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
@@ -167,8 +164,8 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
     }
 }
 
-/// Returns the command that removes a rule of nftables: `nft delete rule ip nat pre handle 2`. `None` for another rule, or
-/// if a name in the rule has a special meaning for a shell.
+/// Returns the command that removes a rule of nftables: `nft delete rule ip nat pre handle 2`. `None` for another kind
+/// of rule, or if a name in the rule has a special meaning for a shell.
 fn delete_rule(rule: &str) -> Option<String> {
     let (chain, rest) = rule.strip_prefix("nft rule ")?.split_once(", handle ")?;
     let handle: u64 = rest.split(' ').next()?.parse().ok()?;

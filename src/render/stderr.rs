@@ -1,6 +1,4 @@
-//! The messages on standard error: gaps and notes.
-//!
-//! Each gap is one message on one line, with its remedy; on a terminal the line is wrapped.
+//! The messages on standard error: gaps and notes. Each gap is one line with its remedy, wrapped on a terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -15,7 +13,6 @@ use crate::model::{Gap, Matched, NAMED_PIDS, Note, Pid, State};
 use super::wrap::wrap;
 use super::{Emphasis, Style, Zone, sanitize};
 
-/// Writes every gap, then every note.
 pub fn gaps<'a>(
     gaps: impl IntoIterator<Item = &'a Gap>,
     notes: &[Note],
@@ -31,7 +28,6 @@ pub fn gaps<'a>(
 
 const FROM: &str = "portolan: ";
 
-/// Writes a message, wrapped at the width of a terminal.
 pub fn message(text: &str, width: Option<u16>, w: &mut dyn Write) -> io::Result<()> {
     wrap(FROM, &sanitize(text), width).iter().try_for_each(|line| writeln!(w, "{line}"))
 }
@@ -60,13 +56,12 @@ pub fn unseen<'a>(
     Ok(())
 }
 
-/// Writes the caveats of an answer, one line each.
 pub fn caveats(caveats: &[String], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut lines = caveats.iter().flat_map(|text| wrap(FROM, text, style.width));
     lines.try_for_each(|line| writeln!(w, "{}", style.paint(Emphasis::Warning, &line)))
 }
 
-/// Returns a gap as one line: the parts that were not observed, their processes, the reason, and the remedy.
+/// Returns a gap as one line: the parts that were not observed, their processes, the reason and the remedy.
 pub(super) fn gap(gap: &Gap) -> String {
     let what = counted(&gap.what, gap.count);
     let why = with_remedy(&gap.why, gap.remedy.as_deref());
@@ -91,13 +86,12 @@ pub(super) fn pids(pids: &[Pid]) -> String {
     }
 }
 
-/// Returns a note as one line.
 pub(super) fn note(note: &Note) -> String {
     let Note { what, count, remedy, .. } = note;
     format!("{}{}", counted(what, *count), in_brackets(remedy.as_deref()))
 }
 
-/// Writes, for each name that is not the name of a service, how the name was interpreted.
+/// Writes how each name was interpreted, except the names of services.
 pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for Query { text, matched, added, hits: _ } in asked {
         let what = match matched {
@@ -142,7 +136,7 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry]) -> String {
     format!("{}: timed out, {what}", targets.join(" "))
 }
 
-/// Returns the message for a wait that ends without a result, because sockets may be missing from the scan; `only_rules`
+/// Returns the message for a wait that cannot be decided, because sockets may be missing from the scan. `only_rules`
 /// says whether only the rules that forward ports are missing.
 #[must_use]
 pub fn blind(targets: &[String], free: bool, only_rules: bool) -> String {

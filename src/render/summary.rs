@@ -1,7 +1,5 @@
-//! The last lines of a listing: the number of listeners and of flags by kind, and the parts that could not be seen.
-//!
-//! If something relevant could not be seen, these lines never suggest an all-clear. On a terminal the lines follow
-//! the table; otherwise the caller writes them to standard error.
+//! The last lines of a listing: the number of listeners and of flags, and the parts that could not be seen. If
+//! something relevant could not be seen, these lines never suggest an all-clear.
 
 use std::io::{self, Write};
 
@@ -19,7 +17,7 @@ use super::service_cells::has_presumed_service;
 use super::wrap::wrap;
 use super::{Emphasis, Style, sanitize};
 
-/// Returns the lines of the summary, each with its tone: the counts, and each cause that hides something.
+/// Returns the lines of the summary, each with its tone.
 #[must_use]
 pub fn summary(report: &Report) -> Vec<(Emphasis, String)> {
     let mut lines = vec![(Emphasis::Quiet, counts(report))];
@@ -52,7 +50,7 @@ fn is_old(date: &str, now: Timestamp) -> bool {
     age(date, now).is_some_and(|days| days > OLD)
 }
 
-/// Returns the age of the data at the time of the snapshot, in days. `None` if its date has no day.
+/// Returns the age of the data at the time of the snapshot, in days; `None` if its date has no day.
 pub(super) fn age(date: &str, now: Timestamp) -> Option<i64> {
     let midnight: Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
     Some(now.duration_since(midnight).as_hours() / 24)

@@ -1,23 +1,13 @@
-//! The table. Only this module uses `comfy_table`; the content of the columns is in `cells.rs`.
+//! The table: one row per entry, in the given order. This module decides which columns fit, and only this module uses
+//! `comfy_table`.
 //!
-//! The table has one row per entry, in the given order. This module decides only which columns fit.
+//! **On a terminal** that is too narrow, columns shrink step by step (`LONG_STEPS` first) until the table fits. Then
+//! columns that shrank more than necessary get the free space back. The summary comes after the table.
 //!
-//! **On a terminal** that is too narrow, columns shrink step by step until the table fits:
-//! - First long texts shrink (a `…` marks a cut; `LONG_STEPS`).
-//! - Then cells take their short form (`CellFormat::Short`), in which EXPOSURE is called REACH, and texts shrink further
-//!   (`SHORT_STEPS`).
-//! - Then UNIT is hidden, and SERVICE names the container of a published port (`WITHOUT_UNIT_STEPS`).
-//! - Then the space between two columns shrinks to one, and `NARROW_STEPS` apply. At 80 columns EXPOSURE and USER are
-//!   still visible. Below that PID, USER and EXPOSURE are hidden (ADDRESS and the order of the rows still show the
-//!   exposure). Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS are visible. Below that SERVICE,
-//!   ADDRESS, PROCESS and PROTO are hidden, in this order. PORT and FLAGS are never hidden.
-//! - If the table has a column STATE, `STATE_STEPS` apply instead. PEER and STATE are visible at 80 columns, because
-//!   without STATE a closed connection looks like an established one.
+//! At 80 columns, EXPOSURE and USER are still visible. In a table of connections, PEER and STATE are, because without
+//! STATE a closed connection looks like an established one. PORT and FLAGS are never hidden.
 //!
-//! Columns that shrank more than necessary get the free space back. The summary comes after the table.
-//!
-//! **In all other outputs** the table is plain aligned text. It has every column and one line per row; no text is
-//! cut, and there is no summary. Text without colour is written without `comfy_table`.
+//! **In all other outputs** the table is plain aligned text with every column. No text is cut, and there is no summary.
 
 use std::io::{self, BufWriter, Write};
 
@@ -38,20 +28,20 @@ use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
-/// The gap between two columns if a table with the usual gap is too wide for its terminal.
+/// The gap between two columns in a table that would be too wide with `GAP`.
 const NARROW_GAP: u16 = 1;
 
-/// One step that makes a table narrower: a column, and the width to which it is cut; the width 0 hides the column.
+/// A column, and the width to which it is cut to make a table narrower; the width 0 hides the column.
 type Step = (&'static str, u16);
 
-/// The steps in which cells still have their long form.
+/// The steps with the long form of the cells.
 const LONG_STEPS: [Step; 3] = [("service", WIDEST_SERVICE), ("unit", 20), ("process", 24)];
 
-/// The steps in which cells have their short form.
+/// The steps with the short form of the cells.
 const SHORT_STEPS: [Step; 6] =
     [("service", WIDEST_SERVICE), ("unit", 20), ("address", 28), ("process", 20), ("user", 13), ("unit", 13)];
 
-/// The steps in which the column UNIT is hidden.
+/// The steps without the column UNIT.
 const WITHOUT_UNIT_STEPS: [Step; 8] = [
     ("service", WIDEST_SERVICE),
     ("address", 28),
@@ -139,8 +129,8 @@ const NARROW_STEPS: [Step; 34] = [
     // PORT and FLAGS fit 20 columns, and are never hidden.
 ];
 
-/// The number of rows that are passed to `comfy_table` at once. The library stores every cell several times, so a
-/// long listing in one piece would need much memory.
+/// The number of rows that are passed to `comfy_table` at once. It stores every cell several times, so a long listing
+/// in one piece would need much memory.
 const LOT: usize = 256;
 
 /// Writes a listing; on a terminal the summary follows.
@@ -154,8 +144,8 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     w.flush()
 }
 
-/// Returns the header, the horizontal line below it, and one line for each of these entries. Without entries, returns
-/// no line. The layout may have been made for other entries.
+/// Returns the header, the horizontal line below it, and one line per entry; without entries, no line. The layout may
+/// have been made for other entries.
 pub(super) fn lines<'e>(
     entries: impl Iterator<Item = &'e Entry> + Clone,
     snapshot: &Snapshot,
@@ -186,10 +176,7 @@ fn rows<'e>(
     draw(header.then_some(names), entries.map(row), (widths, *gap), style, &mut w)
 }
 
-/// Writes the named columns in full, regardless of the width of the terminal.
-///
-/// # Errors
-/// If a row cannot be written.
+/// Writes columns in full, even if they are wider than the terminal.
 pub fn grid(
     report: &Report,
     columns: &[&Column],
@@ -212,13 +199,12 @@ pub fn grid(
     w.flush()
 }
 
-/// Returns a cell for the table: a dash if the value is unknown.
 fn shown(column: &Column, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
     let field = column.cell(entry, snapshot, form);
     if field.text.is_empty() { Field::new("-", Emphasis::Quiet) } else { field }
 }
 
-/// Writes rows of cells in columns of these widths, with a gap between them; the width 0 hides a column.
+/// Writes rows of cells in columns of these widths; the width 0 hides a column.
 fn draw<R: Iterator<Item = Field>>(
     mut header: Option<impl Iterator<Item = Field>>,
     rows: impl Iterator<Item = R>,
@@ -227,8 +213,7 @@ fn draw<R: Iterator<Item = Field>>(
     w: &mut impl Write,
 ) -> io::Result<()> {
     if style.width.is_none() && !style.color {
-        // No text is cut or coloured, and there is no horizontal line. It is therefore enough, and faster, to write
-        // the texts with spaces.
+        // No text is cut or coloured here, so it is enough, and faster, to write the texts with spaces.
         let mut text = String::new();
         if let Some(header) = header {
             plain(header, widths, &mut text, w)?;
@@ -270,7 +255,7 @@ fn plain(
     writeln!(w, "{}", text.trim_end())
 }
 
-/// Writes rows of a few columns in full, if the terminal is wide enough. Returns whether the rows were written.
+/// Writes rows of a few columns in full if the terminal is wide enough. Returns whether the rows were written.
 pub(super) fn written_if_it_fits<const N: usize>(
     names: [&'static str; N],
     rows: &[[(String, Emphasis); N]],
@@ -294,14 +279,12 @@ pub(super) fn written_if_it_fits<const N: usize>(
     Ok(true)
 }
 
-/// The columns and their widths, which all rows share.
 #[derive(Clone, Debug)]
 pub struct TableLayout {
     columns: Vec<&'static Column>,
     form: CellFormat,
     /// The width of each column; 0 hides the column.
     widths: Vec<u16>,
-    /// The gap between two columns.
     gap: u16,
 }
 
@@ -345,7 +328,6 @@ impl TableLayout {
         TableLayout { widths, columns, form, gap: NARROW_GAP }
     }
 
-    /// Returns the names of the visible columns, from left to right.
     pub fn visible(&self) -> impl Iterator<Item = &'static str> {
         let shown = self.columns.iter().zip(&self.widths).filter(|(_, width)| **width > 0);
         shown.map(|(column, _)| column.name)
@@ -359,7 +341,7 @@ fn grid_of(
     style: &Style,
 ) -> Table {
     let mut table = Table::new();
-    // `comfy_table` must not detect the terminal: the caller has done so, and the style contains the result.
+    // The style already says whether there is a terminal.
     table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
     if style.color {
         table.enforce_styling().style_text_only();
@@ -367,8 +349,8 @@ fn grid_of(
     }
     let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
     table.load_style(TableStyle::new().header_separator(rule));
-    // No text contains a NUL, so with this delimiter cells are cut at any character instead of being wrapped at
-    // spaces.
+    // No text contains a NUL, so this delimiter makes `comfy_table` cut cells at any character instead of wrapping them
+    // at spaces.
     table.set_delimiter('\0');
     if let Some(header) = header {
         table.set_header(header);
@@ -390,7 +372,7 @@ fn width(text: &str) -> u16 {
     u16::try_from(if text.is_ascii() { text.len() } else { text.width() }).unwrap_or(u16::MAX)
 }
 
-/// Returns the width of the longest text of each column, including the column's name.
+/// Returns the width of the longest text of each column, including its heading.
 fn natural<'e>(
     entries: impl Iterator<Item = &'e Entry>,
     snapshot: &Snapshot,
@@ -406,7 +388,7 @@ fn natural<'e>(
     widths
 }
 
-/// Returns a row that takes one line on a terminal, regardless of the length of its cells.
+/// Returns a row that takes one line on a terminal, even if its cells are long.
 fn line(cells: impl Iterator<Item = Cell>, style: &Style) -> Row {
     let mut row: Row = cells.collect::<Vec<_>>().into();
     if style.width.is_some() {
@@ -428,8 +410,7 @@ fn cell(field: Field) -> Cell {
     }
 }
 
-/// Reduces `widths` by the given steps until the columns fit `space`, and then distributes the remaining space. The
-/// width 0 hides a column.
+/// Applies the steps to `widths` until the columns fit `space`, and then distributes the remaining space.
 fn fit(columns: &[&Column], widths: &mut [u16], (space, gap): (usize, u16), steps: &[Step]) {
     let natural = widths.to_vec();
     for &(name, limit) in steps {
@@ -453,7 +434,6 @@ fn fit(columns: &[&Column], widths: &mut [u16], (space, gap): (usize, u16), step
     }
 }
 
-/// Returns the width of a table with these columns.
 fn taken(widths: &[u16], gap: u16) -> usize {
     let shown = widths.iter().filter(|width| **width > 0);
     shown.map(|width| usize::from(*width) + usize::from(gap)).sum::<usize>().saturating_sub(gap.into())

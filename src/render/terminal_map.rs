@@ -1,5 +1,5 @@
-//! The map of all ports on a terminal, for `portolan explain --map`. One character stands for 16 system ports or for
-//! 32 other ports. A higher block is a more severe finding, so that the map can be read without colour.
+//! The map of all ports on a terminal, for `portolan explain --map`: one character for 16 system ports or for 32 other
+//! ports. A higher block is a more severe finding, so the map can be read without colour.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,12 +14,12 @@ use super::port_map::{self, REGIONS, Region, kernel_ranges};
 use super::wrap::{prose, wrap};
 use super::{Emphasis, Style, host_name, registry, system};
 
-/// The number of characters in a line of the map, on a wide and on a narrow terminal.
+/// The number of characters in a line, on a wide and on a narrow terminal.
 const CHARACTERS: usize = 64;
 const CHARACTERS_ON_NARROW: usize = 32;
 /// The number of columns before the characters of a line.
 const MARGIN: usize = 8;
-/// The number of ports in a line: for system ports, and for other ports.
+/// The number of ports in a line: of system ports, and of other ports.
 const SYSTEM_LINE: u16 = 1024;
 const OTHER_LINE: u16 = 2048;
 
@@ -27,13 +27,10 @@ const OTHER_LINE: u16 = 2048;
 const FREE: char = '.';
 const KERNEL: char = '░';
 
-/// The ports with a listener, each with the severity of its most severe finding; `None` if there is no finding.
+/// The ports with a listener, each with the severity of its most severe finding, if any.
 type Ports = BTreeMap<u16, Option<Severity>>;
 
 /// Writes the map of the listeners of a report.
-///
-/// # Errors
-/// If a line cannot be written.
 pub fn document(report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let snapshot = &report.snapshot;
     let listeners = report.entries.iter().filter(|entry| entry.socket.state.holds_port()).cloned();
@@ -67,7 +64,6 @@ pub fn document(report: &Report, style: &Style, w: &mut dyn Write) -> io::Result
     legend(report, style, w)
 }
 
-/// Writes the lines of a region.
 fn region(
     region: Region,
     ports: &Ports,

@@ -1,8 +1,5 @@
 //! The sentences made from data: the reason for the status of a port, the evidence of a finding, the meaning of a
-//! range.
-//!
-//! A sentence about a presumption contains "presumed". The texts are not sanitized here. Code that shows them on a
-//! terminal sanitizes them, and the JSON serializer escapes them.
+//! range. A sentence about a presumption contains "presumed". The texts are not sanitized.
 
 use crate::findings::registry::{DeadRegistration, QuietRegistration, rarely_used_by, reason_with_source};
 use crate::findings::text::{capitalized, list, sentence};
@@ -20,7 +17,7 @@ pub(super) const fn range(range: RegistryRange) -> &'static str {
     }
 }
 
-/// Returns a sentence about a part of the port space: its range, and how IANA assigns its ports.
+/// Returns a sentence about a part of the port space, and how IANA assigns its ports.
 pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
     match range {
         RegistryRange::System => {
@@ -35,8 +32,8 @@ pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
     }
 }
 
-/// Returns a sentence about the use of a port without a known common service; `None` if the other texts already say
-/// enough about the use. `possible` is the sentence about services that can use the port.
+/// Returns a sentence about the use of a port without a known common service; `None` if the other texts say enough.
+/// `possible` is the sentence about services that can use the port.
 pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -> Option<String> {
     match verdict.status {
         Status::Unassigned | Status::Dynamic if verdict.known_use.is_empty() => {
@@ -70,7 +67,7 @@ pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -
     }
 }
 
-/// Returns a phrase about the clients that can reach a listener, if only its address is considered.
+/// Returns a phrase about the clients that can reach a listener, from its address alone.
 pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     match exposure {
         Exposure::Any => "on every address of this machine",
@@ -83,7 +80,6 @@ pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     }
 }
 
-/// Returns a phrase about the owner of a socket.
 pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "owned by a process",
@@ -95,8 +91,7 @@ pub(super) const fn owner(owner: &Owner) -> &'static str {
     }
 }
 
-/// Returns the status of a port. If the basis is a row of a curated list, the confidence follows: `orphaned
-/// (presumed)`.
+/// Returns the status of a port, with its confidence if a curated row is its basis: `orphaned (presumed)`.
 pub(super) fn status(verdict: &PortVerdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
@@ -105,7 +100,7 @@ pub(super) fn status(verdict: &PortVerdict) -> String {
     }
 }
 
-/// Returns the status of a single registration, with its confidence: `presumed orphaned`.
+/// Returns the status of one registration, with its confidence: `presumed orphaned`.
 pub(super) fn standing(assignment: &Assignment) -> String {
     match assignment_confidence(assignment) {
         Some(confidence) => format!("{} {}", confidence.name(), assignment.status.name()),
@@ -113,17 +108,15 @@ pub(super) fn standing(assignment: &Assignment) -> String {
     }
 }
 
-/// Returns the confidence of the status of a port, if curated rows decide it. A port is in use if one of its
-/// registrations is in use, so the most certain row counts. A port is dead only if all its registrations are dead, so
-/// the least certain row counts.
+/// Returns the confidence of the status of a port, if curated rows decide it.
 pub(super) fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
     match verdict.status {
-        // If one registration is certainly in use, the port is certainly in use.
+        // One registration that is certainly in use makes the status certain.
         Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
         Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
-        // Every registration is dead, and each has a curated row. One presumed row makes the status presumed.
+        // A port is dead only if all its registrations are dead, so one presumed row makes the status presumed.
         Status::Orphaned => {
             let rows = || verdict.assignments.iter().filter_map(assignment_confidence);
             rows().find(|c| *c == Confidence::Presumed).or_else(|| rows().next())
@@ -136,7 +129,7 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
     let row = assignment.curated.as_ref()?;
     match assignment.status {
         Status::Orphaned => Some(row.confidence),
-        // If an independent source also confirms the status, the status is certain.
+        // An independent source makes the status certain.
         Status::Active if assignment.named_by.iter().any(|named_by| *named_by != EvidenceSource::Curated) => {
             None
         }
@@ -228,7 +221,6 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
     said.join(" ")
 }
 
-/// Returns the kinds of source that name a registration, as text.
 pub(super) fn sources(named_by: &[EvidenceSource]) -> String {
     let names: Vec<String> = named_by
         .iter()
@@ -249,7 +241,7 @@ pub(super) fn sources(named_by: &[EvidenceSource]) -> String {
     list(&names)
 }
 
-/// Returns "lists" if there is one kind of source, otherwise "list".
+/// Returns "lists" for one kind of source, otherwise "list".
 fn lists(named_by: &[EvidenceSource]) -> &'static str {
     match named_by {
         [
@@ -268,7 +260,7 @@ fn first_in_sentence(named_by: &[EvidenceSource]) -> String {
     if text.starts_with("the ") { capitalized(&text) } else { text }
 }
 
-/// Groups adjacent registrations with the same key, so that one sentence describes each group.
+/// Groups adjacent registrations with equal keys, so that one sentence describes each group.
 fn grouped<'a, K: PartialEq>(
     assignments: impl Iterator<Item = &'a Assignment>,
     key: impl Fn(&'a Assignment) -> K,
@@ -298,15 +290,15 @@ fn used_elsewhere(group: &[&Assignment]) -> String {
     format!("{names} {verb} registered for this protocol too, but used on {} only.", list(&used_on))
 }
 
-/// Returns the row of a registration in the list of living services; `None` if there is no such row, or if a packaged
-/// source names the service too.
+/// Returns the row of a registration in the list of living services; `None` without such a row, or if a packaged source
+/// names the service too.
 fn own_reason(a: &Assignment) -> Option<&crate::model::Curated> {
     let alone = a.named_by.iter().all(|kind| !EvidenceSource::PACKAGED.contains(kind));
     a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive)
 }
 
-/// Returns a sentence that says that some registrations are in use, and names the first sources that list them. All
-/// registrations of `group` have the same evidence.
+/// Returns a sentence that some registrations are in use, with the first sources that list them. All registrations of
+/// `group` have the same evidence.
 fn alive(group: &[&Assignment]) -> String {
     const FEW: usize = 2;
     let (names, verb) = names(group);
@@ -319,7 +311,7 @@ fn alive(group: &[&Assignment]) -> String {
         let why = reason_with_source(row.reason, row.confidence, row.source);
         return format!("{names} {verb} {presumed}in use. {why}");
     }
-    // A list in a package shows that a service has this name, but not that the service is used.
+    // A list in a package shows the name of a service, but not that the service is used.
     let presumed =
         if kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)) { "presumed to be " } else { "" };
     match kinds.len().saturating_sub(FEW) {
@@ -335,8 +327,7 @@ fn alive(group: &[&Assignment]) -> String {
     }
 }
 
-/// Returns the text from the curated lists about a registration whose product is dead or obsolete; `None` for any other
-/// registration.
+/// Returns the curated text about a registration whose product is dead or obsolete; `None` for any other registration.
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
     let (state, but_used) = match row.standing {

@@ -1,5 +1,5 @@
-//! JSON without invisible characters. Every character that a terminal could interpret or a reader could not see is a
-//! `\u` escape. JSON itself requires this only for characters below U+0020.
+//! JSON in which every character that a terminal could interpret or a reader could not see is a `\u` escape. JSON
+//! requires this only for characters below U+0020.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use serde_json::ser::Formatter;
 
 use super::is_unsafe;
 
-/// A formatter that escapes these characters. Another formatter of serde_json determines the layout.
+/// A formatter that escapes invisible characters; the formatter `F` determines the layout.
 pub(super) struct Visible<F>(pub(super) F);
 
 impl<F: Formatter> Formatter for Visible<F> {

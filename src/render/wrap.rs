@@ -1,23 +1,23 @@
-//! Breaks prose at spaces so that it fits a width, with a hanging indent.
+//! Breaks prose at spaces, with a hanging indent.
 //!
-//! On a terminal, a word that is longer than a line is continued on the next line below the indent, so that a web address
-//! does not look like a new paragraph. In all other outputs such a word stays in one piece, so that it can be copied.
-//! Without a width, no line is broken.
+//! On a terminal, a word longer than a line continues on the next line below the indent, so that a web address does not
+//! look like a new paragraph. In all other outputs such a word stays in one piece, so that it can be copied.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Style;
 
-/// The minimum width of a paragraph in columns, even on a narrow terminal and with a deep indent.
+/// The minimum width of a paragraph in columns, even on a narrow terminal.
 const NARROWEST: usize = 20;
 
-/// Returns `text` in lines of at most `width` columns. The first line begins with `first`, and the other lines with
-/// the same number of spaces. A word that is longer than a line takes several lines.
+/// Returns `text` in lines of at most `width` columns, or in one line without a width. The first line begins with
+/// `first`, and the other lines with as many spaces.
 pub(super) fn wrap(first: &str, text: &str, width: Option<u16>) -> Vec<String> {
     lines(first, text, width, true)
 }
 
-/// Returns prose in lines. People read redirected output too, so without a terminal the lines have `measure` columns.
+/// Returns prose in lines. Without a terminal, the lines have `measure` columns, because people read redirected output
+/// too.
 pub(super) fn prose(first: &str, text: &str, measure: u16, style: &Style) -> Vec<String> {
     lines(first, text, style.width.or(Some(measure)), style.width.is_some())
 }
@@ -58,12 +58,12 @@ fn lines(first: &str, text: &str, width: Option<u16>, breaks_words: bool) -> Vec
 }
 
 /// Returns the length in bytes of the part of a word that fits `space` columns. If possible, the part ends after a
-/// character that separates the parts of a path, a web address or a list.
+/// separator of a path, a web address or a list.
 fn end_of_piece(word: &str, space: usize) -> usize {
     let (mut end, mut separated, mut used) = (0, 0, 0);
     for (at, c) in word.char_indices() {
         used += c.width().unwrap_or(0);
-        // A piece has at least one character; otherwise the loop over the pieces would never end.
+        // At least one character is taken: otherwise the loop over the pieces would never end.
         if used > space && at > 0 {
             break;
         }

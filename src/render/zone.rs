@@ -1,13 +1,12 @@
-//! The time zone for times that people read. Machine formats and the sentences of findings use UTC and contain the
-//! word UTC or a `Z`.
+//! The time zone for times that people read. Machine formats and the sentences of findings use UTC and say so.
 
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// The time zone of the reader, or UTC if the caller does not know it. The zone is looked up only when a time is
-/// shown: the look-up reads many directories, and most listings show no time.
+/// The time zone of the reader, or UTC if it is not known. It is looked up only when a time is shown: the look-up reads
+/// many directories, and most listings show no time.
 #[derive(Clone, Copy, Debug)]
 pub struct Zone(&'static LazyLock<TimeZone>);
 
@@ -42,8 +41,7 @@ impl Zone {
         time.to_zoned(TimeZone::clone(self.0)).strftime("%Y-%m-%d").to_string()
     }
 
-    /// Returns the time in the given `format`, followed by the offset from UTC: `2026-11-21 12:00 UTC`, or `13:00
-    /// +01:00`.
+    /// Returns the time in this `format` with its offset from UTC: `2026-11-21 12:00 UTC`, or `13:00 +01:00`.
     pub(super) fn time(self, time: Timestamp, format: &str) -> String {
         let zoned = time.to_zoned(TimeZone::clone(self.0));
         let offset =
