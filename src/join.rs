@@ -301,8 +301,7 @@ impl Owners {
     }
 }
 
-/// Computes the verdict on each port only once, because the entries of a port follow each other. Ports without data
-/// share one verdict.
+/// Keeps the last verdict, because the entries of one port follow each other. Ports without data share one verdict.
 struct Verdicts {
     registry: Registry,
     last: Option<(u16, Protocol, Arc<PortVerdict>)>,

@@ -1,4 +1,4 @@
-//! The program: the library runs the command and returns the exit code.
+//! The program `portolan`: runs the library and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -283,7 +283,7 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
     let mut same: Vec<_> =
         both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
-    // Two listeners that may be the same are not a difference.
+    // Listeners that may be the same are paired first, because they are not a difference.
     let place = |print: &Fingerprint<'a>| print.place;
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));

@@ -164,7 +164,7 @@ struct UsedExpression {
     matched: bool,
 }
 
-/// A longer text is not stored, to save memory.
+/// A text of more bytes is not stored, to save memory.
 const LONGEST_LAST: usize = 4096;
 
 /// Returns whether an expression matches a text. Each expression is compiled only once. The result for the last text is

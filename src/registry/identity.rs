@@ -344,7 +344,7 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     };
     let is_installed =
         INSTALLED.iter().any(|directory| named.starts_with(directory)) && !named.contains("/../");
-    // On a system that does not report the file of a script, this check is skipped.
+    // If the system does not report the file of a script, only the path of the script counts.
     let is_roots = process.script.as_ref().is_none_or(|script| {
         let kind = script.origin.as_ref().map(|origin| origin.kind);
         matches!(kind, Some(OriginKind::Package | OriginKind::System)) && !script.is_program

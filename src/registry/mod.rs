@@ -58,7 +58,6 @@ pub struct Registry {
     date: &'static str,
     provenance: &'static str,
     evidence_provenance: &'static str,
-    /// The file of the registry; `None` for the embedded registry.
     file: Option<&'static str>,
 }
 

@@ -223,7 +223,6 @@ const fn end(text: &[u8], from: usize, bytes: &[u8]) -> usize {
     at
 }
 
-/// Returns whether the text from `from` to `end` occurs at `at` too.
 const fn is_same(text: &[u8], at: usize, from: usize, end: usize) -> bool {
     let mut index = 0;
     while from + index < end {

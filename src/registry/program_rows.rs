@@ -11,7 +11,6 @@ pub(super) struct Programs<const N: usize> {
     pub names: &'static NameIndex<N>,
 }
 
-/// The name that stands for any program in a table.
 const ANY_PROGRAM: &str = "*";
 
 /// A program that a row names.
