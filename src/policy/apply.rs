@@ -1,5 +1,4 @@
-//! Applies a policy to an audit: the allowed, unexpected and missing listeners, and the severity of the other
-//! findings.
+//! Applies a policy to an audit: the allowed, unexpected and missing listeners, and the severity of all other findings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ptr;
@@ -16,12 +15,10 @@ use crate::judge::audit::{Accepted, Audit, AuditFinding, Subject};
 use crate::model::{Gap, Severity, Snapshot, Stage, State};
 use crate::query::Answer;
 
-/// Returns the day of a snapshot (UTC).
 pub(super) fn day(snapshot: &Snapshot) -> Date {
     snapshot.taken.to_zoned(TimeZone::UTC).date()
 }
 
-/// Returns the rules for this host, in the order of the policy.
 pub(super) fn rules_on_host<'p>(
     rules: &'p [AllowRule],
     snapshot: &Snapshot,
@@ -38,21 +35,18 @@ pub(super) fn rules_on_host<'p>(
         .collect()
 }
 
-/// The decision of a policy about a listener.
 pub(super) enum Decision<'p> {
-    /// This rule allows the listener.
     Allowed(&'p AllowRule),
-    /// No rule certainly allows the listener. This is the first rule that may allow it.
+    /// The first rule that may allow the listener. No rule certainly allows it.
     Undecided(&'p AllowRule),
-    /// No rule allows the listener.
     Refused {
-        /// The first expired rule that would otherwise allow, or might allow, the listener.
+        /// The first expired rule that would allow, or might allow, the listener.
         over: Option<&'p AllowRule>,
     },
 }
 
-/// Returns `Allowed` with the first rule that certainly allows the listener. Without such a rule, returns `Undecided`
-/// with the first rule that may allow the listener, and otherwise `Refused`. Expired rules allow nothing.
+/// Returns the first rule that certainly allows the listener, or else the first rule that may allow it. Expired rules
+/// allow nothing.
 pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Decision<'p> {
     let (mut undecided, mut over) = (None, None);
     for RuleOnHost { rule, on_host, is_expired } in rules {
@@ -66,8 +60,8 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &
     undecided.map_or(Decision::Refused { over }, Decision::Undecided)
 }
 
-/// Returns the rule with the fewest conditions that do not match, or the first of several such rules. A rule counts
-/// only if it is for the port or the program of the listener, or if it has no condition on port and program.
+/// Returns the rule with the fewest conditions that do not match, or the first of several such rules. Only rules for
+/// the listener's port or program count, and rules for any port and program.
 fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p AllowRule> {
     let mut nearest: Option<(usize, &'p AllowRule)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
@@ -86,10 +80,8 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
 /// Applies a policy to an audit. The report must contain everything that was observed, because a listener that was
 /// filtered out would count as missing.
 ///
-/// On an allowed listener, findings about the port become *info* and name the rule, and so do findings that the rule
-/// accepts. A severity rule changes the severity of a finding, which then names the rule, or removes the finding. A
-/// listener that no rule allows is `unexpected`, a required listener that does not exist is `missing`, and every
-/// undecided listener is a gap.
+/// On an allowed listener, findings about the port become *info*, and so do findings that the rule accepts. A listener
+/// that no rule allows is `unexpected`, and an undecided listener is a gap.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let report = audit.report;
     let snapshot = &report.snapshot;
@@ -116,8 +108,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
             }
         }
     }
-    // A socket without a port needs no rule, because it is not a listener. A rule for its program can accept its
-    // findings.
+    // A socket without a port needs no rule, but a rule for its program can accept its findings.
     for socket in report.entries.iter().filter(|entry| entry.socket.state == State::Raw) {
         if let Decision::Allowed(rule) = decide(&rules, socket, snapshot) {
             allowed.insert(ptr::from_ref(socket), rule);
@@ -152,8 +143,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns the entry for the list of accepted findings, if the rule lowers a finding of severity warning or higher to
-/// `to`, or removes it (`to` is `None`). Otherwise returns `None`.
+/// Returns the accepted finding if the rule lowers a finding of severity warning or higher to `to`, or removes it (`to`
+/// is `None`).
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,
@@ -199,7 +190,6 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     gaps
 }
 
-/// Returns the reason why it is not known whether a rule applies.
 fn why_undecided(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> &'static str {
     if matching::on_host(&rule.hosts, &snapshot.host) == Answer::Unknown {
         "the rule names hosts, and the name of this host is not known"

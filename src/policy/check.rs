@@ -1,4 +1,4 @@
-//! Remarks on a policy itself: rules that never have an effect, and rules without conditions.
+//! Finds rules of a policy that never have an effect, and rules without conditions.
 
 use jiff::civil::Date;
 
@@ -10,12 +10,11 @@ use crate::judge::Report;
 use crate::model::{Exposure, PortRange};
 use crate::query::Answer;
 
-/// The kind of a remark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemarkKind {
     /// The rule has no condition except protocol, namespace and host.
     AllowsEverything,
-    /// An earlier rule allows the same listeners.
+    /// An earlier rule allows all listeners of this rule.
     Shadowed {
         /// The earlier rule.
         by: String,
@@ -39,14 +38,10 @@ pub enum RemarkKind {
     Unmatched,
 }
 
-/// A remark on a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// The rule.
     pub rule: String,
-    /// The file and line of the rule.
     pub at: Position,
-    /// The kind of the remark.
     pub kind: RemarkKind,
 }
 
@@ -54,7 +49,7 @@ fn remark(rule: &AllowRule, kind: RemarkKind) -> Remark {
     Remark { rule: rule.id.clone(), at: rule.at.clone(), kind }
 }
 
-/// Returns the remarks that follow from the policy and the day alone, without any listener, in the order of the policy.
+/// Returns the remarks that follow from the policy and the day, in the order of the policy.
 #[must_use]
 pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     let mut remarks = Vec::new();
@@ -92,8 +87,7 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     remarks
 }
 
-/// Returns the rules for the snapshot's host that match nothing in the snapshot. A rule is left out if it may match
-/// something that was not fully visible.
+/// Returns the rules for the snapshot's host that certainly match nothing in the snapshot.
 #[must_use]
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let snapshot = &report.snapshot;
@@ -162,12 +156,10 @@ fn covers(other: &AllowRule, rule: &AllowRule) -> bool {
         )
 }
 
-/// Returns the reason why no listener can meet all conditions of the rule; `None` if the conditions do not contradict
-/// each other.
+/// Returns the reason why no listener can meet all conditions of the rule; `None` if a listener can meet them.
 fn impossible(rule: &AllowRule) -> Option<&'static str> {
     let exposures = |rule: &AllowRule| {
-        // The exposure does not always follow from the address: a socket on the loopback device has the exposure
-        // loopback.
+        // A socket on the loopback device has the exposure loopback, regardless of its address.
         rule.exposures.is_empty()
             || rule.exposures.contains(&Exposure::Loopback)
             || rule.addresses.is_empty()

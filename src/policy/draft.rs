@@ -1,10 +1,8 @@
-//! Drafts a policy that allows exactly the current listeners. The draft uses only features that are the same after a
-//! restart.
+//! Drafts a policy that allows exactly the current listeners, by features that do not change with a restart.
 //!
-//! Sockets of one service that differ only in port, protocol or address share a rule, if there is a listener for every
-//! combination that this rule allows. No rule contains a pid, an inode or a time. The order of the listeners does not
-//! matter. A listener that could not be read completely is left out. A listener with a finding at or above warning gets
-//! a rule that is commented out: a draft must not approve a backdoor.
+//! Sockets of one service share a rule, if there is a listener for every combination of port, protocol and address that
+//! the rule allows. A listener with a finding at or above warning gets a rule that is commented out: a draft must not
+//! approve a backdoor.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -18,7 +16,6 @@ use crate::model::{
     Network, Owner, PortRange, Process, Protocol, RunTarget, Severity, Snapshot, file_name, is_container_id,
 };
 
-/// A drafted policy.
 #[derive(Clone, Debug)]
 pub struct Draft<'r> {
     /// The rules, by their first port.
@@ -29,17 +26,14 @@ pub struct Draft<'r> {
     pub flagged: Vec<&'r Entry>,
 }
 
-/// A drafted rule.
 #[derive(Clone, Debug)]
 pub struct Drafted {
-    /// The rule.
     pub rule: AllowRule,
     /// The services that are registered for the ports of the rule, without duplicates.
     pub services: Vec<&'static str>,
-    /// Notes for the reader of the draft.
     pub notes: Vec<DraftNote>,
-    /// The findings at or above warning on the listeners of the rule, most severe first. Until the user has decided
-    /// about these findings, the rule is commented out.
+    /// The findings at or above warning, most severe first. The rule is commented out until the user has decided about
+    /// them.
     pub findings: Vec<FlaggedBy>,
 }
 
@@ -54,28 +48,25 @@ impl Drafted {
 /// A finding at or above warning on a listener of a drafted rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlaggedBy {
-    /// The severity. It comes first, so that the findings are sorted with the most severe first.
+    /// The first field, so that the most severe finding is sorted first.
     pub severity: Reverse<Severity>,
-    /// The flag.
     pub flag: Flag,
     /// The evidence of the finding, in full sentences.
     pub sentence: String,
 }
 
-/// A note for the reader of a drafted rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DraftNote {
     /// The kernel probably chose these ports, so the rule allows any port that the kernel may choose.
     Ephemeral(Vec<u16>),
-    /// The current ports. The program chooses its port from the range of the rule.
+    /// The current ports of a program that chooses its port from the range of the rule.
     Picked(Vec<u16>),
     /// The program is an interpreter or a relay, and no condition names its script or arguments.
     Interpreter,
-    /// Process 1 owns the socket for a service that starts on demand. The rule does not contain the program of that
+    /// Process 1 owns the socket for a service that starts on demand, so the rule does not contain the program of the
     /// service.
     ForAnother,
-    /// The program runs in a container that gets another name if it is created again. The rule therefore has no
-    /// condition on the name.
+    /// The container gets another name if it is created again, so the rule has no condition on the name.
     Container,
 }
 
@@ -107,14 +98,14 @@ enum DraftNamespace {
 enum DraftPort {
     Own(u16),
     Given,
-    /// A port from a range: at each start, the program chooses another port of the range.
+    /// At each start, the program chooses another port of this range.
     Picked(PortRange),
 }
 
-/// The sockets of a service: port, protocol and address.
+/// The sockets of a service, by port, protocol and address.
 type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 
-/// The facts about the sockets of a service that have the same port, protocol and address.
+/// The sockets of a service that have one port, protocol and address.
 #[derive(Default)]
 struct ServicePlace {
     /// The current port numbers.
@@ -167,8 +158,8 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     Draft { rules, left_out, flagged }
 }
 
-/// Returns the findings that the user must decide about before a policy allows the listener. An unknown program
-/// counts on loopback too, although the finding is less severe on loopback.
+/// Returns the findings that the user must decide about. An unknown program counts on loopback too, although its
+/// finding is less severe there.
 pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     judged.findings().iter().filter(|finding| {
         let is_about_program =
@@ -178,8 +169,8 @@ pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     })
 }
 
-/// Returns the features that a listener shares with the other listeners of its service; `None` if one of its
-/// processes was not read completely.
+/// Returns the service of a listener; `None` if a process was not read completely, or if no pattern can express a
+/// value.
 fn service(judged: &Entry) -> Option<DraftService> {
     let listener = judged;
     let socket = &listener.socket;
@@ -192,8 +183,7 @@ fn service(judged: &Entry) -> Option<DraftService> {
         Owner::Kernel => BTreeSet::from(["kernel".to_owned()]),
         _ => return None,
     };
-    // If no pattern can express a value, the listener gets no rule, because a rule without the value would allow
-    // more.
+    // If no pattern can express a value, the listener gets no rule: a rule without the value would allow more.
     if programs.iter().any(|text| ExecutablePattern::named(text).is_err()) {
         return None;
     }
@@ -222,7 +212,7 @@ fn service(judged: &Entry) -> Option<DraftService> {
     };
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
-    // A rule can rely on the name of a system container, because root chose it. A user chooses the name of the user's
+    // Root chose the name of a system container, so a rule can rely on this name. A user chooses the name of the user's
     // own container.
     let container_name =
         shared(Process::container_name).filter(|name| !name.contains('/') && !is_container_id(name));
@@ -269,21 +259,19 @@ fn service(judged: &Entry) -> Option<DraftService> {
     })
 }
 
-/// Returns a pattern for any container of the same user or service. `None` for a container of the system: the rule then
-/// has no condition on the container.
+/// Returns a pattern for any container of one user or service; `None` for a container of the system.
 fn any_in_group(container: &str) -> Option<String> {
     container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
 
-/// Returns whether a unit has the same name after a restart. A service keeps its name, unless it was made for a single
-/// run. A unit for a session or a container gets a new name each time.
+/// Returns whether a unit keeps its name after a restart. A unit for a single run, a session or a container gets a new
+/// name each time.
 fn stays(unit: &str) -> bool {
     let name = unit.rsplit('/').next().unwrap_or(unit);
     name.ends_with(".service") && !name.starts_with("run-")
 }
 
-/// Returns whether the kernel probably chose the port, so that the port will change at the next start. A port was
-/// chosen on purpose if the kernel would not choose it, or if the program usually serves it.
+/// Returns whether the kernel probably chose the port, so that the port will change at the next start.
 fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
     let socket = &judged.socket;
     if snapshot.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {
@@ -315,8 +303,7 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
         if !matches!(port, DraftPort::Own(_)) {
-            // A socket with a changing port gets a separate rule, because this rule allows more ports than the current
-            // one. A note says so.
+            // A socket with a changing port gets a separate rule, because this rule allows more than the current port.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
             blocks.push(PortBlock { ports, protocols, addresses });
         } else {
@@ -375,8 +362,8 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
             DraftNamespace::Named(name) => named(name).into_iter().collect(),
         },
         accept: service.flags.iter().copied().filter(|flag| !questions_the_port(*flag)).collect(),
-        // A datagram socket on a port that the kernel picked may belong to a client and exist only for a short time, so
-        // the rule does not require it.
+        // A datagram socket on a port that the kernel or the program picked may belong to a client that exists only for
+        // a short time.
         required: (!(given || picked) || !block.protocols.iter().any(|protocol| protocol.is_datagram()))
             && places_of(block, places).all(|place| place.accepts_traffic),
         ..AllowRule::default()
@@ -415,7 +402,7 @@ fn base(rule: &AllowRule) -> String {
         ExecutablePattern::File(glob) => file_name(glob.as_str()),
     });
     let mut names: Vec<&str> = names.collect();
-    // If there are several programs, systemd is not used for the name: it only opened the socket for the others.
+    // systemd only opened the socket for the other programs.
     if names.len() > 1 {
         names.retain(|name| *name != "systemd");
     }

@@ -20,7 +20,6 @@ use globset::{Candidate, GlobBuilder, GlobSet};
 /// The maximum length of a pattern in bytes. Linux accepts no longer path (`PATH_MAX`, linux/limits.h).
 const MAX_LENGTH: usize = 4096;
 
-/// One pattern.
 #[derive(Clone, Debug)]
 pub struct Glob {
     text: String,
@@ -30,7 +29,6 @@ pub struct Glob {
     windows: Option<GlobSet>,
 }
 
-/// Patterns are equal if their texts are equal.
 impl PartialEq for Glob {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -40,10 +38,7 @@ impl PartialEq for Glob {
 impl Eq for Glob {}
 
 impl Glob {
-    /// Parses a pattern.
-    ///
-    /// # Errors
-    /// Returns an error that does not repeat the pattern.
+    /// Parses a pattern. The error does not repeat the pattern.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("an empty pattern matches nothing".to_owned());
@@ -69,7 +64,6 @@ impl Glob {
         globset::escape(text)
     }
 
-    /// Returns the pattern as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text

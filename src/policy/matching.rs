@@ -9,13 +9,12 @@ use crate::model::{
 };
 use crate::query::{Answer, Quantifier, Subject, conditions};
 
-/// Returns whether a policy applies to a socket. The socket must occupy its port and not be a connection, as in a
-/// comparison with a baseline.
+/// Returns whether a policy applies to a socket: the socket must occupy its port.
 pub(super) const fn is_judged(socket: &Socket) -> bool {
     socket.state.holds_port()
 }
 
-/// An allow rule that applies to this host, or may apply to it. The rule may have expired.
+/// An allow rule that applies, or may apply, to this host.
 pub(super) struct RuleOnHost<'p> {
     pub(super) rule: &'p AllowRule,
     /// Whether the rule applies to this host; never [`Answer::No`].
@@ -23,8 +22,7 @@ pub(super) struct RuleOnHost<'p> {
     pub(super) is_expired: bool,
 }
 
-/// Returns whether a rule with these hosts applies to this host: a pattern matches the ID, the name, or a label in
-/// the form `KEY=VALUE`.
+/// Returns whether a pattern matches the host's ID, its name, or a label in the form `KEY=VALUE`.
 pub(super) fn on_host(hosts: &[Glob], host: &Host) -> Answer {
     if hosts.is_empty() {
         return Answer::Yes;
@@ -42,7 +40,6 @@ pub(super) fn on_host(hosts: &[Glob], host: &Host) -> Answer {
     }
 }
 
-/// Returns whether a rule has expired.
 pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
     expires.is_some_and(|last| last < today)
 }
@@ -59,8 +56,7 @@ pub(super) fn matches_rule(rule: &AllowRule, listener: &Entry, snapshot: &Snapsh
     answer
 }
 
-/// Returns the conditions that do not match, one phrase each: `user is root, not postgres`. Conditions on facts that
-/// were not visible are left out.
+/// Returns a phrase for each condition that certainly does not match: `user is root, not postgres`.
 pub(super) fn differs(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Vec<String> {
     CONDITIONS
         .iter()
@@ -99,7 +95,7 @@ pub(super) fn distance(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot, 
     CONDITIONS.iter().filter(no).take(enough).count()
 }
 
-/// Returns a short text with the conditions of a rule: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
+/// Returns the conditions of a rule: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
 pub(super) fn wanted(rule: &AllowRule) -> String {
     let list = |values: Vec<String>| or_list(&values, "or", "");
     let mut said = match (rule.protocols.is_empty(), rule.ports.is_empty()) {
@@ -128,7 +124,6 @@ fn or_list(values: &[String], word: &str, none: &str) -> String {
     }
 }
 
-/// One condition of a rule.
 struct Condition {
     name: &'static str,
     asks: fn(&AllowRule, &Entry, &Snapshot) -> Answer,
@@ -301,7 +296,6 @@ fn in_namespace(wanted: &[Namespaces], listener: &Entry) -> Answer {
     })
 }
 
-/// Returns the text with which a rule names a network namespace.
 pub(super) fn namespace(namespaces: &Namespaces) -> String {
     match namespaces {
         Namespaces::Own => "own".to_owned(),
@@ -323,10 +317,9 @@ fn by_program(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-/// Returns whether a process runs the file of a rule. A path in a rule means the file at this path on this machine, or
-/// in the container that the rule names. A file in memory does not match, nor does a file that is mounted over the path
-/// or is in a user's root directory. A pattern that begins with a wildcard, and so names no directory, matches only
-/// files that users cannot replace: any user can give a file any name.
+/// Returns whether a process runs the file of a rule: the file at this path on this machine, or in the container that
+/// the rule names. A pattern that begins with a wildcard matches only files that users cannot replace, because any user
+/// can give a file any name.
 fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_container: bool) -> bool {
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd
@@ -343,8 +336,8 @@ fn is_elsewhere(process: &Process) -> bool {
     process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns what an interpreter or relay runs, as a policy names it; followed by the reason in parentheses if a rule for
-/// this text may not match.
+/// Returns the code of an interpreter or relay as a policy names it, with the reason in parentheses if a rule for this
+/// text may not match.
 fn shown_target(process: &Process) -> Option<String> {
     let target = RunTarget::of(process).text()?.to_owned();
     Some(match () {
@@ -359,7 +352,7 @@ fn runs_script_elsewhere(process: &Process) -> bool {
     origin.is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns the path of a program file; followed by the reason in parentheses if a rule for this path may not match.
+/// Returns the path of a program file, with the reason in parentheses if a rule for this path may not match.
 fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match ReplaceableBy::of_file(process) {
@@ -391,8 +384,8 @@ fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     }
     conditions::runs(&Subject::Entry(listener), Quantifier::Every, |runs| match runs {
         Some(text) => rule.runs.iter().any(|glob| glob.matches(text)),
-        // A process that runs no script or module is accepted only if the rule names programs: the condition on
-        // programs then decides.
+        // A process without a script or module is accepted only if the rule names programs: the condition on programs
+        // then decides.
         None => !rule.executables.is_empty(),
     })
 }

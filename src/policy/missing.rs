@@ -1,8 +1,5 @@
-//! Required listeners that are missing.
-//!
-//! A required rule needs a listener for each combination of its protocols, addresses and ports. A port range counts
-//! as one requirement, and so does a block of addresses. If something relevant was not visible, there is a gap
-//! instead of a finding.
+//! Finds required listeners that are missing. A rule requires a listener for each combination of its protocols,
+//! addresses and ports, where a port range or a block of addresses counts as one.
 
 use std::collections::HashSet;
 
@@ -15,11 +12,10 @@ use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Gap, Network, Snapshot, Stage};
 use crate::query::Answer;
 
-/// The maximum number of findings for the missing listeners of a rule. The last finding has the number of the others.
+/// The maximum number of findings for one rule. The last finding has the number of the others.
 const MOST: usize = 16;
 
-/// One requirement of a rule: the indices of a protocol, an address and a port in the lists of the rule. For an empty
-/// list, the index is 0.
+/// The indices of a protocol, an address and a port in the lists of a rule; 0 for an empty list.
 type Requirement = (usize, usize, usize);
 
 /// Returns the findings for missing listeners, and the gaps for listeners that may exist but were not visible.
@@ -52,8 +48,8 @@ pub(super) fn missing_listeners<'r>(
     (findings, gaps)
 }
 
-/// Returns the number of values of a list that each need a listener. An empty list counts as one value, because it
-/// accepts every value.
+/// Returns the number of values of a list that each need a listener. An empty list accepts every value, so it counts as
+/// one value.
 const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }

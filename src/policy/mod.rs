@@ -1,10 +1,7 @@
 //! The policy: the allowed listeners, the required listeners, and the severity of each kind of finding on this host.
 //!
-//! This module parses a [`Policy`] from bytes, applies a policy to a report to get findings, and drafts a policy that
-//! allows the listeners of a report. The first rule whose conditions all match decides. If the value for a condition
-//! is unknown, it is not known whether the rule matches. The listener then becomes a gap: it is neither allowed nor
-//! flagged. This module opens no file: the caller passes in the included files. The renderers write the texts for
-//! people.
+//! The first rule whose conditions all match decides. If it is not known whether a rule matches, the listener becomes a
+//! gap. This module opens no file: the caller passes in the included files.
 
 mod apply;
 mod check;
@@ -41,7 +38,6 @@ pub const MOST_RULES: usize = 5_000;
 /// The maximum number of files of a policy, including the included files.
 pub const MOST_FILES: usize = 64;
 
-/// A position in a policy file.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Position {
     /// The file name, as in the command line or the `include`.
@@ -61,7 +57,6 @@ impl fmt::Display for Position {
 /// The reason why a policy cannot be used, in one line, with the position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
-    /// The position.
     pub at: Position,
     /// The problem, and the remedy.
     pub what: String,
@@ -91,58 +86,47 @@ pub struct Policy {
 pub struct AllowRule {
     /// The name of the rule in every verdict; no two rules have the same name.
     pub id: String,
-    /// The position of the rule.
     pub at: Position,
     /// The hosts on which the rule applies; an empty list stands for all hosts.
     pub hosts: Vec<Glob>,
-    /// Ports.
     pub ports: Vec<Ports>,
-    /// Transport protocols.
     pub protocols: Vec<Protocol>,
     /// The local addresses to which the socket may be bound.
     pub addresses: Vec<Network>,
-    /// The exposure of the listener.
     pub exposures: Vec<Exposure>,
-    /// The device that the listener is bound to.
     pub devices: Vec<Glob>,
-    /// The program files: the file of each process must match one of these patterns.
+    /// The program files, one of which each process must run.
     pub executables: Vec<ExecutablePattern>,
-    /// The scripts, modules, classes, code or destinations of interpreters and relays. The value of each process must
-    /// match one of these patterns.
+    /// The scripts, modules, classes, code or destinations of interpreters and relays, one of which each process must
+    /// run.
     pub runs: Vec<Glob>,
-    /// The users: the user of each process must be one of these. For a socket of the kernel, the user of the socket
-    /// must be one of these.
+    /// The users, one of whom must be the user of each process, or of a socket of the kernel.
     pub users: Vec<User>,
-    /// The systemd units: the unit of each process must be one of these.
+    /// The systemd units, one of which must contain each process.
     pub units: Vec<Glob>,
-    /// The containers: the container of each process must be one of these.
+    /// The containers, one of which must contain each process.
     pub containers: Vec<Glob>,
     /// The network namespaces; an empty list stands for the namespace in which portolan runs.
     pub namespaces: Vec<Namespaces>,
-    /// The reason why the listener is allowed.
     pub reason: Option<String>,
     /// The person or team that is responsible for the rule.
     pub owner: Option<String>,
     /// The last day on which the rule applies (UTC).
     pub expires: Option<Date>,
-    /// Further findings that the rule accepts for its listeners, in addition to findings about the purpose of the
-    /// port.
+    /// The findings that the rule accepts, in addition to findings about the purpose of the port.
     pub accept: Vec<Flag>,
-    /// Whether the listeners of the rule must exist: at least one listener for each protocol, address and port of the
-    /// rule. A port range counts as one, and so does a block of addresses.
+    /// Whether a listener must exist for each protocol, address and port of the rule. A port range or a block of
+    /// addresses counts as one.
     pub required: bool,
 }
 
-/// Ports of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ports {
-    /// These ports.
     Range(PortRange),
     /// The ports that the kernel of the host gives to programs that request any port.
     Ephemeral,
 }
 
-/// A program of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecutablePattern {
     /// The kernel owns the socket, not a process.
@@ -152,10 +136,7 @@ pub enum ExecutablePattern {
 }
 
 impl ExecutablePattern {
-    /// Parses a pattern of a program's path, or `kernel`.
-    ///
-    /// # Errors
-    /// Returns an error that names the problem. A pattern that cannot match an absolute path is refused.
+    /// Parses `kernel`, or a pattern of a program's path. A pattern that cannot match an absolute path is refused.
     pub fn named(text: &str) -> Result<Self, String> {
         if text == "kernel" {
             return Ok(ExecutablePattern::Kernel);
@@ -170,12 +151,9 @@ impl ExecutablePattern {
     }
 }
 
-/// A user of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum User {
-    /// By name.
     Name(String),
-    /// By number.
     Number(u32),
 }
 
@@ -188,7 +166,6 @@ impl User {
     }
 }
 
-/// A network namespace of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
     /// The namespace in which portolan runs.
@@ -202,26 +179,21 @@ pub enum Namespaces {
 /// A rule about the severity of findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeverityRule {
-    /// The name of the rule in every verdict.
     pub id: String,
-    /// The position of the rule.
     pub at: Position,
     /// The hosts on which the rule applies; an empty list stands for all hosts.
     pub hosts: Vec<Glob>,
-    /// The codes of the findings.
     pub codes: Vec<Flag>,
     /// The severity; `None` if the rule removes the findings.
     pub severity: Option<Severity>,
-    /// The reason.
     pub reason: String,
-    /// The person or team that is responsible for the rule.
     pub owner: Option<String>,
     /// The last day on which the rule applies (UTC).
     pub expires: Option<Date>,
 }
 
 /// Returns whether a finding is only about the purpose of a port. A rule that allows the listener lowers such a
-/// finding. It does not lower findings about the identity of the program or its effect on other programs.
+/// finding.
 #[must_use]
 pub fn questions_the_port(flag: Flag) -> bool {
     flag.family() == FindingFamily::Registry

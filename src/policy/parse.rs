@@ -1,5 +1,4 @@
-//! Parses a policy from the bytes of its files. Everything that is not understood is refused. The error names the
-//! file, the line and the column.
+//! Parses a policy from the bytes of its files, and refuses everything that it does not understand.
 //!
 //! The files are hostile input. The caller limits their size and number, this parser limits the number of rules, and
 //! the TOML parser limits the depth of values.
@@ -26,7 +25,7 @@ use crate::query::names::near;
 pub struct Included {
     /// The name in messages.
     pub name: String,
-    /// The identity of the file. It shows whether two names lead to the same file.
+    /// The identity of the file: two names can lead to one file.
     pub identity: String,
     /// The content.
     pub bytes: Vec<u8>,
@@ -51,7 +50,6 @@ pub fn parse(
 const MOST_VALUES: usize = 250_000;
 
 const TOP: [&str; 4] = ["schema", "include", "allow", "rule"];
-/// The keys of a rule that allows listeners.
 pub(crate) const ALLOW_KEYS: [&str; 18] = [
     "id",
     "hosts",
@@ -72,7 +70,6 @@ pub(crate) const ALLOW_KEYS: [&str; 18] = [
     "accept",
     "required",
 ];
-/// The keys of a rule that sets the severity of findings.
 pub(crate) const SEVERITY_KEYS: [&str; 7] = ["id", "hosts", "code", "severity", "reason", "owner", "expires"];
 
 struct PolicyReader {
@@ -80,7 +77,6 @@ struct PolicyReader {
     ids: HashMap<String, Position>,
     /// The identities of the files that are being read, outermost first.
     open: Vec<String>,
-    /// The identities of all files.
     seen: Vec<String>,
 }
 
@@ -195,10 +191,10 @@ impl<'s> File<'s> {
         Err(self.error(&value.span(), what.into()))
     }
 
-    /// Returns an error if the table has an unknown key. The error names the most similar known key.
+    /// Returns an error for the first unknown key of the table, with the most similar known key.
     fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), PolicyError> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
-        // The table is sorted by name, but the error is about the first unknown key in the file.
+        // The table is sorted by name, not by the position in the file.
         let Some(other) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
         let what = format!("no such key: \"{}\"; {}", other.get_ref(), nearest(other.get_ref(), keys));
         Err(self.error(&other.span(), what))

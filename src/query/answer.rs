@@ -1,7 +1,7 @@
 //! Three-valued logic.
 
-/// The answer to a question about an entry. `Unknown` means that the evidence is missing, for example because the
-/// owner of a socket could not be read.
+/// The answer to a question about an entry; `Unknown` if the evidence is missing, for example because an owner is
+/// hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Answer {
     // The variants are ordered so that the minimum is "and" and the maximum is "or".
@@ -11,7 +11,6 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// Returns the answer to a question whose facts are known.
     pub(crate) fn of(yes: bool) -> Self {
         if yes { Answer::Yes } else { Answer::No }
     }
@@ -29,14 +28,12 @@ impl Answer {
         self.max(other)
     }
 
-    /// Returns yes if every answer is yes or there are no answers, no if at least one answer is no, and otherwise
-    /// unknown.
+    /// Combines the answers with `and`; yes if there are no answers.
     pub(crate) fn all(answers: impl IntoIterator<Item = Answer>) -> Answer {
         answers.into_iter().fold(Answer::Yes, Answer::and)
     }
 
-    /// Returns yes if at least one answer is yes, no if every answer is no or there are no answers, and otherwise
-    /// unknown.
+    /// Combines the answers with `or`; no if there are no answers.
     pub(crate) fn any(answers: impl IntoIterator<Item = Answer>) -> Answer {
         answers.into_iter().fold(Answer::No, Answer::or)
     }

@@ -1,7 +1,5 @@
-//! The conditions that the filters of a command line and the rules of a policy share.
-//!
-//! Each function asks one question. The caller decides what matches: a filter compares the value of the socket with
-//! the typed value, and a rule compares it with its patterns.
+//! The conditions that the filters of a command line and the rules of a policy share. The caller decides which values
+//! match.
 
 use super::{Answer, Quantifier, Subject};
 use crate::model::{
@@ -29,8 +27,8 @@ pub(crate) fn protocol(subject: &Subject<'_>, wanted: Protocol) -> Answer {
     Answer::of_known(subject.protocol(), |protocol| protocol == wanted)
 }
 
-/// Returns whether clients on other machines can reach the socket. Its address must be reachable, and the packet
-/// filter must let in at least some clients. If the rules are not known, the packet filter counts as open.
+/// Returns whether clients on other machines can reach the socket: by its address, and through the packet filter.
+/// Unknown rules count as open.
 pub(crate) fn is_reachable(subject: &Subject<'_>) -> Answer {
     let by_address = Answer::of_known(subject.exposure(), Exposure::is_reachable_from_outside);
     let Subject::Entry(entry) = subject else { return by_address };
@@ -60,8 +58,8 @@ pub(crate) fn user(
     };
     match subject.socket() {
         Some(socket) if socket.owner == Owner::Kernel => known(socket.user.as_deref(), socket.uid),
-        // A server often creates its socket as root and then changes its user, so the creator is not evidence about
-        // the process. If no process is visible, listings show the creator, and filters match the creator.
+        // The creator is not evidence about the process, because a server often creates its socket as root and then
+        // changes its user. But if no process is visible, listings show the creator, so filters match it.
         Some(socket) if quantifier == Quantifier::Any && subject.processes().next().is_none() => {
             known(socket.user.as_deref(), socket.uid).max(Answer::Unknown)
         }
@@ -69,7 +67,6 @@ pub(crate) fn user(
     }
 }
 
-/// Asks about the program files of the processes.
 pub(crate) fn executable(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -93,14 +90,13 @@ pub(crate) fn runs(
     })
 }
 
-/// Asks about the systemd units of the processes.
 pub(crate) fn unit(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&str) -> bool) -> Answer {
     let socket = subject.socket().and_then(|socket| socket.unit.as_deref());
     group(subject, quantifier, socket, |process| process.unit.as_deref(), is)
 }
 
-/// Asks about the containers of the processes, by ID and by name. A port that a container publishes counts for a filter,
-/// but not for a policy.
+/// Asks about the containers of the processes, by ID and by name. For a filter, the container of a published port
+/// counts too.
 pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&str) -> bool) -> Answer {
     if quantifier == Quantifier::Any
         && let Some(publisher) = publishing_container(subject)
@@ -112,7 +108,7 @@ pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl 
     let by_id = group(subject, quantifier, socket, |process| process.container.as_deref(), &is);
     let is_named = |process: &Process| match (&process.container_details, &process.container) {
         (Some(details), _) => Answer::of(details.names().any(&is)),
-        // The answer is unknown, because the files that name the container could not be read.
+        // The files that name the container could not be read.
         (None, Some(id)) if is_container_id(id) => Answer::Unknown,
         (None, _) => Answer::No,
     };

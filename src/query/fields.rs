@@ -1,4 +1,4 @@
-//! The filters, one row each. The option, `--not KEY=VALUE`, the completions and the manual page are made from these
+//! The filters, one row each. The options, the keys of `--not`, the completions and the manual page are made from these
 //! rows.
 
 use regex_lite::RegexBuilder;
@@ -29,7 +29,7 @@ pub(crate) struct Field {
 
 /// The values that a shell can complete.
 pub(crate) enum Values {
-    /// A fixed set of names, each with a description. No other value is accepted.
+    /// A fixed set of names, each with a description; no other value is accepted.
     Fixed(fn() -> Vec<(&'static str, &'static str)>),
     /// Values that occur in a snapshot, each with a description.
     Seen(fn(&Snapshot) -> Vec<(String, String)>),
@@ -136,7 +136,6 @@ pub(crate) const FIELDS: [Field; 8] = [
 ];
 
 impl Field {
-    /// Returns the filter with this name.
     pub(crate) fn named(name: &str) -> Option<&'static Field> {
         FIELDS.iter().find(|field| field.name == name)
     }
@@ -168,8 +167,7 @@ fn flag(typed: &str) -> Result<Test, String> {
         return Err("only an audit finds this: type portolan audit".to_owned());
     }
     let wanted = pick("flag", typed, &Flag::listed().collect::<Vec<_>>(), Flag::code)?;
-    // These findings are about a process. If a process is not visible, it is unknown whether the process causes the
-    // finding.
+    // These findings are about a process, so the answer is unknown if a process is not visible.
     let needs_process = matches!(wanted.family(), FindingFamily::Identity | FindingFamily::File);
     Ok(Box::new(move |subject| {
         let found = Answer::of_known(subject.findings(), |findings| {
@@ -183,8 +181,7 @@ fn flag(typed: &str) -> Result<Test, String> {
 }
 
 fn process(typed: &str) -> Result<Test, String> {
-    // The size limit also limits the time of a match. This matters because any process can choose the names and paths
-    // that are searched.
+    // The size limit also limits the time of a match: any process can choose the names and paths that are searched.
     let regex = RegexBuilder::new(typed).size_limit(1 << 20).build().map_err(|error| {
         let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         format!("not a regular expression: {error}")
@@ -215,8 +212,8 @@ fn user(typed: &str) -> Result<Test, String> {
     }))
 }
 
-/// Returns whether an account has a name. A Windows account, `DOMAIN\name`, also matches without its domain, and case
-/// is ignored.
+/// Returns whether an account has a name. A Windows account, `DOMAIN\name`, also matches without its domain, in any
+/// case.
 fn is_user(account: &str, typed: &str) -> bool {
     account == typed
         || account
@@ -248,8 +245,7 @@ fn container(typed: &str) -> Result<Test, String> {
     Ok(Box::new(move |subject| conditions::container(subject, Quantifier::Any, &is)))
 }
 
-/// Returns the name of a unit or container without the name of its manager, if the manager belongs to a user or a
-/// service.
+/// Returns the name of a unit or container without the name of its manager.
 fn in_group(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }

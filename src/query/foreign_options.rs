@@ -1,5 +1,4 @@
-//! The notations of ss and lsof that are accepted, and those that are refused because they have another meaning in
-//! Portolan.
+//! Accepts notations of ss and lsof, and refuses those that have another meaning in Portolan.
 
 use super::filter::{Filter, keyed};
 use super::target::{Target, TargetKind};
@@ -17,7 +16,6 @@ pub(crate) struct ForeignOptions<'a> {
     pub(crate) t: bool,
     /// The number after a single `-p`. In lsof, this number is a process ID.
     pub(crate) pid: Option<&'a str>,
-    /// The value of `--port`.
     pub(crate) port: Option<&'a str>,
 }
 
@@ -38,7 +36,6 @@ pub(super) fn refuse(foreign_options: &ForeignOptions<'_>) -> Result<(), String>
     Ok(())
 }
 
-/// Returns the error message for a number after `-p`.
 pub(crate) fn pid_refusal(pid: &str) -> String {
     format!("-p {pid}: type portolan --pid {pid} for the process, or portolan {pid} for the port")
 }
@@ -66,8 +63,7 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
     let mut filters = Vec::new();
     let mut rest = text;
     for (digit, family) in [("4", Family::Ipv4), ("6", Family::Ipv6)] {
-        // A single leading digit is a family. In `-i 40`, the digits are neither a family nor a port, because a port
-        // needs a colon before it.
+        // A single leading digit is a family: in `-i 40`, the digits are neither a family nor a port.
         let after = rest.strip_prefix(digit).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
         if let Some(after) = after {
             filters.push(Filter::Family(family));

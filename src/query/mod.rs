@@ -1,9 +1,5 @@
-//! Questions about entries: the targets and filters of a command line, and the conditions of a policy.
-//!
-//! [`fields`] has one row per filter: its option, its help, its values and its test. [`target`] parses what a user
-//! names on the command line, [`port_use`] finds the sockets that prevent a program from binding a port,
-//! [`foreign_options`] handles the notations of ss and lsof, and [`selection`] combines all filters. Every test
-//! answers yes, no or unknown ([`Answer`]); the caller decides how to treat an unknown answer.
+//! Questions about entries: the targets and filters of a command line, and the conditions of a policy. Every test
+//! answers yes, no or unknown ([`Answer`]).
 
 mod answer;
 pub(crate) mod conditions;

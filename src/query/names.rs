@@ -8,8 +8,8 @@ const MANY: usize = 20;
 /// The maximum edit distance of a suggested subcommand or name in use on this machine.
 const NEAR: usize = 2;
 
-/// A name with at most this many letters is similar to almost every name. The registry therefore suggests no such name,
-/// and nothing for a typed name that is so short.
+/// A name with at most this many letters is similar to almost every name, so it is never suggested from the registry,
+/// and the registry suggests nothing for it.
 const SHORT: usize = 3;
 
 /// The maximum number of suggested names.
@@ -52,8 +52,7 @@ pub(crate) fn suggestion<'a>(
     if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(", ")) }
 }
 
-/// Returns the candidates within [`NEAR`] of a name, nearest first. A name of fewer than `shortest` letters has no
-/// candidates.
+/// Returns the candidates within [`NEAR`] of a name, nearest first; none for a name of fewer than `shortest` letters.
 pub(crate) fn near<'a>(name: &str, candidates: Vec<&'a str>, shortest: usize) -> Vec<&'a str> {
     let name = name.to_lowercase();
     let length = name.chars().count();

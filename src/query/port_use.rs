@@ -1,9 +1,8 @@
-//! The sockets that prevent a program from binding a port.
+//! Finds the sockets that prevent a program from binding a port.
 //!
-//! The rules are those of Linux for a plain `bind(2)`, without `SO_REUSEADDR` and `SO_REUSEPORT`. Every socket with the
-//! local port counts, in any state, if its address overlaps the wanted address (`inet_rcv_saddr_equal`,
-//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind the port although such a
-//! socket exists. This depends on an option of the other socket, which the kernel does not show.
+//! The rules are those of Linux for a plain `bind(2)` (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c). A
+//! server that sets `SO_REUSEADDR` may still be able to bind the port: this depends on an option of the other socket,
+//! which the kernel does not show.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -24,8 +23,8 @@ enum BindAddress {
 }
 
 impl Target {
-    /// Returns whether a socket prevents a program from binding the target. If a family is given, the program wants
-    /// to bind only the addresses of this family.
+    /// Returns whether a socket prevents a program from binding the target, on the addresses of one family if `family`
+    /// is given.
     pub(crate) fn is_taken_by(&self, socket: &Socket, family: Option<Family>) -> bool {
         let local = &socket.local;
         if socket.state == State::Published {
@@ -92,8 +91,8 @@ fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
             let own = unmapped(own);
             IpAddr::V4(wanted) == own || wanted.is_unspecified() || own.is_unspecified()
         }
-        // If an IPv6 socket on the port also accepts IPv4, the kernel refuses 0.0.0.0, regardless of the address that
-        // the IPv6 socket is bound to.
+        // If an IPv6 socket also accepts IPv4, the kernel refuses 0.0.0.0, regardless of the address of the IPv6
+        // socket.
         (IpAddr::V4(wanted), _) => serves_ipv4 && (own.is_unspecified() || wanted.is_unspecified()),
         (IpAddr::V6(_), IpAddr::V4(_)) => false,
         (wanted, own) => own == wanted || own.is_unspecified(),

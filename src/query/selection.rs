@@ -1,6 +1,5 @@
-//! All filters of a command line, combined.
-//!
-//! An entry is selected if it matches at least one value of each option, and nothing that `--not` names.
+//! All filters of a command line, combined. An entry must match one value of each option, and nothing that `--not`
+//! names.
 
 use std::collections::HashSet;
 
@@ -11,7 +10,6 @@ use crate::join::Entry;
 use crate::model::{Exposure, Family, PortRange, Protocol, State};
 use crate::registry::Registry;
 
-/// The filters of a command line, as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TypedFilters<'a> {
     pub(crate) targets: &'a [String],
@@ -29,7 +27,6 @@ pub(crate) struct TypedFilters<'a> {
     pub(crate) foreign_options: foreign_options::ForeignOptions<'a>,
 }
 
-/// All filters of a command line, parsed.
 pub(crate) struct Selection {
     targets: Vec<Target>,
     /// At least one filter of each group must match.
@@ -74,8 +71,7 @@ impl Selection {
     /// Looks up the names and addresses among the targets in the network interfaces of this machine.
     pub(crate) fn resolve(&mut self, machine: &OwnAddresses<'_>) {
         self.targets.iter_mut().for_each(|target| target.resolve(machine));
-        // If the user excludes an address, only the sockets that are bound to it are excluded, not the sockets on the
-        // wildcard address.
+        // An excluded address excludes only the sockets that are bound to it, not the sockets on the wildcard address.
         let bound = OwnAddresses { has: &|_| false, ..*machine };
         for filter in &mut self.not {
             if let Filter::Target(target) = filter {
@@ -84,9 +80,8 @@ impl Selection {
         }
     }
 
-    /// Makes an address among the targets select only the sockets that are bound to it. Otherwise an address of this
-    /// machine would also select every listener on the wildcard address, and `kill` must end only listeners that the
-    /// user named.
+    /// Makes an address among the targets select only the sockets that are bound to it: `kill` must not end listeners
+    /// on the wildcard address.
     pub(crate) fn mean_bound_sockets(&mut self) {
         self.targets.iter_mut().for_each(Target::mean_bound_sockets);
     }
@@ -104,8 +99,7 @@ impl Selection {
         &self.targets
     }
 
-    /// Returns whether there is no filter except protocols, address families and the selection of sockets without a
-    /// port.
+    /// Returns whether every filter is a protocol, an address family or the selection of sockets without a port.
     pub(crate) fn is_everything(&self) -> bool {
         let is_broad =
             |filter: &Filter| matches!(filter, Filter::Protocol(_) | Filter::Family(_) | Filter::WithoutPort);
@@ -118,7 +112,7 @@ impl Selection {
         self.test_targets(subject, matched, |_| true)
     }
 
-    /// Returns whether an entry matches. Only targets that name ports by number are considered.
+    /// Returns whether an entry matches, for the targets that name ports by number.
     pub(crate) fn test_numbers(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         self.test_targets(&Subject::Entry(entry), matched, |target| target.ports().is_some())
     }
@@ -194,7 +188,6 @@ impl Selection {
         of_groups.find_map(|ports| ports).map(|ports| ports.concat())
     }
 
-    /// Returns whether a filter needs more facts about a process than its name, program file and command line.
     pub(crate) fn needs_details(&self) -> bool {
         self.filters().any(|filter| matches!(filter, Filter::Field { field, .. } if field.details))
     }
@@ -205,7 +198,7 @@ impl Selection {
     }
 
     /// Returns the number of listeners that only the filter by exposure excludes, although other machines can reach
-    /// them. For example, a filter for public addresses excludes the wildcard address, which includes public addresses.
+    /// them: a filter for public addresses excludes the wildcard address.
     pub(crate) fn also_reachable(&self, entries: &[Entry]) -> usize {
         let classes = |group: &[Filter]| -> Vec<String> {
             group.iter().filter_map(|filter| filter.value("exposure")).map(str::to_lowercase).collect()
@@ -244,8 +237,8 @@ impl Selection {
         self.groups.iter().flatten().filter_map(state)
     }
 
-    /// Returns a message for each target that matches nothing, if the target is a known name or port 0. For a name, the
-    /// message lists the places that were searched: `ssh: nothing found (searched: tcp/22)`.
+    /// Returns a message for each target that matches nothing and is a known name or port 0: `ssh: nothing found
+    /// (searched: tcp/22)`.
     pub(crate) fn searched(&self, matched: &HashSet<usize>) -> Vec<String> {
         let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
         unmatched
@@ -262,8 +255,7 @@ impl Selection {
             .collect()
     }
 
-    /// Returns the targets that match nothing and whose name is unknown: no service, known program, product or network
-    /// interface has the name, and `is_running` returns false for it.
+    /// Returns the unknown names among the targets that match nothing, except names for which `is_running` is true.
     pub(crate) fn unknown_names(
         &self,
         matched: &HashSet<usize>,

@@ -13,7 +13,6 @@ use crate::registry::identity::{RecognisedProgram, identify};
 use crate::registry::programs::{self, ListedProgram};
 use crate::registry::{Registry, search};
 
-/// A target as typed, and its meaning.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) text: String,
@@ -26,9 +25,8 @@ pub(crate) struct Target {
 pub(crate) enum TargetKind {
     /// `3416`, `80,443`, `8000-8100`.
     Ports(Vec<PortRange>),
-    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. If the target has ports, or is an address of this machine, it selects
-    /// the sockets that a client reaches by this address. Otherwise it selects the sockets that are bound to the
-    /// address or network.
+    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. With ports, or for an address of this machine, the target selects the
+    /// sockets that a client reaches by the address; otherwise the sockets that are bound to it.
     Address(TypedAddress),
     Name(Name),
 }
@@ -45,8 +43,8 @@ pub(crate) struct Name {
     interface: Option<Vec<IpAddr>>,
 }
 
-/// Parses every target; `80,nginx` is two targets. The result is empty if one target is `*` or `*:*`, which mean
-/// every socket.
+/// Parses every target; `80,nginx` is two targets. Returns no targets if one of them is `*` or `*:*`, which mean every
+/// socket.
 pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Target>, String> {
     let mut targets = Vec::new();
     if texts.iter().any(|text| ["*", "*:*"].contains(&&**text)) {
@@ -105,7 +103,7 @@ impl Target {
         Ok(Target { text: text.to_owned(), protocol, kind })
     }
 
-    /// Returns the ports that the target can mean. `None` means any port, because a program may use any port.
+    /// Returns the ports that the target can mean; `None` means any port.
     pub(crate) fn ports(&self) -> Option<&[PortRange]> {
         match &self.kind {
             TargetKind::Ports(ports) => Some(ports),
@@ -128,15 +126,13 @@ impl Target {
         }
     }
 
-    /// Makes an address without a port select the sockets that are bound to it, even if it is an address of this
-    /// machine.
+    /// Makes an address without a port select only the sockets that are bound to it.
     pub(crate) fn mean_bound_sockets(&mut self) {
         if let TargetKind::Address(address) = &mut self.kind {
             address.is_own = false;
         }
     }
 
-    /// Returns whether the target is a name.
     pub(crate) fn is_name(&self) -> bool {
         matches!(self.kind, TargetKind::Name(_))
     }
@@ -186,8 +182,8 @@ fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
     Answer::of_known(subject.address(), |address| network.contains(unmapped(address)))
 }
 
-/// Returns whether a socket is bound to an address of the network, or receives traffic for the network on the wildcard
-/// address. If there are ports, the socket must also be on one of them.
+/// Returns whether a socket on one of these ports is bound to an address of the network, or receives traffic for the
+/// network on the wildcard address. Without ports, every port counts.
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     let bound = is_bound_to(subject, network);
@@ -202,8 +198,8 @@ fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answ
         IpAddr::V6(_) if network.is_ipv4() => conditions::serves_ipv4(subject),
         IpAddr::V6(_) => Answer::Yes,
     };
-    // A socket that is bound to a loopback address and to a device other than the loopback device receives nothing: the
-    // kernel delivers packets for loopback addresses only through the loopback device.
+    // The kernel delivers packets for loopback addresses only through the loopback device, so a socket on another
+    // device receives nothing.
     let is_cut_off = address.is_loopback() && on_device(subject, Network::single(address)).is_no();
     let bound = if is_cut_off && !ports.is_empty() { Answer::No } else { bound };
     on_port.and(bound.or(wildcard.and(on_device(subject, network))))
@@ -279,7 +275,7 @@ impl Name {
             }
             match identify(process) {
                 None => Answer::Unknown,
-                // The answer is unknown, because the files that name the container could not be read.
+                // The files that name the container could not be read.
                 Some(_) if has_unread_container(process) => Answer::Unknown,
                 Some(identity) => Answer::of(listens && self.is_program(&identity)),
             }
@@ -292,9 +288,8 @@ impl Name {
         }
     }
 
-    /// Returns whether a socket with a hidden process probably belongs to the program or product with this name. This
-    /// is the case if its system service has the name, or if the service that a listing shows for the socket belongs
-    /// to the product.
+    /// Returns whether a socket with a hidden process probably belongs to the program or product with this name, by its
+    /// system service or by the product in a listing.
     fn is_likely(&self, subject: &Subject<'_>) -> bool {
         let Subject::Entry(entry) = subject else { return false };
         if entry.socket.owner != Owner::Hidden || !entry.socket.state.holds_port() {
@@ -308,8 +303,8 @@ impl Name {
         unit.is_some_and(|unit| unit.eq_ignore_ascii_case(&self.name)) || product.is_some_and(has_product)
     }
 
-    /// Returns whether clients reach the socket through the network interface with this name. The socket must be
-    /// bound to the interface, to one of its addresses, or to the wildcard address.
+    /// Returns whether clients reach the socket through the network interface with this name: the socket is bound to
+    /// the interface, to one of its addresses, or to the wildcard address.
     fn is_reached_through_interface(&self, subject: &Subject<'_>) -> Answer {
         let is_bound = conditions::device(subject, |device| device == Some(&self.name));
         let Some(addresses) = &self.interface else { return is_bound };
@@ -348,8 +343,7 @@ fn programs_of(name: &str) -> Vec<ListedProgram> {
 /// terminator).
 const CUT: usize = 15;
 
-/// Returns whether a process has the name `name`: its own name, the name of its program file, or the path of this
-/// file.
+/// Returns whether this is the name of a process, the name of its program file, or the path of this file.
 fn is_called(process: &Process, name: &str) -> bool {
     let own = process
         .name

@@ -13,13 +13,12 @@ pub(crate) struct TypedAddress {
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
-    /// Whether this is one address of this machine. The target then selects the sockets that a client reaches by this
-    /// address.
+    /// Whether this is one address of this machine, by which clients reach the selected sockets.
     pub(crate) is_own: bool,
 }
 
-/// Returns the address and port of a URL, as `localhost:8080`; `None` if the text is not a URL. A URL without a port
-/// has the port of its scheme.
+/// Returns the address and port of a URL, as `localhost:8080`; `None` if the text is not a URL. The port of the scheme
+/// is the default.
 pub(super) fn without_scheme(text: &str, registry: &Registry) -> Option<Result<String, String>> {
     let (scheme, rest) = text.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
