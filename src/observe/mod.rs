@@ -1,5 +1,5 @@
 //! Scans this machine with calls to the operating system. A part that cannot be seen becomes a [`crate::model::Gap`]
-//! of the snapshot, so that no list is incomplete without a notice.
+//! of the snapshot.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -85,9 +85,9 @@ pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     return rescan::deep(namespaces);
 }
 
-/// Scans repeatedly, and reuses data of the previous scan.
+/// Scans repeatedly.
 ///
-/// While all sockets and their known owners are unchanged, the search for owners is skipped, except at long
+/// On Linux, the search for owners is skipped while all sockets and their known owners are unchanged, except at long
 /// intervals.
 #[derive(Debug)]
 pub struct Observer {

@@ -1,5 +1,5 @@
-//! Threads that wait in a system call on a socket whose descriptor has been closed. The system call keeps the socket
-//! open and receives the next client or packet, although no descriptor shows the socket.
+//! Finds threads that wait in a system call on a socket whose descriptor was closed. The call keeps the socket open
+//! and receives the next client or packet, although no descriptor shows the socket.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ const MOST_THREADS: usize = 100_000;
 const CHECKS: usize = 3;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns a gap for the processes with such a thread, or for threads that were not read; `None` if there are
-/// neither.
+/// Returns a gap for the processes with a thread that waits on a closed descriptor, or for threads that were not
+/// read; `None` if there are neither.
 pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     let mut left = MOST_THREADS;
     let mut waiting: Vec<(Pid, Pid, u32)> = Vec::new();

@@ -15,13 +15,13 @@ const TCX_INGRESS: &str = "46";
 
 #[derive(Debug, Default)]
 pub(super) struct AttachedPrograms {
-    /// About programs that redirect connections in a network namespace.
+    /// A note about programs that redirect connections in a network namespace.
     pub(super) steering: Option<Note>,
-    /// About programs that see the incoming packets of a device before the firewall does.
+    /// A note about programs that see the incoming packets of a device before the firewall does.
     pub(super) tcx: Option<Note>,
 }
 
-/// Returns notes about the programs that these descriptors of BPF links attach.
+/// Returns notes about the BPF programs that are attached through these descriptors.
 pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
     let (mut steering, mut tcx) = (Vec::new(), Vec::new());
     for link in links {
@@ -68,13 +68,13 @@ fn value<'t>(fdinfo: &'t str, key: &str) -> Option<&'t str> {
     fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
 }
 
-/// Returns whether this link redirects the connections of a network namespace.
+/// Returns whether this BPF link redirects the connections of a network namespace.
 fn is_steering(fdinfo: &str) -> bool {
     value(fdinfo, "link_type") == Some("netns") && value(fdinfo, "attach_type") == Some(SK_LOOKUP)
 }
 
-/// Returns the program that this link attaches to the incoming packets of a device: `program 12`. The attach type is
-/// a number and a name: `46 (tcx_ingress)`.
+/// Returns the program that this BPF link attaches to the incoming packets of a device: `program 12`. The attach type
+/// is a number and a name: `46 (tcx_ingress)`.
 fn tcx_program(fdinfo: &str) -> Option<String> {
     let attach_type = value(fdinfo, "attach_type")?.split(' ').next();
     let is_incoming = value(fdinfo, "link_type") == Some(TCX) && attach_type == Some(TCX_INGRESS);

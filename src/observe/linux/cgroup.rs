@@ -87,7 +87,7 @@ fn descend(
     }
 }
 
-/// Returns the outermost group of a path that is not a slice: a unit of the system's manager, or a group that root
+/// Returns the outermost group of a path, apart from slices: a unit of the system's manager, or a group that root
 /// made. The groups below it may belong to another manager, such as the manager of a user.
 fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
@@ -177,8 +177,7 @@ fn container_name(path: &str) -> Option<(String, &str)> {
     found
 }
 
-/// Returns the container's name in the name of a machine of systemd-machined or libvirt; `None` for a virtual
-/// machine.
+/// Returns the container that systemd-machined or libvirt registered under this name; `None` for a virtual machine.
 fn machine(name: &str) -> Option<String> {
     if name.starts_with("qemu-") {
         return None;

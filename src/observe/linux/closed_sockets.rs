@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// Waits until messages about older sockets can no longer arrive.
+    /// Subscribes, and waits until messages about sockets that were closed before can no longer arrive.
     fn subscribe(scope: &Scope) -> ClosedSockets {
         let mut closed = ClosedSockets::subscribe(scope).unwrap();
         for _ in 0..1000 {

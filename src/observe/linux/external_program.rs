@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 /// The time limit of one program. An answer takes well below a second.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The time limit for all programs of a list together, because a machine can have a thousand network namespaces.
+/// The time limit for all programs that share a budget, because a machine can have a thousand network namespaces.
 const TOTAL: Duration = Duration::from_secs(20);
 /// The maximum size of the output. A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall about 20
 /// MiB.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
-/// The time that is left for the programs of one scan.
 #[derive(Debug)]
 pub(super) struct TimeBudget(Mutex<Duration>);
 

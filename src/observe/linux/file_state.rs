@@ -6,7 +6,7 @@ use super::tree::{Tree, is_same};
 use crate::model::ExeState;
 
 /// Returns the path and the state of the file that the kernel names `target`. The kernel appends " (deleted)" to the
-/// name of a deleted file, but a name may also end like this itself.
+/// name of a deleted file, but an existing file may have such a name too.
 pub(super) fn path_and_state<'t>(
     tree: &Tree,
     target: &'t [u8],

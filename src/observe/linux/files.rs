@@ -9,8 +9,8 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
-/// Reads up to `most` bytes of a file that the kernel writes in one piece, `step` bytes at once. For a setting below
-/// `/proc/sys`, `step` must be enough for the whole setting: a second read returns nothing.
+/// Reads a file that the kernel writes in one piece: up to `most` bytes, `step` bytes at once. For a setting below
+/// `/proc/sys`, `step` must be enough for the whole setting, because a second read returns nothing.
 pub(super) fn slurp(path: impl Arg, step: usize, most: usize) -> Result<Vec<u8>, Errno> {
     slurp_at(CWD, path, step, most)
 }
@@ -33,8 +33,8 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
 /// The size of the buffer for each read: the kernel returns at most one page at once, unless a record is longer.
 const PAGE: usize = 4 * 1024;
 
-/// Reads a file that the kernel writes record by record, such as a table of mounts: a short read is not its end.
-/// Returns `FBIG` if the file has more than `most` bytes.
+/// Reads a file that the kernel writes record by record, such as a table of mounts: a short read does not mean the
+/// end of the file. Returns `FBIG` if the file has more than `most` bytes.
 pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno> {
     let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(16 * 1024);

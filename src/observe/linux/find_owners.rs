@@ -80,8 +80,8 @@ pub(super) fn find_owners(
             search_closely(&mut walk, &open, false, bpf)
         };
         let again = hidden
-            // If a process could not be read, it probably owns the remaining sockets: a second walk would only help
-            // for new sockets.
+            // If a process could not be read, it probably owns the remaining sockets. A second walk then finds only
+            // the owners of new sockets.
             .and_then(|()| {
                 if blind && !is_replaced {
                     Ok(Walk::default())

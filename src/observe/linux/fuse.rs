@@ -35,7 +35,8 @@ pub(super) fn is_fuse(tree: &Tree, directory: &CString) -> bool {
     opened.and_then(fstatfs).is_ok_and(|fs| fs.f_type == FUSE)
 }
 
-/// Returns the user who mounted the FUSE file system that contains `path`; `None` for another file system.
+/// Returns the user who mounted the FUSE file system that contains `path`; `None` if `path` is on another file
+/// system.
 pub(super) fn fuse_owner(path: &[u8]) -> Option<u32> {
     fuse_owner_in(&files::mounts().ok()?, &String::from_utf8_lossy(path))
 }

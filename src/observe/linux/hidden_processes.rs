@@ -74,8 +74,8 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
 /// How many further lists of `/proc` must lack a process until it counts as hidden.
 const LISTS: usize = 3;
 
-/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions of pids, so only
-/// ranges are computed.
+/// Returns the pids up to `highest` that are not `listed`, in ascending order: the ranges between the listed pids,
+/// because there can be millions of pids.
 fn between(listed: &[Pid], highest: Pid) -> impl Iterator<Item = Pid> {
     let mut listed = listed.to_vec();
     listed.sort_unstable();

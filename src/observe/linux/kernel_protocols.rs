@@ -126,8 +126,7 @@ pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> 
     })
 }
 
-/// Returns whether listings show the sockets of this protocol of `/proc/net/protocols`: sockets with a port, raw
-/// sockets and packet sockets.
+/// Returns whether listings show the sockets of the protocol with this name in `/proc/net/protocols`.
 pub(super) fn receives_data(name: &str) -> bool {
     ["RAW", "RAWv6", "PACKET"].contains(&name)
         || KERNEL_PROTOCOLS.iter().any(|kind| kind.inventory.contains(&name))

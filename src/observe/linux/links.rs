@@ -12,7 +12,7 @@ use super::netlink_dump::{Connection, attribute, dump, number, text};
 pub(super) struct Link {
     pub index: u32,
     pub name: String,
-    /// From the flags of the device, because any device can have the name `lo`.
+    /// Taken from the flags of the device, because any device can have the name `lo`.
     pub is_loopback: bool,
     /// The kind of a virtual device: `wireguard`, `vxlan`.
     pub kind: Option<String>,
@@ -88,7 +88,7 @@ pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     }
 }
 
-/// Returns whether routing rules of this family use tables other than the three of every system; also true if the
+/// Returns whether routing rules of this family use tables other than the three default tables; also true if the
 /// kernel does not answer. Such a rule can depend on the incoming device, the source or the mark of a packet, so the
 /// answer of [`is_local`] is not certain.
 pub(super) fn has_further_rules(address: IpAddr) -> bool {

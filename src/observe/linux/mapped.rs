@@ -151,8 +151,8 @@ impl Libraries {
     }
 }
 
-/// Programs that compile their configuration into libraries in a directory that only their own user can write: the
-/// end of the path of the program file, and the directory.
+/// Programs that compile their configuration into libraries in a directory that only their own user can write. An
+/// entry is the end of the path of the program file, and this directory.
 const COMPILE_THEIR_CONFIGURATION: [(&[u8], &[u8]); 1] = [(b"/varnishd", b"/var/lib/varnish/")];
 
 fn is_own_code(program: &[u8], path: &[u8]) -> bool {

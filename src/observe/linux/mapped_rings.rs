@@ -133,7 +133,8 @@ fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> O
     None
 }
 
-/// Returns the gaps for the found and the unread processes. Another gap already names the processes in `named`.
+/// Returns the gaps for the found and the unread processes. Found processes in `named` are left out, because another
+/// gap names them.
 pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     let noun = |count: usize| if count == 1 { "process" } else { "processes" };
     let gap = |pids: Vec<Pid>, what: &str, why: &str| {

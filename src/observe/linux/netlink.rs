@@ -23,10 +23,9 @@ use crate::model::{Family, PortRange};
 
 /// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
-/// The maximum number of dumps until two of them agree.
+/// The maximum number of dumps, if no two of them agree.
 const ATTEMPTS: usize = 6;
-/// The time limit for an answer. The kernel answers at once; the limit is for another program that answers instead of
-/// the kernel.
+/// The time limit for an answer. Only a program that answers in place of the kernel can reach it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl fmt::Display for DumpError {

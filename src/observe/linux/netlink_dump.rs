@@ -25,8 +25,7 @@ const TYPE_MASK: u16 = 0x3fff;
 const HEADER: usize = 16;
 /// Twice the size of the kernel's largest datagram, which is 32 KiB.
 const BUFFER: usize = 64 * 1024;
-/// The time limit for an answer. The kernel answers at once; the limit is for another program that answers instead of
-/// the kernel.
+/// The time limit for an answer. Only a program that answers in place of the kernel can reach it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to one netlink protocol of the kernel.

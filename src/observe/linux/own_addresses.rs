@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use super::links;
 
-/// The addresses of a network namespace, and the kernel's answers about further addresses.
 #[derive(Debug, Default)]
 pub(super) struct OwnAddresses {
     /// The addresses of all devices; `None` before the first request, empty if they could not be read.

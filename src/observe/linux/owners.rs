@@ -26,7 +26,7 @@ const WORTH_A_THREAD: usize = 100;
 
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// The descriptors of requested sockets and other objects, by inode.
+    /// The descriptors of the requested sockets, sorted by inode.
     pub descriptors: Vec<SocketDescriptor>,
     /// The inode and the process of each requested socket that is outside the ordinary descriptors of this process.
     pub apart: Vec<(u64, Pid)>,
@@ -130,7 +130,6 @@ impl Walk {
         }
     }
 
-    /// Adds the descriptor of a socket if the walk searches for the socket.
     pub(super) fn add_socket(&mut self, inode: u64, at: ThreadDescriptor, search: Search<'_>) {
         let ThreadDescriptor { pid, thread, number: descriptor } = at;
         match search.wanted.contains(&inode) {
@@ -193,8 +192,8 @@ impl Walk {
         match outcome {
             Ok(()) | Err(Errno::SRCH) => {} // the process has been read, or has ended
             Err(Errno::NOENT) => {
-                // The process may have ended, so that its directory no longer exists. A directory without `fd` is not
-                // that of a process: a mount covers it.
+                // The process may have ended, so that its directory no longer exists. If the directory exists without
+                // `fd`, it is not that of a process: a mount covers it.
                 let (mut path, mut again) = (PidPath::new(pid), PidPath::new(pid));
                 if statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
                     && open(proc, again.join(b"/fd\0")).err() == Some(Errno::NOENT)

@@ -200,7 +200,8 @@ pub(super) fn tree() -> Vec<TreeProcess> {
     numbers("/proc").unwrap_or_default().into_iter().filter_map(process).collect()
 }
 
-/// Returns whether a process is process 1 of its pid namespace, the last number of `NSpid` (proc_pid_status(5)).
+/// Returns whether a process is process 1 of its pid namespace: the last number of `NSpid` is the pid in this
+/// namespace (proc_pid_status(5)).
 fn is_first_in_namespace(process: impl AsFd) -> bool {
     let status = slurp_at(process, "status", 4096, LONGEST).unwrap_or_default();
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
@@ -255,7 +256,6 @@ fn cmdline(process: impl AsFd) -> Vec<String> {
     bytes.split(|b| *b == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
 }
 
-/// The directories in which version control systems keep their data.
 const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 /// The maximum number of directories that are searched.
 const LEVELS: usize = 32;

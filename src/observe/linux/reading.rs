@@ -1,5 +1,5 @@
-//! Reads processes on a separate thread with a time limit, because the memory of a process can be in a file system
-//! that the process serves itself.
+//! Reads processes on a separate thread with a time limit: if the memory of a process is in a file system that the
+//! process serves itself, reading its command line may never end.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

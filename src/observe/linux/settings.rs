@@ -112,8 +112,8 @@ fn in_first(kind: &str, first: u64) -> bool {
     link(&format!("/proc/self/ns/{kind}")).is_some_and(|link| link == format!("{kind}:[{first}]"))
 }
 
-/// Returns why processes outside a pid namespace cannot be seen, and the remedy; `None` if portolan is in the first
-/// pid namespace and `/proc` shows it. Such processes cause no error, because `/proc` does not list them.
+/// Returns why processes outside portolan's pid namespace cannot be seen, and the remedy; `None` if portolan is in
+/// the first pid namespace and `/proc` shows it. Such processes cause no error, because `/proc` does not list them.
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((

@@ -1,4 +1,4 @@
-//! Finds processes that share a port with other processes, because more than their programs must be read.
+//! Finds processes that share a port with other processes, so that these processes are read in full.
 //!
 //! The selection may include too many processes, but never misses one.
 

@@ -11,7 +11,8 @@ use crate::model::Pid;
 /// `KCMP_FILES` of linux/kcmp.h.
 const FILES: libc::c_int = 2;
 
-/// Returns an error if a thread has ended, if it may not be inspected, or if the kernel has no `kcmp(2)`.
+/// Returns whether two threads share their table of descriptors. Returns an error if a thread has ended, if it may
+/// not be inspected, or if the kernel has no `kcmp(2)`.
 #[expect(unsafe_code, reason = "no crate wraps kcmp(2)")]
 pub(super) fn is_shared(one: Pid, other: Pid) -> Result<bool, Errno> {
     // SAFETY: kcmp(2) only compares numbers in the kernel. It takes no pointer and changes nothing.

@@ -30,7 +30,7 @@ use crate::observe::Scope;
 /// A socket whose process, user and control group have not been looked up yet.
 #[derive(Debug)]
 pub(super) struct FoundSocket {
-    /// Its owner is still [`Owner::Unknown`], and the names of its user, unit and container are not known yet.
+    /// The owner is still [`Owner::Unknown`], and the names of the user, unit and container are not known yet.
     pub socket: Socket,
     /// The ID of the control group; sockets that share their attributes have the same ID.
     pub cgroup: Option<NonZeroU64>,
@@ -171,8 +171,8 @@ impl SocketLister<'_> {
                 }
                 let label = kind.label(family);
                 match &inventory {
-                    // The kernel counts the sockets of each protocol. Without sockets, no request is sent, except for
-                    // TCP and UDP.
+                    // The kernel counts the sockets of each protocol. No request is sent for a protocol without
+                    // sockets, except for TCP and UDP.
                     Some(counts)
                         if !matches!(kind.number, IPPROTO_TCP | IPPROTO_UDP)
                             && counts.get(label).is_none_or(|sockets| *sockets == 0) =>

@@ -88,8 +88,8 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
     Ok(())
 }
 
-/// The maximum size of the `fdinfo` of all io_urings together, once for each descriptor. A process beyond this limit
-/// counts as unreadable.
+/// The maximum size of the `fdinfo` of all io_urings together, in bytes. An io_uring counts once for each of its
+/// descriptors. A process beyond this limit counts as unreadable.
 const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
 /// The maximum number of descriptors to read in the tables of threads, which takes some tenths of a second. Threads
 /// that share the table of their process are not read, so only unusual programs reach this limit.
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// A thread that shares the descriptors of its process costs nothing; a thread with its own is read within the limit.
+    /// Threads that share the descriptors of their process cost nothing; other threads are read within the limit.
     #[test]
     fn descriptors_of_threads_are_read_within_a_limit() {
         let proc = open(CWD, c"/proc").unwrap();

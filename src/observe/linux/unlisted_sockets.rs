@@ -1,8 +1,7 @@
-//! Searches for sockets that are in no table, because they alone keep their network namespace alive: without a
-//! process, mount or descriptor, a namespace cannot be entered.
+//! Searches for sockets that are in no table: their network namespace has no process, mount or descriptor, and cannot
+//! be entered.
 //!
-//! If a socket is not in the tables of any known namespace, its descriptor is duplicated for a moment to read its
-//! address.
+//! The descriptor of such a socket is duplicated for a moment, to read the address.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -168,7 +167,8 @@ fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     }
     let Ok(address) = std::net::SocketAddr::try_from(address) else { return Ok(None) };
     let receives = match kind {
-        // A raw socket receives packets even without a local address; its port is the number of its protocol.
+        // A raw socket receives packets even without a local address. The field for the port has the number of its
+        // protocol.
         SocketType::RAW => return Ok(Some(address.ip().to_string())),
         SocketType::DGRAM => address.port() != 0,
         _ => address.port() != 0 && socket_acceptconn(&socket)?,

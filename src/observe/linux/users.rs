@@ -17,7 +17,6 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Reads `/etc/passwd`, if the file exists.
     pub(super) fn load() -> Self {
         let text = slurp("/etc/passwd", 4096, LONGEST).unwrap_or_default();
         Users { passwd: String::from_utf8_lossy(&text).into_owned(), names: HashMap::new() }

@@ -1,9 +1,9 @@
-//! Repeats scans at low cost: with quick scans, and a full scan only if a quick scan finds a change.
+//! Repeats scans at low cost, mostly with quick scans.
 //!
-//! A quick scan compares the sockets by cookie, checks a part of the known descriptors, and from time to time the
-//! programs of the processes. After a change, another full scan follows at once, because a server may still be
-//! passing its socket to its workers. Full scans also take place at long intervals, because a quick scan misses a
-//! further process that received an existing socket, and a new network namespace.
+//! A quick scan compares the sockets by cookie, checks a part of the known descriptors and, from time to time, the
+//! programs of the processes. If it finds a change, a full scan follows, and then another one, because a server may
+//! still be passing its socket to its workers. Full scans also take place at long intervals, because a quick scan
+//! misses a new network namespace, and a further process that received an existing socket.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -262,7 +262,7 @@ fn rules(firewall: &Firewall) -> Rules<'_> {
     (*netns, [*is_refused, *is_internal], interfaces, local_routes, *forwards, tables)
 }
 
-/// The parts of a socket that must stay equal: its identity, its address and port, and its state.
+/// The parts of a socket that must stay equal: its identity, network namespace, address, port and state.
 type Key<'s> = (SocketId, Option<u64>, &'s Endpoint, State);
 
 fn key(socket: &Socket) -> Key<'_> {
@@ -270,7 +270,7 @@ fn key(socket: &Socket) -> Key<'_> {
     ((socket.cookie, inode), socket.netns.as_ref().map(|netns| netns.inode), &socket.local, socket.state)
 }
 
-/// Returns the processor time of this process. Even on a busy machine, it measures only the work of a scan.
+/// Returns the processor time of this process, which measures the work of a scan even on a busy machine.
 fn processor_time() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(tv_sec.try_into().unwrap_or_default(), tv_nsec.try_into().unwrap_or_default())
