@@ -279,6 +279,7 @@ pub(super) fn written_if_it_fits<const N: usize>(
     Ok(true)
 }
 
+/// The columns and their widths, which all rows share.
 #[derive(Clone, Debug)]
 pub struct TableLayout {
     columns: Vec<&'static Column>,
@@ -328,6 +329,7 @@ impl TableLayout {
         TableLayout { widths, columns, form, gap: NARROW_GAP }
     }
 
+    /// Returns the names of the visible columns, from left to right.
     pub fn visible(&self) -> impl Iterator<Item = &'static str> {
         let shown = self.columns.iter().zip(&self.widths).filter(|(_, width)| **width > 0);
         shown.map(|(column, _)| column.name)

@@ -1,5 +1,5 @@
-//! The counts of an audit for people. They count rows of the table: the IPv4 and IPv6 sockets of one server are one
-//! listener, and a finding on both is one finding. Machine formats count sockets.
+//! The counts of an audit for people: the IPv4 and IPv6 sockets of one server are one listener, and a finding on both
+//! is one finding.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,6 @@ use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::Severity;
 use crate::render::merge::row_of_each;
 
-/// The rows of an audit.
 pub(in crate::render) struct Rows {
     row_of: HashMap<*const Entry, usize>,
 }
@@ -21,13 +20,12 @@ impl Rows {
         Rows { row_of: all.into_iter().map(std::ptr::from_ref).zip(numbers).collect() }
     }
 
-    /// Returns the number of rows of some listeners.
     pub(in crate::render) fn listeners<'e>(&self, listeners: impl IntoIterator<Item = &'e Entry>) -> usize {
         let rows = listeners.into_iter().filter_map(|entry| self.row_of.get(&std::ptr::from_ref(entry)));
         rows.collect::<HashSet<_>>().len()
     }
 
-    /// Returns the number of findings of this severity, and of this flag if one is given.
+    /// Returns the number of findings of this severity and, if given, this flag.
     pub(in crate::render) fn findings(
         &self,
         audit: &Audit<'_>,

@@ -1,5 +1,5 @@
-//! Groups the findings of an audit for people. Within a severity, each flag appears once. Under the flag, each
-//! program appears once, with its places. The table and the HTML page show the same groups.
+//! Groups the findings of an audit for people: by severity, then by flag, then by program. The table and the HTML page
+//! show these groups.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,6 @@ use crate::render::{process_cells, sanitize};
 
 use super::{merged_places, place, process_summary, text_without_listener};
 
-/// The findings with one flag and one severity.
 pub(in crate::render) struct FindingGroup<'f> {
     pub(in crate::render) severity: Severity,
     pub(in crate::render) flag: Flag,
@@ -21,10 +20,9 @@ pub(in crate::render) struct FindingGroup<'f> {
     pub(in crate::render) programs: Vec<ProgramGroup<'f>>,
 }
 
-/// The findings of one program.
 pub(in crate::render) struct ProgramGroup<'f> {
     pub(in crate::render) process_summary: String,
-    /// If the finding is critical, the command that stops the first listener of the program.
+    /// The command that stops the first listener of the program, if the finding is critical.
     pub(in crate::render) to_stop: Option<String>,
     pub(in crate::render) evidence: Vec<EvidenceGroup<'f>>,
 }
@@ -38,7 +36,6 @@ pub(in crate::render) struct EvidenceGroup<'f> {
 }
 
 impl FindingGroup<'_> {
-    /// Returns the code of the flag, and whether the findings are presumed.
     pub(in crate::render) fn name(&self) -> String {
         format!("{}{}", self.flag.code(), if self.presumed { " (presumed)" } else { "" })
     }
@@ -47,18 +44,17 @@ impl FindingGroup<'_> {
 impl EvidenceGroup<'_> {
     /// Returns the evidence as a sentence, with the policy rule that set the severity. The text is sanitized.
     pub(in crate::render) fn sentence(&self) -> String {
-        // The text about a rule that requires a listener already contains the name of the rule.
+        // The text about a rule that requires a listener already names the rule.
         let rule = self.rule.filter(|rule| !self.text.contains(rule));
         let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
         sanitize(&format!("{}{rule}", self.text)).into_owned()
     }
 }
 
-/// Groups the findings of an audit.
 pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], host: &Host) -> Vec<FindingGroup<'f>> {
     let mut groups: Vec<FindingGroup<'f>> = Vec::new();
-    // These maps find the group, the program and the text of a finding. With them, the time is linear in the number
-    // of findings.
+    // These maps find the group, the program and the text of a finding, so that the time is linear in the number of
+    // findings.
     let (mut of_group, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());
@@ -103,8 +99,8 @@ pub(super) fn to_stop(judged: &Entry, host: &Host) -> Option<String> {
     HowToStop::of(&listener, &host.os).map(|how| how_to_stop_on(&how, host))
 }
 
-/// Returns a place with the pids of its processes. Findings are grouped by the text about the program. The pids are not
-/// in this text, because they change with every start.
+/// Returns a place with the pids of its processes. Pids change with every start, so the text by which findings are
+/// grouped does not contain them.
 pub(super) fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,

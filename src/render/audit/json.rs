@@ -1,5 +1,5 @@
-//! The JSON of an audit. As one object: the object of a listing (`portolan/2`) with `findings` and `verdict`. As
-//! lines: the host in the first line, one finding per line, and the verdict in the last line.
+//! The JSON of an audit: one object, which extends that of a listing (`portolan/2`), or lines with the host first, one
+//! finding per line, and the verdict last.
 
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
@@ -41,9 +41,6 @@ impl<'a> AuditJson<'a> {
 }
 
 /// Writes the whole audit as one object.
-///
-/// # Errors
-/// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a, F> {
@@ -71,10 +68,7 @@ fn head<'a>(audit: &'a Audit<'_>, gaps: &'a [Gap]) -> DocumentHeader<'a> {
     head
 }
 
-/// Writes the host, then one finding per line, each with the host and the time, and the verdict in the last line.
-///
-/// # Errors
-/// If writing fails.
+/// Writes the host, then one finding per line, and the verdict in the last line.
 pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Counts {
@@ -91,7 +85,6 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     }
     #[derive(Serialize)]
     struct Last<'a> {
-        /// The number of judged listeners and the number of findings.
         listeners: usize,
         findings: usize,
         #[serde(flatten)]
@@ -134,12 +127,11 @@ struct FindingRow<'a> {
     rule: Option<&'a str>,
     why: &'static str,
     remedy: &'static str,
-    /// The identity of the finding, which is the same in later scans, even after a restart.
+    /// The identity of the finding, which stays the same in later scans, even after a restart.
     identity: String,
 }
 
-/// The facts about a process that are needed to find it in the listing, or to understand the finding without the
-/// listing.
+/// The facts about a process that are needed to find it in the listing, or to understand the finding alone.
 #[derive(Serialize)]
 struct ProcessSummary<'a> {
     pid: Pid,

@@ -1,9 +1,8 @@
 //! Prometheus text (exposition format 0.0.4), for node_exporter's textfile collector.
 //!
-//! The values of labels come from this program and its arguments, never from the machine. No port, pid, process or user
-//! is a label, so the number of series is limited: at most 120 if the policy sets no severities. Every possible
-//! combination of code and severity is present, with zero if necessary, so that an alert clears when the last finding
-//! vanishes.
+//! The values of labels never come from the machine. No port, pid, process or user is a label, so the number of series
+//! is limited: at most 120 if the policy sets no severities. Every possible combination of code and severity is
+//! written, with zero if necessary, so that an alert clears when the last finding vanishes.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -17,10 +16,6 @@ use crate::judge::audit::{Audit, AuditVerdict};
 use crate::judge::possible_severities;
 use crate::model::{Exposure, HostScope, Severity, Status};
 
-/// Writes the metrics of an audit.
-///
-/// # Errors
-/// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     let mut out = String::with_capacity(1 << 14);
     let snapshot = &audit.report.snapshot;
@@ -76,7 +71,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
             let those = audit.findings.iter().map(|found| &found.finding);
             let those = those.filter(|finding| finding.flag() == flag && finding.severity == severity);
             let number = count(those.count());
-            // A severity that only a policy can set is written only if a finding has this severity.
+            // A severity that only a policy can set is written only if a finding has it.
             if number > 0 || possible.contains(&severity) {
                 let labels = [("code", flag.code()), ("severity", severity.name())];
                 sample(&mut out, "findings", &labels, number);
@@ -103,7 +98,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     w.write_all(out.as_bytes())
 }
 
-/// Writes a date. For an unknown date, no sample is written, because zero would mean 1970.
+/// Writes a date. An unknown date is left out, because zero would mean 1970.
 fn dated(out: &mut String, name: &str, help: &str, date: Option<Timestamp>) {
     if let Some(date) = date {
         family(out, name, help);

@@ -1,7 +1,4 @@
-//! The output of an audit in every format: a table for people, JSON, SARIF, Prometheus text, and the list of the
-//! rules.
-//!
-//! The renderers do not judge. No format suggests an all-clear if something could not be observed.
+//! The output of an audit in every format. No format suggests an all-clear if something could not be observed.
 
 pub(super) mod counts;
 pub(super) mod groups;
@@ -89,7 +86,7 @@ pub(super) fn heading(snapshot: &Snapshot, zone: Zone) -> String {
     format!("Audit of {} ({}){part}, {when}", host_name(&snapshot.host), system(&snapshot.host))
 }
 
-/// Returns a text that names the network namespaces that an audit covers, and the registry.
+/// Returns a text with the network namespaces that an audit covers, and the registry.
 pub(super) fn judged_by(audit: &Audit<'_>) -> String {
     let registry = registry(&audit.report.registry);
     match audit.report.snapshot.namespaces.len() {
@@ -100,7 +97,7 @@ pub(super) fn judged_by(audit: &Audit<'_>) -> String {
     }
 }
 
-/// Returns one line about the findings that one rule of the policy accepted, sanitized.
+/// Returns one line about the findings that a rule of the policy accepted, sanitized.
 pub(super) fn accepted(accepted: &AcceptedByRule<'_>) -> String {
     let AcceptedByRule { severity, rule, reason, count, .. } = accepted;
     let count = match severity {
@@ -154,8 +151,8 @@ pub(super) fn merged_places(places: &[String]) -> Vec<String> {
     merged
 }
 
-/// Returns the name of the part of the machine that was visible; `None` if the whole machine was visible, or if the
-/// part is not known.
+/// Returns the name of the visible part of the machine; `None` if the whole machine was visible, or if the part is not
+/// known.
 pub(super) const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     match scope {
         None | Some(HostScope::Machine) => None,
@@ -164,8 +161,8 @@ pub(super) const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     }
 }
 
-/// Returns a text with the number of policy rules that are for other hosts only, and the first of these rules; `None`
-/// if there are no such rules.
+/// Returns a text with the number of policy rules that are for other hosts, and the first of them; `None` if there are
+/// none.
 #[must_use]
 pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
     let rules = &policy.skipped_rules;
@@ -177,7 +174,6 @@ pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
     Some(format!("{are} for other hosts, and not applied here: {}", first_of(&named, FEW)))
 }
 
-/// Returns `1 notice`, `2 notices`, `3 info` or `1 critical`.
 pub(super) fn counted_severity(count: usize, severity: Severity) -> String {
     match severity {
         Severity::Notice | Severity::Warning => plural(count, severity.name()),
@@ -199,10 +195,9 @@ fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
     }
 }
 
-/// Returns the text that identifies a finding across scans: its flag, and the address, programs and user of the
-/// listener. For a finding without a visible listener, other facts are used, such as the policy rule that requires a
-/// missing listener. The text contains no pid, socket inode or time, so that a restart of the program does not change
-/// the text. The text is JSON, so that its parts cannot be confused.
+/// Returns the text that identifies a finding across scans: its flag, and the place, programs and user of the listener.
+/// It is JSON, so that its parts cannot be confused. It contains no pid, socket inode or time, because a restart of the
+/// program must not change it.
 fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {
@@ -263,7 +258,7 @@ fn netns(netns: &Netns) -> String {
     netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
 }
 
-/// Returns the text that replaces the process in a finding without a visible listener.
+/// Returns the text in place of the process in a finding without a visible listener.
 const fn text_without_listener(finding: &Finding) -> &'static str {
     match finding.evidence {
         Evidence::Deep(deep::Evidence::TakenPort(_)) => "no socket in any table",
@@ -300,7 +295,7 @@ pub(super) fn place(subject: &Subject<'_>) -> String {
     }
 }
 
-/// Returns the program and the users of a listener's processes, sanitized and without pids.
+/// Returns the program and the users of a listener's processes, sanitized, without pids.
 fn service_owner(judged: &Entry) -> String {
     let mut said = match judged.socket.owner {
         // The unit is known, but the program is not.
@@ -323,7 +318,7 @@ fn service_owner(judged: &Entry) -> String {
     said
 }
 
-/// Returns the program, the user, the unit or container, and the file of a listener's processes, sanitized and without
+/// Returns the program, the user, the unit or container, and the file of a listener's processes, sanitized, without
 /// pids.
 fn process_summary(judged: &Entry) -> String {
     let mut said = service_owner(judged);

@@ -14,7 +14,7 @@ use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::{ReachKind, Severity};
 use crate::render::sanitize;
 
-/// A service that other machines can reach, on one or several addresses and ports.
+/// A service that other machines can reach, at one or several places.
 pub(in crate::render) struct ReachableService {
     /// The highest severity of its findings; `None` if no finding is above information.
     pub(in crate::render) severity: Option<Severity>,
@@ -24,13 +24,12 @@ pub(in crate::render) struct ReachableService {
     pub(in crate::render) limited_to: Option<String>,
     /// The findings about what any client can do. The audit shows them only in this list.
     pub(in crate::render) findings: Vec<OutsiderFinding>,
-    /// The text about what any client can do, if `findings` is empty and such a text exists.
+    /// The text about what any client can do, if no finding says so.
     pub(in crate::render) gets: Option<String>,
     /// The command that stops the first listener, if a finding is critical.
     pub(in crate::render) to_stop: Option<String>,
 }
 
-/// A finding about what any client of a service can do, sanitized.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(in crate::render) struct OutsiderFinding {
     pub(in crate::render) severity: Severity,
@@ -41,8 +40,7 @@ pub(in crate::render) struct OutsiderFinding {
 }
 
 impl OutsiderFinding {
-    /// Returns a finding for the list of reachable services; `None` if the audit shows the finding by severity, below
-    /// this list.
+    /// Returns a finding for the list of reachable services; `None` if the audit shows the finding below this list.
     fn of(found: &AuditFinding<'_>) -> Option<Self> {
         if !is_in_list(found) {
             return None;
@@ -60,15 +58,13 @@ impl OutsiderFinding {
     }
 }
 
-/// Returns whether the audit shows a finding in the list of reachable services, and not among the findings below this
-/// list.
+/// Returns whether the audit shows a finding only in the list of reachable services.
 pub(super) fn is_in_list(found: &AuditFinding<'_>) -> bool {
     let is_about_clients = [Exposed::FLAG, ShellListener::FLAG].contains(&found.finding.flag());
     let is_here = matches!(found.subject, Subject::Entry(judged) if is_reachable(judged));
     is_about_clients && is_here && found.finding.severity > Severity::Info
 }
 
-/// The reachable services of an audit.
 pub(in crate::render) struct Reachable<'r> {
     /// The services, the most dangerous first.
     pub(in crate::render) services: Vec<ReachableService>,
@@ -84,8 +80,7 @@ impl<'r> Reachable<'r> {
     }
 }
 
-/// Returns the listeners and services of an audit that other machines can reach. The services are sorted by the highest
-/// severity of their findings. Of equal services, those with a text about what any client can do come first.
+/// Returns the listeners and services that other machines can reach, the services with the most severe findings first.
 pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let reachable: Vec<&'r Entry> =
         audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();
@@ -141,15 +136,14 @@ pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     Reachable { services, listeners: reachable }
 }
 
-/// Returns whether other machines can send to a socket. They cannot if the socket is only bound, if the firewall
-/// drops everything, or if the socket is in a namespace that is connected only to this machine.
+/// Returns whether other machines can send to a socket: it accepts traffic, the firewall does not drop everything, and
+/// its namespace is not connected only to this machine.
 pub(in crate::render) fn is_reachable(judged: &Entry) -> bool {
     judged.reach().is_none_or(|reach| reach.kind.lets_in_other_machines())
         && judged.exposure.is_reachable_from_outside()
         && judged.socket.state.accepts_traffic()
 }
 
-/// Returns the text about what any client can do, if there is one.
 fn gets(judged: &Entry) -> Option<String> {
     judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).map(Exposed::summary)
 }

@@ -1,5 +1,4 @@
-//! The rules of an audit, from the catalogue of findings: the meaning of each flag, its severity, why it matters and
-//! what to do.
+//! The rules of an audit: the meaning of each flag, its severity, why it matters and what to do.
 
 use std::io::{self, BufWriter, Write};
 
@@ -36,7 +35,6 @@ impl Severities {
     }
 }
 
-/// One rule.
 #[derive(Serialize)]
 struct RuleJson {
     code: &'static str,
@@ -61,9 +59,6 @@ impl RuleJson {
 }
 
 /// Writes the rules for people.
-///
-/// # Errors
-/// If writing fails.
 pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::new(w);
     for (at, rule) in Flag::all().map(RuleJson::of).enumerate() {
@@ -87,9 +82,6 @@ pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes the rules as JSON (`portolan.rules/2`).
-///
-/// # Errors
-/// If writing fails.
 pub fn document(w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document {

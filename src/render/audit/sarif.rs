@@ -1,10 +1,8 @@
 //! SARIF 2.1.0, for code-scanning dashboards.
 //!
-//! An audit does not judge files, so each result has a logical location: the listener. Some dashboards require a
-//! file. For them, a result also has the name of a file that does not exist, `listeners/tcp/3416`, which is the same
-//! for all listeners of a port. The fingerprint of a result contains no pid, inode or time. Each gap becomes an error
-//! notification of the invocation. An invocation with gaps is not marked as successful. In SARIF, both mean that the
-//! results may be incomplete.
+//! An audit does not judge files, so each result has a logical location: the listener. For dashboards that require a
+//! file, a result also names a file that does not exist, such as `listeners/tcp/3416`. Each gap is an error of the
+//! invocation, which is then not marked as successful: the results may be incomplete.
 
 use std::io::{self, Write};
 
@@ -22,10 +20,6 @@ use super::{identity, place, process_summary, text_without_listener, verdict};
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
-/// Writes an audit.
-///
-/// # Errors
-/// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Log<R> {
@@ -52,7 +46,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
             "version": env!("CARGO_PKG_VERSION"),
             "rules": Flag::all().map(rule).collect::<Vec<_>>(),
         }}),
-        // With this ID, a dashboard can distinguish the hosts of a fleet.
+        // This ID distinguishes the hosts of a fleet in a dashboard.
         automation_details: host.map(|name| json!({ "id": format!("portolan/{name}/") })),
         invocations: [invocation(audit, fail_on)],
         column_kind: "unicodeCodePoints",

@@ -1,10 +1,7 @@
 //! The audit as a table for people, who may not have run the audit themselves.
 //!
-//! The verdict comes first, then the gaps, then the services that other machines can reach, with the findings about
-//! what anyone who connects can do. Then all other findings follow by severity. No finding is shown twice. Within a
-//! severity, each flag appears once, with why it matters and what to do. Below a flag, each program appears once,
-//! with its places. Findings for information only are counted. Prose is wrapped at the width of the terminal or, in a
-//! pipe, at a readable width. On a terminal, a long list of places is cut, and the rest are counted.
+//! The order is: the verdict, the gaps, the services that other machines can reach with the findings about what any
+//! client can do, and all other findings by severity. No finding is shown twice.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -33,10 +30,6 @@ const LISTED: usize = 10;
 /// The maximum number of places of one reachable service on a terminal.
 const FEW_REACHABLE: usize = 3;
 
-/// Writes an audit.
-///
-/// # Errors
-/// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = AuditWriter { style, height: 0, w: BufWriter::with_capacity(1 << 16, w) };
     out.head(audit, fail_on)?;
@@ -59,14 +52,13 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
     out.accepted(audit)?;
     out.folded(audit, in_list.len() + below.len(), &rows)?;
     if style.width.is_some() && out.height > SCREEN {
-        // The verdict is repeated at the end, because the verdict at the top has scrolled off the screen.
+        // The verdict is repeated, because the verdict at the top has scrolled off the screen.
         out.blank()?;
         out.verdict(audit, fail_on)?;
     }
     out.w.flush()
 }
 
-/// Returns the first places, and the number of further places.
 fn few(places: &[String], most: Option<usize>) -> String {
     let most = most.unwrap_or(usize::MAX);
     let mut line = places.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -78,7 +70,6 @@ fn few(places: &[String], most: Option<usize>) -> String {
 
 struct AuditWriter<'a> {
     style: &'a Style,
-    /// The number of lines so far.
     height: usize,
     w: BufWriter<&'a mut dyn Write>,
 }

@@ -1,5 +1,5 @@
-//! An audit as a page: the verdict and the gaps, the findings with evidence and remedy, the reachable services, the map of
-//! the ports, all listeners, and the policy.
+//! An audit as a page: the verdict, the gaps, the findings, the reachable services, the map of the ports and all
+//! listeners.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
@@ -24,9 +24,6 @@ use super::page::{self, Panels};
 use super::{class, footer};
 
 /// Writes an audit; times are in `zone`.
-///
-/// # Errors
-/// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, zone: Zone, w: &mut dyn Write) -> io::Result<()> {
     let listed: Vec<_> = audit
         .findings
@@ -73,7 +70,7 @@ fn panels(audit: &Audit<'_>, fail_on: Severity, html: &mut Html) {
     Panels { class, verdict: &verdict(audit, fail_on), seen: &seen, gaps: &gaps }.write(html);
 }
 
-/// Adds the counts, each with a link to its part of the page.
+/// Adds the counts, each with a link to a part of the page.
 fn summary(audit: &Audit<'_>, counts: &Counts, reachable: &Reachable<'_>, html: &mut Html) {
     html.markup("<nav aria-label=\"Parts of this report\"><ul class=\"tiles\">\n");
     for severity in Severity::ALL.into_iter().rev() {
@@ -162,8 +159,8 @@ fn services(reachable: &Reachable<'_>, html: &mut Html) {
         }
         html.element("<b>", &service.program, "</b>");
         html.element(" <span class=\"places\">", &service.places.join(", "), "</span>");
-        // The findings above already say what any client can do, so only their codes are repeated here. `gets` has the
-        // text for a service without such a finding.
+        // The findings above already say what any client can do, so only their codes are repeated. Without such a
+        // finding, `gets` has the text.
         let codes: Vec<&str> = service.findings.iter().map(|found| found.code).collect();
         html.text(service.gets.as_deref().unwrap_or(&codes.join(", "))).markup("\n");
     }

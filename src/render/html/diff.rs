@@ -1,5 +1,5 @@
-//! A comparison as a page: the summary and the gaps of both snapshots, the changes, the map of the ports, and all
-//! listeners of the later snapshot.
+//! A comparison as a page: the gaps of both snapshots, the changes, the map of the ports, and all listeners of the
+//! later snapshot.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -19,9 +19,6 @@ use super::page::{self, Panels};
 use super::{class, footer};
 
 /// Writes a comparison. `after` is the later snapshot; times are in `zone`.
-///
-/// # Errors
-/// If writing fails.
 pub fn document(
     comparison: &Comparison<'_>,
     after: &Report,
@@ -76,11 +73,10 @@ fn panels(comparison: &Comparison<'_>, zone: Zone, html: &mut Html) {
     Panels { class, verdict: &summary(comparison, zone), seen, gaps: &unseen }.write(html);
 }
 
-/// The tag of each cell in a row of the table of changes. The last two cells have long texts: the programs with their
-/// paths.
+/// The tag of each cell in a row of changes. The last two cells are long: the programs with their paths.
 const CELLS: [&str; 4] = ["<td>", "<td>", "<td class=long>", "<td class=long>"];
 
-/// Returns the severity that gives a row of the table of changes its colour; `None` if the row has no colour.
+/// Returns the severity whose colour a row of changes has; `None` for a row without a colour.
 const fn severity([(_, tone), ..]: &[(String, Emphasis); 4]) -> Option<Severity> {
     match tone {
         Emphasis::Critical => Some(Severity::Critical),

@@ -1,4 +1,4 @@
-//! The table of the listeners: the columns and the cells are those of the table for people.
+//! The table of the listeners, with the columns and cells of the table for people.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,13 @@ use crate::render::merge::{merge, row_of_each};
 use super::class;
 use super::markup::Html;
 
-/// A row of the table.
 pub(super) struct Row {
     pub(super) entry: Entry,
     /// The flags or the changes of the listener, the most severe first.
     pub(super) marks: Vec<Mark>,
 }
 
-/// The name of a flag or of a change, as a mark of a listener.
+/// A flag or a change of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) severity: Option<Severity>,
@@ -39,7 +38,6 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Adds the identifier of the part.
     pub(super) fn write(self, html: &mut Html) {
         match self {
             Link::Row(at) => html.markup("l").number(at),
@@ -55,7 +53,7 @@ impl Row {
     }
 }
 
-/// The rows of some listeners; one row can stand for several sockets of one server.
+/// The rows of some listeners. One row can stand for several sockets of one server.
 pub(super) struct Rows {
     pub(super) rows: Vec<Row>,
     row_of: HashMap<*const Entry, usize>,
@@ -94,8 +92,7 @@ impl Rows {
         }
         let entries: Vec<Entry> = self.rows.iter().map(|row| row.entry.clone()).collect();
         let mut columns = columns::of_table(&entries.iter());
-        // The column FLAGS is left out: the marks contain the flags, and also the findings of the policy and the
-        // comparison.
+        // The column FLAGS is left out, because the marks contain the flags.
         columns.retain(|column| column.name != "flags");
         search("Search listeners", self.rows.len(), "listener", html);
         html.markup("<div class=\"wide\" role=\"group\" aria-labelledby=\"listeners\" tabindex=\"0\">\n");
@@ -147,8 +144,8 @@ impl Row {
     }
 }
 
-/// Adds the field that searches the table of its section. The field is hidden until the script shows it, because the
-/// search needs the script.
+/// Adds the field that searches the table of its section. It is hidden until the script shows it, because the search
+/// needs the script.
 pub(super) fn search(label: &'static str, count: usize, what: &str, html: &mut Html) {
     html.markup("<p class=\"search\" hidden><label>").markup(label);
     html.markup(" <input type=\"search\" autocomplete=\"off\" spellcheck=\"false\"></label> ");

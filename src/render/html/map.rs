@@ -1,7 +1,8 @@
-//! The map of all ports, as a drawing that is as wide as the page. It has one row for every 1,024 ports. The first
-//! row, which has the system ports, is higher. Marks for listeners keep their size, and a mark stands for all
-//! listeners within a few ports. Each mark is a link with the text of its listeners, for the pointer, the keyboard
-//! and screen readers.
+//! The map of all ports, as a drawing with one row for every 1,024 ports. The first row, which has the system ports, is
+//! higher.
+//!
+//! A mark stands for all listeners within a few ports. Each mark is a link with the text of its listeners, for the
+//! pointer, the keyboard and screen readers.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +22,11 @@ const SHARED: [usize; 2] = [8, 32];
 const MANY: usize = 1000;
 /// The first row is this many times as high as each of the other rows.
 const FIRST: usize = 3;
-/// The height of the map.
 const HEIGHT: usize = FIRST + PORTS / ROW - 1;
-/// If there are at most this many marks, each has its port number next to it. Otherwise only marks for a warning or a
-/// critical finding have one.
+/// The maximum number of marks that all have a port number. With more marks, only those of a warning or a critical
+/// finding have one.
 const LABELLED: usize = 40;
-/// The space that a port number next to a mark needs, measured in ports of the map: on a wide screen, and on a narrow
-/// screen.
+/// The space for a port number next to a mark, measured in ports: on a wide screen, and on a narrow screen.
 const LABEL: usize = 60;
 const LABEL_ON_NARROW: usize = 180;
 /// The maximum number of listeners in the text of a mark; the rest are counted.
@@ -42,7 +41,6 @@ pub(super) struct Point {
     pub(super) link: Link,
 }
 
-/// The map and its legend.
 pub(super) struct PortMap {
     pub(super) points: Vec<Point>,
     /// The ports that the kernel gives to outgoing connections.
@@ -145,7 +143,7 @@ impl PortMap {
         for (name, ports) in REGIONS.iter().map(|region| (region.name, region.ports)).chain(kernel) {
             let inside: Vec<&Point> = self.points.iter().filter(|point| ports.contains(point.port)).collect();
             html.markup("<tr><th scope=\"row\">").markup(name).markup(" ").text(&text(&[ports]));
-            // A finding or a change without a listener has a mark, but is not counted as a listener.
+            // A mark without a listener, such as for a vanished listener, is not counted.
             let listeners = || inside.iter().filter(|point| matches!(point.link, Link::Row(_)));
             html.markup("<td>").number(listeners().count());
             html.markup("<td>").number(listeners().filter(|point| point.is_reachable).count());
@@ -192,8 +190,7 @@ struct Label {
 }
 
 impl Label {
-    /// Returns the side of a mark that has space for its port number; `None` if other marks are too near on both
-    /// sides.
+    /// Returns the side of a mark that has space for its port number; `None` if neither side has enough.
     fn of(own: (usize, usize), places: &[(usize, usize)]) -> Option<Self> {
         let near = |(column, row): &(usize, usize)| {
             let is_near = row.abs_diff(own.1) <= 1 && (*row == 0) == (own.1 == 0) && (*column, *row) != own;
@@ -202,7 +199,7 @@ impl Label {
         let columns: Vec<usize> = places.iter().filter_map(near).collect();
         let right =
             columns.iter().filter_map(|column| column.checked_sub(own.0)).min().unwrap_or(ROW - own.0);
-        // The nearest mark on the left may have its port number on its right side, so only half of the space is free.
+        // The nearest mark on the left may have its number on its right side, so only half of the space is free.
         let left = columns.iter().filter_map(|column| own.0.checked_sub(*column)).min().map(|free| free / 2);
         let left = left.unwrap_or(own.0);
         let (is_left, free) = if right >= LABEL { (false, right) } else { (true, left) };
@@ -210,8 +207,8 @@ impl Label {
     }
 }
 
-/// Adds the mark of some listeners. The mark is a link to the most severe listener, and has the text of all these
-/// listeners. If a label is given, the port is written next to the mark.
+/// Adds the mark of some listeners: a link to the most severe listener, with the text of all these listeners. With a
+/// label, the port is written next to the mark.
 fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
     let severity = worst(points);
@@ -229,8 +226,7 @@ fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
         html.markup(" and ").number(points.len() - named.len()).markup(" more");
     }
     html.markup("</title><use href=\"#").markup(class(severity));
-    // The mark is centred on its ports. Coordinates are doubled (half ports, half rows), so that the centre is a whole
-    // number.
+    // The mark is centred on its ports. Coordinates are doubled, so that the centre is a whole number.
     let (column, top, height) = position(usize::from(first.port));
     let width = usize::from(last.port - first.port) + 1;
     html.markup("\" x=\"").percent(2 * column + width, 2 * ROW);
@@ -246,7 +242,7 @@ fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
     html.markup("</a>\n");
 }
 
-/// Adds the mark of a severity, as it is used in a text.
+/// Adds the mark of a severity, for use in a text.
 pub(super) fn icon(severity: Option<Severity>, is_local: bool, html: &mut Html) {
     html.markup("<svg class=\"icon ").markup(class(severity));
     html.markup(if is_local { " local" } else { "" });

@@ -1,5 +1,4 @@
-//! Builds a page of HTML. Markup comes from the source of the program. All other text passes through [`Html::text`],
-//! the only function that escapes text.
+//! Builds a page of HTML. Only [`Html::text`] escapes text; markup comes from the source of this program.
 
 use std::fmt::Write;
 
@@ -10,14 +9,14 @@ use crate::render::sanitize::push_escaped;
 pub(super) struct Html(String);
 
 impl Html {
-    /// Adds markup. The lifetime `'static` ensures that the markup is in the source of the program.
+    /// Adds markup. A `'static` text can only come from the source of this program.
     pub(super) fn markup(&mut self, markup: &'static str) -> &mut Self {
         self.0.push_str(markup);
         self
     }
 
-    /// Adds text, between tags or in an attribute with quotation marks. The caller has already sanitized each text
-    /// from outside. Any unsafe character that is left is escaped here.
+    /// Adds text, between tags or in an attribute with quotation marks. The caller sanitizes text from outside; any
+    /// unsafe character that is left is escaped here.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         for c in text.chars() {
             match c {
@@ -32,7 +31,6 @@ impl Html {
         self
     }
 
-    /// Adds a number.
     pub(super) fn number(&mut self, number: usize) -> &mut Self {
         // Writing to a String cannot fail.
         _ = write!(self.0, "{number}");
@@ -46,7 +44,6 @@ impl Html {
         self
     }
 
-    /// Adds an element with this text.
     pub(super) fn element(&mut self, open: &'static str, text: &str, close: &'static str) -> &mut Self {
         self.markup(open).text(text).markup(close)
     }

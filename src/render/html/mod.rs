@@ -1,8 +1,7 @@
-//! Writes an audit or a comparison as one HTML file, which a person opens in a browser or prints.
+//! Writes an audit or a comparison as one HTML file.
 //!
-//! The file is complete without a network and without its script, which only sorts and searches tables. A content
-//! security policy in the file allows only the style sheet and the script, by their checksums. The sentences are
-//! those of the table for people.
+//! The file needs no network, and its script only sorts and searches tables. A content security policy allows only the
+//! style sheet and the script of the file, by their checksums.
 
 pub mod audit;
 pub mod diff;
@@ -20,7 +19,7 @@ use crate::render::{sanitize, stderr};
 
 use self::markup::Html;
 
-/// Returns the class of a severity, for which the style sheet has a colour and the map has a shape.
+/// Returns the class of a severity in the style sheet.
 const fn class(severity: Option<Severity>) -> &'static str {
     match severity {
         None | Some(Severity::Info) => "s0",
@@ -30,8 +29,7 @@ const fn class(severity: Option<Severity>) -> &'static str {
     }
 }
 
-/// Adds the last lines of a page: the notes of the snapshot, the registry with which the snapshot was judged, the host,
-/// and the version of the program.
+/// Adds the last lines of a page: the notes, the registry, the host, and the version of the program.
 fn footer(judged_by: &str, snapshot: &Snapshot, html: &mut Html) {
     html.markup("<footer>\n");
     let notes: BTreeSet<_> = snapshot.notes.iter().collect();

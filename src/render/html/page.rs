@@ -1,5 +1,5 @@
-//! The frame of every page: the head with the content security policy, the style sheet, the script, and the first
-//! panels: the verdict, and next to it the parts that could not be seen.
+//! The frame of every page: the head with the content security policy, the style sheet and the script, and the panels
+//! at the top.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,6 @@ use super::markup::Html;
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
 
-/// Writes a page with this title; `body` adds its content.
 pub(super) fn write(title: &str, body: impl FnOnce(&mut Html), w: &mut dyn Write) -> io::Result<()> {
     let mut html = Html::default();
     html.markup("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
@@ -20,8 +19,8 @@ pub(super) fn write(title: &str, body: impl FnOnce(&mut Html), w: &mut dyn Write
         .text(&checksum(STYLE))
         .markup("'; script-src 'sha256-")
         .text(&checksum(SCRIPT))
-        // Images are allowed, because the page contains the icon below. Without this icon, a browser would request one
-        // from the server of the page.
+        // Images are allowed for the icon below: without an icon, a browser would request one from the server of the
+        // page.
         .markup("'; img-src data:; base-uri 'none'; form-action 'none'\">\n")
         .markup("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
         .markup("<meta name=\"color-scheme\" content=\"light dark\">\n")
@@ -35,7 +34,6 @@ pub(super) fn write(title: &str, body: impl FnOnce(&mut Html), w: &mut dyn Write
     w.write_all(html.as_bytes())
 }
 
-/// The panels at the top of a page.
 pub(super) struct Panels<'a> {
     /// The CSS class of the verdict's panel: `good`, or the class of a severity.
     pub(super) class: &'static str,
@@ -53,7 +51,7 @@ impl Panels<'_> {
             .text(self.class)
             .markup("\" aria-labelledby=\"verdict\"><h2 id=\"verdict\">Verdict</h2><p>");
         match self.verdict.split_once(": ") {
-            // The first word is the outcome of an audit.
+            // The first word of an audit's verdict is its outcome.
             Some((outcome, rest)) if !outcome.contains(' ') => {
                 html.element("<strong>", outcome, "</strong> ").text(rest)
             }

@@ -1,4 +1,4 @@
-//! The lines around the rows: the status, the views, the horizontal line below the header, and the keys.
+//! The lines around the rows: the status, the views, the horizontal line below the header, the gaps and the keys.
 
 use std::time::Duration;
 
@@ -11,23 +11,20 @@ use crate::findings::text::plural;
 use crate::render::wrap::clip;
 use crate::render::{Emphasis, Style, Zone, sanitize};
 
-/// The facts in the first line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// The number of watched listeners.
     pub listeners: usize,
-    /// The number of gaps.
     pub gaps: usize,
-    /// The time at which the user paused the screen; `None` if it is not paused.
+    /// The time at which the user paused the screen; `None` if the screen is not paused.
     pub paused: Option<Timestamp>,
     /// The column by which the rows are sorted, and whether the order is reversed.
     pub sort: Option<(&'static str, bool)>,
 }
 
 impl Status {
-    /// Returns the first line: the time, the number of listeners, the number of gaps, whether the screen is paused, the
-    /// order of the rows and the interval. If the line is too long, the least important parts are left out or become
-    /// shorter; the number of gaps always stays.
+    /// Returns the first line. If it is too long, the least important parts become shorter or are left out, but never
+    /// the number of gaps.
     #[must_use]
     pub fn line(&self, now: Timestamp, interval: Duration, (width, zone): (u16, Zone)) -> String {
         let paused = self.paused.map(|since| format!("paused at {}", zone.time(since, "%H:%M:%S")));
@@ -74,8 +71,8 @@ fn tab(view: View, count: Option<usize>) -> String {
     }
 }
 
-/// Returns the texts for the views, shortened to fit the width, and the number of columns between them. On a narrow
-/// terminal, the counts are left out and the names are cut.
+/// Returns the texts for the views, and the number of columns between them. On a narrow terminal, the counts are left
+/// out and the names are cut.
 fn tab_texts(shown: View, counts: [Option<usize>; 4], width: usize) -> ([String; 4], usize) {
     let forms = [(GAP, true, usize::MAX), (GAP, false, usize::MAX), (1, false, usize::MAX), (1, false, 4)];
     let text = |view: View, count: Option<usize>, longest: usize| {
@@ -95,7 +92,6 @@ fn tab_texts(shown: View, counts: [Option<usize>; 4], width: usize) -> ([String;
     texts
 }
 
-/// The number of columns between two views, and between two keys.
 const GAP: usize = 2;
 
 /// Returns the line with the names of the views.
@@ -120,8 +116,7 @@ pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) 
     })
 }
 
-/// Returns the lines for the gaps. Only one line is used, to leave space for the rows: it contains the reasons that
-/// fit, and the help shows all of them. If `is_verbose`, each reason has a line.
+/// Returns the lines for the gaps: one line with the reasons that fit or, if `is_verbose`, one line for each reason.
 #[must_use]
 pub fn caveat_lines(caveats: &[String], is_verbose: bool, width: u16) -> Vec<String> {
     let width = usize::from(width);
@@ -182,7 +177,6 @@ pub enum Keys<'a> {
     Of(&'a [(&'static str, &'static str)]),
     /// The filter that the user is typing, and the reason why it cannot be used.
     Filter {
-        /// The text as typed.
         text: &'a str,
         /// The reason.
         error: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! The card of a selected row: the listener with all its findings, its connections, and its port in the registry.
+//! The card of a selected row: the listener with its findings, its connections, and its port in the registry.
 
 use crate::findings::text::plural;
 use crate::judge::{Entry, Explained, Listener, Report};
@@ -60,7 +60,7 @@ pub fn vanished_card(entries: &[Entry], report: &Report, style: &Style) -> Vec<S
     lines
 }
 
-/// Returns the card of a connection: its ends and its process, then the listener that accepted it.
+/// Returns the card of a connection: its ends and its process, and then the listener that accepted it.
 #[must_use]
 pub fn connection_card(
     connection: &Entry,

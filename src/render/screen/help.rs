@@ -1,12 +1,9 @@
-//! The help of the screen.
-
 use super::sign;
 use crate::baseline::ChangeKind;
 use crate::render::labelled::{MEASURE, labelled};
 use crate::render::wrap::prose;
 use crate::render::{Emphasis, Style};
 
-/// The keys, and what they do.
 const KEYS: [(&str, &str); 17] = [
     ("Up, k", "the row above"),
     ("Down, j", "the row below"),
@@ -57,7 +54,7 @@ pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
     lines
 }
 
-/// Returns a message in lines that fit the width.
+/// Returns a message, wrapped to fit the width.
 #[must_use]
 pub fn message_lines(text: &str, style: &Style) -> Vec<String> {
     text.lines().flat_map(|line| prose("", line, MEASURE, style)).collect()

@@ -16,8 +16,8 @@ pub(super) fn without_colour(line: &str) -> String {
     line.chars().filter(|c| is_text(*c)).collect()
 }
 
-/// Returns `line` cut to `width` columns, with `…` if a part was cut off. Escape sequences for colours take no columns, and
-/// are all kept.
+/// Returns `line` cut to `width` columns, with `…` if a part was cut off. Escape sequences for colours take no columns,
+/// and all are kept.
 pub(super) fn crop(line: &str, width: usize) -> String {
     let is_cut = without_colour(line).trim_end().width() > width;
     let space = if is_cut { width.saturating_sub(1) } else { width };
@@ -40,7 +40,7 @@ pub(super) fn crop(line: &str, width: usize) -> String {
     kept
 }
 
-/// Returns a line in reverse colours over the whole width, or unchanged without colour.
+/// Returns a line in reverse colours over the whole width; without colour, the line unchanged.
 pub(super) fn reversed(line: &str, width: usize, style: &Style) -> String {
     if !style.color {
         return line.to_owned();

@@ -1,13 +1,12 @@
-//! The screen of `watch` on a terminal: a status line, the views, the rows of one view or a text over them, the latest
-//! change, the gaps and the keys.
+//! The screen of `watch`: a status line, the views, the rows of one view or a text in place of them, the latest change,
+//! the gaps and the keys.
 //!
-//! A frame is a list of lines for a terminal of a given size, and is never larger than the terminal.
-//! `command/screen.rs` controls the terminal, and `command/watch` has the state. Every mark has a sign in addition to
-//! its colour, so that it can be read without colour.
+//! A frame is a list of lines that fits the terminal. Every mark has a sign in addition to its colour, so that it can
+//! be read without colour.
 //!
-//! The screen is drawn without a framework such as ratatui: a row of the screen is a row of the table, a card is the
-//! card of a listing, and both are lines of text already. A framework would need a second table with its own rules for
-//! narrow terminals, and adds 150 kB to the program (measured).
+//! The screen is drawn without a framework such as ratatui, because rows and cards are lines of text already. A
+//! framework would need a second table with its own rules for narrow terminals, and adds 150 kB to the program
+//! (measured).
 
 mod bars;
 mod card;
@@ -60,25 +59,21 @@ impl View {
     }
 }
 
-/// The mark of a row that has changed recently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
-    /// The kind of change.
     pub kind: ChangeKind,
     /// Whether the mark will disappear soon.
     pub fading: bool,
 }
 
-/// A change since the start.
 #[derive(Clone, Debug)]
 pub struct LoggedChange {
     /// The time of the scan that found the change.
     pub time: Timestamp,
-    /// The kind of change.
     pub kind: ChangeKind,
     /// The listener, sanitized: `nginx on tcp *:80`.
     pub what: String,
-    /// The sockets of the listener as they were after the change; for a vanished listener, as they were last seen.
+    /// The sockets of the listener after the change; for a vanished listener, as they were last seen.
     pub sockets: Vec<Entry>,
 }
 
@@ -116,7 +111,7 @@ const fn sign(kind: ChangeKind) -> (&'static str, Emphasis) {
     }
 }
 
-/// The size of the terminal.
+/// The size of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     /// The columns.
@@ -127,30 +122,26 @@ pub struct Size {
 
 /// The number of columns before each row: for the mark, and for the sign of the selected row.
 pub const MARK: u16 = 2;
-/// The number of lines of the header: the names of the columns, and the horizontal line below them.
+/// The number of lines of the header: the names of the columns, and the horizontal line below.
 const HEAD: usize = 2;
 
-/// The number of lines of each part of the screen. These numbers depend only on the height of the terminal, the number
-/// of gaps, and whether there are changes.
+/// The number of lines of each part of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Areas {
     /// The position of the line with the names of the views, if there is space for it.
     pub tabs: Option<usize>,
     /// The position of the first line of the rows.
     pub first_row: usize,
-    /// The number of lines for rows.
     pub rows: usize,
-    /// The number of lines for a text that is shown in place of the rows and their header.
+    /// The number of lines for a text in place of the rows and their header.
     pub text: usize,
     /// Whether there is a line for the latest change.
     has_latest: bool,
-    /// The number of lines for the gaps.
     caveats: usize,
-    /// Whether there is a line for the keys.
     has_keys: bool,
 }
 
-/// The minimum heights of a terminal on which the keys, the views, the gaps and the latest change have a line.
+/// The minimum heights of the terminal at which the keys, the views, the gaps and the latest change are shown.
 const WITH_KEYS: usize = 5;
 const WITH_TABS: usize = 9;
 const WITH_CAVEATS: usize = 10;
@@ -182,12 +173,11 @@ impl Areas {
     }
 }
 
-/// The rows of a view, or a text that is shown in place of them.
+/// The rows of a view, or a text in place of them.
 #[derive(Debug)]
 pub enum Body<'a> {
-    /// The rows of a view.
     Rows {
-        /// The header, the horizontal line below it and the visible rows; or, without rows, a text that says so.
+        /// The header, the horizontal line below it, and the visible rows. Without rows, a text about this.
         lines: Vec<String>,
         /// The text at the end of the horizontal line: the range of the visible rows, and the filter.
         position: String,
@@ -196,20 +186,16 @@ pub enum Body<'a> {
     Text(&'a [String]),
 }
 
-/// The content of a frame.
 #[derive(Debug)]
 pub struct Frame<'a> {
     /// The first line.
     pub status: Status,
-    /// The view that is shown.
     pub view: View,
     /// The number of rows of each view, if it is shown next to the view's name.
     pub counts: [Option<usize>; 4],
-    /// The middle.
     pub body: Body<'a>,
     /// The latest changes, the latest one last.
     pub log: &'a [LoggedChange],
-    /// The gaps, one line each.
     pub caveats: &'a [String],
     /// The last line.
     pub keys: Keys<'a>,
@@ -254,7 +240,7 @@ pub fn frame(
     lines.iter().map(|line| crop(line, width)).collect()
 }
 
-/// Returns the line with the latest changes, the latest one first. It has as many changes as fit.
+/// Returns the line with as many of the latest changes as fit, the latest one first.
 fn latest(log: &[LoggedChange], width: usize, style: &Style) -> String {
     let mut line = String::new();
     for change in log.iter().rev() {

@@ -12,11 +12,8 @@ use crate::render::kill::named;
 use crate::render::table::{self, TableLayout};
 use crate::render::{Emphasis, Style, sanitize};
 
-/// Returns the header, the horizontal line below it, and the visible rows of listeners or connections. Without rows,
-/// returns no line.
-///
-/// # Errors
-/// Never returns an error in practice, because the lines are made in memory.
+/// Returns the header, the horizontal line below it, and the visible rows; without rows, no line. The lines are made in
+/// memory, so no error is expected.
 pub fn listeners(
     rows: &[(&Entry, Option<Mark>)],
     selected: Option<usize>,
@@ -56,7 +53,7 @@ fn in_reverse(line: &str, style: &Style) -> String {
     reversed(line, style.width.unwrap_or(0).into(), style)
 }
 
-/// Returns the header, the horizontal line below it and the visible changes, the latest one first.
+/// Returns the header, the horizontal line below it, and the visible changes, the latest one first.
 #[must_use]
 pub fn changes(rows: &[&LoggedChange], selected: Option<usize>, style: &Style) -> Vec<String> {
     let lines = rows.iter().map(|change| logged(change, style));
@@ -79,13 +76,11 @@ fn with_head(
 /// A finding on a listener.
 #[derive(Clone, Debug)]
 pub struct FoundRow<'r> {
-    /// The listener.
     pub listener: Listener<'r>,
-    /// The finding.
     pub finding: &'r Finding,
 }
 
-/// Returns the header, the horizontal line below it and the visible findings.
+/// Returns the header, the horizontal line below it, and the visible findings.
 #[must_use]
 pub fn findings(rows: &[FoundRow<'_>], selected: Option<usize>, style: &Style) -> Vec<String> {
     let severities = [Severity::Info, Severity::Notice, Severity::Warning, Severity::Critical];
@@ -101,7 +96,7 @@ pub fn findings(rows: &[FoundRow<'_>], selected: Option<usize>, style: &Style) -
     with_head(&head, lines, selected, style)
 }
 
-/// Returns the content of a row as one line of plain text. No value is cut.
+/// Returns a row as one line of plain text, in which no value is cut.
 #[must_use]
 pub fn row_text(entry: &Entry, snapshot: &Snapshot) -> String {
     let cells = WIDE.iter().filter_map(|name| columns::named(name));
