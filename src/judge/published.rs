@@ -26,8 +26,7 @@ pub(super) fn published_ports(entries: &[Entry]) -> PublishedPorts {
 }
 
 /// Returns the published port if dockerd only reserves the port with this socket; else `None`. Without its userland
-/// proxy, dockerd binds each published port so that no other program can bind it, but a firewall rule forwards the
-/// traffic.
+/// proxy, dockerd binds published ports only to keep other programs away: a firewall rule forwards the traffic.
 pub(super) fn reserved_by_dockerd<'p>(
     ports: &'p PublishedPorts,
     entry: &Entry,
@@ -42,7 +41,7 @@ pub(super) fn reserved_by_dockerd<'p>(
     (covers && !processes.is_empty() && processes.iter().all(is_dockerd)).then_some(port)
 }
 
-/// Returns, for each published port, the listener on this machine that receives its traffic, if there is one.
+/// Returns the listener on this machine that receives the traffic of each published port.
 pub(super) fn services_behind(entries: &[Entry], firewalls: &[Firewall]) -> HashMap<Key, Entry> {
     let receives = |socket: &Socket, published: &Socket, to: Peer| {
         let own = socket.local.address;

@@ -16,7 +16,8 @@ const NEAR: usize = 8;
 /// The maximum size of a small hole, in addresses: several adjacent addresses may be banned one by one.
 const SMALL_HOLE: u128 = 8;
 
-/// [`AddressSet::rounded`] fills a hole if the two adjacent ranges together are at least this many times larger.
+/// [`AddressSet::rounded`] fills a hole if the two adjacent ranges together are at least this many times larger than
+/// the hole.
 const HOLE: u128 = 16;
 
 pub(super) fn number(address: IpAddr) -> u128 {

@@ -17,7 +17,6 @@ pub(super) enum Clients {
 }
 
 impl Clients {
-    /// Returns the clients whose packets do not meet the condition.
     pub(super) fn negated(self, family: Family) -> Self {
         match self {
             Clients::None => Clients::All,

@@ -97,8 +97,8 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
     })
 }
 
-/// Returns the clients whose packets match at least one of the elements. `values` are the packet's values for the
-/// fields of an element's key.
+/// Returns the clients whose packets match at least one element. `values` are the packet's values for the key of an
+/// element.
 fn with_value_in(elements: &[FilterElement], values: &[Value<'_>], family: Family) -> Clients {
     let depends_on_client = values.contains(&Value::Client);
     let (mut sure, mut may) = (Vec::new(), Vec::new());

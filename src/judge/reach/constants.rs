@@ -74,7 +74,7 @@ impl<'f> Constants<'f> {
         }
     }
 
-    /// Returns the number of the address range that contains the address.
+    /// Returns the index of the address range that contains the address.
     pub(super) fn address_class(&self, address: IpAddr) -> usize {
         let bounds = &self.addresses[usize::from(address.is_ipv6())];
         bounds.partition_point(|bound| *bound <= number(address))
@@ -87,7 +87,7 @@ impl<'f> Constants<'f> {
         bounds[from..].iter().copied().take_while(move |bound| *bound <= number(last))
     }
 
-    /// Returns the number of the port range that contains the port.
+    /// Returns the index of the port range that contains the port.
     pub(super) fn port_class(&self, port: u16) -> usize {
         match self.has_port_masks {
             true => port.into(),

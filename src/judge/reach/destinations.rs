@@ -21,7 +21,7 @@ const MOST_COMPARISONS: usize = 8_000_000;
 pub(super) struct Class {
     /// The index of the group of interfaces.
     pub(super) interface: usize,
-    /// One address of the class, which is evaluated for all of them.
+    /// The address that is evaluated for all addresses of the class.
     pub(super) address: IpAddr,
     /// The addresses of the machine that belong to the class.
     pub(super) alike: Vec<IpAddr>,
@@ -144,7 +144,6 @@ impl Classes {
                 }
             }
         }
-        // One address of each class is kept.
         let mut chosen = HashMap::new();
         let mut all: Vec<_> = classes.into_iter().collect();
         all.sort_unstable_by_key(|(_, address)| *address);
@@ -295,7 +294,7 @@ fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterat
 /// Returns one address of each class within a local route. Link-local addresses are left out, and addresses to which
 /// other machines never send packets.
 fn representatives(route: &LocalRoute, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
-    // The first address of a class may be left out, so addresses in the middle are tried too.
+    // If the first address of a class is left out, an address in the middle may represent the class.
     let middle: [IpAddr; 3] =
         [[1, 0, 0, 0].into(), [128, 0, 0, 0].into(), Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0).into()];
     let middle = middle.into_iter().filter(|address| route.contains(*address));

@@ -25,8 +25,7 @@ pub(super) struct IndexedTable<'f> {
     clients: RefCell<HashMap<(*const FilterCondition, Family), Clients>>,
 }
 
-/// An index of the rules of a long chain: by their single destination address, else by their single port, else in
-/// `others`.
+/// An index of the rules of a long chain: by destination address, else by port, else in `others`.
 #[derive(Debug, Default)]
 pub(super) struct ChainIndex {
     by_address: HashMap<IpAddr, Vec<usize>>,

@@ -34,7 +34,6 @@ const MOST_STEPS: usize = 10_000_000;
 /// The reason for an uncertain result: it is not known whether this machine accepts packets for an address.
 const UNCERTAIN_ROUTE: &str = "a route can make other addresses local (ip route show table all type local)";
 
-/// Finds the clients that can reach the ports of a snapshot.
 pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,
     /// The destinations to which the kernel forwards published ports, each with the rule.

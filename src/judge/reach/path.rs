@@ -45,7 +45,6 @@ pub(super) struct Outcome<'f> {
     pub(super) doubts: Vec<Affected<'f>>,
 }
 
-/// Evaluates the base chains of a firewall.
 pub(super) struct Path<'f, 'w> {
     pub(super) tables: &'w [IndexedTable<'f>],
     /// The base chains, in the order in which a packet passes through them.

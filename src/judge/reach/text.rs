@@ -36,7 +36,6 @@ struct Accepted<'c> {
     clients: AddressSet,
 }
 
-/// Returns the clients that can reach the port.
 pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: &Firewall) -> Reach {
     if results.is_empty() {
         return Reach::unknown(

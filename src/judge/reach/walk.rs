@@ -36,12 +36,10 @@ impl<'f> Decision<'f> {
     }
 }
 
-/// The results for the packets in one base chain.
 #[derive(Debug)]
 pub(super) struct Walk<'f, 'w> {
     table: &'w IndexedTable<'f>,
     pub(super) packet: &'w mut Packet,
-    /// The number of rules that may still be visited.
     steps: &'w mut usize,
     /// The clients whose packets may be accepted.
     pub(super) accepted: AddressSet,
@@ -200,7 +198,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         live.here.remove(&sure, self.packet.family);
     }
 
-    /// Applies the action of the element that has the values of the packet.
+    /// Applies the action of the element whose key has the values of the packet.
     fn look_up(
         &mut self,
         fields: &[FilterField],
