@@ -9,8 +9,8 @@ use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound
 
 /// The maximum number of proposals.
 const PROPOSALS: usize = 5;
-/// The distance to the nearest unsuitable port counts up to this number. Distance is useful, because a second instance
-/// of a program often takes the next port.
+/// The distance to the nearest unsuitable port matters up to this number: a second instance of a program often takes
+/// the next port.
 const FAR: u16 = 10;
 
 /// A port that is suitable for a new service.
@@ -97,7 +97,7 @@ pub fn free_ports(report: &Report, asked: PortRange) -> FreePorts {
     FreePorts { asked, proposals, suitable: suitable.len(), refused, kernel_ranges, unseen: unseen(report) }
 }
 
-/// Returns what uses a port: the program, or the state of the socket if the program is not known.
+/// Returns the program that uses a port, or the state of the socket if the program is not known.
 fn user(entry: &Entry) -> String {
     match entry.processes.first() {
         Some(process) => process.name.clone().unwrap_or_else(|| format!("pid {}", process.pid)),

@@ -185,13 +185,11 @@ fn is_unit_name(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
 }
 
-/// Returns whether a unit or container belongs to the service manager of a user.
 fn is_of_user(name: &str, uid: u32) -> bool {
     name.split('/').next() == Some(&format!("user@{uid}.service"))
 }
 
-/// Returns whether a hidden process may have opened the socket: not every process could be read, and no visible owner
-/// runs as the user who created the socket.
+/// Returns whether a hidden process may have opened the socket (see [`KillRefusal::PartlyHidden`]).
 fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
     let processes = listener.processes();
     let creator = listener.first().socket.uid;

@@ -36,8 +36,7 @@ pub(super) fn sniffer(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(sniffer.into())
 }
 
-/// Returns the severity of a process that receives packets, and its known use. `knows_packages` is true if the packages
-/// of the programs were looked up.
+/// Returns the severity of a process that receives packets, and its known use.
 fn severity_of(
     process: &IdentifiedProcess<'_>,
     has_data: bool,

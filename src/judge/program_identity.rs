@@ -13,7 +13,6 @@ use crate::registry::identity::{self, RecognisedProgram};
 use crate::registry::programs;
 use crate::registry::tools::{self, AdHocTool, DualUseRow, DualUseTool};
 
-/// A process and the program that it is identified as.
 pub(super) struct IdentifiedProcess<'o> {
     pub(super) process: &'o Process,
     pub(super) identity: Option<Rc<RecognisedProgram>>,
@@ -120,7 +119,7 @@ impl<'o> IdentifiedProcess<'o> {
     }
 }
 
-/// The programs of the processes seen so far. They are stored because one process may own a thousand sockets.
+/// The programs of the processes seen so far, stored because one process may own a thousand sockets.
 #[derive(Default)]
 pub(super) struct Identities {
     known: HashMap<Pid, Identity>,
@@ -186,8 +185,8 @@ pub(super) fn is_opener(process: &IdentifiedProcess<'_>) -> bool {
     process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
 }
 
-/// Returns whether a process opened the socket for the other processes: it is the first process of the system, or an
-/// ancestor of all other processes.
+/// Returns whether a program such as systemd opened the socket for the other processes, as the first process of the
+/// system or as an ancestor of all other processes.
 pub(super) fn opens_sockets_for_others(process: &IdentifiedProcess<'_>, owners: &[&Process]) -> bool {
     let pid = process.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
@@ -210,7 +209,8 @@ const COMMON_DIRECTORIES: [&str; 10] = [
     "/usr/libexec",
 ];
 
-/// Returns whether a process is a worker of its ancestor: it runs the same file, or a file of the same suite.
+/// Returns whether a process is a worker of its ancestor: both run one file, files of one suite, or known servers of
+/// the port.
 pub(super) fn is_worker_of(
     ancestor: &IdentifiedProcess<'_>,
     process: &IdentifiedProcess<'_>,

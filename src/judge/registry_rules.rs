@@ -51,8 +51,7 @@ pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     picked_from(listener).is_none().then(|| unexplained.into())
 }
 
-/// Returns `Unexplained` with the registrations of the other protocol (TCP for a UDP listener, UDP for a TCP listener),
-/// if there are any.
+/// Returns `Unexplained` with the registrations of the other protocol (UDP for a TCP listener), if there are any.
 fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     let local = &subject.listener.socket.local;
     let registered_for = match local.protocol.registered_as() {
@@ -135,8 +134,8 @@ pub(super) fn ephemeral_here(
     })
 }
 
-/// Returns the network namespace of all these listeners; `None` if they are in the namespace of portolan, or in
-/// different namespaces.
+/// Returns the network namespace of all these listeners; `None` for the namespace of portolan, or for different
+/// namespaces.
 fn common_netns(listeners: &[&Entry]) -> Option<u64> {
     let netns = |entry: &&Entry| Some(entry.socket.netns.as_ref()?.inode);
     let first = netns(listeners.first()?)?;

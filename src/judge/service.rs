@@ -13,8 +13,8 @@ use crate::model::{
 use crate::registry::programs::ListedProgram;
 use crate::registry::tools::packet_program;
 
-/// Returns the service of the first known program that does not only open sockets for other programs. Without such a
-/// program, or if the owner is hidden, the name of the unit decides.
+/// Returns the service of the first known program. A program such as systemd, which only opens sockets for others, does
+/// not count. If no program is known or the owner is hidden, the name of the unit decides.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.port().is_none() {

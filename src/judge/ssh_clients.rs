@@ -29,8 +29,8 @@ pub(super) fn ssh_clients(connections: &Snapshot) -> SshClients {
     addresses.into_iter().filter_map(only).collect()
 }
 
-/// Returns a copy of the process in which each SSH server among the ancestors has the address of its client; `None` if
-/// no client is known.
+/// Returns a copy of the process in which its SSH servers have the addresses of their clients; `None` if no client is
+/// known.
 pub(super) fn with_clients(process: &Process, clients: &SshClients) -> Option<Process> {
     let has_client = |parent: &Parent| is_ssh_server(parent) && clients.contains_key(&parent.pid);
     process.parents.iter().any(has_client).then(|| {

@@ -202,7 +202,6 @@ impl ContainerManager {
     }
 }
 
-/// The unit of a listener, by the service manager that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit<'r> {
     System(&'r str),
@@ -320,8 +319,7 @@ pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bo
     has_runner || is_in_unit_of_runner && !own.is_some_and(|own| RUNNERS.contains(&own))
 }
 
-/// Returns whether the unit is named after a program that runs programs for others. For an instance such as
-/// `ssh@0.service`, the name before the `@` counts.
+/// Returns whether the unit is named after a program that runs programs for others, such as `ssh@0.service`.
 fn is_unit_of_runner(unit: &str) -> bool {
     let name = unit.strip_suffix(".service").unwrap_or(unit);
     let stem = name.split('@').next().unwrap_or(name);
@@ -341,8 +339,7 @@ fn is_service_manager(parent: &Parent) -> bool {
     parent.pid == 1 || parent.name == "systemd"
 }
 
-/// Returns whether the search for the starter ends at this ancestor, because the ancestor's own starter does not
-/// explain the listener.
+/// Returns whether the search for the starter ends at this ancestor: its own starter does not explain the listener.
 fn is_outermost(parent: &Parent) -> bool {
     is_service_manager(parent) || is_runner(parent) || is_multiplexer(&parent.name) || parent.name == "login"
 }

@@ -32,7 +32,7 @@ impl JudgedListener<'_> {
         self.forwarding.is_some() && self.listener.socket.forwarding.is_none()
     }
 
-    /// Returns whether the program usually serves this port. False for a program that can serve any port.
+    /// Returns whether the program usually serves this port, and not just any port.
     pub(super) fn is_on_own_port(&self) -> bool {
         self.usual.is_some_and(|usual| !usual.any_port)
     }

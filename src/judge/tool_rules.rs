@@ -130,8 +130,8 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
     [own, first].into_iter().flatten().find(is_claimed).or(by_blank_line)
 }
 
-/// Returns whether a name is in brackets, as tools such as ps show a kernel thread. A name with a blank does not count:
-/// no kernel thread has one, but Celery sets titles such as `[celeryd: worker@host]`.
+/// Returns whether a name is in brackets, as ps shows a kernel thread. A name with a blank, such as Celery's `[celeryd:
+/// worker@host]`, does not count.
 fn is_bracketed(name: &str) -> bool {
     let inside = name.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     inside.is_some_and(|name| !name.contains(' '))
@@ -289,7 +289,7 @@ mod tests {
         }
     }
 
-    /// An ordinary user opens a second way in: another SSH server on another port.
+    /// An ordinary user starts another SSH server on another port.
     #[test]
     fn an_ssh_server_of_a_user_is_named() {
         let sshd = |uid, line: &str, parents: &[&str]| Process {

@@ -8,8 +8,7 @@ use crate::model::interpreter::shows_only_a_title;
 use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage, show_processes};
 use crate::registry::identity::identify;
 
-/// A kind of missing evidence: the text that follows the word "process" or "processes" in the gap, and the reason in
-/// the gap.
+/// The text after the word "process" or "processes" in a gap, and the reason of the gap.
 type Missing = (&'static str, &'static str);
 
 const PROCESS: Missing =

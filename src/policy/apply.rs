@@ -60,8 +60,7 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &
     undecided.map_or(Decision::Refused { over }, Decision::Undecided)
 }
 
-/// Returns the rule with the fewest conditions that do not match, or the first of several such rules. Only rules for
-/// the listener's port or program count, and rules for any port and program.
+/// Returns the related rule (see [`matching::is_related`]) with the fewest conditions that do not match.
 fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p AllowRule> {
     let mut nearest: Option<(usize, &'p AllowRule)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
@@ -143,8 +142,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns the accepted finding if the rule lowers a finding of severity warning or higher to `to`, or removes it (`to`
-/// is `None`).
+/// Returns the accepted finding if a rule lowers a finding of severity warning or higher, or removes it (`to` is
+/// `None`).
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,
@@ -164,7 +163,7 @@ fn lowered<'r>(
 /// The maximum number of rules that get a gap each; one more gap counts the listeners of all other rules.
 const MOST_NAMED: usize = 8;
 
-/// Returns the gaps for undecided listeners, grouped by the rule that may allow them and by the reason.
+/// Returns the gaps for undecided listeners, by rule and reason.
 fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     let gap = |of: &str, why: &str, count: u64| Gap {
         stage: Stage::Owners,

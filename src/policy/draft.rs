@@ -20,7 +20,7 @@ use crate::model::{
 pub struct Draft<'r> {
     /// The rules, by their first port.
     pub rules: Vec<Drafted>,
-    /// Listeners without a rule, because not all of their processes could be read.
+    /// Listeners for which no rule can be drafted, for example because a process could not be read.
     pub left_out: Vec<&'r Entry>,
     /// Listeners with a finding at or above warning. Their rules are written as comments.
     pub flagged: Vec<&'r Entry>,
@@ -102,20 +102,17 @@ enum DraftPort {
     Picked(PortRange),
 }
 
-/// The sockets of a service, by port, protocol and address.
 type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 
 /// The sockets of a service that have one port, protocol and address.
 #[derive(Default)]
 struct ServicePlace {
-    /// The current port numbers.
     ports: BTreeSet<u16>,
     /// Whether the socket accepts traffic. A socket that is only bound is not a service.
     accepts_traffic: bool,
     findings: BTreeSet<FlaggedBy>,
 }
 
-/// Drafts a policy from the listeners of a report.
 #[must_use]
 pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     let (mut left_out, mut flagged) = (Vec::new(), Vec::new());
@@ -169,8 +166,8 @@ pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     })
 }
 
-/// Returns the service of a listener; `None` if a process was not read completely, or if no pattern can express a
-/// value.
+/// Returns the service of a listener; `None` if no rule can be drafted, for example because a process was not read
+/// completely.
 fn service(judged: &Entry) -> Option<DraftService> {
     let listener = judged;
     let socket = &listener.socket;
@@ -384,8 +381,8 @@ fn places_of<'p>(block: &'p PortBlock, places: &'p ServicePlaces) -> impl Iterat
         .map(|(_, place)| place)
 }
 
-/// Returns a pattern that matches exactly this name. The words `own` and `unnamed` have a meaning in the format, so a
-/// namespace with such a name gets an equivalent pattern.
+/// Returns a pattern that matches exactly this name, also if the name is `own` or `unnamed`, which are words of the
+/// format.
 fn named(name: &str) -> Option<Namespaces> {
     let pattern = match name {
         "own" => "[o]wn".to_owned(),

@@ -80,7 +80,6 @@ impl Glob {
         self.text == "**"
     }
 
-    /// Returns whether the pattern matches all of `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let is_windows = is_windows_path(text);

@@ -211,7 +211,6 @@ impl<'s> File<'s> {
         }
     }
 
-    /// Returns the tables of an array, in the order of the file.
     fn tables<'t, 'i>(
         &self,
         table: &'t DeTable<'i>,

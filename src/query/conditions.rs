@@ -6,8 +6,8 @@ use crate::model::{
     Container, Exe, Exposure, Family, Netns, Owner, Process, Protocol, RunTarget, is_container_id, unmapped,
 };
 
-/// Returns whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too, unless
-/// the socket is v6only.
+/// Returns whether clients of this family reach the socket. An IPv6 wildcard socket serves IPv4 clients too, unless it
+/// is v6only.
 pub(crate) fn family(subject: &Subject<'_>, family: Family) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     match family {

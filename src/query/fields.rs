@@ -35,7 +35,6 @@ pub(crate) enum Values {
     Seen(fn(&Snapshot) -> Vec<(String, String)>),
 }
 
-/// Every filter, in the order of the help.
 pub(crate) const FIELDS: [Field; 8] = [
     Field {
         name: "process",

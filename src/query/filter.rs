@@ -54,7 +54,6 @@ impl Filter {
     }
 }
 
-/// Parses the value of an option.
 pub(super) fn keyed(name: &str, typed: &str) -> Result<Filter, String> {
     let field = Field::named(name).ok_or_else(|| unknown_key(name))?;
     let test = (field.parse)(typed).map_err(|why| format!("--{name} {typed}: {why}"))?;

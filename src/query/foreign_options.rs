@@ -5,7 +5,6 @@ use super::target::{Target, TargetKind};
 use crate::model::{Family, Protocol};
 use crate::registry::Registry;
 
-/// The options of ss and lsof that were typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ForeignOptions<'a> {
     /// The values of lsof's `-i`.
@@ -40,7 +39,7 @@ pub(crate) fn pid_refusal(pid: &str) -> String {
     format!("-p {pid}: type portolan --pid {pid} for the process, or portolan {pid} for the port")
 }
 
-/// Refuses the name of a protocol as a target. In `fuser -n tcp 80`, `tcp 80` is one port; here these would be two
+/// Refuses the name of a protocol as a target: in `fuser -n tcp 80`, `tcp 80` is one port, but here it would be two
 /// targets.
 pub(super) fn refuse_bare_protocols(targets: &[String]) -> Result<(), String> {
     let Some(name) = targets.iter().find(|text| text.parse::<Protocol>().is_ok()) else { return Ok(()) };

@@ -11,7 +11,6 @@ use super::target::TargetKind;
 use super::target_text::TypedAddress;
 use crate::model::{Family, Network, Owner, PortRange, Socket, State, unmapped};
 
-/// An address that a program wants to bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BindAddress {
     /// Every address of both families: `[::]`.

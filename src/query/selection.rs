@@ -68,7 +68,7 @@ impl Selection {
         Ok(Selection { targets, groups, not, typed_not, either_end: asked.either_end })
     }
 
-    /// Looks up the names and addresses among the targets in the network interfaces of this machine.
+    /// Looks up the names and addresses among the targets on this machine.
     pub(crate) fn resolve(&mut self, machine: &OwnAddresses<'_>) {
         self.targets.iter_mut().for_each(|target| target.resolve(machine));
         // An excluded address excludes only the sockets that are bound to it, not the sockets on the wildcard address.
@@ -169,7 +169,6 @@ impl Selection {
         answer
     }
 
-    /// Returns whether any target names ports by number.
     pub(crate) fn names_numbers(&self) -> bool {
         self.targets.iter().any(|target| target.ports().is_some())
     }

@@ -64,7 +64,6 @@ pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Tar
     Ok(targets)
 }
 
-/// The addresses of this machine.
 pub(crate) struct OwnAddresses<'a> {
     /// Returns the addresses of the network interface with this name.
     pub(crate) of_interface: &'a dyn Fn(&str) -> Option<Vec<IpAddr>>,
@@ -177,7 +176,6 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
     ports.iter().any(|range| range.contains(port))
 }
 
-/// Returns whether a socket is bound to an address of the network.
 fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
     Answer::of_known(subject.address(), |address| network.contains(unmapped(address)))
 }
@@ -339,8 +337,7 @@ fn programs_of(name: &str) -> Vec<ListedProgram> {
     found
 }
 
-/// The length to which Linux truncates the name of a process, in bytes (`TASK_COMM_LEN` of linux/sched.h, without the
-/// terminator).
+/// The length in bytes to which Linux cuts the name of a process (`TASK_COMM_LEN` of linux/sched.h).
 const CUT: usize = 15;
 
 /// Returns whether this is the name of a process, the name of its program file, or the path of this file.
@@ -352,7 +349,7 @@ fn is_called(process: &Process, name: &str) -> bool {
     own || process.exe.as_ref().is_some_and(|exe| exe.path == name || is_file_called(&exe.path, name))
 }
 
-/// Returns whether a process is in a container or pod with this name, or forwards a port to such a container.
+/// Returns whether a process is in a container or pod with this name, or forwards a port to a container with this name.
 fn is_in_container(process: &Process, name: &str) -> bool {
     let details = [&process.container_details, &process.forwards_to_container];
     process.container.as_deref().is_some_and(|own| is_container_called(own, name))
@@ -371,7 +368,7 @@ fn is_container_called(own: &str, name: &str) -> bool {
     own == name || own.rsplit('/').next() == Some(name)
 }
 
-/// Returns whether the file at a path of any system has this name; the extension of a Windows program may be left out.
+/// Returns whether the file at a path has this name. The `.exe` of a Windows program may be left out.
 fn is_file_called(path: &str, name: &str) -> bool {
     let file = file_name(path);
     file == name || file.strip_suffix(".exe") == Some(name)

@@ -81,7 +81,6 @@ pub(super) fn evidence<'l>(
     found
 }
 
-/// Returns the places of a group, in the order of the list.
 fn places<'l>(group: &[(usize, &'l Entry)], known: &mut Identities) -> Vec<AddressGroup<'l>> {
     let mut at_place: HashMap<_, usize> = HashMap::new();
     let mut lots: Vec<Vec<(usize, &'l Entry)>> = Vec::new();
