@@ -174,8 +174,7 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         bpf: _,
     } = &snapshot.scope;
     let mut gaps = Vec::new();
-    // `Published` is scanned together with the listeners, and `Raw` exists only on Linux: neither of them can be
-    // missing.
+    // `Published` is always scanned with the listeners, and `Raw` exists only on Linux, so their absence is not a gap.
     let is_linux = snapshot.host.os == "linux";
     let mut wanted = scope.states.clone();
     wanted.retain(|state| *state != State::Published && (is_linux || *state != State::Raw));

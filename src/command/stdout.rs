@@ -4,7 +4,6 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use anyhow::Error;
 
-/// Standard output, buffered.
 pub(super) struct Stdout {
     inner: BufWriter<StdoutLock<'static>>,
     /// Whether a write to a closed output fails. If false, output is dropped and the command continues to its verdict.
@@ -12,7 +11,6 @@ pub(super) struct Stdout {
     reader_left: bool,
 }
 
-/// An error from a write to standard output.
 #[derive(Debug)]
 struct StdoutError(io::Error);
 

@@ -224,8 +224,8 @@ const REACHABLE: &str = "--reachable";
 const WAIT: &str = "watch {} --until-listening";
 const WATCH: &str = "watch {}";
 
-/// Returns the command that the user probably means by `word`, the first word, before `targets`, the other words.
-/// `None` if `word` is neither in `VERBS` nor similar to a command.
+/// Returns the command, with its `targets`, that the user probably means by the first word. `None` if this word is
+/// neither in `VERBS` nor similar to a command.
 fn meant_command(word: &str, targets: &str) -> Option<String> {
     let word = word.to_lowercase();
     let commands = cli::commands();

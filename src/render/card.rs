@@ -36,7 +36,6 @@ pub struct Depth {
     pub rows: Option<usize>,
 }
 
-/// Writes the answer for some ports.
 pub fn explain(
     ports: &[Explained<'_>],
     left_out: &BTreeSet<(u16, Protocol)>,

@@ -35,8 +35,7 @@ pub(super) struct Part {
     /// The number of lines that are never removed.
     least: usize,
     shrinks: Shrinks,
-    /// The text on one line, with its middle cut out if it is too long, for a text whose end is important. `None` for
-    /// any other text.
+    /// The text on one line, with its middle cut out if it is too long; `None` if the text may lose its end.
     one_line: Option<String>,
     /// The beginning of the text, and its colour or weight; `None` if the text is plain.
     painted: Option<(String, Emphasis)>,

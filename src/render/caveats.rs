@@ -66,7 +66,7 @@ struct Unseen {
     hidden: usize,
     unknown: usize,
     vanished: usize,
-    /// The number of sockets that are left out because their owner, and so whether a filter matches, is not known.
+    /// The number of sockets that are left out because a filter needs their owner, which is not known.
     undecided: usize,
     /// Whether the clients that the firewall lets in are unknown, because only root may read its rules.
     is_filter_unread: bool,

@@ -269,8 +269,8 @@ fn group(entry: &Entry) -> Option<Cow<'_, str>> {
     running_container(entry).or_else(|| running_unit(entry)).map(Cow::Borrowed)
 }
 
-/// Returns the container of the socket or, if the socket has none, of the first process that has one, in its form for
-/// people.
+/// Returns the container of the socket or, if the socket has none, of the first process that has one. An ID is
+/// shortened.
 pub(super) fn running_container(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.container_name());
     entry.container().or_else(of_process).map(short_container)

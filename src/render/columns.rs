@@ -35,7 +35,6 @@ enum SortsBy {
     Time,
 }
 
-/// The content of a column.
 #[derive(Clone, Copy, Debug)]
 enum Content {
     /// The content is a part of each entry.
@@ -123,7 +122,6 @@ impl Column {
         }
     }
 
-    /// Returns the value to sort by.
     #[must_use]
     pub fn key(&self, entry: &Entry) -> Key {
         let Content::Entry(cell) = self.content else { return Key::Unknown };
@@ -147,7 +145,6 @@ pub enum Key {
     Numbers(Vec<u64>),
     /// Any other value.
     Text(String),
-    /// No value.
     Unknown,
 }
 

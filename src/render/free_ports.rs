@@ -16,7 +16,6 @@ use crate::model::{PortRange, Unsuitable};
 /// The maximum number of examples for each reason.
 const EXAMPLES: usize = 3;
 
-/// Writes the answer for people.
 pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let heading = |text: &str| style.paint(Emphasis::Heading, text);
     let certainty = if free.unseen.is_empty() { "Free" } else { "Probably free" };

@@ -118,7 +118,7 @@ pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// The values that all sockets of one row share. The port comes first, because most comparisons end there.
+/// The values that all sockets of one row share. The port comes first, because it differs in most comparisons.
 type Place<'e> = (u16, Option<u64>, State, Protocol, Option<&'e str>);
 
 fn place(entry: &Entry) -> Place<'_> {

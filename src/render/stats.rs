@@ -16,7 +16,6 @@ use super::summary::{self, OLD, age};
 use super::wrap::prose;
 use super::{Emphasis, Style, sanitize, verdict_text};
 
-/// Writes the totals for people.
 pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let Stats { statuses, evidence, curated, known_uses, programs, compared } = stats;
     let heading = |text: &str| style.paint(Emphasis::Heading, text);

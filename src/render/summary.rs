@@ -32,7 +32,6 @@ pub fn summary(report: &Report) -> Vec<(Emphasis, String)> {
     lines
 }
 
-/// Writes the summary.
 pub fn write_summary(report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for (tone, text) in summary(report) {
         for line in wrap("", &text, style.width) {

@@ -4,8 +4,8 @@
 //! **On a terminal** that is too narrow, columns shrink step by step (`LONG_STEPS` first) until the table fits. Then
 //! columns that shrank more than necessary get the free space back. The summary comes after the table.
 //!
-//! At 80 columns, EXPOSURE and USER are still visible. In a table of connections, PEER and STATE are, because without
-//! STATE a closed connection looks like an established one. PORT and FLAGS are never hidden.
+//! At 80 columns, EXPOSURE and USER are still visible. A table of connections still shows PEER and STATE, because
+//! without STATE a closed connection looks like an established one. PORT and FLAGS are never hidden.
 //!
 //! **In all other outputs** the table is plain aligned text with every column. No text is cut, and there is no summary.
 

@@ -30,7 +30,6 @@ const KERNEL: char = '░';
 /// The ports with a listener, each with the severity of its most severe finding, if any.
 type Ports = BTreeMap<u16, Option<Severity>>;
 
-/// Writes the map of the listeners of a report.
 pub fn document(report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let snapshot = &report.snapshot;
     let listeners = report.entries.iter().filter(|entry| entry.socket.state.holds_port()).cloned();

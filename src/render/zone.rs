@@ -27,7 +27,6 @@ impl Default for Zone {
 }
 
 impl Zone {
-    /// UTC.
     pub const UTC: Zone = Zone(&UTC);
 
     /// Returns the zone of the reader, which is looked up when it is first used.

@@ -256,8 +256,8 @@ fn listening(target: &Target, report: &Report) -> Places {
     named.map(place).collect()
 }
 
-/// Returns the ports and protocols of a target that are in use: for a running program, only its own ports; for a search
-/// text, all of `named`, because the question is about the registry.
+/// Returns the ports and protocols of a target that are in use; of a running program, only its own ports. For a search
+/// text, returns all of `named`, used or not.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
         return named.clone(); // the question concerns the registry
@@ -270,8 +270,8 @@ fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Re
     report.entries.iter().filter(is_use).map(place).filter(|place| named.contains(place)).collect()
 }
 
-/// Returns the unused ports and protocols that the answer leaves out: those of a name with other ports in use, and,
-/// unless there are many ports, those of a port with other protocols in use.
+/// Returns the unused ports and protocols that the answer leaves out: the ports of a name if another of its ports is
+/// used, and the protocols of a port if it is used on another protocol. With many ports, no protocol is left out.
 fn without_use(targets: &[Target], entries: &Places, unused: Places) -> Places {
     let is_number = |(port, _): &(u16, Protocol)| {
         let mut ranges = targets.iter().filter_map(Target::ports).flatten();

@@ -21,7 +21,7 @@ const PODMAN: &str = "--remote=false";
 const OTHER_MACHINES: [&str; 5] =
     ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION", "DBUS_SYSTEM_BUS_ADDRESS"];
 
-/// Returns the command for a program of this machine.
+/// Returns the command for a program in `DIRECTORIES`, without the variables that direct it to another machine.
 pub(super) fn program(name: &str) -> Result<Command, Error> {
     let mut paths = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name));
     let path = paths.find(|path| path.is_file());

@@ -133,7 +133,7 @@ impl Watch {
         let mut scope = list::scan_scope(&args.scan, &selection);
         scope.namespaces = namespaces(common);
         common.apply_to(&mut scope);
-        // With the programs and users, a restart differs from a change of owner.
+        // Programs and users are read, to distinguish a restart from a change of owner.
         scope.details = true;
         Ok(Watch { args: args.scan.clone(), ..Watch::new(selection, scope, registry, common.clone()) })
     }

@@ -24,7 +24,7 @@ pub(in crate::render) struct ReachableService {
     pub(in crate::render) limited_to: Option<String>,
     /// The findings about what any client can do. The audit shows them only in this list.
     pub(in crate::render) findings: Vec<OutsiderFinding>,
-    /// The text about what any client can do, if no finding says so.
+    /// The text about what any client can do, if `findings` is empty.
     pub(in crate::render) gets: Option<String>,
     /// The command that stops the first listener, if a finding is critical.
     pub(in crate::render) to_stop: Option<String>,
@@ -33,7 +33,6 @@ pub(in crate::render) struct ReachableService {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(in crate::render) struct OutsiderFinding {
     pub(in crate::render) severity: Severity,
-    /// The code of the flag.
     pub(in crate::render) code: &'static str,
     /// The text about what any client can do, and the remedy.
     pub(in crate::render) text: String,

@@ -88,7 +88,6 @@ fn summary(audit: &Audit<'_>, counts: &Counts, reachable: &Reachable<'_>, html: 
     html.markup("</ul></nav>\n");
 }
 
-/// Adds a tile: a link with a text that begins with a count.
 fn tile(text: &str, link: &'static str, class: &'static str, html: &mut Html) {
     let (count, what) = text.split_once(' ').unwrap_or((text, ""));
     html.markup("<li><a href=\"").markup(link).markup("\" class=\"").markup(class).markup("\">");

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use crate::render::sanitize::push_escaped;
 
-/// A piece of HTML.
 #[derive(Default)]
 pub(super) struct Html(String);
 

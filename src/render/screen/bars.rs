@@ -175,10 +175,10 @@ pub(super) fn rule(text: &str, width: usize, style: &Style) -> String {
 pub enum Keys<'a> {
     /// The keys and what they do, the most important ones first.
     Of(&'a [(&'static str, &'static str)]),
-    /// The filter that the user is typing, and the reason why it cannot be used.
+    /// The filter that the user is typing.
     Filter {
         text: &'a str,
-        /// The reason.
+        /// Why the filter cannot be used.
         error: Option<&'a str>,
     },
     /// A message that is shown until the next key.

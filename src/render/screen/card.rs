@@ -9,7 +9,6 @@ use crate::render::{Emphasis, Style, card, listener_card};
 /// The maximum number of connections on a card.
 const CONNECTIONS: usize = 50;
 
-/// Returns the card of a listener.
 #[must_use]
 pub fn card(
     listener: &Listener<'_>,
@@ -49,7 +48,6 @@ pub fn port_lines(explained: &Explained<'_>, report: &Report, style: &Style) -> 
     lines
 }
 
-/// Returns the card of a listener that has vanished.
 #[must_use]
 pub fn vanished_card(entries: &[Entry], report: &Report, style: &Style) -> Vec<String> {
     let text = "This listener has vanished. Its last known state:";
@@ -91,7 +89,6 @@ pub fn connection_card(
     lines
 }
 
-/// Returns both ends of a connection.
 fn ends(entry: &Entry) -> String {
     let local = &entry.socket.local;
     let near = std::net::SocketAddr::new(local.address, local.port);

@@ -37,11 +37,9 @@ pub enum View {
     /// The listeners, with the marks of recent changes.
     #[default]
     Listeners,
-    /// The connections.
     Connections,
     /// The changes since the start, with their times.
     Changes,
-    /// The findings on the listeners.
     Findings,
 }
 
@@ -177,7 +175,7 @@ impl Areas {
 #[derive(Debug)]
 pub enum Body<'a> {
     Rows {
-        /// The header, the horizontal line below it, and the visible rows. Without rows, a text about this.
+        /// The header, the horizontal line below it, and the visible rows; or a text if there are no rows.
         lines: Vec<String>,
         /// The text at the end of the horizontal line: the range of the visible rows, and the filter.
         position: String,

@@ -167,7 +167,7 @@ impl Explorer {
         self.follow();
     }
 
-    /// Keeps the selected row selected, and makes it visible.
+    /// Keeps the selection on its row, and makes the row visible.
     fn follow(&mut self) {
         let mut state = std::mem::take(&mut self.state);
         state.follow(self.facts());

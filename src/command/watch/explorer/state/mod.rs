@@ -21,7 +21,7 @@ pub(in crate::command::watch) enum Effect {
     PlanKill,
     /// Execute the plan that is shown.
     Kill,
-    /// End the processes that the shown text names with SIGKILL.
+    /// Send SIGKILL to the processes that the shown text names.
     ForceKill,
     /// Copy the selected row.
     Copy,
@@ -37,8 +37,8 @@ pub(super) enum Panel {
     Card,
     /// The plan of `kill`, and a question.
     Confirm,
-    /// The processes that have not ended after SIGTERM, and a question. It may appear just when the user presses a key
-    /// for the rows, so it is answered with a key that has no other use.
+    /// The processes that have not ended after SIGTERM, and a question. The question may appear just when the user
+    /// presses a key for the rows, so it is answered with a key that has no other use.
     Force,
 }
 
@@ -269,8 +269,8 @@ impl State {
         self.cursors[view] = Cursor { at, top, key: facts.rows.get(at).copied() };
     }
 
-    /// Keeps the selected row selected after the rows or the size have changed. If it has vanished, selects the row at
-    /// its position.
+    /// Keeps the selection on its row after the rows or the size have changed. If the row has vanished, selects the row
+    /// at its position.
     pub(super) fn follow(&mut self, facts: Facts<'_>) {
         let cursor = self.cursor();
         let is_same = facts.rows.get(cursor.at).copied() == cursor.key;
@@ -318,7 +318,7 @@ fn motion(key: Key, page: usize) -> Option<Motion> {
     })
 }
 
-/// Returns the column after this one. After the last column, returns `None`, which stands for the usual order.
+/// Returns the column after `sort`; `None`, the usual order, after the last column.
 fn next_column(sort: Option<&'static str>, columns: &[&'static str]) -> Option<&'static str> {
     let at = sort.and_then(|sort| columns.iter().position(|column| *column == sort));
     columns.get(at.map_or(0, |at| at + 1)).copied()
