@@ -27,7 +27,7 @@ pub struct Container {
 /// The number of digits of an ID that container managers print.
 pub const SHORT_ID: usize = 12;
 
-/// Returns whether the last part of a container's name is an ID, because no file gives the container a name.
+/// Returns whether the last part of a container's name is an ID.
 #[must_use]
 pub fn is_container_id(name: &str) -> bool {
     let id = name.rsplit('/').next().unwrap_or(name);

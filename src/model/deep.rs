@@ -13,7 +13,7 @@ named! {
         Netlink = "netlink",
         /// The text tables below `/proc`.
         ProcNet = "proc-net",
-        /// The same socket diagnosis, queried and parsed by the crate netstat2.
+        /// The kernel's socket diagnosis, queried and parsed by the crate netstat2.
         Netstat2 = "netstat2",
     }
 }

@@ -42,7 +42,7 @@ pub struct Interface {
     pub is_loopback: bool,
     /// Whether the interface is up.
     pub is_up: bool,
-    /// Whether the interface is a port of a bridge or bond. Rules do not see the names of such interfaces.
+    /// Whether the interface is a port of a bridge or bond: rules do not see its name.
     pub is_port: bool,
     /// Whether the interface receives packets only from this machine: its other end is in another network namespace or
     /// does not exist.
@@ -161,7 +161,8 @@ pub enum FilterAction {
         /// The new port; `None` if the port stays the same.
         port: Option<u16>,
     },
-    /// Looks up the new destination in a map, with these fields as the key. The action of each element is `Translate`.
+    /// Looks up the new destination in a map, with these fields of the packet as the key. The action of each element is
+    /// `Translate`.
     TranslateBy(Vec<FilterField>, FilterElements),
     /// Changes the mark of the packet or of its connection.
     Mark,
@@ -338,7 +339,7 @@ impl LocalRoute {
 }
 
 impl FilterBase {
-    /// Returns whether the chain can drop packets that arrive, not only the answers to them.
+    /// Returns whether packets that arrive pass through the chain, and not only the answers to them.
     #[must_use]
     pub const fn is_for_arrivals(&self) -> bool {
         !matches!(self.hook, FilterHook::Output | FilterHook::Postrouting)

@@ -54,7 +54,7 @@ impl RunTarget {
         one == another || is_end_of(one, another) || is_end_of(another, one)
     }
 
-    /// Returns the text of the code; `None` if the process runs no such code, or if the code is not known.
+    /// Returns the text of the code; `None` if there is no code, or if the code is not known.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -108,7 +108,6 @@ fn without_architecture(program: &str) -> &str {
     ["-dbg", "-debug", "-nogil"].iter().find_map(|end| program.strip_suffix(end)).unwrap_or(program)
 }
 
-/// Returns whether the program with this name runs the code that its command line names.
 pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
     is_relay(program) || is_interpreter(program)
 }

@@ -2,7 +2,6 @@
 
 use super::interpreter_syntax::InterpreterCommand;
 
-/// A module, script or class that runs the script that its arguments name.
 struct Runner {
     /// The names of the module, of the class, or of the script without `.py` and version.
     names: &'static [&'static str],
@@ -117,7 +116,7 @@ pub(super) fn behind<'c>(
             _ if runner.with_value.contains(&argument) => drop(rest.next()),
             _ if argument.starts_with('-') || argument.is_empty() => {}
             _ if name == TIMEIT => return Some(InterpreterCommand::Code(argument)),
-            // These accept a module or a file.
+            // These modules accept a module or a file.
             _ if matches!(name, "unittest" | "pydoc")
                 && !argument.contains('/')
                 && !argument.ends_with(".py") =>

@@ -13,7 +13,6 @@ pub(crate) enum InterpreterCommand<'c> {
     Module(&'c str),
     /// Code that is on the command line.
     Code(&'c str),
-    /// The arguments of a relay.
     Relay(&'c [String]),
     /// The command line names no code, for example because the code comes from standard input.
     Nothing,

@@ -105,7 +105,6 @@ pub(crate) fn files_here(program: &str, cmdline: &[String]) -> Vec<String> {
     files.iter().flat_map(|file| places.iter().map(move |place| path(file, place))).collect()
 }
 
-/// Returns the files of code that are named in the options of an interpreter.
 fn named_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     let words = option_words(program, cmdline).unwrap_or_default();
     let files = values(program, words, &LOADING_OPTIONS).into_iter().filter_map(|value| {

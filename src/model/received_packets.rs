@@ -12,7 +12,7 @@ pub struct ReceivedPackets {
     /// For a raw socket, the IP protocol (IANA protocol numbers). For a packet socket, the `EtherType`, or a number
     /// of `linux/if_ether.h`.
     pub number: u16,
-    /// The network devices on which the socket receives packets for other machines (promiscuous mode).
+    /// The network devices that the socket has set to promiscuous mode, so that it receives packets for other machines.
     pub promiscuous: Vec<Device>,
 }
 

@@ -16,7 +16,7 @@ named! {
     }
 }
 
-/// Which network namespaces to scan (Linux).
+/// The network namespaces to scan (Linux).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Namespaces {

@@ -330,7 +330,8 @@ impl Snapshot {
         self.ephemeral_ports(netns, socket.local.protocol, Some(socket.local.family()))
     }
 
-    /// Returns the ports that outgoing connections use in a network namespace; `None` is the namespace of portolan.
+    /// Returns the ports that outgoing connections use in the network namespace `netns`; `None` stands for the
+    /// namespace of portolan.
     #[must_use]
     pub fn ephemeral_ports(
         &self,

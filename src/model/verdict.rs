@@ -1,4 +1,4 @@
-//! The registry's verdict on a port and protocol, with the registrations and its basis.
+//! The registry's verdict on a port and protocol, and the registrations behind it.
 
 use super::{PortRange, Protocol, named};
 
@@ -178,7 +178,7 @@ pub struct Assignment {
     pub assignee: Option<&'static str>,
     /// Date of registration, `YYYY-MM-DD` or `YYYY-MM` or `YYYY`.
     pub registered: Option<&'static str>,
-    /// Date of the last change, in the same formats.
+    /// Date of the last change, in the formats of `registered`.
     pub modified: Option<&'static str>,
     /// Reference, usually an RFC: `[RFC9110]`.
     pub reference: Option<&'static str>,
@@ -186,7 +186,7 @@ pub struct Assignment {
     pub notes: Option<&'static str>,
     /// The status of this registration alone: active, orphaned or dormant.
     pub status: Status,
-    /// The basis of that status.
+    /// The basis of `status`.
     pub basis: StatusBasis,
     /// The other protocols on which this registration is in use; empty if it is in use on its own protocol.
     pub used_on: Vec<Protocol>,
@@ -203,7 +203,7 @@ pub struct PortVerdict {
     pub range: RegistryRange,
     /// The status of the port and protocol.
     pub status: Status,
-    /// The basis of that status.
+    /// The basis of `status`.
     pub basis: StatusBasis,
     /// The registrations: those in use first, then in the order of the registry.
     pub assignments: Vec<Assignment>,
@@ -217,7 +217,7 @@ pub struct PortVerdict {
     pub remark: Option<&'static str>,
 }
 
-/// Returns the name of which a registration is another spelling, according to IANA's note.
+/// Returns the name for which a registration is an alias, according to IANA's note.
 pub(crate) fn alias_in(notes: Option<&'static str>) -> Option<&'static str> {
     let (_, rest) = notes?.split_once("This entry is an alias to \"")?;
     rest.split_once('"').map(|(name, _)| name)
@@ -235,7 +235,7 @@ impl PortVerdict {
         }
     }
 
-    /// Returns the registrations, each once: without another spelling of a name, such as `914c/g` for `914c-g`.
+    /// Returns the registrations without the other spellings of a name, such as `914c/g` for `914c-g`.
     pub fn registrations(&self) -> impl Iterator<Item = &Assignment> {
         self.assignments.iter().filter(|a| !self.assignments.iter().any(|other| a.is_spelling_of(other)))
     }
