@@ -72,7 +72,7 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
                 if *negated { clients.negated(family) } else { clients }
             };
             match values.as_slice() {
-                // The result is the same for all packets of one family, so it is stored.
+                // The clients are stored, because they are equal for all packets of one family.
                 [Value::Client] => table.clients(condition, family, find),
                 _ => find(),
             }

@@ -52,7 +52,7 @@ pub(super) struct Packet {
     pub(super) is_later: bool,
     pub(super) tracking: Tracking,
     pub(super) is_translated: bool,
-    /// Whether a rule may have set the mark of the packet or of the connection. Otherwise, both marks are 0.
+    /// Whether a rule may have set the mark of the packet or of the connection. Without a rule, both marks are 0.
     pub(super) is_marked: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) enum Value<'p> {
     Name(&'p str),
     /// The address of the client, which can be any address.
     Client,
-    /// The packet has no such field. Neither a condition on the field nor its negation is met.
+    /// The packet does not have the field, so it meets neither a condition on the field nor its negation.
     Absent,
     Unknown,
 }

@@ -170,8 +170,8 @@ fn deciding<'r, 'f: 'r>(
     best.map(|(.., text)| text.to_owned())
 }
 
-/// Returns the rule that limits the clients: of the rules for some clients only, the rule that accepts the most
-/// clients, or else the rule that drops the most. Without such a rule, returns the rule that accepts the most.
+/// Returns the rule that limits the clients: the selective rule that accepts the most clients, or else the selective
+/// rule that drops the most. If no rule is selective, returns the rule that accepts the most.
 fn limiting(results: &[ClassResult<'_>]) -> Option<String> {
     let accepts = |selective: bool| {
         deciding(
@@ -215,7 +215,7 @@ fn names(
     (texts, more)
 }
 
-/// Returns the interfaces and addresses that distinguish these classes from the others: ` on eth0`, ` to 10.0.0.1`.
+/// Returns the interfaces and addresses that only these classes have: ` on eth0`, ` to 10.0.0.1`.
 fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewall) -> Vec<String> {
     let groups = |of: &[&Class]| of.iter().map(|class| class.interface).collect::<BTreeSet<usize>>();
     let addresses = |of: &[&Class], group: usize| -> BTreeSet<String> {
