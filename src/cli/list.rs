@@ -32,8 +32,8 @@ Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// Must stay the first field: its parser reads the arguments of later fields, and the parser of each later field
-    /// removes its argument from the matches.
+    /// `pid_after_p` must stay the first field: its parser reads the arguments of later fields, and the parser of each
+    /// later field removes its argument from the matches.
     #[command(flatten)]
     pub pid_after_p: PidAfterP,
     /// The targets. A listener must match at least one target.

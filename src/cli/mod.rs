@@ -289,8 +289,8 @@ pub struct ExplainArgs {
 /// The options that every command accepts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// Must stay the first field: its parser reads `--output`, which the parser of a later field removes from the
-    /// matches.
+    /// `format_is_named` must stay the first field: its parser reads `--output`, which the parser of a later field
+    /// removes from the matches.
     #[command(flatten)]
     pub format_is_named: FormatIsNamed,
     /// table (default), wide, json, ndjson or csv
@@ -360,7 +360,7 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// Returns the same arguments, with the output format JSON if `--json` was given.
+    /// Returns these arguments, with the output format JSON if `--json` was given.
     pub(crate) fn resolved(&self) -> Self {
         let output = if self.json { Output::Json } else { self.output };
         CommonArgs { output, ..self.clone() }

@@ -70,8 +70,8 @@ pub fn is_broken_pipe(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the reader has closed standard output. A stream of events calls this, because only a write would
-/// show it, and the next event may never come.
+/// Returns whether the reader has closed standard output. A stream of events calls this function: a write would fail
+/// too, but the next event may never come.
 #[cfg(target_os = "linux")]
 pub(super) fn has_reader_left() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -125,7 +125,8 @@ impl Card<'_> {
     }
 
     /// Adds a card for each of the first listeners, and the number of further listeners. `in_blocks` says that the
-    /// ports get compact blocks, so the cards contain the sentences of the registry's findings.
+    /// ports get compact blocks. The cards then contain the sentences of the registry's findings, which the blocks
+    /// lack.
     fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool, tallest: usize) {
         for listener in listeners.iter().take(CARDS) {
             let lines = listener_card::in_full(listener, in_blocks, tallest, self.report, self.style);
@@ -200,7 +201,7 @@ impl Card<'_> {
         let what = port_text::what(contexts());
         let is_known = what.is_some() || contexts().any(|context| !context.programs.is_empty());
         let without_service = || verdict_text::without_service(verdict, port_text::possible(contexts()));
-        // If the port is used as registered, this sentence is removed from the reason below, so that it is shown once.
+        // If the port is used as registered, `meaning` is removed from the reason, so that this sentence is shown once.
         let meaning = without_service().filter(|_| !is_known);
         self.optional(Rank::Meaning, "What", what.or_else(|| meaning.clone()));
         if !group.listeners.is_empty() {
@@ -242,7 +243,7 @@ impl Card<'_> {
         }
         let status_rank = if is_as_registered { Rank::Registration } else { Rank::Meaning };
         self.item(status_rank, "Status", &sanitize(&reason));
-        // For these statuses, the reason already contains the known use.
+        // For a repurposed, orphaned or unassigned port, the reason already contains the known use.
         if !verdict.known_use.is_empty()
             && !matches!(verdict.status, Status::Repurposed | Status::Orphaned | Status::Unassigned)
             && (!is_known || self.depth.in_full || self.depth.evidence)

@@ -35,7 +35,8 @@ pub(super) struct Part {
     /// The number of lines that are never removed.
     least: usize,
     shrinks: Shrinks,
-    /// The text on one line, with its middle cut out if it is too long; `None` if the text may lose its end.
+    /// The text on one line, with its middle cut out if necessary, because its end is important. `None` if the end may
+    /// be cut off.
     one_line: Option<String>,
     /// The beginning of the text, and its colour or weight; `None` if the text is plain.
     painted: Option<(String, Emphasis)>,

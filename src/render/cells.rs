@@ -393,8 +393,7 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
-/// The width of the first of several flags in the form `WithoutUnit`, so that the number of further flags (`+2`) still
-/// fits.
+/// The maximum width of a flag in front of the number of further flags (`+2`), in the form `WithoutUnit`.
 const WIDEST_FIRST_FLAG: usize = 11;
 
 /// The text of FLAGS for an entry that could not be judged and has no finding.

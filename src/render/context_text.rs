@@ -19,8 +19,8 @@ pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     for a in verdict.registrations() {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
-        // If packaged sources name a registration that is in use, its curated row has these sources as its basis, so
-        // the basis is left out.
+        // If packaged sources name a registration that is in use, the basis of its curated row is left out, because it
+        // only repeats these sources.
         let is_alive = |row: &Curated| row.standing == CuratedState::Alive && !packaged.is_empty();
         if let Some(basis) = a.curated.as_ref().filter(|row| !is_alive(row)).and_then(|row| row.basis) {
             said.push(format!("{}: {}", a.service, basis.trim_end_matches('.')));

@@ -43,7 +43,7 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Returns whether a further protocol of the port has the facts of the group.
+/// Returns whether a protocol has the facts that the protocols of a group share, so that it can join the group.
 fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
     group.contexts.iter().all(|other| {
         let has_answer = other.answer.is_some() && other.answer == context.answer;

@@ -70,7 +70,7 @@ impl MergedRow {
         self.merged.as_ref().map_or(slice::from_ref(&self.first), |merged| &merged.members)
     }
 
-    /// Adds the processes and connections of another row of the server.
+    /// Adds the processes and connections of another row to this row.
     fn absorb(&mut self, other: &Self, entries: &[&Entry]) {
         let first = self.first;
         let alone = || Box::new(Merged { entry: entries[first].clone(), members: vec![first] });
@@ -118,7 +118,8 @@ pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// The values that all sockets of one row share. The port comes first, because it differs in most comparisons.
+/// The values that all sockets of one row share. The port comes first: it usually differs, so most comparisons end
+/// there.
 type Place<'e> = (u16, Option<u64>, State, Protocol, Option<&'e str>);
 
 fn place(entry: &Entry) -> Place<'_> {

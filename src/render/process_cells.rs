@@ -172,16 +172,16 @@ fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
 /// The mark of a stopped process (for example after Ctrl-Z), which does not answer its clients.
 const STOPPED: &str = "(stopped)";
 
-/// Returns the name of a process, sanitized: with the script of an interpreter (`node server.js`), in full if the
-/// kernel has cut it, and with a mark if the process is stopped.
+/// Returns the name of a process, sanitized. The script of an interpreter is added (`node server.js`), a name that the
+/// kernel has cut is completed, and a stopped process has a mark.
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let Some(name) = process.name.as_deref() else { return process_name(None) };
     let file = process.exe.as_ref().map(|exe| file_name(&exe.path));
     let mut shown = match file
         .map(|file| (file, parse_command(file, &process.cmdline).and_then(|runs| target(&runs))))
     {
-        // The script is added, so the name in front of it must be the interpreter's. A process can also be named after
-        // its script.
+        // The process of an interpreter may be named after its script. The script is shown anyway, so the name of the
+        // interpreter is put in front of it.
         Some((file, Some(target))) => {
             let command = process.cmdline.first().and_then(|word| word.rsplit('/').next());
             let own = [Some(name), command].into_iter().flatten();

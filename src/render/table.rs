@@ -290,7 +290,7 @@ pub struct TableLayout {
 }
 
 impl TableLayout {
-    /// Returns the layout in which these entries fit the width.
+    /// Returns the layout in which these entries fit the width of the terminal.
     #[must_use]
     pub fn of<'e>(
         entries: &(impl Iterator<Item = &'e Entry> + Clone),

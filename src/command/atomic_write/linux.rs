@@ -43,8 +43,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
     };
     let mode = match (target, readers) {
         (None, Readers::All) => Mode::from_raw_mode(0o644),
-        // The file gets the permissions of the old file after all content is written. Until then, only the owner of the
-        // new file may read it.
+        // Until all content is written, only the owner of the file may read it. Then the file gets the permissions of
+        // the old file, if there is one.
         (None, Readers::Owner) | (Some(_), _) => Mode::from_raw_mode(0o600),
     };
     let (mut file, temporary) = create_temporary(&directory, mode)?;

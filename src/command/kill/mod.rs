@@ -220,8 +220,8 @@ impl Prepared {
         format!("End {}?", self.named().unwrap_or_else(|_| "this".to_owned()))
     }
 
-    /// Returns the question whether to send SIGKILL to processes that have not ended after SIGTERM; `None` if they have
-    /// ended in the meantime.
+    /// Returns the question whether to send SIGKILL to processes that have not ended after SIGTERM; `None` if all have
+    /// ended.
     pub(super) fn question_of_force(&self, left: &StillRunning) -> Option<String> {
         let left = StillRunning(self.processes.alive(&left.0));
         let named = self.named().ok().filter(|_| !left.0.is_empty())?;

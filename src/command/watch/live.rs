@@ -120,8 +120,8 @@ impl Live {
         self.with_source(Explorer::make_rows);
         let mut draw = Draw::Frame;
         loop {
-            // Waiting keys are handled first, because it takes time to filter and draw a long listing. A scan that is
-            // due comes before the keys.
+            // Waiting keys are handled before the rows are filtered and drawn, which takes time in a long listing. A
+            // scan that is due comes before the keys.
             let is_due = self.ticker.left().is_zero();
             let input = match if is_due { None } else { self.inputs.try_recv().ok() } {
                 Some(input) => input,
@@ -279,7 +279,7 @@ impl Live {
         });
     }
 
-    /// Starts the scans of connections when their view is shown, and ends them when another view is shown.
+    /// Starts to scan connections when the view of connections is shown, and stops when another view is shown.
     fn follow_view(&mut self) -> Result<(), Error> {
         if self.explorer.view() != View::Connections {
             self.connections = None;

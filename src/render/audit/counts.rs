@@ -25,7 +25,7 @@ impl Rows {
         rows.collect::<HashSet<_>>().len()
     }
 
-    /// Returns the number of findings of this severity and, if given, this flag.
+    /// Returns the number of findings of a severity and, if a flag is given, of this flag.
     pub(in crate::render) fn findings(
         &self,
         audit: &Audit<'_>,

@@ -16,7 +16,7 @@ use crate::render::sanitize;
 
 /// A service that other machines can reach, at one or several places.
 pub(in crate::render) struct ReachableService {
-    /// The highest severity of its findings; `None` if no finding is above information.
+    /// The highest severity of the service's findings; `None` if no finding is above information.
     pub(in crate::render) severity: Option<Severity>,
     pub(in crate::render) places: Vec<String>,
     pub(in crate::render) program: String,
@@ -39,7 +39,8 @@ pub(in crate::render) struct OutsiderFinding {
 }
 
 impl OutsiderFinding {
-    /// Returns a finding for the list of reachable services; `None` if the audit shows the finding below this list.
+    /// Returns a finding for the list of reachable services; `None` if the audit shows the finding by severity, below
+    /// the list.
     fn of(found: &AuditFinding<'_>) -> Option<Self> {
         if !is_in_list(found) {
             return None;

@@ -46,7 +46,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
             "version": env!("CARGO_PKG_VERSION"),
             "rules": Flag::all().map(rule).collect::<Vec<_>>(),
         }}),
-        // This ID distinguishes the hosts of a fleet in a dashboard.
+        // With this ID, a dashboard can distinguish the hosts of a fleet.
         automation_details: host.map(|name| json!({ "id": format!("portolan/{name}/") })),
         invocations: [invocation(audit, fail_on)],
         column_kind: "unicodeCodePoints",

@@ -23,8 +23,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Returns the first line. If it is too long, the least important parts become shorter or are left out, but never
-    /// the number of gaps.
+    /// Returns the first line. If the line is too long, its least important parts become shorter or are left out, but
+    /// never the number of gaps.
     #[must_use]
     pub fn line(&self, now: Timestamp, interval: Duration, (width, zone): (u16, Zone)) -> String {
         let paused = self.paused.map(|since| format!("paused at {}", zone.time(since, "%H:%M:%S")));

@@ -71,7 +71,7 @@ pub struct LoggedChange {
     pub kind: ChangeKind,
     /// The listener, sanitized: `nginx on tcp *:80`.
     pub what: String,
-    /// The sockets of the listener after the change; for a vanished listener, as they were last seen.
+    /// The sockets of the listener after the change. If the listener vanished, the sockets as they were last seen.
     pub sockets: Vec<Entry>,
 }
 
