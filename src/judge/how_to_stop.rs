@@ -33,7 +33,7 @@ pub enum HowToStop<'r> {
     Kill {
         /// The owners of the socket, except those that another owner started.
         pids: Vec<Pid>,
-        /// The program that may start the processes again, if known.
+        /// The program that may restart the processes, if known.
         restarted_by: Option<&'r str>,
     },
     /// Remove this rule, which makes the kernel forward the port.
@@ -145,8 +145,8 @@ fn engine(manager: ContainerManager) -> &'static str {
     if manager == ContainerManager::Podman { "podman" } else { "docker" }
 }
 
-/// Returns how to end the processes of a listener without a command for their unit or container: `FirstProcess` if pid
-/// 1 owns the socket, `None` if no owner is known.
+/// Returns how to end only the processes of a listener, not its unit or container: `FirstProcess` if pid 1 owns the
+/// socket, `None` if no owner is known.
 pub(super) fn processes<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<HowToStop<'r>> {
     let owner = &listener.first().socket.owner;
     if owner.pids().contains(&1) {

@@ -81,7 +81,7 @@ impl<'r> Listener<'r> {
         found
     }
 
-    /// Returns the processes that could be read, with the main process first: the process that started the others.
+    /// Returns the processes that could be read. The main process, which started the others, comes first.
     #[must_use]
     pub fn processes(&self) -> Vec<&'r Process> {
         let mut processes: Vec<&Process> = self.first().processes.iter().map(|process| &**process).collect();
@@ -132,8 +132,7 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns the full ID of the container of the main process, or of the socket if no process could be read; `None`
-    /// if the container has no ID.
+    /// Returns the full container ID of the main process, or of the socket if no process could be read.
     #[must_use]
     pub fn container_id(&self) -> Option<&'r str> {
         let group = match self.main() {

@@ -130,8 +130,8 @@ impl Report {
 
     /// Replaces each process for which `change` returns a new process.
     fn change_processes(&mut self, change: impl Fn(&Process) -> Option<Process>) {
-        // Entries with the same processes share one list, which is found by its memory address. The old lists are
-        // kept until the end, so that no memory address is reused.
+        // Entries share lists of processes, which are found by their memory addresses. The old lists are kept until the
+        // end, so that no address is reused.
         let mut lists = HashMap::new();
         for entry in &mut self.entries {
             let old = Arc::clone(&entry.processes);

@@ -69,7 +69,7 @@ impl<'o> IdentifiedProcess<'o> {
         tools::dual_use(self.tools.dual_use.get_or_init(find), port, protocol)
     }
 
-    /// Returns whether a user who is not root can replace the program file or script, or whether the file does not
+    /// Returns whether a user other than root can replace the program file or script, or whether the file does not
     /// exist.
     pub(super) fn is_replaceable(&self) -> bool {
         ReplaceableBy::of(self.process) >= ReplaceableBy::User
@@ -86,14 +86,14 @@ impl<'o> IdentifiedProcess<'o> {
         ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
 
-    /// Returns whether the file has the name of a well-known server, but a user who is not root can replace the file.
+    /// Returns whether a user other than root can replace the file, although it has the name of a well-known server.
     pub(super) fn is_named_like_a_server(&self) -> bool {
         self.has_a_name_that_proves_nothing()
             && self.program_name().is_some_and(programs::owns_a_guarded_port)
     }
 
-    /// Returns whether the file has the name of a program that serves a guarded port, but a user who is not root can
-    /// replace the file.
+    /// Returns whether a user other than root can replace the file, although it has the name of a server of a guarded
+    /// port.
     fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()
@@ -185,8 +185,8 @@ pub(super) fn is_opener(process: &IdentifiedProcess<'_>) -> bool {
     process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
 }
 
-/// Returns whether a program such as systemd opened the socket for the other processes, as the first process of the
-/// system or as an ancestor of all other processes.
+/// Returns whether a program such as systemd opened the socket for the other processes: it is pid 1 or an ancestor of
+/// all of them.
 pub(super) fn opens_sockets_for_others(process: &IdentifiedProcess<'_>, owners: &[&Process]) -> bool {
     let pid = process.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
@@ -268,7 +268,7 @@ pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
 }
 
 /// Returns the program for which systemd opened the socket, by the name of the socket unit; `None` if the process is
-/// not systemd, or if no usual program of the port has this name.
+/// not systemd, or if the name is not known.
 pub(super) fn by_socket_unit(
     process: &IdentifiedProcess<'_>,
     listener: &Entry,

@@ -13,8 +13,8 @@ use crate::model::{
 use crate::registry::programs::ListedProgram;
 use crate::registry::tools::packet_program;
 
-/// Returns the service of the first known program. A program such as systemd, which only opens sockets for others, does
-/// not count. If no program is known or the owner is hidden, the name of the unit decides.
+/// Returns the service of the first known program, except programs such as systemd that only open sockets. If there is
+/// none, or if the owner is hidden, the name of the unit decides.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.port().is_none() {

@@ -7,7 +7,7 @@ use crate::model::{Exposure, OriginKind, Process, ReplaceableBy, Severity};
 /// The trust in a process, from the lowest to the highest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trust {
-    /// A user who is not root can replace the program file, or the file does not exist.
+    /// A user other than root can replace the program file, or the file does not exist.
     Replaceable,
     /// The program is not known, or it is an interpreter that runs an unknown script.
     Unknown,

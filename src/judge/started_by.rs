@@ -9,7 +9,7 @@ const SHELLS: [&str; 18] = [
     "sh", "bash", "dash", "ash", "zsh", "fish", "ksh", "ksh93", "mksh", "lksh", "csh", "tcsh", "yash", "nu",
     "elvish", "xonsh", "pwsh", "rbash",
 ];
-/// Programs that run programs for others. Stopping such a program, or its unit, stops more than one listener.
+/// Programs that run programs for others: stopping one of them, or its unit, stops more than one listener.
 const RUNNERS: [&str; 22] = [
     "cron",
     "crond",
@@ -77,7 +77,7 @@ const TERMINALS: [&str; 36] = [
     "xterm",
     "zellij",
 ];
-/// Programs that start a process again when it ends.
+/// Programs that restart a process when it ends.
 const RESTARTERS: [&str; 8] =
     ["supervisord", "runsv", "s6-supervise", "circusd", "nodemon", "watchexec", "forever", "monit"];
 
@@ -305,13 +305,13 @@ pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
     by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
 }
 
-/// Returns the name of the ancestor that starts the process again when it ends.
+/// Returns the name of the ancestor that restarts the process when it ends.
 pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }
 
-/// Returns whether a program that runs programs for others, such as cron, started the process or has its unit. A
-/// process of cron itself does not count; its name is trusted only as root, because any user can choose a process name.
+/// Returns whether a program such as cron, which runs programs for others, started the process or has its unit.
+/// Processes of cron itself do not count if they run as root: any user can choose the name of a process.
 pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bool {
     let own = process.name.as_deref().filter(|_| process.uid.is_none_or(|uid| uid == 0));
     let has_runner = process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own);

@@ -87,7 +87,7 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// does not count: the system's server starts such a process for each session.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
-    // An ancestor of the same user does not count, because the user can start it.
+    // Only a server of another user counts, because the user can also start the first server.
     let is_server =
         |parent: &Parent| Some(&parent.name) == name.as_ref() && (parent.uid.is_none() || parent.uid != *uid);
     if uid.is_none_or(|uid| uid == 0) || parents.iter().any(is_server) {
@@ -120,7 +120,7 @@ fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> 
 fn kernel_thread_name(process: &Process) -> Option<&str> {
     let first = process.cmdline.first().map(String::as_str);
     let file = process.exe.as_ref().map(|exe| crate::model::file_name(&exe.path)).unwrap_or_default();
-    // Some programs, such as Traffic Server (`[TS_MAIN]`), really give their process such a name.
+    // Some programs, such as Traffic Server (`[TS_MAIN]`), have a process name in brackets.
     let own = process.name.as_deref().filter(|name| !programs::is_process_name_of(name, file));
     let is_claimed = |name: &&str| is_bracketed(name) || is_kernel_thread_name(name);
     // Tools such as ps show a process without a command line in brackets, like a kernel thread.

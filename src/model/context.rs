@@ -137,7 +137,7 @@ pub struct EphemeralHere {
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
     /// Whether the kernel may choose the port for a listener that requests any free port; `None` if this is not known.
-    /// False also if the kernel first uses every port of the other parity.
+    /// If the kernel prefers all ports of the other parity (odd or even), the value is false.
     pub kernel_would_pick: Option<bool>,
     /// Whether the listener probably chose the port itself; `None` without a listener, or if the kernel may just as
     /// well have chosen the port.

@@ -22,8 +22,8 @@ pub struct ForwardTarget {
 
 impl Peer {
     /// Returns the destination to which docker-proxy forwards a port, by its command line; `None` for any other
-    /// process. Every user can start a program with this name, so the process must run as root from a file that belongs
-    /// to no user.
+    /// process. Every user can start a program with this name, so the process must run as root, and its file must not
+    /// belong to a user.
     #[must_use]
     pub fn behind_docker_proxy(process: &Process) -> Option<Self> {
         let (name, may_be_roots) = match &process.exe {

@@ -45,7 +45,7 @@ impl RunTarget {
     }
 
     /// Returns whether two processes with one program file may run the same code. A relative path equals an absolute
-    /// path that ends with it, because older snapshots recorded relative paths.
+    /// path that ends with it, because snapshots of older versions have relative paths.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
@@ -189,9 +189,8 @@ pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Optio
     behind(&command, cmdline).or(Some(command))
 }
 
-/// Returns the words of an interpreter's command line after its own name, up to the script, module or class. Returns no
-/// words if the command line contains code; `None` if `program` is not a known interpreter, or if its command line is
-/// not known.
+/// Returns the words of an interpreter's command line after its own name, up to the script, module or class; no words
+/// if the command line contains code. `None` if the interpreter or its command line is not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let target = match parse_command(program, cmdline)? {
         InterpreterCommand::File(target)

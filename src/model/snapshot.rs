@@ -299,8 +299,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the range of outgoing ports that contains the port of `socket`; `None` if there is none, if the port is
-    /// reserved, or if the ranges are not known.
+    /// Returns the range of outgoing ports that contains the port of `socket`; `None` if no known range contains it, or
+    /// if the port is reserved.
     #[must_use]
     pub fn ephemeral_range(&self, socket: &Socket) -> Option<PortRange> {
         let ports = self.ephemeral_ports_of(socket);

@@ -213,7 +213,7 @@ fn service(judged: &Entry) -> Option<DraftService> {
     // own container.
     let container_name =
         shared(Process::container_name).filter(|name| !name.contains('/') && !is_container_id(name));
-    // A rule for a path does not match a file in a user's root directory, unless the rule names the container.
+    // A rule for a path matches a file in a user's root directory only if the rule names the container.
     if container.is_none() && listener.processes.iter().any(|process| !process.has_trusted_path()) {
         return None;
     }

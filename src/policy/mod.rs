@@ -84,7 +84,7 @@ pub struct Policy {
 /// A rule that allows listeners. Every condition of the rule must match; an empty list is no condition.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AllowRule {
-    /// The name of the rule in every verdict; no two rules have the same name.
+    /// The unique name of the rule, which every verdict shows.
     pub id: String,
     pub at: Position,
     /// The hosts on which the rule applies; an empty list stands for all hosts.

@@ -58,8 +58,8 @@ pub(crate) fn user(
     };
     match subject.socket() {
         Some(socket) if socket.owner == Owner::Kernel => known(socket.user.as_deref(), socket.uid),
-        // The creator is not evidence about the process, because a server often creates its socket as root and then
-        // changes its user. But if no process is visible, listings show the creator, so filters match it.
+        // A server often creates its socket as root and then changes its user, so the creator is not evidence about the
+        // process. If no process is visible, listings show the creator, so filters match the creator.
         Some(socket) if quantifier == Quantifier::Any && subject.processes().next().is_none() => {
             known(socket.user.as_deref(), socket.uid).max(Answer::Unknown)
         }

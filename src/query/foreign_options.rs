@@ -116,7 +116,7 @@ pub(super) fn states(values: &[String]) -> Result<Vec<Filter>, String> {
 /// The words with which a filter of ss can begin.
 const SS_WORDS: [&str; 6] = ["sport", "dport", "src", "dst", "state", "exclude"];
 
-/// Parses the targets of an ss filter, `sport = :8080 or sport = :443`; `None` if the targets are not such a filter.
+/// Parses the targets of an ss filter, `sport = :8080 or sport = :443`; `None` if the targets are not an ss filter.
 pub(super) fn ss_filter(targets: &[String]) -> Result<Option<Vec<String>>, String> {
     let text = targets.join(" ");
     let spaced = ["==", "=", "(", ")"]

@@ -33,7 +33,7 @@ pub(crate) struct Selection {
     groups: Vec<Vec<Filter>>,
     /// None of these filters may match.
     not: Vec<Filter>,
-    /// The values of `--not` as typed, in the same order as the field `not`.
+    /// The values of `--not` as typed, in the order of `not`.
     typed_not: Vec<String>,
     either_end: bool,
 }

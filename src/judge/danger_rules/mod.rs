@@ -166,9 +166,9 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
     by_environment.filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical)).or(by_line)
 }
 
-/// Returns the danger of the program that systemd starts for a socket if the socket unit identifies it, and otherwise
-/// `by_line`, the danger of the process itself. If both are dangerous, returns `by_line`, unless it is presumed only
-/// from the port.
+/// Returns the danger of the program that systemd starts for a socket, if the socket unit identifies the program;
+/// otherwise `by_line`, the danger of the process. If both are dangerous, returns `by_line`, unless its only evidence
+/// is the port.
 fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Option<Danger>) -> Option<Danger> {
     let Some(program) = by_socket_unit(process, entry).filter(|program| !program.is_arg()) else {
         return by_line;

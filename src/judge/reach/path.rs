@@ -127,7 +127,7 @@ impl<'f> Path<'f, '_> {
                 let before = packet.tracking;
                 let mut walk = Walk::new(table, packet, &mut steps);
                 walk.base_chain(chain, live.clone());
-                // The state is the state before the chain, unless a rule has excluded the packet from connection
+                // Restores the state from before this chain, unless a rule has excluded the packet from connection
                 // tracking.
                 if walk.packet.tracking == before && before != Tracking::Uncertain {
                     walk.packet.tracking = known;
@@ -160,7 +160,7 @@ impl<'f> Path<'f, '_> {
     }
 
     /// Sends packets through the chains that translate destinations. Returns the clients whose packets may get the
-    /// destination of the target; in `live` stay the clients whose packets are not translated.
+    /// destination of the target; `live` then has the clients whose packets keep their destination.
     fn translate(
         &mut self,
         packet: &mut Packet,

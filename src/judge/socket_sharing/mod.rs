@@ -161,7 +161,7 @@ impl<'l> AddressGroup<'l> {
         Processes { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
     }
 
-    /// Returns the parents of these processes, except pid 1, that have the same name as their child.
+    /// Returns the parents of these processes, except pid 1, that have the name of their child.
     fn masters(&self) -> &HashSet<&'l Parent> {
         self.masters.get_or_init(|| {
             let masters = self.compared.iter().filter_map(|compared| {
