@@ -199,7 +199,8 @@ fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
         && !processes.iter().any(|process| is_creator(process.uid))
 }
 
-/// Returns whether a step also ends this listener. `signalled` has the processes that the signals of the step end.
+/// Returns whether a step also ends this listener. `signalled` contains all processes that end because of the step's
+/// signals.
 fn ends_with(step: &KillStep<'_>, listener: &Listener<'_>, signalled: &BTreeSet<Pid>) -> bool {
     let processes = listener.processes();
     match &step.how {

@@ -87,7 +87,7 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// does not count: the system's server starts such a process for each session.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
-    // Only a server of another user counts, because the user can also start the first server.
+    // Only an ancestor that runs as another user counts, because the user can start servers too.
     let is_server =
         |parent: &Parent| Some(&parent.name) == name.as_ref() && (parent.uid.is_none() || parent.uid != *uid);
     if uid.is_none_or(|uid| uid == 0) || parents.iter().any(is_server) {

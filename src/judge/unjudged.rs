@@ -1,4 +1,4 @@
-//! Makes gaps of listeners that the rules could not judge because evidence is missing.
+//! Returns gaps for the listeners that the rules could not judge because evidence is missing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -77,8 +77,8 @@ fn lacking(entry: &Entry, process: &Process) -> Option<Missing> {
     process.script.as_ref().is_some_and(|script| script.origin.is_none()).then_some(SCRIPT)
 }
 
-/// Returns whether a title hides the script of an interpreter. Many servers set a title, so a title with the name of a
-/// known program is believed, unless a user's process can be reached from other machines.
+/// Returns whether a title hides the script of an interpreter. Many servers set a title, so the name of a known program
+/// in a title is believed, unless other machines can reach the listener and its process belongs to a user.
 fn hides_its_script(entry: &Entry, process: &Process) -> bool {
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
     let is_known = || identify(process).is_some_and(|identity| identity.program().is_some());

@@ -15,7 +15,7 @@ pub struct Firewall {
     pub is_refused: bool,
     /// Any other reason why the rules could not be read.
     pub unread: Option<String>,
-    /// The reason why packets for one port can reach the listener of another port without a rule; `None` if they
+    /// The reason why packets for one port can reach the listener of another port even without a rule; `None` if they
     /// cannot.
     #[serde(default)]
     pub steering: Option<String>,

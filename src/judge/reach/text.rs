@@ -275,8 +275,8 @@ fn few(names: &[&str]) -> String {
     }
 }
 
-/// Returns a set as the text of a few networks, each with the addresses that the set lacks; `None` if there are too
-/// many networks.
+/// Returns the networks of a set as text, each with the addresses that are not in the set (`10.0.0.0/8 but 10.9.0.1`);
+/// `None` if there are too many networks.
 fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<String>> {
     let whole = set.rounded();
     let (networks, count) = whole.networks(family, FEW);
