@@ -9,8 +9,8 @@ use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound
 
 /// The maximum number of proposals.
 const PROPOSALS: usize = 5;
-/// The distance to the nearest unsuitable port matters up to this number: a second instance of a program often takes
-/// the next port.
+/// The distance at which unsuitable ports no longer matter. Near ports matter, because a second instance of a program
+/// often takes the next port.
 const FAR: u16 = 10;
 
 /// A port that is suitable for a new service.

@@ -159,7 +159,7 @@ pub(super) fn processes<'r>(listener: &Listener<'r>, restarted_by: Option<&'r st
     (!pids.is_empty()).then_some(HowToStop::Kill { pids, restarted_by })
 }
 
-/// Returns a unit as an argument of `systemctl`, without `.service` unless the rest looks like another kind of unit.
+/// Returns a unit as an argument of `systemctl`. The suffix `.service` is cut if the rest contains no dot.
 fn unit_argument(unit: &str) -> &str {
     unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)
 }

@@ -70,8 +70,8 @@ pub(super) fn finding(evidence: Evidence, exposure: Exposure, trust: Trust) -> F
     Finding { severity: severity(finding.flag(), finding.severity, exposure, trust), ..finding }
 }
 
-/// Returns the severity of a finding: `base`, on loopback one level lower for most flags. For findings about the
-/// registry, low trust raises the severity by one level, at most to a warning, and high trust lowers it by one level.
+/// Returns the severity of a finding. On loopback, `base` is lowered by one level for most flags. For findings about
+/// the registry, low trust raises `base` by one level, at most to a warning, and high trust lowers it.
 pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Trust) -> Severity {
     let moved = match (flag.family(), trust) {
         (FindingFamily::Registry, Trust::Replaceable | Trust::Unknown) => {

@@ -77,8 +77,8 @@ fn lacking(entry: &Entry, process: &Process) -> Option<Missing> {
     process.script.as_ref().is_some_and(|script| script.origin.is_none()).then_some(SCRIPT)
 }
 
-/// Returns whether a title hides the script of an interpreter. Many servers set a title, so the name of a known program
-/// in a title is believed, unless other machines can reach the listener and its process belongs to a user.
+/// Returns whether a title hides the script of an interpreter. The name of a known program in a title is believed if
+/// the process belongs to the system, or if only this machine can reach the listener: many servers set a title.
 fn hides_its_script(entry: &Entry, process: &Process) -> bool {
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
     let is_known = || identify(process).is_some_and(|identity| identity.program().is_some());

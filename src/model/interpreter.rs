@@ -182,8 +182,8 @@ pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<
     Some(code_before_file.map_or(InterpreterCommand::Nothing, InterpreterCommand::Code))
 }
 
-/// Returns the code as [`parse_command`] does, but for a profiler, debugger or launcher the script or module in its
-/// arguments.
+/// Returns the code of [`parse_command`]. For a profiler, debugger or launcher, returns the script or module in its
+/// arguments instead.
 pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let command = parse_command(program, cmdline)?;
     behind(&command, cmdline).or(Some(command))

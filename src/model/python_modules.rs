@@ -2,8 +2,8 @@
 
 use super::interpreter::{InterpreterCommand, parse_innermost, without_build, without_version};
 
-/// Returns the paths, relative to the working directory, at which Python first searches for the modules that it runs or
-/// that the code on its command line imports. Returns no paths if Python does not search the working directory.
+/// Returns the paths, relative to the working directory, at which Python first searches for its module or for the
+/// imports of code on its command line. Returns no paths if Python does not search the working directory.
 pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String> {
     /// The maximum number of modules in the result.
     const MODULES: usize = 32;
