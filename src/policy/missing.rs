@@ -1,5 +1,5 @@
 //! Finds required listeners that are missing. A rule requires a listener for each combination of its protocols,
-//! addresses and ports, where a port range or a block of addresses counts as one.
+//! addresses and ports; a port range or a block of addresses counts as one.
 
 use std::collections::HashSet;
 
