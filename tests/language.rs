@@ -319,6 +319,29 @@ fn the_project_is_written_in_plain_words() {
     assert!(hits == 0, "{hits} phrases that the project does not use:\n{report}");
 }
 
+/// A gap or a note with a count is shown as "1 socket that …", so its text must have a singular. This test finds texts
+/// in the source that begin with a plural and do not depend on the count.
+#[test]
+fn counted_texts_have_a_singular() {
+    let counted = Regex::new(
+        r#"what: (?:format!\(\s*)?"(?:processes|sockets|ports|lines|files|listeners|owners)\b(?:[^;]{0,200}?)count: (?:Some|u64)"#,
+    )
+    .unwrap();
+    assert!(counted.is_match("what: \"sockets of x\".to_owned(),\n count: Some(n),"));
+    assert!(!counted.is_match("what: \"sockets of x\".to_owned(),\n count: None,"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = String::new();
+    for path in
+        files(root).iter().filter(|path| name(path).starts_with("src/") && !name(path).contains("tests"))
+    {
+        let Ok(text) = fs::read_to_string(root.join(path)) else { continue };
+        for hit in counted.find_iter(&text).filter(|hit| !hit.as_str().contains("count: None")) {
+            writeln!(found, "{}: {}", name(path), hit.as_str()).unwrap();
+        }
+    }
+    assert!(found.is_empty(), "texts without a singular:\n{found}");
+}
+
 #[test]
 fn each_pattern_refuses_a_bad_sentence_and_passes_a_good_one() {
     let patterns = compiled();

@@ -96,7 +96,10 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
     if !comparison.not_compared.is_empty() {
         audit.gaps.push(Gap {
             stage: Stage::Owners,
-            what: "listeners that cannot be compared with the baseline".to_owned(),
+            what: match comparison.not_compared.len() {
+                1 => "listener that cannot be compared with the baseline".to_owned(),
+                _ => "listeners that cannot be compared with the baseline".to_owned(),
+            },
             count: u64::try_from(comparison.not_compared.len()).ok(),
             pids: Vec::new(),
             why: "the process, the user or the network namespace was not visible in the baseline or in this scan"

@@ -110,7 +110,7 @@ impl RawSocketLister<'_> {
         if lines > 0 {
             self.listed.gaps.push(Gap {
                 stage: Stage::Sockets,
-                what: format!("lines of {}/{table}", self.tables),
+                what: format!("{} of {}/{table}", if lines == 1 { "line" } else { "lines" }, self.tables),
                 count: Some(lines),
                 pids: Vec::new(),
                 why: "not understood".to_owned(),

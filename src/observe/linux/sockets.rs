@@ -313,7 +313,7 @@ impl SocketLister<'_> {
                 if refused > 0 {
                     self.listed.gaps.push(Gap {
                         stage: Stage::Sockets,
-                        what: format!("lines of {path}"),
+                        what: format!("{} of {path}", if refused == 1 { "line" } else { "lines" }),
                         count: Some(refused),
                         pids: Vec::new(),
                         why: "not understood".to_owned(),

@@ -100,14 +100,19 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     if failures.closed > 0 {
         let why = "permission denied".to_owned();
         gaps.push(gap(
-            "sockets of processes that this user may not read",
+            match failures.closed {
+                1 => "socket of a process that this user may not read",
+                _ => "sockets of processes that this user may not read",
+            },
             Some(failures.closed),
             why,
             Some("run as root"),
         ));
     }
     if failures.failed > 0 {
-        gaps.push(gap("sockets that could not be read", Some(failures.failed), failures.why, None));
+        let sockets = if failures.failed == 1 { "socket" } else { "sockets" };
+        let what = format!("{sockets} that could not be read");
+        gaps.push(gap(&what, Some(failures.failed), failures.why, None));
     }
     let held = |(mut socket, pids): (Socket, BTreeSet<Pid>)| {
         socket.owner = Owner::Held(Arc::new(pids.into_iter().collect()));

@@ -90,7 +90,10 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     if scope.processes && nameless > 0 {
         gaps.push(Gap {
             stage: Stage::Owners,
-            what: "sockets for which the system names no process".to_owned(),
+            what: format!(
+                "{} for which the system names no process",
+                if nameless == 1 { "socket" } else { "sockets" }
+            ),
             count: u64::try_from(nameless).ok(),
             pids: Vec::new(),
             why: "the socket table of the system does not name the process".to_owned(),

@@ -36,7 +36,8 @@ fn list(
     gaps: &mut Vec<Gap>,
 ) {
     let mut gap = |count: Option<u64>, why: String| {
-        let what = format!("sockets of {protocol} over {}", family.name());
+        let sockets = if count == Some(1) { "socket" } else { "sockets" };
+        let what = format!("{sockets} of {protocol} over {}", family.name());
         gaps.push(Gap { stage: Stage::Sockets, what, count, pids: Vec::new(), why, remedy: None });
     };
     let (mut answers, mut strange) = (0_u64, 0_u64);
@@ -57,7 +58,7 @@ fn list(
         Err(error) => gap(None, error.to_string()),
     }
     if strange > 0 {
-        gap(Some(strange), "the state of these sockets is not known".to_owned());
+        gap(Some(strange), "the state is not known".to_owned());
     }
     if answers == 0
         && let Some(why) = unbelievable(protocol, family)

@@ -125,7 +125,10 @@ pub(super) fn add_system_details(
     if unread > 0 {
         gaps.push(Gap {
             stage: Stage::Processes,
-            what: "the program files of processes".to_owned(),
+            what: match unread {
+                1 => "process whose program file could not be read".to_owned(),
+                _ => "processes whose program files could not be read".to_owned(),
+            },
             count: Some(unread),
             pids: Vec::new(),
             why: "the system does not report the files".to_owned(),
@@ -170,7 +173,11 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
     }
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("processes that could not be opened: {}", list.join("; ")),
+        what: format!(
+            "process{} that could not be opened: {}",
+            if hidden.len() == 1 { "" } else { "es" },
+            list.join("; ")
+        ),
         count: u64::try_from(hidden.len()).ok(),
         pids: Vec::new(),
         why: "access denied".to_owned(),
@@ -333,7 +340,7 @@ mod tests {
         let mut process = Process::unknown(912);
         process.name = Some("svchost.exe".to_owned());
         let gap = unopened(&hidden, &[process], false).unwrap();
-        assert_eq!(gap.what, "processes that could not be opened: 912 svchost.exe (tcp 135, tcp 49664)");
+        assert_eq!(gap.what, "process that could not be opened: 912 svchost.exe (tcp 135, tcp 49664)");
         assert_eq!((gap.count, gap.remedy.as_deref()), (Some(1), Some("run as administrator")));
         assert_eq!(unopened(&BTreeMap::new(), &[], false), None);
     }

@@ -45,15 +45,16 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
         }
     }
     deep.notes = vec![
-        done("ports that the deep scan tried to bind, counted per protocol and family", deep.ports),
-        done("sockets that the deep scan compared in netlink, /proc/net and netstat2", deep.sockets),
+        done("port", "that the deep scan tried to bind, counted per protocol and family", deep.ports),
+        done("socket", "that the deep scan compared in netlink, /proc/net and netstat2", deep.sockets),
         limits(),
     ];
     Ok(deep)
 }
 
-fn done(what: &str, count: u64) -> Note {
-    Note { what: what.to_owned(), count: Some(count), remedy: None, important: false }
+fn done(noun: &str, what: &str, count: u64) -> Note {
+    let plural = if count == 1 { "" } else { "s" };
+    Note { what: format!("{noun}{plural} {what}"), count: Some(count), remedy: None, important: false }
 }
 
 fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
@@ -114,13 +115,17 @@ fn lists_bound_sockets_here() -> bool {
 /// Returns one gap for each reason why ports could not be tried.
 fn not_tried(result: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
+    let what = |count: u64| {
+        let ports = if count == 1 { "port" } else { "ports" };
+        format!("{ports}{place} that could not be tried, counted per protocol and family")
+    };
     let mut gaps = Vec::new();
     for (errno, count) in &result.refused {
         let errno = Errno::from_raw_os_error(*errno);
         let refused = matches!(errno, Errno::ACCESS | Errno::PERM);
         gaps.push(Gap {
             stage: Stage::Sockets,
-            what: format!("ports{place} that could not be tried, counted per protocol and family"),
+            what: what(*count),
             count: Some(*count),
             pids: Vec::new(),
             why: if refused { "permission denied".to_owned() } else { errno.to_string() },
@@ -132,7 +137,7 @@ fn not_tried(result: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
     if result.unsure > 0 {
         gaps.push(Gap {
             stage: Stage::Sockets,
-            what: format!("ports{place} that could not be tried, counted per protocol and family"),
+            what: what(result.unsure),
             count: Some(result.unsure),
             pids: Vec::new(),
             why: "the tables that would explain these ports could not be read".to_owned(),

@@ -118,7 +118,10 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
         }
     }
     let note = Note {
-        what: "processes in containers with an rpm database, which is not read".to_owned(),
+        what: match left_out {
+            1 => "process in a container with an rpm database, which is not read".to_owned(),
+            _ => "processes in containers with an rpm database, which is not read".to_owned(),
+        },
         count: Some(left_out),
         remedy: None,
         important: false,
