@@ -3,19 +3,18 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::long_error::LongError;
 use super::{Error, Exit, Ui, charset, from, judged, name_host, namespaces, print_message, registry_source};
 use crate::baseline::compare;
 use crate::cli::{CommonArgs, DiffArgs, Output};
-use crate::model::{Host, Snapshot};
-use crate::observe::{Scope, observe};
+use crate::model::{Host, Rights, Snapshot};
+use crate::observe::{self, Scope, observe};
 use crate::render::{diff, html, stderr};
 
 pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     check(args, common)?;
     let Some(path) = &args.before else {
-        return Err(Error::msg(
-            "diff needs an earlier snapshot: type sudo portolan capture >before.json now, and sudo portolan diff before.json after a change; without a snapshot, portolan --sort -since --columns port,process,since lists what started last",
-        ));
+        return Err(without_snapshot(observe::rights()).into());
     };
     let registry = registry_source::registry(common)?;
     let mut scope = Scope { details: true, ..Scope::default() };
@@ -50,6 +49,19 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         (false, true) => Exit::Clear,
         (false, false) => Exit::Incomplete,
     })
+}
+
+/// Returns the error for a comparison without an earlier snapshot, with the commands that lead to a comparison.
+fn without_snapshot(rights: Rights) -> LongError {
+    let sudo = if rights.needs_sudo { "sudo " } else { "" };
+    LongError {
+        messages: vec!["diff needs an earlier snapshot".to_owned()],
+        commands: vec![
+            ("take one now:", format!("{sudo}portolan capture >before.json")),
+            ("after a change:", format!("{sudo}portolan diff before.json")),
+            ("what started last:", "portolan --sort -since --columns port,process,since".to_owned()),
+        ],
+    }
 }
 
 fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {

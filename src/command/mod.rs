@@ -11,6 +11,7 @@ pub mod from;
 #[cfg(target_os = "linux")]
 mod kill;
 mod list;
+mod long_error;
 mod man;
 mod policy;
 mod policy_manual;
@@ -281,6 +282,9 @@ pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
 pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs) -> Report {
     let mut report = judge::judge(snapshot, registry);
     report.question.is_saved = common.from.is_some();
+    if common.from.is_none() {
+        report.rights = observe::rights();
+    }
     if common.leaves_out(Without::Cmdline) {
         report.remove_command_lines();
     }

@@ -4,6 +4,7 @@ use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::long_error::LongError;
 use super::stdout::is_broken_pipe;
 use super::{Exit, charset, completions, print_message, run_command, version};
 use crate::cli::{self, Cli};
@@ -55,7 +56,13 @@ fn run_here() -> u8 {
     match run_command(&cli) {
         Ok(exit) => exit.code(),
         Err(error) if is_broken_pipe(&error) => SUCCESS,
-        Err(error) => complain(&format!("{error:#}")),
+        Err(error) => match error.downcast_ref::<LongError>() {
+            Some(long) => {
+                long.print();
+                Exit::Failed.code()
+            }
+            None => complain(&format!("{error:#}")),
+        },
     }
 }
 

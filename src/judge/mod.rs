@@ -45,8 +45,8 @@ pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;
 use crate::join::join;
 use crate::model::{
-    Context, Direction, InferredOwner, Matched, Owner, PortVerdict, Process, Protocol, SearchHit, Snapshot,
-    State,
+    Context, Direction, InferredOwner, Matched, Owner, PortVerdict, Process, Protocol, Rights, SearchHit,
+    Snapshot, State,
 };
 use crate::registry::Registry;
 
@@ -63,6 +63,8 @@ pub struct Report {
     pub registry: Registry,
     /// The user's question, which the entries answer.
     pub question: Question,
+    /// What the user may do without `sudo`. The commands that a renderer shows depend on it.
+    pub rights: Rights,
     /// The probable owners of hidden sockets, by the path of the control group; empty unless they were requested. No
     /// rule uses them.
     pub inferred_owners: BTreeMap<String, InferredOwner>,
@@ -216,6 +218,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     snapshot.gaps.extend(unjudged);
     snapshot.gaps.extend(unevaluated);
     Report {
+        rights: Rights::of(&snapshot.host),
         snapshot,
         seen,
         entries,

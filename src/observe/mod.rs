@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use crate::model::Scope;
-use crate::model::{DeepScanResult, InferredOwner, Namespaces, Pid, Process, Snapshot};
+use crate::model::{DeepScanResult, InferredOwner, Namespaces, Pid, Process, Rights, Snapshot};
 
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
@@ -123,6 +123,12 @@ pub fn read_rest(processes: &mut [Process]) {
 #[must_use]
 pub fn inferred_owner(group: &str) -> Option<InferredOwner> {
     system::inferred_owner(group)
+}
+
+/// Returns what the user may do on this machine without `sudo`.
+#[must_use]
+pub fn rights() -> Rights {
+    system::rights()
 }
 
 /// Returns whether the system knows a user with this name.

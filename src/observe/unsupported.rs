@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Error, Scope};
-use crate::model::{InferredOwner, Process, Snapshot};
+use crate::model::{InferredOwner, Process, Rights, Snapshot};
 
 pub(super) fn observe(_: &Scope) -> Result<Snapshot, Error> {
     Err(Error(format!(
@@ -16,6 +16,10 @@ pub(super) fn read_rest(_: &mut [Process]) {}
 
 pub(super) fn inferred_owner(_: &str) -> Option<InferredOwner> {
     None
+}
+
+pub(super) fn rights() -> Rights {
+    Rights::default()
 }
 
 pub(super) fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use super::labelled::labelled;
 use super::listener_card::{facts, places, what_runs};
-use super::start_text::how_to_stop;
+use super::start_text::{how_to_stop, how_to_stop_with};
 use super::{Emphasis, Style, process_name, sanitize};
 use crate::findings::text::first_of;
 use crate::judge::{HowToStop, KillRefusal, KillStep, Listener, Report};
-use crate::model::{Owner, Pid, Process, Protocol, short_container};
+use crate::model::{Owner, Pid, Process, Protocol, Rights, short_container};
 
 /// The maximum number of listeners, and of processes, that a line names.
 const FEW: usize = 6;
@@ -121,7 +121,7 @@ pub fn named(listener: &Listener<'_>) -> String {
 
 /// Returns why a listener is not ended, and what the user can do.
 #[must_use]
-pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
+pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>, rights: Rights) -> String {
     let why = match refusal {
         KillRefusal::Hidden { as_root } => match listener.first().socket.owner {
             Owner::Unaccounted => "the process of its socket was not found; see portolan audit".to_owned(),
@@ -142,9 +142,13 @@ pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
                 "systemd{user} holds the port for a socket unit; stop that unit (see systemctl --user list-sockets)"
             )
         }
-        KillRefusal::NoCommand(how) => format!("stop it yourself: {}", in_sentence(how)),
-        KillRefusal::OtherUser(how) => format!("only its user can stop it: {}", in_sentence(how)),
-        KillRefusal::NeedsRoot(how) => format!("needs sudo ({})", in_sentence(how)),
+        KillRefusal::NoCommand(how) => {
+            format!("stop it yourself: {}", in_sentence(&how_to_stop_with(how, OS, rights)))
+        }
+        KillRefusal::OtherUser(how) => {
+            format!("only its user can stop it: {}", in_sentence(&how_to_stop(how, OS)))
+        }
+        KillRefusal::NeedsRoot(how) => format!("needs sudo ({})", in_sentence(&how_to_stop(how, OS))),
         KillRefusal::Own(pid) => {
             format!("its process (pid {pid}) is portolan, or started portolan; end the process by hand")
         }
@@ -152,7 +156,7 @@ pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
     format!("{}: not ended: {why}", named(listener))
 }
 
-/// Returns the command, and its remark after one space.
-fn in_sentence(how: &HowToStop<'_>) -> String {
-    how_to_stop(how, OS).replacen("   (", " (", 1)
+/// Returns a text about how to stop a listener, with one space between the command and its remark.
+fn in_sentence(how: &str) -> String {
+    how.replacen("   (", " (", 1)
 }

@@ -8,7 +8,7 @@ use super::inferred;
 use super::labelled::{MEASURE, first_lines, one_line, paragraph};
 use super::merge::merge;
 use super::process_cells::{shell_words, what_runs as shown_process};
-use super::start_text::{container, how_to_stop_on, since, started_by};
+use super::start_text::{container, how_to_stop_with, since, started_by};
 use super::wrap::prose;
 use super::{Emphasis, Style, Zone, process_name, sanitize, user, verdict_text};
 use crate::findings::reach::firewall;
@@ -124,9 +124,9 @@ fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> 
 }
 
 fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Option<Part> {
-    let host = &report.snapshot.host;
-    let how = match HowToStop::of(listener, &host.os) {
-        Some(how) => how_to_stop_on(&how, host),
+    let os = &*report.snapshot.host.os;
+    let how = match HowToStop::of(listener, os) {
+        Some(how) => how_to_stop_with(&how, os, report.rights),
         None if inferred::may_see_with_sudo(listener, report) => {
             let port = listener.first().socket.local.port;
             format!("sudo portolan kill {port}   (shows the process, and asks first)")

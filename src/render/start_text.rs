@@ -8,7 +8,7 @@ use super::process_cells::shell_words;
 use super::{Zone, process_name, sanitize};
 use crate::findings::text::list;
 use crate::judge::{ContainerManager, HowToStop, Session, StartedBy};
-use crate::model::{Container, Host, Parent, Pid, short_container};
+use crate::model::{Container, Parent, Pid, Rights, short_container};
 
 /// The maximum number of programs that are named between a process and its starter.
 const FEW: usize = 3;
@@ -119,10 +119,25 @@ fn via(names: &[&str]) -> String {
     if named.is_empty() { String::new() } else { format!(", through {}", list(&named)) }
 }
 
-/// Returns the text of [`how_to_stop`], with sudo if the user needs it.
-pub(super) fn how_to_stop_on(how: &HowToStop<'_>, host: &Host) -> String {
-    let sudo = if matches!(how, HowToStop::Units(_)) && !host.privileged { "sudo " } else { "" };
-    format!("{sudo}{}", how_to_stop(how, &host.os))
+/// Returns the text of [`how_to_stop`], with sudo if the user needs it for the command.
+pub(super) fn how_to_stop_with(how: &HowToStop<'_>, os: &str, rights: Rights) -> String {
+    let text = how_to_stop(how, os);
+    let is_roots = match how {
+        HowToStop::Units(_) => true,
+        // The container of a user has the user's service manager in front of its name. Only this user can stop it.
+        HowToStop::Container { name, .. } if name.contains('/') => false,
+        HowToStop::Container { manager: ContainerManager::Docker, .. } | HowToStop::PublishedPort(_) => {
+            !rights.may_use_docker
+        }
+        HowToStop::Container { .. } => true,
+        HowToStop::Rule(rule) => delete_rule(rule).is_some(),
+        _ => false,
+    };
+    if !is_roots || !rights.needs_sudo {
+        return text;
+    }
+    // The command in the parentheses needs sudo too.
+    format!("sudo {}", text.replacen("$(docker ", "$(sudo docker ", 1))
 }
 
 /// Returns the command that stops a listener, or the reason why there is none.

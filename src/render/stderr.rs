@@ -32,6 +32,16 @@ pub fn message(text: &str, width: Option<u16>, w: &mut dyn Write) -> io::Result<
     wrap(FROM, &sanitize(text), width).iter().try_for_each(|line| writeln!(w, "{line}"))
 }
 
+/// Writes commands that the user can type next, one per line, each after a short text. A command is not wrapped, so that
+/// it can be copied from a narrow terminal.
+///
+/// # Errors
+/// If a line cannot be written.
+pub fn commands(commands: &[(&str, String)], w: &mut dyn Write) -> io::Result<()> {
+    let widest = commands.iter().map(|(when, _)| when.len()).max().unwrap_or_default();
+    commands.iter().try_for_each(|(when, command)| writeln!(w, "  {when:widest$}  {}", sanitize(command)))
+}
+
 fn remark(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut lines = wrap(FROM, &format!("note: {text}"), style.width).into_iter();
     lines.try_for_each(|line| writeln!(w, "{}", style.paint(Emphasis::Quiet, &line)))

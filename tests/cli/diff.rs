@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+#[cfg(unix)]
+use crate::portolan;
 use crate::{capture, refused, run, stderr, stdout};
 
 /// A gap on either side prevents an all-clear in every format.
@@ -25,6 +27,27 @@ fn a_diff_with_gaps_is_never_clear() {
             let allowed = run(["diff", "--allow-incomplete", "-o", format].iter().chain(&arguments));
             assert_eq!(allowed.status.code(), Some(0), "{format} {arguments:?}");
         }
+    }
+}
+
+/// The commands fit 80 columns, so they can be pasted from a narrow terminal. Root needs no sudo.
+#[cfg(unix)]
+#[test]
+fn a_diff_without_a_snapshot_names_the_commands() {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::process::CommandExt;
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    let nobody = is_root.then(|| portolan(["diff"]).uid(65534).gid(65534).output().ok()).flatten();
+    for (sudo, output) in [("sudo ", nobody), (if is_root { "" } else { "sudo " }, Some(run(["diff"])))] {
+        let Some(output) = output else { continue };
+        let expected = format!(
+            "portolan: diff needs an earlier snapshot\n  \
+             take one now:       {sudo}portolan capture >before.json\n  \
+             after a change:     {sudo}portolan diff before.json\n  \
+             what started last:  portolan --sort -since --columns port,process,since\n"
+        );
+        assert_eq!((output.status.code(), stderr(&output)), (Some(2), &*expected));
+        assert!(expected.lines().all(|line| line.len() <= 80));
     }
 }
 

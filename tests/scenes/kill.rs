@@ -182,6 +182,12 @@ fn hidden(lab: &Lab) -> Outcome {
         true,
         "{err}"
     );
+    // Each refusal has a line of its own.
+    let _second = Server::start(&sleep(), vec![tcp("127.0.0.1:8715")?])?;
+    let mut command = lab.portolan(["kill", "8708", "8715", "--yes"]);
+    let (_, _, both) = texts(&command.uid(NOBODY).gid(NOBODY).output()?)?;
+    let lines: Vec<bool> = both.lines().map(|line| line.starts_with("portolan: ")).collect();
+    same!((lines.as_slice(), both.matches("not ended").count()), (&[true; 2][..], 2), "{both}");
     // Nothing is ended if one of the targets may not be ended.
     same!((server.has_ended(), own.has_ended()), (false, false));
     Ok(())

@@ -23,11 +23,12 @@ use self::managers::run_command;
 use self::signals::Processes;
 use self::tree::{around, caller};
 use super::list::{self, MatchMode, MatchedEntries};
+use super::long_error::LongError;
 use super::progress::Progress;
 use super::{Exit, Ui, judged, print_message, read_rest, registry_source, suggestions, take_snapshot, watch};
 use crate::cli::{CommonArgs, FieldArgs, FilterArgs, KillArgs, Output, ScanArgs, WatchArgs};
 use crate::judge::{Entry, HowToStop, KillCaller, KillRefusal, KillStep, Listener, Report, kill_plan};
-use crate::model::{Endpoint, Pid, Stage};
+use crate::model::{Endpoint, Pid, Rights, Stage};
 use crate::observe::{self, Scope};
 use crate::query::Selection;
 use crate::registry::Registry;
@@ -255,7 +256,8 @@ fn plan<'r>(
     matched: &MatchedEntries,
     caller: &KillCaller,
 ) -> Result<Vec<KillStep<'r>>, Error> {
-    kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, caller).map_err(|all| refused(&all))
+    kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, caller)
+        .map_err(|all| refused(&all, report.rights))
 }
 
 /// Returns the sockets that a step ends, with their owners.
@@ -301,10 +303,9 @@ fn session_port() -> Option<u16> {
     env::var("SSH_CONNECTION").ok()?.split(' ').nth(3)?.parse().ok()
 }
 
-fn refused(refused: &[(Listener<'_>, KillRefusal<'_>)]) -> Error {
-    let lines: Vec<String> =
-        refused.iter().map(|(listener, refusal)| text::refusal(listener, refusal)).collect();
-    anyhow!("{}", lines.join("\nportolan: "))
+fn refused(refused: &[(Listener<'_>, KillRefusal<'_>)], rights: Rights) -> Error {
+    let text = |(listener, why): &(Listener<'_>, KillRefusal<'_>)| text::refusal(listener, why, rights);
+    LongError { messages: refused.iter().map(text).collect(), ..LongError::default() }.into()
 }
 
 /// Shows the plan, asks, ends the listeners, and checks that their ports are free.

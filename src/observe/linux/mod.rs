@@ -76,6 +76,7 @@ pub(super) use self::inferred_owners::inferred_owner;
 use self::owners::SocketDescriptor;
 use self::reading::ReadRequest;
 use self::scanned_namespaces::{ScannedNamespaces, SocketScan};
+pub(super) use self::settings::rights;
 use self::socket_attributes::{resolve_missing_users_and_cgroups, resolve_users_and_cgroups};
 use self::sockets::FoundSocket;
 pub(super) use self::watch::PollState;

@@ -1,11 +1,11 @@
 //! The settings of this kernel and network namespace, and the privileges of this process.
 
-use rustix::fs::{CWD, readlinkat};
+use rustix::fs::{Access, AtFlags, CWD, accessat, readlinkat};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::files::{self, slurp};
 use super::{links, process};
-use crate::model::{Gap, HostScope, Note, PortRange, Protocol, Stage, State, lists_bound_sockets};
+use crate::model::{Gap, HostScope, Note, PortRange, Protocol, Rights, Stage, State, lists_bound_sockets};
 use crate::observe::Scope;
 
 /// The default of `net.ipv4.ip_local_port_range` (Documentation/networking/ip-sysctl.rst).
@@ -94,6 +94,16 @@ pub(super) fn privileged() -> bool {
     let passes = rustix::process::geteuid().is_root()
         || sets.effective.intersects(CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE);
     passes && sets.effective.contains(CapabilitySet::SYS_PTRACE) && in_first("user", FIRST_USER_NAMESPACE)
+}
+
+/// The socket on which the Docker daemon of a machine accepts commands (docs.docker.com, "dockerd").
+const DOCKER: &str = "/var/run/docker.sock";
+
+/// Returns what the user may do without `sudo`. Root in a container has no need of `sudo`, even without the capabilities
+/// that portolan needs.
+pub(in crate::observe) fn rights() -> Rights {
+    let may_use_docker = accessat(CWD, DOCKER, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    Rights { needs_sudo: !rustix::process::geteuid().is_root() && !privileged(), may_use_docker }
 }
 
 /// The inodes of the initial namespaces (include/linux/proc_ns.h).

@@ -28,7 +28,8 @@ use sysinfo::System;
 use super::{Error, Scope};
 use crate::model::{
     Endpoint, EphemeralRange, Gap, Host, HostScope, InferredOwner, Namespaces, Note, Owner, Peer, Pid,
-    PortRange, Process, Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, SocketAttributes, Stage, State, Tool,
+    PortRange, Process, Protocol, Rights, SNAPSHOT_SCHEMA, Snapshot, Socket, SocketAttributes, Stage, State,
+    Tool,
 };
 
 /// The ports that outgoing connections use.
@@ -141,6 +142,12 @@ pub fn read_rest(_: &mut [Process]) {}
 #[must_use]
 pub fn inferred_owner(_: &str) -> Option<InferredOwner> {
     None
+}
+
+/// Returns what the user may do without `sudo`. The Docker daemons of these systems run as the user.
+#[must_use]
+pub fn rights() -> Rights {
+    Rights { needs_sudo: cfg!(unix) && !own::privileged(), may_use_docker: true }
 }
 
 /// Returns `None`, because network interfaces are not read on these systems.

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use crate::findings::Flag;
 use crate::judge::audit::{AuditFinding, Subject};
-use crate::judge::{Entry, HowToStop, Listener};
-use crate::model::{Host, Severity};
+use crate::judge::{Entry, HowToStop, Listener, Report};
+use crate::model::Severity;
 use crate::render::cells::CellFormat;
-use crate::render::start_text::how_to_stop_on;
+use crate::render::start_text::how_to_stop_with;
 use crate::render::{process_cells, sanitize};
 
 use super::{merged_places, place, process_summary, text_without_listener};
@@ -51,7 +51,10 @@ impl EvidenceGroup<'_> {
     }
 }
 
-pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], host: &Host) -> Vec<FindingGroup<'f>> {
+pub(in crate::render) fn groups<'f>(
+    findings: &[&'f AuditFinding<'_>],
+    report: &Report,
+) -> Vec<FindingGroup<'f>> {
     let mut groups: Vec<FindingGroup<'f>> = Vec::new();
     // These maps find the group, the program and the text of a finding, so that the time is linear in the number of
     // findings.
@@ -72,7 +75,7 @@ pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], host: &Ho
         let programs = &mut groups[b].programs;
         let e = *of_program.entry((b, process_summary.clone())).or_insert_with(|| {
             let to_stop = match found.subject {
-                Subject::Entry(judged) if severity == Severity::Critical => to_stop(judged, host),
+                Subject::Entry(judged) if severity == Severity::Critical => to_stop(judged, report),
                 _ => None,
             };
             programs.push(ProgramGroup { process_summary, to_stop, evidence: Vec::new() });
@@ -94,9 +97,10 @@ pub(in crate::render) fn groups<'f>(findings: &[&'f AuditFinding<'_>], host: &Ho
 }
 
 /// Returns the command that stops a listener, as the listener's card shows it; `None` if the card shows none.
-pub(super) fn to_stop(judged: &Entry, host: &Host) -> Option<String> {
+pub(super) fn to_stop(judged: &Entry, report: &Report) -> Option<String> {
     let listener = Listener::all([judged]).into_iter().next()?;
-    HowToStop::of(&listener, &host.os).map(|how| how_to_stop_on(&how, host))
+    let os = &*report.snapshot.host.os;
+    HowToStop::of(&listener, os).map(|how| how_to_stop_with(&how, os, report.rights))
 }
 
 /// Returns a place with the pids of its processes. Pids change with every start, so the text by which findings are

@@ -112,7 +112,7 @@ pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
         let key = (program.clone(), gets.clone(), severity, limited_to.clone(), findings.clone());
         let at = *known.entry(key).or_insert_with(|| {
             let is_critical = findings.iter().any(|found| found.severity == Severity::Critical);
-            let to_stop = if is_critical { to_stop(judged, &audit.report.snapshot.host) } else { None };
+            let to_stop = if is_critical { to_stop(judged, audit.report) } else { None };
             let places = Vec::new();
             services.push(ReachableService {
                 severity,

@@ -42,7 +42,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
         .filter(|found| is_shown(found.finding.severity))
         .partition(|found| is_in_list(found));
     let mut last = None;
-    for block in groups(&below, &audit.report.snapshot.host) {
+    for block in groups(&below, audit.report) {
         out.blank()?;
         if last.replace(block.severity) != Some(block.severity) {
             out.line(block.severity.into(), &block.severity.name().to_uppercase())?;

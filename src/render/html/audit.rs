@@ -30,7 +30,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, zone: Zone, w: &mut dyn Wr
         .iter()
         .filter(|found| found.finding.severity > Severity::Info || fail_on == Severity::Info)
         .collect();
-    let groups = groups(&listed, &audit.report.snapshot.host);
+    let groups = groups(&listed, audit.report);
     let (rows, points) = rows(audit, &groups);
     let (counts, reachable) = (Counts::of(audit), reachable::services(audit));
     let heading = heading(&audit.report.snapshot, zone);

@@ -6,7 +6,7 @@ use super::super::fixtures::*;
 use super::super::*;
 use super::listener_card::*;
 use super::terminal;
-use crate::judge::{HowToStop, Listener, StartedBy};
+use crate::judge::{ContainerManager, HowToStop, Listener, StartedBy};
 use crate::model::*;
 
 #[test]
@@ -57,6 +57,69 @@ Kubernetes container web (pod shop/web-7d9f, image nginx:1.27)
   kill 35   (Kubernetes may start it again)
 container web (image nginx:1.27)
   kill 35
+
+"#]],
+    );
+}
+
+/// Only root and the group of Docker's socket may give commands to Docker, and only root to systemd and to root's Podman.
+#[test]
+fn a_command_that_the_user_may_not_run_has_sudo() {
+    let container = |manager, name| HowToStop::Container { manager, name, id: "4f1c" };
+    let rule = "nft rule ip nat pre, handle 2";
+    let mut texts = String::new();
+    for how in [
+        HowToStop::Units(vec!["nginx.service"]),
+        HowToStop::UserUnit { name: "web.service", user: Some("ann") },
+        container(ContainerManager::Docker, "shop-web"),
+        container(ContainerManager::Podman, "shop-web"),
+        container(ContainerManager::Docker, "user@1000.service/web"),
+        container(ContainerManager::Podman, "user@1000.service/web"),
+        HowToStop::PublishedPort(8080),
+        HowToStop::Rule(rule),
+        HowToStop::Rule("an IPVS rule"),
+        HowToStop::Kernel,
+    ] {
+        for (user, needs_sudo, may_use_docker) in
+            [("root", false, true), ("in docker's group", true, true), ("another user", true, false)]
+        {
+            let rights = Rights { needs_sudo, may_use_docker };
+            texts += &format!("{user}: {}\n", start_text::how_to_stop_with(&how, "linux", rights));
+        }
+    }
+    assert_snapshot(
+        texts,
+        str![[r#"
+root: systemctl stop nginx
+in docker's group: sudo systemctl stop nginx
+another user: sudo systemctl stop nginx
+root: systemctl --user stop web   (as user ann)
+in docker's group: systemctl --user stop web   (as user ann)
+another user: systemctl --user stop web   (as user ann)
+root: docker stop shop-web
+in docker's group: docker stop shop-web
+another user: sudo docker stop shop-web
+root: podman stop shop-web
+in docker's group: sudo podman stop shop-web
+another user: sudo podman stop shop-web
+root: docker stop web   (as user 1000)
+in docker's group: docker stop web   (as user 1000)
+another user: docker stop web   (as user 1000)
+root: podman stop web   (as user 1000)
+in docker's group: podman stop web   (as user 1000)
+another user: podman stop web   (as user 1000)
+root: docker stop $(docker ps -q --filter publish=8080)
+in docker's group: docker stop $(docker ps -q --filter publish=8080)
+another user: sudo docker stop $(sudo docker ps -q --filter publish=8080)
+root: nft delete rule ip nat pre handle 2   (removes the rule that forwards this port)
+in docker's group: sudo nft delete rule ip nat pre handle 2   (removes the rule that forwards this port)
+another user: sudo nft delete rule ip nat pre handle 2   (removes the rule that forwards this port)
+root: remove the kernel rule that forwards this port: an IPVS rule
+in docker's group: remove the kernel rule that forwards this port: an IPVS rule
+another user: remove the kernel rule that forwards this port: an IPVS rule
+root: kill cannot stop it: the socket belongs to the kernel, not to a process
+in docker's group: kill cannot stop it: the socket belongs to the kernel, not to a process
+another user: kill cannot stop it: the socket belongs to the kernel, not to a process
 
 "#]],
     );

@@ -23,7 +23,10 @@ fn shown(snapshot: &Snapshot, caller: &KillCaller) -> String {
                 kill::step(step, &around, "y will run", Some(80), &report, &Style::default(), w)
             })
         }),
-        Err(refused) => refused.iter().map(|(listener, why)| kill::refusal(listener, why) + "\n").collect(),
+        Err(refused) => {
+            let text = |(listener, why): &(_, _)| kill::refusal(listener, why, Rights::default()) + "\n";
+            refused.iter().map(text).collect()
+        }
     }
 }
 
