@@ -59,6 +59,9 @@ pub struct Exposed {
     pub authentication: &'static str,
     /// Whether the service encrypts: `none`, `optional` or `always`.
     pub encryption: &'static str,
+    /// Whether the address is a loopback address that machines on the same link can reach.
+    #[serde(skip)]
+    pub is_loopback_address: bool,
     /// The evidence for the danger.
     pub basis: DangerBasis,
     /// The deciding setting, if the evidence is the configuration file.
@@ -164,6 +167,9 @@ impl Exposed {
         };
         let presumed = if self.basis == DangerBasis::Port { "Presumed from the port alone: " } else { "" };
         let sources = match self.exposure {
+            Exposure::LinkLocal if self.is_loopback_address => {
+                "machines on the same link that send packets for 127.0.0.1 to this machine,"
+            }
             Exposure::Any => "any address",
             Exposure::Public => "the internet",
             Exposure::Private => "its private network",

@@ -10,6 +10,7 @@ mod how_to_stop;
 mod identity_rules;
 mod kill_plan;
 mod listener;
+mod loopback;
 mod packet_rules;
 mod program_identity;
 mod published;
@@ -159,6 +160,9 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let forwardings = entries.iter().filter_map(|entry| entry.socket.forwarding.as_ref());
     let forwarded = forwardings.map(|forwarding| (forwarding.to, forwarding.rule.clone())).collect();
     let mut firewalls = reach::Firewalls::new(&snapshot.firewalls, forwarded);
+    let mut reach_from_link =
+        loopback::find_reachable(&mut entries, &mut identities, &mut firewalls, &published_ports);
+    let is_order_changed = !reach_from_link.is_empty();
     for at in 0..entries.len() {
         let (before, rest) = entries.split_at_mut(at);
         let Some(entry) = rest.first_mut() else { continue };
@@ -173,6 +177,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         let forwards_to =
             forwarding.map(|forwarding| forwarding.to).or_else(|| service::forwards_to(processes));
         let reach = firewalls.reach(reserved.unwrap_or(&entry.socket), forwards_to);
+        let reach = reach.or_else(|| reach_from_link.remove(&at));
         let subject = subject::JudgedListener {
             listener: entry,
             processes,
@@ -205,6 +210,9 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let unevaluated = firewalls.gap();
     service::join_forwarded(&mut entries, &snapshot);
     published::remove_duplicates(&mut entries);
+    if is_order_changed {
+        entries.sort_by_key(|entry| entry.exposure);
+    }
     for (at, evidence) in socket_sharing::evidence(entries.iter(), &mut identities) {
         let entry = &mut entries[at];
         let exposure = entry.exposure;

@@ -52,6 +52,9 @@ pub struct Interface {
     /// to the outside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_local_only: bool,
+    /// Whether the kernel accepts packets for 127.0.0.0/8 that arrive on the interface (`route_localnet`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub routes_localnet: bool,
     /// The reason why another part of the kernel, such as a BPF program, may take packets before the rules; `None` if
     /// there is none.
     pub uncertain: Option<String>,

@@ -18,7 +18,7 @@ use crate::findings::{FindingFamily, FindingKind, Flag};
 use crate::judge::{ContainerManager, Entry, Finding, HowToStop, Listener, Report, StartedBy};
 use crate::model::{
     Confidence, Exposure, ForwardTarget, Owner, Pid, PortVerdict, Process, Reach, ServiceBy, Severity, State,
-    Status, StatusBasis, short_container,
+    Status, StatusBasis, short_container, unmapped,
 };
 
 /// The maximum number of lines of a card.
@@ -328,6 +328,10 @@ fn elsewhere(listener: &Listener<'_>) -> Option<String> {
 
 fn reach(listener: &Listener<'_>, report: &Report) -> String {
     let exposure = match (elsewhere(listener), listener.exposure()) {
+        (None, Exposure::LinkLocal) if unmapped(listener.first().socket.local.address).is_loopback() => {
+            "on this machine, and by machines on the same link that send packets for 127.0.0.1 to it"
+                .to_owned()
+        }
         (None, exposure) => verdict_text::exposure(exposure).to_owned(),
         (Some(place), Exposure::Any) => {
             format!("on every address of {}, not of this machine", sanitize(&place))

@@ -113,7 +113,11 @@ fn in_namespace(namespace: &str, what: &str, places: &[&str]) -> Done {
             connection.read_to_string(&mut answer).ok()?;
             Some(format!("{}={answer}", place.port()))
         };
-        return ready(&places.iter().filter_map(ask).collect::<Vec<_>>().join(" "));
+        let answers: Vec<String> = std::thread::scope(|scope| {
+            let asked: Vec<_> = places.iter().map(|place| scope.spawn(move || ask(place))).collect();
+            asked.into_iter().filter_map(|one| one.join().ok().flatten()).collect()
+        });
+        return ready(&answers.join(" "));
     }
     for place in places {
         let listener = TcpListener::bind(place)?;

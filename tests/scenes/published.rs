@@ -15,6 +15,7 @@ pub const SCENES: &[Scene] = &[
     ("a_redirect_is_named_by_list_explain_and_audit", a_redirect_is_named),
     ("one_port_of_a_long_redirect", one_port_of_a_long_redirect),
     ("loopback_that_other_machines_reach", loopback_that_other_machines_reach),
+    ("a_neighbour_that_sends_packets_for_127_0_0_1", a_neighbour_that_sends_packets_for_127_0_0_1),
 ];
 
 /// Ports without a listener on the machine; each has a listener in the container.
@@ -290,5 +291,68 @@ fn loopback_that_other_machines_reach(lab: &Lab) -> Outcome {
     std::fs::write("/proc/sys/net/ipv4/conf/wire3/route_localnet", "1")?;
     same!(note(lab)?, true);
     drop((plain, transparent));
+    Ok(())
+}
+
+/// A machine on the same link that has a route for 127.0.0.1 to this machine. Its packets arrive if the interface
+/// accepts them, or if a rule changes their destination first. The exposure of each port is `link-local` exactly if this
+/// machine gets an answer.
+fn a_neighbour_that_sends_packets_for_127_0_0_1(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    sh("ip link set lo up && echo 1 >/proc/sys/net/ipv4/ip_forward")?;
+    let neighbour = machine_behind_a_wire(lab, "outside", MACHINE, "10.30.0.2")?;
+    let other = machine_behind_a_wire(lab, "other", "10.31.0.1", "10.31.0.2")?;
+    let container = machine_behind_a_wire(lab, "bridge0", "172.30.0.1", CONTAINER)?;
+    for (machine, gateway) in [(&neighbour, MACHINE), (&other, "10.31.0.1")] {
+        sh(&format!(
+            "nsenter -t {} -n sh -c 'ip address del 127.0.0.1/8 dev lo; echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet; \
+             ip route add 127.0.0.1/32 via {gateway}'",
+            machine.pid()
+        ))?;
+    }
+    let inside = container.pid().to_string();
+    let places = [format!("{CONTAINER}:80")];
+    let _server =
+        lab.helper(["in-namespace", &inside, "answer"].map(str::to_owned).into_iter().chain(places))?;
+    let _own = lab.helper(["in-namespace", "-", "answer", "127.0.0.1:6379", "127.0.0.1:8000"])?;
+    let docker = "iptables -w -t nat -A PREROUTING -m addrtype --dst-type LOCAL -d 127.0.0.1/32 ! -i bridge0 -p tcp \
+        --dport 81 -j DNAT --to-destination 172.30.0.2:80";
+    let all = "/proc/sys/net/ipv4/conf/all/route_localnet";
+    let one = "/proc/sys/net/ipv4/conf/other/route_localnet";
+    for (name, command, ports) in [
+        ("an ordinary machine", "true".to_owned(), vec![]),
+        ("every interface accepts such packets", format!("echo 1 >{all}"), vec![6379, 8000]),
+        (
+            "a rule as that of kube-proxy",
+            "iptables -w -A INPUT ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP"
+                .to_owned(),
+            vec![],
+        ),
+        ("one interface accepts them", format!("iptables -w -F; echo 0 >{all}; echo 1 >{one}"), vec![6379, 8000]),
+        ("a rule for one port", "iptables -w -A INPUT -p tcp --dport 8000 -j DROP".to_owned(), vec![6379]),
+        ("a port that Docker 27 publishes", format!("iptables -w -F; echo 0 >{one}; {docker}"), vec![81]),
+        (
+            "a port that Docker 28 publishes",
+            "iptables -w -t raw -A PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP".to_owned(),
+            vec![],
+        ),
+    ] {
+        sh(&command)?;
+        let report = lab.json(&["81", "6379", "8000"])?;
+        let rows = report["listeners"].as_array().ok_or("no rows")?;
+        let listed = rows.iter().filter(|row| row["exposure"] == "link-local");
+        let listed: Vec<u64> = listed.filter_map(|row| row["port"].as_u64()).collect();
+        let mut answered: Vec<u64> = Vec::new();
+        for machine in [&neighbour, &other] {
+            let answers = answers(lab, &machine.pid().to_string(), "127.0.0.1")?;
+            answered.extend(answers.into_keys().map(u64::from));
+        }
+        answered.sort_unstable();
+        answered.dedup();
+        same!(listed, answered, "{name}: {report:#}");
+        same!(answered, ports, "{name}");
+    }
     Ok(())
 }

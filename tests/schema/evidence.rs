@@ -105,6 +105,7 @@ fn samples() -> Vec<Evidence> {
             port: 6379,
             reach: None,
             exposure: Exposure::Any,
+            is_loopback_address: false,
             outsider_gets: "Can read everything",
             authentication: "none-by-default",
             encryption: "optional",

@@ -6,7 +6,9 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::reach::{ConfiguredAccess, Exposed, ServingProcess};
 use crate::join::Entry;
-use crate::model::{AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, ReachKind, Severity};
+use crate::model::{
+    AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, ReachKind, Severity, unmapped,
+};
 use crate::registry::command_line::CommandLine;
 use crate::registry::dangers::{self, Danger};
 
@@ -59,6 +61,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis } =
         danger;
     let basis = if configuration.is_some() { DangerBasis::Configuration } else { basis };
+    let is_loopback_address = unmapped(entry.socket.local.address).is_loopback();
     let exposed = Exposed {
         service,
         title,
@@ -66,24 +69,33 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         protocol,
         port,
         exposure: entry.exposure,
+        is_loopback_address,
         reach: subject.reach.cloned().map(Box::new),
         outsider_gets,
         authentication,
         encryption,
         basis,
         configuration,
-        remedy: remedy.replace("{port}", &port.to_string()),
+        remedy: match is_loopback_address {
+            true => DROP_MARTIANS.to_owned(),
+            false => remedy.replace("{port}", &port.to_string()),
+        },
         attack: attack.split(',').filter(|technique| !technique.is_empty()).collect(),
         severity: match subject.reach.map(|reach| reach.kind) {
             // Only the firewall protects the service, so some danger remains.
             Some(ReachKind::Filtered) => severity.lower(),
             Some(ReachKind::Machine) => severity.lower().lower(),
+            // Only a machine on the same link can send such packets, and no ordinary program does.
+            _ if is_loopback_address => severity.lower(),
             _ => severity,
         },
     };
     Some(exposed.into())
 }
 
+/// The remedy for a loopback address that machines on the same link can reach.
+const DROP_MARTIANS: &str =
+    "drop such packets with `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
 /// The services whose configuration file is read, as named in the table of dangerous services.
 const CONFIGURED: [&str; 7] =
     ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];

@@ -26,6 +26,7 @@ use self::index::IndexedTable;
 use self::packet::{Delivery, InterfaceName, Packet, Tracking};
 use self::path::{Base, Outcome, Path, Target};
 use self::text::ClassResult;
+use crate::model::firewall::Interface;
 use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, ReachKind, Socket, Stage, State};
 
 /// The maximum number of visited rules, for all ports of a namespace.
@@ -67,6 +68,7 @@ struct Key {
     has_socket: bool,
     forwarded_to: Option<Peer>,
     is_uncertain: bool,
+    is_loopback: bool,
 }
 
 impl<'f> Firewalls<'f> {
@@ -95,12 +97,44 @@ impl<'f> Firewalls<'f> {
         {
             reach = Reach::machine();
         }
+        Some(self.shared(reach))
+    }
+
+    /// Returns whether packets of other machines for an IPv4 loopback address can reach a socket. `is_published` says
+    /// whether a rule forwards its port. Returns false if only root may read the rules.
+    pub(super) fn opens_loopback(&self, socket: &Socket, is_published: bool) -> bool {
+        let Some(view) = self.views.get(&socket.netns.as_ref().map(|netns| netns.inode)) else {
+            return false;
+        };
+        let firewall = view.firewall;
+        // On a bridge for containers, no packet of another machine arrives.
+        let outer = |one: &&Interface| one.is_up && !one.is_loopback && !one.is_local_only && !one.is_port;
+        let mut outer = firewall.interfaces.iter().filter(outer).peekable();
+        let has_outer = outer.peek().is_some();
+        let is_routed = outer.any(|interface| interface.routes_localnet);
+        let is_forwarded = is_published && has_outer && !view.chains.is_empty();
+        let is_inside = socket.netns.is_some() && firewall.is_internal;
+        !firewall.is_refused && !is_inside && (is_routed || is_forwarded)
+    }
+
+    /// Returns the clients on other machines that can reach a socket on an IPv4 loopback address; `None` if none can.
+    pub(super) fn reach_of_loopback(
+        &mut self,
+        socket: &Socket,
+        forwarded_to: Option<Peer>,
+    ) -> Option<Arc<Reach>> {
+        let view = self.views.get_mut(&socket.netns.as_ref().map(|netns| netns.inode))?;
+        let (reach, _) = view.reach_by_rules(socket, forwarded_to);
+        reach.kind.lets_in_other_machines().then(|| self.shared(reach))
+    }
+
+    fn shared(&mut self, reach: Reach) -> Arc<Reach> {
         if let Some(answer) = self.answers.get(&reach) {
-            return Some(Arc::clone(answer));
+            return Arc::clone(answer);
         }
         let answer = Arc::new(reach);
         self.answers.insert(Arc::clone(&answer));
-        Some(answer)
+        answer
     }
 
     /// Returns a rule of address translation or IPVS that forwards another port to a socket: more clients may reach the
@@ -151,20 +185,36 @@ impl<'f> View<'f> {
     }
 
     fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Reach {
+        let (reach, is_known_rule) = self.reach_by_rules(socket, forwarded_to);
+        if reach.kind != ReachKind::Filtered {
+            return reach;
+        }
+        match self.other_way(socket) {
+            Some(why) => Reach::unknown(why),
+            None if socket.state == State::Published && !is_known_rule => {
+                Reach::unknown("portolan does not evaluate the rule that forwards the port")
+            }
+            None => reach,
+        }
+    }
+
+    /// Returns the clients that can reach a socket on its own port, and whether a rule was evaluated that forwards the
+    /// port.
+    fn reach_by_rules(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> (Reach, bool) {
         if self.firewall.is_refused {
-            return Reach { kind: ReachKind::Unknown, ..Reach::open() };
+            return (Reach { kind: ReachKind::Unknown, ..Reach::open() }, false);
         }
         if let Some(why) = &self.firewall.unread {
-            return Reach::unknown(why);
+            return (Reach::unknown(why), false);
         }
         if self.chains.is_empty() && self.firewall.interfaces.iter().all(|one| one.uncertain.is_none()) {
-            return Reach::open();
+            return (Reach::open(), false);
         }
         let Some(classes) = self.classes.of_socket(socket, self.firewall) else {
-            return Reach::unknown("this machine has too many interfaces and addresses");
+            return (Reach::unknown("this machine has too many interfaces and addresses"), false);
         };
         let Some(protocol) = number_of(socket.local.protocol) else {
-            return Reach::unknown("portolan does not evaluate rules for this protocol");
+            return (Reach::unknown("portolan does not evaluate rules for this protocol"), false);
         };
         let mut results = Vec::new();
         for class in classes {
@@ -174,17 +224,7 @@ impl<'f> View<'f> {
         let same = results.iter().map(|result| (result.class.clone(), Rc::as_ptr(&result.outcome)));
         let summary = self.summaries.entry(same.collect());
         let reach = summary.or_insert_with(|| text::summary(&results, &self.classes, self.firewall)).clone();
-        if reach.kind != ReachKind::Filtered {
-            return reach;
-        }
-        let is_known_rule = results.iter().any(|result| result.outcome.is_forwarded);
-        match self.other_way(socket) {
-            Some(why) => Reach::unknown(why),
-            None if socket.state == State::Published && !is_known_rule => {
-                Reach::unknown("portolan does not evaluate the rule that forwards the port")
-            }
-            None => reach,
-        }
+        (reach, results.iter().any(|result| result.outcome.is_forwarded))
     }
 
     /// Returns the reason why packets for another port can reach a socket, for example the text of a rule; `None` if
@@ -234,6 +274,7 @@ impl<'f> View<'f> {
             has_socket,
             forwarded_to,
             is_uncertain: class.is_uncertain,
+            is_loopback: class.address.is_loopback(),
         };
         if let Some(outcome) = self.known.get(&key) {
             return Rc::clone(outcome);
@@ -276,6 +317,7 @@ impl<'f> View<'f> {
                 leaves_on: leads_away
                     .map_or(InterfaceName::None, |to| self.classes.way_to(to.address, firewall)),
                 is_own: &|address| self.is_own(address),
+                accepts_loopback: interface.is_none_or(|interface| interface.routes_localnet),
             };
             let mut path = Path { tables: &self.tables, chains: &self.chains, steps: self.steps };
             let mut outcome = path.send(&packet, &target);

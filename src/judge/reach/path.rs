@@ -16,6 +16,10 @@ const TRACKING: i64 = -200;
 /// (`NF_IP_PRI_NAT_DST`).
 const TRANSLATION: i64 = -100;
 
+/// Stands in the place of a rule if the kernel drops packets at the routing decision (`ip_route_input_slow`,
+/// net/ipv4/route.c).
+const MARTIAN: &str = "the kernel drops packets of other machines for 127.0.0.0/8";
+
 /// The index of a table, and one of its base chains.
 pub(super) type Base<'f> = (usize, &'f FilterChain);
 
@@ -29,6 +33,8 @@ pub(super) struct Target<'t> {
     pub(super) leaves_on: InterfaceName,
     /// Whether an address belongs to this machine.
     pub(super) is_own: &'t dyn Fn(IpAddr) -> bool,
+    /// Whether the kernel accepts packets for loopback addresses on the interface on which the packets arrive.
+    pub(super) accepts_loopback: bool,
 }
 
 /// The clients whose packets arrive or are lost, and the rules that decide this.
@@ -71,6 +77,7 @@ impl<'f> Path<'f, '_> {
         if target.has_socket {
             let mut packet = arriving.clone();
             let left = self.pass(&[FilterHook::Prerouting], is_late, &mut packet, live, &mut outcome);
+            let left = routed(&packet, left, target, &mut outcome);
             let left = self.pass(&[FilterHook::Input], |_| true, &mut packet, left, &mut outcome);
             self.rest(first, &packet, &left, &mut outcome);
             outcome.arrived.add(&left);
@@ -90,6 +97,7 @@ impl<'f> Path<'f, '_> {
             packet.is_own = is_redirected || (target.is_own)(to.address);
             packet.is_translated = true;
             let left = self.pass(&[FilterHook::Prerouting], is_late, &mut packet, translated, &mut outcome);
+            let left = if is_redirected { left } else { routed(&packet, left, target, &mut outcome) };
             if !packet.is_own {
                 packet.leaves_on = target.leaves_on.clone();
             }
@@ -242,6 +250,17 @@ impl<'f> Path<'f, '_> {
         outcome.lost.add(&lost);
         outcome.accepts = accepts;
     }
+}
+
+/// Returns the clients whose packets the kernel does not drop at the routing decision. It drops packets of other
+/// machines for a loopback address.
+fn routed(packet: &Packet, live: AddressSet, target: &Target<'_>, outcome: &mut Outcome<'_>) -> AddressSet {
+    if target.accepts_loopback || !packet.address.is_loopback() || live.is_empty() {
+        return live;
+    }
+    outcome.lost.add(&live);
+    outcome.drops.push(Decision { text: MARTIAN, clients: live, is_selective: false });
+    AddressSet::default()
 }
 
 /// UDP and UDP-Lite: a connection may consist of one packet.

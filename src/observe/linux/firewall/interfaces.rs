@@ -27,6 +27,11 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 /// The network namespace of the other end of the link, if that is another namespace.
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET_CONF: u16 = 1;
+const AF_INET: u16 = 2;
+/// The offset of `route_localnet` among the IPv4 settings of a device (`IPV4_DEVCONF_ROUTE_LOCALNET`, linux/ip.h).
+const ROUTE_LOCALNET: usize = 25 * 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 /// The IDs of XDP programs: of a single program, and of several programs in the driver, the network stack and the
@@ -181,6 +186,10 @@ fn link(message: &[u8]) -> Option<Link> {
         (false, true) => Some(format!("{name} belongs to a VRF, and portolan does not evaluate VRFs")),
         (false, false) => None,
     };
+    let settings = attribute(attributes, IFLA_AF_SPEC)
+        .and_then(|families| attribute(attribute(families, AF_INET)?, IFLA_INET_CONF));
+    let is_loopback = flags & IFF_LOOPBACK != 0;
+    let route_localnet = settings.and_then(|settings| number(settings, ROUTE_LOCALNET));
     let is_internal = match kind.as_deref() {
         Some("veth") => attribute(attributes, IFLA_LINK_NETNSID).is_some(),
         // A bridge receives packets only through its ports, and a dummy device receives none.
@@ -191,9 +200,10 @@ fn link(message: &[u8]) -> Option<Link> {
         name,
         is_internal,
         is_local_only: kind.as_deref() == Some("dummy"),
-        is_loopback: flags & IFF_LOOPBACK != 0,
+        is_loopback,
         is_up: flags & IFF_UP != 0,
         is_port: port_of.is_some_and(|kind| kind != "vrf"),
+        routes_localnet: !is_loopback && route_localnet.is_some_and(|value| value != 0),
         uncertain,
         addresses: Vec::new(),
     };

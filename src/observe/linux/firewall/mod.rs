@@ -10,7 +10,7 @@ use super::files::slurp;
 use super::iptables;
 use super::nftables::{self, Links};
 use super::rule_sets::RuleSets;
-use crate::model::firewall::FilterTable;
+use crate::model::firewall::{FilterTable, Interface};
 use crate::model::{Family, Firewall, Gap, Netns, Note, Stage};
 
 #[derive(Debug, Default)]
@@ -44,6 +44,10 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
             let mut up = interfaces.iter().filter(|one| one.is_up && !one.is_loopback).peekable();
             firewall.is_internal = up.peek().is_some() && up.all(|one| one.is_internal);
             firewall.interfaces = interfaces;
+            if is_set("ipv4", "route_localnet") {
+                let outer = firewall.interfaces.iter_mut().filter(|one| !one.is_loopback);
+                outer.for_each(|one| one.routes_localnet = true);
+            }
             note = packet_handlers(netns, &handlers);
         }
         Err(errno) => {
@@ -52,12 +56,12 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
                 .get_or_insert_with(|| format!("the interfaces could not be read: rtnetlink: {errno}"));
         }
     }
-    let is_uncertain = firewall.interfaces.iter().any(|interface| interface.uncertain.is_some());
-    if firewall.tables.is_empty() && !is_uncertain {
+    let is_needed = |interface: &Interface| interface.uncertain.is_some() || interface.routes_localnet;
+    if firewall.tables.is_empty() && !firewall.interfaces.iter().any(is_needed) {
         firewall.interfaces.clear();
     } else {
         firewall.local_routes = local_routes::list(&firewall.interfaces);
-        firewall.forwards = ["ipv4", "ipv6"].map(forwards);
+        firewall.forwards = ["ipv4", "ipv6"].map(|family| is_set(family, "forwarding"));
     }
     ReadFirewall { firewall, gap, note }
 }
@@ -94,9 +98,9 @@ fn failed(why: String) -> Gap {
     }
 }
 
-/// Returns whether the kernel forwards packets of this family between interfaces.
-fn forwards(family: &str) -> bool {
-    let path = format!("/proc/sys/net/{family}/conf/all/forwarding");
+/// Returns whether a setting of the kernel is on for every interface.
+fn is_set(family: &str, setting: &str) -> bool {
+    let path = format!("/proc/sys/net/{family}/conf/all/{setting}");
     Path::new(&path).exists() && slurp(path, 16, 16).is_ok_and(|text| text.trim_ascii() != b"0")
 }
 

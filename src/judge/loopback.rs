@@ -1,0 +1,90 @@
+//! Listeners on IPv4 loopback addresses that machines on the same link can reach. Such a machine sends packets for
+//! 127.0.0.1 to the hardware address of this machine. They arrive in two cases: the interface accepts them
+//! (`route_localnet`), or a rule that forwards the port changes their destination before the kernel looks at it. The
+//! rules of Docker before version 28 do.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::program_identity::Identities;
+use super::published::{PublishedPorts, reserved_by_dockerd};
+use super::{reach, service};
+use crate::join::Entry;
+use crate::model::{Exposure, Reach, Socket, unmapped};
+
+/// Gives these listeners the exposure `link-local`. Returns the clients that can reach each, by the index of its entry.
+pub(super) fn find_reachable(
+    entries: &mut [Entry],
+    identities: &mut Identities,
+    firewalls: &mut reach::Firewalls<'_>,
+    published: &PublishedPorts,
+) -> HashMap<usize, Arc<Reach>> {
+    let mut found = HashMap::new();
+    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| is_on_loopback_address(&entry.socket)) {
+        if !firewalls.opens_loopback(&entry.socket, published.contains_key(&entry.socket.port_key())) {
+            continue;
+        }
+        let processes = &identities.processes(entry);
+        let reserved = reserved_by_dockerd(published, entry, processes);
+        let socket = reserved.unwrap_or(&entry.socket);
+        let by_rule = socket.forwarding.as_ref().map(|forwarding| forwarding.to);
+        let forwarded_to = by_rule.or_else(|| service::forwards_to(processes));
+        if let Some(reach) = firewalls.reach_of_loopback(socket, forwarded_to) {
+            found.insert(at, reach);
+        }
+    }
+    for at in found.keys() {
+        entries[*at].exposure = Exposure::LinkLocal;
+    }
+    found
+}
+
+/// Returns whether a socket accepts traffic for an IPv4 loopback address, not only on the loopback device.
+fn is_on_loopback_address(socket: &Socket) -> bool {
+    matches!(unmapped(socket.local.address), IpAddr::V4(four) if four.is_loopback())
+        && socket.state.accepts_traffic()
+        && socket.exposure() == Exposure::Loopback
+        && socket.on_loopback != Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::findings::reach::Exposed;
+    use crate::judge::judge;
+    use crate::judge::tests::{program_process, seen, socket};
+    use crate::model::firewall::Interface;
+    use crate::model::{Exposure, Firewall, Owner, Severity};
+    use crate::registry::Registry;
+
+    #[test]
+    fn a_dangerous_service_on_a_loopback_address_that_the_link_reaches() {
+        for (routes_localnet, is_refused, expected) in [
+            (false, false, None),
+            // The rules could drop the packets: the note about `route_localnet` remains.
+            (true, true, None),
+            (true, false, Some(Severity::Warning)),
+        ] {
+            let redis = program_process(7, "redis-server", "/usr/bin/redis-server", "redis-server");
+            let own = Owner::Held(vec![7].into());
+            let mut snapshot = seen(vec![socket("tcp/127.0.0.1:6379", own)], vec![redis]);
+            let eth0 =
+                Interface { name: "eth0".to_owned(), is_up: true, routes_localnet, ..Interface::default() };
+            snapshot.firewalls = vec![Firewall { interfaces: vec![eth0], is_refused, ..Firewall::default() }];
+            let report = judge(snapshot, Registry::embedded());
+            let [entry] = &report.entries[..] else { panic!("one entry is expected") };
+            let found = entry.findings().iter().find(|one| Exposed::of(&one.evidence).is_some());
+            assert_eq!(found.map(|one| one.severity), expected);
+            let exposure = if expected.is_some() { Exposure::LinkLocal } else { Exposure::Loopback };
+            assert_eq!(entry.exposure, exposure);
+            if let Some(finding) = found {
+                let sentence = finding.sentence();
+                assert!(
+                    sentence.contains("machines on the same link that send packets for 127.0.0.1"),
+                    "{sentence}"
+                );
+                assert!(sentence.contains("! -i lo -j DROP"), "{sentence}");
+            }
+        }
+    }
+}
