@@ -241,6 +241,16 @@ fn tasks_with_a_wanted_descriptor_are_found() {
     };
     let mut children =
         [sleep(OwnedFd::from(socket.try_clone().unwrap()).into()), sleep(std::process::Stdio::null())];
+    // Until the kernel has set the new name, a child may still have the descriptors of this process.
+    for child in &children {
+        let name = format!("/proc/{}/comm", child.id());
+        let mut attempts = (0..1000).map(|_| std::fs::read_to_string(&name).unwrap());
+        let is_started = attempts.any(|name| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            name == "sleep\n"
+        });
+        assert!(is_started);
+    }
     let found = owners();
     let is_owner = children.each_ref().map(|child| found.contains(&child.id()));
     // A table with a descriptor of a high number has grown.
