@@ -64,7 +64,7 @@ pub enum Key {
     Delete,
     /// The arrow up.
     Up,
-    /// The user pressed the arrow down.
+    /// The arrow down.
     Down,
     /// Page up.
     PageUp,

@@ -36,13 +36,14 @@ pub struct WritableProgram {
     /// The process.
     #[serde(flatten)]
     pub running: RunningProgram,
-    /// The script, jar or class path that any user can replace; `None` if any user can replace the program file itself.
+    /// The script, jar, class path or library that any user can replace; `None` if any user can replace the program
+    /// file itself.
     pub script: Option<String>,
     /// The world-writable file or directory through which any user can replace the file.
     pub writable: String,
 }
 
-/// Any user can replace the program file, script or class path that runs.
+/// Any user can replace the program file, script, class path or library that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WritableExecutable {
     /// The programs.

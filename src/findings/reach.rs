@@ -227,7 +227,7 @@ pub fn firewall(reach: &Reach) -> Option<String> {
     })
 }
 
-/// Returns whether a sentence already contains a condition, so that a second condition would repeat it.
+/// Returns whether a sentence already contains a condition. If so, no second condition is added.
 fn has_condition(outsider_gets: &str) -> bool {
     ["unless ", ", if ", "without the cookie if "]
         .iter()

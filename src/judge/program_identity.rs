@@ -81,19 +81,20 @@ impl<'o> IdentifiedProcess<'o> {
         self.identity.as_deref().is_some_and(|identity| !identity.rests_on_title())
     }
 
-    /// Returns whether only root can replace the program file, so that its name can be trusted.
+    /// Returns whether only root can replace the program file. If so, its name can be trusted.
     fn has_genuine_file(&self) -> bool {
         ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
 
-    /// Returns whether a user other than root can replace the file, although it has the name of a well-known server.
+    /// Returns whether the name proves nothing (see `has_a_name_that_proves_nothing`), and is the name of a server with
+    /// a guarded port of its own. A web server, which may be a proxy for a guarded service, has no such port.
     pub(super) fn is_named_like_a_server(&self) -> bool {
         self.has_a_name_that_proves_nothing()
             && self.program_name().is_some_and(programs::owns_a_guarded_port)
     }
 
-    /// Returns whether a user other than root can replace the file, although it has the name of a server of a guarded
-    /// port.
+    /// Returns whether the program has the name of a server of a guarded port, but the name proves nothing: a user
+    /// other than root can replace the file, or the file does not exist. False for an interpreter.
     fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()

@@ -21,8 +21,9 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the most severe ad-hoc tool whose use `wanted` accepts, with its process; of several, the first. A shell
-/// that only inherited the socket is skipped, and so is a program that only started the server.
+/// Returns the most severe ad-hoc tool whose use `wanted` accepts, with its process. Of several equally severe tools,
+/// returns the first. A shell that only inherited the socket is skipped, and so is a program that only started the
+/// server.
 fn ad_hoc_tool<'s, 'p>(
     subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,
@@ -168,8 +169,8 @@ fn is_further_kernel_thread_name(name: &str) -> bool {
     )
 }
 
-/// Directories of the system's own programs. In any other directory, the mounted file may be a new version of an
-/// application.
+/// Directories of the system's own programs. A file that is mounted over one of these programs is a disguise. In any
+/// other directory, the mounted file may be a new version of an application.
 const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/", "/bin/", "/sbin/", "/lib/"];
 
 /// Returns the name of the program file, if another file is mounted over it, and it is a well-known server or a program

@@ -47,7 +47,7 @@ impl CommonService {
 pub struct PortAnswer {
     /// The software that commonly runs on the port.
     pub what: &'static str,
-    /// The risk if other machines can reach the port: login, encryption, abuse.
+    /// What happens if other machines can reach the port, often with advice such as `Prefer SFTP (port 22).`
     pub open: &'static str,
 }
 

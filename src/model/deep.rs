@@ -9,11 +9,11 @@ use super::{Family, Gap, Netns, Note, Protocol, State, named};
 named! {
     /// A source that lists the system's sockets.
     pub enum Source {
-        /// The kernel's socket diagnosis, queried by this program itself.
+        /// `sock_diag`, queried by this program itself.
         Netlink = "netlink",
         /// The text tables below `/proc`.
         ProcNet = "proc-net",
-        /// The kernel's socket diagnosis, queried and parsed by the crate netstat2.
+        /// `sock_diag`, queried and parsed by the crate netstat2.
         Netstat2 = "netstat2",
     }
 }

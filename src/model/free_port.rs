@@ -17,7 +17,7 @@ named! {
         Dynamic = "dynamic",
         /// A service is registered for the port, on any protocol.
         Registered = "registered",
-        /// IANA reserves the port, or notes a use of the port.
+        /// IANA reserves the port, or lists it with a remark instead of a service.
         Reserved = "reserved",
         /// Known software uses the port, on any protocol.
         Common = "common",

@@ -129,7 +129,8 @@ pub(super) fn behind<'c>(
     None
 }
 
-/// Returns the name of an installed script without `.py` and its version; `None` if the script is in another directory.
+/// Returns the name of a script, without `.py` and without its version; `None` if the script is not in a directory of
+/// installed programs or modules.
 fn name_of(path: &str) -> Option<&str> {
     let (directory, file) = path.rsplit_once('/')?;
     let is_installed = INSTALLED.iter().any(|part| path.contains(part)) || directory.ends_with("/bin");

@@ -3,7 +3,7 @@
 use super::interpreter::{option_words, without_version};
 use super::interpreter_syntax::{Argument, syntax_of};
 
-/// Options, by the names of the interpreters.
+/// The names of an interpreter, and its options.
 type OptionsOf = (&'static [&'static str], &'static [&'static str]);
 
 /// The options of interpreters that load a file of code before the script.

@@ -13,7 +13,8 @@ named! {
         Cmdline = "cmdline",
         /// The name of the process, which the process can set to anything.
         Name = "name",
-        /// The name of the system service of the socket, which root chose. The process itself is hidden.
+        /// The name of the systemd unit in whose control group the socket was created. Only root can choose this name.
+        /// No process is visible.
         Unit = "unit",
     }
 }

@@ -12,7 +12,8 @@ pub struct ReceivedPackets {
     /// For a raw socket, the IP protocol (IANA protocol numbers). For a packet socket, the `EtherType`, or a number
     /// of `linux/if_ether.h`.
     pub number: u16,
-    /// The network devices that the socket has set to promiscuous mode, so that it receives packets for other machines.
+    /// The network devices that the socket has set to promiscuous mode. The socket then receives packets for other
+    /// machines too.
     pub promiscuous: Vec<Device>,
 }
 

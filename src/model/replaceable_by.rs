@@ -16,7 +16,7 @@ pub enum ReplaceableBy {
     Unknown,
     /// A user who is not root.
     User,
-    /// Any user. Also if the running file has no path, because its creator is not known.
+    /// Any user. A running file without a path counts too, because its creator is not known.
     Anyone,
 }
 

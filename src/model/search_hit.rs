@@ -11,7 +11,8 @@ named! {
         Malware = "malware",
         /// The name of the registered service.
         Service = "service",
-        /// The product of a registration, in the curated lists of dead registrations and of registrations in use.
+        /// The product that a curated list (of dead registrations, or of registrations in use) names for a
+        /// registration.
         Product = "product",
         /// The product of a program that usually serves the port.
         Program = "program",

@@ -1,8 +1,8 @@
 //! Drafts a policy that allows exactly the current listeners, by features that do not change with a restart.
 //!
 //! Sockets of one service share a rule, if there is a listener for every combination of port, protocol and address that
-//! the rule allows. A listener with a finding at or above warning gets a rule that is commented out: a draft must not
-//! approve a backdoor.
+//! the rule allows. A listener with a finding that the user must decide about gets a rule that is commented out: a
+//! draft must not approve a backdoor.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -22,7 +22,7 @@ pub struct Draft<'r> {
     pub rules: Vec<Drafted>,
     /// Listeners for which no rule can be drafted, for example because a process could not be read.
     pub left_out: Vec<&'r Entry>,
-    /// Listeners with a finding at or above warning. Their rules are written as comments.
+    /// Listeners with a finding that the user must decide about. Their rules are written as comments.
     pub flagged: Vec<&'r Entry>,
 }
 
@@ -32,8 +32,8 @@ pub struct Drafted {
     /// The services that are registered for the ports of the rule, without duplicates.
     pub services: Vec<&'static str>,
     pub notes: Vec<DraftNote>,
-    /// The findings at or above warning, most severe first. The rule is commented out until the user has decided about
-    /// them.
+    /// The findings that the user must decide about, most severe first. Before this decision, the rule is commented
+    /// out.
     pub findings: Vec<FlaggedBy>,
 }
 
@@ -45,7 +45,7 @@ impl Drafted {
     }
 }
 
-/// A finding at or above warning on a listener of a drafted rule.
+/// A finding that the user must decide about (see [`flagging`]), on a listener of a drafted rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlaggedBy {
     /// The first field, so that the most severe finding is sorted first.
@@ -166,8 +166,8 @@ pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     })
 }
 
-/// Returns the service of a listener; `None` if no rule can be drafted, for example because a process was not read
-/// completely.
+/// Returns the service of a listener. Returns `None` if no rule can be drafted: a process was not read completely, the
+/// path of its program or script is not reliable, or no pattern can express a value.
 fn service(judged: &Entry) -> Option<DraftService> {
     let listener = judged;
     let socket = &listener.socket;
@@ -209,11 +209,12 @@ fn service(judged: &Entry) -> Option<DraftService> {
     };
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
-    // Root chose the name of a system container, so a rule can rely on this name. A user chooses the name of the user's
-    // own container.
+    // A rule can rely on the name of a container of root. A `/` in the name marks a user's container
+    // (`user@1000.service/web`), whose name the user chooses.
     let container_name =
         shared(Process::container_name).filter(|name| !name.contains('/') && !is_container_id(name));
-    // A rule for a path matches a file in a user's root directory only if the rule names the container.
+    // If a user may have made the root directory of a process, a rule for a path matches only if it names the
+    // container.
     if container.is_none() && listener.processes.iter().any(|process| !process.has_trusted_path()) {
         return None;
     }
@@ -268,7 +269,7 @@ fn stays(unit: &str) -> bool {
     name.ends_with(".service") && !name.starts_with("run-")
 }
 
-/// Returns whether the kernel probably chose the port, so that the port will change at the next start.
+/// Returns whether the kernel probably chose the port. If so, the next start gets another port.
 fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
     let socket = &judged.socket;
     if snapshot.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {

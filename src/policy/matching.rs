@@ -318,8 +318,8 @@ fn by_program(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
 }
 
 /// Returns whether a process runs the file of a rule: the file at this path on this machine, or in the container that
-/// the rule names. A pattern that begins with a wildcard matches only files that users cannot replace, because any user
-/// can give a file any name.
+/// the rule names. A pattern that begins with a wildcard matches only files that only root can replace, because any
+/// user can give a file any name.
 fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_container: bool) -> bool {
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd

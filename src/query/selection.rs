@@ -143,8 +143,8 @@ impl Selection {
         wanted.and(any)
     }
 
-    /// Returns whether an entry prevents a program from binding a target, and matches all other filters. Adds the
-    /// indices of these targets to `matched`.
+    /// Returns whether an entry matches all filters and occupies a port of a target, so no program can bind this port.
+    /// If so, adds the indices of the occupied targets to `matched`.
     pub(crate) fn blocks_target(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         let subject = Subject::Entry(entry);
         let mut family = None;

@@ -7,7 +7,7 @@ use crate::model::{
     NearbyRegistrations, PortRange, PortVerdict, Protocol,
 };
 
-/// Assignees that are not vendors, so that their adjacent ports are not the block of one product.
+/// Assignees that are not vendors. Their adjacent ports do not belong to one product, so they are not shown as a block.
 const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
 
 /// The maximum number of ports below and above a port that are searched for its block.

@@ -18,8 +18,8 @@ const INTERPRETERS: [(&str, &[&str]); 11] = [
     ("busybox", &["busybox", "toybox"]),
 ];
 
-/// The suffixes after a separator that do not make a file another program: a system, a processor, a kind of build, or
-/// the mark of a backup copy.
+/// The suffixes after `-`, `_` or `.` that are not a part of a program's name: a system, a processor, a kind of build,
+/// or the mark of a backup copy. `chisel_linux_amd64` is `chisel`.
 const SUFFIXES: [&str; 39] = [
     "x86_64", "amd64", "x64", "64bit", "64", "i386", "i486", "i586", "i686", "386", "x86", "32", "arm64",
     "aarch64", "armv5", "armv6", "armv7", "armv7l", "armhf", "arm", "riscv64", "ppc64le", "s390x", "mips",

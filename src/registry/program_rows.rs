@@ -20,7 +20,7 @@ struct Entry {
     name: &'static str,
     /// The condition on the command line, which follows a colon; empty if there is none.
     condition: &'static str,
-    /// Whether the name is too common to identify the program, so that the row applies only on its own ports.
+    /// Whether the name is too common to identify the program. If so, the row applies only on its own ports.
     is_common: bool,
 }
 

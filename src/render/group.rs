@@ -43,7 +43,7 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Returns whether a protocol has the facts that the protocols of a group share, so that it can join the group.
+/// Returns whether a protocol can join a group: it must have the facts that the protocols of the group share.
 fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
     group.contexts.iter().all(|other| {
         let has_answer = other.answer.is_some() && other.answer == context.answer;

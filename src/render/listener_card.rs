@@ -61,7 +61,7 @@ pub fn listing(
     w.flush()
 }
 
-/// Returns whether a finding is about the registry, so that the text about the port already contains its evidence.
+/// Returns whether a finding is about the registry. If so, the text about the port already contains its evidence.
 fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }

@@ -111,7 +111,7 @@ struct Watch {
     common: CommonArgs,
     observer: Observer,
     last: Option<Report>,
-    /// Whether a program must be able to bind the port, so that sockets in every state matter, not only listeners.
+    /// Whether a program must be able to bind the port. If so, sockets in every state matter, not only listeners.
     wants_port: bool,
     /// The number of entries in the last scan for which too little is known to apply the filters.
     undecided: usize,

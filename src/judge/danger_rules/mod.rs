@@ -156,7 +156,7 @@ fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) ->
     behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
 }
 
-/// Returns whether the command line contains this port, so that the kernel did not choose it.
+/// Returns whether the command line contains this port. If so, the kernel did not choose it.
 fn names_port(process: &IdentifiedProcess<'_>, port: u16) -> bool {
     let port = port.to_string();
     let arguments = process.process.cmdline.iter().skip(1);

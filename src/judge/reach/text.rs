@@ -254,7 +254,8 @@ fn addresses(class: &Class, firewall: &Firewall) -> Vec<String> {
     }
 }
 
-/// Returns the name of an address, or of its network if the address represents a local route.
+/// Returns an address as text. For an address that was picked as an example of a local route, returns the whole
+/// network: `addresses in 10.0.0.0/8`.
 fn name(address: IpAddr, firewall: &Firewall) -> String {
     let mut own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let mut routes = firewall.local_routes.iter();

@@ -1,5 +1,5 @@
-//! Finds threads that wait in a system call on a socket whose descriptor was closed. The call keeps the socket open
-//! and receives the next client or packet, although no descriptor shows the socket.
+//! Finds threads that wait in a system call on a socket whose descriptor was closed. The call keeps the socket open and
+//! receives the next client or packet, although no descriptor refers to the socket.
 
 use std::time::Duration;
 

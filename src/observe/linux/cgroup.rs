@@ -130,8 +130,8 @@ pub(super) fn is_in_nested_container(path: &str) -> bool {
     container_name(parent).is_some_and(|(outer, _)| outer != inner)
 }
 
-/// Returns whether root owns a group, so that only root can have made the groups below it. If the tree cannot be
-/// read, every group belongs to root, except those below the manager of a user (`user@UID.service`).
+/// Returns whether root owns a group. If so, only root can have made the groups below it. If the tree cannot be read,
+/// every group counts as owned by root, except those below the manager of a user (`user@UID.service`).
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

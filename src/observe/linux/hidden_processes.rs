@@ -71,7 +71,7 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
     Ok(pids)
 }
 
-/// How many further lists of `/proc` must lack a process until it counts as hidden.
+/// How often `/proc` is listed again. A process counts as hidden only if it is in none of these lists.
 const LISTS: usize = 3;
 
 /// Returns the pids up to `highest` that are not `listed`, in ascending order: the ranges between the listed pids,

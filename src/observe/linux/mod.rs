@@ -1,5 +1,4 @@
-//! Linux: lists the sockets with the kernel's socket diagnosis, and finds their processes through the descriptors in
-//! `/proc`.
+//! Linux: lists the sockets with `sock_diag(7)`, and finds their processes through the descriptors in `/proc`.
 //!
 //! The sockets are listed before their processes are searched, so a process that has its socket during the whole scan
 //! is always found. A socket without a process is listed and searched a second time, before it is reported as

@@ -44,7 +44,7 @@ impl fmt::Display for DumpError {
     }
 }
 
-/// A connection to the kernel's socket diagnosis.
+/// A connection to `sock_diag`.
 pub(super) struct Netlink {
     socket: OwnedFd,
     sequence: u32,
@@ -77,8 +77,8 @@ impl Netlink {
         Ok(Netlink { socket: connect()?, sequence: 0, buffer: Vec::with_capacity(BUFFER), primed: false })
     }
 
-    /// Passes each socket of the answer to `each` once. Returns the reason if the answer may be incomplete; an error
-    /// if the kernel refuses the request, so that no socket was passed on.
+    /// Passes each socket of the answer to `each` once. Returns the reason if the answer may be incomplete, and an
+    /// error if the kernel refuses the request. After an error, no socket was passed on.
     pub(super) fn dump(
         &mut self,
         request: DumpRequest,

@@ -43,8 +43,8 @@ impl Connection {
         Ok(Connection { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// Requests a dump with the message type `kind`, and passes each message of the answer, with its header, to
-    /// `each`. Returns false if something changed during the dump, so that messages can be missing.
+    /// Requests a dump with the message type `kind`, and passes each message of the answer, with its header, to `each`.
+    /// Returns false if something changed during the dump: messages may then be missing.
     pub(super) fn dump(
         &mut self,
         kind: u16,

@@ -192,8 +192,8 @@ impl Walk {
         match outcome {
             Ok(()) | Err(Errno::SRCH) => {} // the process has been read, or has ended
             Err(Errno::NOENT) => {
-                // The process may have ended, so that its directory no longer exists. If the directory exists without
-                // `fd`, it is not that of a process: a mount covers it.
+                // If the process has ended, its directory no longer exists. If the directory exists without `fd`, it is
+                // not that of a process: a mount covers it.
                 let (mut path, mut again) = (PidPath::new(pid), PidPath::new(pid));
                 if statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
                     && open(proc, again.join(b"/fd\0")).err() == Some(Errno::NOENT)

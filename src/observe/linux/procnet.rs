@@ -1,4 +1,4 @@
-//! Parses the text tables of `/proc/net`, which are read if the kernel's socket diagnosis does not answer.
+//! Parses the text tables of `/proc/net`, which are read if `sock_diag` does not answer.
 //!
 //! The tables lack devices, `IPV6_V6ONLY`, control groups, cookies, and sockets that are bound but do not listen.
 

@@ -205,7 +205,7 @@ fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
     dump(Some(SOCK_DIAG), kinds, &request, memberships).unwrap_or_default().into_iter().collect()
 }
 
-/// Parses the inode of a packet socket, and the devices that it has set to promiscuous mode.
+/// Parses a message about a packet socket. Returns its inode, and the devices that it has set to promiscuous mode.
 fn memberships(message: &[u8]) -> Option<(u32, Vec<u32>)> {
     let inode = number(message, 4)?;
     let list = attribute(message.get(PACKET_BODY..)?, MEMBERSHIPS).unwrap_or_default();

@@ -262,8 +262,9 @@ fn unix_sockets() -> Vec<(u64, bool)> {
         .unwrap_or_default()
 }
 
-/// Parses the inode of a Unix socket, and whether its unread messages may contain descriptors. Only a stream with a
-/// queue of length 0 certainly has no messages: sockets of other types can have messages without bytes.
+/// Parses a message about a Unix socket. Returns its inode, and whether its unread messages may contain descriptors.
+/// Only a stream with a queue of length 0 certainly has no messages: sockets of other types can have messages without
+/// bytes.
 fn unix_socket(message: &[u8]) -> Option<(u64, bool)> {
     const SOCK_STREAM: u8 = 1;
     let (kind, inode) = (*message.get(1)?, number(message, 4)?);

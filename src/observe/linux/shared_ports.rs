@@ -1,4 +1,4 @@
-//! Finds processes that share a port with other processes, so that these processes are read in full.
+//! Selects the processes to read in full: those that share a port with other processes.
 //!
 //! The selection may include too many processes, but never misses one.
 

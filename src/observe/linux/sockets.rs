@@ -32,7 +32,7 @@ use crate::observe::Scope;
 pub(super) struct FoundSocket {
     /// The owner is still [`Owner::Unknown`], and the names of the user, unit and container are not known yet.
     pub socket: Socket,
-    /// The ID of the control group; sockets that share their attributes have the same ID.
+    /// The ID of the control group. Sockets that share one `SocketAttributes` have the same ID.
     pub cgroup: Option<NonZeroU64>,
 }
 
@@ -324,7 +324,8 @@ impl SocketLister<'_> {
                     self.record(record, kind);
                 }
             }
-            // A kernel without IPv6 or UDP-Lite has neither the diagnosis nor the table, so there is no gap.
+            // A kernel without IPv6 or UDP-Lite has neither a handler of `sock_diag` nor a table for these sockets, so
+            // there is no gap.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
                     && why == Errno::NOENT

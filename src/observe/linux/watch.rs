@@ -144,8 +144,7 @@ impl PollState {
 }
 
 impl ScanResult {
-    /// Returns whether sockets, owners or gaps differ from those of the new scan, so that more changes may follow
-    /// soon.
+    /// Returns whether sockets, owners or gaps differ from those of the new scan. If so, more changes may follow soon.
     fn is_other(&self, new: &ScanResult) -> bool {
         let held = |seen: &ScanResult| {
             let sockets = seen.snapshot.sockets.iter();

@@ -131,7 +131,8 @@ struct FindingRow<'a> {
     identity: String,
 }
 
-/// The facts about a process that are needed to find it in the listing, or to understand the finding alone.
+/// The facts about a process with which a reader finds it in the listing, or understands the finding without the
+/// listing.
 #[derive(Serialize)]
 struct ProcessSummary<'a> {
     pid: Pid,

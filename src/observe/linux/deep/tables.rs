@@ -1,5 +1,5 @@
-//! Finds sockets that one source shows and another does not: the kernel's diagnosis, the text tables in `/proc`, and
-//! netstat2.
+//! Finds sockets that one source shows and another does not. The sources are `sock_diag`, the text tables in `/proc`,
+//! and netstat2.
 //!
 //! Sockets come and go while a table is read. Therefore a socket counts as missing from a reading only if another
 //! source showed it both before and after this reading, in several comparisons in a row.
@@ -249,8 +249,8 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
 }
 
-/// Returns the ports that any table shows as in use in the network namespace of the calling thread; `None` if neither
-/// the text table nor the kernel's diagnosis of a protocol could be read completely.
+/// Returns the ports that any table shows as in use in the network namespace of the calling thread; `None` if for any
+/// protocol and family, neither the text table nor `sock_diag` could be read completely. UDP-Lite is left out.
 #[must_use]
 pub fn shown() -> Option<ListedPorts> {
     let mut shown = ListedPorts::default();

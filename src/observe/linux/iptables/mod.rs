@@ -270,8 +270,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// Adds the condition of the module `recent`, which lists recent clients. `--set` matches every client, and a hit
-    /// count only clients that send many packets.
+    /// Adds the condition of the module `recent`, which lists recent clients. `--set` matches every client.
+    /// `--hitcount` with `--seconds` matches only clients that send many packets.
     fn recent(&mut self) {
         let has = |wanted: &str| self.recent.iter().any(|(option, _)| *option == wanted);
         let is_negated = self.recent.iter().any(|(_, negated)| *negated);

@@ -168,7 +168,7 @@ pub(super) fn of_route(result: u32, flags: u32) -> Part {
     }
 }
 
-/// Returns the range from `first` to `last`, which must have the length of the part.
+/// Returns the range from `first` to `last`. Both must have as many bytes as the part.
 pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> FilterValue {
     let is_single = first == last;
     let found = match part.form {

@@ -1,4 +1,4 @@
-//! Reads all rules of nftables by several dumps. The dumps are consistent if none was interrupted, and the kernel's
+//! Reads all rules of nftables by several dumps. The dumps are consistent if none was interrupted and the kernel's
 //! count of rule changes stayed the same.
 
 use rustix::io::Errno;

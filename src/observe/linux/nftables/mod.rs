@@ -292,8 +292,8 @@ fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
     finished
 }
 
-/// Replaces the rules of a table for frames, which portolan does not evaluate, by a single rule with an unknown action.
-/// If no rule can drop a frame, the table becomes empty.
+/// Replaces the rules of a table that filters frames by a single rule with an unknown action, because portolan does not
+/// evaluate frames. If no rule can drop a frame, the table becomes empty.
 fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
     let drops = |chain: &FilterChain| {
         chain.base.as_ref().is_some_and(|base| base.drops)

@@ -9,7 +9,8 @@ use super::reader::Reader;
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterValue, conntrack};
 
-/// The targets without effect on the decision: the next rule follows, and no field changes that a rule compares.
+/// The targets that do not affect the decision: the kernel continues with the next rule, and every field that a rule
+/// can compare stays the same.
 pub(in super::super) const WITHOUT_EFFECT: [&str; 14] = [
     "LOG",
     "NFLOG",
@@ -282,7 +283,8 @@ fn address_ranges(info: Structure<'_>, family: Family) -> Option<Vec<FilterCondi
     Some(found)
 }
 
-/// `xt_recent_mtinfo`. `--set` matches every client, and a hit count only clients that send many packets.
+/// `xt_recent_mtinfo`. `--set` matches every client. `--hitcount` with `--seconds` matches only clients that send many
+/// packets.
 fn recent(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     const SET: u8 = 2;
     const CHECK_AND_UPDATE: u8 = 1 | 4;

@@ -20,8 +20,8 @@ pub(super) struct ChangeTime(i64, i64);
 /// The maximum duration of a run in seconds, from the first to the last renamed file of a package. Debian's packages
 /// took less than 5 seconds in a test.
 const ONE_STEP: i64 = 120;
-/// The number of compared files of a package, and the minimum number that must agree. Installation scripts change the
-/// owner or the mode of some files later.
+/// The number of compared files of a package, and the minimum number that must have changed in the run. Installation
+/// scripts change the owner or the mode of some files later.
 const COMPARED: usize = 8;
 const ENOUGH: usize = 3;
 
@@ -47,8 +47,10 @@ impl ChangeTime {
     }
 }
 
+/// A run in which dpkg installed a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Installation {
+    /// The time at which dpkg wrote the list of files.
     end: ChangeTime,
     /// The mount of the other files.
     mount: u64,
@@ -72,7 +74,8 @@ impl Installation {
         Self::by_times(end, sums, &others)
     }
 
-    /// Returns the run if the times of the list, of the checksums and of other files (each with its mount) agree.
+    /// Returns dpkg's run if the times prove it: the checksums changed at about the time at which dpkg wrote the list
+    /// of files (`end`), and most of the `others` (each with its mount) changed shortly before `end`, on one mount.
     fn by_times(end: ChangeTime, sums: ChangeTime, others: &[(u64, ChangeTime)]) -> Option<Self> {
         let (mount, _) = *others.first()?;
         let agreeing =

@@ -238,8 +238,8 @@ fn layout_in(file: &File) -> Option<Layout> {
 fn has_own_proc() -> bool {
     let text = slurp("/proc/self/status", 4096, 64 * 1024).unwrap_or_default();
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
-    // `NSpid:` has a pid for each pid namespace from that of `/proc` to that of the process. A single pid means that
-    // the two are the same.
+    // `NSpid:` lists the pids of portolan, from the pid namespace of `/proc` down to portolan's own. A single pid means
+    // that both are the same namespace.
     line.is_some_and(|numbers| {
         let mut numbers = numbers.split(u8::is_ascii_whitespace).filter(|number| !number.is_empty());
         numbers.next() == Some(std::process::id().to_string().as_bytes()) && numbers.next().is_none()

@@ -20,8 +20,8 @@ const SOCKET_FILES: i32 = 0x534f_434b;
 const WANTED_NAMES: [[u8; 8]; 2] = [*b"[io_urin", *b"bpf_link"];
 /// `BPF_PSEUDO_MAP_VALUE` (linux/bpf.h): an array's descriptor stands for the address of the array's value.
 const MAP_VALUE: Register = 2;
-/// A mask for the level of a pid namespace, which is below `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The mask shows
-/// the kernel that the level has a limit.
+/// A mask for the level of a pid namespace, which is below `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The mask proves
+/// to the BPF verifier that the level has a limit.
 const LEVELS: i32 = 31;
 /// The size of `struct upid` (linux/pid.h): a number and a pointer.
 const UPID: i32 = 16;
@@ -95,14 +95,14 @@ impl Assembler {
         self.add(0xb7, to, 0, 0, value);
     }
 
-    /// Sets a register to 8 bytes.
+    /// Adds code that sets a register to 8 bytes.
     fn set_bytes(&mut self, to: Register, bytes: [u8; 8]) {
         let value = u64::from_ne_bytes(bytes);
         self.code.push(0x18 | u64::from(to) << 8 | value << 32);
         self.code.push(value & 0xffff_ffff_0000_0000);
     }
 
-    /// Sets a register to the address of the first byte of an array's value.
+    /// Adds code that sets a register to the address of the first byte of an array's value.
     fn set_array(&mut self, to: Register, array: RawFd) {
         self.add(0x18, to, MAP_VALUE, 0, array);
         self.code.push(0);
@@ -177,8 +177,8 @@ impl Assembler {
         self.add(0x3d, one, other, 0, 0);
     }
 
-    /// Lets the kernel leave a loop that takes too long (`may_goto`, Linux 6.9). Otherwise, the kernel refuses a loop
-    /// whose end it cannot prove.
+    /// Adds a jump by which the kernel leaves a loop that takes too long (`may_goto`, Linux 6.9). Without this jump,
+    /// the verifier refuses a loop whose end it cannot prove.
     fn leave_long_loop(&mut self, to: Label) {
         self.jumps.push((self.code.len(), to));
         self.add(0xe5, 0, 0, 0, 0);
@@ -188,15 +188,15 @@ impl Assembler {
         self.add(0x67, to, 0, 0, bits);
     }
 
-    /// Copies `size` bytes, `at` bytes after the address in `base`, to the stack. Ends the program if the bytes cannot
-    /// be read, for example because the process has ended.
+    /// Adds code that copies `size` bytes from the address `base` + `at` to the stack at `offset`. If the bytes cannot
+    /// be read, for example because the process has ended, the BPF program ends.
     ///
-    /// A load with a known type would be faster, but the kernel needs up to a millisecond to check it.
+    /// A load with a known type (BTF) would be faster, but the verifier needs up to a millisecond to check it.
     fn copy_to_stack(&mut self, offset: i16, size: i32, base: Register, at: i16) {
         self.copy_to_stack_or(offset, size, base, at, Label::End);
     }
 
-    /// Copies like `copy_to_stack`, but jumps to `failed` if the bytes cannot be read.
+    /// Like `copy_to_stack`, but the code jumps to `failed` if the bytes cannot be read.
     fn copy_to_stack_or(&mut self, offset: i16, size: i32, base: Register, at: i16, failed: Label) {
         self.copy(R3, base);
         self.add_value(R3, at.into());
@@ -207,13 +207,13 @@ impl Assembler {
         self.jump_unless(R0, 0, failed);
     }
 
-    /// Loads the pointer `at` bytes after the address in `base`.
+    /// Adds code that loads the pointer at the address `base` + `at`.
     fn follow(&mut self, to: Register, base: Register, at: i16) {
         self.copy_to_stack(POINTER, 8, base, at);
         self.load8(to, STACK, POINTER);
     }
 
-    /// Ends the program with the output of the record on the stack.
+    /// Adds code that writes the record on the stack to the output and ends the BPF program. Returns the whole program.
     fn write(mut self, offset: i16, length: usize) -> Vec<u64> {
         self.load8(R1, R6, 0);
         self.load8(R1, R1, 0);
@@ -240,8 +240,10 @@ impl Assembler {
 /// The place of a pointer on the stack.
 const POINTER: i16 = -8;
 
-/// The length of a [`wanted`] array. The mask shows the kernel that no byte after the end is read.
+/// The number of bytes of a [`wanted`] array.
 const SLOTS: usize = 1 << 16;
+/// The mask that makes an index from an inode. It also proves to the BPF verifier that no byte after the end of the
+/// array is read.
 const SLOT: i32 = 0xffff;
 
 /// Returns an array with a byte for each value of the last 16 bits of an inode: 1 for the wanted inodes. A few other
