@@ -8,7 +8,7 @@ pub(super) const ABOUT: &str = "Ends the listeners of a target. Portolan first s
 
 The exit code is 0 only if the ports are free afterwards.
 
-Nothing is ended if one of the listeners belongs to an invisible process, to the kernel, to pid 1, to portolan or to a process that started portolan. This command works only on Linux.";
+If kill refuses to end one of the listeners, nothing is ended. The message names the reason: a process of the listener is not visible; only root or another user may stop it; a rule of the kernel forwards the port; an unknown container publishes the port; or the socket belongs to the kernel, to pid 1 or the service manager of a user (without a known socket unit), to portolan, or to a process that started portolan. This command works only on Linux.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan kill 3000             end the listener on port 3000
@@ -16,7 +16,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan kill 3000 --yes       do not ask, for scripts
   portolan kill 3000 --force     send SIGKILL to processes that ignore SIGTERM
 
-Exit codes: 0 the ports are free, or --dry-run found something to end; 1 nothing listens there, the answer was no, or a port is not free; 2 usage or other error, or nothing may be ended; 3 nothing was seen there, but not everything could be seen.";
+Exit codes: 0 the ports are free, or --dry-run found something to end; 1 nothing listens there, you answered no, or a port is not free; 2 usage or other error, or kill refused to end a listener; 3 nothing was seen there, but not everything could be seen.";
 
 /// The arguments of `kill`.
 #[derive(Args, Clone, Debug)]

@@ -53,10 +53,10 @@ pub(super) const SEVERITY: [(&str, &str); 7] = [
 ];
 
 pub(super) const PATTERNS: &str = "\
-hosts, device, executable, runs, unit, container and netns are patterns for the whole text. * matches any characters \
-except /. ** as a whole path component matches any number of directories. ? matches one character. [a-z] and [!a-z] \
-match one character in or not in the set. {a,b} matches either text. A pattern that begins with a wildcard matches only \
-files that users cannot replace.";
+The values of hosts, device, executable, runs, unit, container and netns are patterns, which must match the whole text. \
+* matches any characters except /. ** as a whole path component matches any number of directories. ? matches one \
+character. [a-z] and [!a-z] match one character in or not in the set. {a,b} matches either text. An executable pattern \
+that begins with a wildcard, such as **/nginx, matches only files that only root can replace.";
 
 pub(super) const DECISION: &str = "\
 Only the first rule that applies to a listener has an effect. It lowers findings about the purpose of the port (orphaned, \

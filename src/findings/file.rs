@@ -70,7 +70,7 @@ impl FindingKind for WritableExecutable {
         family: FindingFamily::File,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Lower,
-        description: "any user can replace the program file, script or class path, or may have created it",
+        description: "any user can replace, or may have created, the program file, script, class path or library",
         why: "Any user can replace the file that the service runs, or may have created it.",
         remedy: "find out who started the program, then install it in a directory that only root can \
             write to, such as /usr/local/bin",
@@ -84,7 +84,7 @@ impl FindingKind for WritableExecutable {
     fn sentence(&self) -> String {
         let programs: Vec<String> = self.found.iter().map(WritableProgram::text).collect();
         format!(
-            "Any user can replace the program or script, or may have created it: {}.",
+            "Any user can replace, or may have created, the program, script or library: {}.",
             first_of(&programs, FEW)
         )
     }

@@ -342,7 +342,9 @@ fn shown_target(process: &Process) -> Option<String> {
     let target = RunTarget::of(process).text()?.to_owned();
     Some(match () {
         () if runs_script_elsewhere(process) => format!("{target} (a mount puts another file at this path)"),
-        () if !process.has_trusted_path() => format!("{target} (in another root directory)"),
+        () if !process.has_trusted_path() => {
+            format!("{target} (in a chroot or mount namespace that a user may have made)")
+        }
         () => target,
     })
 }
@@ -360,7 +362,9 @@ fn shown_executable(process: &Process, exe: &Exe) -> String {
         _ if runs_script_elsewhere(process) => {
             format!("{path} (a mount puts another file at the path of its script)")
         }
-        _ if !process.has_trusted_path() => format!("{path} (in another root directory)"),
+        _ if !process.has_trusted_path() => {
+            format!("{path} (in a chroot or mount namespace that a user may have made)")
+        }
         _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),
         ReplaceableBy::Root => path.clone(),
         ReplaceableBy::Unknown | ReplaceableBy::User | ReplaceableBy::Anyone => {

@@ -123,7 +123,7 @@ const fn meaning(reason: Unsuitable) -> &'static str {
         Unsuitable::System => "below 1024: for system services",
         Unsuitable::Dynamic => "49152 and above: for temporary use",
         Unsuitable::Registered => "registered with IANA",
-        Unsuitable::Reserved => "reserved by IANA, or with a remark of IANA",
+        Unsuitable::Reserved => "reserved by IANA, or listed with a remark instead of a service",
         Unsuitable::Common => "known software uses the port",
     }
 }

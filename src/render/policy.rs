@@ -139,6 +139,10 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
+/// The reasons why a listener with visible processes gets no rule.
+const NO_RULE: &str = ": a process was not read completely, the path of its program or script is not reliable (in a \
+    chroot or mount namespace, or under a mount), or a path or name cannot be written as a pattern";
+
 /// Writes a drafted policy, with remarks for the reader.
 pub fn draft(draft: &Draft<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     let host = snapshot.host.name.as_deref().map_or("this host".into(), sanitize);
@@ -157,10 +161,9 @@ pub fn draft(draft: &Draft<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::R
     }
     for judged in &draft.left_out {
         let socket = &judged.socket;
-        let mark =
-            owner_mark(socket).unwrap_or("(partly read, or in a root directory that a user can change)");
+        let why = owner_mark(socket).map_or_else(|| NO_RULE.to_owned(), |mark| format!(", owner {mark}"));
         let local = &socket.local;
-        writeln!(w, "#   no rule for {} {}:{}, owner {mark}", local.protocol, address(socket), local.port)?;
+        writeln!(w, "#   no rule for {} {}:{}{why}", local.protocol, address(socket), local.port)?;
     }
     if !draft.left_out.is_empty() && !snapshot.host.privileged {
         writeln!(w, "#   Run as root to include these listeners.")?;

@@ -107,7 +107,9 @@ pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) ->
         let what = match matched {
             Matched::Port | Matched::Service => continue,
             Matched::Program => "not the name of a service; showing the ports of the program with this name",
-            Matched::Text => "not the name of a service or program; showing the ports with these words",
+            Matched::Text => {
+                "not the name of a service or program; showing the ports whose descriptions contain these words"
+            }
         };
         let ports = if *added == 1 { "1 port".to_owned() } else { format!("{added} ports") };
         remark(&format!("{}: {what} ({ports})", sanitize(text)), style, w)?;

@@ -123,7 +123,7 @@ fn waits_on_a_closed_descriptor(lab: &Lab) -> Outcome {
     let server = lab.helper(["blocked-accept", "127.0.0.1:8964"])?;
     let output = lab.portolan(["audit", "-o", "json"]).output()?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
-    gap(&report, "owners", "a thread waits in a system call on a socket that no descriptor shows")?;
+    gap(&report, "owners", "a thread waits in a system call on a socket whose descriptor was closed")?;
     let named = |gap: &Value| gap["pids"] == serde_json::json!([server.pid()]);
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
     Ok(())
@@ -219,7 +219,7 @@ fn sockets_in_a_ring_only(lab: &Lab) -> Outcome {
     same!(lab.json(&["--netns", "all"])?["complete"], true);
     drop((ordinary, connected));
     for (stays, what) in
-        [("ring", "in an io_uring that no table shows"), ("in-flight-ring", "may carry descriptors")]
+        [("ring", "in an io_uring but in no table"), ("in-flight-ring", "may carry descriptors")]
     {
         let away = lab.helper(["elsewhere", "127.0.0.1:8961", "-", stays])?;
         let report = lab.json(&["--netns", "all"])?;

@@ -53,7 +53,7 @@ pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
         (true, _) => return None,
         (false, _) => (
             format!("{processes} that waits for clients on a closed descriptor"),
-            "a thread waits in a system call on a socket that no descriptor shows; the kernel's tables may not list the socket either",
+            "a thread waits in a system call on a socket whose descriptor was closed; the kernel's tables may not list this socket",
         ),
     };
     Some(Gap {

@@ -271,7 +271,7 @@ fn unaccounted_sockets(count: u64, candidates: impl FnOnce() -> Vec<Pid>) -> Opt
         why: match &*pids {
             [] => "every process was read, and none has such a socket; no known kernel service explains it either",
             _ => {
-                "no kernel service explains such a socket; a named process may hold it in an io_uring, or may be passing it to another process"
+                "no kernel service explains such a socket; one of these processes may have the socket in an io_uring, or may be passing it to another process"
             }
         }
         .to_owned(),
@@ -396,7 +396,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
             why: match errno {
                 _ if refused => "permission denied".to_owned(),
                 Errno::MFILE => {
-                    "threads or io_urings have too many files of their own, so not all of these files were read"
+                    "too many files are open only in the separate descriptor tables of threads, or registered in io_urings; not all were read"
                         .to_owned()
                 }
                 errno => errno.to_string(),

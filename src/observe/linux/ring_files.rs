@@ -118,15 +118,15 @@ pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     add(
         processes(&hidden),
         hidden.len(),
-        "socket in an io_uring that no table shows",
-        "sockets in io_urings that no table shows",
+        "socket that is in an io_uring but in no table",
+        "sockets that are in io_urings but in no table",
         "the address of such a socket cannot be read, and the socket may receive data in a hidden network namespace",
     );
     add(
         processes(&carriers),
         carriers.len(),
-        "Unix socket in an io_uring that may carry descriptors",
-        "Unix sockets in io_urings that may carry descriptors",
+        "Unix socket that is in an io_uring and may carry descriptors",
+        "Unix sockets that are in io_urings and may carry descriptors",
         "the kernel does not show whether unread messages contain descriptors; one of these may be a socket that is in no table",
     );
     add(

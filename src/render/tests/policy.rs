@@ -340,7 +340,7 @@ fn a_draft_is_written_for_its_reader() {
 #
 # INCOMPLETE: not everything could be seen. A listener that could not be read has no rule.
 #   no rule for tcp 0.0.0.0:25, owner (hidden)
-#   no rule for tcp 0.0.0.0:26, owner (partly read, or in a root directory that a user can change)
+#   no rule for tcp 0.0.0.0:26: a process was not read completely, the path of its program or script is not reliable (in a chroot or mount namespace, or under a mount), or a path or name cannot be written as a pattern
 #   Run as root to include these listeners.
 
 schema = "portolan.policy/1"

@@ -152,9 +152,10 @@ impl PublishedPorts {
         if let Some(first) = to_this_machine.first() {
             self.notes.push(Note {
                 what: format!(
-                    "NAT rule{} for more than {MOST_PORTS} ports, to this machine itself or only for its own programs; \
-                     the first rule: {first}",
-                    if to_this_machine.len() == 1 { "" } else { "s" }
+                    "NAT rule{} that {} more than {MOST_PORTS} ports, either to this machine itself or only for its \
+                     own programs; these ports are not listed one by one; the first rule: {first}",
+                    if to_this_machine.len() == 1 { "" } else { "s" },
+                    if to_this_machine.len() == 1 { "forwards" } else { "forward" }
                 ),
                 count: u64::try_from(to_this_machine.len()).ok(),
                 remedy: Some("nft list ruleset".to_owned()),
