@@ -8,7 +8,7 @@ pub(super) const ABOUT: &str = "Shows what changed since a saved snapshot. The k
 
 A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. On an ephemeral port, any UDP socket, or a TCP socket that does not listen, probably belongs to a client. If such a socket appeared or vanished, it is reported as passing, and does not count as a change.
 
-If one of the two snapshots is incomplete, diff never says that nothing changed. It lists the listeners that could not be compared, and the exit code is 3.";
+If one of the two snapshots is incomplete, diff never says that nothing changed. It lists the listeners that could not be compared, and the exit code is 3. Each cause of missing data is shown in one line before the changes; -v shows every gap in full.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   sudo portolan capture >before.json        take a baseline
@@ -36,4 +36,7 @@ pub struct DiffArgs {
     /// Exit with 0 instead of 3 if no change was seen but a snapshot is incomplete
     #[arg(long)]
     pub allow_incomplete: bool,
+    /// Show every gap in full
+    #[arg(short = 'v', long, help_heading = "Output")]
+    pub verbose: bool,
 }

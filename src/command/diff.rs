@@ -26,8 +26,18 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     };
     let name = path.display().to_string();
     same_host(&name, &before, &after, args.other_host)?;
-    let (before, after) = (judged(before, registry, common), judged(after, registry, common));
+    let (mut before, mut after) = (judged(before, registry, common), judged(after, registry, common));
+    before.question.is_saved = true;
+    after.question.is_saved = args.after.is_some();
     let comparison = compare(&before, &after);
+    // On a terminal, the changes and the verdict are the last lines, which stay visible.
+    let mut stderr = charset::stderr();
+    let _ = match args.verbose {
+        true => stderr::unseen(&diff::gaps(&comparison), &ui.stderr, &mut stderr),
+        false => stderr::caveats(&diff::caveats(&before, &after), &ui.stderr, &mut stderr),
+    };
+    let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
+    drop(stderr);
     match common.output {
         Output::Json => diff::document(&comparison, &registry, out)?,
         Output::Ndjson => diff::lines(&comparison, &registry, out)?,
@@ -36,12 +46,8 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         _ => diff::table(&comparison, &ui.stdout, out)?,
     }
     out.flush()?;
-    let mut stderr = charset::stderr();
-    let _ = stderr::unseen(&diff::gaps(&comparison), &ui.stderr, &mut stderr);
-    let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
     if common.output != Output::Table || ui.stdout.width.is_none() {
         // On a terminal, the table already ends with the summary.
-        drop(stderr);
         print_message(&diff::summary(&comparison, ui.stderr.zone));
     }
     Ok(match (comparison.changed(), comparison.is_complete() || args.allow_incomplete) {

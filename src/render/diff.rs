@@ -14,13 +14,14 @@ use crate::baseline::{Comparison, NotCompared, NotComparedReason, ReportedChange
 use crate::findings::change::{BaselineChange, ChangeKind, ListenerState, owners};
 use crate::findings::text::plural;
 use crate::join::Entry;
+use crate::judge::Report;
 use crate::model::{Gap, Host, Note, Snapshot};
 use crate::registry::Registry;
 
 use super::head::{JudgedBy, LineHeader};
 use super::json;
 use super::wrap::wrap;
-use super::{Emphasis, Style, Zone, csv, sanitize, table};
+use super::{Emphasis, Style, Zone, caveats as caveats_of, csv, sanitize, table};
 
 /// One of the two snapshots of a comparison.
 #[derive(Serialize)]
@@ -322,6 +323,22 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
         said.push("This is not an all-clear.".to_owned());
     }
     said.join(" ")
+}
+
+/// Returns the caveats of both snapshots, each with the name of its snapshot. A caveat of both snapshots appears once.
+#[must_use]
+pub fn caveats(before: &Report, after: &Report) -> Vec<String> {
+    let of = |report: &Report| caveats_of(&report.snapshot, report.entries.iter(), report.question);
+    let (before, mut after) = (of(before), of(after));
+    let mut lines = Vec::with_capacity(before.len() + after.len());
+    for caveat in before {
+        let of_after = after.iter().position(|other| *other == caveat);
+        let side = if of_after.is_some() { "Before and after" } else { "Before" };
+        lines.push(format!("{side}: {caveat}"));
+        of_after.map(|at| after.remove(at));
+    }
+    lines.extend(after.iter().map(|caveat| format!("After: {caveat}")));
+    lines
 }
 
 /// Returns the gaps of both snapshots, each with the name of its snapshot. A gap of both snapshots appears once.

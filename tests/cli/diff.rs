@@ -22,7 +22,7 @@ fn a_diff_with_gaps_is_never_clear() {
             let output = run(["diff", "-o", format].iter().chain(&arguments));
             assert_eq!(output.status.code(), Some(3), "{format} {arguments:?}");
             let messages = stderr(&output);
-            assert!(messages.contains("not seen:") && messages.contains("not an all-clear"), "{messages}");
+            assert!(messages.contains("Not seen:") && messages.contains("not an all-clear"), "{messages}");
             assert!(!messages.contains("No changes"), "{messages}");
             let allowed = run(["diff", "--allow-incomplete", "-o", format].iter().chain(&arguments));
             assert_eq!(allowed.status.code(), Some(0), "{format} {arguments:?}");

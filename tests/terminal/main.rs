@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod explorer;
+mod last_lines;
 #[path = "../support/terminal.rs"]
 mod support;
 
