@@ -5,8 +5,10 @@ mod diff;
 mod kill;
 mod list;
 mod policy;
+mod short_help;
 mod watch;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
@@ -30,7 +32,6 @@ pub use watch::WatchArgs;
     version,
     about = "Lists what listens on this machine, and flags what should not be there",
     long_about = "Portolan lists every TCP and UDP listener of this machine with its processes and the registration of its port. It flags suspicious listeners: leftovers on the ports of dead software, listeners on unassigned or ephemeral ports, and programs that do not belong on their port.\n\nIf something could not be seen, standard error and every machine-readable output say so.",
-    after_help = SHORT_AFTER,
     after_long_help = AFTER,
     disable_help_subcommand = true,
     mut_subcommand("explain", |command| formats(command, &["table", "json"])),
@@ -65,13 +66,6 @@ fn formats(command: clap::Command, names: &'static [&'static str]) -> clap::Comm
             .help_heading("Output"),
     )
 }
-
-const SHORT_AFTER: &str = "\
-Examples:
-  portolan 3000             the process that listens on port 3000
-  portolan --reachable      what other machines can reach
-  portolan watch 3000 --until-listening   wait for port 3000
-  sudo portolan audit       check every listener";
 
 const AFTER: &str = "\
 Examples:
@@ -195,6 +189,22 @@ pub struct HelpArgs {
     /// The command (default: the program itself)
     #[arg(value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// Parses a command line, with the name of the program as its first word.
+///
+/// # Errors
+///
+/// If the arguments are not a command line of this program, or if they ask for help or for the version.
+pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let asks_for_short_help = |word: &OsString| {
+        let word = word.to_string_lossy().into_owned();
+        word.contains('h') && word.starts_with('-') && !word.starts_with("--")
+    };
+    if !words.iter().any(asks_for_short_help) {
+        return Cli::try_parse_from(words);
+    }
+    Cli::from_arg_matches(&short_help::shortened(Cli::command()).try_get_matches_from(words)?)
 }
 
 /// Returns the long help of a command.

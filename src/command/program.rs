@@ -1,6 +1,7 @@
 //! Runs the program: parses the command line, runs the command, and maps the result to an exit code.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -9,7 +10,6 @@ use super::stdout::is_broken_pipe;
 use super::{Exit, charset, completions, print_message, run_command, version};
 use crate::cli::{self, Cli};
 use crate::query::pid_refusal;
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 const SUCCESS: u8 = 0;
@@ -69,7 +69,8 @@ fn run_here() -> u8 {
 /// Parses the command line. Without arguments the parser is skipped, because it takes a large part of the time of a
 /// listing.
 fn command_line() -> Result<Cli, clap::Error> {
-    if env::args_os().len() <= 1 { Ok(Cli::default()) } else { Cli::try_parse() }
+    let words: Vec<OsString> = env::args_os().collect();
+    if words.len() <= 1 { Ok(Cli::default()) } else { cli::parse(&words) }
 }
 
 /// Returns the exit code after help or version was written. Output that the reader has closed is not an error.
