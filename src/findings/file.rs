@@ -71,7 +71,7 @@ impl FindingKind for WritableExecutable {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Lower,
         description: "any user can replace, or may have created, the program file, script, class path or library",
-        why: "Any user can replace the file that the service runs, or may have created it.",
+        why: "Code that a user writes to the file runs with the rights of the service.",
         remedy: "find out who started the program, then install it in a directory that only root can \
             write to, such as /usr/local/bin",
     };

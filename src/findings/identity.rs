@@ -327,7 +327,7 @@ impl FindingKind for Masquerading {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
         description: "a process has the name of a kernel thread, or of a program that it does not run",
-        why: "A process does not take the name of a kernel thread or of another program by accident.",
+        why: "This does not happen by accident: a process takes a familiar name to hide what it is.",
         remedy: "treat the machine as compromised until you know who started the process",
     };
 
@@ -412,7 +412,7 @@ impl FindingKind for Unfamiliar {
         severity: Severity::Notice,
         on_loopback: OnLoopback::Lower,
         description: "other machines can reach an unknown program",
-        why: "The program is not a known service, so its purpose is unclear.",
+        why: "The program can be a service of your own, a test that somebody forgot, or a backdoor.",
         remedy: "check that you know the program and that other machines should reach it",
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];

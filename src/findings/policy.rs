@@ -96,7 +96,7 @@ impl FindingKind for Missing {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
         description: "a listener that the policy requires is missing",
-        why: "The policy requires a service that is not listening.",
+        why: "Clients that depend on the service cannot connect.",
         remedy: "start the service, or remove the rule from the policy",
     };
 

@@ -326,3 +326,15 @@ fn whom_the_firewall_lets_in() {
     assert_eq!(text(ReachKind::Open, &[], 0, None), None, "no rules");
     assert_eq!(text(ReachKind::Unknown, &[], 0, None), None, "only root may read them");
 }
+
+/// An audit shows the description, the evidence and the reason of a finding together, so the reason does not repeat the
+/// description.
+#[test]
+fn a_reason_does_not_repeat_the_description() {
+    let words = |text: &str| text.to_lowercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for flag in Flag::all() {
+        let (description, why) = (words(flag.description()), words(flag.why()));
+        let repeated = why.windows(5).find(|run| description.windows(5).any(|other| other == *run));
+        assert_eq!(repeated, None, "{}", flag.code());
+    }
+}

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use crate::findings::Flag;
+use crate::findings::reach::{Exposed, firewall};
 use crate::judge::audit::{AuditFinding, Subject};
 use crate::judge::{Entry, HowToStop, Listener, Report};
-use crate::model::Severity;
+use crate::model::{ReachKind, Severity};
 use crate::render::cells::CellFormat;
 use crate::render::start_text::how_to_stop_with;
 use crate::render::{process_cells, sanitize};
@@ -32,7 +33,9 @@ pub(in crate::render) struct EvidenceGroup<'f> {
     text: String,
     /// The policy rule that set the severity.
     rule: Option<&'f str>,
-    pub(in crate::render) places: Vec<String>,
+    /// The clients that the firewall lets in, if it does not let in everyone.
+    limited_to: Option<String>,
+    places: Vec<String>,
 }
 
 impl FindingGroup<'_> {
@@ -42,6 +45,11 @@ impl FindingGroup<'_> {
 }
 
 impl EvidenceGroup<'_> {
+    /// Returns the places, at most `most` of them, and the clients that the firewall lets in.
+    pub(in crate::render) fn places(&self, most: Option<usize>) -> String {
+        with_limit(few(&self.places, most), self.limited_to.as_deref())
+    }
+
     /// Returns the evidence as a sentence, with the policy rule that set the severity. The text is sanitized.
     pub(in crate::render) fn sentence(&self) -> String {
         // The text about a rule that requires a listener already names the rule.
@@ -82,9 +90,17 @@ pub(in crate::render) fn groups<'f>(
             programs.len() - 1
         });
         let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
-        let text = found.finding.sentence();
-        let t = *of_text.entry((b, e, text.clone(), rule)).or_insert_with(|| {
-            evidence.push(EvidenceGroup { text, rule, places: Vec::new() });
+        let limited_to = match found.subject {
+            Subject::Entry(judged) => limited_to(judged),
+            Subject::NoListener { .. } => None,
+        };
+        // The firewall is named after the places, so the evidence does not name it again.
+        let text = match Exposed::of(&found.finding.evidence) {
+            Some(_) => found.finding.card_sentence(),
+            None => found.finding.sentence(),
+        };
+        let t = *of_text.entry((b, e, text.clone(), rule, limited_to.clone())).or_insert_with(|| {
+            evidence.push(EvidenceGroup { text, rule, limited_to, places: Vec::new() });
             evidence.len() - 1
         });
         evidence[t].places.push(place);
@@ -103,6 +119,31 @@ pub(super) fn to_stop(judged: &Entry, report: &Report) -> Option<String> {
     HowToStop::of(&listener, os).map(|how| how_to_stop_with(&how, os, report.rights))
 }
 
+/// Returns a phrase with the clients that the firewall lets in; `None` if the firewall lets in everyone, or if this is not
+/// known.
+pub(super) fn limited_to(judged: &Entry) -> Option<String> {
+    let limited = judged.reach().filter(|reach| !matches!(reach.kind, ReachKind::Open | ReachKind::Unknown));
+    limited.and_then(firewall)
+}
+
+/// Adds to some places the clients that the firewall lets in, sanitized.
+pub(in crate::render) fn with_limit(places: String, limited_to: Option<&str>) -> String {
+    match limited_to {
+        Some(limited_to) => format!("{places}; {}", sanitize(limited_to)),
+        None => places,
+    }
+}
+
+/// Returns the first places, and the number of further places.
+pub(super) fn few(places: &[String], most: Option<usize>) -> String {
+    let most = most.unwrap_or(usize::MAX);
+    let mut line = places.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if places.len() > most {
+        line.push_str(&format!(" and {} more", places.len() - most));
+    }
+    line
+}
+
 /// Returns a place with the pids of its processes. Pids change with every start, so the text by which findings are
 /// grouped does not contain them.
 pub(super) fn with_pids(place: String, judged: &Entry) -> String {
@@ -110,5 +151,64 @@ pub(super) fn with_pids(place: String, judged: &Entry) -> String {
         [] => place,
         [pid] => format!("{place} (pid {pid})"),
         many => format!("{place} (pids {})", process_cells::pids(many, CellFormat::Long)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::findings::Finding;
+    use crate::findings::identity::{AdHoc, Tool};
+    use crate::judge::audit::{Audit, AuditFinding, Subject};
+    use crate::model::{Owner, Reach, ReachKind, Severity, Snapshot};
+    use crate::render::Style;
+    use crate::render::audit::table;
+    use crate::render::fixtures::{empty, process, report, socket, text};
+
+    /// A finding below the list of reachable services names the clients that the firewall lets in, as the card does.
+    /// Without this, "anyone who connects" reads as if everyone could connect.
+    #[test]
+    fn a_finding_names_the_clients_that_the_firewall_lets_in() {
+        let snapshot = Snapshot {
+            sockets: vec![socket("tcp/0.0.0.0:4444", Owner::Held(vec![7].into()))],
+            processes: vec![process(7, "socat")],
+            ..empty()
+        };
+        let rule = Some("nft rule inet filter input, handle 4".to_owned());
+        for (kind, from, wanted) in [
+            (ReachKind::Open, "", "tcp 0.0.0.0:4444 (pid 7)\n"),
+            (ReachKind::Unknown, "", "tcp 0.0.0.0:4444 (pid 7)\n"),
+            (
+                ReachKind::Limited,
+                "10.0.0.0/8",
+                "tcp 0.0.0.0:4444 (pid 7); the firewall lets in only 10.0.0.0/8 (nft rule inet filter input, handle 4)\n",
+            ),
+            (
+                ReachKind::Filtered,
+                "",
+                "tcp 0.0.0.0:4444 (pid 7); the firewall lets in nobody (nft rule inet filter input, handle 4)\n",
+            ),
+            (
+                ReachKind::Machine,
+                "172.17.0.0/16",
+                "tcp 0.0.0.0:4444 (pid 7); only 172.17.0.0/16 can connect\n",
+            ),
+        ] {
+            let mut report = report(&snapshot);
+            let from = if from.is_empty() { Vec::new() } else { vec![from.to_owned()] };
+            let reach = Reach { kind, from, rule: rule.clone(), ..Reach::open() };
+            report.entries[0].set_reach(reach.into());
+            let mut audit = Audit::of(&report);
+            let tool = Tool {
+                pid: 7,
+                program: "socat".to_owned(),
+                command: "socat TCP-LISTEN:4444 EXEC:/bin/sh".to_owned(),
+            };
+            let evidence = AdHoc { tool, used_for: "relay", severity: Severity::Critical };
+            let subject = Subject::Entry(&report.entries[0]);
+            audit.findings = vec![AuditFinding { subject, finding: Finding::new(evidence), rule: None }];
+            let style = Style { width: Some(200), ..Style::default() };
+            let page = text(|w| table::document(&audit, Severity::Warning, &style, w));
+            assert!(page.contains(wanted), "{kind:?}: {page}");
+        }
     }
 }

@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::groups::{to_stop, with_pids};
+use super::groups::{limited_to, to_stop, with_pids};
 use super::{merged_places, place, process_summary, service_owner};
 use crate::findings::FindingKind;
 use crate::findings::identity::ShellListener;
-use crate::findings::reach::{Exposed, firewall};
+use crate::findings::reach::Exposed;
 use crate::findings::text::{capitalized, sentence};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
@@ -107,8 +107,7 @@ pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
             (true, place) => (service_owner(judged), place),
             (false, place) => (process_summary(judged), with_pids(place, judged)),
         };
-        let limited = judged.reach().filter(|reach| reach.kind == ReachKind::Limited);
-        let limited_to = limited.and_then(firewall);
+        let limited_to = limited_to(judged);
         let key = (program.clone(), gets.clone(), severity, limited_to.clone(), findings.clone());
         let at = *known.entry(key).or_insert_with(|| {
             let is_critical = findings.iter().any(|found| found.severity == Severity::Critical);

@@ -11,10 +11,10 @@ use crate::findings::text::{capitalized, plural};
 use crate::judge::audit::{Audit, AuditVerdict};
 use crate::model::Severity;
 use crate::render::wrap::prose;
-use crate::render::{Emphasis, Style, sanitize, stderr};
+use crate::render::{Emphasis, Style, stderr};
 
 use super::counts::Rows;
-use super::groups::{FindingGroup, ProgramGroup, groups};
+use super::groups::{FindingGroup, ProgramGroup, few, groups, with_limit};
 use super::reachable::{self, OutsiderFinding, Reachable, ReachableService, is_in_list};
 use super::{accepted, heading, judged_by, verdict};
 
@@ -57,15 +57,6 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
         out.verdict(audit, fail_on)?;
     }
     out.w.flush()
-}
-
-fn few(places: &[String], most: Option<usize>) -> String {
-    let most = most.unwrap_or(usize::MAX);
-    let mut line = places.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if places.len() > most {
-        line.push_str(&format!(" and {} more", places.len() - most));
-    }
-    line
 }
 
 struct AuditWriter<'a> {
@@ -151,9 +142,7 @@ impl AuditWriter<'_> {
     fn service(&mut self, service: &ReachableService) -> io::Result<()> {
         let few_places = few(&service.places, self.style.width.map(|_| FEW_REACHABLE));
         let mut line = format!("{few_places}: {}", service.program);
-        if let Some(limited_to) = &service.limited_to {
-            line.push_str(&format!("; {}", sanitize(limited_to)));
-        }
+        line = with_limit(line, service.limited_to.as_deref());
         if let Some(gets) = &service.gets {
             line.push_str(&format!(". {}", capitalized(gets)));
         }
@@ -184,8 +173,8 @@ impl AuditWriter<'_> {
         for ProgramGroup { process_summary, to_stop, evidence } in &block.programs {
             self.prose(Emphasis::Plain, "    ", process_summary)?;
             for evidence in evidence {
-                let line = few(&evidence.places, self.style.width.map(|_| FEW));
-                self.prose(Emphasis::Plain, "      ", &line)?;
+                let places = evidence.places(self.style.width.map(|_| FEW));
+                self.prose(Emphasis::Plain, "      ", &places)?;
                 self.prose(Emphasis::Plain, "        ", &evidence.sentence())?;
             }
             if let Some(to_stop) = to_stop {

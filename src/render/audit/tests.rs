@@ -81,7 +81,7 @@ WARNING
       tcp, any address, port 443
         Policy rule \x1b[2J\x0aevil\u{202e} requires tcp/443, but no listener
         matches the rule. Reason: customers.
-    Why  The policy requires a service that is not listening.
+    Why  Clients that depend on the service cannot connect.
     Do   start the service, or remove the rule from the policy
 
 NOTICE

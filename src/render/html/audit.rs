@@ -9,7 +9,7 @@ use crate::findings::text::{capitalized, plural, sentence};
 use crate::judge::audit::{Audit, AuditVerdict, Subject};
 use crate::model::Severity;
 use crate::render::audit::counts::Rows as Counts;
-use crate::render::audit::groups::{FindingGroup, groups};
+use crate::render::audit::groups::{FindingGroup, groups, with_limit};
 use crate::render::audit::reachable::{self, Reachable, is_reachable};
 use crate::render::audit::{
     accepted, counted_severity, heading, judged_by, part, place, skipped_rules, verdict,
@@ -114,7 +114,7 @@ fn findings(audit: &Audit<'_>, groups: &[FindingGroup<'_>], listed: usize, count
             html.element("<h5>", &program.process_summary, "</h5>\n<ul>");
             for evidence in &program.evidence {
                 html.markup("<li>").text(&evidence.sentence());
-                html.element(" <span class=\"places\">", &evidence.places.join(", "), "</span>");
+                html.element(" <span class=\"places\">", &evidence.places(None), "</span>");
             }
             html.markup("</ul>\n");
         }
@@ -157,7 +157,8 @@ fn services(reachable: &Reachable<'_>, html: &mut Html) {
             html.markup("<em>").markup(severity.name()).markup("</em> ");
         }
         html.element("<b>", &service.program, "</b>");
-        html.element(" <span class=\"places\">", &service.places.join(", "), "</span>");
+        let places = with_limit(service.places.join(", "), service.limited_to.as_deref());
+        html.element(" <span class=\"places\">", &places, "</span>");
         // The findings above already say what any client can do, so only their codes are repeated. Without such a
         // finding, `gets` has the text.
         let codes: Vec<&str> = service.findings.iter().map(|found| found.code).collect();
