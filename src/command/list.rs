@@ -100,6 +100,7 @@ pub(super) fn run(
         // If nothing matched, the messages about the targets come before the gaps.
         reasons().for_each(|line| print_message(line));
     }
+    let mut legend = String::new();
     match common.output {
         _ if args.pids => pids(&report, out)?,
         _ if let (true, Some(listener)) = (has_card, Listener::only(&report.entries)) => {
@@ -110,10 +111,12 @@ pub(super) fn run(
         Output::Json => json::listing(&report, out)?,
         Output::Ndjson => json::lines(&report, out)?,
         Output::Csv => csv::listing(&report, &columns, !args.no_header, out)?,
-        Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
+        Output::Table if columns.is_empty() => {
+            legend = table::listing(&report, !args.no_header, &ui.stdout, out)?;
+        }
         // `Sarif`, `Metrics` and `Html` were refused earlier, because they are formats of an audit or a comparison.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics | Output::Html => {
-            table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
+            legend = table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
         }
     }
     out.flush()?;
@@ -123,7 +126,7 @@ pub(super) fn run(
     let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
     if is_for_people && !summed {
         // Standard output contains only the rows; the summary goes to standard error.
-        let _ = write_summary(&report, &ui.stderr, &mut charset::stderr());
+        let _ = write_summary(&report, &legend, &ui.stderr, &mut charset::stderr());
     }
     let after = reasons().filter(|_| !is_empty);
     after.chain(&unused).for_each(|line| print_message(line));

@@ -296,15 +296,19 @@ pub(super) fn container_image(entry: &Entry, _: CellFormat) -> Field {
 
 /// Returns the exposure. The form for people also takes the firewall into account.
 pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
-    let exposure = entry.exposure.name();
+    let exposure = match entry.exposure {
+        // `lo` is the name of the loopback device on Linux.
+        Exposure::Loopback if form.is_short() => "lo",
+        Exposure::LinkLocal if form.is_short() => "link",
+        Exposure::Multicast if form.is_short() => "mcast",
+        exposure => exposure.name(),
+    };
     let kind = entry.reach().map(|reach| reach.kind);
     match kind.filter(|kind| matches!(kind, ReachKind::Filtered | ReachKind::Limited | ReachKind::Machine)) {
         Some(kind) if form.is_short() => Field::new(kind.name(), reach_tone(entry)),
         Some(kind) if form != CellFormat::Data => {
             Field::new(format!("{exposure} ({})", kind.name()), reach_tone(entry))
         }
-        // `lo` is the name of the loopback device on Linux.
-        _ if form.is_short() && entry.exposure == Exposure::Loopback => Field::new("lo", reach_tone(entry)),
         // A question mark means that the effect of the firewall is not known.
         _ if form != CellFormat::Data && kind == Some(ReachKind::Unknown) => {
             Field::new(format!("{exposure}?"), reach_tone(entry))

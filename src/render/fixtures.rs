@@ -158,9 +158,9 @@ pub(crate) fn explained<'r>(report: &'r Report, ports: &[u16]) -> Vec<Explained<
 }
 
 /// Returns what a renderer writes, as text.
-pub(crate) fn text(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
+pub(crate) fn text<T>(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<T>) -> String {
     let mut bytes = Vec::new();
-    render(&mut bytes).unwrap();
+    let _ = render(&mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 

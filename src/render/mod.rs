@@ -28,6 +28,7 @@ mod json_container;
 mod json_process;
 pub mod kill;
 mod labelled;
+mod legend;
 pub mod listener_card;
 mod merge;
 pub mod policy;

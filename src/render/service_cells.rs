@@ -12,11 +12,6 @@ use crate::findings::FindingFamily;
 use crate::join::Entry;
 use crate::model::{ListenerService, ServiceBy, Severity, short_container};
 
-/// Returns whether SERVICE shows the usual service of the port, in parentheses.
-pub(super) fn has_presumed_service(entry: &Entry) -> bool {
-    entry.service().is_some_and(|service| service.by == ServiceBy::Port) && !is_flagged(entry)
-}
-
 /// The width of SERVICE, in columns, if a table is too wide for its terminal: enough for most products.
 pub(super) const WIDEST_SERVICE: u16 = 24;
 /// The word before the container to which a published port leads.

@@ -13,18 +13,17 @@ use crate::registry::Registry;
 
 use super::caveats::caveats;
 use super::cells::{UNJUDGED, is_unjudged};
-use super::service_cells::has_presumed_service;
 use super::wrap::wrap;
 use super::{Emphasis, Style, sanitize};
 
 /// Returns the lines of the summary, each with its tone.
 #[must_use]
-pub fn summary(report: &Report) -> Vec<(Emphasis, String)> {
+pub fn summary(report: &Report, legend: &str) -> Vec<(Emphasis, String)> {
     let mut lines = vec![(Emphasis::Quiet, counts(report))];
     let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
     lines.extend(caveats.into_iter().map(|caveat| (Emphasis::Warning, caveat)));
-    if report.entries.iter().any(has_presumed_service) {
-        lines.push((Emphasis::Quiet, "SERVICE in parentheses: what usually uses the port.".to_owned()));
+    if !legend.is_empty() {
+        lines.push((Emphasis::Quiet, legend.to_owned()));
     }
     if is_old(report.registry.date(), report.snapshot.taken) {
         lines.push((Emphasis::Quiet, registry(&report.registry)));
@@ -32,8 +31,8 @@ pub fn summary(report: &Report) -> Vec<(Emphasis, String)> {
     lines
 }
 
-pub fn write_summary(report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    for (tone, text) in summary(report) {
+pub fn write_summary(report: &Report, legend: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    for (tone, text) in summary(report, legend) {
         for line in wrap("", &text, style.width) {
             writeln!(w, "{}", style.paint(tone, &line))?;
         }

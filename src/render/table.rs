@@ -23,6 +23,7 @@ use crate::model::Snapshot;
 
 use super::cells::{CellFormat, Field};
 use super::columns::{self, Column};
+use super::legend::legend;
 use super::service_cells::{WIDEST_SERVICE, shortened};
 use super::{Emphasis, Style, write_summary};
 
@@ -67,7 +68,7 @@ const STATE_STEPS: [Step; 30] = [
     ("process", 10),
     ("netns", 8),
     ("netns", 0),
-    ("exposure", 7),
+    ("exposure", WIDEST_REACH),
     ("flags", 14),
     ("service", 7),
     ("service", 0),
@@ -89,7 +90,7 @@ const STATE_STEPS: [Step; 30] = [
 ];
 
 /// The last steps of a table without a column STATE.
-const NARROW_STEPS: [Step; 34] = [
+const NARROW_STEPS: [Step; 33] = [
     ("process", 16),
     ("flags", 19),
     ("address", 22),
@@ -105,8 +106,7 @@ const NARROW_STEPS: [Step; 34] = [
     ("netns", 0),
     ("peer", 15),
     ("flags", 16),
-    ("exposure", 8),
-    ("exposure", 7),
+    ("exposure", WIDEST_REACH),
     ("service", 8),
     ("process", 8),
     ("user", 6),
@@ -129,19 +129,39 @@ const NARROW_STEPS: [Step; 34] = [
     // PORT and FLAGS fit 20 columns, and are never hidden.
 ];
 
+/// The first of the last steps on a screen that scrolls and shows the card of each row: there, the pid is hidden before
+/// the names of processes are cut.
+const SCREEN_STEPS: [Step; 8] = [
+    ("process", 16),
+    ("flags", 19),
+    ("address", 22),
+    ("service", 10),
+    ("user", 8),
+    ("address", 15),
+    ("process", 12),
+    ("pid", 0),
+];
+
+/// The width of the longest word in REACH, `filtered`.
+const WIDEST_REACH: u16 = 8;
+
 /// The number of rows that are passed to `comfy_table` at once. It stores every cell several times, so a long listing
 /// in one piece would need much memory.
 const LOT: usize = 256;
 
-/// Writes a listing; on a terminal the summary follows.
-pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+/// Writes a listing; on a terminal the summary follows. Returns the explanations of words in the listing.
+pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<String> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let layout = TableLayout::of(&report.entries.iter(), &report.snapshot, style);
     rows(report.entries.iter(), &report.snapshot, header, &layout, style, &mut w)?;
+    let columns = layout.columns.iter().zip(&layout.widths).filter(|(_, width)| **width > 0);
+    let columns = columns.map(|(column, _)| (*column, layout.form));
+    let legend = legend(&report.entries.iter(), &report.snapshot, &columns);
     if style.width.is_some() {
-        write_summary(report, style, &mut w)?;
+        write_summary(report, &legend, style, &mut w)?;
     }
-    w.flush()
+    w.flush()?;
+    Ok(legend)
 }
 
 /// Returns the header, the horizontal line below it, and one line per entry; without entries, no line. The layout may
@@ -176,14 +196,14 @@ fn rows<'e>(
     draw(header.then_some(names), entries.map(row), (widths, *gap), style, &mut w)
 }
 
-/// Writes columns in full, even if they are wider than the terminal.
+/// Writes columns in full, even if they are wider than the terminal. Returns the explanations of words in these columns.
 pub fn grid(
     report: &Report,
-    columns: &[&Column],
+    columns: &[&'static Column],
     header: bool,
     style: &Style,
     w: &mut dyn Write,
-) -> io::Result<()> {
+) -> io::Result<String> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let form = |column: &Column| column.form_by_name(style.width.is_some());
     let widths = natural(report.entries.iter(), &report.snapshot, columns, form);
@@ -196,7 +216,9 @@ pub fn grid(
         columns.iter().copied().map(cell)
     };
     draw(header.then_some(names), report.entries.iter().map(row), (&widths, GAP), style, &mut w)?;
-    w.flush()
+    w.flush()?;
+    let columns = columns.iter().map(|column| (*column, form(column)));
+    Ok(legend(&report.entries.iter(), &report.snapshot, &columns))
 }
 
 fn shown(column: &Column, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
@@ -297,6 +319,27 @@ impl TableLayout {
         snapshot: &Snapshot,
         style: &Style,
     ) -> Self {
+        Self::with_steps(entries, snapshot, style, &NARROW_STEPS)
+    }
+
+    /// Returns the layout in which these entries fit a screen that scrolls and shows the card of each row.
+    #[must_use]
+    pub fn of_screen<'e>(
+        entries: &(impl Iterator<Item = &'e Entry> + Clone),
+        snapshot: &Snapshot,
+        style: &Style,
+    ) -> Self {
+        Self::with_steps(entries, snapshot, style, &[&SCREEN_STEPS[..], &NARROW_STEPS].concat())
+    }
+
+    /// Returns the layout in which these entries fit the width. `narrow` are the last steps of a table without a column
+    /// STATE.
+    fn with_steps<'e>(
+        entries: &(impl Iterator<Item = &'e Entry> + Clone),
+        snapshot: &Snapshot,
+        style: &Style,
+        narrow: &[Step],
+    ) -> Self {
         let columns = columns::of_table(entries);
         let natural = |columns: &[&Column], form| natural(entries.clone(), snapshot, columns, |_| form);
         let Some(space) = style.width.map(usize::from) else {
@@ -324,7 +367,7 @@ impl TableLayout {
         }
         let mut widths = natural;
         let has_state = columns.iter().any(|column| column.name == "state");
-        let steps = if has_state { &STATE_STEPS[..] } else { &NARROW_STEPS };
+        let steps = if has_state { &STATE_STEPS[..] } else { narrow };
         fit(&columns, &mut widths, (space, NARROW_GAP), steps);
         TableLayout { widths, columns, form, gap: NARROW_GAP }
     }
@@ -447,8 +490,8 @@ mod tests {
 
     #[test]
     fn every_step_names_a_column() {
-        let steps: [&[Step]; 5] =
-            [&LONG_STEPS, &SHORT_STEPS, &WITHOUT_UNIT_STEPS, &NARROW_STEPS, &STATE_STEPS];
+        let steps: [&[Step]; 6] =
+            [&LONG_STEPS, &SHORT_STEPS, &WITHOUT_UNIT_STEPS, &SCREEN_STEPS, &NARROW_STEPS, &STATE_STEPS];
         for (name, _) in steps.concat() {
             assert!(columns::named(name).is_some(), "{name}");
         }

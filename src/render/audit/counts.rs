@@ -75,7 +75,7 @@ mod tests {
         assert!(page.contains("Findings: 1 critical (exposed: redis-server on tcp *:6379).\n"), "{page}");
         assert!(page.contains("Reachable from other machines: 1 of 1 listener\n"), "{page}");
         let merged = Report { entries: merge(report.entries.clone()), ..report.clone() };
-        let listing = text(|w| write_summary(&merged, &Style::default(), w));
+        let listing = text(|w| write_summary(&merged, "", &Style::default(), w));
         assert!(listing.starts_with("1 listener. Critical: 1 exposed."), "{listing}");
     }
 

@@ -1,6 +1,7 @@
 use super::sign;
 use crate::baseline::ChangeKind;
 use crate::render::labelled::{MEASURE, labelled};
+use crate::render::legend;
 use crate::render::wrap::prose;
 use crate::render::{Emphasis, Style};
 
@@ -49,6 +50,8 @@ pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
     for kind in ChangeKind::ALL {
         lines.extend(labelled(sign(kind).0, kind.name(), style));
     }
+    lines.extend([String::new(), style.paint(Emphasis::Heading, "Words")]);
+    lines.extend(legend::all().flat_map(|line| prose("  ", &line, MEASURE, style)));
     let text = "To select text with the mouse, hold Shift.";
     lines.extend([String::new(), text.to_owned()]);
     lines

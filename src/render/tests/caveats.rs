@@ -147,7 +147,7 @@ fn important_notes() {
 fn an_old_registry() {
     for (taken, is_shown) in [("2026-11-21T12:00:00Z", false), ("2029-11-21T12:00:00Z", true)] {
         let snapshot = Snapshot { taken: taken.parse().unwrap(), ..empty() };
-        let text = text(|w| write_summary(&report(&snapshot), &super::PLAIN, w));
+        let text = text(|w| write_summary(&report(&snapshot), "", &super::PLAIN, w));
         assert_eq!(text.contains("Registry of "), is_shown, "{text}");
     }
 }

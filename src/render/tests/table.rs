@@ -36,21 +36,22 @@ fn at_120_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(120)),
         str![[r#"
-PROTO  ADDRESS         PORT   REACH       SERVICE            PROCESS                PID   USER               FLAGS
+PROTO  ADDRESS         PORT   REACH  SERVICE            PROCESS               PID   USER                     FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   any         IANA: commandport  serve                  812   root               orphaned?
-udp    [::]            4913   any         -                  (hidden)               -     65534              unexplained
-tcp    0.0.0.0         8000   any         nginx              nginx ×4, ?            21    root               -
-udp    0.0.0.0         51820  any         -                  (kernel)               -     root               -
-tcp    [fe80::1%eth0]  22     link-local  (ssh)              (unknown)              -     -                  ?
-tcp    127.0.0.1       5432   lo          PostgreSQL         postgres               900   root               -
-tcp    127.0.0.1       8003   lo          IANA: mcreport     \x1b[2J\x0aevil\u{20…  1000  \x1b[2J\x0aevil\…  shared +1
-tcp    127.0.0.1       60417  lo          -                  (vanished)             -     root               ephemeral
+tcp    0.0.0.0         3416   any    IANA: commandport  serve                 812   root                     orphaned?
+udp    [::]            4913   any    -                  (hidden)              -     65534                    unexplained
+tcp    0.0.0.0         8000   any    nginx              nginx ×4, ?           21    root                     -
+udp    0.0.0.0         51820  any    -                  (kernel)              -     root                     -
+tcp    [fe80::1%eth0]  22     link   (ssh)              (unknown)             -     -                        ?
+tcp    127.0.0.1       5432   lo     PostgreSQL         postgres              900   root                     -
+tcp    127.0.0.1       8003   lo     IANA: mcreport     \x1b[2J\x0aevil\u{2…  1000  \x1b[2J\x0aevil\u{202e}  shared +1
+tcp    127.0.0.1       60417  lo     -                  (vanished)            -     root                     ephemeral
 8 listeners. Warning: 1 orphaned (1 presumed). Notice: 1 shared. Info: 1 ephemeral, 2 unexplained. Not judged (?): 1,
 because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
-SERVICE in parentheses: what usually uses the port.
+REACH lo: this machine only. SERVICE in parentheses: what usually uses the port. PROCESS (kernel): the socket belongs to
+the kernel, not to a process.
 
 "#]],
     );
@@ -61,21 +62,22 @@ fn at_80_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(80)),
         str![[r#"
-PROTO ADDRESS        PORT  REACH   SERVICE  PROCESS    PID  USER     FLAGS
+PROTO ADDRESS        PORT  REACH SERVICE    PROCESS    PID  USER     FLAGS
 ────────────────────────────────────────────────────────────────────────────────
-tcp   0.0.0.0        3416  any     IANA: c… serve      812  root     orphaned?
-udp   [::]           4913  any     -        (hidden)   -    65534    unexplained
-tcp   0.0.0.0        8000  any     nginx    nginx ×4,… 21   root     -
-udp   0.0.0.0        51820 any     -        (kernel)   -    root     -
-tcp   [fe80::1%eth0] 22    link-l… (ssh)    (unknown)  -    -        ?
-tcp   127.0.0.1      5432  lo      Postgre… postgres   900  root     -
-tcp   127.0.0.1      8003  lo      IANA: m… \x1b[2J\x… 1000 \x1b[2J… shared +1
-tcp   127.0.0.1      60417 lo      -        (vanished) -    root     ephemeral
+tcp   0.0.0.0        3416  any   IANA: com… serve      812  root     orphaned?
+udp   [::]           4913  any   -          (hidden)   -    65534    unexplained
+tcp   0.0.0.0        8000  any   nginx      nginx ×4,… 21   root     -
+udp   0.0.0.0        51820 any   -          (kernel)   -    root     -
+tcp   [fe80::1%eth0] 22    link  (ssh)      (unknown)  -    -        ?
+tcp   127.0.0.1      5432  lo    PostgreSQL postgres   900  root     -
+tcp   127.0.0.1      8003  lo    IANA: mcr… \x1b[2J\x… 1000 \x1b[2J… shared +1
+tcp   127.0.0.1      60417 lo    -          (vanished) -    root     ephemeral
 8 listeners. Warning: 1 orphaned (1 presumed). Notice: 1 shared. Info: 1
 ephemeral, 2 unexplained. Not judged (?): 1, because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
-SERVICE in parentheses: what usually uses the port.
+REACH lo: this machine only. SERVICE in parentheses: what usually uses the port.
+PROCESS (kernel): the socket belongs to the kernel, not to a process.
 
 "#]],
     );
@@ -86,22 +88,24 @@ fn at_60_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(60)),
         str![[r#"
-PROTO ADDRESS        PORT  SERVICE    PROCESS    FLAGS
+PROTO ADDRESS       PORT  REACH SERVICE PROCESS  FLAGS
 ────────────────────────────────────────────────────────────
-tcp   0.0.0.0        3416  IANA: com… serve      orphaned?
-udp   [::]           4913  -          (hidden)   unexplained
-tcp   0.0.0.0        8000  nginx      nginx ×4,… -
-udp   0.0.0.0        51820 -          (kernel)   -
-tcp   [fe80::1%eth0] 22    (ssh)      (unknown)  ?
-tcp   127.0.0.1      5432  PostgreSQL postgres   -
-tcp   127.0.0.1      8003  IANA: mcr… \x1b[2J\x… shared +1
-tcp   127.0.0.1      60417 -          (vanished) ephemeral
+tcp   0.0.0.0       3416  any   IANA: … serve    orphaned?
+udp   [::]          4913  any   -       (hidden) unexplained
+tcp   0.0.0.0       8000  any   nginx   nginx ×… -
+udp   0.0.0.0       51820 any   -       (kernel) -
+tcp   [fe80::1%eth… 22    link  (ssh)   (unknow… ?
+tcp   127.0.0.1     5432  lo    Postgr… postgres -
+tcp   127.0.0.1     8003  lo    IANA: … \x1b[2J… shared +1
+tcp   127.0.0.1     60417 lo    -       (vanish… ephemeral
 8 listeners. Warning: 1 orphaned (1 presumed). Notice: 1
 shared. Info: 1 ephemeral, 2 unexplained. Not judged (?): 1,
 because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
-SERVICE in parentheses: what usually uses the port.
+REACH lo: this machine only. SERVICE in parentheses: what
+usually uses the port. PROCESS (kernel): the socket belongs
+to the kernel, not to a process.
 
 "#]],
     );
@@ -149,7 +153,7 @@ tcp    127.0.0.1       60417  loopback    -                  (vanished)         
 8 listeners. Warning: 1 orphaned (1 presumed). Notice: 1 shared. Info: 1 ephemeral, 2 unexplained. Not judged (?): 1, because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
-SERVICE in parentheses: what usually uses the port.
+SERVICE in parentheses: what usually uses the port. PROCESS (kernel): the socket belongs to the kernel, not to a process.
 
 "#]],
     );
@@ -260,10 +264,10 @@ No listener was seen, but not everything could be seen.
     let mut report = report(&snapshot);
     report.entries.clear();
     let one = crate::judge::Report { seen: 1, ..report.clone() };
-    let summary = text(|w| write_summary(&one, &PLAIN, w));
+    let summary = text(|w| write_summary(&one, "", &PLAIN, w));
     assert!(summary.starts_with("The only socket that was seen does not match.\n"), "{summary}");
     assert_snapshot(
-        text(|w| write_summary(&report, &PLAIN, w)),
+        text(|w| write_summary(&report, "", &PLAIN, w)),
         str![[r#"
 No match among the 8 sockets seen.
 12 processes could not be read. Run with sudo to see them.
@@ -308,7 +312,7 @@ fn nothing_on_one_port() {
     ] {
         let mut report = report(&Snapshot { gaps, ..empty() });
         report.question = Question { is_narrowed: true, port: Some(5433), ..Question::default() };
-        let text = text(|w| write_summary(&report, &terminal(80), w));
+        let text = text(|w| write_summary(&report, "", &terminal(80), w));
         assert_eq!(text.lines().next(), Some(answer));
     }
 }
@@ -376,7 +380,7 @@ tcp   *         8080 any   to frontend         docker-proxy 5511  root     -
 tcp   127.0.0.1 3000 lo    (Node.js, React…)   node serve   20711 www-data -
 tcp   127.0.0.1 5432 lo    PostgreSQL          postgres     790   root     -
 3 listeners, none with a flag.
-SERVICE in parentheses: what usually uses the port.
+REACH lo: this machine only. SERVICE in parentheses: what usually uses the port.
 
 "#]],
     );
@@ -412,7 +416,7 @@ tcp   127.0.0.1      3000 -                      listen    node serve   -
 tcp   127.0.0.1      5432 -                      listen    postgres     -
 4 listeners and 4 other sockets, none with a flag.
 Owners of 2 sockets hidden.
-SERVICE in parentheses: what usually uses the port.
+PROCESS (kernel): the socket belongs to the kernel, not to a process.
 
 "#]],
     );

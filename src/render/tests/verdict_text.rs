@@ -113,7 +113,7 @@ fn summaries() {
     snapshot.sockets = vec![socket("tcp/127.0.0.1:22", Owner::Held(vec![900].into()))];
     let report = report(&snapshot);
     assert_snapshot(
-        text(|w| write_summary(&report, &PLAIN, w)),
+        text(|w| write_summary(&report, "SERVICE in parentheses: what usually uses the port.", &PLAIN, w)),
         str![[r#"
 1 listener, none with a flag. Not judged (?): 1, because the program is not visible.
 Not seen: 1 process whose data could not be read (pid 900): the process ended during the scan, or reading it is not permitted (ps -fp 900).

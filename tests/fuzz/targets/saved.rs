@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(snapshot) = from::parse(bytes) else { return };
     let report = judge(snapshot.clone(), Registry::embedded());
     let mut shown = Vec::new();
-    table::listing(&report, true, &Style { width: Some(80), color: false, ..Style::default() }, &mut shown).unwrap();
+    let _ = table::listing(&report, true, &Style { width: Some(80), color: false, ..Style::default() }, &mut shown).unwrap();
     json::listing(&report, &mut shown).unwrap();
     json::print_snapshot(&snapshot, &mut shown).unwrap();
     let text = String::from_utf8(shown).unwrap();

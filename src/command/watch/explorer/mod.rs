@@ -159,8 +159,10 @@ impl Explorer {
         let inner = Style { width: Some(self.size.width.saturating_sub(MARK)), ..self.style };
         let entries = rows.iter().filter_map(|row| row.entry.of(report));
         let layout = match self.state.view {
-            View::Listeners => TableLayout::of(&entries.chain(self.marks.past()), &report.snapshot, &inner),
-            _ => TableLayout::of(&entries, &report.snapshot, &inner),
+            View::Listeners => {
+                TableLayout::of_screen(&entries.chain(self.marks.past()), &report.snapshot, &inner)
+            }
+            _ => TableLayout::of_screen(&entries, &report.snapshot, &inner),
         };
         self.columns = layout.visible().collect();
         self.layout = Some(layout);

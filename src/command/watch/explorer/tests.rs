@@ -61,17 +61,17 @@ fn listeners_with_marks() {
         str![[r#"
 12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s
 [Listeners]  Connections  Changes 3  Findings
-  PROTO ADDRESS        PORT  REACH      SERVICE       PROCESS            PID  USER       FLAGS
+  PROTO ADDRESS        PORT  REACH SERVICE        PROCESS              PID  USER         FLAGS
 ──────────────────────────────────────────────────────────────────────────────────────────────── 9 ─
-+ tcp   0.0.0.0        3416  any        IANA: comman… serve              812  root       orphaned?
-->tcp   0.0.0.0        4242  any        IANA: vrml-m… (unaccounted)      -    root       unexplained
-  udp   [::]           4913  any        -             (hidden)           -    65534      unexplained
-^ tcp   0.0.0.0        8000  any        nginx         nginx ×4, ?        21   root       -
-  udp   0.0.0.0        51820 any        -             (kernel)           -    root       -
-  tcp   [fe80::1%eth0] 22    link-local (ssh)         (unknown)          -    -          ?
-  tcp   127.0.0.1      5432  lo         PostgreSQL    postgres           900  root       -
-  tcp   127.0.0.1      8003  lo         IANA: mcrepo… \x1b[2J\x0aevil\u… 1000 \x1b[2J\x… shared +1
-  tcp   127.0.0.1      60417 lo         -             (vanished)         -    root       ephemeral
++ tcp   0.0.0.0        3416  any   IANA: command… serve                812  root         orphaned?
+->tcp   0.0.0.0        4242  any   IANA: vrml-mu… (unaccounted)        -    root         unexplained
+  udp   [::]           4913  any   -              (hidden)             -    65534        unexplained
+^ tcp   0.0.0.0        8000  any   nginx          nginx ×4, ?          21   root         -
+  udp   0.0.0.0        51820 any   -              (kernel)             -    root         -
+  tcp   [fe80::1%eth0] 22    link  (ssh)          (unknown)            -    -            ?
+  tcp   127.0.0.1      5432  lo    PostgreSQL     postgres             900  root         -
+  tcp   127.0.0.1      8003  lo    IANA: mcreport \x1b[2J\x0aevil\u{2… 1000 \x1b[2J\x0a… shared +1
+  tcp   127.0.0.1      60417 lo    -              (vanished)           -    root         ephemeral
 
 
 

@@ -1,0 +1,137 @@
+//! The explanations of words and marks in a listing that a reader may not know.
+//!
+//! The listing explains the words that it shows, below the rows. The help of the screen of `watch` explains all of them.
+
+use crate::join::Entry;
+use crate::model::Snapshot;
+
+use super::cells::CellFormat;
+use super::columns::{self, Column};
+
+/// A word or mark in a column.
+struct Term {
+    column: &'static str,
+    text: &'static str,
+    meaning: &'static str,
+    /// Returns whether a cell of the column contains the word.
+    is_in: fn(&str) -> bool,
+}
+
+impl Term {
+    fn sentence(&self, heading: &str) -> String {
+        format!("{heading} {}: {}.", self.text, self.meaning)
+    }
+}
+
+/// The words and marks, in the order of the columns.
+const TERMS: [Term; 6] = [
+    Term {
+        column: "address",
+        text: "localhost",
+        meaning: "127.0.0.1 and [::1]",
+        is_in: |cell| cell == "localhost",
+    },
+    Term { column: "exposure", text: "lo", meaning: "this machine only", is_in: |cell| cell == "lo" },
+    Term {
+        column: "exposure",
+        text: "with ?",
+        meaning: "the firewall was not checked",
+        is_in: |cell| cell.ends_with('?'),
+    },
+    Term {
+        column: "exposure",
+        text: "machine",
+        meaning: "only this machine and the networks that it forwards, such as its containers, can connect",
+        is_in: |cell| cell == "machine" || cell.ends_with("(machine)"),
+    },
+    Term {
+        column: "service",
+        text: "in parentheses",
+        meaning: "what usually uses the port",
+        is_in: |cell| cell.starts_with('('),
+    },
+    Term {
+        column: "process",
+        text: "(kernel)",
+        meaning: "the socket belongs to the kernel, not to a process",
+        is_in: |cell| cell == "(kernel)",
+    },
+];
+
+/// Returns one sentence for each word in these columns that needs an explanation, joined by spaces.
+pub(super) fn legend<'e>(
+    entries: &(impl Iterator<Item = &'e Entry> + Clone),
+    snapshot: &Snapshot,
+    columns: &(impl Iterator<Item = (&'static Column, CellFormat)> + Clone),
+) -> String {
+    let shown = TERMS.iter().filter_map(|term| {
+        let (column, form) = columns.clone().find(|(column, _)| column.name == term.column)?;
+        let is_shown = entries.clone().any(|entry| (term.is_in)(&column.cell(entry, snapshot, form).text));
+        is_shown.then(|| term.sentence(column.heading_of(form)))
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+/// Returns one sentence for each word that needs an explanation.
+pub(super) fn all() -> impl Iterator<Item = String> {
+    TERMS.iter().filter_map(|term| {
+        let column = columns::named(term.column)?;
+        Some(term.sentence(column.heading_of(CellFormat::Short)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Owner, Reach, ReachKind};
+    use crate::render::fixtures::{empty, process, report, socket};
+
+    #[test]
+    fn every_term_names_a_column() {
+        assert_eq!(all().count(), TERMS.len());
+    }
+
+    /// A word is explained if it is shown, and only then.
+    #[test]
+    fn shown_words_are_explained() {
+        let snapshot = Snapshot {
+            sockets: vec![
+                socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into())),
+                socket("udp/0.0.0.0:51820", Owner::Kernel),
+                socket("tcp/0.0.0.0:5432", Owner::Hidden),
+                socket("tcp/127.0.0.1:631", Owner::Held(vec![7].into())),
+                socket("tcp/[::1]:631", Owner::Held(vec![7].into())),
+            ],
+            processes: vec![process(7, "nginx")],
+            ..empty()
+        };
+        let mut report = report(&snapshot);
+        let form = CellFormat::Short;
+        let explained = |entries: &[Entry], names: &[&str]| {
+            let columns = names.iter().map(|name| (columns::named(name).unwrap(), form));
+            legend(&entries.iter(), &snapshot, &columns)
+        };
+        let all = ["address", "exposure", "service", "process"];
+        assert_eq!(
+            explained(&report.entries, &all),
+            "REACH lo: this machine only. SERVICE in parentheses: what usually uses the port. PROCESS (kernel): the socket belongs to the kernel, not to a process."
+        );
+        assert_eq!(explained(&report.entries[..1], &all), "");
+        assert_eq!(explained(&report.entries, &["port"]), "");
+        for (kind, wanted) in [
+            (ReachKind::Unknown, "REACH with ?: the firewall was not checked."),
+            (ReachKind::Limited, ""),
+            (
+                ReachKind::Machine,
+                "REACH machine: only this machine and the networks that it forwards, such as its containers, can connect.",
+            ),
+            (ReachKind::Filtered, ""),
+        ] {
+            report.entries[0].set_reach(Reach { kind, ..Reach::open() }.into());
+            assert_eq!(explained(&report.entries[..1], &["exposure"]), wanted, "{kind:?}");
+        }
+        report.entries[0].set_reach(Reach::open().into());
+        let merged = crate::render::merge(report.entries);
+        assert_eq!(explained(&merged, &["address"]), "ADDRESS localhost: 127.0.0.1 and [::1].");
+    }
+}
