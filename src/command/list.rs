@@ -14,7 +14,7 @@ use crate::observe::{self, Scope};
 use crate::query::{Answer, OwnAddresses, Selection, Subject, TypedFilters, names};
 use crate::registry::Registry;
 use crate::render::columns::{self, Column, Key};
-use crate::render::{brief, csv, json, listener_card, merge, table, write_summary};
+use crate::render::{brief, csv, json, listener_card, merge, summary_height, table, write_summary};
 
 /// Lists sockets. `is_named` is true if the user typed the command `list`.
 pub(super) fn run(
@@ -128,6 +128,10 @@ pub(super) fn run(
         // Standard output contains only the rows; the summary goes to standard error.
         let _ = write_summary(&report, &legend, &ui.stderr, &mut charset::stderr());
     }
+    let height = report.entries.len() + HEADER + summary_height(&report, &legend, &ui.stdout);
+    if args.sort.is_some() && is_for_people && ui.rows.is_some_and(|rows| height >= rows.into()) {
+        print_message("note: the first rows are above this screen; to see only the first rows, add | head");
+    }
     let after = reasons().filter(|_| !is_empty);
     after.chain(&unused).for_each(|line| print_message(line));
     let number = report.question.port.filter(|_| is_for_people && is_empty);
@@ -152,6 +156,9 @@ pub(super) fn run(
         (false, false) => Exit::Incomplete,
     })
 }
+
+/// The number of lines of a table above its rows.
+const HEADER: usize = 2;
 
 /// Returns whether an option requests a table. Without such an option, a terminal may show a card instead.
 fn asks_for_table(args: &ListArgs, common: &CommonArgs) -> bool {

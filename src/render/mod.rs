@@ -60,7 +60,7 @@ pub use ascii::ascii;
 pub use caveats::caveats;
 pub use merge::{merge, rows as merged_rows};
 pub use sanitize::{is_unsafe, sanitize};
-pub use summary::{registry, write_summary};
+pub use summary::{registry, summary_height, write_summary};
 pub(crate) use wrap::clip;
 pub use zone::Zone;
 

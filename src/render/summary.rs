@@ -40,6 +40,12 @@ pub fn write_summary(report: &Report, legend: &str, style: &Style, w: &mut dyn W
     Ok(())
 }
 
+/// Returns the number of lines of the summary.
+#[must_use]
+pub fn summary_height(report: &Report, legend: &str, style: &Style) -> usize {
+    summary(report, legend).iter().map(|(_, text)| wrap("", text, style.width).len()).sum()
+}
+
 /// Data older than this many days is reported as old.
 pub(super) const OLD: i64 = 365;
 

@@ -51,3 +51,30 @@ fn the_changes_of_a_diff() {
     assert!(appeared < at("2 changes since "), "{lines:#?}");
     assert!(!lines[appeared.unwrap()..].iter().any(|line| line.contains("not seen")), "{lines:#?}");
 }
+
+/// The first rows of a sorted listing are the answer. If they scroll off the screen, the last line says how to see them.
+/// A listing that fits the screen, or that is not sorted, has no such line.
+#[test]
+fn the_first_rows_of_a_sorted_listing() {
+    let mut snapshot: serde_json::Value = serde_json::from_str(&five()).unwrap();
+    let sockets = snapshot["sockets"].as_array_mut().unwrap();
+    let first = sockets[0].clone();
+    for port in 7000..7040 {
+        let mut socket = first.clone();
+        socket["local"]["port"] = port.into();
+        sockets.push(socket);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let long = written(directory.path(), "long.json", &snapshot.to_string());
+    let short = written(directory.path(), "short.json", &five());
+    let hint = "portolan: note: the first rows are above this screen; to see only the first";
+    for (arguments, is_explained) in [
+        (&["--from", &long, "--sort", "-port"][..], true),
+        (&["--from", &long, "--sort", "-since", "--columns", "port,since"], true),
+        (&["--from", &long], false),
+        (&["--from", &short, "--sort", "-port"], false),
+    ] {
+        let lines = last_lines(arguments);
+        assert_eq!(lines.iter().any(|line| line == hint), is_explained, "{arguments:?}: {lines:#?}");
+    }
+}
