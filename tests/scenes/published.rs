@@ -15,7 +15,7 @@ pub const SCENES: &[Scene] = &[
     ("a_redirect_is_named_by_list_explain_and_audit", a_redirect_is_named),
     ("one_port_of_a_long_redirect", one_port_of_a_long_redirect),
     ("loopback_that_other_machines_reach", loopback_that_other_machines_reach),
-    ("a_neighbour_that_sends_packets_for_127_0_0_1", a_neighbour_that_sends_packets_for_127_0_0_1),
+    ("a_nearby_machine_that_sends_packets_for_127_0_0_1", a_nearby_machine_that_sends_packets_for_127_0_0_1),
 ];
 
 /// Ports without a listener on the machine; each has a listener in the container.
@@ -297,15 +297,15 @@ fn loopback_that_other_machines_reach(lab: &Lab) -> Outcome {
 /// A machine on the same link that has a route for 127.0.0.1 to this machine. Its packets arrive if the interface
 /// accepts them, or if a rule changes their destination first. The exposure of each port is `link-local` exactly if this
 /// machine gets an answer.
-fn a_neighbour_that_sends_packets_for_127_0_0_1(lab: &Lab) -> Outcome {
+fn a_nearby_machine_that_sends_packets_for_127_0_0_1(lab: &Lab) -> Outcome {
     if !has_tools() {
         return Ok(());
     }
     sh("ip link set lo up && echo 1 >/proc/sys/net/ipv4/ip_forward")?;
-    let neighbour = machine_behind_a_wire(lab, "outside", MACHINE, "10.30.0.2")?;
+    let nearby = machine_behind_a_wire(lab, "outside", MACHINE, "10.30.0.2")?;
     let other = machine_behind_a_wire(lab, "other", "10.31.0.1", "10.31.0.2")?;
     let container = machine_behind_a_wire(lab, "bridge0", "172.30.0.1", CONTAINER)?;
-    for (machine, gateway) in [(&neighbour, MACHINE), (&other, "10.31.0.1")] {
+    for (machine, gateway) in [(&nearby, MACHINE), (&other, "10.31.0.1")] {
         sh(&format!(
             "nsenter -t {} -n sh -c 'ip address del 127.0.0.1/8 dev lo; echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet; \
              ip route add 127.0.0.1/32 via {gateway}'",
@@ -345,7 +345,7 @@ fn a_neighbour_that_sends_packets_for_127_0_0_1(lab: &Lab) -> Outcome {
         let listed = rows.iter().filter(|row| row["exposure"] == "link-local");
         let listed: Vec<u64> = listed.filter_map(|row| row["port"].as_u64()).collect();
         let mut answered: Vec<u64> = Vec::new();
-        for machine in [&neighbour, &other] {
+        for machine in [&nearby, &other] {
             let answers = answers(lab, &machine.pid().to_string(), "127.0.0.1")?;
             answered.extend(answers.into_keys().map(u64::from));
         }
