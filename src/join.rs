@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use crate::findings::Finding;
 use crate::model::{
-    Container, Direction, Exposure, ForwardTarget, ListenerService, Owner, Peer, Pid, PortVerdict, Process,
-    Protocol, Reach, ServiceBy, Severity, Snapshot, Socket, State, StatusBasis, UsualProgram, unmapped,
+    Container, Direction, Exposure, ForwardTarget, InferredOwner, ListenerService, Owner, Peer, Pid,
+    PortVerdict, Process, Protocol, Reach, ServiceBy, Severity, Snapshot, Socket, State, StatusBasis,
+    UsualProgram, unmapped,
 };
 use crate::registry::Registry;
 
@@ -60,6 +61,7 @@ struct Judgement {
     forwards_to: Option<Box<ForwardTarget>>,
     other_address: Option<IpAddr>,
     reach: Option<Arc<Reach>>,
+    inferred_owner: Option<Arc<InferredOwner>>,
 }
 
 impl Entry {
@@ -125,6 +127,15 @@ impl Entry {
     #[must_use]
     pub fn reach(&self) -> Option<&Reach> {
         self.judgement.as_ref()?.reach.as_deref()
+    }
+
+    /// Returns the probable owner of a hidden socket. It is added after the rules have judged, so no rule uses it.
+    pub(crate) fn inferred_owner(&self) -> Option<&InferredOwner> {
+        self.judgement.as_ref()?.inferred_owner.as_deref()
+    }
+
+    pub(crate) fn set_inferred_owner(&mut self, owner: Arc<InferredOwner>) {
+        self.judgement_mut().inferred_owner = Some(owner);
     }
 
     pub(crate) fn set_reach(&mut self, reach: Arc<Reach>) {
@@ -235,16 +246,12 @@ impl Entry {
 fn order(one: &Socket, other: &Socket) -> Ordering {
     // Exposure, port and protocol decide most comparisons, so they are packed into one number.
     let key = |s: &Socket| {
-        u32::from(exposure(s) as u8) << 24 | u32::from(s.local.port) << 8 | u32::from(s.local.protocol as u8)
+        u32::from(s.exposure() as u8) << 24 | u32::from(s.local.port) << 8 | u32::from(s.local.protocol as u8)
     };
     fn rest(s: &Socket) -> impl Ord {
         (s.local.address, &s.local.device, &s.netns, s.peer, s.inode, s.cookie)
     }
     key(one).cmp(&key(other)).then_with(|| rest(one).cmp(&rest(other)))
-}
-
-fn exposure(socket: &Socket) -> Exposure {
-    socket.exposure()
 }
 
 /// Joins the sockets and processes of a snapshot, in the order of listings. Sockets move into their entries while the
@@ -268,7 +275,7 @@ pub fn join(
         let at = sockets.len();
         entries.push(Entry {
             processes: owners.of(&socket),
-            exposure: exposure(&socket),
+            exposure: socket.exposure(),
             verdict: verdicts.of(&socket),
             direction: connections.directions.remove(&at),
             connections: connections.counts.remove(&at),

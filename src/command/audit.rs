@@ -72,6 +72,9 @@ pub(super) fn run(
         let pids = critical(&report);
         super::read_rest(&mut report, &pids, common);
     }
+    if matches!(common.output, Output::Table | Output::Html) || selection.has_names() {
+        super::infer_owners(&mut report, |_| true, common);
+    }
     let mut audit = Audit::of(&report);
     // The audit already contains the findings on the listeners. The policy, the baseline and the deep scan add more
     // findings and gaps.

@@ -53,6 +53,9 @@ pub(super) fn run(
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
     let mut report = judged(snapshot, registry, common);
+    if selection.has_names() {
+        super::infer_owners(&mut report, |_| true, common);
+    }
     let matched_entries = matched_entries(&report, &scope, &selection, wanted);
     if !is_named
         && let Some(message) = suggestions::misplaced_command(
@@ -84,13 +87,15 @@ pub(super) fn run(
     // is not a terminal.
     let would_be_card = may_have_card && ui.stdout.width.is_none() && ui.stderr.width.is_some();
     let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
+    if is_for_people {
+        super::infer_owners(&mut report, |_| true, common);
+    }
     if is_for_people && !has_card && !args.no_merge {
         report.entries = merge(std::mem::take(&mut report.entries));
     }
     if has_card {
         let pids = report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
         super::read_rest(&mut report, &pids, common);
-        super::infer_owners(&mut report, |_| true, common);
         super::add_connections(&mut report, common);
         super::add_ssh_clients(&mut report, common);
     }

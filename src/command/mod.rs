@@ -27,7 +27,7 @@ pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Error, bail};
 use jiff::tz::TimeZone;
@@ -36,7 +36,7 @@ use self::charset::Readable;
 use self::stdout::Stdout;
 use crate::cli::{self, Cli, Color, Command, CommonArgs, HelpArgs, ListArgs, Output, Without};
 use crate::judge::{self, Entry, Report};
-use crate::model::{Namespaces, Owner, Pid, PortRange, Process, Snapshot, State};
+use crate::model::{Namespaces, Owner, Pid, PortRange, Process, Snapshot, Socket, State};
 use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
 use crate::render::{Style, Zone, caveats, stderr};
@@ -324,22 +324,25 @@ pub(crate) fn add_connections(report: &mut Report, common: &CommonArgs) {
     }
 }
 
-/// Looks for the probable owners of hidden sockets that a card shows. Does nothing for a saved snapshot.
+/// Finds the probable owners of the hidden sockets that are shown. A saved snapshot stays as it is.
 pub(crate) fn infer_owners(report: &mut Report, is_shown: impl Fn(&Entry) -> bool, common: &CommonArgs) {
     if common.from.is_some() {
         return;
     }
-    let hidden = |entry: &&Entry| entry.socket.owner == Owner::Hidden && is_shown(entry);
-    let groups: BTreeSet<&str> =
-        report.entries.iter().filter(hidden).filter_map(|entry| entry.socket.cgroup.as_deref()).collect();
-    let infer = |group: &str| {
-        let mut owner = observe::inferred_owner(group)?;
-        if common.leaves_out(Without::Cmdline) {
-            owner.process.cmdline.clear();
-        }
-        Some((group.to_owned(), owner))
-    };
-    report.inferred_owners = groups.into_iter().filter_map(infer).collect();
+    let is_hidden = |entry: &Entry| entry.socket.owner == Owner::Hidden && entry.inferred_owner().is_none();
+    let mut entries: Vec<&mut Entry> =
+        report.entries.iter_mut().filter(|entry| is_hidden(entry) && is_shown(entry)).collect();
+    if entries.is_empty() {
+        return;
+    }
+    let sockets: Vec<&Socket> = entries.iter().map(|entry| &entry.socket).collect();
+    let mut owners = observe::inferred_owners(&sockets);
+    if common.leaves_out(Without::Cmdline) {
+        owners.iter_mut().flatten().for_each(|owner| Arc::make_mut(owner).process.cmdline.clear());
+    }
+    for (entry, owner) in entries.iter_mut().zip(owners) {
+        owner.into_iter().for_each(|owner| entry.set_inferred_owner(owner));
+    }
 }
 
 /// Adds the address of the SSH client to each listener that was started in an SSH session. An error is ignored: a card

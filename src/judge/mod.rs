@@ -29,7 +29,7 @@ pub(crate) mod tests;
 mod tool_rules;
 mod unjudged;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
@@ -46,8 +46,7 @@ pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;
 use crate::join::join;
 use crate::model::{
-    Context, Direction, InferredOwner, Matched, Owner, PortVerdict, Process, Protocol, Rights, SearchHit,
-    Snapshot, State,
+    Context, Direction, Matched, PortVerdict, Process, Protocol, Rights, SearchHit, Snapshot, State,
 };
 use crate::registry::Registry;
 
@@ -66,9 +65,6 @@ pub struct Report {
     pub question: Question,
     /// What the user may do without `sudo`. The commands that a renderer shows depend on it.
     pub rights: Rights,
-    /// The probable owners of hidden sockets, by the path of the control group; empty unless they were requested. No
-    /// rule uses them.
-    pub inferred_owners: BTreeMap<String, InferredOwner>,
 }
 
 /// The user's question, which decides which gaps matter.
@@ -91,14 +87,6 @@ impl Report {
             Some(Process { cmdline: Vec::new(), debugger_options: Vec::new(), ..one.clone() })
         });
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
-    }
-
-    /// Returns the probable owner of a listener; `None` if the owner is visible or was not inferred.
-    #[must_use]
-    pub fn inferred_owner(&self, listener: &Listener<'_>) -> Option<&InferredOwner> {
-        let socket = &listener.first().socket;
-        let group = socket.cgroup.as_ref().filter(|_| socket.owner == Owner::Hidden)?;
-        self.inferred_owners.get(group)
     }
 
     /// Replaces the processes that were read again after the scan, matched by pid. The findings do not change.
@@ -232,7 +220,6 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         entries,
         registry,
         question: Question::default(),
-        inferred_owners: BTreeMap::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Container, OriginKind, Peer, Pid, Process};
+use super::{Container, Endpoint, OriginKind, Peer, Pid, Process};
 
 /// The destination to which a program such as docker-proxy forwards a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,25 +22,42 @@ pub struct ForwardTarget {
 
 impl Peer {
     /// Returns the destination to which docker-proxy forwards a port, by its command line; `None` for any other
-    /// process. Every user can start a program with this name, so the process must run as root, and its file must not
-    /// belong to a user.
+    /// process.
     #[must_use]
     pub fn behind_docker_proxy(process: &Process) -> Option<Self> {
-        let (name, may_be_roots) = match &process.exe {
-            // On a system without user IDs, the user is not checked.
-            Some(exe) => (exe.path.rsplit('/').next(), process.uid.is_none_or(|uid| uid == 0)),
-            None => (process.name.as_deref(), process.uid == Some(0)),
-        };
-        let is_users = process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::User);
-        let is_proxy = name == Some("docker-proxy") && may_be_roots && !is_users;
-        let value = |option: &str| {
-            let mut words = process.cmdline.iter().filter(|_| is_proxy);
-            words.find(|word| *word == option)?;
-            words.next()
-        };
-        let address = value("-container-ip")?.parse().ok()?;
-        Some(Peer { address, port: value("-container-port")?.parse().ok()? })
+        let address = docker_proxy_option(process, "-container-ip")?.parse().ok()?;
+        Some(Peer { address, port: docker_proxy_option(process, "-container-port")?.parse().ok()? })
     }
+}
+
+impl Endpoint {
+    /// Returns the published port that docker-proxy serves, by its command line; `None` for any other process.
+    #[must_use]
+    pub fn of_docker_proxy(process: &Process) -> Option<Self> {
+        Some(Endpoint {
+            protocol: docker_proxy_option(process, "-proto")?.parse().ok()?,
+            address: docker_proxy_option(process, "-host-ip")?.parse().ok()?,
+            port: docker_proxy_option(process, "-host-port")?.parse().ok()?,
+            device: None,
+        })
+    }
+}
+
+/// Returns the value of an option of docker-proxy; `None` for any other process. Every user can start a program with this
+/// name, so the process must run as root, and its file must not belong to a user.
+fn docker_proxy_option<'p>(process: &'p Process, option: &str) -> Option<&'p str> {
+    let (name, may_be_roots) = match &process.exe {
+        // On a system without user IDs, the user is not checked.
+        Some(exe) => (exe.path.rsplit('/').next(), process.uid.is_none_or(|uid| uid == 0)),
+        None => (process.name.as_deref(), process.uid == Some(0)),
+    };
+    let is_users = process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::User);
+    if name != Some("docker-proxy") || !may_be_roots || is_users {
+        return None;
+    }
+    let mut words = process.cmdline.iter();
+    words.find(|word| *word == option)?;
+    words.next().map(String::as_str)
 }
 
 #[cfg(test)]
@@ -85,6 +102,9 @@ mod tests {
             };
             let found = Peer::behind_docker_proxy(&process).map(|to| format!("{}:{}", to.address, to.port));
             assert_eq!(found.as_deref(), leads_to.then_some("172.17.0.2:8080"), "{name}");
+            let port = Endpoint::of_docker_proxy(&process).map(|port| port.to_string());
+            let names_port = leads_to || name == "a cut command line";
+            assert_eq!(port.as_deref(), names_port.then_some("tcp/0.0.0.0:80"), "{name}");
         }
     }
 }

@@ -1,13 +1,25 @@
 //! The probable owner of a socket whose owner is hidden.
 
-use super::Process;
+use super::{Peer, Process};
 
-/// The process that probably owns a socket with a hidden owner: the control group of the socket has no other program.
-/// No rule uses this process, because the scan did not see that it owns the socket.
+/// The process that probably owns a socket with a hidden owner. The scan did not see that the process has the socket, so
+/// no rule uses this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferredOwner {
-    /// The process that started the others. Only its public data is known.
+    /// The process. Only its public data is known.
     pub process: Process,
-    /// The number of processes in the control group, all of which run the same program.
-    pub count: usize,
+    /// The reason why it is the probable owner.
+    pub evidence: OwnerEvidence,
+}
+
+/// The reason why a process probably owns a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerEvidence {
+    /// The control group of the socket has no other program. The process started the other processes of the group.
+    OnlyProgram {
+        /// The number of processes in the control group.
+        count: usize,
+    },
+    /// The command line of docker-proxy names the protocol, address and port of the socket, and this destination.
+    Forwards(Peer),
 }

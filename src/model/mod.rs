@@ -45,7 +45,7 @@ pub use exposure::Exposure;
 pub use firewall::Firewall;
 pub use forward::ForwardTarget;
 pub use free_port::Unsuitable;
-pub use inferred_owner::InferredOwner;
+pub use inferred_owner::{InferredOwner, OwnerEvidence};
 pub use interpreter::RunTarget;
 pub(crate) use named::named;
 pub use network::{BadNetwork, Network};

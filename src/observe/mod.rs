@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub use crate::model::Scope;
-use crate::model::{DeepScanResult, InferredOwner, Namespaces, Pid, Process, Rights, Snapshot};
+use crate::model::{DeepScanResult, InferredOwner, Namespaces, Pid, Process, Rights, Snapshot, Socket};
 
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
@@ -118,11 +119,11 @@ pub fn read_rest(processes: &mut [Process]) {
     system::read_rest(processes);
 }
 
-/// Returns the process that probably owns a hidden socket, given the path of the socket's control group; `None` if
-/// the group has several programs or a process that cannot be seen.
+/// Returns the probable owner of each hidden socket, in the same order; `None` if no process, or more than one, can be the
+/// owner.
 #[must_use]
-pub fn inferred_owner(group: &str) -> Option<InferredOwner> {
-    system::inferred_owner(group)
+pub fn inferred_owners(hidden: &[&Socket]) -> Vec<Option<Arc<InferredOwner>>> {
+    system::inferred_owners(hidden)
 }
 
 /// Returns what the user may do on this machine without `sudo`.

@@ -26,7 +26,7 @@ pub(super) enum Filter {
 impl Filter {
     pub(super) fn test(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
         match self {
-            Filter::Target(target) => target.test(subject, either_end),
+            Filter::Target(target) => target.test_for_certain(subject, either_end),
             Filter::Family(family) => conditions::family(subject, *family),
             Filter::Protocol(protocol) => conditions::protocol(subject, *protocol),
             Filter::WithoutPort => Answer::of_known(subject.socket(), |socket| socket.state == State::Raw),

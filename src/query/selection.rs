@@ -169,6 +169,10 @@ impl Selection {
         answer
     }
 
+    pub(crate) fn has_names(&self) -> bool {
+        self.targets.iter().any(Target::is_name)
+    }
+
     pub(crate) fn names_numbers(&self) -> bool {
         self.targets.iter().any(|target| target.ports().is_some())
     }

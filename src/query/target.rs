@@ -145,8 +145,17 @@ impl Target {
     }
 
     /// Returns whether the target selects an entry, or an address without a listener. With `either_end`, the remote end
-    /// of a connection counts too.
+    /// of a connection counts too. The probable owner of a hidden socket counts as its process.
     pub(crate) fn test(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
+        let answer = self.test_for_certain(subject, either_end);
+        let (Subject::Entry(entry), TargetKind::Name(name)) = (subject, &self.kind) else { return answer };
+        let is_probable = entry.inferred_owner().is_some_and(|owner| name.is_of(&owner.process));
+        let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
+        if is_probable { answer.or(protocol) } else { answer }
+    }
+
+    /// Returns the same as `test`, but without the probable owner of a hidden socket. It must not exclude a socket.
+    pub(super) fn test_for_certain(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
         let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
         let peer = subject.socket().and_then(|socket| socket.peer).filter(|_| either_end);
         let matches = match &self.kind {
@@ -264,13 +273,10 @@ impl Name {
         }
         let interface = self.is_reached_through_interface(subject);
         let program = subject.ask_processes(super::Quantifier::Any, |process| {
-            if is_called(process, &self.name) {
+            if self.is_of(process) || is_in_container(process, &self.name) {
                 return Answer::Yes;
             }
             let listens = subject.socket().is_some_and(|socket| socket.state.holds_port());
-            if runs_script(process, &self.name) || is_in_container(process, &self.name) {
-                return Answer::Yes;
-            }
             match identify(process) {
                 None => Answer::Unknown,
                 // The files that name the container could not be read.
@@ -284,6 +290,11 @@ impl Name {
             Answer::Unknown if !self.service.is_empty() => Answer::No,
             answer => answer,
         }
+    }
+
+    /// Returns whether a process, or the script that it runs, has this name.
+    fn is_of(&self, process: &Process) -> bool {
+        is_called(process, &self.name) || runs_script(process, &self.name)
     }
 
     /// Returns whether a socket with a hidden process probably belongs to the program or product with this name, by its

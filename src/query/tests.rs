@@ -7,8 +7,8 @@ use super::Answer::{self, No, Unknown, Yes};
 use super::{OwnAddresses, Selection, Subject, Target, TypedFilters, filter};
 use crate::join::{Entry, join};
 use crate::model::{
-    Container, Endpoint, Exe, ExeState, Family, ForwardTarget, ListenerService, Owner, Peer, Process,
-    Protocol, ServiceBy, Socket, SocketAttributes, State,
+    Container, Endpoint, Exe, ExeState, Family, ForwardTarget, InferredOwner, ListenerService, Owner,
+    OwnerEvidence, Peer, Process, Protocol, ServiceBy, Socket, SocketAttributes, State,
 };
 use crate::registry::Registry;
 
@@ -309,6 +309,29 @@ fn a_container_is_a_target() {
         let entry = join(vec![socket], vec![process], &snapshot, &Registry::embedded()).remove(0);
         let target = Target::parse(typed, &Registry::embedded()).unwrap();
         assert_eq!(target.test(&Subject::Entry(&entry), false), answer, "{name}");
+    }
+}
+
+/// A guess selects a listener, but never excludes one.
+#[test]
+fn the_probable_owner_of_a_hidden_socket_has_its_name() {
+    let process = Process { name: Some("docker-proxy".to_owned()), ..Process::unknown(7) };
+    let evidence = OwnerEvidence::OnlyProgram { count: 1 };
+    let owner = InferredOwner { process, evidence };
+    for (name, owner, typed, selects, excludes) in [
+        ("its name", Some(&owner), "docker-proxy", Yes, Unknown),
+        ("its name and protocol", Some(&owner), "tcp/docker-proxy", Yes, Unknown),
+        ("another protocol", Some(&owner), "udp/docker-proxy", No, Yes),
+        ("another name", Some(&owner), "nginx", Unknown, Unknown),
+        ("no probable owner", None, "docker-proxy", Unknown, Unknown),
+    ] {
+        let mut entry = entry(socket("tcp/0.0.0.0:8080", None));
+        owner.into_iter().for_each(|owner| entry.set_inferred_owner(std::sync::Arc::new(owner.clone())));
+        let typed = [typed.to_owned()];
+        let targets = TypedFilters { targets: &typed, ..TypedFilters::default() };
+        let not = TypedFilters { not: &typed, ..TypedFilters::default() };
+        let found = [targets, not].map(|asked| selected(&asked, &Subject::Entry(&entry)));
+        assert_eq!(found, [selects, excludes], "{name}");
     }
 }
 

@@ -1,14 +1,16 @@
 //! The texts about the probable owner of a hidden socket. Each text says that the owner is not certain.
 
+use std::net::SocketAddr;
+
 use super::start_text::since;
 use super::{Zone, process_name, sanitize, user};
 use crate::judge::{Listener, Report};
-use crate::model::{Owner, ServiceBy};
+use crate::model::{Owner, OwnerEvidence, ServiceBy, Socket};
 
 /// Returns the product and the probable program of a listener: `Apache HTTP Server (probably apache2)`. `None` if no
 /// owner was inferred, or if its name is not known.
-pub(super) fn what_runs(listener: &Listener<'_>, report: &Report) -> Option<String> {
-    let name = report.inferred_owner(listener)?.process.name.as_deref()?;
+pub(super) fn what_runs(listener: &Listener<'_>) -> Option<String> {
+    let name = listener.first().inferred_owner()?.process.name.as_deref()?;
     let product = listener.first().service().filter(|service| service.by != ServiceBy::Port);
     let product = product.and_then(|service| service.product?.split(" (").next());
     Some(match product {
@@ -20,7 +22,7 @@ pub(super) fn what_runs(listener: &Listener<'_>, report: &Report) -> Option<Stri
 /// Returns the probable owner of a listener and the reason: `probably nginx (pid 812, user root), since 07:36 UTC today
 /// (2 h): the only process of nginx.service; run with sudo to be sure`. `None` if no owner was inferred.
 pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> Option<String> {
-    let owner = report.inferred_owner(listener)?;
+    let owner = listener.first().inferred_owner()?;
     let process = &owner.process;
     let socket = &listener.first().socket;
     let runs_as = user(process.user.as_deref(), process.uid);
@@ -28,6 +30,21 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> O
     let created = user(socket.user.as_deref(), socket.uid).filter(|_| socket.uid != process.uid);
     let created = created.map(|user| format!("; user {user} created the socket")).unwrap_or_default();
     let since = process.started.map(|started| format!(", {}", since(started, report.snapshot.taken, zone)));
+    Some(format!(
+        "probably {} (pid {}{runs_as}){}: {}{created}{}",
+        process_name(process.name.as_deref()),
+        process.pid,
+        since.unwrap_or_default(),
+        evidence(owner.evidence, socket),
+        if may_see_with_sudo(listener, report) { "; run with sudo to be sure" } else { "" },
+    ))
+}
+
+fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
+    let count = match evidence {
+        OwnerEvidence::Forwards(_) => return "its command line names this address and port".to_owned(),
+        OwnerEvidence::OnlyProgram { count } => count,
+    };
     // A unit can have control groups below its own. The unit is named only if the socket belongs to the unit's own
     // control group.
     let unit = socket.unit.as_deref().and_then(|unit| unit.rsplit('/').next());
@@ -37,14 +54,15 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> O
         Some(unit) => sanitize(unit).into_owned(),
         None => "its control group".to_owned(),
     };
-    Some(format!(
-        "probably {} (pid {}{runs_as}){}: the only {} of {group}{created}{}",
-        process_name(process.name.as_deref()),
-        process.pid,
-        since.unwrap_or_default(),
-        if owner.count == 1 { "process" } else { "program" },
-        if may_see_with_sudo(listener, report) { "; run with sudo to be sure" } else { "" },
-    ))
+    format!("the only {} of {group}", if count == 1 { "process" } else { "program" })
+}
+
+/// Returns the destination that the command line of the probable owner names.
+pub(super) fn forwards_to(listener: &Listener<'_>) -> Option<String> {
+    match listener.first().inferred_owner()?.evidence {
+        OwnerEvidence::Forwards(to) => Some(format!("probably {}", SocketAddr::new(to.address, to.port))),
+        OwnerEvidence::OnlyProgram { .. } => None,
+    }
 }
 
 /// Returns whether the owner of a listener is hidden from this user, but root may see it.

@@ -24,7 +24,7 @@ impl Term {
 }
 
 /// The words and marks, in the order of the columns.
-const TERMS: [Term; 6] = [
+const TERMS: [Term; 7] = [
     Term {
         column: "address",
         text: "localhost",
@@ -55,6 +55,13 @@ const TERMS: [Term; 6] = [
         text: "(kernel)",
         meaning: "the socket belongs to the kernel, not to a process",
         is_in: |cell| cell == "(kernel)",
+    },
+    Term {
+        column: "process",
+        text: "with ?",
+        meaning: "the probable owner",
+        // A process whose name could not be read is shown as `?`.
+        is_in: |cell| cell.ends_with('?') && cell != "?" && !cell.ends_with(", ?"),
     },
 ];
 

@@ -86,14 +86,15 @@ pub(super) fn in_full(
 /// Returns the facts about a listener, without its findings and its port.
 pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<Part> {
     let os = &*report.snapshot.host.os;
-    let mut parts = vec![Part::heading(heading(listener, report, style))];
+    let mut parts = vec![Part::heading(heading(listener, style))];
     let fact = |label, text: String, shrinks| {
         let lines = if text.is_empty() { Vec::new() } else { paragraph(&text, style) };
         Part::new(label, first_lines(lines, LONGEST, style), shrinks, 1)
     };
     parts.push(fact("Process", process(listener, report, style.zone), Shrinks::Answer));
     parts.push(fact("", others(listener), Shrinks::Detail));
-    let main = listener.main().or_else(|| Some(&report.inferred_owner(listener)?.process));
+    let inferred = listener.first().inferred_owner();
+    let main = listener.main().or(inferred.map(|owner| &owner.process));
     let command = match main.map(|process| &*process.cmdline) {
         None | Some([]) => None,
         // Some programs replace their command line with a single text, which is shown unchanged.
@@ -104,7 +105,7 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     parts.extend(command.map(|command| place("Command", &command, style)));
     parts.extend(main.and_then(program).map(|program| place("Program", &program, style)));
     parts.extend(main.and_then(directory).map(|directory| place("Directory", &directory, style)));
-    let to = listener.first().forward_target().map(forwards_to);
+    let to = listener.first().forward_target().map(forwards_to).or_else(|| inferred::forwards_to(listener));
     parts.extend(to.map(|to| fact("Forwards to", to, Shrinks::Answer)));
     let why = StartedBy::of(listener, os).map(|started| started_by(&started));
     parts.extend(why.map(|why| fact("Why", why, Shrinks::Answer)));
@@ -125,10 +126,11 @@ fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> 
 
 fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Option<Part> {
     let os = &*report.snapshot.host.os;
-    let how = match HowToStop::of(listener, os) {
+    let port = listener.first().socket.local.port;
+    let published = inferred::forwards_to(listener).map(|_| HowToStop::PublishedPort(port));
+    let how = match HowToStop::of(listener, os).or(published) {
         Some(how) => how_to_stop_with(&how, os, report.rights),
         None if inferred::may_see_with_sudo(listener, report) => {
-            let port = listener.first().socket.local.port;
             format!("sudo portolan kill {port}   (shows the process, and asks first)")
         }
         None => return None,
@@ -136,13 +138,13 @@ fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Option<Part>
     Some(Part::new("To stop", paragraph(&how, style), Shrinks::Answer, 1))
 }
 
-pub(super) fn heading(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> {
+pub(super) fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
     let mut heading = places(listener);
     if listener.first().socket.state == State::Bound {
         heading.push_str(" (bound, not listening)");
     }
     let place = elsewhere(listener).map(|place| format!(", in {place}")).unwrap_or_default();
-    let what = inferred::what_runs(listener, report).unwrap_or_else(|| what_runs(listener));
+    let what = inferred::what_runs(listener).unwrap_or_else(|| what_runs(listener));
     let what = sanitize(&format!("{what}{place}")).into_owned();
     let text = format!("{heading}  {what}");
     let lines = prose("", &text, MEASURE, style);

@@ -123,13 +123,16 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
         return process_names(entry, form);
     }
     let owner = &entry.socket.owner;
+    if let Some(owner) = entry.inferred_owner().filter(|owner| owner.process.name.is_some()) {
+        return Field::new(format!("{}?", shown_name(&owner.process, form)), Emphasis::Quiet);
+    }
     if let Some(mark) = owner_mark(&entry.socket) {
         return Field::new(mark, Emphasis::Quiet);
     }
     let mut names: Vec<(Cow<'_, str>, usize)> = Vec::new();
     for pid in owner.pids() {
         let process = entry.processes.iter().find(|process| process.pid == *pid);
-        let name = process.map_or_else(|| process_name(None), |process| shown_name(process, form));
+        let name = process.map_or_else(|| process_name(None), |process| certain(shown_name(process, form)));
         match names.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => names.push((name, 1)),
@@ -143,6 +146,15 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
         _ => format!("{name} ×{count}").into(),
     });
     Field::plain(joined(names, ", "))
+}
+
+/// Returns the name of a process that was seen with the socket. A question mark at its end would look like the mark of a
+/// probable owner.
+fn certain(name: Cow<'_, str>) -> Cow<'_, str> {
+    match name.strip_suffix('?') {
+        Some(start) if !start.is_empty() => format!("{start}\\x3f").into(),
+        _ => name,
+    }
 }
 
 /// Returns the name of a process. The short form of an interpreter is the name of its script (`server.js`) or module.

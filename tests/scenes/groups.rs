@@ -15,6 +15,7 @@ pub const SCENES: &[Scene] = &[
     ("any_user_sees_the_unit_and_container_of_a_socket", any_user_asks),
     ("a_container_has_the_name_and_image_of_its_managers_file", names),
     ("any_user_sees_the_probable_owner_of_a_socket", probable_owner),
+    ("any_user_sees_the_destination_of_a_published_port", probable_proxy),
     ("an_audit_says_how_to_stop_a_unit", audit_stops_the_unit),
     ("units_and_containers_of_processes_without_a_mounted_tree", no_tree),
 ];
@@ -104,6 +105,15 @@ fn probable_owner(lab: &Lab) -> Outcome {
     ] {
         same!(text.contains(&part), true, "{part}: {text}");
     }
+    let as_nobody = |arguments: &[&str]| -> Result<String, libtest_mimic::Failed> {
+        Ok(String::from_utf8(lab.portolan(arguments).uid(NOBODY).gid(NOBODY).output()?.stdout)?)
+    };
+    let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
+    let name = name.trim_end();
+    for arguments in [&["8620"][..], &[name], &["-t"]] {
+        let table = as_nobody(arguments)?;
+        same!(table.contains(&format!(" {name}? ")), true, "{arguments:?}: {table}");
+    }
     // JSON contains no process that was not seen with the socket.
     let (report, _) = lab.json_as_nobody(&["8620"])?;
     same!(on_port(&report, 8620)?["processes"], json!([]));
@@ -112,6 +122,48 @@ fn probable_owner(lab: &Lab) -> Outcome {
     fs::write(groups.1[0].join("cgroup.procs"), other.outer_pid().to_string())?;
     let text = card()?;
     same!(text.contains("not visible (run with sudo)") && !text.contains("probably"), true, "{text}");
+    Ok(())
+}
+
+/// docker-proxy shares its control group with dockerd, but its command line names the port.
+fn probable_proxy(lab: &Lab) -> Outcome {
+    let groups = Groups::new()?;
+    lab.alone()?;
+    let group = groups.1[0].to_str().ok_or("no path")?;
+    let daemon = Server::start(&lab.sleeper_called(b"dockerd")?, Vec::new())?;
+    fs::write(groups.1[0].join("cgroup.procs"), daemon.outer_pid().to_string())?;
+    let proxy = |address: &str, port: &str| {
+        let line = format!(
+            "in-group {group} {address} -proto tcp -host-ip 127.0.0.1 -host-port {port} -container-ip 172.30.0.2 \
+             -container-port 80"
+        );
+        lab.helper_called("docker-proxy", &line.split(' ').collect::<Vec<_>>())
+    };
+    let one = proxy("127.0.0.1:8624", "8624")?;
+    let _other = proxy("127.0.0.1:8625", "8626")?;
+    let as_nobody = |arguments: &[&str]| -> Result<String, libtest_mimic::Failed> {
+        Ok(String::from_utf8(lab.portolan(arguments).uid(NOBODY).gid(NOBODY).output()?.stdout)?)
+    };
+    let table = as_nobody(&["docker-proxy"])?;
+    same!(table.contains(" docker-proxy? ") && table.contains(" 8624 "), true, "{table}");
+    same!(table.contains(" 8625 "), false, "{table}");
+    let card = as_nobody(&["explain", "8624"])?.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        format!("probably docker-proxy (pid {}, user root), since ", one.pid()),
+        "its command line names this address and port; run with sudo to be sure".to_owned(),
+        "Forwards to probably 172.30.0.2:80".to_owned(),
+    ] {
+        same!(card.contains(&part), true, "{part}: {card}");
+    }
+    // No rule uses the guess.
+    let (report, _) = lab.json_as_nobody(&["8624"])?;
+    same!(
+        (&on_port(&report, 8624)?["forwards_to"], &on_port(&report, 8624)?["processes"]),
+        (&Value::Null, &json!([]))
+    );
+    let _twin = proxy("127.0.0.1:8627", "8624")?;
+    let table = as_nobody(&["8624"])?;
+    same!(table.contains(" (hidden) "), true, "{table}");
     Ok(())
 }
 

@@ -34,7 +34,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["init", options] => init(options),
         ["maker", address] => maker(address),
         ["left-behind", address] => left_behind(address),
-        ["in-group", group, address] => in_group(group, address),
+        ["in-group", group, address, ..] => in_group(group, address),
         ["init-in-group", group, address] => init_in_group(group, address),
         ["contained", group, network, address] => contained(group, network, address),
         ["master", address, worker, user] => master(address, worker, user),

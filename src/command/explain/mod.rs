@@ -57,6 +57,9 @@ pub(super) fn run(
     let scope = Scope { ports: scope(&targets), details: true, states, ..Scope::default() };
     let mut report = judged(take_snapshot(common, scope)?, registry, common);
     let is_json = common.output == Output::Json;
+    if targets.iter().any(Target::is_name) {
+        super::infer_owners(&mut report, |_| true, common);
+    }
     let mut entries = Places::new();
     let mut in_use = Places::new();
     let mut asked = Vec::new();

@@ -16,7 +16,10 @@ use std::time::{Duration, Instant};
 
 use self::on_appear::OnAppear;
 use super::list::MatchMode;
-use super::{Error, Exit, Ui, judged, list, name_host, namespaces, print_message, registry_source, stdout};
+use super::{
+    Error, Exit, Ui, infer_owners, judged, list, name_host, namespaces, print_message, registry_source,
+    stdout,
+};
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, ScanArgs, WatchArgs};
 use crate::judge::Report;
@@ -55,11 +58,12 @@ pub(super) fn run(
     if args.timeout.is_some() && !waits {
         return Err(Error::msg("--timeout needs --until-listening or --until-free".to_owned()));
     }
-    let watch = Watch::of(args, common)?;
+    let mut watch = Watch::of(args, common)?;
     let stream = matches!(common.output, Output::Json | Output::Ndjson);
     if waits {
         return until::run(args, watch, stream, ui, out);
     }
+    watch.infers_owners = true;
     let interval = args.interval.unwrap_or(USUAL);
     let on_appear = OnAppear::new(args.on_appear.clone());
     if ui.screen && !stream {
@@ -113,6 +117,8 @@ struct Watch {
     last: Option<Report>,
     /// Whether a program must be able to bind the port. If so, sockets in every state matter, not only listeners.
     wants_port: bool,
+    /// Whether the probable owners of hidden sockets are searched. A wait does not rely on them.
+    infers_owners: bool,
     /// The number of entries in the last scan for which too little is known to apply the filters.
     undecided: usize,
     /// The filters and the scan options, as typed.
@@ -148,6 +154,7 @@ impl Watch {
             observer,
             last: None,
             wants_port: false,
+            infers_owners: false,
             undecided: 0,
             args: ScanArgs::default(),
         }
@@ -169,7 +176,7 @@ impl Watch {
         scope.namespaces = self.scope.namespaces.clone();
         scope.part = self.scope.part;
         let watch = Watch::new(selection, scope, self.registry, self.common.clone());
-        Ok(Watch { args, ..watch })
+        Ok(Watch { args, infers_owners: self.infers_owners, ..watch })
     }
 
     /// Skips the process lookup, for a wait that needs only the ports.
@@ -183,6 +190,9 @@ impl Watch {
     fn report(&mut self, mut snapshot: Snapshot) -> Report {
         name_host(&self.common, &mut snapshot);
         let mut report = judged(snapshot, self.registry, &self.common);
+        if self.infers_owners {
+            infer_owners(&mut report, |_| true, &self.common);
+        }
         let wanted = if self.wants_port { MatchMode::Port } else { MatchMode::Sockets };
         let matched_entries = list::matched_entries(&report, &self.scope, &self.selection, wanted);
         list::narrow(&mut report, &matched_entries, &self.selection);

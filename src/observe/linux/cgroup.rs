@@ -17,7 +17,7 @@ const CGROUP2: i64 = 0x6367_7270;
 /// The maximum depth in the tree, far more than systemd and Kubernetes use.
 const DEPTH: usize = 32;
 /// The maximum number of bytes to read of a group's list of processes.
-const PROCESSES: usize = 4096;
+const PROCESSES: usize = 16 * 1024;
 
 /// Returns the path of each wanted group that is in the tree, by ID; the root group is `/`.
 pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {

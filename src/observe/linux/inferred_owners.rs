@@ -1,36 +1,132 @@
-//! Finds the probable owner of a hidden socket: any user can read the processes of a control group, but not their
-//! descriptors.
+//! Finds the probable owners of hidden sockets: any user can read the processes of a control group, and their names and
+//! command lines, but not their descriptors.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, openat};
 
 use super::owners::DIRECTORY;
 use super::process::Reader;
-use super::reading::ReadRequest;
-use super::{cgroup, name_users, users};
+use super::reading::{self, ReadRequest};
+use super::{cgroup, files, name_users, users};
 use crate::model::interpreter::is_interpreter;
-use crate::model::{InferredOwner, Pid, Process};
+use crate::model::{Endpoint, InferredOwner, OwnerEvidence, Peer, Pid, Process, Socket};
 
-/// Returns the process that probably owns a hidden socket of this control group; `None` if the group has several
-/// programs or a process that cannot be seen.
-pub(in crate::observe) fn inferred_owner(group: &str) -> Option<InferredOwner> {
-    // A process whose descriptors can be read was already searched.
-    let was_searched = |pid: &Pid| openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).is_ok();
-    let pids = cgroup::processes(group)?.into_iter().filter(|pid| !was_searched(pid));
-    let mut reader = Reader::default();
-    let mut read = |pid| {
-        let request = ReadRequest {
-            pid,
-            everything: true,
-            unit_known: true,
-            project: false,
-            cmdline: true,
-            maps: false,
+/// The name of Docker's program that serves a published port.
+const PROXY: &str = "docker-proxy";
+/// The maximum number of processes whose names are read to find the owner of a socket without a known control group.
+const MOST_PROCESSES: usize = 4096;
+
+/// Returns the probable owner of each hidden socket, in the same order. `None` if no process, or more than one, can be
+/// the owner.
+pub(in crate::observe) fn inferred_owners(hidden: &[&Socket]) -> Vec<Option<Arc<InferredOwner>>> {
+    let mut groups: HashMap<Option<&str>, Group> = HashMap::new();
+    for socket in hidden.iter().filter(|socket| may_be_known(socket)) {
+        let path = socket.cgroup.as_deref();
+        groups.entry(path).or_insert_with(|| Group::of(path));
+    }
+    let jobs = groups.values().flat_map(Group::candidates).map(|pid| ReadRequest {
+        pid,
+        everything: true,
+        unit_known: true,
+        project: false,
+        cmdline: true,
+        maps: false,
+    });
+    let jobs: Vec<ReadRequest> = jobs.collect();
+    if jobs.is_empty() {
+        return vec![None; hidden.len()];
+    }
+    let mut processes = reading::read(jobs).processes;
+    name_users(&mut processes, &mut users::Users::load());
+    let processes: HashMap<Pid, Process> =
+        processes.into_iter().map(|process| (process.pid, process)).collect();
+    let owners: HashMap<Option<&str>, Owners> =
+        groups.iter().map(|(path, group)| (*path, group.owners(&processes))).collect();
+    hidden.iter().map(|socket| owners.get(&socket.cgroup.as_deref())?.owner_of(socket)).collect()
+}
+
+/// Returns whether a search can find the owner: the control group is known, or root created the socket, so that it may
+/// belong to docker-proxy.
+fn may_be_known(socket: &Socket) -> bool {
+    socket.cgroup.is_some() || (socket.uid == Some(0) && socket.netns.is_none())
+}
+
+/// The processes that may own the sockets of one control group.
+struct Group {
+    /// All processes, if they have the same name.
+    of_one_program: Vec<Pid>,
+    proxies: Vec<Pid>,
+}
+
+impl Group {
+    /// Reads the names of the processes in a control group. If the group is not known, only docker-proxy is searched, among
+    /// all processes.
+    fn of(path: Option<&str>) -> Self {
+        let pids = match path {
+            Some(path) => cgroup::processes(path),
+            None => files::numbers("/proc").ok().filter(|pids| pids.len() <= MOST_PROCESSES),
         };
-        reader.process(request)
-    };
-    let mut owner = only_program(pids.map(&mut read).collect::<Option<_>>()?)?;
-    name_users(std::slice::from_mut(&mut owner.process), &mut users::Users::load());
-    Some(owner)
+        let names: Vec<(Pid, Option<String>)> =
+            pids.unwrap_or_default().into_iter().map(|pid| (pid, Reader::name(pid))).collect();
+        // A process whose descriptors can be read was already searched.
+        let was_searched =
+            |pid: Pid| openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).is_ok();
+        let is_proxy = |name: &Option<String>| name.as_deref() == Some(PROXY);
+        let proxies = names.iter().filter(|(pid, name)| is_proxy(name) && !was_searched(*pid));
+        let proxies = proxies.map(|(pid, _)| *pid).collect();
+        let mut others = names.iter().filter(|(pid, _)| path.is_some() && !was_searched(*pid));
+        let first = others.next();
+        let is_one_program = first.is_some_and(|(_, name)| name.is_some())
+            && others.clone().all(|(_, name)| first.is_some_and(|(_, first)| first == name));
+        let of_one_program = first.into_iter().chain(others).filter(|_| is_one_program);
+        Group { of_one_program: of_one_program.map(|(pid, _)| *pid).collect(), proxies }
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = Pid> {
+        self.of_one_program.iter().chain(&self.proxies).copied()
+    }
+
+    fn owners(&self, processes: &HashMap<Pid, Process>) -> Owners {
+        let read = |pids: &[Pid]| -> Option<Vec<Process>> {
+            pids.iter().map(|pid| processes.get(pid).filter(|read| read.name.is_some()).cloned()).collect()
+        };
+        let proxies = self.proxies.iter().filter_map(|pid| processes.get(pid)).cloned();
+        Owners {
+            only: read(&self.of_one_program).and_then(only_program).map(Arc::new),
+            proxies: by_port(proxies),
+        }
+    }
+}
+
+/// The probable owners of the sockets of one control group.
+struct Owners {
+    only: Option<Arc<InferredOwner>>,
+    /// The docker-proxy of each published port; `None` if there are several.
+    proxies: HashMap<Endpoint, Option<Arc<InferredOwner>>>,
+}
+
+impl Owners {
+    fn owner_of(&self, socket: &Socket) -> Option<Arc<InferredOwner>> {
+        let is_published = socket.peer.is_none() && socket.netns.is_none();
+        let proxy = self.proxies.get(&socket.local).filter(|_| is_published);
+        proxy.or(Some(&self.only))?.clone()
+    }
+}
+
+/// Returns the docker-proxy of each published port; `None` for a port that several processes name.
+fn by_port(proxies: impl Iterator<Item = Process>) -> HashMap<Endpoint, Option<Arc<InferredOwner>>> {
+    let mut by_port = HashMap::new();
+    for process in proxies {
+        let Some((port, to)) = Endpoint::of_docker_proxy(&process).zip(Peer::behind_docker_proxy(&process))
+        else {
+            continue;
+        };
+        let owner = Arc::new(InferredOwner { process, evidence: OwnerEvidence::Forwards(to) });
+        by_port.entry(port).and_modify(|known| *known = None).or_insert(Some(owner));
+    }
+    by_port
 }
 
 /// If all processes run one program, returns the process that started the others.
@@ -48,7 +144,8 @@ fn only_program(processes: Vec<Process>) -> Option<InferredOwner> {
     let is_first = |process: &Process| !process.parents.iter().any(|parent| pids.contains(&parent.pid));
     let mut first = processes.into_iter().filter(is_first);
     let process = first.next()?;
-    first.next().is_none().then_some(InferredOwner { process, count: pids.len() })
+    let evidence = OwnerEvidence::OnlyProgram { count: pids.len() };
+    first.next().is_none().then_some(InferredOwner { process, evidence })
 }
 
 #[cfg(test)]
@@ -84,7 +181,42 @@ mod tests {
             ("no process", Vec::new(), None),
         ] {
             let owner = only_program(processes);
-            assert_eq!(owner.map(|owner| (owner.process.pid, owner.count)), expected, "{name}");
+            let expected = expected.map(|(pid, count)| (pid, OwnerEvidence::OnlyProgram { count }));
+            assert_eq!(owner.map(|owner| (owner.process.pid, owner.evidence)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn docker_proxy_owns_the_port_that_its_command_line_names() {
+        let proxy = |pid, uid, port: &str| {
+            let line = format!(
+                "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port {port} -container-ip 172.17.0.2 -container-port 80"
+            );
+            let words: Vec<&str> = line.split(' ').collect();
+            Process { uid: Some(uid), ..process(pid, PROXY, &words, &[1]) }
+        };
+        let port = |text: &str| text.parse::<Endpoint>().unwrap();
+        let owners = by_port(
+            [
+                proxy(7, 0, "8080"),
+                proxy(8, 1000, "8081"),
+                proxy(9, 0, "8082"),
+                proxy(10, 0, "8082"),
+                proxy(11, 0, "x"),
+            ]
+            .into_iter(),
+        );
+        let owners = Owners { only: None, proxies: owners };
+        for (name, local, expected) in [
+            ("its port", "tcp/0.0.0.0:8080", Some(7)),
+            ("another protocol", "udp/0.0.0.0:8080", None),
+            ("another address", "tcp/127.0.0.1:8080", None),
+            ("another port", "tcp/0.0.0.0:80", None),
+            ("a process of a user", "tcp/0.0.0.0:8081", None),
+            ("two processes", "tcp/0.0.0.0:8082", None),
+        ] {
+            let owner = owners.proxies.get(&port(local)).cloned().flatten();
+            assert_eq!(owner.map(|owner| owner.process.pid), expected, "{name}");
         }
     }
 }

@@ -71,7 +71,7 @@ use jiff::Timestamp;
 
 use self::find_owners::{OwnerSearch, find_owners};
 pub(crate) use self::fuse::fuse_is_mounted;
-pub(super) use self::inferred_owners::inferred_owner;
+pub(super) use self::inferred_owners::inferred_owners;
 use self::owners::SocketDescriptor;
 use self::reading::ReadRequest;
 use self::scanned_namespaces::{ScannedNamespaces, SocketScan};

@@ -21,6 +21,7 @@ mod winapi;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use sysinfo::System;
@@ -138,10 +139,10 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 /// Does nothing: the package of a program is not known on these systems, and the scan reads all other details.
 pub fn read_rest(_: &mut [Process]) {}
 
-/// Returns `None`, because only Linux has control groups.
+/// Returns no owner, because only Linux has control groups.
 #[must_use]
-pub fn inferred_owner(_: &str) -> Option<InferredOwner> {
-    None
+pub fn inferred_owners(hidden: &[&Socket]) -> Vec<Option<Arc<InferredOwner>>> {
+    vec![None; hidden.len()]
 }
 
 /// Returns what the user may do without `sudo`. The Docker daemons of these systems run as the user.

@@ -303,7 +303,10 @@ fn service_owner(judged: &Entry) -> String {
             let service = judged.service().filter(|service| service.by != ServiceBy::Port);
             let name = service.and_then(|service| service.product.or(service.name));
             let unit = cells::running_unit(judged).map(|unit| format!(", unit {unit}")).unwrap_or_default();
-            sanitize(&format!("{} (program hidden{unit})", name.unwrap_or("unknown service"))).into_owned()
+            let owner = judged.inferred_owner().and_then(|owner| owner.process.name.as_deref());
+            let probably = owner.map(|owner| format!(", probably {owner}")).unwrap_or_default();
+            let name = name.unwrap_or("unknown service");
+            sanitize(&format!("{name} (program hidden{probably}{unit})")).into_owned()
         }
         _ => process_cells::process(judged, CellFormat::Complete).text.into_owned(),
     };

@@ -1,28 +1,128 @@
+use std::sync::Arc;
+
 use snapbox::str;
 
 use super::super::fixtures::*;
 use super::super::*;
-use super::terminal;
-use crate::judge::Listener;
+use super::listener_card::{held, of};
+use super::{PLAIN, terminal};
+use crate::judge::{Listener, Report};
 use crate::model::*;
 
-/// Returns the card of a hidden listener of root on port 80 in this control group, whose only program is nginx.
-fn card(group: &str, unit: Option<&str>, count: usize, privileged: bool) -> String {
-    let mut socket = socket("tcp/0.0.0.0:80", Owner::Hidden);
-    let attributes = std::sync::Arc::make_mut(&mut socket.attributes);
+/// Returns the report of a hidden listener of root in this control group, with this probable owner.
+fn report_of(local: &str, group: &str, unit: Option<&str>, owner: InferredOwner, privileged: bool) -> Report {
+    let mut socket = socket(local, Owner::Hidden);
+    let attributes = Arc::make_mut(&mut socket.attributes);
     attributes.cgroup = Some(group.to_owned());
     attributes.unit = unit.map(str::to_owned);
     let mut snapshot = Snapshot { sockets: vec![socket], ..empty() };
     snapshot.host.privileged = privileged;
     let mut report = report(&snapshot);
+    report.entries[0].set_inferred_owner(Arc::new(owner));
+    report
+}
+
+fn nginx(count: usize) -> InferredOwner {
     let process = Process {
         cmdline: vec!["nginx: master process /usr/sbin/nginx".to_owned()],
         exe: None,
         ..process(812, "nginx")
     };
-    report.inferred_owners.insert(group.to_owned(), InferredOwner { process, count });
+    InferredOwner { process, evidence: OwnerEvidence::OnlyProgram { count } }
+}
+
+fn proxy() -> Report {
+    let line = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 80";
+    let process = Process {
+        cmdline: line.split(' ').map(str::to_owned).collect(),
+        exe: None,
+        ..process(398, "docker-proxy")
+    };
+    let evidence = OwnerEvidence::Forwards(Peer { address: [172, 17, 0, 2].into(), port: 80 });
+    let owner = InferredOwner { process, evidence };
+    report_of("tcp/0.0.0.0:8080", "/system.slice/snap.docker.dockerd.service", None, owner, false)
+}
+
+fn card_of(report: &Report) -> String {
     let listener = Listener::only(&report.entries).expect("one listener");
-    text(|w| listener_card::listing(&listener, &report, &terminal(80), w))
+    text(|w| listener_card::listing(&listener, report, &terminal(80), w))
+}
+
+/// Returns the card of a hidden listener of root on port 80 in this control group, whose only program is nginx.
+fn card(group: &str, unit: Option<&str>, count: usize, privileged: bool) -> String {
+    card_of(&report_of("tcp/0.0.0.0:80", group, unit, nginx(count), privileged))
+}
+
+/// Every text for people names the probable owner as such.
+#[test]
+fn tables_and_the_audit_name_the_probable_owner() {
+    let unit = Some("nginx.service");
+    let report = report_of("tcp/0.0.0.0:80", "/system.slice/nginx.service", unit, nginx(1), false);
+    let audit = crate::judge::audit::Audit::of(&report);
+    let columns: Vec<&columns::Column> =
+        columns::WIDE.iter().filter_map(|name| columns::named(name)).collect();
+    assert_snapshot(
+        [
+            text(|w| table::listing(&report, true, &terminal(80), w)),
+            text(|w| table::listing(&report, true, &PLAIN, w)),
+            text(|w| table::grid(&report, &columns, true, &terminal(200), w)),
+            text(|w| audit::table::document(&audit, Severity::Info, &terminal(80), w)),
+        ]
+        .concat(),
+        str![[r#"
+PROTO  ADDRESS  PORT  REACH  SERVICE  PROCESS  PID  USER  UNIT   FLAGS
+──────────────────────────────────────────────────────────────────────
+tcp    0.0.0.0  80    any    nginx    nginx?   -    root  nginx  ?
+1 listener, none with a flag. Not judged (?): 1, because the program is not
+visible.
+Owner of 1 socket hidden.
+PROCESS with ?: the probable owner.
+PROTO  ADDRESS  PORT  EXPOSURE  SERVICE  PROCESS  PID  USER  UNIT           FLAGS
+tcp    0.0.0.0  80    any       nginx    nginx?   -    root  nginx.service  ?
+PROTO  ADDRESS  PORT  DEVICE  STATE   PEER  NETNS  EXPOSURE  REACH  SERVICE  STATUS  OWNER   PROCESS  PID  USER  UNIT           CONTAINER  EXE  CMDLINE  FLAGS
+──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+tcp    0.0.0.0  80    -       listen  -     -      any       -      nginx    active  hidden  nginx?   -    root  nginx.service  -          -    -        -
+Audit of box (linux 6.18.0), 2026-11-21 12:00:00 UTC
+Clear: 1 listener judged, no finding at info or above, and everything could be
+seen.
+Registry of DATE.
+
+Reachable from other machines: 1 of 1 listener
+  tcp 0.0.0.0:80: nginx (program hidden, probably nginx, unit nginx.service),
+  user root
+
+"#]],
+    );
+}
+
+/// The name of a process that was seen cannot look like a probable owner.
+#[test]
+fn a_process_whose_name_ends_with_the_mark() {
+    let report = report(&of(vec![socket("tcp/0.0.0.0:80", held(&[35]))], vec![process(35, "nginx?")]));
+    let table = text(|w| table::listing(&report, true, &PLAIN, w));
+    assert!(table.contains(" nginx\\x3f "), "{table}");
+}
+
+#[test]
+fn the_probable_proxy_of_a_published_port() {
+    assert_snapshot(
+        card_of(&proxy()),
+        str![[r#"
+tcp 0.0.0.0:8080  probably docker-proxy
+  Process     probably docker-proxy (pid 398, user root), since 10:00 UTC today
+              (2 h): its command line names this address and port; run with sudo
+              to be sure
+  Command     docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080
+              -container-ip 172.17.0.2 -container-port 80
+  Forwards to probably 172.17.0.2:80
+  Reachable   on every address of this machine
+  To stop     sudo docker stop $(sudo docker ps -q --filter publish=8080)
+  Registry    registered for http-alt: HTTP Alternate (see port 80). Commonly
+              used by: HTTP alternate: Tomcat, Jenkins, nginx, proxies,
+              development servers.
+
+"#]],
+    );
 }
 
 #[test]
