@@ -19,7 +19,8 @@ pub struct Firewall {
     /// cannot.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces; empty if there are no rules and nothing else takes packets.
+    /// The interfaces; empty if there are no rules, nothing else takes packets, and no interface leads to another network
+    /// namespace.
     pub interfaces: Vec<Interface>,
     /// The networks that a route makes local without an address on an interface: `ip route add local`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -28,7 +29,8 @@ pub struct Firewall {
     pub forwards: [bool; 2],
     /// The tables that have rules or drop packets.
     pub tables: Vec<FilterTable>,
-    /// Whether all packets from outside the namespace come from this machine, as in most containers.
+    /// Whether every interface that is up leads to another network namespace of this machine, as in most containers.
+    /// Packets of other machines come through that namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_internal: bool,
 }
@@ -44,6 +46,21 @@ pub struct Interface {
     pub is_up: bool,
     /// Whether the interface is a port of a bridge or bond: rules do not see its name.
     pub is_port: bool,
+    /// Its index; 0 if it is not known.
+    #[serde(default)]
+    pub index: u32,
+    /// The index of its other end, if that is in another network namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<u32>,
+    /// The number by which its network namespace knows that of its other end.
+    #[serde(skip)]
+    pub peer_nsid: Option<u32>,
+    /// The inode of the network namespace of its other end. `None` if the indices leave no choice, or if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_netns: Option<u64>,
+    /// The index of the bridge or other device of which it is a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<u32>,
     /// Whether the interface receives packets only from this machine: its other end is in another network namespace or
     /// does not exist.
     #[serde(skip)]

@@ -94,6 +94,7 @@ mod starters;
 mod task_iterator;
 #[cfg(target_os = "linux")]
 mod until;
+mod uplinks;
 #[cfg(target_os = "linux")]
 mod verdicts;
 #[cfg(target_os = "linux")]
@@ -146,6 +147,7 @@ fn main() -> std::process::ExitCode {
         verdicts::SCENES,
         watch::SCENES,
         until::SCENES,
+        uplinks::SCENES,
         audit::SCENES,
         deep::SCENES,
         diff::SCENES,

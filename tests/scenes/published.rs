@@ -45,7 +45,7 @@ pub fn machine_behind_a_wire(lab: &Lab, device: &str, own: &str, other: &str) ->
 }
 
 /// Returns the answer at each port of an address of the machine, for a client in a namespace.
-fn answers(lab: &Lab, namespace: &str, address: &str) -> Result<BTreeMap<u16, String>, Failed> {
+pub fn answers(lab: &Lab, namespace: &str, address: &str) -> Result<BTreeMap<u16, String>, Failed> {
     let places: Vec<String> = PORTS.iter().map(|port| format!("{address}:{port}")).collect();
     let client =
         lab.helper(["in-namespace", namespace, "ask"].map(str::to_owned).into_iter().chain(places))?;

@@ -19,6 +19,7 @@ pub const SCENES: &[Scene] = &[
     ("a_route_makes_a_network_local", a_route_makes_a_network_local),
     ("a_bridge_of_this_machine", a_bridge_of_this_machine),
     ("a_changed_tcp_option_and_udp", a_changed_tcp_option_and_udp),
+    ("headers_and_flags_that_a_client_chooses", headers_and_flags_that_a_client_chooses),
 ];
 
 /// The random rule sets of an ordinary run, and the variable that asks for another number.
@@ -463,6 +464,50 @@ fn a_changed_tcp_option_and_udp(lab: &Lab) -> Outcome {
         let reach = report["listeners"][0]["reach"].clone();
         let is_answered = is_answered(&mut probes, protocol, CLIENTS[0].machine[0], port)?;
         same!((reach.as_str(), is_answered), (Some(wanted.0), wanted.1));
+    }
+    Ok(())
+}
+
+/// A client can add an extension header to IPv6 packets, and the flag PSH to the packet that opens a connection. A rule
+/// that drops only packets without them closes no port, and one that accepts only packets with them opens it.
+fn headers_and_flags_that_a_client_chooses(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    let _kept = machine(lab)?;
+    let input = |rules: &str| {
+        sh(&format!(
+            "nft 'flush ruleset; table inet own {{ chain input {{ type filter hook input priority 0; {rules}; }}; }}'"
+        ))
+    };
+    let opening = "fin | syn | rst | psh | ack | urg";
+    for (rules, four, six) in [
+        ("tcp dport 80 drop".to_owned(), "filtered", "filtered"),
+        ("ip6 nexthdr tcp tcp dport 80 drop".to_owned(), "open", "unknown"),
+        ("ip6 nexthdr != udp tcp dport 80 drop".to_owned(), "open", "filtered"),
+        ("ip6 nexthdr vmap { tcp : drop, udp : accept }".to_owned(), "open", "unknown"),
+        ("policy drop; ip6 nexthdr tcp accept".to_owned(), "filtered", "open"),
+        ("policy drop; ip6 nexthdr icmpv6 accept".to_owned(), "filtered", "filtered"),
+        ("policy drop; ip6 nexthdr 60 accept".to_owned(), "filtered", "unknown"),
+        (format!("tcp dport 80 tcp flags & ({opening}) == syn drop"), "unknown", "unknown"),
+        (
+            format!("policy drop; ct state established accept; tcp flags & ({opening}) == syn accept"),
+            "open",
+            "open",
+        ),
+        ("tcp dport 80 tcp flags & (syn | ack) == syn drop".to_owned(), "filtered", "filtered"),
+        ("tcp flags & (psh | ack) == psh drop".to_owned(), "open", "open"),
+        ("policy drop; tcp flags & (psh | ack) == psh accept".to_owned(), "unknown", "unknown"),
+    ] {
+        input(&rules)?;
+        let report = lab.json(&["tcp/80"])?;
+        let rows = report["listeners"].as_array().ok_or("no rows")?;
+        for (is_six, wanted) in [(false, four), (true, six)] {
+            let of_family =
+                |row: &&Value| row["address"].as_str().is_some_and(|one| one.contains(':')) == is_six;
+            let row = rows.iter().find(of_family).ok_or("no row")?;
+            same!(row["reach"].as_str(), Some(wanted), "{rules}: {row:#}");
+        }
     }
     Ok(())
 }

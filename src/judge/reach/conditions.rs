@@ -7,14 +7,18 @@ use super::packet::{Packet, Value};
 use crate::model::Family;
 use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 
+/// The headers between that of IPv6 and that of the transport protocol (RFC 8200). Any program can ask for some of them.
+const EXTENSION_HEADERS: [u64; 4] = [0, 43, 44, 60];
+
 /// The clients whose packets meet all conditions of a rule.
 #[derive(Clone, Debug)]
 pub(super) struct Matched {
     pub(super) sure: AddressSet,
     pub(super) may: AddressSet,
-    /// Whether a condition of the rule, such as a rate limit, is met only by clients that send few packets.
+    /// Whether a condition of the rule is met by most clients, but not by one that sends many packets (a rate limit) or
+    /// chooses rare headers.
     pub(super) is_usual: bool,
-    /// Whether a condition of the rule is met only by clients that have sent many packets.
+    /// Whether a condition of the rule is met only by clients that have sent many packets or choose rare headers.
     pub(super) is_unusual: bool,
 }
 
@@ -66,11 +70,29 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
                 return Met::Clients(Clients::None);
             }
             let family = packet.family;
-            let find = || {
+            let with = |values: &[Value<'_>]| {
                 let Some(elements) = table.elements(elements) else { return Clients::Unknown };
-                let clients = with_value_in(elements, &values, family);
+                let clients = with_value_in(elements, values, family);
                 if *negated { clients.negated(family) } else { clients }
             };
+            let find = || with(&values);
+            if let Some(at) = fields.iter().position(|field| packet.is_chosen_by_client(*field)) {
+                let others: Vec<Clients> = EXTENSION_HEADERS
+                    .iter()
+                    .map(|header| {
+                        let mut values = values.clone();
+                        values[at] = Value::Number(*header);
+                        with(&values)
+                    })
+                    .collect();
+                return match with(&values) {
+                    Clients::All if !others.iter().all(|other| matches!(other, Clients::All)) => Met::Usual,
+                    Clients::None if !others.iter().all(|other| matches!(other, Clients::None)) => {
+                        Met::Unusual
+                    }
+                    clients => Met::Clients(clients),
+                };
+            }
             match values.as_slice() {
                 // The clients are stored, because they are equal for all packets of one family.
                 [Value::Client] => table.clients(condition, family, find),
@@ -79,6 +101,14 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
         }
         FilterCondition::Masked { field, mask, value, negated } => match packet.bits(*field) {
             None => Clients::None,
+            Some((certain, number))
+                if mask & !certain == 0
+                    && (number ^ value) & mask & !packet.chosen_bits(*field) == 0
+                    && mask & packet.chosen_bits(*field) != 0 =>
+            {
+                let is_equal = (number ^ value) & mask == 0;
+                return if is_equal == *negated { Met::Unusual } else { Met::Usual };
+            }
             // If a known bit differs, the values differ. The unknown bits do not matter.
             Some((certain, number)) if (number ^ value) & mask & certain != 0 => {
                 if *negated {

@@ -212,6 +212,18 @@ impl Classes {
         self.groups.get(class.interface).is_some_and(|group| group.is_local_only)
     }
 
+    /// Returns the groups of interfaces on which packets of other machines arrive; `None` if there are too many. Interfaces
+    /// that lead to other network namespaces count only if there is no other interface.
+    pub(super) fn outer_groups(&self, firewall: &Firewall) -> Option<Vec<usize>> {
+        let up: Vec<usize> = (0..self.groups.len())
+            .filter(|at| self.groups[*at].is_up && !self.groups[*at].is_local_only)
+            .collect();
+        let is_outer =
+            |at: &usize| self.groups[*at].members.iter().any(|at| firewall.interfaces[*at].peer.is_none());
+        let outer: Vec<usize> = up.iter().copied().filter(is_outer).collect();
+        self.is_complete.then_some(if outer.is_empty() { up } else { outer })
+    }
+
     pub(super) fn interface<'f>(&self, class: &Class, firewall: &'f Firewall) -> Option<&'f Interface> {
         let at = self.groups.get(class.interface)?.members.first()?;
         firewall.interfaces.get(*at)

@@ -12,6 +12,7 @@ mod path;
 #[cfg(test)]
 mod tests;
 mod text;
+mod uplink;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
@@ -41,6 +42,8 @@ pub(super) struct Firewalls<'f> {
     forwarded: HashMap<Peer, String>,
     /// Every distinct answer, stored once because many sockets share it.
     answers: HashSet<Arc<Reach>>,
+    /// The namespaces in which an interface has this index, and its other end this index in another namespace.
+    parents: HashMap<(u32, u32), Vec<uplink::Parent>>,
 }
 
 /// The firewall of one namespace, prepared for evaluation.
@@ -56,6 +59,18 @@ struct View<'f> {
     summaries: HashMap<Vec<(Class, *const Outcome<'f>)>, Reach>,
 }
 
+/// The place that packets should reach, and what happens to them on the way.
+struct Way<'w> {
+    /// The number of the transport protocol.
+    protocol: u8,
+    port: u16,
+    /// Whether packets that keep their destination arrive.
+    has_socket: bool,
+    forwarded_to: Option<Peer>,
+    /// The interface through which the packets leave; `None` if this namespace receives them.
+    leaves_on: Option<&'w str>,
+}
+
 /// Packets with the same key have the same outcome.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
@@ -69,12 +84,18 @@ struct Key {
     forwarded_to: Option<Peer>,
     is_uncertain: bool,
     is_loopback: bool,
+    leaves_on: Option<String>,
 }
 
 impl<'f> Firewalls<'f> {
     pub(super) fn new(firewalls: &'f [Firewall], forwarded: HashMap<Peer, String>) -> Self {
         let views = firewalls.iter().map(|firewall| (firewall.netns, View::new(firewall)));
-        Firewalls { views: views.collect(), forwarded, answers: HashSet::new() }
+        Firewalls {
+            views: views.collect(),
+            forwarded,
+            answers: HashSet::new(),
+            parents: uplink::parents(firewalls),
+        }
     }
 
     /// Returns the clients that can reach a socket; `None` if the firewall was not read, or if other machines cannot
@@ -95,7 +116,12 @@ impl<'f> Firewalls<'f> {
             && netns.is_some()
             && self.views.get(&netns)?.firewall.is_internal
         {
-            reach = Reach::machine();
+            let way = self.way_to(socket);
+            reach = match (way.kind, reach.kind) {
+                (ReachKind::Filtered | ReachKind::Machine, _) => Reach::machine(),
+                (ReachKind::Unknown, _) | (ReachKind::Limited, ReachKind::Open) => way,
+                _ => reach,
+            };
         }
         Some(self.shared(reach))
     }
@@ -216,15 +242,22 @@ impl<'f> View<'f> {
         let Some(protocol) = number_of(socket.local.protocol) else {
             return (Reach::unknown("portolan does not evaluate rules for this protocol"), false);
         };
-        let mut results = Vec::new();
-        for class in classes {
-            let outcome = self.outcome(socket, protocol, &class, forwarded_to);
-            results.push(ClassResult { class, outcome });
-        }
+        let has_socket = socket.state != State::Published;
+        let way = Way { protocol, port: socket.local.port, has_socket, forwarded_to, leaves_on: None };
+        let results = self.results(classes, &way);
+        let reach = self.summary(&results);
+        (reach, results.iter().any(|result| result.outcome.is_forwarded))
+    }
+
+    fn results(&mut self, classes: Vec<Class>, way: &Way<'_>) -> Vec<ClassResult<'f>> {
+        let of_class = |class: Class| ClassResult { outcome: self.outcome(&class, way), class };
+        classes.into_iter().map(of_class).collect()
+    }
+
+    fn summary(&mut self, results: &[ClassResult<'f>]) -> Reach {
         let same = results.iter().map(|result| (result.class.clone(), Rc::as_ptr(&result.outcome)));
         let summary = self.summaries.entry(same.collect());
-        let reach = summary.or_insert_with(|| text::summary(&results, &self.classes, self.firewall)).clone();
-        (reach, results.iter().any(|result| result.outcome.is_forwarded))
+        summary.or_insert_with(|| text::summary(results, &self.classes, self.firewall)).clone()
     }
 
     /// Returns the reason why packets for another port can reach a socket, for example the text of a rule; `None` if
@@ -255,15 +288,8 @@ impl<'f> View<'f> {
     }
 
     /// Returns the outcome for the packets of one class, for every client at once.
-    fn outcome(
-        &mut self,
-        socket: &Socket,
-        protocol: u8,
-        class: &Class,
-        forwarded_to: Option<Peer>,
-    ) -> Rc<Outcome<'f>> {
-        let port = socket.local.port;
-        let has_socket = socket.state != State::Published;
+    fn outcome(&mut self, class: &Class, way: &Way<'_>) -> Rc<Outcome<'f>> {
+        let &Way { protocol, port, has_socket, forwarded_to, leaves_on } = way;
         let key = Key {
             protocol,
             interface: class.interface,
@@ -275,6 +301,7 @@ impl<'f> View<'f> {
             forwarded_to,
             is_uncertain: class.is_uncertain,
             is_loopback: class.address.is_loopback(),
+            leaves_on: leaves_on.map(str::to_owned),
         };
         if let Some(outcome) = self.known.get(&key) {
             return Rc::clone(outcome);
@@ -300,7 +327,7 @@ impl<'f> View<'f> {
                 protocol,
                 address: class.address,
                 delivery: class.delivery,
-                is_own: true,
+                is_own: leaves_on.is_none(),
                 port,
                 arrives_on: interface
                     .map_or(InterfaceName::Unknown, |one| InterfaceName::Known(one.name.clone())),
@@ -314,8 +341,11 @@ impl<'f> View<'f> {
             let target = Target {
                 has_socket,
                 forwarded_to,
-                leaves_on: leads_away
-                    .map_or(InterfaceName::None, |to| self.classes.way_to(to.address, firewall)),
+                leaves_on: match (leaves_on, leads_away) {
+                    (Some(name), _) => InterfaceName::Known(name.to_owned()),
+                    (None, Some(to)) => self.classes.way_to(to.address, firewall),
+                    (None, None) => InterfaceName::None,
+                },
                 is_own: &|address| self.is_own(address),
                 accepts_loopback: interface.is_none_or(|interface| interface.routes_localnet),
             };

@@ -71,6 +71,8 @@ pub(super) enum Value<'p> {
 /// The TCP flags that are certain in a packet that opens or accepts a connection: all except those of congestion
 /// notification (RFC 3168).
 const CERTAIN_FLAGS: u64 = 0x3f;
+/// The flags PSH and URG, which a client can set in every packet.
+const CHOSEN_FLAGS: u64 = 0x28;
 const SYN: u64 = 0x02;
 const ACK: u64 = 0x10;
 
@@ -129,6 +131,18 @@ impl Packet {
             | FilterField::DestinationType
             | FilterField::Unknown => Value::Unknown,
         }
+    }
+
+    /// Returns whether a client can give a field another value than most clients do: a packet of IPv6 can have extension
+    /// headers, and then the first header is not that of the transport protocol.
+    pub(super) fn is_chosen_by_client(&self, field: FilterField) -> bool {
+        let is_first_header = field == FilterField::Protocol(Some(Family::Ipv6));
+        is_first_header && self.family == Family::Ipv6 && !self.is_answer
+    }
+
+    /// Returns the bits of a field that a client can set, although most clients do not.
+    pub(super) fn chosen_bits(&self, field: FilterField) -> u64 {
+        if field == FilterField::TcpFlags && !self.is_answer { CHOSEN_FLAGS } else { 0 }
     }
 
     /// Returns the bits of a field that are certain, and their values; `None` if the packet has no such field.

@@ -25,7 +25,7 @@ pub(super) type Base<'f> = (usize, &'f FilterChain);
 
 /// The place at which packets should arrive.
 pub(super) struct Target<'t> {
-    /// Whether a socket of this machine has the address and port of the packet.
+    /// Whether packets that keep their destination arrive: a socket has it, or the packets leave towards the target.
     pub(super) has_socket: bool,
     /// The destination to which the kernel must translate the packets.
     pub(super) forwarded_to: Option<Peer>,
@@ -78,7 +78,10 @@ impl<'f> Path<'f, '_> {
             let mut packet = arriving.clone();
             let left = self.pass(&[FilterHook::Prerouting], is_late, &mut packet, live, &mut outcome);
             let left = routed(&packet, left, target, &mut outcome);
-            let left = self.pass(&[FilterHook::Input], |_| true, &mut packet, left, &mut outcome);
+            if !packet.is_own {
+                packet.leaves_on = target.leaves_on.clone();
+            }
+            let left = self.pass(last_hooks(&packet), |_| true, &mut packet, left, &mut outcome);
             self.rest(first, &packet, &left, &mut outcome);
             outcome.arrived.add(&left);
         } else {

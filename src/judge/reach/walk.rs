@@ -208,6 +208,13 @@ impl<'f, 'w> Walk<'f, 'w> {
         depth: usize,
     ) {
         let packet = self.packet.clone();
+        // Other clients can choose another value, so no element certainly applies.
+        let is_chosen = fields.iter().any(|field| packet.is_chosen_by_client(*field));
+        let taken = &Taken {
+            sure: if is_chosen { AddressSet::default() } else { taken.sure.clone() },
+            may: taken.may.clone(),
+            text: taken.text,
+        };
         let values: Vec<Value<'_>> = fields.iter().map(|field| packet.value(*field)).collect();
         if values.contains(&Value::Absent) {
             return;

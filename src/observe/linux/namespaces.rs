@@ -27,7 +27,7 @@ use crate::observe::Scope;
 pub(super) struct NamespaceHandle {
     pub netns: Netns,
     /// A file through which the namespace can be entered: in `/proc/PID/ns`, in `/proc/PID/fd`, or at a mount point.
-    way: PathBuf,
+    pub(super) way: PathBuf,
     /// A process in the namespace.
     pid: Option<Pid>,
 }

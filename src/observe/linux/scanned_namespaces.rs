@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 
 use super::external_program::TimeBudget;
+use super::firewall::peers;
 use super::kernel_services;
 use super::namespaces::{self, NamespaceHandle};
 use super::owners::Walk;
@@ -86,6 +87,9 @@ impl ScannedNamespaces {
                 }),
             }
         }
+        let mut firewalls: Vec<&mut Firewall> =
+            scan.firewalls.iter_mut().map(|(firewall, _)| firewall).collect();
+        peers::resolve(&mut firewalls, &self.others);
         scan
     }
 

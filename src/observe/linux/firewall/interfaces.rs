@@ -21,6 +21,7 @@ const QUEUE_BODY: usize = 20;
 const IFF_UP: u32 = 0x1;
 const IFF_LOOPBACK: u32 = 0x8;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
@@ -71,7 +72,7 @@ impl fmt::Display for PacketHandler {
 
 /// Returns the interfaces of the calling thread's network namespace, and the programs and filters that see incoming
 /// packets before the firewall. The addresses of the interfaces are read if `with_addresses` is set, or if any
-/// interface is [`uncertain`](Interface::uncertain).
+/// interface is [`uncertain`](Interface::uncertain) or leads to another network namespace.
 ///
 /// # Errors
 ///
@@ -81,28 +82,28 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
     let links = connection.collect(GETLINK, &[0; LINK_BODY], link)?;
     let mut handlers = Vec::new();
     let mut interfaces = Vec::with_capacity(links.len());
-    let mut leading_outside: HashSet<u32> =
-        links.iter().filter(|link| !link.interface.is_internal).filter_map(|link| link.master).collect();
     // A bridge can have ports that lead outside, so the master of a bridge can lead outside too.
-    leading_outside.extend(links.iter().filter(|link| link.is_bridge).filter_map(|link| link.master));
-    for Link { index, interface, is_bridge, xdp, .. } in links {
+    let can_lead_outside = links.iter().filter(|link| link.is_bridge || !link.interface.is_internal);
+    let leading_outside: HashSet<u32> = can_lead_outside.filter_map(|link| link.interface.master).collect();
+    for Link { interface, is_bridge, xdp } in links {
         handlers.extend(xdp.map(|programs| PacketHandler {
             interface: interface.name.clone(),
             kind: "XDP",
             programs,
         }));
-        let is_local_only = interface.is_local_only || is_bridge && !leading_outside.contains(&index);
-        interfaces.push((index, Interface { is_local_only, ..interface }));
+        let is_local_only =
+            interface.is_local_only || is_bridge && !leading_outside.contains(&interface.index);
+        interfaces.push(Interface { is_local_only, ..interface });
     }
     let mut links = interfaces;
     let queues = connection.collect(GETQDISC, &[0; QUEUE_BODY], queue)?;
     let filtered: HashSet<u32> =
         queues.into_iter().filter_map(|(index, filters)| filters.then_some(index)).collect();
-    for (index, interface) in &mut links {
-        if !filtered.contains(index) {
+    for interface in &mut links {
+        if !filtered.contains(&interface.index) {
             continue;
         }
-        handlers.extend(filters(*index).map(|programs| PacketHandler {
+        handlers.extend(filters(interface.index).map(|programs| PacketHandler {
             interface: interface.name.clone(),
             kind: "tc",
             programs,
@@ -114,16 +115,17 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
             ));
         }
     }
-    if with_addresses || links.iter().any(|(_, interface)| interface.uncertain.is_some()) {
+    let needs_address = |one: &Interface| one.uncertain.is_some() || one.peer.is_some();
+    if with_addresses || links.iter().any(needs_address) {
         let mut addresses: HashMap<u32, Vec<(IpAddr, u8)>> = HashMap::new();
         for (index, address) in connection.collect(GETADDR, &[0; ADDRESS_BODY], address)? {
             addresses.entry(index).or_default().extend(address);
         }
-        for (index, interface) in &mut links {
-            interface.addresses = addresses.remove(index).unwrap_or_default();
+        for interface in &mut links {
+            interface.addresses = addresses.remove(&interface.index).unwrap_or_default();
         }
     }
-    Ok((links.into_iter().map(|(_, interface)| interface).collect(), handlers))
+    Ok((links, handlers))
 }
 
 /// Returns the IDs of the BPF programs that filter incoming packets of a device; `None` if the kernel lists no filter.
@@ -152,11 +154,8 @@ fn filter(message: &[u8]) -> Option<Option<u32>> {
 
 #[derive(Debug, PartialEq)]
 struct Link {
-    index: u32,
     interface: Interface,
     is_bridge: bool,
-    /// The index of the bridge or other device of which this device is a port.
-    master: Option<u32>,
     /// The IDs of the XDP programs; `None` if the device has no XDP program.
     xdp: Option<Vec<u32>>,
 }
@@ -190,8 +189,12 @@ fn link(message: &[u8]) -> Option<Link> {
         .and_then(|families| attribute(attribute(families, AF_INET)?, IFLA_INET_CONF));
     let is_loopback = flags & IFF_LOOPBACK != 0;
     let route_localnet = settings.and_then(|settings| number(settings, ROUTE_LOCALNET));
+    let master = attribute(attributes, IFLA_MASTER).and_then(|master| number(master, 0));
+    let peer_nsid = attribute(attributes, IFLA_LINK_NETNSID).and_then(|nsid| number(nsid, 0));
+    let is_in_other = peer_nsid.is_some() && kind.as_deref() == Some("veth");
+    let peer = attribute(attributes, IFLA_LINK).and_then(|peer| number(peer, 0)).filter(|_| is_in_other);
     let is_internal = match kind.as_deref() {
-        Some("veth") => attribute(attributes, IFLA_LINK_NETNSID).is_some(),
+        Some("veth") => is_in_other,
         // A bridge receives packets only through its ports, and a dummy device receives none.
         Some("bridge" | "dummy") => true,
         _ => false,
@@ -203,13 +206,17 @@ fn link(message: &[u8]) -> Option<Link> {
         is_loopback,
         is_up: flags & IFF_UP != 0,
         is_port: port_of.is_some_and(|kind| kind != "vrf"),
+        index,
+        peer,
+        peer_nsid,
+        peer_netns: None,
+        master,
         routes_localnet: !is_loopback && route_localnet.is_some_and(|value| value != 0),
         uncertain,
         addresses: Vec::new(),
     };
     let is_bridge = kind.as_deref() == Some("bridge");
-    let master = attribute(attributes, IFLA_MASTER).and_then(|master| number(master, 0));
-    Some(Link { index, interface, is_bridge, master, xdp: programs })
+    Some(Link { interface, is_bridge, xdp: programs })
 }
 
 /// Returns the index of a device, and whether its queueing discipline only filters packets (clsact or ingress).
@@ -246,9 +253,12 @@ mod tests {
         message.extend(attribute_of(IFLA_LINKINFO, &attribute_of(IFLA_INFO_SLAVE_KIND, b"bridge\0")));
         let xdp = [attribute_of(IFLA_XDP_ATTACHED, &[1]), attribute_of(4, &12_u32.to_ne_bytes())].concat();
         message.extend(attribute_of(IFLA_XDP | 0x8000, &xdp));
-        let Link { index, interface, xdp, .. } = link(&message).unwrap();
+        let Link { interface, xdp, .. } = link(&message).unwrap();
         assert_eq!(xdp, Some(vec![12]));
-        assert_eq!((index, &*interface.name, interface.is_up, interface.is_port), (7, "eth0", true, true));
+        assert_eq!(
+            (interface.index, &*interface.name, interface.is_up, interface.is_port),
+            (7, "eth0", true, true)
+        );
         assert!(interface.uncertain.unwrap().contains("XDP"));
     }
 

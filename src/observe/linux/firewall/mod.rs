@@ -2,6 +2,7 @@
 
 mod interfaces;
 mod local_routes;
+pub(super) mod peers;
 
 use std::path::Path;
 
@@ -41,8 +42,8 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
     }
     match interfaces::list(!firewall.tables.is_empty()) {
         Ok((interfaces, handlers)) => {
-            let mut up = interfaces.iter().filter(|one| one.is_up && !one.is_loopback).peekable();
-            firewall.is_internal = up.peek().is_some() && up.all(|one| one.is_internal);
+            let mut up = interfaces.iter().filter(|one| one.is_up && !one.is_loopback);
+            firewall.is_internal = up.all(|one| one.is_internal);
             firewall.interfaces = interfaces;
             if is_set("ipv4", "route_localnet") {
                 let outer = firewall.interfaces.iter_mut().filter(|one| !one.is_loopback);
@@ -56,7 +57,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
                 .get_or_insert_with(|| format!("the interfaces could not be read: rtnetlink: {errno}"));
         }
     }
-    let is_needed = |interface: &Interface| interface.uncertain.is_some() || interface.routes_localnet;
+    let is_needed = |one: &Interface| one.uncertain.is_some() || one.routes_localnet || one.peer.is_some();
     if firewall.tables.is_empty() && !firewall.interfaces.iter().any(is_needed) {
         firewall.interfaces.clear();
     } else {

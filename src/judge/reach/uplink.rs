@@ -1,0 +1,154 @@
+//! The way of other machines to a network namespace inside this machine, such as that of a container: through the
+//! namespace that leads to it, its parent.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::constants::family_of;
+use super::destinations::Class;
+use super::packet::Delivery;
+use super::{Firewalls, View, Way, number_of};
+use crate::model::firewall::Interface;
+use crate::model::{Family, Firewall, Reach, ReachKind, Socket};
+
+/// Why it is not known whether other machines reach a namespace.
+const NOT_SCANNED: &str = "the network namespace that leads to this one was not scanned (--netns all)";
+const NESTED: &str = "the network namespace that leads to this one is itself inside another one";
+
+/// A network namespace with an interface that leads to another one.
+#[derive(Debug)]
+pub(super) struct Parent {
+    netns: Option<u64>,
+    /// The inode of the other namespace; `None` if it is not known.
+    leads_to: Option<u64>,
+}
+
+/// Returns the namespaces with an interface that leads to another namespace, by the index of the interface and that of
+/// its other end.
+pub(super) fn parents(firewalls: &[Firewall]) -> HashMap<(u32, u32), Vec<Parent>> {
+    let mut parents: HashMap<_, Vec<_>> = HashMap::new();
+    for firewall in firewalls {
+        for interface in &firewall.interfaces {
+            if let Some(peer) = interface.peer {
+                let parent = Parent { netns: firewall.netns, leads_to: interface.peer_netns };
+                parents.entry((interface.index, peer)).or_default().push(parent);
+            }
+        }
+    }
+    parents
+}
+
+impl Firewalls<'_> {
+    /// Returns which clients on other machines can send packets to a socket in a namespace inside this machine, if only
+    /// the parents of this namespace count. [`ReachKind::Filtered`]: none. [`ReachKind::Open`]: all that have a route.
+    pub(super) fn way_to(&mut self, socket: &Socket) -> Reach {
+        let netns = socket.netns.as_ref().map(|netns| netns.inode);
+        let Some(inside) = self.views.get(&netns).map(|view| view.firewall) else { return Reach::open() };
+        let uplinks = inside.interfaces.iter().filter(|one| one.is_up && one.peer.is_some());
+        let addresses = addresses(socket, inside);
+        let mut ways = Vec::new();
+        for Interface { index, peer, .. } in uplinks {
+            let peer = peer.unwrap_or_default();
+            let parents = self.parents.get(&(peer, *index)).into_iter().flatten();
+            let parents = parents.filter(|parent| parent.netns != netns);
+            // If the other end is not known, each namespace counts that has an interface with these indices.
+            let is_known = parents.clone().any(|parent| parent.leads_to == netns);
+            let parents = parents.filter(|parent| match parent.leads_to {
+                None => !is_known,
+                known => known == netns,
+            });
+            let parents: Vec<Option<u64>> = parents.map(|parent| parent.netns).collect();
+            if parents.is_empty() {
+                ways.push(Reach::unknown(NOT_SCANNED));
+            }
+            for parent in parents {
+                ways.extend(
+                    self.views.get_mut(&parent).map(|view| view.way_through(peer, &addresses, socket)),
+                );
+            }
+        }
+        let order = [ReachKind::Open, ReachKind::Unknown, ReachKind::Limited];
+        let widest = order.into_iter().find_map(|kind| ways.iter().find(|way| way.kind == kind));
+        widest.cloned().unwrap_or(Reach { kind: ReachKind::Filtered, ..Reach::open() })
+    }
+}
+
+/// Returns the addresses of a namespace to which packets for a socket can be routed.
+fn addresses(socket: &Socket, inside: &Firewall) -> Vec<IpAddr> {
+    let own = socket.local.address;
+    let is_served = |address: &IpAddr| {
+        own == *address
+            || own.is_unspecified()
+                && (own.is_ipv4() == address.is_ipv4() || own.is_ipv6() && socket.v6only != Some(true))
+    };
+    let is_routed = |address: &IpAddr| match address {
+        IpAddr::V4(four) => !four.is_loopback() && !four.is_link_local(),
+        IpAddr::V6(six) => !six.is_loopback() && !six.is_unicast_link_local(),
+    };
+    let all = inside.interfaces.iter().filter(|one| one.is_up).flat_map(|one| &one.addresses);
+    all.map(|(address, _)| *address).filter(|address| is_served(address) && is_routed(address)).collect()
+}
+
+impl View<'_> {
+    /// Returns which clients on other machines can send packets through this namespace and its interface with the index
+    /// `link` to a socket at these addresses.
+    fn way_through(&mut self, link: u32, addresses: &[IpAddr], socket: &Socket) -> Reach {
+        let firewall = self.firewall;
+        let with_index = |index: u32| firewall.interfaces.iter().find(|one| one.index == index);
+        let Some(link) = with_index(link).filter(|link| link.is_up) else { return closed() };
+        let leaves_on = match link.master.map(with_index) {
+            None => link,
+            Some(Some(bridge)) if bridge.is_local_only => bridge,
+            // The bridge has a port that leads to other machines: their packets are not routed.
+            Some(_) => return Reach::open(),
+        };
+        if firewall.is_refused {
+            return Reach { kind: ReachKind::Unknown, ..Reach::open() };
+        }
+        if let Some(why) = &firewall.unread {
+            return Reach::unknown(why);
+        }
+        if firewall.netns.is_some() && firewall.is_internal {
+            return Reach::unknown(NESTED);
+        }
+        let is_forwarded =
+            |address: &&IpAddr| firewall.forwards[usize::from(family_of(**address) == Family::Ipv6)];
+        let addresses: Vec<IpAddr> = addresses.iter().filter(is_forwarded).copied().collect();
+        if addresses.is_empty() {
+            return closed();
+        }
+        if self.chains.is_empty() && firewall.interfaces.iter().all(|one| one.uncertain.is_none()) {
+            return Reach::open();
+        }
+        let Some(protocol) = number_of(socket.local.protocol) else {
+            return Reach::unknown("portolan does not evaluate rules for this protocol");
+        };
+        let Some(groups) = self.classes.outer_groups(firewall) else {
+            return Reach::unknown("this machine has too many interfaces and addresses");
+        };
+        let classes = addresses.iter().flat_map(|address| {
+            groups.iter().map(|interface| Class {
+                interface: *interface,
+                address: *address,
+                alike: vec![*address],
+                delivery: Delivery::Unicast,
+                is_ordinary: true,
+                is_uncertain: false,
+            })
+        });
+        let name = leaves_on.name.clone();
+        let way = Way {
+            protocol,
+            port: socket.local.port,
+            has_socket: true,
+            forwarded_to: None,
+            leaves_on: Some(&name),
+        };
+        let results = self.results(classes.collect(), &way);
+        if results.is_empty() { closed() } else { self.summary(&results) }
+    }
+}
+
+fn closed() -> Reach {
+    Reach { kind: ReachKind::Filtered, ..Reach::open() }
+}

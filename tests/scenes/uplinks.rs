@@ -1,0 +1,69 @@
+//! Listeners in network namespaces inside this machine, such as containers: which of them other machines reach through the
+//! namespace that leads there.
+
+use crate::lab::{Lab, Outcome, Scene};
+use crate::published::{answers, has_tools, machine_behind_a_wire, sh};
+use crate::same;
+
+pub const SCENES: &[Scene] = &[("a_container_that_machines_with_a_route_reach", a_container_with_a_route)];
+
+const CONTAINER: &str = "172.31.0.2";
+
+/// A machine outside has a route to the containers of this machine. The reach of a port is `machine` exactly if that
+/// machine gets no answer.
+fn a_container_with_a_route(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    let outside = machine_behind_a_wire(lab, "outside", "10.30.0.1", "10.30.0.2")?;
+    let container = machine_behind_a_wire(lab, "inside", "172.31.0.1", CONTAINER)?;
+    sh(
+        "ip address del 172.31.0.1/24 dev inside; ip link add bridge0 type bridge && ip link set inside master bridge0 && \
+        ip address add 172.31.0.1/24 dev bridge0 && ip link set bridge0 up",
+    )?;
+    let inside = container.pid().to_string();
+    // Two other namespaces, whose link has the same indices.
+    let decoys = [lab.helper(["in-namespace", "-", "answer"])?, lab.helper(["in-namespace", "-", "answer"])?];
+    sh(&format!(
+        "index() {{ ip -o link show dev $1 | cut -d: -f1; }}; outer=$(index inside); \
+         inner=$(nsenter -t {inside} -n ip -o link show dev wire0 | cut -d: -f1); \
+         nsenter -t {} -n sh -c \"ip link add decoy index $outer type veth peer name decoy index $inner netns {} && \
+         ip link set decoy up && ip address add 10.33.0.1/24 dev decoy && echo 1 >/proc/sys/net/ipv4/ip_forward\"",
+        decoys[0].pid(),
+        decoys[1].pid()
+    ))?;
+    let places = ["0.0.0.0:80", "0.0.0.0:81"].map(str::to_owned);
+    let server =
+        lab.helper(["in-namespace", &inside, "answer"].map(str::to_owned).into_iter().chain(places))?;
+    for (name, command, ports) in [
+        ("this machine forwards nothing", "echo 0 >/proc/sys/net/ipv4/ip_forward", vec![]),
+        ("it forwards everything", "echo 1 >/proc/sys/net/ipv4/ip_forward", vec![80, 81]),
+        (
+            "it forwards nothing to a port that is not published",
+            "iptables -w -P FORWARD DROP; iptables -w -A FORWARD -d 172.31.0.2 ! -i bridge0 -o bridge0 -p tcp --dport 80 \
+             -j ACCEPT; iptables -w -A FORWARD -i bridge0 -j ACCEPT",
+            vec![80],
+        ),
+        ("it forwards what the container requests", "iptables -w -D FORWARD 1", vec![]),
+        (
+            "it forwards for one network",
+            "iptables -w -A FORWARD -s 10.30.0.0/24 -o bridge0 -j ACCEPT",
+            vec![80, 81],
+        ),
+    ] {
+        sh(command)?;
+        let report = lab.json(&["--netns", "all", "80", "81"])?;
+        let rows = report["listeners"].as_array().ok_or("no rows")?;
+        let rows: Vec<_> = rows.iter().filter(|row| row["processes"][0]["pid"] == server.pid()).collect();
+        let listed = rows.iter().filter(|row| row["reach"] != "machine");
+        let listed: Vec<u64> = listed.filter_map(|row| row["port"].as_u64()).collect();
+        let answered = answers(lab, &outside.pid().to_string(), CONTAINER)?;
+        let answered: Vec<u64> = answered.into_keys().map(u64::from).collect();
+        same!((rows.len(), &listed), (2, &answered), "{name}: {report:#}");
+        same!(answered, ports, "{name}");
+    }
+    // The namespace that leads there is not scanned, so nothing is known about the way.
+    let report = lab.json(&["--netns", &inside, "80"])?;
+    same!(report["listeners"][0]["reach"], "unknown", "{report:#}");
+    Ok(())
+}
