@@ -66,6 +66,8 @@ pub struct Exposed {
     pub basis: DangerBasis,
     /// The deciding setting, if the evidence is the configuration file.
     pub configuration: Option<ConfiguredAccess>,
+    /// The configuration file that was changed after the process started, so that its settings were not used.
+    pub changed_configuration: Option<String>,
     /// The setting that removes the danger.
     pub remedy: String,
     /// The techniques of MITRE ATT&CK.
@@ -129,10 +131,15 @@ impl Exposed {
         format!("{probably}{}: {}", self.title, uncapitalized(&self.consequence()))
     }
 
-    /// Returns the fix. If a configuration file is the evidence, the text begins with the setting in this file.
+    /// Returns the fix. If a configuration file is the evidence, or was not used, the text begins with this file.
     #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));
+        if let Some(path) = &self.changed_configuration {
+            return format!(
+                "{path} was changed after the process started: its settings may not be in force before a restart, so they were not used. {fix}"
+            );
+        }
         let Some(ConfiguredAccess { path, setting, clients }) = &self.configuration else { return fix };
         let says = match clients {
             AdmittedClients::Local => "refuses clients from other machines",

@@ -135,8 +135,12 @@ pub struct Script {
 pub struct Configuration {
     /// The path as the process sees it.
     pub path: String,
-    /// The deciding settings, at least one.
+    /// The deciding settings; none if the file was changed after the process started.
     pub settings: Vec<AccessSetting>,
+    /// The file of the configuration that was changed after the process started: the file itself, an included file, or a
+    /// directory with included files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
 }
 
 named! {

@@ -38,6 +38,18 @@ fn configuration(lab: &Lab) -> Outcome {
         let evidence = &flag(on_port(&report, 6379)?, "exposed")["evidence"]["configuration"];
         same!(evidence["setting"].is_string(), address.starts_with('0'), "{report:#}");
     }
+    // The administrator adds a password and does not restart the server.
+    let mut command = Command::new(&program);
+    let _server =
+        Server::spawn(command.arg(&file).arg("-f").stdin(tcp("0.0.0.0:6379")?).stdout(Stdio::null()))?;
+    std::fs::write(&file, "requirepass x\n")?;
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    std::fs::File::open(&file)?.set_times(std::fs::FileTimes::new().set_modified(later))?;
+    let report = lab.json(&["6379"])?;
+    let exposed = flag(on_port(&report, 6379)?, "exposed");
+    same!(exposed["severity"], "critical");
+    same!(exposed["evidence"]["basis"], "default");
+    same!(exposed["evidence"]["changed_configuration"], file.to_string_lossy().into_owned());
     Ok(())
 }
 

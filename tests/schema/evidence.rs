@@ -115,6 +115,7 @@ fn samples() -> Vec<Evidence> {
                 setting: "no requirepass".to_owned(),
                 clients: AdmittedClients::Anyone,
             }),
+            changed_configuration: Some("/etc/redis/redis.conf".to_owned()),
             remedy: "bind 127.0.0.1".to_owned(),
             attack: vec!["T1190"],
             severity,

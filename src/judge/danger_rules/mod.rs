@@ -60,6 +60,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     };
     let Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis } =
         danger;
+    let changed_configuration = process.and_then(|process| changed_configuration(&danger, process));
     let basis = if configuration.is_some() { DangerBasis::Configuration } else { basis };
     let is_loopback_address = unmapped(entry.socket.local.address).is_loopback();
     let exposed = Exposed {
@@ -76,6 +77,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         encryption,
         basis,
         configuration,
+        changed_configuration,
         remedy: match is_loopback_address {
             true => DROP_MARTIANS.to_owned(),
             false => remedy.replace("{port}", &port.to_string()),
@@ -147,6 +149,13 @@ fn as_configured(
     let decided =
         ConfiguredAccess { path: configuration.path.clone(), setting: setting.clone(), clients: *clients };
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
+}
+
+/// Returns the configuration file that could decide, but was changed after the process started.
+fn changed_configuration(danger: &Danger, process: &IdentifiedProcess<'_>) -> Option<String> {
+    let could_decide = danger.basis == DangerBasis::Default
+        && (CONFIGURED.contains(&danger.service) || DOCKER.contains(&danger.service));
+    process.process.configuration.as_ref().filter(|_| could_decide)?.changed.clone()
 }
 
 /// Returns the presumed danger of the service behind a published port, by the service's port or else by the published

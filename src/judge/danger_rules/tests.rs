@@ -86,6 +86,7 @@ fn redis(exe: &str, configuration: Option<(&str, AdmittedClients)>) -> Process {
     let configuration = configuration.map(|(setting, clients)| Configuration {
         path: "/etc/redis/redis.conf".to_owned(),
         settings: vec![AccessSetting { port: None, setting: setting.to_owned(), clients }],
+        changed: None,
     });
     Process { configuration, ..program_process(7, "redis-server", exe, "redis-server *:6379") }
 }
@@ -118,13 +119,41 @@ fn a_configuration_decides_between_critical_and_warning() {
     }
 }
 
+/// The server may have read another content of the file, so the default of the program stays.
+#[test]
+fn a_changed_configuration_does_not_decide() {
+    let path = "/etc/redis/more.conf";
+    let changed = Configuration {
+        path: "/etc/redis/redis.conf".to_owned(),
+        settings: Vec::new(),
+        changed: Some(path.to_owned()),
+    };
+    let process = Process { configuration: Some(changed), ..redis("/usr/bin/redis-server", None) };
+    let (severity, exposed) = found("tcp/0.0.0.0:6379", process.clone()).unwrap();
+    assert_eq!((severity, exposed.basis), (Severity::Critical, DangerBasis::Default));
+    assert_eq!(
+        (exposed.configuration.as_ref(), exposed.changed_configuration.as_deref()),
+        (None, Some(path))
+    );
+    let text = exposed.sentence();
+    assert!(
+        text.contains("(not checked). /etc/redis/more.conf was changed after the process started"),
+        "{text}"
+    );
+    assert!(text.contains("so they were not used. Fix: "), "{text}");
+    let certain = ["redis-server", "*:6379", "--protected-mode", "no"].map(str::to_owned).to_vec();
+    let (_, exposed) = found("tcp/0.0.0.0:6379", Process { cmdline: certain, ..process }).unwrap();
+    assert_eq!(exposed.changed_configuration, None, "the command line decides");
+}
+
 #[test]
 fn a_listener_of_kafka_is_decided_by_its_own_port() {
     let kafka = |port| {
         let settings = [(9092, AdmittedClients::Authenticated), (9093, AdmittedClients::Anyone)].map(
             |(port, clients)| AccessSetting { port: Some(port), setting: "listener".to_owned(), clients },
         );
-        let configuration = Some(Configuration { path: "/s".to_owned(), settings: settings.to_vec() });
+        let configuration =
+            Some(Configuration { path: "/s".to_owned(), settings: settings.to_vec(), changed: None });
         let process = program_process(7, "java", "/usr/bin/java", "java kafka.Kafka /s");
         found(&format!("tcp/0.0.0.0:{port}"), Process { configuration, ..process }).unwrap().1.basis
     };
@@ -136,7 +165,8 @@ fn a_listener_of_kafka_is_decided_by_its_own_port() {
 fn configured(line: &str, port: u16, uid: u32, one: (Option<u16>, AdmittedClients)) -> (Severity, Exposed) {
     let program = line.split(' ').next().unwrap_or_default();
     let setting = AccessSetting { port: one.0, setting: "the rule".to_owned(), clients: one.1 };
-    let configuration = Some(Configuration { path: "/etc/x".to_owned(), settings: vec![setting] });
+    let configuration =
+        Some(Configuration { path: "/etc/x".to_owned(), settings: vec![setting], changed: None });
     let process = program_process(7, program, &format!("/usr/sbin/{program}"), line);
     found(&format!("tcp/0.0.0.0:{port}"), Process { configuration, uid: Some(uid), ..process }).unwrap()
 }

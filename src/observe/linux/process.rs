@@ -8,13 +8,14 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::Errno;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::cgroup;
 use super::executable::{self, ProgramFiles};
-use super::files::{numbers, slurp, slurp_at};
+use super::files::{numbers, numbers_in, slurp, slurp_at};
 use super::mapped::Libraries;
 use super::origin::Origins;
 use super::users::effective_uid;
@@ -151,18 +152,43 @@ impl Reader {
     }
 
     fn started(&self, stat: &Stat) -> Option<Timestamp> {
-        let per_second = rustix::param::clock_ticks_per_second();
-        let ticks = stat.started;
-        let seconds = i64::try_from(ticks / per_second).ok()?;
-        let nanoseconds = i64::try_from(ticks % per_second * (1_000_000_000 / per_second)).ok()?;
-        let since_boot = jiff::SignedDuration::new(seconds, i32::try_from(nanoseconds).ok()?);
         let booted = *self.booted.get_or_init(|| {
             let text = fs::read_to_string("/proc/stat").ok()?;
             let seconds = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
             Timestamp::from_second(seconds).ok()
         });
-        booted?.checked_add(since_boot).ok()
+        booted?.checked_add(since_boot_of(stat.started)?).ok()
     }
+}
+
+/// The maximum number of threads whose start is read. `/proc` lists the oldest ones first.
+const OLDEST_THREADS: usize = 16;
+
+/// Returns the time since which a process runs its program, as far as `/proc` shows it; `None` if the process has ended.
+///
+/// The kernel gives the time at which a process was created. If it then changed its program (`execve(2)`), such as a
+/// start script that becomes the server, its other threads are younger than the change, and the oldest one counts.
+pub(super) fn running_since(process: &OwnedFd) -> Option<Timestamp> {
+    let ticks = |path: String| Some(parse_stat(&slurp_at(process, path, 1024, LONGEST).ok()?)?.started);
+    let created = ticks("stat".to_owned())?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let threads = openat(process, "task", flags, Mode::empty()).and_then(|task| numbers_in(&task));
+    let threads = threads.unwrap_or_default().into_iter().skip(1).take(OLDEST_THREADS);
+    let oldest = threads.filter_map(|thread| ticks(format!("task/{thread}/stat"))).min();
+    // `btime` of `/proc/stat` has whole seconds only.
+    let [now, since_boot] = [ClockId::Realtime, ClockId::Boottime].map(|clock| {
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
+        Some(SignedDuration::new(tv_sec, i32::try_from(tv_nsec).ok()?))
+    });
+    let booted = now?.checked_sub(since_boot?)?;
+    Timestamp::from_duration(booted.checked_add(since_boot_of(oldest.unwrap_or(created))?)?).ok()
+}
+
+fn since_boot_of(ticks: u64) -> Option<SignedDuration> {
+    let per_second = rustix::param::clock_ticks_per_second();
+    let seconds = i64::try_from(ticks / per_second).ok()?;
+    let nanoseconds = i64::try_from(ticks % per_second * (1_000_000_000 / per_second)).ok()?;
+    Some(SignedDuration::new(seconds, i32::try_from(nanoseconds).ok()?))
 }
 
 /// Returns the names of the kernel's threads: the children of `kthreadd`, which is process 2. An ordinary process

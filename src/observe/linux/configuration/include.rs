@@ -11,12 +11,15 @@ const DEEPEST: usize = 4;
 pub(super) struct Expanded {
     pub(super) bytes: Vec<u8>,
     pub(super) included: Vec<String>,
+    /// The directories whose files a pattern includes.
+    pub(super) directories: Vec<String>,
 }
 
 /// Replaces each `include` line with the content of its files. A line stays in place if one of its files cannot be
 /// read, or if the nesting is too deep.
 pub(super) fn expand(root: &Root, bytes: &[u8]) -> Expanded {
-    let mut expanded = Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new() };
+    let mut expanded =
+        Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new(), directories: Vec::new() };
     add(root, bytes, 0, &mut expanded);
     expanded
 }
@@ -49,6 +52,9 @@ fn patterns(line: &[u8]) -> Option<Vec<String>> {
 fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec<Vec<u8>>> {
     let mut files = Vec::new();
     for pattern in patterns {
+        if let Some((before, _)) = pattern.split_once('*') {
+            expanded.directories.extend(before.rsplit_once('/').map(|(directory, _)| directory.to_owned()));
+        }
         for path in paths(root, pattern)? {
             let left =
                 LONGEST.checked_sub(expanded.bytes.len() + files.iter().map(Vec::len).sum::<usize>())?;

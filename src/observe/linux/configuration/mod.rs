@@ -7,12 +7,18 @@
 //! A user who can write the file can add a restriction after the server has read it, and the server would only look
 //! safe. Therefore a setting that refuses clients by address counts only if root alone can write every file of the
 //! configuration.
+//!
+//! A file that was changed after the process started is not what the server has read. Then the process has no setting,
+//! and the finding names the file. A server that has reloaded the file is not recognized, so its settings do not count
+//! either.
 
 mod access_rules;
 mod addresses;
+mod changes;
 mod dockerd;
 mod environment;
 mod include;
+mod locate;
 mod parse;
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, openat};
 
+use self::locate::ConfigurationFiles;
 use super::origin::Origins;
 use super::packages::root::Root;
 use super::{process, script};
@@ -35,14 +42,6 @@ const LONGEST: usize = 1024 * 1024;
 const LIMIT: Duration = Duration::from_secs(5);
 
 type Parser = fn(&[u8]) -> Vec<AccessSetting>;
-
-/// The possible paths of a configuration file, which is read only if exactly one of them exists.
-struct ConfigurationFiles {
-    paths: Vec<String>,
-    parser: Parser,
-    /// The settings on the command line, as lines of the file. The server reads them after the file.
-    options: String,
-}
 
 /// A process whose configuration file or environment variables must be read.
 struct Reading {
@@ -61,7 +60,7 @@ type Known = (Option<Configuration>, Vec<String>, Vec<Script>);
 pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
     let wanted = processes.iter().filter(|process| reachable.contains(&process.pid)).map(|process| Reading {
         pid: process.pid,
-        files: wanted(process),
+        files: locate::wanted(process),
         variables: environment::variables(process),
         program: environment::is_read(process)
             .then(|| (environment::program(process).to_owned(), process.cmdline.clone())),
@@ -112,113 +111,6 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
     }
 }
 
-/// Returns the files to read for a process; `None` if its program has none, or if their path is not known.
-fn wanted(process: &Process) -> Option<ConfigurationFiles> {
-    let program = process.exe.as_ref()?.path.rsplit('/').next()?;
-    let arguments = process.cmdline.get(1..).unwrap_or_default();
-    let mut options = String::new();
-    let (paths, parser): (Vec<String>, Parser) = match program {
-        "redis-server" | "valkey-server" | "keydb-server" | "redis-check-rdb" | "valkey-check-rdb" => {
-            let named = arguments.first().filter(|path| path.contains('/') || path.ends_with(".conf"));
-            let paths = match named {
-                Some(path) => {
-                    options = parse::redis_options(arguments.get(1..).unwrap_or_default())?;
-                    vec![path.clone()]
-                }
-                // Redis overwrites its command line with a title. If the title has no path, the path follows from the
-                // unit.
-                None => paths_of_unit(&process::unit(process.pid)?),
-            };
-            (paths, parse::redis)
-        }
-        "mongod" | "mongos" => (vec![option(arguments, &["--config", "-f"])?], parse::mongod),
-        "nats-server" | "gnatsd" => (vec![option(arguments, &["-c", "--config", "-config"])?], parse::nats),
-        "docker-registry" | "registry" => {
-            let serve = arguments.iter().position(|argument| argument == "serve")?;
-            (vec![arguments.get(serve + 1).filter(|path| !path.starts_with('-'))?.clone()], parse::registry)
-        }
-        "java" => (vec![kafka_properties(arguments)?], parse::kafka),
-        "dockerd" => {
-            // Without root, dockerd reads another file, in the user's home directory.
-            let usual = || (process.uid == Some(0)).then(|| "/etc/docker/daemon.json".to_owned());
-            (vec![option(arguments, &["--config-file"]).or_else(usual)?], dockerd::dockerd)
-        }
-        "squid" => {
-            let path = short_option(arguments, 'f', "CDFNRSVXYhirsvz");
-            (vec![path.unwrap_or_else(|| "/etc/squid/squid.conf".to_owned())], access_rules::squid)
-        }
-        "tinyproxy" => {
-            let paths = match short_option(arguments, 'c', "dhlv") {
-                Some(path) => vec![path],
-                None => ["/etc/tinyproxy/tinyproxy.conf", "/etc/tinyproxy.conf"].map(str::to_owned).to_vec(),
-            };
-            (paths, access_rules::tinyproxy)
-        }
-        _ => return None,
-    };
-    Some(ConfigurationFiles { paths, parser, options })
-}
-
-/// Returns the value of `--config PATH` or `--config=PATH`.
-fn option(arguments: &[String], names: &[&str]) -> Option<String> {
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        if names.contains(&argument.as_str()) {
-            return arguments.next().cloned();
-        }
-        if let Some((_, path)) = argument.split_once('=').filter(|(name, _)| names.contains(name)) {
-            return Some(path.to_owned());
-        }
-    }
-    None
-}
-
-/// Returns the value of an option with one letter, which may follow `flags`: `-f PATH`, `-fPATH` or `-dNf PATH`.
-fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<String> {
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        let Some(letters) = argument.strip_prefix('-') else { continue };
-        match letters.trim_start_matches(|c| flags.contains(c)).strip_prefix(letter) {
-            Some("") => return arguments.next().cloned(),
-            Some(path) => return Some(path.to_owned()),
-            None => {}
-        }
-    }
-    None
-}
-
-/// Returns the properties file of a Kafka broker; `None` if other arguments override settings of the file.
-fn kafka_properties(arguments: &[String]) -> Option<String> {
-    const CLASSES: [&str; 2] = ["kafka.Kafka", "io.confluent.support.metrics.SupportedKafka"];
-    let class = arguments.iter().position(|argument| CLASSES.contains(&argument.as_str()))?;
-    match arguments.get(class + 1..)? {
-        [path] if !path.starts_with('-') => Some(path.clone()),
-        _ => None,
-    }
-}
-
-/// Returns the paths at which distributions install the configuration file of a unit.
-fn paths_of_unit(unit: &str) -> Vec<String> {
-    let paths = match unit {
-        "redis-server.service" => vec!["/etc/redis/redis.conf"],
-        "redis.service" => vec!["/etc/redis/redis.conf", "/etc/redis.conf"],
-        "valkey-server.service" | "valkey.service" => vec!["/etc/valkey/valkey.conf"],
-        "keydb-server.service" | "keydb.service" => vec!["/etc/keydb/keydb.conf"],
-        _ => {
-            let instance = |prefix: &str| unit.strip_prefix(prefix)?.strip_suffix(".service");
-            let is_plain =
-                |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-            return [("redis-server@", "/etc/redis/redis-"), ("redis@", "/etc/redis/")]
-                .into_iter()
-                .filter_map(|(prefix, path)| {
-                    Some(format!("{path}{}.conf", instance(prefix).filter(is_plain)?))
-                })
-                .collect();
-        }
-    };
-    paths.into_iter().map(str::to_owned).collect()
-}
-
 fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -> Option<Configuration> {
     let directory = |name: &str| -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -235,18 +127,30 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
         if start == "cwd" && below.split('/').any(|part| part == "..") {
             return None;
         }
-        let bytes = Root::new(directory(start)?, false).read(below, LONGEST).ok()?;
-        read.extend(bytes.map(|bytes| (path, bytes)));
+        let root = Root::new(directory(start)?, false);
+        let bytes = root.read(below, LONGEST).ok()?;
+        read.extend(bytes.map(|bytes| (path, root, below, bytes)));
     }
-    let [(path, bytes)] = &read[..] else { return None };
+    let [(path, start, below, bytes)] = &read[..] else { return None };
     let root = Root::new(directory("root")?, false);
-    let include::Expanded { bytes, included } = include::expand(&root, bytes);
-    let settings = (wanted.parser)(&bytes);
+    let expanded = include::expand(&root, bytes);
+    let settings = (wanted.parser)(&expanded.bytes);
+    let include::Expanded { bytes, included, directories } = expanded;
     // If options on the command line change a setting of the file, it is not known which clients the server admits.
     if !wanted.options.is_empty()
         && (wanted.parser)(&[&bytes, wanted.options.as_bytes()].concat()) != settings
     {
         return None;
+    }
+    if settings.is_empty() {
+        return None;
+    }
+    let running_since = process::running_since(process)?;
+    let is_changed = |root: &Root, path: &str| changes::is_changed_since(root, path, running_since);
+    let of_include = || included.iter().chain(&directories).find(|path| is_changed(&root, path)).cloned();
+    let changed = if is_changed(start, below) { Some((*path).clone()) } else { of_include() };
+    if changed.is_some() {
+        return Some(Configuration { path: (*path).clone(), settings: Vec::new(), changed });
     }
     let refuses =
         |one: &AccessSetting| matches!(one.clients, AdmittedClients::Local | AdmittedClients::Listed);
@@ -260,7 +164,7 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
             return None;
         }
     }
-    (!settings.is_empty()).then(|| Configuration { path: (*path).clone(), settings })
+    Some(Configuration { path: (*path).clone(), settings, changed: None })
 }
 
 /// Parses the bytes as every kind of file, for a fuzzer. Returns the number of results.
@@ -289,68 +193,40 @@ mod tests {
     use super::*;
     use crate::model::{Exe, ExeState};
 
-    fn running(exe: &str, arguments: &[&str]) -> Process {
-        Process {
-            exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
-            cmdline: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-            ..Process::unknown(std::process::id())
+    /// A process that is younger than the files of a test.
+    struct Young(std::process::Child);
+
+    impl Young {
+        fn new() -> Self {
+            Young(std::process::Command::new("sleep").arg("60").spawn().unwrap())
+        }
+
+        /// Returns the settings that are read for this process, as a server with this command line.
+        fn configuration(&self, exe: &str, arguments: &[&str]) -> Option<Configuration> {
+            let mut processes = [self.running(exe, arguments)];
+            look_up(&mut processes, &BTreeSet::from([self.0.id()]));
+            let [process] = processes;
+            process.configuration
+        }
+
+        fn running(&self, exe: &str, arguments: &[&str]) -> Process {
+            Process {
+                exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
+                cmdline: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+                ..Process::unknown(self.0.id())
+            }
         }
     }
 
-    /// Returns a process as the only owner of a reachable socket.
-    fn owner(pid: Pid) -> BTreeSet<Pid> {
-        BTreeSet::from([pid])
-    }
-
-    #[test]
-    fn paths_on_the_command_line() {
-        for (exe, arguments, path) in [
-            ("/usr/bin/redis-server", &["redis-server", "/etc/r.conf"][..], Some("/etc/r.conf")),
-            ("/usr/bin/mongod", &["mongod", "--config", "/etc/mongod.conf"], Some("/etc/mongod.conf")),
-            ("/usr/bin/mongod", &["mongod", "--config=/etc/mongod.conf"], Some("/etc/mongod.conf")),
-            ("/usr/bin/mongod", &["mongod", "--port", "1"], None),
-            ("/usr/bin/nats-server", &["nats-server", "-c", "n.conf"], Some("n.conf")),
-            (
-                "/opt/bin/java",
-                &["java", "-Xmx1G", "kafka.Kafka", "config/s.properties"],
-                Some("config/s.properties"),
-            ),
-            ("/opt/bin/java", &["java", "kafka.Kafka", "s.properties", "--override", "listeners=x"], None),
-            ("/opt/bin/java", &["java", "-jar", "x.jar"], None),
-            ("/usr/sbin/nginx", &["nginx", "-c", "/etc/nginx.conf"], None),
-            (
-                "/usr/sbin/squid",
-                &["(squid-1)", "--kid", "squid-1", "--foreground", "-sYC"],
-                Some("/etc/squid/squid.conf"),
-            ),
-            ("/usr/sbin/squid", &["squid", "-sNf", "/srv/s.conf"], Some("/srv/s.conf")),
-            ("/usr/sbin/squid", &["squid", "-f/srv/s.conf"], Some("/srv/s.conf")),
-            ("/usr/bin/tinyproxy", &["tinyproxy", "-dc", "/srv/t.conf"], Some("/srv/t.conf")),
-            (
-                "/usr/bin/docker-registry",
-                &["docker-registry", "serve", "/etc/docker/registry/config.yml"],
-                Some("/etc/docker/registry/config.yml"),
-            ),
-            ("/usr/bin/dockerd", &["dockerd", "--config-file=/srv/d.json"], Some("/srv/d.json")),
-            ("/usr/bin/dockerd", &["dockerd", "-H", "fd://"], None),
-        ] {
-            let found = wanted(&running(exe, arguments)).map(|wanted| wanted.paths);
-            assert_eq!(found, path.map(|path| vec![path.to_owned()]), "{arguments:?}");
+    impl Drop for Young {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
         }
     }
 
-    #[test]
-    fn paths_of_packages() {
-        for (unit, paths) in [
-            ("redis-server.service", &["/etc/redis/redis.conf"][..]),
-            ("redis-server@cache.service", &["/etc/redis/redis-cache.conf"]),
-            ("redis@6380.service", &["/etc/redis/6380.conf"]),
-            ("redis-server@../../home/u/x.service", &[]),
-            ("user@1000.service/redis.service", &[]),
-            ("docker-1.scope", &[]),
-        ] {
-            assert_eq!(paths_of_unit(unit), paths, "{unit}");
-        }
+    fn first_setting(configuration: Option<&Configuration>) -> Option<&str> {
+        Some(configuration?.settings.first()?.setting.as_str())
     }
 
     #[test]
@@ -367,18 +243,19 @@ mod tests {
             0,
         )
         .unwrap();
+        let server = Young::new();
         for (name, setting) in [
             ("small.conf", Some("requirepass")),
             ("large.conf", None),
             ("pipe.conf", None),
             ("none.conf", None),
         ] {
-            let mut processes = [running("/usr/bin/redis-server", &["redis-server", &at(name)])];
+            let line = ["redis-server", &at(name)];
+            let mut processes = [server.running("/usr/bin/redis-server", &line)];
             look_up(&mut processes, &BTreeSet::new());
             assert_eq!(processes[0].configuration, None, "no other machine can reach it");
-            look_up(&mut processes, &owner(std::process::id()));
-            let found = processes[0].configuration.as_ref().map(|found| found.settings[0].setting.as_str());
-            assert_eq!(found, setting, "{name}");
+            let found = server.configuration("/usr/bin/redis-server", &line);
+            assert_eq!(first_setting(found.as_ref()), setting, "{name}");
         }
     }
 
@@ -388,6 +265,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("redis.conf").to_str().unwrap().to_owned();
         fs::write(&path, "bind 0.0.0.0\nrequirepass secret").unwrap();
+        let server = Young::new();
         for (options, setting) in [
             (&[][..], Some("requirepass")),
             (&["--daemonize", "no", "--supervised", "systemd"], Some("requirepass")),
@@ -404,10 +282,8 @@ mod tests {
         ] {
             let line: Vec<&str> =
                 ["redis-server", &path].into_iter().chain(options.iter().copied()).collect();
-            let mut processes = [running("/usr/bin/redis-server", &line)];
-            look_up(&mut processes, &owner(std::process::id()));
-            let found = processes[0].configuration.as_ref().map(|found| found.settings[0].setting.as_str());
-            assert_eq!(found, setting, "{options:?}");
+            let found = server.configuration("/usr/bin/redis-server", &line);
+            assert_eq!(first_setting(found.as_ref()), setting, "{options:?}");
         }
     }
 
@@ -448,6 +324,36 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_younger_than_the_process_does_not_decide() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        fs::create_dir(at("d")).unwrap();
+        for (name, text) in [
+            ("redis.conf", "requirepass x\n".to_owned()),
+            ("including.conf", format!("include {}\n", at("redis.conf"))),
+            ("pattern.conf", format!("include {}/*.conf\nrequirepass x\n", at("d"))),
+        ] {
+            fs::write(at(name), text).unwrap();
+        }
+        let server = Young::new();
+        let found = |name| server.configuration("/usr/bin/redis-server", &["redis-server", &at(name)]);
+        for name in ["redis.conf", "including.conf", "pattern.conf"] {
+            let found = found(name).unwrap();
+            assert_eq!(first_setting(Some(&found)), Some("requirepass"), "{name}");
+            assert_eq!(found.changed, None, "{name}");
+        }
+        let later = std::time::SystemTime::now() + Duration::from_secs(60);
+        for (name, changed) in
+            [("pattern.conf", "d"), ("including.conf", "redis.conf"), ("redis.conf", "redis.conf")]
+        {
+            let times = fs::FileTimes::new().set_modified(later);
+            fs::File::open(at(changed)).unwrap().set_times(times).unwrap();
+            let found = found(name).unwrap();
+            assert_eq!((&found.settings[..], found.changed), (&[][..], Some(at(changed))), "{name}");
+        }
+    }
+
+    #[test]
     fn the_environment_of_a_process() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node");
@@ -455,16 +361,14 @@ mod tests {
         // open file, and the copy could not be run.
         assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
         let mut command = std::process::Command::new(&path);
-        let mut child = command.arg("60").env("NODE_OPTIONS", "--inspect=0.0.0.0:9").spawn().unwrap();
+        let child = command.arg("60").env("NODE_OPTIONS", "--inspect=0.0.0.0:9").spawn().unwrap();
         // The child exists shortly before its environment can be read.
         while fs::read(format!("/proc/{}/environ", child.id())).unwrap().is_empty() {
             std::thread::yield_now();
         }
-        let process = running(path.to_str().unwrap(), &["node", "60"]);
-        let mut processes = [Process { pid: child.id(), ..process }];
-        look_up(&mut processes, &owner(child.id()));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let child = Young(child);
+        let mut processes = [child.running(path.to_str().unwrap(), &["node", "60"])];
+        look_up(&mut processes, &BTreeSet::from([child.0.id()]));
         assert_eq!(processes[0].debugger_options, ["--inspect=0.0.0.0:9"]);
     }
 
@@ -479,9 +383,9 @@ mod tests {
         for (directory, rule, clients) in cases {
             let path = directory.path().join("squid.conf");
             fs::write(&path, format!("http_access {rule} all\n")).unwrap();
-            let mut processes = [running("/usr/sbin/squid", &["squid", "-f", path.to_str().unwrap()])];
-            look_up(&mut processes, &owner(std::process::id()));
-            let found = processes[0].configuration.as_ref().map(|found| found.settings[0].clients);
+            let server = Young::new();
+            let found = server.configuration("/usr/sbin/squid", &["squid", "-f", path.to_str().unwrap()]);
+            let found = found.map(|found| found.settings[0].clients);
             assert_eq!(found, clients, "{rule}");
         }
     }

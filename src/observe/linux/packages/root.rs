@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, openat, openat2,
-    statat, statx,
+    readlinkat, statat, statx,
 };
 use rustix::io::Errno;
 
@@ -108,6 +108,22 @@ impl Root {
         let more = statx(&found, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
         let mount = (more.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(more.stx_mnt_id)?;
         Some(MountedStat { stat: fstat(&found).ok()?, mount })
+    }
+
+    /// Returns the status of a file or symbolic link, which the last part of the path may be. Links before it are
+    /// followed within the root directory.
+    pub(in super::super) fn stat_link(&self, path: &str) -> Option<Stat> {
+        fstat(self.open_link(path)?).ok()
+    }
+
+    /// Returns the target of a symbolic link.
+    pub(in super::super) fn link(&self, path: &str) -> Option<String> {
+        readlinkat(self.open_link(path)?, c"", Vec::new()).ok()?.into_string().ok()
+    }
+
+    fn open_link(&self, path: &str) -> Option<OwnedFd> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(&self.directory, path, PATH_ONLY | OFlags::NOFOLLOW, Mode::empty(), resolve).ok()
     }
 
     /// Reads a file of at most `most` bytes; `None` if it does not exist.

@@ -1,0 +1,186 @@
+//! Finds the configuration file of a server, from its command line or from the path at which its package installs the
+//! file.
+
+use super::super::process;
+use super::{Parser, access_rules, dockerd, parse};
+use crate::model::Process;
+
+/// The possible paths of a configuration file, which is read only if exactly one of them exists.
+pub(super) struct ConfigurationFiles {
+    pub(super) paths: Vec<String>,
+    pub(super) parser: Parser,
+    /// The settings on the command line, as lines of the file. The server reads them after the file.
+    pub(super) options: String,
+}
+
+/// Returns the files to read for a process; `None` if its program has none, or if their path is not known.
+pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
+    let program = process.exe.as_ref()?.path.rsplit('/').next()?;
+    let arguments = process.cmdline.get(1..).unwrap_or_default();
+    let mut options = String::new();
+    let (paths, parser): (Vec<String>, Parser) = match program {
+        "redis-server" | "valkey-server" | "keydb-server" | "redis-check-rdb" | "valkey-check-rdb" => {
+            let named = arguments.first().filter(|path| path.contains('/') || path.ends_with(".conf"));
+            let paths = match named {
+                Some(path) => {
+                    options = parse::redis_options(arguments.get(1..).unwrap_or_default())?;
+                    vec![path.clone()]
+                }
+                // Redis overwrites its command line with a title. If the title has no path, the path follows from the
+                // unit.
+                None => paths_of_unit(&process::unit(process.pid)?),
+            };
+            (paths, parse::redis)
+        }
+        "mongod" | "mongos" => (vec![option(arguments, &["--config", "-f"])?], parse::mongod),
+        "nats-server" | "gnatsd" => (vec![option(arguments, &["-c", "--config", "-config"])?], parse::nats),
+        "docker-registry" | "registry" => {
+            let serve = arguments.iter().position(|argument| argument == "serve")?;
+            (vec![arguments.get(serve + 1).filter(|path| !path.starts_with('-'))?.clone()], parse::registry)
+        }
+        "java" => (vec![kafka_properties(arguments)?], parse::kafka),
+        "dockerd" => {
+            // Without root, dockerd reads another file, in the user's home directory.
+            let usual = || (process.uid == Some(0)).then(|| "/etc/docker/daemon.json".to_owned());
+            (vec![option(arguments, &["--config-file"]).or_else(usual)?], dockerd::dockerd)
+        }
+        "squid" => {
+            let path = short_option(arguments, 'f', "CDFNRSVXYhirsvz");
+            (vec![path.unwrap_or_else(|| "/etc/squid/squid.conf".to_owned())], access_rules::squid)
+        }
+        "tinyproxy" => {
+            let paths = match short_option(arguments, 'c', "dhlv") {
+                Some(path) => vec![path],
+                None => ["/etc/tinyproxy/tinyproxy.conf", "/etc/tinyproxy.conf"].map(str::to_owned).to_vec(),
+            };
+            (paths, access_rules::tinyproxy)
+        }
+        _ => return None,
+    };
+    Some(ConfigurationFiles { paths, parser, options })
+}
+
+/// Returns the value of `--config PATH` or `--config=PATH`.
+fn option(arguments: &[String], names: &[&str]) -> Option<String> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if names.contains(&argument.as_str()) {
+            return arguments.next().cloned();
+        }
+        if let Some((_, path)) = argument.split_once('=').filter(|(name, _)| names.contains(name)) {
+            return Some(path.to_owned());
+        }
+    }
+    None
+}
+
+/// Returns the value of an option with one letter, which may follow `flags`: `-f PATH`, `-fPATH` or `-dNf PATH`.
+fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<String> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let Some(letters) = argument.strip_prefix('-') else { continue };
+        match letters.trim_start_matches(|c| flags.contains(c)).strip_prefix(letter) {
+            Some("") => return arguments.next().cloned(),
+            Some(path) => return Some(path.to_owned()),
+            None => {}
+        }
+    }
+    None
+}
+
+/// Returns the properties file of a Kafka broker; `None` if other arguments override settings of the file.
+fn kafka_properties(arguments: &[String]) -> Option<String> {
+    const CLASSES: [&str; 2] = ["kafka.Kafka", "io.confluent.support.metrics.SupportedKafka"];
+    let class = arguments.iter().position(|argument| CLASSES.contains(&argument.as_str()))?;
+    match arguments.get(class + 1..)? {
+        [path] if !path.starts_with('-') => Some(path.clone()),
+        _ => None,
+    }
+}
+
+/// Returns the paths at which distributions install the configuration file of a unit.
+fn paths_of_unit(unit: &str) -> Vec<String> {
+    let paths = match unit {
+        "redis-server.service" => vec!["/etc/redis/redis.conf"],
+        "redis.service" => vec!["/etc/redis/redis.conf", "/etc/redis.conf"],
+        "valkey-server.service" | "valkey.service" => vec!["/etc/valkey/valkey.conf"],
+        "keydb-server.service" | "keydb.service" => vec!["/etc/keydb/keydb.conf"],
+        _ => {
+            let instance = |prefix: &str| unit.strip_prefix(prefix)?.strip_suffix(".service");
+            let is_plain =
+                |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            return [("redis-server@", "/etc/redis/redis-"), ("redis@", "/etc/redis/")]
+                .into_iter()
+                .filter_map(|(prefix, path)| {
+                    Some(format!("{path}{}.conf", instance(prefix).filter(is_plain)?))
+                })
+                .collect();
+        }
+    };
+    paths.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Exe, ExeState};
+
+    fn running(exe: &str, arguments: &[&str]) -> Process {
+        Process {
+            exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
+            cmdline: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            ..Process::unknown(std::process::id())
+        }
+    }
+
+    #[test]
+    fn paths_on_the_command_line() {
+        for (exe, arguments, path) in [
+            ("/usr/bin/redis-server", &["redis-server", "/etc/r.conf"][..], Some("/etc/r.conf")),
+            ("/usr/bin/mongod", &["mongod", "--config", "/etc/mongod.conf"], Some("/etc/mongod.conf")),
+            ("/usr/bin/mongod", &["mongod", "--config=/etc/mongod.conf"], Some("/etc/mongod.conf")),
+            ("/usr/bin/mongod", &["mongod", "--port", "1"], None),
+            ("/usr/bin/nats-server", &["nats-server", "-c", "n.conf"], Some("n.conf")),
+            (
+                "/opt/bin/java",
+                &["java", "-Xmx1G", "kafka.Kafka", "config/s.properties"],
+                Some("config/s.properties"),
+            ),
+            ("/opt/bin/java", &["java", "kafka.Kafka", "s.properties", "--override", "listeners=x"], None),
+            ("/opt/bin/java", &["java", "-jar", "x.jar"], None),
+            ("/usr/sbin/nginx", &["nginx", "-c", "/etc/nginx.conf"], None),
+            (
+                "/usr/sbin/squid",
+                &["(squid-1)", "--kid", "squid-1", "--foreground", "-sYC"],
+                Some("/etc/squid/squid.conf"),
+            ),
+            ("/usr/sbin/squid", &["squid", "-sNf", "/srv/s.conf"], Some("/srv/s.conf")),
+            ("/usr/sbin/squid", &["squid", "-f/srv/s.conf"], Some("/srv/s.conf")),
+            ("/usr/bin/tinyproxy", &["tinyproxy", "-dc", "/srv/t.conf"], Some("/srv/t.conf")),
+            (
+                "/usr/bin/docker-registry",
+                &["docker-registry", "serve", "/etc/docker/registry/config.yml"],
+                Some("/etc/docker/registry/config.yml"),
+            ),
+            ("/usr/bin/dockerd", &["dockerd", "--config-file=/srv/d.json"], Some("/srv/d.json")),
+            ("/usr/bin/dockerd", &["dockerd", "-H", "fd://"], None),
+        ] {
+            let found = wanted(&running(exe, arguments)).map(|wanted| wanted.paths);
+            assert_eq!(found, path.map(|path| vec![path.to_owned()]), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn paths_of_packages() {
+        for (unit, paths) in [
+            ("redis-server.service", &["/etc/redis/redis.conf"][..]),
+            ("redis-server@cache.service", &["/etc/redis/redis-cache.conf"]),
+            ("redis@6380.service", &["/etc/redis/6380.conf"]),
+            ("redis-server@../../home/u/x.service", &[]),
+            ("user@1000.service/redis.service", &[]),
+            ("docker-1.scope", &[]),
+        ] {
+            assert_eq!(paths_of_unit(unit), paths, "{unit}");
+        }
+    }
+}
