@@ -42,7 +42,7 @@ impl OnAppear {
             self.left_out += listeners.len().saturating_sub(space);
             self.waiting.extend(listeners.iter().take(space).map(|listener| {
                 let place = listener.first().socket.local.to_string();
-                [sanitize(&place).into_owned(), named(listener)]
+                [sanitize(&place).into_owned(), text_argument(named(listener))]
             }));
         }
         !listeners.is_empty()
@@ -74,5 +74,28 @@ impl OnAppear {
             }
         }
         None
+    }
+}
+
+/// Returns the text about a listener as an argument. A user chooses the name of a process at its beginning, and a
+/// program would take `-V` for an option, or `@x` for a file with arguments.
+fn text_argument(text: String) -> String {
+    if text.starts_with(['-', '+', '@', '/']) { format!("process {text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_process_is_no_option() {
+        for (text, argument) in [
+            ("nginx on tcp 0.0.0.0:80", "nginx on tcp 0.0.0.0:80"),
+            ("-V on tcp 0.0.0.0:80", "process -V on tcp 0.0.0.0:80"),
+            ("--server=1 on tcp 0.0.0.0:80", "process --server=1 on tcp 0.0.0.0:80"),
+            ("@/etc/shadow on tcp 0.0.0.0:80", "process @/etc/shadow on tcp 0.0.0.0:80"),
+        ] {
+            assert_eq!(text_argument(text.to_owned()), argument);
+        }
     }
 }
