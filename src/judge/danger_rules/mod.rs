@@ -99,8 +99,11 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
 const DROP_MARTIANS: &str =
     "drop such packets with `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
 /// The services whose configuration file is read, as named in the table of dangerous services.
-const CONFIGURED: [&str; 7] =
-    ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
+const CONFIGURED: [&str; 8] =
+    ["redis", "valkey", "mongodb", "nats", "kafka", KAFKA_SASL, "http-proxy", "docker-registry"];
+/// The row about a Kafka broker whose command line names a file with passwords. Each of its listeners can still admit
+/// everyone.
+const KAFKA_SASL: &str = "kafka-sasl";
 /// The rows about dockerd in the table of dangerous services: without TLS, with TLS, and not known.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
 /// The lowest user ID of a person (`UID_MIN` of login.defs). IDs from this number up to `nobody` belong to people.
@@ -139,6 +142,7 @@ fn as_configured(
             let severity = danger.severity.min(Severity::Warning);
             Some(Danger { severity, authentication: "password", ..danger })
         }
+        AdmittedClients::Anyone if danger.service == KAFKA_SASL => dangers::named("kafka"),
         AdmittedClients::Anyone => {
             // These services admit everyone only if protected mode is off.
             let is_unprotected = ["redis", "valkey"].contains(&danger.service);

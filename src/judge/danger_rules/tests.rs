@@ -148,16 +148,27 @@ fn a_changed_configuration_does_not_decide() {
 
 #[test]
 fn a_listener_of_kafka_is_decided_by_its_own_port() {
-    let kafka = |port| {
+    let kafka = |line, port| {
         let settings = [(9092, AdmittedClients::Authenticated), (9093, AdmittedClients::Anyone)].map(
             |(port, clients)| AccessSetting { port: Some(port), setting: "listener".to_owned(), clients },
         );
         let configuration =
             Some(Configuration { path: "/s".to_owned(), settings: settings.to_vec(), changed: None });
-        let process = program_process(7, "java", "/usr/bin/java", "java kafka.Kafka /s");
-        found(&format!("tcp/0.0.0.0:{port}"), Process { configuration, ..process }).unwrap().1.basis
+        let process = program_process(7, "java", "/usr/bin/java", line);
+        found(&format!("tcp/0.0.0.0:{port}"), Process { configuration, ..process }).unwrap()
     };
-    let basis = [9092, 9093, 9094].map(kafka);
+    let with_logins = "java -Djava.security.auth.login.config=/etc/jaas.conf kafka.Kafka /s";
+    for (line, port, severity, service) in [
+        ("java kafka.Kafka /s", 9092, Severity::Warning, "kafka"),
+        ("java kafka.Kafka /s", 9093, Severity::Critical, "kafka"),
+        (with_logins, 9092, Severity::Warning, "kafka-sasl"),
+        (with_logins, 9093, Severity::Critical, "kafka"),
+        (with_logins, 9094, Severity::Warning, "kafka-sasl"),
+    ] {
+        let (found, exposed) = kafka(line, port);
+        assert_eq!((found, exposed.service), (severity, service), "{line} {port}");
+    }
+    let basis = [9092, 9093, 9094].map(|port| kafka("java kafka.Kafka /s", port).1.basis);
     assert_eq!(basis, [DangerBasis::Configuration, DangerBasis::Configuration, DangerBasis::Default]);
 }
 

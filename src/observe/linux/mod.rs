@@ -65,6 +65,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -166,7 +167,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         gaps.extend(package_gaps);
         notes.extend(package_notes);
     }
-    configuration::look_up(&mut processes, &owners_of_reachable(&found));
+    configuration::look_up(&mut processes, &reachable_sockets(&found));
     let mut sockets: Vec<Socket> = found.into_iter().map(|found| found.socket).collect();
     sockets.shrink_to_fit();
     if scope.processes {
@@ -288,14 +289,20 @@ fn note_on_code_without_file(pids: &[Pid]) -> Option<Note> {
     })
 }
 
-/// Returns the owners of the sockets that other machines can reach, directly or through a rule that forwards a port.
-fn owners_of_reachable(found: &[FoundSocket]) -> BTreeSet<Pid> {
+/// Returns the sockets of each process that other machines can reach, directly or through a rule that forwards a port.
+fn reachable_sockets(found: &[FoundSocket]) -> BTreeMap<Pid, Vec<SocketAddr>> {
     let is_forwarded = found.iter().any(|f| f.socket.state == State::Published);
     let reachable = found.iter().filter(|f| {
         let socket = &f.socket;
         socket.state.accepts_traffic() && (is_forwarded || socket.exposure().is_reachable_from_outside())
     });
-    reachable.flat_map(|f| f.socket.owner.pids()).copied().collect()
+    let mut sockets: BTreeMap<Pid, Vec<SocketAddr>> = BTreeMap::new();
+    for socket in reachable.map(|f| &f.socket) {
+        for pid in socket.owner.pids() {
+            sockets.entry(*pid).or_default().push(SocketAddr::new(socket.local.address, socket.local.port));
+        }
+    }
+    sockets
 }
 
 /// Returns the container of each process, taken from the control groups of its sockets.

@@ -1,16 +1,22 @@
-//! Finds the configuration file of a server, from its command line or from the path at which its package installs the
-//! file.
+//! Finds the configuration file of a server, from its command line, its unit, or the path that the program uses without
+//! options.
+
+use std::net::SocketAddr;
 
 use super::super::process;
-use super::{Parser, access_rules, dockerd, parse};
+use super::{Parser, access_rules, dockerd, nats, parse, redis};
 use crate::model::Process;
 
 /// The possible paths of a configuration file, which is read only if exactly one of them exists.
 pub(super) struct ConfigurationFiles {
     pub(super) paths: Vec<String>,
+    /// The service whose unit names the file, if the command line does not.
+    pub(super) unit: Option<String>,
     pub(super) parser: Parser,
     /// The settings on the command line, as lines of the file. The server reads them after the file.
     pub(super) options: String,
+    /// Returns whether a server with this file and these options can have these sockets.
+    pub(super) agrees: fn(&[u8], &[SocketAddr]) -> bool,
 }
 
 /// Returns the files to read for a process; `None` if its program has none, or if their path is not known.
@@ -18,22 +24,24 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
     let program = process.exe.as_ref()?.path.rsplit('/').next()?;
     let arguments = process.cmdline.get(1..).unwrap_or_default();
     let mut options = String::new();
+    let mut agrees: fn(&[u8], &[SocketAddr]) -> bool = |_, _| true;
+    let mut unit = None;
     let (paths, parser): (Vec<String>, Parser) = match program {
-        "redis-server" | "valkey-server" | "keydb-server" | "redis-check-rdb" | "valkey-check-rdb" => {
-            let named = arguments.first().filter(|path| path.contains('/') || path.ends_with(".conf"));
-            let paths = match named {
-                Some(path) => {
-                    options = parse::redis_options(arguments.get(1..).unwrap_or_default())?;
-                    vec![path.clone()]
-                }
-                // Redis overwrites its command line with a title. If the title has no path, the path follows from the
-                // unit.
-                None => paths_of_unit(&process::unit(process.pid)?),
+        program if REDIS.contains(&program) => {
+            agrees = redis::agrees_with;
+            let paths = if names_file(arguments) {
+                let (path, of_line) = redis_file(arguments)?;
+                options = of_line;
+                vec![path]
+            } else {
+                // Redis overwrites its command line with a title. If the title has no path, the unit of the service has it.
+                unit = Some(process::unit(process.pid)?);
+                Vec::new()
             };
-            (paths, parse::redis)
+            (paths, redis::redis)
         }
         "mongod" | "mongos" => (vec![option(arguments, &["--config", "-f"])?], parse::mongod),
-        "nats-server" | "gnatsd" => (vec![option(arguments, &["-c", "--config", "-config"])?], parse::nats),
+        "nats-server" | "gnatsd" => (vec![option(arguments, &["-c", "--config", "-config"])?], nats::nats),
         "docker-registry" | "registry" => {
             let serve = arguments.iter().position(|argument| argument == "serve")?;
             (vec![arguments.get(serve + 1).filter(|path| !path.starts_with('-'))?.clone()], parse::registry)
@@ -57,7 +65,7 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         _ => return None,
     };
-    Some(ConfigurationFiles { paths, parser, options })
+    Some(ConfigurationFiles { paths, unit, parser, options, agrees })
 }
 
 /// Returns the value of `--config PATH` or `--config=PATH`.
@@ -98,26 +106,25 @@ fn kafka_properties(arguments: &[String]) -> Option<String> {
     }
 }
 
-/// Returns the paths at which distributions install the configuration file of a unit.
-fn paths_of_unit(unit: &str) -> Vec<String> {
-    let paths = match unit {
-        "redis-server.service" => vec!["/etc/redis/redis.conf"],
-        "redis.service" => vec!["/etc/redis/redis.conf", "/etc/redis.conf"],
-        "valkey-server.service" | "valkey.service" => vec!["/etc/valkey/valkey.conf"],
-        "keydb-server.service" | "keydb.service" => vec!["/etc/keydb/keydb.conf"],
-        _ => {
-            let instance = |prefix: &str| unit.strip_prefix(prefix)?.strip_suffix(".service");
-            let is_plain =
-                |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-            return [("redis-server@", "/etc/redis/redis-"), ("redis@", "/etc/redis/")]
-                .into_iter()
-                .filter_map(|(prefix, path)| {
-                    Some(format!("{path}{}.conf", instance(prefix).filter(is_plain)?))
-                })
-                .collect();
-        }
-    };
-    paths.into_iter().map(str::to_owned).collect()
+/// The servers of Redis and its variants, by their program files.
+const REDIS: [&str; 5] =
+    ["redis-server", "valkey-server", "keydb-server", "redis-check-rdb", "valkey-check-rdb"];
+
+/// Returns whether the first argument of Redis is a file.
+fn names_file(arguments: &[String]) -> bool {
+    arguments.first().is_some_and(|path| path.contains('/') || path.ends_with(".conf"))
+}
+
+fn redis_file(arguments: &[String]) -> Option<(String, String)> {
+    let (path, options) = arguments.split_first()?;
+    Some((path.clone(), redis::redis_options(options)?))
+}
+
+/// Returns the file and the options in the command line of a service.
+pub(super) fn file_of_service(command: &[String]) -> Option<(String, String)> {
+    let (program, arguments) = command.split_first()?;
+    let is_redis = REDIS.contains(&program.rsplit('/').next()?);
+    if is_redis && names_file(arguments) { redis_file(arguments) } else { None }
 }
 
 #[cfg(test)]
@@ -167,20 +174,6 @@ mod tests {
         ] {
             let found = wanted(&running(exe, arguments)).map(|wanted| wanted.paths);
             assert_eq!(found, path.map(|path| vec![path.to_owned()]), "{arguments:?}");
-        }
-    }
-
-    #[test]
-    fn paths_of_packages() {
-        for (unit, paths) in [
-            ("redis-server.service", &["/etc/redis/redis.conf"][..]),
-            ("redis-server@cache.service", &["/etc/redis/redis-cache.conf"]),
-            ("redis@6380.service", &["/etc/redis/6380.conf"]),
-            ("redis-server@../../home/u/x.service", &[]),
-            ("user@1000.service/redis.service", &[]),
-            ("docker-1.scope", &[]),
-        ] {
-            assert_eq!(paths_of_unit(unit), paths, "{unit}");
         }
     }
 }

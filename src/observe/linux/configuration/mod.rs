@@ -19,9 +19,13 @@ mod dockerd;
 mod environment;
 mod include;
 mod locate;
+mod nats;
 mod parse;
+mod redis;
+mod unit_files;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -47,6 +51,8 @@ type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 struct Reading {
     pid: Pid,
     files: Option<ConfigurationFiles>,
+    /// The sockets of the process that other machines can reach.
+    sockets: Vec<SocketAddr>,
     variables: &'static [&'static str],
     /// The program and its command line, if environment variables can add code to this program.
     program: Option<(String, Vec<String>)>,
@@ -57,14 +63,16 @@ type Known = (Option<Configuration>, Vec<String>, Vec<Script>);
 
 /// Reads the configuration files and environment variables of the reachable processes, and adds the results to the
 /// processes.
-pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
-    let wanted = processes.iter().filter(|process| reachable.contains(&process.pid)).map(|process| Reading {
-        pid: process.pid,
-        files: locate::wanted(process),
-        variables: environment::variables(process),
-        program: environment::is_read(process)
-            .then(|| (environment::program(process).to_owned(), process.cmdline.clone())),
-    });
+pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeMap<Pid, Vec<SocketAddr>>) {
+    let wanted =
+        processes.iter().filter(|process| reachable.contains_key(&process.pid)).map(|process| Reading {
+            pid: process.pid,
+            files: locate::wanted(process),
+            sockets: reachable.get(&process.pid).cloned().unwrap_or_default(),
+            variables: environment::variables(process),
+            program: environment::is_read(process)
+                .then(|| (environment::program(process).to_owned(), process.cmdline.clone())),
+        });
     let wanted: Vec<_> = wanted.filter(|one| one.files.is_some() || one.program.is_some()).collect();
     if wanted.is_empty() {
         return;
@@ -75,7 +83,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
         let mut origins = Origins::default();
         for one in wanted {
             let Ok(process) = process::open(one.pid) else { continue };
-            let configuration = one.files.and_then(|files| read(&process, &files, &mut origins));
+            let configuration = one.files.and_then(|files| read(&process, files, &one.sockets, &mut origins));
             let (mut options, mut code) = (Vec::new(), Vec::new());
             if let Some((program, cmdline)) = one.program {
                 let environment = environment::read(&process);
@@ -111,11 +119,23 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
     }
 }
 
-fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -> Option<Configuration> {
+fn read(
+    process: &OwnedFd,
+    mut wanted: ConfigurationFiles,
+    sockets: &[SocketAddr],
+    origins: &mut Origins,
+) -> Option<Configuration> {
     let directory = |name: &str| -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(process, name, flags, Mode::empty()).ok()
     };
+    let root = Root::new(directory("root")?, false);
+    let mut unit_files = Vec::new();
+    if let Some(unit) = &wanted.unit {
+        let command = unit_files::command(&root, unit)?;
+        let (path, options) = locate::file_of_service(&command.arguments)?;
+        (wanted.paths, wanted.options, unit_files) = (vec![path], options, command.files);
+    }
     let mut read = Vec::new();
     for path in &wanted.paths {
         let (start, below) = match path.strip_prefix('/') {
@@ -132,14 +152,12 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
         read.extend(bytes.map(|bytes| (path, root, below, bytes)));
     }
     let [(path, start, below, bytes)] = &read[..] else { return None };
-    let root = Root::new(directory("root")?, false);
     let expanded = include::expand(&root, bytes);
     let settings = (wanted.parser)(&expanded.bytes);
     let include::Expanded { bytes, included, directories } = expanded;
+    let with_options = [&bytes, wanted.options.as_bytes()].concat();
     // If options on the command line change a setting of the file, it is not known which clients the server admits.
-    if !wanted.options.is_empty()
-        && (wanted.parser)(&[&bytes, wanted.options.as_bytes()].concat()) != settings
-    {
+    if !wanted.options.is_empty() && (wanted.parser)(&with_options) != settings {
         return None;
     }
     if settings.is_empty() {
@@ -147,10 +165,14 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
     }
     let running_since = process::running_since(process)?;
     let is_changed = |root: &Root, path: &str| changes::is_changed_since(root, path, running_since);
-    let of_include = || included.iter().chain(&directories).find(|path| is_changed(&root, path)).cloned();
-    let changed = if is_changed(start, below) { Some((*path).clone()) } else { of_include() };
+    let others = || included.iter().chain(&directories).chain(&unit_files);
+    let of_others = || others().find(|path| is_changed(&root, path)).cloned();
+    let changed = if is_changed(start, below) { Some((*path).clone()) } else { of_others() };
     if changed.is_some() {
         return Some(Configuration { path: (*path).clone(), settings: Vec::new(), changed });
+    }
+    if !(wanted.agrees)(&with_options, sockets) {
+        return None;
     }
     let refuses =
         |one: &AccessSetting| matches!(one.clients, AdmittedClients::Local | AdmittedClients::Listed);
@@ -171,9 +193,9 @@ fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     [
-        parse::redis as Parser,
+        redis::redis as Parser,
         parse::mongod,
-        parse::nats,
+        nats::nats,
         parse::kafka,
         parse::registry,
         dockerd::dockerd,
@@ -204,7 +226,7 @@ mod tests {
         /// Returns the settings that are read for this process, as a server with this command line.
         fn configuration(&self, exe: &str, arguments: &[&str]) -> Option<Configuration> {
             let mut processes = [self.running(exe, arguments)];
-            look_up(&mut processes, &BTreeSet::from([self.0.id()]));
+            look_up(&mut processes, &BTreeMap::from([(self.0.id(), Vec::new())]));
             let [process] = processes;
             process.configuration
         }
@@ -252,7 +274,7 @@ mod tests {
         ] {
             let line = ["redis-server", &at(name)];
             let mut processes = [server.running("/usr/bin/redis-server", &line)];
-            look_up(&mut processes, &BTreeSet::new());
+            look_up(&mut processes, &BTreeMap::new());
             assert_eq!(processes[0].configuration, None, "no other machine can reach it");
             let found = server.configuration("/usr/bin/redis-server", &line);
             assert_eq!(first_setting(found.as_ref()), setting, "{name}");
@@ -368,7 +390,7 @@ mod tests {
         }
         let child = Young(child);
         let mut processes = [child.running(path.to_str().unwrap(), &["node", "60"])];
-        look_up(&mut processes, &BTreeSet::from([child.0.id()]));
+        look_up(&mut processes, &BTreeMap::from([(child.0.id(), Vec::new())]));
         assert_eq!(processes[0].debugger_options, ["--inspect=0.0.0.0:9"]);
     }
 

@@ -1,0 +1,235 @@
+//! Parses the configuration of Redis, Valkey and KeyDB.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::parse::{lines, unquoted};
+use crate::model::{AccessSetting, AdmittedClients};
+
+/// Parses the `redis.conf` of Redis, Valkey and KeyDB. The settings count only for the ports in the file: a server on
+/// another port was started with another file, or with options that are not visible.
+pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
+    let text = String::from_utf8_lossy(bytes);
+    let (mut password, mut acl, mut is_protected, mut is_bound) = (false, None, true, false);
+    let mut admits_without_password = false;
+    let (mut port, mut tls_port) = ("6379".to_owned(), String::new());
+    for line in lines(&text) {
+        let (directive, value) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
+        let value = value.trim();
+        match directive.to_ascii_lowercase().as_str() {
+            "requirepass" => password = !unquoted(value).is_empty(),
+            "protected-mode" => is_protected = !value.eq_ignore_ascii_case("no"),
+            "bind" => is_bound = true,
+            "user" => {
+                acl = default_user(value).or(acl);
+                admits_without_password |= is_user_without_password(value);
+            }
+            "port" => port = unquoted(value).to_owned(),
+            "tls-port" => tls_port = unquoted(value).to_owned(),
+            // The file that this line names may set or remove a password, so the result is unknown.
+            "include" | "aclfile" => return Vec::new(),
+            _ => {}
+        }
+    }
+    let (setting, clients) = match (password, acl) {
+        (_, Some(DefaultUser::Undecided)) => return Vec::new(),
+        // A user other than `default` needs no password, and the rights of this user are not checked, so the result is
+        // unknown.
+        (_, Some(DefaultUser::Nothing)) | (true, None) if admits_without_password => return Vec::new(),
+        (_, Some(DefaultUser::Nothing)) => ("user default", AdmittedClients::Authenticated),
+        (true, None) => ("requirepass", AdmittedClients::Authenticated),
+        (_, acl) if !is_protected => {
+            (if acl.is_some() { "user default nopass" } else { "protected-mode no" }, AdmittedClients::Anyone)
+        }
+        // Without a password, protected mode refuses other machines; before Redis 6.2, only if the file has no `bind`.
+        // The version is not known, so for a file with `bind` the result is unknown.
+        _ if is_bound => return Vec::new(),
+        _ => ("protected-mode yes, without a password", AdmittedClients::Local),
+    };
+    let ports =
+        [port, tls_port].into_iter().filter_map(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
+    ports.map(|port| AccessSetting { port: Some(port), setting: setting.to_owned(), clients }).collect()
+}
+
+/// Returns the options on the command line of Redis, as lines of its file; `None` if Redis also reads lines from
+/// standard input.
+pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
+    let mut lines = String::new();
+    for argument in arguments {
+        match argument.strip_prefix("--") {
+            _ if argument == "-" => return None,
+            Some(option) => lines.extend(["\n", option, " "]),
+            // Redis, too, puts an empty value in quotes.
+            None if argument.is_empty() => lines.push_str("\"\" "),
+            None => lines.extend([&*argument.replace(['\n', '\r'], " "), " "]),
+        }
+    }
+    Some(lines)
+}
+
+/// Commands that neither read nor change data or settings.
+const HARMLESS: [&str; 8] = ["+ping", "+hello", "+auth", "+echo", "+quit", "+reset", "+select", "+time"];
+
+/// The actions that the user `default` permits to a client that has not logged in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DefaultUser {
+    /// None, or only [`HARMLESS`] commands.
+    Nothing,
+    /// Some commands.
+    Undecided,
+    Everything,
+}
+
+/// Returns the rights of the user `default` without a password; `None` if the rules are for another user. As in Redis,
+/// a line begins with a user that is off and has no rights.
+fn default_user(rules: &str) -> Option<DefaultUser> {
+    let mut rules = rules.split_whitespace();
+    if rules.next() != Some("default") {
+        return None;
+    }
+    let (mut is_on, mut is_open, mut rights) = (false, false, DefaultUser::Nothing);
+    for rule in rules {
+        match rule.to_ascii_lowercase().as_str() {
+            "on" => is_on = true,
+            "off" => is_on = false,
+            "nopass" => is_open = true,
+            "resetpass" => is_open = false,
+            "reset" => (is_on, is_open, rights) = (false, false, DefaultUser::Nothing),
+            password if password.starts_with(['>', '#']) => is_open = false,
+            "+@all" | "allcommands" => rights = DefaultUser::Everything,
+            "-@all" | "nocommands" => rights = DefaultUser::Nothing,
+            command if HARMLESS.contains(&command) => {}
+            rule if rule.starts_with(['+', '-', '('])
+                && !(rule.starts_with('-') && rights == DefaultUser::Nothing) =>
+            {
+                rights = DefaultUser::Undecided;
+            }
+            _ => {}
+        }
+    }
+    Some(if is_on && is_open { rights } else { DefaultUser::Nothing })
+}
+
+/// Returns whether the rules are for a user other than `default` who can log in (`on`) and needs no password.
+fn is_user_without_password(rules: &str) -> bool {
+    let mut rules = rules.split_whitespace();
+    if rules.next().is_none_or(|name| name == "default") {
+        return false;
+    }
+    let (mut is_on, mut is_open) = (false, false);
+    for rule in rules {
+        match rule.to_ascii_lowercase().as_str() {
+            "on" => is_on = true,
+            "off" => is_on = false,
+            "nopass" => is_open = true,
+            "resetpass" => is_open = false,
+            "reset" => (is_on, is_open) = (false, false),
+            password if password.starts_with(['>', '#']) => is_open = false,
+            _ => {}
+        }
+    }
+    is_on && is_open
+}
+
+/// Returns whether a server with this file can have these TCP sockets: each socket on a port of the file must have an
+/// address of `bind`. Another file may have been read, or the server may have been reconfigured while it was running.
+pub(super) fn agrees_with(bytes: &[u8], sockets: &[SocketAddr]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let directives = || lines(&text).filter_map(|line| line.trim().split_once(char::is_whitespace));
+    let bind = directives().filter(|(directive, _)| directive.eq_ignore_ascii_case("bind")).last();
+    let addresses: Vec<&str> = bind.map_or("*", |(_, addresses)| addresses).split_whitespace().collect();
+    let addresses = addresses.iter().map(|address| unquoted(address.strip_prefix('-').unwrap_or(address)));
+    let ports: Vec<u16> = redis(bytes).iter().filter_map(|access| access.port).collect();
+    let is_bound = |socket: &SocketAddr| {
+        addresses.clone().any(|address| match address.parse::<IpAddr>() {
+            Ok(address) if address.is_unspecified() => socket.ip().is_unspecified(),
+            Ok(address) => socket.ip() == address,
+            Err(_) if matches!(address, "*" | "::*") => socket.ip().is_unspecified(),
+            // The address of a host name is not known.
+            Err(_) => true,
+        })
+    };
+    sockets.iter().filter(|socket| ports.contains(&socket.port())).all(is_bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The settings of a file apply only to the ports in this file.
+    #[test]
+    fn redis_files() {
+        use AdmittedClients::{Anyone, Authenticated, Local};
+        let protected = Some(("protected-mode yes, without a password", Local));
+        for (text, is) in [
+            ("", protected),
+            ("port 6379\nrequirepass secret\n", Some(("requirepass", Authenticated))),
+            ("# requirepass foobared\n", protected),
+            ("requirepass secret\nrequirepass \"\"\n", protected),
+            ("bind * -::*\n", None),
+            ("bind 10.0.0.1\nprotected-mode no\n", Some(("protected-mode no", Anyone))),
+            ("user default on >secret ~* +@all\n", Some(("user default", Authenticated))),
+            ("user default off\n", Some(("user default", Authenticated))),
+            ("protected-mode no\nuser default on ~* +@all\n", Some(("user default", Authenticated))),
+            ("protected-mode no\nuser default nopass ~* +@all\n", Some(("user default", Authenticated))),
+            (
+                "protected-mode no\nuser default on nopass resetkeys -@all +ping\nuser shop on >x ~* +@all\n",
+                Some(("user default", Authenticated)),
+            ),
+            ("protected-mode no\nuser default on nopass ~* +@all -@dangerous\n", None),
+            ("protected-mode no\nuser default on nopass ~* -@all +get\n", None),
+            ("protected-mode no\nuser default on nopass ~* +@all\n", Some(("user default nopass", Anyone))),
+            (
+                "requirepass x\nuser default on nopass ~* +@all\nprotected-mode no\n",
+                Some(("user default nopass", Anyone)),
+            ),
+            ("user ann on >x\n", protected),
+            ("requirepass x\nuser ann on >y\n", Some(("requirepass", Authenticated))),
+            ("requirepass x\nuser ann off nopass\n", Some(("requirepass", Authenticated))),
+            ("requirepass x\nuser ann on nopass >y\n", Some(("requirepass", Authenticated))),
+            ("requirepass x\nuser ann on nopass ~* +@all\n", None),
+            ("user default on >x\nUSER ann NOPASS ON +@all\n", None),
+            ("protected-mode no\nuser ann on nopass\n", Some(("protected-mode no", Anyone))),
+            ("requirepass x\ninclude /etc/other.conf\n", None),
+            ("aclfile /etc/redis/users.acl\n", None),
+        ] {
+            let is = is.map(|(setting, clients)| AccessSetting {
+                port: Some(6379),
+                setting: setting.to_owned(),
+                clients,
+            });
+            assert_eq!(redis(text.as_bytes()), is.into_iter().collect::<Vec<_>>(), "{text}");
+        }
+        let ports = |text: &str| redis(text.as_bytes()).iter().map(|access| access.port).collect::<Vec<_>>();
+        assert_eq!(ports("port 7000\ntls-port 7001\n"), [Some(7000), Some(7001)]);
+        assert_eq!(ports("port 0\n"), []);
+    }
+
+    /// The file of a package is not the file of the server if the server listens elsewhere.
+    #[test]
+    fn a_file_that_contradicts_the_sockets() {
+        for (text, socket, agrees) in [
+            ("bind 127.0.0.1 -::1\n", "0.0.0.0:6379", false),
+            ("bind 127.0.0.1 -::1\n", "[::]:6379", false),
+            ("bind 127.0.0.1 10.0.0.1\n", "10.0.0.1:6379", true),
+            ("bind 127.0.0.1 10.0.0.1\n", "10.0.0.2:6379", false),
+            ("bind * -::*\nrequirepass x\n", "[::]:6379", true),
+            ("BIND 0.0.0.0\nrequirepass x\n", "0.0.0.0:6379", true),
+            ("bind db.example.org\n", "10.0.0.1:6379", true),
+            ("bind 127.0.0.1\nbind 0.0.0.0\nrequirepass x\n", "0.0.0.0:6379", true),
+            ("requirepass x\n", "0.0.0.0:6379", true),
+            ("requirepass x\n", "10.0.0.1:6379", false),
+            ("bind 127.0.0.1\nrequirepass x\n", "0.0.0.0:16379", true),
+        ] {
+            let text = format!("requirepass x\n{text}");
+            assert_eq!(agrees_with(text.as_bytes(), &[socket.parse().unwrap()]), agrees, "{text} {socket}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_parsed() {
+        for text in ["", "user default", "bind", "bind -", "user", "port x", "\u{fffd}"] {
+            assert!(redis(text.as_bytes()).len() <= 2, "{text}");
+            assert!(agrees_with(text.as_bytes(), &[]), "{text}");
+        }
+    }
+}

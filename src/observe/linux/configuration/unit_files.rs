@@ -1,0 +1,217 @@
+//! Reads the command line of a service from its systemd unit. A server that overwrites its command line with a title,
+//! such as Redis, does not show the path of its configuration file itself.
+//!
+//! See systemd.unit(5) for the directories and systemd.service(5) for `ExecStart=`. A line with a construct that is not
+//! understood makes the command line unknown.
+
+use std::collections::BTreeMap;
+
+use super::super::packages::root::Root;
+
+/// The directories of units, from the highest priority to the lowest.
+const DIRECTORIES: [&str; 11] = [
+    "etc/systemd/system.control",
+    "run/systemd/system.control",
+    "run/systemd/transient",
+    "run/systemd/generator.early",
+    "etc/systemd/system",
+    "run/systemd/system",
+    "run/systemd/generator",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+    "run/systemd/generator.late",
+];
+/// The maximum size of a unit in bytes; real units have a few KiB.
+const LONGEST: usize = 256 * 1024;
+/// The maximum number of drop-ins; real units have a few.
+const MOST_DROP_INS: usize = 256;
+
+/// The command line of a service, and the files and directories that decide it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ServiceCommand {
+    pub(super) arguments: Vec<String>,
+    pub(super) files: Vec<String>,
+}
+
+/// Returns the command line of the service `unit`; `None` if it is not known.
+pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte);
+    let name = unit.strip_suffix(".service").filter(|name| name.bytes().all(is_plain))?;
+    let (prefix, instance) = name.split_once('@').unwrap_or((name, ""));
+    let template = (prefix != name).then(|| format!("{prefix}@.service"));
+    let names = || [Some(unit.to_owned()), template.clone()].into_iter().flatten();
+    let paths = names().flat_map(|name| DIRECTORIES.map(|directory| format!("{directory}/{name}")));
+    let (path, text) =
+        paths.filter_map(|path| Some((path.clone(), read(root, &path).transpose()?))).next()?;
+    let mut command = ServiceCommand { arguments: Vec::new(), files: vec![format!("/{path}")] };
+    let mut lines = Vec::new();
+    add_lines(&text.ok()?, &mut lines);
+    let aliases: Vec<String> =
+        values(&lines, "Install", "Alias").flat_map(str::split_whitespace).map(str::to_owned).collect();
+    let drop_ins = names().chain(aliases).chain(["service".to_owned()]).chain(dashes(prefix));
+    // A drop-in hides those with the same name in a directory of lower priority.
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    for unit in drop_ins {
+        for directory in DIRECTORIES {
+            let directory = format!("{directory}/{unit}.d");
+            // A directory that does not exist has no names; one that cannot be read may have any.
+            if root.stat_link(&directory).is_none() {
+                continue;
+            }
+            let names = root.names(&directory).ok()?;
+            command.files.push(format!("/{directory}"));
+            for name in names.into_iter().filter_map(|name| name.into_string().ok()) {
+                if name.ends_with(".conf") {
+                    found.entry(name.clone()).or_insert_with(|| format!("{directory}/{name}"));
+                }
+            }
+            if found.len() > MOST_DROP_INS {
+                return None;
+            }
+        }
+    }
+    for path in found.into_values() {
+        // A link to /dev/null is not a regular file: the drop-in is switched off.
+        match root.link(&path).as_deref() {
+            Some("/dev/null") => continue,
+            _ => add_lines(&read(root, &path).ok()??, &mut lines),
+        }
+        command.files.push(format!("/{path}"));
+    }
+    // An empty value removes the values before it.
+    let mut commands: Vec<&str> = Vec::new();
+    for value in values(&lines, "Service", "ExecStart") {
+        if value.is_empty() { commands.clear() } else { commands.push(value) }
+    }
+    let [line] = commands[..] else { return None };
+    let line = line.trim_start_matches(['@', '-', ':', '+', '!', '|']);
+    let line = line.replace("%i", instance).replace("%p", prefix).replace("%n", unit);
+    if line.contains(['%', '$', '"', '\'', '\\', ';']) {
+        return None;
+    }
+    command.arguments = line.split_whitespace().map(str::to_owned).collect();
+    Some(command)
+}
+
+/// Returns the text of a unit; `Ok(None)` if there is no such file.
+fn read(root: &Root, path: &str) -> Result<Option<String>, String> {
+    let bytes = root.read(path, LONGEST)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Returns the names whose drop-ins apply to all units that begin with them: `a-b` has `a-.service`.
+fn dashes(prefix: &str) -> Vec<String> {
+    let ends = prefix.match_indices('-').map(|(at, _)| at + 1).filter(|end| *end < prefix.len());
+    ends.filter_map(|end| Some(format!("{}.service", prefix.get(..end)?))).collect()
+}
+
+/// Adds the lines of a unit, as section, key and value. A line that ends with a backslash continues.
+fn add_lines(text: &str, lines: &mut Vec<(String, String, String)>) {
+    let mut section = String::new();
+    for line in text.replace("\\\n", " ").lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            name.clone_into(&mut section);
+        } else if !line.starts_with(['#', ';'])
+            && let Some((key, value)) = line.split_once('=')
+        {
+            lines.push((section.clone(), key.trim().to_owned(), value.trim().to_owned()));
+        }
+    }
+}
+
+fn values<'l>(
+    lines: &'l [(String, String, String)],
+    section: &'l str,
+    key: &'l str,
+) -> impl Iterator<Item = &'l str> {
+    lines.iter().filter(move |line| line.0 == section && line.1 == key).map(|line| line.2.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const UNIT: &str = "[Unit]\nDescription=x\n[Service]\nType=notify\nExecStart=/usr/bin/redis-server /etc/redis/redis.conf \\\n --daemonize no\n[Install]\nAlias=redis.service\n";
+
+    fn in_tree(files: &[(&str, &str)], unit: &str) -> Option<String> {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match text.strip_prefix("-> ") {
+                Some(target) => symlink(target, path).unwrap(),
+                None => fs::write(path, text).unwrap(),
+            }
+        }
+        let root = Root::new(fs::File::open(directory.path()).unwrap().into(), false);
+        command(&root, unit).map(|command| command.arguments.join(" "))
+    }
+
+    #[test]
+    fn the_last_command_line_counts() {
+        let packaged = ("usr/lib/systemd/system/redis-server.service", UNIT);
+        let shop = "[Service]\nExecStart=\nExecStart=/usr/bin/redis-server /etc/redis/shop.conf\n";
+        let of_package = Some("/usr/bin/redis-server /etc/redis/redis.conf --daemonize no");
+        let of_shop = Some("/usr/bin/redis-server /etc/redis/shop.conf");
+        for (name, files, is) in [
+            ("of the package", vec![], of_package),
+            ("a drop-in", vec![("etc/systemd/system/redis-server.service.d/x.conf", shop)], of_shop),
+            ("a drop-in of the alias", vec![("etc/systemd/system/redis.service.d/x.conf", shop)], of_shop),
+            ("a drop-in of the prefix", vec![("run/systemd/system/redis-.service.d/x.conf", shop)], of_shop),
+            ("another name", vec![("etc/systemd/system/redis-server.service.d/x.txt", shop)], of_package),
+            ("another unit", vec![("etc/systemd/system/redis-x.service.d/x.conf", shop)], of_package),
+            (
+                "a hidden drop-in",
+                vec![
+                    ("usr/lib/systemd/system/redis-server.service.d/x.conf", shop),
+                    ("etc/systemd/system/redis-server.service.d/x.conf", "-> /dev/null"),
+                ],
+                of_package,
+            ),
+            ("the administrator's unit", vec![("etc/systemd/system/redis-server.service", shop)], of_shop),
+            ("a masked unit", vec![("etc/systemd/system/redis-server.service", "-> /dev/null")], None),
+            (
+                "a second command",
+                vec![("etc/systemd/system/redis-server.service.d/x.conf", "[Service]\nExecStart=/bin/x\n")],
+                None,
+            ),
+            (
+                "a variable",
+                vec![(
+                    "etc/systemd/system/redis-server.service.d/x.conf",
+                    "[Service]\nExecStart=\nExecStart=/bin/x $A\n",
+                )],
+                None,
+            ),
+            ("a broken link", vec![("etc/systemd/system/redis-server.service.d/x.conf", "-> /none")], None),
+        ] {
+            let files: Vec<_> = files.into_iter().chain([packaged]).collect();
+            assert_eq!(in_tree(&files, "redis-server.service").as_deref(), is, "{name}");
+        }
+    }
+
+    #[test]
+    fn instances_of_a_template() {
+        let files = [(
+            "lib/systemd/system/redis-server@.service",
+            "[Service]\nExecStart=-/usr/bin/redis-server /etc/redis/redis-%i.conf\n",
+        )];
+        let found = |unit| in_tree(&files, unit);
+        assert_eq!(
+            found("redis-server@a.service").as_deref(),
+            Some("/usr/bin/redis-server /etc/redis/redis-a.conf")
+        );
+        for unit in [
+            "redis-server.service",
+            "redis-server@../x.service",
+            "user@1000.service/redis.service",
+            "x.scope",
+        ] {
+            assert_eq!(found(unit), None, "{unit}");
+        }
+    }
+}
