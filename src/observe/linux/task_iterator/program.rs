@@ -209,8 +209,30 @@ impl Assembler {
 
     /// Adds code that loads the pointer at the address `base` + `at`.
     fn follow(&mut self, to: Register, base: Register, at: i16) {
-        self.copy_to_stack(POINTER, 8, base, at);
+        self.follow_or(to, base, at, Label::End);
+    }
+
+    /// Like `follow`, but the code jumps to `failed` if the pointer cannot be read.
+    fn follow_or(&mut self, to: Register, base: Register, at: i16, failed: Label) {
+        self.copy_to_stack_or(POINTER, 8, base, at, failed);
         self.load8(to, STACK, POINTER);
+    }
+
+    /// Adds a jump for an inode, in R1, that is not in the array of wanted inodes.
+    fn jump_unless_wanted(&mut self, array: RawFd, to: Label) {
+        self.and(R1, SLOT);
+        self.set_array(R2, array);
+        self.add_register(R2, R1);
+        self.load1(R1, R2);
+        self.jump_if(R1, 0, to);
+    }
+
+    /// Adds a jump for a file with one of the wanted names, whose first 8 bytes are in R1.
+    fn jump_if_name_is_wanted(&mut self, to: Label) {
+        for name in WANTED_NAMES {
+            self.set_bytes(R2, name);
+            self.jump_if_equal(R1, R2, to);
+        }
     }
 
     /// Adds code that writes the record on the stack to the output and ends the BPF program. Returns the whole program.
@@ -279,11 +301,7 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     program.store4_value(KIND, SOCKET);
     if let Some(array) = wanted {
         program.load8(R1, R9, layout.inode_number);
-        program.and(R1, SLOT);
-        program.set_array(R2, array);
-        program.add_register(R2, R1);
-        program.load1(R1, R2);
-        program.jump_if(R1, 0, Label::End);
+        program.jump_unless_wanted(array, Label::End);
     }
     program.jump(Label::Write);
     program.label(Label::NoSocket);
@@ -297,10 +315,7 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     program.follow(R1, R7, layout.file_dentry);
     program.follow(R1, R1, layout.dentry_name);
     program.follow(R1, R1, 0); // the first 8 bytes of the name
-    for name in WANTED_NAMES {
-        program.set_bytes(R2, name);
-        program.jump_if_equal(R1, R2, Label::Other);
-    }
+    program.jump_if_name_is_wanted(Label::Other);
     program.jump(Label::End);
     program.label(Label::Other);
     program.store4_value(KIND, OTHER);
@@ -416,18 +431,15 @@ fn search_descriptors(
     program.shift_left(R1, 3);
     program.add_register(R9, R1);
     program.add_value(R7, 1);
-    program.copy_to_stack_or(POINTER, 8, R9, 0, Label::Found);
-    program.load8(R9, STACK, POINTER);
+    program.follow_or(R9, R9, 0, Label::Found);
     program.jump_if(R9, 0, Label::NextDescriptor);
     program.copy_to_stack_or(FILE, i32::from(end - first), R9, first, Label::Found);
     program.load8(R1, STACK, field(table.file_operations));
     program.load8(R2, STACK, SOCKET_OPERATIONS);
     program.jump_if_equal(R1, R2, Label::Socket);
     program.load8(R1, STACK, field(layout.file_mount));
-    program.copy_to_stack_or(POINTER, 8, R1, layout.mount_superblock, Label::Found);
-    program.load8(R1, STACK, POINTER);
-    program.copy_to_stack_or(POINTER, 8, R1, layout.superblock_magic, Label::Found);
-    program.load8(R1, STACK, POINTER);
+    program.follow_or(R1, R1, layout.mount_superblock, Label::Found);
+    program.follow_or(R1, R1, layout.superblock_magic, Label::Found);
     program.jump_if(R1, NAMESPACES, Label::Found);
     program.jump_if(R1, ANONYMOUS_FILES, Label::NoSocket);
     program.jump_unless(R1, SOCKET_FILES, Label::NextDescriptor);
@@ -435,25 +447,14 @@ fn search_descriptors(
     program.store8(SOCKET_OPERATIONS, R1);
     program.label(Label::Socket);
     program.load8(R1, STACK, field(layout.file_inode));
-    program.copy_to_stack_or(POINTER, 8, R1, layout.inode_number, Label::Found);
-    program.load8(R1, STACK, POINTER);
-    program.and(R1, SLOT);
-    program.set_array(R2, array);
-    program.add_register(R2, R1);
-    program.load1(R1, R2);
-    program.jump_if(R1, 0, Label::NextDescriptor);
+    program.follow_or(R1, R1, layout.inode_number, Label::Found);
+    program.jump_unless_wanted(array, Label::NextDescriptor);
     program.jump(Label::Found);
     program.label(Label::NoSocket);
-    program.copy_to_stack_or(POINTER, 8, R9, layout.file_dentry, Label::Found);
-    program.load8(R1, STACK, POINTER);
-    program.copy_to_stack_or(POINTER, 8, R1, layout.dentry_name, Label::Found);
-    program.load8(R1, STACK, POINTER);
-    program.copy_to_stack_or(POINTER, 8, R1, 0, Label::Found);
-    program.load8(R1, STACK, POINTER);
-    for name in WANTED_NAMES {
-        program.set_bytes(R2, name);
-        program.jump_if_equal(R1, R2, Label::Found);
-    }
+    program.follow_or(R1, R9, layout.file_dentry, Label::Found);
+    program.follow_or(R1, R1, layout.dentry_name, Label::Found);
+    program.follow_or(R1, R1, 0, Label::Found);
+    program.jump_if_name_is_wanted(Label::Found);
     program.jump(Label::NextDescriptor);
     program.label(Label::Unfinished);
     program.store4_value(has_wanted, UNFINISHED);
