@@ -15,16 +15,19 @@ pub(super) fn card(snapshot: &Snapshot, ports: &[u16], style: &Style) -> String 
 }
 
 fn written(ports: &[Explained<'_>], report: &Report, style: &Style) -> String {
-    text(|w| {
-        card::explain(
-            ports,
-            &BTreeSet::new(),
-            card::Depth { evidence: true, ..Default::default() },
-            report,
-            style,
-            w,
-        )
-    })
+    let depth = card::Depth { evidence: true, ..Default::default() };
+    cut(ports, &BTreeSet::new(), depth, report, style)
+}
+
+/// Returns the card of some ports without the protocols that are left out.
+pub(super) fn cut(
+    ports: &[Explained<'_>],
+    left_out: &BTreeSet<(u16, Protocol)>,
+    depth: card::Depth,
+    report: &Report,
+    style: &Style,
+) -> String {
+    text(|w| card::explain(ports, left_out, depth, report, style, w))
 }
 
 #[test]

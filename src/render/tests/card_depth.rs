@@ -6,10 +6,16 @@ use snapbox::str;
 
 use super::super::fixtures::*;
 use super::super::*;
-use super::card::{card, heads};
+use super::card::{card, cut, heads};
 use super::{PLAIN, terminal};
-use crate::judge::Explained;
+use crate::judge::{Explained, Report};
 use crate::model::*;
+
+/// Returns a report with a web server.
+fn nginx() -> Report {
+    let sockets = vec![socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()))];
+    report(&Snapshot { sockets, processes: vec![process(7, "nginx")], ..empty() })
+}
 
 #[test]
 fn more_listeners_than_cards() {
@@ -24,17 +30,12 @@ fn more_listeners_than_cards() {
 /// A long text of the registry is left out if something listens, unless the user asks for everything.
 #[test]
 fn short_and_in_full() {
-    let snapshot = Snapshot {
-        sockets: vec![socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()))],
-        processes: vec![process(7, "nginx")],
-        ..empty()
-    };
-    let report = report(&snapshot);
+    let report = nginx();
     let ports = explained(&report, &[80]);
     let left_out = BTreeSet::from([(80, Protocol::Udp), (80, Protocol::Sctp)]);
     let write = |ports: &[Explained<'_>], left_out: &BTreeSet<_>, in_full| {
         let depth = card::Depth { in_full, evidence: in_full, rows: None };
-        text(|w| card::explain(ports, left_out, depth, &report, &terminal(80), w))
+        cut(ports, left_out, depth, &report, &terminal(80))
     };
     let short = write(&ports[..1], &left_out, false);
     let full = write(&ports, &BTreeSet::new(), true);
@@ -52,16 +53,11 @@ fn short_and_in_full() {
 /// On a low terminal, the text about the port gives way to the card of the listener.
 #[test]
 fn fits_the_rows_of_a_terminal() {
-    let snapshot = Snapshot {
-        sockets: vec![socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()))],
-        processes: vec![process(7, "nginx")],
-        ..empty()
-    };
-    let report = report(&snapshot);
+    let report = nginx();
     let ports = explained(&report, &[80]);
     let write = |rows| {
         let depth = card::Depth { rows: Some(rows), ..Default::default() };
-        text(|w| card::explain(&ports, &BTreeSet::new(), depth, &report, &terminal(80), w))
+        cut(&ports, &BTreeSet::new(), depth, &report, &terminal(80))
     };
     let full = write(1000);
     assert!(!full.contains("Not shown"), "{full}");
@@ -139,54 +135,5 @@ udp  orphaned (presumed)
 /// Without a terminal, prose is wrapped as on a terminal of 80 columns.
 #[test]
 fn in_a_pipe() {
-    assert_snapshot(
-        card(&scene(), &[3416], &PLAIN),
-        str![[r#"
-tcp 0.0.0.0:3416  python3
-  Process     python3 (pid 812, user root), since 10:00 UTC today (2 h)
-  Command     python3 -m serve
-  Program     /usr/bin/python3
-  Why         in the background; the process that started it has ended
-  Reachable   on every address of this machine
-  Flags       orphaned (warning)
-  To stop     kill 812
-
-Port 3416 (registered range, 1024 to 49151)
-
-tcp  orphaned (presumed)
-  What        Registered in 2002 for AirMobile IS, software that is no longer
-              offered.
-  Here now    python3 -m serve (pid 812) has this port open.
-  If open     Someone chose this port for the listener, perhaps to hide behind
-              the registered name: check the program.
-  Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
-              registered 2002-02)
-  Status      commandport was registered for AirMobile IS (apparently Motorola),
-              presumed dead. Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today. Rarely used
-              by: Grin nodes (stratum for miners).
-  Evidence    commandport: registered February 2002 with a contact at a misspelt
-              Motorola domain; Motorola offers no AirMobile today, and no
-              package or maker's page knows such a product.
-  Nearby      3415 bcinameservice and 3417 csvr.
-
-udp  orphaned (presumed)
-  What        Registered in 2002 for AirMobile IS, software that is no longer
-              offered.
-  Here now    nothing listens on this port.
-  If open     Someone chose this port for the listener, perhaps to hide behind
-              the registered name: check the program.
-  Status      commandport was registered for AirMobile IS (apparently Motorola),
-              presumed dead. Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today.
-  Evidence    commandport: registered February 2002 with a contact at a misspelt
-              Motorola domain; Motorola offers no AirMobile today, and no
-              package or maker's page knows such a product.
-  Nearby      3415 bcinameservice and 3417 csvr.
-
-  Range       1024 to 49151, the registered range: IANA assigns these ports on
-              request (RFC 6335).
-
-"#]],
-    );
+    assert_eq!(card(&scene(), &[3416], &PLAIN), card(&scene(), &[3416], &terminal(80)));
 }
