@@ -154,6 +154,8 @@ fn short_cells_leave_out_words() {
         ("service", "tcp/0.0.0.0:22", process(7, "sshd"), "OpenSSH server", "OpenSSH"),
         ("process", "tcp/0.0.0.0:3000", node, "node server.js", "server.js"),
         ("exposure", "tcp/127.0.0.1:22", process(7, "sshd"), "loopback", "lo"),
+        ("exposure", "tcp/169.254.1.1:22", process(7, "sshd"), "link-local", "link"),
+        ("exposure", "udp/224.0.0.251:5353", process(7, "avahi-daemon"), "multicast", "mcast"),
     ] {
         let report = one(socket_of(socket, process.pid), vec![process]);
         assert_eq!(cell(&report, column, CellFormat::Long), long);

@@ -426,3 +426,34 @@ PROCESS (kernel): the socket belongs to the kernel, not to a process.
         assert!(text.lines().all(|line| line.width() <= width.into()), "{width}: {text}");
     }
 }
+
+/// The screen of `watch` on a terminal of 80 columns cuts no usual word, even with long process IDs, because the card of
+/// each row has its PID.
+#[test]
+fn usual_words_on_a_screen_of_80_columns() {
+    let held = |pid: u32| Owner::Held(vec![pid].into());
+    let programs = ["docker-proxy", "redis-server", "containerd", "postgres", "cupsd"];
+    let pids = 4_190_001..;
+    let ports = 40_001..;
+    let snapshot = Snapshot {
+        sockets: pids
+            .clone()
+            .zip(ports)
+            .take(5)
+            .map(|(pid, port)| socket(&format!("tcp/0.0.0.0:{port}"), held(pid)))
+            .collect(),
+        processes: pids
+            .zip(programs)
+            .map(|(pid, name)| Process { user: Some("www-data".into()), ..process(pid, name) })
+            .collect(),
+        ..empty()
+    };
+    let mut report = report(&snapshot);
+    report.entries[0].set_reach(Reach { kind: ReachKind::Filtered, ..Reach::open() }.into());
+    let style = terminal(78);
+    let layout = table::TableLayout::of_screen(&report.entries.iter(), &report.snapshot, &style);
+    let lines = table::lines(report.entries.iter(), &report.snapshot, &layout, &style).unwrap().join("\n");
+    for word in programs.iter().chain(&["filtered", "www-data"]) {
+        assert!(lines.contains(&format!(" {word} ")), "{word}: {lines}");
+    }
+}
