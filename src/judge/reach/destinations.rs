@@ -60,12 +60,13 @@ impl Classes {
             return Classes { groups: Vec::new(), wildcard: Default::default(), is_complete: false };
         }
         let mut groups: Vec<Group> = Vec::new();
-        let mut known: HashMap<(Vec<bool>, Option<&str>, bool, bool), usize> = HashMap::new();
+        let mut known = HashMap::new();
         for (at, interface) in firewall.interfaces.iter().enumerate() {
             if interface.is_loopback || interface.is_port {
                 continue;
             }
-            let names = constants.names.iter().map(|name| is_called(&interface.name, name)).collect();
+            let names: Vec<bool> =
+                constants.names.iter().map(|name| is_called(&interface.name, name)).collect();
             let is_local_only = interface.is_local_only;
             let key = (names, interface.uncertain.as_deref(), is_local_only, interface.routes_localnet);
             let group = *known.entry(key).or_insert_with(|| {
