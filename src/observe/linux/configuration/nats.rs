@@ -84,7 +84,7 @@ fn parse(text: &str) -> Option<Vec<AccessSetting>> {
             // Servers of a cluster or gateway check the certificates of each other.
             ([], "tls") if ["cluster", "gateway"].contains(&name.as_str()) => block.is_undecided = true,
             ([], "authorization" | "accounts" | "trusted" | "trusted_keys" | "jwt_cookie") => {
-                block.is_undecided = true
+                block.is_undecided = true;
             }
             _ => {}
         }

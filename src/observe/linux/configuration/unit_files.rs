@@ -41,12 +41,13 @@ pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
     let (prefix, instance) = name.split_once('@').unwrap_or((name, ""));
     let template = (prefix != name).then(|| format!("{prefix}@.service"));
     let names = || [Some(unit.to_owned()), template.clone()].into_iter().flatten();
-    let paths = names().flat_map(|name| DIRECTORIES.map(|directory| format!("{directory}/{name}")));
-    let (path, text) =
-        paths.filter_map(|path| Some((path.clone(), read(root, &path).transpose()?))).next()?;
+    let mut paths = names().flat_map(|name| DIRECTORIES.map(|directory| format!("{directory}/{name}")));
+    // A link to /dev/null is a unit too: it is masked.
+    let path = paths.find(|path| root.stat_link(path).is_some())?;
+    let text = read(root, &path).ok()??;
     let mut command = ServiceCommand { arguments: Vec::new(), files: vec![format!("/{path}")] };
     let mut lines = Vec::new();
-    add_lines(&text.ok()?, &mut lines);
+    add_lines(&text, &mut lines);
     let aliases: Vec<String> =
         values(&lines, "Install", "Alias").flat_map(str::split_whitespace).map(str::to_owned).collect();
     let drop_ins = names().chain(aliases).chain(["service".to_owned()]).chain(dashes(prefix));
