@@ -49,10 +49,22 @@ impl OnAppear {
     }
 
     /// Starts programs for waiting listeners; call this after every scan. Returns the reason if a program was not
-    /// started.
+    /// started, or the exit status of a program that failed.
     pub(super) fn run(&mut self) -> Option<String> {
-        self.running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let program = self.program.as_ref()?;
+        let mut failed = None;
+        self.running.retain_mut(|child| match child.try_wait() {
+            Ok(None) => true,
+            Ok(Some(status)) if status.success() => false,
+            Ok(Some(status)) => {
+                failed.get_or_insert(status.to_string());
+                false
+            }
+            Err(error) => {
+                failed.get_or_insert(error.to_string());
+                false
+            }
+        });
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {
             let listeners = plural(left_out, "listener");
@@ -61,7 +73,7 @@ impl OnAppear {
             ));
         }
         while self.running.len() < AT_ONCE {
-            let arguments = self.waiting.pop_front()?;
+            let Some(arguments) = self.waiting.pop_front() else { break };
             let mut command = Command::new(program);
             command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             match command.spawn() {
@@ -73,7 +85,8 @@ impl OnAppear {
                 }
             }
         }
-        None
+        let program = program.display().to_string();
+        failed.map(|status| format!("--on-appear {}: the program failed ({status})", sanitize(&program)))
     }
 }
 
@@ -96,6 +109,27 @@ mod tests {
             ("@/etc/shadow on tcp 0.0.0.0:80", "process @/etc/shadow on tcp 0.0.0.0:80"),
         ] {
             assert_eq!(text_argument(text.to_owned()), argument);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_exit_status_of_the_program_is_reported() {
+        for (program, expected) in [("true", None), ("false", Some("exit status: 1"))] {
+            let mut on_appear = OnAppear::new(Some(program.into()));
+            on_appear.waiting.push_back(["tcp/127.0.0.1:1".to_owned(), "a on tcp 127.0.0.1:1".to_owned()]);
+            assert_eq!(on_appear.run(), None);
+            let mut reported = None;
+            for _ in 0..10_000 {
+                if on_appear.running.is_empty() {
+                    break;
+                }
+                reported = on_appear.run();
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            let reported = reported.unwrap_or_default();
+            assert_eq!(reported.contains("the program failed"), expected.is_some(), "{reported}");
+            assert!(reported.contains(expected.unwrap_or_default()), "{reported}");
         }
     }
 }
