@@ -56,7 +56,7 @@ pub(super) fn run(
     scope.states.push(State::Raw);
     let mut snapshot = take_snapshot(common, scope)?;
     if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
-        diff::same_host(&path.display().to_string(), baseline, &snapshot, args.other_host)?;
+        diff::check_sides(&path.display().to_string(), baseline, &snapshot, args.other_host)?;
     }
     let deep = || {
         let _progress = Progress::start();

@@ -25,7 +25,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         None => scan_like(common, &before)?,
     };
     let name = path.display().to_string();
-    same_host(&name, &before, &after, args.other_host)?;
+    check_sides(&name, &before, &after, args.other_host)?;
     let (mut before, mut after) = (judged(before, registry, common), judged(after, registry, common));
     before.question.is_saved = true;
     after.question.is_saved = args.after.is_some();
@@ -97,9 +97,10 @@ fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> 
     Ok(snapshot)
 }
 
-/// Returns an error if two hosts are compared without `--other-host`. IDs are compared too, because two hosts can have
-/// the same name.
-pub(super) fn same_host(
+/// Returns an error if two hosts are compared without `--other-host`, or if the earlier snapshot of one host is the later
+/// one: new listeners would be reported as vanished, or not at all. IDs are compared too, because two hosts can have
+/// the same name. `name` is the file of the earlier snapshot.
+pub(super) fn check_sides(
     name: &str,
     before: &Snapshot,
     after: &Snapshot,
@@ -110,14 +111,21 @@ pub(super) fn same_host(
         (Some(was), Some(is)) => was == is,
         _ => was.name.is_some() && (&was.name, &was.os) == (&is.name, &is.os),
     };
-    if other_host || is_same {
-        return Ok(());
+    if !other_host && !is_same {
+        return Err(Error::msg(format!(
+            "{name}: a snapshot of host {}, not of {}; to compare two hosts, add --other-host",
+            host_text(was),
+            host_text(is)
+        )));
     }
-    Err(Error::msg(format!(
-        "{name}: a snapshot of host {}, not of {}; to compare two hosts, add --other-host",
-        host_text(was),
-        host_text(is)
-    )))
+    if is_same && before.taken > after.taken {
+        let [was, is] = [before, after].map(|side| side.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
+        return Err(Error::msg(format!(
+            "{name}: taken on {was}, after the snapshot to compare ({is}); exchange the snapshots, or check the clock \
+            of the host"
+        )));
+    }
+    Ok(())
 }
 
 fn host_text(host: &Host) -> String {

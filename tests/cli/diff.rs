@@ -30,6 +30,26 @@ fn a_diff_with_gaps_is_never_clear() {
     }
 }
 
+/// With the sides exchanged, a new listener would be a vanished one, which an audit only notes.
+#[test]
+fn the_earlier_snapshot_must_not_be_the_later_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(capture()).unwrap();
+    let future = directory.path().join("future.json");
+    let taken = text.lines().find(|line| line.contains("\"taken\"")).unwrap();
+    std::fs::write(&future, text.replacen(taken, "\"taken\": \"2126-11-21T08:00:00Z\",", 1)).unwrap();
+    let capture = capture();
+    let (past, future) = (capture.to_str().unwrap(), future.to_str().unwrap());
+    for arguments in [&["diff", future, past][..], &["audit", "--from", past, "--baseline", future]] {
+        refused(&run(arguments), future, "exchange the snapshots");
+        let other_host = run(arguments.iter().chain(&["--other-host"]));
+        refused(&other_host, future, "exchange the snapshots");
+    }
+    for arguments in [["diff", past, future], ["diff", past, past]] {
+        assert_eq!(run(arguments).status.code(), Some(0), "{arguments:?}");
+    }
+}
+
 /// The commands fit 80 columns, so they can be pasted from a narrow terminal. Root needs no sudo.
 #[cfg(unix)]
 #[test]
