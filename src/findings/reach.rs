@@ -32,6 +32,19 @@ pub struct ConfiguredAccess {
     pub clients: AdmittedClients,
 }
 
+/// A relay, which passes the connections of other machines to a service of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Relay {
+    /// The process of the relay.
+    pub pid: Pid,
+    /// The name of its program file, or else of the process.
+    pub program: String,
+    /// The address of the service.
+    pub to: Peer,
+    /// Whether the command line of the relay restricts its clients.
+    pub is_restricted: bool,
+}
+
 /// A dangerous service that other machines can reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exposed {
@@ -41,10 +54,12 @@ pub struct Exposed {
     pub title: &'static str,
     /// The process of the service; `None` for the kernel.
     pub process: Option<ServingProcess>,
-    /// Its protocol.
+    /// The relay through which the clients reach the service, if any.
+    pub relay: Option<Relay>,
+    /// The protocol of the listener.
     #[serde(skip)]
     pub protocol: Protocol,
-    /// Its port.
+    /// The port of the listener.
     #[serde(skip)]
     pub port: u16,
     /// The clients that can reach the address of the socket, regardless of the packet filter.
@@ -128,7 +143,17 @@ impl Exposed {
         }
         let is_presumed = matches!(self.basis, DangerBasis::Port | DangerBasis::ChosenPort);
         let probably = if is_presumed { "probably " } else { "" };
-        format!("{probably}{}: {}", self.title, uncapitalized(&self.consequence()))
+        let relayed = self.relay.as_ref().map(|relay| {
+            let program = self.process.as_ref().map(|one| format!("{}, pid {}, ", one.program, one.pid));
+            format!(
+                "relay to {probably}{} ({}on {}): ",
+                self.title,
+                program.unwrap_or_default(),
+                relay.place()
+            )
+        });
+        let subject = relayed.unwrap_or_else(|| format!("{probably}{}: ", self.title));
+        format!("{subject}{}", uncapitalized(&self.consequence()))
     }
 
     /// Returns the fix. If a configuration file is the evidence, or was not used, the text begins with this file.
@@ -160,11 +185,12 @@ impl Exposed {
     fn accepts(&self) -> String {
         let Exposed { title, protocol, port, .. } = self;
         let process = match &self.process {
-            None => "the kernel".to_owned(),
+            None if self.relay.is_some() => String::new(),
+            None => " (the kernel)".to_owned(),
             Some(ServingProcess { pid, program, user: Some(user) }) => {
-                format!("{program}, pid {pid}, user {user}")
+                format!(" ({program}, pid {pid}, user {user})")
             }
-            Some(ServingProcess { pid, program, user: None }) => format!("{program}, pid {pid}"),
+            Some(ServingProcess { pid, program, user: None }) => format!(" ({program}, pid {pid})"),
         };
         let may_be_another = match self.basis {
             DangerBasis::ChosenPort => {
@@ -183,13 +209,17 @@ impl Exposed {
             _ => "other machines on its network",
         };
         let traffic = if protocol.is_datagram() { "data" } else { "connections" };
+        let relay = self.relay.as_ref().map(Relay::sentence).unwrap_or_default();
         format!(
-            "{presumed}{title} ({process}) accepts {traffic} from {sources} on {protocol}/{port}.{may_be_another}"
+            "{presumed}{title}{process} accepts {traffic} from {sources} on {protocol}/{port}.{relay}{may_be_another}"
         )
     }
 
     fn consequence(&self) -> String {
         let who = match self.admitted() {
+            _ if self.relay.as_ref().is_some_and(|relay| relay.is_restricted) => {
+                "A client that the relay admits"
+            }
             Some(AdmittedClients::Listed) => "A client with a listed address",
             _ => "Anyone who connects",
         };
@@ -209,6 +239,22 @@ impl Exposed {
             _ => ".",
         };
         format!("{}{certainty}", self.outsider_gets.trim_end_matches('.'))
+    }
+}
+
+impl Relay {
+    fn place(&self) -> SocketAddr {
+        SocketAddr::new(self.to.address, self.to.port)
+    }
+
+    fn sentence(&self) -> String {
+        let restricted = if self.is_restricted { " Its command line restricts the clients." } else { "" };
+        format!(
+            " A relay, {} (pid {}), passes them to {}, and the service takes them for connections of this machine.{restricted}",
+            self.program,
+            self.pid,
+            self.place()
+        )
     }
 }
 

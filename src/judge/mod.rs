@@ -16,6 +16,7 @@ mod program_identity;
 mod published;
 mod reach;
 mod registry_rules;
+mod relayed;
 mod rules;
 mod service;
 mod severity;
@@ -144,6 +145,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let mut entries = join(sockets, processes, &snapshot, &registry);
     let mut identities = program_identity::Identities::default();
     let behind = published::services_behind(&entries, &snapshot.firewalls);
+    let relayed = relayed::services_behind_relays(&entries, &behind, &snapshot.firewalls, &mut identities);
     let published_ports = published::published_ports(&entries);
     let forwardings = entries.iter().filter_map(|entry| entry.socket.forwarding.as_ref());
     let forwarded = forwardings.map(|forwarding| (forwarding.to, forwarding.rule.clone())).collect();
@@ -156,6 +158,8 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         let Some(entry) = rest.first_mut() else { continue };
         let behind = behind.get(&published::key(entry));
         let processes = &identities.processes(behind.unwrap_or(entry));
+        let relayed_processes =
+            relayed.get(&at).map(|found| identities.processes(&found.service)).unwrap_or_default();
         let usual = (behind.is_none() && entry.socket.port().is_some())
             .then(|| program_identity::usual(entry, processes))
             .flatten();
@@ -171,6 +175,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
             processes,
             usual,
             forwarding,
+            relayed: relayed.get(&at).map(|found| (found, &relayed_processes[..])),
             reach: reach.as_deref(),
             snapshot: &snapshot,
             registry: &registry,

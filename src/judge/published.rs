@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
-use crate::model::{Endpoint, Firewall, Peer, Protocol, Socket, State};
+use crate::model::{Endpoint, Firewall, Netns, Peer, Protocol, Socket, State};
 
 /// The namespace, local end and destination of a published port; `None` for any other entry.
 pub(super) type Key = Option<(Option<u64>, Endpoint, Peer)>;
@@ -41,42 +41,60 @@ pub(super) fn reserved_by_dockerd<'p>(
     (covers && !processes.is_empty() && processes.iter().all(is_dockerd)).then_some(port)
 }
 
+/// The listeners that receive traffic for addresses of this machine.
+pub(super) struct LocalListeners<'e> {
+    /// The addresses of all sockets.
+    own: HashSet<IpAddr>,
+    on_port: HashMap<(Protocol, u16), Vec<&'e Entry>>,
+    firewalls: &'e [Firewall],
+}
+
+impl<'e> LocalListeners<'e> {
+    pub(super) fn new(entries: &'e [Entry], firewalls: &'e [Firewall]) -> Self {
+        let own = entries.iter().map(|entry| entry.socket.local.address).collect();
+        LocalListeners { own, on_port: by_port(entries), firewalls }
+    }
+
+    /// Returns the listener that receives traffic to `to` in a network namespace.
+    pub(super) fn receiving(&self, protocol: Protocol, netns: Option<&Netns>, to: Peer) -> Option<&'e Entry> {
+        // A listener on the wildcard address receives only traffic for this machine, so destinations on other machines
+        // do not count.
+        let is_own = to.address.is_unspecified()
+            || to.address.is_loopback()
+            || self.own.contains(&to.address)
+            || self.is_of_interface(netns, to.address);
+        let receives = |socket: &Socket| {
+            let own = socket.local.address;
+            let is_there = own == to.address
+                || (own.is_unspecified()
+                    && (own.is_ipv4() == to.address.is_ipv4() || socket.v6only == Some(false)));
+            let is_published = socket.state == State::Published;
+            is_there && !is_published && socket.state.accepts_traffic() && socket.netns.as_ref() == netns
+        };
+        let mut there = self.on_port.get(&(protocol, to.port)).filter(|_| is_own)?.iter().copied();
+        there.find(|other| receives(&other.socket))
+    }
+
+    fn is_of_interface(&self, netns: Option<&Netns>, wanted: IpAddr) -> bool {
+        let netns = netns.map(|netns| netns.inode);
+        let interfaces = self.firewalls.iter().filter(|firewall| firewall.netns == netns);
+        let mut addresses =
+            interfaces.flat_map(|firewall| &firewall.interfaces).flat_map(|interface| &interface.addresses);
+        addresses.any(|(address, _)| *address == wanted)
+    }
+}
+
 /// Returns the listener on this machine that receives the traffic of each published port.
 pub(super) fn services_behind(entries: &[Entry], firewalls: &[Firewall]) -> HashMap<Key, Entry> {
-    let receives = |socket: &Socket, published: &Socket, to: Peer| {
-        let own = socket.local.address;
-        let is_there = own == to.address
-            || (own.is_unspecified()
-                && (own.is_ipv4() == to.address.is_ipv4() || socket.v6only == Some(false)));
-        let is_same_port = (socket.local.protocol, socket.local.port, &socket.netns)
-            == (published.local.protocol, to.port, &published.netns);
-        socket.state.accepts_traffic() && socket.state != State::Published && is_same_port && is_there
-    };
     let published = entries.iter().filter_map(|entry| Some((entry, entry.socket.forwarding.as_ref()?.to)));
     if published.clone().next().is_none() {
         return HashMap::new();
     }
-    let own: HashSet<IpAddr> = entries.iter().map(|entry| entry.socket.local.address).collect();
-    let is_of_interface = |published: &Socket, to: Peer| {
-        let netns = published.netns.as_ref().map(|netns| netns.inode);
-        let interfaces = firewalls.iter().filter(|firewall| firewall.netns == netns);
-        let mut addresses =
-            interfaces.flat_map(|firewall| &firewall.interfaces).flat_map(|interface| &interface.addresses);
-        addresses.any(|(address, _)| *address == to.address)
-    };
-    let on_port = by_port(entries);
+    let local = LocalListeners::new(entries, firewalls);
     published
-        // A listener on the wildcard address receives only traffic for this machine, so destinations on other machines
-        // do not count.
-        .filter(|(entry, to)| {
-            to.address.is_unspecified()
-                || to.address.is_loopback()
-                || own.contains(&to.address)
-                || is_of_interface(&entry.socket, *to)
-        })
         .filter_map(|(entry, to)| {
-            let mut there = on_port.get(&(entry.socket.local.protocol, to.port))?.iter().copied();
-            let behind = there.find(|other| receives(&other.socket, &entry.socket, to))?;
+            let socket = &entry.socket;
+            let behind = local.receiving(socket.local.protocol, socket.netns.as_ref(), to)?;
             Some((key(entry), behind.clone()))
         })
         .collect()

@@ -1,6 +1,7 @@
 //! The listener that a rule judges.
 
 use super::program_identity::IdentifiedProcess;
+use super::relayed::RelayedService;
 use crate::join::Entry;
 use crate::model::{Forwarding, Reach, Snapshot, UsualProgram};
 use crate::registry::Registry;
@@ -14,6 +15,8 @@ pub(super) struct JudgedListener<'s> {
     pub(super) usual: Option<UsualProgram>,
     /// The destination to which a rule forwards the traffic.
     pub(super) forwarding: Option<&'s Forwarding>,
+    /// The service of this machine to which a relay passes the connections, with its processes.
+    pub(super) relayed: Option<(&'s RelayedService, &'s [IdentifiedProcess<'s>])>,
     /// The clients that can reach the listener according to the packet filter.
     pub(super) reach: Option<&'s Reach>,
     pub(super) snapshot: &'s Snapshot,

@@ -115,6 +115,14 @@ impl<'p> CommandLine<'p> {
         compile(&expression).is_some_and(|regex| regex.is_match(&self.line))
     }
 
+    /// Returns the groups `host` and `port` of an expression that matches the joined command line; `None` if the
+    /// expression does not match, or if `port` is not a port. Without a group `host`, the host is empty.
+    pub(super) fn host_and_port(&self, expression: &str) -> Option<(&str, u16)> {
+        let found = compile(expression)?.captures(&self.line)?;
+        let host = found.name("host").map_or("", |host| host.as_str());
+        Some((host, found.name("port")?.as_str().parse().ok()?))
+    }
+
     /// Returns whether the arguments contain the words of `text` in this order. For an interpreter, the first word must
     /// name its script or module: `dask scheduler`.
     pub(super) fn has_words(&self, text: &str) -> bool {

@@ -7,7 +7,7 @@ use portolan::internals::findings::identity::{
     AdHoc, Disguise, DualUse, FittingName, HiddenProcess, Impostor, Masquerading, ShellListener, Tool,
     Unfamiliar, UnknownProcess,
 };
-use portolan::internals::findings::reach::{ConfiguredAccess, Exposed, Published, ServingProcess};
+use portolan::internals::findings::reach::{ConfiguredAccess, Exposed, Published, Relay, ServingProcess};
 use portolan::internals::findings::registry::{
     DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
 };
@@ -101,6 +101,12 @@ fn samples() -> Vec<Evidence> {
             service: "redis",
             title: "Redis",
             process: Some(ServingProcess { pid: 41, program: "redis-server".to_owned(), user: None }),
+            relay: Some(Relay {
+                pid: 42,
+                program: "socat".to_owned(),
+                to: Peer { address: [127, 0, 0, 1].into(), port: 6379 },
+                is_restricted: false,
+            }),
             protocol: Protocol::Tcp,
             port: 6379,
             reach: None,

@@ -1,10 +1,11 @@
 //! `exposed`: a dangerous service that other machines can reach.
 
 use super::program_identity::{IdentifiedProcess, by_socket_unit};
+use super::relayed::RelayedService;
 use super::service;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
-use crate::findings::reach::{ConfiguredAccess, Exposed, ServingProcess};
+use crate::findings::reach::{ConfiguredAccess, Exposed, Relay, ServingProcess};
 use crate::join::Entry;
 use crate::model::{
     AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, ReachKind, Severity, unmapped,
@@ -27,37 +28,26 @@ const PUBLISHERS: [&str; 11] = [
     "gvproxy",
 ];
 
-/// Returns the evidence of `exposed`. If several processes own the socket, the most severe danger counts.
+/// A danger, with the process that serves the port and the setting that decides, if any.
+struct FoundDanger<'s> {
+    process: Option<&'s IdentifiedProcess<'s>>,
+    danger: Danger,
+    configuration: Option<ConfiguredAccess>,
+    relay: Option<Relay>,
+}
+
+/// Returns the evidence of `exposed`. If several processes own the socket, or if a relay passes the connections to
+/// another service, the most severe danger counts.
 pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let entry = subject.listener;
     if !entry.exposure.is_reachable_from_outside() || !entry.socket.state.accepts_traffic() {
         return None;
     }
+    let (own, relayed) = (own_danger(subject), danger_behind_relay(subject));
+    let is_worse =
+        |other: &FoundDanger<'_>| own.as_ref().is_none_or(|own| other.danger.severity > own.danger.severity);
+    let FoundDanger { process, danger, configuration, relay } = relayed.filter(is_worse).or(own)?;
     let (port, protocol) = (entry.socket.local.port, entry.socket.local.protocol);
-    let forwarding = subject.forwarding;
-    let (process, danger) = match &entry.socket.owner {
-        _ if subject.is_reserved() || (forwarding.is_some() && subject.processes.is_empty()) => {
-            (None, behind_published_port(port, forwarding.map(|one| one.to), protocol)?)
-        }
-        Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
-        _ => {
-            // For a published port, it does not matter whether the kernel chose the port: the service itself has
-            // another port.
-            let chosen_by_kernel =
-                forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
-            let dangers = subject.processes.iter().filter_map(|process| {
-                let chosen_by_kernel = chosen_by_kernel && !names_port(process, port);
-                Some((process, danger(process, entry, chosen_by_kernel)?))
-            });
-            // `max_by_key` returns the last of several equal elements, so the reversed order yields the first process.
-            let (process, danger) = dangers.rev().max_by_key(|(_, danger)| danger.severity)?;
-            (Some(process), danger)
-        }
-    };
-    let (danger, configuration) = match process {
-        Some(process) => as_configured(danger, process, port),
-        None => (danger, None),
-    };
     let Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis } =
         danger;
     let changed_configuration = process.and_then(|process| changed_configuration(&danger, process));
@@ -80,8 +70,10 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         changed_configuration,
         remedy: match is_loopback_address {
             true => DROP_MARTIANS.to_owned(),
+            false if relay.is_some() => CLOSE_RELAY.to_owned(),
             false => remedy.replace("{port}", &port.to_string()),
         },
+        relay,
         attack: attack.split(',').filter(|technique| !technique.is_empty()).collect(),
         severity: match subject.reach.map(|reach| reach.kind) {
             // Only the firewall protects the service, so some danger remains.
@@ -95,6 +87,78 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(exposed.into())
 }
 
+/// Returns the danger of the listener's own processes.
+fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
+    let entry = subject.listener;
+    let (port, protocol) = (entry.socket.local.port, entry.socket.local.protocol);
+    let forwarding = subject.forwarding;
+    let (process, danger) = match &entry.socket.owner {
+        _ if subject.is_reserved() || (forwarding.is_some() && subject.processes.is_empty()) => {
+            (None, behind_published_port(port, forwarding.map(|one| one.to), protocol)?)
+        }
+        Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
+        _ => {
+            // For a published port, it does not matter whether the kernel chose the port: the service itself has
+            // another port.
+            let chosen_by_kernel =
+                forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
+            let (process, danger) = worst(subject.processes, entry, chosen_by_kernel)?;
+            (Some(process), danger)
+        }
+    };
+    let (danger, configuration) = match process {
+        Some(process) => as_configured(danger, process, port, false),
+        None => (danger, None),
+    };
+    Some(FoundDanger { process, danger, configuration, relay: None })
+}
+
+/// Returns the danger of the service to which a relay passes the connections. If the processes of the service are not
+/// visible, the danger is presumed from its port, as for a published port.
+fn danger_behind_relay<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
+    let (relayed, processes) = subject.relayed?;
+    let RelayedService { relay, to, service, is_restricted } = relayed;
+    let (port, protocol) = (service.socket.local.port, service.socket.local.protocol);
+    let (process, danger) = match &service.socket.owner {
+        Owner::Kernel => (None, dangers::danger_of_kernel(port, protocol)?),
+        _ if processes.is_empty() => (None, dangers::behind_published_port(port, protocol)?),
+        _ => {
+            let chosen_by_kernel = subject.snapshot.ephemeral_range(&service.socket).is_some();
+            let (process, danger) = worst(processes, service, chosen_by_kernel)?;
+            (Some(process), danger)
+        }
+    };
+    let (mut danger, configuration) = match process {
+        Some(process) => as_configured(danger, process, port, true),
+        None => (danger, None),
+    };
+    if *is_restricted {
+        danger.severity = danger.severity.lower();
+    }
+    let program = subject.processes.iter().find(|process| process.process.pid == *relay);
+    let program = program.and_then(IdentifiedProcess::program_name).unwrap_or("?").to_owned();
+    let relay = Relay { pid: *relay, program, to: *to, is_restricted: *is_restricted };
+    Some(FoundDanger { process, danger, configuration, relay: Some(relay) })
+}
+
+/// Returns the most severe danger of the processes of a listener.
+fn worst<'s>(
+    processes: &'s [IdentifiedProcess<'s>],
+    entry: &Entry,
+    chosen_by_kernel: bool,
+) -> Option<(&'s IdentifiedProcess<'s>, Danger)> {
+    let port = entry.socket.local.port;
+    let dangers = processes.iter().filter_map(|process| {
+        let chosen_by_kernel = chosen_by_kernel && !names_port(process, port);
+        Some((process, danger(process, entry, chosen_by_kernel)?))
+    });
+    // `max_by_key` returns the last of several equal elements, so the reversed order yields the first process.
+    dangers.rev().max_by_key(|(_, danger)| danger.severity)
+}
+
+/// The remedy for a relay. The service itself may already be on a loopback address.
+const CLOSE_RELAY: &str = "make the relay listen on a loopback address, admit only the clients that need it in the \
+    firewall, or make the service ask for a password";
 /// The remedy for a loopback address that machines on the same link can reach.
 const DROP_MARTIANS: &str =
     "drop such packets with `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
@@ -112,10 +176,12 @@ const NOBODY: u32 = 65534;
 
 /// Returns the danger according to the configuration file of the process, and the setting that decides, if any. The
 /// settings of a replaceable program lower no danger. For a program of a person, only authentication lowers the danger.
+/// To a service behind a relay, every client has an address of this machine, so settings about addresses do not count.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
     port: u16,
+    is_relayed: bool,
 ) -> (Danger, Option<ConfiguredAccess>) {
     let Some(configuration) = &process.process.configuration else { return (danger, None) };
     let is_for_port = |access: &&AccessSetting| access.port.is_none_or(|only| only == port);
@@ -126,7 +192,7 @@ fn as_configured(
     let counts = match clients {
         AdmittedClients::Anyone => true,
         AdmittedClients::Authenticated => !process.is_replaceable(),
-        AdmittedClients::Local | AdmittedClients::Listed => is_of_service,
+        AdmittedClients::Local | AdmittedClients::Listed => is_of_service && !is_relayed,
     };
     let is_default = danger.basis == DangerBasis::Default;
     let configured = match clients {

@@ -292,6 +292,54 @@ fn a_published_port_is_presumed_one_grade_lower() {
     assert!(found("tcp/0.0.0.0:6379", proxy("/home/u/docker-proxy")).is_none(), "an impostor instead");
 }
 
+/// The clients of a relay reach a service that itself listens on a loopback address only.
+#[test]
+fn a_relay_to_a_dangerous_service() {
+    use DangerBasis::{Configuration, Default, Port};
+    use Severity::{Critical, Warning};
+    let (direct, home) = ("socat TCP-LISTEN:8888,fork TCP:127.0.0.1:6379", "127.0.0.1:6379");
+    for (name, line, service, configuration, expected) in [
+        ("an open service", direct, home, None, Some((Critical, Default))),
+        ("a password", direct, home, Some(AdmittedClients::Authenticated), Some((Warning, Configuration))),
+        // To Redis, the clients of the relay are on this machine.
+        ("protected mode", direct, home, Some(AdmittedClients::Local), Some((Critical, Default))),
+        ("an address list", &format!("{direct} range=10.0.0.0/8"), home, None, Some((Warning, Default))),
+        ("on the wildcard address", direct, "0.0.0.0:6379", None, Some((Critical, Default))),
+        ("a second relay", "socat TCP-LISTEN:8888 TCP:localhost:7000", home, None, Some((Critical, Default))),
+        ("its process is hidden", direct, "", None, Some((Warning, Port))),
+        ("another port", "socat TCP-LISTEN:8888 TCP:127.0.0.1:6380", home, None, None),
+        ("another machine", "socat TCP-LISTEN:8888 TCP:10.0.0.5:6379", home, None, None),
+        ("a circle", "socat TCP-LISTEN:8888 TCP:127.0.0.1:8888", home, None, None),
+    ] {
+        let owned = |local: &str, pid: u32| socket(local, Owner::Held(vec![pid].into()));
+        let behind = match service {
+            "" => socket("tcp/127.0.0.1:6379", Owner::Hidden),
+            place => owned(&format!("tcp/{place}"), 7),
+        };
+        let second = owned("tcp/127.0.0.1:7000", 9);
+        let sockets = vec![owned("tcp/0.0.0.0:8888", 8), behind, second];
+        let configuration = configuration.map(|clients| ("a setting", clients));
+        let mut server = redis("/usr/bin/redis-server", configuration);
+        server.uid = Some(100);
+        let relay = |pid, line| program_process(pid, "socat", "/usr/bin/socat", line);
+        let second = relay(9, "socat TCP-LISTEN:7000,bind=127.0.0.1 TCP:127.0.0.1:6379");
+        let report = judge(seen(sockets, vec![server, relay(8, line), second]), Registry::embedded());
+        let entry = report.entries.iter().find(|entry| entry.socket.local.port == 8888).unwrap();
+        let found = entry.findings().iter().find(|finding| finding.flag() == Exposed::FLAG);
+        let exposed = found.map(|finding| Exposed::of(&finding.evidence).unwrap());
+        assert_eq!(exposed.map(|one| (one.severity, one.basis)), expected, "{name}");
+        if let Some(exposed) = exposed {
+            let (sentence, card) = (exposed.sentence(), exposed.card_sentence());
+            assert!(
+                sentence.contains("on tcp/8888. A relay, socat (pid 8), passes them to 127.0.0.1:"),
+                "{sentence}"
+            );
+            assert!(card.to_lowercase().contains("relay to ") && card.contains("Redis"), "{card}");
+            assert!(sentence.contains("make the relay listen on a loopback address"), "{sentence}");
+        }
+    }
+}
+
 /// Docker chooses published ports inside the kernel's range too.
 #[test]
 fn the_number_of_a_published_port_does_not_count() {

@@ -1,0 +1,85 @@
+//! Finds the listeners on this machine to which relays such as socat pass connections.
+
+use std::collections::HashMap;
+
+use super::program_identity::{IdentifiedProcess, Identities};
+use super::published::{self, LocalListeners};
+use crate::join::Entry;
+use crate::model::{Firewall, Peer, Pid};
+use crate::registry::relays::{self, RelayDestination};
+
+/// The maximum number of relays between a client and the service.
+const MOST_RELAYS: usize = 8;
+
+/// A service of this machine that a listener reaches through a relay.
+pub(super) struct RelayedService {
+    /// The relay that accepts the connections of clients.
+    pub(super) relay: Pid,
+    /// The address of the service.
+    pub(super) to: Peer,
+    /// The listener of the service.
+    pub(super) service: Entry,
+    /// Whether the command line of a relay restricts its clients.
+    pub(super) is_restricted: bool,
+}
+
+/// Returns the service behind each relay, by the index of the relay's entry. `behind` has the listeners of published
+/// ports.
+pub(super) fn services_behind_relays(
+    entries: &[Entry],
+    behind: &HashMap<published::Key, Entry>,
+    firewalls: &[Firewall],
+    identities: &mut Identities,
+) -> HashMap<usize, RelayedService> {
+    let mut is_relay: HashMap<Pid, bool> = HashMap::new();
+    let mut local = None;
+    let mut found = HashMap::new();
+    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.socket.state.accepts_traffic()) {
+        let first = behind.get(&published::key(entry)).unwrap_or(entry);
+        // One process may own thousands of sockets, so each process is looked up once.
+        let has_relay = first.processes.iter().any(|process| {
+            *is_relay
+                .entry(process.pid)
+                .or_insert_with(|| identities.identify(process).command_line().is_some_and(relays::is_relay))
+        });
+        if !has_relay {
+            continue;
+        }
+        let local = local.get_or_insert_with(|| LocalListeners::new(entries, firewalls));
+        if let Some(service) = follow(first, local, identities) {
+            found.insert(at, service);
+        }
+    }
+    found
+}
+
+/// Follows the relays from `first` to the service on this machine; `None` if the connections leave this machine, or if
+/// nothing listens at the destination.
+fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities) -> Option<RelayedService> {
+    let mut at = first;
+    let mut found: Option<RelayedService> = None;
+    for _ in 0..MOST_RELAYS {
+        let Some((pid, destination)) = destination(&identities.processes(at), at.socket.local.port) else {
+            return found;
+        };
+        let netns = at.socket.netns.as_ref();
+        let RelayDestination { addresses, port, protocol, is_restricted } = destination;
+        let mut peers = addresses.into_iter().map(|address| Peer { address, port });
+        let (to, service) = peers.find_map(|to| Some((to, local.receiving(protocol, netns, to)?)))?;
+        found = Some(RelayedService {
+            relay: found.as_ref().map_or(pid, |first| first.relay),
+            to,
+            service: service.clone(),
+            is_restricted: is_restricted || found.as_ref().is_some_and(|first| first.is_restricted),
+        });
+        at = service;
+    }
+    // The relays form a circle, or are too many.
+    None
+}
+
+fn destination(processes: &[IdentifiedProcess<'_>], port: u16) -> Option<(Pid, RelayDestination)> {
+    processes
+        .iter()
+        .find_map(|process| Some((process.process.pid, relays::destination(process.command_line()?, port)?)))
+}
