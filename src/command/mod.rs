@@ -239,25 +239,28 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
         None => {
             let is_long = scope.packages || scope.namespaces != Namespaces::Own;
             let _progress = is_long.then(progress::Progress::start);
-            let snapshot = observe(&scope).map_err(Error::msg)?;
-            // The service behind a forwarded port is judged too, so its port is scanned if the first scan did not cover
-            // it.
-            match with_forwarded_ports(&snapshot, &scope) {
-                Some(scope) => observe(&scope).map_err(Error::msg),
-                None => Ok(snapshot),
+            let mut snapshot = observe(&scope).map_err(Error::msg)?;
+            // The service behind a forwarded port or a relay is judged too, so its port is scanned if the first scan did
+            // not cover it. A relay may lead to another relay.
+            for _ in 0..judge::MOST_RELAYS {
+                let Some(wider) = with_forwarded_ports(&snapshot, &scope) else { break };
+                scope = wider;
+                snapshot = observe(&scope).map_err(Error::msg)?;
             }
+            Ok(snapshot)
         }
     }?;
     name_host(common, &mut snapshot);
     Ok(snapshot)
 }
 
-/// Returns the scope plus the ports to which forwarded ports lead; `None` if the scope already covers them.
+/// Returns the scope plus the ports to which forwarded ports and relays lead; `None` if the scope already covers them.
 fn with_forwarded_ports(snapshot: &Snapshot, scope: &Scope) -> Option<Scope> {
     let ports = scope.ports.as_ref()?;
     let forwardings = snapshot.sockets.iter().filter_map(|socket| socket.forwarding.as_ref());
     let targets: BTreeSet<u16> = forwardings
         .map(|forwarding| forwarding.to.port)
+        .chain(judge::relay_targets(snapshot))
         .filter(|port| !ports.iter().any(|range| range.contains(*port)))
         .collect();
     let scope = Scope {

@@ -39,6 +39,7 @@ pub use self::how_to_stop::HowToStop;
 pub use self::kill_plan::{KillCaller, KillRefusal, KillStep, kill_plan};
 pub use self::listener::Listener;
 pub use self::program_identity::picked_from;
+pub use self::relayed::{MOST_RELAYS, relay_targets};
 pub use self::severity::{possible_severities, usual_severity};
 use self::ssh_clients::{ssh_clients, with_clients};
 use self::started_by::is_ssh_server;

@@ -31,7 +31,7 @@ struct ToolsOfProgram {
 pub(super) type RunAs<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
 
 /// Returns the name of the program file, or the name of the process if the file is not known.
-fn program_name(process: &Process) -> Option<&str> {
+pub(super) fn program_name(process: &Process) -> Option<&str> {
     match &process.exe {
         Some(exe) => Some(file_name(&exe.path)),
         None => process.name.as_deref(),

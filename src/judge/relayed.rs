@@ -1,15 +1,16 @@
 //! Finds the listeners on this machine to which relays such as socat pass connections.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use super::program_identity::{IdentifiedProcess, Identities};
+use super::program_identity::{IdentifiedProcess, Identities, program_name};
 use super::published::{self, LocalListeners};
 use crate::join::Entry;
-use crate::model::{Firewall, Peer, Pid};
+use crate::model::{Firewall, Peer, Pid, Process, Snapshot};
+use crate::registry::command_line::CommandLine;
 use crate::registry::relays::{self, RelayDestination};
 
 /// The maximum number of relays between a client and the service.
-const MOST_RELAYS: usize = 8;
+pub const MOST_RELAYS: usize = 8;
 
 /// A service of this machine that a listener reaches through a relay.
 pub(super) struct RelayedService {
@@ -21,6 +22,21 @@ pub(super) struct RelayedService {
     pub(super) service: Entry,
     /// Whether the command line of a relay restricts its clients.
     pub(super) is_restricted: bool,
+}
+
+/// Returns the ports to which the relays in a snapshot pass connections.
+#[must_use]
+pub fn relay_targets(snapshot: &Snapshot) -> BTreeSet<u16> {
+    let processes: HashMap<Pid, &Process> = snapshot.processes.iter().map(|one| (one.pid, one)).collect();
+    let listeners = snapshot.sockets.iter().filter(|socket| socket.state.accepts_traffic());
+    let owners =
+        listeners.flat_map(|socket| socket.owner.pids().iter().map(move |pid| (pid, socket.local.port)));
+    let targets = owners.filter_map(|(pid, port)| {
+        let process = processes.get(pid)?;
+        let command = CommandLine::new(program_name(process)?, &process.cmdline);
+        Some(relays::destination(&command, port)?.port)
+    });
+    targets.collect()
 }
 
 /// Returns the service behind each relay, by the index of the relay's entry. `behind` has the listeners of published

@@ -323,7 +323,10 @@ fn a_relay_to_a_dangerous_service() {
         server.uid = Some(100);
         let relay = |pid, line| program_process(pid, "socat", "/usr/bin/socat", line);
         let second = relay(9, "socat TCP-LISTEN:7000,bind=127.0.0.1 TCP:127.0.0.1:6379");
-        let report = judge(seen(sockets, vec![server, relay(8, line), second]), Registry::embedded());
+        let snapshot = seen(sockets, vec![server, relay(8, line), second]);
+        let targets = crate::judge::relay_targets(&snapshot);
+        assert!(targets.contains(&6379) && targets.len() <= 2, "{name}: {targets:?}");
+        let report = judge(snapshot, Registry::embedded());
         let entry = report.entries.iter().find(|entry| entry.socket.local.port == 8888).unwrap();
         let found = entry.findings().iter().find(|finding| finding.flag() == Exposed::FLAG);
         let exposed = found.map(|finding| Exposed::of(&finding.evidence).unwrap());
