@@ -9,8 +9,9 @@ use crate::observe::Scope;
 use crate::render::json;
 
 pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let mut scope = Scope { details: true, ..Scope::default() };
-    // The snapshot includes sockets without a port, because an audit of the snapshot judges them too.
+    // The snapshot has everything that an audit of it needs: the files of packages, hidden processes, and sockets without
+    // a port.
+    let mut scope = Scope { details: true, packages: true, ..Scope::default() };
     scope.states.push(State::Raw);
     let mut snapshot = take_snapshot(common, scope)?;
     if common.leaves_out(Without::Cmdline) {

@@ -91,7 +91,8 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
 fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);
-    let scope = Scope { namespaces: asked, details: true, part, ..Scope::default() };
+    let packages = before.scope.packages;
+    let scope = Scope { namespaces: asked, details: true, packages, part, ..Scope::default() };
     let mut snapshot = observe(&scope).map_err(Error::msg)?;
     name_host(common, &mut snapshot);
     Ok(snapshot)

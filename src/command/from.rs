@@ -10,7 +10,8 @@ use serde_json::error::Category;
 
 use super::Error;
 use crate::model::{
-    Family, Gap, OLD_SNAPSHOT_SCHEMA, PortRange, Protocol, SNAPSHOT_SCHEMA, Scope, Snapshot, Stage, State,
+    Family, Gap, Namespaces, OLD_SNAPSHOT_SCHEMA, PortRange, Protocol, SNAPSHOT_SCHEMA, Scope, Snapshot,
+    Stage, State,
 };
 
 /// The maximum size of a file: enough for about 50,000 sockets with their processes.
@@ -166,11 +167,13 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         families,
         states,
         ports,
-        namespaces: _,
+        namespaces,
         processes,
         details,
-        packages: _,
+        packages,
+        // How much of the machine was visible is in `host.scope`.
         part: _,
+        // Without BPF, the same is read in another way, or there is a gap.
         bpf: _,
     } = &snapshot.scope;
     let mut gaps = Vec::new();
@@ -195,6 +198,14 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         gaps.push(gap(Stage::Owners, "the processes that own the sockets".to_owned()));
     } else if scope.details && !details {
         gaps.push(gap(Stage::Processes, "the users, parents, units and containers of processes".to_owned()));
+    }
+    // Only Linux has packages and namespaces.
+    if is_linux && scope.packages && !packages {
+        let what = "hidden processes, and whether the packages installed the programs as they are";
+        gaps.push(gap(Stage::Processes, what.to_owned()));
+    }
+    if is_linux && scope.namespaces == Namespaces::All && *namespaces != Namespaces::All {
+        gaps.push(gap(Stage::Namespaces, "the sockets of other network namespaces".to_owned()));
     }
     gaps
 }
@@ -288,6 +299,11 @@ mod tests {
             let report_text = report_text(&snapshot, change);
             assert!(report_text.len() == 1 && report_text[0].contains(lost), "{lost}: {report_text:?}");
         }
+        snapshot.scope = whole.clone();
+        let of_packages = report_text(&snapshot, |scope| scope.packages = true);
+        assert!(of_packages.len() == 1 && of_packages[0].contains("packages"), "{of_packages:?}");
+        let elsewhere = report_text(&snapshot, |scope| scope.namespaces = Namespaces::All);
+        assert_eq!(elsewhere, ["the sockets of other network namespaces"]);
         snapshot.scope = Scope { ports: Some(vec![PortRange { low: 5, high: 12 }]), ..whole };
         assert_eq!(report_text(&snapshot, some), [""; 0]);
         assert_eq!(report_text(&snapshot, |_| {}).len(), 1);
