@@ -10,6 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use regex_lite::{Regex, RegexBuilder};
 
 use super::program_names::{interpreter, names_of};
+use super::protection::Meaning;
 use super::script_names::{Command, commands, options};
 use crate::model::LONGEST_COMMAND_LINE;
 use crate::model::interpreter::{InterpreterCommand, parse_innermost, shows_only_a_title};
@@ -106,13 +107,26 @@ impl<'p> CommandLine<'p> {
     }
 
     pub(super) fn matches(&self, expression: &'static str) -> bool {
-        is_match(expression, &self.line)
+        is_match(Meaning::Any, expression, &self.line)
     }
 
     /// Returns whether an expression matches the joined command line, with `port` in place of `{port}`.
-    pub(super) fn matches_port(&self, expression: &str, port: u16) -> bool {
+    pub(super) fn matches_on(&self, expression: &'static str, port: u16) -> bool {
+        self.has(Meaning::Any, expression, port)
+    }
+
+    /// Returns whether an expression matches an option that protects the service, with `port` in place of `{port}`.
+    /// An option whose value switches the protection off does not protect: `--tls-auth=none`.
+    pub(super) fn protects_on(&self, expression: &'static str, port: u16) -> bool {
+        self.has(Meaning::Protection, expression, port)
+    }
+
+    fn has(&self, meaning: Meaning, expression: &'static str, port: u16) -> bool {
+        if !expression.contains("{port}") {
+            return is_match(meaning, expression, &self.line);
+        }
         let expression = expression.replace("{port}", &port.to_string());
-        compile(&expression).is_some_and(|regex| regex.is_match(&self.line))
+        compile(&expression).is_some_and(|regex| meaning.is_match(&regex, &self.line))
     }
 
     /// Returns the groups `host` and `port` of an expression that matches the joined command line; `None` if the
@@ -158,9 +172,9 @@ impl<'p> CommandLine<'p> {
     /// with the script and its arguments, any other with the options of the interpreter.
     pub(super) fn matches_command(&self, expression: &'static str) -> bool {
         if expression.starts_with('^') {
-            return self.commands.iter().any(|command| is_match(expression, &command.line()));
+            return self.commands.iter().any(|command| is_match(Meaning::Any, expression, &command.line()));
         }
-        self.options.iter().any(|option| is_match(expression, option))
+        self.options.iter().any(|option| is_match(Meaning::Any, expression, option))
     }
 }
 
@@ -177,16 +191,17 @@ const LONGEST_LAST: usize = 4096;
 
 /// Returns whether an expression matches a text. Each expression is compiled only once. The result for the last text is
 /// stored, because one process can have thousands of listeners that follow each other.
-fn is_match(expression: &'static str, text: &str) -> bool {
-    static USED: LazyLock<Mutex<HashMap<&'static str, UsedExpression>>> = LazyLock::new(Mutex::default);
+fn is_match(meaning: Meaning, expression: &'static str, text: &str) -> bool {
+    static USED: LazyLock<Mutex<HashMap<(Meaning, &'static str), UsedExpression>>> =
+        LazyLock::new(Mutex::default);
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
-    let used = used.entry(expression).or_insert_with(|| {
+    let used = used.entry((meaning, expression)).or_insert_with(|| {
         let regex = compile(expression);
-        let matched = regex.as_ref().is_some_and(|regex| regex.is_match(""));
+        let matched = regex.as_ref().is_some_and(|regex| meaning.is_match(regex, ""));
         UsedExpression { regex, last: String::new(), matched }
     });
     if used.last != text {
-        let matched = used.regex.as_ref().is_some_and(|regex| regex.is_match(text));
+        let matched = used.regex.as_ref().is_some_and(|regex| meaning.is_match(regex, text));
         if text.len() > LONGEST_LAST {
             return matched;
         }

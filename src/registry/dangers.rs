@@ -122,13 +122,17 @@ impl DangerRow {
                 _ => (b'=', expression),
             };
             let names_port = bare.contains("{port}");
-            let found = if names_port { command.matches_port(bare, port) } else { command.matches(bare) };
+            let found = match kind {
+                b'=' => command.matches_on(bare, port),
+                _ => command.protects_on(bare, port),
+            };
             match kind {
-                _ if !found => {}
+                _ if !found => continue,
                 b'!' => return None,
                 b'~' => password = true,
-                _ => (certain, named_port) = (true, named_port || names_port),
+                _ => certain = true,
             }
+            named_port |= names_port;
         }
         let is_elsewhere = !self.is_on_its_port(port, protocol, chosen_by_kernel) && !named_port;
         let applies = match self.fields[4] {

@@ -21,6 +21,7 @@ mod port_index;
 mod program_names;
 mod program_rows;
 pub mod programs;
+mod protection;
 pub(crate) mod relays;
 mod row;
 mod rules;

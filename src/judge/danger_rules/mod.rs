@@ -163,8 +163,17 @@ const CLOSE_RELAY: &str = "make the relay listen on a loopback address, admit on
 const DROP_MARTIANS: &str =
     "drop such packets with `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
 /// The services whose configuration file is read, as named in the table of dangerous services.
-const CONFIGURED: [&str; 8] =
-    ["redis", "valkey", "mongodb", "nats", "kafka", KAFKA_SASL, "http-proxy", "docker-registry"];
+const CONFIGURED: [&str; 9] = [
+    "redis",
+    "valkey",
+    "mongodb",
+    "nats",
+    "nats-cluster",
+    "kafka",
+    KAFKA_SASL,
+    "http-proxy",
+    "docker-registry",
+];
 /// The row about a Kafka broker whose command line names a file with passwords. Each of its listeners can still admit
 /// everyone.
 const KAFKA_SASL: &str = "kafka-sasl";

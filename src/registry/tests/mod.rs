@@ -4,6 +4,7 @@ mod answers;
 mod data;
 mod lists;
 mod programs;
+mod protection;
 mod rows;
 mod tables;
 mod texts;

@@ -199,10 +199,9 @@ fn every_danger_is_found_by_a_command_line() {
             let bare = expression.trim_start_matches(['!', '~']);
             let matches = |example: &&&Example| {
                 let command = example.command();
-                if bare.contains("{port}") {
-                    command.matches_port(bare, example.port)
-                } else {
-                    command.matches(bare)
+                match bare == expression {
+                    true => command.matches_on(bare, example.port),
+                    false => command.protects_on(bare, example.port),
                 }
             };
             if of_row.iter().find(matches).is_none() {

@@ -1,0 +1,68 @@
+//! Decides whether an option on a command line protects a service.
+//!
+//! The name of an option is not enough, because many options take a value that switches the protection off:
+//! `-vnc :1,password=off`, `--tcp-auth=none`.
+
+use regex_lite::Regex;
+
+/// The statement that an expression of a table makes about a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Meaning {
+    /// A match is enough.
+    Any,
+    /// A match is an option that protects the service.
+    Protection,
+}
+
+impl Meaning {
+    /// Returns whether an expression matches a command line. For a protection, every match must protect, because an
+    /// option can be given for several listeners.
+    pub(super) fn is_match(self, regex: &Regex, line: &str) -> bool {
+        if self == Meaning::Any {
+            return regex.is_match(line);
+        }
+        let mut found = regex.find_iter(line).peekable();
+        found.peek().is_some() && found.all(|found| !value(line, found.end()).is_some_and(protects_nothing))
+    }
+}
+
+/// The values that switch a protection off, or with which the program accepts every client.
+const PROTECTS_NOTHING: [&str; 10] =
+    ["", "off", "no", "none", "false", "0", "allow", "disable", "disabled", "null"];
+
+fn protects_nothing(value: &str) -> bool {
+    let value = value.trim_matches(['"', '\'']).to_ascii_lowercase();
+    PROTECTS_NOTHING.contains(&value.as_str())
+}
+
+/// Returns the value of the option whose match ends at `end`; `None` if the option has no value, or if the match
+/// contains the value as a whole.
+fn value(line: &str, end: usize) -> Option<&str> {
+    let (before, after) = line.split_at_checked(end)?;
+    if before.ends_with(',') {
+        return None;
+    }
+    let next_word = |text| Some(first(text)).filter(|word: &&str| !word.starts_with('-'));
+    if before.ends_with('=') {
+        return Some(first(after));
+    }
+    if before.ends_with(char::is_whitespace) {
+        return next_word(after);
+    }
+    // The match ends inside a word or behind it.
+    let begin = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    let (matched, word) = (before.get(begin..)?, line.get(begin..)?);
+    let (word, behind) = word.split_once(char::is_whitespace).unwrap_or((word, "-"));
+    match (matched.rfind('='), word.get(matched.len()..)?.split_once('=')) {
+        (Some(_), _) if matched == word => None,
+        (Some(at), _) => Some(first(word.get(at + 1..)?)),
+        (None, Some((_, value))) => Some(first(value)),
+        (None, None) if word.starts_with('-') => next_word(behind),
+        (None, None) => None,
+    }
+}
+
+/// Returns the first part of a value, without its parameters: `file` of `file,filename=x`.
+fn first(text: &str) -> &str {
+    text.split([' ', '\t', '\n', ',', ';', ':', '(']).next().unwrap_or_default()
+}

@@ -1,0 +1,139 @@
+//! An expression of `dangers.tsv` that lowers a danger must not match an option that switches the protection off.
+
+use super::super::command_line::CommandLine;
+use super::body;
+
+/// Values that switch a protection off, or with which a program accepts every client.
+const OFF: [&str; 6] = ["off", "none", "no", "false", "allow", "0"];
+
+/// Returns texts that an expression matches: one for each alternative and for each optional part.
+fn samples(expression: &str) -> Vec<String> {
+    let expression = expression.strip_prefix("(?i)").unwrap_or(expression);
+    let mut rest: Vec<char> = expression.chars().rev().collect();
+    let found = alternatives(&mut rest);
+    assert!(rest.is_empty(), "{expression}");
+    found
+}
+
+fn alternatives(rest: &mut Vec<char>) -> Vec<String> {
+    let mut found = sequence(rest);
+    while rest.last() == Some(&'|') {
+        rest.pop();
+        found.extend(sequence(rest));
+    }
+    found
+}
+
+/// Returns the sequence with the first choice of each part, and one text for each other choice of one part.
+fn sequence(rest: &mut Vec<char>) -> Vec<String> {
+    let mut parts: Vec<Vec<String>> = Vec::new();
+    while let Some(next) = rest.pop_if(|next| !matches!(next, '|' | ')')) {
+        let mut part = match next {
+            '(' => {
+                let inner = alternatives(rest);
+                assert_eq!(rest.pop(), Some(')'));
+                inner
+            }
+            '[' => class(rest),
+            '\\' => vec![escaped(rest.pop().unwrap()).to_owned()],
+            '^' | '$' => vec![String::new()],
+            '.' => vec!["x".to_owned()],
+            literal => vec![literal.to_string()],
+        };
+        match rest.last() {
+            Some('?' | '*') => part.push(String::new()),
+            Some('+') => {}
+            _ => {
+                parts.push(part);
+                continue;
+            }
+        }
+        rest.pop();
+        parts.push(part);
+    }
+    let text = |changed: usize, choice: usize| {
+        let choice = |at| if at == changed { choice } else { 0 };
+        parts.iter().enumerate().map(|(at, part)| part[choice(at)].as_str()).collect::<String>()
+    };
+    let mut found = vec![text(0, 0)];
+    for (at, part) in parts.iter().enumerate() {
+        found.extend((1..part.len()).map(|choice| text(at, choice)));
+    }
+    found
+}
+
+fn class(rest: &mut Vec<char>) -> Vec<String> {
+    let mut members: Vec<String> = Vec::new();
+    while let Some(next) = rest.pop_if(|next| *next != ']') {
+        members.push(if next == '\\' { escaped(rest.pop().unwrap()).to_owned() } else { next.to_string() });
+    }
+    rest.pop();
+    if members[0] == "^" { vec!["x".to_owned()] } else { members }
+}
+
+fn escaped(next: char) -> &'static str {
+    match next {
+        's' => " ",
+        'S' => "x",
+        'd' => "1",
+        'b' => "",
+        '.' => ".",
+        '[' => "[",
+        ']' => "]",
+        '"' => "\"",
+        _ => panic!("\\{next}"),
+    }
+}
+
+/// Returns command lines in which the option of a sample has another value.
+fn with_value(sample: &str, value: &str) -> Vec<String> {
+    let line = sample.trim_end();
+    let begin = line.rfind(' ').map_or(0, |at| at + 1);
+    let (before, last) = line.split_at(begin);
+    if let Some(at) = last.rfind('=') {
+        return vec![format!("{before}{}{value}", &last[..=at])];
+    }
+    if last.starts_with('-') {
+        return vec![format!("{line}={value}"), format!("{line} {value}")];
+    }
+    let is_value = before.trim_end().rsplit(' ').next().is_some_and(|word| word.starts_with('-'));
+    if is_value { vec![format!("{before}{value}")] } else { Vec::new() }
+}
+
+/// Returns whether an expression names a value, which then protects: `--anonymous-auth=false`.
+fn names(expression: &str, value: &str) -> bool {
+    expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == value)
+}
+
+#[test]
+fn an_option_that_is_switched_off_lowers_no_danger() {
+    let (mut count, mut wrong) = (0, Vec::new());
+    for row in body(include_str!("../data/dangers.tsv")) {
+        let fields: Vec<&'static str> = row.split('\t').collect();
+        for lowering in fields[5].split(" ;; ").filter_map(|one| one.strip_prefix(['!', '~'])) {
+            let texts = samples(&lowering.replace("{port}", "12345"));
+            let lines =
+                |text: &String| if lowering.starts_with('^') { text.clone() } else { format!("x {text}") };
+            let lines: Vec<String> = texts.iter().map(lines).collect();
+            let protects = |line: &String| {
+                let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+                CommandLine::new("x", &arguments).protects_on(lowering, 12345)
+            };
+            let on = |line: &String| {
+                if line.ends_with([' ', '=']) { format!("{line}value") } else { line.clone() }
+            };
+            assert!(
+                lines.iter().map(on).any(|line| protects(&line)),
+                "{}: no sample of {lowering} protects: {lines:?}",
+                fields[0]
+            );
+            for value in OFF.into_iter().filter(|value| !names(lowering, value)) {
+                let off = lines.iter().flat_map(|line| with_value(line, value));
+                wrong.extend(off.filter(protects).map(|line| (fields[0], line)));
+                count += 1;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(count >= 300, "{count}");
+}
