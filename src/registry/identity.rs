@@ -179,6 +179,7 @@ pub fn identify(process: &Process) -> Option<RecognisedProgram> {
         (None, None) => return None,
     };
     let programs = match rests_on {
+        RestsOn::Exe if name.starts_with(BUSYBOX) => by_applet(applet(process).or(own)),
         RestsOn::Exe => by_file(name, own),
         _ => programs::by_name(name).collect(),
     };
@@ -191,6 +192,25 @@ pub fn identify(process: &Process) -> Option<RecognisedProgram> {
         is_release: false,
         rests_on_title: false,
     })
+}
+
+/// The file name of BusyBox, which contains many programs (applets). Some distributions add a suffix.
+const BUSYBOX: &str = "busybox";
+
+/// Returns the name of the applet that BusyBox runs: its first argument, or the name with which it was started.
+/// BusyBox decides by the same arguments.
+fn applet(process: &Process) -> Option<&str> {
+    let mut words = process.cmdline.iter().map(|word| file_name(word).trim_start_matches('-'));
+    let first = words.next()?;
+    if first.starts_with(BUSYBOX) { words.next() } else { Some(first) }
+}
+
+/// Returns the server of BusyBox with this name; for any other applet, BusyBox itself.
+fn by_applet(applet: Option<&str>) -> Vec<ListedProgram> {
+    let is_server = |program: &ListedProgram| program.matches == Match::Exe(BUSYBOX);
+    let servers: Vec<_> = applet.into_iter().flat_map(programs::by_name).filter(is_server).collect();
+    let is_any = |program: &ListedProgram| program.matches == Match::Comm;
+    if servers.is_empty() { programs::by_name(BUSYBOX).filter(is_any).collect() } else { servers }
 }
 
 /// Returns the programs with this file name. If one file contains several programs, the name of the process selects

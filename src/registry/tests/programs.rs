@@ -175,6 +175,29 @@ fn processes_are_identified() {
     assert_eq!(sentinel.programs[0].name, "redis-sentinel");
 }
 
+/// BusyBox runs the applet that its arguments name, whatever the name of the process is.
+#[test]
+fn busybox_is_the_applet_that_it_runs() {
+    for (name, exe, cmdline, applet) in [
+        ("busybox", "/bin/busybox", "busybox telnetd -F", "telnetd"),
+        ("busybox", "/bin/busybox-extras", "/bin/busybox-extras dnsd", "dnsd"),
+        ("ntpd", "/bin/busybox", "/usr/sbin/ntpd -l", "ntpd"),
+        ("udhcpd", "/bin/busybox", "", "udhcpd"),
+        ("telnetd", "/bin/busybox", "nc -l -p 23", "busybox"),
+        ("busybox", "/bin/busybox", "busybox nc -l -p 23", "busybox"),
+        ("busybox", "/bin/busybox", "busybox", "busybox"),
+    ] {
+        let identity = taken(name, exe, cmdline);
+        let found: Vec<_> = identity.programs.iter().map(|program| program.name).collect();
+        assert_eq!(found, [applet], "{name} {exe} {cmdline}");
+        for (port, protocol) in [(23, Protocol::Tcp), (53, Protocol::Udp), (123, Protocol::Udp)] {
+            let expected = guarded(port, protocol).find_map(|row| identity.is_expected_on(&row));
+            let is_server = [("telnetd", 23), ("dnsd", 53), ("ntpd", 123)].contains(&(applet, port));
+            assert_eq!(expected, Some(is_server), "{cmdline} on {port}");
+        }
+    }
+}
+
 #[test]
 fn a_script_counts_by_its_name_only_if_it_is_one_of_root() {
     let origin = |kind| Some(Origin::of(kind));
