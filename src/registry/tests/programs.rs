@@ -175,7 +175,7 @@ fn processes_are_identified() {
     assert_eq!(sentinel.programs[0].name, "redis-sentinel");
 }
 
-/// BusyBox runs the applet that its arguments name, whatever the name of the process is.
+/// BusyBox runs the applet that its arguments name, regardless of the name of the process.
 #[test]
 fn busybox_is_the_applet_that_it_runs() {
     for (name, exe, cmdline, applet) in [
