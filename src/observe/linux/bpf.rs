@@ -1,12 +1,15 @@
 //! Finds BPF programs that choose the socket for a connection (`sk_lookup`) or see packets before the firewall does
 //! (tcx), through the descriptors of the processes that attached them.
 
+use std::fs::File;
+
 use super::files::slurp;
 use super::owners::ThreadDescriptor;
-use crate::model::{Note, Pid};
+use super::task_iterator::attached_programs;
+use crate::model::{Gap, Note, Pid, Stage};
 
 /// `BPF_SK_LOOKUP` (linux/bpf.h).
-const SK_LOOKUP: &str = "36";
+const SK_LOOKUP: u32 = 36;
 
 /// The type of a link to the traffic control of a device (tcx, Linux 6.6).
 const TCX: &str = "tcx";
@@ -15,13 +18,13 @@ const TCX_INGRESS: &str = "46";
 
 #[derive(Debug, Default)]
 pub(super) struct AttachedPrograms {
-    /// A note about programs that redirect connections in a network namespace.
-    pub(super) steering: Option<Note>,
+    /// The processes that have a program open that redirects connections in a network namespace.
+    pub(super) steering: Vec<Pid>,
     /// A note about programs that see the incoming packets of a device before the firewall does.
     pub(super) tcx: Option<Note>,
 }
 
-/// Returns notes about the BPF programs that are attached through these descriptors.
+/// Returns the BPF programs that are attached through these descriptors.
 pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
     let (mut steering, mut tcx) = (Vec::new(), Vec::new());
     for link in links {
@@ -32,19 +35,32 @@ pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
         }
         tcx.extend(tcx_program(&text).map(|program| (program, link.pid)));
     }
-    AttachedPrograms { steering: steering_note(steering), tcx: tcx_note(tcx) }
+    AttachedPrograms { steering, tcx: tcx_note(tcx) }
 }
 
-fn steering_note(mut pids: Vec<Pid>) -> Option<Note> {
+/// Returns the number of programs that redirect connections in the calling thread's network namespace, also of those
+/// that no process has open; 0 if the kernel does not answer.
+pub(super) fn steering_programs() -> u32 {
+    let netns = File::open("/proc/thread-self/ns/net").ok();
+    netns.and_then(|netns| attached_programs(&netns, SK_LOOKUP).ok()).unwrap_or(0)
+}
+
+/// Returns the gap because of programs that redirect connections: other ports may lead to a listener.
+pub(super) fn steering_gap(count: u32, mut pids: Vec<Pid>) -> Option<Gap> {
     pids.sort_unstable();
     pids.dedup();
-    let first = pids.first()?;
-    let processes = if pids.len() == 1 { "process steers" } else { "processes steer" };
-    Some(Note {
-        what: format!("{processes} connections from other ports to listeners (BPF sk_lookup, pid {first})"),
-        count: u64::try_from(pids.len()).ok(),
-        remedy: Some("bpftool link".to_owned()),
-        important: true,
+    let why = if count == 1 {
+        "a BPF program (sk_lookup) gives connections for other ports and addresses to listeners"
+    } else {
+        "BPF programs (sk_lookup) give connections for other ports and addresses to listeners"
+    };
+    (count > 0 || !pids.is_empty()).then(|| Gap {
+        stage: Stage::Sockets,
+        what: "ports that answer without a socket".to_owned(),
+        count: None,
+        pids,
+        why: why.to_owned(),
+        remedy: Some("bpftool net; bpftool link".to_owned()),
     })
 }
 
@@ -70,7 +86,8 @@ fn value<'t>(fdinfo: &'t str, key: &str) -> Option<&'t str> {
 
 /// Returns whether this BPF link redirects the connections of a network namespace.
 fn is_steering(fdinfo: &str) -> bool {
-    value(fdinfo, "link_type") == Some("netns") && value(fdinfo, "attach_type") == Some(SK_LOOKUP)
+    value(fdinfo, "link_type") == Some("netns")
+        && value(fdinfo, "attach_type") == Some(&SK_LOOKUP.to_string())
 }
 
 /// Returns the program that this BPF link attaches to the incoming packets of a device: `program 12`. The attach type

@@ -141,13 +141,14 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
                 .for_each(|firewall| _ = firewall.unread.get_or_insert_with(|| why.to_owned()));
             notes.push(note);
         }
-        if let Some(note) = programs.steering {
+        let steering = if scope.bpf { scanned_namespaces.steering_programs() } else { 0 };
+        if let Some(gap) = bpf::steering_gap(steering, programs.steering) {
             let why = "a BPF program (sk_lookup) can redirect connections for other ports to a listener";
             firewalls.iter_mut().for_each(|firewall| firewall.steering = Some(why.to_owned()));
             for found in found.iter_mut().filter(|found| found.socket.absent) {
                 Arc::make_mut(&mut found.socket.attributes).absent = false;
             }
-            notes.push(note);
+            gaps.push(gap);
         }
         used_bpf = walk.tasks.is_some();
         hidden.extend(walk.masked.iter().chain(&walk.unlisted).copied());

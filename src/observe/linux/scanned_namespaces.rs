@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 
+use super::bpf;
 use super::external_program::TimeBudget;
 use super::firewall::peers;
 use super::kernel_services;
@@ -100,6 +101,13 @@ impl ScannedNamespaces {
         scope.states.retain(|state| *state != State::Published);
         let again = self.list_sockets(&scope, false);
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
+    }
+
+    /// Returns the number of BPF programs that redirect connections in these namespaces.
+    pub(super) fn steering_programs(&self) -> u32 {
+        let own = if self.own { bpf::steering_programs() } else { 0 };
+        let others = self.others.iter().map(|known| known.enter(bpf::steering_programs).unwrap_or(0));
+        others.fold(own, u32::saturating_add)
     }
 
     /// Returns the kernel services whose evidence is visible in the scanned namespaces.

@@ -12,6 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
+const PROG_QUERY: libc::c_int = 16;
 const LINK_CREATE: libc::c_int = 28;
 const ITER_CREATE: libc::c_int = 33;
 /// `BPF_PROG_TYPE_TRACING`.
@@ -74,6 +75,21 @@ pub(super) fn array(bytes: &[u8]) -> Result<OwnedFd, Errno> {
         .with(16, address(bytes.as_ptr()));
     call(MAP_UPDATE_ELEM, &update)?;
     Ok(array)
+}
+
+/// Returns the number of programs that are attached to a network namespace with this attach type. Needs
+/// `CAP_NET_ADMIN`.
+#[expect(unsafe_code, reason = "the crates that wrap bpf(2) contain a loader, which is not needed here")]
+pub(in super::super) fn attached_programs(netns: &File, attach_type: u32) -> Result<u32, Errno> {
+    let query = Attributes::new().with(0, netns.as_raw_fd().to_ne_bytes()).with(4, attach_type.to_ne_bytes());
+    let Attributes(mut query) = query;
+    // SAFETY: the kernel reads and writes the attributes, whose length is given. They contain no address.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, query.as_mut_ptr(), query.len()) };
+    if result < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error));
+    }
+    Ok(query.get(24..).and_then(<[u8]>::first_chunk).copied().map_or(0, u32::from_ne_bytes))
 }
 
 /// Returns an address as 64 bits, which the kernel expects on every machine.

@@ -23,6 +23,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::system::sysinfo;
 
 use self::bpf_syscall::Mapped;
+pub(super) use self::bpf_syscall::attached_programs;
 use self::layout::{Layout, Source};
 use super::files::slurp;
 use super::namespaces;
