@@ -121,6 +121,11 @@ impl<'p> CommandLine<'p> {
         self.has(Meaning::Protection, expression, port)
     }
 
+    /// Returns whether an option names this port for metrics, health checks or profiles.
+    pub(super) fn names_port_for_diagnostics(&self, port: u16) -> bool {
+        self.has(Meaning::Any, FOR_DIAGNOSTICS, port)
+    }
+
     fn has(&self, meaning: Meaning, expression: &'static str, port: u16) -> bool {
         if !expression.contains("{port}") {
             return is_match(meaning, expression, &self.line);
@@ -177,6 +182,13 @@ impl<'p> CommandLine<'p> {
         self.options.iter().any(|option| is_match(Meaning::Any, expression, option))
     }
 }
+
+/// Options that open a port for metrics, health checks or profiles: `--metrics-addr 0.0.0.0:9399`, and the Prometheus
+/// agent of a Java process.
+const FOR_DIAGNOSTICS: &str = concat!(
+    r"(?i)\s(--?[a-z0-9._-]*(metrics|telemetry|prometheus|pprof|profiling|health|debug[._-]?addr)[a-z0-9._-]*",
+    r"[= ](\S*[^\d\s])?|-javaagent:\S*(prometheus|jmx_exporter|opentelemetry)\S*=(\S*:)?){port}(\D|$)",
+);
 
 /// An expression, the last text that was compared with it, and the result.
 struct UsedExpression {

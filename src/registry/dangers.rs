@@ -135,9 +135,11 @@ impl DangerRow {
             named_port |= names_port;
         }
         let is_elsewhere = !self.is_on_its_port(port, protocol, chosen_by_kernel) && !named_port;
+        let has_ports = !self.fields[3].is_empty();
         let applies = match self.fields[4] {
             _ if !is_elsewhere => true,
             "yes" => false,
+            _ if has_ports && command.names_port_for_diagnostics(port) => false,
             _ if on_own_ports => false,
             _ if protocol.registered_as() == Protocol::Udp && !self.lists_protocol(Protocol::Udp) => false,
             "no" => true,
@@ -154,7 +156,6 @@ impl DangerRow {
             let basis = if on_own_ports { DangerBasis::Port } else { DangerBasis::Default };
             self.danger(self.severity()?, self.fields[7], basis, Some(command))
         };
-        let has_ports = !self.fields[3].is_empty();
         if is_elsewhere && chosen_by_kernel && has_ports {
             danger = Danger { severity: danger.severity.lower(), basis: DangerBasis::ChosenPort, ..danger };
         }

@@ -180,11 +180,34 @@ fn on_a_port_that_the_kernel_chose_the_service_is_presumed() {
     let zookeeper = "java -cp /x org.apache.zookeeper.server.quorum.QuorumPeerMain /etc/zoo.cfg";
     let with_jmx =
         "java -Dcom.sun.management.jmxremote -cp /x org.apache.zookeeper.server.quorum.QuorumPeerMain z";
+    let with_exporter =
+        "java -javaagent:/o/jmx_prometheus_javaagent-0.20.0.jar=7071:/o/k.yml -cp /k.jar kafka.Kafka /s";
     let erlang = "beam.smp -- -root /usr/lib/erlang -- -sname ejabberd -s ejabberd";
     for (name, file, line, port, chosen, expected) in [
         ("its own port", "java", zookeeper, 2181, false, Some(("zookeeper", Critical, Default))),
         ("chosen", "java", zookeeper, 40_000, true, Some(("zookeeper", Warning, ChosenPort))),
         ("any other", "java", zookeeper, 12_181, false, Some(("zookeeper", Critical, Default))),
+        ("metrics of Java", "java", with_exporter, 7071, false, None),
+        (
+            "its own port, with metrics",
+            "java",
+            with_exporter,
+            9092,
+            false,
+            Some(("kafka", Critical, Default)),
+        ),
+        ("metrics of etcd", "etcd", "etcd --listen-metrics-urls http://0.0.0.0:15692", 15_692, false, None),
+        ("metrics of dockerd", "dockerd", "dockerd -H fd:// --metrics-addr 0.0.0.0:9399", 9399, false, None),
+        ("profiles", "buildkitd", "buildkitd --debugaddr=:6060", 6060, false, None),
+        (
+            "a longer number",
+            "buildkitd",
+            "buildkitd --debugaddr=:16060 --addr tcp://:6060",
+            6060,
+            false,
+            Some(("buildkit", Critical, Default)),
+        ),
+        ("a broker in Node-RED", "node", "node /x/node_modules/node-red/red.js", 1883, false, None),
         ("chosen, with JMX", "java", with_jmx, 40_000, true, Some(("jmx-chosen-port", Notice, Default))),
         ("its own port, with JMX", "java", with_jmx, 2181, false, Some(("zookeeper", Critical, Default))),
         ("Redis", "redis-server", "redis-server *:40000", 40_000, true, Some(("redis", Warning, ChosenPort))),
