@@ -56,7 +56,11 @@ pub(super) fn run(
     scope.states.push(State::Raw);
     let mut snapshot = take_snapshot(common, scope)?;
     if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
-        diff::check_sides(&path.display().to_string(), baseline, &snapshot, args.other_host)?;
+        let name = path.display().to_string();
+        diff::same_host(&name, baseline, &snapshot, args.other_host)?;
+        if let Some(why) = diff::exchanged(&name, baseline, &snapshot) {
+            return Err(Error::msg(why));
+        }
     }
     let deep = || {
         let _progress = Progress::start();

@@ -25,7 +25,13 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         None => scan_like(common, &before)?,
     };
     let name = path.display().to_string();
-    check_sides(&name, &before, &after, args.other_host)?;
+    same_host(&name, &before, &after, args.other_host)?;
+    // Two files can be compared in any order, so that a change can be shown backwards.
+    match exchanged(&name, &before, &after) {
+        Some(why) if args.after.is_none() => return Err(Error::msg(why)),
+        Some(why) => print_message(&why),
+        None => {}
+    }
     let (mut before, mut after) = (judged(before, registry, common), judged(after, registry, common));
     before.question.is_saved = true;
     after.question.is_saved = args.after.is_some();
@@ -98,35 +104,43 @@ fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> 
     Ok(snapshot)
 }
 
-/// Returns an error if two hosts are compared without `--other-host`, or if the earlier snapshot of one host is the later
-/// one: new listeners would be reported as vanished, or not at all. IDs are compared too, because two hosts can have
-/// the same name. `name` is the file of the earlier snapshot.
-pub(super) fn check_sides(
+/// Returns whether both snapshots are of one host. IDs are compared too, because two hosts can have the same name.
+fn is_same_host(was: &Host, is: &Host) -> bool {
+    match (&was.id, &is.id) {
+        (Some(was), Some(is)) => was == is,
+        _ => was.name.is_some() && (&was.name, &was.os) == (&is.name, &is.os),
+    }
+}
+
+/// Returns an error if two hosts are compared without `--other-host`. `name` is the file of the earlier snapshot.
+pub(super) fn same_host(
     name: &str,
     before: &Snapshot,
     after: &Snapshot,
     other_host: bool,
 ) -> Result<(), Error> {
     let (was, is) = (&before.host, &after.host);
-    let is_same = match (&was.id, &is.id) {
-        (Some(was), Some(is)) => was == is,
-        _ => was.name.is_some() && (&was.name, &was.os) == (&is.name, &is.os),
-    };
-    if !other_host && !is_same {
-        return Err(Error::msg(format!(
-            "{name}: a snapshot of host {}, not of {}; to compare two hosts, add --other-host",
-            host_text(was),
-            host_text(is)
-        )));
+    if other_host || is_same_host(was, is) {
+        return Ok(());
     }
-    if is_same && before.taken > after.taken {
-        let [was, is] = [before, after].map(|side| side.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
-        return Err(Error::msg(format!(
+    Err(Error::msg(format!(
+        "{name}: a snapshot of host {}, not of {}; to compare two hosts, add --other-host",
+        host_text(was),
+        host_text(is)
+    )))
+}
+
+/// Returns a sentence if the earlier snapshot of a host is the later one: new listeners would be reported as vanished,
+/// or not at all. `name` is the file of the earlier snapshot.
+pub(super) fn exchanged(name: &str, before: &Snapshot, after: &Snapshot) -> Option<String> {
+    let is_exchanged = is_same_host(&before.host, &after.host) && before.taken > after.taken;
+    let [was, is] = [before, after].map(|side| side.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
+    is_exchanged.then(|| {
+        format!(
             "{name}: taken on {was}, after the snapshot to compare ({is}); exchange the snapshots, or check the clock \
             of the host"
-        )));
-    }
-    Ok(())
+        )
+    })
 }
 
 fn host_text(host: &Host) -> String {
