@@ -259,8 +259,8 @@ fn listening(target: &Target, report: &Report) -> Places {
     named.map(place).collect()
 }
 
-/// Returns the ports and protocols of a target that are in use; of a running program, only its own ports. For a search
-/// text, returns all of `named`, used or not.
+/// Returns those ports and protocols in `named` that are in use on this machine. For a program that listens, returns only
+/// the ports on which it listens. For a search text, returns all of `named`.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
         return named.clone(); // the question concerns the registry

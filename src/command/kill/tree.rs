@@ -65,8 +65,8 @@ fn may_not_signal(pid: Pid) -> bool {
     pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM))
 }
 
-/// Returns the processes that a step affects in addition to the owners: surviving descendants, and processes that end
-/// too.
+/// Returns the processes without a listener of the step that the plan also shows: descendants of the signalled processes,
+/// which continue to run, and processes that end with the unit, the container or the pid namespace.
 pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Around {
     let (children, with_group) = (children(step, tree, caller), with_group(step, tree, caller));
     Around { children, with_group, ..Around::default() }

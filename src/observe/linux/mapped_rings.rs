@@ -34,7 +34,7 @@ pub(super) struct MappedRings {
     pub unread: Vec<Pid>,
 }
 
-/// Searches every process that has no descriptor of an io_uring.
+/// Finds the processes that have an io_uring, but no known descriptor of it.
 pub(super) fn search(walk: &Walk) -> MappedRings {
     let known: HashSet<Pid> =
         walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();

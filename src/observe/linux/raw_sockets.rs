@@ -119,7 +119,7 @@ impl RawSocketLister<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the tables for IPv4 and IPv6 have the same columns")]
+    #[expect(clippy::too_many_arguments, reason = "raw and packet sockets differ in each of these values")]
     fn add(
         &mut self,
         protocol: Protocol,

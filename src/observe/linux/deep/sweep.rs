@@ -34,7 +34,8 @@ const KINDS: [(Protocol, Family); 4] = [
     (Protocol::Udp, Family::Ipv6),
 ];
 
-/// The ports that tables show as in use. The family is the one in which `bind` to the wildcard address fails.
+/// The ports that tables show as in use, each with every family in which `bind` to the wildcard address would fail: an
+/// IPv6 socket can take the port in IPv4 too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 

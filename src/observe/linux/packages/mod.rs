@@ -245,7 +245,7 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
 }
 
 /// Returns the root directory of a process (identity and handle) and the program file; `None` if the file is no longer
-/// at its path.
+/// at its path, or if it or the process could not be read.
 fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningFile)> {
     let process = process::open(pid).ok()?;
     let process = living_thread(&process, &executable::link(&process)).unwrap_or(process);

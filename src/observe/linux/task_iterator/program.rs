@@ -339,8 +339,9 @@ const FILE: i16 = POINTER - FILE_PART;
 /// The maximum size of this part.
 const FILE_PART: i16 = 128;
 
-/// Returns the program for tasks. With the array `wanted`, it also reports whether a task has a descriptor that the
-/// program for descriptors would report.
+/// Returns the BPF program of the iterator over tasks. For each task, it reports the pid, the network namespace, and
+/// whether the task has an io_uring. With `wanted` (a layout and an array of inodes), it also reports whether the task
+/// may have a descriptor that [`of_files`] would report with this array.
 pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)>) -> Vec<u64> {
     const RECORD: i16 = FILE - 24;
     const PROCESS: i16 = RECORD;
