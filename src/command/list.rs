@@ -73,6 +73,7 @@ pub(super) fn run(
     let unknown = suggestions::unknown_names(&selection, &matched_entries.matched, &report, common);
     let mut searched = selection.searched(&matched_entries.matched);
     searched.extend(suggestions::unknown_values(&selection, &report));
+    searched.extend(selection.foreign_addresses(&matched_entries.matched));
     let unused = suggestions::unused_exclusions(&selection, &report, common);
     narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;

@@ -20,6 +20,9 @@ pub enum OwnerEvidence {
         /// The number of processes in the control group.
         count: usize,
     },
+    /// No other process of the control group has the user of the socket and a command line with its port. A shell that
+    /// started the process does not count.
+    NamesPort,
     /// The command line of docker-proxy names the protocol, address and port of the socket, and this destination.
     Forwards(Peer),
 }

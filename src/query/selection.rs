@@ -274,6 +274,18 @@ impl Selection {
             .collect()
     }
 
+    /// Returns a message for each unmatched target with an address that this machine does not have.
+    pub(crate) fn foreign_addresses(&self, matched: &HashSet<usize>) -> Vec<String> {
+        let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
+        let foreign = unmatched.filter(|(_, target)| match &target.kind {
+            TargetKind::Address(address) => address.is_own == Some(false),
+            _ => false,
+        });
+        foreign
+            .map(|(_, target)| format!("{}: this machine does not have this address", target.text))
+            .collect()
+    }
+
     /// Returns the port if the selection consists of one port.
     pub(crate) fn only_port(&self) -> Option<u16> {
         let [Target { kind: TargetKind::Ports(ports), protocol: None, .. }] = &self.targets[..] else {

@@ -118,8 +118,14 @@ impl Target {
         match &mut self.kind {
             TargetKind::Name(name) => name.interface = (machine.of_interface)(&name.name),
             TargetKind::Address(address) => {
-                let mut all = address.networks.iter();
-                address.is_own = all.all(|network| network.address().is_some_and(machine.has));
+                let single: Option<Vec<IpAddr>> =
+                    address.networks.iter().map(|network| network.address()).collect();
+                let is_unicast = |one: &IpAddr| {
+                    !one.is_unspecified() && !one.is_multicast() && *one != IpAddr::from([255; 4])
+                };
+                address.is_own = single
+                    .filter(|all| all.iter().all(is_unicast))
+                    .map(|all| all.into_iter().any(machine.has));
             }
             TargetKind::Ports(_) => {}
         }
@@ -128,7 +134,7 @@ impl Target {
     /// Makes an address without a port select only the sockets that are bound to it.
     pub(crate) fn mean_bound_sockets(&mut self) {
         if let TargetKind::Address(address) = &mut self.kind {
-            address.is_own = false;
+            address.is_own = None;
         }
     }
 
@@ -162,9 +168,10 @@ impl Target {
             TargetKind::Ports(ports) => Answer::of_known(subject.port(), |port| contains(ports, port))
                 .or(Answer::of(peer.is_some_and(|peer| contains(ports, peer.port)))),
             TargetKind::Address(TypedAddress { networks, ports, device, is_own }) => {
-                let reaches = |network: &Network| match ports.is_empty() && !is_own {
-                    true => is_bound_to(subject, *network),
-                    false => reaches(subject, *network, ports),
+                let reaches = |network: &Network| match (is_own, ports.is_empty()) {
+                    (Some(true), _) | (None, false) => reaches(subject, *network, ports),
+                    // No client reaches a wildcard address by an address that this machine does not have.
+                    _ => is_bound_to(subject, *network).and(on_port(subject, ports)),
                 };
                 let near = Answer::any(networks.iter().map(reaches));
                 let on_device = device.as_deref().map_or(Answer::Yes, |wanted| {
@@ -185,6 +192,14 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
     ports.iter().any(|range| range.contains(port))
 }
 
+/// Asks for one of these ports; without ports, every port counts.
+fn on_port(subject: &Subject<'_>, ports: &[PortRange]) -> Answer {
+    match ports {
+        [] => Answer::Yes,
+        _ => Answer::of_known(subject.port(), |port| contains(ports, port)),
+    }
+}
+
 fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
     Answer::of_known(subject.address(), |address| network.contains(unmapped(address)))
 }
@@ -194,10 +209,6 @@ fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     let bound = is_bound_to(subject, network);
-    let on_port = match ports {
-        [] => Answer::Yes,
-        _ => Answer::of_known(subject.port(), |port| contains(ports, port)),
-    };
     let connected = subject.socket().is_some_and(|socket| socket.peer.is_some());
     let wildcard = match address {
         _ if connected || !address.is_unspecified() => Answer::No,
@@ -209,7 +220,7 @@ fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answ
     // device receives nothing.
     let is_cut_off = address.is_loopback() && on_device(subject, Network::single(address)).is_no();
     let bound = if is_cut_off && !ports.is_empty() { Answer::No } else { bound };
-    on_port.and(bound.or(wildcard.and(on_device(subject, network))))
+    on_port(subject, ports).and(bound.or(wildcard.and(on_device(subject, network))))
 }
 
 /// Returns whether traffic to the network arrives on the device that a socket is bound to.

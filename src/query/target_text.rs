@@ -13,8 +13,8 @@ pub(crate) struct TypedAddress {
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
-    /// Whether this is one address of this machine, by which clients reach the selected sockets.
-    pub(crate) is_own: bool,
+    /// Whether clients reach this machine by this one address; `None` for a network, and if it is not known.
+    pub(crate) is_own: Option<bool>,
 }
 
 /// Returns the address and port of a URL, as `localhost:8080`; `None` if the text is not a URL. The port of the scheme

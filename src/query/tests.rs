@@ -139,6 +139,9 @@ fn an_address_of_this_machine_means_what_is_reached_there() {
         ("loopback", "127.0.0.1", "tcp/0.0.0.0:80", None, Yes),
         ("this machine by name", "localhost", "tcp/0.0.0.0:80", None, Yes),
         ("an address of another machine", "10.9.9.9", "tcp/0.0.0.0:80", None, No),
+        ("its port", "10.9.9.9:80", "tcp/0.0.0.0:80", None, No),
+        ("its port, bound to it", "10.9.9.9:80", "tcp/10.9.9.9:80", None, Yes),
+        ("a multicast address", "224.0.0.251:5353", "udp/0.0.0.0:5353", None, Yes),
         ("a network", "10.1.2.0/24", "tcp/0.0.0.0:80", None, No),
         ("the wildcard address", "0.0.0.0", "tcp/10.1.2.3:80", None, No),
     ] {

@@ -43,6 +43,7 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> O
 fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
     let count = match evidence {
         OwnerEvidence::Forwards(_) => return "its command line names this address and port".to_owned(),
+        OwnerEvidence::NamesPort => return "its command line names this port".to_owned(),
         OwnerEvidence::OnlyProgram { count } => count,
     };
     // A unit can have control groups below its own. The unit is named only if the socket belongs to the unit's own
@@ -61,7 +62,7 @@ fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
 pub(super) fn forwards_to(listener: &Listener<'_>) -> Option<String> {
     match listener.first().inferred_owner()?.evidence {
         OwnerEvidence::Forwards(to) => Some(format!("probably {}", SocketAddr::new(to.address, to.port))),
-        OwnerEvidence::OnlyProgram { .. } => None,
+        OwnerEvidence::OnlyProgram { .. } | OwnerEvidence::NamesPort => None,
     }
 }
 

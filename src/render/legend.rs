@@ -24,7 +24,7 @@ impl Term {
 }
 
 /// The words and marks, in the order of the columns.
-const TERMS: [Term; 7] = [
+const TERMS: [Term; 10] = [
     Term {
         column: "address",
         text: "localhost",
@@ -43,6 +43,24 @@ const TERMS: [Term; 7] = [
         text: "machine",
         meaning: "only this machine and the networks that it forwards, such as its containers, can connect",
         is_in: |cell| cell == "machine" || cell.ends_with("(machine)"),
+    },
+    Term {
+        column: "exposure",
+        text: "limited",
+        meaning: "the firewall lets in only some clients, which the card names",
+        is_in: |cell| cell == "limited" || cell.ends_with("(limited)"),
+    },
+    Term {
+        column: "exposure",
+        text: "filtered",
+        meaning: "the firewall lets in nobody",
+        is_in: |cell| cell == "filtered" || cell.ends_with("(filtered)"),
+    },
+    Term {
+        column: "exposure",
+        text: "link",
+        meaning: "only machines on the same link can connect",
+        is_in: |cell| cell == "link",
     },
     Term {
         column: "service",
@@ -127,12 +145,15 @@ mod tests {
         assert_eq!(explained(&report.entries, &["port"]), "");
         for (kind, wanted) in [
             (ReachKind::Unknown, "REACH with ?: the firewall was not checked."),
-            (ReachKind::Limited, ""),
+            (
+                ReachKind::Limited,
+                "REACH limited: the firewall lets in only some clients, which the card names.",
+            ),
             (
                 ReachKind::Machine,
                 "REACH machine: only this machine and the networks that it forwards, such as its containers, can connect.",
             ),
-            (ReachKind::Filtered, ""),
+            (ReachKind::Filtered, "REACH filtered: the firewall lets in nobody."),
         ] {
             report.entries[0].set_reach(Reach { kind, ..Reach::open() }.into());
             assert_eq!(explained(&report.entries[..1], &["exposure"]), wanted, "{kind:?}");

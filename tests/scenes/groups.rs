@@ -86,7 +86,8 @@ fn any_user_asks(lab: &Lab) -> Outcome {
     both(&report, &groups, "hidden")
 }
 
-/// The only process of the control group is the probable owner; of two programs none is.
+/// The only process of the control group is the probable owner; of two programs, the one whose command line names the
+/// port.
 fn probable_owner(lab: &Lab) -> Outcome {
     let groups = Groups::new()?;
     lab.alone()?;
@@ -121,6 +122,9 @@ fn probable_owner(lab: &Lab) -> Outcome {
     let other = Server::start(&other, vec![tcp("127.0.0.1:8623")?])?;
     fs::write(groups.1[0].join("cgroup.procs"), other.outer_pid().to_string())?;
     let text = card()?;
+    let evidence = format!("probably {name} (pid {pid}, user root), since ");
+    same!(text.contains(&evidence) && text.contains("its command line names this port"), true, "{text}");
+    let text = as_nobody(&["explain", "8623"])?;
     same!(text.contains("not visible (run with sudo)") && !text.contains("probably"), true, "{text}");
     Ok(())
 }

@@ -15,6 +15,8 @@ use crate::model::{Endpoint, InferredOwner, OwnerEvidence, Peer, Pid, Process, S
 
 /// The name of Docker's program that serves a published port.
 const PROXY: &str = "docker-proxy";
+/// The maximum number of processes in a control group whose command lines are searched for the port.
+const MOST_COMMAND_LINES: usize = 32;
 /// The maximum number of processes whose names are read to find the owner of a socket without a known control group.
 const MOST_PROCESSES: usize = 4096;
 
@@ -57,6 +59,8 @@ fn may_be_known(socket: &Socket) -> bool {
 struct Group {
     /// All processes, if they have the same name.
     of_one_program: Vec<Pid>,
+    /// All processes, if they have different names and are not too many.
+    of_several: Vec<Pid>,
     proxies: Vec<Pid>,
 }
 
@@ -80,12 +84,17 @@ impl Group {
         let first = others.next();
         let is_one_program = first.is_some_and(|(_, name)| name.is_some())
             && others.clone().all(|(_, name)| first.is_some_and(|(_, first)| first == name));
-        let of_one_program = first.into_iter().chain(others).filter(|_| is_one_program);
-        Group { of_one_program: of_one_program.map(|(pid, _)| *pid).collect(), proxies }
+        let all: Vec<Pid> = first.into_iter().chain(others).map(|(pid, _)| *pid).collect();
+        let (of_one_program, of_several) = match is_one_program {
+            true => (all, Vec::new()),
+            false if all.len() <= MOST_COMMAND_LINES => (Vec::new(), all),
+            false => (Vec::new(), Vec::new()),
+        };
+        Group { of_one_program, of_several, proxies }
     }
 
     fn candidates(&self) -> impl Iterator<Item = Pid> {
-        self.of_one_program.iter().chain(&self.proxies).copied()
+        self.of_one_program.iter().chain(&self.of_several).chain(&self.proxies).copied()
     }
 
     fn owners(&self, processes: &HashMap<Pid, Process>) -> Owners {
@@ -93,7 +102,9 @@ impl Group {
             pids.iter().map(|pid| processes.get(pid).filter(|read| read.name.is_some()).cloned()).collect()
         };
         let proxies = self.proxies.iter().filter_map(|pid| processes.get(pid)).cloned();
+        let of_several = self.of_several.iter().chain(&self.of_one_program);
         Owners {
+            processes: of_several.filter_map(|pid| processes.get(pid)).cloned().collect(),
             only: read(&self.of_one_program).and_then(only_program).map(Arc::new),
             proxies: by_port(proxies),
         }
@@ -103,6 +114,8 @@ impl Group {
 /// The probable owners of the sockets of one control group.
 struct Owners {
     only: Option<Arc<InferredOwner>>,
+    /// The processes among which a command line may name the port.
+    processes: Vec<Process>,
     /// The docker-proxy of each published port; `None` if there are several.
     proxies: HashMap<Endpoint, Option<Arc<InferredOwner>>>,
 }
@@ -111,8 +124,30 @@ impl Owners {
     fn owner_of(&self, socket: &Socket) -> Option<Arc<InferredOwner>> {
         let is_published = socket.peer.is_none() && socket.netns.is_none();
         let proxy = self.proxies.get(&socket.local).filter(|_| is_published);
-        proxy.or(Some(&self.only))?.clone()
+        proxy.or(Some(&self.only))?.clone().or_else(|| names_port(&self.processes, socket).map(Arc::new))
     }
+}
+
+/// Returns the process of the socket's user whose command line contains the port. `None` if there are several, unless one
+/// of them started the others.
+fn names_port(processes: &[Process], socket: &Socket) -> Option<InferredOwner> {
+    let port = socket.local.port.to_string();
+    let is_named = |process: &&Process| {
+        let arguments = process.cmdline.iter().skip(1);
+        let mut numbers = arguments.flat_map(|argument| argument.split(|c: char| !c.is_ascii_digit()));
+        // Docker-proxy names several ports, and is searched in another way.
+        let is_proxy = process.name.as_deref() == Some(PROXY);
+        !is_proxy
+            && process.uid.is_some()
+            && process.uid == socket.uid
+            && numbers.any(|number| number == port)
+    };
+    let named: Vec<&Process> = processes.iter().filter(is_named).collect();
+    let started_another =
+        |one: &&Process| named.iter().any(|other| other.parents.iter().any(|parent| parent.pid == one.pid));
+    let mut last = named.iter().copied().filter(|one| !started_another(one));
+    let process = last.next()?.clone();
+    last.next().is_none().then_some(InferredOwner { process, evidence: OwnerEvidence::NamesPort })
 }
 
 /// Returns the docker-proxy of each published port; `None` for a port that several processes name.
@@ -187,6 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn the_process_whose_command_line_names_the_port() {
+        let of_user = |pid, uid, line: &str, parents: &[Pid]| {
+            let words: Vec<&str> = line.split(' ').collect();
+            Process { uid: Some(uid), ..process(pid, words[0], &words, parents) }
+        };
+        let mut socket = crate::judge::tests::socket("tcp/0.0.0.0:3000", crate::model::Owner::Hidden);
+        Arc::make_mut(&mut socket.attributes).uid = Some(1000);
+        let server = of_user(9, 1000, "python3 -m http.server 3000", &[8, 7, 1]);
+        let bash = of_user(8, 1000, "bash", &[7, 1]);
+        for (name, others, expected) in [
+            ("a shell", vec![bash.clone()], Some(9)),
+            ("the shell that started it", vec![of_user(8, 1000, "sh -c server:3000", &[7, 1])], Some(9)),
+            ("another process with the port", vec![of_user(10, 1000, "ssh -L 3000:a:80", &[8, 1])], None),
+            ("another user", vec![of_user(10, 1001, "ssh -L 3000:a:80", &[8, 1])], Some(9)),
+            ("a longer number", vec![of_user(10, 1000, "server --port 30001", &[8, 1])], Some(9)),
+        ] {
+            let processes: Vec<Process> = others.into_iter().chain([server.clone()]).collect();
+            let owner = names_port(&processes, &socket).map(|owner| owner.process.pid);
+            assert_eq!(owner, expected, "{name}");
+        }
+        assert_eq!(names_port(&[bash], &socket).map(|owner| owner.process.pid), None);
+    }
+
+    #[test]
     fn docker_proxy_owns_the_port_that_its_command_line_names() {
         let proxy = |pid, uid, port: &str| {
             let line = format!(
@@ -206,7 +265,7 @@ mod tests {
             ]
             .into_iter(),
         );
-        let owners = Owners { only: None, proxies: owners };
+        let owners = Owners { only: None, processes: Vec::new(), proxies: owners };
         for (name, local, expected) in [
             ("its port", "tcp/0.0.0.0:8080", Some(7)),
             ("another protocol", "udp/0.0.0.0:8080", None),

@@ -50,8 +50,8 @@ tcp    127.0.0.1       60417  lo     -                  (vanished)            - 
 because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
-REACH lo: this machine only. SERVICE in parentheses: what usually uses the port. PROCESS (kernel): the socket belongs to
-the kernel, not to a process.
+REACH lo: this machine only. REACH link: only machines on the same link can connect. SERVICE in parentheses: what
+usually uses the port. PROCESS (kernel): the socket belongs to the kernel, not to a process.
 
 "#]],
     );
@@ -76,8 +76,9 @@ tcp   127.0.0.1      60417 lo    -          (vanished) -    root     ephemeral
 ephemeral, 2 unexplained. Not judged (?): 1, because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
-REACH lo: this machine only. SERVICE in parentheses: what usually uses the port.
-PROCESS (kernel): the socket belongs to the kernel, not to a process.
+REACH lo: this machine only. REACH link: only machines on the same link can
+connect. SERVICE in parentheses: what usually uses the port. PROCESS (kernel):
+the socket belongs to the kernel, not to a process.
 
 "#]],
     );
@@ -103,7 +104,8 @@ shared. Info: 1 ephemeral, 2 unexplained. Not judged (?): 1,
 because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
-REACH lo: this machine only. SERVICE in parentheses: what
+REACH lo: this machine only. REACH link: only machines on
+the same link can connect. SERVICE in parentheses: what
 usually uses the port. PROCESS (kernel): the socket belongs
 to the kernel, not to a process.
 
