@@ -49,11 +49,14 @@ pub struct Interface {
     /// Its index; 0 if it is not known.
     #[serde(default)]
     pub index: u32,
+    /// Whether the kernel forwards the IPv4 packets that arrive on the interface.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwards: bool,
     /// The index of its other end, if that is in another network namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<u32>,
     /// The number by which its network namespace knows that of its other end.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_nsid: Option<u32>,
     /// The inode of the network namespace of its other end. `None` if the indices leave no choice, or if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,7 +66,7 @@ pub struct Interface {
     pub master: Option<u32>,
     /// Whether the interface receives packets only from this machine: its other end is in another network namespace or
     /// does not exist.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_internal: bool,
     /// Whether no packet of another machine arrives on the interface: it is a dummy device, or a bridge without a port
     /// to the outside.

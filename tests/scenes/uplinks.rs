@@ -37,6 +37,11 @@ fn a_container_with_a_route(lab: &Lab) -> Outcome {
         lab.helper(["in-namespace", &inside, "answer"].map(str::to_owned).into_iter().chain(places))?;
     for (name, command, ports) in [
         ("this machine forwards nothing", "echo 0 >/proc/sys/net/ipv4/ip_forward", vec![]),
+        (
+            "two interfaces forward",
+            "cd /proc/sys/net/ipv4/conf; echo 1 >outside/forwarding; echo 1 >bridge0/forwarding",
+            vec![80, 81],
+        ),
         ("it forwards everything", "echo 1 >/proc/sys/net/ipv4/ip_forward", vec![80, 81]),
         (
             "it forwards nothing to a port that is not published",

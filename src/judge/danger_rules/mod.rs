@@ -160,8 +160,7 @@ fn worst<'s>(
 const CLOSE_RELAY: &str = "make the relay listen on a loopback address, admit only the clients that need it in the \
     firewall, or make the service ask for a password";
 /// The remedy for a loopback address that machines on the same link can reach.
-const DROP_MARTIANS: &str =
-    "drop such packets with `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
+const DROP_MARTIANS: &str = "drop the packets of other machines for 127.0.0.0/8: `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
 /// The services whose configuration file is read, as named in the table of dangerous services.
 const CONFIGURED: [&str; 9] = [
     "redis",

@@ -31,7 +31,8 @@ const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INET_CONF: u16 = 1;
 const AF_INET: u16 = 2;
-/// The offset of `route_localnet` among the IPv4 settings of a device (`IPV4_DEVCONF_ROUTE_LOCALNET`, linux/ip.h).
+/// The offsets of `forwarding` and `route_localnet` among the IPv4 settings of a device (linux/ip.h).
+const FORWARDING: usize = 0;
 const ROUTE_LOCALNET: usize = 25 * 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
@@ -211,6 +212,9 @@ fn link(message: &[u8]) -> Option<Link> {
         peer_nsid,
         peer_netns: None,
         master,
+        forwards: settings
+            .and_then(|settings| number(settings, FORWARDING))
+            .is_some_and(|value| !is_loopback && value != 0),
         routes_localnet: !is_loopback && route_localnet.is_some_and(|value| value != 0),
         uncertain,
         addresses: Vec::new(),

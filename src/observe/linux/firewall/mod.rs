@@ -62,7 +62,12 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         firewall.interfaces.clear();
     } else {
         firewall.local_routes = local_routes::list(&firewall.interfaces);
-        firewall.forwards = ["ipv4", "ipv6"].map(|family| is_set(family, "forwarding"));
+        // For IPv4, the setting of the interface decides on which the packets arrive.
+        let forwards_any = firewall.interfaces.iter().any(|interface| interface.forwards);
+        firewall.forwards = [
+            is_set("ipv4", "forwarding") || forwards_any,
+            is_set("ipv6", "forwarding") || is_set("ipv6", "force_forwarding"),
+        ];
     }
     ReadFirewall { firewall, gap, note }
 }
