@@ -46,7 +46,7 @@ fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
     match (was.all, is.all) {
         (Some(was), Some(is)) if was.hash == is.hash => ClientChange::Same,
         (Some(was), Some(is)) if was.count > is.count => ClientChange::Narrowed,
-        // The clients differ and are not fewer, so some of them are new.
+        // Neither list is known in full, but some of the clients are new: the later list differs and is not shorter.
         (Some(_), Some(_)) => ClientChange::Widened,
         _ => ClientChange::Unknown,
     }
@@ -56,15 +56,15 @@ fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
 /// 10.0.0.0/8 to 10.0.0.1`.
 struct Group<'r> {
     who: Who<'r>,
-    /// The end of the text, which names the interfaces or addresses that accept these clients (` on eth0`); empty for
-    /// all.
+    /// The end of the text, which names the interfaces or addresses that accept these clients (` on eth0`); empty if
+    /// the clients are let in everywhere.
     place: &'r str,
 }
 
 enum Who<'r> {
     /// Every client of one family (`any IPv4 address`) or of both families (`anyone`), except for these networks.
     Every(&'r str, Vec<Network>),
-    /// A network, except for these parts of it.
+    /// A network, without these parts of it.
     Network(Network, Vec<Network>),
     /// A text of any other form.
     Other(&'r str),

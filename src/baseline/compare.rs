@@ -233,8 +233,8 @@ fn hides_sockets(gap: &Gap) -> bool {
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // The socket is in the namespace of portolan. A scan of one selected namespace covered portolan's namespace
-        // only if the snapshot lists no other namespace.
+        // The socket is in the namespace of portolan. If the user selected one namespace, the snapshot lists it, unless
+        // it is the namespace of portolan.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };

@@ -55,8 +55,8 @@ pub enum ProgramIdentity<'a> {
         path: &'a str,
         /// The script of an interpreter, or the arguments of a relay.
         runs: RunTarget,
-        /// Whether the path is unreliable: a user may have chosen the root directory of the process, and so the file at
-        /// the path.
+        /// Whether the path is unreliable: a user may have chosen the root directory of the process, and with it the
+        /// file at this path.
         is_elsewhere: bool,
     },
     /// The name that the process gave itself.

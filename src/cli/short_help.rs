@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// The text names every option that is not only for the long help, and no option that the command does not have.
+    /// The text names every option that the short help must have. Each option in the text is an option of the command.
     #[test]
     fn every_short_help_names_the_options_of_its_command() {
         for (command, text) in all() {
@@ -256,7 +256,7 @@ mod tests {
                 command.get_arguments().any(is_it)
             };
             let named = options(&text);
-            // The examples of other commands, and the prefix of the two options for a wait.
+            // Options of other commands in examples, and the common prefix of `--until-listening` and `--until-free`.
             let foreign = ["--until-listening", "--until-"];
             for word in named.iter().filter(|word| !foreign.contains(word)) {
                 assert!(accepted(word), "{name}: {word}");

@@ -45,12 +45,12 @@ pub struct Impostor {
     pub found: Vec<UnknownProcess>,
     /// The reason why an unknown program on this port is suspicious.
     pub why: &'static str,
-    /// The users who can replace the file that a process runs. Of several files, the one that is easiest to replace
-    /// counts.
+    /// The users who can replace the file that a process runs. If there are several files, the file that the most users
+    /// can replace decides.
     #[serde(skip)]
     pub file: ReplaceableBy,
-    /// The kind of program that the process name suggests. If the names of several processes differ, the kind that
-    /// explains the listener least counts.
+    /// The kind of program that the process name suggests. If several processes have names of different kinds, the
+    /// lowest kind.
     #[serde(skip)]
     pub fitting_name: FittingName,
     /// A file of code that the process has loaded, and that a user who is not root can replace.

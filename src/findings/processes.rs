@@ -14,13 +14,13 @@ pub struct ProcessGroup {
     pub pid: Pid,
     /// The number of processes in the group.
     pub count: usize,
-    /// Their name.
+    /// The name of the processes in the group.
     pub name: Option<String>,
     /// The effective user ID of the processes in the group.
     pub uid: Option<u32>,
     /// The name of this user.
     pub user: Option<String>,
-    /// The path of their program file.
+    /// The path of the program file of the processes in the group.
     pub exe: Option<String>,
 }
 

@@ -81,7 +81,8 @@ pub struct Exposed {
     pub basis: DangerBasis,
     /// The deciding setting, if the evidence is the configuration file.
     pub configuration: Option<ConfiguredAccess>,
-    /// The configuration file that was changed after the process started, so that its settings were not used.
+    /// The configuration file, if it was changed after the process started. The process may run with older settings, so
+    /// the file is not used as evidence.
     pub changed_configuration: Option<String>,
     /// The setting that removes the danger.
     pub remedy: String,

@@ -41,7 +41,7 @@ impl DeadRegistration {
     }
 
     /// Returns a sentence about the end of the product. `state` is the word for the end, such as `dead`. `but_used`
-    /// follows this word, for a product that is still used in places.
+    /// follows this word if the product is still used in places.
     pub(crate) fn sentence(&self, state: &str, but_used: &str) -> String {
         let presumed = match self.confidence {
             Confidence::Presumed => "presumed ",
@@ -131,7 +131,7 @@ pub(crate) fn rarely_used_by(uses: &[&str]) -> String {
 pub struct Orphaned {
     /// The registrations of the port that a curated list calls dead.
     pub registrations: Vec<DeadRegistration>,
-    /// The software that uses the port too, although rarely.
+    /// Software that rarely uses the port.
     pub rarely_used_by: Vec<&'static str>,
 }
 

@@ -11,11 +11,12 @@ named! {
         Any = "any",
         /// A globally routable address, and any address that no other class contains.
         Public = "public",
-        /// RFC 1918, RFC 6598 (shared), RFC 4193 (unique local), RFC 3879 (site-local).
+        /// An address of a private network: RFC 1918, RFC 6598 (shared), RFC 4193 (unique local), RFC 3879
+        /// (site-local).
         Private = "private",
-        /// RFC 3927, RFC 4291 section 2.5.6, and the limited broadcast address of RFC 919: addresses of one link.
+        /// An address of one link: RFC 3927, RFC 4291 section 2.5.6, or the limited broadcast address of RFC 919.
         LinkLocal = "link-local",
-        /// RFC 5771 and RFC 4291 section 2.7, of any scope wider than this machine.
+        /// A multicast address with a scope wider than this machine: RFC 5771, RFC 4291 section 2.7.
         Multicast = "multicast",
         /// This machine only.
         Loopback = "loopback",

@@ -52,16 +52,17 @@ pub struct Interface {
     /// Whether the kernel forwards the IPv4 packets that arrive on the interface.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forwards: bool,
-    /// The index of its other end, if that is in another network namespace.
+    /// The index of the interface at the other end, if that interface is in another network namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<u32>,
-    /// The number by which its network namespace knows that of its other end.
+    /// The number (nsid) that the network namespace of this interface uses for the network namespace of the other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_nsid: Option<u32>,
-    /// The inode of the network namespace of its other end. `None` if the indices leave no choice, or if it is not known.
+    /// The inode of the network namespace of the other end. `None` if it is not known, or if the index alone identifies
+    /// the other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_netns: Option<u64>,
-    /// The index of the bridge or other device of which it is a port.
+    /// The index of the bridge or other device that has this interface as a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<u32>,
     /// Whether the interface receives packets only from this machine: its other end is in another network namespace or
@@ -225,7 +226,7 @@ pub enum FilterCondition {
     Usual,
     /// A condition such as an exceeded rate limit: it is met only after the client has sent many packets.
     Unusual,
-    /// Not evaluated.
+    /// A condition that portolan does not evaluate.
     Unknown,
 }
 
@@ -285,7 +286,7 @@ pub enum FilterField {
     TcpFlags,
     /// A field of a protocol without ports. Packets to a port do not have the field.
     OfOtherProtocol,
-    /// Not evaluated.
+    /// A field that portolan does not evaluate.
     Unknown,
 }
 

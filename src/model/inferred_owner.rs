@@ -6,9 +6,9 @@ use super::{Peer, Process};
 /// no rule uses this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferredOwner {
-    /// The process. Only its public data is known.
+    /// The process, with only the data that every user can read.
     pub process: Process,
-    /// The reason why it is the probable owner.
+    /// The reason why the process is the probable owner.
     pub evidence: OwnerEvidence,
 }
 
@@ -20,8 +20,8 @@ pub enum OwnerEvidence {
         /// The number of processes in the control group.
         count: usize,
     },
-    /// No other process of the control group has the user of the socket and a command line with its port. A shell that
-    /// started the process does not count.
+    /// The process is the only one in the control group that has the user of the socket and names the port on its
+    /// command line. A shell that started the process does not count.
     NamesPort,
     /// The command line of docker-proxy names the protocol, address and port of the socket, and this destination.
     Forwards(Peer),

@@ -73,7 +73,8 @@ fn is_end_of(end: &str, path: &str) -> bool {
         && path.strip_suffix(end).is_some_and(|directory| directory.ends_with('/'))
 }
 
-/// Returns the code with `#` instead of each number, which can be a file descriptor or a process ID.
+/// Returns the code with `#` instead of each number: a number can be a file descriptor or process ID, which changes
+/// with each start.
 fn without_numbers(code: &str) -> String {
     let mut text = String::with_capacity(code.len());
     for c in code.chars() {

@@ -33,9 +33,11 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
     paths.flat_map(|path| [format!("{path}.py"), format!("{path}/{end}")]).collect()
 }
 
-/// Returns the paths at which the module that `-m` names may be installed: below the prefixes of the program file and
-/// of `argv[0]` (the directories above their `bin`), below `/usr` and `/usr/local`, and below `prefixes`. In a virtual
-/// environment, `argv[0]` is a link to a program file outside the environment.
+/// Returns the paths at which the module that `-m` names may be installed. The paths are below:
+/// - the prefixes of the program file and of `argv[0]`: the directories above their `bin`. They differ in a virtual
+///   environment, in which `argv[0]` is a link to a program file outside the environment.
+/// - `/usr` and `/usr/local`.
+/// - `prefixes`.
 pub(crate) fn installed_modules(exe: &str, cmdline: &[String], prefixes: &[String]) -> Vec<String> {
     /// The versions of Python 3 that are searched if the name of the program has none.
     const VERSIONS: std::ops::RangeInclusive<u32> = 6..=15;

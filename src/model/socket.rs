@@ -241,8 +241,8 @@ pub struct Socket {
     pub owner: Owner,
 }
 
-/// The saved form of a socket. It is a separate type because serde would read a flattened [`SocketAttributes`] through
-/// a tree of the whole object, which a hostile file could make large.
+/// The saved form of a socket. It is a separate type, because serde reads a flattened [`SocketAttributes`] through a
+/// tree of the whole object. A hostile file could make this tree large.
 #[derive(Deserialize)]
 struct SavedSocket {
     local: Endpoint,

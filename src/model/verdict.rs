@@ -45,7 +45,7 @@ named! {
 }
 
 named! {
-    /// The basis of a status. Of several registrations, the first basis in this order counts.
+    /// The basis of a status. If a port has several registrations, the first basis in this order counts.
     pub enum StatusBasis {
         /// Active: independent sources name the registered service.
         Evidence = "evidence",

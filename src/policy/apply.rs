@@ -37,7 +37,7 @@ pub(super) fn rules_on_host<'p>(
 
 pub(super) enum Decision<'p> {
     Allowed(&'p AllowRule),
-    /// The first rule that may allow the listener. No rule certainly allows it.
+    /// No rule certainly allows the listener. This is the first rule that may allow it.
     Undecided(&'p AllowRule),
     Refused {
         /// The first expired rule that would allow, or might allow, the listener.
@@ -133,7 +133,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
         audit.accepted.extend(lowered(found, grade.severity, &grade.id, Some(&grade.reason)));
         if let Some(severity) = grade.severity {
             found.finding.severity = severity;
-            // A finding that already names a rule (missing, or expired) keeps this rule.
+            // The finding may already name a rule: the rule that requires a missing listener, or an expired rule.
             found.rule.get_or_insert_with(|| grade.id.clone());
         }
         grade.severity.is_some()
@@ -142,8 +142,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns the accepted finding if a rule lowers a finding of severity warning or higher, or removes it (`to` is
-/// `None`).
+/// Returns a record of a finding that a rule makes less severe, or removes (`to` is `None`), so that audits can list
+/// it. Findings below warning need no record.
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,

@@ -17,7 +17,7 @@ use std::fmt;
 
 use globset::{Candidate, GlobBuilder, GlobSet};
 
-/// The maximum length of a pattern in bytes. Linux accepts no longer path (`PATH_MAX`, linux/limits.h).
+/// The maximum length of a pattern in bytes. The longest path that Linux accepts (`PATH_MAX`, linux/limits.h).
 const MAX_LENGTH: usize = 4096;
 
 #[derive(Clone, Debug)]
@@ -111,7 +111,8 @@ fn compile(text: &str) -> Result<GlobSet, String> {
 /// Returns whether a pattern has a non-ASCII character between brackets, where globset compares bytes.
 fn has_non_ascii_class(text: &str) -> bool {
     text.split('[').skip(1).any(|class| {
-        // `[]` stands for the two characters themselves.
+        // The first character is skipped, because brackets are never empty: in `[]]`, the first `]` is a character to
+        // match.
         let end = class.char_indices().skip(1).find(|(_, c)| *c == ']').map_or(class.len(), |(at, _)| at);
         !class[..end].is_ascii()
     })
@@ -188,7 +189,7 @@ mod tests {
         }
     }
 
-    /// Not on Windows, because globset itself reads a backslash as a separator there.
+    /// Windows is excluded, because globset itself treats a backslash as a separator there.
     #[cfg(unix)]
     #[test]
     fn a_backslash_is_an_ordinary_character_outside_windows_paths() {

@@ -336,8 +336,8 @@ fn is_elsewhere(process: &Process) -> bool {
     process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns the code of an interpreter or relay as a policy names it, with the reason in parentheses if a rule for this
-/// text may not match.
+/// Returns the script or arguments of an interpreter or relay, as a policy names them. If a rule with this text might
+/// not match, the reason follows in parentheses.
 fn shown_target(process: &Process) -> Option<String> {
     let target = RunTarget::of(process).text()?.to_owned();
     Some(match () {
@@ -354,7 +354,7 @@ fn runs_script_elsewhere(process: &Process) -> bool {
     origin.is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns the path of a program file, with the reason in parentheses if a rule for this path may not match.
+/// Returns the path of a program file. If a rule with this path might not match, the reason follows in parentheses.
 fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match ReplaceableBy::of_file(process) {

@@ -12,7 +12,8 @@ use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Gap, Network, Snapshot, Stage};
 use crate::query::Answer;
 
-/// The maximum number of findings for one rule. The last finding has the number of the others.
+/// The maximum number of findings for one rule. The last finding counts the missing listeners that have no finding of
+/// their own.
 const MOST: usize = 16;
 
 /// The indices of a protocol, an address and a port in the lists of a rule; 0 for an empty list.

@@ -432,7 +432,7 @@ impl<'s> File<'s> {
                     Date::new(i16::try_from(date.year).ok()?, small(date.month)?, small(date.day)?).ok()
                 })
             }
-            // A date in quotes is accepted too, but not with a time.
+            // A quoted date is accepted too, if it has no time.
             DeValue::String(text) if text.len() == 10 => text.parse().ok(),
             _ => None,
         };

@@ -36,18 +36,19 @@ pub(crate) fn is_reachable(subject: &Subject<'_>) -> Answer {
     by_address.and(Answer::of(entry.socket.state.accepts_traffic() && lets_in))
 }
 
-/// Asks about the device that the socket is bound to; `None` means that the socket is not bound to a device.
+/// Returns whether `is` accepts the device that the socket is bound to; `is` gets `None` if the socket is not bound to
+/// a device.
 pub(crate) fn device(subject: &Subject<'_>, is: impl Fn(Option<&str>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.local.device.as_deref()))
 }
 
-/// Asks about the network namespace; `None` means the namespace in which portolan runs.
+/// Returns whether `is` accepts the network namespace; `is` gets `None` for the namespace in which portolan runs.
 pub(crate) fn namespace(subject: &Subject<'_>, is: impl Fn(Option<&Netns>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.netns.as_ref()))
 }
 
-/// Asks about the users of the processes, by name and user ID. A socket of the kernel has no process, so its own user
-/// counts.
+/// Returns whether `is` accepts the names and user IDs of the users of the processes. A socket of the kernel has no
+/// process, so its own user counts.
 pub(crate) fn user(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -76,7 +77,7 @@ pub(crate) fn executable(
         .ask_processes(quantifier, |process| Answer::of_known(process.exe.as_ref(), |exe| is(process, exe)))
 }
 
-/// Asks about the scripts of interpreters and the arguments of relays.
+/// Returns whether `is` accepts the scripts of interpreters and the arguments of relays.
 pub(crate) fn runs(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -95,8 +96,8 @@ pub(crate) fn unit(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&s
     group(subject, quantifier, socket, |process| process.unit.as_deref(), is)
 }
 
-/// Asks about the containers of the processes, by ID and by name. For a filter, the container of a published port
-/// counts too.
+/// Returns whether `is` accepts the ID or the name of the containers of the processes. For a filter, the container of a
+/// published port counts too.
 pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&str) -> bool) -> Answer {
     if quantifier == Quantifier::Any
         && let Some(publisher) = publishing_container(subject)
@@ -121,8 +122,8 @@ pub(crate) fn publishing_container<'a>(subject: &Subject<'a>) -> Option<&'a Cont
     entry.forward_target()?.container.as_deref()
 }
 
-/// Asks about the unit or container of a process. For a filter, the control group of the socket counts too. For a
-/// policy it does not, because the current owner may be outside that group.
+/// Returns whether `is` accepts the unit or container of the processes. For a filter, the control group of the socket
+/// counts too. For a policy it does not, because the current owner may be outside that group.
 fn group(
     subject: &Subject<'_>,
     quantifier: Quantifier,

@@ -200,8 +200,8 @@ impl Selection {
         self.filters().filter_map(move |filter| filter.value(name))
     }
 
-    /// Returns the number of listeners that only the filter by exposure excludes, although other machines can reach
-    /// them: a filter for public addresses excludes the wildcard address.
+    /// Returns the number of reachable listeners that only the filter by exposure excludes. For example, a filter for
+    /// public addresses excludes a listener on the wildcard address.
     pub(crate) fn also_reachable(&self, entries: &[Entry]) -> usize {
         let classes = |group: &[Filter]| -> Vec<String> {
             group.iter().filter_map(|filter| filter.value("exposure")).map(str::to_lowercase).collect()

@@ -160,7 +160,8 @@ impl Target {
         if is_probable { answer.or(protocol) } else { answer }
     }
 
-    /// Returns the same as `test`, but without the probable owner of a hidden socket. It must not exclude a socket.
+    /// Returns the same as `test`, but ignores the probable owner of a hidden socket: a guess must not exclude a
+    /// socket.
     pub(super) fn test_for_certain(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
         let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
         let peer = subject.socket().and_then(|socket| socket.peer).filter(|_| either_end);
@@ -170,7 +171,7 @@ impl Target {
             TargetKind::Address(TypedAddress { networks, ports, device, is_own }) => {
                 let reaches = |network: &Network| match (is_own, ports.is_empty()) {
                     (Some(true), _) | (None, false) => reaches(subject, *network, ports),
-                    // No client reaches a wildcard address by an address that this machine does not have.
+                    // No client reaches a socket on the wildcard address by an address that this machine does not have.
                     _ => is_bound_to(subject, *network).and(on_port(subject, ports)),
                 };
                 let near = Answer::any(networks.iter().map(reaches));
@@ -192,7 +193,7 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
     ports.iter().any(|range| range.contains(port))
 }
 
-/// Asks for one of these ports; without ports, every port counts.
+/// Returns whether the socket is on one of these ports; yes if `ports` is empty.
 fn on_port(subject: &Subject<'_>, ports: &[PortRange]) -> Answer {
     match ports {
         [] => Answer::Yes,

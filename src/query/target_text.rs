@@ -13,7 +13,7 @@ pub(crate) struct TypedAddress {
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
-    /// Whether clients reach this machine by this one address; `None` for a network, and if it is not known.
+    /// Whether this is one address, and clients reach this machine by it; `None` for a network, and if it is not known.
     pub(crate) is_own: Option<bool>,
 }
 

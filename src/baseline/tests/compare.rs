@@ -12,7 +12,7 @@ fn report(snapshot: &Snapshot) -> Report {
     judge(snapshot.clone(), Registry::embedded())
 }
 
-/// Returns the kinds and places of the changes: `+` if uncertain, in brackets if transient.
+/// Returns each change as text: its kind and place, with `+` if uncertain, in brackets if transient.
 fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let (before, after) = (report(before), report(after));
     let comparison = compare(&before, &after);
@@ -164,8 +164,8 @@ fn sockets_that_may_be_clients_are_passing_changes() {
     for (name, before, after, wanted) in rows {
         assert_eq!(compared(&seen(before), &seen(after)), *wanted, "{name}");
     }
-    // A bound socket that waits looks like the socket of a client too, except on a reserved port. Connections are not
-    // compared.
+    // A TCP socket that is bound but does not listen may also belong to a client, except on a reserved port.
+    // Connections are not compared.
     let mut bound = seen(&[("tcp/0.0.0.0:40001", Some(0), &["/bin/a"])]);
     bound.sockets[0].state = State::Bound;
     assert_eq!(compared(&seen(&[]), &bound), ["(appeared tcp/0.0.0.0:40001)"]);
@@ -286,7 +286,7 @@ fn audited(
     let comparison: Comparison<'_> = compare(&before, &after);
     let mut audit = Audit::of(&after);
     add_to(&mut audit, &comparison);
-    // Findings about one listener belong to other modules.
+    // Only findings about changes count here.
     let since = |code: &str| ChangeKind::ALL.iter().any(|kind| kind.name() == code);
     let findings = audit.findings.iter().filter(|found| since(found.finding.flag().code()));
     let findings = findings.map(|found| {
@@ -352,7 +352,7 @@ fn evidence_of_both_sides() {
     );
 }
 
-/// Returns the expected change in the opposite direction.
+/// Returns the changes that the comparison in the opposite direction must print.
 fn turned_over(printed: &[String]) -> Vec<String> {
     let mut turned: Vec<String> = printed
         .iter()

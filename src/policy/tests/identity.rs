@@ -54,7 +54,8 @@ fn an_executable_is_more_than_its_path() {
             assert_eq!(allows(&format!("executable = \"{pattern}\"")), allowed, "{name}: {pattern}");
         }
     }
-    // A user can make a root directory with any file at any path; root makes containers and system services.
+    // Any user can start a process in a root directory with any file at any path. Only root makes containers and system
+    // services.
     for (name, container, unit, allowed) in [
         ("of a session", None, Some("session-4.scope"), false),
         ("of a user's manager", None, Some("user@1000.service/ssh.service"), false),

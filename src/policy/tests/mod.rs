@@ -200,7 +200,7 @@ fn conditions_without_evidence_are_undecided() {
             assert_eq!(allows(conditions, &unseen), allowed, "{owner:?} {conditions}");
         }
     }
-    // A file that could not be read, and a visible process next to a process that could not be read.
+    // The file of the first process could not be read. In the second case, one of two processes could not be read.
     let unread = one("tcp/0.0.0.0:80", "root", &[(10, "", "root")]);
     assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &unread), None);
     let mut half = one("tcp/0.0.0.0:80", "root", &[NGINX, WORKER]);
@@ -210,7 +210,7 @@ fn conditions_without_evidence_are_undecided() {
     // If an earlier rule may match, and a later rule certainly matches, the listener is allowed.
     let both = "executable = \"/usr/sbin/nginx\"\n[[allow]]\nid = \"s\"\nport = 80";
     assert_eq!(allows(both, &half), Some(true));
-    // A host with an unknown name, and a range that could not be read.
+    // The name of the host is unknown, and the ephemeral range could not be read.
     let mut web = one("tcp/0.0.0.0:80", "root", &[NGINX]);
     web.host.name = None;
     assert_eq!(allows("hosts = \"web-*\"", &web), None);
