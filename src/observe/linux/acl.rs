@@ -50,8 +50,8 @@ fn entries(list: &[u8]) -> Option<Entries> {
     (u32::from_le_bytes(*version) == VERSION).then(|| entries.chunks_exact(8).filter_map(entry).collect())
 }
 
-/// Returns the only user, apart from root, whom the list lets write; `Some(None)` if a group or several users can
-/// write; `None` if only root can. `counts` selects the groups that matter.
+/// Returns who can write the file according to the list, apart from root: one user, or `Some(None)` for a group or
+/// several users, or `None` for nobody. `counts` selects the groups that matter.
 pub(super) fn writer(list: &Entries, group: u32, counts: impl Fn(u32) -> bool) -> Option<Option<u32>> {
     let mask = list.iter().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permits, _)| *permits);
     let mut users = list.iter().filter(|(_, permits, _)| permits & mask & WRITE != 0).filter_map(

@@ -87,7 +87,7 @@ fn descend(
     }
 }
 
-/// Returns the outermost group of a path, apart from slices: a unit of the system's manager, or a group that root
+/// Returns the outermost group of a path that is not a slice: a unit of the system's manager, or a group that root
 /// made. The groups below it may belong to another manager, such as the manager of a user.
 fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))

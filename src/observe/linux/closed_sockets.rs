@@ -83,7 +83,7 @@ impl ClosedSockets {
         unseen
     }
 
-    /// Returns whether too many cookies are kept, because the messages about their sockets were lost.
+    /// Returns whether the set of cookies is too large, because messages about closed sockets were lost.
     pub(super) fn has_lost_track(&self) -> bool {
         self.found.len() > MOST_COOKIES
     }

@@ -115,9 +115,9 @@ fn why(errno: Errno) -> String {
     }
 }
 
-/// Returns the directory in `/proc` of a living thread of a process whose first thread has ended, because the process
-/// itself then shows no program file and no command line. Returns `None` if the first thread lives, or if no thread
-/// has a program file.
+/// Returns a directory that shows the program file and command line of a process whose first thread has ended: the
+/// directory in `/proc` of a living thread. The directory of the process itself then shows neither. Returns `None` if
+/// the first thread lives, or if no thread has a program file.
 pub(super) fn living_thread(process: &OwnedFd, link: &Result<CString, Errno>) -> Option<OwnedFd> {
     if *link != Err(Errno::NOENT) {
         return None;

@@ -74,8 +74,8 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
 /// How often `/proc` is listed again. A process counts as hidden only if it is in none of these lists.
 const LISTS: usize = 3;
 
-/// Returns the pids up to `highest` that are not `listed`, in ascending order: the ranges between the listed pids,
-/// because there can be millions of pids.
+/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions of pids, so only
+/// the ranges between the listed pids are visited.
 fn between(listed: &[Pid], highest: Pid) -> impl Iterator<Item = Pid> {
     let mut listed = listed.to_vec();
     listed.sort_unstable();

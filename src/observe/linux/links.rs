@@ -12,7 +12,7 @@ use super::netlink_dump::{Connection, attribute, dump, number, text};
 pub(super) struct Link {
     pub index: u32,
     pub name: String,
-    /// Taken from the flags of the device, because any device can have the name `lo`.
+    /// Whether this is a loopback device, according to its flags: any device can have the name `lo`.
     pub is_loopback: bool,
     /// The kind of a virtual device: `wireguard`, `vxlan`.
     pub kind: Option<String>,

@@ -162,9 +162,10 @@ fn is_own_code(program: &[u8], path: &[u8]) -> bool {
 }
 
 impl Judged {
-    /// Returns who can replace the file, seen from one process that maps it. A file in `/tmp` that belongs to the
-    /// user of the process counts as a file of this user, if the process is an interpreter or the file is in a
-    /// private directory: programs unpack libraries there, and no other user can replace them.
+    /// Returns who can replace the file, seen from one process that maps it. Programs unpack libraries into `/tmp`,
+    /// where no other user can replace them. Therefore a file in `/tmp` counts as a file of its owner, not as a file
+    /// that any user can replace, if its owner is the user of the process, and if the process is an interpreter or the
+    /// file is in a private directory.
     fn for_process(self, mapper: Mapper<'_>) -> Self {
         match self {
             Judged::User(origin, Some(FileOwner { uid, is_private }))
@@ -208,7 +209,7 @@ fn judge_file(
                 None => Judged::Unknown,
             }
         }
-        // A file that has no name and is not a library contains code that the process translated.
+        // A file without a name that is not a library contains code that the process translated itself.
         ExeState::Memfd | ExeState::Deleted if !is_library(process, mapping) => Judged::Ordinary,
         ExeState::Memfd => Judged::User(Origin::of(OriginKind::Memory), None),
         ExeState::Deleted if stat.st_uid != 0 => owner(),

@@ -113,8 +113,9 @@ fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     names_a_ring(&mut pieces, left)
 }
 
-/// Returns whether a text names an io_uring; `None` if the size limit is reached. `next` reads a piece of the text.
-/// The kernel may cut a long line at the end of a piece, so this end is searched again together with the next piece.
+/// Returns whether a text names an io_uring; `None` if the size limit is reached. `next` reads a piece of the text. The
+/// kernel may cut a long line at the end of a piece, so the end of each piece is searched again, together with the next
+/// piece.
 fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> Option<bool> {
     const KEPT: usize = RING.len() - 1;
     let mut text = [0; KEPT + 16 * 1024];

@@ -133,8 +133,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         notes.extend(scanned_namespaces.unseen(&walk));
         let programs = bpf::attached(&walk.bpf_links);
         if let Some(note) = programs.tcx {
-            // The program names its device by an index, which is unique only within a network namespace. This
-            // namespace is unknown, so all firewalls become unknown.
+            // The program names its device by an index, which is unique only within a network namespace. The namespace
+            // is not known here, so all firewalls become unknown.
             let why = "a BPF program (tcx) can take packets before the firewall";
             firewalls
                 .iter_mut()
@@ -374,9 +374,9 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
 /// Returns for each process which parts of it must be read.
 fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
-    // If a socket's own control group names neither a unit nor a container, the groups of its owners are read,
-    // because they may name a container in another hierarchy. Process 1 opens sockets for other services, so its
-    // groups do not count.
+    // If a socket's own control group names neither a unit nor a container, the groups of its processes are read: they
+    // may name a container in another hierarchy. Process 1 opens sockets for other services, so its groups do not
+    // count.
     let silent = found.iter().filter(|f| f.socket.unit.is_none() && f.socket.container.is_none());
     let silent: HashSet<Pid> =
         silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();

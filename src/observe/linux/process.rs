@@ -164,10 +164,12 @@ impl Reader {
 /// The maximum number of threads whose start is read. `/proc` lists the oldest ones first.
 const OLDEST_THREADS: usize = 16;
 
-/// Returns the time since which a process runs its program, as far as `/proc` shows it; `None` if the process has ended.
+/// Returns the time since which a process runs its program, as far as `/proc` shows it; `None` if the process has
+/// ended.
 ///
-/// The kernel gives the time at which a process was created. If it then changed its program (`execve(2)`), such as a
-/// start script that becomes the server, its other threads are younger than the change, and the oldest one counts.
+/// The kernel gives the time at which a process was created. The process may then have changed its program
+/// (`execve(2)`): for example, a start script becomes the server. The other threads of the process are younger than
+/// this change, so the time of the oldest of them is used.
 pub(super) fn running_since(process: &OwnedFd) -> Option<Timestamp> {
     let ticks = |path: String| Some(parse_stat(&slurp_at(process, path, 1024, LONGEST).ok()?)?.started);
     let created = ticks("stat".to_owned())?;
@@ -320,7 +322,7 @@ fn membership(process: impl AsFd) -> Membership {
 /// in the unified hierarchy; the container may be in any hierarchy.
 fn membership_in(text: &str) -> Membership {
     let mut found = Membership::default();
-    // The hierarchies of a process often have one path, which is then searched once.
+    // Several hierarchies often have the same path, which is searched only once.
     let mut last = None;
     for line in text.lines() {
         let mut fields = line.splitn(3, ':');

@@ -110,7 +110,7 @@ fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
     }
 }
 
-/// Parses a number without a sign, which Rust's own parser would accept.
+/// Parses a number. A sign is refused, although Rust's own parser would accept it.
 fn number(text: &str, radix: u32) -> Option<u32> {
     text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, radix).ok())?
 }

@@ -95,9 +95,11 @@ fn is_protocol(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| receives_data(name) || name.starts_with("UNIX"))
 }
 
-/// Returns gaps for sockets that only an io_uring has and that are in no table, for Unix sockets that only an
-/// io_uring has and that may carry descriptors, and for processes with sockets whose inode is not shown. Of these
-/// processes, another gap already names those in `named`.
+/// Returns gaps for:
+/// - sockets that only an io_uring has and that are in no table
+/// - Unix sockets that only an io_uring has and that may carry descriptors
+/// - processes with sockets in an io_uring whose inode is not shown, except the processes in `named`, which have
+///   another gap
 pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     let mut nameless = walk.nameless_in_rings.clone();
     nameless.retain(|pid| !named.contains(pid));

@@ -43,9 +43,9 @@ pub(super) fn script(
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }
 
-/// Returns the installed Python module, unless only root, or one user or group, can replace it. If no installed
-/// module is found, returns `path_here` with an unknown origin, because Python may have found the module elsewhere;
-/// `None` if Python does not search the working directory.
+/// Returns the installed Python module if any user can replace it, or if it is unknown who can replace it. If no
+/// installed module is found, Python may have found it elsewhere: the result is then `path_here` with an unknown
+/// origin, or `None` if Python does not search the working directory.
 fn installed_module(
     process: &OwnedFd,
     cmdline: &[String],
@@ -409,7 +409,7 @@ mod tests {
                 "{arguments:?}"
             );
         }
-        // A script that was deleted, and a script that a debugger runs.
+        // The last cases are a script that was deleted, and a script that a debugger runs.
         fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         let module = directory.path().join("evilm.py").to_str().unwrap().to_owned();
         let gone = directory.path().join("gone.py").to_str().unwrap().to_owned();

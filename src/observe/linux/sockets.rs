@@ -128,9 +128,12 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
     listed
 }
 
-/// The attributes in which sockets of a namespace can differ: user, control group, and whether the device is a
-/// loopback device, the socket is transparent, and its address or device does not exist. Sockets with equal keys
-/// share one object.
+/// The attributes in which sockets of a namespace can differ; sockets with equal keys share one object. In this order:
+/// - the user
+/// - the control group
+/// - whether the device is a loopback device
+/// - whether the socket is transparent
+/// - whether its address or device does not exist
 type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool, bool);
 
 struct SocketLister<'s> {

@@ -21,7 +21,7 @@ use crate::model::firewall::{FilterTable, Interface, LocalRoute};
 use crate::model::{Endpoint, Firewall, Gap, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
-/// The time between full scans, unless full scans are slow ([`SPARING`]).
+/// The time between full scans, unless full scans are slow (see [`SPARING`]).
 const NOW_AND_THEN: Duration = Duration::from_secs(60);
 /// Slow full scans take at most 1/500 of the time, or 0.2% of a core.
 const SPARING: u32 = 500;
@@ -39,8 +39,8 @@ const RESTLESS: u8 = 2;
 /// socket that moved to another process may be noticed only by a later scan.
 const PART: usize = 4;
 const AT_LEAST: usize = 32;
-/// The programs of the processes are checked once in this many scans: a process rarely starts another program
-/// (`exec`) and keeps its sockets.
+/// The programs of the processes are checked once in this many scans, because a process with sockets rarely starts
+/// another program (`exec`).
 const PROGRAMS_EVERY: u32 = 5;
 
 /// The rules and interfaces of the firewalls are compared once in this many quick scans.

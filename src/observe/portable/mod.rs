@@ -83,8 +83,8 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
     own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
-    // If the details changed the owner of a socket to the kernel or to an unknown process, the process may have no
-    // sockets left.
+    // The details may show that the kernel or an unknown process owns a socket. The process that was found before may
+    // then have no sockets left.
     let owning: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| owning.contains(&process.pid));
     owners::users(&mut sockets, &processes);

@@ -68,7 +68,7 @@ fn list(
 }
 
 /// Requests the sockets of a protocol and their processes. On Linux, netstat2 panics if it searches for processes
-/// without `/proc`, so these are then not requested.
+/// without `/proc`, so processes are then not requested.
 fn sources(
     families: AddressFamilyFlags,
     protocol: ProtocolFlags,
@@ -111,8 +111,8 @@ pub(in crate::observe) fn second_opinion(
             None => Ok(said),
         }
     };
-    // If a socket appears between an empty answer and the check of this answer against the kernel's table, the answer
-    // seems to be wrong, so the request is repeated.
+    // A socket can appear between an empty answer and the check of this answer against the kernel's table. The answer
+    // then seems to be wrong, so the request is repeated.
     let said = (0..4).find_map(|_| ask().ok()).map_or_else(ask, Ok);
     let end = |info: SocketInfo| match info.protocol_socket_info {
         ProtocolSocketInfo::Tcp(tcp) => (tcp.local_addr, tcp.local_port, info.inode),

@@ -2,8 +2,9 @@
 //! and hidden processes.
 //!
 //! The table of sockets gives every user the process of each socket. Process 4 is the kernel. A connection of process 0
-//! no longer belongs to a process; for a listener of process 0, the system does not give the owner. A process that may
-//! not be opened is hidden: its file and its user are not known, and its name alone is not evidence.
+//! no longer belongs to a process. For a listener of process 0, the system does not give the owner.
+//!
+//! A process that may not be opened is hidden: its file and its user are not known, and its name alone is not evidence.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;

@@ -112,8 +112,11 @@ fn squid_rules(text: &str) -> Option<Vec<Rule>> {
             {
                 rules.push(squid_rule(*action == "allow", names, &acls, words.join(" ")));
             }
-            // The result is unknown for an `include` line whose file was not inserted, a condition on the
-            // configuration, a rule of another form, or a setting that lets clients claim another address.
+            // The result is unknown in these cases:
+            // - an `include` line whose file was not inserted
+            // - a condition on the configuration
+            // - a rule of another form
+            // - a setting that lets clients claim another address
             ["include" | "if" | "else" | "endif" | "http_access" | "acl", ..] => return None,
             ["follow_x_forwarded_for" | "proxy_protocol_access", "allow", ..] => return None,
             _ => {}

@@ -5,8 +5,10 @@ use rustix::fs::{FileType, Stat};
 
 use super::super::packages::root::Root;
 
-/// A file that was changed this shortly after the start is as old as the process. The start is known in clock ticks
-/// (10 ms), and the clock may have been adjusted since. A start script may write the file and then become the server.
+/// A file that was changed at most this long after the start of the process counts as unchanged, for three reasons:
+/// - the start is known only in clock ticks (10 ms)
+/// - the clock may have been adjusted since the start
+/// - a start script may write the file and then become the server
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 /// The maximum number of symbolic links that the kernel follows in a path (`MAXSYMLINKS` of linux/namei.h).
 const MOST_LINKS: usize = 40;
@@ -54,8 +56,8 @@ fn components(path: &str) -> Vec<String> {
     names.rev().map(str::to_owned).collect()
 }
 
-/// Returns the later one of the times of the content and of the inode. A program can set the first one, but not the
-/// second.
+/// Returns the later of two times: that of the content, which a program can set, and that of the inode, which it cannot
+/// set.
 fn changed(stat: &Stat) -> Option<Timestamp> {
     let time = |seconds, nanoseconds| Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok();
     let content = time(stat.st_mtime, stat.st_mtime_nsec)?;
@@ -69,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// The files of the test are new; the times of processes are before and after the test.
+    /// The test makes its files now, and compares them with processes that started before and after.
     #[test]
     fn a_file_and_the_links_to_it() {
         let directory = tempfile::tempdir().unwrap();
@@ -95,7 +97,7 @@ mod tests {
         assert!(is_changed_since(&root, "c/file", now), "the time of the content");
     }
 
-    /// A link that is replaced leads to an old file.
+    /// A new link to an old file counts as a change.
     #[test]
     fn the_change_of_a_link_counts() {
         let directory = tempfile::tempdir().unwrap();

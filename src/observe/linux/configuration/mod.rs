@@ -223,7 +223,8 @@ mod tests {
             Young(std::process::Command::new("sleep").arg("60").spawn().unwrap())
         }
 
-        /// Returns the settings that are read for this process, as a server with this command line.
+        /// Returns the settings that portolan reads for this process if its program file and command line are `exe` and
+        /// `arguments`.
         fn configuration(&self, exe: &str, arguments: &[&str]) -> Option<Configuration> {
             let mut processes = [self.running(exe, arguments)];
             look_up(&mut processes, &BTreeMap::from([(self.0.id(), Vec::new())]));

@@ -19,8 +19,8 @@ struct Block<'t> {
     is_undecided: bool,
 }
 
-/// The block of the clients, which is the file itself, and the other blocks with a port. Then the names of a block, its
-/// setting without a login, and the port if the file names none.
+/// The blocks of a file that have a port: the names of the block, its setting if it has no login, and its default port.
+/// The first block, for the clients, is the file itself.
 const CLIENTS: usize = 0;
 const LEAF_NODES: usize = 3;
 const BLOCKS: [(&[&str], &str, Option<u16>); 6] = [
@@ -49,7 +49,8 @@ fn parse(text: &str) -> Option<Vec<AccessSetting>> {
         above.truncate(depth);
         let name = above.first().copied().unwrap_or(key).to_ascii_lowercase();
         let named = BLOCKS.iter().position(|(names, ..)| names.contains(&name.as_str()));
-        // The keys of a block are one level deeper than the same keys for the clients.
+        // The keys for the clients are at the top level of the file. In other blocks, the same keys are one level
+        // deeper.
         let (index, inner) = match named {
             Some(index) => (index, above.get(1..).unwrap_or_default()),
             None => (CLIENTS, &above[..]),
@@ -59,7 +60,7 @@ fn parse(text: &str) -> Option<Vec<AccessSetting>> {
         let inner: Vec<&str> = inner.iter().map(String::as_str).collect();
         match (&inner[..], key.to_ascii_lowercase().as_str()) {
             (_, "include") => return None,
-            // Of two blocks with the same name, only one counts.
+            // If two blocks have the same name, only one of them has an effect, so the result is unknown.
             _ if depth == 0 && named.is_some() && std::mem::replace(&mut block.is_present, true) => {
                 return None;
             }

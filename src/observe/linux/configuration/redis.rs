@@ -40,8 +40,8 @@ pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
         (_, acl) if !is_protected => {
             (if acl.is_some() { "user default nopass" } else { "protected-mode no" }, AdmittedClients::Anyone)
         }
-        // Without a password, protected mode refuses other machines; before Redis 6.2, only if the file has no `bind`.
-        // The version is not known, so for a file with `bind` the result is unknown.
+        // Without a password, protected mode refuses other machines. Before Redis 6.2, this holds only if the file has
+        // no `bind`. The version is not known, so the result is unknown for a file with `bind`.
         _ if is_bound => return Vec::new(),
         _ => ("protected-mode yes, without a password", AdmittedClients::Local),
     };
@@ -58,7 +58,7 @@ pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
         match argument.strip_prefix("--") {
             _ if argument == "-" => return None,
             Some(option) => lines.extend(["\n", option, " "]),
-            // Redis, too, puts an empty value in quotes.
+            // Redis also puts an empty value in quotes.
             None if argument.is_empty() => lines.push_str("\"\" "),
             None => lines.extend([&*argument.replace(['\n', '\r'], " "), " "]),
         }
@@ -80,7 +80,7 @@ enum DefaultUser {
 }
 
 /// Returns the rights of the user `default` without a password; `None` if the rules are for another user. As in Redis,
-/// a line begins with a user that is off and has no rights.
+/// the user is off and has no rights at the beginning of a line.
 fn default_user(rules: &str) -> Option<DefaultUser> {
     let mut rules = rules.split_whitespace();
     if rules.next() != Some("default") {
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(ports("port 0\n"), []);
     }
 
-    /// The file of a package is not the file of the server if the server listens elsewhere.
+    /// If the server listens on other addresses or ports than the file names, the server has read another file.
     #[test]
     fn a_file_that_contradicts_the_sockets() {
         for (text, socket, agrees) in [

@@ -51,12 +51,12 @@ pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
     let aliases: Vec<String> =
         values(&lines, "Install", "Alias").flat_map(str::split_whitespace).map(str::to_owned).collect();
     let drop_ins = names().chain(aliases).chain(["service".to_owned()]).chain(dashes(prefix));
-    // A drop-in hides those with the same name in a directory of lower priority.
+    // A drop-in replaces the drop-ins with the same name in directories of lower priority.
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     for unit in drop_ins {
         for directory in DIRECTORIES {
             let directory = format!("{directory}/{unit}.d");
-            // A directory that does not exist has no names; one that cannot be read may have any.
+            // A directory that does not exist has no drop-ins. If a directory cannot be read, its drop-ins are unknown.
             if root.stat_link(&directory).is_none() {
                 continue;
             }
@@ -101,7 +101,7 @@ fn read(root: &Root, path: &str) -> Result<Option<String>, String> {
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Returns the names whose drop-ins apply to all units that begin with them: `a-b` has `a-.service`.
+/// Returns the names with a shorter prefix, whose drop-ins apply to this unit too: for `a-b`, `a-.service`.
 fn dashes(prefix: &str) -> Vec<String> {
     let ends = prefix.match_indices('-').map(|(at, _)| at + 1).filter(|end| *end < prefix.len());
     ends.filter_map(|end| Some(format!("{}.service", prefix.get(..end)?))).collect()

@@ -66,7 +66,8 @@ fn forwards_to(process: &Process) -> Option<IpAddr> {
     Peer::behind_docker_proxy(process).map(|to| to.address)
 }
 
-/// The directory with one directory per namespace of containerd, which has one directory per container.
+/// A directory of containerd. It has one directory per namespace of containerd, and that directory has one per
+/// container.
 const TASKS: &str = "io.containerd.runtime.v2.task";
 /// The maximum number of containers whose configurations are read to find the data directory of Docker.
 const MOST_RUNNING: usize = 8;
@@ -134,8 +135,11 @@ impl Files<'_> {
         self.root.join(path)
     }
 
-    /// Returns the directories in which Docker has one directory per container: below the usual data directory, that of
-    /// the snap package or a configured one, or below a subdirectory for user namespaces (`UID.GID`).
+    /// Returns the directories in which Docker has one directory per container. They are below these data directories,
+    /// or below a subdirectory for user namespaces (`UID.GID`):
+    /// - the usual data directory
+    /// - the data directory of the snap package
+    /// - the configured data directory
     fn docker_directories(&self) -> Vec<PathBuf> {
         let mut roots =
             vec![self.below("var/lib/docker"), self.below("var/snap/docker/common/var-lib-docker")];

@@ -40,9 +40,9 @@ const KINDS: [(Protocol, Family); 4] = [
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
 impl ListedPorts {
-    /// Adds a socket. An IPv6 socket also takes the port in IPv4, unless `v6only` is true: the kernel sets this flag
-    /// for a socket that is bound to an address other than the wildcard, but not for a socket that only connected. A
-    /// socket on a v4-mapped address takes only IPv4 (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
+    /// Adds a socket. An IPv6 socket also takes the port in IPv4, unless `v6only` is true. The kernel sets `v6only` if
+    /// a program binds the socket to an address other than the wildcard, but not if the socket only connects. A socket
+    /// on a v4-mapped address takes only IPv4 (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
     pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
         let (four, six) = match address {
             IpAddr::V4(_) => (true, false),
@@ -96,7 +96,7 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         if !exists(protocol, family) {
             continue;
         }
-        // The tables are read for each protocol and family, because a reading is soon outdated, and each port that it
+        // The tables are read again for each protocol and family. A reading is soon outdated, and each port that it
         // does not explain must be tried many times.
         let Some(explained) = shown() else {
             result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);

@@ -26,7 +26,7 @@ const EVERY_STATE: u32 = 0x1FFE;
 /// The kernel has one table for each protocol and family.
 type ProtocolFamily = (Protocol, Family);
 
-/// Each with `IPPROTO_*` and the name of the text table.
+/// The tables, each with its `IPPROTO_*` number and the name of its text table.
 const KINDS: [(ProtocolFamily, u16, &str); 6] = [
     ((Protocol::Tcp, Family::Ipv4), 6, "tcp"),
     ((Protocol::Tcp, Family::Ipv6), 6, "tcp6"),
@@ -249,8 +249,9 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
 }
 
-/// Returns the ports that any table shows as in use in the network namespace of the calling thread; `None` if for any
-/// protocol and family, neither the text table nor `sock_diag` could be read completely. UDP-Lite is left out.
+/// Returns the ports that any table shows as in use in the network namespace of the calling thread. Returns `None` if
+/// there is a protocol and family for which neither the text table nor `sock_diag` could be read completely. UDP-Lite
+/// is left out.
 #[must_use]
 pub fn shown() -> Option<ListedPorts> {
     let mut shown = ListedPorts::default();

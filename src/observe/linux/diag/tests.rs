@@ -137,7 +137,7 @@ fn requests_are_what_the_kernel_reads() {
     assert_eq!(asked.len(), 72);
     assert_eq!((u32_at(&asked, 0), u16_at(&asked, 4), u16_at(&asked, 6)), (Some(72), Some(20), Some(0x301)));
     assert_eq!((u32_at(&asked, 8), asked[16], asked[17], u32_at(&asked, 20)), (Some(9), 10, 17, Some(128)));
-    // MPTCP's number does not fit into the byte, so it goes into an attribute.
+    // The number of MPTCP does not fit into one byte, so it goes into an attribute.
     let asked = request(Family::Ipv4, 262, 1 << 10, None, 9);
     assert_eq!((u32_at(&asked, 0), asked[16]), (Some(80), 2));
     assert_eq!((u16_at(&asked, 72), u16_at(&asked, 74), u32_at(&asked, 76)), (Some(8), Some(3), Some(262)));

@@ -178,8 +178,8 @@ fn link(message: &[u8]) -> Option<Link> {
         ids.dedup();
         ids
     });
-    // Rules about a VRF and its ports cannot be evaluated: a packet is seen under the name of the port and under that
-    // of the VRF.
+    // Rules about a VRF and its ports cannot be evaluated, because rules see one packet twice: with the name of the
+    // port, and with the name of the VRF.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
         (true, _) => Some(format!("an XDP program takes packets of {name} before the firewall")),

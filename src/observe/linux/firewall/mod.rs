@@ -62,7 +62,7 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         firewall.interfaces.clear();
     } else {
         firewall.local_routes = local_routes::list(&firewall.interfaces);
-        // For IPv4, the setting of the interface decides on which the packets arrive.
+        // For IPv4, the kernel forwards a packet if the interface on which it arrives has this setting.
         let forwards_any = firewall.interfaces.iter().any(|interface| interface.forwards);
         firewall.forwards = [
             is_set("ipv4", "forwarding") || forwards_any,

@@ -1,5 +1,5 @@
-//! The network namespace at the other end of an interface, if the indices of both ends leave it open. Namespaces number
-//! their interfaces separately, so several pairs of interfaces can have the same indices.
+//! Finds the network namespace at the other end of an interface, if the indices of both ends do not identify it.
+//! Namespaces number their interfaces separately, so several pairs of interfaces can have the same indices.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,8 +19,8 @@ const NETNSA_FD: u16 = 3;
 const HEADER: usize = 16;
 const BODY: usize = 4;
 
-/// Sets [`peer_netns`](crate::model::firewall::Interface::peer_netns) of each interface that has the indices of an
-/// interface in one of these namespaces, but is not the only one.
+/// Sets [`peer_netns`](crate::model::firewall::Interface::peer_netns) of interfaces that lead to one of these
+/// namespaces. An interface is left out if the indices of both ends already identify its other end.
 pub(in super::super) fn resolve(firewalls: &mut [&mut Firewall], namespaces: &[NamespaceHandle]) {
     let mut with_indices: HashMap<(u32, u32), Vec<(usize, usize)>> = HashMap::new();
     for (at, firewall) in firewalls.iter().enumerate() {
@@ -59,7 +59,7 @@ pub(in super::super) fn resolve(firewalls: &mut [&mut Firewall], namespaces: &[N
     }
 }
 
-/// Returns the number by which the calling thread's network namespace knows another one; `None` if it has no number.
+/// Returns the number (nsid) that the calling thread's network namespace uses for `netns`; `None` if it uses no number.
 fn id_of(netns: &NamespaceHandle) -> Result<Option<u32>, Errno> {
     let file = File::open(&netns.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     let mut body = vec![0; BODY];
@@ -68,6 +68,6 @@ fn id_of(netns: &NamespaceHandle) -> Result<Option<u32>, Errno> {
     body.extend(file.as_raw_fd().to_ne_bytes());
     let answer = Connection::open(None)?.get(GETNSID, &body)?;
     let nsid = answer.get(HEADER + BODY..).and_then(|attributes| attribute(attributes, NETNSA_NSID));
-    // -1 stands for no number.
+    // The kernel answers -1 if there is no number.
     Ok(nsid.and_then(|nsid| number(nsid, 0)).filter(|nsid| *nsid != u32::MAX))
 }

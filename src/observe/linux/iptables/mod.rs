@@ -316,7 +316,8 @@ impl<'w> Options<'w> {
     }
 }
 
-/// The modules whose options are all known: an unknown option makes only the condition of this option unknown.
+/// The modules that portolan knows. In a rule with only these modules, an unknown option makes only its own condition
+/// unknown.
 const KNOWN_MODULES: [&str; 26] = [
     "tcp",
     "udp",

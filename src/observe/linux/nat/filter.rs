@@ -102,8 +102,8 @@ fn condition_of_rule(condition: &FilterCondition, sets: &Sets<'_>) -> Option<Con
     condition_of(*field, &values?, *negated)
 }
 
-/// Returns the condition that a field has one of these values (if `negated`: none of them); `None` if this is not
-/// evaluated.
+/// Returns the condition that a field has one of these values (with `negated`, none of them); `None` if portolan does
+/// not evaluate the condition.
 fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> Option<Condition> {
     let mut condition = Condition::default();
     match (field, negated) {
@@ -144,7 +144,7 @@ fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> O
             [FilterValue::Name(name)] if !name.ends_with('*') => condition.device = Some(name.clone()),
             _ => return None,
         },
-        // Docker excludes traffic from its own bridge by this condition. No client from outside uses the bridge, so the
+        // Docker excludes traffic from its own bridge by this condition. Other machines do not use this bridge, so the
         // condition is ignored.
         (FilterField::InInterface, true) => {}
         _ => return None,

@@ -186,7 +186,7 @@ struct Rows<'r> {
     netns: Option<&'r Netns>,
     /// The addresses of this machine.
     own: &'r HashSet<IpAddr>,
-    /// Each with true if only programs on this machine can reach the port.
+    /// The rows that exist already. The last value is true if only programs on this machine can reach the port.
     seen: HashSet<(Protocol, IpAddr, u16, bool)>,
     /// The number of rules for addresses that this machine does not have.
     elsewhere: u64,

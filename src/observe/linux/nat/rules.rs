@@ -206,8 +206,8 @@ struct Walk {
     unclear: BTreeSet<String>,
 }
 
-/// The packets that earlier rules have taken, by destination: a table can have 10,000 destinations, so the search must
-/// be fast.
+/// The packets that earlier rules have already translated, by destination. The search must be fast, because a table can
+/// have 10,000 destinations.
 #[derive(Default)]
 struct Taken {
     single: HashMap<IpAddr, Vec<Condition>>,

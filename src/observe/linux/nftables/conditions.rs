@@ -13,7 +13,7 @@ const AT_MOST: u32 = 3;
 const ABOVE: u32 = 4;
 const AT_LEAST: u32 = 5;
 
-/// Returns the condition that the fields have the values of one of the keys (if `negated`: of no key).
+/// Returns the condition that the fields have the values of one of the keys; with `negated`, of none of the keys.
 pub(super) fn within(
     fields: Vec<FilterField>,
     keys: impl IntoIterator<Item = Vec<FilterValue>>,
@@ -23,7 +23,7 @@ pub(super) fn within(
     FilterCondition::In { fields, elements: FilterElements::Listed(elements), negated }
 }
 
-/// Returns the condition that a field has this value (if `negated`: another value).
+/// Returns the condition that a field has this value; with `negated`, any other value.
 pub(super) fn is(field: FilterField, value: FilterValue, negated: bool) -> FilterCondition {
     within(vec![field], [vec![value]], negated)
 }
@@ -82,8 +82,8 @@ fn is_masked(piece: &Piece) -> bool {
     piece.mask.as_ref().is_some_and(|mask| mask.iter().any(|byte| *byte != 0xff))
 }
 
-/// Returns the condition that there is a route back to the client. It is assumed that a client with its real address
-/// has one, through the interface on which its packet arrived.
+/// Returns the condition that there is a route back to the client. Clients usually have such a route, through the
+/// interface on which their packets arrive.
 fn has_route(part: Part, bytes: &[u8], negated: bool) -> FilterCondition {
     let is_zero = bytes.iter().all(|byte| *byte == 0);
     match (is_zero, negated) {
@@ -118,7 +118,7 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     if piece.part.form != Form::Address || !is_prefix(mask) {
         return FilterValue::Unknown;
     }
-    // Outside the mask, the address has only zeros, so it is never equal to bytes with other bits there.
+    // The mask sets all other bits of the address to zero. If the compared bytes have such a bit, they are never equal.
     if bytes.iter().zip(mask).any(|(byte, mask)| byte & !mask != 0) {
         return FilterValue::Unknown;
     }
@@ -164,7 +164,7 @@ fn step(bytes: &[u8], up: bool) -> Vec<u8> {
     bytes
 }
 
-/// Returns the condition that a field is in a range (if `negated`: outside).
+/// Returns the condition that a field is in a range; with `negated`, outside the range.
 pub(super) fn in_range(
     pieces: &[Piece],
     negated: bool,
@@ -189,7 +189,7 @@ fn between(part: Part, first: &[u8], last: &[u8], negated: bool, links: &Links) 
     }
 }
 
-/// Returns the condition that a set contains the key (if `negated`: does not contain it).
+/// Returns the condition that a set contains the key; with `negated`, does not contain it.
 pub(super) fn in_elements(
     key: &Key,
     negated: bool,

@@ -15,7 +15,7 @@ use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterR
 const VERDICT: u32 = 0;
 
 enum Effect {
-    /// The expression does not affect the decision, or the reader has already stored its effect.
+    /// The expression does not affect the decision, or its effect is already stored in the reader.
     Nothing,
     Action(FilterAction),
 }
@@ -40,7 +40,7 @@ pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Opti
         let kind = name(kind)?;
         let Effect::Action(action) = reader.read(kind, data.unwrap_or_default())? else { continue };
         let ends = !matches!(action, FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue);
-        // Expressions after a map of verdicts apply only to packets that the map does not contain, which is not
+        // Expressions after a map of verdicts apply only to packets that the map does not contain. This is not
         // evaluated.
         let is_understood = list.peek().is_none() || !matches!(action, FilterAction::Lookup(..));
         let action = if is_understood { action } else { FilterAction::Unknown };

@@ -28,10 +28,10 @@ pub(super) enum Form {
     Name,
     /// The index of an interface.
     Index,
-    /// The index of the interface of the route back to the client, 0 if there is none. If the rule tests only whether
+    /// The index of the interface on the route back to the client, or 0 without a route. If the rule tests only whether
     /// there is a route: 1 or 0.
     Route,
-    /// Not evaluated.
+    /// A field that portolan does not evaluate.
     Opaque,
 }
 
@@ -59,7 +59,7 @@ impl Part {
     }
 }
 
-/// What earlier conditions of a rule show about its packets.
+/// The facts about a rule's packets that follow from its earlier conditions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Context {
     /// Set if all packets are of this family.
@@ -126,7 +126,7 @@ pub(super) fn of_meta(key: u32, is_netdev: bool) -> Part {
         15 if !is_netdev => (FilterField::Family, Form::Family, 1),
         16 => (FilterField::Protocol(None), Form::Number, 1),
         19 => (FilterField::PacketType, Form::Number, 1),
-        // The names of kinds of interfaces, and of bridges.
+        // The names of interface kinds, and the names of bridges.
         17 | 18 | 26 | 27 | 34 => return Part::opaque(NAME_LENGTH),
         // The time.
         30 => return Part::opaque(8),
@@ -176,7 +176,7 @@ pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> Fil
             .zip(address(part.field, last, 0xff))
             .map(|(first, last)| FilterValue::Addresses(first, last)),
         Form::Number => network_number(first).zip(network_number(last)).map(range),
-        // The kernel compares byte by byte, so only a single value in host order has a meaning, not a range.
+        // Numbers in host order are compared byte by byte, so only a single value has a meaning, not a range.
         Form::HostNumber if is_single || first.len() == 1 => {
             host_number(first).zip(host_number(last)).map(range)
         }

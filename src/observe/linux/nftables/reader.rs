@@ -7,7 +7,7 @@ use super::sets::Sets;
 use crate::model::Family;
 use crate::model::firewall::{FilterCondition, FilterField, FilterRule, FilterValue};
 
-/// What the reader needs to know about the table of a rule.
+/// The data about the table of a rule that the reader needs.
 pub(super) struct Table<'d, 't> {
     pub(super) family: Option<Family>,
     pub(super) is_inet: bool,
@@ -28,8 +28,8 @@ pub(super) struct Reader<'d, 't, 's> {
     pub(super) matches: Vec<&'d [u8]>,
 }
 
-/// The rules that a list of expressions defines, without text: one for each action, because the list continues after an
-/// action such as a mark.
+/// The rules, without text, that a list of expressions defines. There is one rule for each action, because the list can
+/// continue after an action, for example after a mark.
 #[derive(Debug, Default)]
 pub(super) struct ReadRule<'d> {
     pub(super) rules: Vec<FilterRule>,

@@ -133,8 +133,9 @@ impl<'d> Registers<'d> {
         pieces
     }
 
-    /// Copies a register like the expression `bitwise`, which keeps the bits of the first mask and then flips those of
-    /// the second. If bits are flipped, the copy is unknown, because portolan evaluates only kept bits.
+    /// Copies a register like the expression `bitwise`. This expression keeps only the bits that are set in the first
+    /// mask, and then flips the bits that are set in the second mask. If any bits are flipped, the copy is unknown,
+    /// because portolan does not evaluate flipped bits.
     pub(super) fn mask(&mut self, from: u32, to: u32, len: usize, bits: Option<(&[u8], &[u8])>) {
         let content = match (self.content(from), bits) {
             (Some(Content::Packet { parts, mask: None }), Some((mask, flipped)))

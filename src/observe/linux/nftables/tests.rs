@@ -96,7 +96,7 @@ fn what_is_not_understood_is_unknown() {
             assert_eq!(*condition, FilterCondition::Unknown, "{name}");
         }
     }
-    // A set that the list does not have.
+    // The list does not contain this set.
     let missing = FilterCondition::In {
         fields: vec![FilterField::DestinationPort(None)],
         elements: FilterElements::Named("s".to_owned()),

@@ -71,7 +71,7 @@ fn new_destination(
         });
     };
     mappings.iter().all(|other| other.condition == mapping.condition).then_some(())?;
-    // If the map does not contain the key, the action `TranslateBy` has no effect, so the condition that the map
+    // If the map does not contain the key, the action `TranslateBy` has no effect. So the condition that the map
     // contains the key is not needed.
     if mapping.condition < reader.conditions.len() {
         reader.conditions.remove(mapping.condition);

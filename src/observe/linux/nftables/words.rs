@@ -76,7 +76,7 @@ fn place(address: IpAddr, port: Option<String>) -> String {
     }
 }
 
-/// Returns the text of a condition; `None` if the notation of iptables has none for it.
+/// Returns the text of a condition; `None` if iptables has no notation for it.
 fn condition_words(condition: &FilterCondition) -> Option<String> {
     let not = |negated: &bool| if *negated { "! " } else { "" };
     match condition {

@@ -9,7 +9,7 @@
 //!
 //! In a sticky directory, a group cannot replace the files of other users. But a world-writable directory counts as
 //! open to all users even if it is sticky, because any user could have created the file. If only some users can enter a
-//! directory, the files below it count as writable only by these users.
+//! directory, then only these users count for the files below it.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -102,8 +102,8 @@ impl Origins {
         let prefix = readlinkat(&process, "root", Vec::new()).ok()?.into_bytes();
         let prefix = prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix);
         let mut tree = Tree::open(&process, "root", prefix, namespace?)?;
-        // An ordinary user can make a mount namespace together with a user namespace, and choose the files in it. So in
-        // another user namespace, the tree may be one that a user made.
+        // An ordinary user can make a user namespace, and in it a mount namespace with any files. So the tree of a
+        // process in another user namespace may be made by a user.
         let its_users = namespace_of(&process, "ns/user");
         let own_users = namespace_of(openat(CWD, "/proc/self", PATH_ONLY, Mode::empty()).ok()?, "ns/user");
         tree.users_own = tree.root_id != own.root_id && its_users != own_users;
@@ -180,7 +180,7 @@ impl Origins {
         !own.stat(path).is_ok_and(|host| is_same(&host, running))
     }
 
-    /// Returns whether portolan finds another file at `path` than a process with the same root directory but other
+    /// Returns whether portolan finds another file at `path` than a process that has the same root directory, but other
     /// mounts.
     fn is_another_on_the_host(&self, tree: &Tree, path: &[u8], file: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
@@ -256,7 +256,7 @@ impl Origins {
                 above.complete = false; // the path is above the root of a process in another mount namespace
                 continue;
             };
-            // A path from the kernel contains no links, so a link was made later, and is not followed.
+            // A path from the kernel contains no links. A link in the path was made later, so it is not followed.
             let stat = match statat(&tree.root, below_root.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat,
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // the directory was deleted, with everything below it
@@ -284,8 +284,8 @@ impl Origins {
                 && ![0, OVERFLOW].contains(&stat.st_uid)
                 && !mode.intersects(Mode::RWXG | Mode::RWXO)
             {
-                // In a sticky parent, only the owner can replace this directory, and only the owner can enter it. So
-                // the world-writable parent does not count.
+                // The parent is sticky, so only the owner can replace this directory, and only the owner can enter it.
+                // So it does not matter that the parent is world-writable.
                 above.open.pop();
             }
             let stays_open = mode.contains(Mode::XOTH) || !above.open.is_empty();

@@ -58,7 +58,7 @@ fn world_writable_directories_are_open() {
         ("/a/open/x", Some(vec!["/a/open"])),
         ("/a/open/own/x", Some(vec!["/a/open"])),
         ("/sticky/x", Some(vec!["/sticky"])),
-        // Only a user who may search a directory can create a file in it.
+        // A user needs search permission for a directory to create a file in it.
         ("/no-search/x", Some(vec![])),
         ("/group/x", Some(vec![])),
         ("/a/open/gone/x", Some(vec!["/a/open"])),
@@ -112,8 +112,8 @@ fn who_can_replace_a_file() {
     assert_eq!(uid_of("/a/x"), (OriginKind::User, Some("/a".to_owned()), Some(1000)));
     chown(root.path().join("group/x"), Some(1001), None).unwrap();
     assert_eq!(uid_of("/group/x"), (OriginKind::User, Some("/group/x".to_owned()), Some(1001)));
-    // A private directory of a user in a sticky directory belongs to the user; a directory that other users can
-    // enter does not.
+    // In a sticky directory, a private directory of a user belongs to this user. A directory that other users can enter
+    // does not.
     let in_sticky = |name: &str, mode, uid| {
         place(&root.path().join("sticky").join(name), mode, true);
         place(&root.path().join("sticky").join(name).join("x"), 0o755, false);
@@ -125,7 +125,8 @@ fn who_can_replace_a_file() {
     place(&root.path().join("sticky/private/open"), 0o777, true);
     place(&root.path().join("sticky/private/open/x"), 0o755, false);
     assert_eq!(uid_of("/sticky/private/open/x"), of_user, "nobody else can enter");
-    // The directory above the world-writable one can be entered by only root, one user, one group, or all users.
+    // A world-writable directory is only as open as the directory above it, which only root, one user, one group, or
+    // all users can enter.
     for (name, mode, uid, gid, origin) in [
         ("of-root-alone", 0o700, 0, 0, OriginKind::System),
         ("of-a-user", 0o750, 1000, 1000, OriginKind::User),

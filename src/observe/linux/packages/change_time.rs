@@ -4,10 +4,12 @@
 //! dpkg installs all files of a package in one run, and then writes their list. If the inode of a program last changed
 //! in this run, the program has not changed since.
 //!
-//! The change time cannot be set back, except by setting the clock of the machine. But every change sets it to the
-//! present, so root could replace the program and then touch the list: both would seem to be of one run. Therefore most
-//! of a few other files of the package must have changed in that run too. Files from an archive prove nothing, because
-//! their change times are those of the unpacking; nor do those of a disk image, whose times a tool chose.
+//! A change time cannot be set back, except by setting the clock of the machine. But every change sets it to the
+//! present: root could replace the program and then touch the list, and both times would agree. Therefore a few other
+//! files of the package are compared too, and most of them must have changed in the same run.
+//!
+//! The times prove nothing for files from an archive, which have the time of the unpacking, and for files of a disk
+//! image, whose times a tool chose.
 
 use rustix::fs::Stat;
 

@@ -44,8 +44,8 @@ struct Thoroughness {
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
 /// For `explain` and cards: the user waits for the answer, which is useful even without a package.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time, so that one without an answer does not delay the
-/// others.
+/// The number of root directories that are searched at the same time. A directory that does not answer then does not
+/// delay the others.
 const WORKERS: usize = 4;
 
 /// What a package records about a file.
@@ -192,7 +192,7 @@ fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = PackageL
     std::iter::from_fn(move || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok())
 }
 
-/// Starts threads that look up the programs of one root directory after the other.
+/// Starts threads, each of which looks up the programs of one root directory after another.
 fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
     let roots = Arc::new(Mutex::new(roots(wanted, sender)));
     for _ in 0..WORKERS {

@@ -24,8 +24,8 @@ const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 #[derive(Debug)]
 pub(in super::super) struct Root {
     directory: OwnedFd,
-    /// Whether this is the root directory of portolan. In any other, users can make links and devices that mislead
-    /// portolan.
+    /// Whether this is the root directory of portolan. In another root directory, users can make links and devices that
+    /// mislead portolan.
     is_own: bool,
     bytes_left: std::cell::Cell<usize>,
     pub(super) layout: Layout,
@@ -98,8 +98,8 @@ impl Root {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }
 
-    /// Returns the status of a file in portolan's root directory; `None` in another one, whose file system may report
-    /// false times, and before Linux 5.8, which does not give the mount.
+    /// Returns the status of a file in portolan's root directory. Returns `None` in another root directory, because its
+    /// file system may report false times, and before Linux 5.8, which does not report the mount.
     pub(super) fn stat(&self, path: &[u8]) -> Option<MountedStat> {
         if !self.is_own {
             return None;
@@ -110,8 +110,8 @@ impl Root {
         Some(MountedStat { stat: fstat(&found).ok()?, mount })
     }
 
-    /// Returns the status of a file or symbolic link, which the last part of the path may be. Links before it are
-    /// followed within the root directory.
+    /// Returns the status of the file or symbolic link at a path. A link is not followed if it is the last part of the
+    /// path; other links are followed within the root directory.
     pub(in super::super) fn stat_link(&self, path: &str) -> Option<Stat> {
         fstat(self.open_link(path)?).ok()
     }

@@ -107,9 +107,10 @@ fn open(command: libc::c_int, attributes: &Attributes) -> Result<OwnedFd, Errno>
 #[expect(unsafe_code, reason = "the crates that wrap bpf(2) contain a loader, which is not needed here")]
 fn call(command: libc::c_int, Attributes(attributes): &Attributes) -> Result<libc::c_int, Errno> {
     // SAFETY: the kernel reads the attributes, whose length is given, and for these commands writes nothing to them.
-    // They contain addresses of four kinds, and the caller keeps the data behind all of them alive: a program and a
-    // value, whose lengths are given too; a key, which has the length of the keys of the array; and a text that ends in
-    // NUL.
+    // They contain addresses, and the caller keeps the data behind all of them alive:
+    // - a program and a value, whose lengths are given too
+    // - a key, which has the length of the keys of the array
+    // - a text that ends in NUL
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), attributes.len()) };
     libc::c_int::try_from(result).ok().filter(|result| *result >= 0).ok_or_else(|| {
         std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)

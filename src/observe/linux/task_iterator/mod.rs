@@ -34,15 +34,15 @@ const TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// The minimum number of descriptors for which the iterators cost less than the walk (measured). For fewer, making and
 /// checking the programs costs more.
 const WORTH_THE_PROGRAMS: u64 = 2_500;
-/// For this many processes, the descriptors are not counted: there are usually enough for the iterators.
+/// At least this many processes usually have enough descriptors for the iterators, so the descriptors are not counted.
 const MANY: usize = 200;
-/// For this many tasks, the processes are not even listed: there are usually enough descriptors for the iterators.
+/// At least this many tasks usually have enough descriptors for the iterators, so the processes are not even listed.
 const MANY_TASKS: usize = 2_000;
 /// The maximum number of wanted sockets for which the tasks with such a socket are searched first. For more sockets,
 /// most descriptors must be read anyway.
 const FEW: usize = 16;
-/// The number of times that an audit reads all descriptors: a process can move a descriptor to a number that was
-/// already read, and if the socket has another owner, the missing process would not be noticed.
+/// The number of times that an audit reads all descriptors. A process can move a descriptor to a number that was
+/// already read. If the socket has another owner too, the missing process would not be noticed.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
 /// The maximum number of bytes per read.
 const BUFFER: usize = 32 * 1024;
@@ -91,8 +91,8 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     let probe = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
     // Reporting only the wanted sockets takes less time. An audit needs all sockets.
     let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
-    // The array comes first: a user who may not load the programs may not make an array either, and need not wait for
-    // the layout.
+    // The array is made before the layout is read, which is slow. For a user who may not load the programs, this fails
+    // at once.
     let wanted = if search.strays { None } else { Some(bpf_syscall::array(&program::wanted(wanted)).ok()?) };
     let layout = layout_in(&File::open(TYPES).ok()?)?;
     let mut walk = Walk::default();
@@ -163,7 +163,7 @@ fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Op
     Ok(level.map(|level| TasksRead { level, owners: is_finished.then_some(owners) }))
 }
 
-/// The answer of the iterator over tasks, without what the walk receives.
+/// The part of the answer of the iterator over tasks that is not stored in the walk.
 struct TasksRead {
     /// The level of portolan's pid namespace.
     level: u32,
@@ -234,8 +234,8 @@ fn layout_in(file: &File) -> Option<Layout> {
     }
 }
 
-/// Returns whether `/proc` shows portolan's pid namespace: the iterators return its pids, whose links are then read in
-/// `/proc`.
+/// Returns whether `/proc` shows portolan's pid namespace. The iterators return pids of this namespace, and links are
+/// then read in `/proc` by these pids.
 fn has_own_proc() -> bool {
     let text = slurp("/proc/self/status", 4096, 64 * 1024).unwrap_or_default();
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));

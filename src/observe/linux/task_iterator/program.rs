@@ -399,8 +399,8 @@ fn search_descriptors(
     const SIZE: i16 = FILE - 32;
     /// The table.
     const TABLE: i16 = FILE - 40;
-    /// The operations of the first socket that was found; 0 before. A file with these operations is a socket, so its
-    /// mount, which is in another cache line, need not be read.
+    /// The operations of the first socket that was found, or 0. Any other file with these operations is a socket too,
+    /// so its mount, which is in another cache line, need not be read.
     const SOCKET_OPERATIONS: i16 = FILE - 48;
     let first = table.file_operations.min(layout.file_inode).min(layout.file_mount);
     let end = table.file_operations.max(layout.file_inode).max(layout.file_mount) + 8;

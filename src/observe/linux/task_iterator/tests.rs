@@ -59,7 +59,7 @@ fn whole() -> Description {
     whole_with(("other", 0, 0), ("other", 0, 0))
 }
 
-/// Returns the same with one more member in `task_struct` and in `file`.
+/// Returns a description with every needed type, and one more member in `task_struct` and in `file`.
 fn whole_with(of_task: (&str, u32, u32), of_file: (&str, u32, u32)) -> Description {
     let mut whole = Description::new();
     let path = whole.add("", UNION, &[("f_path", 0, 0), ("__f_path", 0, 0)]);
