@@ -90,7 +90,8 @@ pub(super) fn with_pid(error: &str, targets: &[String], common: &CommonArgs) -> 
 
 /// Returns what a process listens on, with the command that shows the process; `None` if the process does not listen.
 pub(super) fn meant_process(pid: Pid, common: &CommonArgs) -> Option<String> {
-    if common.from.is_some() || !observe::is_process(pid) {
+    // Most processes have no socket, and then nothing need be scanned.
+    if common.from.is_some() || !observe::has_socket(pid) {
         return None;
     }
     let snapshot = take_snapshot(common, Scope::default()).ok()?;

@@ -159,10 +159,17 @@ pub fn is_running(name: &str) -> bool {
     system::is_running(name)
 }
 
-/// Returns whether a process with this ID is visible; false on systems other than Linux.
+/// Returns whether the process with this ID has a socket among its descriptors. If the descriptors cannot be read, and on
+/// systems other than Linux, the answer is no.
 #[must_use]
-pub fn is_process(pid: Pid) -> bool {
-    cfg!(target_os = "linux") && std::path::Path::new(&format!("/proc/{pid}")).exists()
+pub fn has_socket(pid: Pid) -> bool {
+    let is_socket = |descriptor: std::fs::DirEntry| {
+        std::fs::read_link(descriptor.path())
+            .is_ok_and(|link| link.as_os_str().as_encoded_bytes().starts_with(b"socket:"))
+    };
+    cfg!(target_os = "linux")
+        && std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .is_ok_and(|descriptors| descriptors.flatten().any(is_socket))
 }
 
 /// A process, its parent, and what can end together with it: the unit, the container and the pid namespace.

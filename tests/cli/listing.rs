@@ -275,3 +275,18 @@ fn a_closed_or_full_output_is_no_panic() {
         }
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_id_of_a_listening_process_is_explained() {
+    let message = |pid: u32| stderr(&run([&*pid.to_string()])).to_owned();
+    let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let me = std::process::id();
+    let seen = message(me);
+    assert!(seen.contains(" listens on ") && seen.contains(&format!("portolan --pid {me}")), "{seen}");
+    let mut idle = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+    let seen = message(idle.id());
+    idle.kill().unwrap();
+    idle.wait().unwrap();
+    assert!(!seen.contains("--pid"), "{seen}");
+}

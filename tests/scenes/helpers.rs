@@ -53,6 +53,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["blocked-accept", address] => blocked_accept(address),
         ["ordinary-ring", address] => ordinary_ring(address),
         ["many", count] => count.parse().map_err(Into::into).and_then(many),
+        ["threads", count] => count.parse().map_err(Into::into).and_then(threads),
         ["churn"] => churn(),
         ["elsewhere", address, name, stays] => elsewhere(address, name, stays),
         ["in-namespace", namespace, what, ref places @ ..] => in_namespace(namespace, what, places),
@@ -353,6 +354,16 @@ fn many(count: u16) -> Done {
     let sockets: Result<Vec<_>, _> =
         (1..=count).map(|n| TcpListener::bind(("127.0.0.1", 10_000 + n))).collect();
     let _sockets = sockets?;
+    ready("")?;
+    wait();
+    Ok(())
+}
+
+/// Starts this many threads, which wait.
+fn threads(count: usize) -> Done {
+    for _ in 0..count {
+        std::thread::Builder::new().stack_size(16 * 1024).spawn(std::thread::park)?;
+    }
     ready("")?;
     wait();
     Ok(())

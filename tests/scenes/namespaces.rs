@@ -17,6 +17,7 @@ pub const SCENES: &[Scene] = &[
     ("read_through_a_process", read_through_a_process),
     ("every_namespace", every_namespace),
     ("namespaces_as_nobody", namespaces_as_nobody),
+    ("namespaces_among_many_tasks", among_many_tasks),
     ("a_namespace_inside_the_machine_is_not_reachable_from_others", inside_the_machine),
 ];
 
@@ -79,6 +80,20 @@ fn anonymous_namespace(lab: &Lab) -> Outcome {
     same!(on_port(&report, 8810)?["netns"], Value::Null);
     same!(passed_over(&report), 1);
     refused(lab, "4000000")?;
+    Ok(())
+}
+
+/// If nothing was found, and this machine has many tasks, the iterator over tasks finds the namespaces.
+fn among_many_tasks(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _inside = lab.helper(["elsewhere", "127.0.0.1:8810", "-", "stays"])?;
+    let _threads = lab.helper(["threads", "2000"])?;
+    for (options, uses_bpf) in [(&[][..], true), (&["--no-bpf"], false)] {
+        let output = lab.portolan([&["9", "-v", "-o", "json"], options].concat()).output()?;
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+        same!(messages.contains("read with BPF programs"), uses_bpf, "{messages}");
+        same!(passed_over(&Lab::parsed(&output)?), 1);
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use rustix::fs::{CWD, fstatfs};
 use rustix::io::Errno;
 
 use super::files::numbers_in;
-use super::owners::{Search, Walk, open, walk_of};
+use super::owners::{self, Search, Walk, open, walk_of};
 use super::task_iterator;
 use crate::model::Pid;
 
@@ -35,6 +35,17 @@ pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
     walk.absorb(walk_of(&proc, &rest, search)?);
     walk.without_threads = rest;
     walk.pids = pids;
+    walk.add_mounts();
+    Ok(walk)
+}
+
+/// Finds only the network namespaces of the processes, if there is no socket to search for.
+pub(super) fn namespaces_only(bpf: bool) -> Result<Walk, Errno> {
+    let may_iterate = bpf && task_iterator::has_many_tasks();
+    let mut walk = match may_iterate.then(task_iterator::processes).flatten() {
+        Some(walk) => walk,
+        None => owners::namespaces_only()?,
+    };
     walk.add_mounts();
     Ok(walk)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::kernel_ids::KernelIds;
-use super::owners::{self, Search, Walk};
+use super::owners::{Search, Walk};
 use super::sockets::{FoundSocket, SocketId};
 use super::threads_and_rings::{candidates, search_threads_and_io_uring};
 use super::{
@@ -37,7 +37,7 @@ pub(super) fn find_owners(
 ) -> Option<Walk> {
     gaps.extend(hidden_by_proc(privileged));
     if found.is_empty() && !hidden_processes {
-        let walk = owners::namespaces_only().ok()?;
+        let walk = descriptor_search::namespaces_only(bpf).ok()?;
         gaps.extend(masked_processes(&walk));
         return Some(walk);
     }

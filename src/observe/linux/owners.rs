@@ -292,11 +292,10 @@ pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Resul
     Ok(whole)
 }
 
-/// Finds only the network namespaces of the processes, for a search without sockets.
+/// Finds only the network namespaces of the processes that `/proc` lists.
 pub(super) fn namespaces_only() -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut walk = Walk::default();
-    walk.add_mounts();
     for pid in numbers_in(&proc)? {
         namespace(&proc, &mut PidPath::new(pid), &mut walk);
     }

@@ -131,6 +131,21 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     Some(walk)
 }
 
+/// Returns every process and its network namespace, without descriptors; `None` if the kernel refuses.
+pub(super) fn processes() -> Option<Walk> {
+    if !has_own_proc() {
+        return None;
+    }
+    // A user who may not load the program may not make an array either, and need not wait for the layout.
+    let _array = bpf_syscall::array(&[0]).ok()?;
+    let layout = layout_in(&File::open(TYPES).ok()?)?;
+    let program = program::of_tasks(&layout, None);
+    let iterator = bpf_syscall::iterator(&program, layout.task_iterator).ok()?;
+    let mut walk = Walk::default();
+    read_tasks(&iterator, &layout, &mut walk).ok()??;
+    Some(walk)
+}
+
 /// Adds the processes and their network namespaces, and returns the rest of the answer. If portolan and its network
 /// namespace are not in the answer, the layout is not that of the running kernel, and `None` is returned.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
