@@ -94,7 +94,7 @@ mod tests {
         }
     }
 
-    /// A character that two writes share is one character.
+    /// One character may be split over two writes.
     #[test]
     fn characters_may_be_written_in_parts() {
         let text = "a×b…".as_bytes();

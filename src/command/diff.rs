@@ -130,8 +130,8 @@ pub(super) fn same_host(
     )))
 }
 
-/// Returns a sentence if the earlier snapshot of a host is the later one: new listeners would be reported as vanished,
-/// or not at all. `name` is the file of the earlier snapshot.
+/// Returns a sentence if the snapshots of one host are in the wrong order, because `before` was taken later than
+/// `after`: new listeners would then be reported as vanished, or not at all. `name` is the file of `before`.
 pub(super) fn exchanged(name: &str, before: &Snapshot, after: &Snapshot) -> Option<String> {
     let is_exchanged = is_same_host(&before.host, &after.host) && before.taken > after.taken;
     let [was, is] = [before, after].map(|side| side.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));

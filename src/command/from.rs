@@ -171,9 +171,9 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         processes,
         details,
         packages,
-        // How much of the machine was visible is in `host.scope`.
+        // `host.scope` shows how much of the machine was visible.
         part: _,
-        // Without BPF, the same is read in another way, or there is a gap.
+        // A scan without BPF reads the same data in another way, or has a gap.
         bpf: _,
     } = &snapshot.scope;
     let mut gaps = Vec::new();

@@ -1,7 +1,8 @@
 //! Listeners on IPv4 loopback addresses that machines on the same link can reach. Such a machine sends packets for
-//! 127.0.0.1 to the hardware address of this machine. They arrive in two cases: the interface accepts them
-//! (`route_localnet`), or a rule that forwards the port changes their destination before the kernel looks at it. The
-//! rules of Docker before version 28 do.
+//! 127.0.0.1 to the hardware address of this machine. They arrive in two cases:
+//! - the interface accepts them (`route_localnet`)
+//! - a rule that forwards the port changes their destination before the kernel checks it, as the rules of Docker before
+//!   version 28 do
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -61,7 +62,8 @@ mod tests {
     fn a_dangerous_service_on_a_loopback_address_that_the_link_reaches() {
         for (routes_localnet, is_refused, expected) in [
             (false, false, None),
-            // The rules could drop the packets: the note about `route_localnet` remains.
+            // The rules are not known and could drop the packets, so there is no finding, only the note about
+            // `route_localnet`.
             (true, true, None),
             (true, false, Some(Severity::Warning)),
         ] {

@@ -75,8 +75,8 @@ impl<'o> IdentifiedProcess<'o> {
         ReplaceableBy::of(self.process) >= ReplaceableBy::User
     }
 
-    /// Returns whether the program was identified by the code that runs. Any user can choose arguments, and a process
-    /// chooses its own title.
+    /// Returns whether the program was identified by the code that runs. Arguments and titles do not count: any user
+    /// can choose the arguments of a program, and a process chooses its own title.
     pub(super) fn is_identified_by_what_runs(&self) -> bool {
         self.identity.as_deref().is_some_and(|identity| !identity.rests_on_title())
     }
@@ -86,8 +86,9 @@ impl<'o> IdentifiedProcess<'o> {
         ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
 
-    /// Returns whether the name proves nothing (see `has_a_name_that_proves_nothing`), and is the name of a server with
-    /// a guarded port of its own. A web server, which may be a proxy for a guarded service, has no such port.
+    /// Returns whether the program has the name of a server with a guarded port of its own, but the name proves nothing
+    /// (see `has_a_name_that_proves_nothing`). A web server, which may be a proxy for a guarded service, has no such
+    /// port.
     pub(super) fn is_named_like_a_server(&self) -> bool {
         self.has_a_name_that_proves_nothing()
             && self.program_name().is_some_and(programs::owns_a_guarded_port)

@@ -143,9 +143,11 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
 }
 
 /// Returns whether a TCP listener that requests any free port of `range` usually gets an odd port; `None` if odd and
-/// even ports are equally likely, or if this is not known. For `bind` to port 0, Linux prefers odd ports if the range
-/// begins with an even port, and even ports otherwise (`inet_csk_find_open_port`; measured: 1,500 of 1,500 ports odd
-/// with the default range). Only a short range is likely to run out of preferred ports.
+/// even ports are equally likely, or if this is not known.
+///
+/// For `bind` to port 0, Linux prefers odd ports if the range begins with an even port, and even ports otherwise
+/// (`inet_csk_find_open_port`; measured: 1,500 of 1,500 ports odd with the default range). Only a short range is likely
+/// to run out of preferred ports.
 fn listeners_get_odd(snapshot: &Snapshot, protocol: Protocol, range: PortRange) -> Option<bool> {
     let has_preference =
         snapshot.host.os == "linux" && protocol == Protocol::Tcp && range.high - range.low >= 1024;

@@ -21,9 +21,9 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the most severe ad-hoc tool whose use `wanted` accepts, with its process. Of several equally severe tools,
-/// returns the first. A shell that only inherited the socket is skipped, and so is a program that only started the
-/// server.
+/// Returns the most severe ad-hoc tool whose use `wanted` accepts, with its process. If several tools are equally
+/// severe, returns the first. Two kinds of processes are skipped: a shell that only inherited the socket, and a program
+/// that only started the server.
 fn ad_hoc_tool<'s, 'p>(
     subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,

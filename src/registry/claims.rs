@@ -25,7 +25,7 @@ impl Registry {
         let mut claim = |ports: PortRange, kind: Unsuitable, by: &'static str| {
             for port in ports.low.max(asked.low)..=ports.high.min(asked.high) {
                 let place: &mut Option<Claim> = &mut claims[usize::from(port - asked.low)];
-                // Of several claims on a port, the most important kind counts, and of this kind the first claim.
+                // If a port has several claims, the first claim of the most important kind counts.
                 if place.is_none_or(|known| kind < known.kind) {
                     *place = Some(Claim { kind, by });
                 }

@@ -202,7 +202,7 @@ struct UsedExpression {
 const LONGEST_LAST: usize = 4096;
 
 /// Returns whether an expression matches a text. Each expression is compiled only once. The result for the last text is
-/// stored, because one process can have thousands of listeners that follow each other.
+/// stored, because a listing can show thousands of listeners of one process in a row.
 fn is_match(meaning: Meaning, expression: &'static str, text: &str) -> bool {
     static USED: LazyLock<Mutex<HashMap<(Meaning, &'static str), UsedExpression>>> =
         LazyLock::new(Mutex::default);

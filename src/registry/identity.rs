@@ -23,8 +23,8 @@ pub struct RecognisedProgram {
     pub name: String,
     /// The programs that the process may run: none if the program is unknown, several if programs have equal names.
     pub programs: Vec<ListedProgram>,
-    /// Further programs that the command line names by a shorter text than those in `programs`, and options that open a
-    /// port, such as a debugger's.
+    /// Further programs that the command line names, by a shorter text than the programs in `programs`. Options that
+    /// open a port, such as the port of a debugger, count too.
     also: Vec<ListedProgram>,
     /// The names in `programs.tsv` of the interpreters that the file can be; empty if the file is not an interpreter.
     interpreter: Vec<&'static str>,

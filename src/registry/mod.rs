@@ -183,7 +183,7 @@ impl Registry {
         let basis = if range == RegistryRange::Dynamic {
             StatusBasis::Range
         } else if assignments.is_empty() {
-            // Without a registration, a known use of the port repurposes nothing.
+            // Only a registered port can be repurposed by a known use.
             if reserved { StatusBasis::Reserved } else { StatusBasis::Unregistered }
         } else if is_other_use() {
             StatusBasis::KnownUse

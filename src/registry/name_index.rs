@@ -23,7 +23,7 @@ pub(super) struct NameIndex<const N: usize> {
 #[derive(Clone, Copy)]
 struct IndexedName {
     place: NamePlace,
-    /// In bytes.
+    /// The length of the name in bytes.
     length: u16,
     /// The number of the next name in the same bucket, counted from one; zero if there is none.
     next: u16,

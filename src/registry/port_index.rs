@@ -6,7 +6,7 @@ use crate::model::{PortRange, Protocol};
 
 pub(super) struct PortIndex<const N: usize> {
     text: &'static str,
-    /// In the order of the table.
+    /// The ports, in the order of the table.
     ports: [IndexedPorts; N],
 }
 

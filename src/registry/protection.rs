@@ -49,7 +49,7 @@ fn value(line: &str, end: usize) -> Option<&str> {
     if before.ends_with(char::is_whitespace) {
         return next_word(after);
     }
-    // The match ends inside a word or behind it.
+    // The match ends inside a word, or directly after a word.
     let begin = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let (matched, word) = (before.get(begin..)?, line.get(begin..)?);
     let (word, behind) = word.split_once(char::is_whitespace).unwrap_or((word, "-"));

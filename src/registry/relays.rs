@@ -22,7 +22,7 @@ const RELAYS: &str = include_str!("data/relays.tsv");
 static NAMES: NameIndex<{ count(RELAYS, COLUMN) }> = NameIndex::new(RELAYS, COLUMN);
 const COLUMN: Column = Column::Programs(0);
 
-/// What `{to}` means in the table: a host and a port. An IPv6 address is in brackets.
+/// The meaning of `{to}` in the table: a host and a port. An IPv6 address is in brackets.
 const TO: &str = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:,/\[\]'\x22]*):(?P<port>\d{1,5})";
 
 /// Returns the rows that name the program.

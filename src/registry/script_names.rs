@@ -62,9 +62,12 @@ impl<'p> Command<'p> {
         line
     }
 
-    /// Returns whether `text` of a table names this code. Only whole parts match: the file name or package of a script,
-    /// a module or a package above it, a class with or without its package, a jar with or without its version. A text
-    /// with a slash names directories and a file.
+    /// Returns whether `text` of a table names this code. A text with a slash names directories and a file. Only whole
+    /// parts match:
+    /// - the file name or the package of a script
+    /// - a module, or a package above it
+    /// - a class, with or without its package
+    /// - a jar, with or without its version
     pub(super) fn is_called(&self, text: &str) -> bool {
         let is_below =
             |name: &str| name.strip_prefix(text).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));

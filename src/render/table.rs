@@ -129,8 +129,8 @@ const NARROW_STEPS: [Step; 33] = [
     // PORT and FLAGS fit 20 columns, and are never hidden.
 ];
 
-/// The first of the last steps on a screen that scrolls and shows the card of each row: there, the pid is hidden before
-/// the names of processes are cut.
+/// The steps before `NARROW_STEPS` on a screen that scrolls and shows the card of each row: the pid is hidden before
+/// the names of processes are cut further.
 const SCREEN_STEPS: [Step; 8] = [
     ("process", 16),
     ("flags", 19),

@@ -65,15 +65,16 @@ fn may_not_signal(pid: Pid) -> bool {
     pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM))
 }
 
-/// Returns the processes without a listener of the step that the plan also shows: descendants of the signalled processes,
-/// which continue to run, and processes that end with the unit, the container or the pid namespace.
+/// Returns the processes that the plan shows in addition to the owners of the listeners:
+/// - descendants of the signalled processes, which continue to run
+/// - processes that end with the unit, the container or the pid namespace
 pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Around {
     let (children, with_group) = (children(step, tree, caller), with_group(step, tree, caller));
     Around { children, with_group, ..Around::default() }
 }
 
 /// Returns the surviving descendants of the processes that get a signal: they own no listener of the step, and do not
-/// end with a pid namespace. None if the step sends no signal.
+/// end with a pid namespace. The list is empty if the step sends no signal.
 fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
     let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };
     let ended = step.owners();

@@ -90,8 +90,9 @@ impl OnAppear {
     }
 }
 
-/// Returns the text about a listener as an argument. A user chooses the name of a process at its beginning, and a
-/// program would take `-V` for an option, or `@x` for a file with arguments.
+/// Returns the text about a listener as an argument. It begins with the name of a process, which any user can choose. A
+/// program could take a name such as `-V` for an option, or `@x` for a file with arguments, so a word is put before
+/// such a name.
 fn text_argument(text: String) -> String {
     if text.starts_with(['-', '+', '@', '/']) { format!("process {text}") } else { text }
 }

@@ -79,7 +79,8 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
             // Only the firewall protects the service, so some danger remains.
             Some(ReachKind::Filtered) => severity.lower(),
             Some(ReachKind::Machine) => severity.lower().lower(),
-            // Only a machine on the same link can send such packets, and no ordinary program does.
+            // Only a machine on the same link can send packets for a loopback address, and no ordinary program does
+            // this.
             _ if is_loopback_address => severity.lower(),
             _ => severity,
         },
@@ -182,9 +183,11 @@ const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"]
 const FIRST_PERSON: u32 = 1000;
 const NOBODY: u32 = 65534;
 
-/// Returns the danger according to the configuration file of the process, and the setting that decides, if any. The
-/// settings of a replaceable program lower no danger. For a program of a person, only authentication lowers the danger.
-/// To a service behind a relay, every client has an address of this machine, so settings about addresses do not count.
+/// Returns the danger according to the configuration file of the process, and the setting that decides, if any. Some
+/// settings do not lower the danger:
+/// - the settings of a replaceable program
+/// - the settings of a program of a person, except those for authentication
+/// - settings about addresses, for a service behind a relay: every client has an address of this machine
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,

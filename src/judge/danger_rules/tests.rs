@@ -301,7 +301,7 @@ fn a_relay_to_a_dangerous_service() {
     for (name, line, service, configuration, expected) in [
         ("an open service", direct, home, None, Some((Critical, Default))),
         ("a password", direct, home, Some(AdmittedClients::Authenticated), Some((Warning, Configuration))),
-        // To Redis, the clients of the relay are on this machine.
+        // Redis sees the clients of the relay as clients on this machine.
         ("protected mode", direct, home, Some(AdmittedClients::Local), Some((Critical, Default))),
         ("an address list", &format!("{direct} range=10.0.0.0/8"), home, None, Some((Warning, Default))),
         ("on the wildcard address", direct, "0.0.0.0:6379", None, Some((Critical, Default))),

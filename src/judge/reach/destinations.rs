@@ -304,8 +304,8 @@ fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterat
     bounds.chain([first])
 }
 
-/// Returns one address of each class within a local route. Link-local addresses are left out, and addresses to which
-/// other machines never send packets.
+/// Returns one address of each class within a local route. Link-local addresses are left out, and so are addresses to
+/// which other machines never send packets.
 fn representatives(route: &LocalRoute, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
     // If the first address of a class is left out, an address in the middle may represent the class.
     let middle: [IpAddr; 3] =

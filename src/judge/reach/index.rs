@@ -25,7 +25,8 @@ pub(super) struct IndexedTable<'f> {
     clients: RefCell<HashMap<(*const FilterCondition, Family), Clients>>,
 }
 
-/// An index of the rules of a long chain: by destination address, else by port, else in `others`.
+/// An index of the rules of a long chain. A rule is listed by its destination address; without an address, by its port;
+/// without both, in `others`.
 #[derive(Debug, Default)]
 pub(super) struct ChainIndex {
     by_address: HashMap<IpAddr, Vec<usize>>,

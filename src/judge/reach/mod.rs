@@ -42,7 +42,8 @@ pub(super) struct Firewalls<'f> {
     forwarded: HashMap<Peer, String>,
     /// Every distinct answer, stored once because many sockets share it.
     answers: HashSet<Arc<Reach>>,
-    /// The namespaces in which an interface has this index, and its other end this index in another namespace.
+    /// The namespaces with an interface that leads to another namespace, by the index of the interface and the index of
+    /// its other end.
     parents: HashMap<(u32, u32), Vec<uplink::Parent>>,
 }
 
@@ -59,7 +60,7 @@ struct View<'f> {
     summaries: HashMap<Vec<(Class, *const Outcome<'f>)>, Reach>,
 }
 
-/// The place that packets should reach, and what happens to them on the way.
+/// The destination that packets should reach, and the changes that may happen to them on the way.
 struct Way<'w> {
     /// The number of the transport protocol.
     protocol: u8,

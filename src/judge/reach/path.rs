@@ -16,8 +16,8 @@ const TRACKING: i64 = -200;
 /// (`NF_IP_PRI_NAT_DST`).
 const TRANSLATION: i64 = -100;
 
-/// Stands in the place of a rule if the kernel drops packets at the routing decision (`ip_route_input_slow`,
-/// net/ipv4/route.c).
+/// The text that reports show instead of a rule if the kernel drops packets at the routing decision
+/// (`ip_route_input_slow`, net/ipv4/route.c).
 const MARTIAN: &str = "the kernel drops packets of other machines for 127.0.0.0/8";
 
 /// The index of a table, and one of its base chains.

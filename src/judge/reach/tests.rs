@@ -406,8 +406,8 @@ fn work_is_bounded() {
     assert_eq!(short(&reach), "limited: anyone but 10.0.0.1, 10.0.1.1, 10.0.2.1, 10.0.3.1 and others");
 }
 
-/// An answer names few networks, even if there are exceptions in them, and says "anyone but" only if most clients are
-/// let in.
+/// An answer names few networks, even if there are exceptions in them. It begins with "anyone but" only if most clients
+/// are let in.
 #[test]
 fn exceptions_in_a_network() {
     let bans = |of: &[&str]| of.iter().map(|one| format!("-A INPUT -s {one} -j DROP\n")).collect::<String>();

@@ -40,7 +40,9 @@ pub(super) fn parents(firewalls: &[Firewall]) -> HashMap<(u32, u32), Vec<Parent>
 
 impl Firewalls<'_> {
     /// Returns which clients on other machines can send packets to a socket in a namespace inside this machine, if only
-    /// the parents of this namespace count. [`ReachKind::Filtered`]: none. [`ReachKind::Open`]: all that have a route.
+    /// the parents of this namespace count:
+    /// - [`ReachKind::Filtered`]: no client
+    /// - [`ReachKind::Open`]: every client that has a route
     pub(super) fn way_to(&mut self, socket: &Socket) -> Reach {
         let netns = socket.netns.as_ref().map(|netns| netns.inode);
         let Some(inside) = self.views.get(&netns).map(|view| view.firewall) else { return Reach::open() };
@@ -51,7 +53,7 @@ impl Firewalls<'_> {
             let peer = peer.unwrap_or_default();
             let parents = self.parents.get(&(peer, *index)).into_iter().flatten();
             let parents = parents.filter(|parent| parent.netns != netns);
-            // If the other end is not known, each namespace counts that has an interface with these indices.
+            // If the other end is not known, every namespace with an interface that has these indices counts.
             let is_known = parents.clone().any(|parent| parent.leads_to == netns);
             let parents = parents.filter(|parent| match parent.leads_to {
                 None => !is_known,
@@ -99,7 +101,7 @@ impl View<'_> {
         let leaves_on = match link.master.map(with_index) {
             None => link,
             Some(Some(bridge)) if bridge.is_local_only => bridge,
-            // The bridge has a port that leads to other machines: their packets are not routed.
+            // The bridge has a port that leads to other machines, so their packets are not routed.
             Some(_) => return Reach::open(),
         };
         if firewall.is_refused {

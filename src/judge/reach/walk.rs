@@ -208,7 +208,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         depth: usize,
     ) {
         let packet = self.packet.clone();
-        // Other clients can choose another value, so no element certainly applies.
+        // Clients can choose another value, so no element certainly applies.
         let is_chosen = fields.iter().any(|field| packet.is_chosen_by_client(*field));
         let taken = &Taken {
             sure: if is_chosen { AddressSet::default() } else { taken.sure.clone() },
@@ -226,7 +226,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         };
         let is_default =
             |element: &&FilterElement| element.key.iter().all(|value| *value == FilterValue::Any);
-        // At most one element applies to a client. The default applies if no element does.
+        // At most one element applies to a client. The default element applies if no other element does.
         let (mut others_sure, mut others_may) = (taken.may.clone(), taken.may.clone());
         for element in elements.iter().filter(|element| !is_default(element)) {
             let (sure, may) = match with_values_of(element, &values, packet.family) {

@@ -202,7 +202,7 @@ fn the_search_agrees_with_a_scan() {
             names.sort_unstable();
             expected.sort_unstable();
             assert_eq!(names, expected, "{port}/{protocol}");
-            // Known uses change the status of registered ports only: what nobody registered is not repurposed.
+            // Known uses change the status of registered ports only: an unregistered port is never repurposed.
             let is_of_unnamed = matches!(verdict.status, Status::Dynamic | Status::Unassigned);
             assert!(is_of_unnamed == names.is_empty() || port >= 49152, "{port}/{protocol}");
             found += names.len();

@@ -50,7 +50,7 @@ fn registry_has_its_shape() {
                     (None, None, None, None)
                 );
             }
-            // Addresses of people: `<somebody&example.org>` in IANA's spelling.
+            // The data has no email addresses of people (`<somebody&example.org>` in IANA's spelling).
             assert!(
                 !line.split('<').skip(1).any(|rest| rest.split('>').next().unwrap().contains(['&', '@']))
             );

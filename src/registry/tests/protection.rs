@@ -24,7 +24,7 @@ fn alternatives(rest: &mut Vec<char>) -> Vec<String> {
     found
 }
 
-/// Returns the sequence with the first choice of each part, and one text for each other choice of one part.
+/// Returns one text with the first choice of every part, and one more text for each other choice.
 fn sequence(rest: &mut Vec<char>) -> Vec<String> {
     let mut parts: Vec<Vec<String>> = Vec::new();
     while let Some(next) = rest.pop_if(|next| !matches!(next, '|' | ')')) {

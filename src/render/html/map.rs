@@ -23,8 +23,8 @@ const MANY: usize = 1000;
 /// The first row is this many times as high as each of the other rows.
 const FIRST: usize = 3;
 const HEIGHT: usize = FIRST + PORTS / ROW - 1;
-/// The maximum number of marks that all have a port number. With more marks, only those of a warning or a critical
-/// finding have one.
+/// With at most this many marks, every mark has a port number. With more marks, only a mark of a warning or a critical
+/// finding has one.
 const LABELLED: usize = 40;
 /// The space for a port number next to a mark, measured in ports: on a wide screen, and on a narrow screen.
 const LABEL: usize = 60;

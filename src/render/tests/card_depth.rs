@@ -50,7 +50,7 @@ fn short_and_in_full() {
     assert!(short.contains("  Not shown   tcp/80; --full shows them.\n"), "{short}");
 }
 
-/// On a low terminal, the text about the port gives way to the card of the listener.
+/// On a terminal with few rows, the text about the port is cut to make space for the card of the listener.
 #[test]
 fn fits_the_rows_of_a_terminal() {
     let report = nginx();
@@ -107,7 +107,7 @@ tcp  orphaned (presumed)
 udp  unassigned
 "#]],
     );
-    // Neither has a registration, but one of them is reserved.
+    // Neither port has a registration, but one of them is reserved.
     ports[0].verdict = verdict(1023);
     ports[1].verdict = verdict(8810);
     assert_snapshot(

@@ -11,7 +11,7 @@ use super::terminal;
 use crate::judge::{HowToStop, Listener, StartedBy};
 use crate::model::*;
 
-/// Another user sees no process, but the control group of the socket.
+/// Another user does not see the process, but sees the control group of the socket.
 #[test]
 fn a_hidden_process_in_a_login_session() {
     let mut one = socket("tcp/0.0.0.0:3000", Owner::Hidden);
@@ -26,7 +26,7 @@ fn a_hidden_process_in_a_login_session() {
     assert_eq!(why.as_deref(), Some("in login session 4 of ann"));
 }
 
-/// A connection that one side has closed is no client any more.
+/// A connection that one side has closed does not count as a client.
 #[test]
 fn only_established_connections_count() {
     let listener = socket("tcp/0.0.0.0:22", held(&[41]));
@@ -91,7 +91,7 @@ fn services_of_other_systems() {
     );
 }
 
-/// A card has at most 14 lines. Only if it would have more, parts are cut, and the answers last.
+/// A card has at most 14 lines. Parts are cut only if the card would have more lines, and the answers are cut last.
 #[test]
 fn parts_are_cut_only_in_a_card_that_is_too_long() {
     let path = "/srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/server";
@@ -169,7 +169,7 @@ fn a_command_line_with_thousands_of_words() {
     }
 }
 
-/// The process behind a rule is what the reader asked for.
+/// If a rule forwards a port, the card shows the process that receives the traffic.
 #[test]
 fn the_process_behind_a_rule() {
     let (here, of_container) = (std::net::Ipv4Addr::UNSPECIFIED, [10, 9, 0, 3].into());

@@ -146,7 +146,7 @@ fn process_is_what_runs() {
     }
 }
 
-/// A narrow table leaves out words, and not parts of words.
+/// A narrow table leaves out whole words, not parts of words.
 #[test]
 fn short_cells_leave_out_words() {
     let node = super::listener_card::node();

@@ -62,7 +62,8 @@ container web (image nginx:1.27)
     );
 }
 
-/// Only root and the group of Docker's socket may give commands to Docker, and only root to systemd and to root's Podman.
+/// Root and the group of Docker's socket may give commands to Docker. Only root may give commands to systemd and to
+/// root's Podman.
 #[test]
 fn a_command_that_the_user_may_not_run_has_sudo() {
     let container = |manager, name| HowToStop::Container { manager, name, id: "4f1c" };
@@ -200,7 +201,7 @@ fn a_listener_of_another_namespace_names_it() {
     }
 }
 
-/// The rules of the firewall were not read: the card of a listener that they may concern says so.
+/// If the rules of the firewall were not read, the card of a listener that they may concern says so.
 #[test]
 fn a_firewall_that_was_not_checked() {
     for (address, is_named) in [("tcp/0.0.0.0:80", true), ("tcp/127.0.0.1:80", false)] {

@@ -323,7 +323,7 @@ fn a_draft_is_written_for_its_reader() {
     add("tcp/127.0.0.1:22", Owner::Held(vec![7].into()), "/usr/bin/python3.11", &["python3", "x.py"]);
     add("tcp/127.0.0.1:40001", Owner::Held(vec![8].into()), "/usr/bin/d", &[]);
     add("tcp/127.0.0.1:40003", Owner::Held(vec![8].into()), "/usr/bin/d", &[]);
-    // The kernel does not hand out even ports: this port was chosen.
+    // The kernel does not hand out even ports here, so the program chose this port.
     add("tcp/127.0.0.1:40002", Owner::Held(vec![8].into()), "/usr/bin/d", &[]);
     add("udp/0.0.0.0:51820", Owner::Kernel, "", &[]);
     add("tcp/0.0.0.0:25", Owner::Hidden, "", &[]);

@@ -161,8 +161,8 @@ SERVICE in parentheses: what usually uses the port. PROCESS (kernel): the socket
     );
 }
 
-/// The essential columns stay down to 60 columns, with the longest protocol name; no line is wider than the terminal, a
-/// row is one line, and cells stay aligned with their column.
+/// The essential columns stay visible down to 60 columns, even with the longest protocol name. No line is wider than
+/// the terminal, each row is one line, and cells stay aligned with their column.
 #[test]
 fn fits_every_terminal() {
     let mut snapshot = scene();
@@ -174,7 +174,7 @@ fn fits_every_terminal() {
     for width in (0..=300).chain([u16::MAX]) {
         let text = listing(&snapshot, &terminal(width));
         for line in text.lines() {
-            // "No listener" and the like wrap; single words of the summary fit 20.
+            // The texts around the table are wrapped, but a word of them can have up to 20 columns.
             assert!(line.width() <= usize::from(width.max(20)), "{width}: {line}\n{text}");
         }
         let rule = text.lines().position(|line| line.starts_with('─'));
@@ -186,7 +186,7 @@ fn fits_every_terminal() {
             _ => &["PORT", "FLAGS"],
         };
         for column in essential {
-            // A narrow table has a shorter name.
+            // A narrow table has a shorter name for this column.
             let is_short = *column == "EXPOSURE" && header.contains("REACH");
             assert!(header.contains(column) || is_short, "{width}: no {column} in {header}");
         }
@@ -201,7 +201,7 @@ fn colour_changes_nothing_but_colour() {
         let coloured = listing(&scene(), &Style { width, color: true, ..Style::default() });
         assert!(!plain.contains('\x1b'));
         assert_eq!(bleached(&coloured), plain);
-        // The most severe flag is a warning, which is dark yellow for every value of NO_COLOR.
+        // The most severe flag is a warning, so it is dark yellow.
         let row = coloured.lines().find(|line| line.contains("orphaned")).unwrap();
         assert!(row.contains("\x1b[38;5;3morphaned"), "{row:?}");
     }
@@ -279,7 +279,7 @@ No match among the 8 sockets seen.
     );
 }
 
-/// The exposure is marked if the firewall leaves less of it; a narrow table shows only that.
+/// The exposure has a remark if the firewall limits it. A narrow table shows only the remark.
 #[test]
 fn what_the_firewall_leaves_of_an_exposure() {
     use super::super::cells::{CellFormat, exposure};

@@ -235,7 +235,7 @@ fn filters() {
     assert!(lines.last().unwrap().starts_with("/--port 3_  "), "{lines:#?}");
 }
 
-/// What is not known well enough for the filter is counted.
+/// Sockets are counted if too little is known about them to apply the filter.
 #[test]
 fn a_filter_counts_what_it_cannot_decide() {
     let lines = shown((120, 30), false, &typed("/--process nginx"));
@@ -245,8 +245,8 @@ fn a_filter_counts_what_it_cannot_decide() {
     );
 }
 
-/// The number of gaps is in the first line, and a cause with the number of further causes above the keys, in every view
-/// and over every text.
+/// In every view, and over every text, the first line has the number of gaps. The line above the keys has one cause,
+/// and the number of further causes.
 #[test]
 fn the_gaps_are_always_in_sight() {
     let card = vec![Key::Enter];
@@ -297,7 +297,7 @@ fn fits_every_terminal() {
     }
 }
 
-/// The more rows, the more there is to scroll; the selected row is always visible, and is the same row after a scan.
+/// A long list can be scrolled. The selected row is always visible, and stays the same row after a scan.
 #[test]
 fn the_selected_row_stays_selected() {
     let mut many = empty();
@@ -332,7 +332,7 @@ fn the_selected_row_stays_selected() {
     assert!(lines.iter().any(|line| line.starts_with(" >tcp") && line.contains(" 8 ")), "{lines:#?}");
 }
 
-/// A listener that is no longer shown keeps the columns as wide as before.
+/// The columns do not shrink when a wide listener is no longer shown.
 #[test]
 fn columns_do_not_become_narrower() {
     let mut wide = empty();

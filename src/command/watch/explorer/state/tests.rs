@@ -113,7 +113,7 @@ fn pasted_text_is_no_command() {
     assert_eq!(state.filter, "80 y");
 }
 
-/// Only one key ends something; every other key except those that scroll cancels.
+/// Only one key confirms the question. Every other key cancels it, except the keys that scroll.
 #[test]
 fn the_question_needs_one_key() {
     for key in
@@ -131,7 +131,7 @@ fn the_question_needs_one_key() {
     assert_eq!((state.press(Key::Char('y'), FACTS), state.panel), (Effect::Kill, None));
 }
 
-/// The question that appears without a key needs another key than the first question.
+/// The second question can appear while the user types, so its key differs from the key of the first question.
 #[test]
 fn the_second_question_needs_another_key() {
     for key in [Key::Enter, Key::Escape, Key::Char('y'), Key::Char('f'), Key::Char('K')] {
@@ -161,7 +161,7 @@ fn a_text_scrolls_and_closes() {
         state.open(Panel::Card);
         assert_eq!((state.press(key, FACTS), state.panel), (Effect::Draw, None), "{key:?}");
     }
-    // A message is not a row: nothing can be ended from it.
+    // No listener can be ended while a message is shown.
     state.open(Panel::Text);
     assert_eq!(state.press(Key::Char('K'), FACTS), Effect::Draw);
 }
