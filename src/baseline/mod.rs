@@ -19,7 +19,7 @@ pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChan
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind;
 
-/// A network namespace, identified by what stays the same after a restart: its container, or else its name.
+/// A network namespace, identified by the part that stays the same after a restart: its container, or else its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NetnsIdentity<'a> {
     /// The namespace in which portolan runs.
@@ -247,7 +247,6 @@ type Pair<'a> = (&'a Entry, &'a Entry);
 struct MatchedListeners<'a> {
     /// The pairs without a change. A value that was not visible equals any value.
     same: Vec<Pair<'a>>,
-    /// The changes.
     changes: Vec<Change<'a>>,
 }
 
@@ -353,8 +352,8 @@ fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'
     found.into_iter().filter_map(|(print, is)| Some((*old.get(&print)?, is))).collect()
 }
 
-/// Returns each program file that is no longer at its path, with the fingerprint of the listener and what happened to
-/// the file.
+/// Returns each program file that is no longer at its path, with the fingerprint of the listener and the state of the
+/// file.
 fn missing_files<'a>(
     judged: &'a Entry,
 ) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {

@@ -105,8 +105,8 @@ fn user(entry: &Entry) -> String {
     }
 }
 
-/// Returns up to [`PROPOSALS`] ports that are farthest from unsuitable ports. Of two ports at equal distance, the lower
-/// one is preferred.
+/// Returns up to [`PROPOSALS`] ports that are farthest from unsuitable ports. If two ports are equally far, the lower
+/// port is preferred.
 fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     let near = |port: u16| {
         let above = refused.partition_point(|other| other.port < port);

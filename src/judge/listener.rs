@@ -69,8 +69,8 @@ impl<'r> Listener<'r> {
         differing
     }
 
-    /// Returns the findings with their sockets, most severe first. Of several findings with one flag, only the most
-    /// severe is returned.
+    /// Returns the findings with their sockets, most severe first. If several findings have the same flag, only the
+    /// most severe is returned.
     #[must_use]
     pub fn findings(&self) -> Vec<(&'r Entry, &'r Finding)> {
         let of_entry = |entry: &'r Entry| entry.findings().iter().map(move |finding| (entry, finding));

@@ -65,7 +65,7 @@ pub struct Report {
     pub registry: Registry,
     /// The user's question, which the entries answer.
     pub question: Question,
-    /// What the user may do without `sudo`. The commands that a renderer shows depend on it.
+    /// What the user may do without `sudo`. The commands that a renderer shows depend on these rights.
     pub rights: Rights,
 }
 

@@ -172,7 +172,7 @@ pub fn has_socket(pid: Pid) -> bool {
             .is_ok_and(|descriptors| descriptors.flatten().any(is_socket))
 }
 
-/// A process, its parent, and what can end together with it: the unit, the container and the pid namespace.
+/// A process, its parent, and the groups that can end together with it: the unit, the container and the pid namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeProcess {
     /// The process ID.

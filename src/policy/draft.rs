@@ -382,8 +382,8 @@ fn places_of<'p>(block: &'p PortBlock, places: &'p ServicePlaces) -> impl Iterat
         .map(|(_, place)| place)
 }
 
-/// Returns a pattern that matches exactly this name, also if the name is `own` or `unnamed`, which are words of the
-/// format.
+/// Returns a pattern that matches exactly this name, even if the name is `own` or `unnamed`, which have a special
+/// meaning in a policy.
 fn named(name: &str) -> Option<Namespaces> {
     let pattern = match name {
         "own" => "[o]wn".to_owned(),

@@ -8,8 +8,8 @@ const MANY: usize = 20;
 /// The maximum edit distance of a suggested subcommand or name in use on this machine.
 const NEAR: usize = 2;
 
-/// A name with at most this many letters is similar to almost every name, so names of the registry are suggested only
-/// if they and the typed name are longer.
+/// A name with at most this many letters is similar to almost every name. So names of the registry are suggested only
+/// if both the suggested and the typed name are longer.
 const SHORT: usize = 3;
 
 /// The maximum number of suggested names.

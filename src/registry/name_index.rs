@@ -38,7 +38,6 @@ pub(super) struct NamePlace {
 }
 
 impl NamePlace {
-    /// Returns the line in `text`.
     pub(super) fn line(self, text: &'static str) -> &'static str {
         line_at(text, self.line)
     }

@@ -71,7 +71,7 @@ impl<const N: usize> Programs<N> {
         let applying = entries.filter(|entry| entry.applies_to(command));
         let mut found: Vec<NamedBy> =
             applying.map(|entry| NamedBy { place: entry.place, on_own_ports: entry.is_common }).collect();
-        // Of two entries in one row, the entry that applies on every port is kept: `false` sorts before `true`.
+        // If two entries of one row match, the entry that applies on every port is kept: `false` sorts before `true`.
         found.sort_unstable_by_key(|named| (named.place.line, named.on_own_ports));
         found.dedup_by_key(|named| named.place.line);
         found

@@ -82,8 +82,10 @@ impl ListedProgram {
         }
     }
 
-    /// Returns the name of the service on a port: the first of `registered` that the program serves, or else the
-    /// program's main service on an unusual port, or else the name of the program.
+    /// Returns the name of the service on a port. This is the first of these names that exists:
+    /// - the first service in `registered` that the program serves
+    /// - on an unusual port, the program's main service
+    /// - the name of the program
     #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {

@@ -27,7 +27,6 @@ pub(super) const UNASSIGNED: &str = "Unassigned";
 /// The line before the rows that cover more than one port.
 pub(super) const RANGES: &str = "\n# ranges\n";
 
-/// A row of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RegistryRow {
     pub(super) ports: PortRange,

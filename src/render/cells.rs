@@ -212,7 +212,8 @@ pub(super) fn send_queue(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.queues.map(|queues| queues.send))
 }
 
-/// Returns the user IDs of the processes, each once. If no process is visible, returns that of the socket's creator.
+/// Returns the user IDs of the processes, each once. If no process is visible, returns the user ID of the socket's
+/// creator.
 pub(super) fn uid(entry: &Entry, _: CellFormat) -> Field {
     users(entry, |user| user.uid.map(|uid| uid.to_string()))
 }

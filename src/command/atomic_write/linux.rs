@@ -114,7 +114,7 @@ struct Location {
 }
 
 /// Finds the directory of a path, one part at a time. Symbolic links are followed, except in a directory that other
-/// users may write to: with a link there, another user could make root overwrite any file.
+/// users may write to: with a link in such a directory, another user could make root overwrite any file.
 fn locate(path: &Path) -> io::Result<Location> {
     let mut parts: VecDeque<OsString> = VecDeque::new();
     let mut directory = open_directory(CWD, OsStr::new("."))?;

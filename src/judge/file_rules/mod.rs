@@ -91,8 +91,8 @@ fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
         && package.strip_prefix('b').is_some_and(is_number)
 }
 
-/// Returns the code that any user can replace (the path of a script or library, `None` for the program file), and the
-/// world-writable file or directory that allows this.
+/// Returns the code that any user can replace, and the world-writable file or directory that allows this. The code is
+/// the path of a script or library, or `None` for the program file.
 fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, String)> {
     let open = |origin: Option<&Origin>| {
         let origin = origin.filter(|origin| origin.kind == OriginKind::Open)?;

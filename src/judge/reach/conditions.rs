@@ -7,7 +7,8 @@ use super::packet::{Packet, Value};
 use crate::model::Family;
 use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 
-/// The headers between that of IPv6 and that of the transport protocol (RFC 8200). Any program can ask for some of them.
+/// The headers that can stand between the IPv6 header and the header of the transport protocol (RFC 8200). Any program
+/// can request some of them.
 const EXTENSION_HEADERS: [u64; 4] = [0, 43, 44, 60];
 
 /// The clients whose packets meet all conditions of a rule.
@@ -15,8 +16,8 @@ const EXTENSION_HEADERS: [u64; 4] = [0, 43, 44, 60];
 pub(super) struct Matched {
     pub(super) sure: AddressSet,
     pub(super) may: AddressSet,
-    /// Whether a condition of the rule is met by most clients, but not by one that sends many packets (a rate limit) or
-    /// chooses rare headers.
+    /// Whether a condition of the rule is met by most clients, but not by a client that sends many packets (a rate
+    /// limit) or chooses rare headers.
     pub(super) is_usual: bool,
     /// Whether a condition of the rule is met only by clients that have sent many packets or choose rare headers.
     pub(super) is_unusual: bool,

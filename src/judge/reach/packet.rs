@@ -68,7 +68,7 @@ pub(super) enum Value<'p> {
     Unknown,
 }
 
-/// The TCP flags that are certain in a packet that opens or accepts a connection: all except those of congestion
+/// The TCP flags that are certain in a packet that opens or accepts a connection: all except the flags of congestion
 /// notification (RFC 3168).
 const CERTAIN_FLAGS: u64 = 0x3f;
 /// The flags PSH and URG, which a client can set in every packet.
@@ -120,7 +120,8 @@ impl Packet {
                 Delivery::Broadcast => 3,
                 Delivery::Multicast => 5,
             }),
-            // The source of a client's packet is never an address of this machine: the kernel drops such packets.
+            // The source of a client's packet is never an address of this machine, because the kernel drops a packet
+            // with such a source.
             FilterField::SourceType => Value::Number(if self.is_answer && self.is_own { 2 } else { 1 }),
             FilterField::TcpFlags if self.protocol != 6 => Value::Absent,
             FilterField::TcpFlags
@@ -133,8 +134,8 @@ impl Packet {
         }
     }
 
-    /// Returns whether a client can give a field another value than most clients do: a packet of IPv6 can have extension
-    /// headers, and then the first header is not that of the transport protocol.
+    /// Returns whether a client can give a field another value than most clients do: a packet of IPv6 can have
+    /// extension headers, and then the first header is not the header of the transport protocol.
     pub(super) fn is_chosen_by_client(&self, field: FilterField) -> bool {
         let is_first_header = field == FilterField::Protocol(Some(Family::Ipv6));
         is_first_header && self.family == Family::Ipv6 && !self.is_answer

@@ -1,4 +1,4 @@
-//! Rule sets as the real tools print them, and what they let through.
+//! Rule sets as the real tools print them, and the packets that they let through.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -257,7 +257,7 @@ fn conditions_of_nft() {
     }
 }
 
-/// Rules of iptables, which are read as `iptables-save` prints them, and as the kernel lists those of iptables-nft.
+/// Rules of iptables in two forms: as `iptables-save` prints them, and as the kernel lists them for iptables-nft.
 const IPTABLES: &str = include_str!("../../../tests/captures/firewalls/conditions.iptables.tsv");
 const IPTABLES_LIST: &[u8] =
     include_bytes!("../../../tests/captures/firewalls/conditions.iptables.tsv.netlink");
@@ -391,7 +391,7 @@ fn addresses_that_a_route_makes_local() {
     assert_eq!(short(&reach_in(&firewall, &listener("tcp/0.0.0.0:80"))), "filtered");
 }
 
-/// There is an answer without much work, even for ten thousand rules and for chains that call each other.
+/// The work for an answer is limited, even for ten thousand rules and for chains that call each other.
 #[test]
 fn work_is_bounded() {
     let calls: String =

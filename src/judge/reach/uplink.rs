@@ -1,5 +1,5 @@
-//! The way of other machines to a network namespace inside this machine, such as that of a container: through the
-//! namespace that leads to it, its parent.
+//! The path on which other machines reach a network namespace inside this machine, such as the namespace of a
+//! container. The path goes through the parent: the namespace that leads to this namespace.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,8 +23,8 @@ pub(super) struct Parent {
     leads_to: Option<u64>,
 }
 
-/// Returns the namespaces with an interface that leads to another namespace, by the index of the interface and that of
-/// its other end.
+/// Returns the namespaces with an interface that leads to another namespace, by the index of the interface and the
+/// index of its other end.
 pub(super) fn parents(firewalls: &[Firewall]) -> HashMap<(u32, u32), Vec<Parent>> {
     let mut parents: HashMap<_, Vec<_>> = HashMap::new();
     for firewall in firewalls {

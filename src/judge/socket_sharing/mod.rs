@@ -35,7 +35,7 @@ const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 /// The sockets of one group that are bound to one address and device. The comments below call this a place.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
-    /// The socket that represents the place: one that accepts traffic, and preferably IPv4 too.
+    /// The socket that represents the place: a socket that accepts traffic, if possible IPv4 traffic too.
     socket: &'l Socket,
     pids: HashSet<Pid>,
     /// The ancestors of the processes.

@@ -38,8 +38,8 @@ pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
     AttachedPrograms { steering, tcx: tcx_note(tcx) }
 }
 
-/// Returns the number of programs that redirect connections in the calling thread's network namespace, also of those
-/// that no process has open; 0 if the kernel does not answer.
+/// Returns the number of programs that redirect connections in the calling thread's network namespace, 0 if the kernel
+/// does not answer. A program counts even if no process has it open.
 pub(super) fn steering_programs() -> u32 {
     let netns = File::open("/proc/thread-self/ns/net").ok();
     netns.and_then(|netns| attached_programs(&netns, SK_LOOKUP).ok()).unwrap_or(0)

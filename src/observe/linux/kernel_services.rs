@@ -1,9 +1,12 @@
 //! Finds the kernel services that own sockets without a process.
 //!
 //! The descriptor of such a socket can also be in transit, in an io_uring, or in a hidden process. The socket belongs
-//! to the kernel only if its user is root, users cannot create a socket of this kind, and a kernel thread, a network
-//! device or a module shows that a service with this port runs. The control group is not evidence: the socket of a
-//! tunnel is in the group of the process that set up the tunnel.
+//! to the kernel only if all of these conditions are met:
+//! - the user of the socket is root
+//! - users cannot create a socket of this kind
+//! - a kernel thread, a network device or a module shows that a service with this port runs
+//!
+//! The control group is not evidence: the socket of a tunnel is in the group of the process that set up the tunnel.
 
 use std::collections::HashSet;
 use std::path::Path;

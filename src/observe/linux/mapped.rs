@@ -162,10 +162,14 @@ fn is_own_code(program: &[u8], path: &[u8]) -> bool {
 }
 
 impl Judged {
-    /// Returns who can replace the file, seen from one process that maps it. Programs unpack libraries into `/tmp`,
-    /// where no other user can replace them. Therefore a file in `/tmp` counts as a file of its owner, not as a file
-    /// that any user can replace, if its owner is the user of the process, and if the process is an interpreter or the
-    /// file is in a private directory.
+    /// Returns who can replace the file, seen from one process that maps it.
+    ///
+    /// A file in `/tmp` that belongs to the user of the process counts as a file that only this user can replace, in
+    /// two cases:
+    /// - the process is an interpreter
+    /// - the file is in a private directory
+    ///
+    /// Programs unpack libraries there, and no other user can replace them.
     fn for_process(self, mapper: Mapper<'_>) -> Self {
         match self {
             Judged::User(origin, Some(FileOwner { uid, is_private }))

@@ -50,7 +50,7 @@ pub(super) struct Reader {
     parent_uids: HashMap<Pid, Option<u32>>,
     origins: Origins,
     libraries: Libraries,
-    /// Processes whose program file, or who can replace it, is unknown; each with the reason.
+    /// Processes for which the program file, or the users who can replace it, are unknown; each with the reason.
     pub unjudged: Vec<(Pid, String)>,
     /// Processes with code in memory that belongs to no file.
     pub code_without_file: Vec<Pid>,

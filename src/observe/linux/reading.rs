@@ -20,7 +20,7 @@ pub(super) struct ReadProcesses {
     pub silent: Vec<Pid>,
     /// Processes that were read without their project, in ascending order.
     pub without_project: Vec<Pid>,
-    /// Processes whose program file, or who can replace it, is unknown; each with the reason.
+    /// Processes for which the program file, or the users who can replace it, are unknown; each with the reason.
     pub unjudged: Vec<(Pid, String)>,
     /// Processes with code in memory that belongs to no file.
     pub code_without_file: Vec<Pid>,

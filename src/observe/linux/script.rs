@@ -38,7 +38,8 @@ pub(super) fn script(
     let outer = interpreter::parse_command(program, cmdline)?;
     let inner = interpreter::parse_innermost(program, cmdline).filter(|inner| *inner != outer);
     let commands = inner.into_iter().chain([outer]);
-    // The least trustworthy script is returned. Of two equal scripts, it is the inner one, because its code runs.
+    // The least trustworthy script is returned. If two scripts are equal, the inner script is returned, because its
+    // code runs.
     let scripts = commands.filter_map(|command| script_of(process, program, cmdline, command, tree, origins));
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }

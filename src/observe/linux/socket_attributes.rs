@@ -27,8 +27,8 @@ pub(super) fn resolve_users_and_cgroups(found: &mut [FoundSocket], users: &mut u
     }
 }
 
-/// Sets the unit and the container of sockets without a named control group (cgroup v1) to those of an owner. Process
-/// 1 opens sockets for other services, so it does not count.
+/// Sets the unit and the container of sockets without a named control group (cgroup v1) to the unit and the container
+/// of an owner. Process 1 does not count, because it opens sockets for other services.
 pub(super) fn resolve_missing_users_and_cgroups(found: &mut [FoundSocket], processes: &[Process]) {
     let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
     let mut shared: HashSet<Arc<SocketAttributes>> = HashSet::new();

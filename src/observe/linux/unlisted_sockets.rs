@@ -94,8 +94,8 @@ fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
             Ok(address) => {
                 receiving.extend(address.map(|address| (stray.at.pid, format!("{protocol} {address}"))));
             }
-            // The socket was closed, or Linux is older than 5.6 and cannot duplicate descriptors. Such a socket is
-            // left out, because most of them are not bound.
+            // The socket was closed, or Linux is older than 5.6 and cannot duplicate descriptors. Most of these sockets
+            // are not bound, so the socket is left out.
             Err(Errno::SRCH | Errno::BADF | Errno::NOSYS) => {}
             Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.at.pid),
         }

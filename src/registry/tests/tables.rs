@@ -132,7 +132,7 @@ fn a_known_use_of_a_dead_port_is_in_its_row() {
     for known in known_uses().filter(|known| known.relation != Relation::Abused) {
         let is_own = !matches!(known.relation, Relation::Other | Relation::Rare);
         for (service, standing, used) in dead.get(&(known.port, known.protocol)).into_iter().flatten() {
-            // If a port has several registrations, the use belongs to one that is not orphaned.
+            // If a port has several registrations, the use belongs to a registration that is not orphaned.
             let own = is_own && *standing != CuratedState::Orphaned && known.is_use_of(service);
             assert!(*used || own, "{}/{} {service}: {:?}", known.port, known.protocol, known.text);
         }

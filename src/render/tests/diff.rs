@@ -7,8 +7,8 @@ use super::terminal;
 use crate::baseline::compare;
 use crate::model::*;
 
-/// Returns the changes from a PostgreSQL on loopback to another program on every address, and a new web server whose
-/// workers run as another user than the process that created the socket.
+/// Returns two changes. A PostgreSQL on loopback is replaced by another program on every address. A web server is new:
+/// its workers do not run as the user who created the socket.
 fn changes(style: &Style) -> String {
     let postgres = Process {
         exe: Some(Exe {

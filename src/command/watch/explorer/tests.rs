@@ -41,7 +41,6 @@ fn shown(size: (u16, u16), color: bool, keys: &[Key]) -> Vec<String> {
     explorer.frame(source(&report), report.snapshot.taken)
 }
 
-/// Returns the keys of a text.
 fn typed(text: &str) -> Vec<Key> {
     text.chars().map(Key::Char).collect()
 }

@@ -76,8 +76,9 @@ impl Installation {
         Self::by_times(end, sums, &others)
     }
 
-    /// Returns dpkg's run if the times prove it: the checksums changed at about the time at which dpkg wrote the list
-    /// of files (`end`), and most of the `others` (each with its mount) changed shortly before `end`, on one mount.
+    /// Returns dpkg's run if the times prove it:
+    /// - the checksums changed at about the time at which dpkg wrote the list of files (`end`)
+    /// - most of the `others` (each with its mount) changed shortly before `end`, on one mount
     fn by_times(end: ChangeTime, sums: ChangeTime, others: &[(u64, ChangeTime)]) -> Option<Self> {
         let (mount, _) = *others.first()?;
         let agreeing =

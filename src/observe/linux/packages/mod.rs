@@ -207,7 +207,7 @@ fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
     }
 }
 
-/// Returns the root directories of the processes, with that of portolan first.
+/// Returns the root directories of the processes, with portolan's own root directory first.
 fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<RunningFile>)> {
     let origins = Origins::default();
     let own = origins.own();

@@ -42,7 +42,7 @@ pub(super) struct Layout {
     pub net_inode: i16,
     pub pid_level: i16,
     pub pid_numbers: i16,
-    /// `None` if the kernel does not describe a field of it.
+    /// The offsets that lead to the open files; `None` if the kernel does not describe one of these fields.
     pub descriptors: Option<DescriptorTable>,
     /// The ID of `bpf_iter_task_file`.
     pub file_iterator: u32,

@@ -147,7 +147,7 @@ pub(super) fn processes() -> Option<Walk> {
 }
 
 /// Adds the processes and their network namespaces, and returns the rest of the answer. If portolan and its network
-/// namespace are not in the answer, the layout is not that of the running kernel, and `None` is returned.
+/// namespace are not in the answer, the layout does not belong to the running kernel, and `None` is returned.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
     let (mut level, mut owners, mut is_finished) = (None, Vec::new(), true);

@@ -280,8 +280,8 @@ pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
     slots
 }
 
-/// Returns the program for descriptors. It reports files whose link must be read, and the sockets in the array `wanted`
-/// (all sockets without an array), with the pids of the pid namespace at this `level`.
+/// Returns the program for descriptors. It reports files whose link must be read, and the sockets in the array
+/// `wanted`; without an array, all sockets. The reported pids are those of the pid namespace at this `level`.
 pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Vec<u64> {
     const INODE: i16 = -32;
     const PROCESS: i16 = -24;
@@ -386,8 +386,8 @@ pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)
     program.write(PROCESS, TASK_RECORD)
 }
 
-/// Adds the search of a task's descriptors for one that the walk needs. The kernel does not lock the files meanwhile,
-/// so the result is only a hint: all descriptors of the task are then read in `/proc`.
+/// Adds the search for a descriptor of the task that the walk needs. The kernel does not lock the files meanwhile, so
+/// the result is only a hint: all descriptors of the task are then read in `/proc`.
 fn search_descriptors(
     program: &mut Assembler,
     layout: &Layout,
@@ -397,7 +397,6 @@ fn search_descriptors(
 ) {
     /// The number of entries of the table.
     const SIZE: i16 = FILE - 32;
-    /// The table.
     const TABLE: i16 = FILE - 40;
     /// The operations of the first socket that was found, or 0. Any other file with these operations is a socket too,
     /// so its mount, which is in another cache line, need not be read.
