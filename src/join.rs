@@ -469,9 +469,9 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
     found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
 }
 
-/// For a connection that no listener accepted, returns whether its owner certainly opened it: the local port is
-/// ephemeral and the peer's port is not, or the peer is a listener on this machine. In any other case, a listener that
-/// is now closed may have accepted the connection.
+/// Returns whether the owner of a connection that no listener accepted certainly opened the connection. This is so if
+/// the local port is ephemeral and the peer's port is not, or if the peer is a listener on this machine. In any other
+/// case, a listener that is now closed may have accepted the connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

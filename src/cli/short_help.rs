@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// Each command and its short help, with the options that every command accepts.
+    /// Returns each command and its short help, with the options that every command accepts.
     fn all() -> Vec<(Command, String)> {
         let mut program = Cli::command();
         program.build();

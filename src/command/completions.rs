@@ -46,7 +46,7 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// If a shell requests completions, writes them and returns true: the program must then end.
+/// Writes completions if a shell requests them, and returns whether it did. If so, the program must end.
 pub fn complete_if_requested() -> Result<bool, Error> {
     if std::env::var_os(ASKED).is_none() {
         return Ok(false);

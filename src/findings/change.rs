@@ -371,8 +371,8 @@ impl FindingKind for Widened {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// Critical if other machines can reach the service now, but could not before. Otherwise info for a transient
-    /// socket, and warning for any other socket.
+    /// Returns critical if other machines can reach the service now, but could not before. Otherwise returns info for a
+    /// transient socket, and warning for any other socket.
     fn severity(&self) -> Severity {
         let is_beyond = |state: &Option<ListenerState>| {
             state.as_ref().is_some_and(ListenerState::is_reachable_from_outside)

@@ -17,7 +17,7 @@ impl FindingKind for TakenPort {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Warning, Severity::Critical];
 
-    /// Warning if the port may belong to a socket that is bound but does not listen, otherwise critical.
+    /// Returns warning if the port may belong to a socket that is bound but does not listen, otherwise critical.
     fn severity(&self) -> Severity {
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             Severity::Warning
@@ -58,8 +58,8 @@ impl FindingKind for Disagreement {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
-    /// Notice if only netstat2 does not show the socket: netstat2 reads the same kernel list as another source, with
-    /// its own parser. Otherwise warning.
+    /// Returns notice if only netstat2 does not show the socket: netstat2 reads the same kernel list as another source,
+    /// with its own parser. Otherwise returns warning.
     fn severity(&self) -> Severity {
         if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::INFO.severity }
     }

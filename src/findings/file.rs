@@ -125,7 +125,7 @@ impl FindingKind for DeletedExecutable {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
-    /// Notice if files were only replaced, as after an upgrade; warning if a file is gone.
+    /// Returns notice if files were only replaced, as after an upgrade, and warning if a file is gone.
     fn severity(&self) -> Severity {
         if self.gone.is_empty() && self.scripts.is_empty() { Severity::Notice } else { Self::INFO.severity }
     }

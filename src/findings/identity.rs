@@ -84,9 +84,11 @@ impl FindingKind for Impostor {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning, Severity::Critical];
 
-    /// Critical if any user can replace the program, or if a user who is not root can replace it and its name does not
-    /// fit the port. Notice if only root can replace the program and its command line names a known server. Otherwise
-    /// warning: people run servers from their home directories.
+    /// Returns the severity:
+    /// - critical if any user can replace the program
+    /// - critical if a user who is not root can replace the program, and its name does not fit the port
+    /// - notice if only root can replace the program, and its command line names a known server
+    /// - otherwise warning: people run servers from their home directories
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,

@@ -34,7 +34,8 @@ impl FindingKind for Unexpected {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// Info for a transient socket. Otherwise critical if the socket accepts traffic, and warning if it is only bound.
+    /// Returns info for a transient socket. Otherwise returns critical if the socket accepts traffic, and warning if it
+    /// is only bound.
     fn severity(&self) -> Severity {
         match (self.passing, self.accepts_traffic) {
             (true, _) => Severity::Info,

@@ -125,7 +125,7 @@ impl FindingKind for Exposed {
         }
     }
 
-    /// Leaves out the process, address and firewall, because the card shows them in separate lines.
+    /// Returns the sentence without the process, address and firewall, because the card shows them in separate lines.
     fn card_sentence(&self) -> String {
         match self.admitted() {
             Some(AdmittedClients::Local) => format!("{} {}", sentence(self.title), self.closing()),

@@ -37,8 +37,8 @@ pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
     KillCaller { uid, pids, groups, protected, on_terminals, nested, namespaces }
 }
 
-/// If `first` is the first process of a pid namespace, returns its pid and the other processes of the namespace, which
-/// the kernel ends with it; otherwise `None`. Nested namespaces are included.
+/// Returns the pid of `first`, and the other processes of its pid namespace, which the kernel ends with it. Nested
+/// namespaces are included. Returns `None` if `first` is not the first process of a pid namespace.
 fn namespace_of_first(first: &TreeProcess, tree: &[TreeProcess]) -> Option<(Pid, BTreeSet<Pid>)> {
     let namespace = first.pid_namespace.as_ref().filter(|_| first.is_first_in_namespace)?;
     let members = tree.iter().filter(|process| process.pid_namespace.as_ref() == Some(namespace));

@@ -57,7 +57,8 @@ pub(super) fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
     file_system.split(' ').nth(2)?.split(',').find_map(|option| option.strip_prefix("user_id="))?.parse().ok()
 }
 
-/// `file_system` is the part of a line of `mountinfo` after ` - `, which begins with the type.
+/// Returns whether a file system is a FUSE file system. `file_system` is the part of a line of `mountinfo` after ` - `,
+/// which begins with the type.
 fn is_fuse_type(file_system: &str) -> bool {
     let kind = file_system.split(' ').next().unwrap_or_default();
     kind == "fuse" || kind.starts_with("fuse.") || kind == "fuseblk"

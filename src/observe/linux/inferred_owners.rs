@@ -164,7 +164,7 @@ fn by_port(proxies: impl Iterator<Item = Process>) -> HashMap<Endpoint, Option<A
     by_port
 }
 
-/// If all processes run one program, returns the process that started the others.
+/// Returns the process that started the others, if all processes run one program.
 fn only_program(processes: Vec<Process>) -> Option<InferredOwner> {
     let first = processes.first()?;
     let program = first.name.as_deref()?;

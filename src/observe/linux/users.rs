@@ -32,7 +32,7 @@ impl Users {
     }
 }
 
-/// If several lines have one uid, the first counts, as with `getpwuid`.
+/// Returns the name of a user. If several lines have one uid, the first line counts, as with `getpwuid`.
 fn name_in(passwd: &str, uid: u32) -> Option<String> {
     entries(passwd).find(|(_, known)| *known == uid).map(|(name, _)| name.to_owned())
 }

@@ -213,7 +213,7 @@ fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
     Ok(Some(bare((protocol, address(family, insi_laddr), port), state, peer, Owner::Unknown)))
 }
 
-/// The first two bytes are the port in network order.
+/// Returns the port, which is in the first two bytes, in network order.
 fn number(port: i32) -> u16 {
     let [first, second, ..] = port.to_ne_bytes();
     u16::from_be_bytes([first, second])

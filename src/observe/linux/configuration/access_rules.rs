@@ -85,7 +85,7 @@ pub(super) fn squid(bytes: &[u8]) -> Vec<AccessSetting> {
     squid_rules(&text).and_then(|rules| decide(&rules, is_default_allow(&rules))).into_iter().collect()
 }
 
-/// For a client that no rule matches, Squid does the opposite of the last rule.
+/// Returns whether Squid admits a client that no rule matches: Squid does the opposite of the last rule.
 fn is_default_allow(rules: &[Rule]) -> bool {
     rules.last().is_some_and(|rule| !rule.allows)
 }
@@ -220,7 +220,7 @@ mod tests {
         settings.into_iter().next().map(|one| (one.clients, one.setting))
     }
 
-    /// The rules of Debian's `squid.conf` with one more line, such as the line of `conf.d` that admits private
+    /// Returns the rules of Debian's `squid.conf` with one more line, such as the line of `conf.d` that admits private
     /// networks.
     fn debian(more: &str) -> String {
         format!(

@@ -207,7 +207,7 @@ impl<'d> Reader<'d, '_, '_> {
         }
     }
 
-    /// The expression loads a value that is not evaluated, so the content of the register becomes unknown.
+    /// Makes the content of the register unknown, because the expression loads a value that is not evaluated.
     fn unknown_load(&mut self, kind: &[u8], data: &'d [u8]) -> Option<()> {
         /// The length of the longest value: an address, or the name of an operating system.
         const LONGEST: usize = 16;

@@ -125,7 +125,7 @@ fn conditions(
     })
 }
 
-/// `xt_tcp`
+/// Parses `xt_tcp`.
 fn tcp(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     let (option, mask, flags, inverted) = (info.byte(8)?, info.byte(9)?, info.byte(10)?, info.byte(11)?);
     let mut found = Vec::new();
@@ -157,7 +157,7 @@ fn range(
     Some((!is_any).then(|| is(field, FilterValue::Numbers(first.into(), last.into()), negated)))
 }
 
-/// `xt_multiport_v1`
+/// Parses `xt_multiport_v1`.
 fn multiport(info: Structure<'_>) -> Option<FilterCondition> {
     const MOST: usize = 15;
     let field = match info.byte(0)? {
@@ -202,7 +202,7 @@ fn state_bits(bits: u32, untracked: u32) -> u64 {
     found
 }
 
-/// `xt_conntrack_mtinfo1` to `xt_conntrack_mtinfo3`
+/// Parses `xt_conntrack_mtinfo1` to `xt_conntrack_mtinfo3`.
 fn connection(info: Structure<'_>, revision: u32) -> Option<Vec<FilterCondition>> {
     const UNTRACKED: u32 = 1 << 8;
     const STATE: u16 = 1;
@@ -238,7 +238,7 @@ fn connection(info: Structure<'_>, revision: u32) -> Option<Vec<FilterCondition>
     Some(found)
 }
 
-/// `xt_addrtype_info_v1`
+/// Parses `xt_addrtype_info_v1`.
 fn address_types(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     const SOURCE_INVERTED: u32 = 1;
     const DESTINATION_INVERTED: u32 = 2;
@@ -262,13 +262,13 @@ fn address_types(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     Some(found)
 }
 
-/// `xt_mark_mtinfo1` and `xt_connmark_mtinfo1`
+/// Parses `xt_mark_mtinfo1` and `xt_connmark_mtinfo1`.
 fn mark(field: FilterField, info: Structure<'_>) -> Option<FilterCondition> {
     let (value, mask) = (info.number(0)?.into(), info.number(4)?.into());
     Some(FilterCondition::Masked { field, mask, value, negated: info.byte(8)? != 0 })
 }
 
-/// `xt_iprange_mtinfo`
+/// Parses `xt_iprange_mtinfo`.
 fn address_ranges(info: Structure<'_>, family: Family) -> Option<Vec<FilterCondition>> {
     let flags = info.byte(64)?;
     let mut found = Vec::new();
@@ -283,8 +283,8 @@ fn address_ranges(info: Structure<'_>, family: Family) -> Option<Vec<FilterCondi
     Some(found)
 }
 
-/// `xt_recent_mtinfo`. `--set` matches every client. `--hitcount` with `--seconds` matches only clients that send many
-/// packets.
+/// Parses `xt_recent_mtinfo`. `--set` matches every client. `--hitcount` with `--seconds` matches only clients that
+/// send many packets.
 fn recent(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     const SET: u8 = 2;
     const CHECK_AND_UPDATE: u8 = 1 | 4;
@@ -322,8 +322,8 @@ pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Opt
     })
 }
 
-/// `nf_nat_ipv4_multi_range_compat`, `nf_nat_range` and `nf_nat_range2`. If there are several destinations, the first
-/// one is used.
+/// Parses `nf_nat_ipv4_multi_range_compat`, `nf_nat_range` and `nf_nat_range2`. If there are several destinations, the
+/// first one is used.
 fn destination(kind: &str, info: Structure<'_>, revision: u32, family: Family) -> Option<FilterAction> {
     const HAS_ADDRESS: u32 = 1;
     const HAS_PORT: u32 = 2;
