@@ -256,7 +256,8 @@ mod tests {
                 command.get_arguments().any(is_it)
             };
             let named = options(&text);
-            // Options of other commands in examples, and the common prefix of `--until-listening` and `--until-free`.
+            // The texts also contain options of other commands, in examples, and the common prefix of
+            // `--until-listening` and `--until-free`.
             let foreign = ["--until-listening", "--until-"];
             for word in named.iter().filter(|word| !foreign.contains(word)) {
                 assert!(accepted(word), "{name}: {word}");

@@ -139,8 +139,7 @@ fn impostors() {
         ("tcp/127.0.0.1:22", vec![SYSTEMD], false),
         ("tcp/127.0.0.1:22", vec![SYSTEMD, PYTHON], true),
         ("tcp/127.0.0.1:3306", vec![SYSTEMD], false),
-        // An inherited socket: one of its processes is the expected server, or a process that could not be read may be
-        // this server.
+        // One process of an inherited socket is the expected server, or could not be read and may be this server.
         ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("", "", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("nosuch", "", "")], false),

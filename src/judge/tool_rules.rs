@@ -372,7 +372,7 @@ mod tests {
             ("nfsd", "/usr/sbin/nfsd", None),
             ("nginx", "", None),
             ("khungtaskd", "x", Some("khungtaskd")),
-            // A watchdog daemon, a job of Celery, and a path.
+            // The names of a watchdog daemon and of a job of Celery, and a path, do not look like kernel threads.
             ("watchdog", "/usr/sbin/watchdog", None),
             ("python3", "[celeryd: worker@host]", None),
             ("x", "kworker.py", None),

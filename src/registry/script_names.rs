@@ -175,7 +175,7 @@ fn started<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     };
     let at = arguments.iter().position(|word| std::ptr::eq(word.as_str(), target));
     let rest = at.and_then(|at| arguments.get(at + 1..)).unwrap_or_default();
-    // `java -m MODULE/CLASS`
+    // The form is `java -m MODULE/CLASS`.
     let name = if kind == Kind::Class { target.rsplit('/').next().unwrap_or(target) } else { target };
     let mut found = vec![Command::new(kind, name, rest.iter().map(String::as_str))];
     if let InterpreterCommand::ClassPath(elements, class) = run

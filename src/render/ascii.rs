@@ -23,7 +23,7 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
             '‘' | '’' => shown.push('\''),
             '“' | '”' => shown.push('"'),
             '→' => shown.push('>'),
-            // The block characters of a map, in ascending order of height.
+            // These are the block characters of a map, in ascending order of height.
             '░' => shown.push(':'),
             '▂' => shown.push('_'),
             '▄' => shown.push('o'),

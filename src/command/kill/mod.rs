@@ -299,7 +299,7 @@ fn nothing_listens(
 
 /// Returns the port of this machine through which the user has logged in with SSH; `None` without SSH.
 fn session_port() -> Option<u16> {
-    // The addresses and ports of the client and of the server: "192.0.2.7 50412 192.0.2.1 22".
+    // The variable has the addresses and ports of the client and of the server: "192.0.2.7 50412 192.0.2.1 22".
     env::var("SSH_CONNECTION").ok()?.split(' ').nth(3)?.parse().ok()
 }
 

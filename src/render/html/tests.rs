@@ -152,7 +152,7 @@ fn a_page_is_complete_in_itself() {
     assert!(page.contains("content=\"default-src 'none'; style-src 'sha256-"), "{page}");
     for address in ["http:", "https:", "//", "@import", " src=", " style=", " onclick="] {
         let found = page.match_indices(address).find(|(at, _)| {
-            // Comments of the script.
+            // This is a comment of the script.
             let line = page[..*at].rsplit('\n').next().unwrap();
             address != "//" || !line.trim().is_empty()
         });

@@ -80,7 +80,7 @@ fn chain(declared: &str, table: &str, tool: &str) -> Option<FilterChain> {
         "POSTROUTING" => FilterHook::Postrouting,
         _ => return Some(FilterChain { name, base: None, rules: Vec::new() }),
     };
-    // linux/netfilter_ipv4.h
+    // The priorities are those of linux/netfilter_ipv4.h.
     let priority = match (table, hook) {
         ("raw", _) => -300,
         ("mangle", _) => -150,

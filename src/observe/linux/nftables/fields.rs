@@ -126,9 +126,9 @@ pub(super) fn of_meta(key: u32, is_netdev: bool) -> Part {
         15 if !is_netdev => (FilterField::Family, Form::Family, 1),
         16 => (FilterField::Protocol(None), Form::Number, 1),
         19 => (FilterField::PacketType, Form::Number, 1),
-        // The names of interface kinds, and the names of bridges.
+        // These keys load the name of an interface kind or of a bridge.
         17 | 18 | 26 | 27 | 34 => return Part::opaque(NAME_LENGTH),
-        // The time.
+        // This key loads the time.
         30 => return Part::opaque(8),
         _ => return Part::opaque(4),
     };

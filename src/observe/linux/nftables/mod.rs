@@ -169,10 +169,10 @@ fn base(
     policy: Option<&[u8]>,
 ) -> Option<Option<FilterBase>> {
     let [_, hook, priority, device, devices] = attributes::<5>(hook)?;
-    // linux/netfilter.h
+    // The numbers of the hooks are those of linux/netfilter.h.
     let hook = match (family, number(hook)?) {
         (NETDEV, 0) | (_, 5) => FilterHook::Ingress,
-        // `egress`: packets leave a device.
+        // At `egress`, packets leave a device.
         (NETDEV, 1) => FilterHook::Postrouting,
         (_, 0) => FilterHook::Prerouting,
         (_, 1) => FilterHook::Input,

@@ -154,7 +154,7 @@ fn raw_element(bytes: &[u8]) -> Option<RawElement<'_>> {
 /// Returns the bytes of a key: `Some(None)` if there is no key, `None` if it is malformed.
 fn bytes_of(key: Option<&[u8]>) -> Option<Option<&[u8]>> {
     match key {
-        // `NFTA_DATA_VALUE`
+        // The attribute is `NFTA_DATA_VALUE`.
         Some(key) => Some(attributes::<2>(key)?[1]),
         None => Some(None),
     }

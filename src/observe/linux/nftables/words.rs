@@ -165,7 +165,7 @@ fn interface(value: &FilterValue) -> Option<String> {
 }
 
 fn address_type(value: &FilterValue) -> Option<String> {
-    // linux/rtnetlink.h
+    // The numbers of the types are those of linux/rtnetlink.h.
     const NAMES: [&str; 9] = [
         "UNSPEC",
         "UNICAST",

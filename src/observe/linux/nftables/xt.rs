@@ -314,7 +314,7 @@ pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Opt
         ("REJECT", _) => FilterAction::Drop,
         ("MARK" | "CONNMARK", _) => FilterAction::Mark,
         ("NOTRACK", _) => FilterAction::Untrack,
-        // `xt_ct_target_info`, `XT_CT_NOTRACK`
+        // The bit is `XT_CT_NOTRACK` of `xt_ct_target_info`.
         ("CT", _) if info.short(0)? & 1 != 0 => FilterAction::Untrack,
         ("CT", _) => FilterAction::Continue,
         (kind, _) if WITHOUT_EFFECT.contains(&kind) => FilterAction::Continue,

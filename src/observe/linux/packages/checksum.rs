@@ -84,7 +84,7 @@ mod tests {
                 })
                 .collect::<Vec<_>>()
         };
-        // RFC 1321, FIPS 180-4.
+        // The checksums are those of RFC 1321 and FIPS 180-4.
         let (one, two, three) = (
             "900150983cd24fb0d6963f7d28e17f72",
             "a9993e364706816aba3e25717850c26c9cd0d89d",
