@@ -28,6 +28,7 @@ pub const SCENES: &[Scene] = &[
     ("a_decoy_hides_no_second_owner", second_owner),
     ("too_many_files_of_code_are_a_gap", too_many_files_of_code),
     ("an_io_uring_without_a_descriptor_is_a_gap", ring_without_a_descriptor),
+    ("an_audit_without_bpf_says_what_it_cannot_find", without_bpf),
     ("a_thread_that_waits_on_a_closed_descriptor_is_a_gap", waits_on_a_closed_descriptor),
     ("audit_in_a_container_is_incomplete_unless_accepted", in_a_container),
     ("audit_in_a_network_namespace_is_incomplete_unless_accepted", in_a_network_namespace),
@@ -114,6 +115,34 @@ fn ring_is_a_gap(lab: &Lab, server: &Server, options: &[&str]) -> Outcome {
     gap(&report, "owners", "the sockets in such an io_uring cannot be read")?;
     let named = |gap: &Value| gap["pids"] == serde_json::json!([server.pid()]);
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
+    Ok(())
+}
+
+/// Without BPF, a process that has an io_uring without a descriptor and a mapping is not found. A listing does not search
+/// for such processes, so it has no gap.
+fn without_bpf(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _server = lab.helper(["registered-ring", "127.0.0.1:8963", "unmapped"])?;
+    let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    let may_be_hidden = setting.is_ok_and(|text| text.trim() != "2");
+    for (circumstance, options, why) in
+        [(None, &["--no-bpf"][..], "--no-bpf was given"), (Some("bpf-refused"), &[], "did not run it")]
+    {
+        let run = |command: &[&str]| {
+            let arguments = [command, options].concat();
+            circumstance.map_or_else(|| lab.portolan(&arguments), |name| lab.portolan_under(name, &arguments))
+        };
+        let output = run(&["audit", "-o", "json"]).output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        if may_be_hidden {
+            gap(&report, "owners", why)?;
+            same!(output.status.code(), Some(3));
+        }
+        let output = run(&["list", "-o", "json", "--netns", "all"]).output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        same!(report["gaps"].to_string().contains("io_uring"), false, "{report:#}");
+        same!(output.status.code(), Some(0));
+    }
     Ok(())
 }
 

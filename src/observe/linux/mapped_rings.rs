@@ -2,18 +2,19 @@
 //! (`IORING_REGISTER_RING_FDS`) and closed the descriptor. The sockets in such an io_uring cannot be read.
 //!
 //! The iterator of the kernel shows which processes have an io_uring. Without the iterator, only processes that have
-//! mapped their io_uring are found.
+//! mapped their io_uring are found, and a gap says so.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::{read, retry_on_intr};
+use rustix::io::{Errno, read, retry_on_intr};
 
+use super::files::slurp;
 use super::kernel_ids::KernelIds;
 use super::owners::{Search, Walk};
-use super::task_iterator;
+use super::{settings, task_iterator};
 use crate::model::{Gap, Pid, Stage, show_processes};
 
 /// The time limit for one process, which can delay the reading of its mappings without limit. Usually the reading
@@ -23,6 +24,11 @@ const LIMIT: Duration = Duration::from_secs(1);
 const PATIENCE: usize = 2;
 /// The maximum size of the mappings of all processes together. One process usually has some ten kilobytes.
 const LARGEST: usize = 256 * 1024 * 1024;
+
+/// The first release of Linux in which a process can use an io_uring without a descriptor (`IORING_REGISTER_RING_FDS`).
+const REGISTERED: (u32, u32) = (5, 18);
+/// The first release of Linux in which a kernel with io_urings has the setting `kernel.io_uring_disabled`.
+const DISABLED: (u32, u32) = (6, 6);
 
 /// The text that the kernel shows for a mapped io_uring.
 const RING: &[u8] = b"anon_inode:[io_uring]";
@@ -45,6 +51,15 @@ pub(super) fn search(walk: &Walk) -> MappedRings {
     let mut found = search_by(pids.collect(), LIMIT, maps_a_ring);
     found.found.extend(without_descriptor(walk));
     found
+}
+
+/// Returns whether a process of this kernel can have an io_uring with neither a descriptor nor a mapping. `disabled` is
+/// the setting: 2 means that no process can make an io_uring.
+fn may_be_unmapped(release: Option<(u32, u32)>, disabled: Result<Vec<u8>, Errno>) -> bool {
+    let is_at_least = |least| release.is_none_or(|release| release >= least);
+    let is_built_without = release.is_some() && is_at_least(DISABLED) && disabled == Err(Errno::NOENT);
+    let is_disabled = disabled.is_ok_and(|text| text.trim_ascii() == b"2");
+    is_at_least(REGISTERED) && !is_built_without && !is_disabled
 }
 
 /// Returns the processes that have an io_uring according to the kernel, but no descriptor of it.
@@ -162,6 +177,36 @@ pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     found.into_iter().chain(unread).collect()
 }
 
+/// Returns the gap of an audit for the io_urings that only the iterator finds, if it was not used. `bpf` is whether the
+/// user allows it.
+pub(super) fn unsearched(walk: &Walk, bpf: bool) -> Option<Gap> {
+    let disabled = || slurp("/proc/sys/kernel/io_uring_disabled", 64, 64);
+    if walk.tasks.is_some() || !may_be_unmapped(settings::kernel_release(), disabled()) {
+        return None;
+    }
+    let has_setting = settings::kernel_release().is_some_and(|release| release >= DISABLED);
+    let (why, remedy) = match (bpf, settings::may_use_bpf()) {
+        (false, _) => ("--no-bpf was given", Some("run without --no-bpf")),
+        (true, false) => {
+            ("this needs CAP_BPF and CAP_PERFMON", Some("run as root, with CAP_BPF and CAP_PERFMON"))
+        }
+        (true, true) => (
+            "the kernel did not run it",
+            has_setting.then_some("sysctl kernel.io_uring_disabled=2, if no program needs io_uring"),
+        ),
+    };
+    Some(Gap {
+        stage: Stage::Owners,
+        what: "io_urings without a file descriptor and without a mapping".to_owned(),
+        count: None,
+        pids: Vec::new(),
+        why: format!(
+            "only a BPF program finds them, and {why}; a process can keep a socket in such an io_uring, which is then shown with another owner or is in no table"
+        ),
+        remedy: remedy.map(str::to_owned),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +223,22 @@ mod tests {
         let texts: Vec<String> = gaps(&result, &[5]).into_iter().map(|gap| gap.what).collect();
         assert_eq!(texts, ["processes whose memory mappings were not searched for an io_uring"]);
         assert_eq!(gaps(&result, &[]).len(), 2);
+    }
+
+    #[test]
+    fn kernels_with_an_io_uring_that_only_the_iterator_finds() {
+        for (release, disabled, may_be) in [
+            (Some((5, 17)), Err(Errno::NOENT), false),
+            (Some((5, 18)), Err(Errno::NOENT), true),
+            (Some((6, 6)), Err(Errno::NOENT), false),
+            (Some((6, 6)), Err(Errno::ACCESS), true),
+            (Some((6, 6)), Ok("1\n"), true),
+            (Some((6, 6)), Ok("2\n"), false),
+            (None, Err(Errno::NOENT), true),
+        ] {
+            let disabled = disabled.map(|text| text.as_bytes().to_vec());
+            assert_eq!(may_be_unmapped(release, disabled.clone()), may_be, "{release:?} {disabled:?}");
+        }
     }
 
     #[test]

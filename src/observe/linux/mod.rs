@@ -151,6 +151,9 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
             gaps.push(gap);
         }
         used_bpf = walk.tasks.is_some();
+        if scope.packages {
+            gaps.extend(mapped_rings::unsearched(&walk, scope.bpf));
+        }
         hidden.extend(walk.masked.iter().chain(&walk.unlisted).copied());
         descriptors = walk.descriptors;
     }

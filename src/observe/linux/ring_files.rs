@@ -17,6 +17,7 @@ use super::kernel_protocols::receives_data;
 use super::netlink_dump::{attribute, dump, number};
 use super::owners::{ThreadDescriptor, Walk, bracketed};
 use super::scanned_namespaces::ScannedNamespaces;
+use super::settings;
 use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State, show_processes};
 
 /// The maximum size of the `fdinfo` of an io_uring: 32,768 fixed files with a name of about 60 bytes. Linux 5.13
@@ -44,7 +45,7 @@ pub(super) struct RingFiles {
 
 /// Reads the files of an io_uring; subtracts the size of the text from `left`.
 pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFiles, Errno> {
-    let shows_busy = shows_whole_text();
+    let shows_busy = settings::kernel_release().is_some_and(|release| release >= WHOLE_TEXT);
     for _ in 0..RING_ATTEMPTS {
         if *left == 0 {
             return Err(Errno::MFILE);
@@ -57,12 +58,6 @@ pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFile
         std::thread::sleep(Duration::from_micros(100));
     }
     Err(Errno::BUSY)
-}
-
-fn shows_whole_text() -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(|other: char| !other.is_ascii_digit()).map(str::parse::<u32>);
-    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= WHOLE_TEXT)
 }
 
 /// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c); `None` if the kernel omitted the files. `is_whole` means

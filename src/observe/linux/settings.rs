@@ -87,6 +87,22 @@ fn ranges(text: &str) -> Option<Vec<PortRange>> {
     text.trim().split(',').filter(|part| !part.is_empty()).map(range).collect()
 }
 
+/// Returns the first two numbers of the kernel's release, such as `(6, 16)`; `None` if it cannot be read.
+pub(super) fn kernel_release() -> Option<(u32, u32)> {
+    let text = slurp("/proc/sys/kernel/osrelease", 256, 256).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let mut numbers = text.split(|other: char| !other.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Returns whether this process has the capabilities to load the programs of the iterators.
+pub(super) fn may_use_bpf() -> bool {
+    let needed = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    capabilities(None).is_ok_and(|sets| {
+        sets.effective.contains(needed) || sets.effective.contains(CapabilitySet::SYS_ADMIN)
+    })
+}
+
 /// Returns whether this process may read the descriptors of every visible process. This needs the first user
 /// namespace, CAP_SYS_PTRACE, and either root or a capability to enter the directories of other users.
 pub(super) fn privileged() -> bool {
