@@ -9,16 +9,18 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, Outcome, Scene, Server, on_port, sleep, tcp};
+use crate::report::gap;
 use crate::{same, wires};
 
 pub const SCENES: &[Scene] = &[
     ("an_xdp_program_is_named", xdp),
     ("a_tcx_program_is_named", tcx),
     ("a_filter_of_traffic_control_is_named", traffic_control),
+    ("a_program_that_gives_a_port_to_a_loopback_listener", steered),
 ];
 
-/// Loads a program of two instructions, attaches it to a device with a link, and prints its ID.
-const ATTACH: &str = r"
+/// Calls bpf(2), or prints why this machine cannot.
+const BPF: &str = r"
 import ctypes, os, socket, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
 number = {'x86_64': 321, 'aarch64': 280}[os.uname().machine]
@@ -29,6 +31,10 @@ def bpf(command, attributes):
         print('refused', os.strerror(ctypes.get_errno()), flush=True)
         sys.exit()
     return result
+";
+
+/// Loads a program of two instructions, attaches it to a device with a link, and prints its ID.
+const ATTACH: &str = r"
 device, kind, attach, verdict = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 code = ctypes.create_string_buffer(struct.pack('<BBhiBBhi', 0xb7, 0, 0, verdict, 0x95, 0, 0, 0))
 name = ctypes.create_string_buffer(b'GPL')
@@ -40,15 +46,40 @@ print('ready', [line.split()[1] for line in info.splitlines() if line.startswith
 sys.stdin.read()
 ";
 
+/// Listens on the second port of 127.0.0.1, and attaches a program (`BPF_PROG_TYPE_SK_LOOKUP`) that gives this listener
+/// the connections to the first port.
+const STEER: &str = r"
+port, listener = int(sys.argv[1]), socket.create_server(('127.0.0.1', int(sys.argv[2])))
+table = bpf(0, struct.pack('<IIIII', 15, 4, 8, 1, 0).ljust(128, b'\0'))
+key, value = (ctypes.create_string_buffer(struct.pack('<Q', number)) for number in (0, listener.fileno()))
+bpf(2, struct.pack('<IIQQQ', table, 0, ctypes.addressof(key), ctypes.addressof(value), 0).ljust(128, b'\0'))
+code = b''.join(struct.pack('<BBhi', *line) for line in (
+    (0xbf, 0x16, 0, 0), (0x61, 0x62, 60, 0), (0x55, 2, 14, port), (0x62, 10, -4, 0), (0xbf, 0xa2, 0, 0), (0x07, 2, 0, -4),
+    (0x18, 0x11, 0, table), (0, 0, 0, 0), (0x85, 0, 0, 1), (0x15, 0, 7, 0), (0xbf, 0x07, 0, 0), (0xbf, 0x61, 0, 0),
+    (0xbf, 0x72, 0, 0), (0xb7, 3, 0, 0), (0x85, 0, 0, 124), (0xbf, 0x71, 0, 0), (0x85, 0, 0, 86), (0xb7, 0, 0, 1),
+    (0x95, 0, 0, 0)))
+code, name = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b'GPL')
+load = struct.pack('<IIQQ', 30, len(code) // 8, ctypes.addressof(code), ctypes.addressof(name)).ljust(68, b'\0')
+program = bpf(5, (load + struct.pack('<I', 36)).ljust(128, b'\0'))
+link = bpf(28, struct.pack('<IIII', program, os.open('/proc/self/ns/net', os.O_RDONLY), 36, 0).ljust(64, b'\0'))
+print('ready', flush=True)
+sys.stdin.read()
+";
+
 /// Attaches a program to a device: its type, the type of its link, and the number that it returns for each packet.
 /// Returns nothing, and says why, if this machine cannot.
 fn attach(device: &str, [kind, attach, verdict]: [&str; 3]) -> Option<Server> {
+    run(ATTACH, &[device, kind, attach, verdict])
+}
+
+/// Starts a program in Python that attaches a BPF program. Returns nothing, and says why, if this machine cannot.
+fn run(program: &str, arguments: &[&str]) -> Option<Server> {
     let python = Path::new("/usr/bin/python3");
     if !python.exists() {
         eprintln!("python3 is not installed: no BPF program is attached");
         return None;
     }
-    let server = Server::ready(Command::new(python).args(["-c", ATTACH, device, kind, attach, verdict]));
+    let server = Server::ready(Command::new(python).args(["-c", &format!("{BPF}{program}")]).args(arguments));
     server.map_err(|failed| eprintln!("no BPF program is attached: {}", failed.message().unwrap_or("?"))).ok()
 }
 
@@ -117,5 +148,37 @@ fn traffic_control(lab: &Lab) -> Outcome {
     same!(notes(&report, "(tc on left)"), true, "{report:#}");
     let (kind, why) = reach(&report)?;
     same!((kind, why.contains("(tc)")), (&json!("unknown"), true), "{why}");
+    Ok(())
+}
+
+/// Clients of a port without a listener reach a listener on 127.0.0.1, and could do so from other machines.
+fn steered(lab: &Lab) -> Outcome {
+    wires::loopback_up()?;
+    lab.alone()?;
+    let _server = Server::start(&sleep(), vec![tcp("127.0.0.1:8710")?])?;
+    same!(reach(&lab.json(&[])?)?.0, &Value::Null);
+    let Some(program) = run(STEER, &["8711", "8712"]) else { return Ok(()) };
+    same!(std::net::TcpStream::connect("127.0.0.1:8711").is_ok(), true);
+    let report = lab.json(&[])?;
+    gap(&report, "sockets", "sk_lookup")?;
+    // Any listener can be the one that the program chooses.
+    for port in [8710, 8712] {
+        let listener = on_port(&report, port)?;
+        same!((&listener["exposure"], &listener["reach"]), (&json!("loopback"), &json!("unknown")), "{port}");
+        same!(listener["reach_rule"].to_string().contains("sk_lookup"), true, "{listener:#}");
+    }
+    let table = String::from_utf8(lab.portolan(["list"]).output()?.stdout)?;
+    same!(table.contains("loopback?"), true, "{table}");
+    same!(lab.portolan(["audit"]).output()?.status.code(), Some(3));
+    drop(program);
+    same!(reach(&lab.json(&[])?)?.0, &Value::Null);
+    // Without bpf(2), it is not known whether there is such a program.
+    for mut command in [
+        lab.portolan(["audit", "--no-bpf", "-o", "json"]),
+        lab.portolan_under("bpf-refused", ["audit", "-o", "json"]),
+    ] {
+        let report = serde_json::from_slice(&command.output()?.stdout)?;
+        gap(&report, "sockets", "only bpf(2) shows the BPF programs (sk_lookup)")?;
+    }
     Ok(())
 }

@@ -28,7 +28,9 @@ use self::packet::{Delivery, InterfaceName, Packet, Tracking};
 use self::path::{Base, Outcome, Path, Target};
 use self::text::ClassResult;
 use crate::model::firewall::Interface;
-use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, ReachKind, Socket, Stage, State};
+use crate::model::{
+    Endpoint, Exposure, Family, Firewall, Gap, Peer, Protocol, Reach, ReachKind, Socket, Stage, State,
+};
 
 /// The maximum number of visited rules, for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;
@@ -102,9 +104,33 @@ impl<'f> Firewalls<'f> {
     /// Returns the clients that can reach a socket; `None` if the firewall was not read, or if other machines cannot
     /// reach the socket's address. `forwarded_to` is the destination of a published port.
     pub(super) fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Option<Arc<Reach>> {
-        if !socket.state.accepts_traffic() || !socket.exposure().is_reachable_from_outside() {
+        let exposure = socket.exposure();
+        if !socket.state.accepts_traffic() || exposure == Exposure::None {
             return None;
         }
+        let reach = if exposure.is_reachable_from_outside() {
+            Some(self.reach_of_address(socket, forwarded_to)?)
+        } else {
+            None
+        };
+        let lets_in_all = reach.as_ref().is_some_and(|reach| reach.kind == ReachKind::Open);
+        let reach = match self.steering(socket) {
+            Some(why) if !lets_in_all => Reach::unknown(why),
+            _ => reach?,
+        };
+        Some(self.shared(reach))
+    }
+
+    /// Returns the reason why packets for any address and port can reach a socket even without a rule; `None` if they
+    /// cannot.
+    fn steering(&self, socket: &Socket) -> Option<&str> {
+        let netns = socket.netns.as_ref().map(|netns| netns.inode);
+        let steering = self.views.get(&netns)?.firewall.steering.as_deref();
+        steering.filter(|_| socket.state != State::Published)
+    }
+
+    /// Returns the clients that can reach the address and port of a socket; `None` if the firewall was not read.
+    fn reach_of_address(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Option<Reach> {
         let netns = socket.netns.as_ref().map(|netns| netns.inode);
         let mut reach = self.views.get_mut(&netns)?.reach(socket, forwarded_to);
         if reach.kind == ReachKind::Filtered
@@ -124,7 +150,7 @@ impl<'f> Firewalls<'f> {
                 _ => reach,
             };
         }
-        Some(self.shared(reach))
+        Some(reach)
     }
 
     /// Returns whether packets of other machines for an IPv4 loopback address can reach a socket. `is_published` says
@@ -266,9 +292,6 @@ impl<'f> View<'f> {
     fn other_way(&self, socket: &Socket) -> Option<&str> {
         if socket.state == State::Published {
             return None;
-        }
-        if let Some(why) = &self.firewall.steering {
-            return Some(why);
         }
         if socket.transparent {
             return Some("a rule can redirect any traffic to a transparent socket");

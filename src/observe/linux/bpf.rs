@@ -3,6 +3,8 @@
 
 use std::fs::File;
 
+use rustix::io::Errno;
+
 use super::files::slurp;
 use super::owners::ThreadDescriptor;
 use super::task_iterator::attached_programs;
@@ -38,11 +40,42 @@ pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
     AttachedPrograms { steering, tcx: tcx_note(tcx) }
 }
 
-/// Returns the number of programs that redirect connections in the calling thread's network namespace, 0 if the kernel
-/// does not answer. A program counts even if no process has it open.
-pub(super) fn steering_programs() -> u32 {
-    let netns = File::open("/proc/thread-self/ns/net").ok();
-    netns.and_then(|netns| attached_programs(&netns, SK_LOOKUP).ok()).unwrap_or(0)
+/// Returns the number of programs that redirect connections in the calling thread's network namespace, `None` if the
+/// kernel refuses. A program counts even if no process has it open.
+pub(super) fn steering_programs() -> Option<u32> {
+    let netns = File::open("/proc/thread-self/ns/net").ok()?;
+    match attached_programs(&netns, SK_LOOKUP) {
+        Ok(count) => Some(count),
+        Err(Errno::PERM | Errno::ACCESS) => None,
+        Err(_) => Some(0), // a kernel before Linux 5.9, or without BPF
+    }
+}
+
+/// Returns the gap of an audit that could not ask for programs that redirect connections. `bpf` is whether the user
+/// allows to ask.
+pub(super) fn unasked(bpf: bool) -> Gap {
+    let (why, remedy) = match bpf {
+        false => ("--no-bpf was given", "run without --no-bpf"),
+        true => ("the kernel refused", "run as root, with CAP_NET_ADMIN, where bpf(2) is allowed"),
+    };
+    Gap {
+        why: format!(
+            "only bpf(2) shows the BPF programs (sk_lookup) that give connections to listeners, and {why}"
+        ),
+        remedy: Some(remedy.to_owned()),
+        ..without_socket()
+    }
+}
+
+fn without_socket() -> Gap {
+    Gap {
+        stage: Stage::Sockets,
+        what: "ports that answer without a socket".to_owned(),
+        count: None,
+        pids: Vec::new(),
+        why: String::new(),
+        remedy: None,
+    }
 }
 
 /// Returns the gap because of programs that redirect connections: other ports may lead to a listener.
@@ -55,12 +88,10 @@ pub(super) fn steering_gap(count: u32, mut pids: Vec<Pid>) -> Option<Gap> {
         "BPF programs (sk_lookup) give connections for other ports and addresses to listeners"
     };
     (count > 0 || !pids.is_empty()).then(|| Gap {
-        stage: Stage::Sockets,
-        what: "ports that answer without a socket".to_owned(),
-        count: None,
         pids,
         why: why.to_owned(),
         remedy: Some("bpftool net; bpftool link".to_owned()),
+        ..without_socket()
     })
 }
 

@@ -141,14 +141,17 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
                 .for_each(|firewall| _ = firewall.unread.get_or_insert_with(|| why.to_owned()));
             notes.push(note);
         }
-        let steering = if scope.bpf { scanned_namespaces.steering_programs() } else { 0 };
-        if let Some(gap) = bpf::steering_gap(steering, programs.steering) {
+        let steering = if scope.bpf { scanned_namespaces.steering_programs() } else { None };
+        if let Some(gap) = bpf::steering_gap(steering.unwrap_or(0), programs.steering) {
+            // A program can also choose a listener in another network namespace.
             let why = "a BPF program (sk_lookup) can redirect connections for other ports to a listener";
             firewalls.iter_mut().for_each(|firewall| firewall.steering = Some(why.to_owned()));
             for found in found.iter_mut().filter(|found| found.socket.absent) {
                 Arc::make_mut(&mut found.socket.attributes).absent = false;
             }
             gaps.push(gap);
+        } else if scope.packages && steering.is_none() && !gaps.contains(&Gap::refused_rules()) {
+            gaps.push(bpf::unasked(scope.bpf));
         }
         used_bpf = walk.tasks.is_some();
         if scope.packages {

@@ -103,11 +103,12 @@ impl ScannedNamespaces {
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 
-    /// Returns the number of BPF programs that redirect connections in these namespaces.
-    pub(super) fn steering_programs(&self) -> u32 {
-        let own = if self.own { bpf::steering_programs() } else { 0 };
-        let others = self.others.iter().map(|known| known.enter(bpf::steering_programs).unwrap_or(0));
-        others.fold(own, u32::saturating_add)
+    /// Returns the number of BPF programs that redirect connections in these namespaces; `None` if the kernel refuses to
+    /// answer. A namespace that cannot be entered has a gap.
+    pub(super) fn steering_programs(&self) -> Option<u32> {
+        let own = self.own.then(bpf::steering_programs);
+        let others = self.others.iter().filter_map(|known| known.enter(bpf::steering_programs).ok());
+        own.into_iter().chain(others).sum()
     }
 
     /// Returns the kernel services whose evidence is visible in the scanned namespaces.
