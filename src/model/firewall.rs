@@ -185,6 +185,14 @@ pub enum FilterAction {
         /// The new port; `None` if the port stays the same.
         port: Option<u16>,
     },
+    /// Gives the packet to a socket of this machine that accepts packets for any address (TPROXY). The destination of
+    /// the packet does not change.
+    Steer {
+        /// The address of the socket; `None` for an address of this machine.
+        address: Option<IpAddr>,
+        /// The port of the socket; `None` for the port of the packet.
+        port: Option<u16>,
+    },
     /// Looks up the new destination in a map, with these fields of the packet as the key. The action of each element is
     /// `Translate`.
     TranslateBy(Vec<FilterField>, FilterElements),

@@ -98,8 +98,9 @@ fn failed(failed: libtest_mimic::Failed) -> Box<dyn Error> {
 }
 
 /// Acts in the network namespace of a process, or in a new namespace if there is no action (`-`: the scene's own
-/// namespace). The action is to run servers that send each client their own address, or to be a client that prints
-/// the answer of each place.
+/// namespace). The action is to run servers that send each client their own address (`answer-for-any`:
+/// also the clients of other addresses that a TPROXY rule gives them), or to be a client that prints the answer of each
+/// place.
 fn in_namespace(namespace: &str, what: &str, places: &[&str]) -> Done {
     if namespace != "-" {
         nix::sched::setns(fs::File::open(format!("/proc/{namespace}/ns/net"))?, CloneFlags::CLONE_NEWNET)?;
@@ -122,6 +123,9 @@ fn in_namespace(namespace: &str, what: &str, places: &[&str]) -> Done {
     }
     for place in places {
         let listener = TcpListener::bind(place)?;
+        if what == "answer-for-any" {
+            nix::sys::socket::setsockopt(&listener, nix::sys::socket::sockopt::IpTransparent, &true)?;
+        }
         let name = place.replace("0.0.0.0", "here");
         std::thread::spawn(move || {
             for mut connection in listener.incoming().flatten() {

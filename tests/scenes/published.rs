@@ -14,6 +14,7 @@ pub const SCENES: &[Scene] = &[
     ("published_exactly_where_a_client_gets_an_answer", published_exactly_where_a_client_gets_an_answer),
     ("a_redirect_is_named_by_list_explain_and_audit", a_redirect_is_named),
     ("one_port_of_a_long_redirect", one_port_of_a_long_redirect),
+    ("a_port_that_tproxy_takes", ports_that_tproxy_takes),
     ("loopback_that_other_machines_reach", loopback_that_other_machines_reach),
     ("a_nearby_machine_that_sends_packets_for_127_0_0_1", a_nearby_machine_that_sends_packets_for_127_0_0_1),
 ];
@@ -265,6 +266,72 @@ fn one_port_of_a_long_redirect(lab: &Lab) -> Outcome {
     same!(lab.portolan(["7004"]).output()?.status.code(), Some(0));
     let explained = String::from_utf8(lab.portolan(["explain", "7004"]).output()?.stdout)?;
     same!(explained.contains("forwards tcp/7004"), true, "{explained}");
+    Ok(())
+}
+
+/// A TPROXY rule gives the clients of its ports to a transparent socket. Each port is listed exactly if a machine outside
+/// gets an answer there.
+fn ports_that_tproxy_takes(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    sh(
+        "ip link set lo up && ip rule add fwmark 1 lookup 100 && ip route add local default dev lo table 100",
+    )?;
+    let outside = machine_behind_a_wire(lab, "outside", MACHINE, "10.30.0.2")?;
+    let server = lab.helper(["in-namespace", "-", "answer-for-any", "0.0.0.0:7000"])?;
+    let _local = lab.helper(["in-namespace", "-", "answer-for-any", "127.0.0.1:7001"])?;
+    let nft = |rule: &str| {
+        format!(
+            "nft 'table inet t {{ chain pre {{ type filter hook prerouting priority mangle; {rule}; }}; }}'"
+        )
+    };
+    let iptables =
+        |tool: &str, rule: &str| format!("{tool} -w -t mangle -A PREROUTING -p tcp {rule} --tproxy-mark 1");
+    for (name, rule, ports, to) in [
+        ("no rule", "true".to_owned(), &[][..], 0),
+        ("iptables", iptables("iptables", "--dport 8000 -j TPROXY --on-port 7000"), &[8000], 7000),
+        (
+            "a loopback address",
+            iptables("iptables", "--dport 8001 -j TPROXY --on-port 7001 --on-ip 127.0.0.1"),
+            &[8001],
+            7001,
+        ),
+        ("legacy", iptables("iptables-legacy", "--dport 8002 -j TPROXY --on-port 7000"), &[8002], 7000),
+        ("nft", nft("tcp dport { 80, 81 } tproxy to :7000 meta mark set 1 accept"), &[80, 81], 7000),
+        ("nft, IPv4", nft("tcp dport 6379 tproxy ip to 127.0.0.1:7001 meta mark set 1"), &[6379], 7001),
+        // The packets without the mark do not get to the socket.
+        ("a filter", nft("tcp dport 80 accept"), &[], 0),
+    ] {
+        sh(&rule)?;
+        let report = lab.json(&["80", "81", "6379", "8000-8003", "--state", "published"])?;
+        let rows = report["listeners"].as_array().ok_or("no rows")?;
+        let rows: Vec<_> = rows.iter().filter(|row| row["family"] == "ipv4").collect();
+        let mut listed: Vec<u16> =
+            rows.iter().filter_map(|row| row["port"].as_u64()?.try_into().ok()).collect();
+        listed.sort_unstable();
+        let answered: Vec<u16> = answers(lab, &outside.pid().to_string(), MACHINE)?.into_keys().collect();
+        same!((&*listed, &*answered), (ports, ports), "{name}: {report:#}");
+        for row in rows {
+            same!(row["forwards_to"]["port"], to, "{name}");
+        }
+        if name == "iptables" {
+            let report = lab.json(&["8000"])?;
+            let rows = report["listeners"].as_array().into_iter().flatten();
+            let row = rows.into_iter().find(|row| row["state"] == "published").ok_or("no row")?;
+            same!(row["forwards_to"]["pids"], serde_json::json!([server.pid()]), "{row:#}");
+            let output = lab.portolan(["8000"]).output()?;
+            same!(output.status.code(), Some(0));
+            let card = String::from_utf8(lab.portolan(["explain", "8000"]).output()?.stdout)?;
+            same!(card.contains("TPROXY"), true, "{card}");
+        }
+        sh("iptables -w -t mangle -F; iptables-legacy -w -t mangle -F; nft delete table inet t || true")?;
+    }
+    // A rule for every port has no rows, but a note, and a port that is asked for has its row.
+    sh(&iptables("iptables", "-j TPROXY --on-port 7000"))?;
+    same!(lab.json(&["9999"])?["listeners"][0]["forwards_to"]["port"], 7000);
+    let report = lab.json(&[])?;
+    same!(report["notes"].to_string().contains("TPROXY"), true, "{report:#}");
     Ok(())
 }
 

@@ -106,7 +106,7 @@ impl<'f> Collected<'f> {
             FilterAction::Lookup(fields, elements) | FilterAction::TranslateBy(fields, elements) => {
                 self.add_elements(fields, elements, text);
             }
-            FilterAction::Translate { address, port } => {
+            FilterAction::Translate { address, port } | FilterAction::Steer { address, port } => {
                 if let Some(port) = port {
                     self.add_ports((*port).into(), (*port).into());
                 }

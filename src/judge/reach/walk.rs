@@ -193,7 +193,7 @@ impl<'f, 'w> Walk<'f, 'w> {
                 return;
             }
             FilterAction::Continue => return,
-            FilterAction::Unknown => self.give_up(&may, text),
+            FilterAction::Steer { .. } | FilterAction::Unknown => self.give_up(&may, text),
         }
         live.here.remove(&sure, self.packet.family);
     }

@@ -28,7 +28,7 @@ pub(super) struct ReadRules {
     pub(super) tables: Vec<FilterTable>,
     /// Whether some rules could not be read because only root may read them.
     pub(super) is_refused: bool,
-    /// The reasons why some rules were not read. The flag is true if the unread rules may translate addresses.
+    /// The reasons why some rules were not read. The flag is true if the unread rules may forward ports.
     pub(super) failures: Vec<(String, bool)>,
 }
 
@@ -60,7 +60,7 @@ fn read(budget: &TimeBudget) -> ReadRules {
             Ok(names) if names.is_empty() => {}
             Ok(names) => match legacy(family, &names, budget) {
                 Ok(tables) => rules.tables.extend(tables),
-                Err(why) => rules.failures.push((why, names.iter().any(|name| name == "nat"))),
+                Err(why) => rules.failures.push((why, names.iter().any(|name| publishes(name)))),
             },
             Err(Errno::ACCESS | Errno::PERM) => rules.is_refused = true,
             Err(errno) => {
@@ -91,6 +91,11 @@ fn names_of_legacy_tables(family: Family) -> Result<Vec<String>, Errno> {
         Err(Errno::NOENT) => Ok(Vec::new()),
         Err(errno) => Err(errno),
     }
+}
+
+/// Returns whether rules of this table can forward ports: by NAT, or by TPROXY.
+fn publishes(table: &str) -> bool {
+    matches!(table, "nat" | "mangle")
 }
 
 fn legacy(family: Family, names: &[String], budget: &TimeBudget) -> Result<Vec<FilterTable>, String> {

@@ -4,6 +4,7 @@ mod values;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use self::values::{
     address_range, address_types, addresses, destination, flags, interface, mark, ports, protocol, states,
@@ -101,6 +102,8 @@ struct Options<'w> {
     target: Option<&'w str>,
     goes: Option<&'w str>,
     to: Option<&'w str>,
+    /// The address of the target TPROXY.
+    on_address: Option<&'w str>,
     modules: Vec<&'w str>,
     /// The options of the module `recent`, each with true if `!` negates the option.
     recent: Vec<(&'w str, bool)>,
@@ -140,7 +143,8 @@ impl<'w> Options<'w> {
         match option {
             "-j" | "--jump" => self.target = Some(value),
             "-g" | "--goto" => self.goes = Some(value),
-            "--to-destination" | "--to-ports" | "--to-port" => self.to = Some(value),
+            "--to-destination" | "--to-ports" | "--to-port" | "--on-port" => self.to = Some(value),
+            "--on-ip" => self.on_address = Some(value),
             "--notrack" => self.has_notrack = true,
             _ if self.target.is_some() => {} // the option belongs to the target
             "-m" | "--match" => {
@@ -308,6 +312,18 @@ impl<'w> Options<'w> {
                     None => None,
                 };
                 FilterAction::Translate { address: None, port }
+            }
+            (Some("TPROXY"), _) => {
+                // An address or port of zero means that the rule has none.
+                let address: Option<IpAddr> = match self.on_address {
+                    Some(address) => Some(address.parse().ok()?),
+                    None => None,
+                };
+                let port: u16 = self.to?.parse().ok()?;
+                FilterAction::Steer {
+                    address: address.filter(|address| !address.is_unspecified()),
+                    port: Some(port).filter(|port| *port != 0),
+                }
             }
             // If the target is not a chain, `resolve_targets` replaces the jump.
             (Some(chain), _) => FilterAction::Jump(chain.to_owned()),

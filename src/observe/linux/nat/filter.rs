@@ -10,34 +10,42 @@ use crate::model::firewall::{
 };
 use crate::model::{Family, Network, Protocol};
 
-/// Returns the NAT rules of a table; `None` if no chain of the table translates destinations.
-pub(super) fn table(table: &FilterTable) -> Option<Table> {
-    let is_wanted = |base: &FilterBase| hook(base).is_some();
+/// Returns the NAT rules of a table, and its rules that give packets to another socket (TPROXY).
+pub(super) fn tables(table: &FilterTable) -> impl Iterator<Item = Table> {
+    let rules = || table.chains.iter().flat_map(|chain| &chain.rules);
+    let steers = rules().any(|rule| matches!(rule.action, FilterAction::Steer { .. }));
+    let of_steering = steers.then(|| of_kind(table, true)).flatten();
+    of_kind(table, false).into_iter().chain(of_steering)
+}
+
+/// Returns the rules of one of the two kinds; `None` if the table has no chain for them.
+fn of_kind(table: &FilterTable, steers: bool) -> Option<Table> {
+    let is_wanted = |base: &FilterBase| hook(base, steers).is_some();
     table.chains.iter().any(|chain| chain.base.as_ref().is_some_and(is_wanted)).then(|| {
         let sets = table.sets.iter().map(|set| (&*set.name, set)).collect();
         let chains = table.chains.iter().map(|chain| {
-            let base = chain.base.as_ref().and_then(|base| Some((hook(base)?, base.priority)));
-            let rules = chain.rules.iter().flat_map(|rule| rules(rule, &sets)).collect();
+            let base = chain.base.as_ref().and_then(|base| Some((hook(base, steers)?, base.priority)));
+            let rules = chain.rules.iter().flat_map(|rule| rules(rule, &sets, steers)).collect();
             (chain.name.clone(), Chain { base, rules })
         });
-        Table { families: table.families.clone(), chains: chains.collect() }
+        Table { families: table.families.clone(), chains: chains.collect(), steers }
     })
 }
 
 type Sets<'t> = HashMap<&'t str, &'t FilterSet>;
 
-fn hook(base: &FilterBase) -> Option<Hook> {
+fn hook(base: &FilterBase, steers: bool) -> Option<Hook> {
     match base.hook {
-        _ if !base.translates => None,
+        _ if base.translates == steers => None,
         FilterHook::Prerouting => Some(Hook::Prerouting),
-        FilterHook::Output => Some(Hook::Output),
+        FilterHook::Output if !steers => Some(Hook::Output),
         _ => None,
     }
 }
 
 /// Returns the NAT rules for a rule of the filter: one rule, or one for each element of a map. A rule that no packet
 /// can meet is left out.
-fn rules(rule: &FilterRule, sets: &Sets<'_>) -> Vec<Rule> {
+fn rules(rule: &FilterRule, sets: &Sets<'_>, steers: bool) -> Vec<Rule> {
     let mut condition = Condition::default();
     for one in &rule.conditions {
         let matched = condition_of_rule(one, sets).unwrap_or_else(unknown);
@@ -48,7 +56,7 @@ fn rules(rule: &FilterRule, sets: &Sets<'_>) -> Vec<Rule> {
     }
     let one = |condition, action| Rule { condition, action, text: rule.text.clone() };
     let (FilterAction::Lookup(fields, of) | FilterAction::TranslateBy(fields, of)) = &rule.action else {
-        return vec![one(condition, action(&rule.action))];
+        return vec![one(condition, action(&rule.action, steers))];
     };
     let Some(elements) = elements(of, sets) else { return vec![one(condition, Action::Unclear)] };
     let (others, listed): (Vec<_>, Vec<_>) = elements.iter().partition(|element| is_default(element));
@@ -58,7 +66,7 @@ fn rules(rule: &FilterRule, sets: &Sets<'_>) -> Vec<Rule> {
             let matched = condition_of(*field, &[value], false).unwrap_or_else(unknown);
             condition = condition.and(&matched)?;
         }
-        Some(one(condition, element.action.as_ref().map_or(Action::Unclear, action)))
+        Some(one(condition, element.action.as_ref().map_or(Action::Unclear, |found| action(found, steers))))
     };
     listed.iter().chain(&others).filter_map(of_element).collect()
 }
@@ -71,14 +79,21 @@ fn unknown() -> Condition {
     Condition { further: true, ..Condition::default() }
 }
 
-fn action(action: &FilterAction) -> Action {
+fn action(action: &FilterAction, steers: bool) -> Action {
     match action {
         FilterAction::Accept | FilterAction::Drop => Action::End,
         FilterAction::Return => Action::Return,
         FilterAction::Jump(chain) => Action::Jump(chain.clone()),
         FilterAction::Goto(chain) => Action::Goto(chain.clone()),
+        FilterAction::Steer { address, port } if steers => Action::Forward { address: *address, port: *port },
+        // A rule of a filter that is not understood does not translate addresses.
+        FilterAction::Steer { .. } | FilterAction::Translate { .. } | FilterAction::Unknown if steers => {
+            Action::Continue
+        }
         FilterAction::Translate { address, port } => Action::Forward { address: *address, port: *port },
-        FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue => Action::Continue,
+        FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue | FilterAction::Steer { .. } => {
+            Action::Continue
+        }
         FilterAction::Lookup(..) | FilterAction::TranslateBy(..) | FilterAction::Unknown => Action::Unclear,
     }
 }

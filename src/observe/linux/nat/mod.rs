@@ -1,4 +1,4 @@
-//! Finds published ports without a socket: NAT rules of nftables and iptables, and virtual services of IPVS.
+//! Finds published ports without a socket: NAT and TPROXY rules of nftables and iptables, and virtual services of IPVS.
 
 mod filter;
 mod ipvs;
@@ -43,7 +43,7 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleS
         return ports;
     }
     let read = sets.read();
-    let tables: Vec<_> = read.tables.iter().filter_map(filter::table).collect();
+    let tables: Vec<_> = read.tables.iter().flat_map(filter::tables).collect();
     let Published { rules, unclear, is_complete } = rules::publishing(&tables);
     let mut sources = Sources { unclear, is_refused: read.is_refused, ..Sources::default() };
     sources.refusals.extend(read.failures.iter().filter(|(_, of_nat)| *of_nat).map(|(why, _)| why.clone()));
@@ -128,7 +128,7 @@ impl PublishedPorts {
         let (mut to_others, mut to_this_machine) = (Vec::new(), Vec::new());
         for rule in rules {
             if !rows.add(&rule) {
-                let is_judged_there = rule.address.is_none() || rule.hook == Hook::Output;
+                let is_judged_there = rule.address.is_none() || rule.steers || rule.hook == Hook::Output;
                 if is_judged_there { &mut to_this_machine } else { &mut to_others }.push(rule.text);
             }
         }
@@ -248,6 +248,7 @@ impl Rows<'_> {
     ) -> Vec<IpAddr> {
         // Unless `route_localnet` is set, the kernel drops packets from other machines to a loopback address.
         if rule.hook == Hook::Prerouting
+            && !rule.steers
             && rule.address.is_some_and(|to| to.is_loopback() && !(to.is_ipv4() && routes_to_loopback()))
         {
             return Vec::new();
@@ -330,6 +331,6 @@ fn forwarding(to: SocketAddr, rule: &str) -> Forwarding {
 /// Parses any bytes as rules and as virtual services, for fuzzing. Returns the number of results.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
-    let tables: Vec<_> = super::firewall::tables(bytes).iter().filter_map(filter::table).collect();
+    let tables: Vec<_> = super::firewall::tables(bytes).iter().flat_map(filter::tables).collect();
     rules::publishing(&tables).rules.len() + ipvs::virtual_services(&String::from_utf8_lossy(bytes)).len()
 }

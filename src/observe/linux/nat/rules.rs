@@ -26,6 +26,8 @@ pub(super) struct Chain {
 pub(super) struct Table {
     pub(super) families: Vec<Family>,
     pub(super) chains: HashMap<String, Chain>,
+    /// Whether the rules give packets to another socket (TPROXY) instead of changing their destination.
+    pub(super) steers: bool,
 }
 
 /// A rule, or one element of a rule's map.
@@ -167,6 +169,8 @@ pub(super) struct PublishingRule {
     pub(super) condition: Condition,
     pub(super) address: Option<IpAddr>,
     pub(super) port: Option<u16>,
+    /// Whether the rule gives packets to another socket (TPROXY) instead of changing their destination.
+    pub(super) steers: bool,
     pub(super) text: String,
 }
 
@@ -266,6 +270,7 @@ impl Walk {
                         condition,
                         address: *address,
                         port: *port,
+                        steers: at.1.steers,
                         text: rule.text.clone(),
                     });
                 }

@@ -9,7 +9,7 @@ use crate::observe::linux::iptables;
 /// Returns each publishing rule in short: hook, protocols, ports, destination and target; and the rules that are not
 /// understood.
 fn published(tables: &[FilterTable]) -> (Vec<String>, Vec<String>) {
-    let tables: Vec<_> = tables.iter().filter_map(filter::table).collect();
+    let tables: Vec<_> = tables.iter().flat_map(filter::tables).collect();
     let found = rules::publishing(&tables);
     assert!(found.is_complete);
     let short = |rule: PublishingRule| {

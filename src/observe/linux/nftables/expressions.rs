@@ -7,7 +7,7 @@ use super::fields::{Context, Form, Part, of_connection, of_meta, of_packet, of_r
 use super::reader::{ReadRule, Reader, Table};
 use super::registers::{Content, Mapping, Piece, Registers};
 use super::sets::{Data, Key, fields, verdict};
-use super::translation::{redirect, translation};
+use super::translation::{redirect, steering, translation};
 use super::xt;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterRule, FilterValue};
 
@@ -116,6 +116,7 @@ impl<'d> Reader<'d, '_, '_> {
             b"objref" => return self.object(data),
             b"nat" => return Some(Effect::Action(translation(self, data)?)),
             b"redir" => return Some(Effect::Action(redirect(self, data)?)),
+            b"tproxy" => return Some(Effect::Action(steering(self, data)?)),
             b"masq" => return Some(Effect::Action(FilterAction::Accept)),
             b"reject" => return Some(Effect::Action(FilterAction::Drop)),
             b"notrack" => return Some(Effect::Action(FilterAction::Untrack)),

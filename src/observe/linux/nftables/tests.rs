@@ -79,6 +79,18 @@ fn what_is_not_understood_is_unknown() {
         ),
         ("a register that is empty", vec![lookup("s"), accept()], Some(1), Some(FilterAction::Accept)),
         ("a chain", vec![verdict(0xffff_fffd, Some("x"))], Some(0), Some(FilterAction::Jump("x".to_owned()))),
+        (
+            "another socket",
+            vec![
+                expression(
+                    "immediate",
+                    &[number_of(1, 1), attribute_of(2, &attribute_of(1, &8443_u16.to_be_bytes()))],
+                ),
+                expression("tproxy", &[number_of(1, 2), number_of(3, 1)]),
+            ],
+            Some(1),
+            Some(FilterAction::Steer { address: None, port: Some(8443) }),
+        ),
         ("another verdict", vec![verdict(3, None)], Some(0), Some(FilterAction::Unknown)),
         (
             "a destination that is not known",

@@ -21,17 +21,7 @@ const IPV6: u32 = 10;
 pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, kind, family, address, _, port, _, flags] = attributes::<8>(data)?;
     let family = number_or_zero(family);
-    if reader.table.is_inet {
-        // The kernel translates only packets of this family, so the family becomes a condition.
-        let version = match family {
-            IPV4 => Some(4),
-            IPV6 => Some(6),
-            _ => None,
-        };
-        let condition =
-            version.map(|version| is(FilterField::Family, FilterValue::Numbers(version, version), false));
-        reader.conditions(condition.into_iter().collect());
-    }
+    only_family(reader, family);
     if number_or_zero(kind) == OF_SOURCE {
         return Some(FilterAction::Accept);
     }
@@ -44,6 +34,30 @@ pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Optio
 pub(super) fn redirect(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, port] = attributes::<2>(data)?;
     Some(new_destination(reader, None, port, false).unwrap_or(FilterAction::Unknown))
+}
+
+/// Returns the action of the expression `tproxy`; `None` if it is malformed.
+pub(super) fn steering(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
+    let [_, family, address, port] = attributes::<4>(data)?;
+    let family = number_or_zero(family);
+    only_family(reader, family);
+    Some(match new_destination(reader, address, port, family == IPV6) {
+        Some(FilterAction::Translate { address, port }) => FilterAction::Steer { address, port },
+        _ => FilterAction::Unknown,
+    })
+}
+
+/// In a table for both families, the kernel changes only packets of the family of the expression, so the family becomes
+/// a condition.
+fn only_family(reader: &mut Reader<'_, '_, '_>, family: u32) {
+    let version = match family {
+        IPV4 => 4,
+        IPV6 => 6,
+        _ => return,
+    };
+    if reader.table.is_inet {
+        reader.conditions(vec![is(FilterField::Family, FilterValue::Numbers(version, version), false)]);
+    }
 }
 
 /// Returns a translation to the address and port in these registers; `None` if their content is not understood.

@@ -56,6 +56,11 @@ fn target(action: &FilterAction, name: Option<&str>) -> Option<String> {
                 (None, None) => format!("-j {}", name.unwrap_or("REDIRECT")),
             }
         }
+        (FilterAction::Steer { address, port }, _) => {
+            let port = port.map(|port| format!(" --on-port {port}")).unwrap_or_default();
+            let address = address.map(|address| format!(" --on-ip {address}")).unwrap_or_default();
+            format!("-j TPROXY{port}{address}")
+        }
         (_, Some(name)) => format!("-j {name}"),
         (FilterAction::Jump(chain), _) => format!("-j {chain}"),
         (FilterAction::Goto(chain), _) => format!("-g {chain}"),

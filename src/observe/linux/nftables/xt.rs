@@ -310,6 +310,9 @@ pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Opt
             let action = family.and_then(|family| destination(kind, info, revision, family));
             action.unwrap_or(FilterAction::Unknown)
         }
+        ("TPROXY", revision) => {
+            family.and_then(|family| steering(info, revision, family)).unwrap_or(FilterAction::Unknown)
+        }
         ("SNAT" | "MASQUERADE", _) => FilterAction::Accept,
         ("REJECT", _) => FilterAction::Drop,
         ("MARK" | "CONNMARK", _) => FilterAction::Mark,
@@ -319,6 +322,19 @@ pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Opt
         ("CT", _) => FilterAction::Continue,
         (kind, _) if WITHOUT_EFFECT.contains(&kind) => FilterAction::Continue,
         _ => FilterAction::Unknown,
+    })
+}
+
+/// Parses `xt_tproxy_target_info` and `xt_tproxy_target_info_v1`. An address or port of zero means that the rule has none.
+fn steering(info: Structure<'_>, revision: u32, family: Family) -> Option<FilterAction> {
+    let (address, port) = match revision {
+        0 => (info.address(8, Family::Ipv4)?, info.0.get(12..14)?),
+        _ => (info.address(8, family)?, info.0.get(24..26)?),
+    };
+    let port = u16::from_be_bytes(*port.first_chunk()?);
+    Some(FilterAction::Steer {
+        address: Some(address).filter(|address| !address.is_unspecified()),
+        port: Some(port).filter(|port| *port != 0),
     })
 }
 
