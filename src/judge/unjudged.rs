@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::identity_rules::is_of_the_system;
+use super::program_identity::program_name;
 use crate::join::Entry;
 use crate::model::interpreter::shows_only_a_title;
 use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage, show_processes};
+use crate::registry::command_line::CommandLine;
 use crate::registry::identity::identify;
+use crate::registry::relays::has_unknown_destination;
 
 /// The text after the word "process" or "processes" in a gap, and the reason of the gap.
 type Missing = (&'static str, &'static str);
@@ -22,6 +25,11 @@ const CUT: Missing = (
     "only the first 256 KiB of the command line were read, and an argument in the rest may change the findings",
 );
 const SCRIPT: Missing = ("whose script was not found", "the users who can replace the script are not known");
+
+const DESTINATION: Missing = (
+    "with an unknown destination",
+    "the process is a relay that other machines can reach, and its command line does not show the service that gets their connections, so this service was not judged",
+);
 
 const TITLE: Missing = (
     "whose script is hidden by a title",
@@ -71,10 +79,22 @@ fn lacking(entry: &Entry, process: &Process) -> Option<Missing> {
     if process.cmdline.iter().map(|argument| argument.len() + 1).sum::<usize>() >= LONGEST_COMMAND_LINE {
         return Some(CUT);
     }
+    if is_relay_to_unknown(entry, process) {
+        return Some(DESTINATION);
+    }
     if hides_its_script(entry, process) {
         return Some(TITLE);
     }
     process.script.as_ref().is_some_and(|script| script.origin.is_none()).then_some(SCRIPT)
+}
+
+fn is_relay_to_unknown(entry: &Entry, process: &Process) -> bool {
+    let lets_in = entry.reach().is_none_or(|reach| reach.kind.lets_in_other_machines());
+    let is_reachable = entry.socket.state.accepts_traffic() && entry.exposure.is_reachable_from_outside();
+    let command = || Some(CommandLine::new(program_name(process)?, &process.cmdline));
+    lets_in
+        && is_reachable
+        && command().is_some_and(|command| has_unknown_destination(&command, entry.socket.local.port))
 }
 
 /// Returns whether a title hides the script of an interpreter. The name of a known program in a title is believed if
@@ -115,6 +135,16 @@ mod tests {
                 "a relay without command line",
                 program_process(7, "socat", "/usr/bin/socat", ""),
                 Some(COMMAND_LINE.1),
+            ),
+            (
+                "a relay to an address",
+                program_process(7, "socat", "/usr/bin/socat", "socat TCP-LISTEN:8000 TCP:10.0.0.5:80"),
+                None,
+            ),
+            (
+                "a relay to a Unix socket",
+                program_process(7, "socat", "/usr/bin/socat", "socat TCP-LISTEN:8000 UNIX:/run/redis.sock"),
+                Some(DESTINATION.1),
             ),
             (
                 "a command line that was cut",

@@ -22,6 +22,8 @@ const RELAYS: &str = include_str!("data/relays.tsv");
 static NAMES: NameIndex<{ count(RELAYS, COLUMN) }> = NameIndex::new(RELAYS, COLUMN);
 const COLUMN: Column = Column::Programs(0);
 
+/// The protocol of a row whose command lines do not show the destination.
+const UNKNOWN: &str = "unknown";
 /// The meaning of `{to}` in the table: a host and a port. An IPv6 address is in brackets.
 const TO: &str = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:,/\[\]'\x22]*):(?P<port>\d{1,5})";
 
@@ -43,7 +45,8 @@ pub(crate) fn is_relay(command: &CommandLine<'_>) -> bool {
 /// if the destination is not an address or `localhost`, or is not on the command line.
 #[must_use]
 pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayDestination> {
-    rows(command).into_iter().find_map(|[_, protocol, arguments, restricts]| {
+    let mut known = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol != UNKNOWN);
+    known.find_map(|[_, protocol, arguments, restricts]| {
         let expression = arguments.replace("{to}", TO).replace("{port}", &port.to_string());
         let (host, port) = command.host_and_port(&expression)?;
         Some(RelayDestination {
@@ -53,6 +56,14 @@ pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayD
             is_restricted: !restricts.is_empty() && command.matches(restricts),
         })
     })
+}
+
+/// Returns whether a relay passes the connections that it accepts on `port` to a destination that its command line does
+/// not show, for example to a Unix socket. The destination can be a service of this machine.
+#[must_use]
+pub(crate) fn has_unknown_destination(command: &CommandLine<'_>, port: u16) -> bool {
+    let mut unknown = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol == UNKNOWN);
+    unknown.any(|[_, _, arguments, _]| command.matches(arguments)) && destination(command, port).is_none()
 }
 
 /// Returns the addresses of a host. No name is resolved except `localhost`. The unspecified address and an empty text
@@ -92,8 +103,8 @@ mod tests {
             1,
             Some("[::1]:6379"),
         ),
-        ("systemd-socket-proxyd", "systemd-socket-proxyd /run/redis/redis.sock", 1, None),
-        ("systemd-socket-proxyd", "systemd-socket-proxyd db.example:6379", 1, None),
+        ("systemd-socket-proxyd", "systemd-socket-proxyd /run/redis/redis.sock", 1, Some(UNKNOWN)),
+        ("systemd-socket-proxyd", "systemd-socket-proxyd db.example:6379", 1, Some(UNKNOWN)),
         (
             "systemd-socket-activate",
             "systemd-socket-activate -l 8888 /lib/systemd/systemd-socket-proxyd 127.0.0.1:1",
@@ -117,8 +128,11 @@ mod tests {
             Some("127.0.0.1:6379 restricted"),
         ),
         ("socat", "socat UDP-LISTEN:53,fork UDP:127.0.0.1:5353", 53, Some("127.0.0.1:5353 udp")),
-        ("socat", "socat TCP-LISTEN:8888 UNIX-CONNECT:/run/redis.sock", 8888, None),
-        ("socat", "socat TCP-LISTEN:8888,fork TCP:127.0.0.1:99999", 8888, None),
+        ("socat", "socat TCP-LISTEN:8888 UNIX-CONNECT:/run/redis.sock", 8888, Some(UNKNOWN)),
+        ("socat", "socat TCP-LISTEN:8888,fork STDIO", 8888, None),
+        ("rinetd", "/usr/sbin/rinetd -f", 8888, Some(UNKNOWN)),
+        ("stunnel4", "/usr/bin/stunnel4 /etc/stunnel/redis.conf", 8888, Some(UNKNOWN)),
+        ("socat", "socat TCP-LISTEN:8888,fork TCP:127.0.0.1:99999", 8888, Some(UNKNOWN)),
         ("socat", "socat TCP-LISTEN:8888,fork EXEC:nc 127.0.0.1 6379", 8888, Some("127.0.0.1:6379")),
         ("ncat", "ncat -lk 8888 -c nc 127.0.0.1 6379", 8888, Some("127.0.0.1:6379")),
         (
@@ -175,12 +189,14 @@ mod tests {
                 let restricted = if to.is_restricted { " restricted" } else { "" };
                 format!("{place}{udp}{restricted}")
             });
+            let found =
+                found.or_else(|| has_unknown_destination(&command, *port).then(|| UNKNOWN.to_owned()));
             assert_eq!(found.as_deref(), *expected, "{line}");
         }
         for line in RELAYS.lines().filter(|line| !line.starts_with('#')) {
             let fields: Vec<&str> = line.split('\t').collect();
             assert_eq!(fields.len(), 4, "{line}");
-            assert!(["tcp", "udp"].contains(&fields[1]) && used.contains(&fields[2]), "{line}");
+            assert!(["tcp", "udp", UNKNOWN].contains(&fields[1]) && used.contains(&fields[2]), "{line}");
             let expression = fields[2].replace("{to}", TO).replace("{port}", "1");
             assert!(compile(&expression).is_some() && compile(fields[3]).is_some(), "{line}");
         }

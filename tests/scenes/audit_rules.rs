@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::lab::{
     Lab, NOBODY, Outcome, Scene, Server, complete, flags, held, listeners, on_port, pids, sleep, tcp, udp,
 };
+use crate::report::gap;
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -26,6 +27,7 @@ pub const SCENES: &[Scene] = &[
     ("rules_shared_spares_socket_activation", socket_activation),
     ("rules_backlog_full", backlog_full),
     ("rules_bound_only", bound_only),
+    ("a_relay_with_an_unknown_destination_is_a_gap", relay_to_unknown),
     ("a_socket_of_the_kernel_has_no_finding", kernel),
     ("rules_in_every_output", every_output),
 ];
@@ -363,5 +365,20 @@ fn every_output(lab: &Lab) -> Outcome {
         true,
         "{card}"
     );
+    Ok(())
+}
+
+/// Only the configuration file of the relay names the service that gets the connections.
+fn relay_to_unknown(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let relay = lab.sleeper_called(b"rinetd")?;
+    let local = Server::start(&relay, vec![tcp("127.0.0.1:8961")?])?;
+    same!(lab.json(&[])?["gaps"].as_array().map(Vec::len), Some(0));
+    drop(local);
+    let server = Server::start(&relay, vec![tcp("0.0.0.0:8961")?])?;
+    let report = lab.json(&[])?;
+    gap(&report, "processes", "does not show the service")?;
+    same!(report["gaps"][0]["pids"], json!([server.pid()]));
+    same!(lab.portolan(["audit", "--fail-on", "critical"]).output()?.status.code(), Some(3));
     Ok(())
 }
