@@ -190,9 +190,10 @@ fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) 
             forwards,
             tables,
             is_internal,
+            tun,
             netns: _,
         } = firewall;
-        let packets = (interfaces, local_routes, forwards, is_internal);
+        let packets = (interfaces, local_routes, forwards, is_internal, tun);
         (!is_refused && unread.is_none()).then_some((steering, packets, tables))
     });
     sides[0].is_none() || sides[0] != sides[1]

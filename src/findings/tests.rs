@@ -306,7 +306,7 @@ fn whom_the_firewall_lets_in() {
     use crate::model::{Reach, ReachKind};
     let text = |kind, from: &[&str], more, rule: Option<&str>| {
         let from = from.iter().map(ToString::to_string).collect();
-        firewall(&Reach { kind, from, more, rule: rule.map(str::to_owned), all: None })
+        firewall(&Reach { kind, from, more, rule: rule.map(str::to_owned), ..Reach::open() })
     };
     for (kind, from, more, wanted) in [
         (ReachKind::Open, &[][..], 0, "the firewall lets in everyone (rule)"),

@@ -33,6 +33,10 @@ pub struct Firewall {
     /// Packets of other machines come through that namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_internal: bool,
+    /// The name of a tun or tap device, if every interface that is up is such a device or leads to another network
+    /// namespace. Other packets come only from the process that has the device open, such as slirp4netns or pasta.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tun: Option<String>,
 }
 
 /// A network interface in the packet filter.

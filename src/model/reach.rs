@@ -38,6 +38,10 @@ pub struct Reach {
     /// The number and a hash of all clients, for comparisons: `from` does not list every group of clients.
     #[serde(skip)]
     pub all: Option<AllClients>,
+    /// Whether packets of other machines would come through a process of this machine, which usually accepts only
+    /// published ports.
+    #[serde(skip)]
+    pub through_process: bool,
 }
 
 /// The number and a hash of all clients that can reach a port.
@@ -61,7 +65,14 @@ impl Reach {
     /// Returns the reach of a port if no rule applies.
     #[must_use]
     pub const fn open() -> Self {
-        Reach { kind: ReachKind::Open, from: Vec::new(), more: 0, rule: None, all: None }
+        Reach {
+            kind: ReachKind::Open,
+            from: Vec::new(),
+            more: 0,
+            rule: None,
+            all: None,
+            through_process: false,
+        }
     }
 
     /// Returns the reach of a port in a network namespace inside this machine.
@@ -75,6 +86,14 @@ impl Reach {
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.kind == ReachKind::Unknown && self.rule.is_none()
+    }
+
+    /// Returns the reach of a port in a network namespace whose packets come through the process that has a tun or tap
+    /// device open: slirp4netns and pasta accept only published ports.
+    #[must_use]
+    pub fn through_process(device: &str) -> Self {
+        let why = format!("the process that has the device {device} open, such as slirp4netns, decides");
+        Reach { through_process: true, ..Reach::unknown(&why) }
     }
 
     /// Returns an unknown reach, with the reason.

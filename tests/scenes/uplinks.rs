@@ -5,7 +5,10 @@ use crate::lab::{Lab, Outcome, Scene};
 use crate::published::{answers, has_tools, machine_behind_a_wire, sh};
 use crate::same;
 
-pub const SCENES: &[Scene] = &[("a_container_that_machines_with_a_route_reach", a_container_with_a_route)];
+pub const SCENES: &[Scene] = &[
+    ("a_container_that_machines_with_a_route_reach", a_container_with_a_route),
+    ("a_namespace_behind_the_tap_device_of_a_process", behind_a_tap_device),
+];
 
 const CONTAINER: &str = "172.31.0.2";
 
@@ -70,5 +73,37 @@ fn a_container_with_a_route(lab: &Lab) -> Outcome {
     // The namespace that leads there is not scanned, so nothing is known about the way.
     let report = lab.json(&["--netns", &inside, "80"])?;
     same!(report["listeners"][0]["reach"], "unknown", "{report:#}");
+    Ok(())
+}
+
+/// The process that has the tap device open decides which clients reach the namespace, as slirp4netns does for a rootless
+/// container. The same holds for a container inside such a namespace.
+fn behind_a_tap_device(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    let rootless = lab.helper(["in-namespace", "-", "answer"])?;
+    let namespace = rootless.pid().to_string();
+    let tap = "ip link set lo up; ip tuntap add dev tap0 mode tap && ip address add 10.0.2.100/24 dev tap0 && \
+        ip link set tap0 up && echo 1 >/proc/sys/net/ipv4/ip_forward";
+    if sh(&format!("nsenter -t {namespace} -n sh -c '{tap}'")).is_err() {
+        eprintln!("this kernel has no tap devices: no such namespace was tested");
+        return Ok(());
+    }
+    let container = lab.helper(["in-namespace", "-", "answer"])?;
+    let inside = container.pid().to_string();
+    sh(&format!(
+        "nsenter -t {namespace} -n sh -c 'ip link add inner type veth peer name wire0 netns {inside} && \
+         ip address add 10.88.0.1/16 dev inner && ip link set inner up' && \
+         nsenter -t {inside} -n sh -c 'ip address add 10.88.0.2/16 dev wire0 && ip link set wire0 up'"
+    ))?;
+    for (namespace, port) in [(&namespace, "80"), (&inside, "81")] {
+        let server = lab.helper(["in-namespace", namespace, "answer", &format!("0.0.0.0:{port}")])?;
+        let report = lab.json(&["--netns", "all", port])?;
+        let mut rows = report["listeners"].as_array().into_iter().flatten();
+        let row = rows.find(|row| row["processes"][0]["pid"] == server.pid()).ok_or("no row")?;
+        let why = row["reach_rule"].as_str().unwrap_or_default();
+        same!((&row["reach"], why.contains("tap0")), (&"unknown".into(), true), "{row:#}");
+    }
     Ok(())
 }

@@ -79,6 +79,8 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
             // Only the firewall protects the service, so some danger remains.
             Some(ReachKind::Filtered) => severity.lower(),
             Some(ReachKind::Machine) => severity.lower().lower(),
+            // Usually only the published ports can be reached, and their own rows are judged.
+            _ if subject.reach.is_some_and(|reach| reach.through_process) => severity.lower().lower(),
             // Only a machine on the same link can send packets for a loopback address, and no ordinary program does
             // this.
             _ if is_loopback_address => severity.lower(),

@@ -4,8 +4,8 @@ use super::*;
 use crate::findings::FindingKind;
 use crate::model::firewall::{FilterBase, FilterChain, FilterHook, FilterTable, Interface};
 use crate::model::{
-    Configuration, Family, Firewall, Forwarding, Origin, OriginKind, Process, Snapshot, SocketAttributes,
-    State,
+    Configuration, Family, Firewall, Forwarding, Netns, Origin, OriginKind, Process, Snapshot,
+    SocketAttributes, State,
 };
 use crate::registry::Registry;
 
@@ -38,6 +38,27 @@ fn the_name_of_a_socket_unit_names_the_program() {
         assert_eq!(exposed.map(|exposed| exposed.service), service, "{unit}");
         // The row about any socket of systemd is only presumed, so the name of the unit is better evidence.
         assert!(exposed.is_none_or(|exposed| exposed.basis == DangerBasis::Default), "{unit}");
+    }
+}
+
+/// The process that has a tun or tap device open usually accepts only published ports, so there is no warning.
+#[test]
+fn a_namespace_behind_a_device_of_a_process() {
+    for (tun, severity, kind) in [
+        (None, Severity::Critical, ReachKind::Open),
+        (Some("tap0".to_owned()), Severity::Notice, ReachKind::Unknown),
+    ] {
+        let redis = program_process(7, "redis-server", "/usr/bin/redis-server", "redis-server");
+        let netns = Netns { inode: 9, name: None };
+        let mut listener = socket("tcp/0.0.0.0:6379", Owner::Held(vec![7].into()));
+        listener.attributes = SocketAttributes { netns: Some(netns), ..SocketAttributes::default() }.into();
+        let mut snapshot = seen(vec![listener], vec![redis]);
+        snapshot.firewalls = vec![Firewall { netns: Some(9), tun, ..Firewall::default() }];
+        let report = judge(snapshot, Registry::embedded());
+        let entry = &report.entries[0];
+        let exposed = entry.findings().iter().find(|finding| Exposed::of(&finding.evidence).is_some());
+        assert_eq!(exposed.map(|finding| finding.severity), Some(severity));
+        assert_eq!(entry.reach().map(|reach| reach.kind), Some(kind));
     }
 }
 

@@ -141,11 +141,14 @@ impl<'f> Firewalls<'f> {
         }
         if reach.kind != ReachKind::Filtered
             && netns.is_some()
-            && self.views.get(&netns)?.firewall.is_internal
+            && let Firewall { is_internal, tun, .. } = self.views.get(&netns)?.firewall
+            && (*is_internal || tun.is_some())
         {
             let way = self.way_to(socket);
             reach = match (way.kind, reach.kind) {
-                (ReachKind::Filtered | ReachKind::Machine, _) => Reach::machine(),
+                (ReachKind::Filtered | ReachKind::Machine, _) => {
+                    tun.as_deref().map_or_else(Reach::machine, Reach::through_process)
+                }
                 (ReachKind::Unknown, _) | (ReachKind::Limited, ReachKind::Open) => way,
                 _ => reach,
             };

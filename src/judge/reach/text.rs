@@ -120,7 +120,7 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
         from.iter_mut().for_each(|text| *text = text.replacen("anyone", "clients", 1));
         from.insert(0, "this machine".to_owned());
     }
-    Reach { kind, from, more, rule: limiting(results), all: Some(all_clients(&found)) }
+    Reach { kind, from, more, rule: limiting(results), all: Some(all_clients(&found)), ..Reach::open() }
 }
 
 /// Returns the number and a hash of all clients, for comparisons of two snapshots.

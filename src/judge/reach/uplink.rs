@@ -110,8 +110,10 @@ impl View<'_> {
         if let Some(why) = &firewall.unread {
             return Reach::unknown(why);
         }
-        if firewall.netns.is_some() && firewall.is_internal {
-            return Reach::unknown(NESTED);
+        match &firewall.tun {
+            Some(device) if firewall.netns.is_some() => return Reach::through_process(device),
+            _ if firewall.netns.is_some() && firewall.is_internal => return Reach::unknown(NESTED),
+            _ => {}
         }
         let is_forwarded =
             |address: &&IpAddr| firewall.forwards[usize::from(family_of(**address) == Family::Ipv6)];

@@ -244,7 +244,7 @@ fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
 }
 
 /// The rules of a firewall, and the interfaces on which they depend.
-type Rules<'f> = (Option<u64>, [bool; 2], &'f [Interface], &'f [LocalRoute], [bool; 2], &'f [FilterTable]);
+type Rules<'f> = (Option<u64>, [bool; 3], &'f [Interface], &'f [LocalRoute], [bool; 2], &'f [FilterTable]);
 
 fn rules(firewall: &Firewall) -> Rules<'_> {
     let Firewall {
@@ -255,10 +255,11 @@ fn rules(firewall: &Firewall) -> Rules<'_> {
         forwards,
         tables,
         is_internal,
+        tun,
         unread: _,
         steering: _,
     } = firewall;
-    (*netns, [*is_refused, *is_internal], interfaces, local_routes, *forwards, tables)
+    (*netns, [*is_refused, *is_internal, tun.is_some()], interfaces, local_routes, *forwards, tables)
 }
 
 /// The parts of a socket that must stay equal: its identity, network namespace, address, port and state.

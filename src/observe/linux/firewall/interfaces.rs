@@ -71,14 +71,17 @@ impl fmt::Display for PacketHandler {
     }
 }
 
-/// Returns the interfaces of the calling thread's network namespace, and the programs and filters that see incoming
-/// packets before the firewall. The addresses of the interfaces are read if `with_addresses` is set, or if any
+/// The interfaces of a network namespace, the programs and filters that see incoming packets before the firewall, and
+/// the indices of the tun and tap devices.
+type Listed = (Vec<Interface>, Vec<PacketHandler>, HashSet<u32>);
+
+/// Returns the interfaces of the calling thread's network namespace, and what else is known of them. The addresses of the interfaces are read if `with_addresses` is set, or if any
 /// interface is [`uncertain`](Interface::uncertain) or leads to another network namespace.
 ///
 /// # Errors
 ///
 /// Returns an error if the kernel refuses, or if its answer cannot be parsed.
-pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHandler>), Errno> {
+pub(super) fn list(with_addresses: bool) -> Result<Listed, Errno> {
     let mut connection = Connection::open(None)?;
     let links = connection.collect(GETLINK, &[0; LINK_BODY], link)?;
     let mut handlers = Vec::new();
@@ -86,7 +89,8 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
     // A bridge can have ports that lead outside, so the master of a bridge can lead outside too.
     let can_lead_outside = links.iter().filter(|link| link.is_bridge || !link.interface.is_internal);
     let leading_outside: HashSet<u32> = can_lead_outside.filter_map(|link| link.interface.master).collect();
-    for Link { interface, is_bridge, xdp } in links {
+    let tuns = links.iter().filter(|link| link.is_tun).map(|link| link.interface.index).collect();
+    for Link { interface, is_bridge, xdp, .. } in links {
         handlers.extend(xdp.map(|programs| PacketHandler {
             interface: interface.name.clone(),
             kind: "XDP",
@@ -126,7 +130,7 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
             interface.addresses = addresses.remove(&interface.index).unwrap_or_default();
         }
     }
-    Ok((links, handlers))
+    Ok((links, handlers, tuns))
 }
 
 /// Returns the IDs of the BPF programs that filter incoming packets of a device; `None` if the kernel lists no filter.
@@ -157,6 +161,8 @@ fn filter(message: &[u8]) -> Option<Option<u32>> {
 struct Link {
     interface: Interface,
     is_bridge: bool,
+    /// Whether it is a tun or tap device: a process sends and receives its packets.
+    is_tun: bool,
     /// The IDs of the XDP programs; `None` if the device has no XDP program.
     xdp: Option<Vec<u32>>,
 }
@@ -220,7 +226,7 @@ fn link(message: &[u8]) -> Option<Link> {
         addresses: Vec::new(),
     };
     let is_bridge = kind.as_deref() == Some("bridge");
-    Some(Link { interface, is_bridge, xdp: programs })
+    Some(Link { interface, is_bridge, is_tun: kind.as_deref() == Some("tun"), xdp: programs })
 }
 
 /// Returns the index of a device, and whether its queueing discipline only filters packets (clsact or ingress).

@@ -41,9 +41,13 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         firewall.tables.retain(decides);
     }
     match interfaces::list(!firewall.tables.is_empty()) {
-        Ok((interfaces, handlers)) => {
-            let mut up = interfaces.iter().filter(|one| one.is_up && !one.is_loopback);
-            firewall.is_internal = up.all(|one| one.is_internal);
+        Ok((interfaces, handlers, tuns)) => {
+            let mut up = interfaces.iter().filter(|one| one.is_up && !one.is_loopback && !one.is_internal);
+            let outer = up.next();
+            firewall.is_internal = outer.is_none();
+            let is_tun = |one: &&Interface| tuns.contains(&one.index);
+            firewall.tun =
+                outer.filter(|one| is_tun(one) && up.all(|other| is_tun(&other))).map(|one| one.name.clone());
             firewall.interfaces = interfaces;
             if is_set("ipv4", "route_localnet") {
                 let outer = firewall.interfaces.iter_mut().filter(|one| !one.is_loopback);
