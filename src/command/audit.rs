@@ -76,7 +76,7 @@ pub(super) fn run(
         let pids = critical(&report);
         super::read_rest(&mut report, &pids, common);
     }
-    if matches!(common.output, Output::Table | Output::Html) || selection.has_names() {
+    if matches!(common.output, Output::Table | Output::Html) || selection.uses_probable_owners() {
         super::infer_owners(&mut report, |_| true, common);
     }
     let mut audit = Audit::of(&report);

@@ -53,7 +53,7 @@ pub(super) fn run(
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
     let mut report = judged(snapshot, registry, common);
-    if selection.has_names() {
+    if selection.uses_probable_owners() {
         super::infer_owners(&mut report, |_| true, common);
     }
     let matched_entries = matched_entries(&report, &scope, &selection, wanted);

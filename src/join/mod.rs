@@ -12,8 +12,9 @@ use std::sync::Arc;
 use self::connections::Connections;
 use crate::findings::Finding;
 use crate::model::{
-    Container, Direction, Exposure, ForwardTarget, InferredOwner, ListenerService, Owner, Peer, Pid,
-    PortVerdict, Process, Protocol, Reach, ServiceBy, Severity, Snapshot, Socket, StatusBasis, UsualProgram,
+    Container, Direction, Exposure, ForwardTarget, InferredOwner, ListenerService, Owner, OwnerEvidence,
+    Peer, Pid, PortVerdict, Process, Protocol, Reach, ReachKind, ServiceBy, Severity, Snapshot, Socket,
+    StatusBasis, UsualProgram,
 };
 use crate::registry::Registry;
 
@@ -129,6 +130,32 @@ impl Entry {
     #[must_use]
     pub fn reach(&self) -> Option<&Reach> {
         self.judgement.as_ref()?.reach.as_deref()
+    }
+
+    /// Returns whether other machines can send to the socket: by its address and state, and through the packet filter.
+    /// `None` if that is not known, because rules could not be read or evaluated.
+    #[must_use]
+    pub fn is_reachable(&self) -> Option<bool> {
+        if !self.socket.state.accepts_traffic() {
+            return Some(false);
+        }
+        if !self.exposure.is_reachable_from_outside() {
+            return if self.is_forwarded_unseen() { None } else { Some(false) };
+        }
+        match self.reach().map(|reach| reach.kind) {
+            None => Some(true),
+            Some(ReachKind::Unknown) => None,
+            Some(kind) => Some(kind.lets_in_other_machines()),
+        }
+    }
+
+    /// Returns whether a rule probably forwards a port on an IPv4 loopback address, and could not be read. It may also
+    /// apply to packets of other machines.
+    pub(crate) fn is_forwarded_unseen(&self) -> bool {
+        let owner = self.inferred_owner().map(|owner| owner.evidence);
+        self.exposure == Exposure::Loopback
+            && self.socket.local.address.is_ipv4()
+            && matches!(owner, Some(OwnerEvidence::Forwards(_)))
     }
 
     /// Returns the probable owner of a hidden socket. It is added after the rules have judged, so no rule uses it.

@@ -27,13 +27,13 @@ pub(crate) fn protocol(subject: &Subject<'_>, wanted: Protocol) -> Answer {
     Answer::of_known(subject.protocol(), |protocol| protocol == wanted)
 }
 
-/// Returns whether clients on other machines can reach the socket: by its address, and through the packet filter.
-/// Unknown rules count as open.
-pub(crate) fn is_reachable(subject: &Subject<'_>) -> Answer {
-    let by_address = Answer::of_known(subject.exposure(), Exposure::is_reachable_from_outside);
-    let Subject::Entry(entry) = subject else { return by_address };
-    let lets_in = entry.reach().is_none_or(|reach| reach.kind.lets_in_other_machines());
-    by_address.and(Answer::of(entry.socket.state.accepts_traffic() && lets_in))
+/// Returns whether clients on other machines can reach the socket, or may reach it: a reach that is not known counts as
+/// possible.
+pub(crate) fn may_be_reachable(subject: &Subject<'_>) -> Answer {
+    match subject {
+        Subject::Entry(entry) => Answer::of(entry.is_reachable() != Some(false)),
+        _ => Answer::of_known(subject.exposure(), Exposure::is_reachable_from_outside),
+    }
 }
 
 /// Returns whether `is` accepts the device that the socket is bound to; `is` gets `None` if the socket is not bound to

@@ -12,7 +12,7 @@ pub(super) enum Filter {
     Protocol(Protocol),
     /// A socket without a port.
     WithoutPort,
-    /// A socket that other machines can reach.
+    /// A socket that other machines can reach, or may reach.
     Reachable,
     Field {
         field: &'static Field,
@@ -30,7 +30,7 @@ impl Filter {
             Filter::Family(family) => conditions::family(subject, *family),
             Filter::Protocol(protocol) => conditions::protocol(subject, *protocol),
             Filter::WithoutPort => Answer::of_known(subject.socket(), |socket| socket.state == State::Raw),
-            Filter::Reachable => conditions::is_reachable(subject),
+            Filter::Reachable => conditions::may_be_reachable(subject),
             Filter::Field { test, .. } => test(subject),
             Filter::All(filters) => {
                 Answer::all(filters.iter().map(|filter| filter.test(subject, either_end)))

@@ -169,8 +169,10 @@ impl Selection {
         answer
     }
 
-    pub(crate) fn has_names(&self) -> bool {
+    /// Returns whether the answer depends on the probable owners of hidden sockets.
+    pub(crate) fn uses_probable_owners(&self) -> bool {
         self.targets.iter().any(Target::is_name)
+            || self.groups.iter().flatten().any(|filter| matches!(filter, Filter::Reachable))
     }
 
     pub(crate) fn names_numbers(&self) -> bool {
@@ -216,7 +218,7 @@ impl Selection {
             let test = |filter: &Filter| filter.test(&subject, self.either_end).is_yes();
             let of_targets = |target: &Target| target.test(&subject, self.either_end).is_yes();
             !is_asked(&entry.exposure)
-                && conditions::is_reachable(&subject).is_yes()
+                && conditions::may_be_reachable(&subject).is_yes()
                 && !self.not.iter().any(test)
                 && self
                     .groups

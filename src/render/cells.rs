@@ -10,8 +10,7 @@ use std::net::SocketAddr;
 use crate::findings::Finding;
 use crate::join::{Entry, RunningUser};
 use crate::model::{
-    self, Assignment, Direction, Exposure, Owner, OwnerEvidence, Process, ReachKind, Snapshot, State,
-    short_container,
+    self, Assignment, Direction, Exposure, Owner, Process, ReachKind, Snapshot, State, short_container,
 };
 
 use super::wrap::clip;
@@ -312,20 +311,13 @@ pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
             Field::new(format!("{exposure} ({})", kind.name()), reach_tone(entry))
         }
         // A question mark means that the effect of the firewall, or of a rule that forwards the port, is not known.
-        _ if form != CellFormat::Data && (kind == Some(ReachKind::Unknown) || is_forwarded_unseen(entry)) => {
+        _ if form != CellFormat::Data
+            && (kind == Some(ReachKind::Unknown) || entry.is_forwarded_unseen()) =>
+        {
             Field::new(format!("{exposure}?"), reach_tone(entry))
         }
         _ => Field::new(exposure, reach_tone(entry)),
     }
-}
-
-/// Returns whether a rule probably forwards a port on an IPv4 loopback address, and could not be read. It may also apply
-/// to packets of other machines.
-pub(super) fn is_forwarded_unseen(entry: &Entry) -> bool {
-    let owner = entry.inferred_owner().map(|owner| owner.evidence);
-    entry.exposure == Exposure::Loopback
-        && entry.socket.local.address.is_ipv4()
-        && matches!(owner, Some(OwnerEvidence::Forwards(_)))
 }
 
 pub(super) fn reach(entry: &Entry, _: CellFormat) -> Field {

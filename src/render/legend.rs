@@ -35,7 +35,7 @@ const TERMS: [Term; 10] = [
     Term {
         column: "exposure",
         text: "with ?",
-        meaning: "the firewall was not checked",
+        meaning: "other machines may connect; the effect of the firewall is not known",
         is_in: |cell| cell.ends_with('?'),
     },
     Term {
@@ -144,7 +144,10 @@ mod tests {
         assert_eq!(explained(&report.entries[..1], &all), "");
         assert_eq!(explained(&report.entries, &["port"]), "");
         for (kind, wanted) in [
-            (ReachKind::Unknown, "REACH with ?: the firewall was not checked."),
+            (
+                ReachKind::Unknown,
+                "REACH with ?: other machines may connect; the effect of the firewall is not known.",
+            ),
             (
                 ReachKind::Limited,
                 "REACH limited: the firewall lets in only some clients, which the card names.",

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::card_part::{Part, Shrinks, fit};
-use super::cells::{CellFormat, addresses, is_forwarded_unseen};
+use super::cells::{CellFormat, addresses};
 use super::inferred;
 use super::labelled::{MEASURE, first_lines, one_line, paragraph};
 use super::merge::merge;
@@ -350,7 +350,7 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     };
     let reaches = listener.reaches();
     let mut text = exposure;
-    if is_forwarded_unseen(listener.first()) {
+    if listener.first().is_forwarded_unseen() {
         text += ", unless the rule that forwards the port lets in others (run with sudo)";
     }
     for (entry, reach) in &reaches {

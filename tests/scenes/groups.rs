@@ -159,6 +159,13 @@ fn probable_proxy(lab: &Lab) -> Outcome {
     ] {
         same!(card.contains(&part), true, "{part}: {card}");
     }
+    // A port that other machines may reach is in the answer in every format.
+    let reachable = as_nobody(&["--reachable", "-t"])?;
+    same!(reachable.contains(" 8624  loopback? "), true, "{reachable}");
+    let (report, _) = lab.json_as_nobody(&["--reachable", "-t"])?;
+    on_port(&report, 8624)?;
+    let audit = as_nobody(&["audit", "--reachable"])?;
+    same!(audit.contains("tcp 127.0.0.1:8624"), true, "{audit}");
     // No rule uses the guess.
     let (report, _) = lab.json_as_nobody(&["8624"])?;
     same!(

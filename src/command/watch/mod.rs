@@ -190,7 +190,7 @@ impl Watch {
     fn report(&mut self, mut snapshot: Snapshot) -> Report {
         name_host(&self.common, &mut snapshot);
         let mut report = judged(snapshot, self.registry, &self.common);
-        if self.infers_owners {
+        if self.infers_owners || self.selection.uses_probable_owners() {
             infer_owners(&mut report, |_| true, &self.common);
         }
         let wanted = if self.wants_port { MatchMode::Port } else { MatchMode::Sockets };

@@ -11,7 +11,7 @@ use crate::findings::reach::Exposed;
 use crate::findings::text::{capitalized, sentence};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
-use crate::model::{ReachKind, Severity};
+use crate::model::Severity;
 use crate::render::sanitize;
 
 /// A service that other machines can reach, at one or several places.
@@ -61,7 +61,7 @@ impl OutsiderFinding {
 /// Returns whether the audit shows a finding only in the list of reachable services.
 pub(super) fn is_in_list(found: &AuditFinding<'_>) -> bool {
     let is_about_clients = [Exposed::FLAG, ShellListener::FLAG].contains(&found.finding.flag());
-    let is_here = matches!(found.subject, Subject::Entry(judged) if is_reachable(judged));
+    let is_here = matches!(found.subject, Subject::Entry(judged) if judged.is_reachable() != Some(false));
     is_about_clients && is_here && found.finding.severity > Severity::Info
 }
 
@@ -75,15 +75,14 @@ pub(in crate::render) struct Reachable<'r> {
 impl<'r> Reachable<'r> {
     /// Returns the listeners for which the firewall was checked.
     pub(in crate::render) fn certain(&self) -> impl Iterator<Item = &'r Entry> {
-        let is_unknown = |entry: &Entry| entry.reach().is_some_and(|reach| reach.kind == ReachKind::Unknown);
-        self.listeners.iter().copied().filter(move |entry| !is_unknown(entry))
+        self.listeners.iter().copied().filter(|entry| entry.is_reachable() == Some(true))
     }
 }
 
 /// Returns the listeners and services that other machines can reach, the services with the most severe findings first.
 pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let reachable: Vec<&'r Entry> =
-        audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();
+        audit.listeners.iter().copied().filter(|judged| judged.is_reachable() != Some(false)).collect();
     let mut findings: HashMap<*const Entry, (Severity, Vec<OutsiderFinding>)> = HashMap::new();
     for found in &audit.findings {
         if let Subject::Entry(judged) = found.subject
@@ -133,14 +132,6 @@ pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
         Reverse((service.severity, !service.findings.is_empty(), service.gets.is_some()))
     });
     Reachable { services, listeners: reachable }
-}
-
-/// Returns whether other machines can send to a socket: it accepts traffic, the firewall does not drop everything, and
-/// its namespace is not connected only to this machine.
-pub(in crate::render) fn is_reachable(judged: &Entry) -> bool {
-    judged.reach().is_none_or(|reach| reach.kind.lets_in_other_machines())
-        && judged.exposure.is_reachable_from_outside()
-        && judged.socket.state.accepts_traffic()
 }
 
 fn gets(judged: &Entry) -> Option<String> {

@@ -10,7 +10,7 @@ use crate::judge::audit::{Audit, AuditVerdict, Subject};
 use crate::model::Severity;
 use crate::render::audit::counts::Rows as Counts;
 use crate::render::audit::groups::{FindingGroup, groups, with_limit};
-use crate::render::audit::reachable::{self, Reachable, is_reachable};
+use crate::render::audit::reachable::{self, Reachable};
 use crate::render::audit::{
     accepted, counted_severity, heading, judged_by, part, place, skipped_rules, verdict,
 };
@@ -236,6 +236,6 @@ pub(super) fn point(at: usize, row: &Row) -> Option<Point> {
     if let Some(severity) = row.severity() {
         text.push_str(&format!(" ({})", severity.name()));
     }
-    let is_reachable = is_reachable(entry);
+    let is_reachable = entry.is_reachable() != Some(false);
     Some(Point { port, severity: row.severity(), is_reachable, text, link: Link::Row(at) })
 }
