@@ -77,6 +77,10 @@ pub(super) fn run(
     let unused = suggestions::unused_exclusions(&selection, &report, common);
     narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;
+    let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
+    if is_for_people {
+        super::infer_owners(&mut report, |_| true, common);
+    }
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;
     }
@@ -87,10 +91,6 @@ pub(super) fn run(
     // The note about the card is for a person who redirects standard output. A script gets no note: its standard error
     // is not a terminal.
     let would_be_card = may_have_card && ui.stdout.width.is_none() && ui.stderr.width.is_some();
-    let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
-    if is_for_people {
-        super::infer_owners(&mut report, |_| true, common);
-    }
     if is_for_people && !has_card && !args.no_merge {
         report.entries = merge(std::mem::take(&mut report.entries));
     }
@@ -119,6 +119,9 @@ pub(super) fn run(
         Output::Csv => csv::listing(&report, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => {
             legend = table::listing(&report, !args.no_header, &ui.stdout, out)?;
+        }
+        Output::Wide if columns.is_empty() => {
+            legend = table::wide(&report, !args.no_header, &ui.stdout, out)?;
         }
         // `Sarif`, `Metrics` and `Html` were refused earlier, because they are formats of an audit or a comparison.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics | Output::Html => {
@@ -303,7 +306,6 @@ fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>, Erro
         }
         (false, _) => args.columns.iter().map(String::as_str).collect(),
         (true, Output::Csv) => columns::CSV.to_vec(),
-        (true, Output::Wide) => columns::WIDE.to_vec(),
         (true, _) => Vec::new(),
     };
     named.into_iter().map(|name| column(name, &format!("--columns {name}"))).collect()

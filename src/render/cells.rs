@@ -261,13 +261,8 @@ pub(super) fn has_unit(entry: &Entry) -> bool {
 }
 
 fn group(entry: &Entry) -> Option<Cow<'_, str>> {
-    let published = entry.forward_target().and_then(|to| to.container.as_deref());
-    if let Some(container) = published {
-        return Some(
-            format!("to {}", container.name.as_deref().unwrap_or(short_container(&container.id))).into(),
-        );
-    }
-    running_container(entry).or_else(|| running_unit(entry)).map(Cow::Borrowed)
+    let running = || running_container(entry).or_else(|| running_unit(entry)).map(Cow::Borrowed);
+    to_container(entry).map(Cow::Owned).or_else(running)
 }
 
 /// Returns the container of the socket or, if the socket has none, of the first process that has one. An ID is
@@ -283,8 +278,18 @@ pub(super) fn running_unit(entry: &Entry) -> Option<&str> {
     entry.socket.unit.as_deref().or_else(of_process)
 }
 
-pub(super) fn container(entry: &Entry, _: CellFormat) -> Field {
-    Field::text(entry.container())
+/// Returns the container of the socket. For people, a published port has the container that receives the traffic.
+pub(super) fn container(entry: &Entry, form: CellFormat) -> Field {
+    match entry.container() {
+        None if form != CellFormat::Data => Field::text(to_container(entry).as_deref()),
+        container => Field::text(container),
+    }
+}
+
+/// Returns the container that receives the traffic of a published port: `to shop-web`.
+fn to_container(entry: &Entry) -> Option<String> {
+    let container = entry.forward_target()?.container.as_deref()?;
+    Some(format!("to {}", container.name.as_deref().unwrap_or(short_container(&container.id))))
 }
 
 pub(super) fn container_id(entry: &Entry, _: CellFormat) -> Field {

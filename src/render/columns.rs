@@ -113,6 +113,16 @@ impl Column {
         Column { is_for_people_on_terminal: true, ..self }
     }
 
+    /// Returns the cell of a table. If the plain value is not known, the cell shows what people see instead: `?` for a
+    /// row that could not be judged, `nginx?` for a probable owner.
+    pub(super) fn shown(&self, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
+        let field = self.cell(entry, snapshot, form);
+        match form {
+            CellFormat::Data if field.text.is_empty() => self.cell(entry, snapshot, CellFormat::Complete),
+            _ => field,
+        }
+    }
+
     /// Returns the form of this column's cells in a table whose columns were chosen by name.
     pub(super) const fn form_by_name(&self, is_terminal: bool) -> CellFormat {
         if self.is_for_people || (self.is_for_people_on_terminal && is_terminal) {
@@ -125,7 +135,11 @@ impl Column {
     #[must_use]
     pub fn key(&self, entry: &Entry) -> Key {
         let Content::Entry(cell) = self.content else { return Key::Unknown };
-        let text = cell(entry, CellFormat::Data).text;
+        let mut text = cell(entry, CellFormat::Data).text;
+        if text.is_empty() && self.sorts_by == SortsBy::Time {
+            // The start of the probable owner, which people see with a mark.
+            text = cell(entry, CellFormat::Complete).text.trim_end_matches('?').to_owned().into();
+        }
         match self.sorts_by {
             _ if text.is_empty() => Key::Unknown,
             SortsBy::Number => {
@@ -277,29 +291,8 @@ pub const CSV: [&str; 25] = [
     "receives",
 ];
 
-/// The columns of `-o wide` if the user names no columns.
-pub const WIDE: [&str; 20] = [
-    "protocol",
-    "address",
-    "port",
-    "device",
-    "state",
-    "peer",
-    "netns",
-    "exposure",
-    "reach",
-    "service",
-    "status",
-    "owner",
-    "process",
-    "pid",
-    "user",
-    "unit",
-    "container",
-    "exe",
-    "cmdline",
-    "flags",
-];
+/// The columns that `-o wide` adds to those of the table for people. The longest is the last.
+const WIDE: [&str; 2] = ["started", "cmdline"];
 
 /// Labels of the card that are accepted as names of columns.
 const ALIASES: [(&str, &str); 6] = [
@@ -326,6 +319,11 @@ pub fn named(name: &str) -> Option<&'static Column> {
 /// Returns the columns that the table for people needs for these entries.
 pub(super) fn of_table<'e>(entries: &(impl Iterator<Item = &'e Entry> + Clone)) -> Vec<&'static Column> {
     COLUMNS.iter().filter(|column| column.needs.is_some_and(|needs| entries.clone().any(needs))).collect()
+}
+
+/// Returns the columns of `-o wide` for these entries.
+pub(super) fn of_wide<'e>(entries: &(impl Iterator<Item = &'e Entry> + Clone)) -> Vec<&'static Column> {
+    of_table(entries).into_iter().chain(WIDE.iter().filter_map(|name| named(name))).collect()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ impl Term {
 }
 
 /// The words and marks, in the order of the columns.
-const TERMS: [Term; 10] = [
+const TERMS: [Term; 11] = [
     Term {
         column: "address",
         text: "localhost",
@@ -81,6 +81,12 @@ const TERMS: [Term; 10] = [
         // A process whose name could not be read is shown as `?`.
         is_in: |cell| cell.ends_with('?') && cell != "?" && !cell.ends_with(", ?"),
     },
+    Term {
+        column: "started",
+        text: "with ?",
+        meaning: "the start of the probable owner",
+        is_in: |cell| cell.ends_with('?'),
+    },
 ];
 
 /// Returns one sentence for each word in these columns that needs an explanation, joined by spaces.
@@ -91,14 +97,14 @@ pub(super) fn legend<'e>(
 ) -> String {
     let shown = TERMS.iter().filter_map(|term| {
         let (column, form) = columns.clone().find(|(column, _)| column.name == term.column)?;
-        let is_shown = entries.clone().any(|entry| (term.is_in)(&column.cell(entry, snapshot, form).text));
+        let is_shown = entries.clone().any(|entry| (term.is_in)(&column.shown(entry, snapshot, form).text));
         is_shown.then(|| term.sentence(column.heading_of(form)))
     });
     shown.collect::<Vec<_>>().join(" ")
 }
 
 /// Returns one sentence for each word that needs an explanation.
-pub(super) fn all() -> impl Iterator<Item = String> {
+pub fn all() -> impl Iterator<Item = String> {
     TERMS.iter().filter_map(|term| {
         let column = columns::named(term.column)?;
         Some(term.sentence(column.heading_of(CellFormat::Short)))

@@ -7,7 +7,7 @@ use super::cells::{CellFormat, addresses};
 use super::inferred;
 use super::labelled::{MEASURE, first_lines, one_line, paragraph};
 use super::merge::merge;
-use super::process_cells::{shell_words, what_runs as shown_process};
+use super::process_cells::{command_line, what_runs as shown_process};
 use super::start_text::{container, how_to_stop_with, since, started_by};
 use super::wrap::prose;
 use super::{Emphasis, Style, Zone, process_name, sanitize, user, verdict_text};
@@ -95,12 +95,7 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     parts.push(fact("", others(listener), Shrinks::Detail));
     let inferred = listener.first().inferred_owner();
     let main = listener.main().or(inferred.map(|owner| &owner.process));
-    let command = match main.map(|process| &*process.cmdline) {
-        None | Some([]) => None,
-        // Some programs replace their command line with a single text, which is shown unchanged.
-        Some([text]) => Some(text.clone()),
-        Some(words) => Some(shell_words(words)),
-    };
+    let command = main.and_then(|process| command_line(&process.cmdline));
     let command = command.map(|command| (sanitize(&command).into_owned(), String::new()));
     parts.extend(command.map(|command| place("Command", &command, style)));
     parts.extend(main.and_then(program).map(|program| place("Program", &program, style)));

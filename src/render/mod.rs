@@ -28,7 +28,7 @@ mod json_container;
 mod json_process;
 pub mod kill;
 mod labelled;
-mod legend;
+pub mod legend;
 pub mod listener_card;
 mod merge;
 pub mod policy;
@@ -44,6 +44,7 @@ pub mod stats;
 pub mod stderr;
 mod summary;
 pub mod table;
+mod table_steps;
 pub mod terminal_map;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,10 @@
 //! The cells with the processes of an entry. A cell has one value per process, in ascending order of pid.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write;
+
+use jiff::Timestamp;
 
 use super::cells::{CellFormat, Field, joined};
 use super::{Emphasis, owner_mark, process_name, sanitize};
@@ -29,10 +32,29 @@ pub(super) fn exe_state(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.state.name()))
 }
 
-/// Returns the command line of each process in the notation of a shell, because a word may contain a comma.
-pub(super) fn cmdline(entry: &Entry, _: CellFormat) -> Field {
-    let lines = entry.processes.iter().filter(|process| !process.cmdline.is_empty());
-    Field::list(lines.map(|process| shell_words(&process.cmdline)))
+/// Returns the command line of each process in the notation of a shell, because a word may contain a comma. For people,
+/// returns that of the first process, and the number of other command lines.
+pub(super) fn cmdline(entry: &Entry, form: CellFormat) -> Field {
+    let mut lines = entry.processes.iter().filter(|process| !process.cmdline.is_empty());
+    if form == CellFormat::Data {
+        return Field::list(lines.map(|process| shell_words(&process.cmdline)));
+    }
+    let first = lines.next().map(|process| &process.cmdline);
+    let others: HashSet<&[String]> = lines.map(|process| &*process.cmdline).collect();
+    let others = others.iter().filter(|line| first.is_some_and(|first| first != *line)).count();
+    let first = first.and_then(|words| command_line(words));
+    let others = if others > 0 { format!(" (+{others} more)") } else { String::new() };
+    Field::text(first.map(|first| first + &others).as_deref())
+}
+
+/// Returns a command line in the notation of a shell. Some programs replace their command line with a single text, which
+/// is shown unchanged. `None` for an empty command line.
+pub(super) fn command_line(words: &[String]) -> Option<String> {
+    match words {
+        [] => None,
+        [text] => Some(text.clone()),
+        words => Some(shell_words(words)),
+    }
 }
 
 /// Returns a command line in the notation of a shell, so that it can be pasted.
@@ -56,12 +78,17 @@ pub(super) fn process_users(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.user.as_deref())
 }
 
-/// Returns the start time of each process; for people, the start of the first process, to the second.
+/// Returns the start time of each process; for people, the start of the first process, to the second. The start of the
+/// probable owner of a hidden socket has a mark.
 pub(super) fn started(entry: &Entry, form: CellFormat) -> Field {
     if form != CellFormat::Data {
+        let time = |start: Timestamp| start.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        if let Some(owner) = entry.inferred_owner() {
+            let start = owner.process.started.map(|start| format!("{}?", time(start)));
+            return Field::new(start.unwrap_or_default(), Emphasis::Quiet);
+        }
         let first = entry.processes.iter().filter_map(|process| process.started).min();
-        let text = first.map(|first| first.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-        return Field::plain(text.unwrap_or_default());
+        return Field::plain(first.map(time).unwrap_or_default());
     }
     Field::of_processes(entry, |process| process.started.map(|started| started.to_string()))
 }

@@ -25,125 +25,15 @@ use super::cells::{CellFormat, Field};
 use super::columns::{self, Column};
 use super::legend::legend;
 use super::service_cells::{WIDEST_SERVICE, shortened};
+use super::table_steps::{
+    LONG_STEPS, NARROW_STEPS, SCREEN_STEPS, SHORT_STEPS, STATE_STEPS, Step, WITHOUT_UNIT_STEPS,
+};
 use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
 /// The gap between two columns in a table that would be too wide with `GAP`.
 const NARROW_GAP: u16 = 1;
-
-/// A column, and the width to which it is cut to make a table narrower; the width 0 hides the column.
-type Step = (&'static str, u16);
-
-/// The steps with the long form of the cells.
-const LONG_STEPS: [Step; 3] = [("service", WIDEST_SERVICE), ("unit", 20), ("process", 24)];
-
-/// The steps with the short form of the cells.
-const SHORT_STEPS: [Step; 6] =
-    [("service", WIDEST_SERVICE), ("unit", 20), ("address", 28), ("process", 20), ("user", 13), ("unit", 13)];
-
-/// The steps without the column UNIT.
-const WITHOUT_UNIT_STEPS: [Step; 8] = [
-    ("service", WIDEST_SERVICE),
-    ("address", 28),
-    ("flags", 19),
-    ("process", 16),
-    ("user", 12),
-    ("service", 16),
-    ("address", 22),
-    ("peer", 22),
-];
-
-/// The last steps of a table with a column STATE.
-const STATE_STEPS: [Step; 30] = [
-    ("process", 16),
-    ("flags", 19),
-    ("service", 12),
-    ("connections", 0),
-    ("service", 10),
-    ("user", 8),
-    ("address", 22),
-    ("peer", 28),
-    ("flags", 16),
-    ("process", 10),
-    ("netns", 8),
-    ("netns", 0),
-    ("exposure", WIDEST_REACH),
-    ("flags", 14),
-    ("service", 7),
-    ("service", 0),
-    ("exposure", 0),
-    ("user", 0),
-    ("address", 15),
-    ("peer", 22),
-    ("pid", 0),
-    ("address", 13),
-    ("process", 8),
-    // From this step on, the table of connections fits 80 columns.
-    ("peer", 15),
-    ("peer", 0),
-    ("address", 9),
-    ("process", 0),
-    ("address", 0),
-    ("state", 0),
-    ("protocol", 0),
-];
-
-/// The last steps of a table without a column STATE.
-const NARROW_STEPS: [Step; 33] = [
-    ("process", 16),
-    ("flags", 19),
-    ("address", 22),
-    ("peer", 22),
-    ("service", 12),
-    ("service", 10),
-    ("user", 8),
-    ("address", 15),
-    ("service", 9),
-    ("process", 12),
-    ("process", 10),
-    ("netns", 8),
-    ("netns", 0),
-    ("peer", 15),
-    ("flags", 16),
-    ("exposure", WIDEST_REACH),
-    ("service", 8),
-    ("process", 8),
-    ("user", 6),
-    ("flags", 14),
-    ("address", 13),
-    ("service", 7),
-    ("connections", 0),
-    ("pid", 0),
-    // From this step on, the table of listeners fits 80 columns.
-    ("user", 0),
-    ("exposure", 0),
-    ("peer", 0),
-    ("address", 11),
-    // From this step on, the table fits 60 columns: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
-    ("service", 0),
-    ("address", 9),
-    ("address", 0),
-    ("process", 0),
-    ("protocol", 0),
-    // PORT and FLAGS fit 20 columns, and are never hidden.
-];
-
-/// The steps before `NARROW_STEPS` on a screen that scrolls and shows the card of each row: the pid is hidden before
-/// the names of processes are cut further.
-const SCREEN_STEPS: [Step; 8] = [
-    ("process", 16),
-    ("flags", 19),
-    ("address", 22),
-    ("service", 10),
-    ("user", 8),
-    ("address", 15),
-    ("process", 12),
-    ("pid", 0),
-];
-
-/// The width of the longest word in REACH, `filtered`.
-const WIDEST_REACH: u16 = 8;
 
 /// The number of rows that are passed to `comfy_table` at once. It stores every cell several times, so a long listing
 /// in one piece would need much memory.
@@ -196,7 +86,7 @@ fn rows<'e>(
     draw(header.then_some(names), entries.map(row), (widths, *gap), style, &mut w)
 }
 
-/// Writes columns in full, even if they are wider than the terminal. Returns the explanations of words in these columns.
+/// Writes the columns that the user chose. Returns the explanations of words in these columns.
 pub fn grid(
     report: &Report,
     columns: &[&'static Column],
@@ -204,16 +94,38 @@ pub fn grid(
     style: &Style,
     w: &mut dyn Write,
 ) -> io::Result<String> {
-    let mut w = BufWriter::with_capacity(1 << 16, w);
     let form = |column: &Column| column.form_by_name(style.width.is_some());
-    let widths = natural(report.entries.iter(), &report.snapshot, columns, form);
+    in_full(report, columns, form, u16::MAX, (header, style), w)
+}
+
+/// Writes the table of a wide terminal, with the start and the command line. Returns the explanations of words in it.
+pub fn wide(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<String> {
+    let columns = columns::of_wide(&report.entries.iter());
+    let widest = style.width.map_or(u16::MAX, |_| WIDEST_SERVICE);
+    in_full(report, &columns, |_| CellFormat::Complete, widest, (header, style), w)
+}
+
+/// Writes columns in full, even if they are wider than the terminal; only SERVICE has a limit.
+fn in_full(
+    report: &Report,
+    columns: &[&'static Column],
+    form: impl Fn(&Column) -> CellFormat + Copy,
+    widest_service: u16,
+    (header, style): (bool, &Style),
+    w: &mut dyn Write,
+) -> io::Result<String> {
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    let mut widths = natural(report.entries.iter(), &report.snapshot, columns, form);
+    for (column, width) in columns.iter().zip(&mut widths).filter(|(column, _)| column.name == "service") {
+        *width = (*width).min(widest_service.max(self::width(column.heading)));
+    }
     let names = columns.iter().map(|column| Field::new(column.heading, Emphasis::Heading));
     let row = |entry| {
-        let cell = move |column: &Column| Field {
+        let cell = move |(column, width): (&&Column, &u16)| Field {
             tone: Emphasis::Plain,
-            ..shown(column, entry, &report.snapshot, form(column))
+            ..fitting(shown(column, entry, &report.snapshot, form(column)), column, *width)
         };
-        columns.iter().copied().map(cell)
+        columns.iter().zip(&widths).map(cell)
     };
     draw(header.then_some(names), report.entries.iter().map(row), (&widths, GAP), style, &mut w)?;
     w.flush()?;
@@ -222,7 +134,7 @@ pub fn grid(
 }
 
 fn shown(column: &Column, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
-    let field = column.cell(entry, snapshot, form);
+    let field = column.shown(entry, snapshot, form);
     if field.text.is_empty() { Field::new("-", Emphasis::Quiet) } else { field }
 }
 
@@ -482,18 +394,4 @@ fn fit(columns: &[&Column], widths: &mut [u16], (space, gap): (usize, u16), step
 fn taken(widths: &[u16], gap: u16) -> usize {
     let shown = widths.iter().filter(|width| **width > 0);
     shown.map(|width| usize::from(*width) + usize::from(gap)).sum::<usize>().saturating_sub(gap.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_step_names_a_column() {
-        let steps: [&[Step]; 6] =
-            [&LONG_STEPS, &SHORT_STEPS, &WITHOUT_UNIT_STEPS, &SCREEN_STEPS, &NARROW_STEPS, &STATE_STEPS];
-        for (name, _) in steps.concat() {
-            assert!(columns::named(name).is_some(), "{name}");
-        }
-    }
 }

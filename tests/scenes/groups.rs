@@ -115,6 +115,11 @@ fn probable_owner(lab: &Lab) -> Outcome {
         let table = as_nobody(arguments)?;
         same!(table.contains(&format!(" {name}? ")), true, "{arguments:?}: {table}");
     }
+    // What started last: the start of the probable owner counts, with its mark.
+    let sorted = as_nobody(&["-t", "--sort", "-since", "--columns", "port,since"])?;
+    let row = sorted.lines().find(|row| row.starts_with("8620 ")).ok_or("no row")?;
+    same!(row.ends_with("Z?"), true, "{sorted}");
+    same!(as_nobody(&["-t", "-o", "wide"])?.contains("Z?"), true);
     // JSON contains no process that was not seen with the socket.
     let (report, _) = lab.json_as_nobody(&["8620"])?;
     same!(on_port(&report, 8620)?["processes"], json!([]));

@@ -7,7 +7,8 @@ use super::{LoggedChange, MARK, Mark, logged, sign};
 use crate::baseline::ChangeKind;
 use crate::judge::{Entry, Finding, Listener};
 use crate::model::{Severity, Snapshot};
-use crate::render::columns::{self, WIDE};
+use crate::render::cells::CellFormat;
+use crate::render::columns;
 use crate::render::kill::named;
 use crate::render::table::{self, TableLayout};
 use crate::render::{Emphasis, Style, sanitize};
@@ -99,7 +100,7 @@ pub fn findings(rows: &[FoundRow<'_>], selected: Option<usize>, style: &Style) -
 /// Returns a row as one line of plain text, in which no value is cut.
 #[must_use]
 pub fn row_text(entry: &Entry, snapshot: &Snapshot) -> String {
-    let cells = WIDE.iter().filter_map(|name| columns::named(name));
-    let cells = cells.map(|column| column.cell(entry, snapshot, column.form_by_name(false)).text);
+    let cells = columns::of_wide(&std::iter::once(entry)).into_iter().chain(columns::named("exe"));
+    let cells = cells.map(|column| column.cell(entry, snapshot, CellFormat::Complete).text);
     cells.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("  ")
 }

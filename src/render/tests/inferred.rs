@@ -59,13 +59,15 @@ fn tables_and_the_audit_name_the_probable_owner() {
     let unit = Some("nginx.service");
     let report = report_of("tcp/0.0.0.0:80", "/system.slice/nginx.service", unit, nginx(1), false);
     let audit = crate::judge::audit::Audit::of(&report);
-    let columns: Vec<&columns::Column> =
-        columns::WIDE.iter().filter_map(|name| columns::named(name)).collect();
+    // A plain value that is not known is shown as people see it.
+    let names = ["port", "process", "flags", "started"];
+    let columns: Vec<&columns::Column> = names.iter().filter_map(|name| columns::named(name)).collect();
     assert_snapshot(
         [
             text(|w| table::listing(&report, true, &terminal(80), w)),
             text(|w| table::listing(&report, true, &PLAIN, w)),
-            text(|w| table::grid(&report, &columns, true, &terminal(200), w)),
+            text(|w| table::wide(&report, true, &terminal(200), w)),
+            text(|w| table::grid(&report, &columns, true, &PLAIN, w)),
             text(|w| audit::table::document(&audit, Severity::Info, &terminal(80), w)),
         ]
         .concat(),
@@ -79,9 +81,11 @@ Owner of 1 socket hidden.
 PROCESS with ?: the probable owner.
 PROTO  ADDRESS  PORT  EXPOSURE  SERVICE  PROCESS  PID  USER  UNIT           FLAGS
 tcp    0.0.0.0  80    any       nginx    nginx?   -    root  nginx.service  ?
-PROTO  ADDRESS  PORT  DEVICE  STATE   PEER  NETNS  EXPOSURE  REACH  SERVICE  STATUS  OWNER   PROCESS  PID  USER  UNIT           CONTAINER  EXE  CMDLINE  FLAGS
-──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0  80    -       listen  -     -      any       -      nginx    active  hidden  nginx?   -    root  nginx.service  -          -    -        -
+PROTO  ADDRESS  PORT  EXPOSURE  SERVICE  PROCESS  PID  USER  UNIT           FLAGS  STARTED                CMDLINE
+─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+tcp    0.0.0.0  80    any       nginx    nginx?   -    root  nginx.service  ?      2026-11-21T10:00:00Z?  -
+PORT  PROCESS  FLAGS  STARTED
+80    nginx?   ?      2026-11-21T10:00:00Z?
 Audit of box (linux 6.18.0), 2026-11-21 12:00:00 UTC
 Clear: 1 listener judged, no finding at info or above, and everything could be
 seen.

@@ -459,3 +459,16 @@ fn usual_words_on_a_screen_of_80_columns() {
         assert!(lines.contains(&format!(" {word} ")), "{word}: {lines}");
     }
 }
+
+/// The wide table has the columns and the words of the list, and more columns.
+#[test]
+fn the_wide_table_begins_with_the_list() {
+    let report = report(&scene());
+    let list = text(|w| table::listing(&report, true, &PLAIN, w));
+    let wide = text(|w| table::wide(&report, true, &PLAIN, w));
+    assert_eq!(list.lines().count(), wide.lines().count());
+    for (list, wide) in list.lines().zip(wide.lines()) {
+        assert!(wide.starts_with(list), "{list}\n{wide}");
+    }
+    assert!(wide.contains(" FLAGS") && wide.contains("  STARTED ") && wide.contains(" CMDLINE"), "{wide}");
+}
