@@ -62,6 +62,7 @@ pub mod internals {
     pub use crate::policy::{Included, Policy, apply, check, parse};
     pub use crate::registry::identity::identify;
     pub use crate::registry::{compile, iana};
+    pub use crate::render::legend;
     pub use crate::render::screen::Size;
     pub use crate::render::{Style, events, is_unsafe, json, policy as policy_text, sanitize, table};
 }

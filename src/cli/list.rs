@@ -20,7 +20,32 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan list -o csv --no-header              for a spreadsheet
   kill $(portolan list --pids 3000)             print only the process IDs
 
-SERVICE is the running service, such as 'OpenSSH server'. If the program is not known, SERVICE is the usual service of the port in parentheses: '(postgresql)'. 'IANA:' marks a service that is only registered for the port. In FLAGS, '?' marks a row that could not be judged, because its program is not visible. USER is the effective user of the processes or, if no process is visible, the creator of the socket.
+Words and marks in a table:
+  ADDRESS *: every IPv4 and IPv6 address.
+  ADDRESS localhost: 127.0.0.1 and [::1].
+  EXPOSURE (on a narrow terminal REACH): the clients that can reach the listener.
+  REACH any: every address of this machine.
+  REACH public, private: an address on the Internet or on a private network.
+  REACH link, link-local: only machines on the same link can connect.
+  REACH mcast, multicast: a multicast address.
+  REACH lo, loopback: this machine only.
+  REACH with ?, such as any? or lo?: other machines may connect; the effect of the firewall is not known.
+  REACH machine: only this machine and the networks that it forwards, such as its containers, can connect.
+  REACH limited: the firewall lets in only some clients, which the card names.
+  REACH filtered: the firewall lets in nobody.
+  SERVICE: the running service, such as 'OpenSSH server'.
+  SERVICE in parentheses: what usually uses the port.
+  SERVICE IANA: a service that is only registered for the port.
+  PROCESS (hidden): this user may not see the process; run with sudo.
+  PROCESS with ?, such as nginx?: the probable owner.
+  PROCESS (kernel): the socket belongs to the kernel, not to a process.
+  PROCESS (NAT rule): no program listens; a rule forwards the port.
+  PROCESS (stopped): the process is stopped and answers no client.
+  USER: the effective user of the processes or, if no process is visible, the creator of the socket.
+  UNIT to shop-web: the container that receives the traffic.
+  FLAGS ?: not judged, because the program is not visible.
+  FLAGS with ?, such as orphaned?: the finding is presumed.
+  STARTED with ?: the start of the probable owner.
 
 On a terminal, a single listener is shown as a card; -o table shows the table. In a pipe, 'portolan explain 3000' writes the card.
 

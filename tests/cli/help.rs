@@ -30,6 +30,19 @@ fn versions() {
     assert!(lines[3].starts_with(&format!("sources on {}: ", std::env::consts::OS)), "{long:?}");
 }
 
+/// The help explains every word that the lines below a table explain.
+#[test]
+fn the_help_of_list_explains_words_and_marks() {
+    let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let help = spaced(stdout(&run(["list", "--help"])));
+    let reference = spaced(&std::fs::read_to_string("src/docs/reference.md").unwrap());
+    for sentence in portolan::internals::legend::all() {
+        let (_, meaning) = sentence.split_once(": ").unwrap();
+        assert!(help.contains(meaning), "{sentence}");
+        assert!(reference.contains(meaning.trim_end_matches('.')), "{sentence}");
+    }
+}
+
 /// The short help of every command fits a terminal of 24 rows, with the prompt below it.
 #[test]
 fn the_short_help_fits_a_screen() {
