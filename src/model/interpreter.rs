@@ -1,8 +1,8 @@
 //! Finds the script, module or arguments of an interpreter or a relay.
 
 use super::interpreter_runner::behind;
-pub(crate) use super::interpreter_syntax::InterpreterCommand;
-use super::interpreter_syntax::{Argument, Positional, syntax_of};
+use super::interpreter_syntax::{Argument, syntax_of};
+pub(crate) use super::interpreter_syntax::{InterpreterCommand, Property, values_of};
 use super::relays::is_relay;
 use super::{Process, file_name};
 
@@ -150,34 +150,34 @@ pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<
     let file = |next: Option<&'c str>| {
         next.filter(|file| !file.is_empty()).map_or(InterpreterCommand::Nothing, InterpreterCommand::File)
     };
+    let has_file = syntax.has(Property::Argument, "file");
     while let Some(argument) = rest.next() {
-        if argument == "--" && syntax.positional == Positional::File {
+        if argument == "--" && has_file {
             return Some(file(rest.next()));
         }
         match syntax.read(argument) {
-            Argument::Option(option @ ("-" | "-s" | "repl"), _) if syntax.no_file.contains(&option) => {
+            Argument::Option(option @ ("-" | "-s" | "repl"), _) if syntax.has(Property::NoFile, option) => {
                 return Some(InterpreterCommand::Nothing);
             }
             Argument::Option(option, attached) => {
                 let Some(value) = attached.or_else(|| rest.next()) else { break };
-                if syntax.file.contains(&option) {
+                if syntax.has(Property::File, option) {
                     return Some(file(Some(value)));
                 }
-                if syntax.code_before_file.contains(&option) {
+                if syntax.has(Property::CodeBeforeFile, option) {
                     code_before_file = Some(value);
-                } else if syntax.no_file.contains(&option) {
+                } else if syntax.has(Property::NoFile, option) {
                     let is_module = option.ends_with('m');
                     let code = if is_module { InterpreterCommand::Module } else { InterpreterCommand::Code };
                     return Some(code(value));
                 }
             }
-            Argument::Positional if syntax.commands.contains(&argument) => {}
-            Argument::Positional => match syntax.positional {
-                Positional::File => return Some(file(Some(argument))),
-                Positional::Code => return Some(InterpreterCommand::Code(argument)),
-                Positional::Other => {}
-            },
-            Argument::Flag => {}
+            Argument::Positional if syntax.has(Property::Commands, argument) => {}
+            Argument::Positional if has_file => return Some(file(Some(argument))),
+            Argument::Positional if syntax.has(Property::Argument, "code") => {
+                return Some(InterpreterCommand::Code(argument));
+            }
+            Argument::Positional | Argument::Flag => {}
         }
     }
     Some(code_before_file.map_or(InterpreterCommand::Nothing, InterpreterCommand::Code))

@@ -1,83 +1,6 @@
 //! Profilers, debuggers and launchers, which run the script that their arguments name.
 
-use super::interpreter_syntax::InterpreterCommand;
-
-struct Runner {
-    /// The names of the module, of the class, or of the script without `.py` and version.
-    names: &'static [&'static str],
-    /// The options whose value is the next argument. The value of `-m` is a module.
-    with_value: &'static [&'static str],
-    /// The options whose value is code.
-    code: &'static [&'static str],
-    /// The subcommand before the script; empty if there is none.
-    command: &'static str,
-}
-
-const RUNNERS: [Runner; 15] = [
-    Runner {
-        names: &["cProfile", "profile"],
-        with_value: &["-o", "--outfile", "-s", "--sort"],
-        code: &[],
-        command: "",
-    },
-    Runner {
-        names: &[TIMEIT],
-        with_value: &["-n", "--number", "-r", "--repeat", "-u", "--unit"],
-        code: &["-s", "--setup"],
-        command: "",
-    },
-    Runner { names: &["unittest"], with_value: &["-s", "-p", "-t", "-k"], code: &[], command: "" },
-    Runner { names: &["doctest"], with_value: &["-o", "--option"], code: &[], command: "" },
-    Runner { names: &["pydoc"], with_value: &["-n", "-p"], code: &[], command: "" },
-    Runner { names: &["pdb"], with_value: &["-c", "--command"], code: &[], command: "" },
-    Runner {
-        names: &["trace"],
-        with_value: &["-f", "--file", "-C", "--coverdir", "--ignore-module", "--ignore-dir"],
-        code: &[],
-        command: "",
-    },
-    Runner {
-        names: &["coverage"],
-        with_value: &[
-            "--concurrency",
-            "--context",
-            "--data-file",
-            "--include",
-            "--omit",
-            "--rcfile",
-            "--source",
-        ],
-        code: &[],
-        command: "run",
-    },
-    Runner { names: &["IPython", "ipython"], with_value: &["--profile"], code: &["-c"], command: "" },
-    Runner { names: &["fsi.dll"], with_value: &["-r", "-I", "-d", "-o"], code: &[], command: "" },
-    Runner {
-        names: &["groovy.ui.GroovyMain", "org.codehaus.groovy.tools.GroovyStarter"],
-        with_value: &[
-            "--main",
-            "--conf",
-            "--classpath",
-            "-cp",
-            "-classpath",
-            "-c",
-            "--encoding",
-            "-D",
-            "--define",
-        ],
-        code: &["-e"],
-        command: "",
-    },
-    Runner { names: &["clojure.main"], with_value: &["-i", "--init"], code: &["-e", "--eval"], command: "" },
-    Runner { names: &["org.jruby.Main"], with_value: &["-I", "-r", "-C"], code: &["-e"], command: "" },
-    Runner { names: &["org.python.util.jython"], with_value: &["-W", "-Q"], code: &["-c"], command: "" },
-    Runner {
-        names: &["scala.tools.nsc.MainGenericRunner", "dotty.tools.MainGenericRunner"],
-        with_value: &["-cp", "-classpath"],
-        code: &["-e"],
-        command: "",
-    },
-];
+use super::interpreter_syntax::{InterpreterCommand, Property, properties_of};
 
 /// The module of Python whose arguments are code.
 const TIMEIT: &str = "timeit";
@@ -103,17 +26,18 @@ pub(super) fn behind<'c>(
     if name == ASYNCIO && matches!(command, InterpreterCommand::Module(_)) {
         return Some(InterpreterCommand::Nothing);
     }
-    let runner = RUNNERS.iter().find(|runner| runner.names.contains(&name))?;
+    let runner = properties_of(name).filter(|runner| runner.has(Property::Argument, "script"))?;
     let at = cmdline.iter().position(|word| word.as_bytes().as_ptr_range().contains(&target.as_ptr()))?;
     let mut rest = cmdline.get(at + 1..)?.iter().map(String::as_str);
-    if !runner.command.is_empty() && rest.next() != Some(runner.command) {
+    let commands = runner.values(Property::Commands);
+    if !commands.is_empty() && !rest.next().is_some_and(|command| commands.contains(&command)) {
         return None;
     }
     while let Some(argument) = rest.next() {
         match argument {
-            _ if runner.code.contains(&argument) => return rest.next().map(InterpreterCommand::Code),
+            _ if runner.has(Property::NoFile, argument) => return rest.next().map(InterpreterCommand::Code),
             "-m" | "--module" => return rest.next().map(InterpreterCommand::Module),
-            _ if runner.with_value.contains(&argument) => drop(rest.next()),
+            _ if runner.has(Property::WithValue, argument) => drop(rest.next()),
             _ if argument.starts_with('-') || argument.is_empty() => {}
             _ if name == TIMEIT => return Some(InterpreterCommand::Code(argument)),
             // These modules accept a module or a file.

@@ -1,58 +1,7 @@
 //! Files of code that an interpreter loads in addition to the script, according to its command line.
 
 use super::interpreter::{option_words, without_version};
-use super::interpreter_syntax::{Argument, syntax_of};
-
-/// The names of an interpreter, and its options.
-type OptionsOf = (&'static [&'static str], &'static [&'static str]);
-
-/// The options of interpreters that load a file of code before the script.
-const LOADING_OPTIONS: [OptionsOf; 11] = [
-    (
-        &["node", "nodejs"],
-        &[
-            "-r",
-            "--require",
-            "--import",
-            "--loader",
-            "--experimental-loader",
-            "--snapshot-blob",
-            // An environment file can set NODE_OPTIONS, which loads code.
-            "--env-file",
-            "--env-file-if-exists",
-        ],
-    ),
-    (&["bun"], &["-r", "--preload"]),
-    (&["deno"], &["--preload"]),
-    (&["ruby"], &["-r"]),
-    (&["luajit", "lua"], &["-l"]),
-    (&["php", "php-cgi"], &["-d", "--define", "-z", "--zend-extension"]),
-    (&["julia"], &["-L", "--load", "-J", "--sysimage"]),
-    (&["guile"], &["-l"]),
-    (&["gawk", "awk"], &["-i", "--include", "-l", "--load"]),
-    (&["bash"], &["--rcfile", "--init-file"]),
-    (&["sbcl"], &["--core", "--userinit", "--sysinit"]),
-];
-
-/// The places of a file that is named without a slash, relative to the working directory. `?` stands for the name.
-const PLACES: [(&[&str], &[&str]); 6] = [
-    (&["lua", "luajit"], &["?.lua", "?/init.lua", "?.so"]),
-    (&["node", "nodejs", "bun"], &["node_modules/?", "node_modules/?.js"]),
-    (&["php", "php-cgi"], &["?"]),
-    (&["gawk", "awk"], &["?", "?.awk"]),
-    (&["julia", "guile", "sbcl"], &["?"]),
-    (&["bash"], &["?"]),
-];
-
-/// The options of interpreters that name a directory in which modules are searched first.
-const SEARCH_OPTIONS: [OptionsOf; 6] = [
-    (&["perl"], &["-I"]),
-    (&["ruby"], &["-I"]),
-    (&["guile"], &["-L"]),
-    (&["gjs", "gjs-console"], &["-I", "--include-path"]),
-    (&["ocamlrun"], &["-I"]),
-    (&["python", "pypy"], &["-X"]),
-];
+use super::interpreter_syntax::{Argument, Property, syntax_of, values_of};
 
 /// The setting of Python (`-X SETTING=DIRECTORY`) that names a directory of translated code.
 const CACHE_OF_PYTHON: &str = "pycache_prefix=";
@@ -94,20 +43,19 @@ pub(crate) fn argument_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'
 /// Returns the paths, relative to the working directory, of the files that the options name without a slash.
 pub(crate) fn files_here(program: &str, cmdline: &[String]) -> Vec<String> {
     let name = without_version(program);
-    let places = PLACES.iter().find(|(names, _)| names.contains(&name)).map(|(_, places)| *places);
+    let places = values_of(name, Property::Places);
     let mut files = named_files(program, cmdline);
     files.retain(|file| !file.contains('/') && !file.is_empty());
     let path = |file: &str, place: &str| match name {
         "lua" | "luajit" => place.replace('?', &file.replace('.', "/")),
         _ => place.replace('?', file),
     };
-    let places = places.unwrap_or_default();
     files.iter().flat_map(|file| places.iter().map(move |place| path(file, place))).collect()
 }
 
 fn named_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     let words = option_words(program, cmdline).unwrap_or_default();
-    let files = values(program, words, &LOADING_OPTIONS).into_iter().filter_map(|value| {
+    let files = values(program, words, Property::Loads).into_iter().filter_map(|value| {
         let setting = value.split_once('=').filter(|_| program.starts_with("php"));
         match setting {
             Some((name, file)) => SETTINGS_OF_PHP.contains(&name).then_some(file),
@@ -121,7 +69,7 @@ fn named_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
 pub(crate) fn searched_directories<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     let words = option_words(program, cmdline).unwrap_or_default();
     let is_python = matches!(without_version(program), "python" | "pypy");
-    let values = values(program, words, &SEARCH_OPTIONS).into_iter();
+    let values = values(program, words, Property::Searches).into_iter();
     let values = values.filter_map(|value| match is_python {
         true => value.strip_prefix(CACHE_OF_PYTHON),
         false => Some(value),
@@ -137,12 +85,12 @@ pub(crate) fn searched_directories<'c>(program: &str, cmdline: &'c [String]) -> 
     directories.filter(|directory| !directory.is_empty()).collect()
 }
 
-/// Returns the values that a command line gives to the options in `table`. `words` are the words before the script.
-fn values<'c>(program: &str, words: &'c [String], table: &[OptionsOf]) -> Vec<&'c str> {
+/// Returns the values that a command line gives to the options of this property. `words` are the words before the
+/// script.
+fn values<'c>(program: &str, words: &'c [String], property: Property) -> Vec<&'c str> {
     let name = without_version(program);
-    let options = table.iter().find(|(names, _)| names.contains(&name)).map(|(_, options)| options);
-    let syntax = syntax_of(name);
-    let (Some(options), Some(syntax)) = (options, syntax) else { return Vec::new() };
+    let options = values_of(name, property);
+    let Some(syntax) = syntax_of(name) else { return Vec::new() };
     let mut found = Vec::new();
     let mut rest = words.iter().map(String::as_str);
     while let Some(word) = rest.next() {

@@ -22,6 +22,12 @@ macro_rules! named {
                     $($Enum::$Variant => $name,)+
                 }
             }
+
+            /// Returns the variant with this name.
+            #[must_use]
+            $vis fn named(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|one| one.name() == name)
+            }
         }
     };
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use super::super::files::slurp_at;
 use crate::model::Process;
-use crate::model::interpreter::without_version;
+use crate::model::interpreter::{Property, values_of, without_version};
 use crate::model::loaded_code::{is_java, loaded_files, searched_directories};
 
 /// The maximum number of bytes to read of an environment. The kernel allows less for arguments and environment
@@ -14,68 +14,8 @@ use crate::model::loaded_code::{is_java, loaded_files, searched_directories};
 const LONGEST: usize = 8 * 1024 * 1024;
 /// The maximum number of options; real environments have one or two.
 const MOST_OPTIONS: usize = 16;
-/// The variables from which a program reads options: Node.js, and the launcher and the virtual machine of Java.
-const OF_NODE: [&str; 1] = ["NODE_OPTIONS"];
-const OF_JAVA: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
 /// The maximum number of paths; real environments have a few.
 const MOST_PATHS: usize = 4096;
-
-struct CodeVariables {
-    /// The names of the interpreter's program file, without a version.
-    programs: &'static [&'static str],
-    /// Variables with paths, separated by colons.
-    paths: &'static [&'static str],
-    /// Variables with options, as on the command line.
-    options: &'static [&'static str],
-}
-
-/// The variables of each interpreter, from its manual.
-const CODE_VARIABLES: [CodeVariables; 20] = [
-    CodeVariables {
-        programs: &["python", "pypy"],
-        paths: &["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX"],
-        options: &[],
-    },
-    CodeVariables { programs: &["perl"], paths: &["PERL5LIB", "PERLLIB"], options: &["PERL5OPT"] },
-    CodeVariables { programs: &["ruby"], paths: &["RUBYLIB", "GEM_HOME", "GEM_PATH"], options: &["RUBYOPT"] },
-    CodeVariables { programs: &["node", "nodejs"], paths: &["NODE_PATH"], options: &["NODE_OPTIONS"] },
-    CodeVariables { programs: &["bun"], paths: &[], options: &["BUN_OPTIONS"] },
-    CodeVariables { programs: &["java"], paths: &["CLASSPATH"], options: &OF_JAVA },
-    CodeVariables { programs: &["bash"], paths: &["BASH_ENV", "ENV"], options: &[] },
-    CodeVariables { programs: &["sh", "dash", "ksh", "mksh", "ash"], paths: &["ENV"], options: &[] },
-    CodeVariables { programs: &["zsh"], paths: &["ZDOTDIR"], options: &[] },
-    CodeVariables { programs: &["php", "php-cgi"], paths: &["PHPRC", "PHP_INI_SCAN_DIR"], options: &[] },
-    CodeVariables {
-        programs: &["guile"],
-        paths: &["GUILE_LOAD_PATH", "GUILE_LOAD_COMPILED_PATH", "GUILE_EXTENSIONS_PATH"],
-        options: &[],
-    },
-    CodeVariables {
-        programs: &["lua", "luajit"],
-        paths: &["LUA_PATH", "LUA_CPATH", "LUA_INIT"],
-        options: &[],
-    },
-    CodeVariables {
-        programs: &["tclsh", "wish", "expect"],
-        paths: &["TCLLIBPATH", "TCL_LIBRARY"],
-        options: &[],
-    },
-    CodeVariables {
-        programs: &["julia"],
-        paths: &["JULIA_LOAD_PATH", "JULIA_DEPOT_PATH", "JULIA_PROJECT"],
-        options: &[],
-    },
-    CodeVariables {
-        programs: &["R", "Rscript"],
-        paths: &["R_PROFILE", "R_PROFILE_USER", "R_ENVIRON", "R_ENVIRON_USER", "R_LIBS", "R_LIBS_USER"],
-        options: &[],
-    },
-    CodeVariables { programs: &["gawk", "awk"], paths: &["AWKPATH", "AWKLIBPATH"], options: &[] },
-    CodeVariables { programs: &["dotnet"], paths: &["DOTNET_STARTUP_HOOKS"], options: &[] },
-    CodeVariables { programs: &["mono", "mono-sgen"], paths: &["MONO_PATH"], options: &[] },
-    CodeVariables { programs: &["gjs", "gjs-console"], paths: &["GJS_PATH"], options: &[] },
-    CodeVariables { programs: &["beam.smp"], paths: &["ERL_LIBS"], options: &[] },
-];
 
 /// The beginnings of options that let a debugger or JMX connect.
 const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dcom.sun.management.jmxremote"];
@@ -84,24 +24,19 @@ const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dc
 pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     let program = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next());
     match program.map(|name| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')) {
-        Some("node" | "nodejs") => &OF_NODE,
-        Some("java") => &OF_JAVA,
+        Some(name @ ("node" | "nodejs" | "java")) => values_of(name, Property::OptionVariables),
         _ => &[],
     }
 }
 
 /// Returns whether the environment variables of a program can add code or let a debugger connect.
 pub(super) fn is_read(process: &Process) -> bool {
-    !variables(process).is_empty() || code_variables(program(process)).is_some()
+    let name = without_version(program(process));
+    [Property::PathVariables, Property::OptionVariables].iter().any(|kind| !values_of(name, *kind).is_empty())
 }
 
 pub(super) fn program(process: &Process) -> &str {
     process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default()
-}
-
-fn code_variables(program: &str) -> Option<&'static CodeVariables> {
-    let name = without_version(program);
-    CODE_VARIABLES.iter().find(|variables| variables.programs.contains(&name))
 }
 
 pub(super) fn read(process: impl AsFd) -> Vec<u8> {
@@ -110,7 +45,9 @@ pub(super) fn read(process: impl AsFd) -> Vec<u8> {
 
 /// Returns the paths of the code that an environment adds to an interpreter.
 pub(super) fn code_paths(environment: &[u8], program: &str, cmdline: &[String]) -> Vec<String> {
-    let Some(CodeVariables { paths, options, .. }) = code_variables(program) else { return Vec::new() };
+    let name = without_version(program);
+    let (paths, options) =
+        (values_of(name, Property::PathVariables), values_of(name, Property::OptionVariables));
     let mut found = Vec::new();
     for variable in environment.split(|byte| *byte == 0) {
         let Some((name, value)) = std::str::from_utf8(variable).ok().and_then(|text| text.split_once('='))
@@ -198,18 +135,19 @@ mod tests {
     #[test]
     fn only_options_for_debuggers_and_paths_of_code_are_found() {
         let java = b"PATH=/bin\0JAVA_TOOL_OPTIONS=-Dpassword=x -agentlib:jdwp=address=*:5005\0_JAVA_OPTIONS=\"-Xrunjdwp:x\"\0";
+        let of = |name| values_of(name, Property::OptionVariables);
         for (name, environment, variables, found) in [
-            ("Java", &java[..], &OF_JAVA[..], &["-agentlib:jdwp=address=*:5005", "-Xrunjdwp:x"][..]),
-            ("not its variables", java, &OF_NODE, &[]),
+            ("Java", &java[..], of("java"), &["-agentlib:jdwp=address=*:5005", "-Xrunjdwp:x"][..]),
+            ("not its variables", java, of("node"), &[]),
             (
                 "Node.js",
                 b"NODE_OPTIONS=--inspect=0.0.0.0:9999 --title=x",
-                &OF_NODE,
+                of("node"),
                 &["--inspect=0.0.0.0:9999"],
             ),
-            ("a similar name", b"XNODE_OPTIONS=--inspect\0NODE_OPTIONS\0=--inspect", &OF_NODE, &[]),
-            ("not text", b"NODE_OPTIONS=--inspect\xff\0", &OF_NODE, &[]),
-            ("empty", b"\0\0", &OF_NODE, &[]),
+            ("a similar name", b"XNODE_OPTIONS=--inspect\0NODE_OPTIONS\0=--inspect", of("node"), &[]),
+            ("not text", b"NODE_OPTIONS=--inspect\xff\0", of("node"), &[]),
+            ("empty", b"\0\0", of("node"), &[]),
         ] {
             assert_eq!(options(environment, variables), found, "{name}");
         }
@@ -241,6 +179,6 @@ mod tests {
             assert_eq!(code_paths(environment.as_bytes(), program, &cmdline), paths, "{environment:?}");
         }
         let many = format!("NODE_OPTIONS={}", "--inspect ".repeat(1000));
-        assert_eq!(options(many.as_bytes(), &OF_NODE).len(), MOST_OPTIONS);
+        assert_eq!(options(many.as_bytes(), of("node")).len(), MOST_OPTIONS);
     }
 }
