@@ -94,18 +94,10 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
         audit.gaps.push(Gap { what: format!("{} (in the baseline)", gap.what), ..gap.clone() });
     }
     if !comparison.not_compared.is_empty() {
-        audit.gaps.push(Gap {
-            stage: Stage::Owners,
-            what: match comparison.not_compared.len() {
+        audit.gaps.push(Gap::new(Stage::Owners, match comparison.not_compared.len() {
                 1 => "listener that cannot be compared with the baseline".to_owned(),
                 _ => "listeners that cannot be compared with the baseline".to_owned(),
-            },
-            count: u64::try_from(comparison.not_compared.len()).ok(),
-            pids: Vec::new(),
-            why: "the process, the user or the network namespace was not visible in the baseline or in this scan"
-                .to_owned(),
-            remedy: Some("take the baseline and the audit as root, with the same --netns".to_owned()),
-        });
+            }, "the process, the user or the network namespace was not visible in the baseline or in this scan").counted(comparison.not_compared.len()).with_remedy("take the baseline and the audit as root, with the same --netns"));
     }
     audit.sort();
 }

@@ -154,14 +154,7 @@ pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot, Err
 
 /// Returns a gap for each part of `scope` that the snapshot's own scope does not cover.
 fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
-    let gap = |stage, what| Gap {
-        stage,
-        what,
-        count: None,
-        pids: Vec::new(),
-        why: "left out when the snapshot was taken".to_owned(),
-        remedy: None,
-    };
+    let gap = |stage, what| Gap::new(stage, what, "left out when the snapshot was taken");
     let Scope {
         protocols,
         families,

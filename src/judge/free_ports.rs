@@ -231,14 +231,7 @@ mod tests {
     #[test]
     fn what_was_not_seen_is_said() {
         let mut report = report(&[]);
-        let gap = |stage| Gap {
-            stage,
-            what: "a part".to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: "refused".to_owned(),
-            remedy: None,
-        };
+        let gap = |stage| Gap::new(stage, "a part", "refused");
         for (stage, hides) in
             [(Stage::Sockets, true), (Stage::Rules, true), (Stage::Host, true), (Stage::Owners, false)]
         {

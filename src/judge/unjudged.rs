@@ -6,7 +6,7 @@ use super::identity_rules::is_of_the_system;
 use super::program_identity::program_name;
 use crate::join::Entry;
 use crate::model::interpreter::shows_only_a_title;
-use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage, show_processes};
+use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage};
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::identify;
 use crate::registry::relays::has_unknown_destination;
@@ -57,17 +57,9 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     }
     let gaps = missing.into_iter().filter_map(|((what, why), pids)| {
         let pids: Vec<Pid> = pids.difference(&named).copied().collect();
-        let count = u64::try_from(pids.len()).ok();
         let noun = if pids.len() == 1 { "process" } else { "processes" };
-        let what = format!("{noun} {what}");
-        (!pids.is_empty()).then(|| Gap {
-            stage: Stage::Processes,
-            what,
-            count,
-            remedy: show_processes(&pids, os),
-            pids,
-            why: why.to_owned(),
-        })
+        let gap = Gap::new(Stage::Processes, format!("{noun} {what}"), why);
+        (!pids.is_empty()).then(|| gap.counted(pids.len()).of_processes(pids, os))
     });
     gaps.collect()
 }

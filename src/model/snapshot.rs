@@ -70,19 +70,53 @@ pub struct Note {
     pub important: bool,
 }
 
+impl Note {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Note { what: what.into(), count: None, remedy: None, important: false }
+    }
+
+    pub(crate) fn counted(self, count: impl TryInto<u64>) -> Self {
+        Note { count: count.try_into().ok(), ..self }
+    }
+
+    pub(crate) fn with_remedy(self, remedy: impl Into<String>) -> Self {
+        Note { remedy: Some(remedy.into()), ..self }
+    }
+
+    pub(crate) fn marked_important(self) -> Self {
+        Note { important: true, ..self }
+    }
+}
+
 impl Gap {
+    pub(crate) fn new(stage: Stage, what: impl Into<String>, why: impl Into<String>) -> Self {
+        let (what, why) = (what.into(), why.into());
+        Gap { stage, what, count: None, pids: Vec::new(), why, remedy: None }
+    }
+
+    pub(crate) fn counted(self, count: impl TryInto<u64>) -> Self {
+        Gap { count: count.try_into().ok(), ..self }
+    }
+
+    pub(crate) fn with_remedy(self, remedy: impl Into<String>) -> Self {
+        Gap { remedy: Some(remedy.into()), ..self }
+    }
+
+    pub(crate) fn with_pids(self, pids: Vec<Pid>) -> Self {
+        Gap { pids, ..self }
+    }
+
+    /// Adds the processes that the gap concerns. The remedy is the command that shows them.
+    pub(crate) fn of_processes(self, pids: Vec<Pid>, os: &str) -> Self {
+        Gap { remedy: show_processes(&pids, os), pids, ..self }
+    }
+
     /// Returns the gap for a user who may not read the rules of the firewall and of address translation.
     #[must_use]
     pub fn refused_rules() -> Self {
-        Gap {
-            stage: Stage::Rules,
-            what: "the rules of the firewall and of address translation (NAT, IPVS)".to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: "only root may read these rules, so it is not known which clients the firewall lets in and which ports the kernel forwards"
-                .to_owned(),
-            remedy: Some("run as root, with CAP_NET_ADMIN".to_owned()),
-        }
+        let what = "the rules of the firewall and of address translation (NAT, IPVS)";
+        let why = "only root may read these rules, so it is not known which clients the firewall lets in and which ports the kernel forwards";
+        Gap::new(Stage::Rules, what, why).with_remedy("run as root, with CAP_NET_ADMIN")
     }
 
     /// Returns whether the gap can hide a listener: a socket, or a port that a rule forwards.
@@ -127,14 +161,8 @@ impl HostScope {
                 "run portolan outside the container",
             ),
         };
-        Some(Gap {
-            stage: Stage::Scope,
-            what: what.to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: why.to_owned(),
-            remedy: Some(format!("{elsewhere}, or accept this with --scope {}", self.name())),
-        })
+        let remedy = format!("{elsewhere}, or accept this with --scope {}", self.name());
+        Some(Gap::new(Stage::Scope, what, why).with_remedy(remedy))
     }
 }
 

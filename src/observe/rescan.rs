@@ -5,14 +5,8 @@ use crate::model::{DeepScanResult, Gap, Namespaces, Snapshot, Stage};
 
 /// Returns a gap, because there is no deep scan for this system.
 pub(super) fn deep(_: &Namespaces) -> Result<DeepScanResult, Error> {
-    let gap = Gap {
-        stage: Stage::Sockets,
-        what: "the deep scan".to_owned(),
-        count: None,
-        pids: Vec::new(),
-        why: format!("not supported on {}", std::env::consts::OS),
-        remedy: Some("leave out --deep".to_owned()),
-    };
+    let gap = Gap::new(Stage::Sockets, "the deep scan", format!("not supported on {}", std::env::consts::OS))
+        .with_remedy("leave out --deep");
     Ok(DeepScanResult { gaps: vec![gap], ..DeepScanResult::default() })
 }
 

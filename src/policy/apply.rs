@@ -165,16 +165,17 @@ const MOST_NAMED: usize = 8;
 
 /// Returns the gaps for undecided listeners, by rule and reason.
 fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
-    let gap = |of: &str, why: &str, count: u64| Gap {
-        stage: Stage::Owners,
-        what: format!(
-            "{} that {of} of the policy may or may not allow",
-            if count == 1 { "listener" } else { "listeners" }
-        ),
-        count: Some(count),
-        pids: Vec::new(),
-        why: why.to_owned(),
-        remedy: Some("run as root, or use conditions that need no process".to_owned()),
+    let gap = |of: &str, why: &str, count: u64| {
+        Gap::new(
+            Stage::Owners,
+            format!(
+                "{} that {of} of the policy may or may not allow",
+                if count == 1 { "listener" } else { "listeners" }
+            ),
+            why,
+        )
+        .counted(count)
+        .with_remedy("run as root, or use conditions that need no process")
     };
     let mut undecided = undecided.into_iter();
     let mut gaps: Vec<Gap> = undecided

@@ -145,12 +145,10 @@ fn missing_finding<'r>(
 }
 
 fn undecided_requirement(rule: &AllowRule) -> Gap {
-    Gap {
-        stage: Stage::Sockets,
-        what: format!("whether every required listener of policy rule \"{}\" exists", rule.id),
-        count: None,
-        pids: Vec::new(),
-        why: "not everything could be seen, so a required listener may exist without being shown".to_owned(),
-        remedy: Some("run as root, with --netns all for other network namespaces".to_owned()),
-    }
+    Gap::new(
+        Stage::Sockets,
+        format!("whether every required listener of policy rule \"{}\" exists", rule.id),
+        "not everything could be seen, so a required listener may exist without being shown",
+    )
+    .with_remedy("run as root, with --netns all for other network namespaces")
 }

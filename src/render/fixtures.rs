@@ -79,12 +79,8 @@ pub(crate) fn empty() -> Snapshot {
 
 pub(crate) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
     Gap {
-        stage,
-        what: what.into(),
         count,
-        pids: Vec::new(),
-        why: "permission denied".into(),
-        remedy: Some("run as root".into()),
+        ..Gap::new(stage, what.into(), "permission denied".into()).with_remedy("run as root".into())
     }
 }
 
@@ -133,12 +129,7 @@ pub(crate) fn scene() -> Snapshot {
         namespaces: Vec::new(),
         firewalls: Vec::new(),
         gaps: vec![Gap { pids: vec![4_000_025], ..gap(Stage::Owners, "processes", Some(12)) }],
-        notes: vec![Note {
-            what: "other network namespaces".into(),
-            count: Some(2),
-            remedy: None,
-            important: false,
-        }],
+        notes: vec![Note::new("other network namespaces".into()).counted(2)],
         ..empty()
     }
 }

@@ -29,7 +29,7 @@ fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
 }
 
 fn gap(stage: Stage) -> Gap {
-    Gap { stage, what: "x".into(), count: None, pids: Vec::new(), why: "y".into(), remedy: None }
+    Gap::new(stage, "x".into(), "y".into())
 }
 
 /// Makes a snapshot of a kernel that gives ports 32768 to 60999 to outgoing connections.

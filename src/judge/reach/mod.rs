@@ -207,14 +207,9 @@ impl<'f> Firewalls<'f> {
 
     /// Returns the gap if there were too many rules to evaluate.
     pub(super) fn gap(&self) -> Option<Gap> {
-        self.views.values().any(|view| view.steps == 0).then(|| Gap {
-            stage: Stage::Sockets,
-            what: "who can reach ports through the firewall".to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: "the firewall has too many rules".to_owned(),
-            remedy: None,
-        })
+        let what = "who can reach ports through the firewall";
+        let is_incomplete = self.views.values().any(|view| view.steps == 0);
+        is_incomplete.then(|| Gap::new(Stage::Sockets, what, "the firewall has too many rules"))
     }
 }
 

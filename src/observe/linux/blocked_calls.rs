@@ -8,7 +8,7 @@ use rustix::fs::{CWD, readlinkat_raw};
 use rustix::io::Errno;
 
 use super::files::{numbers, slurp};
-use crate::model::{Gap, Pid, Stage, show_processes};
+use crate::model::{Gap, Pid, Stage};
 
 /// The system calls that wait for a client or for data, and whose descriptor can only be a socket.
 const CALLS: [libc::c_long; 5] =
@@ -43,27 +43,16 @@ pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     }
     let mut found: Vec<Pid> = waiting.into_iter().map(|(pid, ..)| pid).collect();
     found.dedup();
-    let count = u64::try_from(found.len()).ok();
-    let processes = if found.len() == 1 { "process" } else { "processes" };
-    let (what, why) = match (found.is_empty(), left) {
-        (true, 0) => (
-            "threads that may be waiting for clients".to_owned(),
-            "there are too many threads; not all were read",
-        ),
-        (true, _) => return None,
-        (false, _) => (
-            format!("{processes} that waits for clients on a closed descriptor"),
-            "a thread waits in a system call on a socket whose descriptor was closed; the kernel's tables may not list this socket",
-        ),
+    if found.is_empty() {
+        let why = "there are too many threads; not all were read";
+        return (left == 0).then(|| Gap::new(Stage::Owners, "threads that may be waiting for clients", why));
+    }
+    let what = match found.len() {
+        1 => "process that waits for clients on a closed descriptor",
+        _ => "processes that wait for clients on a closed descriptor",
     };
-    Some(Gap {
-        stage: Stage::Owners,
-        what: if found.len() > 1 { what.replace("waits", "wait") } else { what },
-        count: count.filter(|count| *count > 0),
-        remedy: show_processes(&found, "linux"),
-        pids: found,
-        why: why.to_owned(),
-    })
+    let why = "a thread waits in a system call on a socket whose descriptor was closed; the kernel's tables may not list this socket";
+    Some(Gap::new(Stage::Owners, what, why).counted(found.len()).of_processes(found, "linux"))
 }
 
 /// Returns the descriptor on which a thread waits, if this descriptor is closed or no longer refers to a socket.

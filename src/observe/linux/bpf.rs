@@ -58,24 +58,13 @@ pub(super) fn unasked(bpf: bool) -> Gap {
         false => ("--no-bpf was given", "run without --no-bpf"),
         true => ("the kernel refused", "run as root, with CAP_NET_ADMIN, where bpf(2) is allowed"),
     };
-    Gap {
-        why: format!(
-            "only bpf(2) shows the BPF programs (sk_lookup) that give connections to listeners, and {why}"
-        ),
-        remedy: Some(remedy.to_owned()),
-        ..without_socket()
-    }
+    let why =
+        format!("only bpf(2) shows the BPF programs (sk_lookup) that give connections to listeners, and {why}");
+    without_socket(why).with_remedy(remedy)
 }
 
-fn without_socket() -> Gap {
-    Gap {
-        stage: Stage::Sockets,
-        what: "ports that answer without a socket".to_owned(),
-        count: None,
-        pids: Vec::new(),
-        why: String::new(),
-        remedy: None,
-    }
+fn without_socket(why: impl Into<String>) -> Gap {
+    Gap::new(Stage::Sockets, "ports that answer without a socket", why)
 }
 
 /// Returns the gap because of programs that redirect connections: other ports may lead to a listener.
@@ -87,12 +76,8 @@ pub(super) fn steering_gap(count: u32, mut pids: Vec<Pid>) -> Option<Gap> {
     } else {
         "BPF programs (sk_lookup) give connections for other ports and addresses to listeners"
     };
-    (count > 0 || !pids.is_empty()).then(|| Gap {
-        pids,
-        why: why.to_owned(),
-        remedy: Some("bpftool net; bpftool link".to_owned()),
-        ..without_socket()
-    })
+    (count > 0 || !pids.is_empty())
+        .then(|| without_socket(why).with_pids(pids).with_remedy("bpftool net; bpftool link"))
 }
 
 fn tcx_note(mut programs: Vec<(String, Pid)>) -> Option<Note> {
@@ -100,15 +85,11 @@ fn tcx_note(mut programs: Vec<(String, Pid)>) -> Option<Note> {
     programs.dedup_by(|one, other| one.0 == other.0);
     let (first, pid) = programs.first()?;
     let (nouns, see) = if programs.len() == 1 { ("program", "sees") } else { ("programs", "see") };
-    Some(Note {
-        what: format!(
-            "BPF {nouns} (tcx) {see} incoming packets before the firewall and the sockets, and can answer, drop or \
-                redirect these packets ({first}, attached by pid {pid})"
-        ),
-        count: u64::try_from(programs.len()).ok(),
-        remedy: Some("bpftool net".to_owned()),
-        important: true,
-    })
+    let what = format!(
+        "BPF {nouns} (tcx) {see} incoming packets before the firewall and the sockets, and can answer, drop or \
+            redirect these packets ({first}, attached by pid {pid})"
+    );
+    Some(Note::new(what).counted(programs.len()).with_remedy("bpftool net").marked_important())
 }
 
 fn value<'t>(fdinfo: &'t str, key: &str) -> Option<&'t str> {

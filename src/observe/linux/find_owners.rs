@@ -46,14 +46,10 @@ pub(super) fn find_owners(
         Ok(walk) => walk,
         Err(errno) => {
             found.iter_mut().for_each(|f| f.socket.owner = Owner::Hidden);
-            gaps.push(Gap {
-                stage: Stage::Owners,
-                what: "the processes that own the sockets".to_owned(),
-                count: None,
-                pids: Vec::new(),
-                why: format!("/proc: {errno}"),
-                remedy: Some("mount /proc".to_owned()),
-            });
+            gaps.push(
+                Gap::new(Stage::Owners, "the processes that own the sockets", format!("/proc: {errno}"))
+                    .with_remedy("mount /proc"),
+            );
             return None;
         }
     };
@@ -108,14 +104,14 @@ pub(super) fn find_owners(
         gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
     }
     if later.is_unsure {
-        gaps.push(Gap {
-            stage: Stage::Owners,
-            what: "whether sockets without a process still existed".to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: "the sockets could not be listed again".to_owned(),
-            remedy: Some("run again".to_owned()),
-        });
+        gaps.push(
+            Gap::new(
+                Stage::Owners,
+                "whether sockets without a process still existed",
+                "the sockets could not be listed again",
+            )
+            .with_remedy("run again"),
+        );
     }
     // A process that could not be read may own a socket that seems to have no owner.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
@@ -264,20 +260,17 @@ fn unaccounted_sockets(count: u64, candidates: impl FnOnce() -> Vec<Pid>) -> Opt
         return None;
     }
     let pids = candidates();
-    Some(Gap {
-        stage: Stage::Owners,
-        what: format!("owner{} without a process", if count == 1 { " of a socket" } else { "s of sockets" }),
-        count: Some(count),
-        why: match &*pids {
-            [] => "every process was read, and none has such a socket; no known kernel service explains it either",
-            _ => {
-                "no kernel service explains such a socket; one of these processes may have the socket in an io_uring, or may be passing it to another process"
-            }
+    let what = format!("owner{} without a process", if count == 1 { " of a socket" } else { "s of sockets" });
+    let why = match &*pids {
+        [] => {
+            "every process was read, and none has such a socket; no known kernel service explains it either"
         }
-        .to_owned(),
-        remedy: Some(show_processes(&pids, "linux").unwrap_or_else(|| "portolan audit --deep".to_owned())),
-        pids,
-    })
+        _ => {
+            "no kernel service explains such a socket; one of these processes may have the socket in an io_uring, or may be passing it to another process"
+        }
+    };
+    let remedy = show_processes(&pids, "linux").unwrap_or_else(|| "portolan audit --deep".to_owned());
+    Some(Gap::new(Stage::Owners, what, why).counted(count).with_pids(pids).with_remedy(remedy))
 }
 
 fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
@@ -287,22 +280,16 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
     addresses.sort();
     addresses.dedup();
     let count = addresses.len();
-    (count > 0).then(|| Gap {
-        stage: Stage::Owners,
-        what: match count {
-            1 => "owner of a socket that replaced another socket during the scan",
-            _ => "owners of sockets that replaced other sockets during the scan",
-        }
-        .to_owned(),
-        count: u64::try_from(count).ok(),
-        pids: Vec::new(),
-        why: format!(
-            "even during the last search for owners, new sockets replaced others, at these addresses: {}{}",
-            addresses.get(..NAMED.min(count)).unwrap_or_default().join(", "),
-            if count > NAMED { ", …" } else { "" },
-        ),
-        remedy: Some("run again".to_owned()),
-    })
+    let what = match count {
+        1 => "owner of a socket that replaced another socket during the scan",
+        _ => "owners of sockets that replaced other sockets during the scan",
+    };
+    let why = format!(
+        "even during the last search for owners, new sockets replaced others, at these addresses: {}{}",
+        addresses.get(..NAMED.min(count)).unwrap_or_default().join(", "),
+        if count > NAMED { ", …" } else { "" },
+    );
+    (count > 0).then(|| Gap::new(Stage::Owners, what, why).counted(count).with_remedy("run again"))
 }
 
 /// The maximum number of addresses in the text of a gap.
@@ -311,65 +298,48 @@ const NAMED: usize = 4;
 /// Returns a gap if `/proc` hides the processes of other users. A hidden process may own a socket together with a
 /// visible process, so the gap matters even if every socket has an owner.
 fn hidden_by_proc(privileged: bool) -> Option<Gap> {
-    settings::hides_others(privileged).then(|| Gap {
-        stage: Stage::Owners,
-        what: "processes of other users".to_owned(),
-        count: None,
-        pids: Vec::new(),
-        why: "/proc is mounted with hidepid, which hides the processes of other users".to_owned(),
-        remedy: Some("run as root".to_owned()),
+    settings::hides_others(privileged).then(|| {
+        Gap::new(
+            Stage::Owners,
+            "processes of other users",
+            "/proc is mounted with hidepid, which hides the processes of other users",
+        )
+        .with_remedy("run as root")
     })
 }
 
 fn outside_the_namespace(count: usize) -> Option<Gap> {
     let (why, remedy) = if count > 0 { settings::processes_outside()? } else { return None };
-    Some(Gap {
-        stage: Stage::Owners,
-        what: format!("owner{}", if count == 1 { " of a socket" } else { "s of sockets" }),
-        count: u64::try_from(count).ok(),
-        pids: Vec::new(),
-        why: why.to_owned(),
-        remedy: Some(remedy.to_owned()),
-    })
+    Some(
+        Gap::new(
+            Stage::Owners,
+            format!("owner{}", if count == 1 { " of a socket" } else { "s of sockets" }),
+            why,
+        )
+        .counted(count)
+        .with_remedy(remedy),
+    )
 }
 
 fn masked_processes(walk: &Walk) -> Option<Gap> {
     let Some(first) = walk.masked.first() else {
-        let errno = walk.masked_unknown?;
-        return Some(Gap {
-            stage: Stage::Owners,
-            what: "processes that a mount over /proc/PID may hide".to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: match errno {
-                Errno::FBIG => "the table of mounts is too large".to_owned(),
-                errno => format!("the table of mounts could not be read: {errno}"),
-            },
-            remedy: None,
-        });
+        let why = match walk.masked_unknown? {
+            Errno::FBIG => "the table of mounts is too large".to_owned(),
+            errno => format!("the table of mounts could not be read: {errno}"),
+        };
+        return Some(Gap::new(Stage::Owners, "processes that a mount over /proc/PID may hide", why));
     };
     let count = walk.masked.len();
-    Some(Gap {
-        stage: Stage::Owners,
-        what: format!("process{} hidden by a mount over /proc/PID", if count == 1 { "" } else { "es" }),
-        count: u64::try_from(count).ok(),
-        pids: walk.masked.clone(),
-        why: format!("there is a mount over /proc/{first}"),
-        remedy: Some(format!("umount /proc/{first}")),
-    })
+    let what = format!("process{} hidden by a mount over /proc/PID", if count == 1 { "" } else { "es" });
+    let gap = Gap::new(Stage::Owners, what, format!("there is a mount over /proc/{first}"));
+    Some(gap.counted(count).with_pids(walk.masked.clone()).with_remedy(format!("umount /proc/{first}")))
 }
 
 fn unlisted_processes(walk: &Walk) -> Option<Gap> {
     let count = walk.unlisted.len();
-    (count > 0).then(|| Gap {
-        stage: Stage::Owners,
-        what: format!("process{} that /proc does not list", if count == 1 { "" } else { "es" }),
-        count: u64::try_from(count).ok(),
-        pids: walk.unlisted.clone(),
-        why: "the kernel knows these processes, but /proc does not list them; a rootkit can be the cause"
-            .to_owned(),
-        remedy: None,
-    })
+    let what = format!("process{} that /proc does not list", if count == 1 { "" } else { "es" });
+    let why = "the kernel knows these processes, but /proc does not list them; a rootkit can be the cause";
+    (count > 0).then(|| Gap::new(Stage::Owners, what, why).counted(count).with_pids(walk.unlisted.clone()))
 }
 
 /// Returns a gap for each reason why processes could not be read.
@@ -385,28 +355,21 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
         pids.retain(|pid| *pid != 0); // pid 0 stands for /proc itself
         pids.sort_unstable();
         let errno = Errno::from_raw_os_error(errno);
-        let refused = errno == Errno::ACCESS;
-        Gap {
-            stage: Stage::Owners,
-            what: format!(
-                "process{} whose open sockets could not be read",
-                if count == 1 { "" } else { "es" }
-            ),
-            count: Some(count),
-            why: match errno {
-                _ if refused => "permission denied".to_owned(),
-                Errno::MFILE => {
-                    "too many files are open only in the separate descriptor tables of threads, or registered in io_urings; not all were read"
-                        .to_owned()
-                }
-                errno => errno.to_string(),
-            },
-            remedy: if refused && !privileged {
-                Some("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned())
-            } else {
-                show_processes(&pids, "linux")
-            },
-            pids,
+        let what =
+            format!("process{} whose open sockets could not be read", if count == 1 { "" } else { "es" });
+        let why = match errno {
+            Errno::ACCESS => "permission denied".to_owned(),
+            Errno::MFILE => {
+                "too many files are open only in the separate descriptor tables of threads, or registered in io_urings; not all were read"
+                    .to_owned()
+            }
+            errno => errno.to_string(),
+        };
+        let gap = Gap::new(Stage::Owners, what, why).counted(count);
+        if errno == Errno::ACCESS && !privileged {
+            gap.with_pids(pids).with_remedy("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+        } else {
+            gap.of_processes(pids, "linux")
         }
     };
     reasons.into_iter().map(gap).collect()

@@ -15,7 +15,7 @@ use super::files::slurp;
 use super::kernel_ids::KernelIds;
 use super::owners::{Search, Walk};
 use super::{settings, task_iterator};
-use crate::model::{Gap, Pid, Stage, show_processes};
+use crate::model::{Gap, Pid, Stage};
 
 /// The time limit for one process, which can delay the reading of its mappings without limit. Usually the reading
 /// takes well below a millisecond.
@@ -154,14 +154,8 @@ fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> O
 pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     let noun = |count: usize| if count == 1 { "process" } else { "processes" };
     let gap = |pids: Vec<Pid>, what: &str, why: &str| {
-        (!pids.is_empty()).then(|| Gap {
-            stage: Stage::Owners,
-            what: format!("{} {what}", noun(pids.len())),
-            count: u64::try_from(pids.len()).ok(),
-            remedy: show_processes(&pids, "linux"),
-            pids,
-            why: why.to_owned(),
-        })
+        let gap = Gap::new(Stage::Owners, format!("{} {what}", noun(pids.len())), why);
+        (!pids.is_empty()).then(|| gap.counted(pids.len()).of_processes(pids, "linux"))
     };
     let found = rings.found.iter().copied().filter(|pid| !named.contains(pid)).collect();
     let found = gap(

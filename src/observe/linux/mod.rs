@@ -284,16 +284,12 @@ fn mark_hidden(processes: &mut Vec<Process>, mut hidden: BTreeSet<Pid>, found: &
 }
 
 fn note_on_code_without_file(pids: &[Pid]) -> Option<Note> {
-    Some(Note {
-        what: format!(
-            "process{} with code in memory that belongs to no file: normal for programs with a just-in-time compiler, \
-                but injected code looks the same",
-            if pids.len() == 1 { "" } else { "es" }
-        ),
-        count: u64::try_from(pids.len()).ok(),
-        remedy: Some(show_processes(pids, "linux")?),
-        important: false,
-    })
+    let what = format!(
+        "process{} with code in memory that belongs to no file: normal for programs with a just-in-time compiler, \
+            but injected code looks the same",
+        if pids.len() == 1 { "" } else { "es" }
+    );
+    Some(Note::new(what).counted(pids.len()).with_remedy(show_processes(pids, "linux")?))
 }
 
 /// Returns the sockets of each process that other machines can reach, directly or through a rule that forwards a port.
@@ -366,15 +362,8 @@ pub(super) fn read_rest(processes: &mut [Process]) {
 }
 
 fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
-    let count = pids.len();
-    Gap {
-        stage: Stage::Processes,
-        what: format!("process{} whose {what} could not be read", if count == 1 { "" } else { "es" }),
-        count: u64::try_from(count).ok(),
-        remedy: show_processes(&pids, "linux"),
-        pids,
-        why,
-    }
+    let what = format!("process{} whose {what} could not be read", if pids.len() == 1 { "" } else { "es" });
+    Gap::new(Stage::Processes, what, why).counted(pids.len()).of_processes(pids, "linux")
 }
 
 /// Returns for each process which parts of it must be read.

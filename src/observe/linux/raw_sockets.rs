@@ -94,28 +94,16 @@ impl RawSocketLister<'_> {
             && fs::metadata(format!("{}/tcp", self.tables)).is_ok();
         if !is_absent {
             let kind = if table == "packet" { "packet sockets" } else { "raw sockets" };
-            self.listed.gaps.push(Gap {
-                stage: Stage::Sockets,
-                what: kind.to_owned(),
-                count: None,
-                pids: Vec::new(),
-                why: format!("{path}: {error}"),
-                remedy: Some("mount /proc".to_owned()),
-            });
+            let gap = Gap::new(Stage::Sockets, kind, format!("{path}: {error}"));
+            self.listed.gaps.push(gap.with_remedy("mount /proc"));
         }
         None
     }
 
     fn refused(&mut self, table: &str, lines: u64) {
         if lines > 0 {
-            self.listed.gaps.push(Gap {
-                stage: Stage::Sockets,
-                what: format!("{} of {}/{table}", if lines == 1 { "line" } else { "lines" }, self.tables),
-                count: Some(lines),
-                pids: Vec::new(),
-                why: "not understood".to_owned(),
-                remedy: None,
-            });
+            let what = format!("{} of {}/{table}", if lines == 1 { "line" } else { "lines" }, self.tables);
+            self.listed.gaps.push(Gap::new(Stage::Sockets, what, "not understood").counted(lines));
         }
     }
 
@@ -171,14 +159,10 @@ impl RawSocketLister<'_> {
             Some(netns) => format!(" in the network namespace {}", netns.inode),
             None => String::new(),
         };
-        self.listed.notes.push(Note {
-            what: format!(
-                "network {noun}{place} {verb} packets for other machines (promiscuous mode, {first})"
-            ),
-            count: u64::try_from(devices.len()).ok(),
-            remedy: Some("ip -details link".to_owned()),
-            important: true,
-        });
+        let what =
+            format!("network {noun}{place} {verb} packets for other machines (promiscuous mode, {first})");
+        let note = Note::new(what).counted(devices.len()).with_remedy("ip -details link");
+        self.listed.notes.push(note.marked_important());
     }
 }
 

@@ -18,7 +18,7 @@ use super::netlink_dump::{attribute, dump, number};
 use super::owners::{ThreadDescriptor, Walk, bracketed};
 use super::scanned_namespaces::ScannedNamespaces;
 use super::settings;
-use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State, show_processes};
+use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
 
 /// The maximum size of the `fdinfo` of an io_uring: 32,768 fixed files with a name of about 60 bytes. Linux 5.13
 /// permits 64 times as many files, but no program uses so many.
@@ -102,14 +102,8 @@ pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let mut add = |pids: Vec<Pid>, count: usize, one: &str, many: &str, why: &str| {
         if count > 0 {
-            gaps.push(Gap {
-                stage: Stage::Sockets,
-                what: if count == 1 { one } else { many }.to_owned(),
-                count: u64::try_from(count).ok(),
-                why: why.to_owned(),
-                remedy: show_processes(&pids, "linux"),
-                pids,
-            });
+            let gap = Gap::new(Stage::Sockets, if count == 1 { one } else { many }, why);
+            gaps.push(gap.counted(count).of_processes(pids, "linux"));
         }
     };
     add(

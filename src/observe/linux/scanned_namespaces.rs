@@ -12,6 +12,12 @@ use super::sockets::{self, FoundSocket, SocketList};
 use crate::model::{Firewall, Gap, Namespace, Namespaces, Note, Stage, State};
 use crate::observe::{Error, Scope, progress};
 
+/// Returns the gap for a network namespace that could not be entered.
+pub(super) fn not_entered(what: String, why: Errno) -> Gap {
+    let remedy = [Errno::PERM, Errno::ACCESS].contains(&why).then(|| "run as root".to_owned());
+    Gap { remedy, ..Gap::new(Stage::Namespaces, what, why.to_string()) }
+}
+
 #[derive(Debug)]
 pub(super) struct ScannedNamespaces {
     pub(super) own: bool,
@@ -78,14 +84,9 @@ impl ScannedNamespaces {
                             .to_owned(),
                     });
                 }
-                Err(why) => scan.gaps.push(Gap {
-                    stage: Stage::Namespaces,
-                    what: format!("the network namespace {}", known.netns.inode),
-                    count: None,
-                    pids: Vec::new(),
-                    why: why.to_string(),
-                    remedy: [Errno::PERM, Errno::ACCESS].contains(&why).then(|| "run as root".to_owned()),
-                }),
+                Err(why) => {
+                    scan.gaps.push(not_entered(format!("the network namespace {}", known.netns.inode), why))
+                }
             }
         }
         let mut firewalls: Vec<&mut Firewall> =
@@ -127,11 +128,10 @@ impl ScannedNamespaces {
             (self.own && own == Some(*inode)) || self.others.iter().any(|known| known.netns.inode == *inode)
         };
         let count = walk.namespaces.iter().filter(|inode| !is_scanned(inode)).count();
-        (count > 0).then(|| Note {
-            what: format!("other network namespace{}, not scanned", if count == 1 { "" } else { "s" }),
-            count: u64::try_from(count).ok(),
-            remedy: Some("--netns all".to_owned()),
-            important: false,
+        (count > 0).then(|| {
+            Note::new(format!("other network namespace{}, not scanned", if count == 1 { "" } else { "s" }))
+                .counted(count)
+                .with_remedy("--netns all")
         })
     }
 }

@@ -32,14 +32,7 @@ pub(super) fn ephemeral() -> EphemeralSettings {
     let mut range = setting("ip_local_port_range", range);
     let mut reserved = setting("ip_local_reserved_ports", ranges);
     let mut lost = |what: &str, why: &mut String| {
-        gaps.push(Gap {
-            stage: Stage::Host,
-            what: what.to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: std::mem::take(why),
-            remedy: Some("mount /proc".to_owned()),
-        });
+        gaps.push(Gap::new(Stage::Host, what, std::mem::take(why)).with_remedy("mount /proc"));
     };
     if let Err(why) = &mut range {
         lost("the ephemeral port range of this kernel (portolan assumes the default, 32768-60999)", why);
@@ -191,35 +184,26 @@ pub(super) fn hides_processes(mountinfo: &str) -> bool {
 
 /// Returns notes about what the scan leaves out, and about settings that make the result less reliable.
 pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
-    let note = |what: &str, remedy: Option<&str>| Note {
-        what: what.to_owned(),
-        count: None,
-        remedy: remedy.map(str::to_owned),
-        important: false,
-    };
     let mut notes = Vec::new();
     if is_preloaded() {
-        let what = "a preloaded library can change the data that portolan reads";
-        notes.push(Note { important: true, ..note(what, Some("use the static build")) });
+        let note = Note::new("a preloaded library can change the data that portolan reads");
+        notes.push(note.with_remedy("use the static build").marked_important());
     }
     if scope.details || scope.packages {
         notes.extend(martian_devices());
     }
     if !scope.processes {
-        notes.push(note("processes were not looked up", Some("run without --no-holders")));
+        notes.push(Note::new("processes were not looked up").with_remedy("run without --no-holders"));
     }
     if !scope.states.contains(&State::Bound) && scope.states.contains(&State::Listen) {
-        notes.push(note(
-            "sockets that are bound but do not listen were not listed",
-            Some("run without --no-holders"),
-        ));
+        let note = Note::new("sockets that are bound but do not listen were not listed");
+        notes.push(note.with_remedy("run without --no-holders"));
     } else if scope.states.contains(&State::Bound)
         && scope.protocols.contains(&Protocol::Tcp)
         && kernel.is_some_and(|version| !lists_bound_sockets(version))
     {
-        notes.push(note(
+        notes.push(Note::new(
             "this kernel does not list TCP sockets that are bound but do not listen (Linux 6.8 and later list them)",
-            None,
         ));
     }
     notes
@@ -242,16 +226,13 @@ fn martian_devices() -> Option<Note> {
     let all = is_set("all");
     let devices: Vec<String> = devices.filter(|name| all || is_set(name)).collect();
     let first = devices.first()?;
-    Some(Note {
-        what: format!(
-            "network device{} with route_localnet (first: {first}): unless a firewall drops the \
-                traffic, other machines reach listeners on 127.0.0.0/8",
-            if devices.len() == 1 { "" } else { "s" }
-        ),
-        count: u64::try_from(devices.len()).ok(),
-        remedy: Some("sysctl net.ipv4.conf.all.route_localnet=0, and the same for the device".to_owned()),
-        important: true,
-    })
+    let what = format!(
+        "network device{} with route_localnet (first: {first}): unless a firewall drops the \
+            traffic, other machines reach listeners on 127.0.0.0/8",
+        if devices.len() == 1 { "" } else { "s" }
+    );
+    let remedy = "sysctl net.ipv4.conf.all.route_localnet=0, and the same for the device";
+    Some(Note::new(what).counted(devices.len()).with_remedy(remedy).marked_important())
 }
 
 /// The environment variables with which ld.so(8) loads libraries before those of the program.

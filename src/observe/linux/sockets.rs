@@ -194,17 +194,11 @@ impl SocketLister<'_> {
         }
         self.bound(netlink);
         if !unasked.is_empty() {
-            self.listed.gaps.push(Gap {
-                stage: Stage::Sockets,
-                what: format!("sockets of {}", unasked.join(", ")),
-                count: None,
-                pids: Vec::new(),
-                why: format!(
-                    "{}/protocols could not be read, so it is not known whether these sockets exist",
-                    self.tables
-                ),
-                remedy: Some("mount /proc".to_owned()),
-            });
+            let why = format!(
+                "{}/protocols could not be read, so it is not known whether these sockets exist",
+                self.tables
+            );
+            self.unanswered(&format!("sockets of {}", unasked.join(", ")), &why, "mount /proc".to_owned());
         }
         self.note_refusals();
     }
@@ -213,26 +207,17 @@ impl SocketLister<'_> {
     fn note_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
-        self.listed.notes.push(Note {
-            what: format!("{} read from {}", kinds.join(", "), self.tables),
-            count: None,
-            remedy: None,
-            important: false,
-        });
+        self.listed.notes.push(Note::new(format!("{} read from {}", kinds.join(", "), self.tables)));
         let partly = if kinds.len() > 1 { "" } else { "partly " };
         let mut modules: Vec<_> = self.refusals.iter().map(|(kind, ..)| kind.module).collect();
         modules.dedup();
-        self.listed.gaps.push(Gap {
-            stage: Stage::Sockets,
-            what: "bound sockets that do not listen; and the device, v6only flag and control group of each listed socket".to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: match *why {
-                Errno::NOENT => format!("the kernel modules for sock_diag are {partly}not loaded"),
-                why => format!("the kernel {partly}refuses to list sockets (sock_diag over netlink): {why}"),
-            },
-            remedy: Some(remedy(*why, &modules.join(" "))),
-        });
+        let what = "bound sockets that do not listen; and the device, v6only flag and control group of each listed socket";
+        let text = match *why {
+            Errno::NOENT => format!("the kernel modules for sock_diag are {partly}not loaded"),
+            why => format!("the kernel {partly}refuses to list sockets (sock_diag over netlink): {why}"),
+        };
+        let remedy = remedy(*why, &modules.join(" "));
+        self.unanswered(what, &text, remedy);
     }
 
     fn request(&self, family: Option<Family>, kind: &KernelProtocol, states: u32) -> DumpRequest {
@@ -314,14 +299,8 @@ impl SocketLister<'_> {
                 self.refusals.push((kind, family, why));
                 let (records, refused) = procnet::table(&String::from_utf8_lossy(&bytes));
                 if refused > 0 {
-                    self.listed.gaps.push(Gap {
-                        stage: Stage::Sockets,
-                        what: format!("{} of {path}", if refused == 1 { "line" } else { "lines" }),
-                        count: Some(refused),
-                        pids: Vec::new(),
-                        why: "not understood".to_owned(),
-                        remedy: None,
-                    });
+                    let what = format!("{} of {path}", if refused == 1 { "line" } else { "lines" });
+                    self.listed.gaps.push(Gap::new(Stage::Sockets, what, "not understood").counted(refused));
                 }
                 for record in &records {
                     self.record(record, kind);
@@ -348,26 +327,12 @@ impl SocketLister<'_> {
     }
 
     fn unanswered(&mut self, what: &str, why: &str, remedy: String) {
-        self.listed.gaps.push(Gap {
-            stage: Stage::Sockets,
-            what: what.to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: why.to_owned(),
-            remedy: Some(remedy),
-        });
+        self.listed.gaps.push(Gap::new(Stage::Sockets, what, why).with_remedy(remedy));
     }
 
     fn trouble(&mut self, label: &str, trouble: Option<DumpError>) {
         let Some(trouble) = trouble else { return };
-        self.listed.gaps.push(Gap {
-            stage: Stage::Sockets,
-            what: format!("some sockets of {label}"),
-            count: None,
-            pids: Vec::new(),
-            why: trouble.to_string(),
-            remedy: Some("run again".to_owned()),
-        });
+        self.unanswered(&format!("some sockets of {label}"), &trouble.to_string(), "run again".to_owned());
     }
 
     fn record(&mut self, record: &SocketRecord, kind: &KernelProtocol) {

@@ -16,7 +16,7 @@ use super::kernel_protocols::receives_data;
 use super::owners::{Stray, ThreadDescriptor};
 use super::scanned_namespaces::ScannedNamespaces;
 use super::threads_and_rings::carries_descriptors;
-use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State, show_processes};
+use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
 
 /// The maximum number of sockets that the text of a gap names.
 const NAMED: usize = 4;
@@ -69,15 +69,9 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
     let mut pids: Vec<Pid> = sockets.iter().map(|socket| socket.pid).collect();
     pids.sort_unstable();
     pids.dedup();
-    (!pids.is_empty()).then(|| Gap {
-        stage: Stage::Sockets,
-        what: "descriptors in transit through Unix sockets".to_owned(),
-        count: None,
-        why: "the descriptors were sent, but not received yet; a descriptor may belong to a socket that is in no table"
-            .to_owned(),
-        remedy: show_processes(&pids, "linux"),
-        pids,
-    })
+    let what = "descriptors in transit through Unix sockets";
+    let why = "the descriptors were sent, but not received yet; a descriptor may belong to a socket that is in no table";
+    (!pids.is_empty()).then(|| Gap::new(Stage::Sockets, what, why).of_processes(pids, "linux"))
 }
 
 fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
@@ -120,14 +114,8 @@ fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
 fn gap(what: &str, count: usize, mut pids: Vec<Pid>, why: String) -> Gap {
     pids.sort_unstable();
     pids.dedup();
-    Gap {
-        stage: Stage::Sockets,
-        what: format!("{} {what}", if count == 1 { "socket" } else { "sockets" }),
-        count: u64::try_from(count).ok(),
-        pids,
-        why,
-        remedy: None,
-    }
+    let what = format!("{} {what}", if count == 1 { "socket" } else { "sockets" });
+    Gap::new(Stage::Sockets, what, why).counted(count).with_pids(pids)
 }
 
 fn protocol(stray: &Stray) -> Result<String, Errno> {

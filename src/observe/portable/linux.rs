@@ -39,14 +39,10 @@ pub(super) fn add_system_details(
         Arc::make_mut(&mut socket.attributes).user = user;
     }
     if !privileged {
-        gaps.push(Gap {
-            stage: Stage::Owners,
-            what: "sockets of other users' processes".to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: "permission denied".to_owned(),
-            remedy: Some("run as root".to_owned()),
-        });
+        gaps.push(
+            Gap::new(Stage::Owners, "sockets of other users' processes", "permission denied")
+                .with_remedy("run as root"),
+        );
     }
 }
 

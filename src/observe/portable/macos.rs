@@ -62,12 +62,9 @@ impl ReadFailures {
 /// Returns the sockets in the scope that readable processes own.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let gap = |what: &str, count: Option<u64>, why: String, remedy: Option<&str>| Gap {
-        stage: Stage::Sockets,
-        what: what.to_owned(),
         count,
-        pids: Vec::new(),
-        why,
         remedy: remedy.map(str::to_owned),
+        ..Gap::new(Stage::Sockets, what, why)
     };
     let pids = match pids_by_type(ProcFilter::All) {
         Ok(pids) => pids,
@@ -266,17 +263,14 @@ pub(super) fn add_system_details(
                 process.unit = labels.get(&process.pid).cloned();
             }
         }
-        other => gaps.push(Gap {
-            stage: Stage::Processes,
-            what: "the labels of launchd's jobs".to_owned(),
-            count: None,
-            pids: Vec::new(),
-            why: other.map_or_else(
+        other => gaps.push(Gap::new(
+            Stage::Processes,
+            "the labels of launchd's jobs",
+            other.map_or_else(
                 |error| error.to_string(),
                 |output| format!("launchctl list: {}", output.status),
             ),
-            remedy: None,
-        }),
+        )),
     }
 }
 

@@ -53,14 +53,11 @@ impl EphemeralSettings {
 
 #[cfg(not(target_os = "linux"))]
 fn assumed(range: PortRange, why: String) -> Gap {
-    Gap {
-        stage: Stage::Host,
-        what: format!("the ephemeral port range of this system (portolan assumes the default, {range})"),
-        count: None,
-        pids: Vec::new(),
+    Gap::new(
+        Stage::Host,
+        format!("the ephemeral port range of this system (portolan assumes the default, {range})"),
         why,
-        remedy: None,
-    }
+    )
 }
 
 /// Scans this machine. A part that could not be seen becomes a gap.
@@ -90,17 +87,17 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     owners::users(&mut sockets, &processes);
     let nameless = sockets.iter().filter(|s| s.state.holds_port() && s.owner == Owner::Unknown).count();
     if scope.processes && nameless > 0 {
-        gaps.push(Gap {
-            stage: Stage::Owners,
-            what: format!(
-                "{} for which the system names no process",
-                if nameless == 1 { "socket" } else { "sockets" }
-            ),
-            count: u64::try_from(nameless).ok(),
-            pids: Vec::new(),
-            why: "the socket table of the system does not name the process".to_owned(),
-            remedy: None,
-        });
+        gaps.push(
+            Gap::new(
+                Stage::Owners,
+                format!(
+                    "{} for which the system names no process",
+                    if nameless == 1 { "socket" } else { "sockets" }
+                ),
+                "the socket table of the system does not name the process",
+            )
+            .counted(nameless),
+        );
     }
     let ephemeral = own::ephemeral();
     gaps.extend(ephemeral.gap);
@@ -129,10 +126,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
         namespaces: Vec::new(),
         firewalls: Vec::new(),
         gaps,
-        notes: own::NOTES
-            .iter()
-            .map(|what| Note { what: (*what).to_owned(), count: None, remedy: None, important: false })
-            .collect(),
+        notes: own::NOTES.iter().map(|what| Note::new((*what).to_owned())).collect(),
     })
 }
 

@@ -38,7 +38,7 @@ fn list(
     let mut gap = |count: Option<u64>, why: String| {
         let sockets = if count == Some(1) { "socket" } else { "sockets" };
         let what = format!("{sockets} of {protocol} over {}", family.name());
-        gaps.push(Gap { stage: Stage::Sockets, what, count, pids: Vec::new(), why, remedy: None });
+        gaps.push(Gap { count, ..Gap::new(Stage::Sockets, what, why) });
     };
     let (mut answers, mut strange) = (0_u64, 0_u64);
     match sources(families, flag) {

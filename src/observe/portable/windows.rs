@@ -94,14 +94,7 @@ pub(super) fn add_system_details(
     let services = match winapi::services() {
         Ok(services) => services,
         Err(error) => {
-            gaps.push(Gap {
-                stage: Stage::Processes,
-                what: "the services that the processes host".to_owned(),
-                count: None,
-                pids: Vec::new(),
-                why: error.to_string(),
-                remedy: None,
-            });
+            gaps.push(Gap::new(Stage::Processes, "the services that the processes host", error.to_string()));
             BTreeMap::new()
         }
     };
@@ -125,15 +118,16 @@ pub(super) fn add_system_details(
     }
     if unread > 0 {
         gaps.push(Gap {
-            stage: Stage::Processes,
-            what: match unread {
-                1 => "process whose program file could not be read".to_owned(),
-                _ => "processes whose program files could not be read".to_owned(),
-            },
-            count: Some(unread),
-            pids: Vec::new(),
-            why: "the system does not report the files".to_owned(),
             remedy: remedy(privileged),
+            ..Gap::new(
+                Stage::Processes,
+                match unread {
+                    1 => "process whose program file could not be read".to_owned(),
+                    _ => "processes whose program files could not be read".to_owned(),
+                },
+                "the system does not report the files",
+            )
+            .counted(unread)
         });
     }
 }
@@ -173,16 +167,17 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
         list.push(format!("and {} more", hidden.len() - NAMED));
     }
     Some(Gap {
-        stage: Stage::Owners,
-        what: format!(
-            "process{} that could not be opened: {}",
-            if hidden.len() == 1 { "" } else { "es" },
-            list.join("; ")
-        ),
-        count: u64::try_from(hidden.len()).ok(),
-        pids: Vec::new(),
-        why: "access denied".to_owned(),
         remedy: remedy(privileged),
+        ..Gap::new(
+            Stage::Owners,
+            format!(
+                "process{} that could not be opened: {}",
+                if hidden.len() == 1 { "" } else { "es" },
+                list.join("; ")
+            ),
+            "access denied",
+        )
+        .counted(hidden.len())
     })
 }
 

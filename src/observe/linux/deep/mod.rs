@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 
 pub use self::sweep::{ListedPorts, PORTS, Port, SweepResult, sweep};
 pub use self::tables::shown;
-use super::scanned_namespaces::ScannedNamespaces;
+use super::scanned_namespaces::{ScannedNamespaces, not_entered};
 use crate::model::{DeepScanResult, Gap, Namespaces, Netns, Note, Stage, TakenPort};
 use crate::observe::{Error, Scope, progress};
 
@@ -34,14 +34,9 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
         progress::advance(1);
         match known.enter(|| scan_namespace(Some(&known.netns))) {
             Ok(found) => add(&mut deep, found),
-            Err(why) => deep.gaps.push(Gap {
-                stage: Stage::Namespaces,
-                what: format!("the deep scan of network namespace {}", known.netns.inode),
-                count: None,
-                pids: Vec::new(),
-                why: why.to_string(),
-                remedy: [Errno::PERM, Errno::ACCESS].contains(&why).then(|| "run as root".to_owned()),
-            }),
+            Err(why) => deep
+                .gaps
+                .push(not_entered(format!("the deep scan of network namespace {}", known.netns.inode), why)),
         }
     }
     deep.notes = vec![
@@ -54,7 +49,7 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
 
 fn done(noun: &str, what: &str, count: u64) -> Note {
     let plural = if count == 1 { "" } else { "s" };
-    Note { what: format!("{noun}{plural} {what}"), count: Some(count), remedy: None, important: false }
+    Note::new(format!("{noun}{plural} {what}")).counted(count)
 }
 
 fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
@@ -67,13 +62,9 @@ fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
 }
 
 fn limits() -> Note {
-    Note {
-        what: "a deep scan cannot find hidden raw and packet sockets, a hidden second socket on a port that is shown as taken, hidden ports of UDP-Lite, SCTP and DCCP, ports that a modified kernel also hides from bind, and a network namespace that only a socket keeps alive"
-            .to_owned(),
-        count: None,
-        remedy: None,
-        important: false,
-    }
+    Note::new(
+        "a deep scan cannot find hidden raw and packet sockets, a hidden second socket on a port that is shown as taken, hidden ports of UDP-Lite, SCTP and DCCP, ports that a modified kernel also hides from bind, and a network namespace that only a socket keeps alive",
+    )
 }
 
 /// Scans `netns`, the network namespace of the calling thread (`None` for portolan's own).
@@ -122,27 +113,19 @@ fn not_tried(result: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
     let mut gaps = Vec::new();
     for (errno, count) in &result.refused {
         let errno = Errno::from_raw_os_error(*errno);
-        let refused = matches!(errno, Errno::ACCESS | Errno::PERM);
-        gaps.push(Gap {
-            stage: Stage::Sockets,
-            what: what(*count),
-            count: Some(*count),
-            pids: Vec::new(),
-            why: if refused { "permission denied".to_owned() } else { errno.to_string() },
-            remedy: Some(
-                if refused { "run as root, or with CAP_NET_BIND_SERVICE" } else { "run again" }.to_owned(),
-            ),
-        });
+        let (why, remedy) = match errno {
+            Errno::ACCESS | Errno::PERM => {
+                ("permission denied".to_owned(), "run as root, or with CAP_NET_BIND_SERVICE")
+            }
+            errno => (errno.to_string(), "run again"),
+        };
+        gaps.push(Gap::new(Stage::Sockets, what(*count), why).counted(*count).with_remedy(remedy));
     }
     if result.unsure > 0 {
-        gaps.push(Gap {
-            stage: Stage::Sockets,
-            what: what(result.unsure),
-            count: Some(result.unsure),
-            pids: Vec::new(),
-            why: "the tables that would explain these ports could not be read".to_owned(),
-            remedy: Some("mount /proc, or allow NETLINK_SOCK_DIAG sockets for this process".to_owned()),
-        });
+        let why = "the tables that would explain these ports could not be read";
+        let remedy = "mount /proc, or allow NETLINK_SOCK_DIAG sockets for this process";
+        let gap = Gap::new(Stage::Sockets, what(result.unsure), why);
+        gaps.push(gap.counted(result.unsure).with_remedy(remedy));
     }
     gaps
 }

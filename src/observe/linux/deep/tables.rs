@@ -233,18 +233,18 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
         let why = kinds.values().next()?.clone();
         let names: BTreeSet<&str> = kinds.keys().map(|(protocol, _)| protocol.name()).collect();
         let names: Vec<&str> = names.into_iter().collect();
-        Some(Gap {
-            stage: Stage::Sockets,
-            what: format!(
-                "{} sockets in {}{place}, for the comparison of the tables",
-                names.join(", "),
-                source.name()
-            ),
-            count: None,
-            pids: Vec::new(),
-            why,
-            remedy: Some("mount /proc, and allow NETLINK_SOCK_DIAG sockets for this process".to_owned()),
-        })
+        Some(
+            Gap::new(
+                Stage::Sockets,
+                format!(
+                    "{} sockets in {}{place}, for the comparison of the tables",
+                    names.join(", "),
+                    source.name()
+                ),
+                why,
+            )
+            .with_remedy("mount /proc, and allow NETLINK_SOCK_DIAG sockets for this process"),
+        )
     };
     readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
 }

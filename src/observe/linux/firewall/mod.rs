@@ -80,15 +80,12 @@ fn packet_handlers(netns: Option<&Netns>, handlers: &[PacketHandler]) -> Option<
     let [first, ..] = handlers else { return None };
     let place = netns.map(|netns| format!(" of the network namespace {}", netns.inode)).unwrap_or_default();
     let nouns = if handlers.len() == 1 { "network device" } else { "network devices" };
-    Some(Note {
-        what: format!(
-            "{nouns}{place} with a program or filter that sees incoming packets before the firewall and the sockets, and \
-                can answer, drop or redirect these packets ({first})"
-        ),
-        count: u64::try_from(handlers.len()).ok(),
-        remedy: Some("bpftool net; tc filter show dev DEVICE ingress".to_owned()),
-        important: true,
-    })
+    let what = format!(
+        "{nouns}{place} with a program or filter that sees incoming packets before the firewall and the sockets, and \
+            can answer, drop or redirect these packets ({first})"
+    );
+    let note = Note::new(what).counted(handlers.len());
+    Some(note.with_remedy("bpftool net; tc filter show dev DEVICE ingress").marked_important())
 }
 
 /// Returns whether any base chain of a table has rules, or drops packets by its policy.
@@ -98,14 +95,7 @@ fn decides(table: &FilterTable) -> bool {
 }
 
 fn failed(why: String) -> Gap {
-    Gap {
-        stage: Stage::Sockets,
-        what: "the rules of the firewall".to_owned(),
-        count: None,
-        pids: Vec::new(),
-        why,
-        remedy: None,
-    }
+    Gap::new(Stage::Sockets, "the rules of the firewall", why)
 }
 
 /// Returns whether a setting of the kernel is on for every interface.

@@ -77,17 +77,11 @@ impl Sources {
             let first = self.unclear.first()?;
             Some(format!("the rule was not understood: {first}"))
         })?;
-        Some(Gap {
-            stage: Stage::Sockets,
-            what: match self.unclear.len() {
-                0 => "ports that the kernel forwards by NAT rules".to_owned(),
-                1 => "NAT rule that may forward ports".to_owned(),
-                _ => "NAT rules that may forward ports".to_owned(),
-            },
-            count: u64::try_from(self.unclear.len()).ok().filter(|count| *count > 0),
-            pids: Vec::new(),
-            why,
-            remedy: None,
+        let gap = |what| Gap::new(Stage::Sockets, what, why);
+        Some(match self.unclear.len() {
+            0 => gap("ports that the kernel forwards by NAT rules"),
+            1 => gap("NAT rule that may forward ports").counted(1_u64),
+            count => gap("NAT rules that may forward ports").counted(count),
         })
     }
 
@@ -112,14 +106,8 @@ impl PublishedPorts {
         let own = match links::all_addresses() {
             Ok(own) => own,
             Err(errno) => {
-                self.gaps.push(Gap {
-                    stage: Stage::Sockets,
-                    what: "the addresses of this machine".to_owned(),
-                    count: None,
-                    pids: Vec::new(),
-                    why: format!("rtnetlink: {errno}"),
-                    remedy: None,
-                });
+                let why = format!("rtnetlink: {errno}");
+                self.gaps.push(Gap::new(Stage::Sockets, "the addresses of this machine", why));
                 HashSet::new()
             }
         };
@@ -139,44 +127,27 @@ impl PublishedPorts {
         }
         let elsewhere = rows.elsewhere;
         if elsewhere > 0 {
-            self.notes.push(Note {
-                what: format!(
-                    "NAT rule{} for addresses that this machine does not have",
-                    if elsewhere == 1 { "" } else { "s" }
-                ),
-                count: Some(elsewhere),
-                remedy: Some("nft list ruleset".to_owned()),
-                important: false,
-            });
+            let rules = if elsewhere == 1 { "NAT rule" } else { "NAT rules" };
+            let note = Note::new(format!("{rules} for addresses that this machine does not have"));
+            self.notes.push(note.counted(elsewhere).with_remedy("nft list ruleset"));
         }
         if let Some(first) = to_this_machine.first() {
-            self.notes.push(Note {
-                what: format!(
-                    "NAT rule{} that {} more than {MOST_PORTS} ports, either to this machine itself or only for its \
-                     own programs; these ports are not listed one by one; the first rule: {first}",
-                    if to_this_machine.len() == 1 { "" } else { "s" },
-                    if to_this_machine.len() == 1 { "forwards" } else { "forward" }
-                ),
-                count: u64::try_from(to_this_machine.len()).ok(),
-                remedy: Some("nft list ruleset".to_owned()),
-                important: true,
-            });
+            let what = format!(
+                "NAT rule{} that {} more than {MOST_PORTS} ports, either to this machine itself or only for its \
+                 own programs; these ports are not listed one by one; the first rule: {first}",
+                if to_this_machine.len() == 1 { "" } else { "s" },
+                if to_this_machine.len() == 1 { "forwards" } else { "forward" }
+            );
+            let note = Note::new(what).counted(to_this_machine.len()).with_remedy("nft list ruleset");
+            self.notes.push(note.marked_important());
         }
         if let Some(first) = to_others.first() {
-            self.gaps.push(Gap {
-                stage: Stage::Sockets,
-                what: format!(
-                    "NAT rule{} that forward{} more than {MOST_PORTS} ports to another address",
-                    if to_others.len() == 1 { "" } else { "s" },
-                    if to_others.len() == 1 { "s" } else { "" }
-                ),
-                count: u64::try_from(to_others.len()).ok(),
-                pids: Vec::new(),
-                why: format!(
-                    "portolan does not judge the services behind so many ports; the first rule: {first}"
-                ),
-                remedy: None,
-            });
+            let (rules, forward) =
+                if to_others.len() == 1 { ("NAT rule", "forwards") } else { ("NAT rules", "forward") };
+            let what = format!("{rules} that {forward} more than {MOST_PORTS} ports to another address");
+            let why =
+                format!("portolan does not judge the services behind so many ports; the first rule: {first}");
+            self.gaps.push(Gap::new(Stage::Sockets, what, why).counted(to_others.len()));
         }
     }
 }

@@ -117,15 +117,8 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
             }
         }
     }
-    let note = Note {
-        what: match left_out {
-            1 => "process in a container with an rpm database, which is not read".to_owned(),
-            _ => "processes in containers with an rpm database, which is not read".to_owned(),
-        },
-        count: Some(left_out),
-        remedy: None,
-        important: false,
-    };
+    let processes = if left_out == 1 { "process in a container" } else { "processes in containers" };
+    let note = Note::new(format!("{processes} with an rpm database, which is not read")).counted(left_out);
     (gaps(unanswered), (left_out > 0).then_some(note).into_iter().collect())
 }
 
@@ -168,16 +161,10 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     for (pid, why) in unanswered {
         reasons.entry(why).or_default().push(pid);
     }
-    let gap = |(why, pids): (String, Vec<Pid>)| Gap {
-        stage: Stage::Processes,
-        what: format!(
-            "process{} whose program could not be compared with its package",
-            if pids.len() == 1 { "" } else { "es" }
-        ),
-        count: u64::try_from(pids.len()).ok(),
-        pids,
-        why,
-        remedy: None,
+    let gap = |(why, pids): (String, Vec<Pid>)| {
+        let noun = if pids.len() == 1 { "process" } else { "processes" };
+        let what = format!("{noun} whose program could not be compared with its package");
+        Gap::new(Stage::Processes, what, why).counted(pids.len()).with_pids(pids)
     };
     reasons.into_iter().map(gap).collect()
 }
