@@ -66,5 +66,5 @@ pub struct AuditArgs {
 
 fn severity() -> impl TypedValueParser<Value = Severity> {
     PossibleValuesParser::new(Severity::ALL.map(Severity::name))
-        .try_map(|name| Severity::ALL.into_iter().find(|s| s.name() == name).ok_or("no such severity"))
+        .try_map(|name| Severity::named(&name).ok_or("no such severity"))
 }

@@ -446,7 +446,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 fn part() -> impl TypedValueParser<Value = HostScope> {
     PossibleValuesParser::new(HostScope::ALL.map(HostScope::name))
-        .try_map(|name| HostScope::ALL.into_iter().find(|part| part.name() == name).ok_or("no such part"))
+        .try_map(|name| HostScope::named(&name).ok_or("no such part"))
 }
 
 /// The output formats.

@@ -99,15 +99,16 @@ named! {
     }
 }
 
-/// The state of a registration according to a curated list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CuratedState {
-    /// In use today.
-    Alive,
-    /// The software or service is dead.
-    Orphaned,
-    /// The product is obsolete, but still in use.
-    Legacy,
+named! {
+    /// The state of a registration according to a curated list.
+    pub enum CuratedState {
+        /// In use today.
+        Alive = "alive",
+        /// The software or service is dead.
+        Orphaned = "orphaned",
+        /// The product is obsolete, but still in use.
+        Legacy = "legacy",
+    }
 }
 
 /// A row of the curated lists.

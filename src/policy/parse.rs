@@ -457,7 +457,7 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 }
 
 fn exposure(text: &str) -> Result<Exposure, String> {
-    let found = Exposure::ALL.into_iter().find(|exposure| exposure.name() == text);
+    let found = Exposure::named(text);
     found.ok_or_else(|| format!("no such class; {}", nearest(text, &Exposure::ALL.map(Exposure::name))))
 }
 
@@ -472,11 +472,7 @@ fn grade(text: &str) -> Result<Option<Severity>, String> {
     if text == "off" {
         return Ok(None);
     }
-    Severity::ALL
-        .into_iter()
-        .find(|severity| severity.name() == text)
-        .map(Some)
-        .ok_or_else(|| "write off, info, notice, warning or critical".to_owned())
+    Severity::named(text).map(Some).ok_or_else(|| "write off, info, notice, warning or critical".to_owned())
 }
 
 fn one_of(names: &[&str]) -> String {

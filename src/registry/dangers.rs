@@ -79,7 +79,7 @@ impl DangerRow {
 
     /// Returns the severity of the row; `None` if the row is for `explain` only.
     fn severity(&self) -> Option<Severity> {
-        Severity::ALL.into_iter().find(|severity| severity.name() == self.fields[6])
+        Severity::named(self.fields[6])
     }
 
     /// Returns the first remedy that names the program, or else the remedy for every program.

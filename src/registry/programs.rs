@@ -6,7 +6,7 @@ use super::name_index::{Column, NameIndex, count};
 use super::port_index::{self, PortIndex};
 use super::row::ports;
 use super::table::{self, Table, parts};
-use crate::model::{PortRange, Protocol};
+use crate::model::{PortRange, Protocol, named};
 
 /// The way in which a process is identified as a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,15 +160,16 @@ pub struct Guarded {
     pub strictness: GuardStrictness,
 }
 
-/// The kinds of programs that are suspicious on the port of a guarded service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuardStrictness {
-    /// Every program that is not a known server of the service.
-    Anything,
-    /// The programs of `Anything`, but with a finding that is only a notice, because several services share the port.
-    Soft,
-    /// Interpreters that run an unknown script. The finding is only a notice.
-    Interpreters,
+named! {
+    /// The kinds of programs that are suspicious on the port of a guarded service.
+    pub enum GuardStrictness {
+        /// Every program that is not a known server of the service.
+        Anything = "anything",
+        /// The programs of `Anything`, but with a finding that is only a notice, because several services share the port.
+        Soft = "soft",
+        /// Interpreters that run an unknown script. The finding is only a notice.
+        Interpreters = "interpreters",
+    }
 }
 
 impl Guarded {
@@ -178,12 +179,7 @@ impl Guarded {
             service: fields.next()?,
             ports: fields.next()?,
             programs: fields.next()?,
-            strictness: match fields.next()? {
-                "anything" => GuardStrictness::Anything,
-                "soft" => GuardStrictness::Soft,
-                "interpreters" => GuardStrictness::Interpreters,
-                _ => return None,
-            },
+            strictness: GuardStrictness::named(fields.next()?)?,
             why: fields.next()?,
         })
     }

@@ -3,7 +3,7 @@
 //! An empty field is `None`. A malformed line is left out, because the program must not stop; tests check that the
 //! embedded files have no such line.
 
-use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol, alias_in};
+use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol, alias_in, named};
 
 /// Column names of `registry.tsv`, in order.
 pub(super) const COLUMNS: [&str; 10] = [
@@ -142,7 +142,9 @@ impl Evidence {
 }
 
 fn kinds(field: &'static str) -> impl Iterator<Item = EvidenceSource> {
-    field.split(',').filter_map(|name| EvidenceSource::PACKAGED.into_iter().find(|kind| kind.name() == name))
+    field
+        .split(',')
+        .filter_map(|name| EvidenceSource::named(name).filter(|kind| EvidenceSource::PACKAGED.contains(kind)))
 }
 
 /// A row of `orphans.tsv` or `live.tsv`.
@@ -177,20 +179,11 @@ impl CuratedRow {
             service: text(fields.next())?,
             curated: Curated {
                 product: text(fields.next())?,
-                standing: match fields.next()? {
-                    "alive" => CuratedState::Alive,
-                    "orphaned" => CuratedState::Orphaned,
-                    "legacy" => CuratedState::Legacy,
-                    _ => return None,
-                },
+                standing: CuratedState::named(fields.next()?)?,
                 ended: if with_end { text(fields.next()) } else { None },
                 reason: text(fields.next())?,
                 source: text(fields.next()),
-                confidence: match fields.next()? {
-                    "confirmed" => Confidence::Confirmed,
-                    "presumed" => Confidence::Presumed,
-                    _ => return None,
-                },
+                confidence: Confidence::named(fields.next()?)?,
                 now_used_by: text(fields.next()),
                 basis: text(fields.next()),
             },
@@ -206,19 +199,20 @@ impl CuratedRow {
     }
 }
 
-/// The relation of a known use to the registration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relation {
-    /// The use is not the registered service, or no service is registered.
-    Other,
-    /// The use is the registered service.
-    Registered,
-    /// The registered service uses the port, and another service too.
-    Both,
-    /// Only malware is known to have used the port. This changes no status.
-    Abused,
-    /// The use is too rare to explain a listener. Outputs name the use, but it changes no status.
-    Rare,
+named! {
+    /// The relation of a known use to the registration.
+    pub(super) enum Relation {
+        /// The use is not the registered service, or no service is registered.
+        Other = "other",
+        /// The use is the registered service.
+        Registered = "registered",
+        /// The registered service uses the port, and another service too.
+        Both = "both",
+        /// Only malware is known to have used the port. This changes no status.
+        Abused = "abused",
+        /// The use is too rare to explain a listener. Outputs name the use, but it changes no status.
+        Rare = "rare",
+    }
 }
 
 /// A row of `known-uses.tsv`.
@@ -241,14 +235,7 @@ impl KnownUse {
         Some(KnownUse {
             port: fields.next()?.parse().ok()?,
             protocol: fields.next()?.parse().ok()?,
-            relation: match fields.next()? {
-                "other" => Relation::Other,
-                "registered" => Relation::Registered,
-                "both" => Relation::Both,
-                "abused" => Relation::Abused,
-                "rare" => Relation::Rare,
-                _ => return None,
-            },
+            relation: Relation::named(fields.next()?)?,
             services: fields.next()?,
             text: text(fields.next()),
             abused_by: text(fields.next()),

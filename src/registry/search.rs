@@ -209,24 +209,8 @@ fn begins_alike(a: &str, b: &str) -> bool {
 /// Returns the number of letters to add, remove, change or swap with the next to turn one name into the other; `None`
 /// if it is more than `most`.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
-    let a: Vec<char> = a.chars().map(|c| c.to_ascii_lowercase()).collect();
-    let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).collect();
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i; b.len() + 1];
-        for j in 1..=b.len() {
-            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            row[j] = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                row[j] = row[j].min(rows[i - 2][j - 2] + 1);
-            }
-        }
-        if row.iter().all(|cost| *cost > most) {
-            return None;
-        }
-        rows.push(row);
-    }
-    Some(rows[a.len()][b.len()]).filter(|cost| *cost <= most)
+    let distance = strsim::osa_distance(&a.to_ascii_lowercase(), &b.to_ascii_lowercase());
+    Some(distance).filter(|distance| *distance <= most)
 }
 
 #[cfg(test)]

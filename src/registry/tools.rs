@@ -79,7 +79,7 @@ fn rows_of<const FIELDS: usize, const N: usize>(
 }
 
 fn severity(name: &str) -> Severity {
-    Severity::ALL.into_iter().find(|severity| severity.name() == name).unwrap_or(Severity::Warning)
+    Severity::named(name).unwrap_or(Severity::Warning)
 }
 
 /// The row for an interpreter that runs code without a file: a person typed it, or another program passed it.
@@ -104,7 +104,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {
-        used_for: AdHocUse::ALL.into_iter().find(|known| known.name() == used_for)?,
+        used_for: AdHocUse::named(used_for)?,
         beyond_loopback: severity(beyond).max(least_beyond),
         on_loopback: severity(loopback).max(least_on_loopback),
         is_shell: programs.split(',').any(|program| program == "sh"),

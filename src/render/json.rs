@@ -14,10 +14,10 @@ use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
 use crate::judge::{Explained, Query, Report};
 use crate::model::{
-    Assignment, CommonService, Confidence, Curated, CuratedState, Device, Direction, EphemeralHere, Event,
-    EvidenceSource, Exposure, Family, GuardedService, KnownProgram, ListenerService, Matched,
-    NearbyRegistrations, Netns, Peer, Pid, PortAnswer, PortRange, PortVerdict, Protocol, Queues, ReachKind,
-    RegistryRange, SearchField, SearchHit, Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
+    Assignment, CommonService, Confidence, Curated, Device, Direction, EphemeralHere, Event, EvidenceSource,
+    Exposure, Family, GuardedService, KnownProgram, ListenerService, Matched, NearbyRegistrations, Netns,
+    Peer, Pid, PortAnswer, PortRange, PortVerdict, Protocol, Queues, ReachKind, RegistryRange, SearchField,
+    SearchHit, Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
 };
 
 use super::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
@@ -357,11 +357,7 @@ struct CuratedRow {
 impl CuratedRow {
     const fn new(row: &Curated) -> Self {
         CuratedRow {
-            standing: match row.standing {
-                CuratedState::Alive => "alive",
-                CuratedState::Orphaned => "orphaned",
-                CuratedState::Legacy => "legacy",
-            },
+            standing: row.standing.name(),
             product: row.product,
             ended: row.ended,
             reason: row.reason,
