@@ -78,10 +78,7 @@ pub(crate) fn empty() -> Snapshot {
 }
 
 pub(crate) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
-    Gap {
-        count,
-        ..Gap::new(stage, what.into(), "permission denied".into()).with_remedy("run as root".into())
-    }
+    Gap { count, ..Gap::new(stage, what, "permission denied").with_remedy("run as root") }
 }
 
 /// Returns a snapshot of one socket per kind of owner, with several processes and hostile names.
@@ -129,7 +126,7 @@ pub(crate) fn scene() -> Snapshot {
         namespaces: Vec::new(),
         firewalls: Vec::new(),
         gaps: vec![Gap { pids: vec![4_000_025], ..gap(Stage::Owners, "processes", Some(12)) }],
-        notes: vec![Note::new("other network namespaces".into()).counted(2)],
+        notes: vec![Note::new("other network namespaces").counted(2)],
         ..empty()
     }
 }

@@ -29,7 +29,7 @@ fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
 }
 
 fn gap(stage: Stage) -> Gap {
-    Gap::new(stage, "x".into(), "y".into())
+    Gap::new(stage, "x", "y")
 }
 
 /// Makes a snapshot of a kernel that gives ports 32768 to 60999 to outgoing connections.

@@ -58,8 +58,9 @@ pub(super) fn unasked(bpf: bool) -> Gap {
         false => ("--no-bpf was given", "run without --no-bpf"),
         true => ("the kernel refused", "run as root, with CAP_NET_ADMIN, where bpf(2) is allowed"),
     };
-    let why =
-        format!("only bpf(2) shows the BPF programs (sk_lookup) that give connections to listeners, and {why}");
+    let why = format!(
+        "only bpf(2) shows the BPF programs (sk_lookup) that give connections to listeners, and {why}"
+    );
     without_socket(why).with_remedy(remedy)
 }
 

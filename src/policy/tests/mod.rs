@@ -347,7 +347,7 @@ fn a_required_listener_that_is_absent_is_missing() {
     let hidden = snapshot_of(vec![socket("tcp/0.0.0.0:80", "root", Owner::Hidden)], vec![]);
     assert_eq!(printed(&policy, &hidden), (vec![], 1, AuditVerdict::Incomplete));
     let mut blind = nothing.clone();
-    blind.gaps.push(Gap::new(Stage::Sockets, "x".into(), "y".into()));
+    blind.gaps.push(Gap::new(Stage::Sockets, "x", "y"));
     assert_eq!(printed(&policy, &blind), (vec![], 1, AuditVerdict::Incomplete));
     let elsewhere = read(&format!("{required}netns = \"blue\"")).unwrap();
     assert_eq!(printed(&elsewhere, &there), (vec![], 1, AuditVerdict::Incomplete));
