@@ -101,6 +101,11 @@ impl DangerRow {
     ) -> Danger {
         let [service, title, _, _, _, _, _, _, encryption, outsider_gets, _, attack, _] = self.fields;
         let remedy = self.remedy(command);
+        let (usual, without_login) = outsider_gets.split_once(" ;; ").unwrap_or((outsider_gets, ""));
+        let (authentication, outsider_gets) = match basis {
+            DangerBasis::CommandLine if !without_login.is_empty() => ("none", without_login),
+            _ => (authentication, usual),
+        };
         Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
     }
 

@@ -266,7 +266,8 @@ fn dangers_have_their_shape() {
         let except = row["only_ports"];
         let is_list = port_list(except).count() == except.split(',').count();
         assert!((["yes", "no"].contains(&except) || is_list) && !row["title"].is_empty(), "{service}");
-        assert!(row["outsider_gets"].ends_with('.') && row["remedy"].ends_with('.'), "{service}");
+        let gets: Vec<_> = row["outsider_gets"].split(" ;; ").collect();
+        assert!(gets.iter().all(|text| text.ends_with('.')) && row["remedy"].ends_with('.'), "{service}");
         assert!(is_source(row["source"]), "{service}");
         let remedies: Vec<_> = row["remedy"].split(" ;; ").collect();
         let (last, others) = remedies.split_last().unwrap();
@@ -290,6 +291,11 @@ fn dangers_have_their_shape() {
         assert!(!programs.contains("*") || row["only_ports"] == "yes", "any program on any port: {service}");
         let arguments: Vec<_> = row["arguments"].split(" ;; ").filter(|text| !text.is_empty()).collect();
         assert!(arguments.iter().all(|text| is_expression(text)), "{service}: {arguments:?}");
+        let can_be_certain = arguments.iter().any(|text| !text.starts_with(['!', '~']));
+        assert!(gets.len() == 1 || gets.len() == 2 && can_be_certain, "{service}");
+        // A sentence about a login does not fit arguments that switch the login off. A well-known token stays a login.
+        let needs_both = can_be_certain && row["authentication"] == "password" && service != "vault-dev";
+        assert!(!needs_both || gets.len() == 2, "{service}");
         let by_port = arguments.iter().any(|text| text.contains("{port}") && !text.starts_with('!'));
         assert!(except != "yes" || ports > 0 || by_port, "can never match: {service}");
     }
