@@ -12,6 +12,7 @@ mod closed_sockets;
 pub mod configuration;
 mod containers;
 pub mod deep;
+mod deleted_files;
 mod descriptor_search;
 pub mod diag;
 mod executable;

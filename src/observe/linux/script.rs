@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat};
 use rustix::io::{Errno, read};
 
+use super::deleted_files::has_deleted_file_open;
 use super::files::{slurp, slurp_at};
 use super::origin::Origins;
 use super::tree::{PATH_ONLY, Tree};
@@ -85,9 +86,7 @@ fn script_of(
                 .iter()
                 .take(MOST_FILES)
                 .filter_map(|element| existing_file(process, tree, element, origins));
-            // Java ignores elements that do not exist. If no element exists, the code was deleted.
-            let script = scripts.max_by_key(kind);
-            script.or_else(|| file(process, tree, elements.first()?, origins))
+            scripts.max_by_key(kind).or_else(|| missing_class_path(process, tree, &elements, origins))
         }
         InterpreterCommand::Module(_) | InterpreterCommand::Code(_) => {
             let paths = modules_of_python(program, cmdline);
@@ -102,6 +101,25 @@ fn script_of(
         }
         InterpreterCommand::Relay(_) | InterpreterCommand::Nothing => None,
     }
+}
+
+/// Returns the first element of a class path without any existing element. Java ignores missing elements, but keeps the
+/// jars that it reads open. So the code was deleted only if a deleted file of the class path is still open. Otherwise,
+/// the directories above the element show who could have put code there.
+fn missing_class_path(
+    process: &OwnedFd,
+    tree: &Tree,
+    elements: &[&str],
+    origins: &mut Origins,
+) -> Option<Script> {
+    let first = elements.first()?;
+    let mut paths = elements.iter().filter_map(|element| located(process, tree, element));
+    if paths.any(|(_, path)| has_deleted_file_open(process, &path)) || !first.starts_with('/') {
+        return file(process, tree, first, origins);
+    }
+    let (root, path) = located(process, tree, first)?;
+    let origin = origins.of_removed(&root, &path);
+    Some(Script { path: String::from_utf8_lossy(&path).into_owned(), origin, is_program: false })
 }
 
 fn kind(script: &Script) -> Option<OriginKind> {
@@ -241,7 +259,7 @@ fn read_small_file(process: &OwnedFd, tree: &Tree, path: &str) -> Option<String>
 }
 
 /// Returns the path of a file that a process names, and the tree in which the path is followed.
-fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)> {
+pub(super) fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)> {
     if path.starts_with('/') {
         // An absolute path starts at the root of the process, but a path from the kernel starts at the root of the
         // mount namespace.
@@ -425,6 +443,10 @@ mod tests {
             let found = script(&opened, "python3.11", &cmdline, &tree, &mut Origins::default()).unwrap();
             assert_eq!((found.path.as_str(), found.origin.map(|origin| origin.kind)), (path, kind));
         }
+        let java = ["java", "-cp", "/nowhere/conf:/nowhere/lib/*", "com.example.Main"].map(str::to_owned);
+        let found = script(&opened, "java", &java, &tree, &mut origins).unwrap();
+        assert_eq!(found.path, "/nowhere/conf");
+        assert_eq!(found.origin.map(|origin| origin.kind), Some(OriginKind::System));
         let nowhere = ["python3", "-m", "no_such_module"].map(str::to_owned);
         let found = script(&opened, "python3.11", &nowhere, &tree, &mut origins).unwrap();
         assert_eq!(found.origin, None);
