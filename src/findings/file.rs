@@ -110,6 +110,9 @@ pub struct DeletedExecutable {
     /// Interpreters whose script is gone. A replaced script is not detected: the interpreter may have read the new
     /// file.
     pub scripts: Vec<RunningScript>,
+    /// Notice if an upgrade is the likely cause.
+    #[serde(skip)]
+    pub severity: Severity,
 }
 
 impl FindingKind for DeletedExecutable {
@@ -125,9 +128,8 @@ impl FindingKind for DeletedExecutable {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
-    /// Returns notice if files were only replaced, as after an upgrade, and warning if a file is gone.
     fn severity(&self) -> Severity {
-        if self.gone.is_empty() && self.scripts.is_empty() { Severity::Notice } else { Self::INFO.severity }
+        self.severity
     }
 
     fn sentence(&self) -> String {

@@ -131,7 +131,7 @@ impl FindingKind for Impostor {
         if let Some(named_like) = named_like {
             let but = match self.file {
                 _ if self.code.is_some() => "a user who is not root can replace code that it runs",
-                ReplaceableBy::Anyone => "any user can replace the program file",
+                ReplaceableBy::Anyone => "any user can replace, or may have created, the program file",
                 ReplaceableBy::Root => {
                     "only the command line has this name, and a process can rewrite \
                         its command line"

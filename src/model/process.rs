@@ -83,7 +83,8 @@ pub struct Origin {
     /// The file or directory that allows the replacement, for [`OriginKind::User`] and [`OriginKind::Open`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writable: Option<String>,
-    /// The ID of the only user who can replace the file, for [`OriginKind::User`].
+    /// The ID of the only user who can replace the file, for [`OriginKind::User`]; for [`OriginKind::Deleted`] and a
+    /// program file, of the only user who could have created the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The package that installed the file.

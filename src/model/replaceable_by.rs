@@ -16,7 +16,7 @@ pub enum ReplaceableBy {
     Unknown,
     /// A user who is not root.
     User,
-    /// Any user. A running file without a path counts too, because its creator is not known.
+    /// Any user. A running file without a path counts too if its creator is not known.
     Anyone,
 }
 
@@ -52,12 +52,19 @@ impl ReplaceableBy {
 
     fn of_program_file(process: &Process) -> Self {
         let Some(exe) = &process.exe else { return ReplaceableBy::Root };
-        if matches!(exe.state, ExeState::Deleted | ExeState::Memfd)
-            || process.is_program_mapped == Some(false)
-        {
+        let origin = process.origin.as_ref();
+        if exe.state == ExeState::Memfd || process.is_program_mapped == Some(false) {
             return ReplaceableBy::Anyone;
         }
-        match process.origin.as_ref().map(|origin| origin.kind) {
+        if exe.state == ExeState::Deleted {
+            let deleted = origin.filter(|origin| origin.kind == OriginKind::Deleted);
+            return match deleted.and_then(|origin| origin.uid) {
+                Some(0) => ReplaceableBy::Root,
+                Some(_) => ReplaceableBy::User,
+                None => ReplaceableBy::Anyone,
+            };
+        }
+        match origin.map(|origin| origin.kind) {
             Some(OriginKind::Package | OriginKind::System) => ReplaceableBy::Root,
             Some(OriginKind::User) => ReplaceableBy::User,
             Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => ReplaceableBy::Anyone,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use libtest_mimic::Failed;
@@ -13,11 +13,14 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::{Value, json};
 
 use crate::audit_rules::{flag, severity_and_code};
-use crate::lab::{Lab, Outcome, Scene, Server, complete, flags, gap, held, listeners, on_port, sleep, tcp};
+use crate::lab::{
+    Lab, NOBODY, Outcome, Scene, Server, complete, flags, gap, held, listeners, on_port, sleep, tcp,
+};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
     ("rules_deleted_and_replaced", deleted_and_replaced),
+    ("rules_deleted_old_version", deleted_old_version),
     ("rules_replaced_under_a_jailed_server", replaced_under_a_jail),
     ("rules_deleted_in_a_detached_mount", deleted_in_a_detached_mount),
     ("rules_code_that_was_loaded", loaded_code),
@@ -55,6 +58,26 @@ fn deleted_and_replaced(lab: &Lab) -> Outcome {
     same!(gone["evidence"]["gone"][0]["pid"], second.pid());
     same!(gone["evidence"]["replaced"], json!([]));
     same!(gone["text"].as_str().unwrap_or_default().contains("The program file was deleted"), true);
+    Ok(())
+}
+
+/// An upgrade removed the directory of the former version. Only root could have created the program, so it is what its
+/// name says; a user could have created the other one.
+fn deleted_old_version(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let (server, other) = (lab.sleeper_called(b"redis-server")?, lab.sleeper_called(b"postgres")?);
+    let _server = Server::start(&server, vec![tcp("0.0.0.0:6379")?])?;
+    chown(&other, Some(NOBODY), None)?;
+    let _other = Server::start(&other, vec![tcp("0.0.0.0:5432")?])?;
+    for program in [&server, &other] {
+        fs::remove_dir_all(program.parent().ok_or("no directory")?)?;
+    }
+    let report = lab.json(&[])?;
+    for (port, severity, is_impostor) in [(6379, "notice", false), (5432, "warning", true)] {
+        let listener = on_port(&report, port)?;
+        same!(flag(listener, "deleted-executable")["severity"], severity, "{report:#}");
+        same!(flags(listener).contains(&"impostor"), is_impostor, "{report:#}");
+    }
     Ok(())
 }
 

@@ -143,6 +143,7 @@ fn samples() -> Vec<Evidence> {
             replaced: vec![running()],
             gone: vec![running()],
             scripts: vec![RunningScript { running: running(), script: "/srv/x.py".to_owned() }],
+            severity,
         }
         .into(),
         Sniffer {

@@ -7,7 +7,7 @@ use crate::findings::file::{
 };
 use crate::findings::{Evidence, RunningProgram};
 use crate::join::Entry;
-use crate::model::{Exe, ExeState, Origin, OriginKind, Process, Severity};
+use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Severity};
 
 fn running(process: &Process, exe: &Exe) -> RunningProgram {
     RunningProgram { pid: process.pid, name: process.name.clone(), exe: exe.path.clone() }
@@ -25,13 +25,25 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
 }
 
 /// Returns the evidence of `deleted-executable`. Replaced files are listed separately, because an upgrade usually
-/// replaces a file.
+/// replaces a file. An upgrade also deletes files: those of the former version, if their path contains the version, such
+/// as `/usr/lib/jvm/java-17.0.9/bin/java`.
 pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
     let scripts = deleted_scripts(subject.listener);
+    let is_upgrade = scripts.is_empty() && gone.iter().all(|program| is_expected(subject, program));
+    let severity = if is_upgrade { Severity::Notice } else { Severity::Warning };
     (!replaced.is_empty() || !gone.is_empty() || !scripts.is_empty())
-        .then(|| DeletedExecutable { replaced, gone, scripts }.into())
+        .then(|| DeletedExecutable { replaced, gone, scripts, severity }.into())
+}
+
+/// Returns whether only root could have created a deleted program, and the program is an interpreter or belongs on the
+/// port.
+fn is_expected(subject: &JudgedListener<'_>, program: &RunningProgram) -> bool {
+    subject.processes.iter().filter(|one| one.process.pid == program.pid).any(|one| {
+        (subject.is_on_own_port() || one.is_interpreted())
+            && ReplaceableBy::of_file(one.process) == ReplaceableBy::Root
+    })
 }
 
 fn deleted_scripts(entry: &Entry) -> Vec<RunningScript> {

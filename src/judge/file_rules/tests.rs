@@ -109,6 +109,36 @@ fn evidence_distinguishes_an_upgrade_from_a_loss() {
     assert_eq!((gone[0].pid, gone[0].exe.as_str(), gone.len()), (8, "/srv/b", 1));
 }
 
+/// An upgrade deletes the former version of a program if the path contains the version.
+#[test]
+fn an_expected_program_that_only_root_could_create_was_upgraded() {
+    use Severity::{Notice, Warning};
+    let versioned = "/usr/lib/postgresql/15/bin/postgres";
+    for (name, local, path, line, uid, severity) in [
+        ("on its port", "tcp/0.0.0.0:5432", versioned, "postgres", Some(0), Notice),
+        ("on another port", "tcp/0.0.0.0:4444", versioned, "postgres", Some(0), Warning),
+        ("of a user", "tcp/0.0.0.0:5432", "/home/u/postgres", "postgres", Some(1000), Warning),
+        ("of anyone", "tcp/0.0.0.0:5432", versioned, "postgres", None, Warning),
+        (
+            "an interpreter",
+            "tcp/0.0.0.0:4444",
+            "/usr/lib/jvm/java-17.0.9/bin/java",
+            "java -jar /x.jar",
+            Some(0),
+            Notice,
+        ),
+        ("unknown", "tcp/0.0.0.0:5432", "/usr/bin/x", "x", Some(0), Warning),
+    ] {
+        let process = Process {
+            exe: Some(exe(path, ExeState::Deleted, Some(&[]))),
+            origin: Some(Origin { uid, ..Origin::of(OriginKind::Deleted) }),
+            ..program_process(7, path.rsplit('/').next().unwrap(), "", line)
+        };
+        let findings = found(socket(local, Owner::Held(vec![7].into())), vec![process]);
+        assert_eq!(codes(&findings), [("deleted-executable", severity)], "{name}");
+    }
+}
+
 #[test]
 fn the_nearest_world_writable_directory_is_named() {
     let exe = exe("/tmp/.x/y", ExeState::Present, Some(&["/tmp/.x", "/tmp"]));
@@ -150,7 +180,7 @@ fn a_deleted_script_is_judged_like_a_deleted_program() {
         let wanted: Vec<_> = severity.map(|severity| ("deleted-executable", severity)).into_iter().collect();
         assert_eq!(codes(&findings), wanted, "{local} {kind:?}");
         if severity.is_some() {
-            let DeletedExecutable { replaced, gone, scripts } =
+            let DeletedExecutable { replaced, gone, scripts, .. } =
                 DeletedExecutable::of(&findings[0].evidence).unwrap();
             assert_eq!((replaced.len(), gone.len(), scripts[0].script.as_str()), (0, 0, "/srv/x.py"));
         }

@@ -164,7 +164,10 @@ fn executable(
         ExeState::Deleted if is_at_a_path_of_others(tree, path, running) => {
             Some(Origin::of(OriginKind::Elsewhere))
         }
-        ExeState::Deleted => Some(Origin::of(OriginKind::Deleted)),
+        ExeState::Deleted => {
+            let uid = running.and_then(|running| creator_of_deleted(tree, path, running, origins));
+            Some(Origin { uid, ..Origin::of(OriginKind::Deleted) })
+        }
         // The old file no longer exists, so the new file is judged: a user who can replace the new file could also
         // have replaced the old one.
         ExeState::Replaced => origins.of(tree, path, None).map(|origin| match origin.kind {
@@ -192,4 +195,25 @@ fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> b
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));
     tree.stat(path).is_ok_and(is_another_users)
+}
+
+/// Returns the only user who could have created a deleted file at this path: root if the file belongs to root and only
+/// root can write to the directories above it. `None` if several users could have, or if the file was on another file
+/// system than the nearest directory, because any user can mount a file system and detach it.
+fn creator_of_deleted(tree: &Tree, path: &[u8], running: &Stat, origins: &mut Origins) -> Option<u32> {
+    let mut above = path;
+    let directory = loop {
+        above = &above[..above.iter().rposition(|byte| *byte == b'/')?];
+        match tree.stat(if above.is_empty() { b"/" } else { above }) {
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            found => break found.ok()?,
+        }
+    };
+    let origin = origins.of_removed(tree, path).filter(|_| directory.st_dev == running.st_dev)?;
+    let creator = match origin.kind {
+        OriginKind::System => 0,
+        OriginKind::User => origin.uid?,
+        _ => return None,
+    };
+    [0, creator].contains(&running.st_uid).then_some(creator)
 }
