@@ -7,14 +7,18 @@ use crate::model::interpreter::{InterpreterCommand, parse_command};
 /// Python servers that run an application named in their arguments (`gunicorn superset.app:create_app()`).
 const APPLICATION_SERVERS: [&str; 7] =
     ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "pserve"];
-/// Wrappers: scripts and modules that run another script or module, named in their arguments.
-const WRAPPERS: [&str; 7] = [
+/// Wrappers: scripts, modules and classes that run another one, named in their arguments.
+const WRAPPERS: [&str; 11] = [
+    "WrapperSimpleApp",
+    "WrapperStartStopApp",
     "clojure.main",
     "debugpy",
     "pydevd.py",
     "coverage",
     "newrelic-admin",
     "opentelemetry-instrument",
+    "org.apache.hadoop.util.RunJar",
+    "org.apache.spark.deploy.SparkSubmit",
     "bundle",
 ];
 /// The maximum number of a wrapper's words that may name the wrapped code; further words are arguments of that code.
@@ -215,7 +219,12 @@ fn further<'p>(command: &Command<'p>) -> Vec<Command<'p>> {
     let named = named.map(|(at, word)| {
         let is_module = at.checked_sub(1).and_then(|before| words.get(before)) == Some(&"-m");
         let rest = words.get(at + 1..).unwrap_or_default();
-        Command::new(if is_module { Kind::Module } else { Kind::File }, word, rest.iter().copied())
+        let kind = match command.kind {
+            _ if is_module => Kind::Module,
+            Kind::Class if !word.contains('/') && !word.ends_with(".jar") => Kind::Class,
+            _ => Kind::File,
+        };
+        Command::new(kind, word, rest.iter().copied())
     });
     named.collect()
 }

@@ -293,7 +293,8 @@ fn dangers_have_their_shape() {
         assert!(arguments.iter().all(|text| is_expression(text)), "{service}: {arguments:?}");
         let can_be_certain = arguments.iter().any(|text| !text.starts_with(['!', '~']));
         assert!(gets.len() == 1 || gets.len() == 2 && can_be_certain, "{service}");
-        // A sentence about a login does not fit arguments that switch the login off. A well-known token stays a login.
+        // A sentence about a login does not fit arguments that switch the login off. The token of vault is well known, but
+        // it is a login.
         let needs_both = can_be_certain && row["authentication"] == "password" && service != "vault-dev";
         assert!(!needs_both || gets.len() == 2, "{service}");
         let by_port = arguments.iter().any(|text| text.contains("{port}") && !text.starts_with('!'));

@@ -84,12 +84,18 @@ fn a_danger_says_what_it_rests_on() {
     assert_eq!(danger(&CommandLine::new("redis-server", &arguments), 6379, Protocol::Udp, false), None);
 }
 
-/// If an option switches the login off, the text does not speak of a password.
+/// If an option switches the login off, the text names no password.
 #[test]
 fn a_danger_without_a_login_says_so() {
     for (file, line, port, authentication, gets) in [
         ("arangod", "arangod", 8529, "password", "Tries passwords; the server"),
-        ("arangod", "arangod --server.authentication false", 8529, "none", "Reads and changes every database,"),
+        (
+            "arangod",
+            "arangod --server.authentication false",
+            8529,
+            "none",
+            "Reads and changes every database,",
+        ),
         ("mysqld", "mysqld --skip-grant-tables", 3306, "none", "Reads and changes every database as root."),
         ("busybox", "busybox telnetd -l /bin/sh", 23, "none", "Gets a shell of this machine without"),
         ("python3.12", "python3 /usr/bin/marimo edit --no-token", 2718, "none", "Runs code as this user."),
