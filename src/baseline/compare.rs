@@ -70,20 +70,17 @@ pub struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Returns whether anything changed, except for transient sockets.
-    #[must_use]
     pub fn changed(&self) -> bool {
         self.changes.iter().any(|reported| !reported.passing)
     }
 
     /// Returns whether everything was visible in both snapshots and could be compared.
-    #[must_use]
     pub fn is_complete(&self) -> bool {
         self.before.is_complete() && self.after.is_complete() && self.not_compared.is_empty()
     }
 }
 
 /// Compares two reports.
-#[must_use]
 pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     let found = matched(&before.entries, &after.entries);
     let mut not_compared: Vec<NotCompared<'a>> = Vec::new();

@@ -159,7 +159,6 @@ pub struct Fingerprint<'a> {
 }
 
 impl<'a> Fingerprint<'a> {
-    #[must_use]
     pub fn of(listener: &'a Entry) -> Self {
         let socket = &listener.socket;
         let netns = match (&socket.netns, &socket.container) {
@@ -235,7 +234,6 @@ pub struct Change<'a> {
 
 /// Returns the changes between two scans of `watch`, in the order of listings. Sockets with equal fingerprints count
 /// once. Listeners with unknown values are not reported, because `watch` repeats its scans with equal privileges.
-#[must_use]
 pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>> {
     matched(before, after).changes
 }

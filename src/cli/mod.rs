@@ -223,13 +223,11 @@ pub fn help(path: &[String]) -> Result<StyledStr, String> {
 }
 
 /// Returns the names of the commands.
-#[must_use]
 pub fn commands() -> Vec<String> {
     Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
 /// Returns whether `portolan list` accepts this option.
-#[must_use]
 pub fn is_list_option(option: &str) -> bool {
     Cli::command().get_arguments().any(|arg| match option.strip_prefix("--") {
         Some(long) => arg.get_long() == Some(long),
@@ -383,7 +381,6 @@ impl CommonArgs {
     }
 
     /// Returns whether this part must be omitted from every output.
-    #[must_use]
     pub fn leaves_out(&self, what: Without) -> bool {
         self.without.contains(&what)
     }

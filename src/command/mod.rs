@@ -62,7 +62,6 @@ pub enum Exit {
 
 impl Exit {
     /// Returns the exit code, as listed in the README.
-    #[must_use]
     pub const fn code(self) -> u8 {
         match self {
             Exit::Matched | Exit::Clear => 0,
@@ -138,7 +137,6 @@ fn help(args: &HelpArgs, out: &mut dyn Write) -> Result<Exit, Error> {
 
 /// Returns the text of `--version` after the program's name: the version, and the sources of the registry, the
 /// evidence, the sockets and the processes.
-#[must_use]
 pub fn version() -> String {
     let registry = Registry::embedded();
     format!(

@@ -15,7 +15,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 const SUCCESS: u8 = 0;
 
 /// Runs the program with the arguments of this process; returns its exit code.
-#[must_use]
 pub fn run() -> ExitCode {
     #[cfg(target_os = "linux")]
     let code = super::supervisor::supervised(run_here);

@@ -157,7 +157,6 @@ impl Screen {
     }
 
     /// Returns the current size of the terminal.
-    #[must_use]
     pub fn size(&self) -> Size {
         let size = terminal_size::terminal_size_of(&self.out);
         let size = size.map(|(width, height)| Size { width: width.0, height: height.0 });
@@ -293,7 +292,6 @@ pub struct Inputs {
 
 impl Inputs {
     /// Returns a sender with which a job in the background reports its end.
-    #[must_use]
     pub fn sender(&self) -> Sender<Input> {
         self.sender.clone()
     }

@@ -62,7 +62,6 @@ impl Write for Stdout {
 }
 
 /// Returns whether a command failed only because the reader closed the output.
-#[must_use]
 pub fn is_broken_pipe(error: &Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| {
         error.kind() == io::ErrorKind::BrokenPipe

@@ -241,7 +241,6 @@ impl From<BaselineChange> for super::Evidence {
 
 impl Evidence {
     /// Returns the change that the finding reports.
-    #[must_use]
     pub fn change(&self) -> &BaselineChange {
         match self {
             Evidence::Appeared(found) => &found.0,

@@ -55,7 +55,6 @@ macro_rules! family {
         $(
             impl $kind {
                 /// Returns the evidence as this type; `None` for every other kind of finding.
-                #[must_use]
                 pub fn of(evidence: &super::Evidence) -> Option<&Self> {
                     match evidence {
                         super::Evidence::$family(Evidence::$kind(evidence)) => Some(evidence),
@@ -110,7 +109,6 @@ named! {
 
 impl FindingFamily {
     /// Returns whether only an audit has findings of this family: they need a policy, a baseline or a deep scan.
-    #[must_use]
     pub const fn is_audit_only(self) -> bool {
         matches!(self, FindingFamily::Policy | FindingFamily::Change | FindingFamily::Deep)
     }
@@ -197,61 +195,51 @@ impl Flag {
     }
 
     /// Finds a flag by its code, in lower or upper case.
-    #[must_use]
     pub fn find(code: &str) -> Option<Flag> {
         Flag::all().find(|flag| flag.code().eq_ignore_ascii_case(code))
     }
 
     /// Returns the position in [`Flag::all`].
-    #[must_use]
     pub fn position(self) -> usize {
         Flag::all().take_while(|flag| *flag != self).count()
     }
 
     /// Returns the stable code, in kebab-case.
-    #[must_use]
     pub const fn code(self) -> &'static str {
         self.0.code
     }
 
     /// Returns the family.
-    #[must_use]
     pub const fn family(self) -> FindingFamily {
         self.0.family
     }
 
     /// Returns the phrase for the condition of the finding.
-    #[must_use]
     pub const fn description(self) -> &'static str {
         self.0.description
     }
 
     /// Returns the sentence about why the finding matters.
-    #[must_use]
     pub const fn why(self) -> &'static str {
         self.0.why
     }
 
     /// Returns the phrase with the remedy.
-    #[must_use]
     pub const fn remedy(self) -> &'static str {
         self.0.remedy
     }
 
     /// Returns the usual severity on an address that other machines can reach.
-    #[must_use]
     pub const fn severity(self) -> Severity {
         self.0.severity
     }
 
     /// Returns the severities that evidence of this kind can have on an address that other machines can reach.
-    #[must_use]
     pub const fn severities(self) -> &'static [Severity] {
         self.1
     }
 
     /// Returns how a loopback address changes a severity.
-    #[must_use]
     pub const fn on_loopback(self) -> OnLoopback {
         self.0.on_loopback
     }
@@ -323,7 +311,6 @@ impl Finding {
     }
 
     /// Makes a finding with the severity for an address that other machines can reach. `judge` adapts the severity.
-    #[must_use]
     pub fn new(evidence: impl Into<Evidence>) -> Self {
         let mut finding =
             Finding { severity: Severity::Info, evidence: evidence.into(), is_owner_hidden: false };
@@ -333,7 +320,6 @@ impl Finding {
     }
 
     /// Returns the severity of the evidence on an address that other machines can reach.
-    #[must_use]
     pub fn evidence_severity(&self) -> Severity {
         match &self.evidence {
             Evidence::Registry(evidence) => evidence.severity(),
@@ -348,7 +334,6 @@ impl Finding {
     }
 
     /// Returns the flag that names the kind of this finding.
-    #[must_use]
     pub fn flag(&self) -> Flag {
         match &self.evidence {
             Evidence::Registry(evidence) => evidence.flag(),
@@ -363,7 +348,6 @@ impl Finding {
     }
 
     /// Returns the evidence in full sentences of raw text.
-    #[must_use]
     pub fn sentence(&self) -> String {
         self.with_basis(match &self.evidence {
             Evidence::Registry(evidence) => evidence.sentence(),
@@ -379,7 +363,6 @@ impl Finding {
 
     /// Returns the sentences for a card, without the process, address and firewall: the card shows them in separate
     /// lines.
-    #[must_use]
     pub fn card_sentence(&self) -> String {
         self.with_basis(match &self.evidence {
             Evidence::Registry(evidence) => evidence.card_sentence(),
@@ -406,7 +389,6 @@ impl Finding {
 
 impl Finding {
     /// Returns whether the finding relies on a registration that is only presumed dead.
-    #[must_use]
     pub fn is_presumed(&self) -> bool {
         registry::Orphaned::of(&self.evidence).is_some_and(|orphaned| {
             orphaned.registrations.iter().any(|row| row.confidence == Confidence::Presumed)

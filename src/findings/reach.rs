@@ -137,7 +137,6 @@ impl FindingKind for Exposed {
 impl Exposed {
     /// Returns the service and the actions that any client can perform: `Redis: anyone who connects reads and changes
     /// every key.`
-    #[must_use]
     pub fn summary(&self) -> String {
         if self.admitted() == Some(AdmittedClients::Local) {
             return format!("{}: its configuration refuses clients from other machines.", self.title);
@@ -158,7 +157,6 @@ impl Exposed {
     }
 
     /// Returns the fix. If a configuration file is the evidence, or was not used, the text begins with this file.
-    #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));
         if let Some(path) = &self.changed_configuration {
@@ -261,7 +259,6 @@ impl Relay {
 
 /// Returns the clients that the firewall lets in: `the firewall lets in only 10.0.0.0/8 (nft rule …)`. `None` if
 /// there are no rules, or if only root may read the rules.
-#[must_use]
 pub fn firewall(reach: &Reach) -> Option<String> {
     if reach.kind == ReachKind::Machine {
         return Some(format!("only {} can connect", reach.from.join(", ")));

@@ -27,7 +27,6 @@ pub struct DeadRegistration {
 
 impl DeadRegistration {
     /// Makes a dead registration from a curated row.
-    #[must_use]
     pub const fn new(service: &'static str, row: &Curated) -> Self {
         DeadRegistration {
             service,
@@ -81,7 +80,6 @@ pub struct QuietRegistration {
 
 impl QuietRegistration {
     /// Takes the facts from a registration.
-    #[must_use]
     pub fn new(assignment: &Assignment) -> Self {
         QuietRegistration {
             service: assignment.service,

@@ -50,7 +50,6 @@ fn remark(rule: &AllowRule, kind: RemarkKind) -> Remark {
 }
 
 /// Returns the remarks that follow from the policy and the day, in the order of the policy.
-#[must_use]
 pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     let mut remarks = Vec::new();
     let mut earlier: Vec<&AllowRule> = Vec::new();
@@ -88,7 +87,6 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
 }
 
 /// Returns the rules for the snapshot's host that certainly match nothing in the snapshot.
-#[must_use]
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let snapshot = &report.snapshot;
     let today = day(snapshot);

@@ -39,7 +39,6 @@ pub struct Drafted {
 
 impl Drafted {
     /// Returns whether the user must decide about this rule before it allows anything.
-    #[must_use]
     pub fn needs_decision(&self) -> bool {
         !self.findings.is_empty()
     }
@@ -113,7 +112,6 @@ struct ServicePlace {
     findings: BTreeSet<FlaggedBy>,
 }
 
-#[must_use]
 pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     let (mut left_out, mut flagged) = (Vec::new(), Vec::new());
     let mut services: BTreeMap<DraftService, ServicePlaces> = BTreeMap::new();

@@ -59,28 +59,23 @@ impl Glob {
     }
 
     /// Returns the pattern that matches only `text`.
-    #[must_use]
     pub fn exactly(text: &str) -> String {
         globset::escape(text)
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Returns the only text that the pattern matches, if it has no wildcard.
-    #[must_use]
     pub fn literal(&self) -> Option<&str> {
         self.matcher.is_none().then_some(&self.text)
     }
 
-    #[must_use]
     pub(super) fn matches_all(&self) -> bool {
         self.text == "**"
     }
 
-    #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let is_windows = is_windows_path(text);
         match &self.matcher {

@@ -159,7 +159,6 @@ pub enum User {
 
 impl User {
     /// Parses a user name, or a user ID if the text is digits.
-    #[must_use]
     pub fn named(text: &str) -> Self {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         text.parse().ok().filter(|_| digits).map_or_else(|| User::Name(text.to_owned()), User::Number)
@@ -194,14 +193,12 @@ pub struct SeverityRule {
 
 /// Returns whether a finding is only about the purpose of a port. A rule that allows the listener lowers such a
 /// finding.
-#[must_use]
 pub fn questions_the_port(flag: Flag) -> bool {
     flag.family() == FindingFamily::Registry
 }
 
 impl AllowRule {
     /// Returns whether the rule has no condition on a listener except the protocol, the namespace and the host.
-    #[must_use]
     pub fn allows_everything(&self) -> bool {
         let every = |text: &str| text.parse().is_ok_and(|network: Network| self.addresses.contains(&network));
         (self.ports.is_empty() || covers_all_ports(&self.ports))

@@ -6,7 +6,6 @@ use unicode_width::UnicodeWidthChar;
 
 /// Returns a text in ASCII. A character and its replacement have the same width, so that tables stay aligned; only `…`
 /// after a comma becomes the longer `...`. A character without a replacement becomes `?`, as in `ls`.
-#[must_use]
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return text.into();

@@ -93,7 +93,6 @@ fn write(blocks: &[Block], w: &mut dyn Write) -> io::Result<()> {
     w.write_all(text.as_bytes())
 }
 
-#[must_use]
 pub fn listeners<'r>(ports: &[Explained<'r>]) -> Vec<Listener<'r>> {
     Listener::all(ports.iter().flat_map(|port| port.listeners.iter().copied()))
 }

@@ -12,7 +12,6 @@ use crate::model::{Gap, Owner, Pid, Reach, Snapshot, Stage};
 use super::stderr;
 
 /// Returns the caveats, one or two sentences each.
-#[must_use]
 pub fn caveats<'e>(
     snapshot: &Snapshot,
     entries: impl Iterator<Item = &'e Entry> + Clone,

@@ -132,7 +132,6 @@ impl Column {
         }
     }
 
-    #[must_use]
     pub fn key(&self, entry: &Entry) -> Key {
         let Content::Entry(cell) = self.content else { return Key::Unknown };
         let mut text = cell(entry, CellFormat::Data).text;
@@ -309,7 +308,6 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Returns the column with this name; case is ignored.
-#[must_use]
 pub fn named(name: &str) -> Option<&'static Column> {
     let alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
     let name = alias.map_or(name, |(_, name)| *name);

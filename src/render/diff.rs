@@ -291,7 +291,6 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
 
 /// Returns one line with the number of changes, of changed sockets that probably belong to clients, and of listeners
 /// that could not be compared.
-#[must_use]
 pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     let when = zone.time(comparison.before.taken, "%Y-%m-%d %H:%M");
     let reported = comparison.changes.iter().filter(|reported| !reported.passing).count();
@@ -326,7 +325,6 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
 }
 
 /// Returns the caveats of both snapshots, each with the name of its snapshot. A caveat of both snapshots appears once.
-#[must_use]
 pub fn caveats(before: &Report, after: &Report) -> Vec<String> {
     let of = |report: &Report| caveats_of(&report.snapshot, report.entries.iter(), report.question);
     let (before, mut after) = (of(before), of(after));
@@ -342,7 +340,6 @@ pub fn caveats(before: &Report, after: &Report) -> Vec<String> {
 }
 
 /// Returns the gaps of both snapshots, each with the name of its snapshot. A gap of both snapshots appears once.
-#[must_use]
 pub fn gaps(comparison: &Comparison<'_>) -> Vec<Gap> {
     let (before, after) = (&comparison.before.gaps, &comparison.after.gaps);
     let of_before = before.iter().map(|gap| match after.contains(gap) {
@@ -354,7 +351,6 @@ pub fn gaps(comparison: &Comparison<'_>) -> Vec<Gap> {
 }
 
 /// Returns a gap with the name of its snapshot: before, after, or both.
-#[must_use]
 pub fn on(side: &str, gap: &Gap) -> Gap {
     Gap { what: format!("{} ({side})", gap.what), ..gap.clone() }
 }

@@ -114,13 +114,11 @@ fn way_in(listener: &Listener<'_>, session: Option<u16>) -> Option<&'static str>
 }
 
 /// Returns the program and the place of a listener: `nginx on tcp *:80`.
-#[must_use]
 pub fn named(listener: &Listener<'_>) -> String {
     format!("{} on {}", sanitize(&what_runs(listener)), places(listener))
 }
 
 /// Returns why a listener is not ended, and what the user can do.
-#[must_use]
 pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>, rights: Rights) -> String {
     let why = match refusal {
         KillRefusal::Hidden { as_root } => match listener.first().socket.owner {

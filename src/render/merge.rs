@@ -14,7 +14,6 @@ use crate::join::Entry;
 use crate::model::{Owner, Protocol, RunTarget, Severity, State};
 
 /// Returns one entry per row, in the same order.
-#[must_use]
 pub fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
     let rows = rows(&entries.iter().collect::<Vec<_>>());
     let mut is_first = vec![false; entries.len()];
@@ -30,7 +29,6 @@ pub fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
 }
 
 /// Returns the index of the row that shows each entry.
-#[must_use]
 pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     let mut row_of = vec![0; entries.len()];
     for (number, row) in rows(entries).iter().enumerate() {
@@ -57,7 +55,6 @@ struct Merged {
 }
 
 impl MergedRow {
-    #[must_use]
     pub fn into_merged(self) -> Option<Entry> {
         self.merged.map(|merged| merged.entry)
     }
@@ -101,7 +98,6 @@ impl MergedRow {
 }
 
 /// Returns the rows of some entries, in the same order.
-#[must_use]
 pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
     let mut by_place: Vec<usize> = (0..entries.len()).collect();
     by_place.sort_by(|one, other| place(entries[*one]).cmp(&place(entries[*other])));

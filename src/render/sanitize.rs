@@ -19,7 +19,6 @@ use std::fmt::Write;
 /// Returns whether a character could control a terminal, reorder the text around it, end a line, or be invisible: all
 /// controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other character that
 /// Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
-#[must_use]
 pub const fn is_unsafe(c: char) -> bool {
     matches!(c,
         '\0'..='\x1f' | '\x7f'..='\u{9f}'
@@ -31,7 +30,6 @@ pub const fn is_unsafe(c: char) -> bool {
 }
 
 /// Returns `text` with every unsafe character escaped; borrowed if there is nothing to escape.
-#[must_use]
 pub fn sanitize(text: &str) -> Cow<'_, str> {
     let plain = |b: u8| (b' '..0x7f).contains(&b) && b != b'\\';
     if text.bytes().all(plain) || !text.chars().any(|c| c == '\\' || is_unsafe(c)) {

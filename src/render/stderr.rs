@@ -118,7 +118,6 @@ pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) ->
 }
 
 /// Returns the message during a wait: `Waiting for a listener: 5432 (since 12:00:00 UTC, 7 s)`.
-#[must_use]
 pub fn awaited(targets: &[String], free: bool, (since, time): (Timestamp, Duration), zone: Zone) -> String {
     let what = if free { "until free" } else { "for a listener" };
     let (targets, since) = (targets.join(", "), zone.time(since, "%H:%M:%S"));
@@ -126,7 +125,6 @@ pub fn awaited(targets: &[String], free: bool, (since, time): (Timestamp, Durati
 }
 
 /// Returns the message for a wait that timed out, with the sockets that still use the port.
-#[must_use]
 pub fn gave_up(targets: &[String], taken_by: &[Entry]) -> String {
     let mut states: BTreeMap<State, usize> = BTreeMap::new();
     for entry in taken_by {
@@ -150,7 +148,6 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry]) -> String {
 
 /// Returns the message for a wait that cannot be decided, because sockets may be missing from the scan. `only_rules`
 /// says whether only the rules that forward ports are missing.
-#[must_use]
 pub fn blind(targets: &[String], free: bool, only_rules: bool) -> String {
     let what = if free { "no socket is seen" } else { "no listener is seen" };
     let why = match only_rules {

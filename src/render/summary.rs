@@ -17,7 +17,6 @@ use super::wrap::wrap;
 use super::{Emphasis, Style, sanitize};
 
 /// Returns the lines of the summary, each with its tone.
-#[must_use]
 pub fn summary(report: &Report, legend: &str) -> Vec<(Emphasis, String)> {
     let mut lines = vec![(Emphasis::Quiet, counts(report))];
     let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
@@ -41,7 +40,6 @@ pub fn write_summary(report: &Report, legend: &str, style: &Style, w: &mut dyn W
 }
 
 /// Returns the number of lines of the summary.
-#[must_use]
 pub fn summary_height(report: &Report, legend: &str, style: &Style) -> usize {
     summary(report, legend).iter().map(|(_, text)| wrap("", text, style.width).len()).sum()
 }
@@ -61,7 +59,6 @@ pub(super) fn age(date: &str, now: Timestamp) -> Option<i64> {
 }
 
 /// Returns a sentence with the date of the registry, and with its file if it is not embedded.
-#[must_use]
 pub fn registry(registry: &Registry) -> String {
     match registry.file() {
         Some(file) => format!("Registry of {} ({}).", registry.date(), sanitize(file)),

@@ -225,7 +225,6 @@ pub struct TableLayout {
 
 impl TableLayout {
     /// Returns the layout in which these entries fit the width of the terminal.
-    #[must_use]
     pub fn of<'e>(
         entries: &(impl Iterator<Item = &'e Entry> + Clone),
         snapshot: &Snapshot,
@@ -235,7 +234,6 @@ impl TableLayout {
     }
 
     /// Returns the layout in which these entries fit a screen that scrolls and shows the card of each row.
-    #[must_use]
     pub fn of_screen<'e>(
         entries: &(impl Iterator<Item = &'e Entry> + Clone),
         snapshot: &Snapshot,

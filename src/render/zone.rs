@@ -30,7 +30,6 @@ impl Zone {
     pub const UTC: Zone = Zone(&UTC);
 
     /// Returns the zone of the reader, which is looked up when it is first used.
-    #[must_use]
     pub const fn new(zone: &'static LazyLock<TimeZone>) -> Self {
         Zone(zone)
     }

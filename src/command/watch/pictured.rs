@@ -14,7 +14,6 @@ use crate::render::Style;
 use crate::render::screen::Size;
 
 /// Returns the screen of a watch that has seen two snapshots, after some keys.
-#[must_use]
 pub fn pictured(before: Snapshot, after: Snapshot, keys: &[Key], size: Size, style: &Style) -> Vec<String> {
     let [before, after] = [before, after].map(|seen| judge(seen, Registry::embedded()));
     let mut explorer = explored(&before, &after, size, style);

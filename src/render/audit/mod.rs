@@ -28,7 +28,6 @@ use super::process_cells;
 use super::{Zone, host_name, registry, sanitize, system};
 
 /// Returns the verdict in one line, without its newline.
-#[must_use]
 pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
     let rows = Rows::of(audit);
     let counted = |at: &dyn Fn(Severity) -> bool| -> Vec<String> {
@@ -163,7 +162,6 @@ pub(super) const fn part(scope: Option<HostScope>) -> Option<&'static str> {
 
 /// Returns a text with the number of policy rules that are for other hosts, and the first of them; `None` if there are
 /// none.
-#[must_use]
 pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
     let rules = &policy.skipped_rules;
     if rules.is_empty() {

@@ -25,7 +25,6 @@ pub struct Status {
 impl Status {
     /// Returns the first line. If the line is too long, its least important parts become shorter or are left out, but
     /// never the number of gaps.
-    #[must_use]
     pub fn line(&self, now: Timestamp, interval: Duration, (width, zone): (u16, Zone)) -> String {
         let paused = self.paused.map(|since| format!("paused at {}", zone.time(since, "%H:%M:%S")));
         let mut parts = [
@@ -105,7 +104,6 @@ pub(super) fn tabs(shown: View, counts: [Option<usize>; 4], width: usize, style:
 }
 
 /// Returns the view whose name is at this column of the line with the names of the views.
-#[must_use]
 pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) -> Option<View> {
     let mut end = 0;
     let (texts, gap) = tab_texts(shown, counts, width.into());
@@ -117,7 +115,6 @@ pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) 
 }
 
 /// Returns the lines for the gaps: one line with the reasons that fit or, if `is_verbose`, one line for each reason.
-#[must_use]
 pub fn caveat_lines(caveats: &[String], is_verbose: bool, width: u16) -> Vec<String> {
     let width = usize::from(width);
     let (mut lines, left) = match caveats {

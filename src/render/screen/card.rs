@@ -9,7 +9,6 @@ use crate::render::{Emphasis, Style, card, listener_card};
 /// The maximum number of connections on a card.
 const CONNECTIONS: usize = 50;
 
-#[must_use]
 pub fn card(
     listener: &Listener<'_>,
     explained: &Explained<'_>,
@@ -38,7 +37,6 @@ pub fn card(
 }
 
 /// Returns the text about a port, after an empty line.
-#[must_use]
 pub fn port_lines(explained: &Explained<'_>, report: &Report, style: &Style) -> Vec<String> {
     let mut bytes = Vec::new();
     // Writing to memory does not fail.
@@ -48,7 +46,6 @@ pub fn port_lines(explained: &Explained<'_>, report: &Report, style: &Style) -> 
     lines
 }
 
-#[must_use]
 pub fn vanished_card(entries: &[Entry], report: &Report, style: &Style) -> Vec<String> {
     let text = "This listener has vanished. Its last known state:";
     let mut lines = vec![style.paint(Emphasis::Warning, text), String::new()];
@@ -59,7 +56,6 @@ pub fn vanished_card(entries: &[Entry], report: &Report, style: &Style) -> Vec<S
 }
 
 /// Returns the card of a connection: its ends and its process, and then the listener that accepted it.
-#[must_use]
 pub fn connection_card(
     connection: &Entry,
     listener: Option<&Listener<'_>>,

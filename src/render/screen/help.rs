@@ -35,7 +35,6 @@ const KEYS: [(&str, &str); 17] = [
 ];
 
 /// Returns the lines of the help. The full text of the gaps comes first.
-#[must_use]
 pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
     let mut lines = Vec::new();
     if !caveats.is_empty() {
@@ -58,7 +57,6 @@ pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
 }
 
 /// Returns a message, wrapped to fit the width.
-#[must_use]
 pub fn message_lines(text: &str, style: &Style) -> Vec<String> {
     text.lines().flat_map(|line| prose("", line, MEASURE, style)).collect()
 }

@@ -77,7 +77,6 @@ pub struct LoggedChange {
 
 /// Returns the changes since the start, one line each. `earlier` is the number of older changes that are no longer
 /// stored.
-#[must_use]
 pub fn log_lines(changes: &[LoggedChange], earlier: usize, style: &Style) -> Vec<String> {
     if changes.is_empty() {
         return vec!["No change was seen.".to_owned()];
@@ -149,7 +148,6 @@ const CAVEATS: usize = 4;
 
 impl Areas {
     /// Divides a screen of this height among its parts.
-    #[must_use]
     pub fn of(height: u16, caveats: usize, has_changes: bool) -> Self {
         let height = usize::from(height);
         let tabs = (height >= WITH_TABS).then_some(1);
@@ -200,7 +198,6 @@ pub struct Frame<'a> {
 }
 
 /// Returns the frame, line by line.
-#[must_use]
 pub fn frame(
     frame: &Frame<'_>,
     now: Timestamp,

@@ -55,7 +55,6 @@ fn in_reverse(line: &str, style: &Style) -> String {
 }
 
 /// Returns the header, the horizontal line below it, and the visible changes, the latest one first.
-#[must_use]
 pub fn changes(rows: &[&LoggedChange], selected: Option<usize>, style: &Style) -> Vec<String> {
     let lines = rows.iter().map(|change| logged(change, style));
     with_head("TIME AND CHANGE", lines, selected, style)
@@ -82,7 +81,6 @@ pub struct FoundRow<'r> {
 }
 
 /// Returns the header, the horizontal line below it, and the visible findings.
-#[must_use]
 pub fn findings(rows: &[FoundRow<'_>], selected: Option<usize>, style: &Style) -> Vec<String> {
     let severities = [Severity::Info, Severity::Notice, Severity::Warning, Severity::Critical];
     let severity = severities.iter().map(|severity| severity.name().len()).max().unwrap_or(0);
@@ -98,7 +96,6 @@ pub fn findings(rows: &[FoundRow<'_>], selected: Option<usize>, style: &Style) -
 }
 
 /// Returns a row as one line of plain text, in which no value is cut.
-#[must_use]
 pub fn row_text(entry: &Entry, snapshot: &Snapshot) -> String {
     let cells = columns::of_wide(&std::iter::once(entry)).into_iter().chain(columns::named("exe"));
     let cells = cells.map(|column| column.cell(entry, snapshot, CellFormat::Complete).text);
