@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::reach::firewall;
 use super::text::list;
-use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
+use super::{FindingFacts, FindingFamily, FindingInfo, Flag, OnLoopback};
 use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Reach, Severity, host, named};
 
 named! {
@@ -180,13 +180,25 @@ pub struct BaselineChange {
     pub sure: bool,
 }
 
-impl BaselineChange {
-    /// Returns the usual severity, or `Info` for a transient socket.
-    fn severity_of(&self, rule: &FindingInfo) -> Severity {
-        if self.passing { Severity::Info } else { rule.severity }
+impl FindingFacts for BaselineChange {
+    fn flag(&self) -> Flag {
+        FLAGS[self.change as usize]
     }
 
-    pub(crate) fn sentence(&self) -> String {
+    /// Returns info for a transient socket, and critical if other machines can reach the service now, but could not
+    /// before. Otherwise returns the usual severity.
+    fn severity(&self) -> Severity {
+        let is_beyond = |state: &Option<ListenerState>| {
+            state.as_ref().is_some_and(ListenerState::is_reachable_from_outside)
+        };
+        match self.change {
+            _ if self.passing => Severity::Info,
+            ChangeKind::Widened if !is_beyond(&self.before) && is_beyond(&self.after) => Severity::Critical,
+            _ => self.flag().severity(),
+        }
+    }
+
+    fn sentence(&self) -> String {
         let when = self.baseline.strftime("%Y-%m-%d %H:%M UTC");
         let mut said = match (self.change, &self.before, &self.after) {
             (ChangeKind::Appeared, _, Some(is)) => {
@@ -228,189 +240,84 @@ impl BaselineChange {
 
 impl From<BaselineChange> for super::Evidence {
     fn from(change: BaselineChange) -> Self {
-        match change.change {
-            ChangeKind::Appeared => Appeared(change).into(),
-            ChangeKind::Vanished => Vanished(change).into(),
-            ChangeKind::Changed => Changed(change).into(),
-            ChangeKind::Replaced => Replaced(change).into(),
-            ChangeKind::Widened => Widened(change).into(),
-            ChangeKind::Narrowed => Narrowed(change).into(),
-        }
+        super::Evidence::Change(Box::new(change))
     }
 }
 
-impl Evidence {
-    /// Returns the change that the finding reports.
-    pub fn change(&self) -> &BaselineChange {
-        match self {
-            Evidence::Appeared(found) => &found.0,
-            Evidence::Vanished(found) => &found.0,
-            Evidence::Changed(found) => &found.0,
-            Evidence::Replaced(found) => &found.0,
-            Evidence::Widened(found) => &found.0,
-            Evidence::Narrowed(found) => &found.0,
-        }
-    }
-}
-
-/// The listener is not in the baseline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Appeared(pub BaselineChange);
-
-impl FindingKind for Appeared {
-    const INFO: FindingInfo = FindingInfo {
-        code: "appeared",
-        family: FindingFamily::Change,
-        severity: Severity::Warning,
-        on_loopback: OnLoopback::Same,
-        description: "a listener that is not in the baseline",
-        why: "A new listener is a new way into the machine.",
-        remedy: "find out who started the program and why; if the listener is intended, take a new baseline: portolan capture > baseline.json",
-    };
-    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning];
-
-    fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::INFO)
-    }
-
-    fn sentence(&self) -> String {
-        self.0.sentence()
-    }
-}
-
-/// The listener is in the baseline, but not in this scan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Vanished(pub BaselineChange);
-
-impl FindingKind for Vanished {
-    const INFO: FindingInfo = FindingInfo {
-        code: "vanished",
-        family: FindingFamily::Change,
-        severity: Severity::Notice,
-        on_loopback: OnLoopback::Same,
-        description: "a listener of the baseline is gone",
-        why: "A service that is still needed may be down.",
-        remedy: "if the listener should still exist, restore the service; otherwise take a new baseline: \
-            portolan capture > baseline.json",
-    };
-    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Notice];
-
-    fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::INFO)
-    }
-
-    fn sentence(&self) -> String {
-        self.0.sentence()
-    }
-}
-
-/// The port belongs to another program or user than in the baseline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Changed(pub BaselineChange);
-
-impl FindingKind for Changed {
-    const INFO: FindingInfo = FindingInfo {
-        code: "changed",
-        family: FindingFamily::Change,
-        severity: Severity::Warning,
-        on_loopback: OnLoopback::Same,
-        description: "the port belongs to another program or user than in the baseline",
-        why: "Clients connect to the port and do not notice that another program answers.",
-        remedy: "find out who changed the program and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
-    };
-    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning];
-
-    fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::INFO)
-    }
-
-    fn sentence(&self) -> String {
-        self.0.sentence()
-    }
-}
-
-/// The program still runs, but its file was replaced or deleted since the baseline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Replaced(pub BaselineChange);
-
-impl FindingKind for Replaced {
-    const INFO: FindingInfo = FindingInfo {
-        code: "replaced",
-        family: FindingFamily::Change,
-        severity: Severity::Notice,
-        on_loopback: OnLoopback::Same,
-        description: "the program still runs, but its file was replaced or deleted since the baseline",
-        why: "Scanners and the package manager check the file on disk, but the process runs the old file.",
-        remedy: "restart the service, so that it runs the installed file",
-    };
-    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Notice];
-
-    fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::INFO)
-    }
-
-    fn sentence(&self) -> String {
-        self.0.sentence()
-    }
-}
-
-/// More clients can reach the service than in the baseline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Widened(pub BaselineChange);
-
-impl FindingKind for Widened {
-    const INFO: FindingInfo = FindingInfo {
-        code: "widened",
-        family: FindingFamily::Change,
-        severity: Severity::Warning,
-        on_loopback: OnLoopback::Same,
-        description: "more clients can reach the service than in the baseline",
-        why: "Machines that could not reach the service before can reach it now.",
-        remedy: "find out who made this change and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
-    };
-    const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
-
-    /// Returns critical if other machines can reach the service now, but could not before. Otherwise returns info for a
-    /// transient socket, and warning for any other socket.
-    fn severity(&self) -> Severity {
-        let is_beyond = |state: &Option<ListenerState>| {
-            state.as_ref().is_some_and(ListenerState::is_reachable_from_outside)
-        };
-        if !self.0.passing && !is_beyond(&self.0.before) && is_beyond(&self.0.after) {
-            Severity::Critical
-        } else {
-            self.0.severity_of(&Self::INFO)
-        }
-    }
-
-    fn sentence(&self) -> String {
-        self.0.sentence()
-    }
-}
-
-/// Fewer clients can reach the service than in the baseline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Narrowed(pub BaselineChange);
-
-impl FindingKind for Narrowed {
-    const INFO: FindingInfo = FindingInfo {
-        code: "narrowed",
-        family: FindingFamily::Change,
-        severity: Severity::Info,
-        on_loopback: OnLoopback::Same,
-        description: "fewer clients can reach the service than in the baseline",
-        why: "Clients that could reach the service before may no longer reach it.",
-        remedy: "if the change is a mistake, undo the change; otherwise take a new baseline: portolan \
-            capture > baseline.json",
-    };
-
-    fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::INFO)
-    }
-
-    fn sentence(&self) -> String {
-        self.0.sentence()
-    }
-}
-
-family!(Change: Appeared, Vanished, Changed, Replaced, Widened, Narrowed);
+/// The flag of each kind of change, in the order of [`ChangeKind`].
+pub(super) const FLAGS: &[Flag] = &[
+    Flag(
+        &FindingInfo {
+            code: "appeared",
+            family: FindingFamily::Change,
+            severity: Severity::Warning,
+            on_loopback: OnLoopback::Same,
+            description: "a listener that is not in the baseline",
+            why: "A new listener is a new way into the machine.",
+            remedy: "find out who started the program and why; if the listener is intended, take a new baseline: portolan capture > baseline.json",
+        },
+        &[Severity::Info, Severity::Warning],
+    ),
+    Flag(
+        &FindingInfo {
+            code: "vanished",
+            family: FindingFamily::Change,
+            severity: Severity::Notice,
+            on_loopback: OnLoopback::Same,
+            description: "a listener of the baseline is gone",
+            why: "A service that is still needed may be down.",
+            remedy: "if the listener should still exist, restore the service; otherwise take a new baseline: \
+                portolan capture > baseline.json",
+        },
+        &[Severity::Info, Severity::Notice],
+    ),
+    Flag(
+        &FindingInfo {
+            code: "changed",
+            family: FindingFamily::Change,
+            severity: Severity::Warning,
+            on_loopback: OnLoopback::Same,
+            description: "the port belongs to another program or user than in the baseline",
+            why: "Clients connect to the port and do not notice that another program answers.",
+            remedy: "find out who changed the program and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
+        },
+        &[Severity::Info, Severity::Warning],
+    ),
+    Flag(
+        &FindingInfo {
+            code: "replaced",
+            family: FindingFamily::Change,
+            severity: Severity::Notice,
+            on_loopback: OnLoopback::Same,
+            description: "the program still runs, but its file was replaced or deleted since the baseline",
+            why: "Scanners and the package manager check the file on disk, but the process runs the old file.",
+            remedy: "restart the service, so that it runs the installed file",
+        },
+        &[Severity::Info, Severity::Notice],
+    ),
+    Flag(
+        &FindingInfo {
+            code: "widened",
+            family: FindingFamily::Change,
+            severity: Severity::Warning,
+            on_loopback: OnLoopback::Same,
+            description: "more clients can reach the service than in the baseline",
+            why: "Machines that could not reach the service before can reach it now.",
+            remedy: "find out who made this change and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
+        },
+        &[Severity::Info, Severity::Warning, Severity::Critical],
+    ),
+    Flag(
+        &FindingInfo {
+            code: "narrowed",
+            family: FindingFamily::Change,
+            severity: Severity::Info,
+            on_loopback: OnLoopback::Same,
+            description: "fewer clients can reach the service than in the baseline",
+            why: "Clients that could reach the service before may no longer reach it.",
+            remedy: "if the change is a mistake, undo the change; otherwise take a new baseline: portolan \
+                capture > baseline.json",
+        },
+        &[Severity::Info],
+    ),
+];

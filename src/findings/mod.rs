@@ -5,9 +5,6 @@
 //!
 //! Sentences are raw text, and a renderer escapes them for its output.
 
-use std::cmp::Ordering;
-use std::hash::{Hash, Hasher};
-
 use serde::Serialize;
 
 use crate::model::{Confidence, Severity, named};
@@ -27,27 +24,9 @@ macro_rules! family {
         pub(super) const FLAGS: &[super::Flag] = &[$(<$kind as super::FindingKind>::FLAG),+];
 
         impl Evidence {
-            pub(super) fn flag(&self) -> super::Flag {
+            pub(super) fn facts(&self) -> &dyn super::FindingFacts {
                 match self {
-                    $(Evidence::$kind(_) => <$kind as super::FindingKind>::FLAG),+
-                }
-            }
-
-            pub(super) fn severity(&self) -> crate::model::Severity {
-                match self {
-                    $(Evidence::$kind(evidence) => super::FindingKind::severity(&**evidence)),+
-                }
-            }
-
-            pub(super) fn sentence(&self) -> String {
-                match self {
-                    $(Evidence::$kind(evidence) => super::FindingKind::sentence(&**evidence)),+
-                }
-            }
-
-            pub(super) fn card_sentence(&self) -> String {
-                match self {
-                    $(Evidence::$kind(evidence) => super::FindingKind::card_sentence(&**evidence)),+
+                    $(Evidence::$kind(evidence) => &**evidence),+
                 }
             }
         }
@@ -123,13 +102,13 @@ pub enum OnLoopback {
     Same,
 }
 
-/// The facts that are the same for every finding of a kind.
-#[derive(Debug, PartialEq, Eq)]
+/// The facts that are the same for every finding of a kind. The first fields order the flags: by family, then by code.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FindingInfo {
+    /// The family.
+    pub family: FindingFamily,
     /// The stable code, in kebab-case.
     pub code: &'static str,
-    /// Its family.
-    pub family: FindingFamily,
     /// The usual severity on an address that other machines can reach.
     pub severity: Severity,
     /// The effect of a loopback address on the severity.
@@ -167,8 +146,43 @@ pub trait FindingKind {
     }
 }
 
+/// What the evidence of every kind of finding can answer.
+pub trait FindingFacts {
+    /// Returns the flag of the kind.
+    fn flag(&self) -> Flag;
+
+    /// See [`FindingKind::severity`].
+    fn severity(&self) -> Severity;
+
+    /// See [`FindingKind::sentence`].
+    fn sentence(&self) -> String;
+
+    /// See [`FindingKind::card_sentence`].
+    fn card_sentence(&self) -> String {
+        self.sentence()
+    }
+}
+
+impl<K: FindingKind> FindingFacts for K {
+    fn flag(&self) -> Flag {
+        K::FLAG
+    }
+
+    fn severity(&self) -> Severity {
+        FindingKind::severity(self)
+    }
+
+    fn sentence(&self) -> String {
+        FindingKind::sentence(self)
+    }
+
+    fn card_sentence(&self) -> String {
+        FindingKind::card_sentence(self)
+    }
+}
+
 /// Names a kind of finding.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flag(&'static FindingInfo, &'static [Severity]);
 
 impl Flag {
@@ -245,33 +259,6 @@ impl Flag {
     }
 }
 
-impl PartialEq for Flag {
-    fn eq(&self, other: &Self) -> bool {
-        self.code() == other.code()
-    }
-}
-
-impl Eq for Flag {}
-
-impl Hash for Flag {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.code().hash(state);
-    }
-}
-
-/// Flags are ordered by family, then by code.
-impl Ord for Flag {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.family(), self.code()).cmp(&(other.family(), other.code()))
-    }
-}
-
-impl PartialOrd for Flag {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// The evidence of a finding: data from which every output makes its own text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -283,8 +270,23 @@ pub enum Evidence {
     Reach(reach::Evidence),
     Socket(socket::Evidence),
     Policy(policy::Evidence),
-    Change(change::Evidence),
+    Change(Box<change::BaselineChange>),
     Deep(deep::Evidence),
+}
+
+impl Evidence {
+    fn facts(&self) -> &dyn FindingFacts {
+        match self {
+            Evidence::Registry(evidence) => evidence.facts(),
+            Evidence::Identity(evidence) => evidence.facts(),
+            Evidence::File(evidence) => evidence.facts(),
+            Evidence::Reach(evidence) => evidence.facts(),
+            Evidence::Socket(evidence) => evidence.facts(),
+            Evidence::Policy(evidence) => evidence.facts(),
+            Evidence::Change(change) => &**change,
+            Evidence::Deep(evidence) => evidence.facts(),
+        }
+    }
 }
 
 /// One finding about one listener.
@@ -321,59 +323,23 @@ impl Finding {
 
     /// Returns the severity of the evidence on an address that other machines can reach.
     pub fn evidence_severity(&self) -> Severity {
-        match &self.evidence {
-            Evidence::Registry(evidence) => evidence.severity(),
-            Evidence::Identity(evidence) => evidence.severity(),
-            Evidence::File(evidence) => evidence.severity(),
-            Evidence::Reach(evidence) => evidence.severity(),
-            Evidence::Socket(evidence) => evidence.severity(),
-            Evidence::Policy(evidence) => evidence.severity(),
-            Evidence::Change(evidence) => evidence.severity(),
-            Evidence::Deep(evidence) => evidence.severity(),
-        }
+        self.evidence.facts().severity()
     }
 
     /// Returns the flag that names the kind of this finding.
     pub fn flag(&self) -> Flag {
-        match &self.evidence {
-            Evidence::Registry(evidence) => evidence.flag(),
-            Evidence::Identity(evidence) => evidence.flag(),
-            Evidence::File(evidence) => evidence.flag(),
-            Evidence::Reach(evidence) => evidence.flag(),
-            Evidence::Socket(evidence) => evidence.flag(),
-            Evidence::Policy(evidence) => evidence.flag(),
-            Evidence::Change(evidence) => evidence.flag(),
-            Evidence::Deep(evidence) => evidence.flag(),
-        }
+        self.evidence.facts().flag()
     }
 
     /// Returns the evidence in full sentences of raw text.
     pub fn sentence(&self) -> String {
-        self.with_basis(match &self.evidence {
-            Evidence::Registry(evidence) => evidence.sentence(),
-            Evidence::Identity(evidence) => evidence.sentence(),
-            Evidence::File(evidence) => evidence.sentence(),
-            Evidence::Reach(evidence) => evidence.sentence(),
-            Evidence::Socket(evidence) => evidence.sentence(),
-            Evidence::Policy(evidence) => evidence.sentence(),
-            Evidence::Change(evidence) => evidence.sentence(),
-            Evidence::Deep(evidence) => evidence.sentence(),
-        })
+        self.with_basis(self.evidence.facts().sentence())
     }
 
     /// Returns the sentences for a card, without the process, address and firewall: the card shows them in separate
     /// lines.
     pub fn card_sentence(&self) -> String {
-        self.with_basis(match &self.evidence {
-            Evidence::Registry(evidence) => evidence.card_sentence(),
-            Evidence::Identity(evidence) => evidence.card_sentence(),
-            Evidence::File(evidence) => evidence.card_sentence(),
-            Evidence::Reach(evidence) => evidence.card_sentence(),
-            Evidence::Socket(evidence) => evidence.card_sentence(),
-            Evidence::Policy(evidence) => evidence.card_sentence(),
-            Evidence::Change(evidence) => evidence.card_sentence(),
-            Evidence::Deep(evidence) => evidence.card_sentence(),
-        })
+        self.with_basis(self.evidence.facts().card_sentence())
     }
 
     /// Adds a note if the finding is based on the port alone.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
 use crate::baseline::{Comparison, NotCompared, NotComparedReason, ReportedChange, since};
+use crate::findings::FindingFacts;
 use crate::findings::change::{BaselineChange, ChangeKind, ListenerState, owners};
 use crate::findings::text::plural;
 use crate::join::Entry;

@@ -237,7 +237,7 @@ fn identity(found: &AuditFinding<'_>) -> String {
                 Evidence::Deep(deep::Evidence::Disagreement(found)) => {
                     serde_json::json!([found.missing_from, found.netns.as_ref().map(netns)])
                 }
-                Evidence::Change(evidence) => evidence.change().before.as_ref().map_or_else(
+                Evidence::Change(change) => change.before.as_ref().map_or_else(
                     || serde_json::json!(found.rule),
                     |was| {
                         serde_json::json!([was.device, was.netns.as_ref().map(netns), was.programs, was.user])
