@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::Report;
 use crate::join::Entry;
 use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound_sockets};
@@ -14,7 +16,7 @@ const PROPOSALS: usize = 5;
 const FAR: u16 = 10;
 
 /// A port that is suitable for a new service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FreePort {
     /// The port.
     pub port: u16,
@@ -25,7 +27,7 @@ pub struct FreePort {
 }
 
 /// A port that is not suitable for a new service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RefusedPort {
     /// The port.
     pub port: u16,

@@ -34,6 +34,8 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 pub use self::free_ports::{FreePort, FreePorts, RefusedPort, free_ports};
 pub use self::how_to_stop::HowToStop;
 pub use self::kill_plan::{KillCaller, KillRefusal, KillStep, kill_plan};
@@ -247,13 +249,14 @@ pub struct Explained<'r> {
 }
 
 /// A query, and its interpretation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Query<'a> {
     /// The text as typed.
     pub text: &'a str,
     /// The kind of the text: a port, a service, a program or search words.
     pub matched: Matched,
     /// The number of pairs of port and protocol that earlier queries had not found.
+    #[serde(skip)]
     pub added: usize,
     /// The ports that a search for words found, the best first; empty for every other query.
     pub hits: Vec<SearchHit>,

@@ -1,5 +1,7 @@
 //! A port that a search for words found.
 
+use serde::Serialize;
+
 use super::{PortRange, Protocol, named};
 
 named! {
@@ -28,7 +30,7 @@ named! {
 }
 
 /// A port that a search found, with the text that matched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SearchHit {
     /// The ports.
     pub ports: PortRange,
@@ -39,5 +41,6 @@ pub struct SearchHit {
     /// The text that matched.
     pub text: &'static str,
     /// The rank: lower is better.
+    #[serde(skip)]
     pub rank: u16,
 }

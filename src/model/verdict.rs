@@ -1,5 +1,7 @@
 //! The registry's verdict on a port and protocol, and the registrations behind it.
 
+use serde::Serialize;
+
 use super::{PortRange, Protocol, named};
 
 named! {
@@ -112,7 +114,7 @@ named! {
 }
 
 /// A row of the curated lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Curated {
     /// The state of the registration.
     pub standing: CuratedState,
@@ -167,7 +169,7 @@ impl EvidenceSource {
 }
 
 /// One registration: a name on a port (or range) and protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Assignment {
     /// The service name as registered.
     pub service: &'static str,
@@ -194,6 +196,7 @@ pub struct Assignment {
     /// The row of a curated list about the registration.
     pub curated: Option<Curated>,
     /// The kinds of source that name the registration, in ascending order and without duplicates.
+    #[serde(rename = "life")]
     pub named_by: Vec<EvidenceSource>,
 }
 

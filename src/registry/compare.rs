@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use super::Registry;
 use super::row::{CuratedRow, RegistryRow};
 use crate::model::{PortRange, Protocol};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Registration {
     /// The ports.
     pub ports: PortRange,
@@ -16,7 +18,7 @@ pub struct Registration {
     pub service: &'static str,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Comparison {
     /// The registrations that only the file has.
     pub added: Vec<Registration>,

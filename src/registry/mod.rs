@@ -38,7 +38,7 @@ use crate::model::{
     Assignment, EvidenceSource, PortRange, PortVerdict, Protocol, RegistryRange, StatusBasis,
 };
 
-pub use compare::{Comparison, Registration};
+pub use compare::Comparison;
 pub use stats::{Count, SourceCount, Stats};
 
 use row::{CuratedRow, Evidence, KnownUse, RESERVED, RegistryRow, Relation};

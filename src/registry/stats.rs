@@ -1,11 +1,13 @@
 //! Statistics of the registry.
 
+use serde::Serialize;
+
 use super::row::{CuratedRow, Evidence};
 use super::{Comparison, Registry};
 use crate::model::{CuratedState, EvidenceSource, PortVerdict, Protocol, RegistryRange, Status};
 
 /// The number of ports with one status, in one part of the port range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Count {
     /// The part of the port range.
     pub range: RegistryRange,
@@ -16,7 +18,7 @@ pub struct Count {
 }
 
 /// The evidence from one kind of source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceCount {
     /// The kind of source.
     pub kind: EvidenceSource,

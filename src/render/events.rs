@@ -13,7 +13,7 @@ use crate::join::Entry;
 use crate::judge::Report;
 use crate::model::{Gap, Snapshot};
 
-use super::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
+use super::head::{DocumentHeader, HostLine, LineHeader};
 use super::json;
 
 const SCHEMA: &str = "portolan.event/2";
@@ -36,17 +36,11 @@ impl<'a> EventHead<'a> {
 /// Writes the first line: the host, the number of listeners at the start, and the gaps.
 pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Start {
-        event: &'static str,
-        #[serde(flatten)]
-        counted: StreamCounts<Counts>,
-    }
-    #[derive(Serialize)]
     struct Counts {
         listeners: usize,
     }
-    let counted = StreamCounts { counts: Counts { listeners: report.entries.len() } };
-    line(&HostLine::new(DocumentHeader::new(SCHEMA, report), Start { event: "start", counted }), w)
+    let counts = Counts { listeners: report.entries.len() };
+    line(&HostLine::new(DocumentHeader::new(SCHEMA, report), Some("start"), counts), w)
 }
 
 /// Writes the event of a listener that appeared, vanished, changed its owner, or became reachable by more or fewer

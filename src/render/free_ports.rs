@@ -128,34 +128,15 @@ const fn meaning(reason: Unsuitable) -> &'static str {
     }
 }
 
-#[derive(Serialize)]
-struct RefusedJson<'a> {
-    port: u16,
-    reason: Unsuitable,
-    by: Option<&'a str>,
-}
-
-impl<'a> RefusedJson<'a> {
-    fn new(refused: &'a RefusedPort) -> Self {
-        RefusedJson { port: refused.port, reason: refused.reason, by: refused.by.as_deref() }
-    }
-}
-
 /// Writes the answer for machines, in the schema of `explain`, without ports.
 pub fn json(free: &FreePorts, report: &Report, w: &mut dyn Write) -> io::Result<()> {
-    #[derive(Serialize)]
-    struct Proposal<'a> {
-        port: u16,
-        below: Option<RefusedJson<'a>>,
-        above: Option<RefusedJson<'a>>,
-    }
     #[derive(Serialize)]
     struct Free<'a> {
         asked: PortRange,
         confirmed: bool,
-        proposals: Vec<Proposal<'a>>,
+        proposals: &'a [FreePort],
         suitable: usize,
-        refused: Vec<RefusedJson<'a>>,
+        refused: &'a [RefusedPort],
         kernel_ranges: &'a [PortRange],
         unseen: &'a [String],
     }
@@ -169,17 +150,9 @@ pub fn json(free: &FreePorts, report: &Report, w: &mut dyn Write) -> io::Result<
     let free = Free {
         asked: free.asked,
         confirmed: free.unseen.is_empty(),
-        proposals: free
-            .proposals
-            .iter()
-            .map(|one| Proposal {
-                port: one.port,
-                below: one.below.as_ref().map(RefusedJson::new),
-                above: one.above.as_ref().map(RefusedJson::new),
-            })
-            .collect(),
+        proposals: &free.proposals,
         suitable: free.suitable,
-        refused: free.refused.iter().map(RefusedJson::new).collect(),
+        refused: &free.refused,
         kernel_ranges: &free.kernel_ranges,
         unseen: &free.unseen,
     };

@@ -62,27 +62,23 @@ impl<'a> DocumentHeader<'a> {
     }
 }
 
-/// The first line of a stream; `rest` has the counts of the stream.
+/// The first line of a stream.
 #[derive(Serialize)]
-pub(super) struct HostLine<'a, R> {
+pub(super) struct HostLine<'a, C> {
     kind: &'static str,
     host_id: Option<&'a str>,
     #[serde(flatten)]
     head: DocumentHeader<'a>,
-    #[serde(flatten)]
-    rest: R,
+    /// The name of the event, if the stream consists of events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'static str>,
+    counts: C,
 }
 
-impl<'a, R> HostLine<'a, R> {
-    pub(super) fn new(head: DocumentHeader<'a>, rest: R) -> Self {
-        HostLine { kind: "host", host_id: head.host.id.as_deref(), head, rest }
+impl<'a, C> HostLine<'a, C> {
+    pub(super) fn new(head: DocumentHeader<'a>, event: Option<&'static str>, counts: C) -> Self {
+        HostLine { kind: "host", host_id: head.host.id.as_deref(), head, event, counts }
     }
-}
-
-/// The counts in the first line of a listing.
-#[derive(Serialize)]
-pub(super) struct StreamCounts<C> {
-    pub(super) counts: C,
 }
 
 /// The beginning of every line except the first.

@@ -14,13 +14,13 @@ use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
 use crate::judge::{Explained, Query, Report};
 use crate::model::{
-    Assignment, CommonService, Confidence, Curated, Device, Direction, EphemeralHere, Event, EvidenceSource,
-    Exposure, Family, GuardedService, KnownProgram, ListenerService, Matched, NearbyRegistrations, Netns,
-    Peer, Pid, PortAnswer, PortRange, PortVerdict, Protocol, Queues, ReachKind, RegistryRange, SearchField,
-    SearchHit, Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
+    Assignment, CommonService, Device, Direction, EphemeralHere, Event, EvidenceSource, Exposure, Family,
+    GuardedService, KnownProgram, ListenerService, NearbyRegistrations, Netns, Peer, Pid, PortAnswer,
+    PortVerdict, Protocol, Queues, ReachKind, RegistryRange, Severity, Snapshot, State, Status, StatusBasis,
+    UsualProgram,
 };
 
-use super::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
+use super::head::{DocumentHeader, HostLine, LineHeader};
 use super::json_container::Forwarding;
 use super::json_process::ProcessRow;
 use super::verdict_text;
@@ -45,37 +45,15 @@ pub fn explain(
     w: &mut dyn Write,
 ) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Explanation<'a, T, P> {
+    struct Explanation<'a, P> {
         #[serde(flatten)]
         head: DocumentHeader<'a>,
-        targets: T,
+        targets: &'a [Query<'a>],
         ports: P,
     }
-    #[derive(Serialize)]
-    struct Target<'a> {
-        text: &'a str,
-        matched: Matched,
-        hits: Vec<Hit<'a>>,
-    }
-    /// The ports that a search for words found, the best match first.
-    #[derive(Serialize)]
-    struct Hit<'a> {
-        ports: PortRange,
-        protocol: Protocol,
-        field: SearchField,
-        text: &'a str,
-    }
-    let hit =
-        |hit: &SearchHit| Hit { ports: hit.ports, protocol: hit.protocol, field: hit.field, text: hit.text };
-    let targets = Seq(|| {
-        asked.iter().map(|asked| Target {
-            text: asked.text,
-            matched: asked.matched,
-            hits: asked.hits.iter().map(hit).collect(),
-        })
-    });
     let ports = Seq(|| ports.iter().map(PortJson::new));
-    write(&Explanation { head: DocumentHeader::new("portolan.explain/2", report), targets, ports }, w)
+    let head = DocumentHeader::new("portolan.explain/2", report);
+    write(&Explanation { head, targets: asked, ports }, w)
 }
 
 /// Writes a raw snapshot, in the form that `--from` reads.
@@ -125,8 +103,8 @@ pub(super) fn host_line<'a>(
             _ => counts.connections += 1,
         }
     }
-    let counted = StreamCounts { counts };
-    serialize(&HostLine::new(DocumentHeader::new("portolan/2", report), counted), CompactFormatter, w)
+    let head = DocumentHeader::new("portolan/2", report);
+    serialize(&HostLine::new(head, None, counts), CompactFormatter, w)
 }
 
 /// Returns the `kind` of a line of a listing.
@@ -149,7 +127,7 @@ pub(super) fn serialize(
     layout: impl Formatter,
     mut w: impl Write,
 ) -> io::Result<()> {
-    document.serialize(&mut serde_json::Serializer::with_formatter(&mut w, Visible(layout)))?;
+    document.serialize(&mut serde_json::Serializer::with_formatter(Visible(&mut w), layout))?;
     w.write_all(b"\n")
 }
 
@@ -286,7 +264,7 @@ struct VerdictJson<'a> {
     status: Status,
     basis: StatusBasis,
     reason: String,
-    assignments: Vec<AssignmentJson<'a>>,
+    assignments: &'a [Assignment],
     known_use: &'a [&'static str],
     remark: Option<&'static str>,
 }
@@ -298,73 +276,9 @@ impl<'a> VerdictJson<'a> {
             status: verdict.status,
             basis: verdict.basis,
             reason: verdict_text::reason(verdict),
-            assignments: verdict.assignments.iter().map(AssignmentJson::new).collect(),
+            assignments: &verdict.assignments,
             known_use: &verdict.known_use,
             remark: verdict.remark,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct AssignmentJson<'a> {
-    service: &'static str,
-    ports: PortRange,
-    description: Option<&'static str>,
-    assignee: Option<&'static str>,
-    registered: Option<&'static str>,
-    modified: Option<&'static str>,
-    reference: Option<&'static str>,
-    notes: Option<&'static str>,
-    status: Status,
-    basis: StatusBasis,
-    used_on: &'a [Protocol],
-    curated: Option<CuratedRow>,
-    life: &'a [EvidenceSource],
-}
-
-impl<'a> AssignmentJson<'a> {
-    fn new(a: &'a Assignment) -> Self {
-        AssignmentJson {
-            service: a.service,
-            ports: a.ports,
-            description: a.description,
-            assignee: a.assignee,
-            registered: a.registered,
-            modified: a.modified,
-            reference: a.reference,
-            notes: a.notes,
-            status: a.status,
-            basis: a.basis,
-            used_on: &a.used_on,
-            curated: a.curated.as_ref().map(CuratedRow::new),
-            life: &a.named_by,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct CuratedRow {
-    standing: &'static str,
-    product: &'static str,
-    ended: Option<&'static str>,
-    reason: &'static str,
-    source: Option<&'static str>,
-    confidence: Confidence,
-    now_used_by: Option<&'static str>,
-    basis: Option<&'static str>,
-}
-
-impl CuratedRow {
-    const fn new(row: &Curated) -> Self {
-        CuratedRow {
-            standing: row.standing.name(),
-            product: row.product,
-            ended: row.ended,
-            reason: row.reason,
-            source: row.source,
-            confidence: row.confidence,
-            now_used_by: row.now_used_by,
-            basis: row.basis,
         }
     }
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::findings::text::first_of;
 use crate::judge::Report;
-use crate::model::{PortRange, Protocol, RegistryRange};
-use crate::registry::{Comparison, Registration, Registry, Stats};
+use crate::model::RegistryRange;
+use crate::registry::{Comparison, Count, Registry, SourceCount, Stats};
 
 use super::head::DocumentHeader;
 use super::json::write;
@@ -93,18 +93,6 @@ fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn
 /// Writes the totals for machines, in the schema of `explain`, without ports.
 pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Count {
-        range: &'static str,
-        status: &'static str,
-        ports: usize,
-    }
-    #[derive(Serialize)]
-    struct SourceCount {
-        kind: &'static str,
-        names: usize,
-        otherwise: usize,
-    }
-    #[derive(Serialize)]
     struct Curated {
         orphaned: usize,
         legacy: usize,
@@ -119,23 +107,16 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
         made_from: &'a str,
         age_days: Option<i64>,
         old: Option<bool>,
-        statuses: Vec<Count>,
-        evidence: Vec<SourceCount>,
+        statuses: &'a [Count],
+        evidence: &'a [SourceCount],
         curated: Curated,
-        compared: Option<Compared>,
+        compared: Option<Compared<'a>>,
     }
     #[derive(Serialize)]
-    struct Named {
-        ports: PortRange,
-        protocol: Protocol,
-        service: &'static str,
-    }
-    #[derive(Serialize)]
-    struct Compared {
+    struct Compared<'a> {
         embedded: &'static str,
-        added: Vec<Named>,
-        missing: Vec<Named>,
-        without_effect: Vec<Named>,
+        #[serde(flatten)]
+        comparison: &'a Comparison,
     }
     #[derive(Serialize)]
     struct Document<'a> {
@@ -147,24 +128,10 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
     let registry = &report.registry;
     let age_days = age(registry.date(), report.snapshot.taken);
     let [orphaned, legacy, live] = stats.curated;
-    let count =
-        |c: &crate::registry::Count| Count { range: c.range.name(), status: c.status.name(), ports: c.ports };
-    let sources = |s: &crate::registry::SourceCount| SourceCount {
-        kind: s.kind.name(),
-        names: s.names,
-        otherwise: s.otherwise,
-    };
-    let named = |registrations: &[Registration]| {
-        let one =
-            |one: &Registration| Named { ports: one.ports, protocol: one.protocol, service: one.service };
-        registrations.iter().map(one).collect()
-    };
-    let compared = stats.compared.as_ref().map(|compared| Compared {
-        embedded: Registry::embedded().date(),
-        added: named(&compared.added),
-        missing: named(&compared.missing),
-        without_effect: named(&compared.without_effect),
-    });
+    let compared = stats
+        .compared
+        .as_ref()
+        .map(|comparison| Compared { embedded: Registry::embedded().date(), comparison });
     write(
         &Document {
             head: DocumentHeader::new("portolan.explain/2", report),
@@ -175,8 +142,8 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
                 made_from: registry.provenance(),
                 age_days,
                 old: age_days.map(|days| days > OLD),
-                statuses: stats.statuses.iter().map(count).collect(),
-                evidence: stats.evidence.iter().map(sources).collect(),
+                statuses: &stats.statuses,
+                evidence: &stats.evidence,
                 curated: Curated {
                     orphaned,
                     legacy,

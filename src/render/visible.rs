@@ -3,21 +3,22 @@
 
 use std::io::{self, Write};
 
-use serde_json::ser::Formatter;
-
 use super::is_unsafe;
 
-/// A formatter that escapes invisible characters; the formatter `F` determines the layout.
-pub(super) struct Visible<F>(pub(super) F);
+/// A writer for JSON that escapes invisible characters. The text of a string is the only part of JSON that has such
+/// characters, except for the line breaks of the layout, and `serde_json` writes whole characters.
+pub(super) struct Visible<W>(pub(super) W);
 
-impl<F: Formatter> Formatter for Visible<F> {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, w: &mut W, fragment: &str) -> io::Result<()> {
-        if fragment.bytes().all(|b| (b' '..0x7f).contains(&b)) {
-            return w.write_all(fragment.as_bytes());
+impl<W: Write> Write for Visible<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let is_plain = |byte: &u8| byte.is_ascii() && *byte != 0x7f;
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        if bytes.iter().all(is_plain) || text.is_empty() {
+            return self.0.write(bytes);
         }
-        let mut shown = String::with_capacity(fragment.len() + 16);
-        for c in fragment.chars() {
-            if is_unsafe(c) {
+        let mut shown = String::with_capacity(text.len() + 16);
+        for c in text.chars() {
+            if is_unsafe(c) && c >= ' ' {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     // Writing to a String cannot fail.
                     let _ = std::fmt::Write::write_fmt(&mut shown, format_args!("\\u{unit:04x}"));
@@ -26,46 +27,11 @@ impl<F: Formatter> Formatter for Visible<F> {
                 shown.push(c);
             }
         }
-        w.write_all(shown.as_bytes())
+        self.0.write_all(shown.as_bytes())?;
+        Ok(bytes.len())
     }
 
-    fn begin_array<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        self.0.begin_array(w)
-    }
-
-    fn end_array<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        self.0.end_array(w)
-    }
-
-    fn begin_array_value<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_array_value(w, first)
-    }
-
-    fn end_array_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        self.0.end_array_value(w)
-    }
-
-    fn begin_object<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        self.0.begin_object(w)
-    }
-
-    fn end_object<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        self.0.end_object(w)
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_object_key(w, first)
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(w)
-    }
-
-    fn end_object_key<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        self.0.end_object_key(w)
-    }
-
-    fn end_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        self.0.end_object_value(w)
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }

@@ -11,7 +11,7 @@ use crate::findings::Evidence;
 use crate::join::Entry;
 use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Subject};
 use crate::model::{Exposure, Gap, Netns, Pid, Protocol, Severity};
-use crate::render::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
+use crate::render::head::{DocumentHeader, HostLine, LineHeader};
 use crate::render::json::{Seq, serialize, write};
 
 use super::identity;
@@ -70,7 +70,7 @@ fn head<'a>(audit: &'a Audit<'_>, gaps: &'a [Gap]) -> DocumentHeader<'a> {
 
 /// Writes the host, then one finding per line, and the verdict in the last line.
 pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
-    #[derive(Serialize)]
+    #[derive(Clone, Copy, Serialize)]
     struct Counts {
         listeners: usize,
         findings: usize,
@@ -85,27 +85,23 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     }
     #[derive(Serialize)]
     struct Last<'a> {
-        listeners: usize,
-        findings: usize,
+        #[serde(flatten)]
+        counts: Counts,
         #[serde(flatten)]
         verdict: AuditJson<'a>,
     }
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let gaps: Vec<Gap> = audit.all_gaps().cloned().collect();
-    let (listeners, findings) = (audit.listeners.len(), audit.findings.len());
-    let counted = StreamCounts { counts: Counts { listeners, findings } };
-    serialize(&HostLine::new(head(audit, &gaps), counted), CompactFormatter, &mut w)?;
+    let counts = Counts { listeners: audit.listeners.len(), findings: audit.findings.len() };
+    serialize(&HostLine::new(head(audit, &gaps), None, counts), CompactFormatter, &mut w)?;
     let (snapshot, complete) = (&audit.report.snapshot, audit.is_complete());
     for found in &audit.findings {
         let (stamp, what) = (LineHeader::new("finding", snapshot), FindingRow::new(found));
         serialize(&Line { stamp, complete, what }, CompactFormatter, &mut w)?;
     }
-    let what = Last { listeners, findings, verdict: AuditJson::new(audit, fail_on) };
-    serialize(
-        &Line { stamp: LineHeader::new("verdict", snapshot), complete, what },
-        CompactFormatter,
-        &mut w,
-    )?;
+    let what = Last { counts, verdict: AuditJson::new(audit, fail_on) };
+    let stamp = LineHeader::new("verdict", snapshot);
+    serialize(&Line { stamp, complete, what }, CompactFormatter, &mut w)?;
     w.flush()
 }
 
