@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 use std::path::Path;
 
+use anyhow::{Error, Result, bail};
+
 use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
 use super::progress::Progress;
 use super::{
-    Error, Exit, Ui, charset, diff, from, judged, list, print_message, registry_source, suggestions,
-    take_snapshot,
+    Exit, Ui, charset, diff, from, judged, list, print_message, registry_source, suggestions, take_snapshot,
 };
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
@@ -22,12 +23,7 @@ use crate::query::Selection;
 use crate::render::audit::{self as report_text, json, metrics, rules, sarif, table};
 use crate::render::{html, stderr};
 
-pub(super) fn run(
-    args: &AuditArgs,
-    common: &CommonArgs,
-    ui: &Ui,
-    out: &mut dyn Write,
-) -> Result<Exit, Error> {
+pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     if args.rules {
         return rules(args, common, ui, out);
     }
@@ -140,15 +136,13 @@ fn critical(report: &Report) -> BTreeSet<Pid> {
     critical.flat_map(|entry| entry.socket.owner.pids()).copied().collect()
 }
 
-fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     let mut bytes = Vec::new();
     match common.output {
         Output::Table => rules::text(&style(args, ui), &mut bytes)?,
         Output::Json => rules::document(&mut bytes)?,
         _ => {
-            return Err(Error::msg(
-                "--rules does not have this output format (expected table or json)".to_owned(),
-            ));
+            bail!("--rules does not have this output format (expected table or json)");
         }
     }
     deliver(args, common, &bytes, out)?;
@@ -164,7 +158,7 @@ fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
 }
 
 /// Writes to the file of `--write`, or to standard output.
-fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
+fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Write) -> Result<()> {
     if let Some(path) = &args.write {
         // Only the user may read a JSON file: JSON contains command lines, which may contain secrets.
         let has_command_lines = matches!(common.output, Output::Json | Output::Ndjson) && !args.rules;
@@ -176,29 +170,28 @@ fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Wr
 }
 
 /// Refuses options that would hide findings or gaps from the report.
-fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed: bool) -> Result<(), Error> {
-    let said = |why: &str| Err(Error::msg(why.to_owned()));
+fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed: bool) -> Result<()> {
     if args.deep && common.from.is_some() {
-        return said("--deep scans this machine, and --from reads a file: use only one of them");
+        bail!("--deep scans this machine, and --from reads a file: use only one of them");
     }
     if args.baseline.as_deref() == Some(Path::new("-")) && common.from.as_deref() == Some(Path::new("-")) {
-        return said("only one of --baseline and --from can read standard input");
+        bail!("only one of --baseline and --from can read standard input");
     }
     if matches!(common.output, Output::Csv | Output::Wide) {
-        return said(
-            "audit does not have this output format (expected table, json, ndjson, sarif, metrics or html)",
+        bail!(
+            "audit does not have this output format (expected table, json, ndjson, sarif, metrics or html)"
         );
     }
     if selection.states().any(|state| !state.is_judged()) {
-        return said("audit covers listeners only; to list connections, use portolan -a");
+        bail!("audit covers listeners only; to list connections, use portolan -a");
     }
     if selection.values("flag").next().is_some() {
-        return said(
-            "audit does not accept --flag, because it shows every finding; to choose by severity, use --fail-on",
+        bail!(
+            "audit does not accept --flag, because it shows every finding; to choose by severity, use --fail-on"
         );
     }
     if narrowed && common.output == Output::Metrics {
-        return said("-o metrics always covers the whole machine; leave out targets and filters");
+        bail!("-o metrics always covers the whole machine; leave out targets and filters");
     }
     Ok(())
 }

@@ -2,13 +2,15 @@
 
 use std::io::Write;
 
-use super::{Error, Exit, Ui, take_snapshot};
+use anyhow::Result;
+
+use super::{Exit, Ui, take_snapshot};
 use crate::cli::{CommonArgs, Without};
 use crate::model::{SNAPSHOT_SCHEMA, State};
 use crate::observe::Scope;
 use crate::render::json;
 
-pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     // The snapshot has everything that an audit of it needs: the files of packages, hidden processes, and sockets without
     // a port.
     let mut scope = Scope { details: true, packages: true, ..Scope::default() };

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Write;
 
+use anyhow::{Error, Result};
+
 use clap::CommandFactory;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::Shells;
 
-use super::{Error, Exit};
+use super::Exit;
 use crate::cli::{Cli, Shell};
 use crate::model::Snapshot;
 use crate::observe::{Scope, observe};
@@ -30,7 +32,7 @@ type Names = BTreeMap<String, String>;
 /// Returns the names that can follow the typed text.
 type Completer = Box<dyn Fn(&str) -> Names + Send + Sync>;
 
-pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
+pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit> {
     let name = match shell {
         Shell::Bash => "bash",
         Shell::Zsh => "zsh",
@@ -47,7 +49,7 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
 }
 
 /// Writes completions if a shell requests them, and returns whether it did. If so, the program must end.
-pub fn complete_if_requested() -> Result<bool, Error> {
+pub fn complete_if_requested() -> Result<bool> {
     if std::env::var_os(ASKED).is_none() {
         return Ok(false);
     }

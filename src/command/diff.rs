@@ -3,15 +3,17 @@
 use std::io::Write;
 use std::path::Path;
 
+use anyhow::{Error, Result, bail};
+
 use super::long_error::LongError;
-use super::{Error, Exit, Ui, charset, from, judged, name_host, namespaces, print_message, registry_source};
+use super::{Exit, Ui, charset, from, judged, name_host, namespaces, print_message, registry_source};
 use crate::baseline::compare;
 use crate::cli::{CommonArgs, DiffArgs, Output};
 use crate::model::{Host, Rights, Snapshot};
 use crate::observe::{self, Scope, observe};
 use crate::render::{diff, html, stderr};
 
-pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     check(args, common)?;
     let Some(path) = &args.before else {
         return Err(without_snapshot(observe::rights()).into());
@@ -76,25 +78,24 @@ fn without_snapshot(rights: Rights) -> LongError {
     }
 }
 
-fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
-    let said = |why: &str| Err(Error::msg(why.to_owned()));
+fn check(args: &DiffArgs, common: &CommonArgs) -> Result<()> {
     if common.from.is_some() {
-        return said("diff does not accept --from; name the files as arguments: portolan diff BEFORE AFTER");
+        bail!("diff does not accept --from; name the files as arguments: portolan diff BEFORE AFTER");
     }
     if args.after.is_some() && common.netns.is_some() {
-        return said("--netns: both sides of this diff are files; leave out --netns");
+        bail!("--netns: both sides of this diff are files; leave out --netns");
     }
     if args.after.is_some() && (common.host_id.is_some() || !common.label.is_empty()) {
-        return said("--host-id, --label: both sides of this diff are files; leave out these options");
+        bail!("--host-id, --label: both sides of this diff are files; leave out these options");
     }
     if args.before.as_deref() == Some(Path::new("-")) && args.after.as_deref() == Some(Path::new("-")) {
-        return said("only one side of a diff can read standard input");
+        bail!("only one side of a diff can read standard input");
     }
     Ok(())
 }
 
 /// Scans this machine with the scope of `before`.
-fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
+fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);
     let packages = before.scope.packages;
@@ -113,12 +114,7 @@ fn is_same_host(was: &Host, is: &Host) -> bool {
 }
 
 /// Returns an error if two hosts are compared without `--other-host`. `name` is the file of the earlier snapshot.
-pub(super) fn same_host(
-    name: &str,
-    before: &Snapshot,
-    after: &Snapshot,
-    other_host: bool,
-) -> Result<(), Error> {
+pub(super) fn same_host(name: &str, before: &Snapshot, after: &Snapshot, other_host: bool) -> Result<()> {
     let (was, is) = (&before.host, &after.host);
     if other_host || is_same_host(was, is) {
         return Ok(());

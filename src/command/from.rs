@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use anyhow::{Error, Result};
+
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use super::Error;
 use crate::model::{
     Family, Gap, Namespaces, OLD_SNAPSHOT_SCHEMA, PortRange, Protocol, SNAPSHOT_SCHEMA, Scope, Snapshot,
     Stage, State,
@@ -83,7 +84,7 @@ impl Shape {
 }
 
 /// Reads `path`, or standard input if the path is `-`.
-fn read(path: &Path) -> Result<Snapshot, Error> {
+fn read(path: &Path) -> Result<Snapshot> {
     let (name, bytes) = if path.as_os_str() == "-" {
         ("standard input".to_owned(), bounded(io::stdin().lock()))
     } else {
@@ -140,7 +141,7 @@ fn cut(text: &str, most: usize) -> String {
 
 /// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. Also adds a gap if less of
 /// the machine was visible than `scope` requires.
-pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
+pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot> {
     let mut snapshot = read(path)?;
     let mut gaps = beyond(&snapshot, scope);
     if let Some(part) = snapshot.host.scope {

@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, charset, judged, print_message, registry_source, suggestions, take_snapshot};
+use anyhow::{Error, Result, bail};
+
+use super::{Exit, Ui, charset, judged, print_message, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
 use crate::findings::socket::Sniffer;
 use crate::findings::{FindingKind, Flag};
@@ -23,12 +25,12 @@ pub(super) fn run(
     common: &CommonArgs,
     ui: &Ui,
     out: &mut dyn Write,
-) -> Result<Exit, Error> {
+) -> Result<Exit> {
     if args.brief && !matches!(common.output, Output::Ndjson | Output::Csv) {
-        return Err(Error::msg("--brief needs -o ndjson or -o csv"));
+        bail!("--brief needs -o ndjson or -o csv");
     }
     if args.brief && !args.columns.is_empty() {
-        return Err(Error::msg("--brief always has the same columns; leave out --columns"));
+        bail!("--brief always has the same columns; leave out --columns");
     }
     let registry = registry_source::registry(common)?;
     let mut selection = selection(&args.scan, args.raw, &registry, common)?;
@@ -187,7 +189,7 @@ pub(super) fn selection(
     raw: bool,
     registry: &Registry,
     common: &CommonArgs,
-) -> Result<Selection, Error> {
+) -> Result<Selection> {
     let connections = |(name, values): &(&str, Vec<String>)| {
         *name == "state" && values.iter().any(|value| value.eq_ignore_ascii_case("established"))
     };
@@ -200,7 +202,7 @@ pub(super) fn parsed(
     asked: &TypedFilters<'_>,
     registry: &Registry,
     common: &CommonArgs,
-) -> Result<Selection, Error> {
+) -> Result<Selection> {
     let mut selection = Selection::new(asked, registry)
         .map_err(|error| Error::msg(suggestions::with_pid(&error, asked.targets, common)))?;
     // The interfaces of this machine are used only if the scan is in portolan's own network namespace. A snapshot or
@@ -282,7 +284,7 @@ pub(super) fn narrow(report: &mut Report, matched_entries: &MatchedEntries, sele
 }
 
 /// Returns an error for a user that neither this system nor the snapshot knows.
-pub(super) fn check_users(selection: &Selection, snapshot: &Snapshot) -> Result<(), Error> {
+pub(super) fn check_users(selection: &Selection, snapshot: &Snapshot) -> Result<()> {
     for user in selection.values("user") {
         let of_sockets = snapshot.sockets.iter().map(|socket| socket.user.as_deref());
         let of_processes = snapshot.processes.iter().map(|process| process.user.as_deref());
@@ -290,19 +292,17 @@ pub(super) fn check_users(selection: &Selection, snapshot: &Snapshot) -> Result<
             && !of_sockets.chain(of_processes).any(|known| known == Some(user))
             && !observe::is_user(user)
         {
-            return Err(Error::msg(format!("--user {user}: no such user (expected a name or a user ID)")));
+            bail!("--user {user}: no such user (expected a name or a user ID)");
         }
     }
     Ok(())
 }
 
 /// Returns the columns to show; none for the default table.
-fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>, Error> {
+fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>> {
     let named: Vec<&str> = match (args.columns.is_empty(), output) {
         (false, Output::Json | Output::Ndjson) => {
-            return Err(Error::msg(
-                "--columns: JSON always has every field; use -o csv, wide or table".to_owned(),
-            ));
+            bail!("--columns: JSON always has every field; use -o csv, wide or table");
         }
         (false, _) => args.columns.iter().map(String::as_str).collect(),
         (true, Output::Csv) => columns::CSV.to_vec(),
@@ -311,7 +311,7 @@ fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>, Erro
     named.into_iter().map(|name| column(name, &format!("--columns {name}"))).collect()
 }
 
-fn column(name: &str, option: &str) -> Result<&'static Column, Error> {
+fn column(name: &str, option: &str) -> Result<&'static Column> {
     columns::named(name).ok_or_else(|| {
         let names: Vec<&str> = columns::names().collect();
         Error::msg(format!("{option}: {}", names::unknown("field", name, &names)))
@@ -319,7 +319,7 @@ fn column(name: &str, option: &str) -> Result<&'static Column, Error> {
 }
 
 /// Sorts the listing by a column. Entries with the same value keep their order.
-fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
+fn sort(report: &mut Report, key: &str) -> Result<()> {
     let (name, falling) = key.strip_prefix('-').map_or((key, false), |name| (name, true));
     let column = column(name, &format!("--sort {key}"))?;
     if falling {
@@ -336,16 +336,15 @@ fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
 
 /// Returns an error for unsafe uses of `--pids`. Users pass its output to `kill`, so it may contain only processes
 /// that the user selected explicitly.
-fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Result<(), Error> {
-    let said = |why: &str| Err(Error::msg(format!("--pids: {why}")));
+fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Result<()> {
     if common.output != Output::Table {
-        return said("prints one process ID per line; leave out -o");
+        bail!("--pids: prints one process ID per line; leave out -o");
     }
     if args.scan.no_holders {
-        return said("needs the process lookup; leave out --no-holders");
+        bail!("--pids: needs the process lookup; leave out --no-holders");
     }
     if selection.is_everything() {
-        return said("needs a target or a filter, for example portolan --pids 3000");
+        bail!("--pids: needs a target or a filter, for example portolan --pids 3000");
     }
     Ok(())
 }

@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 
+use anyhow::Result;
+
 use clap::builder::{PossibleValue, StyledStr};
 use clap::{Arg, Command, CommandFactory, Id};
 use roff::{Inline, Roff, bold, italic, roman};
 
-use super::{Error, Exit, policy_manual};
+use super::{Exit, policy_manual};
 use crate::cli::{Cli, Page};
 use crate::findings::Flag;
 use crate::registry::Registry;
@@ -39,7 +41,7 @@ const SEE_ALSO: [(&str, u8); 8] = [
     ("ss", 8),
 ];
 
-pub(super) fn run(page: Page, out: &mut dyn Write) -> Result<Exit, Error> {
+pub(super) fn run(page: Page, out: &mut dyn Write) -> Result<Exit> {
     let mut program = Cli::command();
     program.build();
     let sub = |name: &str| program.find_subcommand(name).cloned().unwrap_or_default();

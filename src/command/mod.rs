@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, LazyLock};
 
-use anyhow::{Error, bail};
+use anyhow::{Error, Result, bail};
 use jiff::tz::TimeZone;
 
 use self::charset::Readable;
@@ -73,7 +73,7 @@ impl Exit {
 }
 
 /// Runs the command. An error leads to exit code 2, unless [`is_broken_pipe`](stdout::is_broken_pipe) returns true.
-fn run_command(cli: &Cli) -> Result<Exit, Error> {
+fn run_command(cli: &Cli) -> Result<Exit> {
     let common = &cli.common.resolved();
     let ui = Ui::new(common);
     if cli.command.is_some() && cli.list != ListArgs::default() {
@@ -130,7 +130,7 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-fn help(args: &HelpArgs, out: &mut dyn Write) -> Result<Exit, Error> {
+fn help(args: &HelpArgs, out: &mut dyn Write) -> Result<Exit> {
     writeln!(out, "{}", cli::help(&args.command).map_err(Error::msg)?.to_string().trim_end())?;
     Ok(Exit::Matched)
 }
@@ -222,7 +222,7 @@ impl Ui {
 }
 
 /// Returns the saved snapshot that `--from` names, or a new snapshot of this machine.
-pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot, Error> {
+pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot> {
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
         // All ports are scanned, because a published port may lead to any port of another namespace.

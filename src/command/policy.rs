@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use anyhow::{Error, Result, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::atomic_write::{self, Existing, Readers};
-use super::{Error, Exit, Ui, charset, judged, registry_source, take_snapshot};
+use super::{Exit, Ui, charset, judged, registry_source, take_snapshot};
 use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 use crate::judge::audit::AppliedPolicy;
 use crate::observe::Scope;
@@ -24,9 +25,9 @@ pub(super) fn run(
     common: &CommonArgs,
     ui: &Ui,
     out: &mut dyn Write,
-) -> Result<Exit, Error> {
+) -> Result<Exit> {
     if common.output != Output::Table {
-        return Err(Error::msg("policy prints only text; leave out -o".to_owned()));
+        bail!("policy prints only text; leave out -o");
     }
     match command {
         PolicyCommand::Init(args) => init(args, common, ui, out),
@@ -34,7 +35,7 @@ pub(super) fn run(
     }
 }
 
-fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     let registry = registry_source::registry(common)?;
     let snapshot = take_snapshot(common, Scope { details: true, ..Scope::default() })?;
     let report = judged(snapshot, registry, common);
@@ -59,7 +60,7 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
     })
 }
 
-fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     // All policies are read before the first remark is printed, so that an invalid policy is reported alone.
     let policies: Vec<Policy> =
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
@@ -84,7 +85,7 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
 }
 
 /// Reads a policy and its included files.
-pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy), Error> {
+pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy)> {
     let name = path.display().to_string();
     let said = |error: io::Error| Error::msg(format!("{name}: {error}"));
     let file = File::open(path).map_err(said)?;

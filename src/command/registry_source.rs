@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::Error;
+use anyhow::{Error, Result};
+
 use crate::cli::CommonArgs;
 use crate::registry::Registry;
 
@@ -14,11 +15,11 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// Returns the registry from the file of the option or, without the option, of the environment variable. If neither is
 /// set, returns the embedded registry.
-pub(super) fn registry(common: &CommonArgs) -> Result<Registry, Error> {
+pub(super) fn registry(common: &CommonArgs) -> Result<Registry> {
     named(common.registry.clone(), std::env::var_os("PORTOLAN_REGISTRY"))
 }
 
-fn named(option: Option<PathBuf>, variable: Option<OsString>) -> Result<Registry, Error> {
+fn named(option: Option<PathBuf>, variable: Option<OsString>) -> Result<Registry> {
     let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
     let Some(path) = option.or(variable) else { return Ok(Registry::embedded()) };
     let name = path.display().to_string();

@@ -28,7 +28,7 @@ pub(super) fn unknown_names(
 
 /// Returns the message for an unknown name, with a suggestion.
 pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> String {
-    let verb = VERBS.iter().any(|(verb, _)| *verb == name).then(|| meant_command(name, "TARGET")).flatten();
+    let verb = form_of_verb(name).map(|form| form.replace("{}", "TARGET"));
     let meant = match (option_for(name, report, common), verb) {
         (Some(option), _) => format!("; did you mean --{option} {name}?"),
         (None, Some(command)) => format!("; did you mean portolan {command}?"),
@@ -166,72 +166,31 @@ pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<S
     })
 }
 
-/// Words that users expect to be commands, each with portolan's own command. `{}` stands for the targets.
-const VERBS: [(&str, &str); 49] = [
-    ("await", WAIT),
-    ("changed", "diff"),
-    ("changes", "diff"),
-    ("check", "audit {}"),
-    ("close", KILL),
-    ("compare", "diff"),
-    ("describe", EXPLAIN),
-    ("dump", "capture"),
-    ("end", KILL),
-    ("export", "capture"),
-    ("exposed", REACHABLE),
-    ("external", REACHABLE),
-    ("find", LIST),
-    ("follow", WATCH),
-    ("free", KILL),
-    ("get", LIST),
-    ("info", EXPLAIN),
-    ("inspect", EXPLAIN),
-    ("lookup", EXPLAIN),
-    ("ls", LIST),
-    ("monitor", WATCH),
-    ("open", LIST),
-    ("outside", REACHABLE),
-    ("ps", LIST),
-    ("public", REACHABLE),
-    ("quit", KILL),
-    ("reachable", REACHABLE),
-    ("save", "capture"),
-    ("scan", LIST),
-    ("search", EXPLAIN),
-    ("show", LIST),
-    ("since", LIST),
-    ("snapshot", "capture"),
-    ("status", LIST),
-    ("stop", KILL),
-    ("tail", WATCH),
-    ("terminate", KILL),
-    ("test", LIST),
-    ("verify", "audit {}"),
-    ("wait", WAIT),
-    ("wait-for", WAIT),
-    ("wait-until", WAIT),
-    ("waitfor", WAIT),
-    ("what", EXPLAIN),
-    ("whatis", EXPLAIN),
-    ("which", LIST),
-    ("who", LIST),
-    ("whois", EXPLAIN),
-    ("whose", LIST),
+/// Portolan's commands, each with the words with which users expect to run them. `{}` stands for the targets.
+const VERBS: [(&str, &str); 9] = [
+    ("audit {}", "check verify"),
+    ("capture", "dump export save snapshot"),
+    ("diff", "changed changes compare"),
+    ("explain {}", "describe info inspect lookup search what whatis whois"),
+    ("kill {}", "close end free quit stop terminate"),
+    ("list {}", "find get ls open ps scan show since status test which who whose"),
+    ("--reachable", "exposed external outside public reachable"),
+    ("watch {}", "follow monitor tail"),
+    ("watch {} --until-listening", "await wait wait-for wait-until waitfor"),
 ];
-const EXPLAIN: &str = "explain {}";
-const KILL: &str = "kill {}";
-const LIST: &str = "list {}";
-const REACHABLE: &str = "--reachable";
-const WAIT: &str = "watch {} --until-listening";
-const WATCH: &str = "watch {}";
+
+/// Returns the form of the command that users expect to run with this word.
+fn form_of_verb(word: &str) -> Option<&'static str> {
+    let form = VERBS.iter().find(|(_, words)| words.split(' ').any(|verb| verb == word));
+    form.map(|(form, _)| *form)
+}
 
 /// Returns the command, with its `targets`, that the user probably means by the first word. `None` if this word is
 /// neither in `VERBS` nor similar to a command.
 fn meant_command(word: &str, targets: &str) -> Option<String> {
     let word = word.to_lowercase();
     let commands = cli::commands();
-    let verb = VERBS.iter().find(|(verb, _)| *verb == word);
-    let form = verb.map(|(_, form)| (*form).to_owned()).or_else(|| {
+    let form = form_of_verb(&word).map(str::to_owned).or_else(|| {
         let name = *names::near(&word, commands.iter().map(String::as_str).collect(), SHORTEST).first()?;
         let takes_targets = ["list", "explain", "watch", "audit", "kill"].contains(&name);
         Some(if takes_targets { format!("{name} {{}}") } else { name.to_owned() })

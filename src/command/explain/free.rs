@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use super::super::{Error, Exit, Ui, judged, registry_source, take_snapshot};
+use anyhow::{Error, Result, bail};
+
+use super::super::{Exit, Ui, judged, registry_source, take_snapshot};
 use crate::cli::{CommonArgs, Output};
 use crate::judge;
 use crate::model::{PortRange, State};
@@ -20,14 +22,13 @@ pub(super) fn run(
     is_verbose: bool,
     ui: &Ui,
     out: &mut dyn Write,
-) -> Result<Exit, Error> {
+) -> Result<Exit> {
     let registry = registry_source::registry(common)?;
     let asked = range(asked, &registry)?;
     if common.netns.is_some() {
-        return Err(Error::msg(
+        bail!(
             "--free works only for the network namespace in which portolan runs; leave out --netns, and run portolan in the other namespace"
-                .to_owned(),
-        ));
+        );
     }
     let scope = Scope { ports: Some(vec![asked]), states: State::with_ports(), ..Scope::default() };
     let report = judged(take_snapshot(common, scope)?, registry, common);
@@ -46,7 +47,7 @@ pub(super) fn run(
     })
 }
 
-fn range(text: &str, registry: &Registry) -> Result<PortRange, Error> {
+fn range(text: &str, registry: &Registry) -> Result<PortRange> {
     let expected =
         || Error::msg(format!("--free {text}: not a range of ports (expected a range such as 8000-9000)"));
     let Target { protocol: None, kind: TargetKind::Ports(ports), .. } =

@@ -5,7 +5,9 @@ mod free;
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use super::{Error, Exit, Ui, charset, judged, print_message, registry_source, suggestions, take_snapshot};
+use anyhow::{Error, Result, bail};
+
+use super::{Exit, Ui, charset, judged, print_message, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{self, Entry, Explained, Listener, Query, Question, Report};
 use crate::model::{Direction, Gap, Matched, Owner, PortRange, Protocol, SearchHit, State};
@@ -23,16 +25,9 @@ const LEAST_ROWS: u16 = 24;
 /// Ports and protocols.
 type Places = BTreeSet<(u16, Protocol)>;
 
-pub(super) fn run(
-    args: &ExplainArgs,
-    common: &CommonArgs,
-    ui: &Ui,
-    out: &mut dyn Write,
-) -> Result<Exit, Error> {
+pub(super) fn run(args: &ExplainArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     if !matches!(common.output, Output::Table | Output::Json) {
-        return Err(Error::msg(
-            "explain does not have this output format (expected table or json)".to_owned(),
-        ));
+        bail!("explain does not have this output format (expected table or json)");
     }
     if let Some(asked) = &args.free {
         return free::run(asked, common, args.verbose, ui, out);
@@ -48,7 +43,7 @@ pub(super) fn run(
     let is_address =
         |target: &&Target| matches!(target.kind, TargetKind::Address(_)) && target.ports().is_none();
     if let Some(address) = targets.iter().find(is_address) {
-        return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", address.text)));
+        bail!("{}: explain takes a port or a name, not an address", address.text);
     }
     // Connections are scanned too, because a connection may use the port or prevent a program from binding it.
     let names_numbers = targets.iter().any(|target| target.ports().is_some());
@@ -165,7 +160,7 @@ fn rows_for_answer(rows: u16, ui: &Ui, messages: &str) -> usize {
 
 /// Prints the totals of the registry. The snapshot has no sockets: it only provides the current time for the age of the
 /// data.
-fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
     let snapshot = take_snapshot(common, scope)?;
     let report = judged(snapshot, registry, common);
@@ -184,9 +179,9 @@ fn map(
     common: &CommonArgs,
     ui: &Ui,
     out: &mut dyn Write,
-) -> Result<Exit, Error> {
+) -> Result<Exit> {
     if common.output != Output::Table {
-        return Err(Error::msg("--map does not have this output format (expected table)".to_owned()));
+        bail!("--map does not have this output format (expected table)");
     }
     let report = judged(take_snapshot(common, Scope::default())?, registry, common);
     terminal_map::document(&report, &ui.stdout, out)?;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Error, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::command::print_message;
 use crate::judge::HowToStop;
@@ -22,7 +22,7 @@ const OTHER_MACHINES: [&str; 5] =
     ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION", "DBUS_SYSTEM_BUS_ADDRESS"];
 
 /// Returns the command for a program in `DIRECTORIES`, without the variables that direct it to another machine.
-pub(super) fn program(name: &str) -> Result<Command, Error> {
+pub(super) fn program(name: &str) -> Result<Command> {
     let mut paths = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name));
     let path = paths.find(|path| path.is_file());
     let mut command =
@@ -33,7 +33,7 @@ pub(super) fn program(name: &str) -> Result<Command, Error> {
 
 /// Stops a unit or a container with the program of its manager. If `is_quiet`, the program has no terminal, and the
 /// error contains the program's message.
-pub(super) fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<(), Error> {
+pub(super) fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<()> {
     let Some((program, words)) =
         how.exact_command().and_then(|words| Some((*words.first()?, words[1..].to_vec())))
     else {

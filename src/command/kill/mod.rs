@@ -16,7 +16,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use rustix::process::Signal;
 
 use self::managers::run_command;
@@ -42,7 +42,7 @@ const CHILDREN: Duration = Duration::from_secs(1);
 /// The maximum number of scans before `kill` gives up: a plan requires two scans in a row that show the same processes.
 const SCANS: usize = 4;
 
-pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     if common.output != Output::Table {
         bail!("kill does not have this output format (expected table)");
     }
@@ -87,7 +87,7 @@ enum Preparation {
     NothingListens { selection: Box<Selection>, report: Box<Report>, matched: MatchedEntries },
 }
 
-fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Result<Preparation, Error> {
+fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Result<Preparation> {
     let selection = selection(filter, registry, common)?;
     let mut processes = Processes::default();
     for _ in 0..SCANS {
@@ -118,11 +118,7 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
     bail!("the processes kept changing during {SCANS} scans; nothing was ended; run kill again");
 }
 
-pub(super) fn prepare_row(
-    entry: &Entry,
-    registry: Registry,
-    common: &CommonArgs,
-) -> Result<Box<Prepared>, Error> {
+pub(super) fn prepare_row(entry: &Entry, registry: Registry, common: &CommonArgs) -> Result<Box<Prepared>> {
     let local = &entry.socket.local;
     let other = entry.other_address().map(|address| Endpoint { address, ..local.clone() });
     let targets = [Some(local), other.as_ref()].into_iter().flatten().map(ToString::to_string).collect();
@@ -140,12 +136,12 @@ pub(super) fn prepare_row(
 
 impl Prepared {
     /// Returns the steps of the plan: what is ended, and how. The error names each listener that must not be ended.
-    fn steps(&self) -> Result<Vec<KillStep<'_>>, Error> {
+    fn steps(&self) -> Result<Vec<KillStep<'_>>> {
         plan(&self.report, &self.matched, &self.caller)
     }
 
     /// Scans again, because the user may have taken some time to answer.
-    fn check_again(&self, common: &CommonArgs) -> Result<Recheck, Error> {
+    fn check_again(&self, common: &CommonArgs) -> Result<Recheck> {
         let selection = selection(&self.filter, self.registry, common)?;
         let (report, matched) = scan(&selection, self.registry, common)?;
         if !matched.keep.contains(&true) {
@@ -166,7 +162,7 @@ impl Prepared {
     }
 
     /// Writes the steps of the plan. `run` is the label in front of the command.
-    pub(super) fn write_plan(&self, run: &str, style: &Style, out: &mut dyn Write) -> Result<(), Error> {
+    pub(super) fn write_plan(&self, run: &str, style: &Style, out: &mut dyn Write) -> Result<()> {
         let tree = observe::process_tree();
         let steps = self.steps()?;
         let dependents = self.dependents.get_or_init(|| steps.iter().map(dependents::dependents).collect());
@@ -177,7 +173,7 @@ impl Prepared {
         Ok(())
     }
 
-    fn carry_out(&self, force: Force, is_quiet: bool) -> Result<(), Error> {
+    fn carry_out(&self, force: Force, is_quiet: bool) -> Result<()> {
         for step in &self.steps()? {
             match &step.how {
                 HowToStop::Kill { pids, .. } => end_processes(pids, step, &self.processes, force)?,
@@ -232,7 +228,7 @@ impl Prepared {
         ))
     }
 
-    fn named(&self) -> Result<String, Error> {
+    fn named(&self) -> Result<String> {
         let steps = self.steps()?;
         let named: Vec<String> = steps.iter().flat_map(|step| &step.named).map(text::named).collect();
         Ok(named.join("; "))
@@ -245,17 +241,13 @@ enum Recheck {
     NothingListens { selection: Box<Selection>, report: Box<Report>, matched: MatchedEntries },
 }
 
-fn selection(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Result<Selection, Error> {
+fn selection(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Result<Selection> {
     let mut selection = list::parsed(&filter.typed_filters(false), &registry, common)?;
     selection.mean_bound_sockets();
     Ok(selection)
 }
 
-fn plan<'r>(
-    report: &'r Report,
-    matched: &MatchedEntries,
-    caller: &KillCaller,
-) -> Result<Vec<KillStep<'r>>, Error> {
+fn plan<'r>(report: &'r Report, matched: &MatchedEntries, caller: &KillCaller) -> Result<Vec<KillStep<'r>>> {
     kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, caller)
         .map_err(|all| refused(&all, report.rights))
 }
@@ -266,11 +258,7 @@ fn named_sockets(step: &KillStep<'_>) -> BTreeSet<(String, Vec<Pid>)> {
     sockets.map(|entry| (entry.socket.local.to_string(), entry.socket.owner.pids().to_vec())).collect()
 }
 
-fn scan(
-    selection: &Selection,
-    registry: Registry,
-    common: &CommonArgs,
-) -> Result<(Report, MatchedEntries), Error> {
+fn scan(selection: &Selection, registry: Registry, common: &CommonArgs) -> Result<(Report, MatchedEntries)> {
     // Every listener is scanned, to find the other listeners that would end too.
     let scope = Scope { details: true, ..Scope::default() };
     let snapshot = take_snapshot(common, scope.clone())?;
@@ -315,7 +303,7 @@ fn end(
     common: &CommonArgs,
     ui: &Ui,
     out: &mut dyn Write,
-) -> Result<Exit, Error> {
+) -> Result<Exit> {
     let steps = prepared.steps()?;
     let run = match (args.dry_run, args.yes) {
         (true, _) => "Would run",
@@ -352,7 +340,7 @@ fn end(
     Ok(exit)
 }
 
-fn confirmed(listeners: usize) -> Result<bool, Error> {
+fn confirmed(listeners: usize) -> Result<bool> {
     let (stdin, mut stderr) = (io::stdin(), io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
         bail!(
@@ -393,12 +381,7 @@ impl fmt::Display for StillRunning {
 }
 
 /// Ends processes: with SIGTERM and then, only if the user requested it, with SIGKILL.
-fn end_processes(
-    pids: &[Pid],
-    step: &KillStep<'_>,
-    processes: &Processes,
-    force: Force,
-) -> Result<(), Error> {
+fn end_processes(pids: &[Pid], step: &KillStep<'_>, processes: &Processes, force: Force) -> Result<()> {
     let owners: Vec<Pid> = step.owners().into_iter().collect();
     if force != Force::AtOnce && have_ended_after_sigterm(pids, &owners, processes)? {
         return Ok(());
@@ -424,7 +407,7 @@ fn listed(pids: &[Pid]) -> String {
 
 /// Sends SIGTERM to the parent processes first, then to the remaining owners. Returns whether all owners have ended in
 /// time.
-fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes) -> Result<bool, Error> {
+fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes) -> Result<bool> {
     let end = Instant::now() + PATIENCE;
     let terminate = |pids: &[Pid]| {
         processes.signal(pids, Signal::TERM)?;

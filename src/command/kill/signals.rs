@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, anyhow};
+use anyhow::{Result, anyhow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid as RawPid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process};
@@ -18,7 +18,7 @@ pub(super) struct Processes(BTreeMap<Pid, OwnedFd>);
 
 impl Processes {
     /// Opens further processes. A process that has ended is left out.
-    pub(super) fn open(&mut self, pids: impl IntoIterator<Item = Pid>) -> Result<(), Error> {
+    pub(super) fn open(&mut self, pids: impl IntoIterator<Item = Pid>) -> Result<()> {
         for pid in pids {
             let raw = i32::try_from(pid).ok().and_then(RawPid::from_raw);
             let raw = raw.ok_or_else(|| anyhow!("pid {pid}: not a process that can be ended"))?;
@@ -46,7 +46,7 @@ impl Processes {
     }
 
     /// Sends a signal to the given processes that have not ended.
-    pub(super) fn signal(&self, pids: &[Pid], signal: Signal) -> Result<(), Error> {
+    pub(super) fn signal(&self, pids: &[Pid], signal: Signal) -> Result<()> {
         for pid in pids {
             let Some(process) = self.0.get(pid) else { continue };
             match pidfd_send_signal(process, signal) {

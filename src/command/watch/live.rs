@@ -8,13 +8,13 @@ use std::sync::mpsc::channel;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::card;
-use super::explorer::{Effect, Explorer, Source};
+use super::explorer::{Effect, Explorer, Panel, Source};
 use super::on_appear::OnAppear;
-use super::{Error, Exit, Ticker, Ui, Watch};
+use super::{Exit, Ticker, Ui, Watch};
 use crate::command::charset::readable;
 #[cfg(target_os = "linux")]
 use crate::command::kill;
@@ -33,7 +33,7 @@ pub(super) fn run(
     on_appear: (OnAppear, bool),
     ui: &Ui,
     out: &mut dyn Write,
-) -> Result<Exit, Error> {
+) -> Result<Exit> {
     let mut live = Live::start(watch, interval, on_appear, ui)?;
     let ended = live.run()?;
     let Live { explorer, screen, .. } = live;
@@ -89,7 +89,7 @@ impl Live {
         interval: Duration,
         (on_appear, rings): (OnAppear, bool),
         ui: &Ui,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         // If the system cannot be observed, the error is reported before the terminal is taken over.
         watch.scan()?;
         let inputs = inputs().context("signals")?;
@@ -116,7 +116,7 @@ impl Live {
     }
 
     /// Runs until the user quits, or until a signal arrives, which is returned.
-    fn run(&mut self) -> Result<Option<i32>, Error> {
+    fn run(&mut self) -> Result<Option<i32>> {
         self.with_source(Explorer::make_rows);
         let mut draw = Draw::Frame;
         loop {
@@ -175,7 +175,7 @@ impl Live {
         }
     }
 
-    fn draw(&mut self, draw: Draw) -> Result<(), Error> {
+    fn draw(&mut self, draw: Draw) -> Result<()> {
         let now = Timestamp::now();
         let Some(source) = source(&self.watch, self.connections.as_ref()) else { return Ok(()) };
         match draw {
@@ -204,7 +204,7 @@ impl Live {
     }
 
     /// Scans, unless the screen is paused. Returns what must be drawn.
-    fn scan(&mut self) -> Result<Draw, Error> {
+    fn scan(&mut self) -> Result<Draw> {
         self.ticker.advance();
         if self.explorer.is_paused() {
             return Ok(Draw::Time);
@@ -236,7 +236,7 @@ impl Live {
 
     /// Passes an input to the explorer, and executes the action that the explorer requests. Returns whether the user
     /// quits.
-    fn apply(&mut self, input: &Input) -> Result<bool, Error> {
+    fn apply(&mut self, input: &Input) -> Result<bool> {
         match self.explorer.handle(input) {
             Effect::Quit => return Ok(true),
             Effect::Draw | Effect::Help => {}
@@ -280,7 +280,7 @@ impl Live {
     }
 
     /// Starts to scan connections when the view of connections is shown, and stops when another view is shown.
-    fn follow_view(&mut self) -> Result<(), Error> {
+    fn follow_view(&mut self) -> Result<()> {
         if self.explorer.view() != View::Connections {
             self.connections = None;
         } else if self.connections.is_none() {
@@ -298,7 +298,7 @@ impl Live {
             [] => return,
             sockets => card::of(sockets, source, &self.watch),
         };
-        self.explorer.show_card(text);
+        self.explorer.show(Panel::Card, text);
     }
 }
 
@@ -320,11 +320,11 @@ impl Live {
                 self.prepared = Some(Arc::clone(&prepared));
                 let question = prepared.question();
                 let lines = move |style: &Style| plan_lines(&prepared, &question, "y will run", style);
-                self.explorer.ask(Box::new(lines));
+                self.explorer.show(Panel::Confirm, Box::new(lines));
             }
             Err(error) => {
                 let text = format!("{error:#}");
-                self.explorer.show_text(Box::new(move |style| message_lines(&text, style)));
+                self.explorer.show(Panel::Text, Box::new(move |style| message_lines(&text, style)));
             }
         }
     }
@@ -360,7 +360,8 @@ impl Live {
         let Ok((prepared, left)) = self.stubborn.1.try_recv() else { return false };
         let Some(question) = prepared.question_of_force(&left) else { return false };
         self.prepared = Some(Arc::clone(&prepared));
-        self.explorer.ask_to_force(Box::new(move |style| plan_lines(&prepared, &question, "Was run", style)));
+        self.explorer
+            .show(Panel::Force, Box::new(move |style| plan_lines(&prepared, &question, "Was run", style)));
         true
     }
 }

@@ -14,11 +14,12 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use anyhow::{Error, Result, bail};
+
 use self::on_appear::OnAppear;
 use super::list::MatchMode;
 use super::{
-    Error, Exit, Ui, infer_owners, judged, list, name_host, namespaces, print_message, registry_source,
-    stdout,
+    Exit, Ui, infer_owners, judged, list, name_host, namespaces, print_message, registry_source, stdout,
 };
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, ScanArgs, WatchArgs};
@@ -32,31 +33,20 @@ use crate::render::events;
 /// The default time between two scans.
 const USUAL: Duration = Duration::from_secs(1);
 
-pub(super) fn run(
-    args: &WatchArgs,
-    common: &CommonArgs,
-    ui: &Ui,
-    out: &mut dyn Write,
-) -> Result<Exit, Error> {
+pub(super) fn run(args: &WatchArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     if common.from.is_some() {
-        return Err(Error::msg(
-            "watch does not accept --from, because a snapshot does not change".to_owned(),
-        ));
+        bail!("watch does not accept --from, because a snapshot does not change");
     }
     if matches!(common.output, Output::Csv | Output::Wide) {
-        return Err(Error::msg(
-            "watch does not have this output format (expected table, json or ndjson)".to_owned(),
-        ));
+        bail!("watch does not have this output format (expected table, json or ndjson)");
     }
     if let Some(target) = &args.until {
         let target = target.as_deref().unwrap_or("PORT");
-        return Err(Error::msg(format!(
-            "--until is not an option; type portolan watch {target} --until-listening, or --until-free"
-        )));
+        bail!("--until is not an option; type portolan watch {target} --until-listening, or --until-free");
     }
     let waits = args.until_listening || args.until_free;
     if args.timeout.is_some() && !waits {
-        return Err(Error::msg("--timeout needs --until-listening or --until-free".to_owned()));
+        bail!("--timeout needs --until-listening or --until-free");
     }
     let mut watch = Watch::of(args, common)?;
     let stream = matches!(common.output, Output::Json | Output::Ndjson);
@@ -69,7 +59,7 @@ pub(super) fn run(
     if ui.screen && !stream {
         live::run(watch, interval, (on_appear, args.bell), ui, out)
     } else if args.bell {
-        Err(Error::msg("--bell needs a terminal"))
+        bail!("--bell needs a terminal")
     } else {
         streamed(watch, interval, on_appear, ui, out)
     }
@@ -78,7 +68,7 @@ pub(super) fn run(
 /// Waits until the targets are free, without output. Returns `Matched` if the targets are free, `Nothing` if they did
 /// not become free in time, and `Incomplete` if not every socket can be seen.
 #[cfg(target_os = "linux")]
-pub(super) fn is_free_in_time(args: &WatchArgs, common: &CommonArgs) -> Result<Exit, Error> {
+pub(super) fn is_free_in_time(args: &WatchArgs, common: &CommonArgs) -> Result<Exit> {
     until::wait(args, &mut Watch::of(args, common)?, false, &mut |_| Ok(()))
 }
 
@@ -89,7 +79,7 @@ fn streamed(
     mut on_appear: OnAppear,
     ui: &Ui,
     out: &mut dyn Write,
-) -> Result<Exit, Error> {
+) -> Result<Exit> {
     let mut ticker = Ticker::new(interval);
     loop {
         let verbose = watch.args.verbose;
@@ -133,7 +123,7 @@ enum WatchUpdate<'a> {
 }
 
 impl Watch {
-    fn of(args: &WatchArgs, common: &CommonArgs) -> Result<Self, Error> {
+    fn of(args: &WatchArgs, common: &CommonArgs) -> Result<Self> {
         let registry = registry_source::registry(common)?;
         let selection = list::selection(&args.scan, false, &registry, common)?;
         let mut scope = list::scan_scope(&args.scan, &selection);
@@ -168,7 +158,7 @@ impl Watch {
     }
 
     /// Returns a watch of the connections that the filters select. A target also matches the remote end.
-    fn of_connections(&self) -> Result<Self, Error> {
+    fn of_connections(&self) -> Result<Self> {
         let args = ScanArgs { all: true, ..self.args.clone() };
         let selection = list::selection(&args, false, &self.registry, &self.common)?;
         let mut scope = list::scan_scope(&args, &selection);
@@ -201,7 +191,7 @@ impl Watch {
     }
 
     /// Scans without a comparison. Returns false if nothing has changed since the last scan.
-    fn scan(&mut self) -> Result<bool, Error> {
+    fn scan(&mut self) -> Result<bool> {
         let Some(seen) = self.observer.scan().map_err(Error::msg)? else { return Ok(false) };
         // The old report is dropped first, because two long reports need much memory.
         self.last = None;
@@ -210,10 +200,7 @@ impl Watch {
     }
 
     /// Scans, and passes the changes to `on_update`. Returns false if nothing has changed since the last scan.
-    fn scan_and_report(
-        &mut self,
-        on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>,
-    ) -> Result<bool, Error> {
+    fn scan_and_report(&mut self, on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<()>) -> Result<bool> {
         let seen = self.observer.scan().map_err(Error::msg)?;
         let Some(seen) = seen else { return Ok(false) };
         let report = self.report(seen);
@@ -239,7 +226,7 @@ fn gaps(snapshot: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
 
 impl WatchUpdate<'_> {
     /// Writes the update as events, one line per event.
-    fn write(&self, ui: &Ui, verbose: bool, out: &mut dyn Write) -> Result<(), Error> {
+    fn write(&self, ui: &Ui, verbose: bool, out: &mut dyn Write) -> Result<()> {
         match self {
             WatchUpdate::Start(report) => {
                 events::start(report, out)?;

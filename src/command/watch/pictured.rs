@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::explorer::{Effect, Explorer, Source};
+use super::explorer::{Effect, Explorer, Panel, Source};
 use super::{WatchUpdate, card};
 use crate::baseline::difference;
 use crate::command::screen::{Input, Key};
@@ -49,7 +49,7 @@ pub(super) fn press(explorer: &mut Explorer, report: &Report, keys: &[Key]) {
                 let first = explorer.selected(source(report)).first().map(|entry| (*entry).clone());
                 let Some(entry) = first else { continue };
                 let report = report.clone();
-                explorer.show_card(Box::new(move |style| card::lines(&entry, &report, style)));
+                explorer.show(Panel::Card, Box::new(move |style| card::lines(&entry, &report, style)));
             }
             _ => {}
         }

@@ -5,9 +5,10 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use anyhow::{Error, Result, bail};
 use jiff::Timestamp;
 
-use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
+use super::{Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::cli::WatchArgs;
 use crate::command::print_message;
 use crate::command::progress::Progress;
@@ -38,7 +39,7 @@ pub(super) fn run(
     stream: bool,
     ui: &Ui,
     out: &mut dyn Write,
-) -> Result<Exit, Error> {
+) -> Result<Exit> {
     check(args, &watch)?;
     let needs_processes = !args.until_free && watch.selection.targets().iter().any(|t| t.ports().is_none());
     let names_listeners = !stream && !args.until_free && ui.stdout.width.is_some();
@@ -83,8 +84,8 @@ pub(super) fn wait(
     args: &WatchArgs,
     watch: &mut Watch,
     needs_processes: bool,
-    on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>,
-) -> Result<Exit, Error> {
+    on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<()>,
+) -> Result<Exit> {
     if args.until_free {
         watch.look_at_every_state();
     }
@@ -120,7 +121,7 @@ pub(super) fn wait(
 
 /// Refuses to wait without a target. `--until-free` accepts only ports, because a misspelt name matches nothing and
 /// would look like a free port.
-fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
+fn check(args: &WatchArgs, watch: &Watch) -> Result<()> {
     let targets = watch.selection.targets();
     let without_port = targets.iter().find(|target| args.until_free && !target.names_ports());
     match without_port {
@@ -129,10 +130,10 @@ fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
             other.text
         ))),
         None if targets.is_empty() && args.until_free => {
-            Err(Error::msg("--until-free needs a port, such as 3000"))
+            bail!("--until-free needs a port, such as 3000")
         }
         None if targets.is_empty() => {
-            Err(Error::msg("--until-listening needs a target, such as 3000 or postgres"))
+            bail!("--until-listening needs a target, such as 3000 or postgres")
         }
         None => Ok(()),
     }

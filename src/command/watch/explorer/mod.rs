@@ -14,8 +14,8 @@ use unicode_width::UnicodeWidthStr;
 
 pub(super) use self::rows::Source;
 use self::rows::{Narrowing, Rows};
-pub(super) use self::state::Effect;
-use self::state::{Facts, Panel, State};
+pub(super) use self::state::{Effect, Panel};
+use self::state::{Facts, State};
 use super::WatchUpdate;
 use super::marks::Marks;
 use crate::cli::{self, FilterArgs};
@@ -207,7 +207,7 @@ impl Explorer {
         match effect {
             Effect::Help => {
                 let caveats = self.caveats.clone();
-                self.show_text(Box::new(move |style| help(&caveats, style)));
+                self.show(Panel::Text, Box::new(move |style| help(&caveats, style)));
             }
             Effect::Pause => {
                 self.paused = if self.paused.is_some() { None } else { Some(Timestamp::now()) };
@@ -237,32 +237,14 @@ impl Explorer {
         }
     }
 
-    /// Shows a text in place of the rows.
-    pub(super) fn show_text(&mut self, text: Text) {
-        self.show_panel(text, Panel::Text);
-    }
-
-    pub(super) fn show_card(&mut self, text: Text) {
-        self.show_panel(text, Panel::Card);
-    }
-
-    /// Shows the plan of `kill`, which ends with a question.
-    pub(super) fn ask(&mut self, text: Text) {
-        self.show_panel(text, Panel::Confirm);
-    }
-
-    /// Shows the processes that have not ended after SIGTERM, and a question.
-    pub(super) fn ask_to_force(&mut self, text: Text) {
-        self.show_panel(text, Panel::Force);
-    }
-
     /// Returns whether the next key is for the rows: no text is shown in place of the rows, and the user is not typing
     /// a filter.
     pub(super) fn is_free(&self) -> bool {
         self.state.panel.is_none() && !self.state.is_typing
     }
 
-    fn show_panel(&mut self, text: Text, panel: Panel) {
+    /// Shows a text in place of the rows.
+    pub(super) fn show(&mut self, panel: Panel, text: Text) {
         let lines = text(&self.style);
         self.text = Some((text, lines));
         self.state.open(panel);
@@ -278,7 +260,7 @@ impl Explorer {
         if message.width() <= self.size.width.into() || self.state.panel.is_some() {
             self.say(message);
         } else {
-            self.show_text(Box::new(move |style| message_lines(&message, style)));
+            self.show(Panel::Text, Box::new(move |style| message_lines(&message, style)));
         }
     }
 

@@ -31,7 +31,7 @@ pub(in crate::command::watch) enum Effect {
 
 /// A text that is shown in place of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Panel {
+pub(in crate::command::watch) enum Panel {
     /// The help or a message.
     Text,
     Card,
