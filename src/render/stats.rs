@@ -166,9 +166,9 @@ mod tests {
     #[test]
     fn old_data_is_said_to_be_old() {
         let mut snapshot = empty();
-        let sources = |kind, otherwise| crate::registry::SourceCount { kind, names: 7, otherwise };
+        let sources = |kind, otherwise| SourceCount { kind, names: 7, otherwise };
         let stats = Stats {
-            statuses: vec![crate::registry::Count {
+            statuses: vec![Count {
                 range: RegistryRange::System,
                 status: crate::model::Status::Orphaned,
                 ports: 33,
