@@ -1,8 +1,8 @@
 //! Merges the sockets of one server into one row, for people: an IPv4 and an IPv6 socket that are both on every address
 //! or both on loopback, and the sockets of threads or workers on one address.
 //!
-//! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are not merged,
-//! because they may belong to different servers.
+//! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are merged only
+//! if they have the same unit, control group, user and probable owner, and differ only in the address family.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::findings::{FindingFamily, Flag};
 use crate::join::Entry;
-use crate::model::{Owner, Protocol, RunTarget, Severity, State};
+use crate::model::{Owner, OwnerEvidence, Protocol, RunTarget, Severity, State};
 
 /// Returns one entry per row, in the same order.
 pub fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
@@ -165,6 +165,7 @@ fn twins(merged: Vec<MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
             let twin = rows[*at].entry(entries);
             twin.other_address().is_none()
                 && (twin.socket.owner == socket.owner || is_published_twice(twin, entry))
+                && (socket.owner != Owner::Hidden || is_probably_of_one_owner(twin, entry))
                 && shows_the_same(twin, entry)
         });
         match twin {
@@ -173,7 +174,8 @@ fn twins(merged: Vec<MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
                 rows[at].set_other_address(address);
             }
             None => {
-                if socket.peer.is_none() && matches!(socket.owner, Owner::Held(_) | Owner::Kernel) {
+                let may_merge = matches!(socket.owner, Owner::Held(_) | Owner::Kernel | Owner::Hidden);
+                if socket.peer.is_none() && may_merge {
                     by_address.insert(address, rows.len());
                 }
                 rows.push(row);
@@ -184,7 +186,7 @@ fn twins(merged: Vec<MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
 }
 
 /// Returns `::` for `0.0.0.0`, `::1` for `127.0.0.1`, and the reverse; `None` for every other address.
-fn twin(address: IpAddr) -> Option<IpAddr> {
+pub(super) fn twin(address: IpAddr) -> Option<IpAddr> {
     use std::net::{Ipv4Addr, Ipv6Addr};
     let pairs = [
         (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
@@ -195,6 +197,21 @@ fn twin(address: IpAddr) -> Option<IpAddr> {
         _ if address == six => Some(four),
         _ => None,
     })
+}
+
+/// Returns whether everything that is visible of two hidden owners is the same: unit, control group, user and probable
+/// owner. The probable owners of a published port are two processes that forward to one place.
+fn is_probably_of_one_owner(one: &Entry, other: &Entry) -> bool {
+    let is_same_owner = match (one.inferred_owner(), other.inferred_owner()) {
+        (Some(own), Some(others)) => match (own.evidence, others.evidence) {
+            (OwnerEvidence::Forwards(to), OwnerEvidence::Forwards(other_to)) => to == other_to,
+            _ => own.process.pid == others.process.pid,
+        },
+        (None, None) => one.socket.unit.is_some(),
+        _ => false,
+    };
+    let (one, other) = (&one.socket, &other.socket);
+    is_same_owner && one.uid.is_some() && (one.uid, &one.cgroup) == (other.uid, &other.cgroup)
 }
 
 /// Returns whether two processes of one program forward a port to one place: docker-proxy runs one process for each

@@ -102,6 +102,33 @@ fn sockets_of_one_server_are_one_row() {
     }
 }
 
+/// Sockets with hidden owners are one row if everything that is visible of their owners is the same.
+#[test]
+fn hidden_sockets_of_one_unit() {
+    let hidden = |local: &str, uid, unit: Option<&str>| {
+        let mut socket = socket(local, Owner::Hidden);
+        let attributes = Arc::make_mut(&mut socket.attributes);
+        attributes.uid = uid;
+        attributes.unit = unit.map(str::to_owned);
+        attributes.cgroup = Some(format!("/system.slice/{}", unit.unwrap_or_default()));
+        socket
+    };
+    let (four, six, nginx) = ("tcp/0.0.0.0:80", "tcp/[::]:80", Some("nginx.service"));
+    for (name, sockets, shown) in [
+        ("the same", [hidden(four, Some(0), nginx), hidden(six, Some(0), nginx)], "* -"),
+        ("another user", [hidden(four, Some(0), nginx), hidden(six, Some(1), nginx)], "0.0.0.0 -; [::] -"),
+        ("no user", [hidden(four, None, nginx), hidden(six, None, nginx)], "0.0.0.0 -; [::] -"),
+        ("no unit", [hidden(four, Some(0), None), hidden(six, Some(0), None)], "0.0.0.0 -; [::] -"),
+        (
+            "another unit",
+            [hidden(four, Some(0), nginx), hidden(six, Some(0), Some("b.service"))],
+            "0.0.0.0 -; [::] -",
+        ),
+    ] {
+        assert_eq!(rows(sockets.to_vec()), shown, "{name}");
+    }
+}
+
 /// Two sockets with different flags are two rows.
 #[test]
 fn flags_are_never_merged_away() {
