@@ -3,12 +3,9 @@
 use std::net::IpAddr;
 
 use super::listener::Listener;
+use crate::model::interpreter::is_shell;
 use crate::model::{Container, Parent, Process};
 
-const SHELLS: [&str; 18] = [
-    "sh", "bash", "dash", "ash", "zsh", "fish", "ksh", "ksh93", "mksh", "lksh", "csh", "tcsh", "yash", "nu",
-    "elvish", "xonsh", "pwsh", "rbash",
-];
 /// Programs that run programs for others: stopping one of them, or its unit, stops more than one listener.
 const RUNNERS: [&str; 22] = [
     "cron",
@@ -277,7 +274,7 @@ impl<'r> StartedBy<'r> {
         let parents = &*process.parents;
         let nearest = parents.first()?;
         let end = parents.iter().position(is_outermost).unwrap_or(parents.len());
-        if let Some(at) = parents[..end].iter().rposition(is_shell)
+        if let Some(at) = parents[..end].iter().rposition(|parent| is_shell(&parent.name))
             && !parents.get(at + 1).is_some_and(|parent| is_runner(parent) && !is_ssh_server(parent))
         {
             return Some(StartedBy::Shell {
@@ -324,10 +321,6 @@ fn is_unit_of_runner(unit: &str) -> bool {
     let name = unit.strip_suffix(".service").unwrap_or(unit);
     let stem = name.split('@').next().unwrap_or(name);
     RUNNERS.contains(&stem) || UNITS_OF_RUNNERS.contains(&stem)
-}
-
-fn is_shell(parent: &Parent) -> bool {
-    SHELLS.contains(&parent.name.trim_start_matches('-'))
 }
 
 fn is_runner(parent: &Parent) -> bool {

@@ -23,6 +23,9 @@ pub enum OwnerEvidence {
     /// The process is the only one in the control group that has the user of the socket and names the port on its
     /// command line. A shell that started the process does not count.
     NamesPort,
+    /// The process is the only one in the unit of the socket that has the user of the socket and is not a shell or part
+    /// of a login session, such as tmux.
+    OnlyServer,
     /// The command line of docker-proxy names the protocol, address and port of the socket, and this destination.
     Forwards(Peer),
 }

@@ -263,6 +263,16 @@ fn class_path(arguments: &[String]) -> InterpreterCommand<'_> {
     InterpreterCommand::Nothing
 }
 
+const SHELLS: [&str; 18] = [
+    "sh", "bash", "dash", "ash", "zsh", "fish", "ksh", "ksh93", "mksh", "lksh", "csh", "tcsh", "yash", "nu",
+    "elvish", "xonsh", "pwsh", "rbash",
+];
+
+/// Returns whether the name of a process is that of a shell. The name of a login shell begins with a dash.
+pub(crate) fn is_shell(name: &str) -> bool {
+    SHELLS.contains(&name.trim_start_matches('-'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

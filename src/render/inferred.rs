@@ -41,10 +41,12 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> O
 }
 
 fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
-    let count = match evidence {
+    let (what, end) = match evidence {
         OwnerEvidence::Forwards(_) => return "its command line names this address and port".to_owned(),
         OwnerEvidence::NamesPort => return "its command line names this port".to_owned(),
-        OwnerEvidence::OnlyProgram { count } => count,
+        OwnerEvidence::OnlyProgram { count: 1 } => ("process", ""),
+        OwnerEvidence::OnlyProgram { .. } => ("program", ""),
+        OwnerEvidence::OnlyServer => ("process", " that is not a shell or terminal"),
     };
     // A unit can have control groups below its own. The unit is named only if the socket belongs to the unit's own
     // control group.
@@ -55,14 +57,14 @@ fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
         Some(unit) => sanitize(unit).into_owned(),
         None => "its control group".to_owned(),
     };
-    format!("the only {} of {group}", if count == 1 { "process" } else { "program" })
+    format!("the only {what} of {group}{end}")
 }
 
 /// Returns the destination that the command line of the probable owner names.
 pub(super) fn forwards_to(listener: &Listener<'_>) -> Option<String> {
     match listener.first().inferred_owner()?.evidence {
         OwnerEvidence::Forwards(to) => Some(format!("probably {}", SocketAddr::new(to.address, to.port))),
-        OwnerEvidence::OnlyProgram { .. } | OwnerEvidence::NamesPort => None,
+        OwnerEvidence::OnlyProgram { .. } | OwnerEvidence::NamesPort | OwnerEvidence::OnlyServer => None,
     }
 }
 

@@ -10,11 +10,30 @@ use super::owners::DIRECTORY;
 use super::process::Reader;
 use super::reading::{self, ReadRequest};
 use super::{cgroup, files, name_users, users};
-use crate::model::interpreter::is_interpreter;
+use crate::model::interpreter::{is_interpreter, is_shell};
 use crate::model::{Endpoint, InferredOwner, OwnerEvidence, Peer, Pid, Process, Socket};
 
 /// The name of Docker's program that serves a published port.
 const PROXY: &str = "docker-proxy";
+/// Programs of a login session, other than shells, that have no listeners of their own.
+const SESSION_PROGRAMS: [&str; 14] = [
+    "(sd-pam)",
+    "SCREEN",
+    "dbus-daemon",
+    "gpg-agent",
+    "login",
+    "screen",
+    "script",
+    "ssh-agent",
+    "su",
+    "sudo",
+    "systemd",
+    "tmux",
+    "tmux: client",
+    "tmux: server",
+];
+/// The SSH server, which has listeners only for forwarded ports, usually on loopback.
+const SSH_SERVERS: [&str; 2] = ["sshd", "sshd-session"];
 /// The maximum number of processes in a control group whose command lines are searched for the port.
 const MOST_COMMAND_LINES: usize = 32;
 /// The maximum number of processes whose names are read to find the owner of a socket without a known control group.
@@ -102,9 +121,12 @@ impl Group {
             pids.iter().map(|pid| processes.get(pid).filter(|read| read.name.is_some()).cloned()).collect()
         };
         let proxies = self.proxies.iter().filter_map(|pid| processes.get(pid)).cloned();
-        let of_several = self.of_several.iter().chain(&self.of_one_program);
+        let of_several: Vec<Pid> = self.of_several.iter().chain(&self.of_one_program).copied().collect();
+        let all_read = read(&of_several);
         Owners {
-            processes: of_several.filter_map(|pid| processes.get(pid)).cloned().collect(),
+            has_all: all_read.is_some(),
+            processes: all_read
+                .unwrap_or_else(|| of_several.iter().filter_map(|pid| processes.get(pid)).cloned().collect()),
             only: read(&self.of_one_program).and_then(only_program).map(Arc::new),
             proxies: by_port(proxies),
         }
@@ -116,6 +138,8 @@ struct Owners {
     only: Option<Arc<InferredOwner>>,
     /// The processes among which a command line may name the port.
     processes: Vec<Process>,
+    /// Whether `processes` contains every process of the group that may own a socket.
+    has_all: bool,
     /// The docker-proxy of each published port; `None` if there are several.
     proxies: HashMap<Endpoint, Option<Arc<InferredOwner>>>,
 }
@@ -124,7 +148,11 @@ impl Owners {
     fn owner_of(&self, socket: &Socket) -> Option<Arc<InferredOwner>> {
         let is_published = socket.peer.is_none() && socket.netns.is_none();
         let proxy = self.proxies.get(&socket.local).filter(|_| is_published);
-        proxy.or(Some(&self.only))?.clone().or_else(|| names_port(&self.processes, socket).map(Arc::new))
+        let only_server = || only_server(&self.processes, socket).filter(|_| self.has_all);
+        proxy
+            .or(Some(&self.only))?
+            .clone()
+            .or_else(|| names_port(&self.processes, socket).or_else(only_server).map(Arc::new))
     }
 }
 
@@ -148,6 +176,21 @@ fn names_port(processes: &[Process], socket: &Socket) -> Option<InferredOwner> {
     let mut last = named.iter().copied().filter(|one| !started_another(one));
     let process = last.next()?.clone();
     last.next().is_none().then_some(InferredOwner { process, evidence: OwnerEvidence::NamesPort })
+}
+
+/// Returns the only process with the user of the socket that is not a shell or a program of the login session. `None` if
+/// there are several, or if the control group is not that of a unit.
+fn only_server(processes: &[Process], socket: &Socket) -> Option<InferredOwner> {
+    socket.unit.as_ref()?;
+    let is_on_loopback = socket.local.address.to_canonical().is_loopback();
+    let is_server = |process: &&Process| {
+        let name = process.name.as_deref().unwrap_or_default();
+        let is_ssh_server = SSH_SERVERS.contains(&name) && !is_on_loopback;
+        process.uid == socket.uid && !is_shell(name) && !SESSION_PROGRAMS.contains(&name) && !is_ssh_server
+    };
+    let mut servers = processes.iter().filter(is_server);
+    let process = servers.next().filter(|process| process.uid.is_some())?.clone();
+    servers.next().is_none().then_some(InferredOwner { process, evidence: OwnerEvidence::OnlyServer })
 }
 
 /// Returns the docker-proxy of each published port; `None` for a port that several processes name.
@@ -246,6 +289,41 @@ mod tests {
     }
 
     #[test]
+    fn the_only_server_of_a_login_session() {
+        let of_user = |pid, uid, name: &str| Process { uid: Some(uid), ..process(pid, name, &[name], &[1]) };
+        let (bash, tmux) = (of_user(8, 1000, "bash"), of_user(7, 1000, "tmux: server"));
+        let (ssh, node) = (of_user(6, 1000, "sshd"), of_user(9, 1000, "node"));
+        for (name, local, unit, processes, expected) in [
+            (
+                "a shell and tmux",
+                "tcp/[::]:3000",
+                Some("session-7.scope"),
+                vec![&bash, &tmux, &node],
+                Some(9),
+            ),
+            ("the SSH server", "tcp/[::]:3000", Some("session-7.scope"), vec![&ssh, &bash, &node], Some(9)),
+            ("it may forward", "tcp/127.0.0.1:3000", Some("session-7.scope"), vec![&ssh, &node], None),
+            ("two servers", "tcp/[::]:3000", Some("session-7.scope"), vec![&bash, &node, &node], None),
+            ("a shell alone", "tcp/[::]:3000", Some("session-7.scope"), vec![&bash, &tmux], None),
+            ("no unit", "tcp/[::]:3000", None, vec![&bash, &tmux, &node], None),
+            (
+                "another user",
+                "tcp/[::]:3000",
+                Some("session-7.scope"),
+                vec![&bash, &of_user(10, 1001, "python3")],
+                None,
+            ),
+        ] {
+            let mut socket = crate::judge::tests::socket(local, crate::model::Owner::Hidden);
+            let attributes = Arc::make_mut(&mut socket.attributes);
+            (attributes.uid, attributes.unit) = (Some(1000), unit.map(str::to_owned));
+            let processes: Vec<Process> = processes.into_iter().cloned().collect();
+            let owner = only_server(&processes, &socket).map(|owner| owner.process.pid);
+            assert_eq!(owner, expected, "{name}");
+        }
+    }
+
+    #[test]
     fn docker_proxy_owns_the_port_that_its_command_line_names() {
         let proxy = |pid, uid, port: &str| {
             let line = format!(
@@ -265,7 +343,7 @@ mod tests {
             ]
             .into_iter(),
         );
-        let owners = Owners { only: None, processes: Vec::new(), proxies: owners };
+        let owners = Owners { only: None, processes: Vec::new(), has_all: true, proxies: owners };
         for (name, local, expected) in [
             ("its port", "tcp/0.0.0.0:8080", Some(7)),
             ("another protocol", "udp/0.0.0.0:8080", None),
