@@ -16,7 +16,9 @@ use crate::observe::{self, Scope};
 use crate::query::{Answer, OwnAddresses, Selection, Subject, TypedFilters, names};
 use crate::registry::Registry;
 use crate::render::columns::{self, Column, Key};
-use crate::render::{brief, csv, json, listener_card, merge, summary_height, table, write_summary};
+use crate::render::{
+    brief, caveats, csv, json, listener_card, merge, stderr, summary_height, table, write_summary,
+};
 
 /// Lists sockets. `is_named` is true if the user typed the command `list`.
 pub(super) fn run(
@@ -112,7 +114,10 @@ pub(super) fn run(
     match common.output {
         _ if args.pids => pids(&report, out)?,
         _ if let (true, Some(listener)) = (has_card, Listener::only(&report.entries)) => {
-            listener_card::listing(&listener, &report, &ui.stdout, out)?;
+            let free = ui.rows.map_or(USUAL_ROWS, usize::from).max(USUAL_ROWS).saturating_sub(AROUND_CARD);
+            let free =
+                if args.scan.verbose { usize::MAX } else { free - caveat_height(&report, ui).min(free) };
+            listener_card::listing(&listener, free, &report, &ui.stdout, out)?;
         }
         Output::Ndjson if args.brief => brief::lines(&report, out)?,
         Output::Csv if args.brief => brief::csv(&report, !args.no_header, out)?,
@@ -166,6 +171,20 @@ pub(super) fn run(
         (false, true) => Exit::Nothing,
         (false, false) => Exit::Incomplete,
     })
+}
+
+/// The usual number of rows of a terminal.
+const USUAL_ROWS: usize = 24;
+/// The number of lines around a card: the command above it and the shell prompt below it.
+const AROUND_CARD: usize = 2;
+
+/// Returns the number of lines of the caveats below a card.
+fn caveat_height(report: &Report, ui: &Ui) -> usize {
+    let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
+    let mut bytes = Vec::new();
+    // Writing to memory does not fail.
+    let _ = stderr::caveats(&caveats, &ui.stderr, &mut bytes);
+    bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// The number of lines of a table above its rows.

@@ -65,8 +65,7 @@ pub fn explain(
             // Each card has an empty line below it. The last two lines are an empty line and the number of missing
             // lines.
             let each = rows.saturating_sub(2) / listeners.len().clamp(1, CARDS);
-            let tallest = listener_card::TALLEST.min(each.saturating_sub(1));
-            out.in_full(&listeners, tallest, &numbers, &groups, left_out);
+            out.in_full(&listeners, each.saturating_sub(1), &numbers, &groups, left_out);
             fit(&mut out.blocks, rows, style);
         }
     }
@@ -108,12 +107,12 @@ impl Card<'_> {
     fn in_full(
         &mut self,
         listeners: &[Listener<'_>],
-        tallest: usize,
+        free: usize,
         ports: &[u16],
         groups: &[Group<'_, '_>],
         left_out: &BTreeSet<(u16, Protocol)>,
     ) {
-        self.listeners(listeners, false, tallest);
+        self.listeners(listeners, false, free);
         for (at, port) in ports.iter().enumerate() {
             if at > 0 {
                 self.gap();
@@ -126,9 +125,9 @@ impl Card<'_> {
     /// Adds a card for each of the first listeners, and the number of further listeners. `in_blocks` says that the
     /// ports get compact blocks. The cards then contain the sentences of the registry's findings, which the blocks
     /// lack.
-    fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool, tallest: usize) {
+    fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool, free: usize) {
         for listener in listeners.iter().take(CARDS) {
-            let lines = listener_card::in_full(listener, in_blocks, tallest, self.report, self.style);
+            let lines = listener_card::in_full(listener, in_blocks, free, self.report, self.style);
             self.add(Rank::Answer, lines);
             self.gap();
         }

@@ -14,17 +14,19 @@ pub(super) enum Shrinks {
     WorstFinding,
     /// A fact that is the answer to a question, such as who started the listener.
     Answer,
+    CriticalFinding,
     Never,
 }
 
 impl Shrinks {
-    const ORDER: [Shrinks; 6] = [
+    const ORDER: [Shrinks; 7] = [
         Shrinks::Registry,
         Shrinks::Information,
         Shrinks::Detail,
         Shrinks::FurtherFinding,
         Shrinks::WorstFinding,
         Shrinks::Answer,
+        Shrinks::CriticalFinding,
     ];
 }
 

@@ -21,8 +21,9 @@ use crate::model::{
     Status, StatusBasis, short_container, unmapped,
 };
 
-/// The maximum number of lines of a card.
-pub(super) const TALLEST: usize = 14;
+/// The maximum number of lines of a card. The card of a listener with a critical finding may use all free rows of
+/// the terminal.
+const TALLEST: usize = 14;
 /// The maximum number of lines of one fact: a command line may have thousands of words.
 const LONGEST: usize = 8;
 /// The maximum number of lines of the heading.
@@ -36,9 +37,10 @@ const WITH_SENTENCE: usize = 3;
 /// The maximum number of addresses and of process IDs that a card names.
 const FEW: usize = 4;
 
-/// Writes the card of a listener, with the registrations of its port.
+/// Writes the card of a listener, with the registrations of its port. `free` is the number of free rows of the terminal.
 pub fn listing(
     listener: &Listener<'_>,
+    free: usize,
     report: &Report,
     style: &Style,
     w: &mut dyn std::io::Write,
@@ -49,7 +51,8 @@ pub fn listing(
     let registry = paragraph(&registry(listener), style);
     parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
     // A terminal that is narrower than usual needs more lines for the text, so the height is not limited.
-    let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
+    let tallest =
+        if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { tallest(listener, free) };
     let height: usize = parts.iter().map(Part::height).sum();
     if height > tallest {
         let command = format!("portolan explain {}", listener.first().socket.local.port);
@@ -61,17 +64,28 @@ pub fn listing(
     w.flush()
 }
 
+/// Returns the maximum number of lines of a card, if `free` rows are free.
+fn tallest(listener: &Listener<'_>, free: usize) -> usize {
+    let is_critical = listener.findings().iter().any(|(_, finding)| finding.severity == Severity::Critical);
+    match free {
+        // Without a terminal, or with --verbose.
+        usize::MAX => usize::MAX,
+        _ if is_critical => free.max(TALLEST),
+        _ => free.min(TALLEST),
+    }
+}
+
 /// Returns whether a finding is about the registry. If so, the text about the port already contains its evidence.
 fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 
-/// Returns the lines of the card of a listener, shortened to `tallest` lines, without the registry. If not
+/// Returns the lines of the card of a listener, without the registry, shortened if `free` rows are not enough. If not
 /// `with_sentences`, findings about the registry have only their names.
 pub(super) fn in_full(
     listener: &Listener<'_>,
     with_sentences: bool,
-    tallest: usize,
+    free: usize,
     report: &Report,
     style: &Style,
 ) -> Vec<String> {
@@ -79,7 +93,7 @@ pub(super) fn in_full(
     let is_below = if with_sentences { |_| false } else { is_in_verdict };
     parts.extend(flags(listener, is_below, style));
     parts.extend(stop(listener, report, style));
-    fit(&mut parts, tallest, style);
+    fit(&mut parts, tallest(listener, free), style);
     parts.into_iter().flat_map(|part| part.labelled(style)).collect()
 }
 
@@ -139,8 +153,7 @@ pub(super) fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
         heading.push_str(" (bound, not listening)");
     }
     let place = elsewhere(listener).map(|place| format!(", in {place}")).unwrap_or_default();
-    let what = inferred::what_runs(listener).unwrap_or_else(|| what_runs(listener));
-    let what = sanitize(&format!("{what}{place}")).into_owned();
+    let what = sanitize(&format!("{}{place}", what_runs(listener))).into_owned();
     let text = format!("{heading}  {what}");
     let lines = prose("", &text, MEASURE, style);
     match lines.as_slice() {
@@ -171,8 +184,11 @@ pub(super) fn places(listener: &Listener<'_>) -> String {
     places.join(", ")
 }
 
-/// Returns the product and the program of a listener.
+/// Returns the product and the program of a listener, or the probable program if the owner is hidden.
 pub(super) fn what_runs(listener: &Listener<'_>) -> String {
+    if let Some(probable) = inferred::what_runs(listener) {
+        return probable;
+    }
     let entry = listener.first();
     let main = listener.main();
     let script = main.and_then(|process| process.script.as_ref());
@@ -398,6 +414,7 @@ fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> 
             finding.severity > Severity::Info && finding.flag().family() != FindingFamily::Registry;
         let shrinks = match (endangers, at) {
             (false, _) => Shrinks::Information,
+            _ if finding.severity == Severity::Critical => Shrinks::CriticalFinding,
             (true, 0) => Shrinks::WorstFinding,
             (true, _) => Shrinks::FurtherFinding,
         };

@@ -143,19 +143,25 @@ tcp 0.0.0.0:22  server
   Command     server --listen-address 0.0.0.0 --data-directory /srv/data/shop -…
   Program     /srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/server
   Directory   /srv/applications/shop (project shop)
-  Why         in the background in login session c5; the process that started it
-              has ended
+  Why         in the background in login session c5; the process that started …
   Reachable   on every address of this machine
   Flags       impostor (critical): server (pid 35) listens on the port of ssh,
               but is not a known server of that service (sshd, dropbear,
-              tinysshd, sslh, sslh-select, systemd and 14 more). …
-              writable-executable (critical): Any user can replace, or may …
+              tinysshd, sslh, sslh-select, systemd and 14 more). An impostor
+              collects passwords or gives a shell. If ssh.socket is used,
+              systemd owns the socket.
+              writable-executable (critical): Any user can replace, or may have
+              created, the program, script or library: server (pid 35,
+              /srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/
+              server);
+              /srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/server
+              is world-writable.
   To stop     kill 35
   More        portolan explain 22
 
 "#]],
     );
-    assert!(text.lines().count() <= 14, "{text}");
+    assert!(text.lines().count() <= 20, "{text}");
 }
 
 #[test]
@@ -194,7 +200,7 @@ fn the_process_behind_a_rule() {
         let mut report = report(&snapshot);
         report.entries.retain(|entry| entry.socket.local.port == 8443);
         let listener = Listener::only(&report.entries).unwrap();
-        let text = text(|w| listener_card::listing(&listener, &report, &terminal(80), w));
+        let text = text(|w| listener_card::listing(&listener, 20, &report, &terminal(80), w));
         let lines = text.lines().filter(|line| line.contains("8443") || line.contains("Forwards"));
         lines.for_each(|line| texts += &format!("{line}\n"));
     }
@@ -213,4 +219,21 @@ tcp 0.0.0.0:8443  NAT rule
 
 "#]],
     );
+}
+
+/// If the terminal has free rows, a critical finding keeps its sentence, also on a card of more than 14 lines.
+#[test]
+fn a_critical_finding_uses_the_free_rows() {
+    let redis = Process {
+        cmdline: vec!["redis-server".to_owned(), "--protected-mode".to_owned(), "no".to_owned()],
+        ..process(6, "redis-server")
+    };
+    let snapshot = of(vec![socket("tcp/0.0.0.0:6379", held(&[6]))], vec![redis]);
+    let report = report(&snapshot);
+    let listener = Listener::only(&report.entries).unwrap();
+    let critical = listener.findings().iter().map(|(_, found)| found.severity).max();
+    assert_eq!(critical, Some(Severity::Critical));
+    let at_80 = |free| text(|w| listener_card::listing(&listener, free, &report, &terminal(80), w));
+    assert!(at_80(20).contains("Fix:"), "{}", at_80(20));
+    assert!(at_80(14).lines().count() <= 14, "{}", at_80(14));
 }

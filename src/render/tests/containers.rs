@@ -192,7 +192,7 @@ fn a_listener_of_another_namespace_names_it() {
         attributes.netns = Some(Netns { inode: 4026532345, name: netns.map(str::to_owned) });
         let report = report(&of(vec![server], vec![inside]));
         let listener = Listener::only(&report.entries).unwrap();
-        let card = text(|w| listener_card::listing(&listener, &report, &terminal(120), w));
+        let card = text(|w| listener_card::listing(&listener, 20, &report, &terminal(120), w));
         assert!(card.lines().next().unwrap().ends_with(&format!(", in {place}")), "{card}");
         assert!(card.contains(&format!("on every address of {place}, not of this machine")), "{card}");
         let table = text(|w| table::listing(&report, true, &terminal(200), w));
@@ -210,7 +210,7 @@ fn a_firewall_that_was_not_checked() {
         snapshot.firewalls = vec![Firewall { is_refused: true, ..Firewall::default() }];
         let report = report(&snapshot);
         let listener = Listener::only(&report.entries).unwrap();
-        let card = text(|w| listener_card::listing(&listener, &report, &terminal(120), w));
+        let card = text(|w| listener_card::listing(&listener, 20, &report, &terminal(120), w));
         assert_eq!(card.contains("the firewall was not checked (run with sudo)"), is_named, "{card}");
     }
 }

@@ -45,7 +45,7 @@ fn proxy() -> Report {
 
 fn card_of(report: &Report) -> String {
     let listener = Listener::only(&report.entries).expect("one listener");
-    text(|w| listener_card::listing(&listener, report, &terminal(80), w))
+    text(|w| listener_card::listing(&listener, 20, report, &terminal(80), w))
 }
 
 /// Returns the card of a hidden listener of root on port 80 in this control group, whose only program is nginx.

@@ -12,7 +12,7 @@ use crate::model::*;
 pub(super) fn card(snapshot: &Snapshot, style: &Style) -> String {
     let report = report(snapshot);
     let listener = Listener::only(&report.entries).expect("one listener");
-    text(|w| listener_card::listing(&listener, &report, style, w))
+    text(|w| listener_card::listing(&listener, 20, &report, style, w))
 }
 
 /// Returns a snapshot of listeners of one process.
@@ -437,7 +437,7 @@ fn times() {
     }
 }
 
-/// The card is at most 14 lines high, names the parts that it leaves out, and shows no unsafe character.
+/// The card is at most 14 lines high, or as high as the 20 free rows if a finding is critical. It names the parts that it leaves out, and shows no unsafe character.
 #[test]
 fn it_fits() {
     let hostile = Process { name: Some(HOSTILE.into()), cwd: Some(HOSTILE.repeat(9)), ..node() };
@@ -465,7 +465,8 @@ fn it_fits() {
         );
         for width in [60, 80, 120, 200] {
             let text = card(&snapshot, &terminal(width));
-            assert!(width < 80 || text.lines().count() <= 14, "{name}, {width}: {text}");
+            let most = if text.contains("(critical)") { 20 } else { 14 };
+            assert!(width < 80 || text.lines().count() <= most, "{name}, {width}: {text}");
             let is_cut = text.contains(" …\n");
             assert!(!is_cut || text.contains("  More        portolan explain "), "{name}, {width}: {text}");
             for line in text.lines() {
