@@ -325,25 +325,32 @@ pub(crate) fn add_connections(report: &mut Report, common: &CommonArgs) {
     }
 }
 
-/// Finds the probable owners of the hidden sockets that are shown. A saved snapshot stays as it is.
-pub(crate) fn infer_owners(report: &mut Report, is_shown: impl Fn(&Entry) -> bool, common: &CommonArgs) {
+/// Finds the probable owners of the hidden sockets that are shown, and returns whether there are new ones. A saved
+/// snapshot stays as it is.
+pub(crate) fn infer_owners(
+    report: &mut Report,
+    is_shown: impl Fn(&Entry) -> bool,
+    common: &CommonArgs,
+) -> bool {
     if common.from.is_some() {
-        return;
+        return false;
     }
     let is_hidden = |entry: &Entry| entry.socket.owner == Owner::Hidden && entry.inferred_owner().is_none();
     let mut entries: Vec<&mut Entry> =
         report.entries.iter_mut().filter(|entry| is_hidden(entry) && is_shown(entry)).collect();
     if entries.is_empty() {
-        return;
+        return false;
     }
     let sockets: Vec<&Socket> = entries.iter().map(|entry| &entry.socket).collect();
     let mut owners = observe::inferred_owners(&sockets);
     if common.leaves_out(Without::Cmdline) {
         owners.iter_mut().flatten().for_each(|owner| Arc::make_mut(owner).process.cmdline.clear());
     }
+    let is_new = owners.iter().any(Option::is_some);
     for (entry, owner) in entries.iter_mut().zip(owners) {
         owner.into_iter().for_each(|owner| entry.set_inferred_owner(owner));
     }
+    is_new
 }
 
 /// Adds the address of the SSH client to each listener that was started in an SSH session. An error is ignored: a card

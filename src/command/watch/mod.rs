@@ -30,6 +30,9 @@ use crate::query::Selection;
 use crate::registry::Registry;
 use crate::render::events;
 
+/// The number of scans after a change that search a probable owner again, if it was not found. A starting unit can
+/// contain other programs for some seconds, and the owner changes no socket when it remains alone.
+const OWNER_SEARCHES: u32 = 30;
 /// The default time between two scans.
 const USUAL: Duration = Duration::from_secs(1);
 
@@ -109,6 +112,7 @@ struct Watch {
     wants_port: bool,
     /// Whether the probable owners of hidden sockets are searched. A wait does not rely on them.
     infers_owners: bool,
+    owner_searches_left: u32,
     /// The number of entries in the last scan for which too little is known to apply the filters.
     undecided: usize,
     /// The filters and the scan options, as typed.
@@ -145,6 +149,7 @@ impl Watch {
             last: None,
             wants_port: false,
             infers_owners: false,
+            owner_searches_left: 0,
             undecided: 0,
             args: ScanArgs::default(),
         }
@@ -182,6 +187,7 @@ impl Watch {
         let mut report = judged(snapshot, self.registry, &self.common);
         if self.infers_owners || self.selection.uses_probable_owners() {
             infer_owners(&mut report, |_| true, &self.common);
+            self.owner_searches_left = OWNER_SEARCHES;
         }
         let wanted = if self.wants_port { MatchMode::Port } else { MatchMode::Sockets };
         let matched_entries = list::matched_entries(&report, &self.scope, &self.selection, wanted);
@@ -190,9 +196,18 @@ impl Watch {
         report
     }
 
+    /// Searches again for probable owners that were not found, and returns whether one is found now.
+    fn search_owners_again(&mut self) -> bool {
+        let Some(last) = self.last.as_mut().filter(|_| self.owner_searches_left > 0) else { return false };
+        self.owner_searches_left -= 1;
+        infer_owners(last, |_| true, &self.common)
+    }
+
     /// Scans without a comparison. Returns false if nothing has changed since the last scan.
     fn scan(&mut self) -> Result<bool> {
-        let Some(seen) = self.observer.scan().map_err(Error::msg)? else { return Ok(false) };
+        let Some(seen) = self.observer.scan().map_err(Error::msg)? else {
+            return Ok(self.search_owners_again());
+        };
         // The old report is dropped first, because two long reports need much memory.
         self.last = None;
         self.last = Some(self.report(seen));
@@ -202,7 +217,7 @@ impl Watch {
     /// Scans, and passes the changes to `on_update`. Returns false if nothing has changed since the last scan.
     fn scan_and_report(&mut self, on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<()>) -> Result<bool> {
         let seen = self.observer.scan().map_err(Error::msg)?;
-        let Some(seen) = seen else { return Ok(false) };
+        let Some(seen) = seen else { return Ok(self.search_owners_again()) };
         let report = self.report(seen);
         if let Some(last) = &self.last {
             let changes = difference(&last.entries, &report.entries);

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 
 use super::{Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::cli::WatchArgs;
-use crate::command::print_message;
 use crate::command::progress::Progress;
+use crate::command::{infer_owners, print_message};
 use crate::judge::{Entry, Listener, Report};
-use crate::model::{Gap, Stage};
+use crate::model::{Gap, Owner, Stage};
 use crate::query::{Subject, Target};
 use crate::render::kill::named;
 use crate::render::stderr;
@@ -22,6 +22,8 @@ use crate::render::stderr;
 const OFTEN: Duration = Duration::from_millis(100);
 /// A gap counts as permanent if this many scans in a row are incomplete and show no socket.
 const BLIND_LOOKS: u32 = 5;
+/// The number of searches for the probable owner of an awaited listener.
+const OWNER_SEARCHES: u32 = 5;
 
 /// The result of a scan: whether the awaited condition is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,9 @@ pub(super) fn run(
         if stream { update.write(ui, verbose, out) } else { Ok(()) }
     })?;
     drop(progress);
+    if exit == Exit::Matched && names_listeners {
+        find_probable_owners(&mut watch);
+    }
     let Some(last) = &watch.last else { return Ok(exit) };
     match exit {
         Exit::Matched if names_listeners => {
@@ -76,6 +81,22 @@ pub(super) fn run(
         _ => {}
     }
     Ok(exit)
+}
+
+/// Searches the probable owners of the awaited listeners, to name them. A starting unit can contain other programs for
+/// a moment, so the search is repeated a few times.
+fn find_probable_owners(watch: &mut Watch) {
+    let Some(mut last) = watch.last.take() else { return };
+    for _ in 0..OWNER_SEARCHES {
+        infer_owners(&mut last, |_| true, &watch.common);
+        let is_unknown =
+            |entry: &Entry| entry.socket.owner == Owner::Hidden && entry.inferred_owner().is_none();
+        if !last.entries.iter().any(|entry| is_awaited(watch, entry) && is_unknown(entry)) {
+            break;
+        }
+        std::thread::sleep(OFTEN);
+    }
+    watch.last = Some(last);
 }
 
 /// Waits without output. Returns `Matched` if the condition is true, `Nothing` if it did not become true in time, and
