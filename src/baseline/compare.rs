@@ -95,7 +95,7 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     let mut compared = found.same.iter().filter(|(_, is)| holds_port(is)).count();
     let mut changes = Vec::new();
     for change in found.changes.into_iter().filter(|change| holds_port(change.listener)) {
-        let Change { kind, listener, before: was } = change;
+        let Change { kind, listener, before: was, is_probable } = change;
         let passing = match kind {
             ChangeKind::Appeared => after.snapshot.may_be_client(&listener.socket),
             ChangeKind::Vanished => before.snapshot.may_be_client(&listener.socket),
@@ -129,7 +129,7 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
                 not_compared.push(NotCompared { before: was, after: is, why });
             }
             None => {
-                if let Some(was) = was.filter(|was| is_by_firewall(was, listener, kind))
+                if let Some(was) = was.filter(|was| is_probable || is_by_firewall(was, listener, kind))
                     && let Some(why) = unseen(was, listener)
                 {
                     not_compared.push(NotCompared { before: Some(was), after: Some(listener), why });

@@ -22,6 +22,7 @@ pub fn since(reported: &ReportedChange<'_>, comparison: &Comparison<'_>) -> Base
         after: (!vanished).then(|| state_of(change.listener)),
         passing: reported.passing,
         sure: reported.sure,
+        is_probable: change.is_probable,
     }
 }
 
@@ -57,6 +58,7 @@ fn state_of(judged: &Entry) -> ListenerState {
     ListenerState {
         protocol: socket.local.protocol,
         address: socket.local.address,
+        other_address: None,
         port: socket.local.port,
         device: socket.local.device.clone(),
         netns: socket.netns.clone(),
@@ -64,6 +66,8 @@ fn state_of(judged: &Entry) -> ListenerState {
         reach: listener.reach().cloned().map(Box::new),
         v6only: socket.takes_only_ipv6(),
         owner: socket.owner.name(),
+        unit: socket.unit.clone(),
+        probable_owner: listener.inferred_owner().and_then(|owner| owner.process.name.clone()),
         forwards_to: socket.forwarding.as_ref().map(destination),
         programs: programs.into_iter().map(str::to_owned).collect(),
         runs: runs.into_iter().collect(),

@@ -230,6 +230,8 @@ pub struct Change<'a> {
     pub listener: &'a Entry,
     /// The listener in the earlier snapshot; `None` if the listener appeared or vanished.
     pub before: Option<&'a Entry>,
+    /// Whether the two listeners are probably one service: a process was not visible, but unit and user are the same.
+    pub is_probable: bool,
 }
 
 /// Returns the changes between two scans of `watch`, in the order of listings. Sockets with equal fingerprints count
@@ -274,7 +276,8 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
 
 fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedListeners<'a> {
     let (mut old, mut new) = (by_fingerprint(before), by_fingerprint(after));
-    let change = |kind, (before, listener)| Change { kind, listener, before: Some(before) };
+    let change =
+        |kind, (before, listener)| Change { kind, listener, before: Some(before), is_probable: false };
     let mut changes: Vec<_> =
         replaced(before, after, &old).into_iter().map(|pair| change(ChangeKind::Replaced, pair)).collect();
     let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
@@ -295,22 +298,70 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     changes.extend(by_firewall);
     let same_place = pair(&mut old, &mut new, place, |_, _| Some(()));
     changes.extend(same_place.into_iter().map(|(_, was, is)| change(ChangeKind::Changed, (was, is))));
-    let moved = pair(&mut old, &mut new, Fingerprint::service, |a, b| {
+    let to_other_address = pair(&mut old, &mut new, Fingerprint::service, |a, b| {
         let reach = |f: &Fingerprint<'_>| Exposure::of(f.place.address, f.place.device);
-        // Exposure is ordered from most to least exposed. A listener with an unknown owner is left out: it cannot be
-        // matched with a listener on another address.
-        match reach(b).cmp(&reach(a)) {
-            _ if a.owner == ListenerOwner::Unseen => None,
-            Ordering::Less => Some(ChangeKind::Widened),
-            Ordering::Greater => Some(ChangeKind::Narrowed),
-            Ordering::Equal => None,
-        }
+        // A listener with an unknown owner is left out: `probably_moved` needs more evidence.
+        if a.owner == ListenerOwner::Unseen { None } else { moved(reach(a), reach(b)) }
     });
-    changes.extend(moved.into_iter().map(|(kind, was, is)| change(kind, (was, is))));
-    let alone = |kind| move |listener| Change { kind, listener, before: None };
+    changes.extend(to_other_address.into_iter().map(|(kind, was, is)| change(kind, (was, is))));
+    for (kind, pair) in probably_moved(&mut old, &mut new) {
+        changes.push(Change { is_probable: true, ..change(kind, pair) });
+    }
+    let alone = |kind| move |listener| Change { kind, listener, before: None, is_probable: false };
     changes.extend(old.into_values().map(alone(ChangeKind::Vanished)));
     changes.extend(new.into_values().map(alone(ChangeKind::Appeared)));
     MatchedListeners { same, changes }
+}
+
+/// Returns how a listener changed that moved to an address with another exposure; `None` if the exposure is the same.
+fn moved(was: Exposure, is: Exposure) -> Option<ChangeKind> {
+    // Exposure is ordered from most to least exposed.
+    match is.cmp(&was) {
+        Ordering::Less => Some(ChangeKind::Widened),
+        Ordering::Greater => Some(ChangeKind::Narrowed),
+        Ordering::Equal => None,
+    }
+}
+
+/// Removes from `old` and `new` the listeners that probably moved to another address, and returns them. The process was
+/// not visible on at least one side. The service unit, the control group and the user are the same, and no other
+/// listener of the unit and the user appeared or vanished on the port. Sockets of one family are matched first.
+fn probably_moved<'a>(
+    old: &mut ByFingerprint<'a>,
+    new: &mut ByFingerprint<'a>,
+) -> Vec<(ChangeKind, Pair<'a>)> {
+    type Side<'a> = Vec<(Fingerprint<'a>, &'a Entry)>;
+    let mut found = Vec::new();
+    for is_by_family in [true, false] {
+        let mut services: BTreeMap<_, [Side<'a>; 2]> = BTreeMap::new();
+        for (side, listeners) in [&*old, &*new].into_iter().enumerate() {
+            for (print, entry) in listeners {
+                let Some(service) = unit_service(print, entry) else { continue };
+                let family = is_by_family.then_some(print.place.address.is_ipv6());
+                services.entry((family, service)).or_default()[side].push((print.clone(), *entry));
+            }
+        }
+        for sides in services.into_values() {
+            let ([(print, was)], [(new_print, is)]) = (&*sides[0], &*sides[1]) else { continue };
+            let is_unseen = [print, new_print].iter().any(|one| one.owner == ListenerOwner::Unseen);
+            if let Some(kind) = moved(was.exposure, is.exposure).filter(|_| is_unseen) {
+                old.remove(print);
+                new.remove(new_print);
+                found.push((kind, (*was, *is)));
+            }
+        }
+    }
+    found
+}
+
+/// Returns the network namespace, the unit, the control group and the user of a listener. `None` if one of them is not
+/// known, or if the unit is not a service: a login session contains unrelated programs.
+fn unit_service<'a>(
+    print: &Fingerprint<'a>,
+    entry: &'a Entry,
+) -> Option<(NetnsIdentity<'a>, &'a str, &'a str, UserIdentity<'a>)> {
+    let unit = entry.socket.unit.as_deref().filter(|unit| unit.ends_with(".service"))?;
+    Some((print.place.netns, unit, entry.socket.cgroup.as_deref()?, print.user?))
 }
 
 /// Returns `Widened` if a listener has new clients, `Narrowed` if it has only lost clients, and otherwise `None`. The

@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Error, Result, bail};
 
 use super::long_error::LongError;
-use super::{Exit, Ui, charset, from, judged, name_host, namespaces, print_message, registry_source};
+use super::{
+    Exit, Ui, charset, from, infer_owners, judged, name_host, namespaces, print_message, registry_source,
+};
 use crate::baseline::compare;
 use crate::cli::{CommonArgs, DiffArgs, Output};
 use crate::model::{Host, Rights, Snapshot};
@@ -37,6 +39,9 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let (mut before, mut after) = (judged(before, registry, common), judged(after, registry, common));
     before.question.is_saved = true;
     after.question.is_saved = args.after.is_some();
+    if args.after.is_none() {
+        infer_owners(&mut after, |_| true, common);
+    }
     let comparison = compare(&before, &after);
     // On a terminal, the changes and the verdict are the last lines, which stay visible.
     let mut stderr = charset::stderr();
@@ -56,7 +61,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     out.flush()?;
     if common.output != Output::Table || ui.stdout.width.is_none() {
         // On a terminal, the table already ends with the summary.
-        print_message(&diff::summary(&comparison, ui.stderr.zone));
+        print_message(&diff::summary(&comparison, common.output == Output::Table, ui.stderr.zone));
     }
     Ok(match (comparison.changed(), comparison.is_complete() || args.allow_incomplete) {
         (true, _) => Exit::Findings,

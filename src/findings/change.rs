@@ -35,6 +35,9 @@ pub struct ListenerState {
     pub protocol: Protocol,
     /// Local address.
     pub address: IpAddr,
+    /// The address of the other socket, if an IPv4 and an IPv6 socket of one server are shown as one.
+    #[serde(skip)]
+    pub other_address: Option<IpAddr>,
     /// Local port.
     pub port: u16,
     /// The device that the socket is bound to.
@@ -51,6 +54,12 @@ pub struct ListenerState {
     pub v6only: Option<bool>,
     /// The state of the owner: `held`, `hidden`, ….
     pub owner: &'static str,
+    /// The systemd unit of the socket.
+    #[serde(skip)]
+    pub unit: Option<String>,
+    /// The name of the program that probably owns a hidden socket.
+    #[serde(skip)]
+    pub probable_owner: Option<String>,
     /// The destination of a port that a rule of the kernel forwards, as `10.0.0.2:80 (container shop-web)`.
     #[serde(skip)]
     pub forwards_to: Option<String>,
@@ -76,7 +85,11 @@ impl ListenerState {
             match self.owner {
                 _ if let Some(to) = &self.forwards_to => format!("NAT rule to {to}"),
                 "held" => "a process that could not be read".to_owned(),
-                owner => format!("({owner})"),
+                _ if let Some(name) = &self.probable_owner => format!("probably {name}"),
+                owner => match &self.unit {
+                    Some(unit) => format!("({owner}, unit {unit})"),
+                    None => format!("({owner})"),
+                },
             }
         } else {
             self.programs.join(", ")
@@ -137,7 +150,15 @@ impl ListenerState {
 
     /// Returns address and port, with device and network namespace.
     pub(crate) fn endpoint(&self) -> String {
-        let host = host(self.address, self.device.as_deref());
+        let device = self.device.as_deref();
+        let own = host(self.address, device);
+        let host = match self.other_address {
+            None => own,
+            Some(_) if self.address.is_unspecified() => {
+                format!("*{}", device.map(|device| format!("%{device}")).unwrap_or_default())
+            }
+            Some(other) => format!("{own}+{}", host(other, device)),
+        };
         format!("{host}:{}{}", self.port, in_namespace(self.netns.as_ref()))
     }
 }
@@ -178,6 +199,19 @@ pub struct BaselineChange {
     pub passing: bool,
     /// Whether the listener certainly did not exist in the snapshot that lacks it, because that scan saw every socket.
     pub sure: bool,
+    /// Whether both listeners are probably one service: a process was not visible, but unit and user are the same.
+    #[serde(skip)]
+    pub is_probable: bool,
+}
+
+impl BaselineChange {
+    /// Returns the reason why both listeners are probably one service; `None` if it is certain, or if there is only one
+    /// listener.
+    pub(crate) fn match_evidence(&self) -> Option<String> {
+        let is = self.after.as_ref().filter(|_| self.is_probable)?;
+        let unit = is.unit.as_deref().map(|unit| format!(": same unit {unit}")).unwrap_or_default();
+        Some(format!("probably the same service{unit}"))
+    }
 }
 
 impl FindingFacts for BaselineChange {
@@ -222,6 +256,9 @@ impl FindingFacts for BaselineChange {
             // Never reached: a comparison sets the listeners that the sentence of each kind needs.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
+        if let Some(evidence) = self.match_evidence() {
+            said.push_str(&format!(" It is {evidence} and same user; a process was not visible."));
+        }
         if self.passing {
             said.push_str(
                 " This may be the socket of a client that waits for a reply. Such sockets are normal \

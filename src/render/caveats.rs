@@ -17,6 +17,18 @@ pub fn caveats<'e>(
     entries: impl Iterator<Item = &'e Entry> + Clone,
     question: Question,
 ) -> Vec<String> {
+    let parts = parts_of_caveats(snapshot, entries, question).into_iter();
+    parts
+        .map(|(what, remedy)| [Some(what), remedy].into_iter().flatten().collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+/// Returns the caveats, each with the sentence about its remedy, if the caveat does not contain it.
+pub(super) fn parts_of_caveats<'e>(
+    snapshot: &Snapshot,
+    entries: impl Iterator<Item = &'e Entry> + Clone,
+    question: Question,
+) -> Vec<(String, Option<String>)> {
     let is_empty = entries.clone().next().is_none();
     let unseen = Unseen::of(entries, question.undecided);
     let has_pid = |pid: &Pid| unseen.pids.binary_search(pid).is_ok();
@@ -44,19 +56,20 @@ pub fn caveats<'e>(
             Stage::Rules if snapshot.host.privileged => "To read them, run with CAP_NET_ADMIN.".to_owned(),
             _ => remedy(snapshot, question, count),
         };
-        lines.push(format!("{what}. {how}"));
+        lines.push((format!("{what}."), Some(how)));
     }
     let mut others = others.into_iter();
     // If no gap is due to missing privilege, the first remaining gap is named as the cause of the hidden owners.
     if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
-        lines.push(others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap))));
+        let text = others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap)));
+        lines.push((text, None));
     }
     if unseen.vanished > 0 {
-        lines.push(format!("{} closed during the scan.", plural(unseen.vanished, "socket")));
+        lines.push((format!("{} closed during the scan.", plural(unseen.vanished, "socket")), None));
     }
-    lines.extend(others.map(|gap| sentence(&unseen_text(gap))));
+    lines.extend(others.map(|gap| (sentence(&unseen_text(gap)), None)));
     let notes = snapshot.notes.iter().filter(|note| is_empty || (note.important && !question.is_narrowed));
-    lines.extend(notes.map(|note| sentence(&stderr::note(note))));
+    lines.extend(notes.map(|note| (sentence(&stderr::note(note)), None)));
     lines
 }
 

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use crate::findings::Finding;
 use crate::join::{Entry, RunningUser};
 use crate::model::{
-    self, Assignment, Direction, Exposure, Owner, Process, ReachKind, Snapshot, State, short_container,
+    self, Assignment, Direction, Exposure, Owner, Process, Reach, ReachKind, Snapshot, State, short_container,
 };
 
 use super::wrap::clip;
@@ -302,26 +302,33 @@ pub(super) fn container_image(entry: &Entry, _: CellFormat) -> Field {
 
 /// Returns the exposure. The form for people also takes the firewall into account.
 pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
-    let exposure = match entry.exposure {
+    let is_unknown = entry.is_forwarded_unseen();
+    Field::new(exposure_text(entry.exposure, entry.reach(), is_unknown, form), reach_tone(entry))
+}
+
+/// Returns the text of [`exposure`]. `is_unknown` says whether a rule that could not be read may change the exposure.
+pub(super) fn exposure_text(
+    exposure: Exposure,
+    reach: Option<&Reach>,
+    is_unknown: bool,
+    form: CellFormat,
+) -> String {
+    let exposure = match exposure {
         // `lo` is the name of the loopback device on Linux.
         Exposure::Loopback if form.is_short() => "lo",
         Exposure::LinkLocal if form.is_short() => "link",
         Exposure::Multicast if form.is_short() => "mcast",
         exposure => exposure.name(),
     };
-    let kind = entry.reach().map(|reach| reach.kind);
+    let kind = reach.map(|reach| reach.kind);
     match kind.filter(|kind| matches!(kind, ReachKind::Filtered | ReachKind::Limited | ReachKind::Machine)) {
-        Some(kind) if form.is_short() => Field::new(kind.name(), reach_tone(entry)),
-        Some(kind) if form != CellFormat::Data => {
-            Field::new(format!("{exposure} ({})", kind.name()), reach_tone(entry))
-        }
+        Some(kind) if form.is_short() => kind.name().to_owned(),
+        Some(kind) if form != CellFormat::Data => format!("{exposure} ({})", kind.name()),
         // A question mark means that the effect of the firewall, or of a rule that forwards the port, is not known.
-        _ if form != CellFormat::Data
-            && (kind == Some(ReachKind::Unknown) || entry.is_forwarded_unseen()) =>
-        {
-            Field::new(format!("{exposure}?"), reach_tone(entry))
+        _ if form != CellFormat::Data && (kind == Some(ReachKind::Unknown) || is_unknown) => {
+            format!("{exposure}?")
         }
-        _ => Field::new(exposure, reach_tone(entry)),
+        _ => exposure.to_owned(),
     }
 }
 

@@ -19,10 +19,13 @@ use crate::judge::Report;
 use crate::model::{Gap, Host, Note, Snapshot};
 use crate::registry::Registry;
 
+use super::caveats::parts_of_caveats;
+use super::cells::{CellFormat, exposure_text};
 use super::head::{JudgedBy, LineHeader};
 use super::json;
+use super::merge::twin;
 use super::wrap::wrap;
-use super::{Emphasis, Style, Zone, caveats as caveats_of, csv, sanitize, table};
+use super::{Emphasis, Style, Zone, csv, sanitize, table};
 
 /// One of the two snapshots of a comparison.
 #[derive(Serialize)]
@@ -222,16 +225,60 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
 
 /// Writes one row or one block of lines per change, for people. On a terminal, the last line is the summary.
 pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    let rows: Vec<_> = comparison.changes.iter().map(|reported| row(&since(reported, comparison))).collect();
+    let rows: Vec<_> = merged(comparison).iter().map(row).collect();
     if !rows.is_empty() && !table::written_if_it_fits(HEADINGS, &rows, style, w)? {
         rows.iter().try_for_each(|row| block(row, style, w))?;
     }
     if style.width.is_some() {
-        for line in wrap("", &summary(comparison, style.zone), style.width) {
+        for line in wrap("", &summary(comparison, true, style.zone), style.width) {
             writeln!(w, "{}", style.paint(Emphasis::Quiet, &line))?;
         }
     }
     Ok(())
+}
+
+/// The number of earlier changes among which the twin of a change is searched. Twins have the same exposure and port, so
+/// they are near each other.
+const NEAR: usize = 8;
+
+/// Returns the changes for people: equal changes of an IPv4 and an IPv6 socket of one server are one change.
+fn merged(comparison: &Comparison<'_>) -> Vec<BaselineChange> {
+    let mut changes: Vec<BaselineChange> = Vec::with_capacity(comparison.changes.len());
+    for change in comparison.changes.iter().map(|reported| since(reported, comparison)) {
+        match changes.iter_mut().rev().take(NEAR).find(|earlier| are_twins(earlier, &change)) {
+            Some(earlier) => {
+                for (own, other) in
+                    [(&mut earlier.before, &change.before), (&mut earlier.after, &change.after)]
+                {
+                    if let (Some(own), Some(other)) = (own, other) {
+                        own.other_address = Some(other.address);
+                    }
+                }
+            }
+            None => changes.push(change),
+        }
+    }
+    changes
+}
+
+/// Returns whether two changes differ only in the address family of their listeners.
+fn are_twins(one: &BaselineChange, other: &BaselineChange) -> bool {
+    let are_listeners_twins = |one: &Option<ListenerState>, other: &Option<ListenerState>| match (one, other)
+    {
+        (None, None) => true,
+        (Some(one), Some(other)) => {
+            let kind = |state: &ListenerState| state.reach.as_ref().map(|reach| reach.kind);
+            let is_known = !one.programs.is_empty() || one.unit.is_some();
+            let ListenerState { address, v6only, ref reach, .. } = *other;
+            let moved = ListenerState { address, v6only, reach: reach.clone(), ..one.clone() };
+            is_known && twin(one.address) == Some(address) && kind(one) == kind(other) && moved == *other
+        }
+        _ => false,
+    };
+    (one.change, one.passing, one.sure, one.is_probable)
+        == (other.change, other.passing, other.sure, other.is_probable)
+        && are_listeners_twins(&one.before, &other.before)
+        && are_listeners_twins(&one.after, &other.after)
 }
 
 /// Writes a change: a line with its kind and place, and a line for each side that has a listener.
@@ -277,25 +324,35 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         None => ABSENT.to_owned(),
         Some(held) if moved && is_same_place => safe(held.clients()),
         Some(held) if moved => {
-            safe(format!("{} ({}) {}", held.endpoint(), held.exposure.name(), held.processes()))
+            let reach = exposure_text(held.exposure, held.reach.as_deref(), false, CellFormat::Complete);
+            safe(format!("{}, {reach}, {}", held.endpoint(), held.processes()))
         }
         Some(held) => safe(held.processes()),
     };
-    let [before, after] = match (&since.before, &since.after) {
+    let [before, mut after] = match (&since.before, &since.after) {
         (Some(was), Some(is)) if !moved => owners(was, is).map(safe),
         (was, is) => [side(was), side(is)],
     };
+    if let Some(evidence) = since.match_evidence() {
+        after.push_str(&safe(format!("; {evidence}")));
+    }
     let place = held.map(|held| safe(held.place())).unwrap_or_default();
     let tone_of_text = if since.passing { Emphasis::Quiet } else { Emphasis::Plain };
     [(word, tone), (place, tone_of_text), (before, tone_of_text), (after, tone_of_text)]
 }
 
 /// Returns one line with the number of changes, of changed sockets that probably belong to clients, and of listeners
-/// that could not be compared.
-pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
+/// that could not be compared. `is_merged` says whether the sockets of both address families count once, as in the table.
+pub fn summary(comparison: &Comparison<'_>, is_merged: bool, zone: Zone) -> String {
     let when = zone.time(comparison.before.taken, "%Y-%m-%d %H:%M");
-    let reported = comparison.changes.iter().filter(|reported| !reported.passing).count();
-    let passing = comparison.changes.len() - reported;
+    let (reported, passing) = if is_merged {
+        let (passing, reported): (Vec<_>, Vec<_>) =
+            merged(comparison).into_iter().partition(|change| change.passing);
+        (reported.len(), passing.len())
+    } else {
+        let reported = comparison.changes.iter().filter(|reported| !reported.passing).count();
+        (reported, comparison.changes.len() - reported)
+    };
     let not_compared = comparison.not_compared.len();
     let complete = comparison.is_complete();
     let mut said = vec![match (reported, complete) {
@@ -325,19 +382,28 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     said.join(" ")
 }
 
-/// Returns the caveats of both snapshots, each with the name of its snapshot. A caveat of both snapshots appears once.
+/// Returns the caveats of both snapshots, each with the name of its snapshot. A caveat of both snapshots appears once,
+/// and so does a remedy of several caveats.
 pub fn caveats(before: &Report, after: &Report) -> Vec<String> {
-    let of = |report: &Report| caveats_of(&report.snapshot, report.entries.iter(), report.question);
+    let of = |report: &Report| parts_of_caveats(&report.snapshot, report.entries.iter(), report.question);
     let (before, mut after) = (of(before), of(after));
-    let mut lines = Vec::with_capacity(before.len() + after.len());
-    for caveat in before {
-        let of_after = after.iter().position(|other| *other == caveat);
-        let side = if of_after.is_some() { "Before and after" } else { "Before" };
-        lines.push(format!("{side}: {caveat}"));
-        of_after.map(|at| after.remove(at));
+    let mut lines: Vec<(&str, String, Option<String>)> = Vec::with_capacity(before.len() + after.len());
+    for (caveat, remedy) in before {
+        // The remedies may differ: only the later side can be scanned again.
+        let of_after = after.iter().position(|(other, _)| *other == caveat);
+        let (side, remedy) = match of_after.map(|at| after.remove(at)) {
+            Some((_, remedy_now)) => ("Before and after", remedy_now.or(remedy)),
+            None => ("Before", remedy),
+        };
+        lines.push((side, caveat, remedy));
     }
-    lines.extend(after.iter().map(|caveat| format!("After: {caveat}")));
-    lines
+    lines.extend(after.into_iter().map(|(caveat, remedy)| ("After", caveat, remedy)));
+    let last_of = |remedy: &Option<String>| lines.iter().rposition(|(_, _, other)| other == remedy);
+    let text = |(at, (side, caveat, remedy)): (usize, &(&str, String, Option<String>))| {
+        let remedy = remedy.as_ref().filter(|_| last_of(remedy) == Some(at));
+        format!("{side}: {caveat}{}", remedy.map(|remedy| format!(" {remedy}")).unwrap_or_default())
+    };
+    lines.iter().enumerate().map(text).collect()
 }
 
 /// Returns the gaps of both snapshots, each with the name of its snapshot. A gap of both snapshots appears once.
@@ -376,16 +442,21 @@ pub(super) fn reasons(comparison: &Comparison<'_>) -> Vec<String> {
     for not_compared in &comparison.not_compared {
         *reasons.entry(not_compared.why).or_default() += 1;
     }
-    let line = |(reason, count)| format!("{}: {}", plural(count, "socket"), why(reason));
+    let line = |(reason, count)| {
+        let why = why(reason).trim_end_matches(" in one or both snapshots");
+        format!("{}: {why}", plural(count, "socket"))
+    };
     reasons.into_iter().map(line).collect()
 }
 
 /// Writes the number of listeners that could not be compared, for each reason.
 pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    for reason in reasons(comparison) {
-        for line in wrap("portolan: ", &format!("not comparable: {reason}"), style.width) {
-            writeln!(w, "{}", style.paint(Emphasis::Warning, &line))?;
-        }
+    let reasons = reasons(comparison);
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    for line in wrap("portolan: ", &format!("not comparable: {}", reasons.join("; ")), style.width) {
+        writeln!(w, "{}", style.paint(Emphasis::Warning, &line))?;
     }
     Ok(())
 }

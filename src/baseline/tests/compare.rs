@@ -8,12 +8,12 @@ use crate::judge::audit::{Audit, AuditVerdict, Subject};
 use crate::judge::{Report, judge};
 use crate::registry::Registry;
 
-fn report(snapshot: &Snapshot) -> Report {
+pub(super) fn report(snapshot: &Snapshot) -> Report {
     judge(snapshot.clone(), Registry::embedded())
 }
 
 /// Returns each change as text: its kind and place, with `+` if uncertain, in brackets if transient.
-fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+pub(super) fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let (before, after) = (report(before), report(after));
     let comparison = compare(&before, &after);
     let printed = comparison.changes.iter().map(|printed| {
@@ -33,7 +33,7 @@ fn gap(stage: Stage) -> Gap {
 }
 
 /// Makes a snapshot of a kernel that gives ports 32768 to 60999 to outgoing connections.
-fn seen(rows: &[Row]) -> Snapshot {
+pub(super) fn seen(rows: &[Row]) -> Snapshot {
     let mut snapshot = snapshot_of(rows);
     snapshot.host.ephemeral = vec![PortRange { low: 32768, high: 60999 }];
     for socket in &mut snapshot.sockets {

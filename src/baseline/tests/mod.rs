@@ -1,4 +1,5 @@
 mod compare;
+mod moves;
 
 use std::sync::Arc;
 

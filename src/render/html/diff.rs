@@ -70,7 +70,7 @@ fn panels(comparison: &Comparison<'_>, zone: Zone, html: &mut Html) {
         (false, true) => "good",
         (false, false) => "s2",
     };
-    Panels { class, verdict: &summary(comparison, zone), seen, gaps: &unseen }.write(html);
+    Panels { class, verdict: &summary(comparison, false, zone), seen, gaps: &unseen }.write(html);
 }
 
 /// The tag of each cell in a row of changes. The last two cells are long: the programs with their paths.

@@ -195,7 +195,7 @@ fn changes_are_the_rows_of_the_table() {
     let words = words(&page);
     for part in [
         "Changes of box (linux 6.18.0), 2026-11-21 12:00:00 UTC to 2026-11-21 12:00:00 UTC",
-        &super::super::diff::summary(&comparison, Zone::UTC),
+        &super::super::diff::summary(&comparison, false, Zone::UTC),
         "12 processes (before) (pid 4000025): permission denied",
         "12 processes (after) (pid 4000025): permission denied",
         "Not comparable: ",

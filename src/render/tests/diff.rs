@@ -51,9 +51,9 @@ fn no_word_is_broken_at_80_columns() {
 appeared tcp 0.0.0.0:80
   after   /usr/bin/nginx as root,www-data
 widened tcp 0.0.0.0:5432
-  before  127.0.0.1:5432 (loopback) /usr/lib/postgresql/15/bin/postgres as
+  before  127.0.0.1:5432, loopback, /usr/lib/postgresql/15/bin/postgres as
           postgres
-  after   0.0.0.0:5432 (any) /usr/lib/postgresql/15/bin/postgres as postgres
+  after   0.0.0.0:5432, any, /usr/lib/postgresql/15/bin/postgres as postgres
 2 changes since 2026-11-21 12:00 UTC.
 
 "#]],
@@ -68,8 +68,45 @@ fn a_wide_terminal_has_a_table() {
 CHANGE    WHERE             BEFORE                                                                     AFTER
 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 appeared  tcp 0.0.0.0:80    -                                                                          /usr/bin/nginx as root,www-data
-widened   tcp 0.0.0.0:5432  127.0.0.1:5432 (loopback) /usr/lib/postgresql/15/bin/postgres as postgres  0.0.0.0:5432 (any) /usr/lib/postgresql/15/bin/postgres as postgres
+widened   tcp 0.0.0.0:5432  127.0.0.1:5432, loopback, /usr/lib/postgresql/15/bin/postgres as postgres  0.0.0.0:5432, any, /usr/lib/postgresql/15/bin/postgres as postgres
 2 changes since 2026-11-21 12:00 UTC.
+
+"#]],
+    );
+}
+
+/// A hidden service that moved, and one that vanished on both families of loopback.
+#[test]
+fn hidden_services_of_units() {
+    let hidden = |local: &str, unit: &str| {
+        let mut socket = socket(local, Owner::Hidden);
+        let attributes = std::sync::Arc::make_mut(&mut socket.attributes);
+        attributes.unit = Some(unit.to_owned());
+        attributes.cgroup = Some(format!("/system.slice/{unit}"));
+        socket
+    };
+    let cups = ["tcp/127.0.0.1:631", "tcp/[::1]:631"].map(|local| hidden(local, "cups.service"));
+    let of = |sockets: Vec<Socket>| report(&Snapshot { sockets, ..empty() });
+    let before = of(cups.into_iter().chain([hidden("tcp/127.0.0.1:9100", "metrics.service")]).collect());
+    let mut after = of(vec![hidden("tcp/0.0.0.0:9100", "metrics.service")]);
+    let limited =
+        Reach { kind: ReachKind::Limited, from: vec!["anyone on eth1".to_owned()], ..Reach::open() };
+    after.entries[0].set_reach(limited.into());
+    let comparison = compare(&before, &after);
+    let table = text(|w| diff::table(&comparison, &terminal(80), w));
+    let rest = text(|w| diff::not_comparable(&comparison, &terminal(80), w));
+    assert_snapshot(
+        table + &rest,
+        str![[r#"
+widened tcp 0.0.0.0:9100
+  before  127.0.0.1:9100, loopback, (hidden, unit metrics.service) as root
+  after   0.0.0.0:9100, any (limited), (hidden, unit metrics.service) as root;
+          probably the same service: same unit metrics.service
+vanished tcp 127.0.0.1+[::1]:631
+  before  (hidden, unit cups.service) as root
+2 changes since 2026-11-21 12:00 UTC. 1 socket cannot be compared. This is not
+an all-clear.
+portolan: not comparable: 1 socket: the process was not visible
 
 "#]],
     );

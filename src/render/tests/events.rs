@@ -30,14 +30,16 @@ fn changes() {
     let report = report(&snapshot);
     let listing: Value = serde_json::from_str(&text(|w| json::listing(&report, w))).unwrap();
     for (at, judged) in report.entries.iter().enumerate() {
-        let change = Change { kind: ChangeKind::Widened, listener: judged, before: Some(judged) };
+        let change =
+            Change { kind: ChangeKind::Widened, listener: judged, before: Some(judged), is_probable: false };
         let event = line(|w| events::change(&change, &snapshot, w));
         assert_eq!(event["event"], "widened");
         assert_eq!(event["taken"], "2026-11-21T12:00:00Z");
         assert_eq!(event["listener"], listing["listeners"][at]);
         assert_eq!(event["before"], listing["listeners"][at]);
     }
-    let change = Change { kind: ChangeKind::Vanished, listener: &report.entries[0], before: None };
+    let change =
+        Change { kind: ChangeKind::Vanished, listener: &report.entries[0], before: None, is_probable: false };
     let event = line(|w| events::change(&change, &snapshot, w));
     assert_eq!((&event["event"], &event["before"]), (&"vanished".into(), &Value::Null));
 }
