@@ -8,7 +8,7 @@ pub(super) const ABOUT: &str = "Ends the listeners of a target. Portolan first s
 
 The exit code is 0 only if the ports are free afterwards.
 
-If kill refuses to end one of the listeners, nothing is ended. The message names the reason: a process of the listener is not visible; only root or another user may stop it; a rule of the kernel forwards the port; an unknown container publishes the port; or the socket belongs to the kernel, to pid 1 or the service manager of a user (without a known socket unit), to portolan, or to a process that started portolan. This command works only on Linux.";
+If kill refuses to end one of the listeners, nothing is ended. The message names the reason: a process of the listener is not visible; only root or another user may stop the listener; a rule of the kernel forwards the port; an unknown container publishes the port; the socket belongs to the kernel; pid 1 or the service manager of a user owns the socket for an unknown socket unit; or the process is portolan, or started portolan. This command works only on Linux.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan kill 3000             end the listener on port 3000

@@ -76,7 +76,7 @@ Examples:
   portolan --reachable       what other machines can reach
   portolan -tulpn            the options of ss
   portolan explain 3416      port 3416 in the registry, and its processes here
-  portolan explain kazaa     the ports of a service or program, or that mention a word
+  portolan explain kazaa     the ports of a service or program, or found by a word
   portolan explain --free 8000-9000  free ports for a new service
   portolan explain --stats   the registry in figures, with its date
   portolan watch             changes as they happen (see portolan watch --help)

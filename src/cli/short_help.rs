@@ -121,7 +121,7 @@ Check every listener; the exit code is the verdict
 Usage: portolan audit [OPTIONS] [TARGET]...
 Options:
   --fail-on SEVERITY  info, notice, warning (default) or critical
-  --policy FILE       also report what this policy does not allow or misses
+  --policy FILE       compare with a policy: unexpected and missing listeners
   --baseline FILE     also report what changed since this snapshot
   --other-host        accept a baseline of another host
   --deep              also search for hidden sockets (Linux, root)

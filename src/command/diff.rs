@@ -138,7 +138,7 @@ pub(super) fn exchanged(name: &str, before: &Snapshot, after: &Snapshot) -> Opti
     let [was, is] = [before, after].map(|side| side.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
     is_exchanged.then(|| {
         format!(
-            "{name}: taken on {was}, after the snapshot to compare ({is}); exchange the snapshots, or check the clock \
+            "{name}: taken on {was}, later than the snapshot to compare with it ({is}); exchange the snapshots, or check the clock \
             of the host"
         )
     })

@@ -113,10 +113,10 @@ impl ListenerState {
         format!("{who}{runs}{file}{user}")
     }
 
-    /// Returns a sentence that compares the clients before and now; `count` is `more` or `fewer`.
-    fn reached_by(&self, count: &str, was: &Self, when: &str) -> String {
+    /// Returns a sentence that compares the clients before and now; `more_or_fewer` is `more` or `fewer`.
+    fn reached_by(&self, more_or_fewer: &str, was: &Self, when: &str) -> String {
         let (place, processes) = (self.place(), self.processes());
-        let change = format!("{place} ({processes}): {count} clients can reach it than on {when}");
+        let change = format!("{place} ({processes}): {more_or_fewer} clients can reach it than on {when}");
         if was.endpoint() == self.endpoint() {
             format!("{change}. Before: {}. Now: {}.", was.clients(), self.clients())
         } else {
@@ -239,7 +239,11 @@ impl FindingFacts for BaselineChange {
                 format!("{} ({}) is new since {when}.", is.place(), is.processes())
             }
             (ChangeKind::Vanished, Some(was), _) => {
-                format!("{} ({}) listened on {when}, but does not listen now.", was.place(), was.processes())
+                format!(
+                    "{} ({}) was listening at {when}, but is not listening now.",
+                    was.place(),
+                    was.processes()
+                )
             }
             (ChangeKind::Changed, Some(was), Some(is)) => {
                 let [old, new] = owners(was, is);

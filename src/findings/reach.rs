@@ -161,7 +161,7 @@ impl Exposed {
         let fix = format!("Fix: {}", sentence(&self.remedy));
         if let Some(path) = &self.changed_configuration {
             return format!(
-                "{path} was changed after the process started: its settings may not be in force before a restart, so they were not used. {fix}"
+                "{path} was changed after the process started. The process may still use the old settings, so the file was not used. {fix}"
             );
         }
         let Some(ConfiguredAccess { path, setting, clients }) = &self.configuration else { return fix };
@@ -249,7 +249,7 @@ impl Relay {
     fn sentence(&self) -> String {
         let restricted = if self.is_restricted { " Its command line restricts the clients." } else { "" };
         format!(
-            " A relay, {} (pid {}), passes them to {}, and the service takes them for connections of this machine.{restricted}",
+            " The relay {} (pid {}) passes these connections to {}. The service sees them as connections from this machine.{restricted}",
             self.program,
             self.pid,
             self.place()

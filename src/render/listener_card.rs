@@ -362,7 +362,7 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     let reaches = listener.reaches();
     let mut text = exposure;
     if listener.first().is_forwarded_unseen() {
-        text += ", unless the rule that forwards the port lets in others (run with sudo)";
+        text += ", unless the rule that forwards the port lets in other machines (run with sudo)";
     }
     for (entry, reach) in &reaches {
         let lets_in = if reach.is_refused() {

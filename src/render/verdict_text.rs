@@ -179,7 +179,9 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
         Status::Repurposed => {
             if verdict.known_use.is_empty() {
                 let who = first_in_sentence(&verdict.agreeing);
-                said.push(format!("{who} agree on a service for this port that is not the registered one."));
+                said.push(format!(
+                    "{who} agree that another service uses this port, not the registered service."
+                ));
             } else {
                 said.push(sentence(&known_use(verdict)));
             }

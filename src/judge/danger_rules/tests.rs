@@ -161,7 +161,7 @@ fn a_changed_configuration_does_not_decide() {
         text.contains("(not checked). /etc/redis/more.conf was changed after the process started"),
         "{text}"
     );
-    assert!(text.contains("so they were not used. Fix: "), "{text}");
+    assert!(text.contains("so the file was not used. Fix: "), "{text}");
     let certain = ["redis-server", "*:6379", "--protected-mode", "no"].map(str::to_owned).to_vec();
     let (_, exposed) = found("tcp/0.0.0.0:6379", Process { cmdline: certain, ..process }).unwrap();
     assert_eq!(exposed.changed_configuration, None, "the command line decides");
@@ -355,7 +355,8 @@ fn a_relay_to_a_dangerous_service() {
         if let Some(exposed) = exposed {
             let (sentence, card) = (exposed.sentence(), exposed.card_sentence());
             assert!(
-                sentence.contains("on tcp/8888. A relay, socat (pid 8), passes them to 127.0.0.1:"),
+                sentence
+                    .contains("on tcp/8888. The relay socat (pid 8) passes these connections to 127.0.0.1:"),
                 "{sentence}"
             );
             assert!(card.to_lowercase().contains("relay to ") && card.contains("Redis"), "{card}");

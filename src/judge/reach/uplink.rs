@@ -12,8 +12,9 @@ use crate::model::firewall::Interface;
 use crate::model::{Family, Firewall, Reach, ReachKind, Socket};
 
 /// Why it is not known whether other machines reach a namespace.
-const NOT_SCANNED: &str = "the network namespace that leads to this one was not scanned (--netns all)";
-const NESTED: &str = "the network namespace that leads to this one is itself inside another one";
+const NOT_SCANNED: &str = "the outer network namespace was not scanned (--netns all)";
+const NESTED: &str =
+    "the outer network namespace is inside a further network namespace, which portolan does not evaluate";
 
 /// A network namespace with an interface that leads to another one.
 #[derive(Debug)]

@@ -107,7 +107,7 @@ pub(super) fn find_owners(
         gaps.push(
             Gap::new(
                 Stage::Owners,
-                "whether sockets without a process still existed",
+                "which sockets without a process were closed during the scan",
                 "the sockets could not be listed again",
             )
             .with_remedy("run again"),
@@ -263,7 +263,7 @@ fn unaccounted_sockets(count: u64, candidates: impl FnOnce() -> Vec<Pid>) -> Opt
     let what = format!("owner{} without a process", if count == 1 { " of a socket" } else { "s of sockets" });
     let why = match &*pids {
         [] => {
-            "every process was read, and none has such a socket; no known kernel service explains it either"
+            "every process was read, but none has such a socket, and no known kernel service explains such a socket"
         }
         _ => {
             "no kernel service explains such a socket; one of these processes may have the socket in an io_uring, or may be passing it to another process"
@@ -285,7 +285,7 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
         _ => "owners of sockets that replaced other sockets during the scan",
     };
     let why = format!(
-        "even during the last search for owners, new sockets replaced others, at these addresses: {}{}",
+        "during each search for owners, new sockets replaced earlier sockets at these addresses: {}{}",
         addresses.get(..NAMED.min(count)).unwrap_or_default().join(", "),
         if count > NAMED { ", …" } else { "" },
     );

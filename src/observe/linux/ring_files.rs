@@ -118,7 +118,7 @@ pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
         carriers.len(),
         "Unix socket that is in an io_uring and may carry descriptors",
         "Unix sockets that are in io_urings and may carry descriptors",
-        "the kernel does not show whether unread messages contain descriptors; one of these may be a socket that is in no table",
+        "the kernel does not show whether unread messages contain descriptors; a descriptor may belong to a socket that is in no table",
     );
     add(
         nameless.clone(),

@@ -211,7 +211,7 @@ impl SocketLister<'_> {
         let partly = if kinds.len() > 1 { "" } else { "partly " };
         let mut modules: Vec<_> = self.refusals.iter().map(|(kind, ..)| kind.module).collect();
         modules.dedup();
-        let what = "bound sockets that do not listen; and the device, v6only flag and control group of each listed socket";
+        let what = "bound sockets that do not listen, and the device, v6only flag and control group of each listed socket";
         let text = match *why {
             Errno::NOENT => format!("the kernel modules for sock_diag are {partly}not loaded"),
             why => format!("the kernel {partly}refuses to list sockets (sock_diag over netlink): {why}"),

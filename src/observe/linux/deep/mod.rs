@@ -63,7 +63,7 @@ fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
 
 fn limits() -> Note {
     Note::new(
-        "a deep scan cannot find hidden raw and packet sockets, a hidden second socket on a port that is shown as taken, hidden ports of UDP-Lite, SCTP and DCCP, ports that a modified kernel also hides from bind, and a network namespace that only a socket keeps alive",
+        "a deep scan cannot find: hidden raw and packet sockets; a second, hidden socket on a port that is shown as taken; hidden ports of UDP-Lite, SCTP and DCCP; ports that a modified kernel also hides from bind; network namespaces that only a socket keeps alive",
     )
 }
 
@@ -122,7 +122,7 @@ fn not_tried(result: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
         gaps.push(Gap::new(Stage::Sockets, what(*count), why).counted(*count).with_remedy(remedy));
     }
     if result.unsure > 0 {
-        let why = "the tables that would explain these ports could not be read";
+        let why = "the tables that list the ports in use could not be read";
         let remedy = "mount /proc, or allow NETLINK_SOCK_DIAG sockets for this process";
         let gap = Gap::new(Stage::Sockets, what(result.unsure), why);
         gaps.push(gap.counted(result.unsure).with_remedy(remedy));

@@ -133,8 +133,8 @@ impl PublishedPorts {
         }
         if let Some(first) = to_this_machine.first() {
             let what = format!(
-                "NAT rule{} that {} more than {MOST_PORTS} ports, either to this machine itself or only for its \
-                 own programs; these ports are not listed one by one; the first rule: {first}",
+                "NAT rule{} that {} more than {MOST_PORTS} ports to this machine itself, or only for programs on \
+                 this machine; the ports are not listed one by one; the first rule: {first}",
                 if to_this_machine.len() == 1 { "" } else { "s" },
                 if to_this_machine.len() == 1 { "forwards" } else { "forward" }
             );
