@@ -40,7 +40,7 @@ named! {
     }
 }
 
-/// What the table says of some programs.
+/// What the table says about some programs.
 pub(super) struct Syntax {
     pub names: Vec<&'static str>,
     values: [Vec<&'static str>; Property::ALL.len()],
