@@ -101,7 +101,7 @@ pub enum Command {
     /// Explain a port, service or program
     #[command(visible_alias = "why", after_long_help = EXPLAINED)]
     Explain(ExplainArgs),
-    /// Watch listeners change, or wait for a port
+    /// Watch listeners change, or wait for a port (--until-listening)
     #[command(long_about = watch::ABOUT, after_long_help = watch::EXAMPLES)]
     Watch(Box<WatchArgs>),
     /// Check every listener; the exit code is the verdict

@@ -25,7 +25,7 @@ Usage: portolan [OPTIONS] [TARGET]... [COMMAND]
 TARGET: a port, range, address, interface, service, program or script
 Commands:
   explain, why    what a port is for, and who uses it here
-  watch           show changes on a screen, or wait for a port
+  watch           show changes on a screen; --until-listening waits for a port
   audit, policy   check every listener; write or check the rules for an audit
   capture, diff   save a snapshot; show what changed since
   kill            end what listens on a port, after asking (Linux)

@@ -70,8 +70,8 @@ impl FindingKind for WritableExecutable {
         family: FindingFamily::File,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Lower,
-        description: "any user can replace, or may have created, the program file, script, class path or library",
-        why: "Code that a user writes to the file runs with the rights of the service.",
+        description: "any user can write to the program file, script, class path or library, or to a directory above it",
+        why: "Code that another user put there runs with the rights of the service.",
         remedy: "find out who started the program, then install it in a directory that only root can \
             write to, such as /usr/local/bin",
     };
@@ -84,7 +84,7 @@ impl FindingKind for WritableExecutable {
     fn sentence(&self) -> String {
         let programs: Vec<String> = self.found.iter().map(WritableProgram::text).collect();
         format!(
-            "Any user can replace, or may have created, the program, script or library: {}.",
+            "Any user can write to the program, script or library, or to a directory above it: {}.",
             first_of(&programs, FEW)
         )
     }

@@ -130,14 +130,14 @@ impl FindingKind for Impostor {
         };
         if let Some(named_like) = named_like {
             let but = match self.file {
-                _ if self.code.is_some() => "a user who is not root can replace code that it runs",
-                ReplaceableBy::Anyone => "any user can replace, or may have created, the program file",
+                _ if self.code.is_some() => "a user who is not root can write to code that it runs",
+                ReplaceableBy::Anyone => "any user can write to the program file or to a directory above it",
                 ReplaceableBy::Root => {
                     "only the command line has this name, and a process can rewrite \
                         its command line"
                 }
                 ReplaceableBy::Unknown => "the script in its command line was not found",
-                _ => "a user who is not root can replace the program file",
+                _ => "a user who is not root can write to the program file or to a directory above it",
             };
             let file = self.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
             return format!(
@@ -431,8 +431,9 @@ impl FindingKind for Unfamiliar {
                 self.found.iter().map(|one| format!("{} (pid {})", one.name(), one.pid)).collect();
             let (has, program) = if names.len() > 1 { ("have", "programs") } else { ("has", "program") };
             let but = match &self.code {
-                Some(code) => format!("a user who is not root can replace code that it runs ({code})"),
-                None => "a user who is not root can replace the program file".to_owned(),
+                Some(code) => format!("a user who is not root can write to code that it runs ({code})"),
+                None => "a user who is not root can write to the program file or to a directory above it"
+                    .to_owned(),
             };
             return format!(
                 "{} {has} the name of a well-known server, but {but}, and other machines can reach the {program}{unless}.",
@@ -452,12 +453,16 @@ impl FindingKind for Unfamiliar {
         }
         if let Some(code) = &self.code {
             text.push_str(&format!(
-                " A user who is not root can replace code that the program runs: {code}."
+                " A user who is not root can write to code that the program runs: {code}."
             ));
         } else if let Some(script) = &self.replaceable_script {
-            text.push_str(&format!(" A user who is not root can replace {its} script: {script}."));
+            text.push_str(&format!(
+                " A user who is not root can write to {its} script or to a directory above it: {script}."
+            ));
         } else if self.is_replaceable {
-            text.push_str(&format!(" A user who is not root can replace {its} program file."));
+            text.push_str(&format!(
+                " A user who is not root can write to {its} program file or to a directory above it."
+            ));
         }
         text
     }

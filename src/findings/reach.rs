@@ -264,18 +264,23 @@ pub fn firewall(reach: &Reach) -> Option<String> {
         return Some(format!("only {} can connect", reach.from.join(", ")));
     }
     let rule = reach.rule.as_deref()?;
-    let named: Vec<&str> = reach.from.iter().take(FEW).map(String::as_str).collect();
-    let clients = match reach.from.len() - named.len() + reach.more {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    };
-    let only = if reach.from.iter().all(|client| client.starts_with("any")) { "" } else { "only " };
     Some(match reach.kind {
         ReachKind::Open => format!("the firewall lets in everyone ({rule})"),
-        ReachKind::Limited => format!("the firewall lets in {only}{clients} ({rule})"),
+        ReachKind::Limited => format!("the firewall lets in {} ({rule})", clients(reach)),
         ReachKind::Filtered | ReachKind::Machine => format!("the firewall lets in nobody ({rule})"),
         ReachKind::Unknown => format!("it is not known which clients the firewall lets in ({rule})"),
     })
+}
+
+/// Returns the first clients that the firewall lets in: `only 10.0.0.0/8 and 192.0.2.7`, or `anyone on eth1`.
+#[must_use]
+pub fn clients(reach: &Reach) -> String {
+    let named: Vec<&str> = reach.from.iter().take(FEW).map(String::as_str).collect();
+    let only = if reach.from.iter().any(|client| client.starts_with("any")) { "" } else { "only " };
+    match reach.from.len() - named.len() + reach.more {
+        0 => format!("{only}{}", named.join(", ")),
+        more => format!("{only}{} and {more} more", named.join(", ")),
+    }
 }
 
 /// Returns whether a sentence already contains a condition. If so, no second condition is added.

@@ -178,7 +178,7 @@ fn sentences_about_files() {
             found: vec![program(None), program(Some("/tmp/z.py"))],
             severity: Severity::Critical
         }),
-        "Any user can replace, or may have created, the program, script or library: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
+        "Any user can write to the program, script or library, or to a directory above it: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
     );
 }
 

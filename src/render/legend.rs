@@ -2,11 +2,15 @@
 //!
 //! The listing explains the words that it shows, below the rows. The help of the screen of `watch` explains all of them.
 
+use std::collections::BTreeSet;
+
+use crate::findings::reach::clients;
 use crate::join::Entry;
-use crate::model::Snapshot;
+use crate::model::{ReachKind, Snapshot};
 
 use super::cells::CellFormat;
 use super::columns::{self, Column};
+use super::sanitize;
 
 /// A word or mark in a column.
 struct Term {
@@ -19,9 +23,16 @@ struct Term {
 
 impl Term {
     fn sentence(&self, heading: &str) -> String {
-        format!("{heading} {}: {}.", self.text, self.meaning)
+        self.sentence_with(heading, self.meaning)
+    }
+
+    fn sentence_with(&self, heading: &str, meaning: &str) -> String {
+        format!("{heading} {}: {meaning}.", self.text)
     }
 }
+
+/// The word for a listener whose firewall lets in only some clients.
+const LIMITED: &str = "limited";
 
 /// The words and marks, in the order of the columns.
 const TERMS: [Term; 11] = [
@@ -46,7 +57,7 @@ const TERMS: [Term; 11] = [
     },
     Term {
         column: "exposure",
-        text: "limited",
+        text: LIMITED,
         meaning: "the firewall lets in only some clients, which the card names",
         is_in: |cell| cell == "limited" || cell.ends_with("(limited)"),
     },
@@ -98,9 +109,20 @@ pub(super) fn legend<'e>(
     let shown = TERMS.iter().filter_map(|term| {
         let (column, form) = columns.clone().find(|(column, _)| column.name == term.column)?;
         let is_shown = entries.clone().any(|entry| (term.is_in)(&column.shown(entry, snapshot, form).text));
-        is_shown.then(|| term.sentence(column.heading_of(form)))
+        let clients = if term.text == LIMITED { common_clients(entries.clone()) } else { None };
+        is_shown
+            .then(|| term.sentence_with(column.heading_of(form), clients.as_deref().unwrap_or(term.meaning)))
     });
     shown.collect::<Vec<_>>().join(" ")
+}
+
+/// Returns which clients the firewall lets in to the limited listeners; `None` if the clients differ.
+fn common_clients<'e>(entries: impl Iterator<Item = &'e Entry>) -> Option<String> {
+    let limited = entries.filter_map(Entry::reach).filter(|reach| reach.kind == ReachKind::Limited);
+    let clients: BTreeSet<Option<String>> =
+        limited.map(|reach| (!reach.from.is_empty()).then(|| clients(reach))).collect();
+    let only = clients.first().filter(|_| clients.len() == 1)?.as_deref()?;
+    Some(format!("the firewall lets in {}", sanitize(only)))
 }
 
 /// Returns one sentence for each word that needs an explanation.
@@ -114,7 +136,7 @@ pub fn all() -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Owner, Reach, ReachKind};
+    use crate::model::{Owner, Reach};
     use crate::render::fixtures::{empty, process, report, socket};
 
     #[test]
@@ -167,6 +189,17 @@ mod tests {
             report.entries[0].set_reach(Reach { kind, ..Reach::open() }.into());
             assert_eq!(explained(&report.entries[..1], &["exposure"]), wanted, "{kind:?}");
         }
+        let of_lan = Reach {
+            kind: ReachKind::Limited,
+            from: vec!["10.0.0.0/8".into(), "192.0.2.7".into()],
+            ..Reach::open()
+        };
+        report.entries[0].set_reach(of_lan.clone().into());
+        let text = explained(&report.entries[..2], &["exposure"]);
+        assert_eq!(text, "REACH limited: the firewall lets in only 10.0.0.0/8, 192.0.2.7.");
+        report.entries[1].set_reach(Reach { from: vec!["10.0.0.9".into()], ..of_lan }.into());
+        let text = explained(&report.entries[..2], &["exposure"]);
+        assert!(text.ends_with("only some clients, which the card names."), "{text}");
         report.entries[0].set_reach(Reach::open().into());
         let merged = crate::render::merge(report.entries);
         assert_eq!(explained(&merged, &["address"]), "ADDRESS localhost: 127.0.0.1 and [::1].");

@@ -252,21 +252,30 @@ fn not_visible(report: &Report) -> &'static str {
 pub(super) fn others(listener: &Listener<'_>) -> String {
     let owners = listener.first().socket.owner.pids();
     let processes = listener.processes();
-    let mut alike: Vec<(&Process, Vec<Pid>)> = Vec::new();
-    for process in processes.iter().skip(1) {
-        match alike.iter_mut().find(|(other, _)| (&other.name, &other.user) == (&process.name, &process.user))
-        {
-            Some((_, pids)) => pids.push(process.pid),
-            None => alike.push((process, vec![process.pid])),
+    let of_first = processes.iter().skip(1).map(|process| (*process, None));
+    // Each socket of docker-proxy has a process of its own.
+    let of_others = listener.sockets.iter().skip(1).flat_map(|entry| {
+        let others = entry.processes.iter().filter(|process| !owners.contains(&process.pid));
+        others.map(move |process| (&**process, Some(super::address(&entry.socket))))
+    });
+    let mut alike: Vec<(&Process, Option<String>, Vec<Pid>)> = Vec::new();
+    for (process, address) in of_first.chain(of_others) {
+        let is_alike = |(other, on, _): &&mut (&Process, Option<String>, Vec<Pid>)| {
+            (&other.name, &other.user, &*on) == (&process.name, &process.user, &address)
+        };
+        match alike.iter_mut().find(is_alike) {
+            Some((.., pids)) => pids.push(process.pid),
+            None => alike.push((process, address, vec![process.pid])),
         }
     }
     let mut texts: Vec<String> = alike
         .iter()
         .take(FEW)
-        .map(|(process, pids)| {
+        .map(|(process, address, pids)| {
             let user = user(process.user.as_deref(), process.uid);
             let user = user.map(|user| format!(", user {user}")).unwrap_or_default();
-            format!("{} ({}{user})", process_name(process.name.as_deref()), pid_list(pids))
+            let on = address.as_ref().map(|address| format!(" on {address}")).unwrap_or_default();
+            format!("{} ({}{user}){on}", process_name(process.name.as_deref()), pid_list(pids))
         })
         .collect();
     if alike.len() > FEW {

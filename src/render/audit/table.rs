@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 
 use crate::findings::Flag;
 use crate::findings::text::{capitalized, plural};
-use crate::judge::audit::{Audit, AuditVerdict};
+use crate::judge::audit::{Audit, AuditFinding, AuditVerdict, Subject};
 use crate::model::Severity;
 use crate::render::wrap::prose;
 use crate::render::{Emphasis, Style, stderr};
@@ -45,7 +45,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
     for block in groups(&below, audit.report) {
         out.blank()?;
         if last.replace(block.severity) != Some(block.severity) {
-            out.line(block.severity.into(), &block.severity.name().to_uppercase())?;
+            out.severity(block.severity, &in_list, &rows)?;
         }
         out.block(&block)?;
     }
@@ -155,6 +155,22 @@ impl AuditWriter<'_> {
             self.prose(Emphasis::Plain, "      To stop: ", to_stop)?;
         }
         Ok(())
+    }
+
+    /// Writes the heading of a severity, with the number of its findings that stand in the list of reachable services.
+    fn severity(&mut self, severity: Severity, in_list: &[&AuditFinding<'_>], rows: &Rows) -> io::Result<()> {
+        let mut text = severity.name().to_uppercase();
+        let above =
+            rows.listeners(in_list.iter().filter(|found| found.finding.severity == severity).filter_map(
+                |found| match found.subject {
+                    Subject::Entry(entry) => Some(entry),
+                    Subject::NoListener { .. } => None,
+                },
+            ));
+        if above > 0 {
+            text.push_str(&format!(" ({above} more above, among the reachable listeners)"));
+        }
+        self.line(severity.into(), &text)
     }
 
     fn accepted(&mut self, audit: &Audit<'_>) -> io::Result<()> {

@@ -75,11 +75,11 @@ tcp *:3000  node server.js
   Reachable   on every address of this machine; no connections now
   Flags       unfamiliar (notice): node server.js (pid 35) is not a known
               program, and other machines can reach it. A user who is not root
-              can replace its script: /home/ann/shop/api/server.js.
+              can write to its script or to a directory above it:
+              /home/ann/shop/api/server.js.
   To stop     kill 35
-  Registry    registered for hbci; remoteware-cl: RemoteWare Client. Commonly
-              used by: Node.js, React and Rails development servers, Grafana,
-              Gitea.
+  Registry    registered for hbci; remoteware-cl: RemoteWare Client. …
+  More        portolan explain 3000
 
 "#]],
     );
@@ -387,8 +387,12 @@ fn a_published_port() {
         ..Container::default()
     };
     let known = Process { forwards_to_container: Some(Arc::new(named)), ..proxy.clone() };
-    let text = card(&of(vec![socket("tcp/0.0.0.0:80", held(&[90]))], vec![known]), &terminal(80));
+    let other = Process { pid: 95, ..known.clone() };
+    let sockets = vec![socket("tcp/0.0.0.0:80", held(&[90])), socket("tcp/[::]:80", held(&[95]))];
+    let text = card(&of(sockets, vec![known, other]), &terminal(80));
     for line in [
+        "  Process     docker-proxy (pid 90, user root)",
+        "and docker-proxy (pid 95, user root) on [::]\n",
         "  Forwards to 172.17.0.2:8080 in docker container shop-web (image nginx:1.27)\n",
         "  To stop     docker stop shop-web\n",
     ] {

@@ -417,7 +417,8 @@ impl Explorer {
 
     /// Returns the text that a view without rows shows.
     fn no_rows(&self, source: Source<'_>) -> Vec<String> {
-        let has_gaps = !source.of(self.state.view).snapshot.gaps.is_empty();
+        let report = source.of(self.state.view);
+        let has_gaps = !report.snapshot.gaps.is_empty();
         let text = match (self.state.view, self.state.filter.trim()) {
             (View::Connections, _) if source.connections.is_none() => {
                 "The connections have not been read yet."
@@ -431,7 +432,11 @@ impl Explorer {
             (View::Listeners, _) if has_gaps => "No listener was seen, but not everything could be seen.",
             (View::Listeners, _) => "No listeners.",
         };
-        vec![String::new(), text.to_owned()]
+        let mut lines = vec![String::new(), text.to_owned()];
+        if self.state.view == View::Listeners && report.question.is_narrowed {
+            lines.push("To wait until something listens and then end, use --until-listening.".to_owned());
+        }
+        lines
     }
 }
 

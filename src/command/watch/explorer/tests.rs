@@ -348,6 +348,18 @@ fn columns_do_not_become_narrower() {
 }
 
 #[test]
+fn nothing_listens_on_a_target_yet() {
+    let snapshot = empty();
+    let (explorer, mut report) = screen(&snapshot, &snapshot, (80, 12), false);
+    let lines = |report: &Report| explorer.frame(source(report), report.snapshot.taken).join("\n");
+    assert!(!lines(&report).contains("--until-listening"));
+    report.question.is_narrowed = true;
+    assert!(
+        lines(&report).contains("\nTo wait until something listens and then end, use --until-listening.\n")
+    );
+}
+
+#[test]
 fn nothing_to_show() {
     let mut snapshot = empty();
     let lines = |snapshot: &Snapshot| {
