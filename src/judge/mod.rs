@@ -147,8 +147,8 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let (sockets, processes) = (mem::take(&mut snapshot.sockets), mem::take(&mut snapshot.processes));
     let mut entries = join(sockets, processes, &snapshot, &registry);
     let mut identities = program_identity::Identities::default();
-    let behind = published::services_behind(&entries, &snapshot.firewalls);
-    let relayed = relayed::services_behind_relays(&entries, &behind, &snapshot.firewalls, &mut identities);
+    let behind = published::services_behind(&entries, &snapshot);
+    let relayed = relayed::services_behind_relays(&entries, &behind, &snapshot, &mut identities);
     let published_ports = published::published_ports(&entries);
     let forwardings = entries.iter().filter_map(|entry| entry.socket.forwarding.as_ref());
     let forwarded = forwardings.map(|forwarding| (forwarding.to, forwarding.rule.clone())).collect();

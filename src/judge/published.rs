@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
-use crate::model::{Endpoint, Firewall, Netns, Peer, Protocol, Socket, State};
+use crate::model::{Endpoint, Netns, Peer, Protocol, Snapshot, Socket, State};
 
 /// The namespace, local end and destination of a published port; `None` for any other entry.
 pub(super) type Key = Option<(Option<u64>, Endpoint, Peer)>;
@@ -14,7 +14,7 @@ pub(super) type Key = Option<(Option<u64>, Endpoint, Peer)>;
 pub(super) fn key(entry: &Entry) -> Key {
     let socket = &entry.socket;
     let to = socket.forwarding.as_ref()?.to;
-    Some((socket.netns.as_ref().map(|netns| netns.inode), socket.local.clone(), to))
+    Some((inode(socket.netns.as_ref()), socket.local.clone(), to))
 }
 
 /// The sockets of published ports, by namespace, protocol and port.
@@ -41,56 +41,70 @@ pub(super) fn reserved_by_dockerd<'p>(
     (covers && !processes.is_empty() && processes.iter().all(is_dockerd)).then_some(port)
 }
 
-/// The listeners that receive traffic for addresses of this machine.
+/// The listeners that receive traffic for addresses of this machine and of its containers.
 pub(super) struct LocalListeners<'e> {
-    /// The addresses of all sockets.
-    own: HashSet<IpAddr>,
+    /// The addresses of all sockets, with their namespaces.
+    own: HashSet<(Option<u64>, IpAddr)>,
     on_port: HashMap<(Protocol, u16), Vec<&'e Entry>>,
-    firewalls: &'e [Firewall],
+    snapshot: &'e Snapshot,
 }
 
 impl<'e> LocalListeners<'e> {
-    pub(super) fn new(entries: &'e [Entry], firewalls: &'e [Firewall]) -> Self {
-        let own = entries.iter().map(|entry| entry.socket.local.address).collect();
-        LocalListeners { own, on_port: by_port(entries), firewalls }
+    /// `entries` are the entries of `snapshot`.
+    pub(super) fn new(entries: &'e [Entry], snapshot: &'e Snapshot) -> Self {
+        let place = |socket: &Socket| (inode(socket.netns.as_ref()), socket.local.address);
+        let own = entries.iter().map(|entry| place(&entry.socket)).collect();
+        LocalListeners { own, on_port: by_port(entries), snapshot }
     }
 
-    /// Returns the listener that receives traffic to `to` in a network namespace.
+    /// Returns the listener that receives traffic from a network namespace to `to`: a listener in this namespace, or
+    /// else in a scanned namespace that has the address.
     pub(super) fn receiving(&self, protocol: Protocol, netns: Option<&Netns>, to: Peer) -> Option<&'e Entry> {
-        // A listener on the wildcard address receives only traffic for this machine, so destinations on other machines
-        // do not count.
+        // A listener on the wildcard address receives only traffic for its own namespace, so destinations on other
+        // machines do not count.
         let is_own = to.address.is_unspecified()
             || to.address.is_loopback()
-            || self.own.contains(&to.address)
+            || self.own.contains(&(inode(netns), to.address))
             || self.is_of_interface(netns, to.address);
+        let has_address = |socket: &Socket| match is_own {
+            true => socket.netns.as_ref() == netns,
+            false => self.is_of_interface(socket.netns.as_ref(), to.address),
+        };
         let receives = |socket: &Socket| {
             let own = socket.local.address;
             let is_there = own == to.address
                 || (own.is_unspecified()
                     && (own.is_ipv4() == to.address.is_ipv4() || socket.v6only == Some(false)));
             let is_published = socket.state == State::Published;
-            is_there && !is_published && socket.state.accepts_traffic() && socket.netns.as_ref() == netns
+            is_there && !is_published && socket.state.accepts_traffic() && has_address(socket)
         };
-        let mut there = self.on_port.get(&(protocol, to.port)).filter(|_| is_own)?.iter().copied();
+        let mut there = self.on_port.get(&(protocol, to.port))?.iter().copied();
         there.find(|other| receives(&other.socket))
     }
 
     fn is_of_interface(&self, netns: Option<&Netns>, wanted: IpAddr) -> bool {
-        let netns = netns.map(|netns| netns.inode);
-        let interfaces = self.firewalls.iter().filter(|firewall| firewall.netns == netns);
+        let netns = inode(netns);
+        let interfaces = self.snapshot.firewalls.iter().filter(|firewall| firewall.netns == netns);
         let mut addresses =
             interfaces.flat_map(|firewall| &firewall.interfaces).flat_map(|interface| &interface.addresses);
+        let namespaces = self.snapshot.namespaces.iter();
+        let mut others = namespaces.filter(|other| Some(other.netns.inode) == netns);
         addresses.any(|(address, _)| *address == wanted)
+            || others.any(|other| other.addresses.contains(&wanted))
     }
 }
 
-/// Returns the listener on this machine that receives the traffic of each published port.
-pub(super) fn services_behind(entries: &[Entry], firewalls: &[Firewall]) -> HashMap<Key, Entry> {
+fn inode(netns: Option<&Netns>) -> Option<u64> {
+    netns.map(|netns| netns.inode)
+}
+
+/// Returns the listener, of this machine or of a container, that receives the traffic of each published port.
+pub(super) fn services_behind(entries: &[Entry], snapshot: &Snapshot) -> HashMap<Key, Entry> {
     let published = entries.iter().filter_map(|entry| Some((entry, entry.socket.forwarding.as_ref()?.to)));
     if published.clone().next().is_none() {
         return HashMap::new();
     }
-    let local = LocalListeners::new(entries, firewalls);
+    let local = LocalListeners::new(entries, snapshot);
     published
         .filter_map(|(entry, to)| {
             let socket = &entry.socket;
@@ -135,8 +149,44 @@ mod tests {
     use crate::findings::reach::Exposed;
     use crate::judge::judge;
     use crate::judge::tests::{program_process, seen, socket};
-    use crate::model::{Forwarding, Owner, Peer, State};
+    use crate::model::{Forwarding, Namespace, Netns, Owner, Peer, Process, State};
     use crate::registry::Registry;
+
+    /// A web terminal in a container is judged at the port that is published for it.
+    #[test]
+    fn the_service_in_the_namespace_of_a_container() {
+        let to = Peer { address: [172, 17, 0, 2].into(), port: 7681 };
+        let line = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 7681";
+        let proxy =
+            Process { uid: Some(0), ..program_process(90, "docker-proxy", "/usr/bin/docker-proxy", line) };
+        let terminal = program_process(8, "ttyd", "/usr/bin/ttyd", "ttyd -W bash");
+        let netns = |inode| Some(Netns { inode, name: None });
+        let mut inside = socket("tcp/0.0.0.0:7681", Owner::Held(vec![8].into()));
+        std::sync::Arc::make_mut(&mut inside.attributes).netns = netns(5);
+        let mut rule = socket("tcp/0.0.0.0:8080", Owner::Kernel);
+        rule.state = State::Published;
+        let forwarding = Some(Forwarding { to, rule: "a rule".to_owned(), container: None });
+        std::sync::Arc::make_mut(&mut rule.attributes).forwarding = forwarding;
+        for (name, published) in
+            [("docker-proxy", socket("tcp/0.0.0.0:8080", Owner::Held(vec![90].into()))), ("a rule", rule)]
+        {
+            for (address, found) in [([172, 17, 0, 2], Some("web-terminal")), ([172, 17, 0, 3], None)] {
+                let mut snapshot =
+                    seen(vec![published.clone(), inside.clone()], vec![proxy.clone(), terminal.clone()]);
+                snapshot.namespaces = vec![Namespace {
+                    netns: Netns { inode: 5, name: None },
+                    addresses: vec![address.into()],
+                    ephemeral: Vec::new(),
+                    reserved: Vec::new(),
+                    ephemeral_source: String::new(),
+                }];
+                let report = judge(snapshot, Registry::embedded());
+                let entry = report.entries.iter().find(|entry| entry.socket.local.port == 8080).unwrap();
+                let exposed = entry.findings().iter().find_map(|finding| Exposed::of(&finding.evidence));
+                assert_eq!(exposed.map(|exposed| exposed.service), found, "{name}");
+            }
+        }
+    }
 
     #[test]
     fn dockerd_serves_nothing_on_a_published_port() {

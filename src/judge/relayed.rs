@@ -1,18 +1,19 @@
-//! Finds the listeners on this machine to which relays such as socat pass connections.
+//! Finds the listeners of this machine and of its containers to which relays, such as socat and docker-proxy, pass
+//! connections.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::program_identity::{IdentifiedProcess, Identities, program_name};
 use super::published::{self, LocalListeners};
 use crate::join::Entry;
-use crate::model::{Firewall, Peer, Pid, Process, Snapshot};
+use crate::model::{Endpoint, Peer, Pid, Process, Snapshot};
 use crate::registry::command_line::CommandLine;
 use crate::registry::relays::{self, RelayDestination};
 
 /// The maximum number of relays between a client and the service.
 pub const MOST_RELAYS: usize = 8;
 
-/// A service of this machine that a listener reaches through a relay.
+/// A service of this machine or of a container that a listener reaches through a relay.
 pub(super) struct RelayedService {
     /// The relay that accepts the connections of clients.
     pub(super) relay: Pid,
@@ -44,7 +45,7 @@ pub fn relay_targets(snapshot: &Snapshot) -> BTreeSet<u16> {
 pub(super) fn services_behind_relays(
     entries: &[Entry],
     behind: &HashMap<published::Key, Entry>,
-    firewalls: &[Firewall],
+    snapshot: &Snapshot,
     identities: &mut Identities,
 ) -> HashMap<usize, RelayedService> {
     let mut is_relay: HashMap<Pid, bool> = HashMap::new();
@@ -54,14 +55,15 @@ pub(super) fn services_behind_relays(
         let first = behind.get(&published::key(entry)).unwrap_or(entry);
         // One process may own thousands of sockets, so each process is looked up once.
         let has_relay = first.processes.iter().any(|process| {
-            *is_relay
-                .entry(process.pid)
-                .or_insert_with(|| identities.identify(process).command_line().is_some_and(relays::is_relay))
+            *is_relay.entry(process.pid).or_insert_with(|| {
+                Peer::behind_docker_proxy(process).is_some()
+                    || identities.identify(process).command_line().is_some_and(relays::is_relay)
+            })
         });
         if !has_relay {
             continue;
         }
-        let local = local.get_or_insert_with(|| LocalListeners::new(entries, firewalls));
+        let local = local.get_or_insert_with(|| LocalListeners::new(entries, snapshot));
         if let Some(service) = follow(first, local, identities) {
             found.insert(at, service);
         }
@@ -69,13 +71,13 @@ pub(super) fn services_behind_relays(
     found
 }
 
-/// Follows the relays from `first` to the service on this machine; `None` if the connections leave this machine, or if
-/// nothing listens at the destination.
+/// Follows the relays from `first` to the service; `None` if the connections leave this machine, or if nothing listens at
+/// the destination.
 fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities) -> Option<RelayedService> {
     let mut at = first;
     let mut found: Option<RelayedService> = None;
     for _ in 0..MOST_RELAYS {
-        let Some((pid, destination)) = destination(&identities.processes(at), at.socket.local.port) else {
+        let Some((pid, destination)) = destination(&identities.processes(at), &at.socket.local) else {
             return found;
         };
         let netns = at.socket.netns.as_ref();
@@ -94,8 +96,15 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
     None
 }
 
-fn destination(processes: &[IdentifiedProcess<'_>], port: u16) -> Option<(Pid, RelayDestination)> {
-    processes
-        .iter()
-        .find_map(|process| Some((process.process.pid, relays::destination(process.command_line()?, port)?)))
+fn destination(processes: &[IdentifiedProcess<'_>], local: &Endpoint) -> Option<(Pid, RelayDestination)> {
+    let of_process = |process: &IdentifiedProcess<'_>| match Peer::behind_docker_proxy(process.process) {
+        Some(Peer { address, port }) => Some(RelayDestination {
+            addresses: vec![address],
+            port,
+            protocol: local.protocol,
+            is_restricted: false,
+        }),
+        None => relays::destination(process.command_line()?, local.port),
+    };
+    processes.iter().find_map(|process| Some((process.process.pid, of_process(process)?)))
 }

@@ -70,6 +70,9 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         changed_configuration,
         remedy: match is_loopback_address {
             true => DROP_MARTIANS.to_owned(),
+            false if relay.as_ref().is_some_and(|relay| relay.program == DOCKER_PROXY) => {
+                PUBLISH_LOCALLY.replace("{port}", &port.to_string())
+            }
             false if relay.is_some() => CLOSE_RELAY.to_owned(),
             false => remedy.replace("{port}", &port.to_string()),
         },
@@ -110,7 +113,10 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
         }
     };
     let (danger, configuration) = match process {
-        Some(process) => as_configured(danger, process, port, false),
+        Some(process) => {
+            let port = forwarding.map_or(port, |forwarding| forwarding.to.port);
+            as_configured(danger, process, port, false)
+        }
         None => (danger, None),
     };
     Some(FoundDanger { process, danger, configuration, relay: None })
@@ -162,6 +168,10 @@ fn worst<'s>(
 /// The remedy for a relay. The service itself may already be on a loopback address.
 const CLOSE_RELAY: &str = "make the relay listen on a loopback address, admit only the clients that need it in the \
     firewall, or make the service ask for a password";
+/// The program that serves a published port, and its remedy.
+const DOCKER_PROXY: &str = "docker-proxy";
+const PUBLISH_LOCALLY: &str =
+    "publish the port only on this machine (`-p 127.0.0.1:{port}:…`), or make the service ask for a password";
 /// The remedy for a loopback address that machines on the same link can reach.
 const DROP_MARTIANS: &str = "drop the packets of other machines for 127.0.0.0/8: `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
 /// The services whose configuration file is read, as named in the table of dangerous services.
