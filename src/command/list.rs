@@ -82,7 +82,8 @@ pub(super) fn run(
     narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;
     let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
-    if is_for_people {
+    // An owner that was searched above and not found is not searched again.
+    if is_for_people && !selection.uses_probable_owners() {
         super::infer_owners(&mut report, |_| true, common);
     }
     if let Some(key) = &args.sort {

@@ -2,20 +2,22 @@
 
 use std::net::SocketAddr;
 
+use super::process_cells::what_runs as shown_process;
 use super::start_text::since;
-use super::{Zone, process_name, sanitize, user};
+use super::{Zone, sanitize, user};
 use crate::judge::{Listener, Report};
 use crate::model::{Owner, OwnerEvidence, ServiceBy, Socket};
 
 /// Returns the product and the probable program of a listener: `Apache HTTP Server (probably apache2)`. `None` if no
 /// owner was inferred, or if its name is not known.
 pub(super) fn what_runs(listener: &Listener<'_>) -> Option<String> {
-    let name = listener.first().inferred_owner()?.process.name.as_deref()?;
+    let process = &listener.first().inferred_owner()?.process;
+    let (name, runs) = (process.name.as_deref()?, shown_process(process));
     let product = listener.first().service().filter(|service| service.by != ServiceBy::Port);
     let product = product.and_then(|service| service.product?.split(" (").next());
     Some(match product {
-        Some(product) if !product.eq_ignore_ascii_case(name) => format!("{product} (probably {name})"),
-        _ => format!("probably {name}"),
+        Some(product) if !product.eq_ignore_ascii_case(name) => format!("{product} (probably {runs})"),
+        _ => format!("probably {runs}"),
     })
 }
 
@@ -32,7 +34,7 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> O
     let since = process.started.map(|started| format!(", {}", since(started, report.snapshot.taken, zone)));
     Some(format!(
         "probably {} (pid {}{runs_as}){}: {}{created}{}",
-        process_name(process.name.as_deref()),
+        shown_process(process),
         process.pid,
         since.unwrap_or_default(),
         evidence(owner.evidence, socket),

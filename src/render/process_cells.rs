@@ -201,8 +201,8 @@ fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     if !form.is_short() || process.state == Some('T') {
         return None;
     }
-    let file = process.exe.as_ref().map(|exe| file_name(&exe.path))?;
-    match parse_command(file, &process.cmdline)? {
+    let exe = process.exe.as_ref().map(|exe| file_name(&exe.path));
+    match parse_command(exe.or(process.name.as_deref())?, &process.cmdline)? {
         InterpreterCommand::Module(module) => Some(Cow::Owned(sanitize(module).into_owned())),
         _ => None,
     }
@@ -215,20 +215,19 @@ const STOPPED: &str = "(stopped)";
 /// kernel has cut is completed, and a stopped process has a mark.
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let Some(name) = process.name.as_deref() else { return process_name(None) };
-    let file = process.exe.as_ref().map(|exe| file_name(&exe.path));
-    let mut shown = match file
-        .map(|file| (file, parse_command(file, &process.cmdline).and_then(|runs| target(&runs))))
-    {
+    // Only the owner of a process and root can read its program file. The name is enough to parse the command line.
+    let file = process.exe.as_ref().map_or(name, |exe| file_name(&exe.path));
+    let mut shown = match parse_command(file, &process.cmdline).and_then(|runs| target(&runs)) {
         // The process of an interpreter may be named after its script. The script is shown anyway, so the name of the
         // interpreter is put in front of it.
-        Some((file, Some(target))) => {
+        Some(target) => {
             let command = process.cmdline.first().and_then(|word| word.rsplit('/').next());
             let own = [Some(name), command].into_iter().flatten();
             let program = own.filter(|own| !own.is_empty()).find(|own| file.starts_with(own)).unwrap_or(file);
             sanitize(&format!("{program} {target}")).into_owned().into()
         }
-        Some((file, None)) if name.len() >= CUT && file.starts_with(name) => sanitize(file),
-        _ => process_name(Some(name)),
+        None if name.len() >= CUT && file.starts_with(name) => sanitize(file),
+        None => process_name(Some(name)),
     };
     if shown.contains(STOPPED) {
         shown = shown.replace(STOPPED, "\\x28stopped)").into();

@@ -52,7 +52,8 @@ pub(super) fn run(args: &ExplainArgs, common: &CommonArgs, ui: &Ui, out: &mut dy
     let scope = Scope { ports: scope(&targets), details: true, states, ..Scope::default() };
     let mut report = judged(take_snapshot(common, scope)?, registry, common);
     let is_json = common.output == Output::Json;
-    if targets.iter().any(Target::is_name) {
+    let has_names = targets.iter().any(Target::is_name);
+    if has_names {
         super::infer_owners(&mut report, |_| true, common);
     }
     let mut entries = Places::new();
@@ -101,7 +102,7 @@ pub(super) fn run(args: &ExplainArgs, common: &CommonArgs, ui: &Ui, out: &mut dy
     };
     let pids = on_it.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
     super::read_rest(&mut report, &pids, common);
-    if !is_json {
+    if !is_json && !has_names {
         super::infer_owners(&mut report, |entry| entries.contains(&place(entry)), common);
     }
     super::add_ssh_clients(&mut report, common);

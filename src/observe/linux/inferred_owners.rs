@@ -1,7 +1,7 @@
 //! Finds the probable owners of hidden sockets: any user can read the processes of a control group, and their names and
 //! command lines, but not their descriptors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, openat};
@@ -47,7 +47,8 @@ pub(in crate::observe) fn inferred_owners(hidden: &[&Socket]) -> Vec<Option<Arc<
         let path = socket.cgroup.as_deref();
         groups.entry(path).or_insert_with(|| Group::of(path));
     }
-    let jobs = groups.values().flat_map(Group::candidates).map(|pid| ReadRequest {
+    let pids: BTreeSet<Pid> = groups.values().flat_map(Group::candidates).collect();
+    let jobs = pids.into_iter().map(|pid| ReadRequest {
         pid,
         everything: true,
         unit_known: true,
@@ -91,19 +92,18 @@ impl Group {
             Some(path) => cgroup::processes(path),
             None => files::numbers("/proc").ok().filter(|pids| pids.len() <= MOST_PROCESSES),
         };
-        let names: Vec<(Pid, Option<String>)> =
-            pids.unwrap_or_default().into_iter().map(|pid| (pid, Reader::name(pid))).collect();
+        let is_proxy = |name: &Option<String>| name.as_deref() == Some(PROXY);
         // A process whose descriptors can be read was already searched.
         let was_searched =
             |pid: Pid| openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).is_ok();
-        let is_proxy = |name: &Option<String>| name.as_deref() == Some(PROXY);
-        let proxies = names.iter().filter(|(pid, name)| is_proxy(name) && !was_searched(*pid));
-        let proxies = proxies.map(|(pid, _)| *pid).collect();
-        let mut others = names.iter().filter(|(pid, _)| path.is_some() && !was_searched(*pid));
-        let first = others.next();
-        let is_one_program = first.is_some_and(|(_, name)| name.is_some())
-            && others.clone().all(|(_, name)| first.is_some_and(|(_, first)| first == name));
-        let all: Vec<Pid> = first.into_iter().chain(others).map(|(pid, _)| *pid).collect();
+        let names = pids.unwrap_or_default().into_iter().map(|pid| (pid, Reader::name(pid)));
+        let names = names.filter(|(pid, name)| (path.is_some() || is_proxy(name)) && !was_searched(*pid));
+        let names: Vec<(Pid, Option<String>)> = names.collect();
+        let proxies = names.iter().filter(|(_, name)| is_proxy(name)).map(|(pid, _)| *pid).collect();
+        let others = if path.is_some() { &names[..] } else { &[] };
+        let first = others.first().and_then(|(_, name)| name.as_ref());
+        let is_one_program = first.is_some() && others.iter().all(|(_, name)| name.as_ref() == first);
+        let all: Vec<Pid> = others.iter().map(|(pid, _)| *pid).collect();
         let (of_one_program, of_several) = match is_one_program {
             true => (all, Vec::new()),
             false if all.len() <= MOST_COMMAND_LINES => (Vec::new(), all),
@@ -112,8 +112,9 @@ impl Group {
         Group { of_one_program, of_several, proxies }
     }
 
-    fn candidates(&self) -> impl Iterator<Item = Pid> {
-        self.of_one_program.iter().chain(&self.of_several).chain(&self.proxies).copied()
+    /// Returns the processes to read, each once.
+    fn candidates(&self) -> BTreeSet<Pid> {
+        self.of_one_program.iter().chain(&self.of_several).chain(&self.proxies).copied().collect()
     }
 
     fn owners(&self, processes: &HashMap<Pid, Process>) -> Owners {
@@ -286,6 +287,13 @@ mod tests {
             assert_eq!(owner, expected, "{name}");
         }
         assert_eq!(names_port(&[bash], &socket).map(|owner| owner.process.pid), None);
+    }
+
+    /// docker-proxy is one of several programs, and is also searched by itself.
+    #[test]
+    fn every_process_is_read_once() {
+        let group = Group { of_one_program: Vec::new(), of_several: vec![9, 8, 7], proxies: vec![8] };
+        assert_eq!(group.candidates().into_iter().collect::<Vec<_>>(), [7, 8, 9]);
     }
 
     #[test]

@@ -301,7 +301,8 @@ fn service_owner(judged: &Entry) -> String {
             let service = judged.service().filter(|service| service.by != ServiceBy::Port);
             let name = service.and_then(|service| service.product.or(service.name));
             let unit = cells::running_unit(judged).map(|unit| format!(", unit {unit}")).unwrap_or_default();
-            let owner = judged.inferred_owner().and_then(|owner| owner.process.name.as_deref());
+            let owner = judged.inferred_owner().filter(|owner| owner.process.name.is_some());
+            let owner = owner.map(|owner| process_cells::what_runs(&owner.process));
             let probably = owner.map(|owner| format!(", probably {owner}")).unwrap_or_default();
             let name = name.unwrap_or("unknown service");
             sanitize(&format!("{name} (program hidden{probably}{unit})")).into_owned()

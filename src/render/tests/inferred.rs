@@ -99,6 +99,20 @@ Reachable from other machines: 1 of 1 listener
     );
 }
 
+/// The program file of an interpreter of another user cannot be read. Its name and command line show the script.
+#[test]
+fn the_script_of_a_probable_owner() {
+    let cmdline = ["/usr/bin/python3", "-m", "http.server", "3000"].map(str::to_owned).to_vec();
+    let process = Process { cmdline, exe: None, ..process(41, "python3") };
+    let owner = InferredOwner { process, evidence: OwnerEvidence::NamesPort };
+    let report = report_of("tcp/0.0.0.0:3000", "/user.slice/session-3.scope", None, owner, false);
+    let table = |style: &Style| text(|w| table::listing(&report, true, style, w));
+    assert!(table(&PLAIN).contains(" python3 -m http.server? "), "{}", table(&PLAIN));
+    assert!(table(&terminal(80)).contains(" http.server? "), "{}", table(&terminal(80)));
+    let card = card_of(&report);
+    assert!(card.contains("  probably python3 -m http.server\n"), "{card}");
+}
+
 /// The name of a process that was seen cannot look like a probable owner.
 #[test]
 fn a_process_whose_name_ends_with_the_mark() {
