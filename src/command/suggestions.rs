@@ -28,6 +28,7 @@ pub(super) fn unknown_names(
 
 /// Returns the message for an unknown name, with a suggestion.
 pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> String {
+    let name = name.trim_end_matches('?');
     let verb = form_of_verb(name).map(|form| form.replace("{}", "TARGET"));
     let meant = match (option_for(name, report, common), verb) {
         (Some(option), _) => format!("; did you mean --{option} {name}?"),
@@ -166,14 +167,19 @@ pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<S
     })
 }
 
+/// Lists what started last.
+pub(super) const NEWEST: &str = "--sort -since --columns port,process,since";
+/// A comparison needs a snapshot, so the listing that needs none comes first.
+const CHANGED: &str = "--sort -since --columns port,process,since (what started last), or portolan diff FILE (FILE is a snapshot that portolan capture saved earlier)";
 /// Portolan's commands, each with the words with which users expect to run them. `{}` stands for the targets.
-const VERBS: [(&str, &str); 9] = [
+const VERBS: [(&str, &str); 10] = [
     ("audit {}", "check verify"),
     ("capture", "dump export save snapshot"),
-    ("diff", "changed changes compare"),
+    (CHANGED, "changed changes compare"),
+    (NEWEST, "history last latest new newer newest recent since started"),
     ("explain {}", "describe info inspect lookup search what whatis whois"),
     ("kill {}", "close end free quit stop terminate"),
-    ("list {}", "find get ls open ps scan show since status test which who whose"),
+    ("list {}", "find get ls open ps scan show status test which who whose"),
     ("--reachable", "exposed external outside public reachable"),
     ("watch {}", "follow monitor tail"),
     ("watch {} --until-listening", "await wait wait-for wait-until waitfor"),
@@ -218,7 +224,10 @@ pub(super) fn misplaced_command(
     {
         return None;
     }
-    let meant = meant_command(word, &rest.join(" "))?;
+    // "what changed?" and "what is new": a later word says what the user means.
+    let about = rest.iter().filter_map(|word| form_of_verb(word.trim_end_matches('?')));
+    let about = about.filter(|form| [CHANGED, NEWEST].contains(form)).map(str::to_owned).next();
+    let meant = about.or_else(|| meant_command(word, &rest.join(" ")))?;
     Some(format!("{word}: no such command; did you mean portolan {meant}?"))
 }
 

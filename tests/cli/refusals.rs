@@ -45,6 +45,20 @@ fn the_usual_words_for_reachable_name_the_option() {
     }
 }
 
+/// A comparison needs a snapshot. The command that needs none is named too.
+#[test]
+fn a_question_about_changes_names_the_newest_listeners() {
+    let newest = "did you mean portolan --sort -since --columns port,process,since";
+    for typed in [&["what", "changed?"][..], &["what", "is", "new"], &["since", "yesterday"]] {
+        refused(&from_capture(typed), typed[0], newest);
+    }
+    for word in ["changes", "changed?", "newest"] {
+        let said = from_capture(&[word]);
+        assert!(said.status.code() == Some(1) && stderr(&said).contains(newest), "{said:?}");
+        assert_eq!(stderr(&said).contains("or portolan diff FILE"), word != "newest", "{said:?}");
+    }
+}
+
 #[test]
 fn the_usual_words_for_what_started_last_name_the_command() {
     for option in ["--since", "--recent"] {
