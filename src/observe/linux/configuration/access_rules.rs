@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::addresses::{Addresses, MOST_RANGES};
+use super::lines;
 use crate::model::{AccessSetting, AdmittedClients};
 
 /// A file with more rules is not judged; real files have at most a few dozen.
@@ -81,8 +82,9 @@ enum Acl {
 
 /// Parses `squid.conf`, with the content of included files inserted.
 pub(super) fn squid(bytes: &[u8]) -> Vec<AccessSetting> {
-    let text = String::from_utf8_lossy(bytes).replace("\\\r\n", " ").replace("\\\n", " ");
-    squid_rules(&text).and_then(|rules| decide(&rules, is_default_allow(&rules))).into_iter().collect()
+    let lines = lines::squid(&String::from_utf8_lossy(bytes));
+    let rules = lines.and_then(|lines| squid_rules(&lines));
+    rules.and_then(|rules| decide(&rules, is_default_allow(&rules))).into_iter().collect()
 }
 
 /// Returns whether Squid admits a client that no rule matches: Squid does the opposite of the last rule.
@@ -90,12 +92,12 @@ fn is_default_allow(rules: &[Rule]) -> bool {
     rules.last().is_some_and(|rule| !rule.allows)
 }
 
-fn squid_rules(text: &str) -> Option<Vec<Rule>> {
+fn squid_rules(lines: &[String]) -> Option<Vec<Rule>> {
     let mut acls: HashMap<String, Acl> = HashMap::new();
     acls.insert("all".to_owned(), Acl::Clients(Addresses::all()));
     acls.insert("localhost".to_owned(), Acl::Clients(Addresses::loopback()));
     let (mut rules, mut ranges) = (Vec::new(), 0);
-    for line in text.lines() {
+    for line in lines {
         let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
         match &words[..] {
             ["acl", name, kind, values @ ..] => {
@@ -312,6 +314,16 @@ mod tests {
                 Some((Listed, "http_access allow c")),
             ),
             ("a continued line", "http_access deny \\\n all\n", Some((Local, "http_access deny all"))),
+            (
+                "a comment with a backslash",
+                "# C:\\squid\\\nhttp_access allow all\nhttp_access deny all\n",
+                Some((Anyone, "http_access allow all")),
+            ),
+            (
+                "a comment between continued lines",
+                "http_access deny \\\n# x\n\n all\n",
+                Some((Local, "http_access deny all")),
+            ),
             ("a condition of the file", "if true\nhttp_access deny all\nendif\n", None),
             (
                 "addresses that clients claim",

@@ -1,7 +1,7 @@
 //! Inserts the files that a configuration of Squid or Redis includes with `include PATH`.
 
 use super::super::packages::root::Root;
-use super::LONGEST;
+use super::{LONGEST, lines};
 
 /// The maximum number of included files of a configuration, and the maximum depth of includes.
 const MOST_FILES: usize = 64;
@@ -15,36 +15,53 @@ pub(super) struct Expanded {
     pub(super) directories: Vec<String>,
 }
 
-/// Replaces each `include` line with the content of its files. A line stays in place if one of its files cannot be
-/// read, or if the nesting is too deep.
-pub(super) fn expand(root: &Root, bytes: &[u8]) -> Expanded {
-    let mut expanded =
-        Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new(), directories: Vec::new() };
-    add(root, bytes, 0, &mut expanded);
-    expanded
+/// The lines of a format that has `include`, and the words of a line.
+#[derive(Clone, Copy)]
+pub(super) struct Syntax {
+    pub(super) lines: fn(&str) -> Option<Vec<String>>,
+    pub(super) words: fn(&str) -> Option<Vec<String>>,
 }
 
-fn add(root: &Root, bytes: &[u8], depth: usize, expanded: &mut Expanded) {
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let files =
-            patterns(line).filter(|_| depth < DEEPEST).and_then(|patterns| read(root, &patterns, expanded));
+pub(super) const SQUID: Syntax =
+    Syntax { lines: lines::squid, words: |line| Some(words_before_comment(line)) };
+pub(super) const REDIS: Syntax = Syntax { lines: lines::redis, words: lines::redis_words };
+
+fn words_before_comment(line: &str) -> Vec<String> {
+    line.split_whitespace().take_while(|word| !word.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// Replaces each `include` line with the content of its files. A line stays in place if one of its files cannot be
+/// read, or if the nesting is too deep. Returns `None` if the lines of a file are not known.
+pub(super) fn expand(root: &Root, bytes: &[u8], syntax: Syntax) -> Option<Expanded> {
+    let mut expanded =
+        Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new(), directories: Vec::new() };
+    add(root, bytes, syntax, 0, &mut expanded)?;
+    Some(expanded)
+}
+
+fn add(root: &Root, bytes: &[u8], syntax: Syntax, depth: usize, expanded: &mut Expanded) -> Option<()> {
+    for line in (syntax.lines)(&String::from_utf8_lossy(bytes))? {
+        let patterns = (syntax.words)(&line).as_deref().and_then(patterns);
+        let files = patterns.filter(|_| depth < DEEPEST).and_then(|patterns| read(root, &patterns, expanded));
         match files {
-            Some(files) => files.iter().for_each(|file| {
-                add(root, file, depth + 1, expanded);
+            Some(files) => {
+                for file in files {
+                    add(root, &file, syntax, depth + 1, expanded)?;
+                }
+            }
+            None => {
+                expanded.bytes.extend_from_slice(line.as_bytes());
                 expanded.bytes.push(b'\n');
-            }),
-            None => expanded.bytes.extend_from_slice(line),
+            }
         }
     }
+    Some(())
 }
 
 /// Returns the paths of an `include` line; `None` for any other line.
-fn patterns(line: &[u8]) -> Option<Vec<String>> {
-    let text = std::str::from_utf8(line).ok()?;
-    let mut words = text.split_whitespace().take_while(|word| !word.starts_with('#'));
-    let is_include = words.next() == Some("include");
-    let patterns: Vec<String> = words.map(str::to_owned).collect();
-    (is_include && !patterns.is_empty()).then_some(patterns)
+fn patterns(words: &[String]) -> Option<Vec<String>> {
+    let (first, patterns) = words.split_first()?;
+    (first.eq_ignore_ascii_case("include") && !patterns.is_empty()).then(|| patterns.to_vec())
 }
 
 /// Returns the content of the files of an `include` line; `None` if a file cannot be read, or if there are too many

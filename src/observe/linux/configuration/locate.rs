@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use super::super::process;
-use super::{Parser, access_rules, dockerd, nats, parse, redis};
+use super::include::{self, Syntax};
+use super::{Parser, access_rules, dockerd, kafka, nats, parse, redis};
 use crate::model::Process;
 
 /// The possible paths of a configuration file, which is read only if exactly one of them exists.
@@ -13,6 +14,8 @@ pub(super) struct ConfigurationFiles {
     /// The service whose unit names the file, if the command line does not.
     pub(super) unit: Option<String>,
     pub(super) parser: Parser,
+    /// The form of `include` lines, if the format has them.
+    pub(super) includes: Option<Syntax>,
     /// The settings on the command line, as lines of the file. The server reads them after the file.
     pub(super) options: String,
     /// Returns whether a server with this file and these options can have these sockets.
@@ -46,7 +49,7 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
             let serve = arguments.iter().position(|argument| argument == "serve")?;
             (vec![arguments.get(serve + 1).filter(|path| !path.starts_with('-'))?.clone()], parse::registry)
         }
-        "java" => (vec![kafka_properties(arguments)?], parse::kafka),
+        "java" => (vec![kafka_properties(arguments)?], kafka::kafka),
         "dockerd" => {
             // Without root, dockerd reads another file, in the user's home directory.
             let usual = || (process.uid == Some(0)).then(|| "/etc/docker/daemon.json".to_owned());
@@ -65,7 +68,12 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         _ => return None,
     };
-    Some(ConfigurationFiles { paths, unit, parser, options, agrees })
+    let includes = match program {
+        "squid" => Some(include::SQUID),
+        program if REDIS.contains(&program) => Some(include::REDIS),
+        _ => None,
+    };
+    Some(ConfigurationFiles { paths, unit, parser, includes, options, agrees })
 }
 
 /// Returns the value of `--config PATH` or `--config=PATH`.

@@ -18,6 +18,8 @@ mod changes;
 mod dockerd;
 mod environment;
 mod include;
+mod kafka;
+mod lines;
 mod locate;
 mod nats;
 mod parse;
@@ -152,9 +154,11 @@ fn read(
         read.extend(bytes.map(|bytes| (path, root, below, bytes)));
     }
     let [(path, start, below, bytes)] = &read[..] else { return None };
-    let expanded = include::expand(&root, bytes);
-    let settings = (wanted.parser)(&expanded.bytes);
-    let include::Expanded { bytes, included, directories } = expanded;
+    let include::Expanded { bytes, included, directories } = match wanted.includes {
+        Some(syntax) => include::expand(&root, bytes, syntax)?,
+        None => include::Expanded { bytes: bytes.clone(), included: Vec::new(), directories: Vec::new() },
+    };
+    let settings = (wanted.parser)(&bytes);
     let with_options = [&bytes, wanted.options.as_bytes()].concat();
     // If options on the command line change a setting of the file, it is not known which clients the server admits.
     if !wanted.options.is_empty() && (wanted.parser)(&with_options) != settings {
@@ -196,7 +200,7 @@ pub fn parse(bytes: &[u8]) -> usize {
         redis::redis as Parser,
         parse::mongod,
         nats::nats,
-        parse::kafka,
+        kafka::kafka,
         parse::registry,
         dockerd::dockerd,
         access_rules::squid,
@@ -326,7 +330,7 @@ mod tests {
         }
         let root = Root::new(fs::File::open("/").unwrap().into(), false);
         let expand = |text: &str| {
-            let bytes = include::expand(&root, text.as_bytes()).bytes;
+            let bytes = include::expand(&root, text.as_bytes(), include::SQUID).unwrap().bytes;
             let text = String::from_utf8(bytes).unwrap();
             text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
         };
@@ -344,6 +348,26 @@ mod tests {
             [format!("include {}", at("loop"))],
             "it ends"
         );
+    }
+
+    /// Redis splits a line as its command line does, so the names of its settings may be quoted.
+    #[test]
+    fn quoted_lines_of_redis() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        fs::write(at("open"), "protected-mode no").unwrap();
+        for (text, setting) in [
+            ("\"protected-mode\" no".to_owned(), Some("protected-mode no")),
+            (format!("\"include\" {}", at("open")), Some("protected-mode no")),
+            (format!("INCLUDE '{}'", at("open")), Some("protected-mode no")),
+            ("\"protected-mode no".to_owned(), None),
+            ("# x \\\nprotected-mode no".to_owned(), Some("protected-mode no")),
+        ] {
+            fs::write(at("redis.conf"), text.as_bytes()).unwrap();
+            let server = Young::new();
+            let found = server.configuration("/usr/bin/redis-server", &["redis-server", &at("redis.conf")]);
+            assert_eq!(first_setting(found.as_ref()), setting, "{text}");
+        }
     }
 
     #[test]

@@ -3,8 +3,6 @@
 //! A file is hostile input: each parser accepts any bytes, and returns no setting if the file includes another file, or
 //! has a decisive line that the parser does not know. A value that may be a secret is never returned.
 
-use std::collections::HashMap;
-
 use crate::model::{AccessSetting, AdmittedClients};
 
 fn setting(text: &str, authenticates: bool) -> Vec<AccessSetting> {
@@ -75,45 +73,6 @@ pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
         _ => Vec::new(),
     }
 }
-
-/// Parses `server.properties` of Kafka. Returns the authentication that each listener requires.
-pub(super) fn kafka(bytes: &[u8]) -> Vec<AccessSetting> {
-    let text = String::from_utf8_lossy(bytes).replace("\\\n", "").replace("\\\r\n", "");
-    let properties: HashMap<&str, &str> = lines(&text)
-        .filter_map(|line| line.split_once('='))
-        .map(|(key, value)| (key.trim(), value.trim()))
-        .collect();
-    let protocols: HashMap<&str, &str> = properties
-        .get("listener.security.protocol.map")
-        .map(|map| map.split(',').filter_map(|pair| pair.trim().split_once(':')).collect())
-        .unwrap_or_default();
-    let listeners = properties.get("listeners").copied().unwrap_or("PLAINTEXT://:9092");
-    let access = listeners.split(',').filter_map(|listener| {
-        let (name, address) = listener.trim().split_once("://")?;
-        let port = address.rsplit(':').next()?.parse().ok()?;
-        let protocol = protocols.get(name).copied().unwrap_or(name).trim().to_ascii_uppercase();
-        let own = format!("listener.name.{}.ssl.client.auth", name.to_ascii_lowercase());
-        let client = properties.get(own.as_str()).or_else(|| properties.get("ssl.client.auth"));
-        let asks_for_certificate = client.is_some_and(|value| value.eq_ignore_ascii_case("required"));
-        let (setting, authenticates) = match protocol.as_str() {
-            "SASL_SSL" => ("listener SASL_SSL", true),
-            "SASL_PLAINTEXT" => ("listener SASL_PLAINTEXT", true),
-            "SSL" if asks_for_certificate => ("listener SSL, ssl.client.auth=required", true),
-            "SSL" => ("listener SSL, no ssl.client.auth", false),
-            "PLAINTEXT" => ("listener PLAINTEXT", false),
-            _ => return None,
-        };
-        Some(AccessSetting {
-            port: Some(port),
-            setting: setting.to_owned(),
-            clients: admitted(authenticates),
-        })
-    });
-    access.take(MOST_LISTENERS).collect()
-}
-
-/// Real brokers have two to five listeners.
-const MOST_LISTENERS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -190,33 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn each_listener_of_kafka_decides_for_its_port() {
-        let text = "# x\nlisteners=PLAINTEXT://:9092,SASL_SSL://0.0.0.0:9093,\\\nIN://[::]:9094,TLS://:9095,X://:9096\n\
-                    listener.security.protocol.map=IN:SASL_PLAINTEXT,TLS:SSL,X:NEW\n\
-                    listener.name.tls.ssl.client.auth=required\n";
-        let listener = |port, setting: &str, authenticates| (Some(port), setting.to_owned(), authenticates);
-        assert_eq!(
-            found(kafka, text),
-            [
-                listener(9092, "listener PLAINTEXT", false),
-                listener(9093, "listener SASL_SSL", true),
-                listener(9094, "listener SASL_PLAINTEXT", true),
-                listener(9095, "listener SSL, ssl.client.auth=required", true),
-            ]
-        );
-        assert_eq!(found(kafka, ""), [listener(9092, "listener PLAINTEXT", false)]);
-        let open = found(kafka, "listeners=SSL://:1\n");
-        assert_eq!(open, [listener(1, "listener SSL, no ssl.client.auth", false)]);
-    }
-
-    #[test]
     fn any_bytes_are_parsed() {
-        for text in
-            ["", "{", "}}}}", "\"", "'x", "a\\\n", "\u{fffd}{\u{fffd}", "listeners=://:", "user default"]
-        {
-            for parser in [mongod as Parser, registry, kafka] {
+        for text in ["", "{", "}}}}", "\"", "'x", "a\\\n", "\u{fffd}{\u{fffd}", "user default"] {
+            for parser in [mongod as Parser, registry] {
                 let cut = &text.as_bytes()[..text.len().saturating_sub(1)];
-                assert!(parser(text.as_bytes()).len() + parser(cut).len() <= 2 * MOST_LISTENERS, "{text}");
+                assert!(parser(text.as_bytes()).len() + parser(cut).len() <= 2, "{text}");
             }
         }
     }

@@ -2,68 +2,89 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::parse::{lines, unquoted};
+use super::lines;
 use crate::model::{AccessSetting, AdmittedClients};
 
 /// Parses the `redis.conf` of Redis, Valkey and KeyDB. The settings count only for the ports in the file: a server on
 /// another port was started with another file, or with options that are not visible.
 pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
-    let text = String::from_utf8_lossy(bytes);
+    parse(bytes).unwrap_or_default()
+}
+
+/// Returns the words of each line; `None` if a line is not understood.
+fn directives(bytes: &[u8]) -> Option<Vec<Vec<String>>> {
+    lines::redis(&String::from_utf8_lossy(bytes))?.iter().map(|line| lines::redis_words(line)).collect()
+}
+
+fn parse(bytes: &[u8]) -> Option<Vec<AccessSetting>> {
     let (mut password, mut acl, mut is_protected, mut is_bound) = (false, None, true, false);
     let mut admits_without_password = false;
     let (mut port, mut tls_port) = ("6379".to_owned(), String::new());
-    for line in lines(&text) {
-        let (directive, value) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
-        let value = value.trim();
+    // By default, clients of the TLS port need a certificate.
+    let (mut asks_for_certificate, mut has_authority) = (true, false);
+    for words in directives(bytes)? {
+        let Some((directive, values)) = words.split_first() else { continue };
+        let value = values.first().map_or("", String::as_str);
         match directive.to_ascii_lowercase().as_str() {
-            "requirepass" => password = !unquoted(value).is_empty(),
+            "requirepass" => password = !value.is_empty(),
             "protected-mode" => is_protected = !value.eq_ignore_ascii_case("no"),
             "bind" => is_bound = true,
             "user" => {
-                acl = default_user(value).or(acl);
-                admits_without_password |= is_user_without_password(value);
+                acl = default_user(values).or(acl);
+                admits_without_password |= is_user_without_password(values);
             }
-            "port" => port = unquoted(value).to_owned(),
-            "tls-port" => tls_port = unquoted(value).to_owned(),
+            "port" => value.clone_into(&mut port),
+            "tls-port" => value.clone_into(&mut tls_port),
+            "tls-auth-clients" => asks_for_certificate = value.eq_ignore_ascii_case("yes"),
+            "tls-ca-cert-file" | "tls-ca-cert-dir" => has_authority = !value.is_empty(),
             // The file that this line names may set or remove a password, so the result is unknown.
-            "include" | "aclfile" => return Vec::new(),
+            "include" | "aclfile" => return None,
             _ => {}
         }
     }
-    let (setting, clients) = match (password, acl) {
-        (_, Some(DefaultUser::Undecided)) => return Vec::new(),
+    let decided = match (password, acl) {
+        (_, Some(DefaultUser::Undecided)) => None,
         // A user other than `default` needs no password, and the rights of this user are not checked, so the result is
         // unknown.
-        (_, Some(DefaultUser::Nothing)) | (true, None) if admits_without_password => return Vec::new(),
-        (_, Some(DefaultUser::Nothing)) => ("user default", AdmittedClients::Authenticated),
-        (true, None) => ("requirepass", AdmittedClients::Authenticated),
+        (_, Some(DefaultUser::Nothing)) | (true, None) if admits_without_password => None,
+        (_, Some(DefaultUser::Nothing)) => Some(("user default", AdmittedClients::Authenticated)),
+        (true, None) => Some(("requirepass", AdmittedClients::Authenticated)),
         (_, acl) if !is_protected => {
-            (if acl.is_some() { "user default nopass" } else { "protected-mode no" }, AdmittedClients::Anyone)
+            let setting = if acl.is_some() { "user default nopass" } else { "protected-mode no" };
+            Some((setting, AdmittedClients::Anyone))
         }
         // Without a password, protected mode refuses other machines. Before Redis 6.2, this holds only if the file has
         // no `bind`. The version is not known, so the result is unknown for a file with `bind`.
-        _ if is_bound => return Vec::new(),
-        _ => ("protected-mode yes, without a password", AdmittedClients::Local),
+        _ if is_bound => None,
+        _ => Some(("protected-mode yes, without a password", AdmittedClients::Local)),
     };
-    let ports =
-        [port, tls_port].into_iter().filter_map(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
-    ports.map(|port| AccessSetting { port: Some(port), setting: setting.to_owned(), clients }).collect()
+    let for_tls = match decided {
+        Some((_, AdmittedClients::Anyone)) | None if asks_for_certificate && has_authority => {
+            Some(("tls-auth-clients yes", AdmittedClients::Authenticated))
+        }
+        decided => decided,
+    };
+    let ports = [(port, decided), (tls_port, for_tls)].into_iter();
+    let settings = ports.filter_map(|(port, decided)| {
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        let (setting, clients) = decided?;
+        Some(AccessSetting { port: Some(port), setting: setting.to_owned(), clients })
+    });
+    Some(settings.collect())
 }
 
 /// Returns the options on the command line of Redis, as lines of its file; `None` if Redis also reads lines from
 /// standard input.
 pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
-    let mut lines = String::new();
+    let mut text = String::new();
     for argument in arguments {
         match argument.strip_prefix("--") {
             _ if argument == "-" => return None,
-            Some(option) => lines.extend(["\n", option, " "]),
-            // Redis also puts an empty value in quotes.
-            None if argument.is_empty() => lines.push_str("\"\" "),
-            None => lines.extend([&*argument.replace(['\n', '\r'], " "), " "]),
+            Some(option) => text.extend(["\n", option, " "]),
+            None => text.extend([&*lines::redis_quoted(argument), " "]),
         }
     }
-    Some(lines)
+    Some(text)
 }
 
 /// Commands that neither read nor change data or settings.
@@ -81,9 +102,9 @@ enum DefaultUser {
 
 /// Returns the rights of the user `default` without a password; `None` if the rules are for another user. As in Redis,
 /// the user is off and has no rights at the beginning of a line.
-fn default_user(rules: &str) -> Option<DefaultUser> {
-    let mut rules = rules.split_whitespace();
-    if rules.next() != Some("default") {
+fn default_user(rules: &[String]) -> Option<DefaultUser> {
+    let mut rules = rules.iter();
+    if rules.next().is_none_or(|name| name != "default") {
         return None;
     }
     let (mut is_on, mut is_open, mut rights) = (false, false, DefaultUser::Nothing);
@@ -110,8 +131,8 @@ fn default_user(rules: &str) -> Option<DefaultUser> {
 }
 
 /// Returns whether the rules are for a user other than `default` who can log in (`on`) and needs no password.
-fn is_user_without_password(rules: &str) -> bool {
-    let mut rules = rules.split_whitespace();
+fn is_user_without_password(rules: &[String]) -> bool {
+    let mut rules = rules.iter();
     if rules.next().is_none_or(|name| name == "default") {
         return false;
     }
@@ -133,11 +154,12 @@ fn is_user_without_password(rules: &str) -> bool {
 /// Returns whether a server with this file can have these TCP sockets: each socket on a port of the file must have an
 /// address of `bind`. Another file may have been read, or the server may have been reconfigured while it was running.
 pub(super) fn agrees_with(bytes: &[u8], sockets: &[SocketAddr]) -> bool {
-    let text = String::from_utf8_lossy(bytes);
-    let directives = || lines(&text).filter_map(|line| line.trim().split_once(char::is_whitespace));
-    let bind = directives().filter(|(directive, _)| directive.eq_ignore_ascii_case("bind")).last();
-    let addresses: Vec<&str> = bind.map_or("*", |(_, addresses)| addresses).split_whitespace().collect();
-    let addresses = addresses.iter().map(|address| unquoted(address.strip_prefix('-').unwrap_or(address)));
+    let directives = directives(bytes).unwrap_or_default();
+    let bind =
+        directives.iter().rfind(|words| words.first().is_some_and(|name| name.eq_ignore_ascii_case("bind")));
+    let all = ["*".to_owned()];
+    let addresses = bind.map_or(&all[..], |words| &words[1..]);
+    let addresses = addresses.iter().map(|address| address.strip_prefix('-').unwrap_or(address));
     let ports: Vec<u16> = redis(bytes).iter().filter_map(|access| access.port).collect();
     let is_bound = |socket: &SocketAddr| {
         addresses.clone().any(|address| match address.parse::<IpAddr>() {
@@ -189,6 +211,16 @@ mod tests {
             ("requirepass x\nuser ann on nopass ~* +@all\n", None),
             ("user default on >x\nUSER ann NOPASS ON +@all\n", None),
             ("protected-mode no\nuser ann on nopass\n", Some(("protected-mode no", Anyone))),
+            ("\"protected-mode\" no\n", Some(("protected-mode no", Anyone))),
+            ("requirepass ''\nprotected-mode \"no\"", Some(("protected-mode no", Anyone))),
+            ("\"\\x72equirepass\" secret\n", Some(("requirepass", Authenticated))),
+            (
+                "protected-mode no\nuser default \"on\" 'nopass' ~* +@all\n",
+                Some(("user default nopass", Anyone)),
+            ),
+            ("requirepass \"x\n", None),
+            ("requirepass x\n\"include\" /etc/other.conf\n", None),
+            ("# x \\\nprotected-mode no\n", Some(("protected-mode no", Anyone))),
             ("requirepass x\ninclude /etc/other.conf\n", None),
             ("aclfile /etc/redis/users.acl\n", None),
         ] {
@@ -202,6 +234,24 @@ mod tests {
         let ports = |text: &str| redis(text.as_bytes()).iter().map(|access| access.port).collect::<Vec<_>>();
         assert_eq!(ports("port 7000\ntls-port 7001\n"), [Some(7000), Some(7001)]);
         assert_eq!(ports("port 0\n"), []);
+    }
+
+    /// Clients of the TLS port need a certificate, unless the file says otherwise.
+    #[test]
+    fn certificates_of_clients() {
+        let open = "protected-mode no\nport 7000\ntls-port 7001\n";
+        for (text, is) in [
+            ("tls-ca-cert-file /ca\n", Some("tls-auth-clients yes")),
+            ("TLS-CA-CERT-DIR /ca\ntls-auth-clients \"yes\"\n", Some("tls-auth-clients yes")),
+            ("tls-ca-cert-file /ca\ntls-auth-clients optional\n", None),
+            ("tls-ca-cert-file /ca\ntls-auth-clients no\n", None),
+            ("", None),
+        ] {
+            let found = redis(format!("{open}{text}").as_bytes());
+            let found = found.into_iter().map(|one| (one.port.unwrap(), one.setting)).collect::<Vec<_>>();
+            let of_tls = (7001, is.unwrap_or("protected-mode no").to_owned());
+            assert_eq!(found, [(7000, "protected-mode no".to_owned()), of_tls], "{text}");
+        }
     }
 
     /// If the server listens on other addresses or ports than the file names, the server has read another file.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::super::packages::root::Root;
+use super::lines;
 
 /// The directories of units, from the highest priority to the lowest.
 const DIRECTORIES: [&str; 11] = [
@@ -47,7 +48,7 @@ pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
     let text = read(root, &path).ok()??;
     let mut command = ServiceCommand { arguments: Vec::new(), files: vec![format!("/{path}")] };
     let mut lines = Vec::new();
-    add_lines(&text, &mut lines);
+    add_lines(&text, &mut lines)?;
     let aliases: Vec<String> =
         values(&lines, "Install", "Alias").flat_map(str::split_whitespace).map(str::to_owned).collect();
     let drop_ins = names().chain(aliases).chain(["service".to_owned()]).chain(dashes(prefix));
@@ -76,7 +77,7 @@ pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
         // A link to /dev/null is not a regular file: the drop-in is switched off.
         match root.link(&path).as_deref() {
             Some("/dev/null") => continue,
-            _ => add_lines(&read(root, &path).ok()??, &mut lines),
+            _ => add_lines(&read(root, &path).ok()??, &mut lines)?,
         }
         command.files.push(format!("/{path}"));
     }
@@ -107,18 +108,18 @@ fn dashes(prefix: &str) -> Vec<String> {
     ends.filter_map(|end| Some(format!("{}.service", prefix.get(..end)?))).collect()
 }
 
-/// Adds the lines of a unit, as section, key and value. A line that ends with a backslash continues.
-fn add_lines(text: &str, lines: &mut Vec<(String, String, String)>) {
+/// Adds the lines of a unit, as section, key and value. Returns `None` if the lines are not known.
+fn add_lines(text: &str, lines: &mut Vec<(String, String, String)>) -> Option<()> {
     let mut section = String::new();
-    for line in text.replace("\\\n", " ").lines().map(str::trim) {
+    for line in lines::unit(text)? {
+        let line = line.trim_matches([' ', '\t']);
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             name.clone_into(&mut section);
-        } else if !line.starts_with(['#', ';'])
-            && let Some((key, value)) = line.split_once('=')
-        {
+        } else if let Some((key, value)) = line.split_once('=') {
             lines.push((section.clone(), key.trim().to_owned(), value.trim().to_owned()));
         }
     }
+    Some(())
 }
 
 fn values<'l>(
@@ -174,6 +175,14 @@ mod tests {
                 of_package,
             ),
             ("the administrator's unit", vec![("etc/systemd/system/redis-server.service", shop)], of_shop),
+            (
+                "comments with a backslash",
+                vec![(
+                    "etc/systemd/system/redis-server.service",
+                    "[Service]\nExecStart=/usr/bin/redis-server /good\n# emptied \\\nExecStart=\n; new \\\nExecStart=/usr/bin/redis-server \\\n# here \\\n /etc/redis/shop.conf\n",
+                )],
+                of_shop,
+            ),
             ("a masked unit", vec![("etc/systemd/system/redis-server.service", "-> /dev/null")], None),
             (
                 "a second command",
