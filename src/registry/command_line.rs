@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use regex_lite::{Regex, RegexBuilder};
 
 use super::program_names::{interpreter, names_of};
-use super::protection::Meaning;
+use super::protection::{Meaning, with_go_values};
 use super::script_names::{Command, commands, options};
 use crate::model::LONGEST_COMMAND_LINE;
 use crate::model::interpreter::{InterpreterCommand, parse_innermost, shows_only_a_title};
@@ -116,9 +116,10 @@ impl<'p> CommandLine<'p> {
     }
 
     /// Returns whether an expression matches an option that protects the service, with `port` in place of `{port}`.
-    /// An option whose value switches the protection off does not protect: `--tls-auth=none`.
+    /// An option whose value switches the protection off does not protect: `--tls-auth=none`. Parts joined by ` && ` must
+    /// all protect.
     pub(super) fn protects_on(&self, expression: &'static str, port: u16) -> bool {
-        self.has(Meaning::Protection, expression, port)
+        expression.split(" && ").all(|part| self.has(Meaning::Protection, part, port))
     }
 
     /// Returns whether an option names this port for metrics, health checks or profiles.
@@ -226,5 +227,5 @@ fn is_match(meaning: Meaning, expression: &'static str, text: &str) -> bool {
 /// Returns the compiled expression; `None` if it is invalid or too large. A dot also matches a line break, because code
 /// on a command line may have several lines.
 pub(super) fn compile(expression: &str) -> Option<Regex> {
-    RegexBuilder::new(expression).dot_matches_new_line(true).size_limit(1 << 20).build().ok()
+    RegexBuilder::new(&with_go_values(expression)).dot_matches_new_line(true).size_limit(1 << 20).build().ok()
 }

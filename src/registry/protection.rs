@@ -16,14 +16,42 @@ pub(super) enum Meaning {
 
 impl Meaning {
     /// Returns whether an expression matches a command line. For a protection, every match must protect, because an
-    /// option can be given for several listeners.
+    /// option can be given for several listeners. If an option is repeated, its last value must protect, because most
+    /// programs use the last value.
     pub(super) fn is_match(self, regex: &Regex, line: &str) -> bool {
         if self == Meaning::Any {
             return regex.is_match(line);
         }
         let mut found = regex.find_iter(line).peekable();
-        found.peek().is_some() && found.all(|found| !value(line, found.end()).is_some_and(protects_nothing))
+        if found.peek().is_none() || found.any(|found| value(line, found.end()).is_some_and(protects_nothing))
+        {
+            return false;
+        }
+        regex.find_iter(line).all(|found| {
+            let last = option(found.as_str()).and_then(|name| last_place(line, name));
+            last.is_none_or(|last| regex.find_iter(line).any(|found| found.range().contains(&last)))
+        })
     }
+}
+
+/// Returns an expression with the values of Go's Boolean options (`strconv.ParseBool`) in place of `{on}` and `{off}`.
+/// Without a value, such an option is on.
+pub(super) fn with_go_values(expression: &str) -> String {
+    expression
+        .replace("{on}", r"(=(1|t|T|true|TRUE|True)(\s|$)|\s|$)")
+        .replace("{off}", r"=(0|f|F|false|FALSE|False)(\s|$)")
+}
+
+/// Returns the name of the option at the beginning of a match, without its dashes.
+fn option(matched: &str) -> Option<&str> {
+    let name = matched.trim_start().split(['=', ' ', '\t', '\n']).next()?;
+    name.strip_prefix('-').map(|name| name.strip_prefix('-').unwrap_or(name))
+}
+
+/// Returns where the last option of this name begins, with one dash or two.
+fn last_place(line: &str, name: &str) -> Option<usize> {
+    let words = line.split_whitespace().filter(|word| option(word) == Some(name));
+    words.last().map(|word| word.as_ptr().addr() - line.as_ptr().addr())
 }
 
 /// The values that switch a protection off, or with which the program accepts every client.

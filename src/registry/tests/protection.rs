@@ -1,6 +1,7 @@
 //! An expression of `dangers.tsv` that lowers a danger must not match an option that switches the protection off.
 
 use super::super::command_line::CommandLine;
+use super::super::protection::with_go_values;
 use super::body;
 
 /// Values that switch a protection off, or with which a program accepts every client.
@@ -111,23 +112,30 @@ fn an_option_that_is_switched_off_lowers_no_danger() {
     for row in body(include_str!("../data/dangers.tsv")) {
         let fields: Vec<&'static str> = row.split('\t').collect();
         for lowering in fields[5].split(" ;; ").filter_map(|one| one.strip_prefix(['!', '~'])) {
-            let texts = samples(&lowering.replace("{port}", "12345"));
-            let lines =
-                |text: &String| if lowering.starts_with('^') { text.clone() } else { format!("x {text}") };
-            let lines: Vec<String> = texts.iter().map(lines).collect();
+            let expression = with_go_values(&lowering.replace("{port}", "12345"));
+            let parts: Vec<Vec<String>> = expression.split(" && ").map(samples).collect();
+            let on = |line: &String| {
+                if line.ends_with([' ', '=']) { format!("{line}value") } else { line.clone() }
+            };
+            // Each part is tried with one sample of the other parts before it.
+            let lines: Vec<String> = (0..parts.len())
+                .flat_map(|at| {
+                    let others = parts.iter().enumerate().filter(|(other, _)| *other != at);
+                    let others: String = others.map(|(_, samples)| on(&samples[0]) + " ").collect();
+                    let begin = if lowering.starts_with('^') { String::new() } else { format!("x {others}") };
+                    parts[at].iter().map(move |text| format!("{begin}{text}"))
+                })
+                .collect();
             let protects = |line: &String| {
                 let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
                 CommandLine::new("x", &arguments).protects_on(lowering, 12345)
-            };
-            let on = |line: &String| {
-                if line.ends_with([' ', '=']) { format!("{line}value") } else { line.clone() }
             };
             assert!(
                 lines.iter().map(on).any(|line| protects(&line)),
                 "{}: no sample of {lowering} protects: {lines:?}",
                 fields[0]
             );
-            for value in OFF.into_iter().filter(|value| !names(lowering, value)) {
+            for value in OFF.into_iter().filter(|value| !names(&expression, value)) {
                 let off = lines.iter().flat_map(|line| with_value(line, value));
                 wrong.extend(off.filter(protects).map(|line| (fields[0], line)));
                 count += 1;

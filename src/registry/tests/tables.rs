@@ -237,7 +237,8 @@ fn is_program(element: &str) -> bool {
 }
 
 fn is_expression(text: &str) -> bool {
-    regex_lite::Regex::new(&text.trim_start_matches('!').replace("{port}", "12345")).is_ok()
+    let text = text.trim_start_matches('!').replace("{port}", "12345");
+    text.split(" && ").all(|part| super::super::command_line::compile(part).is_some())
 }
 
 fn is_technique(text: &str) -> bool {
