@@ -44,7 +44,17 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
             (paths, redis::redis)
         }
         "mongod" | "mongos" => (vec![option(arguments, &["--config", "-f"])?], parse::mongod),
-        "nats-server" | "gnatsd" => (vec![option(arguments, &["-c", "--config", "-config"])?], nats::nats),
+        "nats-server" | "gnatsd" => {
+            // These options replace the logins of the file.
+            let is_login = |argument: &String| {
+                let name = argument.trim_start_matches('-').split('=').next();
+                argument.starts_with('-') && matches!(name, Some("user" | "pass" | "auth"))
+            };
+            if arguments.iter().any(is_login) {
+                return None;
+            }
+            (vec![option(arguments, &["-c", "--config", "-config"])?], nats::nats)
+        }
         "docker-registry" | "registry" => {
             let serve = arguments.iter().position(|argument| argument == "serve")?;
             (vec![arguments.get(serve + 1).filter(|path| !path.starts_with('-'))?.clone()], parse::registry)
@@ -156,6 +166,7 @@ mod tests {
             ("/usr/bin/mongod", &["mongod", "--config=/etc/mongod.conf"], Some("/etc/mongod.conf")),
             ("/usr/bin/mongod", &["mongod", "--port", "1"], None),
             ("/usr/bin/nats-server", &["nats-server", "-c", "n.conf"], Some("n.conf")),
+            ("/usr/bin/nats-server", &["nats-server", "-c", "n.conf", "--user=", "--pass="], None),
             (
                 "/opt/bin/java",
                 &["java", "-Xmx1G", "kafka.Kafka", "config/s.properties"],

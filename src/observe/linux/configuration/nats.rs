@@ -67,16 +67,21 @@ fn parse(text: &str) -> Option<Vec<AccessSetting>> {
             _ if depth == 0 && named.is_some() => {}
             ([], "listen" | "port") => block.address = Some(one.value()),
             ([], "no_auth_user") => block.admits_anyone = true,
+            // An empty login, or a list without a user, admits everyone.
+            (_, "user" | "username" | "token" | "nkey") if matches!(one.value(), "") => {}
             ([], "operator" | "operators") => {
                 has_operator = true;
                 block.login = Some("operator");
             }
-            (
-                ["authorization", ..],
-                "user" | "username" | "users" | "password" | "pass" | "token" | "nkey" | "auth_callout",
-            ) => block.login = Some("authorization"),
+            // The value of a variable may be empty, so the result is unknown.
+            (["authorization"], "user" | "username" | "token")
+            | (["authorization", "users"], "user" | "username" | "nkey")
+                if !one.value().starts_with('$') =>
+            {
+                block.login = Some("authorization");
+            }
             // If only the system account has users, clients do not have to log in.
-            (["accounts", ..], "users" | "nkeys")
+            (["accounts", _, "users" | "nkeys"], "user" | "username" | "nkey")
                 if above.get(1).is_some_and(|name| *name != system_account) =>
             {
                 block.login.get_or_insert("accounts");
@@ -233,6 +238,13 @@ mod tests {
             ("none", "port: 4222\nserver_name: operator\n", Some(("no authorization", false))),
             ("user", "authorization {\n  user: a\n  password: b\n}\n", Some(("authorization", true))),
             ("one line", "authorization: { token = \"t\" }", Some(("authorization", true))),
+            ("empty", "authorization { user: \"\", password: \"\" }", None),
+            ("an empty token", "authorization { token: '' }", None),
+            ("no users", "authorization { timeout: 2, users = [ ] }", None),
+            ("a password alone", "authorization { password: b }", None),
+            ("a variable", "authorization { user: $U, password: b }", None),
+            ("users", "authorization { users = [ {user: a, password: b} ] }", Some(("authorization", true))),
+            ("an account without users", "accounts { A { users: [] } }", None),
             ("a comment", "# authorization { user: a }\n// operator: x\n", Some(("no authorization", false))),
             (
                 "no_auth_user",
