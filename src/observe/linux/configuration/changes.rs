@@ -20,8 +20,9 @@ pub(super) fn is_changed_since(root: &Root, path: &str, started: Timestamp) -> b
     last_change(root, path).is_none_or(|changed| changed > limit)
 }
 
-/// Returns the latest change of a file and of the symbolic links in its path. The time of a directory above the file
-/// does not count, because it also changes with other files.
+/// Returns the latest change of a file, of the symbolic links in its path, and of the directories that may have been
+/// renamed. A directory also changes with other files in it, so its time counts only if the directory above has
+/// changed too, as a rename changes both.
 fn last_change(root: &Root, path: &str) -> Option<Timestamp> {
     let mut rest: Vec<String> = components(path);
     let (mut done, mut latest, mut links) = (Vec::<String>::new(), None, 0);
@@ -46,6 +47,10 @@ fn last_change(root: &Root, path: &str) -> Option<Timestamp> {
             rest.extend(components(&target));
         } else if rest.is_empty() {
             return latest.max(Some(changed(&stat)?));
+        } else {
+            let above = done.get(..done.len() - 1).filter(|above| !above.is_empty());
+            let above = root.stat_link(&above.map_or_else(|| ".".to_owned(), |above| above.join("/")))?;
+            latest = latest.max(Some(changed(&stat)?.min(changed(&above)?)));
         }
     }
 }
@@ -95,6 +100,26 @@ mod tests {
         let times = fs::FileTimes::new().set_modified((now + seconds(60)).into());
         fs::File::open(at("a/b/file")).unwrap().set_times(times).unwrap();
         assert!(is_changed_since(&root, "c/file", now), "the time of the content");
+    }
+
+    /// Another directory with an old file may take the place of the directory.
+    #[test]
+    fn the_rename_of_a_directory_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("a")).unwrap();
+        fs::write(at("a/file"), "").unwrap();
+        let root = Root::new(fs::File::open(directory.path()).unwrap().into(), false);
+        let before = last_change(&root, "a/file").unwrap();
+        let is_later = || changed(&root.stat_link("a").unwrap()).unwrap() > before;
+        while !is_later() {
+            fs::write(at("a/other"), "").unwrap();
+            fs::remove_file(at("a/other")).unwrap();
+        }
+        assert_eq!(last_change(&root, "a/file").unwrap(), before, "another file in the directory");
+        fs::rename(at("a"), at("b")).unwrap();
+        fs::rename(at("b"), at("a")).unwrap();
+        assert!(last_change(&root, "a/file").unwrap() > before);
     }
 
     /// A new link to an old file counts as a change.

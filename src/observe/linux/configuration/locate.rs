@@ -78,6 +78,13 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         _ => return None,
     };
+    // Redis (`dir`), Squid (`coredump_dir`), Tinyproxy and mongod can change their directory after they have read the file,
+    // so a relative path may name another file.
+    let stays =
+        ["nats-server", "gnatsd", "docker-registry", "registry", "java", "dockerd"].contains(&program);
+    if !stays && paths.iter().any(|path| !path.starts_with('/')) {
+        return None;
+    }
     let includes = match program {
         "squid" => Some(include::SQUID),
         program if REDIS.contains(&program) => Some(include::REDIS),
@@ -142,7 +149,8 @@ fn redis_file(arguments: &[String]) -> Option<(String, String)> {
 pub(super) fn file_of_service(command: &[String]) -> Option<(String, String)> {
     let (program, arguments) = command.split_first()?;
     let is_redis = REDIS.contains(&program.rsplit('/').next()?);
-    if is_redis && names_file(arguments) { redis_file(arguments) } else { None }
+    let file = if is_redis && names_file(arguments) { redis_file(arguments) } else { None };
+    file.filter(|(path, _)| path.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -162,6 +170,8 @@ mod tests {
     fn paths_on_the_command_line() {
         for (exe, arguments, path) in [
             ("/usr/bin/redis-server", &["redis-server", "/etc/r.conf"][..], Some("/etc/r.conf")),
+            ("/usr/bin/redis-server", &["redis-server", "./r.conf"], None),
+            ("/usr/sbin/squid", &["squid", "-f", "s.conf"], None),
             ("/usr/bin/mongod", &["mongod", "--config", "/etc/mongod.conf"], Some("/etc/mongod.conf")),
             ("/usr/bin/mongod", &["mongod", "--config=/etc/mongod.conf"], Some("/etc/mongod.conf")),
             ("/usr/bin/mongod", &["mongod", "--port", "1"], None),
