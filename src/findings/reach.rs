@@ -139,7 +139,10 @@ impl Exposed {
     /// every key.`
     pub fn summary(&self) -> String {
         if self.admitted() == Some(AdmittedClients::Local) {
-            return format!("{}: its configuration refuses clients from other machines.", self.title);
+            return format!(
+                "{}: its configuration file says that it refuses clients from other machines.",
+                self.title
+            );
         }
         let is_presumed = matches!(self.basis, DangerBasis::Port | DangerBasis::ChosenPort);
         let probably = if is_presumed { "probably " } else { "" };
@@ -172,7 +175,13 @@ impl Exposed {
             AdmittedClients::Authenticated => "requires a password",
             AdmittedClients::Anyone => "requires no password",
         };
-        format!("Its configuration {says} ({path}: {setting}). {fix}")
+        let at_run_time = match clients {
+            AdmittedClients::Local if self.severity > Severity::Info => {
+                " A command can change this setting while the server runs, and the file does not show it."
+            }
+            _ => "",
+        };
+        format!("Its configuration file says that it {says} ({path}: {setting}).{at_run_time} {fix}")
     }
 
     /// Returns the clients that the configuration admits; `None` if the configuration is not the

@@ -186,6 +186,8 @@ const CONFIGURED: [&str; 9] = [
     "http-proxy",
     "docker-registry",
 ];
+/// The rows about servers with the protected mode of Redis.
+const REDIS: [&str; 2] = ["redis", "valkey"];
 /// The row about a Kafka broker whose command line names a file with passwords. Each of its listeners can still admit
 /// everyone.
 const KAFKA_SASL: &str = "kafka-sasl";
@@ -225,6 +227,10 @@ fn as_configured(
             dangers::named(DOCKER[0])
         }
         _ if !is_default || !CONFIGURED.contains(&danger.service) => None,
+        // `CONFIG SET` switches protected mode off while Redis runs, and the file does not show this.
+        AdmittedClients::Local if REDIS.contains(&danger.service) => {
+            Some(Danger { severity: danger.severity.lower(), ..danger })
+        }
         AdmittedClients::Local => Some(Danger { severity: Severity::Info, ..danger }),
         AdmittedClients::Listed => Some(Danger { severity: danger.severity.lower(), ..danger }),
         AdmittedClients::Authenticated => {
@@ -234,7 +240,7 @@ fn as_configured(
         AdmittedClients::Anyone if danger.service == KAFKA_SASL => dangers::named("kafka"),
         AdmittedClients::Anyone => {
             // These services admit everyone only if protected mode is off.
-            let is_unprotected = ["redis", "valkey"].contains(&danger.service);
+            let is_unprotected = REDIS.contains(&danger.service);
             let severity = if is_unprotected { Severity::Critical } else { danger.severity };
             Some(Danger { severity, authentication: "none", ..danger })
         }

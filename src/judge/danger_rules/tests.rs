@@ -115,12 +115,14 @@ fn redis(exe: &str, configuration: Option<(&str, AdmittedClients)>) -> Process {
 #[test]
 fn a_configuration_decides_between_critical_and_warning() {
     let (installed, at_home) = ("/usr/bin/redis-server", "/home/u/redis-server");
-    use AdmittedClients::{Anyone, Authenticated};
+    use AdmittedClients::{Anyone, Authenticated, Local};
     use DangerBasis::{Configuration, Default};
     use Severity::{Critical, Warning};
     for (name, exe, configuration, severity, basis) in [
         ("not read", installed, None, Critical, Default),
         ("a password", installed, Some(("requirepass", Authenticated)), Warning, Configuration),
+        // `CONFIG SET protected-mode no` is not in the file.
+        ("protected mode", installed, Some(("protected-mode yes", Local)), Warning, Configuration),
         ("no password", installed, Some(("no requirepass", Anyone)), Critical, Configuration),
         (
             "a password, but a user's program",
@@ -131,7 +133,8 @@ fn a_configuration_decides_between_critical_and_warning() {
         ),
         ("no password, a user's program", at_home, Some(("no requirepass", Anyone)), Critical, Configuration),
     ] {
-        let (found, exposed) = found("tcp/0.0.0.0:6379", redis(exe, configuration)).unwrap();
+        let process = Process { uid: Some(100), ..redis(exe, configuration) };
+        let (found, exposed) = found("tcp/0.0.0.0:6379", process).unwrap();
         assert_eq!((found, exposed.basis), (severity, basis), "{name}");
         assert_eq!(exposed.configuration.is_some(), basis == Configuration, "{name}");
         let text = format!("{} {}", exposed.summary(), exposed.closing());
@@ -213,7 +216,7 @@ fn the_rules_of_a_proxy_decide() {
             13,
             Local,
             Info,
-            "tcp/3128. Its configuration refuses clients from other machines (/etc/x: the rule).",
+            "tcp/3128. Its configuration file says that it refuses clients from other machines (/etc/x: the rule).",
         ),
         ("the user nobody", NOBODY, Local, Info, "refuses clients from other machines"),
         ("of a person", 1000, Local, Warning, "Anyone who connects reaches the network"),
@@ -224,16 +227,25 @@ fn the_rules_of_a_proxy_decide() {
             13,
             Authenticated,
             Warning,
-            "Its configuration requires a password (/etc/x: the rule).",
+            "Its configuration file says that it requires a password (/etc/x: the rule).",
         ),
-        ("open", 13, Anyone, Warning, "Its configuration requires no password (/etc/x: the rule)."),
+        (
+            "open",
+            13,
+            Anyone,
+            Warning,
+            "Its configuration file says that it requires no password (/etc/x: the rule).",
+        ),
     ] {
         let (found, exposed) = configured("squid -sYC", 3128, uid, (None, clients));
         assert_eq!(found, severity, "{name}");
         assert!(exposed.sentence().contains(text), "{name}: {}", exposed.sentence());
     }
     let refusing = configured("tinyproxy -d", 8888, NOBODY, (None, Local)).1;
-    assert_eq!(refusing.summary(), "HTTP proxy: its configuration refuses clients from other machines.");
+    assert_eq!(
+        refusing.summary(),
+        "HTTP proxy: its configuration file says that it refuses clients from other machines."
+    );
 }
 
 #[test]
@@ -262,7 +274,11 @@ fn the_configuration_of_dockerd_decides() {
     let (_, open) = configured("dockerd", 2376, 0, (Some(2376), Anyone));
     assert_eq!(open.basis, DangerBasis::Configuration);
     let (_, closed) = configured("dockerd", 2376, 0, (None, Authenticated));
-    assert!(closed.sentence().contains("Its configuration requires a certificate"), "{}", closed.sentence());
+    assert!(
+        closed.sentence().contains("Its configuration file says that it requires a certificate"),
+        "{}",
+        closed.sentence()
+    );
 }
 
 #[test]
