@@ -29,6 +29,8 @@ fn parse(bytes: &[u8]) -> Option<Vec<AccessSetting>> {
             "requirepass" => password = !value.is_empty(),
             "protected-mode" => is_protected = !value.eq_ignore_ascii_case("no"),
             "bind" => is_bound = true,
+            // Redis refuses such a name, so the file is not the one that it has read.
+            "user" if value.contains(char::is_whitespace) => return None,
             "user" => {
                 acl = default_user(values).or(acl);
                 admits_without_password |= is_user_without_password(values);
@@ -219,6 +221,7 @@ mod tests {
                 Some(("user default nopass", Anyone)),
             ),
             ("requirepass \"x\n", None),
+            ("requirepass x\nuser \"bob on nopass\"\n", None),
             ("requirepass x\n\"include\" /etc/other.conf\n", None),
             ("# x \\\nprotected-mode no\n", Some(("protected-mode no", Anyone))),
             ("requirepass x\ninclude /etc/other.conf\n", None),
