@@ -50,8 +50,8 @@ fn option(matched: &str) -> Option<&str> {
 
 /// Returns where the last option of this name begins, with one dash or two.
 fn last_place(line: &str, name: &str) -> Option<usize> {
-    let words = line.split_whitespace().filter(|word| option(word) == Some(name));
-    words.last().map(|word| word.as_ptr().addr() - line.as_ptr().addr())
+    let mut words = line.split_whitespace().filter(|word| option(word) == Some(name));
+    words.next_back().map(|word| word.as_ptr().addr() - line.as_ptr().addr())
 }
 
 /// The values that switch a protection off, or with which the program accepts every client.
