@@ -261,7 +261,7 @@ pub(super) fn others(listener: &Listener<'_>) -> String {
     let mut alike: Vec<(&Process, Option<String>, Vec<Pid>)> = Vec::new();
     for (process, address) in of_first.chain(of_others) {
         let is_alike = |(other, on, _): &&mut (&Process, Option<String>, Vec<Pid>)| {
-            (&other.name, &other.user, &*on) == (&process.name, &process.user, &address)
+            (&other.name, &other.user, on) == (&process.name, &process.user, &address)
         };
         match alike.iter_mut().find(is_alike) {
             Some((.., pids)) => pids.push(process.pid),

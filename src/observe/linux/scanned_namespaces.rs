@@ -85,7 +85,7 @@ impl ScannedNamespaces {
                     });
                 }
                 Err(why) => {
-                    scan.gaps.push(not_entered(format!("the network namespace {}", known.netns.inode), why))
+                    scan.gaps.push(not_entered(format!("the network namespace {}", known.netns.inode), why));
                 }
             }
         }

@@ -150,8 +150,8 @@ tcp 0.0.0.0:22  server
               tinysshd, sslh, sslh-select, systemd and 14 more). An impostor
               collects passwords or gives a shell. If ssh.socket is used,
               systemd owns the socket.
-              writable-executable (critical): Any user can replace, or may have
-              created, the program, script or library: server (pid 35,
+              writable-executable (critical): Any user can write to the program,
+              script or library, or to a directory above it: server (pid 35,
               /srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/
               server);
               /srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/server
