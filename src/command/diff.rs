@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Error, Result, bail};
 
 use super::long_error::LongError;
+use super::suggestions::NEWEST;
 use super::{
     Exit, Ui, charset, from, infer_owners, judged, name_host, namespaces, print_message, registry_source,
 };
@@ -78,7 +79,7 @@ fn without_snapshot(rights: Rights) -> LongError {
         commands: vec![
             ("take one now:", format!("{sudo}portolan capture >before.json")),
             ("after a change:", format!("{sudo}portolan diff before.json")),
-            ("what started last:", "portolan --sort -since --columns port,process,since".to_owned()),
+            ("what started last:", format!("portolan {NEWEST}")),
         ],
     }
 }

@@ -71,6 +71,14 @@ pub struct Note {
 }
 
 impl Note {
+    /// The remedy for network namespaces that were not scanned.
+    pub(crate) const ALL_NAMESPACES: &str = "--netns all";
+
+    /// Returns whether the note is about network namespaces that were not scanned.
+    pub(crate) fn is_about_namespaces(&self) -> bool {
+        self.remedy.as_deref() == Some(Self::ALL_NAMESPACES)
+    }
+
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Note { what: what.into(), count: None, remedy: None, important: false }
     }

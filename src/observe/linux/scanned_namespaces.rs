@@ -131,7 +131,7 @@ impl ScannedNamespaces {
         (count > 0).then(|| {
             Note::new(format!("other network namespace{}, not scanned", if count == 1 { "" } else { "s" }))
                 .counted(count)
-                .with_remedy("--netns all")
+                .with_remedy(Note::ALL_NAMESPACES)
         })
     }
 }

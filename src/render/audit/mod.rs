@@ -20,7 +20,7 @@ use crate::findings::text::{FEW, first_of, plural};
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
 use crate::judge::audit::{AcceptedByRule, AppliedPolicy, Audit, AuditFinding, AuditVerdict, Subject};
-use crate::model::{HostScope, Netns, Owner, ServiceBy, Severity, Snapshot};
+use crate::model::{HostScope, Netns, Note, Owner, ServiceBy, Severity, Snapshot};
 
 use self::counts::Rows;
 use super::cells::{self, CellFormat};
@@ -49,7 +49,14 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
         _ => format!("{} or above", fail_on.name()),
     };
     let gaps = plural(audit.all_gaps().count(), "gap");
-    let within = part(audit.report.snapshot.host.scope).map(|part| format!(" in {part}")).unwrap_or_default();
+    let snapshot = &audit.report.snapshot;
+    let within = match part(snapshot.host.scope) {
+        Some(part) => format!(" in {part}"),
+        None if snapshot.notes.iter().any(Note::is_about_namespaces) => {
+            " in this network namespace".to_owned()
+        }
+        None => String::new(),
+    };
     let mut said = match audit.outcome(fail_on) {
         AuditVerdict::Findings => {
             format!("Findings: {}.{below}", counted(&|severity| severity >= fail_on).join(", "))
@@ -66,6 +73,10 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
     };
     if audit.outcome(fail_on) == AuditVerdict::Findings && !audit.is_complete() {
         said.push_str(&format!(" Not everything could be seen ({gaps}), so there may be more findings."));
+    }
+    let accepted = audit.accepted.iter().filter(|accepted| accepted.severity >= fail_on).count();
+    if accepted > 0 {
+        said.push_str(&format!(" The policy accepts {} at {at}.", plural(accepted, "more finding")));
     }
     if let Some(asked) = &audit.narrowed {
         said.push_str(&format!(
