@@ -114,7 +114,7 @@ fn incomplete(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The systemd unit keeps only the two capabilities that are needed to read processes.
+/// The systemd unit keeps only the capabilities that are needed to read processes, rules and io_urings.
 fn reading_is_enough(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _owner = harmless()?;

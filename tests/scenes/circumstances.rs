@@ -91,14 +91,18 @@ fn become_nobody() -> Done {
     Ok(())
 }
 
-/// Keeps the two capabilities that are needed to read every process, through `exec` too.
+/// Keeps the capabilities of the shipped systemd unit, through `exec` too.
 fn keep_reading() -> Done {
     use rustix::thread::{
         CapabilitySet, CapabilitySets, configure_capability_in_ambient_set, set_capabilities,
     };
-    let all = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::NET_ADMIN;
+    let all = CapabilitySet::SYS_PTRACE
+        | CapabilitySet::DAC_READ_SEARCH
+        | CapabilitySet::NET_ADMIN
+        | CapabilitySet::BPF
+        | CapabilitySet::PERFMON;
     set_capabilities(None, CapabilitySets { effective: all, permitted: all, inheritable: all })?;
-    for one in [CapabilitySet::SYS_PTRACE, CapabilitySet::DAC_READ_SEARCH, CapabilitySet::NET_ADMIN] {
+    for one in all {
         configure_capability_in_ambient_set(one, true)?;
     }
     Ok(())

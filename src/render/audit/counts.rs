@@ -51,10 +51,13 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table;
+    use super::super::{table, verdict};
     use super::*;
+    use crate::findings::FindingKind;
+    use crate::findings::reach::Exposed;
     use crate::judge::Report;
-    use crate::model::{Owner, Snapshot, Stage};
+    use crate::judge::audit::Accepted;
+    use crate::model::{Note, Owner, Snapshot, Stage};
     use crate::render::fixtures::{empty, gap, process, report, socket, text};
     use crate::render::{Style, merge, write_summary};
 
@@ -86,5 +89,28 @@ mod tests {
         let report = report(&snapshot);
         let page = page(&report);
         assert_eq!(page.matches("outside this container").count(), 1, "{page}");
+    }
+
+    /// Other network namespaces were not judged, and a finding that the policy accepts was made.
+    #[test]
+    fn a_clear_audit_says_what_it_does_not_cover() {
+        let mut snapshot =
+            Snapshot { sockets: vec![socket("tcp/127.0.0.1:80", Owner::Held(vec![7].into()))], ..empty() };
+        snapshot.processes = vec![process(7, "nginx")];
+        snapshot.notes =
+            vec![Note::new("other network namespaces, not scanned").with_remedy(Note::ALL_NAMESPACES)];
+        let report = report(&snapshot);
+        let mut audit = Audit::of(&report);
+        audit.accepted.push(Accepted {
+            subject: Subject::Entry(&report.entries[0]),
+            flag: Exposed::FLAG,
+            severity: Severity::Critical,
+            rule: "redis".into(),
+            reason: None,
+        });
+        assert_eq!(
+            verdict(&audit, Severity::Warning),
+            "Clear: 1 listener judged, no finding at warning or above, and everything in this network namespace could be seen. The policy accepts 1 more finding at warning or above."
+        );
     }
 }

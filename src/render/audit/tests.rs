@@ -4,11 +4,10 @@ use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::findings::policy::Missing;
-use crate::findings::reach::Exposed;
-use crate::findings::{Finding, FindingKind, Flag};
+use crate::findings::{Finding, Flag};
 use crate::judge::Report;
-use crate::judge::audit::{Accepted, AppliedPolicy};
-use crate::model::{Gap, Note, Protocol, Snapshot, Stage};
+use crate::judge::audit::AppliedPolicy;
+use crate::model::{Gap, Protocol, Snapshot, Stage};
 use crate::render::Style;
 use crate::render::fixtures::{HOSTILE, assert_snapshot, empty, gap, report, scene, socket, text};
 
@@ -175,25 +174,6 @@ Incomplete: no finding at critical, but not everything could be seen (1 gap). Th
 Findings: 2 info.
 Findings: 2 info. Not everything could be seen (1 gap), so there may be more findings.
 "#]],
-    );
-    // What is outside this network namespace was not judged, and what the policy accepts was found.
-    let mut elsewhere = many(2);
-    elsewhere.notes =
-        vec![Note::new("other network namespaces, not scanned").with_remedy(Note::ALL_NAMESPACES)];
-    let elsewhere = report(&elsewhere);
-    let mut audit = Audit::of(&elsewhere);
-    audit.accepted.push(Accepted {
-        subject: Subject::Entry(&elsewhere.entries[0]),
-        flag: Exposed::FLAG,
-        severity: Severity::Critical,
-        rule: "redis".into(),
-        reason: None,
-    });
-    assert_snapshot(
-        verdict(&audit, Severity::Warning),
-        str![[
-            r#"Clear: 2 listeners judged, no finding at warning or above, and everything in this network namespace could be seen. Also: 2 info. The policy accepts 1 more finding at warning or above."#
-        ]],
     );
     // The gap of the policy counts too, and a narrowed audit names its filters.
     let mut audit = Audit::of(&whole);
