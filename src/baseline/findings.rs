@@ -97,10 +97,15 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
         audit.gaps.push(Gap { what: format!("{} (in the baseline)", gap.what), ..gap.clone() });
     }
     if !comparison.not_compared.is_empty() {
-        audit.gaps.push(Gap::new(Stage::Owners, match comparison.not_compared.len() {
-                1 => "listener that cannot be compared with the baseline".to_owned(),
-                _ => "listeners that cannot be compared with the baseline".to_owned(),
-            }, "the process, the user or the network namespace was not visible in the baseline or in this scan").counted(comparison.not_compared.len()).with_remedy("take the baseline and the audit as root, with the same --netns"));
+        let count = comparison.not_compared.len();
+        let listeners = if count == 1 { "listener" } else { "listeners" };
+        let gap = Gap::new(
+            Stage::Owners,
+            format!("{listeners} that cannot be compared with the baseline"),
+            "the process, the user or the network namespace was not visible in the baseline or in this scan",
+        );
+        let remedy = "take the baseline and the audit as root, with the same --netns";
+        audit.gaps.push(gap.counted(count).with_remedy(remedy));
     }
     audit.sort();
 }
