@@ -27,14 +27,18 @@
 //! A [`Snapshot`](model::Snapshot) is plain data that can be saved and judged later. `tests/architecture.rs` enforces
 //! which modules a module may import.
 
+#[allow(missing_docs, reason = "not public")]
 mod baseline;
 mod cli;
+#[allow(missing_docs, reason = "not public")]
 mod command;
+#[allow(missing_docs, reason = "not public")]
 mod findings;
 mod join;
 pub mod judge;
 pub mod model;
 pub mod observe;
+#[allow(missing_docs, reason = "not public")]
 mod policy;
 mod query;
 mod registry;

@@ -18,7 +18,6 @@ use crate::model::{Firewall, Gap, Namespaces, Netns, Snapshot, Socket, Stage, St
 
 #[derive(Clone, Copy, Debug)]
 pub struct ReportedChange<'a> {
-    /// The change.
     pub change: Change<'a>,
     /// Whether the socket is transient: it may belong to a client.
     pub passing: bool,
@@ -51,15 +50,12 @@ pub struct NotCompared<'a> {
     pub before: Option<&'a Entry>,
     /// The listener in the later snapshot; `None` if the snapshot lacks it.
     pub after: Option<&'a Entry>,
-    /// The reason.
     pub why: NotComparedReason,
 }
 
 #[derive(Clone, Debug)]
 pub struct Comparison<'a> {
-    /// The earlier snapshot.
     pub before: &'a Snapshot,
-    /// The later snapshot.
     pub after: &'a Snapshot,
     /// The number of compared listeners: all listeners of the later snapshot, and the vanished listeners.
     pub compared: usize,
@@ -80,7 +76,6 @@ impl Comparison<'_> {
     }
 }
 
-/// Compares two reports.
 pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     let found = matched(&before.entries, &after.entries);
     let mut not_compared: Vec<NotCompared<'a>> = Vec::new();

@@ -35,13 +35,9 @@ pub enum NetnsIdentity<'a> {
 /// The place of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerAddress<'a> {
-    /// Transport protocol.
     pub protocol: Protocol,
-    /// Local port.
     pub port: u16,
-    /// Network namespace.
     pub netns: NetnsIdentity<'a>,
-    /// Local address.
     pub address: IpAddr,
     /// The device that the socket is bound to.
     pub device: Option<&'a str>,
@@ -50,7 +46,6 @@ pub struct ListenerAddress<'a> {
 /// A program, identified by its file, or by its name if the file could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProgramIdentity<'a> {
-    /// The program file.
     File {
         path: &'a str,
         /// The script of an interpreter, or the arguments of a relay.
@@ -142,16 +137,13 @@ impl<'a> Destination<'a> {
 /// A user, by number or, if there is no number, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UserIdentity<'a> {
-    /// The user ID.
     Number(u32),
-    /// The user name.
     Name(&'a str),
 }
 
 /// The features by which a listener is recognised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint<'a> {
-    /// The place of the listener.
     pub place: ListenerAddress<'a>,
     pub owner: ListenerOwner<'a>,
     /// The user who created the socket, or else the user of a process; `None` if neither was visible.
@@ -221,10 +213,8 @@ fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
     if programs.is_empty() { ListenerOwner::Unseen } else { ListenerOwner::Programs(programs) }
 }
 
-/// One difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
-    /// The kind of the change.
     pub kind: ChangeKind,
     /// The listener in the later snapshot, or in the earlier snapshot if the listener vanished.
     pub listener: &'a Entry,

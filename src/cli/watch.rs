@@ -29,7 +29,7 @@ pub(super) const EXAMPLES: &str = "Examples:
 Exit codes: 0 you quit, or the awaited condition became true; 1 the condition stayed false until --timeout; 2 usage or other error; 3 unknown: the condition was not seen to become true, but some sockets could not be checked. If a signal ends watch, the exit code is the usual one for that signal.";
 
 /// The arguments of `watch`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct WatchArgs {
     #[command(flatten)]
     pub scan: ScanArgs,

@@ -85,25 +85,27 @@ impl Shape {
 
 /// Reads `path`, or standard input if the path is `-`.
 fn read(path: &Path) -> Result<Snapshot> {
+    const TOO_LARGE: &str = "too large for a snapshot (the limit is 64 MiB)";
     let (name, bytes) = if path.as_os_str() == "-" {
-        ("standard input".to_owned(), bounded(io::stdin().lock()))
+        ("standard input".to_owned(), read_limited(io::stdin().lock(), LARGEST, TOO_LARGE))
     } else {
-        (path.display().to_string(), File::open(path).and_then(bounded))
+        (path.display().to_string(), File::open(path).and_then(|file| read_limited(file, LARGEST, TOO_LARGE)))
     };
     let said = |why: &str| Error::msg(format!("{name}: {why}"));
     let bytes = bytes.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => said("no such file (expected a snapshot: portolan capture >FILE)"),
         _ => said(&error.to_string()),
     })?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
-        return Err(said("too large for a snapshot (the limit is 64 MiB)"));
-    }
     parse(&bytes).map_err(|why| said(&why))
 }
 
-fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
+/// Reads at most `limit` bytes. More bytes are an error with the text `too_large`.
+pub(super) fn read_limited(reader: impl Read, limit: u64, too_large: &'static str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    reader.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    reader.take(limit + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
+        return Err(io::Error::other(too_large));
+    }
     Ok(bytes)
 }
 

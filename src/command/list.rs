@@ -235,6 +235,7 @@ pub(super) fn parsed(
     Ok(selection)
 }
 
+#[derive(Default)]
 pub(super) struct MatchedEntries {
     /// Whether each entry matches, in the order of the entries.
     pub(super) keep: Vec<bool>,
@@ -264,11 +265,7 @@ pub(super) fn matched_entries(
     selection: &Selection,
     wanted: MatchMode,
 ) -> MatchedEntries {
-    let mut matched_entries = MatchedEntries {
-        keep: Vec::with_capacity(report.entries.len()),
-        matched: HashSet::new(),
-        undecided: 0,
-    };
+    let mut matched_entries = MatchedEntries::default();
     let matched = &mut matched_entries.matched;
     for entry in &report.entries {
         let state = entry.socket.state;

@@ -8,9 +8,10 @@ use clap::builder::{PossibleValue, StyledStr};
 use clap::{Arg, Command, CommandFactory, Id};
 use roff::{Inline, Roff, bold, italic, roman};
 
-use super::{Exit, policy_manual};
+use super::Exit;
 use crate::cli::{Cli, Page};
 use crate::findings::Flag;
+use crate::policy::manual;
 use crate::registry::Registry;
 
 /// The headings of the paragraphs after the options of a help text.
@@ -96,16 +97,14 @@ fn policy_page(program: &Command, policy: &Command, out: &mut dyn Write) -> io::
     roff.control("SH", ["DESCRIPTION"]);
     prose(&mut roff, &text(policy.get_long_about()));
     for (heading, keys) in
-        [("KEYS OF [[allow]]", &policy_manual::ALLOW[..]), ("KEYS OF [[rule]]", &policy_manual::SEVERITY)]
+        [("KEYS OF [[allow]]", &manual::ALLOW[..]), ("KEYS OF [[rule]]", &manual::SEVERITY)]
     {
         roff.control("SH", [heading]);
         keys.iter().for_each(|(key, meaning)| entry(&mut roff, key, meaning));
     }
-    for (heading, text) in [
-        ("PATTERNS", policy_manual::PATTERNS),
-        ("DECISION", policy_manual::DECISION),
-        ("FILES", policy_manual::INCLUDE),
-    ] {
+    for (heading, text) in
+        [("PATTERNS", manual::PATTERNS), ("DECISION", manual::DECISION), ("FILES", manual::INCLUDE)]
+    {
         roff.control("SH", [heading]);
         prose(&mut roff, text);
     }

@@ -14,7 +14,6 @@ mod list;
 mod long_error;
 mod man;
 mod policy;
-mod policy_manual;
 mod program;
 mod progress;
 mod registry_source;

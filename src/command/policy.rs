@@ -1,7 +1,7 @@
 //! `portolan policy`: drafts and checks policies, and reads policy files.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Error, Result, bail};
@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::atomic_write::{self, Existing, Readers};
+use super::from::read_limited;
 use super::{Exit, Ui, charset, judged, registry_source, take_snapshot};
 use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 use crate::judge::audit::AppliedPolicy;
@@ -146,12 +147,8 @@ fn regular(path: &Path) -> io::Result<File> {
 
 /// Reads a file of at most `left` bytes, and subtracts its size from `left`. A larger file is an error.
 fn bounded(file: File, left: &mut u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(*left + 1).read_to_end(&mut bytes)?;
-    *left = u64::try_from(bytes.len())
-        .ok()
-        .and_then(|length| left.checked_sub(length))
-        .ok_or_else(|| io::Error::other("too large for a policy (the limit is 4 MiB, all files together)"))?;
+    let bytes = read_limited(file, *left, "too large for a policy (the limit is 4 MiB, all files together)")?;
+    *left = left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     Ok(bytes)
 }
 

@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Error, Result};
 
+use super::from::read_limited;
 use crate::cli::CommonArgs;
 use crate::registry::Registry;
 
@@ -24,13 +24,9 @@ fn named(option: Option<PathBuf>, variable: Option<OsString>) -> Result<Registry
     let Some(path) = option.or(variable) else { return Ok(Registry::embedded()) };
     let name = path.display().to_string();
     let said = |why: String| Error::msg(format!("{name}: {why}"));
-    let mut bytes = Vec::new();
-    File::open(&path)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
-        .map_err(|error| said(error.to_string()))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
-        return Err(said("too large for IANA's registry of ports (the limit is 4 MiB)".to_owned()));
-    }
+    let read =
+        |file| read_limited(file, LARGEST, "too large for IANA's registry of ports (the limit is 4 MiB)");
+    let bytes = File::open(&path).and_then(read).map_err(|error| said(error.to_string()))?;
     Registry::newer(&name, &bytes)
         .map_err(|error| said(format!("{error}; use IANA's file service-names-port-numbers.csv")))
 }

@@ -24,6 +24,7 @@ use crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 
+use crate::render::base64;
 use crate::render::screen::Size;
 
 /// The size that is assumed if a terminal does not report its size.
@@ -48,31 +49,18 @@ pub fn is_up() -> bool {
 /// A key, or several keys with one meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// A character.
     Char(char),
-    /// Enter.
     Enter,
-    /// Escape.
     Escape,
-    /// Tab.
     Tab,
-    /// Shift-Tab.
     BackTab,
-    /// Backspace.
     Backspace,
-    /// Delete.
     Delete,
-    /// The arrow up.
     Up,
-    /// The arrow down.
     Down,
-    /// Page up.
     PageUp,
-    /// Page down.
     PageDown,
-    /// Home.
     Home,
-    /// End.
     End,
     /// Ctrl-U: erase the line.
     EraseLine,
@@ -85,7 +73,6 @@ pub enum Key {
 /// An event from the user, the terminal or the system while the screen is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A key.
     Key(Key),
     /// The user pasted this text. Pasted text is never a command.
     Paste(String),
@@ -93,7 +80,6 @@ pub enum Input {
     Click(u16, u16),
     /// The user turned the mouse wheel.
     Wheel {
-        /// Whether the wheel turned up.
         up: bool,
     },
     /// The size of the terminal has changed, or the user wants the screen drawn again.
@@ -211,19 +197,6 @@ impl Screen {
         self.out.write_all(bytes.as_bytes())?;
         self.out.flush()
     }
-}
-
-/// Returns the bytes in base64 (RFC 4648, with padding).
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let letter = |group: u32, at: usize| char::from(LETTERS[(group >> (18 - 6 * at) & 63) as usize]);
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        text.extend((0..4).map(|at| if at <= chunk.len() { letter(group, at) } else { '=' }));
-    }
-    text
 }
 
 /// Asks the terminal to start or stop reporting clicks and the mouse wheel. Reports of motion are not requested,
@@ -394,25 +367,4 @@ fn meaning_of_key(key: &KeyEvent) -> Option<Input> {
         KeyCode::End => Key::End,
         _ => return None,
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The examples of RFC 4648.
-    #[test]
-    fn base64_of_the_standard() {
-        for (text, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(text.as_bytes()), encoded, "{text}");
-        }
-    }
 }

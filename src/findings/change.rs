@@ -31,14 +31,11 @@ named! {
 /// A listener before or after a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListenerState {
-    /// Transport protocol.
     pub protocol: Protocol,
-    /// Local address.
     pub address: IpAddr,
     /// The address of the other socket, if an IPv4 and an IPv6 socket of one server are shown as one.
     #[serde(skip)]
     pub other_address: Option<IpAddr>,
-    /// Local port.
     pub port: u16,
     /// The device that the socket is bound to.
     pub device: Option<Device>,
@@ -187,7 +184,6 @@ pub(super) fn in_namespace(netns: Option<&Netns>) -> String {
 /// A change since a baseline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BaselineChange {
-    /// How the listener changed.
     pub change: ChangeKind,
     /// The time of the baseline.
     pub baseline: Timestamp,

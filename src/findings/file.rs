@@ -9,7 +9,6 @@ use crate::model::Severity;
 /// A program runs from memory: it has no file, or its file existed only in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunsFromMemory {
-    /// The processes.
     pub found: Vec<RunningProgram>,
 }
 
@@ -33,7 +32,6 @@ impl FindingKind for RunsFromMemory {
 /// A program with a file that any user can replace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WritableProgram {
-    /// The process.
     #[serde(flatten)]
     pub running: RunningProgram,
     /// The script, jar, class path or library that any user can replace; `None` if any user can replace the program
@@ -46,7 +44,6 @@ pub struct WritableProgram {
 /// Any user can replace the program file, script, class path or library that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WritableExecutable {
-    /// The programs.
     pub found: Vec<WritableProgram>,
     /// The severity: critical, or notice if a build tool built every program for a single run.
     #[serde(skip)]
@@ -93,7 +90,6 @@ impl FindingKind for WritableExecutable {
 /// A process and the script that it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunningScript {
-    /// The process.
     #[serde(flatten)]
     pub running: RunningProgram,
     /// The path of the script, jar or class path.
@@ -158,7 +154,6 @@ impl FindingKind for DeletedExecutable {
 /// A program file that differs from the file that its package installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModifiedProgram {
-    /// The process.
     #[serde(flatten)]
     pub running: RunningProgram,
     /// The package that installed the file.
@@ -170,7 +165,6 @@ pub struct ModifiedProgram {
 /// The program file differs from the file that its package installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModifiedExecutable {
-    /// The programs.
     pub found: Vec<ModifiedProgram>,
 }
 

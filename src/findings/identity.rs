@@ -9,7 +9,6 @@ use crate::model::{Pid, ReplaceableBy, RestsOn, Severity, file_name, named};
 /// A process that listens on the port of a guarded service, but is not a known server of this service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnknownProcess {
-    /// The process.
     pub pid: Pid,
     /// The name of the program file or of the script, or else of the process.
     pub program: String,
@@ -37,9 +36,7 @@ impl UnknownProcess {
 /// service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Impostor {
-    /// The guarded service.
     pub service: &'static str,
-    /// The known servers of the service.
     pub expected: Vec<&'static str>,
     /// The processes that listen on the port instead.
     pub found: Vec<UnknownProcess>,
@@ -161,7 +158,6 @@ impl FindingKind for Impostor {
 /// A tool that a person started for a short task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tool {
-    /// The process.
     pub pid: Pid,
     /// The name of the program file, or else of the process.
     pub program: String,
@@ -178,7 +174,6 @@ impl Tool {
 /// A shell, or a program that starts a shell for each connection, owns the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShellListener {
-    /// The process.
     #[serde(flatten)]
     pub tool: Tool,
     /// Whether the process is itself a shell.
@@ -218,7 +213,6 @@ impl FindingKind for ShellListener {
 /// The listener is a tool for a short task, not a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AdHoc {
-    /// The process.
     #[serde(flatten)]
     pub tool: Tool,
     /// What the tool does with a connection: `relay`, `listen` or `start`.
@@ -258,7 +252,6 @@ impl FindingKind for AdHoc {
 /// A program used for tunnels, remote control, interception, attack or mining.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DualUse {
-    /// The process.
     #[serde(flatten)]
     pub tool: Tool,
     /// `tunnel`, `remote-control`, `attack`, `miner`, `interception` or `proxy`.
@@ -296,11 +289,9 @@ impl FindingKind for DualUse {
 /// A process with a name that does not match its program file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Masquerading {
-    /// The process.
     pub pid: Pid,
     /// The name that the process claims.
     pub claims: String,
-    /// The path of its program file.
     pub exe: String,
     /// The way in which the process disguises itself.
     pub by: Disguise,
@@ -359,7 +350,6 @@ impl FindingKind for Masquerading {
 /// A process that `/proc` hides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HiddenProcess {
-    /// The processes.
     pub pids: Vec<Pid>,
 }
 
@@ -388,7 +378,6 @@ impl FindingKind for HiddenProcess {
 /// An unknown program that other machines can reach, on a guarded port or from a file that a user can replace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unfamiliar {
-    /// The processes.
     pub found: Vec<UnknownProcess>,
     /// The service that usually uses the port, if any.
     pub service: Option<&'static str>,

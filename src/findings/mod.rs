@@ -15,7 +15,6 @@ macro_rules! family {
         /// The evidence of a finding of this family. Variants are boxed, because their sizes differ much.
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
         #[serde(untagged)]
-        #[allow(missing_docs, reason = "each variant is named like its type")]
         pub enum Evidence {
             $($kind(Box<$kind>)),+
         }
@@ -105,7 +104,6 @@ pub enum OnLoopback {
 /// The facts that are the same for every finding of a kind. The first fields order the flags: by family, then by code.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FindingInfo {
-    /// The family.
     pub family: FindingFamily,
     /// The stable code, in kebab-case.
     pub code: &'static str,
@@ -223,7 +221,6 @@ impl Flag {
         self.0.code
     }
 
-    /// Returns the family.
     pub const fn family(self) -> FindingFamily {
         self.0.family
     }
@@ -262,7 +259,6 @@ impl Flag {
 /// The evidence of a finding: data from which every output makes its own text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-#[allow(missing_docs, reason = "each variant is named like its family")]
 pub enum Evidence {
     Registry(registry::Evidence),
     Identity(identity::Evidence),
@@ -292,7 +288,6 @@ impl Evidence {
 /// One finding about one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The severity.
     pub severity: Severity,
     /// The evidence, whose kind is the flag of the finding.
     pub evidence: Evidence,

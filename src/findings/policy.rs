@@ -81,9 +81,7 @@ pub struct Missing {
     pub rule: String,
     /// What the rule requires, in short: `tcp/443 on any address`.
     pub wanted: String,
-    /// The reason of the rule.
     pub reason: Option<String>,
-    /// The owner of the rule.
     pub owner: Option<String>,
     /// The number of further missing listeners of the rule, which have no findings; set only in the last finding of the
     /// rule.

@@ -18,7 +18,6 @@ pub struct ProcessGroup {
     pub name: Option<String>,
     /// The effective user ID of the processes in the group.
     pub uid: Option<u32>,
-    /// The name of this user.
     pub user: Option<String>,
     /// The path of the program file of the processes in the group.
     pub exe: Option<String>,
@@ -38,9 +37,7 @@ pub struct Processes {
 /// One of two sockets that claim the same traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OtherSocket {
-    /// The address that the socket is bound to.
     pub address: IpAddr,
-    /// The device that the socket is bound to.
     pub device: Option<Device>,
     /// The processes that own the socket.
     #[serde(rename = "holders")]
@@ -60,9 +57,7 @@ named! {
 /// A process and the file that it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunningProgram {
-    /// The process.
     pub pid: Pid,
-    /// Its name.
     pub name: Option<String>,
     /// The path of the program file of the process.
     pub exe: String,

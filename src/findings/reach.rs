@@ -13,7 +13,6 @@ use crate::model::{
 /// The process that serves the port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServingProcess {
-    /// The process.
     pub pid: Pid,
     /// The name of the program file, or else of the process.
     pub program: String,
@@ -24,7 +23,6 @@ pub struct ServingProcess {
 /// A setting in a configuration file that decides which clients the service admits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfiguredAccess {
-    /// The file.
     pub path: String,
     /// The setting in short, without a secret value.
     pub setting: String,
@@ -35,7 +33,6 @@ pub struct ConfiguredAccess {
 /// A relay, which passes the connections of other machines to a service of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Relay {
-    /// The process of the relay.
     pub pid: Pid,
     /// The name of its program file, or else of the process.
     pub program: String,
@@ -56,10 +53,8 @@ pub struct Exposed {
     pub process: Option<ServingProcess>,
     /// The relay through which the clients reach the service, if any.
     pub relay: Option<Relay>,
-    /// The protocol of the listener.
     #[serde(skip)]
     pub protocol: Protocol,
-    /// The port of the listener.
     #[serde(skip)]
     pub port: u16,
     /// The clients that can reach the address of the socket, regardless of the packet filter.

@@ -169,7 +169,6 @@ impl FindingKind for BoundOnly {
 /// A program receives packets without a port, through a raw or packet socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sniffer {
-    /// The process.
     pub pid: Pid,
     /// The name of the program file, or else of the process.
     pub program: String,
@@ -184,7 +183,6 @@ pub struct Sniffer {
     /// The technique of MITRE ATT&CK; `None` if the program is known for a purpose other than
     /// reading traffic.
     pub attack: Option<&'static str>,
-    /// The kind of the socket.
     #[serde(skip)]
     pub protocol: Protocol,
     /// The severity, which depends on the program and on the received packets.

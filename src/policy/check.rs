@@ -15,25 +15,16 @@ pub enum RemarkKind {
     /// The rule has no condition except protocol, namespace and host.
     AllowsEverything,
     /// An earlier rule allows all listeners of this rule.
-    Shadowed {
-        /// The earlier rule.
-        by: String,
-    },
+    Shadowed { by: String },
     /// The last day of the rule has passed.
-    Expired {
-        /// The last day of the rule.
-        on: Date,
-    },
+    Expired { on: Date },
     /// No listener can meet all conditions of the rule.
     Impossible {
         /// The conditions that contradict each other.
         why: &'static str,
     },
     /// The rule accepts findings, but gives no reason.
-    AcceptsWithoutReason {
-        /// The accepted findings.
-        flags: Vec<Flag>,
-    },
+    AcceptsWithoutReason { flags: Vec<Flag> },
     /// The rule matches no visible listener.
     Unmatched,
 }

@@ -7,6 +7,7 @@ mod apply;
 mod check;
 mod draft;
 mod glob;
+pub(crate) mod manual;
 mod matching;
 mod missing;
 mod parse;
@@ -25,8 +26,6 @@ pub use apply::apply;
 pub use check::{Remark, RemarkKind, check, unmatched};
 pub use draft::{Draft, DraftNote, Drafted, FlaggedBy, draft, flagging};
 pub use glob::Glob;
-#[cfg(test)]
-pub(crate) use parse::{ALLOW_KEYS, SEVERITY_KEYS};
 pub use parse::{Included, parse};
 
 /// The schema of a policy file. A file with another schema is refused.

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     AllowRule, ExecutablePattern, Glob, MOST_FILES, MOST_RULES, Namespaces, POLICY_SCHEMA, Policy,
-    PolicyError, Ports, Position, SeverityRule, User,
+    PolicyError, Ports, Position, SeverityRule, User, manual,
 };
 use crate::findings::{FindingFamily, Flag};
 use crate::model::{Exposure, PortRange, Protocol, Severity};
@@ -27,7 +27,6 @@ pub struct Included {
     pub name: String,
     /// The identity of the file: two names can lead to one file.
     pub identity: String,
-    /// The content.
     pub bytes: Vec<u8>,
 }
 
@@ -50,27 +49,7 @@ pub fn parse(
 const MOST_VALUES: usize = 250_000;
 
 const TOP: [&str; 4] = ["schema", "include", "allow", "rule"];
-pub(crate) const ALLOW_KEYS: [&str; 18] = [
-    "id",
-    "hosts",
-    "port",
-    "protocol",
-    "address",
-    "exposure",
-    "device",
-    "executable",
-    "runs",
-    "user",
-    "unit",
-    "container",
-    "netns",
-    "reason",
-    "owner",
-    "expires",
-    "accept",
-    "required",
-];
-pub(crate) const SEVERITY_KEYS: [&str; 7] = ["id", "hosts", "code", "severity", "reason", "owner", "expires"];
+pub(super) const SEVERITY_KEYS: [&str; 7] = ["id", "hosts", "code", "severity", "reason", "owner", "expires"];
 
 struct PolicyReader {
     policy: Policy,
@@ -275,7 +254,7 @@ impl<'s> File<'s> {
     }
 
     fn allow(&self, (table, at): (&DeTable<'_>, Position)) -> Result<AllowRule, PolicyError> {
-        self.no_others(table, &ALLOW_KEYS)?;
+        self.no_others(table, &manual::ALLOW.map(|(key, _)| key))?;
         let mut rule = AllowRule { id: self.id(table, &at)?, at, ..AllowRule::default() };
         for (key, value) in table {
             match key.get_ref().as_ref() {

@@ -123,11 +123,7 @@ impl Selection {
         matched: &mut HashSet<usize>,
         counts: fn(&Target) -> bool,
     ) -> Answer {
-        let mut wanted = !Answer::any(self.not.iter().map(|filter| filter.test(subject, self.either_end)));
-        for group in &self.groups {
-            wanted =
-                wanted.and(Answer::any(group.iter().map(|filter| filter.test(subject, self.either_end))));
-        }
+        let wanted = self.test_filters(subject, self.groups.iter());
         if self.targets.is_empty() {
             return wanted;
         }
@@ -143,20 +139,29 @@ impl Selection {
         wanted.and(any)
     }
 
+    /// Returns whether a subject matches a filter of each group, and nothing that `--not` names.
+    fn test_filters<'s>(
+        &'s self,
+        subject: &Subject<'_>,
+        groups: impl Iterator<Item = &'s Vec<Filter>>,
+    ) -> Answer {
+        let any = |filters: &[Filter]| {
+            Answer::any(filters.iter().map(|filter| filter.test(subject, self.either_end)))
+        };
+        Answer::all(groups.map(|group| any(group))).and(!any(&self.not))
+    }
+
     /// Returns whether an entry matches all filters and occupies a port of a target, so no program can bind this port.
     /// If so, adds the indices of the occupied targets to `matched`.
     pub(crate) fn blocks_target(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         let subject = Subject::Entry(entry);
-        let mut family = None;
-        let mut wanted = !Answer::any(self.not.iter().map(|filter| filter.test(&subject, self.either_end)));
-        for group in &self.groups {
-            if let [Filter::Family(one)] = group[..] {
-                family = Some(one);
-                continue;
-            }
-            let answers = group.iter().map(|filter| filter.test(&subject, self.either_end));
-            wanted = wanted.and(Answer::any(answers));
-        }
+        let only_family = |group: &Vec<Filter>| match group[..] {
+            [Filter::Family(family)] => Some(family),
+            _ => None,
+        };
+        let family = self.groups.iter().find_map(only_family);
+        let others = self.groups.iter().filter(|group| only_family(group).is_none());
+        let wanted = self.test_filters(&subject, others);
         let targets = self.targets.iter().enumerate();
         let taken: Vec<usize> = targets
             .filter(|(_, target)| target.names_ports() && target.is_taken_by(&entry.socket, family))
@@ -245,9 +250,8 @@ impl Selection {
     /// Returns a message for each target that matches nothing and is a known name or port 0: `ssh: nothing found
     /// (searched: tcp/22)`.
     pub(crate) fn searched(&self, matched: &HashSet<usize>) -> Vec<String> {
-        let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
-        unmatched
-            .filter_map(|(_, target)| match &target.kind {
+        self.unmatched(matched)
+            .filter_map(|target| match &target.kind {
                 TargetKind::Name(name) if name.is_known() => {
                     Some(format!("{}: {}", name.name, name.searched()))
                 }
@@ -266,9 +270,8 @@ impl Selection {
         matched: &HashSet<usize>,
         is_running: impl Fn(&str) -> bool,
     ) -> Vec<&str> {
-        let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
-        unmatched
-            .filter_map(|(_, target)| match &target.kind {
+        self.unmatched(matched)
+            .filter_map(|target| match &target.kind {
                 TargetKind::Name(name) if !name.is_known() => Some(&*name.name),
                 _ => None,
             })
@@ -278,14 +281,17 @@ impl Selection {
 
     /// Returns a message for each unmatched target with an address that this machine does not have.
     pub(crate) fn foreign_addresses(&self, matched: &HashSet<usize>) -> Vec<String> {
-        let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
-        let foreign = unmatched.filter(|(_, target)| match &target.kind {
-            TargetKind::Address(address) => address.is_own == Some(false),
-            _ => false,
-        });
-        foreign
-            .map(|(_, target)| format!("{}: this machine does not have this address", target.text))
+        self.unmatched(matched)
+            .filter(|target| {
+                matches!(&target.kind, TargetKind::Address(address) if address.is_own == Some(false))
+            })
+            .map(|target| format!("{}: this machine does not have this address", target.text))
             .collect()
+    }
+
+    fn unmatched(&self, matched: &HashSet<usize>) -> impl Iterator<Item = &Target> {
+        let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
+        unmatched.map(|(_, target)| target)
     }
 
     /// Returns the port if the selection consists of one port.

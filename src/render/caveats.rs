@@ -74,6 +74,7 @@ pub(super) fn parts_of_caveats<'e>(
 }
 
 /// The sockets in an answer whose owner is not known, counted by reason, and the facts that decide which gaps matter.
+#[derive(Default)]
 struct Unseen {
     hidden: usize,
     unknown: usize,
@@ -88,14 +89,7 @@ struct Unseen {
 
 impl Unseen {
     fn of<'e>(entries: impl Iterator<Item = &'e Entry>, undecided: usize) -> Self {
-        let mut unseen = Unseen {
-            hidden: 0,
-            unknown: 0,
-            vanished: 0,
-            undecided,
-            is_filter_unread: false,
-            pids: Vec::new(),
-        };
+        let mut unseen = Unseen { undecided, ..Unseen::default() };
         for entry in entries {
             unseen.is_filter_unread |= entry.reach().is_some_and(Reach::is_refused);
             match &entry.socket.owner {

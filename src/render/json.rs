@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
@@ -14,10 +15,9 @@ use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
 use crate::judge::{Explained, Query, Report};
 use crate::model::{
-    Assignment, CommonService, Device, Direction, EphemeralHere, Event, EvidenceSource, Exposure, Family,
-    GuardedService, KnownProgram, ListenerService, NearbyRegistrations, Netns, Peer, Pid, PortAnswer,
-    PortVerdict, Protocol, Queues, ReachKind, RegistryRange, Severity, Snapshot, State, Status, StatusBasis,
-    UsualProgram,
+    Assignment, CommonService, Device, EphemeralHere, Event, EvidenceSource, GuardedService, KnownProgram,
+    NearbyRegistrations, Pid, PortAnswer, PortVerdict, Protocol, RegistryRange, Severity, Snapshot, State,
+    Status, StatusBasis,
 };
 
 use super::head::{DocumentHeader, HostLine, LineHeader};
@@ -145,107 +145,59 @@ where
 }
 
 impl Serialize for Entry {
-    /// Writes an entry in the form that all documents share.
+    /// Writes an entry in the form that all documents share. A value that does not apply or is not known is null.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        EntryJson::new(self).serialize(serializer)
-    }
-}
-
-/// The names of the fields of an entry in JSON, and their order.
-#[derive(Serialize)]
-struct EntryJson<'a> {
-    protocol: Protocol,
-    /// The address family; null for a packet socket, which has neither family nor address.
-    family: Option<Family>,
-    address: Option<std::net::IpAddr>,
-    /// The port; null for a raw or packet socket.
-    port: Option<u16>,
-    /// The packets that a raw or packet socket receives; null for any other socket.
-    receives: Option<Received<'a>>,
-    device: Option<&'a str>,
-    v6only: Option<bool>,
-    state: State,
-    peer: Option<Peer>,
-    direction: Option<Direction>,
-    connections: Option<u32>,
-    netns: Option<&'a Netns>,
-    service: Option<ListenerService>,
-    forwards_to: Option<Forwarding<'a>>,
-    /// The clients that can reach the listener according to the firewall; null if the firewall was not read, or if
-    /// the listener is on a loopback address.
-    reach: Option<ReachKind>,
-    /// The clients that can reach the listener, if only some can.
-    reach_from: Option<&'a [String]>,
-    /// The number of clients that `reach_from` leaves out.
-    reach_more: Option<usize>,
-    /// The firewall rule that decides which clients can reach the listener.
-    reach_rule: Option<&'a str>,
-    inode: Option<u64>,
-    cookie: Option<u64>,
-    mptcp: bool,
-    queues: Option<Queues>,
-    uid: Option<u32>,
-    user: Option<&'a str>,
-    cgroup: Option<&'a str>,
-    unit: Option<&'a str>,
-    container: Option<&'a str>,
-    exposure: Exposure,
-    owner: &'static str,
-    processes: Vec<ProcessRow<'a>>,
-    /// The verdict of the registry; null for a socket without a port.
-    registry: Option<VerdictJson<'a>>,
-    usual: Option<&'a UsualProgram>,
-    flags: Vec<Flag<'a>>,
-}
-
-impl<'a> EntryJson<'a> {
-    fn new(judged: &'a Entry) -> Self {
-        let socket = &judged.socket;
-        let reach = judged.reach();
+        let socket = &self.socket;
+        let reach = self.reach();
+        let limited = reach.filter(|reach| !reach.from.is_empty());
         // A process that could not be read is listed too, because its pid is known.
         let process_row = |pid: &Pid| {
-            let known = judged.processes.iter().find(|process| process.pid == *pid);
-            known.map_or_else(|| ProcessRow::of_pid(*pid), |process| ProcessRow::new(process))
+            let process = self.processes.iter().find(|process| process.pid == *pid).map(|process| &**process);
+            ProcessRow { pid: *pid, process }
         };
-        EntryJson {
-            protocol: socket.local.protocol,
-            family: socket.address().map(|_| socket.local.family()),
-            address: socket.address(),
-            port: socket.port(),
-            receives: socket.receives.as_ref().map(|received| Received {
-                name: received.name(socket.local.protocol),
-                number: received.number,
-                promiscuous: &received.promiscuous,
-            }),
-            device: socket.local.device.as_deref(),
-            v6only: socket.v6only,
-            state: socket.state,
-            peer: socket.peer,
-            direction: judged.direction,
-            connections: judged.connections,
-            netns: socket.netns.as_ref(),
-            service: judged.service(),
-            forwards_to: judged.forward_target().map(Forwarding::new),
-            reach: reach.map(|reach| reach.kind),
-            reach_from: reach.filter(|reach| !reach.from.is_empty()).map(|reach| &*reach.from),
-            reach_more: reach.filter(|reach| !reach.from.is_empty()).map(|reach| reach.more),
-            reach_rule: reach.and_then(|reach| reach.rule.as_deref()),
-            inode: socket.inode.map(u64::from),
-            cookie: socket.cookie.map(u64::from),
-            mptcp: socket.mptcp,
-            queues: socket.queues,
-            uid: socket.uid,
-            user: socket.user.as_deref(),
-            cgroup: socket.cgroup.as_deref(),
-            unit: socket.unit.as_deref(),
-            container: judged.container(),
-            exposure: judged.exposure,
-            owner: socket.owner.name(),
-            processes: socket.owner.pids().iter().map(process_row).collect(),
-            registry: judged.port_verdict().map(VerdictJson::new),
-            usual: judged.usual(),
-            flags: judged.findings().iter().map(Flag::new).collect(),
-        }
+        let receives = socket.receives.as_ref().map(|received| Received {
+            name: received.name(socket.local.protocol),
+            number: received.number,
+            promiscuous: &received.promiscuous,
+        });
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("protocol", &socket.local.protocol)?;
+        fields.serialize_entry("family", &socket.address().map(|_| socket.local.family()))?;
+        fields.serialize_entry("address", &socket.address())?;
+        fields.serialize_entry("port", &socket.port())?;
+        fields.serialize_entry("receives", &receives)?;
+        fields.serialize_entry("device", &socket.local.device)?;
+        fields.serialize_entry("v6only", &socket.v6only)?;
+        fields.serialize_entry("state", &socket.state)?;
+        fields.serialize_entry("peer", &socket.peer)?;
+        fields.serialize_entry("direction", &self.direction)?;
+        fields.serialize_entry("connections", &self.connections)?;
+        fields.serialize_entry("netns", &socket.netns)?;
+        fields.serialize_entry("service", &self.service())?;
+        fields.serialize_entry("forwards_to", &self.forward_target().map(Forwarding::new))?;
+        // The clients that can reach the listener according to the firewall.
+        fields.serialize_entry("reach", &reach.map(|reach| reach.kind))?;
+        fields.serialize_entry("reach_from", &limited.map(|reach| &reach.from))?;
+        // The number of clients that `reach_from` leaves out.
+        fields.serialize_entry("reach_more", &limited.map(|reach| reach.more))?;
+        fields.serialize_entry("reach_rule", &reach.and_then(|reach| reach.rule.as_deref()))?;
+        fields.serialize_entry("inode", &socket.inode)?;
+        fields.serialize_entry("cookie", &socket.cookie)?;
+        fields.serialize_entry("mptcp", &socket.mptcp)?;
+        fields.serialize_entry("queues", &socket.queues)?;
+        fields.serialize_entry("uid", &socket.uid)?;
+        fields.serialize_entry("user", &socket.user)?;
+        fields.serialize_entry("cgroup", &socket.cgroup)?;
+        fields.serialize_entry("unit", &socket.unit)?;
+        fields.serialize_entry("container", &self.container())?;
+        fields.serialize_entry("exposure", &self.exposure)?;
+        fields.serialize_entry("owner", &socket.owner.name())?;
+        fields
+            .serialize_entry("processes", &socket.owner.pids().iter().map(process_row).collect::<Vec<_>>())?;
+        fields.serialize_entry("registry", &self.port_verdict().map(VerdictJson::new))?;
+        fields.serialize_entry("usual", &self.usual())?;
+        fields.serialize_entry("flags", &self.findings().iter().map(Flag::new).collect::<Vec<_>>())?;
+        fields.end()
     }
 }
 

@@ -1,61 +1,45 @@
 //! Processes in JSON.
 
-use jiff::Timestamp;
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use super::json_container::ContainerRow;
-use crate::model::{ExeState, Origin, OriginKind, Parent, Pid, Process};
+use crate::model::{Exe, Origin, OriginKind, Pid, Process};
 
-#[derive(Default, Serialize)]
+/// A process that owns a socket; without its data if it could not be read.
 pub(super) struct ProcessRow<'a> {
-    pid: Pid,
-    name: Option<&'a str>,
-    exe: Option<&'a str>,
-    exe_state: Option<ExeState>,
-    exe_deleted: Option<bool>,
-    origin: Option<ProgramOrigin<'a>>,
-    script: Option<Script<'a>>,
-    cmdline: Option<&'a [String]>,
-    cwd: Option<&'a str>,
-    project: Option<&'a str>,
-    state: Option<&'static str>,
-    uid: Option<u32>,
-    user: Option<&'a str>,
-    started: Option<Timestamp>,
-    parents: Option<&'a [Parent]>,
-    unit: Option<&'a str>,
-    container: Option<&'a str>,
-    container_details: Option<ContainerRow<'a>>,
+    pub(super) pid: Pid,
+    pub(super) process: Option<&'a Process>,
 }
 
-impl<'a> ProcessRow<'a> {
-    /// Returns the row of a process that could not be read.
-    pub(super) fn of_pid(pid: Pid) -> Self {
-        ProcessRow { pid, ..ProcessRow::default() }
-    }
-
-    pub(super) fn new(process: &'a Process) -> Self {
-        let exe = process.exe.as_ref();
-        ProcessRow {
-            pid: process.pid,
-            name: process.name.as_deref(),
-            exe: exe.map(|exe| exe.path.as_str()),
-            exe_state: exe.map(|exe| exe.state),
-            exe_deleted: exe.map(crate::model::Exe::is_deleted),
-            origin: process.origin.as_ref().map(ProgramOrigin::new),
-            script: process.script.as_ref().map(Script::new),
-            cmdline: Some(&*process.cmdline).filter(|cmdline| !cmdline.is_empty()),
-            cwd: process.cwd.as_deref(),
-            project: process.project.as_deref(),
-            state: process.state.map(state_name),
-            uid: process.uid,
-            user: process.user.as_deref(),
-            started: process.started,
-            parents: Some(&process.parents),
-            unit: process.unit.as_deref(),
-            container: process.container_name(),
-            container_details: process.container_details.as_deref().map(ContainerRow::new),
-        }
+impl Serialize for ProcessRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let process = self.process;
+        let exe = process.and_then(|process| process.exe.as_ref());
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("pid", &self.pid)?;
+        fields.serialize_entry("name", &process.and_then(|p| p.name.as_deref()))?;
+        fields.serialize_entry("exe", &exe.map(|exe| &exe.path))?;
+        fields.serialize_entry("exe_state", &exe.map(|exe| exe.state))?;
+        fields.serialize_entry("exe_deleted", &exe.map(Exe::is_deleted))?;
+        fields.serialize_entry("origin", &process.and_then(|p| p.origin.as_ref()).map(ProgramOrigin::new))?;
+        fields.serialize_entry("script", &process.and_then(|p| p.script.as_ref()).map(Script::new))?;
+        fields
+            .serialize_entry("cmdline", &process.map(|p| &p.cmdline).filter(|cmdline| !cmdline.is_empty()))?;
+        fields.serialize_entry("cwd", &process.and_then(|p| p.cwd.as_deref()))?;
+        fields.serialize_entry("project", &process.and_then(|p| p.project.as_deref()))?;
+        fields.serialize_entry("state", &process.and_then(|p| p.state).map(state_name))?;
+        fields.serialize_entry("uid", &process.and_then(|p| p.uid))?;
+        fields.serialize_entry("user", &process.and_then(|p| p.user.as_deref()))?;
+        fields.serialize_entry("started", &process.and_then(|p| p.started))?;
+        fields.serialize_entry("parents", &process.map(|p| &p.parents))?;
+        fields.serialize_entry("unit", &process.and_then(|p| p.unit.as_deref()))?;
+        fields.serialize_entry("container", &process.and_then(|p| p.container_name()))?;
+        fields.serialize_entry(
+            "container_details",
+            &process.and_then(|p| p.container_details.as_deref()).map(ContainerRow::new),
+        )?;
+        fields.end()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod ascii;
 pub mod audit;
+mod base64;
 pub mod brief;
 pub mod card;
 mod card_fit;
@@ -58,6 +59,7 @@ use anstyle::{AnsiColor, Effects};
 use crate::model::{Host, Owner, Severity, Socket, host};
 
 pub use ascii::ascii;
+pub(crate) use base64::base64;
 pub use caveats::caveats;
 pub use merge::{merge, rows as merged_rows};
 pub use sanitize::{is_unsafe, sanitize};

@@ -296,14 +296,10 @@ pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Writ
         0 | 1 => String::new(),
         more => format!(" in {more} files"),
     };
-    let rules = match policy.allow.len() + policy.rules.len() {
-        1 => "1 rule".to_owned(),
-        rules => format!("{rules} rules"),
-    };
+    let rules = plural(policy.allow.len() + policy.rules.len(), "rule");
     let remarks = match remarks.len() {
         0 => "no remarks".to_owned(),
-        1 => "1 remark".to_owned(),
-        more => format!("{more} remarks"),
+        count => plural(count, "remark"),
     };
     writeln!(w, "{}: valid: {rules}{files}, {remarks}", sanitize(name))
 }

@@ -59,10 +59,8 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     }
     let registry = registry_source::registry(common)?;
     match prepare(&args.filter, registry, common)? {
-        Preparation::Ready(prepared) => end(args, &prepared, common, ui, out),
-        Preparation::NothingListens { selection, report, matched } => {
-            Ok(nothing_listens(&args.filter, &selection, &matched, &report, common))
-        }
+        Ok(prepared) => end(args, &prepared, common, ui, out),
+        Err(nothing) => Ok(nothing.exit(&args.filter, common)),
     }
 }
 
@@ -82,12 +80,18 @@ pub(super) struct Prepared {
     dependents: OnceLock<Vec<Vec<String>>>,
 }
 
-enum Preparation {
-    Ready(Box<Prepared>),
-    NothingListens { selection: Box<Selection>, report: Box<Report>, matched: MatchedEntries },
+/// A scan in which nothing listens on the target.
+struct NothingListens {
+    selection: Selection,
+    report: Report,
+    matched: MatchedEntries,
 }
 
-fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Result<Preparation> {
+fn prepare(
+    filter: &FilterArgs,
+    registry: Registry,
+    common: &CommonArgs,
+) -> Result<Result<Box<Prepared>, Box<NothingListens>>> {
     let selection = selection(filter, registry, common)?;
     let mut processes = Processes::default();
     for _ in 0..SCANS {
@@ -97,8 +101,7 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
         let owners: BTreeSet<Pid> =
             named.clone().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
         if named.clone().next().is_none() {
-            let (selection, report) = (Box::new(selection), Box::new(report));
-            return Ok(Preparation::NothingListens { selection, report, matched });
+            return Ok(Err(Box::new(NothingListens { selection, report, matched })));
         }
         let caller = caller(&report, &observe::process_tree());
         if owners.iter().all(|pid| processes.is_alive(*pid)) {
@@ -108,7 +111,7 @@ fn prepare(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Resu
             let dependents = OnceLock::new();
             let prepared =
                 Prepared { filter, registry, report, caller, matched, processes, places, dependents };
-            return Ok(Preparation::Ready(Box::new(prepared)));
+            return Ok(Ok(Box::new(prepared)));
         }
         // The plan is checked before the processes are opened: its error names the listener, but the error of `open`
         // names only a pid.
@@ -127,8 +130,8 @@ pub(super) fn prepare_row(entry: &Entry, registry: Registry, common: &CommonArgs
     let values = if pids.is_empty() { Vec::new() } else { vec![("pid", pids)] };
     let filter = FilterArgs { targets, fields: FieldArgs { values }, ..FilterArgs::default() };
     let prepared = match prepare(&filter, registry, common)? {
-        Preparation::Ready(prepared) => prepared,
-        Preparation::NothingListens { .. } => bail!("{local}: nothing listens there any more"),
+        Ok(prepared) => prepared,
+        Err(_) => bail!("{local}: nothing listens there any more"),
     };
     prepared.steps()?;
     Ok(prepared)
@@ -140,13 +143,12 @@ impl Prepared {
         plan(&self.report, &self.matched, &self.caller)
     }
 
-    /// Scans again, because the user may have taken some time to answer.
-    fn check_again(&self, common: &CommonArgs) -> Result<Recheck> {
+    /// Scans again, because the user may have taken some time to answer. Returns the scan if nothing listens now.
+    fn check_again(&self, common: &CommonArgs) -> Result<Option<Box<NothingListens>>> {
         let selection = selection(&self.filter, self.registry, common)?;
         let (report, matched) = scan(&selection, self.registry, common)?;
         if !matched.keep.contains(&true) {
-            let (selection, report) = (Box::new(selection), Box::new(report));
-            return Ok(Recheck::NothingListens { selection, report, matched });
+            return Ok(Some(Box::new(NothingListens { selection, report, matched })));
         }
         let now = plan(&report, &matched, &caller(&report, &observe::process_tree()))?;
         let then = self.steps()?;
@@ -158,7 +160,7 @@ impl Prepared {
         if !is_same {
             bail!("the listeners have changed since portolan asked; nothing was ended; run kill again");
         }
-        Ok(Recheck::Unchanged)
+        Ok(None)
     }
 
     /// Writes the steps of the plan. `run` is the label in front of the command.
@@ -191,8 +193,8 @@ impl Prepared {
         let named = self.named().unwrap_or_default();
         if force == Force::Never {
             match self.check_again(common) {
-                Ok(Recheck::Unchanged) => {}
-                Ok(Recheck::NothingListens { .. }) => {
+                Ok(None) => {}
+                Ok(Some(_)) => {
                     return Ok("The listener no longer exists; nothing was ended.".to_owned());
                 }
                 Err(error) => return Ok(format!("{error:#}")),
@@ -235,12 +237,6 @@ impl Prepared {
     }
 }
 
-/// The result of the scan that follows the user's answer.
-enum Recheck {
-    Unchanged,
-    NothingListens { selection: Box<Selection>, report: Box<Report>, matched: MatchedEntries },
-}
-
 fn selection(filter: &FilterArgs, registry: Registry, common: &CommonArgs) -> Result<Selection> {
     let mut selection = list::parsed(&filter.typed_filters(false), &registry, common)?;
     selection.mean_bound_sockets();
@@ -268,21 +264,19 @@ fn scan(selection: &Selection, registry: Registry, common: &CommonArgs) -> Resul
     Ok((report, matched))
 }
 
-fn nothing_listens(
-    filter: &FilterArgs,
-    selection: &Selection,
-    matched: &MatchedEntries,
-    report: &Report,
-    common: &CommonArgs,
-) -> Exit {
-    let unknown = suggestions::unknown_names(selection, &matched.matched, report, common);
-    if unknown.is_empty() {
-        print_message(&format!("{}: no listener; nothing was ended", filter.targets.join(" ")));
+impl NothingListens {
+    /// Prints why nothing was ended.
+    fn exit(&self, filter: &FilterArgs, common: &CommonArgs) -> Exit {
+        let NothingListens { selection, report, matched } = self;
+        let unknown = suggestions::unknown_names(selection, &matched.matched, report, common);
+        if unknown.is_empty() {
+            print_message(&format!("{}: no listener; nothing was ended", filter.targets.join(" ")));
+        }
+        unknown.iter().for_each(|line| print_message(line));
+        let is_gap = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
+        let is_blind = matched.undecided > 0 || report.snapshot.gaps.iter().any(|gap| is_gap(gap.stage));
+        if is_blind { Exit::Incomplete } else { Exit::Nothing }
     }
-    unknown.iter().for_each(|line| print_message(line));
-    let is_gap = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
-    let is_blind = matched.undecided > 0 || report.snapshot.gaps.iter().any(|gap| is_gap(gap.stage));
-    if is_blind { Exit::Incomplete } else { Exit::Nothing }
 }
 
 /// Returns the port of this machine through which the user has logged in with SSH; `None` without SSH.
@@ -322,9 +316,9 @@ fn end(
         return Ok(Exit::Nothing);
     }
     if !args.yes
-        && let Recheck::NothingListens { selection, report, matched } = prepared.check_again(common)?
+        && let Some(nothing) = prepared.check_again(common)?
     {
-        return Ok(nothing_listens(&args.filter, &selection, &matched, &report, common));
+        return Ok(nothing.exit(&args.filter, common));
     }
     let named = prepared.named()?;
     let force = if args.force { Force::AfterSigterm } else { Force::Never };
@@ -427,14 +421,6 @@ fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes)
 /// Returns the arguments of a wait until these addresses are free.
 fn until_free(places: &[String]) -> WatchArgs {
     let filter = FilterArgs { targets: places.to_vec(), ..FilterArgs::default() };
-    WatchArgs {
-        scan: ScanArgs { filter, ..ScanArgs::default() },
-        interval: None,
-        until_listening: false,
-        until: None,
-        until_free: true,
-        on_appear: None,
-        bell: false,
-        timeout: Some(PATIENCE),
-    }
+    let scan = ScanArgs { filter, ..ScanArgs::default() };
+    WatchArgs { scan, until_free: true, timeout: Some(PATIENCE), ..WatchArgs::default() }
 }

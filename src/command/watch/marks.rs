@@ -44,7 +44,7 @@ pub(super) struct EntryRow {
     pub(super) key: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Marks {
     /// The number of scans for which a mark is shown.
     lasts: u32,
@@ -61,13 +61,7 @@ pub(super) struct Marks {
 impl Marks {
     pub(super) fn new(interval: Duration) -> Self {
         let looks = AT_LEAST.as_millis().div_ceil(interval.as_millis().max(1));
-        Marks {
-            lasts: LOOKS.max(u32::try_from(looks).unwrap_or(LOOKS)),
-            marks: HashMap::new(),
-            gone: Vec::new(),
-            log: Vec::new(),
-            forgotten: 0,
-        }
+        Marks { lasts: LOOKS.max(u32::try_from(looks).unwrap_or(LOOKS)), ..Marks::default() }
     }
 
     /// Counts down the remaining scans of every mark. Returns whether the screen must change.

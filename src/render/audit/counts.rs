@@ -9,29 +9,24 @@ use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::Severity;
 use crate::render::merge::row_of_each;
 
-pub(in crate::render) struct Rows {
+pub(crate) struct Rows {
     row_of: HashMap<*const Entry, usize>,
 }
 
 impl Rows {
-    pub(in crate::render) fn of(audit: &Audit<'_>) -> Self {
+    pub(crate) fn of(audit: &Audit<'_>) -> Self {
         let all: Vec<&Entry> = audit.everything().collect();
         let numbers = row_of_each(&all);
         Rows { row_of: all.into_iter().map(std::ptr::from_ref).zip(numbers).collect() }
     }
 
-    pub(in crate::render) fn listeners<'e>(&self, listeners: impl IntoIterator<Item = &'e Entry>) -> usize {
+    pub(crate) fn listeners<'e>(&self, listeners: impl IntoIterator<Item = &'e Entry>) -> usize {
         let rows = listeners.into_iter().filter_map(|entry| self.row_of.get(&std::ptr::from_ref(entry)));
         rows.collect::<HashSet<_>>().len()
     }
 
     /// Returns the number of findings of a severity and, if a flag is given, of this flag.
-    pub(in crate::render) fn findings(
-        &self,
-        audit: &Audit<'_>,
-        severity: Severity,
-        flag: Option<Flag>,
-    ) -> usize {
+    pub(crate) fn findings(&self, audit: &Audit<'_>, severity: Severity, flag: Option<Flag>) -> usize {
         let mut on_rows = HashSet::new();
         let counts = |found: &&AuditFinding<'_>| {
             let own = found.finding.flag();

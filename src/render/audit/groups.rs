@@ -12,24 +12,24 @@ use crate::render::cells::CellFormat;
 use crate::render::start_text::how_to_stop_with;
 use crate::render::{process_cells, sanitize};
 
-use super::{merged_places, place, process_summary, text_without_listener};
+use super::{merged_places, place, processes_of};
 
-pub(in crate::render) struct FindingGroup<'f> {
-    pub(in crate::render) severity: Severity,
-    pub(in crate::render) flag: Flag,
-    pub(in crate::render) presumed: bool,
-    pub(in crate::render) programs: Vec<ProgramGroup<'f>>,
+pub(crate) struct FindingGroup<'f> {
+    pub(crate) severity: Severity,
+    pub(crate) flag: Flag,
+    pub(crate) presumed: bool,
+    pub(crate) programs: Vec<ProgramGroup<'f>>,
 }
 
-pub(in crate::render) struct ProgramGroup<'f> {
-    pub(in crate::render) process_summary: String,
+pub(crate) struct ProgramGroup<'f> {
+    pub(crate) process_summary: String,
     /// The command that stops the first listener of the program, if the finding is critical.
-    pub(in crate::render) to_stop: Option<String>,
-    pub(in crate::render) evidence: Vec<EvidenceGroup<'f>>,
+    pub(crate) to_stop: Option<String>,
+    pub(crate) evidence: Vec<EvidenceGroup<'f>>,
 }
 
 /// The evidence, and the places of all findings with this evidence.
-pub(in crate::render) struct EvidenceGroup<'f> {
+pub(crate) struct EvidenceGroup<'f> {
     text: String,
     /// The policy rule that set the severity.
     rule: Option<&'f str>,
@@ -39,19 +39,19 @@ pub(in crate::render) struct EvidenceGroup<'f> {
 }
 
 impl FindingGroup<'_> {
-    pub(in crate::render) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}{}", self.flag.code(), if self.presumed { " (presumed)" } else { "" })
     }
 }
 
 impl EvidenceGroup<'_> {
     /// Returns the places, at most `most` of them, and the clients that the firewall lets in.
-    pub(in crate::render) fn places(&self, most: Option<usize>) -> String {
+    pub(crate) fn places(&self, most: Option<usize>) -> String {
         with_limit(few(&self.places, most), self.limited_to.as_deref())
     }
 
     /// Returns the evidence as a sentence, with the policy rule that set the severity. The text is sanitized.
-    pub(in crate::render) fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         // The text about a rule that requires a listener already names the rule.
         let rule = self.rule.filter(|rule| !self.text.contains(rule));
         let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
@@ -59,10 +59,7 @@ impl EvidenceGroup<'_> {
     }
 }
 
-pub(in crate::render) fn groups<'f>(
-    findings: &[&'f AuditFinding<'_>],
-    report: &Report,
-) -> Vec<FindingGroup<'f>> {
+pub(crate) fn groups<'f>(findings: &[&'f AuditFinding<'_>], report: &Report) -> Vec<FindingGroup<'f>> {
     let mut groups: Vec<FindingGroup<'f>> = Vec::new();
     // These maps find the group, the program and the text of a finding, so that the time is linear in the number of
     // findings.
@@ -74,11 +71,10 @@ pub(in crate::render) fn groups<'f>(
             groups.push(FindingGroup { severity, flag, presumed, programs: Vec::new() });
             groups.len() - 1
         });
-        let (process_summary, place) = match found.subject {
-            Subject::Entry(judged) => (process_summary(judged), with_pids(place(&found.subject), judged)),
-            Subject::NoListener { .. } => {
-                (text_without_listener(&found.finding).to_owned(), place(&found.subject))
-            }
+        let (process_summary, place) = (processes_of(found), place(&found.subject));
+        let (place, limited_to) = match found.subject {
+            Subject::Entry(judged) => (with_pids(place, judged), limited_to(judged)),
+            Subject::NoListener { .. } => (place, None),
         };
         let programs = &mut groups[b].programs;
         let e = *of_program.entry((b, process_summary.clone())).or_insert_with(|| {
@@ -90,10 +86,6 @@ pub(in crate::render) fn groups<'f>(
             programs.len() - 1
         });
         let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
-        let limited_to = match found.subject {
-            Subject::Entry(judged) => limited_to(judged),
-            Subject::NoListener { .. } => None,
-        };
         // The firewall is named after the places, so the evidence does not name it again.
         let text = match Exposed::of(&found.finding.evidence) {
             Some(_) => found.finding.card_sentence(),
@@ -127,7 +119,7 @@ pub(super) fn limited_to(judged: &Entry) -> Option<String> {
 }
 
 /// Adds to some places the clients that the firewall lets in, sanitized.
-pub(in crate::render) fn with_limit(places: String, limited_to: Option<&str>) -> String {
+pub(crate) fn with_limit(places: String, limited_to: Option<&str>) -> String {
     match limited_to {
         Some(limited_to) => format!("{places}; {}", sanitize(limited_to)),
         None => places,

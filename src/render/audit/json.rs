@@ -2,15 +2,14 @@
 //! first, one finding per line, and the verdict last.
 
 use std::io::{self, BufWriter, Write};
-use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::ser::CompactFormatter;
 
-use crate::findings::Evidence;
 use crate::join::Entry;
 use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Subject};
-use crate::model::{Exposure, Gap, Netns, Pid, Protocol, Severity};
+use crate::model::{Gap, Pid, Severity, Socket};
 use crate::render::head::{DocumentHeader, HostLine, LineHeader};
 use crate::render::json::{Seq, serialize, write};
 
@@ -55,7 +54,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     let document = Document {
         head: head(audit, &gaps),
         listeners: &audit.listeners,
-        findings: Seq(|| audit.findings.iter().map(FindingRow::new)),
+        findings: Seq(|| audit.findings.iter().map(FindingRow)),
         verdict: AuditJson::new(audit, fail_on),
     };
     write(&document, w)
@@ -96,7 +95,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     serialize(&HostLine::new(head(audit, &gaps), None, counts), CompactFormatter, &mut w)?;
     let (snapshot, complete) = (&audit.report.snapshot, audit.is_complete());
     for found in &audit.findings {
-        let (stamp, what) = (LineHeader::new("finding", snapshot), FindingRow::new(found));
+        let (stamp, what) = (LineHeader::new("finding", snapshot), FindingRow(found));
         serialize(&Line { stamp, complete, what }, CompactFormatter, &mut w)?;
     }
     let what = Last { counts, verdict: AuditJson::new(audit, fail_on) };
@@ -106,26 +105,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
 }
 
 /// A finding: the object of its flag, the place, the processes, why it matters and what to do.
-#[derive(Serialize)]
-struct FindingRow<'a> {
-    code: &'static str,
-    severity: Severity,
-    evidence: &'a Evidence,
-    text: String,
-    protocol: Option<Protocol>,
-    address: Option<IpAddr>,
-    port: Option<u16>,
-    device: Option<&'a str>,
-    netns: Option<&'a Netns>,
-    exposure: Option<Exposure>,
-    owner: Option<&'static str>,
-    processes: Vec<ProcessSummary<'a>>,
-    rule: Option<&'a str>,
-    why: &'static str,
-    remedy: &'static str,
-    /// The identity of the finding, which stays the same in later scans, even after a restart.
-    identity: String,
-}
+struct FindingRow<'a>(&'a AuditFinding<'a>);
 
 /// The facts about a process with which a reader finds it in the listing, or understands the finding without the
 /// listing.
@@ -137,8 +117,10 @@ struct ProcessSummary<'a> {
     user: Option<&'a str>,
 }
 
-impl<'a> FindingRow<'a> {
-    fn new(found: &'a AuditFinding<'_>) -> Self {
+impl Serialize for FindingRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let found = self.0;
+        let (finding, flag) = (&found.finding, found.finding.flag());
         let judged = match found.subject {
             Subject::Entry(judged) => Some(judged),
             Subject::NoListener { .. } => None,
@@ -153,24 +135,25 @@ impl<'a> FindingRow<'a> {
             }
         };
         let socket = judged.map(|judged| &judged.socket);
-        let flag = found.finding.flag();
-        FindingRow {
-            code: flag.code(),
-            severity: found.finding.severity,
-            evidence: &found.finding.evidence,
-            text: found.finding.sentence(),
-            protocol: found.subject.protocol(),
-            address: socket.map_or(found.subject.address(), crate::model::Socket::address),
-            port: socket.map_or(found.subject.port(), crate::model::Socket::port),
-            device: socket.and_then(|socket| socket.local.device.as_deref()),
-            netns: socket.and_then(|socket| socket.netns.as_ref()),
-            exposure: judged.map(|judged| judged.exposure),
-            owner: socket.map(|socket| socket.owner.name()),
-            processes: socket.iter().flat_map(|socket| socket.owner.pids()).map(process_summary).collect(),
-            rule: found.rule.as_deref(),
-            why: flag.why(),
-            remedy: flag.remedy(),
-            identity: identity(found),
-        }
+        let pids = socket.map(|socket| socket.owner.pids()).unwrap_or_default();
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("code", flag.code())?;
+        fields.serialize_entry("severity", &finding.severity)?;
+        fields.serialize_entry("evidence", &finding.evidence)?;
+        fields.serialize_entry("text", &finding.sentence())?;
+        fields.serialize_entry("protocol", &found.subject.protocol())?;
+        fields.serialize_entry("address", &socket.map_or(found.subject.address(), Socket::address))?;
+        fields.serialize_entry("port", &socket.map_or(found.subject.port(), Socket::port))?;
+        fields.serialize_entry("device", &socket.and_then(|socket| socket.local.device.as_deref()))?;
+        fields.serialize_entry("netns", &socket.and_then(|socket| socket.netns.as_ref()))?;
+        fields.serialize_entry("exposure", &judged.map(|judged| judged.exposure))?;
+        fields.serialize_entry("owner", &socket.map(|socket| socket.owner.name()))?;
+        fields.serialize_entry("processes", &pids.iter().map(process_summary).collect::<Vec<_>>())?;
+        fields.serialize_entry("rule", &found.rule)?;
+        fields.serialize_entry("why", flag.why())?;
+        fields.serialize_entry("remedy", flag.remedy())?;
+        // The identity of the finding stays the same in later scans, even after a restart.
+        fields.serialize_entry("identity", &identity(found))?;
+        fields.end()
     }
 }

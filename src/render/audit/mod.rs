@@ -267,6 +267,14 @@ fn netns(netns: &Netns) -> String {
     netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
 }
 
+/// Returns the processes of a finding, or the text in their place if no listener is visible.
+fn processes_of(found: &AuditFinding<'_>) -> String {
+    match found.subject {
+        Subject::Entry(judged) => process_summary(judged),
+        Subject::NoListener { .. } => text_without_listener(&found.finding).to_owned(),
+    }
+}
+
 /// Returns the text in place of the process in a finding without a visible listener.
 const fn text_without_listener(finding: &Finding) -> &'static str {
     match finding.evidence {

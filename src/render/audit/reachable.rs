@@ -15,27 +15,27 @@ use crate::model::Severity;
 use crate::render::sanitize;
 
 /// A service that other machines can reach, at one or several places.
-pub(in crate::render) struct ReachableService {
+pub(crate) struct ReachableService {
     /// The highest severity of the service's findings; `None` if no finding is above information.
-    pub(in crate::render) severity: Option<Severity>,
-    pub(in crate::render) places: Vec<String>,
-    pub(in crate::render) program: String,
+    pub(crate) severity: Option<Severity>,
+    pub(crate) places: Vec<String>,
+    pub(crate) program: String,
     /// The clients that the firewall lets in, if it does not let in everyone.
-    pub(in crate::render) limited_to: Option<String>,
+    pub(crate) limited_to: Option<String>,
     /// The findings about what any client can do. The audit shows them only in this list.
-    pub(in crate::render) findings: Vec<OutsiderFinding>,
+    pub(crate) findings: Vec<OutsiderFinding>,
     /// The text about what any client can do, if `findings` is empty.
-    pub(in crate::render) gets: Option<String>,
+    pub(crate) gets: Option<String>,
     /// The command that stops the first listener, if a finding is critical.
-    pub(in crate::render) to_stop: Option<String>,
+    pub(crate) to_stop: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(in crate::render) struct OutsiderFinding {
-    pub(in crate::render) severity: Severity,
-    pub(in crate::render) code: &'static str,
+pub(crate) struct OutsiderFinding {
+    pub(crate) severity: Severity,
+    pub(crate) code: &'static str,
     /// The text about what any client can do, and the remedy.
-    pub(in crate::render) text: String,
+    pub(crate) text: String,
 }
 
 impl OutsiderFinding {
@@ -65,22 +65,22 @@ pub(super) fn is_in_list(found: &AuditFinding<'_>) -> bool {
     is_about_clients && is_here && found.finding.severity > Severity::Info
 }
 
-pub(in crate::render) struct Reachable<'r> {
+pub(crate) struct Reachable<'r> {
     /// The services, the most dangerous first.
-    pub(in crate::render) services: Vec<ReachableService>,
+    pub(crate) services: Vec<ReachableService>,
     /// The listeners that other machines can reach, or may reach if the firewall was not checked.
-    pub(in crate::render) listeners: Vec<&'r Entry>,
+    pub(crate) listeners: Vec<&'r Entry>,
 }
 
 impl<'r> Reachable<'r> {
     /// Returns the listeners for which the firewall was checked.
-    pub(in crate::render) fn certain(&self) -> impl Iterator<Item = &'r Entry> {
+    pub(crate) fn certain(&self) -> impl Iterator<Item = &'r Entry> {
         self.listeners.iter().copied().filter(|entry| entry.is_reachable() == Some(true))
     }
 }
 
 /// Returns the listeners and services that other machines can reach, the services with the most severe findings first.
-pub(in crate::render) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
+pub(crate) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let reachable: Vec<&'r Entry> =
         audit.listeners.iter().copied().filter(|judged| judged.is_reachable() != Some(false)).collect();
     let mut findings: HashMap<*const Entry, (Severity, Vec<OutsiderFinding>)> = HashMap::new();

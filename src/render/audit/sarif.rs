@@ -15,7 +15,7 @@ use crate::judge::audit::{Audit, AuditFinding, AuditVerdict, Subject};
 use crate::model::{Gap, Severity};
 use crate::render::json::{Seq, write};
 
-use super::{identity, place, process_summary, text_without_listener, verdict};
+use super::{identity, place, processes_of, verdict};
 
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
@@ -99,10 +99,7 @@ fn result(found: &AuditFinding<'_>) -> Value {
         (None, None) => "listeners".to_owned(),
     };
     let place = place(&found.subject);
-    let process_summary = match found.subject {
-        Subject::Entry(judged) => process_summary(judged),
-        Subject::NoListener { .. } => text_without_listener(&found.finding).to_owned(),
-    };
+    let process_summary = processes_of(found);
     let known_by = identity(found);
     let digest = Sha256::digest(known_by.as_bytes());
     let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use sha2::{Digest, Sha256};
 
 use super::markup::Html;
+use crate::render::base64;
 
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
@@ -75,17 +76,7 @@ impl Panels<'_> {
 
 /// Returns the SHA-256 checksum of a text in base64, as a content security policy needs it.
 fn checksum(text: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = String::new();
-    for bytes in Sha256::digest(text.as_bytes()).chunks(3) {
-        let byte = |at: usize| u32::from(bytes.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for at in 0..4 {
-            let six = usize::try_from(bits >> (18 - 6 * at) & 63).unwrap_or(0);
-            encoded.push(if at <= bytes.len() { char::from(ALPHABET[six]) } else { '=' });
-        }
-    }
-    encoded
+    base64(&Sha256::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -44,10 +44,10 @@ pub(super) enum Rows {
 
 /// The reports and changes that the views show.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::command::watch) struct Source<'a> {
-    pub(in crate::command::watch) report: &'a Report,
+pub(crate) struct Source<'a> {
+    pub(crate) report: &'a Report,
     /// The connections, if they were scanned.
-    pub(in crate::command::watch) connections: Option<&'a Report>,
+    pub(crate) connections: Option<&'a Report>,
 }
 
 impl<'a> Source<'a> {

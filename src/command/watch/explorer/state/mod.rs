@@ -8,7 +8,7 @@ use crate::render::screen::View;
 
 /// The action that the caller must execute after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::command::watch) enum Effect {
+pub(crate) enum Effect {
     Draw,
     /// Make the rows again: the view, the filter or the order has changed.
     Rows,
@@ -31,7 +31,7 @@ pub(in crate::command::watch) enum Effect {
 
 /// A text that is shown in place of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::command::watch) enum Panel {
+pub(crate) enum Panel {
     /// The help or a message.
     Text,
     Card,
