@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 use rustix::net::netlink::GENERIC;
 
+use super::bytes::short;
 use super::netlink_dump::{attribute, dump, text};
 
 /// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID` and `CTRL_ATTR_FAMILY_NAME`.
@@ -28,7 +29,7 @@ pub(super) struct PortFamily {
 pub(super) fn ports(family: PortFamily, arguments: &[u8]) -> Result<Vec<u16>, Errno> {
     let families = dump(Some(GENERIC), (CONTROLLER, CONTROLLER), &[GET_FAMILY, 1, 0, 0], |message| {
         let attributes = message.get(HEADER..)?;
-        let id = attribute(attributes, FAMILY_ID)?.first_chunk().copied().map(u16::from_ne_bytes)?;
+        let id = short(attribute(attributes, FAMILY_ID)?, 0)?;
         Some((id, text(attribute(attributes, FAMILY_NAME)?)))
     })?;
     let (id, _) = families.into_iter().find(|(_, name)| name == family.name).ok_or(Errno::NOENT)?;

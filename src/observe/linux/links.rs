@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::netlink_dump::{Connection, attribute, dump, number, text};
+use super::bytes::number;
+use super::netlink_dump::{Connection, attribute, dump, text};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {

@@ -7,6 +7,7 @@
 mod acl;
 mod blocked_calls;
 mod bpf;
+mod bytes;
 mod cgroup;
 mod closed_sockets;
 pub mod configuration;

@@ -8,26 +8,17 @@
 //! first.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
-use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::io::{Errno, retry_on_intr};
-use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+use rustix::io::Errno;
+use rustix::net::netlink::SOCK_DIAG;
 
 use super::diag::{self, DumpError, Progress, Reading, SocketRecord};
 use super::kernel_ids::KernelIds;
+use super::netlink_dump::{Connection, DUMP};
 use crate::model::{Family, PortRange};
 
-/// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
-const BUFFER: usize = 64 * 1024;
 /// The maximum number of dumps, if no two of them agree.
 const ATTEMPTS: usize = 6;
-/// The time limit for an answer. Only a program that answers in place of the kernel can reach it.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 impl fmt::Display for DumpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,17 +37,8 @@ impl fmt::Display for DumpError {
 
 /// A connection to `sock_diag`.
 pub(super) struct Netlink {
-    socket: OwnedFd,
-    sequence: u32,
-    buffer: Vec<u8>,
+    connection: Connection,
     primed: bool,
-}
-
-fn connect() -> Result<OwnedFd, Errno> {
-    let socket =
-        socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    Ok(socket)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +56,7 @@ pub(super) struct DumpRequest {
 impl Netlink {
     /// Connects in the network namespace of the calling thread.
     pub(super) fn open() -> Result<Self, Errno> {
-        Ok(Netlink { socket: connect()?, sequence: 0, buffer: Vec::with_capacity(BUFFER), primed: false })
+        Ok(Netlink { connection: Connection::open(Some(SOCK_DIAG))?, primed: false })
     }
 
     /// Passes each socket of the answer to `each` once. Returns the reason if the answer may be incomplete, and an
@@ -120,8 +102,8 @@ impl Netlink {
         let outcome = self.read(request, each);
         if !matches!(outcome, Ok(_) | Err(DumpError::Interrupted)) {
             // The kernel refuses a request while it still answers the previous one, so a new connection is opened.
-            if let Ok(socket) = connect() {
-                self.socket = socket;
+            if let Ok(connection) = Connection::open(Some(SOCK_DIAG)) {
+                self.connection = connection;
             }
         }
         outcome
@@ -129,27 +111,20 @@ impl Netlink {
 
     fn read(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
         let kernel = |e: Errno| DumpError::Kernel(e.raw_os_error());
-        self.sequence = self.sequence.wrapping_add(1);
         let DumpRequest { family, protocol, states, ports } = request;
-        let request = match family {
-            Some(family) => diag::request(family, protocol, states, ports, self.sequence),
-            None => diag::tcp_request(states, ports, self.sequence),
+        let (kind, body) = match family {
+            Some(family) => diag::request(family, protocol, states, ports),
+            None => diag::tcp_request(states, ports),
         };
-        let to_kernel = SocketAddrNetlink::new(0, 0);
-        retry_on_intr(|| sendto(&self.socket, &request, SendFlags::empty(), &to_kernel)).map_err(kernel)?;
+        let sequence = self.connection.send(kind, DUMP, &body).map_err(kernel)?;
         let mut carriers = 0;
         let mut reading = Reading::default();
         loop {
-            self.buffer.clear();
-            let received =
-                retry_on_intr(|| recv(&self.socket, spare_capacity(&mut self.buffer), RecvFlags::TRUNC));
-            let length = match received {
-                Ok((_, length)) => length,
-                Err(Errno::NOBUFS) => return Err(DumpError::Truncated),
-                Err(error) => return Err(kernel(error)),
+            let bytes = match self.connection.receive() {
+                Err(Errno::NOBUFS | Errno::MSGSIZE) => return Err(DumpError::Truncated),
+                received => received.map_err(kernel)?,
             };
-            let bytes = self.buffer.get(..length).ok_or(DumpError::Truncated)?;
-            let progress = reading.datagram(bytes, self.sequence);
+            let progress = reading.datagram(bytes, sequence);
             carriers += usize::from(!reading.records.is_empty());
             // Records are used even if an error follows them.
             reading.records.drain(..).for_each(|record| each(&record));

@@ -12,17 +12,19 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
 };
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+use super::bytes::{number, short};
+
+pub(super) const NLMSG_ERROR: u16 = 2;
+pub(super) const NLMSG_DONE: u16 = 3;
 /// `NLM_F_REQUEST`, and `NLM_F_REQUEST | NLM_F_DUMP`.
 const REQUEST: u16 = 0x1;
-const DUMP: u16 = 0x301;
+pub(super) const DUMP: u16 = 0x301;
 /// `NLM_F_DUMP_INTR`.
-const INTERRUPTED: u16 = 0x10;
+pub(super) const INTERRUPTED: u16 = 0x10;
 /// Selects the type of an attribute, without the flags for nested attributes and for byte order.
 const TYPE_MASK: u16 = 0x3fff;
 /// The size of `nlmsghdr`.
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 /// Twice the size of the kernel's largest datagram, which is 32 KiB.
 const BUFFER: usize = 64 * 1024;
 /// The time limit for an answer. Only a program that answers in place of the kernel can reach it.
@@ -92,7 +94,8 @@ impl Connection {
         found.ok_or(Errno::BADMSG)
     }
 
-    fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Errno> {
+    /// Sends a request, and returns the number that the answers to it have.
+    pub(super) fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<u32, Errno> {
         self.sequence = self.sequence.wrapping_add(1);
         let length = u32::try_from(HEADER + body.len()).map_err(|_| Errno::INVAL)?;
         let mut request = length.to_ne_bytes().to_vec();
@@ -103,10 +106,11 @@ impl Connection {
         request.extend(body);
         let kernel = SocketAddrNetlink::new(0, 0);
         retry_on_intr(|| sendto(&self.socket, &request, SendFlags::empty(), &kernel))?;
-        Ok(())
+        Ok(self.sequence)
     }
 
-    fn receive(&mut self) -> Result<&[u8], Errno> {
+    /// Returns the next datagram; the error `EMSGSIZE` if it is larger than the buffer.
+    pub(super) fn receive(&mut self) -> Result<&[u8], Errno> {
         self.buffer.clear();
         let receive = || recv(&self.socket, spare_capacity(&mut self.buffer), RecvFlags::TRUNC);
         let (_, length) = retry_on_intr(receive)?;
@@ -124,10 +128,29 @@ pub(super) fn dump<T>(
     Connection::open(protocol)?.collect(kinds, body, parse)
 }
 
-/// Returns the first message in some bytes, with its header; `None` if there is no complete message.
-pub(super) fn first_message(bytes: &[u8]) -> Option<&[u8]> {
-    let length = usize::try_from(number(bytes, 0)?).ok()?;
-    (length >= HEADER).then(|| bytes.get(..length)).flatten()
+/// Returns each message with its header. If the rest of the bytes is malformed, the last item is `None`.
+pub(super) fn messages(bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    parts(bytes, |rest| usize::try_from(number(rest, 0)?).ok().filter(|length| *length >= HEADER))
+}
+
+/// Returns each attribute with its type. If the rest of the bytes is malformed, the last item is `None`.
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, &[u8])>> {
+    let attributes = parts(bytes, |rest| Some(usize::from(short(rest, 0)?)).filter(|length| *length >= 4));
+    attributes.map(|attribute| Some((short(attribute?, 2)? & TYPE_MASK, attribute?.get(4..)?)))
+}
+
+/// Splits bytes into parts of the length that `length` finds at the start of each, with padding to a multiple of four
+/// bytes. If a part is malformed, it is `None` and the last item.
+fn parts(mut rest: &[u8], length: impl Fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = Option<&[u8]>> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let part = length(rest).and_then(|length| rest.get(..length));
+        let next = part.and_then(|part| rest.get(part.len().next_multiple_of(4)..));
+        rest = next.unwrap_or_default();
+        Some(part)
+    })
 }
 
 /// Parses one datagram; returns whether it ends the answer.
@@ -136,9 +159,8 @@ fn read(
     is_consistent: &mut bool,
     each: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
 ) -> Result<bool, Errno> {
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let message = first_message(rest).ok_or(Errno::BADMSG)?;
+    for message in messages(datagram) {
+        let message = message.ok_or(Errno::BADMSG)?;
         *is_consistent &= short(message, 6).is_some_and(|flags| flags & INTERRUPTED == 0);
         match short(message, 4) {
             Some(NLMSG_DONE) => return Ok(true),
@@ -148,35 +170,19 @@ fn read(
             }
             _ => each(message)?,
         }
-        rest = rest.get(message.len().next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(false)
 }
 
 /// Returns the value of the first attribute of a type.
-pub(super) fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(short(attributes, 0)?);
-        let value = attributes.get(4..length)?;
-        if short(attributes, 2)? & TYPE_MASK == wanted {
-            return Some(value);
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
+pub(super) fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    let attribute = attributes(bytes).map_while(|attribute| attribute).find(|(kind, _)| *kind == wanted);
+    attribute.map(|(_, value)| value)
 }
 
 /// Returns the text before the first zero byte.
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
-}
-
-/// Returns the 32-bit number at an offset, in host order.
-pub(super) fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use rustix::net::netlink::SOCK_DIAG;
 
+use super::bytes::{number, short};
 use super::links::{self, Link};
-use super::netlink_dump::{attribute, dump, number};
+use super::netlink_dump::{attribute, dump};
 use super::procnet;
 use crate::model::{
     Device, Endpoint, Family, Gap, Netns, Note, Owner, Protocol, ReceivedPackets, Socket, SocketAttributes,
@@ -193,10 +194,9 @@ fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
 fn memberships(message: &[u8]) -> Option<(u32, Vec<u32>)> {
     let inode = number(message, 4)?;
     let list = attribute(message.get(PACKET_BODY..)?, MEMBERSHIPS).unwrap_or_default();
-    let promiscuous = list.chunks_exact(MEMBERSHIP).filter_map(|one| {
-        let kind = one.get(8..)?.first_chunk().copied().map(u16::from_ne_bytes)?;
-        (kind == PROMISCUOUS).then(|| number(one, 0))?
-    });
+    let promiscuous = list
+        .chunks_exact(MEMBERSHIP)
+        .filter_map(|one| (short(one, 8)? == PROMISCUOUS).then(|| number(one, 0))?);
     Some((inode, promiscuous.collect()))
 }
 

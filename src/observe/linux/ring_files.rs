@@ -11,10 +11,11 @@ use rustix::fs::{CWD, readlinkat};
 use rustix::io::Errno;
 use rustix::net::netlink::SOCK_DIAG;
 
+use super::bytes::number;
 use super::files::slurp;
 use super::kernel_ids::KernelIds;
 use super::kernel_protocols::receives_data;
-use super::netlink_dump::{attribute, dump, number};
+use super::netlink_dump::{attribute, dump};
 use super::owners::{ThreadDescriptor, Walk, bracketed};
 use super::scanned_namespaces::ScannedNamespaces;
 use super::settings;

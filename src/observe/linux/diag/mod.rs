@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::bytes::{number, short};
+use super::netlink_dump::{self, HEADER, INTERRUPTED, NLMSG_DONE, NLMSG_ERROR, messages};
 use crate::model::{Family, PortRange};
 
 /// One socket as the kernel lists it.
@@ -67,14 +69,10 @@ pub enum Progress {
     Done,
 }
 
-const HEADER: usize = 16;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
 const OVERRUN: u16 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// The older request for TCP. It has no family, so the kernel returns the sockets of IPv4 and IPv6.
 const TCPDIAG_GETSOCK: u16 = 18;
-const DUMP_INTERRUPTED: u16 = 0x10;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// `struct inet_diag_msg`.
@@ -104,24 +102,20 @@ impl Reading {
     /// Returns a [`DumpError`]; the records before the error are kept. [`DumpError::Interrupted`] is returned only at
     /// the end of the dump, so that the next request does not receive the rest of this dump.
     pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, DumpError> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let length = usize::try_from(u32_at(rest, 0).ok_or(DumpError::Malformed)?);
-            let length = length.ok().filter(|length| *length >= HEADER).ok_or(DumpError::Malformed)?;
-            let message = rest.get(..length).ok_or(DumpError::Malformed)?;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            if u32_at(message, 8) != Some(sequence) {
+        for message in messages(bytes) {
+            let message = message.ok_or(DumpError::Malformed)?;
+            if number(message, 8) != Some(sequence) {
                 continue; // this is a late answer to an earlier request
             }
-            self.interrupted |= u16_at(message, 6).unwrap_or(0) & DUMP_INTERRUPTED != 0;
+            self.interrupted |= short(message, 6).unwrap_or(0) & INTERRUPTED != 0;
             let payload = &message[HEADER..];
-            match u16_at(message, 4).unwrap_or(0) {
-                ERROR => match i32_at(payload, 0).ok_or(DumpError::Malformed)? {
+            match short(message, 4).unwrap_or(0) {
+                NLMSG_ERROR => match i32_at(payload, 0).ok_or(DumpError::Malformed)? {
                     0 => {}
                     error => return Err(DumpError::Kernel(error.saturating_neg())),
                 },
                 // Since Linux 4.14, the end mark contains the result of the dump: negative if the dump failed.
-                DONE => match i32_at(payload, 0) {
+                NLMSG_DONE => match i32_at(payload, 0) {
                     Some(error @ ..0) => return Err(DumpError::Kernel(error.saturating_neg())),
                     _ if self.interrupted => return Err(DumpError::Interrupted),
                     _ => return Ok(Progress::Done),
@@ -150,12 +144,12 @@ fn record(bytes: &[u8]) -> Option<SocketRecord> {
         state: fixed[1],
         local: (address(family, fixed, 8)?, port_at(fixed, 4)?),
         peer: (address(family, fixed, 24)?, port_at(fixed, 6)?),
-        interface: u32_at(fixed, 40)?,
-        cookie: u64::from(u32_at(fixed, 44)?) | u64::from(u32_at(fixed, 48)?) << 32,
-        receive: u32_at(fixed, 56)?,
-        send: u32_at(fixed, 60)?,
-        uid: u32_at(fixed, 64)?,
-        inode: u32_at(fixed, 68)?,
+        interface: number(fixed, 40)?,
+        cookie: u64::from(number(fixed, 44)?) | u64::from(number(fixed, 48)?) << 32,
+        receive: number(fixed, 56)?,
+        send: number(fixed, 60)?,
+        uid: number(fixed, 64)?,
+        inode: number(fixed, 68)?,
         v6only,
         cgroup,
         transparent,
@@ -172,19 +166,17 @@ struct Attributes {
 }
 
 /// Parses the attributes of a socket; `None` if one is malformed. Unknown attributes are skipped.
-fn attributes(mut rest: &[u8]) -> Option<Attributes> {
+fn attributes(bytes: &[u8]) -> Option<Attributes> {
     let mut found = Attributes::default();
-    while !rest.is_empty() {
-        let length = usize::from(u16_at(rest, 0)?);
-        let value = rest.get(4..length)?;
-        match u16_at(rest, 2)? {
-            INET_DIAG_INFO => found.path_mtu = u32_at(value, PATH_MTU),
+    for attribute in netlink_dump::attributes(bytes) {
+        let (kind, value) = attribute?;
+        match kind {
+            INET_DIAG_INFO => found.path_mtu = number(value, PATH_MTU),
             INET_DIAG_SKV6ONLY => found.v6only = Some(*value.first()? != 0),
             INET_DIAG_CGROUP_ID => found.cgroup = Some(u64::from_ne_bytes(*value.first_chunk()?)),
             INET_DIAG_SOCKOPT => found.transparent = *value.first()? & TRANSPARENT != 0,
             _ => {}
         }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Some(found)
 }
@@ -201,36 +193,24 @@ fn port_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
-}
-
 fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
-    bytes.get(at..)?.first_chunk().copied().map(i32::from_ne_bytes)
+    number(bytes, at).map(u32::cast_signed)
 }
 
-/// Returns a request for the sockets in one of `states` (one bit per state) with a local port in `ports`. `protocol` is
+/// Returns type and body of a request for the sockets in one of `states` (one bit per state) with a local port in `ports`. `protocol` is
 /// `IPPROTO_*`; above 255, it goes into an attribute (Linux 5.6).
-#[must_use]
-pub fn request(
+pub(super) fn request(
     family: Family,
     protocol: u16,
     states: u32,
     ports: Option<PortRange>,
-    sequence: u32,
-) -> Vec<u8> {
+) -> (u16, Vec<u8>) {
     const INET_DIAG_REQ_PROTOCOL: u16 = 3;
-    let mut bytes = vec![0; HEADER];
-    bytes.push(match family {
+    let family = match family {
         Family::Ipv4 => AF_INET,
         Family::Ipv6 => AF_INET6,
-    });
-    bytes.push(protocol.to_le_bytes()[0]);
-    bytes.extend([0, 0]); // no extensions, and padding
+    };
+    let mut bytes = vec![family, protocol.to_le_bytes()[0], 0, 0]; // no extensions, and padding
     bytes.extend(states.to_ne_bytes());
     bytes.extend([0; 48]); // struct inet_diag_sockid: any socket
     bytes.extend(ports.into_iter().flat_map(port_filter));
@@ -239,19 +219,17 @@ pub fn request(
         bytes.extend(INET_DIAG_REQ_PROTOCOL.to_ne_bytes());
         bytes.extend(u32::from(protocol).to_ne_bytes());
     }
-    with_header(bytes, SOCK_DIAG_BY_FAMILY, sequence)
+    (SOCK_DIAG_BY_FAMILY, bytes)
 }
 
-/// Returns a request for the TCP sockets of both families (`struct inet_diag_req`).
-#[must_use]
-pub fn tcp_request(states: u32, ports: Option<PortRange>, sequence: u32) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER];
-    bytes.extend([0; 4]); // any family, no address lengths, no extensions
+/// Returns type and body of a request for the TCP sockets of both families (`struct inet_diag_req`).
+pub(super) fn tcp_request(states: u32, ports: Option<PortRange>) -> (u16, Vec<u8>) {
+    let mut bytes = vec![0; 4]; // any family, no address lengths, no extensions
     bytes.extend([0; 48]); // struct inet_diag_sockid: any socket
     bytes.extend(states.to_ne_bytes());
     bytes.extend([0; 4]); // idiag_dbs, obsolete
     bytes.extend(ports.into_iter().flat_map(port_filter));
-    with_header(bytes, TCPDIAG_GETSOCK, sequence)
+    (TCPDIAG_GETSOCK, bytes)
 }
 
 /// Returns an attribute that selects a range of local ports. It is a program of two comparisons (`struct
@@ -271,17 +249,6 @@ fn port_filter(ports: PortRange) -> [u8; 20] {
     put(12, [INET_DIAG_BC_S_LE, 8]);
     put(14, 12u16.to_ne_bytes());
     put(18, ports.high.to_ne_bytes());
-    bytes
-}
-
-/// Writes the netlink header into the first 16 bytes.
-fn with_header(mut bytes: Vec<u8>, kind: u16, sequence: u32) -> Vec<u8> {
-    const NLM_F_REQUEST_DUMP: u16 = 0x301;
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    bytes[..4].copy_from_slice(&length.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
-    bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
     bytes
 }
 

@@ -133,18 +133,17 @@ fn recorded_udp() {
 
 #[test]
 fn requests_are_what_the_kernel_reads() {
-    let asked = request(Family::Ipv6, 17, 1 << 7, None, 9);
-    assert_eq!(asked.len(), 72);
-    assert_eq!((u32_at(&asked, 0), u16_at(&asked, 4), u16_at(&asked, 6)), (Some(72), Some(20), Some(0x301)));
-    assert_eq!((u32_at(&asked, 8), asked[16], asked[17], u32_at(&asked, 20)), (Some(9), 10, 17, Some(128)));
+    let (kind, asked) = request(Family::Ipv6, 17, 1 << 7, None);
+    assert_eq!((kind, asked.len()), (20, 56));
+    assert_eq!((asked[0], asked[1], number(&asked, 4)), (10, 17, Some(128)));
     // The number of MPTCP does not fit into one byte, so it goes into an attribute.
-    let asked = request(Family::Ipv4, 262, 1 << 10, None, 9);
-    assert_eq!((u32_at(&asked, 0), asked[16]), (Some(80), 2));
-    assert_eq!((u16_at(&asked, 72), u16_at(&asked, 74), u32_at(&asked, 76)), (Some(8), Some(3), Some(262)));
+    let (_, asked) = request(Family::Ipv4, 262, 1 << 10, None);
+    assert_eq!((asked.len(), asked[0]), (64, 2));
+    assert_eq!((short(&asked, 56), short(&asked, 58), number(&asked, 60)), (Some(8), Some(3), Some(262)));
     // A filter by port comes before the attribute of the protocol.
-    let asked = request(Family::Ipv4, 262, 1 << 10, PortRange::new(80, 90), 9);
-    assert_eq!((u32_at(&asked, 0), u16_at(&asked, 72), u16_at(&asked, 74)), (Some(100), Some(20), Some(1)));
-    assert_eq!((u16_at(&asked, 82), u16_at(&asked, 90), u16_at(&asked, 94)), (Some(80), Some(90), Some(3)));
+    let (_, asked) = request(Family::Ipv4, 262, 1 << 10, PortRange::new(80, 90));
+    assert_eq!((asked.len(), short(&asked, 56), short(&asked, 58)), (84, Some(20), Some(1)));
+    assert_eq!((short(&asked, 66), short(&asked, 74), short(&asked, 78)), (Some(80), Some(90), Some(3)));
 }
 
 /// Each row has the name of the fault, the datagram, the number of records that it gives, and the outcome.
@@ -165,29 +164,29 @@ fn corrupt_datagrams() {
     let rows = [
         ("nothing at all", Vec::new(), 0, more),
         ("whole and sound", good.clone(), 1, more),
-        ("refused", message(ERROR, 0, &number(-1)), 0, Err(DumpError::Kernel(1))),
-        ("refused after a socket", after(message(ERROR, 0, &number(-2))), 1, Err(DumpError::Kernel(2))),
+        ("refused", message(NLMSG_ERROR, 0, &number(-1)), 0, Err(DumpError::Kernel(1))),
+        ("refused after a socket", after(message(NLMSG_ERROR, 0, &number(-2))), 1, Err(DumpError::Kernel(2))),
         (
             "refused with the least number",
-            message(ERROR, 0, &number(i32::MIN)),
+            message(NLMSG_ERROR, 0, &number(i32::MIN)),
             0,
             Err(DumpError::Kernel(i32::MAX)),
         ),
-        ("an acknowledgement", message(ERROR, 0, &number(0)), 0, more),
+        ("an acknowledgement", message(NLMSG_ERROR, 0, &number(0)), 0, more),
         (
             "an acknowledgement, then a socket",
-            [message(ERROR, 0, &number(0)), good.clone()].concat(),
+            [message(NLMSG_ERROR, 0, &number(0)), good.clone()].concat(),
             1,
             more,
         ),
-        ("an error without a number", message(ERROR, 0, &[]), 0, malformed),
-        ("an error with half a number", message(ERROR, 0, &[255, 255]), 0, malformed),
-        ("the end", after(message(DONE, 2, &number(0))), 1, Ok(Progress::Done)),
-        ("the end without a number", message(DONE, 2, &[]), 0, Ok(Progress::Done)),
-        ("the end with an error", after(message(DONE, 2, &number(-22))), 1, Err(DumpError::Kernel(22))),
+        ("an error without a number", message(NLMSG_ERROR, 0, &[]), 0, malformed),
+        ("an error with half a number", message(NLMSG_ERROR, 0, &[255, 255]), 0, malformed),
+        ("the end", after(message(NLMSG_DONE, 2, &number(0))), 1, Ok(Progress::Done)),
+        ("the end without a number", message(NLMSG_DONE, 2, &[]), 0, Ok(Progress::Done)),
+        ("the end with an error", after(message(NLMSG_DONE, 2, &number(-22))), 1, Err(DumpError::Kernel(22))),
         (
             "the end of an interrupted dump",
-            after(message(DONE, 0x12, &number(0))),
+            after(message(NLMSG_DONE, 0x12, &number(0))),
             1,
             Err(DumpError::Interrupted),
         ),
@@ -205,7 +204,7 @@ fn corrupt_datagrams() {
         ("no operation", message(1, 0, &[]), 0, more),
         ("an unknown type", message(99, 0, &plain()), 0, more),
         ("an answer to another question", changed(8, &[2, 0, 0, 0]), 0, more),
-        ("an error for another question", changed_sequence(message(ERROR, 0, &number(-1))), 0, more),
+        ("an error for another question", changed_sequence(message(NLMSG_ERROR, 0, &number(-1))), 0, more),
         ("the end of another dump", changed_sequence(bytes(END)), 0, more),
         ("one byte", vec![20], 0, malformed),
         ("half a header", cut(10), 0, malformed),
@@ -269,7 +268,7 @@ proptest! {
     #[test]
     fn any_messages_are_read_or_refused(
         messages in proptest::collection::vec(
-            (prop_oneof![Just(SOCK_DIAG_BY_FAMILY), Just(ERROR), Just(DONE), any::<u16>()], any::<u16>(),
+            (prop_oneof![Just(SOCK_DIAG_BY_FAMILY), Just(NLMSG_ERROR), Just(NLMSG_DONE), any::<u16>()], any::<u16>(),
              proptest::collection::vec(any::<u8>(), 0..160)),
             0..20)
     ) {

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::super::netlink_dump::{Connection, attribute, dump, number, text};
+use super::super::bytes::number;
+use super::super::netlink_dump::{Connection, attribute, dump, text};
 use crate::model::firewall::Interface;
 
 const GETLINK: (u16, u16) = (18, 16);

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rustix::io::Errno;
 
-use super::super::netlink_dump::{Connection, attribute, number};
+use super::super::bytes::number;
+use super::super::netlink_dump::{Connection, attribute};
 use crate::model::firewall::{Interface, LocalRoute};
 
 const GETROUTE: u16 = 26;

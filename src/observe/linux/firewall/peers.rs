@@ -7,8 +7,9 @@ use std::os::fd::AsRawFd;
 
 use rustix::io::Errno;
 
+use super::super::bytes::number;
 use super::super::namespaces::NamespaceHandle;
-use super::super::netlink_dump::{Connection, attribute, number};
+use super::super::netlink_dump::{Connection, attribute};
 use crate::model::Firewall;
 
 /// `RTM_GETNSID`, and the attributes of its message (linux/net_namespace.h).

@@ -1,7 +1,6 @@
 //! Finds the attributes of a netlink message by number (linux/netlink.h).
 
-/// Clears the flags for nested attributes and byte order.
-const TYPE_MASK: u16 = 0x3fff;
+pub(super) use super::super::netlink_dump::attributes as each;
 
 /// The values of the attributes with numbers below `N`, by number.
 pub(super) type Attributes<'d, const N: usize> = [Option<&'d [u8]>; N];
@@ -17,28 +16,6 @@ pub(super) fn attributes<const N: usize>(bytes: &[u8]) -> Option<Attributes<'_, 
         }
     }
     Some(found)
-}
-
-/// Returns each attribute with its number. If the rest of the bytes is malformed, the last item is `None`.
-pub(super) fn each(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, &[u8])>> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let attribute = first(rest);
-        rest = match attribute {
-            Some((_, value)) => rest.get((value.len() + 4).next_multiple_of(4)..).unwrap_or_default(),
-            None => &[],
-        };
-        Some(attribute)
-    })
-}
-
-fn first(bytes: &[u8]) -> Option<(u16, &[u8])> {
-    let (length, kind) = (bytes.first_chunk::<2>()?, bytes.get(2..4)?.first_chunk::<2>()?);
-    let value = bytes.get(4..usize::from(u16::from_ne_bytes(*length)))?;
-    Some((u16::from_ne_bytes(*kind) & TYPE_MASK, value))
 }
 
 /// Parses four bytes in network order.

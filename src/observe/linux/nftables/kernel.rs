@@ -5,7 +5,6 @@ use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
 
 use super::super::files::read_records;
-pub(super) use super::super::netlink_dump::first_message;
 use super::super::netlink_dump::{Connection, attribute};
 use super::attributes::{attributes, number};
 use super::{HEADER, NEWCHAIN, SUBSYSTEM, messages};

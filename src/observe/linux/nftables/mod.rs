@@ -28,6 +28,8 @@ pub(super) use self::kernel::{Unread, list};
 use self::reader::Table;
 use self::sets::Sets;
 pub(super) use self::xt::WITHOUT_EFFECT;
+use super::bytes::short;
+use super::netlink_dump::{self, HEADER};
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterBase, FilterChain, FilterHook, FilterRule, FilterTable};
 
@@ -38,8 +40,7 @@ const NEWCHAIN: u16 = SUBSYSTEM | 3;
 const NEWRULE: u16 = SUBSYSTEM | 6;
 const NEWSET: u16 = SUBSYSTEM | 9;
 const NEWELEMENTS: u16 = SUBSYSTEM | 12;
-/// The sizes of `nlmsghdr` and `nfgenmsg`.
-const HEADER: usize = 16;
+/// The size of `nfgenmsg`.
 const BODY: usize = 4;
 /// The maximum length of a comment in reports.
 const LONGEST_COMMENT: usize = 80;
@@ -117,20 +118,9 @@ pub fn list_for_tests() -> Result<Vec<u8>, String> {
 
 /// Returns kind, family and attributes of each message. The last item is `None` if the rest of the bytes is malformed.
 fn messages(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, u8, &[u8])>> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let message = kernel::first_message(rest).filter(|message| message.len() >= HEADER + BODY);
-        rest = match message {
-            Some(message) => rest.get(message.len().next_multiple_of(4)..).unwrap_or_default(),
-            None => &[],
-        };
-        Some(message.and_then(|message| {
-            let kind = u16::from_ne_bytes([*message.get(4)?, *message.get(5)?]);
-            Some((kind, *message.get(HEADER)?, message.get(HEADER + BODY..)?))
-        }))
+    netlink_dump::messages(bytes).map(|message| {
+        let message = message?;
+        Some((short(message, 4)?, *message.get(HEADER)?, message.get(HEADER + BODY..)?))
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Numbers are in host order, except addresses and translated ports.
 
+use super::super::bytes;
 use super::attributes::{attributes, name, number_or_zero};
 use super::conditions::{is, within};
 use super::fields::address_of;
@@ -37,11 +38,11 @@ impl<'d> Structure<'d> {
     }
 
     fn short(self, at: usize) -> Option<u16> {
-        Some(u16::from_ne_bytes(*self.0.get(at..)?.first_chunk()?))
+        bytes::short(self.0, at)
     }
 
     fn number(self, at: usize) -> Option<u32> {
-        Some(u32::from_ne_bytes(*self.0.get(at..)?.first_chunk()?))
+        bytes::number(self.0, at)
     }
 
     /// Parses a `nf_inet_addr`.

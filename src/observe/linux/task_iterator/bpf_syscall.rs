@@ -8,6 +8,8 @@ use nix::libc;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::super::bytes::number;
+
 /// `enum bpf_cmd` of linux/bpf.h.
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -89,7 +91,7 @@ pub(in super::super) fn attached_programs(netns: &File, attach_type: u32) -> Res
         let error = std::io::Error::last_os_error();
         return Err(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error));
     }
-    Ok(query.get(24..).and_then(<[u8]>::first_chunk).copied().map_or(0, u32::from_ne_bytes))
+    Ok(number(&query, 24).unwrap_or_default())
 }
 
 /// Returns an address as 64 bits, which the kernel expects on every machine.

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use super::super::bytes::number;
+
 const MAGIC: u16 = 0xeb9f;
 /// The length of the header up to the last field that is read.
 const HEADER: usize = 24;
@@ -135,10 +137,6 @@ pub(super) fn read(source: Source<'_>) -> Option<Layout> {
         Types { source, part: Vec::new(), start: length + types, loaded: 0, at: 0, end: types_length };
     let found = find(&mut types, &text)?;
     found.layout(&mut types, &text)
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 struct Types<'s> {
