@@ -18,22 +18,22 @@ impl Network {
     #[must_use]
     pub fn single(address: IpAddr) -> Self {
         let address = unmapped(address);
-        Network { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+        Network { address, prefix: widest(address) }
+    }
+
+    /// Returns the block with the first `prefix` bits of an address; `None` if the prefix is too long.
+    #[must_use]
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        (prefix <= widest(address)).then_some(Network { address, prefix })
     }
 
     /// Returns the block with exactly the addresses from `first` to `last`, if there is one.
     #[must_use]
     pub fn spanning(first: IpAddr, last: IpAddr) -> Option<Self> {
-        let (first_bits, last_bits, widest) = match (first, last) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
-            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
-            _ => return None,
-        };
-        let host = first_bits ^ last_bits;
-        let length = host.trailing_ones();
-        let is_block = host.checked_shr(length).unwrap_or(0) == 0 && first_bits & host == 0;
-        let prefix = u8::try_from(widest - length).ok()?;
-        is_block.then_some(Network { address: first, prefix })
+        let differing = (bits(first) ^ bits(last)).trailing_ones();
+        let prefix = widest(first).checked_sub(u8::try_from(differing).ok()?)?;
+        let network = Network { address: first, prefix };
+        (network.bounds() == (first, last)).then_some(network)
     }
 
     /// Returns the first and the last address.
@@ -54,6 +54,15 @@ impl Network {
                     Ipv6Addr::from_bits(six.to_bits() | host).into(),
                 )
             }
+        }
+    }
+
+    /// Returns the block of the IPv4 addresses if this is a block of v4-mapped addresses.
+    #[must_use]
+    pub fn unmapped(self) -> Self {
+        match (unmapped(self.address), self.prefix.checked_sub(96)) {
+            (address @ IpAddr::V4(_), Some(prefix)) if self.address.is_ipv6() => Network { address, prefix },
+            _ => self,
         }
     }
 
@@ -78,17 +87,19 @@ impl Network {
     /// Returns whether `address` lies in this block. A v4-mapped address counts as its IPv4 address.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
-        match (self.address, unmapped(address)) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-                a.to_bits() & mask == b.to_bits() & mask
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-                a.to_bits() & mask == b.to_bits() & mask
-            }
-            _ => false,
-        }
+        let (first, last) = self.bounds();
+        (first..=last).contains(&unmapped(address))
+    }
+}
+
+const fn widest(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(four) => four.to_bits().into(),
+        IpAddr::V6(six) => six.to_bits(),
     }
 }
 
@@ -132,16 +143,10 @@ impl FromStr for Network {
             return bare.parse().map(Network::single).map_err(|_| BadNetwork::Address);
         };
         let address: IpAddr = host.parse().map_err(|_| BadNetwork::Address)?;
-        let widest = if address.is_ipv4() { 32 } else { 128 };
         let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
-        let prefix = bits.parse::<u8>().ok().filter(|prefix| digits && *prefix <= widest);
-        match (prefix.ok_or(BadNetwork::Prefix(widest))?, unmapped(address)) {
-            // A block of v4-mapped addresses is converted to the block of its IPv4 addresses.
-            (prefix @ 96.., mapped @ IpAddr::V4(_)) if address.is_ipv6() => {
-                Ok(Network { address: mapped, prefix: prefix - 96 })
-            }
-            (prefix, _) => Ok(Network { address, prefix }),
-        }
+        let prefix = bits.parse().ok().filter(|_| digits);
+        let network = prefix.and_then(|prefix| Network::new(address, prefix));
+        network.map(Network::unmapped).ok_or(BadNetwork::Prefix(widest(address)))
     }
 }
 

@@ -231,7 +231,7 @@ fn network(address: u128, family: Family, prefix: u32) -> Option<Network> {
         Family::Ipv4 => Ipv4Addr::from_bits(u32::try_from(address).ok()?).into(),
         Family::Ipv6 => Ipv6Addr::from_bits(address).into(),
     };
-    format!("{address}/{prefix}").parse().ok()
+    Network::new(address, u8::try_from(prefix).ok()?).map(Network::unmapped)
 }
 
 #[cfg(test)]

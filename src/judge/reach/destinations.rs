@@ -9,7 +9,7 @@ use super::conditions::is_called;
 use super::constants::{Constants, family_of};
 use super::packet::{Delivery, InterfaceName};
 use crate::model::firewall::{Interface, LocalRoute};
-use crate::model::{Family, Firewall, Socket, State, unmapped};
+use crate::model::{Family, Firewall, Network, Socket, State, unmapped};
 
 /// The maximum number of evaluated classes.
 const MOST: usize = 4096;
@@ -342,15 +342,10 @@ fn delivery(address: IpAddr, firewall: &Firewall) -> Delivery {
 }
 
 fn broadcast(address: IpAddr, prefix: u8) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(four) if prefix < 31 => {
-            let host = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-            Some(Ipv4Addr::from_bits(four.to_bits() | host).into())
-        }
-        _ => None,
-    }
+    let network = Network::new(address, prefix).filter(|_| address.is_ipv4() && prefix < 31)?;
+    Some(network.bounds().1)
 }
 
 fn is_in_network(address: IpAddr, own: IpAddr, prefix: u8) -> bool {
-    format!("{own}/{prefix}").parse().is_ok_and(|network: crate::model::Network| network.contains(address))
+    Network::new(own, prefix).is_some_and(|network| network.unmapped().contains(address))
 }

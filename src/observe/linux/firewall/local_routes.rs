@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::super::bytes::number;
 use super::super::netlink_dump::{Connection, attribute};
+use crate::model::Network;
 use crate::model::firewall::{Interface, LocalRoute};
 
 const GETROUTE: u16 = 26;
@@ -60,20 +61,12 @@ fn local_route(message: &[u8]) -> Option<LocalRoute> {
     }
     // A default route has no destination attribute: its destination is zero.
     let bytes = attribute(attributes, RTA_DST).unwrap_or(&[0; 16]);
-    let host = |widest: u32| widest.checked_sub(prefix.into());
-    let (first, last): (IpAddr, IpAddr) = match family {
-        AF_INET => {
-            let first = u32::from_be_bytes(*bytes.first_chunk()?);
-            let last = first | u32::MAX.checked_shr(32 - host(32)?).unwrap_or(0);
-            (Ipv4Addr::from_bits(first).into(), Ipv4Addr::from_bits(last).into())
-        }
-        AF_INET6 => {
-            let first = u128::from_be_bytes(*bytes.first_chunk()?);
-            let last = first | u128::MAX.checked_shr(128 - host(128)?).unwrap_or(0);
-            (Ipv6Addr::from_bits(first).into(), Ipv6Addr::from_bits(last).into())
-        }
+    let destination: IpAddr = match family {
+        AF_INET => Ipv4Addr::from(*bytes.first_chunk()?).into(),
+        AF_INET6 => Ipv6Addr::from(*bytes.first_chunk::<16>()?).into(),
         _ => return None,
     };
+    let (first, last) = Network::new(destination, prefix)?.bounds();
     if first.is_loopback() {
         return None;
     }

@@ -1,8 +1,9 @@
 //! Parses the words and values in the output of `iptables-save` (iptables-extensions(8)).
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
+use crate::model::Network;
 use crate::model::firewall::{FilterCondition, FilterField, FilterValue, conntrack};
 
 /// Splits a line at the spaces outside quotes.
@@ -65,7 +66,7 @@ pub(super) fn addresses(text: &str) -> Option<FilterValue> {
         let address = text.parse().ok()?;
         return Some(FilterValue::Addresses(address, address));
     };
-    block(address, length.parse().ok()?)
+    block(address, length)
 }
 
 pub(super) fn address_range(text: &str) -> Option<FilterValue> {
@@ -168,27 +169,9 @@ fn first_number(text: &str) -> Option<u16> {
     text.split(['-', '/', ':']).next()?.parse().ok()
 }
 
-fn block(address: &str, length: u64) -> Option<FilterValue> {
-    let length = u32::try_from(length).ok()?;
-    Some(match address.parse().ok()? {
-        IpAddr::V4(four) if length <= 32 => {
-            let host = u32::MAX.checked_shr(length).unwrap_or(0);
-            let bits = four.to_bits();
-            FilterValue::Addresses(
-                Ipv4Addr::from_bits(bits & !host).into(),
-                Ipv4Addr::from_bits(bits | host).into(),
-            )
-        }
-        IpAddr::V6(six) if length <= 128 => {
-            let host = u128::MAX.checked_shr(length).unwrap_or(0);
-            let bits = six.to_bits();
-            FilterValue::Addresses(
-                Ipv6Addr::from_bits(bits & !host).into(),
-                Ipv6Addr::from_bits(bits | host).into(),
-            )
-        }
-        _ => return None,
-    })
+fn block(address: &str, length: &str) -> Option<FilterValue> {
+    let (first, last) = Network::new(address.parse().ok()?, length.parse().ok()?)?.bounds();
+    Some(FilterValue::Addresses(first, last))
 }
 
 fn flag_of(name: &str) -> Option<u64> {
