@@ -318,7 +318,31 @@ pub mod conntrack {
     pub const SOURCE_TRANSLATED: u64 = 16;
     /// The destination address is translated.
     pub const DESTINATION_TRANSLATED: u64 = 32;
+
+    /// The names in the notation of iptables.
+    pub(crate) const NAMES: [(u64, &str); 7] = [
+        (INVALID, "INVALID"),
+        (NEW, "NEW"),
+        (RELATED, "RELATED"),
+        (ESTABLISHED, "ESTABLISHED"),
+        (UNTRACKED, "UNTRACKED"),
+        (SOURCE_TRANSLATED, "SNAT"),
+        (DESTINATION_TRANSLATED, "DNAT"),
+    ];
 }
+
+/// The types of addresses by number (linux/rtnetlink.h), in the notation of iptables.
+pub(crate) const ADDRESS_TYPES: [&str; 9] = [
+    "UNSPEC",
+    "UNICAST",
+    "LOCAL",
+    "BROADCAST",
+    "ANYCAST",
+    "MULTICAST",
+    "BLACKHOLE",
+    "UNREACHABLE",
+    "PROHIBIT",
+];
 
 /// The elements of a set or map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

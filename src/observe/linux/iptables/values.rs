@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::model::Network;
-use crate::model::firewall::{FilterCondition, FilterField, FilterValue, conntrack};
+use crate::model::firewall::{ADDRESS_TYPES, FilterCondition, FilterField, FilterValue, conntrack};
 
 /// Splits a line at the spaces outside quotes.
 pub(super) fn words(line: &str) -> Vec<Cow<'_, str>> {
@@ -96,18 +96,7 @@ pub(super) fn ports(text: &str) -> Option<Vec<FilterValue>> {
 }
 
 pub(super) fn states(text: &str) -> Option<u64> {
-    let bit = |name: &str| {
-        Some(match name {
-            "INVALID" => conntrack::INVALID,
-            "ESTABLISHED" => conntrack::ESTABLISHED,
-            "RELATED" => conntrack::RELATED,
-            "NEW" => conntrack::NEW,
-            "UNTRACKED" => conntrack::UNTRACKED,
-            "SNAT" => conntrack::SOURCE_TRANSLATED,
-            "DNAT" => conntrack::DESTINATION_TRANSLATED,
-            _ => return None,
-        })
-    };
+    let bit = |name| conntrack::NAMES.iter().find(|(_, known)| *known == name).map(|(bit, _)| bit);
     text.split(',').try_fold(0, |bits, name| Some(bits | bit(name)?))
 }
 
@@ -122,21 +111,11 @@ pub(super) fn mark(field: FilterField, text: &str, negated: bool) -> Option<Filt
 }
 
 pub(super) fn address_types(text: &str) -> Option<Vec<FilterValue>> {
-    let number = |name: &str| {
-        Some(match name {
-            "UNSPEC" => 0,
-            "UNICAST" => 1,
-            "LOCAL" => 2,
-            "BROADCAST" => 3,
-            "ANYCAST" => 4,
-            "MULTICAST" => 5,
-            "BLACKHOLE" => 6,
-            "UNREACHABLE" => 7,
-            "PROHIBIT" => 8,
-            _ => return None,
-        })
+    let kind = |name| {
+        let number = u64::try_from(ADDRESS_TYPES.iter().position(|known| *known == name)?).ok()?;
+        Some(FilterValue::Numbers(number, number))
     };
-    text.split(',').map(|name| number(name).map(|number| FilterValue::Numbers(number, number))).collect()
+    text.split(',').map(kind).collect()
 }
 
 pub(super) fn flags(text: &str) -> Option<u64> {

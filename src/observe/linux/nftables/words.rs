@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::reader::ReadRule;
 use crate::model::firewall::{
-    FilterAction, FilterCondition, FilterElements, FilterField, FilterRule, FilterValue, conntrack,
+    ADDRESS_TYPES, FilterAction, FilterCondition, FilterElements, FilterField, FilterRule, FilterValue,
+    conntrack,
 };
 
 /// Returns the name of a chain: `iptables -t nat OUTPUT`.
@@ -170,31 +171,10 @@ fn interface(value: &FilterValue) -> Option<String> {
 }
 
 fn address_type(value: &FilterValue) -> Option<String> {
-    // The numbers of the types are those of linux/rtnetlink.h.
-    const NAMES: [&str; 9] = [
-        "UNSPEC",
-        "UNICAST",
-        "LOCAL",
-        "BROADCAST",
-        "ANYCAST",
-        "MULTICAST",
-        "BLACKHOLE",
-        "UNREACHABLE",
-        "PROHIBIT",
-    ];
-    NAMES.get(usize::try_from(single(value)?).ok()?).map(|name| (*name).to_owned())
+    ADDRESS_TYPES.get(usize::try_from(single(value)?).ok()?).map(|name| (*name).to_owned())
 }
 
 fn states(bits: u64) -> String {
-    let names = [
-        (conntrack::INVALID, "INVALID"),
-        (conntrack::NEW, "NEW"),
-        (conntrack::RELATED, "RELATED"),
-        (conntrack::ESTABLISHED, "ESTABLISHED"),
-        (conntrack::UNTRACKED, "UNTRACKED"),
-        (conntrack::SOURCE_TRANSLATED, "SNAT"),
-        (conntrack::DESTINATION_TRANSLATED, "DNAT"),
-    ];
-    let found = names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name);
+    let found = conntrack::NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name);
     found.collect::<Vec<_>>().join(",")
 }
