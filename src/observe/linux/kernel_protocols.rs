@@ -83,33 +83,24 @@ pub(super) const BOUND_INACTIVE: u8 = 13;
 /// separately.
 pub(super) fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     let datagram = protocol.is_datagram();
-    let bit = |state: &State| match (state, datagram) {
-        (State::Established, _) => 1 << ESTABLISHED,
-        (State::Unconnected, true) => 1 << CLOSE,
-        // A published port is not a socket, and a raw socket has no port.
-        (State::Published | State::Raw, _) => 0,
+    let is_wanted = |number: &u8| match *number {
         // An SCTP endpoint that accepts associations without listening has the state "close".
-        (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
-        (State::Unconnected | State::Bound, _) | (_, true) => 0,
-        (State::SynSent, _) => 1 << 2,
-        (State::SynRecv, _) => 1 << 3 | 1 << 12,
-        (State::FinWait1, _) => 1 << 4,
-        (State::FinWait2, _) => 1 << 5,
-        (State::TimeWait, _) => 1 << 6,
-        (State::Close, _) => 1 << CLOSE,
-        (State::CloseWait, _) => 1 << 8,
-        (State::LastAck, _) => 1 << 9,
-        (State::Listen, _) => 1 << LISTEN,
-        (State::Closing, _) => 1 << 11,
+        CLOSE if !datagram => {
+            wanted.contains(&State::Close) || protocol == Protocol::Sctp && wanted.contains(&State::Bound)
+        }
+        number => {
+            (!datagram || matches!(number, ESTABLISHED | CLOSE))
+                && state(number, protocol, 0).is_some_and(|state| wanted.contains(&state))
+        }
     };
-    wanted.iter().map(bit).fold(0, |mask, bit| mask | bit)
+    (ESTABLISHED..BOUND_INACTIVE).filter(is_wanted).fold(0, |mask, number| mask | 1 << number)
 }
 
 /// Returns the state of a socket on `port`, given the kernel's number; `None` if listings do not show this state.
 pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> {
     let datagram = protocol.is_datagram();
     Some(match number {
-        1 => State::Established,
+        ESTABLISHED => State::Established,
         2 => State::SynSent,
         3 | 12 => State::SynRecv,
         4 => State::FinWait1,

@@ -11,16 +11,19 @@ use crate::model::Family;
 /// Returns the sockets of a table, and the number of lines that could not be parsed.
 #[must_use]
 pub fn table(text: &str) -> (Vec<SocketRecord>, u64) {
-    let mut refused = 0;
-    let mut records = Vec::new();
+    rows(text, row)
+}
+
+fn rows<T>(text: &str, parse: fn(&str) -> Option<T>) -> (Vec<T>, u64) {
+    let (mut rows, mut refused) = (Vec::new(), 0);
     // The first line is the header.
     for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
-        match row(line) {
-            Some(record) => records.push(record),
+        match parse(line) {
+            Some(row) => rows.push(row),
             None => refused += 1,
         }
     }
-    (records, refused)
+    (rows, refused)
 }
 
 /// A packet socket as `/proc/net/packet` lists it.
@@ -39,14 +42,7 @@ pub struct PacketSocket {
 /// Returns the sockets in `/proc/net/packet`, and the number of lines that could not be parsed.
 #[must_use]
 pub fn packets(text: &str) -> (Vec<PacketSocket>, u64) {
-    let (mut sockets, mut refused) = (Vec::new(), 0);
-    for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
-        match packet(line) {
-            Some(socket) => sockets.push(socket),
-            None => refused += 1,
-        }
-    }
-    (sockets, refused)
+    rows(text, packet)
 }
 
 /// Parses `sk refcnt type proto iface running rmem user inode`, in which only `sk` and `proto` are hexadecimal

@@ -32,8 +32,11 @@ fn parse(bytes: &[u8]) -> Option<Vec<AccessSetting>> {
             // Redis refuses such a name, so the file is not the one that it has read.
             "user" if value.contains(char::is_whitespace) => return None,
             "user" => {
-                acl = default_user(values).or(acl);
-                admits_without_password |= is_user_without_password(values);
+                let user = user(values);
+                match user.name {
+                    "default" => acl = Some(user.without_password.unwrap_or(Rights::Nothing)),
+                    _ => admits_without_password |= user.without_password.is_some(),
+                }
             }
             "port" => value.clone_into(&mut port),
             "tls-port" => value.clone_into(&mut tls_port),
@@ -45,11 +48,11 @@ fn parse(bytes: &[u8]) -> Option<Vec<AccessSetting>> {
         }
     }
     let decided = match (password, acl) {
-        (_, Some(DefaultUser::Undecided)) => None,
+        (_, Some(Rights::Undecided)) => None,
         // A user other than `default` needs no password, and the rights of this user are not checked, so the result is
         // unknown.
-        (_, Some(DefaultUser::Nothing)) | (true, None) if admits_without_password => None,
-        (_, Some(DefaultUser::Nothing)) => Some(("user default", AdmittedClients::Authenticated)),
+        (_, Some(Rights::Nothing)) | (true, None) if admits_without_password => None,
+        (_, Some(Rights::Nothing)) => Some(("user default", AdmittedClients::Authenticated)),
         (true, None) => Some(("requirepass", AdmittedClients::Authenticated)),
         (_, acl) if !is_protected => {
             let setting = if acl.is_some() { "user default nopass" } else { "protected-mode no" };
@@ -92,9 +95,9 @@ pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
 /// Commands that neither read nor change data or settings.
 const HARMLESS: [&str; 8] = ["+ping", "+hello", "+auth", "+echo", "+quit", "+reset", "+select", "+time"];
 
-/// The actions that the user `default` permits to a client that has not logged in.
+/// The actions that a user permits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum DefaultUser {
+enum Rights {
     /// None, or only [`HARMLESS`] commands.
     Nothing,
     /// Some commands.
@@ -102,55 +105,37 @@ enum DefaultUser {
     Everything,
 }
 
-/// Returns the rights of the user `default` without a password; `None` if the rules are for another user. As in Redis,
-/// the user is off and has no rights at the beginning of a line.
-fn default_user(rules: &[String]) -> Option<DefaultUser> {
+struct User<'t> {
+    name: &'t str,
+    /// The rights of a client that has not given a password; `None` if the user is off or needs a password.
+    without_password: Option<Rights>,
+}
+
+/// Parses the rules of a user. As in Redis, the user is off and has no rights at the beginning of a line.
+fn user(rules: &[String]) -> User<'_> {
     let mut rules = rules.iter();
-    if rules.next().is_none_or(|name| name != "default") {
-        return None;
-    }
-    let (mut is_on, mut is_open, mut rights) = (false, false, DefaultUser::Nothing);
+    let name = rules.next().map_or("", String::as_str);
+    let (mut is_on, mut is_open, mut rights) = (false, false, Rights::Nothing);
     for rule in rules {
         match rule.to_ascii_lowercase().as_str() {
             "on" => is_on = true,
             "off" => is_on = false,
             "nopass" => is_open = true,
             "resetpass" => is_open = false,
-            "reset" => (is_on, is_open, rights) = (false, false, DefaultUser::Nothing),
+            "reset" => (is_on, is_open, rights) = (false, false, Rights::Nothing),
             password if password.starts_with(['>', '#']) => is_open = false,
-            "+@all" | "allcommands" => rights = DefaultUser::Everything,
-            "-@all" | "nocommands" => rights = DefaultUser::Nothing,
+            "+@all" | "allcommands" => rights = Rights::Everything,
+            "-@all" | "nocommands" => rights = Rights::Nothing,
             command if HARMLESS.contains(&command) => {}
             rule if rule.starts_with(['+', '-', '('])
-                && !(rule.starts_with('-') && rights == DefaultUser::Nothing) =>
+                && !(rule.starts_with('-') && rights == Rights::Nothing) =>
             {
-                rights = DefaultUser::Undecided;
+                rights = Rights::Undecided;
             }
             _ => {}
         }
     }
-    Some(if is_on && is_open { rights } else { DefaultUser::Nothing })
-}
-
-/// Returns whether the rules are for a user other than `default` who can log in (`on`) and needs no password.
-fn is_user_without_password(rules: &[String]) -> bool {
-    let mut rules = rules.iter();
-    if rules.next().is_none_or(|name| name == "default") {
-        return false;
-    }
-    let (mut is_on, mut is_open) = (false, false);
-    for rule in rules {
-        match rule.to_ascii_lowercase().as_str() {
-            "on" => is_on = true,
-            "off" => is_on = false,
-            "nopass" => is_open = true,
-            "resetpass" => is_open = false,
-            "reset" => (is_on, is_open) = (false, false),
-            password if password.starts_with(['>', '#']) => is_open = false,
-            _ => {}
-        }
-    }
-    is_on && is_open
+    User { name, without_password: (is_on && is_open).then_some(rights) }
 }
 
 /// Returns whether a server with this file can have these TCP sockets: each socket on a port of the file must have an

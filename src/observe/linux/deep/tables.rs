@@ -10,7 +10,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::super::diag::{DumpError, SocketRecord};
-use super::super::kernel_protocols::{BOUND_INACTIVE, state};
+use super::super::kernel_protocols::{BOUND_INACTIVE, KERNEL_PROTOCOLS, KernelProtocol, state};
 use super::super::netlink::{DumpRequest, Netlink};
 use super::super::procnet;
 use super::sweep::{ListedPorts, exists};
@@ -25,16 +25,6 @@ const EVERY_STATE: u32 = 0x1FFE;
 
 /// The kernel has one table for each protocol and family.
 type ProtocolFamily = (Protocol, Family);
-
-/// The tables, each with its `IPPROTO_*` number and the name of its text table.
-const KINDS: [(ProtocolFamily, u16, &str); 6] = [
-    ((Protocol::Tcp, Family::Ipv4), 6, "tcp"),
-    ((Protocol::Tcp, Family::Ipv6), 6, "tcp6"),
-    ((Protocol::Udp, Family::Ipv4), 17, "udp"),
-    ((Protocol::Udp, Family::Ipv6), 17, "udp6"),
-    ((Protocol::Udplite, Family::Ipv4), 136, "udplite"),
-    ((Protocol::Udplite, Family::Ipv6), 136, "udplite6"),
-];
 
 /// The sockets that one source showed when it was read once.
 #[derive(Debug, Default)]
@@ -59,12 +49,17 @@ impl Reading {
     }
 }
 
-/// Returns the protocols and families that this kernel supports, with their text tables.
+/// Returns the protocols and families that this kernel supports, with their `IPPROTO_*` numbers and text tables.
 fn kinds() -> Vec<(ProtocolFamily, u16, &'static str)> {
-    let there = |kind: &ProtocolFamily, table: &str| {
-        exists(kind.0, kind.1) && (kind.0 != Protocol::Udplite || fs::metadata(path(table)).is_ok())
-    };
-    KINDS.into_iter().filter(|(kind, _, table)| there(kind, table)).collect()
+    let mut kinds = Vec::new();
+    for KernelProtocol { number, protocol, tables, .. } in &KERNEL_PROTOCOLS {
+        let families = [Family::Ipv4, Family::Ipv6].into_iter().zip(tables.iter().flatten());
+        kinds.extend(families.map(|(family, table)| ((*protocol, family), *number, *table)));
+    }
+    kinds.retain(|((protocol, family), _, table)| {
+        exists(*protocol, *family) && (*protocol != Protocol::Udplite || fs::metadata(path(table)).is_ok())
+    });
+    kinds
 }
 
 fn path(table: &str) -> String {
