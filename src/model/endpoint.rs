@@ -1,7 +1,7 @@
 //! The place of a socket: protocol, address, port and device.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -55,6 +55,25 @@ impl Protocol {
             other => other,
         }
     }
+
+    /// Returns the number in the header of IP (IANA); `None` for sockets that receive packets of any protocol.
+    #[must_use]
+    pub const fn number(self) -> Option<u8> {
+        Some(match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Udplite => 136,
+            Protocol::Sctp => 132,
+            Protocol::Dccp => 33,
+            Protocol::Raw | Protocol::Packet => return None,
+        })
+    }
+
+    /// Returns the protocol with this number, if it has ports.
+    #[must_use]
+    pub fn numbered(number: u8) -> Option<Self> {
+        Protocol::WITH_PORTS.into_iter().find(|protocol| protocol.number() == Some(number))
+    }
 }
 
 impl fmt::Display for Protocol {
@@ -83,6 +102,32 @@ named! {
         Ipv4 = "ipv4",
         /// `AF_INET6`, v4-mapped addresses included.
         Ipv6 = "ipv6",
+    }
+}
+
+impl Family {
+    /// Returns the family of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+
+    /// Returns the unspecified address, which stands for every address.
+    #[must_use]
+    pub const fn wildcard(self) -> IpAddr {
+        match self {
+            Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+
+    /// Returns the loopback address.
+    #[must_use]
+    pub const fn loopback(self) -> IpAddr {
+        match self {
+            Family::Ipv4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Family::Ipv6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        }
     }
 }
 
@@ -184,10 +229,7 @@ impl Endpoint {
     /// Returns the family of the socket.
     #[must_use]
     pub const fn family(&self) -> Family {
-        match self.address {
-            IpAddr::V4(_) => Family::Ipv4,
-            IpAddr::V6(_) => Family::Ipv6,
-        }
+        Family::of(self.address)
     }
 }
 

@@ -166,7 +166,3 @@ impl<'f> Collected<'f> {
         self.ports.extend(last.checked_add(1));
     }
 }
-
-pub(super) const fn family_of(address: IpAddr) -> Family {
-    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
-}

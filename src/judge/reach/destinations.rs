@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::address_set::{AddressSet, number};
 use super::conditions::is_called;
-use super::constants::{Constants, family_of};
+use super::constants::Constants;
 use super::packet::{Delivery, InterfaceName};
 use crate::model::firewall::{Interface, LocalRoute};
 use crate::model::{Family, Firewall, Network, Socket, State, unmapped};
@@ -95,7 +95,7 @@ impl Classes {
         let own = firewall.interfaces.iter().enumerate().flat_map(|(at, interface)| {
             interface.addresses.iter().map(move |(address, prefix)| (at, *address, *prefix))
         });
-        let own = own.filter(|(_, address, _)| family_of(*address) == family && !address.is_loopback());
+        let own = own.filter(|(_, address, _)| Family::of(*address) == family && !address.is_loopback());
         let mut classes = HashSet::new();
         let mut insert =
             |group: usize, address: IpAddr, delivery: Delivery, is_ordinary: bool, is_uncertain: bool| {
@@ -105,7 +105,7 @@ impl Classes {
                     classes.insert((key, address));
                 }
             };
-        for route in firewall.local_routes.iter().filter(|route| family_of(route.first) == family) {
+        for route in firewall.local_routes.iter().filter(|route| Family::of(route.first) == family) {
             for address in representatives(route, constants) {
                 for group in 0..self.groups.len() {
                     insert(group, address, Delivery::Unicast, !route.uncertain, route.uncertain);
@@ -257,7 +257,7 @@ impl Classes {
 /// rule that drops only their packets does not close a port.
 pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSet {
     let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
-    let own = own.filter(|(address, _)| family_of(*address) == family);
+    let own = own.filter(|(address, _)| Family::of(*address) == family);
     let own = AddressSet::of(own.map(|(address, _)| (number(*address), number(*address))).collect());
     unreserved_clients(family).without(&own, family)
 }

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use self::address_set::AddressSet;
-use self::constants::{Constants, family_of};
+use self::constants::Constants;
 use self::destinations::{Class, Classes};
 use self::index::IndexedTable;
 use self::packet::{Delivery, InterfaceName, Packet, Tracking};
@@ -264,7 +264,7 @@ impl<'f> View<'f> {
         let Some(classes) = self.classes.of_socket(socket, self.firewall) else {
             return (Reach::unknown("this machine has too many interfaces and addresses"), false);
         };
-        let Some(protocol) = number_of(socket.local.protocol) else {
+        let Some(protocol) = socket.local.protocol.number() else {
             return (Reach::unknown("portolan does not evaluate rules for this protocol"), false);
         };
         let has_socket = socket.state != State::Published;
@@ -315,7 +315,7 @@ impl<'f> View<'f> {
         let key = Key {
             protocol,
             interface: class.interface,
-            family: family_of(class.address),
+            family: Family::of(class.address),
             delivery: class.delivery,
             address: self.constants.address_class(class.address),
             port: self.constants.port_class(port),
@@ -328,7 +328,7 @@ impl<'f> View<'f> {
         if let Some(outcome) = self.known.get(&key) {
             return Rc::clone(outcome);
         }
-        let family = family_of(class.address);
+        let family = Family::of(class.address);
         let firewall = self.firewall;
         let interface = self.classes.interface(class, firewall);
         let leads_away = forwarded_to.filter(|to| !to.address.is_unspecified() && !self.is_own(to.address));
@@ -384,16 +384,4 @@ impl<'f> View<'f> {
         self.known.insert(key, Rc::clone(&outcome));
         outcome
     }
-}
-
-/// Returns the number of a transport protocol (IANA); `None` for a protocol whose rules are not evaluated.
-const fn number_of(protocol: Protocol) -> Option<u8> {
-    Some(match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Udplite => 136,
-        Protocol::Sctp => 132,
-        Protocol::Dccp => 33,
-        Protocol::Raw | Protocol::Packet => return None,
-    })
 }

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::address_set::AddressSet;
-use super::constants::family_of;
 use super::destinations::{Class, Classes, impossible_clients, ordinary_clients, unreserved_clients};
 use super::packet::Delivery;
 use super::path::Outcome;
@@ -48,7 +47,7 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     let fates: Vec<(&ClassResult<'_>, Fate)> = results
         .iter()
         .map(|result| {
-            let family = family_of(result.class.address);
+            let family = Family::of(result.class.address);
             (result, fate(&result.outcome, family, &impossible[usize::from(family == Family::Ipv6)]))
         })
         .collect();
@@ -98,7 +97,7 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     let mut from = Vec::new();
     let mut more = 0;
     let mut by_family = [Family::Ipv4, Family::Ipv6].map(|family| {
-        let own = found.iter().filter(|one| family_of(one.class.address) == family).collect::<Vec<_>>();
+        let own = found.iter().filter(|one| Family::of(one.class.address) == family).collect::<Vec<_>>();
         (!own.is_empty()).then(|| names(&own, ordinary(own[0].class), family, classes, firewall))
     });
     if let [Some(four), Some(six)] = &mut by_family {
@@ -129,7 +128,7 @@ fn all_clients(found: &[Accepted<'_>]) -> AllClients {
     let mut count = 0_u128;
     for family in [Family::Ipv4, Family::Ipv6] {
         let mut ranges = Vec::new();
-        let of_family = found.iter().filter(|one| family_of(one.class.address) == family);
+        let of_family = found.iter().filter(|one| Family::of(one.class.address) == family);
         of_family.for_each(|one| one.clients.push_to(&mut ranges));
         let clients = AddressSet::of(ranges).without_small_holes();
         clients.hash(&mut hasher);

@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::constants::family_of;
 use super::destinations::Class;
 use super::packet::Delivery;
-use super::{Firewalls, View, Way, number_of};
+use super::{Firewalls, View, Way};
 use crate::model::firewall::Interface;
 use crate::model::{Family, Firewall, Reach, ReachKind, Socket};
 
@@ -117,7 +116,7 @@ impl View<'_> {
             _ => {}
         }
         let is_forwarded =
-            |address: &&IpAddr| firewall.forwards[usize::from(family_of(**address) == Family::Ipv6)];
+            |address: &&IpAddr| firewall.forwards[usize::from(Family::of(**address) == Family::Ipv6)];
         let addresses: Vec<IpAddr> = addresses.iter().filter(is_forwarded).copied().collect();
         if addresses.is_empty() {
             return closed();
@@ -125,7 +124,7 @@ impl View<'_> {
         if self.chains.is_empty() && firewall.interfaces.iter().all(|one| one.uncertain.is_none()) {
             return Reach::open();
         }
-        let Some(protocol) = number_of(socket.local.protocol) else {
+        let Some(protocol) = socket.local.protocol.number() else {
             return Reach::unknown("portolan does not evaluate rules for this protocol");
         };
         let Some(groups) = self.classes.outer_groups(firewall) else {

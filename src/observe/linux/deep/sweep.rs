@@ -9,7 +9,7 @@
 //! attempt is not evidence, because sockets come and go.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -177,11 +177,7 @@ fn attempt((protocol, family, port): Port) -> BindResult {
         Ok(socket) => socket,
         Err(errno) => return BindResult::Refused(errno),
     };
-    let address: IpAddr = match family {
-        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let bound = bind(&socket, &SocketAddr::new(address, port));
+    let bound = bind(&socket, &SocketAddr::new(family.wildcard(), port));
     drop(socket);
     match bound {
         Ok(()) => BindResult::Free,

@@ -126,7 +126,7 @@ fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> O
         (FilterField::DestinationPort(of), _) => {
             let ranges: Vec<RangeInclusive<u16>> =
                 values.iter().map(|value| ports(value)).collect::<Option<_>>()?;
-            condition.protocols = of.map(|number| protocol(number).into_iter().collect());
+            condition.protocols = of.map(|number| Protocol::numbered(number).into_iter().collect());
             condition.ports = match (negated, ranges.as_slice()) {
                 (false, _) => Some(ranges),
                 (true, [one]) => Some(outside(one)),
@@ -147,7 +147,8 @@ fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> O
         (FilterField::Protocol(family), false) => {
             condition.family = family;
             let numbers: Option<Vec<u64>> = values.iter().map(|value| single(value)).collect();
-            let known = numbers?.into_iter().filter_map(|number| protocol(u8::try_from(number).ok()?));
+            let known =
+                numbers?.into_iter().filter_map(|number| Protocol::numbered(u8::try_from(number).ok()?));
             condition.protocols = Some(known.collect());
         }
         (FilterField::Family, false) => match values {
@@ -191,15 +192,4 @@ fn network(value: &FilterValue) -> Option<Network> {
         FilterValue::Addresses(first, last) => Network::spanning(*first, *last),
         _ => None,
     }
-}
-
-fn protocol(number: u8) -> Option<Protocol> {
-    Some(match number {
-        6 => Protocol::Tcp,
-        17 => Protocol::Udp,
-        136 => Protocol::Udplite,
-        132 => Protocol::Sctp,
-        33 => Protocol::Dccp,
-        _ => return None,
-    })
 }

@@ -16,7 +16,7 @@ pub(super) fn virtual_services(text: &str) -> Vec<(Protocol, SocketAddr, SocketA
                 services.extend(found.map(|((protocol, at), server)| (protocol, at, server)));
             }
             (Some(name), Some(at)) => {
-                service = protocol(&name.to_ascii_lowercase()).zip(in_hexadecimal(at));
+                service = name.parse().ok().zip(in_hexadecimal(at));
             }
             _ => {}
         }
@@ -32,15 +32,4 @@ fn in_hexadecimal(text: &str) -> Option<SocketAddr> {
         None => IpAddr::V4(u32::from_str_radix(address, 16).ok()?.into()),
     };
     Some(SocketAddr::new(address, u16::from_str_radix(port, 16).ok()?))
-}
-
-fn protocol(name: &str) -> Option<Protocol> {
-    Some(match name {
-        "tcp" => Protocol::Tcp,
-        "udp" => Protocol::Udp,
-        "udplite" => Protocol::Udplite,
-        "sctp" => Protocol::Sctp,
-        "dccp" => Protocol::Dccp,
-        _ => return None,
-    })
 }

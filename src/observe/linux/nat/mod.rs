@@ -7,7 +7,7 @@ mod rules;
 mod tests;
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -182,9 +182,8 @@ impl Rows<'_> {
             for port in ports.iter().cloned().flatten().filter(|port| *port != 0) {
                 for protocol in protocols {
                     let to = rule.address.unwrap_or(match rule.hook {
-                        Hook::Prerouting => rules::wildcard(rules::family_of(address)),
-                        Hook::Output if address.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
-                        Hook::Output => Ipv6Addr::LOCALHOST.into(),
+                        Hook::Prerouting => Family::of(address).wildcard(),
+                        Hook::Output => Family::of(address).loopback(),
                     });
                     let to = SocketAddr::new(to, rule.port.unwrap_or(port));
                     let is_unchanged = rule.address.is_none() && to.port() == port;
@@ -237,19 +236,16 @@ impl Rows<'_> {
                 }
             },
             Destination::Anything | Destination::ThisMachine => {
-                let to = rule.address.map(rules::family_of);
+                let to = rule.address.map(Family::of);
                 let families = rule.families.iter().copied();
                 families
                     .filter(|family| to.is_none_or(|to| to == *family))
                     .filter(|family| rule.condition.family.is_none_or(|only| only == *family))
                     .map(|family| {
-                        let loopback: IpAddr = match family {
-                            Family::Ipv4 => Ipv4Addr::LOCALHOST.into(),
-                            Family::Ipv6 => Ipv6Addr::LOCALHOST.into(),
-                        };
+                        let loopback = family.loopback();
                         let excepted = rule.condition.except.iter().any(|network| network.contains(loopback));
                         let is_local = rule.hook == Hook::Output && !excepted;
-                        if is_local { loopback } else { rules::wildcard(family) }
+                        if is_local { loopback } else { family.wildcard() }
                     })
                     .collect()
             }
@@ -260,12 +256,12 @@ impl Rows<'_> {
     /// can reach the port.
     fn add_one(&mut self, at: Endpoint, forwarding: Forwarding, local: bool) {
         let Endpoint { protocol, address, port, .. } = at;
-        let family = rules::family_of(address);
+        let family = Family::of(address);
         let wanted = self.scope.protocols.contains(&protocol)
             && self.scope.families.contains(&family)
             && self.scope.includes(port, State::Published);
         // A port that is published on every address needs no row for a single address.
-        let wider = (protocol, rules::wildcard(family), port, false);
+        let wider = (protocol, family.wildcard(), port, false);
         if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port, local)) {
             return;
         }

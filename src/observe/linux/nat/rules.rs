@@ -1,7 +1,7 @@
 //! The rules for address translation (NAT) of all tools, and the search for the ports that these rules publish.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::model::{Family, Network, Protocol};
@@ -286,16 +286,5 @@ impl Walk {
                 }
             }
         }
-    }
-}
-
-pub(super) fn family_of(address: IpAddr) -> Family {
-    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
-}
-
-pub(super) fn wildcard(family: Family) -> IpAddr {
-    match family {
-        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
     }
 }

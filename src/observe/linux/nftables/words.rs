@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::reader::ReadRule;
+use crate::model::Protocol;
 use crate::model::firewall::{
     ADDRESS_TYPES, FilterAction, FilterCondition, FilterElements, FilterField, FilterRule, FilterValue,
     conntrack,
@@ -135,15 +136,11 @@ fn single(value: &FilterValue) -> Option<u64> {
 }
 
 fn protocol(value: &FilterValue) -> Option<String> {
+    let known = |number| u8::try_from(number).ok().and_then(Protocol::numbered);
     Some(match single(value)? {
         1 => "icmp".to_owned(),
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        33 => "dccp".to_owned(),
         58 => "ipv6-icmp".to_owned(),
-        132 => "sctp".to_owned(),
-        136 => "udplite".to_owned(),
-        number => number.to_string(),
+        number => known(number).map_or_else(|| number.to_string(), |known| known.to_string()),
     })
 }
 
