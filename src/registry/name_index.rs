@@ -130,11 +130,7 @@ struct Cursor {
 impl Cursor {
     /// Returns the beginning of the first line that is not a comment.
     const fn new(text: &[u8]) -> Self {
-        let mut line = 0;
-        while line < text.len() && text[line] == b'#' {
-            line = end(text, line, b"\n") + 1;
-        }
-        Cursor { line, at: None }
+        Cursor { line: first_line(text), at: None }
     }
 
     #[expect(
@@ -164,15 +160,7 @@ impl Cursor {
     const fn program(&mut self, text: &[u8], column: usize) -> Option<(usize, usize)> {
         let mut at = match self.at {
             Some(at) => at,
-            None => {
-                let mut at = self.line;
-                let mut left = column;
-                while left > 0 {
-                    at = end(text, at, b"\t") + 1;
-                    left -= 1;
-                }
-                at
-            }
+            None => column_at(text, self.line, column),
         };
         if at >= text.len() || text[at] == b'\t' || text[at] == b'\n' {
             return None;
@@ -198,7 +186,8 @@ impl Cursor {
             Some(at) if at == first && is_at(text, second.0, b"exe=") => {
                 self.at = Some(second.1);
                 let file = (second.0 + 4, second.1);
-                let is_same = file.1 - file.0 == first - self.line && is_same(text, file.0, self.line, first);
+                let process = text.split_at(first).0.split_at(self.line).1;
+                let is_same = file.1 - file.0 == process.len() && is_at(text, file.0, process);
                 if is_same { None } else { Some(file) }
             }
             _ => None,
@@ -206,8 +195,27 @@ impl Cursor {
     }
 }
 
+/// Returns the beginning of the first line that is not a comment.
+pub(super) const fn first_line(text: &[u8]) -> usize {
+    let mut line = 0;
+    while line < text.len() && text[line] == b'#' {
+        line = end(text, line, b"\n") + 1;
+    }
+    line
+}
+
+/// Returns the beginning of a column, which counts from zero, in the line at `line`.
+pub(super) const fn column_at(text: &[u8], line: usize, column: usize) -> usize {
+    let (mut at, mut left) = (line, column);
+    while left > 0 {
+        at = end(text, at, b"\t") + 1;
+        left -= 1;
+    }
+    at
+}
+
 /// Returns the position of the first of these bytes, or of the end of the line.
-const fn end(text: &[u8], from: usize, bytes: &[u8]) -> usize {
+pub(super) const fn end(text: &[u8], from: usize, bytes: &[u8]) -> usize {
     let mut at = from;
     while at < text.len() && text[at] != b'\n' {
         let mut index = 0;
@@ -220,17 +228,6 @@ const fn end(text: &[u8], from: usize, bytes: &[u8]) -> usize {
         at += 1;
     }
     at
-}
-
-const fn is_same(text: &[u8], at: usize, from: usize, end: usize) -> bool {
-    let mut index = 0;
-    while from + index < end {
-        if at + index >= text.len() || text[at + index] != text[from + index] {
-            return false;
-        }
-        index += 1;
-    }
-    true
 }
 
 const fn is_at(text: &[u8], at: usize, wanted: &[u8]) -> bool {

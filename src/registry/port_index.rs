@@ -1,6 +1,7 @@
 //! An index of the ports in one column of a table, built at compile time. With it, `explain` finds the rows of a port
 //! without reading the table.
 
+use super::name_index::{column_at, end, first_line};
 use super::table::line_at;
 use crate::model::{PortRange, Protocol};
 
@@ -84,20 +85,11 @@ struct Cursor {
 impl Cursor {
     /// Returns the start of the column in the first line that is not a comment.
     const fn new(text: &[u8], column: usize) -> Self {
-        let mut line = 0;
-        while line < text.len() && text[line] == b'#' {
-            line = after(text, line, b'\n');
-        }
-        Cursor::in_line(text, line, column)
+        Cursor::in_line(text, first_line(text), column)
     }
 
     const fn in_line(text: &[u8], line: usize, column: usize) -> Self {
-        let (mut at, mut left) = (line, column);
-        while left > 0 {
-            at = after(text, at, b'\t');
-            left -= 1;
-        }
-        Cursor { line, at, is_first: true }
+        Cursor { line, at: column_at(text, line, column), is_first: true }
     }
 
     #[expect(
@@ -108,12 +100,12 @@ impl Cursor {
         assert!(text.len() < u32::MAX as usize, "the table is too large");
         while self.line < text.len() {
             if self.at >= text.len() || text[self.at] == b'\t' || text[self.at] == b'\n' {
-                *self = Cursor::in_line(text, after(text, self.line, b'\n'), column);
+                *self = Cursor::in_line(text, end(text, self.line, b"\n") + 1, column);
                 continue;
             }
             let (protocol, is_first) = (self.at, self.is_first);
             let (mut low, mut port) = (None, 0);
-            let mut at = after(text, protocol, b'/');
+            let mut at = end(text, protocol, b"/") + 1;
             while at < text.len() && text[at] != b',' && text[at] != b'\t' && text[at] != b'\n' {
                 if text[at].is_ascii_digit() {
                     port = port * 10 + (text[at] - b'0') as u16;
@@ -136,15 +128,6 @@ impl Cursor {
         }
         None
     }
-}
-
-/// Returns the position after the next occurrence of `byte`, or the end of the text.
-const fn after(text: &[u8], from: usize, byte: u8) -> usize {
-    let mut at = from;
-    while at < text.len() && text[at] != byte {
-        at += 1;
-    }
-    if at < text.len() { at + 1 } else { at }
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::address_set::number;
+use crate::model::Firewall;
 use crate::model::firewall::{
     FilterAction, FilterCondition, FilterElement, FilterElements, FilterField, FilterHook, FilterValue,
 };
-use crate::model::{Family, Firewall};
 
 /// A translation of destinations: the new address and port, and the rule.
 pub(super) type Translation<'f> = (Option<IpAddr>, Option<u16>, &'f str);
