@@ -30,7 +30,7 @@ impl Network {
     /// Returns the block with exactly the addresses from `first` to `last`, if there is one.
     #[must_use]
     pub fn spanning(first: IpAddr, last: IpAddr) -> Option<Self> {
-        let differing = (bits(first) ^ bits(last)).trailing_ones();
+        let differing = (number(first) ^ number(last)).trailing_ones();
         let prefix = widest(first).checked_sub(u8::try_from(differing).ok()?)?;
         let network = Network { address: first, prefix };
         (network.bounds() == (first, last)).then_some(network)
@@ -96,7 +96,8 @@ const fn widest(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-fn bits(address: IpAddr) -> u128 {
+/// Returns the bits of an address as a number.
+pub(crate) fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(four) => four.to_bits().into(),
         IpAddr::V6(six) => six.to_bits(),

@@ -1,7 +1,7 @@
 //! The clients whose packets meet a condition, certainly or possibly.
 
-use super::address_set::AddressSet;
 use crate::model::Family;
+use crate::model::address_set::AddressSet;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Clients {

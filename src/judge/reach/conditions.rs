@@ -1,10 +1,10 @@
 //! Finds the clients whose packets meet the conditions of a rule, certainly or possibly.
 
-use super::address_set::{AddressSet, number};
 use super::clients::Clients;
 use super::index::IndexedTable;
 use super::packet::{Packet, Value};
 use crate::model::Family;
+use crate::model::address_set::{AddressSet, number};
 use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 
 /// The headers that can stand between the IPv6 header and the header of the transport protocol (RFC 8200). Any program

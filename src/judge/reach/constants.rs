@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::address_set::number;
 use crate::model::Firewall;
+use crate::model::address_set::number;
 use crate::model::firewall::{
     FilterAction, FilterCondition, FilterElement, FilterElements, FilterField, FilterHook, FilterValue,
 };

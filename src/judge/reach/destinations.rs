@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::address_set::{AddressSet, number};
 use super::conditions::is_called;
 use super::constants::Constants;
 use super::packet::{Delivery, InterfaceName};
+use crate::model::address_set::{AddressSet, number};
 use crate::model::firewall::{Interface, LocalRoute};
 use crate::model::{Family, Firewall, Network, Socket, State, unmapped};
 

@@ -1,7 +1,6 @@
 //! Finds the clients that can reach a port through the packet filter. Only the first three packets of a connection are
 //! followed: the packet that opens it, the answer, and the client's next packet.
 
-mod address_set;
 mod clients;
 mod conditions;
 mod constants;
@@ -20,17 +19,15 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::address_set::AddressSet;
 use self::constants::Constants;
 use self::destinations::{Class, Classes};
 use self::index::IndexedTable;
 use self::packet::{Delivery, InterfaceName, Packet, Tracking};
 use self::path::{Base, Outcome, Path, Target};
 use self::text::ClassResult;
+use crate::model::address_set::AddressSet;
 use crate::model::firewall::Interface;
-use crate::model::{
-    Endpoint, Exposure, Family, Firewall, Gap, Peer, Protocol, Reach, ReachKind, Socket, Stage, State,
-};
+use crate::model::{Endpoint, Exposure, Family, Firewall, Gap, Peer, Reach, ReachKind, Socket, Stage, State};
 
 /// The maximum number of visited rules, for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;

@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use super::address_set::AddressSet;
 use super::index::IndexedTable;
 use super::packet::{InterfaceName, Packet, Tracking};
 use super::walk::{Affected, Decision, Walk};
 use crate::model::Peer;
+use crate::model::address_set::AddressSet;
 use crate::model::firewall::{FilterChain, FilterHook};
 
 /// The kernel looks up the connection of a packet at this priority (`NF_IP_PRI_CONNTRACK`).

@@ -5,11 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::address_set::AddressSet;
 use super::destinations::{Class, Classes, impossible_clients, ordinary_clients, unreserved_clients};
 use super::packet::Delivery;
 use super::path::Outcome;
 use super::walk::Decision;
+use crate::model::address_set::AddressSet;
 use crate::model::{AllClients, Family, Firewall, Network, Reach, ReachKind};
 
 /// The maximum number of groups of clients that an answer names, in machine formats too.

@@ -5,11 +5,11 @@
 
 use std::net::IpAddr;
 
-use super::address_set::AddressSet;
 use super::clients::Clients;
 use super::conditions::{matched, with_values_of};
 use super::index::IndexedTable;
 use super::packet::{Packet, Tracking, Value};
+use crate::model::address_set::AddressSet;
 use crate::model::firewall::{
     FilterAction, FilterChain, FilterElement, FilterElements, FilterField, FilterValue,
 };

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Ranges of addresses (first and last) in ascending order that do not overlap. IPv4 addresses are in
-/// `::ffff:0:0/96`.
+use crate::model::Family;
+use crate::model::address_set::AddressSet;
+
+/// Addresses of both families. IPv4 addresses are in `::ffff:0:0/96`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Addresses(Vec<(u128, u128)>);
+pub(super) struct Addresses(AddressSet);
 
 /// The bits of an IPv4 address inside `::ffff:0:0/96`.
 const V4: u128 = 0xffff_0000_0000;
@@ -14,7 +16,7 @@ pub(super) const MOST_RANGES: usize = 4096;
 
 impl Addresses {
     pub(super) fn all() -> Self {
-        Addresses(vec![(0, u128::MAX)])
+        Addresses(AddressSet::all(Family::Ipv6))
     }
 
     pub(super) fn loopback() -> Self {
@@ -32,7 +34,7 @@ impl Addresses {
         if let Some((first, last)) = text.split_once('-') {
             let (first, last) = (first.parse().ok()?, last.parse().ok()?);
             return (is_same_family(first, last) && first <= last)
-                .then(|| Addresses(vec![(number(first), number(last))]));
+                .then(|| Addresses(AddressSet::of(vec![(number(first), number(last))])));
         }
         let (address, bits) =
             text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
@@ -48,7 +50,7 @@ impl Addresses {
         };
         let host = 1_u128.checked_shl(length - bits).map_or(u128::MAX, |size| size - 1);
         let number = number(address);
-        Some(Addresses(vec![(number & !host, number | host)]))
+        Some(Addresses(AddressSet::of(vec![(number & !host, number | host)])))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -60,44 +62,25 @@ impl Addresses {
     }
 
     pub(super) fn or(&self, other: &Self) -> Self {
-        let mut ranges: Vec<_> = self.0.iter().chain(&other.0).copied().collect();
-        ranges.sort_unstable();
-        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
-        for (first, last) in ranges {
-            match merged.last_mut() {
-                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
-                _ => merged.push((first, last)),
-            }
-        }
-        Addresses(merged)
+        let mut all = self.0.clone();
+        all.add(&other.0);
+        Addresses(all)
     }
 
     pub(super) fn not(&self) -> Self {
-        let mut ranges = Vec::with_capacity(self.0.len() + 1);
-        let mut next = Some(0);
-        for &(first, last) in &self.0 {
-            if let Some(start) = next.filter(|start| *start < first) {
-                ranges.push((start, first - 1));
-            }
-            next = last.checked_add(1);
-        }
-        ranges.extend(next.map(|start| (start, u128::MAX)));
-        Addresses(ranges)
+        Addresses(self.0.complement(Family::Ipv6))
     }
 
     pub(super) fn and(&self, other: &Self) -> Self {
-        self.not().or(&other.not()).not()
+        Addresses(self.0.and(&other.0))
     }
 
     /// Returns whether the set, without private networks, is too large for a list of known clients: more than a /8
     /// network of IPv4 or a /16 network of IPv6.
     pub(super) fn is_wide(&self) -> bool {
-        let v4 = Addresses(vec![(V4, V4 | u128::from(u32::MAX))]);
+        let v4 = Addresses(AddressSet::of(vec![(V4, V4 | u128::from(u32::MAX))]));
         let public = self.and(&Addresses::of(&PRIVATE).not());
-        let size = |set: Addresses| {
-            set.0.iter().fold(0_u128, |sum, (first, last)| sum.saturating_add(last - first).saturating_add(1))
-        };
-        size(public.and(&v4)) > 1 << 24 || size(public.and(&v4.not())) > 1 << 112
+        public.and(&v4).0.count() > 1 << 24 || public.and(&v4.not()).0.count() > 1 << 112
     }
 }
 

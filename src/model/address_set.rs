@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::model::{Family, Network};
+pub(crate) use super::network::number;
+use super::{Family, Network};
 
 /// Ranges of addresses in ascending order, with a gap between any two. Copies share the ranges, because there may be
 /// ten thousand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct AddressSet(Arc<Vec<(u128, u128)>>);
+pub(crate) struct AddressSet(Arc<Vec<(u128, u128)>>);
 
 /// The number of ranges that are compared one by one before a binary search in the rest.
 const NEAR: usize = 8;
@@ -20,13 +21,6 @@ const SMALL_HOLE: u128 = 8;
 /// the hole.
 const HOLE: u128 = 16;
 
-pub(super) fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(four) => four.to_bits().into(),
-        IpAddr::V6(six) => six.to_bits(),
-    }
-}
-
 const fn highest(family: Family) -> u128 {
     match family {
         Family::Ipv4 => u32::MAX as u128,
@@ -35,12 +29,12 @@ const fn highest(family: Family) -> u128 {
 }
 
 impl AddressSet {
-    pub(super) fn all(family: Family) -> Self {
+    pub(crate) fn all(family: Family) -> Self {
         AddressSet(Arc::new(vec![(0, highest(family))]))
     }
 
     /// Returns the addresses in these ranges, which can be in any order.
-    pub(super) fn of(mut ranges: Vec<(u128, u128)>) -> Self {
+    pub(crate) fn of(mut ranges: Vec<(u128, u128)>) -> Self {
         ranges.retain(|(first, last)| first <= last);
         ranges.sort_unstable();
         let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
@@ -53,23 +47,23 @@ impl AddressSet {
         AddressSet(Arc::new(merged))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Returns the number of ranges.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Returns the number of addresses, at most `u128::MAX`.
-    pub(super) fn count(&self) -> u128 {
+    pub(crate) fn count(&self) -> u128 {
         let sizes = self.0.iter().map(|(first, last)| (last - first).saturating_add(1));
         sizes.fold(0, u128::saturating_add)
     }
 
     /// Returns the addresses that are in both sets.
-    pub(super) fn and(&self, other: &AddressSet) -> AddressSet {
+    pub(crate) fn and(&self, other: &AddressSet) -> AddressSet {
         if Arc::ptr_eq(&self.0, &other.0) {
             return self.clone();
         }
@@ -90,7 +84,7 @@ impl AddressSet {
         AddressSet(Arc::new(both))
     }
 
-    pub(super) fn complement(&self, family: Family) -> AddressSet {
+    pub(crate) fn complement(&self, family: Family) -> AddressSet {
         let mut gaps = Vec::with_capacity(self.len() + 1);
         let mut next = Some(0);
         for (first, last) in self.0.iter() {
@@ -104,7 +98,7 @@ impl AddressSet {
     }
 
     /// Returns the addresses of this set that are not in the other set.
-    pub(super) fn without(&self, other: &AddressSet, family: Family) -> AddressSet {
+    pub(crate) fn without(&self, other: &AddressSet, family: Family) -> AddressSet {
         match other {
             _ if other.is_empty() => self.clone(),
             _ if Arc::ptr_eq(&self.0, &other.0) => AddressSet::default(),
@@ -112,7 +106,7 @@ impl AddressSet {
         }
     }
 
-    pub(super) fn remove(&mut self, other: &AddressSet, family: Family) {
+    pub(crate) fn remove(&mut self, other: &AddressSet, family: Family) {
         if Arc::ptr_eq(&self.0, &other.0) {
             *self = AddressSet::default();
             return;
@@ -134,7 +128,7 @@ impl AddressSet {
 
     /// Returns the set with its holes of at most [`SMALL_HOLE`] addresses filled. In a comparison of two snapshots, the
     /// change of a single banned address should not count.
-    pub(super) fn without_small_holes(&self) -> AddressSet {
+    pub(crate) fn without_small_holes(&self) -> AddressSet {
         let mut filled: Vec<(u128, u128)> = Vec::with_capacity(self.len());
         for &(first, last) in self.0.iter() {
             match filled.last_mut() {
@@ -147,7 +141,7 @@ impl AddressSet {
 
     /// Returns a similar set of fewer networks: small holes are filled, and a range is extended to a network if that
     /// adds few addresses.
-    pub(super) fn rounded(&self) -> AddressSet {
+    pub(crate) fn rounded(&self) -> AddressSet {
         let size = |(first, last): (u128, u128)| (last - first).saturating_add(1);
         let mut filled: Vec<(u128, u128)> = Vec::new();
         for &range in self.0.iter() {
@@ -166,16 +160,16 @@ impl AddressSet {
         AddressSet::of(filled.into_iter().map(network).collect())
     }
 
-    pub(super) fn of_network(network: Network) -> AddressSet {
+    pub(crate) fn of_network(network: Network) -> AddressSet {
         let (first, last) = network.bounds();
         AddressSet(Arc::new(vec![(number(first), number(last))]))
     }
 
-    pub(super) fn push_to(&self, ranges: &mut Vec<(u128, u128)>) {
+    pub(crate) fn push_to(&self, ranges: &mut Vec<(u128, u128)>) {
         ranges.extend_from_slice(&self.0);
     }
 
-    pub(super) fn add(&mut self, other: &AddressSet) {
+    pub(crate) fn add(&mut self, other: &AddressSet) {
         if other.is_empty() || Arc::ptr_eq(&self.0, &other.0) {
             return;
         }
@@ -200,7 +194,7 @@ impl AddressSet {
     }
 
     /// Returns up to `most` networks of the set, and the number of its networks, counted up to `most` plus one.
-    pub(super) fn networks(&self, family: Family, most: usize) -> (Vec<Network>, usize) {
+    pub(crate) fn networks(&self, family: Family, most: usize) -> (Vec<Network>, usize) {
         let bits: u32 = if family == Family::Ipv4 { 32 } else { 128 };
         let (mut networks, mut count) = (Vec::new(), 0);
         for (first, last) in self.0.iter() {
