@@ -30,7 +30,7 @@ Words and marks in a table:
   REACH mcast, multicast: a multicast address.
   REACH lo, loopback: this machine only.
   REACH with ?, such as any? or lo?: other machines may connect; the effect of the firewall is not known.
-  REACH machine: only this machine and the networks that it forwards, such as its containers, can connect.
+  REACH machine: only this machine and networks whose packets it forwards, such as those of containers, can connect.
   REACH limited: the firewall lets in only some clients, which the card names.
   REACH filtered: the firewall lets in nobody.
   SERVICE: the running service, such as 'OpenSSH server'.

@@ -36,7 +36,7 @@ pub struct WatchArgs {
     /// Seconds between two scans, 0.1 to 86400 [default: 1, or 0.1 with --until-...]
     #[arg(long, value_name = "SECONDS", value_parser = interval, allow_negative_numbers = true)]
     pub interval: Option<Duration>,
-    /// Wait until something listens on every target: a port, a service, a program
+    /// Wait until every target (a port, a service or a program) has a listener
     #[arg(long, conflicts_with = "until_free")]
     pub until_listening: bool,
     /// Wait until the ports of all targets are free; each target must be a port or a service

@@ -253,7 +253,7 @@ impl FindingFacts for BaselineChange {
             ),
             (ChangeKind::Widened, Some(was), Some(is)) => is.reached_by("more", was, &when.to_string()),
             (ChangeKind::Narrowed, Some(was), Some(is)) => is.reached_by("fewer", was, &when.to_string()),
-            // Never reached: a comparison sets the listeners that the sentence of each kind needs.
+            // Never reached: every comparison fills in the listeners that the sentence for its kind needs.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if let Some(evidence) = self.match_evidence() {

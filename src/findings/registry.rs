@@ -139,7 +139,7 @@ impl FindingKind for Orphaned {
         family: FindingFamily::Registry,
         severity: Severity::Notice,
         on_loopback: OnLoopback::Lower,
-        description: "every service registered for this port is dead",
+        description: "no service registered for this port is in use any more",
         why: "The registered software no longer exists. The listener is a leftover, or another program uses the port.",
         remedy: "find out what the program is; if the program is intended, allow it in the policy",
     };

@@ -224,7 +224,7 @@ mod tests {
                     assert!(verdict.named_otherwise_by.is_empty(), "{port}/{protocol}");
                 }
             }
-            // The steps have many sizes, so that ranges of every width begin at many ports.
+            // The width varies, so that ranges of many widths begin at many ports.
             (low, width) = (low + 331, width * 3 % 1009 + 1);
         }
         assert!(proposed > 100, "{proposed}");

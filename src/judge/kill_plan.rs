@@ -72,7 +72,7 @@ pub struct KillCaller {
 /// Returns the steps that end the listeners among `entries` for which `is_named` is true.
 ///
 /// # Errors
-/// Returns the listeners that must not be ended, with the reasons. No listener is then ended.
+/// Returns the listeners that must not be ended, with the reasons. Then there is no plan.
 pub fn kill_plan<'r>(
     entries: &'r [Entry],
     is_named: impl Fn(usize) -> bool,

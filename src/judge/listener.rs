@@ -150,7 +150,8 @@ impl<'r> Listener<'r> {
     }
 }
 
-/// Returns whether two sockets belong to the same processes. Sockets with hidden owners must be in one control group.
+/// Returns whether two sockets belong to the same processes. If the owners are hidden, the answer is true only if both
+/// sockets are in the same control group.
 fn are_of_one(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.socket, &other.socket);
     let same_port = a.local.port == b.local.port && a.netns == b.netns;

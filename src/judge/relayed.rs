@@ -92,7 +92,7 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
         });
         at = service;
     }
-    // The relays form a circle, or are too many.
+    // The relays form a circle, or there are too many.
     None
 }
 

@@ -24,7 +24,7 @@ pub(super) struct JudgedListener<'s> {
 }
 
 impl JudgedListener<'_> {
-    /// Returns whether other machines can reach the address, and the packet filter may let some of them in.
+    /// Returns whether other machines can reach the address and may pass the packet filter.
     pub(super) fn is_reachable_from_outside(&self) -> bool {
         self.listener.exposure.is_reachable_from_outside()
             && self.reach.is_none_or(|reach| reach.kind.lets_in_other_machines())

@@ -20,11 +20,11 @@ pub enum OwnerEvidence {
         /// The number of processes in the control group.
         count: usize,
     },
-    /// The process is the only one in the control group that has the user of the socket and names the port on its
+    /// Of the processes in the control group, only this one runs as the user of the socket and has the port on its
     /// command line. A shell that started the process does not count.
     NamesPort,
-    /// The process is the only one in the unit of the socket that has the user of the socket and is not a shell or part
-    /// of a login session, such as tmux.
+    /// Of the processes in the unit of the socket, only this one runs as the user of the socket and is neither a shell
+    /// nor part of a login session, such as tmux.
     OnlyServer,
     /// The command line of docker-proxy names the protocol, address and port of the socket, and this destination.
     Forwards(Peer),

@@ -67,7 +67,7 @@ named! {
         Ended = "ended",
         /// Orphaned: the product is obsolete, but some installations still use it.
         Legacy = "legacy",
-        /// Unassigned: reserved by IANA.
+        /// Unassigned: IANA reserves the port.
         Reserved = "reserved",
         /// Unassigned: no row of the registry names the port.
         Unregistered = "unregistered",

@@ -169,7 +169,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
         Gap::new(
             Stage::Owners,
             format!(
-                "{} that {of} of the policy may or may not allow",
+                "{} for which it is not known whether {of} of the policy allows it",
                 if count == 1 { "listener" } else { "listeners" }
             ),
             why,

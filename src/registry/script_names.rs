@@ -126,8 +126,8 @@ fn is_file_name(file: &str, text: &str) -> bool {
     })
 }
 
-/// Returns the code in an interpreter's command line, or in the title that replaced it, and the code that a wrapper
-/// runs.
+/// Returns the scripts and modules that an interpreter runs, according to its command line or to the process title that
+/// replaced the command line. If one of them is a wrapper, the code that the wrapper runs is returned too.
 pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     let Some(first) = arguments.first() else { return Vec::new() };
     let mut found = match interpreter {

@@ -9,7 +9,7 @@ use crate::model::{CuratedState, EvidenceSource, PortVerdict, Protocol, Registry
 /// The number of ports with one status, in one part of the port range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// The part of the port range.
+    /// The range whose ports are counted.
     pub range: RegistryRange,
     /// The status.
     pub status: Status,

@@ -140,7 +140,7 @@ pub(super) fn v6only(entry: &Entry, _: CellFormat) -> Field {
 
 pub(super) fn state(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(match (entry.socket.state, form) {
-        // `unconn` is the abbreviation of ss.
+        // ss(8) uses the abbreviations `unconn` and `estab`.
         (State::Unconnected, form) if form.is_short() => "unconn",
         (State::Established, form) if form.is_short() => "estab",
         (state, _) => state.name(),

@@ -19,10 +19,9 @@ pub struct Column {
     sorts_by: SortsBy,
     /// Returns whether an entry has a value in this column. The table for people leaves out a column without values.
     needs: Option<fn(&Entry) -> bool>,
-    /// Whether a table of columns chosen by name, such as `-o wide`, shows the text for people instead of the plain
-    /// value.
+    /// Whether a table with chosen columns, such as `-o wide`, shows the text for people instead of the plain value.
     is_for_people: bool,
-    /// Whether a table of columns chosen by name shows the text for people on a terminal.
+    /// Whether a table with chosen columns shows the text for people if it is written to a terminal.
     is_for_people_on_terminal: bool,
 }
 

@@ -177,7 +177,7 @@ fn who_chose(here: &EphemeralHere) -> String {
 /// Returns a text that says why a program is usual on its port.
 pub(super) fn usual(usual: &UsualProgram) -> String {
     let UsualProgram { program, product, rests_on, any_port, .. } = usual;
-    let where_ = if *any_port { "is commonly used on any port" } else { "usually serves this port" };
+    let where_ = if *any_port { "is also used on other ports" } else { "usually serves this port" };
     sentence(&format!("{program} ({product}) {where_}; identified {}", identified(*rests_on)))
 }
 

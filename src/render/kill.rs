@@ -51,7 +51,7 @@ pub fn step(
         let socket = sanitize(socket);
         let why = match units.len() {
             1 => format!(
-                "systemd holds the port for {socket}, and starts the service of this unit when a client comes"
+                "systemd holds the port for {socket}, and starts the service of this unit when a client connects"
             ),
             _ => format!("{socket} is stopped too, because systemd would start the service again"),
         };

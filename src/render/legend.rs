@@ -52,7 +52,7 @@ const TERMS: [Term; 11] = [
     Term {
         column: "exposure",
         text: "machine",
-        meaning: "only this machine and the networks that it forwards, such as its containers, can connect",
+        meaning: "only this machine and networks whose packets it forwards, such as those of containers, can connect",
         is_in: |cell| cell == "machine" || cell.ends_with("(machine)"),
     },
     Term {
@@ -182,7 +182,7 @@ mod tests {
             ),
             (
                 ReachKind::Machine,
-                "REACH machine: only this machine and the networks that it forwards, such as its containers, can connect.",
+                "REACH machine: only this machine and networks whose packets it forwards, such as those of containers, can connect.",
             ),
             (ReachKind::Filtered, "REACH filtered: the firewall lets in nobody."),
         ] {

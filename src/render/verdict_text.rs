@@ -313,7 +313,7 @@ fn alive(group: &[&Assignment]) -> String {
         let why = reason_with_source(row.reason, row.confidence, row.source);
         return format!("{names} {verb} {presumed}in use. {why}");
     }
-    // A list in a package shows the name of a service, but not that the service is used.
+    // The name of a service in the list of a package does not prove that anyone uses the service.
     let presumed =
         if kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)) { "presumed to be " } else { "" };
     match kinds.len().saturating_sub(FEW) {

@@ -18,7 +18,7 @@ const TRANSLATION: i64 = -100;
 
 /// The text that reports show instead of a rule if the kernel drops packets at the routing decision
 /// (`ip_route_input_slow`, net/ipv4/route.c).
-const MARTIAN: &str = "the kernel drops packets of other machines for 127.0.0.0/8";
+const MARTIAN: &str = "the kernel drops packets from other machines to 127.0.0.0/8";
 
 /// The index of a table, and one of its base chains.
 pub(super) type Base<'f> = (usize, &'f FilterChain);

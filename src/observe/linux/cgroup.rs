@@ -312,6 +312,6 @@ mod tests {
             };
             assert_eq!(container_in(&below(group), owns), Some(name), "{group}");
         }
-        assert!(!is_roots("/no-such-group/user@1.service"), "the path decides if there is no tree");
+        assert!(!is_roots("/no-such-group/user@1.service"), "without a tree, the path decides");
     }
 }

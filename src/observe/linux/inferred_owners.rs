@@ -69,8 +69,8 @@ pub(in crate::observe) fn inferred_owners(hidden: &[&Socket]) -> Vec<Option<Arc<
     hidden.iter().map(|socket| owners.get(&socket.cgroup.as_deref())?.owner_of(socket)).collect()
 }
 
-/// Returns whether a search can find the owner: the control group is known, or root created the socket, so that it may
-/// belong to docker-proxy.
+/// Returns whether a search can find the owner: the control group is known, or root created the socket, which may
+/// therefore belong to docker-proxy.
 fn may_be_known(socket: &Socket) -> bool {
     socket.cgroup.is_some() || (socket.uid == Some(0) && socket.netns.is_none())
 }

@@ -168,8 +168,9 @@ pub(super) fn loaded(
     LoadedCode { files: found, is_complete }
 }
 
-/// Returns an argument file of Java, unless only the user of the process can write it: editors create such files in
-/// `/tmp`. A deleted file is left out, because Java reads the file only at its start.
+/// Returns an argument file of Java if other users can write it. A file that only the user of the process can write is
+/// left out, because editors create such files in `/tmp`. A deleted file is also left out, because Java reads the file
+/// only at its start.
 fn argument_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (_, stat) = opened(process, tree, path)?;
     let others_write = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);

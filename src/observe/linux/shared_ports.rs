@@ -10,8 +10,8 @@ use crate::model::{Pid, Socket, unmapped};
 /// If a port has more sockets than this, all their processes are selected without a comparison.
 const CROWD: usize = 64;
 
-/// Returns the processes that own a socket together with other processes, or whose socket has an equal or overlapping
-/// address.
+/// Returns the processes that share a socket with other processes, or whose socket has the same address as another
+/// socket or an address that overlaps with it.
 pub(super) fn processes_sharing_ports(found: &[FoundSocket]) -> HashSet<Pid> {
     let mut sharing = HashSet::new();
     let mut ports: HashMap<_, Vec<&Socket>> = HashMap::new();

@@ -64,7 +64,7 @@ Reachable from other machines: 5 of 8 listeners
   tcp [fe80::1%eth0]:22: (unknown)
 
 WARNING
-  orphaned (presumed): every service registered for this port is dead
+  orphaned (presumed): no service registered for this port is in use any more
     python3 -m serve, user root, /usr/bin/python3
       tcp 0.0.0.0:3416 (pid 812)
         commandport was registered for AirMobile IS (apparently Motorola),

@@ -124,7 +124,7 @@ fn a_socket_unit_alone() {
         str![[r#"
 systemctl stop cups.socket
               systemd holds the port for cups.socket, and starts the service of
-              this unit when a client comes
+              this unit when a client connects
   Children    sleep (pid 900): these processes get no signal
 
 "#]],

@@ -19,8 +19,8 @@ struct Block<'t> {
     is_undecided: bool,
 }
 
-/// The blocks of a file that have a port: the names of the block, its setting if it has no login, and its default port.
-/// The first block, for the clients, is the file itself.
+/// The blocks of a file that can open a port. Each has its names, the setting to report if the block has no login, and
+/// its default port. The first entry is the file itself, which sets the port for clients.
 const CLIENTS: usize = 0;
 const LEAF_NODES: usize = 3;
 const BLOCKS: [(&[&str], &str, Option<u16>); 6] = [

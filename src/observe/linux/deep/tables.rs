@@ -17,7 +17,7 @@ use super::sweep::{ListedPorts, exists};
 use crate::model::{Disagreement, Family, Gap, Netns, Protocol, Source, Stage};
 use crate::observe::portable;
 
-/// The number of comparisons in a row in which a reported socket was missing.
+/// A socket is reported if it was missing in this many consecutive comparisons.
 const ROUNDS: usize = 3;
 
 /// Every state of the kernel (net/tcp_states.h), also that of a connection that is not established yet.

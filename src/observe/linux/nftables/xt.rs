@@ -146,7 +146,7 @@ fn tcp(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     Some(found)
 }
 
-/// Returns the condition of a range of ports: `Some(None)` for all ports, `None` if the structure is malformed.
+/// Returns the condition that a port is in a range: `Some(None)` for all ports, `None` if the structure is malformed.
 fn range(
     field: FilterField,
     info: Structure<'_>,
