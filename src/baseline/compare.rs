@@ -10,7 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::clients::{self, ClientChange};
-use super::{Change, ChangeKind, Fingerprint, ListenerAddress, ListenerOwner, ProgramIdentity, matched};
+use super::{
+    Change, ChangeKind, Fingerprint, ListenerAddress, ListenerOwner, MatchedListeners, Pair, ProgramIdentity,
+    matched, sort, weakened,
+};
 use crate::findings::Finding;
 use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report, picked_from};
@@ -77,7 +80,8 @@ impl Comparison<'_> {
 }
 
 pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
-    let found = matched(&before.entries, &after.entries);
+    let mut found = matched(&before.entries, &after.entries);
+    move_weakened(&mut found, before, after);
     let mut not_compared: Vec<NotCompared<'a>> = Vec::new();
     let holds_port = |judged: &Entry| judged.socket.state.holds_port();
     for (was, is) in found.same.iter().filter(|(_, is)| holds_port(is)) {
@@ -139,6 +143,30 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     // Transient changes come last; the other changes keep their order.
     changes.sort_by_key(|reported| reported.passing);
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
+}
+
+/// Makes a change of each pair whose listener is less protected than before. A pair is left out if its processes or its
+/// clients cannot be compared, because then the findings may differ without a change.
+fn move_weakened(found: &mut MatchedListeners<'_>, before: &Report, after: &Report) {
+    let is_read_alike = before.snapshot.scope.packages || !after.snapshot.scope.packages;
+    let kind = |entry: &Entry| entry.reach().map(|reach| reach.kind);
+    let is_weakened = |(was, is): &Pair<'_>| {
+        is_read_alike
+            && is.socket.state.holds_port()
+            && unseen(was, is).is_none()
+            && kind(was) == kind(is)
+            && !weakened::worse(was, is).is_empty()
+    };
+    let (weakened, same): (Vec<_>, Vec<_>) = found.same.drain(..).partition(is_weakened);
+    found.same = same;
+    let change = |(was, listener)| Change {
+        kind: ChangeKind::Weakened,
+        listener,
+        before: Some(was),
+        is_probable: false,
+    };
+    found.changes.extend(weakened.into_iter().map(change));
+    sort(&mut found.changes);
 }
 
 /// Returns whether a listener at one address has more or fewer clients. This does not show whether its processes are

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::{ChangeKind, Comparison, ReportedChange};
+use super::{ChangeKind, Comparison, ReportedChange, weakened};
 use crate::findings::Finding;
 use crate::findings::change::{BaselineChange, ListenerState};
 use crate::join::RunningUser;
@@ -15,11 +15,15 @@ use crate::model::{ExeState, Forwarding, Gap, RunTarget, Stage};
 pub fn since(reported: &ReportedChange<'_>, comparison: &Comparison<'_>) -> BaselineChange {
     let change = &reported.change;
     let vanished = change.kind == ChangeKind::Vanished;
+    let [old, new] = match (change.kind, change.before) {
+        (ChangeKind::Weakened, Some(was)) => weakened::texts(was, change.listener),
+        _ => Default::default(),
+    };
     BaselineChange {
         change: change.kind,
         baseline: comparison.before.taken,
-        before: change.before.or(vanished.then_some(change.listener)).map(state_of),
-        after: (!vanished).then(|| state_of(change.listener)),
+        before: change.before.or(vanished.then_some(change.listener)).map(|was| state_of(was, old)),
+        after: (!vanished).then(|| state_of(change.listener, new)),
         passing: reported.passing,
         sure: reported.sure,
         is_probable: change.is_probable,
@@ -34,7 +38,7 @@ fn destination(forwarding: &Forwarding) -> String {
     }
 }
 
-fn state_of(judged: &Entry) -> ListenerState {
+fn state_of(judged: &Entry, findings: Vec<String>) -> ListenerState {
     let listener = judged;
     let socket = &listener.socket;
     let programs: BTreeSet<&str> = listener
@@ -74,6 +78,7 @@ fn state_of(judged: &Entry) -> ListenerState {
         executable: states.max_by_key(rank),
         user: (!users.is_empty()).then(|| users.join(",")),
         creator: listener.creator().and_then(|creator| creator.text()),
+        findings,
     }
 }
 

@@ -6,6 +6,7 @@
 mod clients;
 mod compare;
 mod findings;
+mod weakened;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -257,11 +258,16 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
         all.same.extend(same);
         all.changes.extend(changes);
     }
-    all.changes.sort_by_cached_key(|change| {
+    sort(&mut all.changes);
+    all
+}
+
+/// Sorts changes in the order of listings.
+fn sort(changes: &mut [Change<'_>]) {
+    changes.sort_by_cached_key(|change| {
         let print = Fingerprint::of(change.listener);
         (change.listener.exposure, print.place.port, print, change.kind)
     });
-    all
 }
 
 fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedListeners<'a> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-pub(super) const ABOUT: &str = "Shows what changed since a saved snapshot. The kinds of change are: appeared, vanished, changed (another program or user now has the address and port), replaced (the program file was replaced or deleted), widened (more clients can reach the listener) and narrowed (fewer clients can reach it).
+pub(super) const ABOUT: &str = "Shows what changed since a saved snapshot. The kinds of change are: appeared, vanished, changed (another program or user now has the address and port), replaced (the program file was replaced or deleted), widened (more clients can reach the listener), narrowed (fewer clients can reach it) and weakened (the service has a finding that is new or more severe).
 
 A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. On an ephemeral port, any UDP socket, or a TCP socket that does not listen, probably belongs to a client. If such a socket appeared or vanished, it is reported as passing, and does not count as a change.
 

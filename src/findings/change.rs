@@ -25,6 +25,8 @@ named! {
         Widened = "widened",
         /// Fewer clients can reach the same service than before.
         Narrowed = "narrowed",
+        /// The same service has a finding that is new or more severe than before.
+        Weakened = "weakened",
     }
 }
 
@@ -70,6 +72,9 @@ pub struct ListenerState {
     pub user: Option<String>,
     /// The user who created the socket: the name, or the number if the user has no name.
     pub creator: Option<String>,
+    /// The findings that made the listener `weakened`, with their severity; empty for the other kinds of change.
+    #[serde(skip)]
+    pub findings: Vec<String>,
 }
 
 /// The maximum number of characters of a script, or of a relay's arguments, in a sentence.
@@ -142,6 +147,14 @@ impl ListenerState {
             Some(true) => format!("IPv6 clients only, {text}"),
             Some(false) => format!("IPv4 and IPv6 clients, {text}"),
             None => text,
+        }
+    }
+
+    /// Returns the findings that made the listener `weakened`, without a full stop.
+    pub(crate) fn findings(&self) -> String {
+        match self.findings[..] {
+            [] => "no such finding".to_owned(),
+            _ => self.findings.join(" ").trim_end_matches('.').to_owned(),
         }
     }
 
@@ -253,6 +266,13 @@ impl FindingFacts for BaselineChange {
             ),
             (ChangeKind::Widened, Some(was), Some(is)) => is.reached_by("more", was, &when.to_string()),
             (ChangeKind::Narrowed, Some(was), Some(is)) => is.reached_by("fewer", was, &when.to_string()),
+            (ChangeKind::Weakened, Some(was), Some(is)) => format!(
+                "{} ({}): less protected than on {when}. Before: {}. Now: {}.",
+                is.place(),
+                is.processes(),
+                was.findings(),
+                is.findings()
+            ),
             // Never reached: every comparison fills in the listeners that the sentence for its kind needs.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
@@ -356,5 +376,17 @@ pub(super) const FLAGS: &[Flag] = &[
                 capture > baseline.json",
         },
         &[Severity::Info],
+    ),
+    Flag(
+        &FindingInfo {
+            code: "weakened",
+            family: FindingFamily::Change,
+            severity: Severity::Warning,
+            on_loopback: OnLoopback::Same,
+            description: "the service has a finding that is new or more severe than in the baseline",
+            why: "A service often loses its protection by a restart with other options or another configuration file.",
+            remedy: "restore the protection that the service had; if the change is intended, take a new baseline: portolan capture > baseline.json",
+        },
+        &[Severity::Info, Severity::Warning],
     ),
 ];

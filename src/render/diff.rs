@@ -307,7 +307,7 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     let doubt = if since.sure { "" } else { "?" };
     let (word, tone) = match since.change {
         kind if since.passing => (format!("({}{doubt})", kind.name()), Emphasis::Quiet),
-        kind @ (ChangeKind::Appeared | ChangeKind::Changed) => {
+        kind @ (ChangeKind::Appeared | ChangeKind::Changed | ChangeKind::Weakened) => {
             (format!("{}{doubt}", kind.name()), Emphasis::Warning)
         }
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
@@ -327,9 +327,11 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
             let reach = exposure_text(held.exposure, held.reach.as_deref(), false, CellFormat::Complete);
             safe(format!("{}, {reach}, {}", held.endpoint(), held.processes()))
         }
+        Some(held) if since.change == ChangeKind::Weakened => safe(held.findings()),
         Some(held) => safe(held.processes()),
     };
     let [before, mut after] = match (&since.before, &since.after) {
+        (was, is) if since.change == ChangeKind::Weakened => [side(was), side(is)],
         (Some(was), Some(is)) if !moved => owners(was, is).map(safe),
         (was, is) => [side(was), side(is)],
     };

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -14,6 +15,7 @@ pub const SCENES: &[Scene] = &[
     ("diff_is_quiet_after_restarts_and_upgrades", quiet),
     ("diff_is_quiet_where_the_kernel_picked_the_port", picked),
     ("diff_reports_each_change", each_change),
+    ("diff_reports_a_protection_that_was_dropped", weakened),
     ("diff_reports_listeners_that_it_could_not_compare", not_seen),
     ("diff_scans_the_namespaces_of_the_baseline", namespaces),
     ("audit_finds_what_changed_since_a_baseline", audited),
@@ -187,6 +189,35 @@ fn each_change(lab: &Lab) -> Outcome {
     let _other_port = Server::start(&other, vec![udp("0.0.0.0:0")?])?;
     drop(client);
     same_as(lab, &with_client, "the client on another port")
+}
+
+/// The same program at the same address, without the option that asks for a password.
+fn weakened(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let program = lab.sleeper_called(b"redis-server")?;
+    let start = |line: &str| -> Result<Server, Failed> {
+        let mut command = Command::new(&program);
+        Server::spawn(command.arg0(line).arg("600").stdin(tcp("0.0.0.0:6379")?).stdout(Stdio::null()))
+    };
+    let first = start("redis-server --requirepass secret")?;
+    let before = capture(lab, "before", &[])?;
+    same_as(lab, &before, "at once")?;
+    drop(first);
+    let second = start("redis-server --protected-mode no")?;
+    let printed = only(lab, &before, "weakened", 6379)?;
+    let text = printed["text"].as_str().unwrap_or_default();
+    same!(text.contains("less protected than on") && text.contains("Redis: "), true, "{text}");
+    let after = capture(lab, "after", &[])?;
+    let table = String::from_utf8(lab.portolan(["diff", &before, &after]).output()?.stdout)?;
+    same!(table.contains("weakened") && !table.contains("requirepass"), true, "{table}");
+    let audit = lab.portolan(["audit", "-o", "json", "--baseline", &before]).output()?;
+    let audit: Value = serde_json::from_slice(&audit.stdout)?;
+    let found = audit["findings"].as_array().into_iter().flatten();
+    let codes: Vec<_> = found.filter_map(|found| found["code"].as_str()).collect();
+    same!(codes.contains(&"weakened"), true, "{codes:?}");
+    drop(second);
+    let _third = start("redis-server --requirepass secret")?;
+    same_as(lab, &after, "more protected than before")
 }
 
 fn not_seen(lab: &Lab) -> Outcome {

@@ -105,6 +105,7 @@ const fn sign(kind: ChangeKind) -> (&'static str, Emphasis) {
         ChangeKind::Replaced => ("=", Emphasis::Notice),
         ChangeKind::Widened => ("^", Emphasis::Critical),
         ChangeKind::Narrowed => ("v", Emphasis::Notice),
+        ChangeKind::Weakened => ("!", Emphasis::Warning),
     }
 }
 

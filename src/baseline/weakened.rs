@@ -1,0 +1,48 @@
+//! `weakened`: the same service at the same address has a finding that is new or more severe than before, such as a
+//! server that was restarted without the option that asks for a password.
+
+use crate::findings::reach::Exposed;
+use crate::findings::{Finding, FindingFamily, Flag};
+use crate::judge::Entry;
+use crate::model::Severity;
+
+/// The kind of a finding and, for a dangerous service, the service.
+fn identity(finding: &Finding) -> (Flag, Option<&'static str>) {
+    (finding.flag(), Exposed::of(&finding.evidence).map(|exposed| exposed.service))
+}
+
+/// Returns whether a finding is about the service. Other findings depend on the port or on other sockets, and an `info`
+/// is no danger.
+fn is_of_service(finding: &Finding) -> bool {
+    let family = finding.flag().family();
+    finding.severity >= Severity::Notice
+        && matches!(family, FindingFamily::Identity | FindingFamily::File | FindingFamily::Reach)
+}
+
+/// Returns the severity of the finding of the same kind in `entry`, if any.
+fn severity_in(entry: &Entry, finding: &Finding) -> Option<Severity> {
+    let same = entry.findings().iter().filter(|other| identity(other) == identity(finding));
+    same.map(|other| other.severity).max()
+}
+
+/// Returns the findings of `is` that are new, or more severe than in `was`.
+pub(super) fn worse<'a>(was: &Entry, is: &'a Entry) -> Vec<&'a Finding> {
+    let is_worse = |finding: &&Finding| severity_in(was, finding) < Some(finding.severity);
+    is.findings().iter().filter(|finding| is_of_service(finding)).filter(is_worse).collect()
+}
+
+/// Returns the findings that are new or more severe, as they were before and as they are now.
+pub(super) fn texts(was: &Entry, is: &Entry) -> [Vec<String>; 2] {
+    let worse = worse(was, is);
+    let before = worse.iter().filter_map(|finding| {
+        Some(format!("{} {}", severity_in(was, finding)?.name(), finding.flag().code()))
+    });
+    let now = worse.iter().map(|finding| {
+        let text = match Exposed::of(&finding.evidence) {
+            Some(exposed) => exposed.summary(),
+            None => finding.sentence(),
+        };
+        format!("{} {}: {text}", finding.severity.name(), finding.flag().code())
+    });
+    [before.collect(), now.collect()]
+}
