@@ -29,7 +29,7 @@ Examples:
   sudo portolan audit --deep                              also search for hidden sockets
 
 Exit codes: 0 no finding at or above --fail-on, and everything could be seen; 1 a finding at \
-or above --fail-on; 2 usage or other error; 3 no finding at or above --fail-on, but not everything could be seen (0 with --allow-incomplete).";
+or above --fail-on, or no listener matches the named targets; 2 usage or other error; 3 no finding at or above --fail-on, but not everything could be seen (0 with --allow-incomplete).";
 
 /// The arguments of `audit`.
 #[derive(Args, Clone, Debug)]

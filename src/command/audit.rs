@@ -90,6 +90,7 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     }
     audit.sort();
     if let Some(asked) = asked {
+        audit.expects_match = selection.names_listeners();
         let matched = narrow(&mut audit, asked, &selection);
         if let Some(line) =
             suggestions::unknown_names(&selection, &matched, &report, common).into_iter().next()
@@ -123,6 +124,8 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     Ok(match outcome {
         AuditVerdict::Clear => Exit::Clear,
         AuditVerdict::Findings => Exit::Findings,
+        AuditVerdict::NothingMatched if audit.is_complete() => Exit::Nothing,
+        AuditVerdict::NothingMatched => Exit::Incomplete,
         AuditVerdict::Incomplete if args.allow_incomplete => Exit::Clear,
         AuditVerdict::Incomplete => Exit::Incomplete,
     })

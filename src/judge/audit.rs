@@ -62,6 +62,8 @@ named! {
         Findings = "findings",
         /// No finding reaches the threshold, but not everything was seen.
         Incomplete = "incomplete",
+        /// The user named targets, but no listener matches them, so nothing was judged.
+        NothingMatched = "nothing-matched",
     }
 }
 
@@ -94,6 +96,8 @@ pub struct Audit<'r> {
     pub gaps: Vec<Gap>,
     /// The filter of the audit, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,
+    /// Whether the filter names a target, program, user, unit or container, so that no match is probably a mistake.
+    pub expects_match: bool,
     /// The policy that was applied.
     pub policy: Option<AppliedPolicy>,
 }
@@ -117,6 +121,7 @@ impl<'r> Audit<'r> {
             accepted: Vec::new(),
             gaps: Vec::new(),
             narrowed: None,
+            expects_match: false,
             policy: None,
         };
         audit.sort();
@@ -190,6 +195,8 @@ impl<'r> Audit<'r> {
     pub fn outcome(&self, fail_on: Severity) -> AuditVerdict {
         if self.findings.iter().any(|found| found.finding.severity >= fail_on) {
             AuditVerdict::Findings
+        } else if self.expects_match && self.listeners.is_empty() && self.findings.is_empty() {
+            AuditVerdict::NothingMatched
         } else if self.is_complete() {
             AuditVerdict::Clear
         } else {

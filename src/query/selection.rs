@@ -106,6 +106,14 @@ impl Selection {
         self.targets.is_empty() && self.not.is_empty() && self.groups.iter().flatten().all(is_broad)
     }
 
+    /// Returns whether a filter names a target, program, process, user, unit or container. Other filters, such as an
+    /// exposure, can match nothing without a mistake.
+    pub(crate) fn names_listeners(&self) -> bool {
+        let names = ["process", "pid", "user", "unit", "container"];
+        let is_name = |filter: &Filter| names.iter().any(|name| filter.value(name).is_some());
+        !self.targets.is_empty() || self.groups.iter().flatten().any(is_name)
+    }
+
     /// Returns whether an entry, or an address without a listener, matches. Adds the indices of the matching targets to
     /// `matched`.
     pub(crate) fn test(&self, subject: &Subject<'_>, matched: &mut HashSet<usize>) -> Answer {

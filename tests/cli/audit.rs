@@ -16,7 +16,15 @@ fn an_audit_answers_by_its_exit_code() {
         (&["60416", "--fail-on", "notice"], 0, "clear"),
         (&["60416", "--fail-on", "info"], 1, "findings"),
         (&["--fail-on", "notice", "--allow-incomplete"], 1, "findings"),
-        (&["9"], 0, "clear"),
+        (&["9"], 1, "nothing-matched"),
+        (&["--user", "4711"], 1, "nothing-matched"),
+        (&["--process", "absent"], 1, "nothing-matched"),
+        (&["--pid", "999999"], 1, "nothing-matched"),
+        (&["--unit", "absent.service"], 1, "nothing-matched"),
+        (&["--container", "absent"], 1, "nothing-matched"),
+        (&["9", "--allow-incomplete"], 1, "nothing-matched"),
+        // No listener of a class is a good result, not a mistake.
+        (&["--exposure", "multicast"], 0, "clear"),
     ] {
         let (exit, audit) = audited(arguments);
         assert_eq!((exit, audit["verdict"].as_str()), (Some(code), Some(verdict)), "{arguments:?}");

@@ -67,6 +67,12 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
                 "Clear: {judged} judged, no finding at {at}, and everything{within} could be seen.{below}"
             )
         }
+        AuditVerdict::NothingMatched if audit.is_complete() => {
+            "Nothing matched: no listener was judged, so this is not an all-clear.".to_owned()
+        }
+        AuditVerdict::NothingMatched => format!(
+            "Nothing matched: no listener was judged, and not everything could be seen ({gaps}). This is not an all-clear."
+        ),
         AuditVerdict::Incomplete => format!(
             "Incomplete: no finding at {at}, but not everything could be seen ({gaps}). This is not an all-clear.{below}"
         ),

@@ -136,7 +136,8 @@ fn invocation(audit: &Audit<'_>, fail_on: Severity) -> Value {
     }
     let code = match audit.outcome(fail_on) {
         AuditVerdict::Clear => 0,
-        AuditVerdict::Findings => 1,
+        AuditVerdict::NothingMatched if !audit.is_complete() => 3,
+        AuditVerdict::Findings | AuditVerdict::NothingMatched => 1,
         AuditVerdict::Incomplete => 3,
     };
     json!({

@@ -101,7 +101,7 @@ impl AuditWriter<'_> {
         let tone = match audit.outcome(fail_on) {
             AuditVerdict::Clear => Emphasis::Good,
             AuditVerdict::Findings => Emphasis::Critical,
-            AuditVerdict::Incomplete => Emphasis::Warning,
+            AuditVerdict::Incomplete | AuditVerdict::NothingMatched => Emphasis::Warning,
         };
         self.prose(tone, "", &verdict(audit, fail_on))
     }

@@ -65,7 +65,7 @@ fn panels(audit: &Audit<'_>, fail_on: Severity, html: &mut Html) {
     let class = match audit.outcome(fail_on) {
         AuditVerdict::Clear => "good",
         AuditVerdict::Findings => class(audit.findings.iter().map(|found| found.finding.severity).max()),
-        AuditVerdict::Incomplete => "s2",
+        AuditVerdict::Incomplete | AuditVerdict::NothingMatched => "s2",
     };
     Panels { class, verdict: &verdict(audit, fail_on), seen: &seen, gaps: &gaps }.write(html);
 }
