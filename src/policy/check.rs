@@ -4,10 +4,10 @@ use jiff::civil::Date;
 
 use super::apply::day;
 use super::matching;
-use super::{AllowRule, ExecutablePattern, Glob, Namespaces, Policy, Ports, Position};
+use super::{AllowRule, ExecutablePattern, Glob, Namespaces, Policy, Ports, Position, SeverityRule};
 use crate::findings::Flag;
 use crate::judge::Report;
-use crate::model::{Exposure, PortRange};
+use crate::model::{Exposure, PortRange, Severity};
 use crate::query::Answer;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum RemarkKind {
     },
     /// The rule accepts findings, but gives no reason.
     AcceptsWithoutReason { flags: Vec<Flag> },
+    /// The rule hides findings that can be critical, on every listener of every host.
+    HidesCritical { flags: Vec<Flag> },
     /// The rule matches no visible listener.
     Unmatched,
 }
@@ -65,16 +67,27 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
         }
         earlier.push(rule);
     }
-    for rule in policy.rules.iter().filter(|rule| matching::is_over(rule.expires, today)) {
-        if let Some(on) = rule.expires {
-            remarks.push(Remark {
-                rule: rule.id.clone(),
-                at: rule.at.clone(),
-                kind: RemarkKind::Expired { on },
-            });
+    for rule in &policy.rules {
+        let remark = |kind| Remark { rule: rule.id.clone(), at: rule.at.clone(), kind };
+        let flags = hidden_criticals(rule);
+        if let Some(on) = rule.expires.filter(|_| matching::is_over(rule.expires, today)) {
+            remarks.push(remark(RemarkKind::Expired { on }));
+        } else if !flags.is_empty() {
+            remarks.push(remark(RemarkKind::HidesCritical { flags }));
         }
     }
     remarks
+}
+
+/// Returns the findings that can be critical, if the rule lowers them below warning on every host. A rule for a severity
+/// has no condition on the listener.
+fn hidden_criticals(rule: &SeverityRule) -> Vec<Flag> {
+    let is_every_host = rule.hosts.is_empty() || rule.hosts.iter().any(Glob::matches_all);
+    if !is_every_host || rule.severity.is_some_and(|severity| severity >= Severity::Warning) {
+        return Vec::new();
+    }
+    let can_be_critical = |flag: &&Flag| flag.severities().contains(&Severity::Critical);
+    rule.codes.iter().filter(can_be_critical).copied().collect()
 }
 
 /// Returns the rules for the snapshot's host that certainly match nothing in the snapshot.

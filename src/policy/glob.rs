@@ -76,6 +76,11 @@ impl Glob {
         self.text == "**"
     }
 
+    /// Returns whether the pattern matches every absolute path of Unix.
+    pub(super) fn is_every_path(&self) -> bool {
+        self.text == "/**"
+    }
+
     pub fn matches(&self, text: &str) -> bool {
         let is_windows = is_windows_path(text);
         match &self.matcher {

@@ -204,7 +204,7 @@ impl AllowRule {
             && (self.addresses.is_empty() || (every("0.0.0.0/0") && every("::/0")))
             && (self.exposures.is_empty() || Exposure::ALL.iter().all(|e| self.exposures.contains(e)))
             && (self.executables.is_empty()
-                || self.executables.iter().any(|p| matches!(p, ExecutablePattern::File(glob) if glob.matches_all())))
+                || self.executables.iter().any(|p| matches!(p, ExecutablePattern::File(glob) if glob.matches_all() || glob.is_every_path())))
             && self.users.is_empty()
             && self.runs.is_empty()
             // Not every listener has a device, a unit or a container, so any pattern excludes some listeners.

@@ -288,6 +288,13 @@ pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Writ
                 let codes: Vec<&str> = flags.iter().map(|flag| flag.code()).collect();
                 format!("accepts {} without a reason", codes.join(", "))
             }
+            RemarkKind::HidesCritical { flags } => {
+                let codes: Vec<&str> = flags.iter().map(|flag| flag.code()).collect();
+                format!(
+                    "hides {} on every listener, also where the finding is critical; to accept one listener, use accept in its allow rule",
+                    codes.join(", ")
+                )
+            }
             RemarkKind::Unmatched => "matches no listener".to_owned(),
         };
         writeln!(w, "{}: rule {rule} {text}", sanitize(&at.to_string()))?;

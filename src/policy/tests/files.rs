@@ -165,6 +165,7 @@ fn remarks() {
         ("protocol = \"tcp\"", "AllowsEverything"),
         ("port = [\"1-40000\", \"40001-65535\"]\naddress = [\"0.0.0.0/0\", \"::/0\"]", "AllowsEverything"),
         ("executable = \"**\"", "AllowsEverything"),
+        ("port = \"1-65535\"\nexecutable = \"/**\"", "AllowsEverything"),
         ("address = \"127.0.0.1\"\nexposure = \"any\"", "Impossible"),
         ("executable = \"kernel\"\nunit = \"x\"", "Impossible"),
         ("port = 80\nexpires = 2026-11-20", "Expired"),
@@ -181,6 +182,19 @@ fn remarks() {
         "unit = \"**\"",
     ] {
         assert_eq!(rules(&format!("[[allow]]\nid = \"a\"\n{conditions}")), [""; 0], "{conditions}");
+    }
+    for (severity, is) in [("info", true), ("off", true), ("notice", true), ("warning", false)] {
+        let rule = format!(
+            "[[rule]]\nid = \"r\"\ncode = [\"shell-listener\", \"orphaned\"]\nseverity = \"{severity}\"\nreason = \"x\"\n"
+        );
+        let found = rules(&rule);
+        assert_eq!(
+            found.iter().any(|remark| remark.starts_with("r HidesCritical")),
+            is,
+            "{severity}: {found:?}"
+        );
+        assert!(!found.iter().any(|remark| remark.contains("orphaned")), "{found:?}");
+        assert_eq!(rules(&format!("{rule}hosts = \"web-*\"\n")), [""; 0]);
     }
     let policy = read("[[allow]]\nid = \"a\"\nport = 80\n[[allow]]\nid = \"b\"\nport = [81, 82]\n[[allow]]\nid = \"c\"\nport = 81\nhosts = \"db\"").unwrap();
     let web = one("tcp/0.0.0.0:80", "root", &[NGINX]);
