@@ -166,6 +166,7 @@ impl Exposed {
         let says = match clients {
             AdmittedClients::Local => "refuses clients from other machines",
             AdmittedClients::Listed => "accepts only listed addresses",
+            AdmittedClients::Authenticated if self.service == "kubelet-file" => "refuses anonymous requests",
             AdmittedClients::Authenticated if self.authentication == "strong" => "requires a certificate",
             AdmittedClients::Authenticated => "requires a password",
             AdmittedClients::Anyone => "requires no password",

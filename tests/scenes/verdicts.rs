@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, flags, on_port, sleep, tcp};
@@ -31,17 +32,48 @@ fn configuration(lab: &Lab) -> Outcome {
     std::fs::copy("/usr/bin/tail", &program)?;
     let file = program.with_file_name("redis.conf");
     std::fs::write(&file, "protected-mode no\n")?;
-    for address in ["0.0.0.0:6379", "127.0.0.1:6379"] {
+    // A file that was changed in the clock tick in which the server starts may be younger than the server.
+    let tick = || std::thread::sleep(std::time::Duration::from_millis(50));
+    tick();
+    let start = |address: &str| -> Result<Server, Failed> {
         let mut command = Command::new(&program);
-        let _server = Server::spawn(command.arg(&file).arg("-f").stdin(tcp(address)?).stdout(Stdio::null()))?;
+        Server::spawn(command.arg(&file).arg("-f").stdin(tcp(address)?).stdout(Stdio::null()))
+    };
+    for address in ["0.0.0.0:6379", "127.0.0.1:6379"] {
+        let _server = start(address)?;
         let report = lab.json(&["6379"])?;
         let evidence = &flag(on_port(&report, 6379)?, "exposed")["evidence"]["configuration"];
         same!(evidence["setting"].is_string(), address.starts_with('0'), "{report:#}");
     }
+    // Another file is mounted over the file while the server runs.
+    let other = program.with_file_name("other.conf");
+    std::fs::write(&other, "requirepass x\n")?;
+    tick();
+    let server = start("0.0.0.0:6379")?;
+    nix::mount::mount(Some(&other), &file, None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>)?;
+    let report = lab.json(&["6379"]);
+    nix::mount::umount2(&file, nix::mount::MntFlags::MNT_DETACH)?;
+    let report = report?;
+    let exposed = flag(on_port(&report, 6379)?, "exposed");
+    same!(
+        exposed["evidence"]["configuration"].is_null() && exposed["severity"] == "critical",
+        true,
+        "{exposed:#}"
+    );
+    drop(server);
+    // The file is replaced directly after the start.
+    let server = start("0.0.0.0:6379")?;
+    std::fs::write(&file, "requirepass x\n")?;
+    let report = lab.json(&["6379"])?;
+    let exposed = flag(on_port(&report, 6379)?, "exposed");
+    same!(
+        exposed["evidence"]["configuration"].is_null() && exposed["severity"] == "critical",
+        true,
+        "{exposed:#}"
+    );
+    drop(server);
     // The administrator adds a password and does not restart the server.
-    let mut command = Command::new(&program);
-    let _server =
-        Server::spawn(command.arg(&file).arg("-f").stdin(tcp("0.0.0.0:6379")?).stdout(Stdio::null()))?;
+    let _server = start("0.0.0.0:6379")?;
     std::fs::write(&file, "requirepass x\n")?;
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
     std::fs::File::open(&file)?.set_times(std::fs::FileTimes::new().set_modified(later))?;

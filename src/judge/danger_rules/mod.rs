@@ -7,6 +7,7 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::reach::{ConfiguredAccess, Exposed, Relay, ServingProcess};
 use crate::join::Entry;
+use crate::model::interpreter::{Property, values_of, without_version};
 use crate::model::{
     AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, ReachKind, Severity, unmapped,
 };
@@ -108,7 +109,8 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
             // another port.
             let chosen_by_kernel =
                 forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
-            let (process, danger) = worst(subject.processes, entry, chosen_by_kernel)?;
+            let found = worst(subject.processes, entry, chosen_by_kernel);
+            let (process, danger) = found.or_else(|| opened_by_configuration(subject.processes))?;
             (Some(process), danger)
         }
     };
@@ -120,6 +122,18 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
         None => (danger, None),
     };
     Some(FoundDanger { process, danger, configuration, relay: None })
+}
+
+/// Returns the danger of a server that is safe by default, but not with its configuration file: an OpenSSH server that
+/// accepts accounts without a password.
+fn opened_by_configuration<'s>(
+    processes: &'s [IdentifiedProcess<'s>],
+) -> Option<(&'s IdentifiedProcess<'s>, Danger)> {
+    let is_opened = |process: &&IdentifiedProcess<'_>| {
+        let configuration = process.process.configuration.as_ref();
+        process.program_name() == Some("sshd") && configuration.is_some_and(|one| !one.settings.is_empty())
+    };
+    Some((processes.iter().find(is_opened)?, dangers::named(SSH_EMPTY_PASSWORDS)?))
 }
 
 /// Returns the danger of the service to which a relay passes the connections. If the processes of the service are not
@@ -175,7 +189,7 @@ const PUBLISH_LOCALLY: &str =
 /// The remedy for a loopback address that machines on the same link can reach.
 const DROP_MARTIANS: &str = "drop the packets of other machines for 127.0.0.0/8: `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
 /// The services whose configuration file is read, as named in the table of dangerous services.
-const CONFIGURED: [&str; 9] = [
+const CONFIGURED: [&str; 11] = [
     "redis",
     "valkey",
     "mongodb",
@@ -185,9 +199,16 @@ const CONFIGURED: [&str; 9] = [
     KAFKA_SASL,
     "http-proxy",
     "docker-registry",
+    KUBELET,
+    SSH_EMPTY_PASSWORDS,
 ];
 /// The rows about servers with the protected mode of Redis.
 const REDIS: [&str; 2] = ["redis", "valkey"];
+/// The row about kubelet with a configuration file, and the row about one that admits everyone.
+const KUBELET: &str = "kubelet-file";
+const KUBELET_OPEN: &str = "kubelet-anyone";
+/// The row about an OpenSSH server that accepts accounts without a password.
+const SSH_EMPTY_PASSWORDS: &str = "ssh-empty-passwords";
 /// The row about a Kafka broker whose command line names a file with passwords. Each of its listeners can still admit
 /// everyone.
 const KAFKA_SASL: &str = "kafka-sasl";
@@ -233,6 +254,13 @@ fn as_configured(
         }
         AdmittedClients::Local => Some(Danger { severity: Severity::Info, ..danger }),
         AdmittedClients::Listed => Some(Danger { severity: danger.severity.lower(), ..danger }),
+        AdmittedClients::Anyone if danger.service == SSH_EMPTY_PASSWORDS => {
+            Some(Danger { severity: Severity::Critical, authentication: "none", ..danger })
+        }
+        AdmittedClients::Authenticated if danger.service == KUBELET => {
+            Some(Danger { severity: Severity::Info, authentication: "strong", ..danger })
+        }
+        AdmittedClients::Anyone if danger.service == KUBELET => dangers::named(KUBELET_OPEN),
         AdmittedClients::Authenticated => {
             let severity = danger.severity.min(Severity::Warning);
             Some(Danger { severity, authentication: "password", ..danger })
@@ -311,9 +339,12 @@ fn danger_by_environment(
     if options.is_empty() {
         return None;
     }
-    let (program, arguments) = process.process.cmdline.split_first()?;
-    let line: Vec<String> = std::iter::once(program).chain(options).chain(arguments).cloned().collect();
-    let command = CommandLine::new(process.program_name()?, &line);
+    let (name, (program, arguments)) = (process.program_name()?, process.process.cmdline.split_first()?);
+    // The variables of Node.js and Java contain options of the interpreter, which come first.
+    let is_of_interpreter = !values_of(without_version(name), Property::OptionVariables).is_empty();
+    let (first, last) = if is_of_interpreter { (&options[..], arguments) } else { (arguments, &options[..]) };
+    let line: Vec<String> = std::iter::once(program).chain(first).chain(last).cloned().collect();
+    let command = CommandLine::new(name, &line);
     let danger = dangers::danger(&command, port, protocol, chosen_by_kernel)?;
     let is_certain = danger.basis == DangerBasis::CommandLine;
     is_certain.then_some(Danger { basis: DangerBasis::Environment, ..danger })

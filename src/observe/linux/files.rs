@@ -2,7 +2,7 @@
 //! gives no sizes.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
@@ -53,6 +53,11 @@ const LONGEST_MOUNTS: usize = 32 * 1024 * 1024;
 /// Reads the mounts of this thread's mount namespace (`proc_pid_mountinfo(5)`).
 pub(super) fn mounts() -> Result<String, Errno> {
     read_records("/proc/thread-self/mountinfo", LONGEST_MOUNTS)
+}
+
+/// Reads the mounts of the mount namespace of a process, which is open as a directory of `/proc`.
+pub(super) fn mounts_of(process: &OwnedFd) -> Result<String, Errno> {
+    read_records(format!("/proc/self/fd/{}/mountinfo", process.as_raw_fd()), LONGEST_MOUNTS)
 }
 
 /// Returns the entries of a directory whose names are numbers.

@@ -5,19 +5,32 @@ use rustix::fs::{FileType, Stat};
 
 use super::super::packages::root::Root;
 
-/// A file that was changed at most this long after the start of the process counts as unchanged, for three reasons:
-/// - the start is known only in clock ticks (10 ms)
-/// - the clock may have been adjusted since the start
-/// - a start script may write the file and then become the server
+/// If a file was changed at most this long after the start of the process, it is not known whether the process has read
+/// the old or the new file: the clock may have been adjusted since the start, and a start script may write the file and
+/// then become the server.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
+/// The resolution of the start of a process and of the times of files: one clock tick of the slowest kernel (100 Hz).
+const TICK: SignedDuration = SignedDuration::from_millis(10);
 /// The maximum number of symbolic links that the kernel follows in a path (`MAXSYMLINKS` of linux/namei.h).
 const MOST_LINKS: usize = 40;
 
+/// Whether a file was changed after a process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    Before,
+    Unknown,
+    After,
+}
+
 /// Returns whether the file at a path below `root`, or a symbolic link in this path, was changed after a process
 /// started. A file that cannot be examined counts as changed.
-pub(super) fn is_changed_since(root: &Root, path: &str, started: Timestamp) -> bool {
-    let Ok(limit) = started.checked_add(TOLERANCE) else { return true };
-    last_change(root, path).is_none_or(|changed| changed > limit)
+pub(super) fn change_since(root: &Root, path: &str, started: Timestamp) -> Change {
+    let limits = (started.checked_sub(TICK), started.checked_add(TOLERANCE));
+    match (last_change(root, path), limits) {
+        (Some(changed), (Ok(earliest), _)) if changed < earliest => Change::Before,
+        (Some(changed), (_, Ok(latest))) if changed <= latest => Change::Unknown,
+        _ => Change::After,
+    }
 }
 
 /// Returns the latest change of a file, of the symbolic links in its path, and of the directories that may have been
@@ -90,16 +103,31 @@ mod tests {
         let now = Timestamp::now();
         let seconds = SignedDuration::from_secs;
         for path in ["a/b/file", "/a/b/file", "a/./b/../b/file", "a/link", "c/file", "c/../b/file"] {
-            assert!(is_changed_since(&root, path, now - seconds(60)), "{path}: before the test");
-            assert!(!is_changed_since(&root, path, now), "{path}: at the same time");
-            assert!(!is_changed_since(&root, path, now + seconds(60)), "{path}: after the test");
+            assert_eq!(
+                change_since(&root, path, now - seconds(60)),
+                Change::After,
+                "{path}: before the test"
+            );
+            let changed = last_change(&root, path).unwrap();
+            for started in [changed, changed + TICK, changed - TOLERANCE] {
+                assert_eq!(change_since(&root, path, started), Change::Unknown, "{path}: at the same time");
+            }
+            assert_eq!(
+                change_since(&root, path, now + seconds(60)),
+                Change::Before,
+                "{path}: after the test"
+            );
         }
         for path in ["none", "loop", "a/../../none", ""] {
-            assert!(is_changed_since(&root, path, now + seconds(60)), "{path}: cannot be examined");
+            assert_eq!(
+                change_since(&root, path, now + seconds(60)),
+                Change::After,
+                "{path}: cannot be examined"
+            );
         }
         let times = fs::FileTimes::new().set_modified((now + seconds(60)).into());
         fs::File::open(at("a/b/file")).unwrap().set_times(times).unwrap();
-        assert!(is_changed_since(&root, "c/file", now), "the time of the content");
+        assert_eq!(change_since(&root, "c/file", now), Change::After, "the time of the content");
     }
 
     /// Another directory with an old file may take the place of the directory.

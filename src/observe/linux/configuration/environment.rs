@@ -20,6 +20,20 @@ const MOST_PATHS: usize = 4096;
 /// The beginnings of options that let a debugger or JMX connect.
 const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dcom.sun.management.jmxremote"];
 
+/// The variables that switch on an option: the program, the variable, and the option.
+const OPENING: [(&str, &str, &str); 5] = [
+    // Flask reads it like `flask run --debug`.
+    ("python", "FLASK_DEBUG", "--debug"),
+    ("filebrowser", "FB_NOAUTH", "--noauth"),
+    ("rclone", "RCLONE_RC_NO_AUTH", "--rc-no-auth"),
+    // Variables of git that contain settings.
+    ("git-daemon", "GIT_CONFIG_PARAMETERS", RECEIVE_PACK),
+    ("git-daemon", "GIT_CONFIG_KEY_", RECEIVE_PACK),
+];
+/// The option of git-daemon with which clients may push, and the setting with the same effect.
+const RECEIVE_PACK: &str = "--enable=receive-pack";
+const RECEIVE_PACK_SETTING: &str = "daemon.receivepack";
+
 /// Returns the variables from which a program reads debugger options; none for programs other than Node.js and Java.
 pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     let program = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next());
@@ -32,7 +46,10 @@ pub(super) fn variables(process: &Process) -> &'static [&'static str] {
 /// Returns whether the environment variables of a program can add code or let a debugger connect.
 pub(super) fn is_read(process: &Process) -> bool {
     let name = without_version(program(process));
-    [Property::PathVariables, Property::OptionVariables].iter().any(|kind| !values_of(name, *kind).is_empty())
+    OPENING.iter().any(|(program, ..)| *program == name)
+        || [Property::PathVariables, Property::OptionVariables]
+            .iter()
+            .any(|kind| !values_of(name, *kind).is_empty())
 }
 
 pub(super) fn program(process: &Process) -> &str {
@@ -119,18 +136,119 @@ fn paths_in_options(program: &str, value: &str) -> Vec<String> {
 
 /// Returns the debugger options in these variables. Each entry of an environment is `NAME=VALUE` and a zero byte.
 pub(super) fn options(environment: &[u8], variables: &[&str]) -> Vec<String> {
-    let values = environment.split(|byte| *byte == 0).filter_map(|variable| {
-        let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
-        variables.contains(&name).then_some(value)
-    });
+    let values =
+        variables_of(environment).filter(|(name, _)| variables.contains(name)).map(|(_, value)| value);
     let words = values.flat_map(str::split_whitespace).map(|word| word.trim_matches(['"', '\'']));
     let options = words.filter(|word| DEBUGGERS.iter().any(|begin| word.starts_with(begin)));
     options.take(MOST_OPTIONS).map(str::to_owned).collect()
 }
 
+/// Returns the options that variables switch on for a program.
+pub(super) fn opening_options(environment: &[u8], program: &str, cmdline: &[String]) -> Vec<String> {
+    let name = without_version(program);
+    let runs_flask = || cmdline.iter().any(|word| word.rsplit('/').next() == Some("flask"));
+    let forbids = || cmdline.iter().any(|word| word == "--forbid-override=receive-pack");
+    let of_program = OPENING.iter().filter(|(program, ..)| *program == name);
+    let is_used = |option: &str| match option {
+        "--debug" => runs_flask(),
+        RECEIVE_PACK => !forbids(),
+        _ => true,
+    };
+    let is_set = |variable: &str| {
+        variables_of(environment).any(|(name, value)| match variable {
+            "GIT_CONFIG_PARAMETERS" if name == variable => has_receive_pack(value),
+            // The key of a setting; its value is in the variable with the same number.
+            "GIT_CONFIG_KEY_" => name.strip_prefix(variable).is_some_and(|number| {
+                let key = format!("GIT_CONFIG_VALUE_{number}");
+                let of_setting = variables_of(environment).filter(|(name, _)| *name == key);
+                value.eq_ignore_ascii_case(RECEIVE_PACK_SETTING)
+                    && of_setting.map(|(_, value)| value).all(is_on)
+            }),
+            _ => name == variable && is_on(value),
+        })
+    };
+    let found = of_program.filter(|(_, variable, option)| is_used(option) && is_set(variable));
+    found.map(|(.., option)| (*option).to_owned()).collect()
+}
+
+/// Returns whether a text such as `'daemon.receivepack'='true'` or `'daemon.receivepack=true'` lets clients push.
+fn has_receive_pack(parameters: &str) -> bool {
+    parameters.split_whitespace().map(|word| word.replace('\'', "")).any(|word| {
+        let (key, value) = word.split_once('=').unwrap_or((&word, "true"));
+        key.eq_ignore_ascii_case(RECEIVE_PACK_SETTING) && is_on(value)
+    })
+}
+
+/// Returns whether a value switches an option on. Programs read every other value as on, or refuse it.
+fn is_on(value: &str) -> bool {
+    const OFF: [&str; 6] = ["", "0", "f", "false", "no", "off"];
+    !OFF.contains(&value.to_ascii_lowercase().as_str())
+}
+
+/// Returns whether the environment of a process has a variable whose name begins like this, or cannot be read.
+pub(super) fn has_any(process: impl AsFd, beginnings: &[&str]) -> bool {
+    let environment = read(process);
+    let begins = |variable: &[u8]| beginnings.iter().any(|begin| variable.starts_with(begin.as_bytes()));
+    environment.is_empty() || environment.split(|byte| *byte == 0).any(begins)
+}
+
+/// Returns the name and the value of each variable.
+fn variables_of(environment: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    let variables = environment.split(|byte| *byte == 0);
+    variables.filter_map(|variable| std::str::from_utf8(variable).ok()?.split_once('='))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_switch_on_an_option() {
+        let flask = "python3 /usr/bin/flask run -h 0.0.0.0";
+        for (program, cmdline, environment, found) in [
+            ("python3.11", flask, "A=b\0FLASK_DEBUG=1\0", Some("--debug")),
+            ("python3.11", flask, "FLASK_DEBUG=True", Some("--debug")),
+            ("python3.11", flask, "FLASK_DEBUG=false", None),
+            ("python3.11", flask, "FLASK_DEBUG=", None),
+            ("python3.11", flask, "XFLASK_DEBUG=1", None),
+            ("python3.11", "python3 app.py", "FLASK_DEBUG=1", None),
+            ("filebrowser", "filebrowser", "FB_NOAUTH=true", Some("--noauth")),
+            ("rclone", "rclone rcd", "RCLONE_RC_NO_AUTH=true", Some("--rc-no-auth")),
+            (
+                "git-daemon",
+                "git-daemon",
+                "GIT_CONFIG_PARAMETERS='daemon.receivepack=true'",
+                Some(RECEIVE_PACK),
+            ),
+            (
+                "git-daemon",
+                "git-daemon",
+                "GIT_CONFIG_PARAMETERS='a.b'='c' 'Daemon.ReceivePack'='1'",
+                Some(RECEIVE_PACK),
+            ),
+            ("git-daemon", "git-daemon", "GIT_CONFIG_PARAMETERS='daemon.receivepack'", Some(RECEIVE_PACK)),
+            ("git-daemon", "git-daemon", "GIT_CONFIG_PARAMETERS='daemon.receivepack'='false'", None),
+            ("git-daemon", "git-daemon", "GIT_CONFIG_PARAMETERS='daemon.uploadpack=true'", None),
+            (
+                "git-daemon",
+                "git-daemon",
+                "GIT_CONFIG_COUNT=1\0GIT_CONFIG_KEY_0=daemon.receivepack\0GIT_CONFIG_VALUE_0=true",
+                Some(RECEIVE_PACK),
+            ),
+            ("git-daemon", "git-daemon", "GIT_CONFIG_KEY_0=daemon.receivepack\0GIT_CONFIG_VALUE_0=no", None),
+            (
+                "git-daemon",
+                "git-daemon --forbid-override=receive-pack",
+                "GIT_CONFIG_PARAMETERS='daemon.receivepack=true'",
+                None,
+            ),
+            ("nginx", "nginx", "FLASK_DEBUG=1", None),
+        ] {
+            let cmdline: Vec<String> = cmdline.split(' ').map(str::to_owned).collect();
+            let options = opening_options(environment.as_bytes(), program, &cmdline);
+            assert_eq!(options.first().map(String::as_str), found, "{environment}");
+        }
+    }
 
     #[test]
     fn only_options_for_debuggers_and_paths_of_code_are_found() {

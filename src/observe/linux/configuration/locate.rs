@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::super::process;
 use super::include::{self, Syntax};
-use super::{Parser, access_rules, dockerd, kafka, nats, parse, redis};
+use super::{Parser, access_rules, dockerd, kafka, kubelet, nats, parse, redis, sshd};
 use crate::model::Process;
 
 /// The possible paths of a configuration file, which is read only if exactly one of them exists.
@@ -18,6 +18,10 @@ pub(super) struct ConfigurationFiles {
     pub(super) includes: Option<Syntax>,
     /// The settings on the command line, as lines of the file. The server reads them after the file.
     pub(super) options: String,
+    /// The beginnings of the environment variables that can replace settings of the file.
+    pub(super) overriding: &'static [&'static str],
+    /// Whether the setting counts only if an account has no password.
+    pub(super) needs_empty_account: bool,
     /// Returns whether a server with this file and these options can have these sockets.
     pub(super) agrees: fn(&[u8], &[SocketAddr]) -> bool,
 }
@@ -59,6 +63,20 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
             let serve = arguments.iter().position(|argument| argument == "serve")?;
             (vec![arguments.get(serve + 1).filter(|path| !path.starts_with('-'))?.clone()], parse::registry)
         }
+        "kubelet" => {
+            // These options replace settings of the file, or name more files.
+            const OVERRIDING: [&str; 3] = ["--anonymous-auth", "--authorization-mode", "--config-dir"];
+            let name = |argument: &String| argument.split('=').next().unwrap_or_default().to_owned();
+            if arguments.iter().any(|argument| OVERRIDING.contains(&&*name(argument))) {
+                return None;
+            }
+            (vec![option(arguments, &["--config"])?], kubelet::kubelet)
+        }
+        "sshd" => {
+            let arguments = sshd_arguments(&process.cmdline);
+            let path = short_option(&arguments, 'f', "46DdeGiqTtV");
+            (vec![path.unwrap_or_else(|| "/etc/ssh/sshd_config".to_owned())], sshd::sshd)
+        }
         "java" => (vec![kafka_properties(arguments)?], kafka::kafka),
         "dockerd" => {
             // Without root, dockerd reads another file, in the user's home directory.
@@ -87,24 +105,40 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
     }
     let includes = match program {
         "squid" => Some(include::SQUID),
+        "sshd" => Some(sshd::INCLUDE),
         program if REDIS.contains(&program) => Some(include::REDIS),
         _ => None,
     };
-    Some(ConfigurationFiles { paths, unit, parser, includes, options, agrees })
+    let overriding: &[&str] = match program {
+        "docker-registry" | "registry" => {
+            &["REGISTRY_AUTH", "REGISTRY_HTTP=", "REGISTRY_HTTP_ADDR", "REGISTRY_HTTP_DEBUG"]
+        }
+        _ => &[],
+    };
+    Some(ConfigurationFiles {
+        paths,
+        unit,
+        parser,
+        includes,
+        options,
+        overriding,
+        needs_empty_account: program == "sshd",
+        agrees,
+    })
 }
 
-/// Returns the value of `--config PATH` or `--config=PATH`.
+/// Returns the value of `--config PATH` or `--config=PATH`. If the option is repeated, programs use the last value.
 fn option(arguments: &[String], names: &[&str]) -> Option<String> {
     let mut arguments = arguments.iter();
+    let mut last = None;
     while let Some(argument) = arguments.next() {
         if names.contains(&argument.as_str()) {
-            return arguments.next().cloned();
-        }
-        if let Some((_, path)) = argument.split_once('=').filter(|(name, _)| names.contains(name)) {
-            return Some(path.to_owned());
+            last = Some(arguments.next()?.clone());
+        } else if let Some((_, path)) = argument.split_once('=').filter(|(name, _)| names.contains(name)) {
+            last = Some(path.to_owned());
         }
     }
-    None
+    last
 }
 
 /// Returns the value of an option with one letter, which may follow `flags`: `-f PATH`, `-fPATH` or `-dNf PATH`.
@@ -119,6 +153,16 @@ fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<Strin
         }
     }
     None
+}
+
+/// Returns the arguments of sshd, which shows them in its title: `sshd: /usr/sbin/sshd -D [listener] 0 of 10-100
+/// startups`.
+fn sshd_arguments(cmdline: &[String]) -> Vec<String> {
+    let title = cmdline.first().and_then(|title| title.strip_prefix("sshd: "));
+    match title.and_then(|title| title.split(" [listener]").next()) {
+        Some(line) => line.split(' ').skip(1).map(str::to_owned).collect(),
+        None => cmdline.get(1..).unwrap_or_default().to_vec(),
+    }
 }
 
 /// Returns the properties file of a Kafka broker; `None` if other arguments override settings of the file.
@@ -177,6 +221,17 @@ mod tests {
             ("/usr/bin/mongod", &["mongod", "--port", "1"], None),
             ("/usr/bin/nats-server", &["nats-server", "-c", "n.conf"], Some("n.conf")),
             ("/usr/bin/nats-server", &["nats-server", "-c", "n.conf", "--user=", "--pass="], None),
+            ("/usr/bin/nats-server", &["nats-server", "-c", "n.conf", "-c=o.conf"], Some("o.conf")),
+            ("/usr/bin/kubelet", &["kubelet", "--config=/var/lib/k.yaml"], Some("/var/lib/k.yaml")),
+            ("/usr/bin/kubelet", &["kubelet", "--config=/k.yaml", "--anonymous-auth=true"], None),
+            ("/usr/bin/kubelet", &["kubelet", "--config=/k.yaml", "--config-dir", "/d"], None),
+            ("/usr/bin/kubelet", &["kubelet", "--config=k.yaml"], None),
+            ("/usr/sbin/sshd", &["/usr/sbin/sshd", "-D"], Some("/etc/ssh/sshd_config")),
+            (
+                "/usr/sbin/sshd",
+                &["sshd: /usr/sbin/sshd -D -f /s [listener] 0 of 10-100 startups"],
+                Some("/s"),
+            ),
             (
                 "/opt/bin/java",
                 &["java", "-Xmx1G", "kafka.Kafka", "config/s.properties"],

@@ -1,5 +1,5 @@
 //! Reads the configuration files of reachable servers, to find out whether they admit clients without a password: Redis
-//! and its variants, mongod, nats-server, Kafka, dockerd, the Docker registry, Squid and Tinyproxy.
+//! and its variants, mongod, nats-server, Kafka, dockerd, the Docker registry, kubelet, sshd, Squid and Tinyproxy.
 //!
 //! A file is opened in the root directory of the process. If it cannot be read, or does not decide who may connect, the
 //! process has no setting, and the finding says that the password was not checked.
@@ -8,8 +8,8 @@
 //! safe. Therefore a setting that refuses clients by address counts only if root alone can write every file of the
 //! configuration.
 //!
-//! A file that was changed after the process started is not what the server has read. Then the process has no setting,
-//! and the finding names the file. A server that has reloaded the file is not recognized, so its settings do not count
+//! A file that was changed after the process started, or that is mounted over another file, may not be what the server
+//! has read. Then the process has no setting, and the finding names the changed file. A server that has reloaded the file is not recognized, so its settings do not count
 //! either.
 
 mod access_rules;
@@ -19,11 +19,14 @@ mod dockerd;
 mod environment;
 mod include;
 mod kafka;
+mod kubelet;
 mod lines;
 mod locate;
+mod mounts;
 mod nats;
 mod parse;
 mod redis;
+mod sshd;
 mod unit_files;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,7 +37,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, openat};
 
+use self::changes::Change;
 use self::locate::ConfigurationFiles;
+use self::mounts::Mounts;
 use super::origin::Origins;
 use super::packages::root::Root;
 use super::{process, script};
@@ -55,6 +60,8 @@ struct Reading {
     files: Option<ConfigurationFiles>,
     /// The sockets of the process that other machines can reach.
     sockets: Vec<SocketAddr>,
+    /// Whether the process is in a container. Its manager usually mounts the configuration file before the start.
+    is_in_container: bool,
     variables: &'static [&'static str],
     /// The program and its command line, if environment variables can add code to this program.
     program: Option<(String, Vec<String>)>,
@@ -71,6 +78,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeMap<Pid, Vec<S
             pid: process.pid,
             files: locate::wanted(process),
             sockets: reachable.get(&process.pid).cloned().unwrap_or_default(),
+            is_in_container: process.container.is_some(),
             variables: environment::variables(process),
             program: environment::is_read(process)
                 .then(|| (environment::program(process).to_owned(), process.cmdline.clone())),
@@ -85,11 +93,16 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeMap<Pid, Vec<S
         let mut origins = Origins::default();
         for one in wanted {
             let Ok(process) = process::open(one.pid) else { continue };
-            let configuration = one.files.and_then(|files| read(&process, files, &one.sockets, &mut origins));
+            let mounts = if one.is_in_container { None } else { Mounts::of(&process) };
+            let is_known = one.is_in_container || mounts.is_some();
+            let files = one.files.filter(|_| is_known);
+            let configuration =
+                files.and_then(|files| read(&process, files, &one.sockets, mounts.as_ref(), &mut origins));
             let (mut options, mut code) = (Vec::new(), Vec::new());
             if let Some((program, cmdline)) = one.program {
                 let environment = environment::read(&process);
                 options = environment::options(&environment, one.variables);
+                options.extend(environment::opening_options(&environment, &program, &cmdline));
                 let paths = environment::code_paths(&environment, &program, &cmdline);
                 code = script::named_by_environment(&process, &paths, &mut origins);
             }
@@ -125,8 +138,13 @@ fn read(
     process: &OwnedFd,
     mut wanted: ConfigurationFiles,
     sockets: &[SocketAddr],
+    mounts: Option<&Mounts>,
     origins: &mut Origins,
 ) -> Option<Configuration> {
+    // A variable of the environment can replace a setting of the file.
+    if !wanted.overriding.is_empty() && environment::has_any(process, wanted.overriding) {
+        return None;
+    }
     let directory = |name: &str| -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(process, name, flags, Mode::empty()).ok()
@@ -158,7 +176,7 @@ fn read(
         Some(syntax) => include::expand(&root, bytes, syntax)?,
         None => include::Expanded { bytes: bytes.clone(), included: Vec::new(), directories: Vec::new() },
     };
-    let settings = (wanted.parser)(&bytes);
+    let mut settings = (wanted.parser)(&bytes);
     let with_options = [&bytes, wanted.options.as_bytes()].concat();
     // If options on the command line change a setting of the file, it is not known which clients the server admits.
     if !wanted.options.is_empty() && (wanted.parser)(&with_options) != settings {
@@ -167,13 +185,28 @@ fn read(
     if settings.is_empty() {
         return None;
     }
+    if wanted.needs_empty_account {
+        let account = sshd::account_without_password(&root)?;
+        settings.iter_mut().for_each(|one| one.setting += &format!("; {account} has no password"));
+    }
     let running_since = process::running_since(process)?;
-    let is_changed = |root: &Root, path: &str| changes::is_changed_since(root, path, running_since);
-    let others = || included.iter().chain(&directories).chain(&unit_files);
-    let of_others = || others().find(|path| is_changed(&root, path)).cloned();
-    let changed = if is_changed(start, below) { Some((*path).clone()) } else { of_others() };
-    if changed.is_some() {
+    let others = included.iter().chain(&directories).chain(&unit_files).map(|path| (&root, &**path, path));
+    let files: Vec<_> = std::iter::once((start, *below, *path)).chain(others).collect();
+    let changes =
+        files.iter().map(|(root, below, path)| (changes::change_since(root, below, running_since), path));
+    let changes: Vec<_> = changes.collect();
+    if let Some((_, changed)) = changes.iter().find(|(change, _)| *change == Change::After) {
+        let changed = Some(changed.to_string());
         return Some(Configuration { path: (*path).clone(), settings: Vec::new(), changed });
+    }
+    let is_covered =
+        |mounts: &Mounts| files.iter().any(|(root, below, _)| mounts.cover(root.directory(), below));
+    if changes.iter().any(|(change, _)| *change == Change::Unknown) || mounts.is_some_and(is_covered) {
+        // It is not certain that the server has read this file, so the file protects nothing.
+        settings.retain(|one| one.clients == AdmittedClients::Anyone);
+        if settings.is_empty() {
+            return None;
+        }
     }
     if !(wanted.agrees)(&with_options, sockets) {
         return None;
@@ -202,6 +235,8 @@ pub fn parse(bytes: &[u8]) -> usize {
         nats::nats,
         kafka::kafka,
         parse::registry,
+        kubelet::kubelet,
+        sshd::sshd,
         dockerd::dockerd,
         access_rules::squid,
         access_rules::tinyproxy,
@@ -224,6 +259,8 @@ mod tests {
 
     impl Young {
         fn new() -> Self {
+            // A file that was changed in the last clock tick before the start of a process may be younger.
+            std::thread::sleep(Duration::from_millis(50));
             Young(std::process::Command::new("sleep").arg("60").spawn().unwrap())
         }
 

@@ -60,18 +60,32 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     }
 }
 
-/// Parses `config.yml` of the Docker registry. Without a block `auth` in its usual form, the result is unknown, because
-/// environment variables can contain it.
+/// Parses `config.yml` of the Docker registry. The login is that of the port in `http.addr`; the port of
+/// `http.debug.addr` has none. Without blocks `auth` and `http` in their usual form, the result is unknown, because
+/// environment variables can contain them.
 pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
-    let is_indented = |line: &str| line.starts_with([' ', '\t']);
-    let mut auth = lines(&text).skip_while(|line| line.trim_end() != "auth:").skip(1);
-    let kind = auth.find(|line| !line.trim().is_empty()).filter(|line| is_indented(line));
-    match kind.map(str::trim) {
-        Some("htpasswd:") => setting("auth: htpasswd", true),
-        Some("token:") => setting("auth: token", true),
-        _ => Vec::new(),
-    }
+    let setting = match block(&text, "auth").next().map(str::trim) {
+        Some("htpasswd:") => "auth: htpasswd",
+        Some("token:") => "auth: token",
+        _ => return Vec::new(),
+    };
+    let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let first = block(&text, "http").next().map(indent);
+    let mut of_http = block(&text, "http").filter(|line| Some(indent(line)) == first);
+    let address = of_http.find_map(|line| line.trim().strip_prefix("addr:"));
+    let port = address.and_then(|address| unquoted(address).rsplit_once(':')?.1.parse::<u16>().ok());
+    let found =
+        |port| AccessSetting { port: Some(port), setting: setting.to_owned(), clients: admitted(true) };
+    port.filter(|port| *port != 0).map(found).into_iter().collect()
+}
+
+/// Returns the lines of a block of YAML at the top level.
+fn block<'t>(text: &'t str, name: &str) -> impl Iterator<Item = &'t str> {
+    let is_head = move |line: &&str| line.trim_end().strip_suffix(':') == Some(name);
+    let is_filled = |line: &&str| !line.trim().is_empty();
+    let from_head = lines(text).filter(is_filled).skip_while(move |line| !is_head(line)).skip(1);
+    from_head.take_while(|line| line.starts_with([' ', '\t']))
 }
 
 #[cfg(test)]
@@ -130,21 +144,37 @@ mod tests {
             ("mongod, flow", mongod, "security: {authorization: enabled}\n", None),
             ("mongod, expansion", mongod, "security:\n  __exec: x\n", None),
             ("mongod, old form", mongod, "auth = true\n", Some(("auth = true", true))),
-            (
-                "registry, as Debian installs it",
-                registry,
-                "http:\n  addr: :5000\nauth:\n  htpasswd:\n    realm: x\nhealth:\n  y: z\n",
-                Some(("auth: htpasswd", true)),
-            ),
-            ("registry, token", registry, "auth: \n# x\n\n  token:\n", Some(("auth: token", true))),
-            ("registry, none", registry, "http:\n  addr: :5000\n", None),
-            ("registry, accepts everyone", registry, "auth:\n  silly:\n    realm: x\n", None),
-            ("registry, empty", registry, "auth:\nhtpasswd:\n", None),
-            ("registry, of another block", registry, "x:\n  auth:\n    htpasswd:\n", None),
-            ("registry, flow", registry, "auth: {htpasswd: {realm: x}}\n", None),
         ] {
             let is = is.map(|(setting, authenticates)| (None, setting.to_owned(), authenticates));
             assert_eq!(found(parser, text), is.into_iter().collect::<Vec<_>>(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_login_of_a_registry_is_that_of_its_main_port() {
+        let http = "http:\n  addr: :5000\n  debug:\n    addr: :5001\n";
+        for (name, text, is) in [
+            (
+                "as Debian installs it",
+                format!("{http}auth:\n  htpasswd:\n    realm: x\nhealth:\n  y: z\n"),
+                Some((5000, "auth: htpasswd")),
+            ),
+            (
+                "token",
+                "auth: \n# x\n\n  token:\nhttp:\n  debug:\n    addr: :1\n  addr: '0.0.0.0:80'".to_owned(),
+                Some((80, "auth: token")),
+            ),
+            ("none", http.to_owned(), None),
+            ("accepts everyone", format!("{http}auth:\n  silly:\n    realm: x\n"), None),
+            ("empty", format!("{http}auth:\nhtpasswd:\n"), None),
+            ("of another block", format!("{http}x:\n  auth:\n    htpasswd:\n"), None),
+            ("flow", format!("{http}auth: {{htpasswd: {{realm: x}}}}\n"), None),
+            ("no port", "auth:\n  htpasswd:\n".to_owned(), None),
+            ("any port", "http:\n  addr: :0\nauth:\n  htpasswd:\n".to_owned(), None),
+            ("a variable", "http:\n  addr: ${A}\nauth:\n  htpasswd:\n".to_owned(), None),
+        ] {
+            let is = is.map(|(port, setting)| (Some(port), setting.to_owned(), true));
+            assert_eq!(found(registry, &text), is.into_iter().collect::<Vec<_>>(), "{name}");
         }
     }
 

@@ -72,6 +72,10 @@ impl Root {
         Root { directory, is_own, bytes_left: MOST_BYTES.into(), layout: Layout { merged } }
     }
 
+    pub(in super::super) const fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
     pub(super) const fn is_own(&self) -> bool {
         self.is_own
     }
