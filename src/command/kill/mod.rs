@@ -129,9 +129,8 @@ pub(super) fn prepare_row(entry: &Entry, registry: Registry, common: &CommonArgs
     let pids: Vec<String> = entry.socket.owner.pids().iter().map(ToString::to_string).collect();
     let values = if pids.is_empty() { Vec::new() } else { vec![("pid", pids)] };
     let filter = FilterArgs { targets, fields: FieldArgs { values }, ..FilterArgs::default() };
-    let prepared = match prepare(&filter, registry, common)? {
-        Ok(prepared) => prepared,
-        Err(_) => bail!("{local}: nothing listens there any more"),
+    let Ok(prepared) = prepare(&filter, registry, common)? else {
+        bail!("{local}: nothing listens there any more");
     };
     prepared.steps()?;
     Ok(prepared)
