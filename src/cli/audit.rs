@@ -12,6 +12,8 @@ pub(super) const ABOUT: &str = "Checks every listener of this machine and report
 
 If something could not be seen, the verdict is never 'clear'. It is 'findings' if there is a finding at or above --fail-on, and otherwise 'incomplete', with exit code 3. The output says how to see the rest; usually, run the audit as root.
 
+As root on Linux, an audit covers every network namespace, such as those of containers. --scope namespace leaves the others out, and --netns chooses one.
+
 Targets and filters limit the report, not the scan. The report names the filter that was used.";
 
 pub(super) const EXAMPLES: &str = "\

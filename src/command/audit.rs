@@ -12,11 +12,11 @@ use super::progress::Progress;
 use super::{
     Exit, Ui, charset, diff, from, judged, list, print_message, registry_source, suggestions, take_snapshot,
 };
-use crate::baseline;
+use crate::baseline::{self, NotComparedReason};
 use crate::cli::{AuditArgs, CommonArgs, Output};
 use crate::judge::audit::{Audit, AuditVerdict, Subject};
 use crate::judge::{self, Entry, Report};
-use crate::model::{HostScope, Namespaces, Pid, Severity, State};
+use crate::model::{Gap, HostScope, Namespaces, Note, Pid, Severity, Snapshot, Stage, State};
 use crate::observe::{self, Scope};
 use crate::policy;
 use crate::query::Selection;
@@ -35,20 +35,23 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     check(args, common, &selection, asked.is_some())?;
     // The filters do not limit the scan: a listener that they exclude can still match a policy rule that requires a
     // listener.
-    let mut scope = Scope { details: true, ..Scope::default() };
+    let mut scope = Scope { details: true, part: HostScope::Machine, ..Scope::default() };
     common.apply_to(&mut scope);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
-    let namespaces = match &baseline {
+    // If the user did not choose the network namespaces, the policy and the baseline apply only to those that they were
+    // made for, and the other rules apply to all.
+    let are_chosen = common.netns.is_some() || args.deep;
+    let namespaces = match (observe::audited_namespaces(scope.part), &baseline) {
         _ if args.deep => observe::EVERYWHERE,
-        Some(baseline) => baseline.scope.namespaces.clone(),
-        None => Namespaces::Own,
+        (Namespaces::Own, Some(baseline)) => baseline.scope.namespaces.clone(),
+        (namespaces, _) => namespaces,
     };
     // The rules need no details of processes, which take time to read. Details are read only for a format that shows
     // them, for a policy and for a baseline.
     let people = matches!(common.output, Output::Table | Output::Metrics | Output::Html);
     let details = !people || args.policy.is_some() || baseline.is_some();
-    let mut scope =
-        Scope { details, namespaces, packages: true, part: HostScope::Machine, ..Scope::default() };
+    let part = scope.part;
+    let mut scope = Scope { details, namespaces, packages: true, part, ..Scope::default() };
     scope.states.push(State::Raw);
     let mut snapshot = take_snapshot(common, scope)?;
     if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
@@ -66,6 +69,15 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     let deep = deep.map_err(Error::msg)?;
     snapshot.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
     list::check_users(&selection, &snapshot)?;
+    let leaves_out_others = !are_chosen
+        && snapshot.sockets.iter().any(|socket| socket.netns.is_some() && socket.state.is_judged());
+    let covers_only_own = |one: &Snapshot| one.scope.namespaces == Namespaces::Own;
+    if leaves_out_others && baseline.as_ref().is_some_and(covers_only_own) {
+        snapshot.notes.push(not_covered("the baseline was taken"));
+    }
+    if leaves_out_others && policy.as_ref().is_some_and(|(policy, _)| !policy.names_other_namespaces()) {
+        snapshot.notes.push(not_covered("the policy has rules"));
+    }
     let before = baseline.map(|baseline| judged(baseline, registry, common));
     let mut report = judged(snapshot, registry, common);
     if !details {
@@ -80,11 +92,17 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     // findings and gaps.
     if let Some((policy, applied)) = policy {
         audit.policy = Some(applied);
+        audit.are_namespaces_chosen = are_chosen;
         policy::apply(&policy, &mut audit);
     }
     if let Some(before) = &before {
-        baseline::add_to(&mut audit, &baseline::compare(before, &report));
+        let mut comparison = baseline::compare(before, &report);
+        if !are_chosen {
+            comparison.not_compared.retain(|one| one.why != NotComparedReason::Namespace);
+        }
+        baseline::add_to(&mut audit, &comparison);
     }
+    audit.gaps.extend(uncovered_namespaces(&report.snapshot, common));
     if let Some(deep) = &deep {
         judge::deep::add_to(&mut audit, deep);
     }
@@ -129,6 +147,29 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
         AuditVerdict::Incomplete if args.allow_incomplete => Exit::Clear,
         AuditVerdict::Incomplete => Exit::Incomplete,
     })
+}
+
+/// Returns the note about listeners to which a baseline or a policy does not apply.
+fn not_covered(why: &str) -> Note {
+    let what = format!(
+        "{why} only for the network namespace in which portolan runs, so the listeners in other network namespaces \
+            are judged without it"
+    );
+    Note::new(what).with_remedy(Note::ALL_NAMESPACES)
+}
+
+/// Returns the gap for network namespaces that a saved snapshot does not cover.
+fn uncovered_namespaces(snapshot: &Snapshot, common: &CommonArgs) -> Option<Gap> {
+    let is_accepted = common.from.is_none() || common.scope == Some(HostScope::Namespace);
+    // In a separate network namespace, there is already a gap about everything outside it.
+    if is_accepted || snapshot.host.scope == Some(HostScope::Namespace) {
+        return None;
+    }
+    let note = snapshot.notes.iter().find(|note| note.is_about_namespaces())?;
+    let nouns = if note.count == Some(1) { "other network namespace" } else { "other network namespaces" };
+    let gap = Gap::new(Stage::Namespaces, nouns, "the snapshot does not cover them");
+    let remedy = "capture it as root with --netns all, or accept this with --scope namespace";
+    Some(Gap { count: note.count, ..gap }.with_remedy(remedy))
 }
 
 /// Returns the processes with a critical finding. Their details are needed for the command that stops them.

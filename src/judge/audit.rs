@@ -100,6 +100,8 @@ pub struct Audit<'r> {
     pub expects_match: bool,
     /// The policy that was applied.
     pub policy: Option<AppliedPolicy>,
+    /// Whether the user chose the network namespaces.
+    pub are_namespaces_chosen: bool,
 }
 
 impl<'r> Audit<'r> {
@@ -123,6 +125,7 @@ impl<'r> Audit<'r> {
             narrowed: None,
             expects_match: false,
             policy: None,
+            are_namespaces_chosen: true,
         };
         audit.sort();
         audit

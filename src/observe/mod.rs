@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use crate::model::Scope;
-use crate::model::{DeepScanResult, InferredOwner, Namespaces, Pid, Process, Rights, Snapshot, Socket};
+use crate::model::{
+    DeepScanResult, HostScope, InferredOwner, Namespaces, Pid, Process, Rights, Snapshot, Socket,
+};
 
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
@@ -46,6 +48,19 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
 
 /// The namespaces to scan to see every listener.
 pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
+
+/// Returns the namespaces that an audit scans if the user chooses none, given the part of the machine that must be
+/// visible: all that can be found, if portolan may read every process. If portolan runs in a separate network namespace,
+/// only that one.
+#[must_use]
+pub fn audited_namespaces(part: HostScope) -> Namespaces {
+    #[cfg(target_os = "linux")]
+    if part != HostScope::Namespace && linux::is_in_first_namespace() {
+        return Namespaces::All;
+    }
+    let _ = part;
+    Namespaces::Own
+}
 
 /// The reason why nothing could be observed.
 #[derive(Debug)]

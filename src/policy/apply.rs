@@ -81,7 +81,11 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
 ///
 /// On an allowed listener, findings about the port become *info*, and so do findings that the rule accepts. A listener
 /// that no rule allows is `unexpected`, and an undecided listener is a gap.
+///
+/// A policy without a rule for other network namespaces does not apply to their listeners, unless the user asked for
+/// these namespaces.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
+    let only_own = !audit.are_namespaces_chosen && !policy.names_other_namespaces();
     let report = audit.report;
     let snapshot = &report.snapshot;
     let today = day(snapshot);
@@ -102,6 +106,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
             Decision::Undecided(rule) => {
                 *undecided.entry((&rule.id, why_undecided(rule, listener, snapshot))).or_default() += 1;
             }
+            Decision::Refused { .. } if only_own && listener.socket.netns.is_some() => {}
             Decision::Refused { over } => {
                 audit.findings.push(unexpected(listener, over, &rules, snapshot));
             }

@@ -80,6 +80,14 @@ pub struct Policy {
     pub files: Vec<Arc<str>>,
 }
 
+impl Policy {
+    /// Returns whether any rule is for listeners in another network namespace than the one in which portolan runs.
+    pub fn names_other_namespaces(&self) -> bool {
+        let mut namespaces = self.allow.iter().flat_map(|rule| &rule.namespaces);
+        namespaces.any(|namespaces| *namespaces != Namespaces::Own)
+    }
+}
+
 /// A rule that allows listeners. Every condition of the rule must match; an empty list is no condition.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AllowRule {

@@ -10,6 +10,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, gap, sleep, tcp};
+use crate::published::{has_tools, machine_behind_a_wire, sh};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -20,6 +21,8 @@ pub const SCENES: &[Scene] = &[
     ("audit_needs_no_more_than_to_read", reading_is_enough),
     ("audit_with_a_filter_scans_everything", narrowed),
     ("audit_replaces_a_file_atomically", whole_file),
+    ("audit_covers_other_network_namespaces", other_namespaces),
+    ("baseline_and_policy_of_one_network_namespace", one_namespace),
 ];
 
 /// Runs an audit as root, and returns its exit code and its JSON.
@@ -182,5 +185,92 @@ fn whole_file(lab: &Lab) -> Outcome {
         Ok(())
     })?;
     same!(fs::read_dir(directory.path())?.count(), 1, "no other file is left");
+    Ok(())
+}
+
+/// Returns a network namespace with an interface that may lead outside the machine, and a server in it.
+fn server_elsewhere(lab: &Lab, name: &str, place: &str) -> Result<[Server; 2], Failed> {
+    let namespace = lab.helper(["in-namespace", "-", "answer"])?;
+    let pid = namespace.pid().to_string();
+    sh(&format!(
+        "nsenter -t {pid} -n sh -c 'ip link set lo up && ip link add outer type veth peer name end && ip address add 10.9.0.1/24 dev outer && \
+         ip link set outer up'"
+    ))?;
+    let server = lab.helper_called(name, &["in-namespace", &pid, "answer", place])?;
+    Ok([namespace, server])
+}
+
+/// An audit as root judges the listeners of every network namespace, without an option. Listeners that only this machine
+/// reaches stay below warning.
+fn other_namespaces(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    if !has_tools() {
+        return Ok(());
+    }
+    let _owner = harmless()?;
+    let inside = machine_behind_a_wire(lab, "outer", "172.31.0.1", "172.31.0.2")?;
+    sh(
+        "ip address del 172.31.0.1/24 dev outer; ip link add bridge0 type bridge && ip link set outer master bridge0 && \
+        ip address add 172.31.0.1/24 dev bridge0 && ip link set bridge0 up; echo 0 >/proc/sys/net/ipv4/ip_forward",
+    )?;
+    let pid = inside.pid().to_string();
+    let _database = lab.helper_called("postgres", &["in-namespace", &pid, "answer", "0.0.0.0:5432"])?;
+    let _store = lab.helper_called("redis-server", &["in-namespace", &pid, "answer", "0.0.0.0:6379"])?;
+    let (code, printed) = audit(lab, &[])?;
+    same!((code, printed["verdict"].as_str()), (Some(0), Some("clear")), "{printed:#}");
+    same!(printed["listeners"].as_array().map(Vec::len), Some(3), "{printed:#}");
+    let elsewhere = server_elsewhere(lab, "redis-server", "0.0.0.0:6380")?;
+    let (code, printed) = audit(lab, &[])?;
+    same!((code, codes(&printed, 6380).contains("exposed")), (Some(1), true), "{printed:#}");
+    // Process 1 selects the namespace in which portolan runs.
+    for options in [["--scope", "namespace"], ["--netns", "1"]] {
+        let output = lab.portolan_on_a_machine(["audit", "-o", "json"].iter().chain(&options)).output()?;
+        let printed: Value = serde_json::from_slice(&output.stdout)?;
+        same!(printed["listeners"].as_array().map(Vec::len), Some(1), "{printed:#}");
+    }
+    // An audit of a snapshot that does not cover the namespace is incomplete.
+    let file = lab.path("own.json");
+    fs::write(&file, lab.portolan(["capture"]).output()?.stdout)?;
+    let (code, printed) = audit(lab, &["--from", &file])?;
+    same!((code, printed["gaps"].to_string().contains("does not cover")), (Some(3), true), "{printed:#}");
+    drop(elsewhere);
+    Ok(())
+}
+
+/// A baseline and a policy that cover one network namespace say nothing about the listeners of another namespace, which
+/// the other rules judge. With `--netns all`, they apply to every namespace.
+fn one_namespace(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    if !has_tools() {
+        return Ok(());
+    }
+    let _owner = harmless()?;
+    let baseline = lab.path("baseline.json");
+    fs::write(&baseline, lab.portolan(["capture"]).output()?.stdout)?;
+    let policy = lab.path("policy.toml");
+    fs::write(
+        &policy,
+        "schema = \"portolan.policy/1\"\n[[allow]]\nid = \"one\"\nport = 1\nprotocol = \"tcp\"\n",
+    )?;
+    let wide = lab.path("wide.toml");
+    fs::write(
+        &wide,
+        "schema = \"portolan.policy/1\"\n[[allow]]\nid = \"one\"\nport = 1\nprotocol = \"tcp\"\nnetns = [\"own\", \"unnamed\"]\n",
+    )?;
+    let elsewhere = server_elsewhere(lab, "web", "127.0.0.1:8080")?;
+    let notes = |printed: &Value| printed["notes"].to_string().contains("judged without it");
+    for (options, code, is_noted, unexpected) in [
+        (&["--baseline", &baseline][..], Some(0), true, false),
+        (&["--baseline", &baseline, "--netns", "all"], Some(3), false, false),
+        (&["--policy", &policy], Some(0), true, false),
+        (&["--policy", &policy, "--netns", "all"], Some(1), false, true),
+        (&["--policy", &wide], Some(1), false, true),
+    ] {
+        let (found, printed) = audit(lab, options)?;
+        same!((found, notes(&printed)), (code, is_noted), "{options:?}: {printed:#}");
+        let codes = codes(&printed, 8080);
+        same!((codes.contains("unexpected"), codes.contains("appeared")), (unexpected, false), "{printed:#}");
+    }
+    drop(elsewhere);
     Ok(())
 }

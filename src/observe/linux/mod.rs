@@ -214,6 +214,11 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     Ok(ScanResult { snapshot, scanned_namespaces, blind, descriptors })
 }
 
+/// Returns whether portolan may read every process, and runs in the same network namespace as process 1.
+pub(super) fn is_in_first_namespace() -> bool {
+    settings::privileged() && namespaces::of_process(1).is_some_and(|first| namespaces::own() == Some(first))
+}
+
 pub(super) fn is_user(name: &str) -> bool {
     users::Users::load().knows(name)
 }

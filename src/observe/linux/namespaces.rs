@@ -37,6 +37,11 @@ pub(super) fn own() -> Option<u64> {
     link(Path::new("/proc/thread-self/ns/net"))
 }
 
+/// Returns the inode of the namespace of a process.
+pub(super) fn of_process(pid: Pid) -> Option<u64> {
+    link(Path::new(&format!("/proc/{pid}/ns/net")))
+}
+
 /// Returns every network namespace that can be found, by inode: the namespaces of processes and threads, mounted
 /// namespaces (in `/run/netns` or of container managers), and namespaces that only a descriptor keeps alive.
 pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
@@ -108,9 +113,7 @@ impl NamespaceHandle {
         let number = name.parse::<u64>().ok();
         self.netns.name.as_deref() == Some(name)
             || number == Some(self.netns.inode)
-            || name.parse().is_ok_and(|pid: Pid| {
-                link(Path::new(&format!("/proc/{pid}/ns/net"))) == Some(self.netns.inode)
-            })
+            || name.parse().is_ok_and(|pid: Pid| of_process(pid) == Some(self.netns.inode))
     }
 
     /// Runs `inside` in the namespace, on a separate thread. Returns an error if the namespace cannot be entered.
