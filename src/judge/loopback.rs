@@ -1,8 +1,12 @@
-//! Listeners on IPv4 loopback addresses that machines on the same link can reach. Such a machine sends packets for
-//! 127.0.0.1 to the hardware address of this machine. They arrive in two cases:
+//! Listeners on loopback addresses that other machines can reach.
+//!
+//! A machine on the same link sends packets for 127.0.0.1 to the hardware address of this machine. They arrive in two
+//! cases:
 //! - the interface accepts them (`route_localnet`)
 //! - a rule that forwards the port changes their destination before the kernel checks it, as the rules of Docker before
 //!   version 28 do
+//!
+//! A rule of the family netdev or a filter of traffic control can send packets of any machine to the loopback interface.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +18,8 @@ use super::{reach, service};
 use crate::join::Entry;
 use crate::model::{Exposure, Reach, Socket, unmapped};
 
-/// Gives these listeners the exposure `link-local`. Returns the clients that can reach each, by the index of its entry.
+/// Gives these listeners another exposure: `link-local`, or `any` if a rule sends packets to the loopback interface.
+/// Returns the clients that can reach each, by the index of its entry.
 pub(super) fn find_reachable(
     entries: &mut [Entry],
     identities: &mut Identities,
@@ -22,6 +27,13 @@ pub(super) fn find_reachable(
     published: &PublishedPorts,
 ) -> HashMap<usize, Arc<Reach>> {
     let mut found = HashMap::new();
+    let on_loopback =
+        |entry: &Entry| entry.socket.state.accepts_traffic() && entry.socket.exposure() == Exposure::Loopback;
+    let sent: HashMap<usize, Arc<Reach>> = (0..)
+        .zip(entries.iter())
+        .filter(|(_, entry)| on_loopback(entry))
+        .filter_map(|(at, entry)| Some((at, firewalls.sent_to_loopback(&entry.socket)?)))
+        .collect();
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| is_on_loopback_address(&entry.socket)) {
         if !firewalls.opens_loopback(&entry.socket, published.contains_key(&entry.socket.port_key())) {
             continue;
@@ -38,6 +50,10 @@ pub(super) fn find_reachable(
     for at in found.keys() {
         entries[*at].exposure = Exposure::LinkLocal;
     }
+    for at in sent.keys() {
+        entries[*at].exposure = Exposure::Any;
+    }
+    found.extend(sent);
     found
 }
 

@@ -80,6 +80,12 @@ pub struct Interface {
     /// Whether the kernel accepts packets for 127.0.0.0/8 that arrive on the interface (`route_localnet`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub routes_localnet: bool,
+    /// The indices of the interfaces to which filters of traffic control send packets that arrive here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sends_to: Vec<u32>,
+    /// Whether a BPF program (XDP or traffic control) sees the packets that arrive here: it can send them to any interface.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_program: bool,
     /// The reason why another part of the kernel, such as a BPF program, may take packets before the rules; `None` if
     /// there is none.
     pub uncertain: Option<String>,
@@ -204,6 +210,15 @@ pub enum FilterAction {
     Mark,
     /// Excludes the packet from connection tracking.
     Untrack,
+    /// Sends the packet, or a copy of it, to another interface.
+    Send {
+        /// The name of the interface; `None` if it is not known.
+        to: Option<String>,
+        /// Whether only a copy is sent, and the packet continues.
+        is_copy: bool,
+    },
+    /// Changes the source address. A service then does not see the address of the client.
+    ChangeSource,
     /// Does not change the path of the packet: for example, counts or logs it.
     Continue,
     /// An action that portolan does not understand. The packet may be accepted, dropped or changed.
@@ -372,6 +387,9 @@ pub struct FilterElement {
     pub key: Vec<FilterValue>,
     /// The action, for an element of a map.
     pub action: Option<FilterAction>,
+    /// Whether the kernel removes the element after some time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_temporary: bool,
 }
 
 /// The values that a field of an element accepts.

@@ -42,6 +42,9 @@ pub struct Reach {
     /// published ports.
     #[serde(skip)]
     pub through_process: bool,
+    /// Whether a rule may change the source addresses of clients, so that the service does not see them.
+    #[serde(skip)]
+    pub hides_clients: bool,
 }
 
 /// The number and a hash of all clients that can reach a port.
@@ -72,6 +75,7 @@ impl Reach {
             rule: None,
             all: None,
             through_process: false,
+            hides_clients: false,
         }
     }
 

@@ -90,6 +90,8 @@ mod report;
 #[cfg(target_os = "linux")]
 mod ring_helpers;
 #[cfg(target_os = "linux")]
+mod sent_packets;
+#[cfg(target_os = "linux")]
 mod starters;
 mod task_iterator;
 #[cfg(target_os = "linux")]
@@ -127,6 +129,7 @@ fn main() -> std::process::ExitCode {
         program_rows::SCENES,
         programs::SCENES,
         starters::SCENES,
+        sent_packets::SCENES,
         task_iterator::SCENES,
         peers::SCENES,
         privilege::SCENES,

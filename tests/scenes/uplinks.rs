@@ -107,5 +107,18 @@ fn behind_a_tap_device(lab: &Lab) -> Outcome {
         // The first namespace also has the link to the container, which is not its way out.
         same!(why.contains("tap0") || port == "80", true, "{row:#}");
     }
+    // Another namespace leads outside and forwards packets, so the process does not decide alone.
+    let router = lab.helper(["in-namespace", "-", "answer"])?;
+    let pid = router.pid();
+    sh(&format!(
+        "nsenter -t {namespace} -n sh -c 'ip link add further type veth peer name up0 netns {pid} && \
+         ip link set further up' && nsenter -t {pid} -n sh -c 'ip link set up0 up && \
+         ip link add outer type veth peer name end && ip link set outer up && echo 1 >/proc/sys/net/ipv4/ip_forward'"
+    ))?;
+    let server = lab.helper(["in-namespace", &inside, "answer", "0.0.0.0:82"])?;
+    let report = lab.json(&["--netns", "all", "82"])?;
+    let mut rows = report["listeners"].as_array().into_iter().flatten();
+    let row = rows.find(|row| row["processes"][0]["pid"] == server.pid()).ok_or("no row")?;
+    same!(row["reach_rule"].to_string().contains("a further network namespace"), true, "{row:#}");
     Ok(())
 }

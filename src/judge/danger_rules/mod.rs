@@ -9,7 +9,8 @@ use crate::findings::reach::{ConfiguredAccess, Exposed, Relay, ServingProcess};
 use crate::join::Entry;
 use crate::model::interpreter::{Property, values_of, without_version};
 use crate::model::{
-    AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, ReachKind, Severity, unmapped,
+    AccessSetting, AdmittedClients, DangerBasis, Exposure, Owner, Peer, Protocol, ReachKind, Severity,
+    unmapped,
 };
 use crate::registry::command_line::CommandLine;
 use crate::registry::dangers::{self, Danger};
@@ -53,7 +54,9 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         danger;
     let changed_configuration = process.and_then(|process| changed_configuration(&danger, process));
     let basis = if configuration.is_some() { DangerBasis::Configuration } else { basis };
-    let is_loopback_address = unmapped(entry.socket.local.address).is_loopback();
+    let is_loopback = unmapped(entry.socket.local.address).is_loopback();
+    // Otherwise a rule sends packets of other machines to the loopback interface.
+    let is_loopback_address = is_loopback && entry.exposure == Exposure::LinkLocal;
     let exposed = Exposed {
         service,
         title,
@@ -71,6 +74,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         changed_configuration,
         remedy: match is_loopback_address {
             true => DROP_MARTIANS.to_owned(),
+            false if is_loopback => DELETE_REDIRECT.to_owned(),
             false if relay.as_ref().is_some_and(|relay| relay.program == DOCKER_PROXY) => {
                 PUBLISH_LOCALLY.replace("{port}", &port.to_string())
             }
@@ -117,7 +121,8 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
     let (danger, configuration) = match process {
         Some(process) => {
             let port = forwarding.map_or(port, |forwarding| forwarding.to.port);
-            as_configured(danger, process, port, false)
+            let hides_clients = subject.reach.is_some_and(|reach| reach.hides_clients);
+            as_configured(danger, process, port, hides_clients)
         }
         None => (danger, None),
     };
@@ -188,6 +193,8 @@ const PUBLISH_LOCALLY: &str =
     "publish the port only on this machine (`-p 127.0.0.1:{port}:…`), or make the service ask for a password";
 /// The remedy for a loopback address that machines on the same link can reach.
 const DROP_MARTIANS: &str = "drop the packets of other machines for 127.0.0.0/8: `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
+/// The remedy for a loopback address to which a rule sends packets of other machines.
+const DELETE_REDIRECT: &str = "delete the rule that sends packets of other machines to the loopback interface, or make the service ask for a password";
 /// The services whose configuration file is read, as named in the table of dangerous services.
 const CONFIGURED: [&str; 11] = [
     "redis",
@@ -222,12 +229,13 @@ const NOBODY: u32 = 65534;
 /// settings do not lower the danger:
 /// - the settings of a replaceable program
 /// - the settings of a program of a person, except those for authentication
-/// - settings about addresses, for a service behind a relay: every client has an address of this machine
+/// - settings about addresses, if the service does not see the addresses of its clients: behind a relay, every client has
+///   an address of this machine, and a rule of the firewall can change the source of packets
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
     port: u16,
-    is_relayed: bool,
+    hides_clients: bool,
 ) -> (Danger, Option<ConfiguredAccess>) {
     let Some(configuration) = &process.process.configuration else { return (danger, None) };
     let is_for_port = |access: &&AccessSetting| access.port.is_none_or(|only| only == port);
@@ -238,7 +246,7 @@ fn as_configured(
     let counts = match clients {
         AdmittedClients::Anyone => true,
         AdmittedClients::Authenticated => !process.is_replaceable(),
-        AdmittedClients::Local | AdmittedClients::Listed => is_of_service && !is_relayed,
+        AdmittedClients::Local | AdmittedClients::Listed => is_of_service && !hides_clients,
     };
     let is_default = danger.basis == DangerBasis::Default;
     let configured = match clients {

@@ -3,6 +3,16 @@
 use crate::model::Family;
 use crate::model::address_set::AddressSet;
 
+/// The elements of sets that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Counted {
+    All,
+    /// Those that the kernel does not remove after some time.
+    Permanent,
+    /// All, but the kernel removes some of them after some time.
+    ForSomeTime,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Clients {
     None,

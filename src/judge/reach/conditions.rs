@@ -1,6 +1,6 @@
 //! Finds the clients whose packets meet the conditions of a rule, certainly or possibly.
 
-use super::clients::Clients;
+use super::clients::{Clients, Counted};
 use super::index::IndexedTable;
 use super::packet::{Packet, Value};
 use crate::model::Family;
@@ -29,11 +29,12 @@ pub(super) fn matched<'f>(
     packet: &Packet,
     table: &IndexedTable<'f>,
     live: &AddressSet,
+    counted: Counted,
 ) -> Option<Matched> {
     let (mut is_sure, mut is_usual, mut is_unusual) = (true, false, false);
     let mut sets: Option<(AddressSet, AddressSet)> = None;
     for condition in conditions {
-        match met(condition, packet, table) {
+        match met(condition, packet, table, counted) {
             Met::Clients(Clients::None) => return None,
             Met::Clients(Clients::All) => {}
             Met::Clients(Clients::Unknown) => is_sure = false,
@@ -62,7 +63,12 @@ enum Met {
     Unusual,
 }
 
-fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable<'f>) -> Met {
+fn met<'f>(
+    condition: &'f FilterCondition,
+    packet: &Packet,
+    table: &IndexedTable<'f>,
+    counted: Counted,
+) -> Met {
     Met::Clients(match condition {
         FilterCondition::In { fields, elements, negated } => {
             let values: Vec<Value<'_>> = fields.iter().map(|field| packet.value(*field)).collect();
@@ -73,6 +79,9 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
             let family = packet.family;
             let with = |values: &[Value<'_>]| {
                 let Some(elements) = table.elements(elements) else { return Clients::Unknown };
+                // A client that a temporary element excludes from a negated condition meets the condition later.
+                let is_permanent = counted == Counted::Permanent && !negated;
+                let elements = elements.iter().filter(|element| !(is_permanent && element.is_temporary));
                 let clients = with_value_in(elements, values, family);
                 if *negated { clients.negated(family) } else { clients }
             };
@@ -96,7 +105,7 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
             }
             match values.as_slice() {
                 // The clients are stored, because they are equal for all packets of one family.
-                [Value::Client] => table.clients(condition, family, find),
+                [Value::Client] => table.clients(condition, family, counted, find),
                 _ => find(),
             }
         }
@@ -130,7 +139,11 @@ fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable
 
 /// Returns the clients whose packets match at least one element. `values` are the packet's values for the key of an
 /// element.
-fn with_value_in(elements: &[FilterElement], values: &[Value<'_>], family: Family) -> Clients {
+fn with_value_in<'e>(
+    elements: impl Iterator<Item = &'e FilterElement>,
+    values: &[Value<'_>],
+    family: Family,
+) -> Clients {
     let depends_on_client = values.contains(&Value::Client);
     let (mut sure, mut may) = (Vec::new(), Vec::new());
     let mut is_unknown = false;

@@ -53,7 +53,11 @@ impl<'f> Constants<'f> {
                         }
                     }
                     let sees_arrivals = chain.base.as_ref().is_none_or(|base| base.hook <= FilterHook::Input);
-                    if rule.action == FilterAction::Unknown && sees_arrivals {
+                    let may_change = matches!(
+                        rule.action,
+                        FilterAction::Unknown | FilterAction::Send { is_copy: false, .. }
+                    );
+                    if may_change && sees_arrivals {
                         // The rule may give packets any destination.
                         collected.found.translations.push((None, None, &rule.text));
                     }

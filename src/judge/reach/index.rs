@@ -1,10 +1,10 @@
 //! Indexes of the chains and sets of a firewall: a node of Kubernetes can have 10,000 rules.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::clients::Clients;
+use super::clients::{Clients, Counted};
 use super::packet::Packet;
 use crate::model::Family;
 use crate::model::firewall::{
@@ -22,7 +22,9 @@ pub(super) struct IndexedTable<'f> {
     sets: HashMap<&'f str, &'f FilterSet>,
     /// For each condition that depends only on the client address, the clients that meet it. They are computed once,
     /// because a condition can have 10,000 elements.
-    clients: RefCell<HashMap<(*const FilterCondition, Family), Clients>>,
+    clients: RefCell<HashMap<(*const FilterCondition, Family, Counted), Clients>>,
+    /// The sets with temporary elements.
+    temporary: HashSet<&'f str>,
 }
 
 /// An index of the rules of a long chain. A rule is listed by its destination address; without an address, by its port;
@@ -38,7 +40,10 @@ impl<'f> IndexedTable<'f> {
     pub(super) fn new(table: &'f FilterTable) -> Self {
         let chains = table.chains.iter().map(|chain| (&*chain.name, (chain, ChainIndex::new(chain))));
         let sets = table.sets.iter().map(|set| (&*set.name, set)).collect();
-        IndexedTable { table, chains: chains.collect(), sets, clients: RefCell::default() }
+        let is_temporary =
+            |set: &&FilterSet| set.elements.iter().flatten().any(|element| element.is_temporary);
+        let temporary = table.sets.iter().filter(is_temporary).map(|set| &*set.name).collect();
+        IndexedTable { table, chains: chains.collect(), sets, clients: RefCell::default(), temporary }
     }
 
     pub(super) fn chain(&self, name: &str) -> Option<&(&'f FilterChain, ChainIndex)> {
@@ -56,15 +61,26 @@ impl<'f> IndexedTable<'f> {
         }
     }
 
+    /// Returns whether any of these conditions names a set with temporary elements.
+    pub(super) fn has_temporary(&self, conditions: &[FilterCondition]) -> bool {
+        conditions.iter().any(|condition| match condition {
+            FilterCondition::In { elements: FilterElements::Named(name), .. } => {
+                self.temporary.contains(&**name)
+            }
+            _ => false,
+        })
+    }
+
     /// Returns the clients that meet a condition on the client address alone. `find` is called once per condition.
     pub(super) fn clients(
         &self,
         condition: &'f FilterCondition,
         family: Family,
+        counted: Counted,
         find: impl FnOnce() -> Clients,
     ) -> Clients {
         let mut known = self.clients.borrow_mut();
-        known.entry((std::ptr::from_ref(condition), family)).or_insert_with(find).clone()
+        known.entry((std::ptr::from_ref(condition), family, counted)).or_insert_with(find).clone()
     }
 }
 

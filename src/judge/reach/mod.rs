@@ -8,6 +8,7 @@ mod destinations;
 mod index;
 mod packet;
 mod path;
+mod sent;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -142,6 +143,7 @@ impl<'f> Firewalls<'f> {
             && (*is_internal || tun.is_some())
         {
             let way = self.way_to(socket);
+            let hides_clients = reach.hides_clients || way.hides_clients;
             reach = match (way.kind, reach.kind) {
                 (ReachKind::Filtered | ReachKind::Machine, _) => {
                     tun.as_deref().map_or_else(Reach::machine, Reach::through_process)
@@ -149,6 +151,7 @@ impl<'f> Firewalls<'f> {
                 (ReachKind::Unknown, _) | (ReachKind::Limited, ReachKind::Open) => way,
                 _ => reach,
             };
+            reach.hides_clients = hides_clients;
         }
         Some(reach)
     }
@@ -279,7 +282,11 @@ impl<'f> View<'f> {
     fn summary(&mut self, results: &[ClassResult<'f>]) -> Reach {
         let same = results.iter().map(|result| (result.class.clone(), Rc::as_ptr(&result.outcome)));
         let summary = self.summaries.entry(same.collect());
-        summary.or_insert_with(|| text::summary(results, &self.classes, self.firewall)).clone()
+        let find = || Reach {
+            hides_clients: text::hides_clients(results, self.firewall),
+            ..text::summary(results, &self.classes, self.firewall)
+        };
+        summary.or_insert_with(find).clone()
     }
 
     /// Returns the reason why packets for another port can reach a socket, for example the text of a rule; `None` if

@@ -49,6 +49,8 @@ pub(super) struct Outcome<'f> {
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
     pub(super) doubts: Vec<Affected<'f>>,
+    /// The clients whose packets may get another source address.
+    pub(super) hidden: AddressSet,
 }
 
 pub(super) struct Path<'f, 'w> {
@@ -163,6 +165,7 @@ impl<'f> Path<'f, '_> {
                 }
                 outcome.drops.extend(walk.drops);
                 outcome.doubts.extend(walk.doubts);
+                outcome.hidden.add(&walk.hidden);
                 live = left;
             }
         }
@@ -228,6 +231,7 @@ impl<'f> Path<'f, '_> {
         let accepts = std::mem::take(&mut outcome.accepts);
         let drops = outcome.drops.len();
         let lost = std::mem::take(&mut outcome.lost);
+        let hidden = outcome.hidden.clone();
         let filters = |chain: &FilterChain| !translates(chain);
         let mut answer = Packet { is_answer: true, is_marked: false, tracking, ..last.clone() };
         answer.leaves_on = std::mem::replace(&mut answer.arrives_on, last.leaves_on.clone());
@@ -252,6 +256,7 @@ impl<'f> Path<'f, '_> {
         outcome.doubts.extend(unserved);
         outcome.lost.add(&lost);
         outcome.accepts = accepts;
+        outcome.hidden = hidden;
     }
 }
 

@@ -471,3 +471,30 @@ fn a_port_published_to_another_address() {
         assert_eq!(short(&reach), wanted, "{to:?}: {reach:?}");
     }
 }
+
+/// Source translation hides the clients of a service, but not if it applies to the containers of this machine only.
+#[test]
+fn rules_that_hide_clients() {
+    let nat = |rules: &str| {
+        format!(
+            "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n{rules}\nCOMMIT\n"
+        )
+    };
+    let docker = "-A PREROUTING -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:6379\n\
+        -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n\
+        -A POSTROUTING -s 172.17.0.2/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 6379 -j MASQUERADE";
+    let all = format!("{docker}\n-A POSTROUTING -o docker0 -j MASQUERADE");
+    let container = published("tcp/0.0.0.0:8080", "172.17.0.2:6379");
+    let snat = "-A INPUT -p tcp -m tcp --dport 6379 -j SNAT --to-source 127.0.0.1";
+    for (rules, socket, is_hidden) in [
+        (snat, listener("tcp/0.0.0.0:6379"), true),
+        (snat, listener("tcp/0.0.0.0:80"), false),
+        (docker, container.clone(), false),
+        (&all, container, true),
+    ] {
+        let mut firewall = machine(&[nat(rules)]);
+        firewall.interfaces[3].is_local_only = true;
+        let reach = reach_in(&firewall, &socket);
+        assert_eq!((reach.kind, reach.hides_clients), (ReachKind::Open, is_hidden), "{rules}");
+    }
+}

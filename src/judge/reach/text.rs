@@ -122,6 +122,22 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     Reach { kind, from, more, rule: limiting(results), all: Some(all_clients(&found)), ..Reach::open() }
 }
 
+/// Returns whether packets of an ordinary client may arrive with another source address. The containers of this machine
+/// do not count: Docker has such a rule for each published port.
+pub(super) fn hides_clients(results: &[ClassResult<'_>], firewall: &Firewall) -> bool {
+    results.iter().filter(|result| !result.outcome.hidden.is_empty()).any(|ClassResult { class, outcome }| {
+        let family = Family::of(class.address);
+        let inner = firewall.interfaces.iter().filter(|interface| interface.is_local_only);
+        let networks = inner.flat_map(|interface| &interface.addresses);
+        let networks = networks.filter_map(|(address, prefix)| Network::new(*address, *prefix));
+        let mut clients = outcome.hidden.and(&outcome.arrived).and(&ordinary_clients(family, firewall));
+        for network in networks.filter(|network| network.bounds().0.is_ipv4() == (family == Family::Ipv4)) {
+            clients = clients.without(&AddressSet::of_network(network), family);
+        }
+        !clients.is_empty()
+    })
+}
+
 /// Returns the number and a hash of all clients, for comparisons of two snapshots.
 fn all_clients(found: &[Accepted<'_>]) -> AllClients {
     let mut hasher = DefaultHasher::new();

@@ -12,6 +12,7 @@ use crate::model::{Family, Firewall, Reach, ReachKind, Socket};
 
 /// Why it is not known whether other machines reach a namespace.
 const NOT_SCANNED: &str = "the outer network namespace was not scanned (--netns all)";
+const ROUTER: &str = "a further network namespace leads to the outer network namespace, and can pass on packets of other machines";
 const NESTED: &str =
     "the outer network namespace is inside a further network namespace, which portolan does not evaluate";
 
@@ -64,14 +65,68 @@ impl Firewalls<'_> {
                 ways.push(Reach::unknown(NOT_SCANNED));
             }
             for parent in parents {
-                ways.extend(
-                    self.views.get_mut(&parent).map(|view| view.way_through(peer, &addresses, socket)),
-                );
+                let way = self.views.get_mut(&parent).map(|view| view.way_through(peer, &addresses, socket));
+                let is_closed = |way: &Reach| !way.kind.lets_in_other_machines() || way.through_process;
+                if way.as_ref().is_some_and(is_closed) && self.has_router(parent, peer, netns) {
+                    ways.push(Reach::unknown(ROUTER));
+                }
+                ways.extend(way);
             }
         }
+        // A process that has a device open lets in fewer clients than any other unknown way.
+        ways.sort_by_key(|way| way.through_process);
         let order = [ReachKind::Open, ReachKind::Unknown, ReachKind::Limited];
         let widest = order.into_iter().find_map(|kind| ways.iter().find(|way| way.kind == kind));
         widest.cloned().unwrap_or(Reach { kind: ReachKind::Filtered, ..Reach::open() })
+    }
+}
+
+impl Firewalls<'_> {
+    /// Returns whether packets of other machines can come through a further namespace to `parent`, and from there to its
+    /// interface with the index `link` without being filtered: on the same bridge, or in a namespace behind a tun or tap
+    /// device, where only the process that has the device open is expected to send packets.
+    fn has_router(&self, parent: Option<u64>, link: u32, inside: Option<u64>) -> bool {
+        let Some(firewall) = self.views.get(&parent).map(|view| view.firewall) else { return false };
+        let bridge = firewall.interfaces.iter().find(|one| one.index == link).and_then(|link| link.master);
+        let is_behind_process = firewall.netns.is_some() && firewall.tun.is_some();
+        let mut visited = vec![parent, inside];
+        firewall.interfaces.iter().any(|one| {
+            let is_joined = is_behind_process || bridge.is_some() && one.master == bridge;
+            is_joined && one.index != link && self.leads_outside(parent, one, &mut visited)
+        })
+    }
+
+    /// Returns whether the namespace at the other end of an interface passes on packets of other machines: its own
+    /// interfaces lead outside, or those of a namespace further on. A namespace that was not scanned may do so.
+    fn leads_outside(&self, from: Option<u64>, link: &Interface, visited: &mut Vec<Option<u64>>) -> bool {
+        let Some(peer) = link.peer.filter(|_| link.is_up) else { return false };
+        let ends = self.parents.get(&(peer, link.index)).into_iter().flatten();
+        let ends = ends.filter(|end| {
+            end.netns != from
+                && (link.peer_netns.is_none() || end.netns == link.peer_netns)
+                && (end.leads_to.is_none() || end.leads_to == from)
+        });
+        let ends: Vec<Option<u64>> = ends.map(|end| end.netns).collect();
+        ends.is_empty()
+            || ends.into_iter().any(|end| {
+                if visited.contains(&end) {
+                    return false;
+                }
+                visited.push(end);
+                let Some(view) = self.views.get(&end) else { return true };
+                let firewall = view.firewall;
+                let Some(entry) = firewall.interfaces.iter().find(|one| one.index == peer) else {
+                    return true;
+                };
+                let passes_on = firewall.is_refused
+                    || firewall.unread.is_some()
+                    || firewall.forwards.contains(&true)
+                    || entry.master.is_some()
+                    || view.carries_to(entry).is_some();
+                let mut others = firewall.interfaces.iter().filter(|one| one.index != peer);
+                passes_on
+                    && (!firewall.is_internal || others.any(|one| self.leads_outside(end, one, visited)))
+            })
     }
 }
 
@@ -114,6 +169,9 @@ impl View<'_> {
             Some(device) if firewall.netns.is_some() => return Reach::through_process(device),
             _ if firewall.netns.is_some() && firewall.is_internal => return Reach::unknown(NESTED),
             _ => {}
+        }
+        if let Some(why) = self.carries_to(link) {
+            return Reach::unknown(&why);
         }
         let is_forwarded =
             |address: &&IpAddr| firewall.forwards[usize::from(Family::of(**address) == Family::Ipv6)];

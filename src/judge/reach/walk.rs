@@ -5,13 +5,13 @@
 
 use std::net::IpAddr;
 
-use super::clients::Clients;
+use super::clients::{Clients, Counted};
 use super::conditions::{matched, with_values_of};
 use super::index::IndexedTable;
 use super::packet::{Packet, Tracking, Value};
 use crate::model::address_set::AddressSet;
 use crate::model::firewall::{
-    FilterAction, FilterChain, FilterElement, FilterElements, FilterField, FilterValue,
+    FilterAction, FilterChain, FilterElement, FilterElements, FilterField, FilterRule, FilterValue,
 };
 
 /// The maximum depth of chains that call each other (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
@@ -51,6 +51,8 @@ pub(super) struct Walk<'f, 'w> {
     pub(super) drops: Vec<Decision<'f>>,
     /// The rules that may apply, but not certainly.
     pub(super) doubts: Vec<Affected<'f>>,
+    /// The clients whose packets may get another source address.
+    pub(super) hidden: AddressSet,
     /// The number of enclosing rules that match only clients that send many packets (rate limits).
     unusual: usize,
 }
@@ -81,6 +83,7 @@ impl<'f, 'w> Walk<'f, 'w> {
             accepts: Vec::new(),
             drops: Vec::new(),
             doubts: Vec::new(),
+            hidden: AddressSet::default(),
             unusual: 0,
         }
     }
@@ -120,22 +123,36 @@ impl<'f, 'w> Walk<'f, 'w> {
             }
             // A rule with a large set of addresses counts as several rules, because it takes more time.
             *self.steps = self.steps.saturating_sub(1 + live.here.len() / 64);
-            let Some(matched) = matched(&rule.conditions, self.packet, tables, &live.here) else {
-                continue;
-            };
-            let is_certain = match rule.action {
-                FilterAction::Accept => true,
-                // A limit that lets the first packets through does not close the port.
-                _ => !matched.is_usual,
-            };
-            let sure = if is_certain && !matched.is_unusual { matched.sure } else { AddressSet::default() };
-            let taken = Taken { sure, may: matched.may, text: &rule.text };
-            self.unusual += usize::from(matched.is_unusual);
-            self.act(&rule.action, taken, &mut live, depth);
-            self.unusual -= usize::from(matched.is_unusual);
+            // A rule that closes the port to the clients in temporary elements does so only for some time, like a limit.
+            let is_temporary =
+                matches!(rule.action, FilterAction::Drop | FilterAction::Jump(_) | FilterAction::Goto(_))
+                    && tables.has_temporary(&rule.conditions);
+            if is_temporary {
+                self.apply(rule, &mut live, Counted::Permanent, depth);
+                self.apply(rule, &mut live, Counted::ForSomeTime, depth);
+            } else {
+                self.apply(rule, &mut live, Counted::All, depth);
+            }
         }
         live.returned.add(&live.here);
         live.returned
+    }
+
+    fn apply(&mut self, rule: &'f FilterRule, live: &mut Live, counted: Counted, depth: usize) {
+        let Some(matched) = matched(&rule.conditions, self.packet, self.table, &live.here, counted) else {
+            return;
+        };
+        let is_certain = match rule.action {
+            FilterAction::Accept => true,
+            // A limit that lets the first packets through does not close the port.
+            _ => !matched.is_usual,
+        };
+        let is_unusual = matched.is_unusual || counted == Counted::ForSomeTime;
+        let sure = if is_certain && !is_unusual { matched.sure } else { AddressSet::default() };
+        let taken = Taken { sure, may: matched.may, text: &rule.text };
+        self.unusual += usize::from(is_unusual);
+        self.act(&rule.action, taken, live, depth);
+        self.unusual -= usize::from(is_unusual);
     }
 
     fn act(&mut self, action: &'f FilterAction, taken: Taken<'f>, live: &mut Live, depth: usize) {
@@ -144,7 +161,11 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
         let Taken { sure, may, text } = taken;
         let matters = match action {
-            FilterAction::Continue | FilterAction::Lookup(..) | FilterAction::TranslateBy(..) => false,
+            FilterAction::Continue
+            | FilterAction::ChangeSource
+            | FilterAction::Send { is_copy: true, .. }
+            | FilterAction::Lookup(..)
+            | FilterAction::TranslateBy(..) => false,
             FilterAction::Accept => true,
             _ => self.unusual == 0,
         };
@@ -192,8 +213,14 @@ impl<'f, 'w> Walk<'f, 'w> {
                 self.packet.tracking = Tracking::Uncertain;
                 return;
             }
-            FilterAction::Continue => return,
-            FilterAction::Steer { .. } | FilterAction::Unknown => self.give_up(&may, text),
+            FilterAction::ChangeSource => {
+                self.hidden.add(&may);
+                return;
+            }
+            FilterAction::Continue | FilterAction::Send { is_copy: true, .. } => return,
+            FilterAction::Steer { .. } | FilterAction::Send { .. } | FilterAction::Unknown => {
+                self.give_up(&may, text);
+            }
         }
         live.here.remove(&sure, self.packet.family);
     }
@@ -229,6 +256,9 @@ impl<'f, 'w> Walk<'f, 'w> {
         // At most one element applies to a client. The default element applies if no other element does.
         let (mut others_sure, mut others_may) = (taken.may.clone(), taken.may.clone());
         for element in elements.iter().filter(|element| !is_default(element)) {
+            if element.is_temporary && element.action == Some(FilterAction::Drop) {
+                continue;
+            }
             let (sure, may) = match with_values_of(element, &values, packet.family) {
                 Clients::None => continue,
                 Clients::All => (taken.may.clone(), taken.may.clone()),

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use rustix::io::Errno;
 
 use super::super::bytes::number;
-use super::super::netlink_dump::{Connection, attribute, dump, text};
+use super::super::netlink_dump::{Connection, attribute, attributes, dump, text};
 use crate::model::firewall::Interface;
 
 const GETLINK: (u16, u16) = (18, 16);
@@ -45,6 +45,13 @@ const IFA_LOCAL: u16 = 2;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_BPF_ID: u16 = 11;
+/// The attributes of an action, and the offset of the interface in `tc_mirred` (linux/pkt_cls.h, linux/tc_act/tc_mirred.h).
+const TCA_ACT_KIND: u16 = 1;
+const TCA_ACT_OPTIONS: u16 = 2;
+const TCA_MIRRED_PARMS: u16 = 2;
+const MIRRED_INTERFACE: usize = 24;
+/// The depth of an action in a filter: the options, the list of actions, and the action.
+const ACTION_DEPTH: usize = 3;
 /// The filters of incoming packets: `ffff:fff2` for clsact, `ffff:` for ingress (linux/pkt_sched.h).
 const INCOMING: [u32; 2] = [0xffff_fff2, 0xffff_0000];
 
@@ -109,11 +116,11 @@ pub(super) fn list(with_addresses: bool) -> Result<Listed, Errno> {
         if !filtered.contains(&interface.index) {
             continue;
         }
-        handlers.extend(filters(interface.index).map(|programs| PacketHandler {
-            interface: interface.name.clone(),
-            kind: "tc",
-            programs,
-        }));
+        if let Some(Filters { programs, sends_to }) = filters(interface.index) {
+            interface.has_program |= !programs.is_empty();
+            interface.sends_to = sends_to;
+            handlers.push(PacketHandler { interface: interface.name.clone(), kind: "tc", programs });
+        }
         if interface.uncertain.is_none() {
             interface.uncertain = Some(format!(
                 "traffic control (tc) can take packets of {} before the firewall",
@@ -134,28 +141,56 @@ pub(super) fn list(with_addresses: bool) -> Result<Listed, Errno> {
     Ok((links, handlers, tuns))
 }
 
-/// Returns the IDs of the BPF programs that filter incoming packets of a device; `None` if the kernel lists no filter.
-fn filters(index: u32) -> Option<Vec<u32>> {
-    let mut programs = Vec::new();
+/// The filters of the packets that arrive on a device.
+#[derive(Debug, Default, PartialEq)]
+struct Filters {
+    /// The IDs of their BPF programs.
+    programs: Vec<u32>,
+    /// The indices of the devices to which they send packets.
+    sends_to: Vec<u32>,
+}
+
+/// Returns the filters of the packets that arrive on a device; `None` if the kernel lists no filter.
+fn filters(index: u32) -> Option<Filters> {
+    let mut found = Filters::default();
     let mut has_filter = false;
     for parent in INCOMING {
         let mut request = [0; QUEUE_BODY];
         request[4..8].copy_from_slice(&index.to_ne_bytes());
         request[12..16].copy_from_slice(&parent.to_ne_bytes());
-        for program in dump(None, GETTFILTER, &request, filter).unwrap_or_default() {
+        for (program, sends_to) in dump(None, GETTFILTER, &request, filter).unwrap_or_default() {
             has_filter = true;
-            programs.extend(program);
+            found.programs.extend(program);
+            found.sends_to.extend(sends_to);
         }
     }
-    programs.sort_unstable();
-    programs.dedup();
-    has_filter.then_some(programs)
+    for numbers in [&mut found.programs, &mut found.sends_to] {
+        numbers.sort_unstable();
+        numbers.dedup();
+    }
+    has_filter.then_some(found)
 }
 
-/// Returns the ID of the filter's BPF program: `Some(None)` if it has none, and `None` if the message is malformed.
-fn filter(message: &[u8]) -> Option<Option<u32>> {
-    let options = attribute(message.get(QUEUE_BODY..)?, TCA_OPTIONS);
-    Some(options.and_then(|options| number(attribute(options, TCA_BPF_ID)?, 0)))
+/// Returns the ID of the filter's BPF program, if it has one, and the devices to which the filter sends packets; `None`
+/// if the message is malformed.
+fn filter(message: &[u8]) -> Option<(Option<u32>, Vec<u32>)> {
+    let options = attribute(message.get(QUEUE_BODY..)?, TCA_OPTIONS).unwrap_or_default();
+    let mut sends_to = Vec::new();
+    find_targets(options, ACTION_DEPTH, &mut sends_to);
+    Some((attribute(options, TCA_BPF_ID).and_then(|id| number(id, 0)), sends_to))
+}
+
+/// Finds the devices of the action `mirred`. The kinds of filters store their actions at different attributes.
+fn find_targets(bytes: &[u8], depth: usize, found: &mut Vec<u32>) {
+    if attribute(bytes, TCA_ACT_KIND).map(text).as_deref() == Some("mirred") {
+        let parameters = attribute(bytes, TCA_ACT_OPTIONS)
+            .and_then(|options| attribute(options, TCA_MIRRED_PARMS))
+            .and_then(|parameters| number(parameters, MIRRED_INTERFACE));
+        found.extend(parameters);
+    } else if depth > 0 {
+        let inner = attributes(bytes).map_while(|attribute| attribute);
+        inner.for_each(|(_, inner)| find_targets(inner, depth - 1, found));
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -222,7 +257,9 @@ fn link(message: &[u8]) -> Option<Link> {
         forwards: settings
             .and_then(|settings| number(settings, FORWARDING))
             .is_some_and(|value| !is_loopback && value != 0),
-        routes_localnet: !is_loopback && route_localnet.is_some_and(|value| value != 0),
+        routes_localnet: route_localnet.is_some_and(|value| value != 0),
+        sends_to: Vec::new(),
+        has_program,
         uncertain,
         addresses: Vec::new(),
     };
@@ -282,9 +319,16 @@ mod tests {
     fn filters_and_their_programs() {
         let mut message = vec![0; QUEUE_BODY];
         message.extend(attribute_of(TCA_KIND, b"u32\0"));
-        assert_eq!(filter(&message), Some(None));
-        message.extend(attribute_of(TCA_OPTIONS, &attribute_of(TCA_BPF_ID, &7_u32.to_ne_bytes())));
-        assert_eq!(filter(&message), Some(Some(7)));
+        assert_eq!(filter(&message), Some((None, vec![])));
+        let of_program =
+            [message.clone(), attribute_of(TCA_OPTIONS, &attribute_of(TCA_BPF_ID, &7_u32.to_ne_bytes()))];
+        assert_eq!(filter(&of_program.concat()), Some((Some(7), vec![])));
+        let mut parameters = vec![0; MIRRED_INTERFACE];
+        parameters.extend(9_u32.to_ne_bytes());
+        let options = attribute_of(TCA_ACT_OPTIONS, &attribute_of(TCA_MIRRED_PARMS, &parameters));
+        let action = [attribute_of(TCA_ACT_KIND, b"mirred\0"), options].concat();
+        message.extend(attribute_of(TCA_OPTIONS, &attribute_of(7, &attribute_of(1, &action))));
+        assert_eq!(filter(&message), Some((None, vec![9])));
         let handler = |kind, programs| PacketHandler { interface: "eth0".to_owned(), kind, programs };
         assert_eq!(handler("tc", vec![]).to_string(), "tc on eth0");
         assert_eq!(handler("XDP", vec![7]).to_string(), "XDP on eth0: program 7");

@@ -49,9 +49,8 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
             firewall.tun =
                 outer.filter(|one| is_tun(one) && up.all(|other| is_tun(&other))).map(|one| one.name.clone());
             firewall.interfaces = interfaces;
-            if is_set("ipv4", "route_localnet") {
-                let outer = firewall.interfaces.iter_mut().filter(|one| !one.is_loopback);
-                outer.for_each(|one| one.routes_localnet = true);
+            if is_set("ipv4", "all", "route_localnet") {
+                firewall.interfaces.iter_mut().for_each(|one| one.routes_localnet = true);
             }
             note = packet_handlers(netns, &handlers);
         }
@@ -68,9 +67,11 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         firewall.local_routes = local_routes::list(&firewall.interfaces);
         // For IPv4, the kernel forwards a packet if the interface on which it arrives has this setting.
         let forwards_any = firewall.interfaces.iter().any(|interface| interface.forwards);
+        // For IPv6, it does so if all interfaces have the setting, or if this interface has `force_forwarding` (Linux 6.17).
+        let forwards_six = |interface: &Interface| is_set("ipv6", &interface.name, "force_forwarding");
         firewall.forwards = [
-            is_set("ipv4", "forwarding") || forwards_any,
-            is_set("ipv6", "forwarding") || is_set("ipv6", "force_forwarding"),
+            is_set("ipv4", "all", "forwarding") || forwards_any,
+            is_set("ipv6", "all", "forwarding") || firewall.interfaces.iter().any(forwards_six),
         ];
     }
     ReadFirewall { firewall, gap, note }
@@ -98,9 +99,9 @@ fn failed(why: String) -> Gap {
     Gap::new(Stage::Sockets, "the rules of the firewall", why)
 }
 
-/// Returns whether a setting of the kernel is on for every interface.
-fn is_set(family: &str, setting: &str) -> bool {
-    let path = format!("/proc/sys/net/{family}/conf/all/{setting}");
+/// Returns whether a setting of the kernel is on for an interface, or for `all`.
+fn is_set(family: &str, interface: &str, setting: &str) -> bool {
+    let path = format!("/proc/sys/net/{family}/conf/{interface}/{setting}");
     Path::new(&path).exists() && slurp(path, 16, 16).is_ok_and(|text| text.trim_ascii() != b"0")
 }
 

@@ -10,7 +10,7 @@ use self::values::{
     address_range, address_types, addresses, destination, flags, interface, mark, ports, protocol, states,
     words,
 };
-use super::nftables::WITHOUT_EFFECT;
+use super::nftables::{SOURCE_TARGETS, WITHOUT_EFFECT};
 use crate::model::Family;
 use crate::model::firewall::{
     FilterAction, FilterBase, FilterChain, FilterCondition, FilterElement, FilterElements, FilterField,
@@ -40,7 +40,7 @@ pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> 
                 let text: String = line.chars().take(LONGEST_TEXT).collect();
                 let text = format!("{tool} -t {name} {text}");
                 if let Some(chain) = places.get(&**chain).and_then(|at| table.chains.get_mut(*at)) {
-                    chain.rules.push(rule(words, family, text));
+                    chain.rules.extend(rules(words, family, text));
                 }
             }
         }
@@ -62,6 +62,7 @@ fn resolve_targets(table: &mut FilterTable) {
             rule.action = match target.as_str() {
                 target if WITHOUT_EFFECT.contains(&target) => FilterAction::Continue,
                 "MARK" | "CONNMARK" => FilterAction::Mark,
+                "TEE" => FilterAction::Send { to: None, is_copy: true },
                 _ => FilterAction::Unknown,
             };
         }
@@ -111,7 +112,7 @@ struct Options<'w> {
     has_notrack: bool,
 }
 
-fn rule(words: &[Cow<'_, str>], family: Family, text: String) -> FilterRule {
+fn rules(words: &[Cow<'_, str>], family: Family, text: String) -> Vec<FilterRule> {
     let mut options = Options::default();
     let mut rest = words;
     while let Some((word, after)) = rest.split_first() {
@@ -130,7 +131,10 @@ fn rule(words: &[Cow<'_, str>], family: Family, text: String) -> FilterRule {
         options.recent();
     }
     let action = options.action().unwrap_or(FilterAction::Unknown);
-    FilterRule { text, conditions: options.conditions, action }
+    let changes_source = options.target.is_some_and(|target| SOURCE_TARGETS.contains(&target));
+    let rule = FilterRule { text, conditions: options.conditions, action };
+    let change = FilterRule { action: FilterAction::ChangeSource, ..rule.clone() };
+    changes_source.then_some(change).into_iter().chain([rule]).collect()
 }
 
 fn count(after: &[Cow<'_, str>]) -> usize {
@@ -364,7 +368,7 @@ const KNOWN_MODULES: [&str; 26] = [
 ];
 
 fn within(field: FilterField, values: Vec<FilterValue>, negated: bool) -> FilterCondition {
-    let element = |value| FilterElement { key: vec![value], action: None };
+    let element = |value| FilterElement { key: vec![value], action: None, is_temporary: false };
     let elements = FilterElements::Listed(values.into_iter().map(element).collect());
     FilterCondition::In { fields: vec![field], elements, negated }
 }

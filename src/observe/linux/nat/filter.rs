@@ -87,14 +87,25 @@ fn action(action: &FilterAction, steers: bool) -> Action {
         FilterAction::Goto(chain) => Action::Goto(chain.clone()),
         FilterAction::Steer { address, port } if steers => Action::Forward { address: *address, port: *port },
         // A rule of a filter that is not understood does not translate addresses.
-        FilterAction::Steer { .. } | FilterAction::Translate { .. } | FilterAction::Unknown if steers => {
+        FilterAction::Steer { .. }
+        | FilterAction::Translate { .. }
+        | FilterAction::Send { .. }
+        | FilterAction::Unknown
+            if steers =>
+        {
             Action::Continue
         }
         FilterAction::Translate { address, port } => Action::Forward { address: *address, port: *port },
-        FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue | FilterAction::Steer { .. } => {
-            Action::Continue
-        }
-        FilterAction::Lookup(..) | FilterAction::TranslateBy(..) | FilterAction::Unknown => Action::Unclear,
+        FilterAction::Mark
+        | FilterAction::Untrack
+        | FilterAction::Continue
+        | FilterAction::ChangeSource
+        | FilterAction::Steer { .. } => Action::Continue,
+        FilterAction::Send { is_copy: true, .. } => Action::Continue,
+        FilterAction::Lookup(..)
+        | FilterAction::TranslateBy(..)
+        | FilterAction::Send { .. }
+        | FilterAction::Unknown => Action::Unclear,
     }
 }
 

@@ -19,7 +19,8 @@ pub(super) fn within(
     keys: impl IntoIterator<Item = Vec<FilterValue>>,
     negated: bool,
 ) -> FilterCondition {
-    let elements = keys.into_iter().map(|key| FilterElement { key, action: None }).collect();
+    let elements =
+        keys.into_iter().map(|key| FilterElement { key, action: None, is_temporary: false }).collect();
     FilterCondition::In { fields, elements: FilterElements::Listed(elements), negated }
 }
 

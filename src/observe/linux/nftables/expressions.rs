@@ -7,12 +7,16 @@ use super::fields::{Context, Form, Part, of_connection, of_meta, of_packet, of_r
 use super::reader::{ReadRule, Reader, Table};
 use super::registers::{Content, Mapping, Piece, Registers};
 use super::sets::{Data, Key, fields, verdict};
-use super::translation::{redirect, steering, translation};
-use super::xt;
-use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterRule, FilterValue};
+use super::translation::{is_of_source, redirect, steering, translation};
+use super::xt::{self, SOURCE_TARGETS};
+use crate::model::Family;
+use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterValue};
 
 /// The register of the verdict.
 const VERDICT: u32 = 0;
+
+/// `NFT_PAYLOAD_NETWORK_HEADER`.
+const NETWORK_HEADER: u32 = 1;
 
 enum Effect {
     /// The expression does not affect the decision, or its effect is already stored in the reader.
@@ -38,16 +42,34 @@ pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Opti
     while let Some(expression) = list.next() {
         let [_, kind, data] = attributes::<3>(expression?.1)?;
         let kind = name(kind)?;
-        let Effect::Action(action) = reader.read(kind, data.unwrap_or_default())? else { continue };
-        let ends = !matches!(action, FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue);
+        let data = data.unwrap_or_default();
+        let Effect::Action(action) = reader.read(kind, data)? else { continue };
+        if reader.changes_source(kind, data) {
+            found.push(&reader.conditions, FilterAction::ChangeSource);
+        }
+        let ends = !matches!(
+            action,
+            FilterAction::Mark
+                | FilterAction::Untrack
+                | FilterAction::ChangeSource
+                | FilterAction::Continue
+                | FilterAction::Send { is_copy: true, .. }
+        );
         // Expressions after a map of verdicts apply only to packets that the map does not contain. This is not
         // evaluated.
         let is_understood = list.peek().is_none() || !matches!(action, FilterAction::Lookup(..));
         let action = if is_understood { action } else { FilterAction::Unknown };
-        let conditions = reader.conditions.clone();
-        found.rules.push(FilterRule { text: String::new(), conditions, action });
+        found.push(&reader.conditions, action);
         if ends {
             break;
+        }
+    }
+    // The rest of the rule is not evaluated, but it can send the packets to another interface.
+    for expression in list {
+        let [_, kind, data] = attributes::<3>(expression?.1)?;
+        let effect = reader.read(name(kind)?, data.unwrap_or_default());
+        if let Some(Effect::Action(action @ FilterAction::Send { .. })) = effect {
+            found.push(&reader.conditions, action);
         }
     }
     let Reader { comment, target, matches, .. } = reader;
@@ -67,7 +89,9 @@ impl<'d> Reader<'d, '_, '_> {
     /// Returns the effect of an expression; `None` if the expression is malformed.
     fn read(&mut self, kind: &[u8], data: &'d [u8]) -> Option<Effect> {
         match kind {
-            b"counter" | b"log" | b"last" | b"flow_offload" | b"dup" => {}
+            b"counter" | b"log" | b"last" | b"flow_offload" => {}
+            b"dup" => return Some(Effect::Action(self.send(data, true)?)),
+            b"fwd" => return Some(Effect::Action(self.send(data, false)?)),
             b"payload" => return self.payload(data),
             b"meta" => return self.meta(data),
             b"ct" => return self.connection(data),
@@ -129,6 +153,43 @@ impl<'d> Reader<'d, '_, '_> {
             _ => return Some(Effect::Action(FilterAction::Unknown)),
         }
         Some(Effect::Nothing)
+    }
+
+    /// Returns whether an expression that was read changes the source address of the packet.
+    fn changes_source(&self, kind: &[u8], data: &[u8]) -> bool {
+        match kind {
+            b"masq" => true,
+            b"nat" => is_of_source(data),
+            b"target" => self.target.is_some_and(|target| SOURCE_TARGETS.contains(&target)),
+            b"payload" => {
+                let written = attributes::<5>(data).and_then(|[_, _, base, offset, length]| {
+                    Some((number(base)?, number(offset)?, number(length)?))
+                });
+                let Some((NETWORK_HEADER, offset, length)) = written else { return false };
+                let source = match self.context.family {
+                    Some(Family::Ipv4) => 12..16,
+                    Some(Family::Ipv6) => 8..24,
+                    None if (offset, length) == (16, 4) => return false, // the destination of IPv4
+                    None => 8..24,
+                };
+                offset < source.end && offset.saturating_add(length) > source.start
+            }
+            _ => false,
+        }
+    }
+
+    /// Reads an expression that sends the packet or a copy of it to another interface (`NFTA_FWD_SREG_DEV`,
+    /// `NFTA_DUP_SREG_DEV`).
+    fn send(&self, data: &'d [u8], is_copy: bool) -> Option<FilterAction> {
+        let [_, first, second] = attributes::<3>(data)?;
+        let interface = if is_copy { second } else { first };
+        let index = match interface {
+            Some(_) => self.registers.constant(number(interface)?),
+            None => None,
+        };
+        let index = index.and_then(|bytes| Some(u32::from_ne_bytes(*bytes.first_chunk()?)));
+        let to = index.and_then(|index| self.table.links.get(&index).cloned());
+        Some(FilterAction::Send { to, is_copy })
     }
 
     fn load(&mut self, register: u32, parts: Vec<Part>) {

@@ -27,7 +27,7 @@ pub(super) use self::fields::Links;
 pub(super) use self::kernel::{Unread, list};
 use self::reader::Table;
 use self::sets::Sets;
-pub(super) use self::xt::WITHOUT_EFFECT;
+pub(super) use self::xt::{SOURCE_TARGETS, WITHOUT_EFFECT};
 use super::bytes::short;
 use super::netlink_dump::{self, HEADER};
 use crate::model::Family;

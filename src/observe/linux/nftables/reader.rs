@@ -5,7 +5,7 @@ use super::fields::{Context, Links};
 use super::registers::Registers;
 use super::sets::Sets;
 use crate::model::Family;
-use crate::model::firewall::{FilterCondition, FilterField, FilterRule, FilterValue};
+use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterRule, FilterValue};
 
 /// The data about the table of a rule that the reader needs.
 pub(super) struct Table<'d, 't> {
@@ -37,6 +37,13 @@ pub(super) struct ReadRule<'d> {
     pub(super) comment: Option<&'d [u8]>,
     pub(super) target: Option<&'d str>,
     pub(super) matches: Vec<&'d [u8]>,
+}
+
+impl ReadRule<'_> {
+    /// Adds a rule, whose text is still missing.
+    pub(super) fn push(&mut self, conditions: &[FilterCondition], action: FilterAction) {
+        self.rules.push(FilterRule { text: String::new(), conditions: conditions.to_vec(), action });
+    }
 }
 
 impl Reader<'_, '_, '_> {

@@ -56,6 +56,7 @@ struct RawElement<'d> {
     flags: u32,
     /// Whether the element matches only some packets, because of a limit.
     is_limited: bool,
+    is_temporary: bool,
 }
 
 #[derive(Debug, Default)]
@@ -141,14 +142,15 @@ impl<'d> Sets<'d> {
 
 fn raw_element(bytes: &[u8]) -> Option<RawElement<'_>> {
     let found = attributes::<12>(bytes)?;
-    let [_, key, data, flags, _, _, _, expression, _, _, last, expressions] = found;
+    let [_, key, data, flags, timeout, expiration, _, expression, _, _, last, expressions] = found;
     let flags = number_or_zero(flags);
     let (key, last) = (bytes_of(key)?, bytes_of(last)?);
     (key.is_some() || flags & CATCH_ALL != 0).then_some(())?;
     let mut all = each(expressions.unwrap_or_default());
     let is_limited = expression.is_some_and(limits)
         || all.any(|expression| expression.is_none_or(|(_, expression)| limits(expression)));
-    Some(RawElement { key, last, data, flags, is_limited })
+    let is_temporary = timeout.is_some() || expiration.is_some();
+    Some(RawElement { key, last, data, flags, is_limited, is_temporary })
 }
 
 /// Returns the bytes of a key: `Some(None)` if there is no key, `None` if it is malformed.
@@ -171,6 +173,7 @@ struct Element<'d> {
     last: Vec<u8>,
     data: Option<&'d [u8]>,
     is_limited: bool,
+    is_temporary: bool,
 }
 
 impl<'d> RawSet<'d> {
@@ -192,12 +195,17 @@ impl<'d> RawSet<'d> {
                     false => value(*part, first, last, links),
                 }
             });
-            elements.push(FilterElement { key: values.collect(), action: action(element.data, data)? });
+            elements.push(FilterElement {
+                key: values.collect(),
+                action: action(element.data, data)?,
+                is_temporary: element.is_temporary,
+            });
         }
         if let Some(others) = others {
             let key =
                 vec![if others.is_limited { FilterValue::Unknown } else { FilterValue::Any }; key.len()];
-            elements.push(FilterElement { key, action: action(others.data, data)? });
+            let action = action(others.data, data)?;
+            elements.push(FilterElement { key, action, is_temporary: others.is_temporary });
         }
         Some(elements)
     }
@@ -212,7 +220,8 @@ impl<'d> RawSet<'d> {
             let whole = elements.filter_map(|element| {
                 let first = element.key?;
                 let last = element.last.unwrap_or(first).to_vec();
-                Some(Element { first, last, data: element.data, is_limited: element.is_limited })
+                let RawElement { data, is_limited, is_temporary, .. } = *element;
+                Some(Element { first, last, data, is_limited, is_temporary })
             });
             return whole.collect();
         }
@@ -226,13 +235,15 @@ impl<'d> RawSet<'d> {
             let Some(key) = bound.key else { continue };
             if let Some((first, start)) = open.take().and_then(|start| Some((start.key?, start))) {
                 let last = before(key);
-                whole.push(Element { first, last, data: start.data, is_limited: start.is_limited });
+                let RawElement { data, is_limited, is_temporary, .. } = *start;
+                whole.push(Element { first, last, data, is_limited, is_temporary });
             }
             open = (bound.flags & INTERVAL_END == 0).then_some(bound);
         }
         if let Some((first, start)) = open.and_then(|start| Some((start.key?, start))) {
             let last = vec![0xff; first.len()];
-            whole.push(Element { first, last, data: start.data, is_limited: start.is_limited });
+            let RawElement { data, is_limited, is_temporary, .. } = *start;
+            whole.push(Element { first, last, data, is_limited, is_temporary });
         }
         whole
     }

@@ -125,6 +125,7 @@ fn a_changed_tcp_option_is_only_in_packets_of_tcp() {
         elements: FilterElements::Listed(vec![FilterElement {
             key: vec![FilterValue::Numbers(6, 6)],
             action: None,
+            is_temporary: false,
         }]),
         negated: false,
     };

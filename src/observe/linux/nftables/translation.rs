@@ -16,6 +16,11 @@ const PREFIX: u32 = 1 << 6;
 const IPV4: u32 = 2;
 const IPV6: u32 = 10;
 
+/// Returns whether the expression `nat` translates the source.
+pub(super) fn is_of_source(data: &[u8]) -> bool {
+    attributes::<2>(data).is_some_and(|[_, kind]| number_or_zero(kind) == OF_SOURCE)
+}
+
 /// Returns the action of the expression `nat`; `None` if it is malformed. If there are several destinations, the first
 /// one is used, as in the list of published ports.
 pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {

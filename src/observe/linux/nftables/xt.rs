@@ -29,6 +29,9 @@ pub(in super::super) const WITHOUT_EFFECT: [&str; 14] = [
     "LED",
 ];
 
+/// The targets that can change the source address of packets.
+pub(in super::super) const SOURCE_TARGETS: [&str; 3] = ["SNAT", "MASQUERADE", "NETMAP"];
+
 #[derive(Clone, Copy)]
 struct Structure<'d>(&'d [u8]);
 
@@ -321,6 +324,7 @@ pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Opt
         // The bit is `XT_CT_NOTRACK` of `xt_ct_target_info`.
         ("CT", _) if info.short(0)? & 1 != 0 => FilterAction::Untrack,
         ("CT", _) => FilterAction::Continue,
+        ("TEE", _) => FilterAction::Send { to: None, is_copy: true },
         (kind, _) if WITHOUT_EFFECT.contains(&kind) => FilterAction::Continue,
         _ => FilterAction::Unknown,
     })
