@@ -74,6 +74,10 @@ pub(crate) fn values_of(name: &str, property: Property) -> &'static [&'static st
     rows.map(|syntax| syntax.values(property)).find(|values| !values.is_empty()).unwrap_or_default()
 }
 
+pub(super) fn syntaxes() -> impl Iterator<Item = &'static Syntax> {
+    SYNTAXES.iter()
+}
+
 /// Returns the properties of the program, module or class that decide what its arguments mean.
 pub(super) fn properties_of(name: &str) -> Option<&'static Syntax> {
     /// A listing searches for several names per process.
@@ -87,7 +91,7 @@ pub(super) fn properties_of(name: &str) -> Option<&'static Syntax> {
 /// Returns the syntax of the interpreter with this name, without a version: `python`, not `python3.11`.
 pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
     properties_of(name).filter(|syntax| {
-        !syntax.has(Property::Argument, "relay") && !syntax.has(Property::Argument, "script")
+        !["relay", "script", "program", "emulated"].iter().any(|other| syntax.has(Property::Argument, other))
     })
 }
 
@@ -153,7 +157,7 @@ mod tests {
     fn every_line_of_the_table_is_read() {
         let known = |property: Property| -> &[&str] {
             match property {
-                Property::Argument => &["file", "code", "other", "relay", "script"],
+                Property::Argument => &["file", "code", "other", "relay", "script", "program", "emulated"],
                 Property::Clusters => &["joined", "attached"],
                 _ => &[],
             }

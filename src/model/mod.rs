@@ -15,6 +15,7 @@ pub(crate) mod interpreter;
 mod interpreter_runner;
 mod interpreter_syntax;
 pub(crate) mod loaded_code;
+pub(crate) mod loaders;
 mod named;
 mod network;
 mod process;

@@ -200,10 +200,14 @@ impl Parent {
 pub struct Process {
     /// The process ID.
     pub pid: Pid,
-    /// The name of the process in the kernel, which the process itself can set.
+    /// The name of the process in the kernel, which the process itself can set. If this is the name of a loader: the name
+    /// of the loaded program.
     pub name: Option<String>,
-    /// The program file, if it could be read.
+    /// The program file, if it could be read. If a loader runs the program: the file of the program.
     pub exe: Option<Exe>,
+    /// The path of the loader that runs the program in its own process: the dynamic loader or an emulator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<String>,
     /// The users who can replace the program file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -229,7 +233,8 @@ pub struct Process {
     /// The state, as the letter in `proc_pid_stat(5)`: `R`, `S`, `T`, `Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<char>,
-    /// The command line, one element for each argument; empty if there is none or it could not be read.
+    /// The command line, one element for each argument; empty if there is none or it could not be read. The path and the
+    /// options of a loader are left out.
     pub cmdline: Vec<String>,
     /// The effective user ID (Unix).
     pub uid: Option<u32>,
@@ -290,6 +295,7 @@ impl Process {
             pid,
             name: None,
             exe: None,
+            loader: None,
             origin: None,
             script: None,
             code: Vec::new(),

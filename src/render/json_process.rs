@@ -22,6 +22,7 @@ impl Serialize for ProcessRow<'_> {
         fields.serialize_entry("exe", &exe.map(|exe| &exe.path))?;
         fields.serialize_entry("exe_state", &exe.map(|exe| exe.state))?;
         fields.serialize_entry("exe_deleted", &exe.map(Exe::is_deleted))?;
+        fields.serialize_entry("loader", &process.and_then(|p| p.loader.as_deref()))?;
         fields.serialize_entry("origin", &process.and_then(|p| p.origin.as_ref()).map(ProgramOrigin::new))?;
         fields.serialize_entry("script", &process.and_then(|p| p.script.as_ref()).map(Script::new))?;
         fields

@@ -306,7 +306,8 @@ fn program(process: &Process) -> Option<(String, String)> {
         let version = origin.version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
         Some(format!(", package {}{version}", origin.package.as_deref()?))
     });
-    let end = sanitize(&format!("{deleted}{}", package.unwrap_or_default())).into_owned();
+    let loader = process.loader.as_deref().map(|loader| format!(", run by {loader}")).unwrap_or_default();
+    let end = sanitize(&format!("{deleted}{}{loader}", package.unwrap_or_default())).into_owned();
     Some((sanitize(&exe.path).into_owned(), end))
 }
 

@@ -158,10 +158,15 @@ fn loaded_code(lab: &Lab) -> Outcome {
     let _loader = start(std::process::Command::new(loader).arg(&program), 8928)?;
     let report = lab.json(&[])?;
     complete(&report, 3)?;
-    for (port, code) in [(8926, None), (8927, Some(&copy)), (8928, Some(&program))] {
-        let found = flag(on_port(&report, port)?, "writable-executable");
-        let script = found["evidence"]["found"][0]["script"].as_str();
-        same!(script, code.map(|path| path.to_str().unwrap()), "{report:#}");
+    let writable = |port, key| {
+        Ok::<_, Failed>(
+            flag(on_port(&report, port)?, "writable-executable")["evidence"]["found"][0][key].clone(),
+        )
+    };
+    same!(writable(8926, "exe")?, json!(null));
+    same!(writable(8927, "script")?, json!(copy));
+    same!((writable(8928, "exe")?, writable(8928, "script")?), (json!(program), json!(null)), "{report:#}");
+    for port in [8926, 8927, 8928] {
         same!(flag(on_port(&report, port)?, "masquerading").is_null(), true);
     }
     Ok(())

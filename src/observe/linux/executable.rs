@@ -8,12 +8,13 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat
 use rustix::io::Errno;
 
 use super::file_state::path_and_state;
+use super::loader::{self, Loaded, Search};
 use super::mapped::{Libraries, Mapper};
 use super::origin::Origins;
 use super::script::{loaded, script};
 use super::tree::Tree;
 use crate::model::interpreter::is_interpreter;
-use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script};
+use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script, file_name};
 
 /// The maximum number of threads to try if the first thread of a process has ended.
 const THREADS: usize = 64;
@@ -23,6 +24,8 @@ const THREADS: usize = 64;
 pub(super) struct ProgramFiles {
     pub exe: Option<Exe>,
     pub origin: Option<Origin>,
+    /// The path of the loader that runs the program, and the command line of the program.
+    pub loaded_by: Option<(String, Vec<String>)>,
     pub script: Option<Script>,
     /// Further files with code that are less trustworthy than the program file and the script.
     pub code: Vec<Script>,
@@ -36,6 +39,8 @@ pub(super) struct ProgramFiles {
 
 /// The maximum number of files in `ProgramFiles::code`; one is enough for a finding.
 const CODE: usize = 8;
+
+const NO_ORIGIN: &str = "the directories above the program file could not be checked";
 
 /// Returns the kernel's path of the program file of a process.
 pub(super) fn link(process: &OwnedFd) -> Result<CString, Errno> {
@@ -71,12 +76,37 @@ pub(super) fn program(
         link = self::link(process);
     }
     if program.exe.is_some() && program.origin.is_none() {
-        program.trouble = Some("the directories above the program file could not be checked".to_owned());
+        program.trouble = Some(NO_ORIGIN.to_owned());
     }
-    let name = program.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
-    program.script = script(process, name, cmdline, &tree, origins);
+    let mut code_of_loader = None;
+    if let Some(exe) = &program.exe {
+        match loader::search(process, &exe.path, cmdline, &tree) {
+            Search::NoLoader => {}
+            Search::NotFound => {
+                program
+                    .trouble
+                    .get_or_insert_with(|| format!("{} runs a program that was not found", exe.path));
+            }
+            Search::Found(Loaded { path, file, cmdline }) => {
+                let loader = exe.path.clone();
+                let of_loader = program.origin.take();
+                let (exe, origin) = executable(&path, file.as_ref(), &tree, origins);
+                if origin.is_none() {
+                    program.trouble.get_or_insert_with(|| NO_ORIGIN.to_owned());
+                }
+                (program.exe, program.origin) = (Some(exe), origin);
+                code_of_loader = Some(Script { path: loader.clone(), origin: of_loader, is_program: false });
+                program.loaded_by = Some((loader, cmdline));
+            }
+        }
+    }
+    let cmdline = program.loaded_by.as_ref().map_or(cmdline, |(_, cmdline)| cmdline);
+    let exe = program.exe.as_ref().map(|exe| exe.path.as_str()).unwrap_or_default();
+    let name = file_name(exe);
+    program.script = script(process, exe, cmdline, &tree, origins);
     let loaded = loaded(process, name, cmdline, &tree, origins);
     program.code = loaded.files;
+    program.code.extend(code_of_loader);
     if !loaded.is_complete {
         program
             .trouble

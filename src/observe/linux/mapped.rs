@@ -293,15 +293,26 @@ fn read_maps(process: &OwnedFd) -> Result<Vec<u8>, Errno> {
     Ok(maps)
 }
 
+/// Returns the paths of the mapped files, each with a range of addresses: only executable files, or every file.
+pub(super) fn mapped_paths(
+    process: &OwnedFd,
+    only_executable: bool,
+) -> Result<Vec<(String, Vec<u8>)>, Errno> {
+    let maps = read_maps(process)?;
+    let lines = maps.split(|byte| *byte == b'\n').filter_map(|line| mapping(line, only_executable));
+    let mut seen = HashSet::new();
+    Ok(lines.map(|one| (one.range, one.path)).filter(|(_, path)| seen.insert(path.clone())).collect())
+}
+
 /// Returns each executable mapped file once, from the text of `maps` (`START-END PERMISSIONS OFFSET DEVICE INODE
 /// PATH`).
 fn mappings(maps: &[u8]) -> Vec<Mapping> {
     let mut seen = HashSet::new();
-    let lines = maps.split(|byte| *byte == b'\n').filter_map(mapping);
+    let lines = maps.split(|byte| *byte == b'\n').filter_map(|line| mapping(line, true));
     lines.filter(|mapping| seen.insert((mapping.id.clone(), mapping.path.clone()))).collect()
 }
 
-fn mapping(line: &[u8]) -> Option<Mapping> {
+fn mapping(line: &[u8], only_executable: bool) -> Option<Mapping> {
     let mut rest = line;
     let mut field = || {
         let end = rest.iter().position(|byte| *byte == b' ')?;
@@ -311,8 +322,9 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
     };
     let (start, end) = field()?.split_once('-')?;
     let may_be_run = field()?.as_bytes().get(2) == Some(&b'x');
+    let is_wanted = may_be_run || !only_executable;
     let (_offset, device) = (field()?, field()?);
-    let inode = field()?.parse().ok().filter(|inode| *inode != 0 && may_be_run)?;
+    let inode = field()?.parse().ok().filter(|inode| *inode != 0 && is_wanted)?;
     let address = |text: &str| u64::from_str_radix(text, 16).ok();
     let range = format!("{:x}-{:x}", address(start)?, address(end)?);
     Some(Mapping { range, id: format!("{device} {inode}"), inode, path: unescaped(rest.trim_ascii_start()) })

@@ -32,6 +32,7 @@ mod kernel_ids;
 mod kernel_protocols;
 mod kernel_services;
 mod links;
+mod loader;
 mod machine;
 mod mapped;
 mod mapped_rings;
@@ -354,6 +355,7 @@ pub(super) fn read_rest(processes: &mut [Process]) {
         let known = process.clone();
         *process = Process {
             exe: known.exe,
+            loader: known.loader,
             origin: known.origin,
             script: known.script,
             code: known.code,

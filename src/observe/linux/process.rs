@@ -19,7 +19,7 @@ use super::files::{numbers, numbers_in, slurp, slurp_at};
 use super::mapped::Libraries;
 use super::origin::Origins;
 use super::users::effective_uid;
-use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process};
+use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process, file_name};
 use crate::observe::TreeProcess;
 
 /// The maximum size of the small files of a process: a name of 16 bytes, some numbers, the paths of control groups.
@@ -82,12 +82,11 @@ impl Reader {
         let stat = slurp_at(&process, "stat", 1024, LONGEST).ok();
         let (name, state) = stat.as_deref().and_then(parse_stat).map(|stat| (stat.name, stat.state)).unzip();
         Process {
-            name,
             uid: effective_uid(&process),
             state,
             unit,
             container,
-            ..self.what_runs(job, &process)
+            ..self.what_runs(job, &process, name)
         }
     }
 
@@ -105,15 +104,15 @@ impl Reader {
             state: Some(stat.state),
             started: self.started(&stat),
             parents: self.parents(stat.parent),
-            name: Some(stat.name),
             unit,
             container,
-            ..self.what_runs(job, &process)
+            ..self.what_runs(job, &process, Some(stat.name))
         })
     }
 
-    /// Reads the program file, the script, further code and the command line.
-    fn what_runs(&mut self, job: ReadRequest, process: &OwnedFd) -> Process {
+    /// Reads the program file, the script, further code and the command line. A `name` that is the name of a loader is
+    /// replaced.
+    fn what_runs(&mut self, job: ReadRequest, process: &OwnedFd, name: Option<String>) -> Process {
         let link = executable::link(process);
         let living = executable::living_thread(process, &link);
         let (process, link) = match &living {
@@ -124,9 +123,29 @@ impl Reader {
         let libraries = job.maps.then_some(&mut self.libraries);
         let files = executable::program((process, link), &cmdline, &mut self.origins, libraries);
         let ProgramFiles { exe, origin, script, code, is_mapped: is_program_mapped, .. } = files;
+        let (loader, cmdline) = match files.loaded_by {
+            Some((loader, cmdline)) => (Some(loader), cmdline),
+            None => (None, cmdline),
+        };
         self.unjudged.extend(files.trouble.map(|why| (job.pid, why)));
         self.code_without_file.extend(files.has_code_without_file.then_some(job.pid));
-        Process { exe, origin, script, code, is_program_mapped, cmdline, ..Process::unknown(job.pid) }
+        let process = Process {
+            exe,
+            loader,
+            origin,
+            script,
+            code,
+            is_program_mapped,
+            cmdline,
+            ..Process::unknown(job.pid)
+        };
+        let is_of_loader =
+            |name: &str| process.loader.as_deref().is_some_and(|loader| is_named_after(name, loader));
+        let name = match &process.exe {
+            Some(exe) if name.as_deref().is_some_and(is_of_loader) => Some(file_name(&exe.path).to_owned()),
+            _ => name,
+        };
+        Process { name, ..process }
     }
 
     fn stat(&mut self, pid: Pid) -> Option<Stat> {
@@ -159,6 +178,13 @@ impl Reader {
         });
         booted?.checked_add(since_boot_of(stat.started)?).ok()
     }
+}
+
+/// Returns whether the kernel gave a process this name because it runs the file at `path`: the kernel cuts the file name
+/// (`TASK_COMM_LEN` of linux/sched.h).
+fn is_named_after(name: &str, path: &str) -> bool {
+    let file = file_name(path);
+    name == file || (name.len() >= 15 && file.starts_with(name))
 }
 
 /// The maximum number of threads whose start is read. `/proc` lists the oldest ones first.

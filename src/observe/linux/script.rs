@@ -13,7 +13,7 @@ use crate::model::interpreter::{self, InterpreterCommand};
 use crate::model::loaded_code;
 use crate::model::python_modules::{installed_modules, modules_of_python, prefixes_of_environment};
 use crate::model::relays::possible_programs;
-use crate::model::{Origin, OriginKind, Script};
+use crate::model::{Origin, OriginKind, Script, file_name};
 
 /// The maximum number of files of each kind to check; application servers have a few hundred.
 const MOST_FILES: usize = 4096;
@@ -29,11 +29,12 @@ const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 /// if it is in the working directory, or if any user can replace the installed module.
 pub(super) fn script(
     process: &OwnedFd,
-    program: &str,
+    exe: &str,
     cmdline: &[String],
     tree: &Tree,
     origins: &mut Origins,
 ) -> Option<Script> {
+    let program = file_name(exe);
     let whole = with_argument_files(process, program, cmdline, tree);
     let cmdline = whole.as_deref().unwrap_or(cmdline);
     let outer = interpreter::parse_command(program, cmdline)?;
@@ -41,7 +42,7 @@ pub(super) fn script(
     let commands = inner.into_iter().chain([outer]);
     // The least trustworthy script is returned. If two scripts are equal, the inner script is returned, because its
     // code runs.
-    let scripts = commands.filter_map(|command| script_of(process, program, cmdline, command, tree, origins));
+    let scripts = commands.filter_map(|command| script_of(process, exe, cmdline, command, tree, origins));
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }
 
@@ -50,14 +51,12 @@ pub(super) fn script(
 /// origin, or `None` if Python does not search the working directory.
 fn installed_module(
     process: &OwnedFd,
+    exe: &str,
     cmdline: &[String],
     tree: &Tree,
     path_here: Option<&String>,
     origins: &mut Origins,
 ) -> Option<Script> {
-    let exe = readlinkat(process, "exe", Vec::new()).ok()?;
-    let exe = exe.to_string_lossy();
-    let exe = exe.strip_suffix(" (deleted)").unwrap_or(&exe);
     let mut search = |prefixes: &[String]| {
         let paths = installed_modules(exe, cmdline, prefixes);
         paths.iter().filter_map(|path| existing_file(process, tree, path, origins)).max_by_key(kind)
@@ -73,7 +72,7 @@ fn installed_module(
 
 fn script_of(
     process: &OwnedFd,
-    program: &str,
+    exe: &str,
     cmdline: &[String],
     command: InterpreterCommand<'_>,
     tree: &Tree,
@@ -89,12 +88,12 @@ fn script_of(
             scripts.max_by_key(kind).or_else(|| missing_class_path(process, tree, &elements, origins))
         }
         InterpreterCommand::Module(_) | InterpreterCommand::Code(_) => {
-            let paths = modules_of_python(program, cmdline);
+            let paths = modules_of_python(file_name(exe), cmdline);
             let here = paths.iter().filter_map(|path| existing_file(process, tree, path, origins));
             let here = here.max_by_key(kind);
             match command {
                 InterpreterCommand::Module(_) if here.is_none() => {
-                    installed_module(process, cmdline, tree, paths.first(), origins)
+                    installed_module(process, exe, cmdline, tree, paths.first(), origins)
                 }
                 _ => here,
             }
@@ -182,14 +181,14 @@ fn may_be_executed(process: &OwnedFd, tree: &Tree, path: &str) -> bool {
     opened(process, tree, path).is_some_and(|(_, stat)| is_executable(&stat))
 }
 
-fn is_executable(stat: &Stat) -> bool {
+pub(super) fn is_executable(stat: &Stat) -> bool {
     let mode = Mode::from_raw_mode(stat.st_mode);
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH)
 }
 
 /// Opens the file at a path that a process names, but not for reading (`O_PATH`).
-fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(OwnedFd, Stat)> {
+pub(super) fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(OwnedFd, Stat)> {
     let (root, whole) = located(process, tree, path)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let file = openat2(&*root.root, root.below_root(&whole)?, PATH_ONLY, Mode::empty(), resolve).ok()?;
@@ -380,7 +379,7 @@ fn of_opened(
     }
 }
 
-fn link_to(file: &OwnedFd) -> String {
+pub(super) fn link_to(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 

@@ -119,6 +119,7 @@ fn a_listing() {
           "exe": "/usr/bin/python3",
           "exe_state": "present",
           "exe_deleted": false,
+          "loader": null,
           "origin": null,
           "script": null,
           "cmdline": [
@@ -235,7 +236,7 @@ fn owners_and_nulls() {
     assert_eq!(pids, [21, 22, 23, 24, 4_000_025]);
     assert_eq!(
         servers[4],
-        json!({"pid": 4_000_025, "name": null, "exe": null, "exe_state": null, "exe_deleted": null,
+        json!({"pid": 4_000_025, "name": null, "exe": null, "exe_state": null, "exe_deleted": null, "loader": null,
                "origin": null, "script": null, "cmdline": null, "cwd": null, "project": null, "state": null,
                "uid": null, "user": null, "started": null, "parents": null, "unit": null, "container": null,
                "container_details": null})

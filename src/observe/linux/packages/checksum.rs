@@ -30,7 +30,11 @@ pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<
         let process = process::open(*pid).ok()?;
         let process = super::living_thread(&process, &super::executable::link(&process)).unwrap_or(process);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = openat(process, "exe", flags, Mode::empty()).ok()?;
+        let file = match program.is_loaded {
+            false => openat(process, "exe", flags, Mode::empty()),
+            true => openat(process, [b"root/", &*program.path].concat(), flags, Mode::empty()),
+        };
+        let file = file.ok()?;
         let stat = fstat(&file).ok().filter(|stat| identity(stat) == program.id)?;
         Some((file, stat))
     });

@@ -70,7 +70,17 @@ struct RunningFile {
     path: Vec<u8>,
     /// Device and inode.
     id: (u64, u64),
+    /// Whether a loader runs the file, so that the kernel does not name the file as the program of the process.
+    is_loaded: bool,
     pids: Vec<Pid>,
+}
+
+/// A process whose package is wanted, and the path of its program if a loader runs the program.
+type Wanted = (Pid, Option<String>);
+
+fn wanted(process: &Process) -> Wanted {
+    let exe = process.exe.as_ref().filter(|_| process.loader.is_some());
+    (process.pid, exe.map(|exe| exe.path.clone()))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,11 +103,11 @@ struct PackageLookup {
 
 /// Finds the packages of the programs, compares the programs with the packages, and adds the results to the processes.
 pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
-    let wanted: Vec<Pid> =
-        processes.iter().filter(|process| can_be_packaged(process)).map(|process| process.pid).collect();
+    let wanted: Vec<Wanted> =
+        processes.iter().filter(|process| can_be_packaged(process)).map(wanted).collect();
     let mut unanswered: BTreeMap<Pid, String> = wanted
         .iter()
-        .map(|pid| (*pid, format!("the look-up did not end within {} s", AUDIT.limit.as_secs())))
+        .map(|(pid, _)| (*pid, format!("the look-up did not end within {} s", AUDIT.limit.as_secs())))
         .collect();
     let mut left_out = 0;
     progress::begin("packages of programs", wanted.len());
@@ -127,7 +137,7 @@ pub(super) fn name(processes: &mut [Process]) {
     let unnamed = |process: &&Process| {
         can_be_packaged(process) && process.origin.as_ref().is_some_and(|origin| origin.package.is_none())
     };
-    let wanted: Vec<Pid> = processes.iter().filter(unnamed).map(|process| process.pid).collect();
+    let wanted: Vec<Wanted> = processes.iter().filter(unnamed).map(wanted).collect();
     if wanted.is_empty() {
         return;
     }
@@ -171,7 +181,7 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
 
 /// Returns the answers within the time limit. A thread that waits for a file that never answers is not stopped. It ends
 /// with portolan.
-fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = PackageLookup> {
+fn answers(wanted: Vec<Wanted>, how: Thoroughness) -> impl Iterator<Item = PackageLookup> {
     let (sender, receiver): (_, Receiver<PackageLookup>) = channel();
     let end = Instant::now() + how.limit;
     // If no thread can be started, every program becomes a gap.
@@ -180,7 +190,7 @@ fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = PackageL
 }
 
 /// Starts threads, each of which looks up the programs of one root directory after another.
-fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
+fn start(wanted: &[Wanted], how: Thoroughness, sender: &Sender<PackageLookup>) {
     let roots = Arc::new(Mutex::new(roots(wanted, sender)));
     for _ in 0..WORKERS {
         let (roots, sender) = (Arc::clone(&roots), sender.clone());
@@ -195,13 +205,13 @@ fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
 }
 
 /// Returns the root directories of the processes, with portolan's own root directory first.
-fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<RunningFile>)> {
+fn roots(wanted: &[Wanted], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<RunningFile>)> {
     let origins = Origins::default();
     let own = origins.own();
     let mut by_root: HashMap<(u64, u64), (OwnedFd, Vec<RunningFile>)> = HashMap::new();
-    for pid in wanted {
+    for (pid, loaded) in wanted {
         // If the process has ended, or its program file is no longer at its path, there is nothing to look up.
-        let Some((root_id, root, program)) = program(*pid, &origins) else {
+        let Some((root_id, root, program)) = program(*pid, loaded.as_deref(), &origins) else {
             let _ = sender.send(PackageLookup {
                 pids: vec![*pid],
                 package: None,
@@ -217,7 +227,9 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
             _ => root,
         };
         let (_, programs) = by_root.entry(root_id).or_insert((root, Vec::new()));
-        match programs.iter_mut().find(|other| (&other.path, other.id) == (&program.path, program.id)) {
+        match programs.iter_mut().find(|other| {
+            (&other.path, other.id, other.is_loaded) == (&program.path, program.id, program.is_loaded)
+        }) {
             Some(other) => other.pids.push(*pid),
             None => programs.push(program),
         }
@@ -233,15 +245,21 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
 
 /// Returns the root directory of a process (identity and handle) and the program file; `None` if the file is no longer
 /// at its path, or if it or the process could not be read.
-fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningFile)> {
+fn program(pid: Pid, loaded: Option<&str>, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningFile)> {
     let process = process::open(pid).ok()?;
     let process = living_thread(&process, &executable::link(&process)).unwrap_or(process);
     let tree = origins.tree(&process)?;
-    let running = statat(&process, "exe", AtFlags::empty()).ok()?;
-    let target = readlinkat(&process, "exe", Vec::new()).ok()?;
-    let at_path = tree.stat(target.as_bytes()).ok()?;
-    let path = tree.below_root(target.as_bytes())?.into_bytes();
-    let program = RunningFile { path, id: identity(&running), pids: vec![pid] };
+    let target = match loaded {
+        Some(path) => path.as_bytes().to_vec(),
+        None => readlinkat(&process, "exe", Vec::new()).ok()?.into_bytes(),
+    };
+    let at_path = tree.stat(&target).ok()?;
+    let running = match loaded {
+        Some(_) => at_path,
+        None => statat(&process, "exe", AtFlags::empty()).ok()?,
+    };
+    let path = tree.below_root(&target)?.into_bytes();
+    let program = RunningFile { path, id: identity(&running), is_loaded: loaded.is_some(), pids: vec![pid] };
     let root = tree.root.try_clone().ok()?;
     is_same(&running, &at_path).then_some((tree.root_id, root, program))
 }

@@ -207,7 +207,12 @@ Version: 3
         let modified = |is_own| {
             let root = Root::new(fs::File::open(directory.path()).unwrap().into(), is_own);
             let id = identity(&rustix::fs::stat(&program).unwrap());
-            let program = RunningFile { path: b"usr/bin/sleep".to_vec(), id, pids: vec![std::process::id()] };
+            let program = RunningFile {
+                path: b"usr/bin/sleep".to_vec(),
+                id,
+                is_loaded: false,
+                pids: vec![std::process::id()],
+            };
             let (sender, receiver) = channel();
             answer(&root, &[program], AUDIT, &sender);
             let answer = receiver.recv().unwrap();
@@ -417,7 +422,7 @@ fn packages_decide_the_origin() {
 #[test]
 fn a_process_of_no_package_and_one_that_has_ended() {
     let own = std::process::id();
-    let found: Vec<PackageLookup> = answers(vec![own, u32::MAX], AUDIT).collect();
+    let found: Vec<PackageLookup> = answers(vec![(own, None), (u32::MAX, None)], AUDIT).collect();
     let mut pids: Vec<Pid> = found.iter().flat_map(|answer| answer.pids.clone()).collect();
     pids.sort_unstable();
     assert_eq!(pids, [own, u32::MAX]);
