@@ -109,6 +109,11 @@ impl DangerRow {
         Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
     }
 
+    /// Returns the danger of a service that is presumed by its port, one level less severe.
+    fn presumed(&self) -> Option<Danger> {
+        Some(self.danger(self.severity()?.lower(), self.fields[7], DangerBasis::Port, None))
+    }
+
     /// Returns the danger of a listener whose program the row names; `None` if the row does not apply. If the kernel
     /// chose the port, and neither the row nor the command line names this port, the service is only presumed, and the
     /// severity is one level lower.
@@ -271,6 +276,28 @@ pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Dan
     static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
     let is_presumed = |row: &DangerRow| BEHIND_A_PUBLISHED_PORT.contains(&row.service());
     let presumed = ROWS.get_or_init(|| rows().filter(is_presumed).collect());
-    let row = presumed.iter().find(|row| row.lists(port, protocol))?;
-    Some(row.danger(row.severity()?.lower(), row.fields[7], DangerBasis::Port, None))
+    presumed.iter().find(|row| row.lists(port, protocol))?.presumed()
+}
+
+/// Ports that almost only one service uses, and the row of this service. Ordinary applications do not choose these
+/// ports.
+const EXCLUSIVE_PORTS: [(u16, &str); 9] = [
+    (2181, "zookeeper"),
+    (2375, "docker-api"),
+    (2379, "etcd"),
+    (6379, "redis"),
+    (9042, "cassandra"),
+    (10250, "kubelet-defaults"),
+    (11211, "memcached"),
+    (26379, "redis-sentinel"),
+    (27017, "mongodb"),
+];
+
+/// Returns the danger of the service that is presumed on `port` if an unknown program listens there, one level less
+/// severe than for a known program; `None` if several services use the port.
+#[must_use]
+pub(crate) fn of_unknown_program(port: u16, protocol: Protocol) -> Option<Danger> {
+    let (_, service) = EXCLUSIVE_PORTS.iter().find(|(own, _)| *own == port)?;
+    let row = rows().find(|row| row.service() == *service)?;
+    row.lists(port, protocol).then(|| row.presumed())?
 }

@@ -90,7 +90,12 @@ fn impostor(lab: &Lab) -> Outcome {
     let _owner = Server::start(&redis, vec![tcp("127.0.0.1:22")?, tcp("0.0.0.0:5432")?])?;
     let _unknown = Server::start(&sleep(), vec![tcp("0.0.0.0:6379")?])?;
     let report = lab.json(&[])?;
-    same!(flags(on_port(&report, 6379)?), ["unfamiliar"]);
+    let unknown = on_port(&report, 6379)?;
+    same!(flags(unknown), ["exposed", "unfamiliar"]);
+    same!(
+        (&flag(unknown, "exposed")["severity"], &flag(unknown, "exposed")["evidence"]["basis"]),
+        (&json!("warning"), &json!("port"))
+    );
     let ssh = on_port(&report, 22)?;
     same!(flag(ssh, "impostor")["severity"], "notice");
     same!(flag(ssh, "impostor")["evidence"]["service"], "ssh");

@@ -14,6 +14,7 @@ use crate::model::{
 };
 use crate::registry::command_line::CommandLine;
 use crate::registry::dangers::{self, Danger};
+use crate::registry::identity::RecognisedProgram;
 
 /// The programs that listen on a published port of a container and forward its traffic to the service.
 const PUBLISHERS: [&str; 11] = [
@@ -319,7 +320,15 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
     let by_line = dangers::danger(process.command_line()?, port, protocol, chosen_by_kernel);
     let by_line = danger_by_unit(process, entry, by_line);
     let by_environment = danger_by_environment(process, port, protocol, chosen_by_kernel);
-    by_environment.filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical)).or(by_line)
+    let known = by_environment
+        .filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical))
+        .or(by_line);
+    known.or_else(|| dangers::of_unknown_program(port, protocol).filter(|_| is_unknown(process)))
+}
+
+/// Returns whether no table knows the program, so that only the port shows what the program may serve.
+fn is_unknown(process: &IdentifiedProcess<'_>) -> bool {
+    process.identity.as_deref().is_some_and(RecognisedProgram::is_unknown) && process.ad_hoc_tool().is_none()
 }
 
 /// Returns the danger of the program that systemd starts for a socket, if the socket unit identifies the program;

@@ -17,6 +17,36 @@ fn found(local: &str, process: Process) -> Option<(Severity, Exposed)> {
     findings.find_map(|finding| Some((finding.severity, Exposed::of(&finding.evidence)?.clone())))
 }
 
+/// An unknown program on a port that almost only one service uses. Other ports say too little about the program.
+#[test]
+fn an_unknown_program_on_the_port_of_a_dangerous_service() {
+    for (name, line, port, expected) in [
+        (
+            "cache-server",
+            "cache-server --bind 0.0.0.0",
+            6379,
+            Some((Severity::Warning, "redis", DangerBasis::Port)),
+        ),
+        ("redis6-server", "redis6-server", 6379, Some((Severity::Critical, "redis", DangerBasis::Default))),
+        ("engine", "engine", 2375, Some((Severity::Warning, "docker-api", DangerBasis::Port))),
+        ("engine", "engine", 2379, Some((Severity::Notice, "etcd", DangerBasis::Port))),
+        ("engine", "engine", 9200, None),
+        ("engine", "engine", 8086, None),
+        ("nginx", "nginx", 6379, None),
+        ("python3", "python3 server.py", 6379, None),
+        ("webhook", "webhook", 10250, None),
+        ("nc", "nc -l 6379", 6379, None),
+    ] {
+        let process = program_process(7, name, &format!("/usr/bin/{name}"), line);
+        let found = found(&format!("tcp/0.0.0.0:{port}"), process);
+        let found = found.map(|(severity, exposed)| (severity, exposed.service, exposed.basis));
+        assert_eq!(found, expected, "{line} {port}");
+    }
+    let engine = program_process(7, "engine", "/usr/bin/engine", "engine");
+    assert!(found("tcp/127.0.0.1:6379", engine.clone()).is_none(), "loopback");
+    assert!(found("udp/0.0.0.0:6379", engine).is_none(), "UDP");
+}
+
 /// Systemd owns the socket; the name of the socket unit shows which program systemd starts.
 #[test]
 fn the_name_of_a_socket_unit_names_the_program() {
