@@ -5,6 +5,7 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{AdHoc, Disguise, DualUse, Masquerading, ShellListener, Tool};
 use crate::model::{OriginKind, Parent, Process};
+use crate::registry::program_names::contains_program;
 use crate::registry::programs;
 use crate::registry::tools::{self, AdHocTool, AdHocUse, DualUseTool};
 
@@ -195,6 +196,9 @@ fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
 
+/// The kernel cuts process names to this many bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
+const CUT: usize = 15;
+
 /// Daemons of most Linux systems that serve no port: a listener with such a name disguises itself. The names are cut to
 /// 15 bytes, as in the kernel.
 const SYSTEM_DAEMONS: [&str; 13] = [
@@ -216,7 +220,7 @@ const SYSTEM_DAEMONS: [&str; 13] = [
 /// Returns whether a name that a process gives itself is the name of a system daemon. `cron` counts only with its
 /// directory in the title, because jobs of applications have this name too.
 fn is_system_daemon(name: &str, title: &str) -> bool {
-    let cut = name.get(..name.len().min(15)).unwrap_or(name);
+    let cut = name.get(..name.len().min(CUT)).unwrap_or(name);
     SYSTEM_DAEMONS.contains(&cut) || (name == "cron" && title.starts_with("/usr/sbin/cron"))
 }
 
@@ -233,22 +237,30 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let is_suspect = if process.is_interpreted() {
         !process.is_known()
     } else {
-        process.is_replaceable()
-            || !(is_of_package(one) || MULTI_CALL.contains(&file) || programs::is_listed(file))
+        process.is_replaceable() || !programs::is_listed(file)
     };
     // Interpreters name their threads too, and a script may have the name of a server.
     let thread = one.name.as_deref().filter(|_| !process.is_interpreted());
     let mut names = title.into_iter().chain(thread);
+    // A package can install a program under the name of another one, as a link. The kernel then gives the process the
+    // name of the link, and the program writes no title.
+    let is_link = |name: &str| {
+        is_of_package(one)
+            && !process.is_interpreted()
+            && one
+                .name
+                .as_deref()
+                .is_some_and(|own| own == name || (own.len() == CUT && name.starts_with(own)))
+            && !whole.contains([' ', ':'])
+    };
     // A file whose name begins with the claimed name (`redis-server-7.2`) is the same program.
     names.find(|name| {
         is_suspect
             && !file.starts_with(name)
+            && (process.is_replaceable() || !(contains_program(file, name) || is_link(name)))
             && (programs::serves_a_guarded_port(name) || is_system_daemon(name, whole))
     })
 }
-
-/// Program files that contain many programs: the name with which the file is started selects the program.
-const MULTI_CALL: [&str; 2] = ["busybox", "toybox"];
 
 fn is_of_package(process: &Process) -> bool {
     process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Package)
@@ -347,6 +359,8 @@ mod tests {
             ("/sbin/syslogd", "/usr/bin/perl", "/sbin/syslogd", true),
             ("dbus-daemon", "/usr/bin/dbus-daemon", "dbus-daemon --session", false),
             ("syslogd", "/bin/busybox", "syslogd -n", false),
+            ("kubelet", "/usr/local/bin/hyperkube", "kubelet --v=1", false),
+            ("sshd", "/usr/local/bin/hyperkube", "sshd -D", true),
         ] {
             let process = program_process(7, name, path, line);
             let report = judge(
@@ -355,6 +369,29 @@ mod tests {
             );
             let found = report.entries[0].findings().iter().any(|one| one.flag().code() == "masquerading");
             assert_eq!(found, is_disguise, "{line}");
+        }
+    }
+
+    /// `tail` of a package shows the title of a web server. A package may install a program under another name.
+    #[test]
+    fn a_title_on_a_program_of_a_package() {
+        for (name, title, is_disguise) in [
+            ("tail", "nginx: master process /usr/sbin/nginx -g daemon off;", true),
+            ("nginx", "nginx: master process", true),
+            ("sshd", "/usr/sbin/sshd", false),
+            ("tail", "tail: following", false),
+        ] {
+            let process = Process {
+                cmdline: vec![title.to_owned(), "-f".to_owned()],
+                origin: Some(crate::model::Origin::of(OriginKind::Package)),
+                ..program_process(7, name, "/usr/bin/tail", "")
+            };
+            let report = judge(
+                seen(vec![socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()))], vec![process]),
+                Registry::embedded(),
+            );
+            let found = report.entries[0].findings().iter().any(|one| one.flag().code() == "masquerading");
+            assert_eq!(found, is_disguise, "{title}");
         }
     }
 

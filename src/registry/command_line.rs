@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use regex_lite::{Regex, RegexBuilder};
 
-use super::program_names::{interpreter, names_of};
+use super::program_names::{interpreter, names_of, selected_program};
 use super::protection::{Meaning, with_go_values};
 use super::script_names::{Command, commands, options};
 use crate::model::LONGEST_COMMAND_LINE;
@@ -17,7 +17,8 @@ use crate::model::interpreter::{InterpreterCommand, parse_innermost, shows_only_
 
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine<'p> {
-    /// The file name of the program, and its shorter forms without a version, a processor or another suffix.
+    /// The file name of the program, and its shorter forms without a version, a processor or another suffix. For a file of
+    /// many programs, also the program that runs.
     pub(super) names: Vec<&'p str>,
     /// The name that the tables use for the interpreter; `None` for other programs.
     pub(super) interpreter: Option<&'static str>,
@@ -75,8 +76,9 @@ impl<'p> CommandLine<'p> {
     /// Reads the command line of the program file `file`. The first argument is the name that started the program.
     #[must_use]
     pub(crate) fn new(file: &'p str, arguments: &'p [String]) -> Self {
-        let names = names_of(file);
+        let mut names = names_of(file);
         let interpreter = names.iter().find_map(|name| interpreter(name));
+        names.extend(selected_program(file, arguments).filter(|_| interpreter.is_none()));
         let mut line = match arguments {
             [only] => Cow::Borrowed(only.as_str()),
             several => Cow::Owned(several.join(" ")),

@@ -3,6 +3,7 @@
 //! A process is identified by its program file, or by its name if it has no file. All programs that have the name
 //! count.
 
+use super::program_names::selected_program;
 use super::programs::{self, GuardStrictness, Guarded, ListedProgram, Match, pairs, stem};
 use crate::model::interpreter::{InterpreterCommand, command_words, parse_command, without_build};
 use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
@@ -179,8 +180,13 @@ pub fn identify(process: &Process) -> Option<RecognisedProgram> {
         (None, None) => return None,
     };
     let programs = match rests_on {
-        RestsOn::Exe if name.starts_with(BUSYBOX) => by_applet(applet(process).or(own)),
-        RestsOn::Exe => by_file(name, own),
+        RestsOn::Exe if name.starts_with(BUSYBOX) => {
+            by_applet(selected_program(name, &process.cmdline).or(own))
+        }
+        RestsOn::Exe => {
+            let selected = selected_program(name, &process.cmdline).map(|program| by_file(program, own));
+            selected.filter(|found| !found.is_empty()).unwrap_or_else(|| by_file(name, own))
+        }
         _ => programs::by_name(name).collect(),
     };
     Some(RecognisedProgram {
@@ -196,14 +202,6 @@ pub fn identify(process: &Process) -> Option<RecognisedProgram> {
 
 /// The file name of BusyBox, which contains many programs (applets). Some distributions add a suffix.
 const BUSYBOX: &str = "busybox";
-
-/// Returns the name of the applet that BusyBox runs: its first argument, or the name with which it was started.
-/// BusyBox decides by the same arguments.
-fn applet(process: &Process) -> Option<&str> {
-    let mut words = process.cmdline.iter().map(|word| file_name(word).trim_start_matches('-'));
-    let first = words.next()?;
-    if first.starts_with(BUSYBOX) { words.next() } else { Some(first) }
-}
 
 /// Returns the server of BusyBox with this name; for any other applet, BusyBox itself.
 fn by_applet(applet: Option<&str>) -> Vec<ListedProgram> {

@@ -18,7 +18,7 @@ pub mod iana;
 pub mod identity;
 mod name_index;
 mod port_index;
-mod program_names;
+pub(crate) mod program_names;
 mod program_rows;
 pub mod programs;
 mod protection;

@@ -1,6 +1,7 @@
 //! The names of a program file in the tables of dangerous services and of tools.
 
 use super::programs::stem;
+use crate::model::file_name;
 use crate::model::interpreter::without_build;
 
 /// The file names of each interpreter in the tables, without versions.
@@ -26,6 +27,55 @@ const SUFFIXES: [&str; 39] = [
     "mipsel", "linux", "gnu", "musl", "glibc", "unknown", "pc", "static", "notls", "real", "orig", "bin",
     "wrapped", "stripped", "upx",
 ];
+
+/// Program files that contain many programs, and these programs; none means every program. The name with which such a
+/// file is started, or else its first argument, selects one of them.
+const MULTI_CALL: [(&str, &[&str]); 7] = [
+    ("busybox", &[]),
+    ("toybox", &[]),
+    ("coreutils", &[]),
+    ("dropbearmulti", &["dropbear", "dbclient"]),
+    (
+        "hyperkube",
+        &[
+            "kubelet",
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kube-proxy",
+            "cloud-controller-manager",
+            "kubectl",
+        ],
+    ),
+    ("k3s", &["kubectl", "crictl", "ctr"]),
+    ("balena-engine", &["balenad", "balena-engine-daemon", "balena-engine-proxy"]),
+];
+
+/// Returns the programs in a file of many programs; `None` for any other file. A build can have a suffix:
+/// `busybox-extras`, `hyperkube-amd64`.
+fn programs_in(file: &str) -> Option<(&'static str, &'static [&'static str])> {
+    let is_it = |name: &str| {
+        file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.', '_']))
+    };
+    MULTI_CALL.into_iter().find(|(name, programs)| is_it(name) && !programs.contains(&file))
+}
+
+/// Returns whether `file` contains many programs, among them the program `name`. The kernel may have cut `name`.
+pub(crate) fn contains_program(file: &str, name: &str) -> bool {
+    let is_it = |program: &&str| *program == name || (name.len() == 15 && program.starts_with(name));
+    programs_in(file).is_some_and(|(_, programs)| programs.is_empty() || programs.iter().any(is_it))
+}
+
+/// Returns the program that a file of many programs runs; `None` for any other file, and if the command line names no
+/// program of the file.
+pub(super) fn selected_program<'p>(file: &str, arguments: &'p [String]) -> Option<&'p str> {
+    let (own, _) = programs_in(file)?;
+    let mut words = arguments.iter().map(|word| file_name(word).trim_start_matches('-'));
+    let first = words.next()?;
+    let is_own = first == file || programs_in(first).is_some_and(|(name, _)| name == own);
+    let selected = if is_own { words.next()? } else { first };
+    contains_program(file, selected).then_some(selected)
+}
 
 /// Returns the name that the tables use for the interpreter with the file name `file`; `None` for other programs.
 pub(super) fn interpreter(file: &str) -> Option<&'static str> {
@@ -59,4 +109,30 @@ fn without_suffix(name: &str) -> Option<&str> {
         (bare != name).then_some(bare)
     });
     without.filter(|shorter| !shorter.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_in_a_file_of_many_programs() {
+        for (file, line, selected) in [
+            ("hyperkube", "/usr/local/bin/kubelet --anonymous-auth=true", Some("kubelet")),
+            ("hyperkube-amd64", "/hyperkube-amd64 kube-apiserver --v=1", Some("kube-apiserver")),
+            ("hyperkube", "sshd", None),
+            ("k3s", "/usr/local/bin/k3s server", None),
+            ("k3s", "kubectl proxy", Some("kubectl")),
+            ("balena-engine", "balenad -H tcp://0.0.0.0:2375", Some("balenad")),
+            ("balena-engine-daemon", "balena-engine-daemon", None),
+            ("busybox", "busybox httpd -f", Some("httpd")),
+            ("busybox.static", "-sh", Some("sh")),
+            ("nginx", "kubelet", None),
+        ] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(selected_program(file, &words), selected, "{file}: {line}");
+        }
+        assert!(contains_program("hyperkube", "kube-controller") && contains_program("busybox", "sshd"));
+        assert!(!contains_program("k3s", "sshd") && !contains_program("nginx", "nginx"));
+    }
 }
