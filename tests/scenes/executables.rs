@@ -24,6 +24,7 @@ pub const SCENES: &[Scene] = &[
     ("rules_replaced_under_a_jailed_server", replaced_under_a_jail),
     ("rules_deleted_in_a_detached_mount", deleted_in_a_detached_mount),
     ("rules_code_that_was_loaded", loaded_code),
+    ("rules_open_jars", open_jars),
     ("rules_deleted_scripts", deleted_scripts),
     ("rules_a_title_hides_a_script", title),
     ("rules_memfd", memfd),
@@ -168,6 +169,26 @@ fn loaded_code(lab: &Lab) -> Outcome {
     same!((writable(8928, "exe")?, writable(8928, "script")?), (json!(program), json!(null)), "{report:#}");
     for port in [8926, 8927, 8928] {
         same!(flag(on_port(&report, port)?, "masquerading").is_null(), true);
+    }
+    Ok(())
+}
+
+/// A jar that only the manifest of another jar names: Java keeps the jar open. A server may unpack jars into a directory
+/// such as `/tmp`, in which no other user can replace them.
+fn open_jars(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let java = lab.sleeper_called(b"java")?;
+    let mut servers = Vec::new();
+    for (mode, port, is_open) in [(0o777, 8961, true), (0o1777, 8962, false)] {
+        let jar = lab.directory_of_mode(&format!("jars-{port}"), mode)?.join("lib.jar");
+        fs::write(&jar, "")?;
+        let mut command = std::process::Command::new(&java);
+        command.arg("600").current_dir("/").stdout(fs::File::open(&jar)?);
+        servers.push(Server::spawn(command.stdin(tcp(&format!("0.0.0.0:{port}"))?))?);
+        let report = lab.json(&[&port.to_string()])?;
+        let found = flag(on_port(&report, port)?, "writable-executable");
+        let expected = if is_open { json!(jar) } else { json!(null) };
+        same!(found["evidence"]["found"][0]["script"], expected, "{report:#}");
     }
     Ok(())
 }

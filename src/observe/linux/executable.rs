@@ -10,10 +10,12 @@ use rustix::io::Errno;
 use super::file_state::path_and_state;
 use super::loader::{self, Loaded, Search};
 use super::mapped::{Libraries, Mapper};
+use super::open_jars::open_jars;
 use super::origin::Origins;
 use super::script::{loaded, script};
 use super::tree::Tree;
 use crate::model::interpreter::is_interpreter;
+use crate::model::loaded_code::is_java;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script, file_name};
 
 /// The maximum number of threads to try if the first thread of a process has ended.
@@ -107,6 +109,9 @@ pub(super) fn program(
     let loaded = loaded(process, name, cmdline, &tree, origins);
     program.code = loaded.files;
     program.code.extend(code_of_loader);
+    if is_java(name) {
+        program.code.extend(open_jars(process, &tree, origins));
+    }
     if !loaded.is_complete {
         program
             .trouble

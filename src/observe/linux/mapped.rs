@@ -65,8 +65,8 @@ enum Judged {
 
 /// The owner of a file, and whether the file lies in a private directory of this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileOwner {
-    uid: u32,
+pub(super) struct FileOwner {
+    pub uid: u32,
     is_private: bool,
 }
 
@@ -240,7 +240,7 @@ fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
 }
 
 /// Returns the owner of a file; `None` if other users can write or replace the file too.
-fn owner_of(tree: &Tree, path: &[u8], stat: &Stat) -> Option<FileOwner> {
+pub(super) fn owner_of(tree: &Tree, path: &[u8], stat: &Stat) -> Option<FileOwner> {
     const OTHERS: Mode = Mode::WGRP.union(Mode::WOTH);
     if Mode::from_raw_mode(stat.st_mode).intersects(OTHERS) {
         return None;

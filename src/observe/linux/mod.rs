@@ -42,6 +42,7 @@ pub mod nat;
 mod netlink;
 mod netlink_dump;
 pub mod nftables;
+mod open_jars;
 mod origin;
 mod own_addresses;
 mod owners;

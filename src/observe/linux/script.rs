@@ -303,6 +303,14 @@ fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origi
     Some(found?.called(String::from_utf8_lossy(&whole).into_owned()))
 }
 
+/// Returns the file at a path from the kernel, which starts at the root of the mount namespace, or who could have put a
+/// file there.
+pub(super) fn of_kernel_path(tree: &Tree, path: &[u8], origins: &mut Origins) -> Option<Script> {
+    let found = of_link(tree, tree, path, origins)
+        .or_else(|| Some(File { origin: origins.of_removed(tree, path), is_program: false }));
+    Some(found?.called(String::from_utf8_lossy(path).into_owned()))
+}
+
 /// Returns whether the program file of a process is outside its root directory.
 fn runs_outside_root(process: &OwnedFd) -> bool {
     let link = |name| readlinkat(process, name, Vec::new()).ok().map(std::ffi::CString::into_bytes);
