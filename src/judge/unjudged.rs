@@ -16,6 +16,10 @@ type Missing = (&'static str, &'static str);
 
 const PROCESS: Missing =
     ("whose data could not be read", "the process ended during the scan, or reading it is not permitted");
+const FILE: Missing = (
+    "whose program file is not known",
+    "the process chooses its own name and command line, so they do not prove which program runs",
+);
 const COMMAND_LINE: Missing = (
     "with an unknown command line",
     "the process is an interpreter or a relay, and only its command line shows which code it runs",
@@ -47,7 +51,7 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
             let at = entry.processes.binary_search_by_key(pid, |process| process.pid);
             let process = at.ok().and_then(|at| entry.processes.get(at));
             let lacks = match process {
-                Some(process) if !is_unread(process) => lacking(entry, process),
+                Some(process) if !is_unread(process) => lacking(entry, process, os),
                 _ => Some(PROCESS),
             };
             if let Some(lacks) = lacks {
@@ -64,7 +68,11 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     gaps.collect()
 }
 
-fn lacking(entry: &Entry, process: &Process) -> Option<Missing> {
+fn lacking(entry: &Entry, process: &Process, os: &str) -> Option<Missing> {
+    // On other systems, a process cannot change its name.
+    if process.exe.is_none() && os == "linux" {
+        return Some(FILE);
+    }
     if RunTarget::of(process) == RunTarget::Unknown {
         return Some(COMMAND_LINE);
     }
@@ -144,7 +152,7 @@ mod tests {
                 Some(CUT.1),
             ),
             ("ended", Process::unknown(7), Some(PROCESS.1)),
-            ("a name only", program_process(7, "nginx", "", ""), None),
+            ("a name only", program_process(7, "nginx", "", ""), Some(FILE.1)),
             (
                 "a script whose origin is known",
                 Process { script: script(Some(Origin::of(OriginKind::System))), ..python("python3 x.py") },
