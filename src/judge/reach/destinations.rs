@@ -213,6 +213,12 @@ impl Classes {
         self.groups.get(class.interface).is_some_and(|group| group.is_local_only)
     }
 
+    /// Returns whether only this machine, for example a container on it, sends the packets of the class, and the
+    /// interfaces are up.
+    pub(super) fn is_inside(&self, class: &Class) -> bool {
+        self.groups.get(class.interface).is_some_and(|group| group.is_local_only && group.is_up)
+    }
+
     /// Returns the groups of interfaces on which packets of other machines arrive; `None` if there are too many. Interfaces
     /// that lead to other network namespaces count only if there is no other interface.
     pub(super) fn outer_groups(&self, firewall: &Firewall) -> Option<Vec<usize>> {

@@ -458,6 +458,32 @@ fn a_bridge_of_this_machine() {
     }
 }
 
+/// Each group of interfaces may have its own answer, and the text is true for all of them: for the containers of this
+/// machine too, and for the interfaces that the rule does not mention.
+#[test]
+fn the_answer_names_every_interface() {
+    let rules = |rules: &str| {
+        let mut firewall = machine(&[format!("*filter\n:INPUT ACCEPT\n{rules}COMMIT\n")]);
+        firewall.tables.retain(|table| table.families == [Family::Ipv4]);
+        firewall.interfaces[3].is_local_only = true;
+        firewall
+    };
+    let closed_on_eth0 = rules("-A INPUT -i eth0 -j DROP\n");
+    let reach = reach_in(&closed_on_eth0, &listener("tcp/0.0.0.0:22"));
+    assert_eq!(short(&reach), "limited: anyone on wg0, docker0");
+    let mut down = closed_on_eth0;
+    down.interfaces[3].is_up = false;
+    assert_eq!(short(&reach_in(&down, &listener("tcp/0.0.0.0:22"))), "limited: anyone on wg0");
+    let open = rules("-A INPUT -i eth0 -p tcp --dport 22 -j ACCEPT\n-A INPUT -i eth0 -j DROP\n");
+    let reach = reach_in(&open, &listener("tcp/0.0.0.0:22"));
+    assert_eq!(short(&reach), "open");
+    let rule = reach.rule.unwrap();
+    assert!(rule.contains("--dport 22 ") && rule.contains("; policy ACCEPT"), "{rule}");
+    let everywhere = rules("-A INPUT -p tcp --dport 22 -j ACCEPT\n");
+    let rule = reach_in(&everywhere, &listener("tcp/0.0.0.0:22")).rule.unwrap();
+    assert!(!rule.contains("policy"), "{rule}");
+}
+
 /// A published port that is forwarded to port 80 of a container does not lead to port 80 of the machine, unless the
 /// destination is an address of the machine.
 #[test]

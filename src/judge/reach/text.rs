@@ -63,9 +63,9 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     };
     let any_accepted = fates.iter().any(|(_, fate)| !fate.accepted.is_empty());
     let any_unclear = fates.iter().any(|(_, fate)| !fate.unclear.is_empty());
-    let accepts = || deciding(results, |outcome| (&outcome.accepts, &outcome.arrived), |_| true);
     if is_open {
-        return Reach { rule: accepts(), ..Reach::open() };
+        let ordinary = fates.iter().filter(counts).map(|(result, _)| *result);
+        return Reach { rule: accepting(ordinary), ..Reach::open() };
     }
     if !any_accepted && !any_unclear {
         let rule = deciding(results, |outcome| (&outcome.drops, &outcome.lost), |_| true);
@@ -94,6 +94,20 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
             kind = ReachKind::Machine;
         }
     }
+    let all = all_clients(&found);
+    if kind == ReachKind::Limited {
+        // Bridges for containers have no ordinary clients, but a reader must not believe that they are closed.
+        let is_inside = |(result, _): &&(&ClassResult<'_>, Fate)| {
+            !result.class.is_ordinary
+                && result.class.delivery == Delivery::Unicast
+                && !result.class.is_uncertain
+                && classes.is_inside(&result.class)
+        };
+        let inside = fates.iter().filter(|_| has_ordinary).filter(is_inside);
+        let inside =
+            inside.map(|(result, fate)| Accepted { class: &result.class, clients: fate.accepted.clone() });
+        found.extend(inside.filter(|one| !one.clients.is_empty()));
+    }
     let mut from = Vec::new();
     let mut more = 0;
     let mut by_family = [Family::Ipv4, Family::Ipv6].map(|family| {
@@ -119,7 +133,7 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
         from.iter_mut().for_each(|text| *text = text.replacen("anyone", "clients", 1));
         from.insert(0, "this machine".to_owned());
     }
-    Reach { kind, from, more, rule: limiting(results), all: Some(all_clients(&found)), ..Reach::open() }
+    Reach { kind, from, more, rule: limiting(results), all: Some(all), ..Reach::open() }
 }
 
 /// Returns whether packets of an ordinary client may arrive with another source address. The containers of this machine
@@ -183,6 +197,33 @@ fn deciding<'r, 'f: 'r>(
         }
     }
     best.map(|(.., text)| text.to_owned())
+}
+
+/// The maximum number of rules that an answer names.
+const FEW_RULES: usize = 3;
+
+/// Returns the rules that accept the packets of everyone: for each group of interfaces the rule, or else the policy of the
+/// last chain, that accepts the most.
+fn accepting<'r, 'f: 'r>(results: impl Iterator<Item = &'r ClassResult<'f>>) -> Option<String> {
+    let mut rules: Vec<String> = Vec::new();
+    for result in results {
+        let policies = result.outcome.accepts.iter().rev().filter(|one| one.text.starts_with("policy "));
+        let policy = policies.max_by_key(|one| one.clients.and(&result.outcome.arrived).count());
+        let best = deciding([result], |outcome| (&outcome.accepts, &outcome.arrived), |_| true);
+        let best = match policy {
+            Some(policy) if best.as_ref().is_some_and(|best| best.starts_with("policy ")) => {
+                Some(policy.text.to_owned())
+            }
+            _ => best,
+        };
+        rules.extend(best.filter(|best| !rules.contains(best)));
+    }
+    let more = rules.len().saturating_sub(FEW_RULES);
+    rules.truncate(FEW_RULES);
+    if more > 0 {
+        rules.push(format!("{more} more"));
+    }
+    (!rules.is_empty()).then(|| rules.join("; "))
 }
 
 /// Returns the rule that limits the clients: the selective rule that accepts the most clients, or else the selective
