@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::text::{first_of, list, sentence};
+use super::text::{capitalized, first_of, list, sentence};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{Pid, ReplaceableBy, RestsOn, Severity, file_name, named};
 
@@ -386,6 +386,9 @@ pub struct Unfamiliar {
     /// The script that a user who is not root can replace; `None` if the program file, or nothing, can be replaced.
     #[serde(skip)]
     pub replaceable_script: Option<String>,
+    /// The user of the process, if no other user except root can replace the program or its script.
+    #[serde(skip)]
+    pub own_user: Option<String>,
     /// Whether the program file has the name of a well-known server.
     pub is_named_like_a_server: bool,
     /// A file of code that the process has loaded, and that a user who is not root can replace.
@@ -444,6 +447,12 @@ impl FindingKind for Unfamiliar {
             text.push_str(&format!(
                 " A user who is not root can write to code that the program runs: {code}."
             ));
+        } else if let Some(user) = &self.own_user {
+            let file = self
+                .replaceable_script
+                .as_ref()
+                .map_or("program file.".to_owned(), |script| format!("script: {script}."));
+            text.push_str(&format!(" {} own user, {user}, can change {its} {file}", capitalized(its)));
         } else if let Some(script) = &self.replaceable_script {
             text.push_str(&format!(
                 " A user who is not root can write to {its} script or to a directory above it: {script}."

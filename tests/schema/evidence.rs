@@ -81,6 +81,7 @@ fn samples() -> Vec<Evidence> {
             service: None,
             is_replaceable: true,
             replaceable_script: None,
+            own_user: None,
             is_named_like_a_server: false,
             code: None,
             is_firewall_unknown: false,

@@ -4,8 +4,8 @@ use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{FittingName, HiddenProcess, Impostor, Unfamiliar, UnknownProcess};
-use crate::join::Entry;
-use crate::model::{Pid, Process, ReachKind, ReplaceableBy, RestsOn, Severity, State};
+use crate::join::{Entry, RunningUser};
+use crate::model::{OriginKind, Pid, Process, ReachKind, ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 
 pub(super) fn hidden_process(subject: &JudgedListener<'_>) -> Option<Evidence> {
@@ -135,11 +135,23 @@ pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
             let is_file_safe = ReplaceableBy::of_file(process.process) < ReplaceableBy::User;
             script(process).filter(|_| is_file_safe)
         }),
+        own_user: unknown.iter().find(|process| process.is_replaceable()).and_then(own_user),
         is_named_like_a_server: unknown.iter().any(|process| process.is_named_like_a_server()),
         code: unknown.iter().find_map(|process| loaded_code(process)),
         is_firewall_unknown: subject.reach.is_some_and(|reach| reach.kind == ReachKind::Unknown),
     };
     Some(evidence.into())
+}
+
+/// Returns the user of a process, if no other user except root can replace its program file or script.
+fn own_user(process: &&IdentifiedProcess<'_>) -> Option<String> {
+    let process = process.process;
+    let script = process.script.as_ref().and_then(|script| script.origin.as_ref());
+    let writers = process.origin.iter().chain(script).filter(|origin| origin.kind == OriginKind::User);
+    let mut writers = writers.map(|origin| origin.uid).peekable();
+    let is_own = writers.peek().is_some() && writers.all(|uid| uid.is_some() && uid == process.uid);
+    let user = RunningUser { uid: process.uid, name: process.user.as_deref() };
+    (is_own && ReplaceableBy::of(process) == ReplaceableBy::User).then(|| user.text())?
 }
 
 /// Returns a file of further code that the process runs, if a user can replace this file.
