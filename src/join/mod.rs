@@ -12,9 +12,9 @@ use std::sync::Arc;
 use self::connections::Connections;
 use crate::findings::Finding;
 use crate::model::{
-    Container, Direction, Exposure, ForwardTarget, InferredOwner, ListenerService, Owner, OwnerEvidence,
-    Peer, Pid, PortVerdict, Process, Protocol, Reach, ReachKind, ServiceBy, Severity, Snapshot, Socket,
-    StatusBasis, UsualProgram,
+    Container, Direction, Endpoint, Exposure, ForwardTarget, InferredOwner, ListenerService, Owner,
+    OwnerEvidence, Peer, Pid, PortVerdict, Process, Protocol, Reach, ReachKind, ServiceBy, Severity,
+    Snapshot, Socket, StatusBasis, UsualProgram,
 };
 use crate::registry::Registry;
 
@@ -62,6 +62,7 @@ struct Judgement {
     usual: Option<UsualProgram>,
     service: Option<ListenerService>,
     forwards_to: Option<Box<ForwardTarget>>,
+    published_as: Vec<Endpoint>,
     other_address: Option<IpAddr>,
     reach: Option<Arc<Reach>>,
     inferred_owner: Option<Arc<InferredOwner>>,
@@ -265,6 +266,16 @@ impl Entry {
 
     pub(crate) fn set_service(&mut self, service: ListenerService) {
         self.judgement_mut().service = Some(service);
+    }
+
+    /// Returns the published ports that lead to the socket from another network namespace.
+    #[must_use]
+    pub fn published_as(&self) -> &[Endpoint] {
+        self.judgement.as_ref().map(|judgement| &*judgement.published_as).unwrap_or_default()
+    }
+
+    pub(crate) fn set_published_as(&mut self, ports: Vec<Endpoint>) {
+        self.judgement_mut().published_as = ports;
     }
 
     pub(crate) fn set_forwards_to(&mut self, to: ForwardTarget) {

@@ -150,6 +150,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let behind = published::services_behind(&entries, &snapshot);
     let relayed = relayed::services_behind_relays(&entries, &behind, &snapshot, &mut identities);
     let published_ports = published::published_ports(&entries);
+    let leading = published::ports_leading_to(&entries, &snapshot);
     let forwardings = entries.iter().filter_map(|entry| entry.socket.forwarding.as_ref());
     let forwarded = forwardings.map(|forwarding| (forwarding.to, forwarding.rule.clone())).collect();
     let mut firewalls = reach::Firewalls::new(&snapshot.firewalls, forwarded);
@@ -173,6 +174,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
             forwarding.map(|forwarding| forwarding.to).or_else(|| service::forwards_to(processes));
         let reach = firewalls.reach(reserved.unwrap_or(&entry.socket), forwards_to);
         let reach = reach.or_else(|| reach_from_link.remove(&at));
+        let published_as = leading.get(&entry.socket.port_key()).map(Vec::as_slice);
         let subject = subject::JudgedListener {
             listener: entry,
             processes,
@@ -180,6 +182,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
             forwarding,
             relayed: relayed.get(&at).map(|found| (found, &relayed_processes[..])),
             reach: reach.as_deref(),
+            published_as: published_as.unwrap_or_default(),
             snapshot: &snapshot,
             registry: &registry,
         };
@@ -192,6 +195,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         }
         entry.add_findings(rules::findings(&subject));
         service.into_iter().for_each(|service| entry.set_service(service));
+        published_as.into_iter().for_each(|ports| entry.set_published_as(ports.to_vec()));
         target.into_iter().for_each(|target| entry.set_forwards_to(target));
         if let Some(usual) = usual {
             entry.set_usual(usual);

@@ -114,6 +114,32 @@ pub(super) fn services_behind(entries: &[Entry], snapshot: &Snapshot) -> HashMap
         .collect()
 }
 
+/// The published ports that lead to a listener in another network namespace, by namespace, protocol and port of the
+/// listener.
+pub(super) type PortsLeadingTo = HashMap<(Option<u64>, Protocol, u16), Vec<Endpoint>>;
+
+pub(super) fn ports_leading_to(entries: &[Entry], snapshot: &Snapshot) -> PortsLeadingTo {
+    let mut ports = PortsLeadingTo::new();
+    if entries.iter().all(|entry| entry.socket.netns.is_none()) {
+        return ports;
+    }
+    let local = LocalListeners::new(entries, snapshot);
+    for entry in entries.iter().filter(|entry| entry.socket.state.accepts_traffic()) {
+        let socket = &entry.socket;
+        let by_proxy = || entry.processes.iter().find_map(|process| Peer::behind_docker_proxy(process));
+        let to = socket.forwarding.as_ref().map(|forwarding| forwarding.to).or_else(by_proxy);
+        let receiving = |to| local.receiving(socket.local.protocol, socket.netns.as_ref(), to);
+        let Some(behind) = to.and_then(receiving).filter(|behind| behind.socket.netns != socket.netns) else {
+            continue;
+        };
+        let leading = ports.entry(behind.socket.port_key()).or_default();
+        if !leading.contains(&socket.local) {
+            leading.push(socket.local.clone());
+        }
+    }
+    ports
+}
+
 /// Returns the entries that can receive traffic, by protocol and port. Without this index, the search would be
 /// quadratic.
 pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>> {

@@ -226,7 +226,23 @@ impl<'r> StartedBy<'r> {
     /// Returns the starter of a listener, if visible.
     #[must_use]
     pub fn of(listener: &Listener<'r>, os: &str) -> Option<Self> {
-        let process = listener.main().filter(|process| process.pid != 1);
+        Self::of_process(listener, listener.main(), os)
+    }
+
+    /// Returns the starter of the probable owner of a hidden socket. `None` if the socket already shows its starter, or if
+    /// the ancestors of the probable owner are not visible.
+    #[must_use]
+    pub fn probably(listener: &Listener<'r>, os: &str) -> Option<Self> {
+        if !matches!(Self::of(listener, os), None | Some(StartedBy::Login { .. })) {
+            return None;
+        }
+        let owner = listener.sockets.first()?.inferred_owner()?;
+        let is_visible = |started: &Self| !matches!(started, StartedBy::Outside | StartedBy::Login { .. });
+        Self::of_process(listener, Some(&owner.process), os).filter(is_visible)
+    }
+
+    fn of_process(listener: &Listener<'r>, main: Option<&'r Process>, os: &str) -> Option<Self> {
+        let process = main.filter(|process| process.pid != 1);
         if let Some(name) = listener.container() {
             let details = listener.container_details();
             return Some(StartedBy::Container { manager: manager(listener), name, details });
@@ -234,7 +250,8 @@ impl<'r> StartedBy<'r> {
         if let (Some(service), true) = (listener.unit(), matches!(os, "windows" | "macos")) {
             return Some(StartedBy::Service(service));
         }
-        let unit = listener.unit().and_then(Unit::parse);
+        let own_unit = || main.and_then(|process| process.unit.as_deref());
+        let unit = listener.unit().or_else(own_unit).and_then(Unit::parse);
         let parents = process.map(|process| &*process.parents).unwrap_or_default();
         match unit {
             Some(Unit::System(name)) => {
@@ -253,7 +270,7 @@ impl<'r> StartedBy<'r> {
                     Some(process) => {
                         Self::by_ancestors(process, session).or(Self::without_ancestors(process, os))
                     }
-                    None if listener.main().is_some() => Some(StartedBy::FirstProcess),
+                    None if main.is_some() => Some(StartedBy::FirstProcess),
                     None => session.map(|number| {
                         let user = listener.first().socket.user.as_deref();
                         StartedBy::Login { number, user }

@@ -3,7 +3,7 @@
 use super::program_identity::IdentifiedProcess;
 use super::relayed::RelayedService;
 use crate::join::Entry;
-use crate::model::{Forwarding, Reach, Snapshot, UsualProgram};
+use crate::model::{Endpoint, Forwarding, Reach, Snapshot, UsualProgram};
 use crate::registry::Registry;
 
 /// All data that a rule may use.
@@ -19,6 +19,8 @@ pub(super) struct JudgedListener<'s> {
     pub(super) relayed: Option<(&'s RelayedService, &'s [IdentifiedProcess<'s>])>,
     /// The clients that can reach the listener according to the packet filter.
     pub(super) reach: Option<&'s Reach>,
+    /// The published ports that lead to the listener from another network namespace.
+    pub(super) published_as: &'s [Endpoint],
     pub(super) snapshot: &'s Snapshot,
     pub(super) registry: &'s Registry,
 }

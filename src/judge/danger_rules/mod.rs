@@ -80,6 +80,9 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
                 PUBLISH_LOCALLY.replace("{port}", &port.to_string())
             }
             false if relay.is_some() => CLOSE_RELAY.to_owned(),
+            false if let Some(published) = subject.published_as.first() => {
+                PUBLISH_LOCALLY.replace("{port}", &published.port.to_string())
+            }
             false => remedy.replace("{port}", &port.to_string()),
         },
         relay,
