@@ -1,5 +1,6 @@
 //! Turns the changes since a baseline into findings of an audit.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -71,7 +72,10 @@ fn state_of(judged: &Entry, findings: Vec<String>) -> ListenerState {
         v6only: socket.takes_only_ipv6(),
         owner: socket.owner.name(),
         unit: socket.unit.clone(),
-        probable_owner: listener.inferred_owner().and_then(|owner| owner.process.name.clone()),
+        probable_owner: listener
+            .inferred_owner()
+            .and_then(|owner| owner.process.what_runs())
+            .map(Cow::into_owned),
         forwards_to: socket.forwarding.as_ref().map(destination),
         programs: programs.into_iter().map(str::to_owned).collect(),
         runs: runs.into_iter().collect(),

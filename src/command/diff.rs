@@ -44,20 +44,32 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         infer_owners(&mut after, |_| true, common);
     }
     let comparison = compare(&before, &after);
-    // On a terminal, the changes and the verdict are the last lines, which stay visible.
-    let mut stderr = charset::stderr();
-    let _ = match args.verbose {
-        true => stderr::unseen(&diff::gaps(&comparison), &ui.stderr, &mut stderr),
-        false => stderr::caveats(&diff::caveats(&before, &after), &ui.stderr, &mut stderr),
-    };
-    let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
-    drop(stderr);
+    let mut messages = Vec::new();
+    match args.verbose {
+        true => stderr::unseen(&diff::gaps(&comparison), &ui.stderr, &mut messages)?,
+        false => stderr::caveats(&diff::caveats(&before, &after), &ui.stderr, &mut messages)?,
+    }
+    diff::not_comparable(&comparison, &ui.stderr, &mut messages)?;
+    let mut table = Vec::new();
+    if common.output == Output::Table {
+        diff::table(&comparison, &ui.stdout, &mut table)?;
+    }
+    // On a terminal, the changes come first if the screen has rows for everything. Otherwise the changes and the verdict
+    // are the last lines, which stay visible.
+    let height = height(&table) + height(&messages) + AROUND;
+    let is_first = common.output == Output::Table && ui.rows.is_some_and(|rows| height <= rows.into());
+    if is_first {
+        out.write_all(&table)?;
+        out.flush()?;
+    }
+    let _ = charset::stderr().write_all(&messages);
     match common.output {
         Output::Json => diff::document(&comparison, &registry, out)?,
         Output::Ndjson => diff::lines(&comparison, &registry, out)?,
         Output::Csv => diff::csv(&comparison, out)?,
         Output::Html => html::diff::document(&comparison, &after, ui.stdout.zone, out)?,
-        _ => diff::table(&comparison, &ui.stdout, out)?,
+        _ if is_first => {}
+        _ => out.write_all(&table)?,
     }
     out.flush()?;
     if common.output != Output::Table || ui.stdout.width.is_none() {
@@ -69,6 +81,13 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         (false, true) => Exit::Clear,
         (false, false) => Exit::Incomplete,
     })
+}
+
+/// The number of lines around the answer: the command above it and the shell prompt below it.
+const AROUND: usize = 2;
+
+fn height(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// Returns the error for a comparison without an earlier snapshot, with the commands that lead to a comparison.
@@ -104,7 +123,8 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<()> {
 fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);
-    let packages = before.scope.packages;
+    // Only root can read hidden processes, and the search for them tries every pid, which took most of the time of this command.
+    let packages = before.scope.packages && !observe::rights().needs_sudo;
     let scope = Scope { namespaces: asked, details: true, packages, part, ..Scope::default() };
     let mut snapshot = observe(&scope).map_err(Error::msg)?;
     name_host(common, &mut snapshot);

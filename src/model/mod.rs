@@ -34,6 +34,7 @@ mod socket;
 
 mod danger_basis;
 mod verdict;
+mod what_runs;
 
 pub use container::{Container, SHORT_ID, is_container_id, short_container};
 pub use context::{

@@ -371,7 +371,18 @@ pub fn summary(comparison: &Comparison<'_>, is_merged: bool, zone: Zone) -> Stri
         ));
     }
     if not_compared > 0 {
-        said.push(format!("{} cannot be compared.", plural(not_compared, "socket")));
+        let in_place = comparison.not_compared.iter().filter(|one| is_in_place(one)).count();
+        let sockets = plural(not_compared, "socket");
+        said.push(match in_place {
+            0 => format!("{sockets} cannot be compared."),
+            _ if in_place == not_compared => {
+                let has = if not_compared == 1 { "has" } else { "have" };
+                format!("{sockets} {has} the same address and port as before, but cannot be fully compared.")
+            }
+            _ => format!(
+                "{sockets} cannot be fully compared ({in_place} with the same address and port as before)."
+            ),
+        });
     }
     for (side, snapshot) in [("earlier", comparison.before), ("later", comparison.after)] {
         if !snapshot.is_complete() {
@@ -438,15 +449,21 @@ const fn why(why: NotComparedReason) -> &'static str {
     }
 }
 
+/// Returns whether a listener that could not be compared has the same address and port in both snapshots.
+fn is_in_place(one: &NotCompared<'_>) -> bool {
+    matches!((one.before, one.after), (Some(was), Some(is)) if was.socket.local == is.socket.local)
+}
+
 /// Returns the number of listeners that could not be compared, for each reason.
 pub(super) fn reasons(comparison: &Comparison<'_>) -> Vec<String> {
     let mut reasons: BTreeMap<_, usize> = BTreeMap::new();
     for not_compared in &comparison.not_compared {
-        *reasons.entry(not_compared.why).or_default() += 1;
+        *reasons.entry((not_compared.why, !is_in_place(not_compared))).or_default() += 1;
     }
-    let line = |(reason, count)| {
+    let line = |((reason, has_moved), count)| {
         let why = why(reason).trim_end_matches(" in one or both snapshots");
-        format!("{}: {why}", plural(count, "socket"))
+        let place = if has_moved { "" } else { " with the same address and port as before" };
+        format!("{}{place}: {why}", plural(count, "socket"))
     };
     reasons.into_iter().map(line).collect()
 }
