@@ -215,13 +215,19 @@ pub(super) fn since(started: Timestamp, now: Timestamp, zone: Zone) -> String {
     }
 }
 
-/// Returns a length of time in its largest unit, rounded down.
-fn span(time: SignedDuration) -> String {
+/// Returns a length of time in its two largest units, rounded down: `1 h 53 min`. A large number has no second unit,
+/// which would say little.
+pub(super) fn span(time: SignedDuration) -> String {
+    const FEW: i64 = 10;
     let (seconds, minutes, hours) = (time.as_secs(), time.as_mins(), time.as_hours());
+    let second = |first: i64, rest: i64, unit: &str| match (first, rest) {
+        (FEW.., _) | (_, 0) => String::new(),
+        _ => format!(" {rest} {unit}"),
+    };
     match (hours / 24, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min"),
-        (0 | 1, ..) => format!("{hours} h"),
-        (days, ..) => format!("{days} days"),
+        (0, 0, _) => format!("{minutes} min{}", second(minutes, seconds % 60, "s")),
+        (0 | 1, ..) => format!("{hours} h{}", second(hours, minutes % 60, "min")),
+        (days, ..) => format!("{days} days{}", second(days, hours % 24, "h")),
     }
 }
