@@ -123,7 +123,8 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<()> {
 fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);
-    // Only root can read hidden processes, and the search for them tries every pid, which took most of the time of this command.
+    // Only root can read hidden processes. The search for them tries every pid, and took most of the time of this
+    // command.
     let packages = before.scope.packages && !observe::rights().needs_sudo;
     let scope = Scope { namespaces: asked, details: true, packages, part, ..Scope::default() };
     let mut snapshot = observe(&scope).map_err(Error::msg)?;

@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use crate::findings::Finding;
 use crate::join::{Entry, RunningUser};
 use crate::model::{
-    self, Assignment, Direction, Exposure, Owner, Process, Reach, ReachKind, Snapshot, State, short_container,
+    self, Assignment, Direction, Exposure, Owner, OwnerEvidence, Process, Reach, ReachKind, Snapshot, State,
+    short_container,
 };
 
 use super::wrap::clip;
@@ -174,12 +175,13 @@ pub(super) fn connections(entry: &Entry, _: CellFormat) -> Field {
 }
 
 pub(super) fn netns(entry: &Entry, form: CellFormat) -> Field {
-    match &entry.socket.netns {
-        Some(netns) if form != CellFormat::Data && netns.name.is_some() => Field::text(netns.name.as_deref()),
-        Some(_) if form != CellFormat::Data && entry.container().is_some() => {
-            Field::text(entry.container().map(short_container))
-        }
-        _ => netns_inode(entry, form),
+    let netns = entry.socket.netns.as_ref().filter(|_| form != CellFormat::Data);
+    // Docker names a network namespace with a number, so the name of the container is better.
+    let name = netns.and_then(|netns| netns.name.as_deref());
+    let plain = name.filter(|name| !name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    match plain.or_else(|| netns.and(running_container(entry))).or(name) {
+        Some(name) => Field::text(Some(name)),
+        None => netns_inode(entry, form),
     }
 }
 
@@ -286,8 +288,13 @@ pub(super) fn container(entry: &Entry, form: CellFormat) -> Field {
     }
 }
 
-/// Returns the container that receives the traffic of a published port: `to shop-web`.
-fn to_container(entry: &Entry) -> Option<String> {
+/// Returns the container that receives the traffic of a published port: `to shop-web`, or probably `to 035bb6800742?`.
+pub(super) fn to_container(entry: &Entry) -> Option<String> {
+    if let Some(owner) = entry.inferred_owner() {
+        let container = owner.process.forwards_to_container.as_deref();
+        let id = container.map_or("a container", |container| short_container(&container.id));
+        return matches!(owner.evidence, OwnerEvidence::Forwards(_)).then(|| format!("to {id}?"));
+    }
     let container = entry.forward_target()?.container.as_deref()?;
     Some(format!("to {}", container.name.as_deref().unwrap_or(short_container(&container.id))))
 }

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use super::process_cells::what_runs as shown_process;
-use super::start_text::since;
-use super::{Zone, sanitize, user};
-use crate::judge::{Listener, Report};
-use crate::model::{Owner, OwnerEvidence, ServiceBy, Socket};
+use super::start_text::{container, since};
+use super::{Zone, address, sanitize, user};
+use crate::findings::text::list;
+use crate::judge::{ContainerManager, Listener, Report};
+use crate::model::{Owner, OwnerEvidence, Pid, Process, ServiceBy, Socket};
 
 /// Returns the product and the probable program of a listener: `Apache HTTP Server (probably apache2)`. `None` if no
 /// owner was inferred, or if its name is not known.
@@ -27,8 +28,7 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> O
     let owner = listener.first().inferred_owner()?;
     let process = &owner.process;
     let socket = &listener.first().socket;
-    let runs_as = user(process.user.as_deref(), process.uid);
-    let runs_as = runs_as.map(|user| format!(", user {user}")).unwrap_or_default();
+    let runs_as = of_user(process);
     let created = user(socket.user.as_deref(), socket.uid).filter(|_| socket.uid != process.uid);
     let created = created.map(|user| format!("; user {user} created the socket")).unwrap_or_default();
     let since = process.started.map(|started| format!(", {}", since(started, report.snapshot.taken, zone)));
@@ -62,12 +62,69 @@ fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
     format!("the only {what} of {group}{end}")
 }
 
-/// Returns the destination that the command line of the probable owner names.
-pub(super) fn forwards_to(listener: &Listener<'_>) -> Option<String> {
-    match listener.first().inferred_owner()?.evidence {
-        OwnerEvidence::Forwards(to) => Some(format!("probably {}", SocketAddr::new(to.address, to.port))),
-        OwnerEvidence::OnlyProgram { .. } | OwnerEvidence::NamesPort | OwnerEvidence::OnlyServer => None,
+/// Returns the probable owners of the other sockets of a listener: docker-proxy has one process per address. Empty if
+/// there are none.
+pub(super) fn others(listener: &Listener<'_>) -> String {
+    let owners = listener.sockets.iter().filter_map(|entry| Some((entry, entry.inferred_owner()?)));
+    let mut pids: Vec<Pid> = Vec::new();
+    let mut texts = Vec::new();
+    for (entry, owner) in owners {
+        let process = &owner.process;
+        if !pids.is_empty() && !pids.contains(&process.pid) {
+            let on = address(&entry.socket);
+            texts.push(format!(
+                "{} (pid {}{}) on {on}",
+                shown_process(process),
+                process.pid,
+                of_user(process)
+            ));
+        }
+        pids.push(process.pid);
     }
+    if texts.is_empty() { String::new() } else { format!("and probably {}", list(&texts)) }
+}
+
+fn of_user(process: &Process) -> String {
+    let user = user(process.user.as_deref(), process.uid);
+    user.map(|user| format!(", user {user}")).unwrap_or_default()
+}
+
+/// Returns the process ID and the user of the probable owner: `pid 812, user root`. `None` if no owner was inferred.
+pub(super) fn pid(listener: &Listener<'_>) -> Option<String> {
+    let process = &listener.first().inferred_owner()?.process;
+    Some(format!("pid {}{}", process.pid, of_user(process)))
+}
+
+/// Returns the text for the working directory of the probable owner, which only its user and root can read; `None` if
+/// the directory was read.
+pub(super) fn directory(listener: &Listener<'_>, report: &Report) -> Option<(String, String)> {
+    let owner = listener.first().inferred_owner()?;
+    let is_hidden = owner.process.cwd.is_none() && may_see_with_sudo(listener, report);
+    let text = "hidden, as are its project and the program file (run with sudo)";
+    is_hidden.then(|| (text.to_owned(), String::new()))
+}
+
+/// Returns whether the probable owner serves a published port.
+pub(super) fn is_published(listener: &Listener<'_>) -> bool {
+    let owner = listener.first().inferred_owner();
+    owner.is_some_and(|owner| matches!(owner.evidence, OwnerEvidence::Forwards(_)))
+}
+
+/// Returns the destination that the command line of the probable owner names, and its container: the ID of a container
+/// is readable, but not its name.
+pub(super) fn forwards_to(listener: &Listener<'_>, report: &Report) -> Option<String> {
+    let owner = listener.first().inferred_owner()?;
+    let OwnerEvidence::Forwards(to) = owner.evidence else { return None };
+    let to = SocketAddr::new(to.address, to.port);
+    let how = if may_see_with_sudo(listener, report) { "; run with sudo" } else { "" };
+    let place = match owner.process.forwards_to_container.as_deref() {
+        Some(one) => {
+            let text = container(ContainerManager::of_files(one), &one.id, Some(one));
+            format!("{text} (name and image hidden{how})")
+        }
+        None => format!("a container (hidden{how})"),
+    };
+    Some(format!("probably {to} in {place}"))
 }
 
 /// Returns whether the owner of a listener is hidden from this user, but root may see it.

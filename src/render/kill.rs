@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::inferred;
 use super::labelled::labelled;
 use super::listener_card::{facts, places, what_runs};
 use super::start_text::{how_to_stop, how_to_stop_with};
@@ -124,7 +125,10 @@ pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>, rights: Right
         KillRefusal::Hidden { as_root } => match listener.first().socket.owner {
             Owner::Unaccounted => "the process of its socket was not found; see portolan audit".to_owned(),
             _ if *as_root => "its process is not visible, even to root; portolan -v shows why".to_owned(),
-            _ => "its process is not visible; run with sudo".to_owned(),
+            _ => match inferred::pid(listener) {
+                Some(pid) => format!("its process is not certain (probably {pid}); run with sudo"),
+                None => "its process is not visible; run with sudo".to_owned(),
+            },
         },
         KillRefusal::PartlyHidden => {
             let socket = &listener.first().socket;

@@ -1,28 +1,27 @@
 //! The card of a listener. If a fact is not known, the card leaves it out or says how to make it visible.
 
-use std::net::SocketAddr;
-
 use super::card_part::{Part, Shrinks, fit};
 use super::cells::{CellFormat, addresses};
 use super::inferred;
 use super::labelled::{MEASURE, first_lines, one_line, paragraph};
 use super::merge::merge;
-use super::process_cells::{command_line, what_runs as shown_process};
-use super::start_text::{container, how_to_stop_with, since, started_by};
+use super::process_cells::command_line;
+use super::published::{forwards_to, published_as};
+use super::start_text::{how_to_stop_with, since, started_by};
 use super::wrap::prose;
 use super::{Emphasis, Style, Zone, process_name, sanitize, user, verdict_text};
 use crate::findings::reach::firewall;
 use crate::findings::registry::{Orphaned, Unexplained};
 use crate::findings::text::{list, plural};
 use crate::findings::{FindingFamily, FindingKind, Flag};
-use crate::judge::{ContainerManager, Entry, Finding, HowToStop, Listener, Report, StartedBy};
+use crate::judge::{Entry, Finding, HowToStop, Listener, Report, StartedBy};
 use crate::model::{
-    Confidence, Exposure, ForwardTarget, Owner, Pid, PortVerdict, Process, Reach, ServiceBy, Severity, State,
-    Status, StatusBasis, short_container, unmapped,
+    Confidence, Exposure, Owner, Pid, PortVerdict, Process, Reach, ServiceBy, Severity, State, Status,
+    StatusBasis, short_container, unmapped,
 };
 
-/// The maximum number of lines of a card. The card of a listener with a critical finding may use all free rows of
-/// the terminal.
+/// The maximum number of lines of a card above the text about its port. The card of a listener with a critical finding may
+/// use all free rows of the terminal, and so may a card without this text.
 const TALLEST: usize = 14;
 /// The maximum number of lines of one fact: a command line may have thousands of words.
 const LONGEST: usize = 8;
@@ -51,8 +50,7 @@ pub fn listing(
     let registry = paragraph(&registry(listener), style);
     parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
     // A terminal that is narrower than usual needs more lines for the text, so the height is not limited.
-    let tallest =
-        if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { tallest(listener, free) };
+    let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { free };
     let height: usize = parts.iter().map(Part::height).sum();
     if height > tallest {
         let command = format!("portolan explain {}", listener.first().socket.local.port);
@@ -64,7 +62,7 @@ pub fn listing(
     w.flush()
 }
 
-/// Returns the maximum number of lines of a card, if `free` rows are free.
+/// Returns the maximum number of lines of a card above the text about its port, if `free` rows are free.
 fn tallest(listener: &Listener<'_>, free: usize) -> usize {
     let is_critical = listener.findings().iter().any(|(_, finding)| finding.severity == Severity::Critical);
     match free {
@@ -107,16 +105,22 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     };
     parts.push(fact("Process", process(listener, report, style.zone), Shrinks::Answer));
     parts.push(fact("", others(listener), Shrinks::Detail));
+    parts.push(fact("", inferred::others(listener), Shrinks::Detail));
     let inferred = listener.first().inferred_owner();
     let main = listener.main().or(inferred.map(|owner| &owner.process));
     let command = main.and_then(|process| command_line(&process.cmdline));
     let command = command.map(|command| (sanitize(&command).into_owned(), String::new()));
     parts.extend(command.map(|command| place("Command", &command, style)));
     parts.extend(main.and_then(program).map(|program| place("Program", &program, style)));
-    parts.extend(main.and_then(directory).map(|directory| place("Directory", &directory, style)));
-    let to = listener.first().forward_target().map(forwards_to).or_else(|| inferred::forwards_to(listener));
+    let directory = main.and_then(directory).or_else(|| inferred::directory(listener, report));
+    parts.extend(directory.map(|directory| place("Directory", &directory, style)));
+    let to = listener.first().forward_target().map(forwards_to);
+    let to = to.or_else(|| inferred::forwards_to(listener, report));
     parts.extend(to.map(|to| fact("Forwards to", to, Shrinks::Answer)));
-    let why = StartedBy::of(listener, os).map(|started| started_by(&started));
+    parts.push(fact("Published", published_as(listener), Shrinks::Answer));
+    let probably =
+        StartedBy::probably(listener, os).map(|started| format!("probably {}", started_by(&started)));
+    let why = probably.or_else(|| StartedBy::of(listener, os).map(|started| started_by(&started)));
     parts.extend(why.map(|why| fact("Why", why, Shrinks::Answer)));
     parts.push(fact("Reachable", reach(listener, report), Shrinks::Answer));
     parts
@@ -136,7 +140,7 @@ fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> 
 fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Option<Part> {
     let os = &*report.snapshot.host.os;
     let port = listener.first().socket.local.port;
-    let published = inferred::forwards_to(listener).map(|_| HowToStop::PublishedPort(port));
+    let published = inferred::is_published(listener).then_some(HowToStop::PublishedPort(port));
     let how = match HowToStop::of(listener, os).or(published) {
         Some(how) => how_to_stop_with(&how, os, report.rights),
         None if inferred::may_see_with_sudo(listener, report) => {
@@ -317,24 +321,6 @@ fn directory(process: &Process) -> Option<(String, String)> {
     let cwd = sanitize(cwd).into_owned();
     let project = process.project.as_deref().map(|project| format!(" (project {})", sanitize(project)));
     Some((cwd, project.unwrap_or_default()))
-}
-
-/// Returns the destination of a published port, with the container and the process that serve it.
-fn forwards_to(to: &ForwardTarget) -> String {
-    let place = match to.address.is_unspecified() {
-        true => format!("port {} of this machine", to.port),
-        false => SocketAddr::new(to.address, to.port).to_string(),
-    };
-    let of_container = to.container.as_deref().map(|to| {
-        let name = to.name.as_deref().unwrap_or(&to.id);
-        format!(" in {}", container(ContainerManager::of_files(to), name, Some(to)))
-    });
-    let server = to.served_by.as_deref().map(|process| {
-        let user = user(process.user.as_deref(), process.uid);
-        let user = user.map(|user| format!(", user {user}")).unwrap_or_default();
-        format!(": {} (pid {}{user})", shown_process(process), process.pid)
-    });
-    place + &of_container.unwrap_or_default() + &server.unwrap_or_default()
 }
 
 /// Returns the container or the network namespace of a listener: `container web-cache`, `network namespace blue`.

@@ -36,6 +36,7 @@ pub mod policy;
 mod port_map;
 mod port_text;
 mod process_cells;
+mod published;
 mod sanitize;
 pub mod screen;
 pub mod search_hits;

@@ -12,7 +12,11 @@ use crate::join::Entry;
 use crate::model::interpreter::{InterpreterCommand, parse_command};
 use crate::model::{Pid, Process, file_name};
 
+/// Returns the process IDs. For people, the ID of the probable owner of a hidden socket has a mark.
 pub(super) fn pid(entry: &Entry, form: CellFormat) -> Field {
+    if let Some(owner) = entry.inferred_owner().filter(|_| form != CellFormat::Data) {
+        return Field::new(format!("{}?", owner.process.pid), Emphasis::Quiet);
+    }
     Field::plain(pids(entry.socket.owner.pids(), form))
 }
 
@@ -195,7 +199,7 @@ pub(super) fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     script.or_else(|| module(process, form)).unwrap_or(name)
 }
 
-/// Returns the module that Python runs (`http.server`) for the short form; `None` for another form or a stopped
+/// Returns the module (`http.server`) or the unchecked script that an interpreter runs for the short form; `None` for another form or a stopped
 /// process.
 fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     if !form.is_short() || process.state == Some('T') {
@@ -204,6 +208,10 @@ fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     let exe = process.exe.as_ref().map(|exe| file_name(&exe.path));
     match parse_command(exe.or(process.name.as_deref())?, &process.cmdline)? {
         InterpreterCommand::Module(module) => Some(Cow::Owned(sanitize(module).into_owned())),
+        // The script of another user's process is not known.
+        InterpreterCommand::File(path) if process.exe.is_none() => {
+            Some(Cow::Owned(sanitize(file_name(path)).into_owned()))
+        }
         _ => None,
     }
 }
@@ -214,20 +222,10 @@ const STOPPED: &str = "(stopped)";
 /// Returns the name of a process, sanitized. The script of an interpreter is added (`node server.js`), a name that the
 /// kernel has cut is completed, and a stopped process has a mark.
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
-    let Some(name) = process.name.as_deref() else { return process_name(None) };
-    // Only the owner of a process and root can read its program file. The name is enough to parse the command line.
-    let file = process.exe.as_ref().map_or(name, |exe| file_name(&exe.path));
-    let mut shown = match parse_command(file, &process.cmdline).and_then(|runs| target(&runs)) {
-        // The process of an interpreter may be named after its script. The script is shown anyway, so the name of the
-        // interpreter is put in front of it.
-        Some(target) => {
-            let command = process.cmdline.first().and_then(|word| word.rsplit('/').next());
-            let own = [Some(name), command].into_iter().flatten();
-            let program = own.filter(|own| !own.is_empty()).find(|own| file.starts_with(own)).unwrap_or(file);
-            sanitize(&format!("{program} {target}")).into_owned().into()
-        }
-        None if name.len() >= CUT && file.starts_with(name) => sanitize(file),
-        None => process_name(Some(name)),
+    let mut shown = match process.what_runs() {
+        Some(Cow::Borrowed(name)) => process_name(Some(name)),
+        Some(Cow::Owned(name)) => sanitize(&name).into_owned().into(),
+        None => return process_name(None),
     };
     if shown.contains(STOPPED) {
         shown = shown.replace(STOPPED, "\\x28stopped)").into();
@@ -235,22 +233,6 @@ pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     match process.state {
         Some('T') => format!("{shown} {STOPPED}").into(),
         _ => shown,
-    }
-}
-
-/// The kernel cuts the name of a process to this many bytes (`TASK_COMM_LEN`, linux/sched.h, without the NUL).
-const CUT: usize = 15;
-
-/// Returns the short name of the script, module or class that an interpreter runs.
-fn target(runs: &InterpreterCommand<'_>) -> Option<String> {
-    match runs {
-        InterpreterCommand::File(path) => Some(file_name(path).to_owned()),
-        InterpreterCommand::ClassPath(_, class) => {
-            Some(class.rsplit(['.', '/']).next().unwrap_or(class).to_owned())
-        }
-        InterpreterCommand::Module(module) => Some(format!("-m {module}")),
-        InterpreterCommand::Code(_) => Some("(code)".to_owned()),
-        InterpreterCommand::Relay(_) | InterpreterCommand::Nothing => None,
     }
 }
 

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::cells::{CellFormat, Field};
+use super::cells::{CellFormat, Field, to_container};
 use super::wrap::clip;
 use super::{Emphasis, sanitize};
 use crate::findings::FindingFamily;
 use crate::join::Entry;
-use crate::model::{ListenerService, ServiceBy, Severity, short_container};
+use crate::model::{ListenerService, ServiceBy, Severity};
 
 /// The width of SERVICE, in columns, if a table is too wide for its terminal: enough for most products.
 pub(super) const WIDEST_SERVICE: u16 = 24;
@@ -25,12 +25,10 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         let text = text.split(" (").next().unwrap_or(text);
         sanitize(if form.is_short() { without_kind(text) } else { text }).into_owned()
     };
-    let published = entry.forward_target().and_then(|to| to.container.as_deref());
     if form == CellFormat::WithoutUnit
-        && let Some(container) = published
+        && let Some(container) = to_container(entry)
     {
-        let name = container.name.as_deref().unwrap_or(short_container(&container.id));
-        return Field::text(Some(&format!("{TO}{name}")));
+        return Field::text(Some(&container));
     }
     let text = match entry.service() {
         Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {

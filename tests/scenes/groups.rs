@@ -156,11 +156,17 @@ fn probable_proxy(lab: &Lab) -> Outcome {
     let table = as_nobody(&["docker-proxy"])?;
     same!(table.contains(" docker-proxy? ") && table.contains(" 8624 "), true, "{table}");
     same!(table.contains(" 8625 "), false, "{table}");
+    same!(
+        table.contains(&format!(" {}? ", one.pid())) && table.contains(" to a container? "),
+        true,
+        "{table}"
+    );
     let card = as_nobody(&["explain", "8624"])?.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
         format!("probably docker-proxy (pid {}, user root), since ", one.pid()),
         "its command line names this address and port; run with sudo to be sure".to_owned(),
-        "Forwards to probably 172.30.0.2:80".to_owned(),
+        "Forwards to probably 172.30.0.2:80 in a container (hidden; run with sudo)".to_owned(),
+        "Directory hidden, as are its project and the program file (run with sudo)".to_owned(),
     ] {
         same!(card.contains(&part), true, "{part}: {card}");
     }

@@ -25,10 +25,13 @@ use self::tree::{around, caller};
 use super::list::{self, MatchMode, MatchedEntries};
 use super::long_error::LongError;
 use super::progress::Progress;
-use super::{Exit, Ui, judged, print_message, read_rest, registry_source, suggestions, take_snapshot, watch};
+use super::{
+    Exit, Ui, infer_owners, judged, print_message, read_rest, registry_source, suggestions, take_snapshot,
+    watch,
+};
 use crate::cli::{CommonArgs, FieldArgs, FilterArgs, KillArgs, Output, ScanArgs, WatchArgs};
 use crate::judge::{Entry, HowToStop, KillCaller, KillRefusal, KillStep, Listener, Report, kill_plan};
-use crate::model::{Endpoint, Pid, Rights, Stage};
+use crate::model::{Endpoint, Owner, Pid, Rights, Stage};
 use crate::observe::{self, Scope};
 use crate::query::Selection;
 use crate::registry::Registry;
@@ -258,8 +261,13 @@ fn scan(selection: &Selection, registry: Registry, common: &CommonArgs) -> Resul
     let scope = Scope { details: true, ..Scope::default() };
     let snapshot = take_snapshot(common, scope.clone())?;
     list::check_users(selection, &snapshot)?;
-    let report = judged(snapshot, registry, common);
+    let mut report = judged(snapshot, registry, common);
     let matched = list::matched_entries(&report, &scope, selection, MatchMode::Listeners);
+    let mut named = report.entries.iter().zip(&matched.keep).filter(|(_, keep)| **keep);
+    if named.any(|(entry, _)| entry.socket.owner == Owner::Hidden) {
+        // The refusal names the probable owner.
+        infer_owners(&mut report, |_| true, common);
+    }
     Ok((report, matched))
 }
 

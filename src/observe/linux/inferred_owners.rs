@@ -1,17 +1,18 @@
 //! Finds the probable owners of hidden sockets: any user can read the processes of a control group, and their names and
 //! command lines, but not their descriptors.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, openat};
 
 use super::owners::DIRECTORY;
-use super::process::Reader;
+use super::process::{self, Reader};
 use super::reading::{self, ReadRequest};
 use super::{cgroup, files, name_users, users};
 use crate::model::interpreter::{is_interpreter, is_shell};
-use crate::model::{Endpoint, InferredOwner, OwnerEvidence, Peer, Pid, Process, Socket};
+use crate::model::{Container, Endpoint, InferredOwner, OwnerEvidence, Peer, Pid, Process, Socket};
 
 /// The name of Docker's program that serves a published port.
 const PROXY: &str = "docker-proxy";
@@ -38,6 +39,8 @@ const SSH_SERVERS: [&str; 2] = ["sshd", "sshd-session"];
 const MOST_COMMAND_LINES: usize = 32;
 /// The maximum number of processes whose names are read to find the owner of a socket without a known control group.
 const MOST_PROCESSES: usize = 4096;
+/// The maximum size of the routing table of a container, in bytes.
+const LONGEST_ROUTES: usize = 1024 * 1024;
 
 /// Returns the probable owner of each hidden socket, in the same order. `None` if no process, or more than one, can be
 /// the owner.
@@ -66,7 +69,48 @@ pub(in crate::observe) fn inferred_owners(hidden: &[&Socket]) -> Vec<Option<Arc<
         processes.into_iter().map(|process| (process.pid, process)).collect();
     let owners: HashMap<Option<&str>, Owners> =
         groups.iter().map(|(path, group)| (*path, group.owners(&processes))).collect();
-    hidden.iter().map(|socket| owners.get(&socket.cgroup.as_deref())?.owner_of(socket)).collect()
+    let owner = |socket: &&Socket| owners.get(&socket.cgroup.as_deref())?.owner_of(socket);
+    let mut found: Vec<_> = hidden.iter().map(owner).collect();
+    add_containers(&mut found);
+    found
+}
+
+/// Adds the container behind each docker-proxy: any user can read the control group of a process, and the addresses of
+/// its network namespace.
+fn add_containers(owners: &mut [Option<Arc<InferredOwner>>]) {
+    let is_proxy = |owner: &Arc<InferredOwner>| matches!(owner.evidence, OwnerEvidence::Forwards(_));
+    if !owners.iter().flatten().any(is_proxy) {
+        return;
+    }
+    let pids = files::numbers("/proc").ok().filter(|pids| pids.len() <= MOST_PROCESSES);
+    let mut seen = HashSet::new();
+    let mut containers: Vec<(String, String)> = Vec::new();
+    for pid in pids.unwrap_or_default() {
+        let Some(id) = process::container(pid).filter(|id| seen.insert(id.clone())) else { continue };
+        let routes = files::read_records(format!("/proc/{pid}/net/fib_trie"), LONGEST_ROUTES);
+        containers.extend(routes.ok().map(|routes| (id, routes)));
+    }
+    for owner in owners.iter_mut().flatten() {
+        let OwnerEvidence::Forwards(to) = owner.evidence else { continue };
+        let mut here = containers.iter().filter(|(_, routes)| is_local_address(routes, to.address));
+        if let (Some((id, _)), None) = (here.next(), here.next()) {
+            let container =
+                Container { id: id.clone(), manager: "docker".to_owned(), ..Container::default() };
+            Arc::make_mut(owner).process.forwards_to_container = Some(Arc::new(container));
+        }
+    }
+}
+
+/// Returns whether a routing table (`/proc/PID/net/fib_trie`) contains an IPv4 address as one of its own.
+fn is_local_address(routes: &str, address: IpAddr) -> bool {
+    let leaf = format!("|-- {address}");
+    let mut lines = routes.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line == leaf && lines.next() == Some("/32 host LOCAL") {
+            return true;
+        }
+    }
+    false
 }
 
 /// Returns whether a search can find the owner: the control group is known, or root created the socket, which may
@@ -328,6 +372,14 @@ mod tests {
             let processes: Vec<Process> = processes.into_iter().cloned().collect();
             let owner = only_server(&processes, &socket).map(|owner| owner.process.pid);
             assert_eq!(owner, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_a_routing_table() {
+        let routes = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n           |-- 172.17.0.0\n              /16 link UNICAST\n           |-- 172.17.0.2\n              /32 host LOCAL\n";
+        for (address, is_local) in [("172.17.0.2", true), ("172.17.0.0", false), ("172.17.0.3", false)] {
+            assert_eq!(is_local_address(routes, address.parse().unwrap()), is_local, "{address}");
         }
     }
 

@@ -332,6 +332,11 @@ pub(super) fn unit(pid: Pid) -> Option<String> {
     membership(open(pid).ok()?).unit
 }
 
+/// Returns the container of a process, by its control groups.
+pub(super) fn container(pid: Pid) -> Option<String> {
+    membership(open(pid).ok()?).container
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Membership {
     unit: Option<String>,

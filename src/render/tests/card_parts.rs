@@ -210,7 +210,6 @@ fn the_process_behind_a_rule() {
 tcp 0.0.0.0:8443  NAT rule
   Forwards to port 3000 of this machine: node server.js (pid 35, user ann)
               published (info): The kernel forwards tcp/8443 to port 3000 of
-  More        portolan explain 8443
 tcp 0.0.0.0:8443  NAT rule
   Forwards to 10.9.0.2:3000: node server.js (pid 35, user ann)
               published (info): The kernel forwards tcp/8443 to 10.9.0.2:3000;

@@ -6,7 +6,7 @@ use super::super::fixtures::*;
 use super::super::*;
 use super::listener_card::{held, of};
 use super::{PLAIN, terminal};
-use crate::judge::{Listener, Report};
+use crate::judge::{KillRefusal, Listener, Report};
 use crate::model::*;
 
 /// Returns the report of a hidden listener of root in this control group, with this probable owner.
@@ -31,16 +31,29 @@ fn nginx(count: usize) -> InferredOwner {
     InferredOwner { process, evidence: OwnerEvidence::OnlyProgram { count } }
 }
 
-fn proxy() -> Report {
-    let line = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 80";
+/// The ID of a container.
+const ID: &str = "035bb68007426a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b";
+
+/// Returns the docker-proxy of this address, and the container behind it if its ID is known.
+fn proxy_on(address: &str, pid: Pid, id: Option<&str>) -> InferredOwner {
+    let line = format!(
+        "docker-proxy -proto tcp -host-ip {address} -host-port 8080 -container-ip 172.17.0.2 -container-port 80"
+    );
+    let container =
+        |id: &str| Container { id: id.to_owned(), manager: "docker".to_owned(), ..Container::default() };
     let process = Process {
         cmdline: line.split(' ').map(str::to_owned).collect(),
         exe: None,
-        ..process(398, "docker-proxy")
+        forwards_to_container: id.map(|id| Arc::new(container(id))),
+        ..process(pid, "docker-proxy")
     };
     let evidence = OwnerEvidence::Forwards(Peer { address: [172, 17, 0, 2].into(), port: 80 });
-    let owner = InferredOwner { process, evidence };
-    report_of("tcp/0.0.0.0:8080", "/system.slice/snap.docker.dockerd.service", None, owner, false)
+    InferredOwner { process, evidence }
+}
+
+fn proxy(id: Option<&str>) -> Report {
+    let group = "/system.slice/snap.docker.dockerd.service";
+    report_of("tcp/0.0.0.0:8080", group, None, proxy_on("0.0.0.0", 398, id), false)
 }
 
 fn card_of(report: &Report) -> String {
@@ -72,18 +85,18 @@ fn tables_and_the_audit_name_the_probable_owner() {
         ]
         .concat(),
         str![[r#"
-PROTO  ADDRESS  PORT  REACH  SERVICE  PROCESS  PID  USER  UNIT   FLAGS
-──────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0  80    any    nginx    nginx?   -    root  nginx  ?
+PROTO  ADDRESS  PORT  REACH  SERVICE  PROCESS  PID   USER  UNIT   FLAGS
+───────────────────────────────────────────────────────────────────────
+tcp    0.0.0.0  80    any    nginx    nginx?   812?  root  nginx  ?
 1 listener, none with a flag. Not judged (?): 1, because the program is not
 visible.
 Owner of 1 socket hidden.
 PROCESS with ?: the probable owner.
-PROTO  ADDRESS  PORT  EXPOSURE  SERVICE  PROCESS  PID  USER  UNIT           FLAGS
-tcp    0.0.0.0  80    any       nginx    nginx?   -    root  nginx.service  ?
-PROTO  ADDRESS  PORT  EXPOSURE  SERVICE  PROCESS  PID  USER  UNIT           FLAGS  STARTED                CMDLINE
-─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0  80    any       nginx    nginx?   -    root  nginx.service  ?      2026-11-21T10:00:00Z?  -
+PROTO  ADDRESS  PORT  EXPOSURE  SERVICE  PROCESS  PID   USER  UNIT           FLAGS
+tcp    0.0.0.0  80    any       nginx    nginx?   812?  root  nginx.service  ?
+PROTO  ADDRESS  PORT  EXPOSURE  SERVICE  PROCESS  PID   USER  UNIT           FLAGS  STARTED                CMDLINE
+──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+tcp    0.0.0.0  80    any       nginx    nginx?   812?  root  nginx.service  ?      2026-11-21T10:00:00Z?  -
 PORT  PROCESS  FLAGS  STARTED
 80    nginx?   ?      2026-11-21T10:00:00Z?
 Audit of box (linux 6.18.0), 2026-11-21 12:00:00 UTC
@@ -124,7 +137,7 @@ fn a_process_whose_name_ends_with_the_mark() {
 #[test]
 fn the_probable_proxy_of_a_published_port() {
     assert_snapshot(
-        card_of(&proxy()),
+        card_of(&proxy(Some(ID))),
         str![[r#"
 tcp 0.0.0.0:8080  probably docker-proxy
   Process     probably docker-proxy (pid 398, user root), since 10:00 UTC today
@@ -132,7 +145,10 @@ tcp 0.0.0.0:8080  probably docker-proxy
               to be sure
   Command     docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080
               -container-ip 172.17.0.2 -container-port 80
-  Forwards to probably 172.17.0.2:80
+  Directory   hidden, as are its project and the program file (run with sudo)
+  Forwards to probably 172.17.0.2:80 in docker container 035bb6800742 (name and
+              image hidden; run with sudo)
+  Why         probably in the background; the process that started it has ended
   Reachable   on every address of this machine
   To stop     sudo docker stop $(sudo docker ps -q --filter publish=8080)
   Registry    registered for http-alt: HTTP Alternate (see port 80). Commonly
@@ -141,6 +157,60 @@ tcp 0.0.0.0:8080  probably docker-proxy
 
 "#]],
     );
+}
+
+/// The name of the container is hidden, but not that there is one.
+#[test]
+fn the_probable_container_of_a_published_port() {
+    let card = card_of(&proxy(None)).replace("\n              ", " ");
+    assert!(card.contains("probably 172.17.0.2:80 in a container (hidden; run with sudo)"), "{card}");
+    let units = |id| {
+        let report = proxy(id);
+        let columns = [columns::named("unit").unwrap(), columns::named("pid").unwrap()];
+        text(|w| table::grid(&report, &columns, false, &PLAIN, w))
+    };
+    assert_eq!(units(Some(ID)), "to 035bb6800742?  398?\n");
+    assert_eq!(units(None), "to a container?  398?\n");
+}
+
+#[test]
+fn the_probable_owner_of_each_address() {
+    let mut report = proxy(None);
+    let mut other = report.entries[0].clone();
+    other.socket.local = "tcp/[::]:8080".parse().unwrap();
+    other.set_inferred_owner(Arc::new(proxy_on("::", 399, None)));
+    report.entries.push(other);
+    for entry in &mut report.entries {
+        Arc::make_mut(&mut entry.socket.attributes).unit = Some("docker.service".to_owned());
+    }
+    let card = card_of(&report);
+    assert!(
+        card.contains("\n              and probably docker-proxy (pid 399, user root) on [::]\n"),
+        "{card}"
+    );
+}
+
+/// Any user can read the ancestors of a process.
+#[test]
+fn the_probable_starter() {
+    let parent =
+        |pid, name: &str| Parent { user: Some("ann".to_owned()), ..Parent::new(pid, name.to_owned()) };
+    let parents = vec![parent(7, "bash"), parent(6, "tmux: server"), parent(1, "systemd")];
+    let process = Process { parents, exe: None, ..process(9, "node") };
+    let owner = InferredOwner { process, evidence: OwnerEvidence::NamesPort };
+    let unit = Some("session-3.scope");
+    let report = report_of("tcp/0.0.0.0:3000", "/user.slice/session-3.scope", unit, owner, false);
+    let card = card_of(&report);
+    assert!(card.contains("\n  Why         probably started from bash in tmux by ann\n"), "{card}");
+}
+
+#[test]
+fn a_refusal_of_kill_names_the_probable_owner() {
+    let report = report_of("tcp/0.0.0.0:80", "/system.slice/nginx.service", None, nginx(1), false);
+    let listener = Listener::only(&report.entries).expect("one listener");
+    let refusal = kill::refusal(&listener, &KillRefusal::Hidden { as_root: false }, report.rights);
+    let expected = "probably nginx on tcp 0.0.0.0:80: not ended: its process is not certain (probably pid 812, user root); run with sudo";
+    assert_eq!(refusal, expected);
 }
 
 #[test]
@@ -157,6 +227,7 @@ tcp 0.0.0.0:80  probably nginx
   Process     probably nginx (pid 812, user root), since 10:00 UTC today (2 h):
               the only program of nginx.service; run with sudo to be sure
   Command     nginx: master process /usr/sbin/nginx
+  Directory   hidden, as are its project and the program file (run with sudo)
   Why         systemd unit nginx.service
   Reachable   on every address of this machine
   To stop     sudo systemctl stop nginx
@@ -175,7 +246,9 @@ tcp 0.0.0.0:80  probably nginx
   Process     probably nginx (pid 812, user root), since 10:00 UTC today (2 h):
               the only process of session-3.scope; run with sudo to be sure
   Command     nginx: master process /usr/sbin/nginx
-  Why         in login session 3 of root
+  Directory   hidden, as are its project and the program file (run with sudo)
+  Why         probably in the background in login session 3; the process that
+              started it has ended
   Reachable   on every address of this machine
   To stop     sudo portolan kill 80   (shows the process, and asks first)
   Registry    registered for http: World Wide Web HTTP; www: World Wide Web
