@@ -278,7 +278,6 @@ pub fn firewall(reach: &Reach) -> Option<String> {
 }
 
 /// Returns the first clients that the firewall lets in: `only 10.0.0.0/8 and 192.0.2.7`, or `anyone on eth1`.
-#[must_use]
 pub fn clients(reach: &Reach) -> String {
     let named: Vec<&str> = reach.from.iter().take(FEW).map(String::as_str).collect();
     let only = if reach.from.iter().any(|client| client.starts_with("any")) { "" } else { "only " };

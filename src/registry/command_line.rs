@@ -74,7 +74,6 @@ fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
 
 impl<'p> CommandLine<'p> {
     /// Reads the command line of the program file `file`. The first argument is the name that started the program.
-    #[must_use]
     pub(crate) fn new(file: &'p str, arguments: &'p [String]) -> Self {
         let mut names = names_of(file);
         let interpreter = names.iter().find_map(|name| interpreter(name));

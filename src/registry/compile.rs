@@ -42,7 +42,6 @@ fn is_date(text: &str) -> bool {
 }
 
 /// Returns the text of a registry: a header, the rows of single ports sorted by port, then the rows of ranges.
-#[must_use]
 pub fn write(made_from: &str, date: &str, mut entries: Vec<Entry>) -> String {
     entries.retain(|entry| !entry.content.is_bare());
     // The sort is stable, so rows of one port keep their order.

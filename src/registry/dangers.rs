@@ -204,7 +204,6 @@ pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
 
 /// Returns the most severe danger of a program on `port`; `None` if no row applies. If the kernel chose the port, rows
 /// without a program do not apply, and a presumed danger counts only if there is no certain danger.
-#[must_use]
 pub(crate) fn danger(
     command: &CommandLine<'_>,
     port: u16,
@@ -230,14 +229,12 @@ pub(crate) fn danger(
 }
 
 /// Returns the danger of the row `service`, with the default settings of its program.
-#[must_use]
 pub(crate) fn named(service: &str) -> Option<Danger> {
     let row = rows().find(|row| row.service() == service)?;
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
 /// Returns the most severe danger of the kernel's own services that use `port`; `None` if there is no such service.
-#[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
     static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
     let is_of_kernel = |row: &DangerRow| row.fields[2].split(',').any(|program| program.starts_with('['));
@@ -270,7 +267,6 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
 
 /// Returns the danger of the service that is presumed on `port` of a container, one level less severe than for a
 /// visible service; `None` if no service is presumed.
-#[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
     /// The rows are read once, because a node of a cluster publishes thousands of ports.
     static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();

@@ -94,7 +94,6 @@ fn some(text: &str) -> Option<String> {
 }
 
 /// Returns one line with single blanks and without email addresses (`<somebody&example.org>` in IANA's spelling).
-#[must_use]
 pub fn tidy(text: &str) -> String {
     let address = |word: &str| word.starts_with('<') && word.ends_with('>') && word.contains(['&', '@']);
     text.split_whitespace().filter(|word| !address(word)).collect::<Vec<_>>().join(" ")

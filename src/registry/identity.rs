@@ -37,47 +37,40 @@ pub struct RecognisedProgram {
 
 impl RecognisedProgram {
     /// Returns the program, if `port` is one of its own ports.
-    #[must_use]
     pub fn serving(&self, port: u16, protocol: Protocol) -> Option<ListedProgram> {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
     /// Returns the range from which the program picks further ports at each start, if this range contains `port`. The
     /// range explains the port, but `port` is not the program's own port.
-    #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
 
     /// Returns the program, or the first of several possible programs, if all of them commonly serve any port. `None`
     /// for an interpreter without a known script.
-    #[must_use]
     pub fn anywhere(&self) -> Option<ListedProgram> {
         let first = self.programs.first()?;
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
     /// Returns the program, or the first of several possible programs; `None` for an unknown program or script.
-    #[must_use]
     pub fn program(&self) -> Option<ListedProgram> {
         self.programs.first().copied().filter(|_| !self.is_bare())
     }
 
     /// Returns whether the process was identified by a title with which it overwrote its command line. A title is not
     /// evidence of the running code.
-    #[must_use]
     pub const fn rests_on_title(&self) -> bool {
         self.rests_on_title
     }
 
     /// Returns whether the program is an interpreter, whose file does not identify its script.
-    #[must_use]
     pub const fn is_interpreter(&self) -> bool {
         !self.interpreter.is_empty()
     }
 
     /// Returns whether the program is in no row of the table and is not an interpreter.
-    #[must_use]
     pub const fn is_unknown(&self) -> bool {
         self.programs.is_empty() && self.interpreter.is_empty()
     }
@@ -99,14 +92,12 @@ impl RecognisedProgram {
 
     /// Returns whether the program owns sockets for other programs, as docker-proxy does. The program behind such a
     /// socket must be judged instead.
-    #[must_use]
     pub fn is_forwarder(&self) -> bool {
         programs::forwarders().any(|name| self.goes_by(name))
     }
 
     /// Returns whether the program is expected on the port of the guarded service; `None` if only the name of the
     /// process is known, and no table has this name.
-    #[must_use]
     pub fn is_expected_on(&self, guarded: &Guarded) -> Option<bool> {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
             return Some(true);
@@ -160,7 +151,6 @@ fn interpreter(file: &str) -> Vec<&'static str> {
 }
 
 /// Identifies the program of a process; returns `None` if neither its file nor its name could be read.
-#[must_use]
 pub fn identify(process: &Process) -> Option<RecognisedProgram> {
     let own = process.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
     let file = process.exe.as_ref().map(|exe| file_name(&exe.path));

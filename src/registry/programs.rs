@@ -57,13 +57,11 @@ impl ListedProgram {
 
     /// Returns the wide range from which the program picks its ports, if this range contains `port`. The program has no
     /// fixed port in the range.
-    #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());
         ranges.map(|(range, _)| range).find(|range| range.contains(port))
     }
 
-    #[must_use]
     pub fn serves(&self, port: u16, protocol: Protocol) -> bool {
         lists(self.ports, port, protocol)
     }
@@ -74,7 +72,6 @@ impl ListedProgram {
 
     /// Returns the text that identifies the program: its file name, a text in its command line, or else its process
     /// name.
-    #[must_use]
     pub const fn mark(&self) -> &'static str {
         match self.matches {
             Match::Comm => self.name,
@@ -86,7 +83,6 @@ impl ListedProgram {
     /// - the first service in `registered` that the program serves
     /// - on an unusual port, the program's main service
     /// - the name of the program
-    #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
             return here;
@@ -95,7 +91,6 @@ impl ListedProgram {
         main.filter(|_| !self.serves(port, protocol)).unwrap_or_else(|| self.shown())
     }
 
-    #[must_use]
     pub fn serves_service(&self, name: &str) -> bool {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
@@ -103,7 +98,6 @@ impl ListedProgram {
     /// Returns whether a system service with this name runs the program. A service is named after the program (`nginx`,
     /// `nyancat-server`), after the program without the `d` of a daemon (`cups` for `cupsd`), or after a protocol
     /// (`ssh`).
-    #[must_use]
     pub fn is_named_by_unit(&self, unit: &str) -> bool {
         // The kernel cuts the names of `Match::Comm` at 15 bytes.
         let is = |name: &str| unit == name || (name.len() == 15 && unit.starts_with(name));
@@ -113,13 +107,11 @@ impl ListedProgram {
     }
 
     /// Returns the name, or the product if the kernel may have cut the name.
-    #[must_use]
     pub fn shown_in_full(&self) -> &'static str {
         if self.is_cut() { self.product } else { self.name }
     }
 
     /// Returns whether the kernel may have cut the name to 15 bytes.
-    #[must_use]
     pub fn is_cut(&self) -> bool {
         self.matches == Match::Comm && self.name.len() == 15
     }
@@ -192,7 +184,6 @@ impl Guarded {
 
 impl ListedProgram {
     /// Returns whether the row describes the code of an interpreter.
-    #[must_use]
     pub const fn is_arg(&self) -> bool {
         matches!(self.matches, Match::Arg(_))
     }
@@ -218,13 +209,11 @@ pub(super) fn programs_named(name: &str) -> impl Iterator<Item = ListedProgram> 
 }
 
 /// Returns whether the table has a program whose file has this name.
-#[must_use]
 pub fn is_listed(name: &str) -> bool {
     programs_named(name).next().is_some() || programs_named(stem(name)).next().is_some()
 }
 
 /// Returns whether the table lists `name` as the process name of the program file `file`, and the two names differ.
-#[must_use]
 pub fn is_process_name_of(name: &str, file: &str) -> bool {
     name != file && programs_named(file).any(|program| program.name == name)
 }
@@ -236,7 +225,6 @@ pub(super) fn by_name(name: &str) -> impl Iterator<Item = ListedProgram> {
 
 /// Returns whether a program with this name is a known server of a guarded port. A port that several services share
 /// ([`GuardStrictness::Soft`]) does not count.
-#[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
     let rows = GUARDED_NAMES.find(GUARDED, name).filter_map(|place| Guarded::parse(place.line(GUARDED)));
     rows.map(|row| row.strictness).any(|strictness| strictness != GuardStrictness::Soft)
@@ -244,7 +232,6 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
 
 /// Returns whether a program with this name has a guarded port of its own. A web server that may be a proxy for a
 /// guarded service has none.
-#[must_use]
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);
     let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);
@@ -293,7 +280,6 @@ pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
 }
 
 /// Returns the programs that have this port as one of their own, the most common first.
-#[must_use]
 pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
     static PORTS: PortIndex<{ port_index::count(PROGRAMS, 3) }> = PortIndex::new(PROGRAMS, 3);
     let rows = PORTS.rows(port, protocol).filter_map(|row| {
@@ -332,7 +318,6 @@ pub(super) fn all_socket_units() -> impl Iterator<Item = (PortRange, &'static st
 }
 
 /// Returns the socket unit of Debian that makes systemd (pid 1) open this port.
-#[must_use]
 pub fn socket_unit(port: u16, protocol: Protocol) -> Option<&'static str> {
     body(SOCKETS).find_map(|line| {
         let mut fields = line.split('\t').skip(1);

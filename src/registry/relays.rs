@@ -36,14 +36,12 @@ fn rows(command: &CommandLine<'_>) -> Vec<[&'static str; 4]> {
 }
 
 /// Returns whether the table names the program.
-#[must_use]
 pub(crate) fn is_relay(command: &CommandLine<'_>) -> bool {
     !rows(command).is_empty()
 }
 
 /// Returns the destination of the connections that a relay accepts on `port`, from the first row that matches; `None`
 /// if the destination is not an address or `localhost`, or is not on the command line.
-#[must_use]
 pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayDestination> {
     let mut known = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol != UNKNOWN);
     known.find_map(|[_, protocol, arguments, restricts]| {
@@ -60,7 +58,6 @@ pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayD
 
 /// Returns whether a relay passes the connections that it accepts on `port` to a destination that its command line does
 /// not show, for example to a Unix socket. The destination can be a service of this machine.
-#[must_use]
 pub(crate) fn has_unknown_destination(command: &CommandLine<'_>, port: u16) -> bool {
     let mut unknown = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol == UNKNOWN);
     unknown.any(|[_, _, arguments, _]| command.matches(arguments)) && destination(command, port).is_none()

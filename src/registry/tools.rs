@@ -91,7 +91,6 @@ const TYPED_CODE: AdHocTool = AdHocTool {
 };
 
 /// Returns the use of a tool for a short task, from the first row that matches; `None` for any other program.
-#[must_use]
 pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     let programs = Programs { text: AD_HOC, names: &AD_HOC_NAMES };
     let mut rows = rows_of::<5, _>(&programs, command).map(|(row, _)| row);
@@ -118,7 +117,6 @@ pub(crate) struct DualUseRow {
     only_on: Option<&'static str>,
 }
 
-#[must_use]
 pub(crate) fn dual_use_rows(command: &CommandLine<'_>) -> Vec<DualUseRow> {
     let programs = Programs { text: DUAL_USE, names: &DUAL_USE_NAMES };
     let row = |([_, ports, kind, of, what, attack, _], on_own_ports): ([&'static str; 7], bool)| DualUseRow {
@@ -129,7 +127,6 @@ pub(crate) fn dual_use_rows(command: &CommandLine<'_>) -> Vec<DualUseRow> {
 }
 
 /// Returns the first of the program's `rows` that applies to a listener on `port`; `None` if no row applies.
-#[must_use]
 pub(crate) fn dual_use(rows: &[DualUseRow], port: u16, protocol: Protocol) -> Option<DualUseTool> {
     let is_own = |ports| pairs(ports).any(|(range, p)| p == protocol.registered_as() && range.contains(port));
     rows.iter().find(|row| row.only_on.is_none_or(is_own)).map(|row| row.tool)
@@ -146,7 +143,6 @@ pub(super) fn all_dual_use() -> impl Iterator<Item = (PortRange, &'static str)> 
 }
 
 /// Returns the use of a program that is known to receive packets without a port; `None` for any other program.
-#[must_use]
 pub(crate) fn packet_program(command: &CommandLine<'_>) -> Option<PacketProgram> {
     let programs = Programs { text: PACKETS, names: &PACKET_NAMES };
     let ([_, of, what, attack, _], _): ([&'static str; 5], _) = rows_of(&programs, command).next()?;
@@ -158,7 +154,6 @@ const SSH_SERVERS: [&str; 4] = ["sshd", "dropbear", "tinysshd", "lsh-server"];
 
 /// Returns an SSH server as a dual-use tool; `None` if the program is not an SSH server, or serves one session (`sshd:
 /// user@pts/0`). The caller checks that a user other than root runs the server.
-#[must_use]
 pub(crate) fn ssh_server_of_a_user(command: &CommandLine<'_>) -> Option<DualUseTool> {
     let is_session = command.contains("sshd: ") && !command.contains("[listener]");
     (command.is_called(&SSH_SERVERS) && !is_session).then_some(DualUseTool {
