@@ -68,9 +68,9 @@ impl FindingKind for WritableExecutable {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Lower,
         description: "any user can write to the program file, script, class path or library, or to a directory above it",
-        why: "Code that another user put there runs with the rights of the service.",
-        remedy: "find out who started the program, then install it in a directory that only root can \
-            write to, such as /usr/local/bin",
+        why: "Any user can put code in such a place, and it runs with the rights of the service.",
+        remedy: "find out who put the code there; if the service is intended, install it in a directory \
+            that only root can write to, such as /usr/local/bin",
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Critical];
 

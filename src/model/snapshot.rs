@@ -73,6 +73,8 @@ pub struct Note {
 impl Note {
     /// The remedy for network namespaces that were not scanned.
     pub(crate) const ALL_NAMESPACES: &str = "--netns all";
+    /// The remedy for processes and sockets that were left out on request.
+    pub(crate) const WITH_PROCESSES: &str = "run without --no-holders";
 
     /// Returns whether the note is about network namespaces that were not scanned.
     pub(crate) fn is_about_namespaces(&self) -> bool {

@@ -149,7 +149,7 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry]) -> String {
 /// Returns the message for a wait that cannot be decided, because sockets may be missing from the scan. `only_rules`
 /// says whether only the rules that forward ports are missing.
 pub fn blind(targets: &[String], free: bool, only_rules: bool) -> String {
-    let what = if free { "no socket is seen" } else { "no listener is seen" };
+    let what = if free { "no socket is seen" } else { "timed out, no listener is seen" };
     let why = match only_rules {
         true => "a rule may forward this port, and the rules could not be read",
         false => "not every socket could be seen",

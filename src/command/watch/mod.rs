@@ -24,7 +24,7 @@ use super::{
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, ScanArgs, WatchArgs};
 use crate::judge::Report;
-use crate::model::{Snapshot, Stage, State};
+use crate::model::{Note, Snapshot, Stage, State};
 use crate::observe::{Observer, Scope};
 use crate::query::Selection;
 use crate::registry::Registry;
@@ -184,6 +184,10 @@ impl Watch {
     /// Joins and judges a snapshot, and keeps the watched entries.
     fn report(&mut self, mut snapshot: Snapshot) -> Report {
         name_host(&self.common, &mut snapshot);
+        if !self.args.no_holders {
+            // A wait leaves out what it does not need. The user did not ask for that, so a note would mislead.
+            snapshot.notes.retain(|note| note.remedy.as_deref() != Some(Note::WITH_PROCESSES));
+        }
         let mut report = judged(snapshot, self.registry, &self.common);
         if self.infers_owners || self.selection.uses_probable_owners() {
             infer_owners(&mut report, |_| true, &self.common);

@@ -76,12 +76,12 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         remedy: match is_loopback_address {
             true => DROP_MARTIANS.to_owned(),
             false if is_loopback => DELETE_REDIRECT.to_owned(),
-            false if relay.as_ref().is_some_and(|relay| relay.program == DOCKER_PROXY) => {
-                PUBLISH_LOCALLY.replace("{port}", &port.to_string())
+            false if let Some(proxy) = relay.as_ref().filter(|relay| relay.program == DOCKER_PROXY) => {
+                publish_locally(port, proxy.to.port)
             }
             false if relay.is_some() => CLOSE_RELAY.to_owned(),
             false if let Some(published) = subject.published_as.first() => {
-                PUBLISH_LOCALLY.replace("{port}", &published.port.to_string())
+                publish_locally(published.port, port)
             }
             false => remedy.replace("{port}", &port.to_string()),
         },
@@ -191,10 +191,8 @@ fn worst<'s>(
 /// The remedy for a relay. The service itself may already be on a loopback address.
 const CLOSE_RELAY: &str = "make the relay listen on a loopback address, admit only the clients that need it in the \
     firewall, or make the service ask for a password";
-/// The program that serves a published port, and its remedy.
+/// The program that serves a published port.
 const DOCKER_PROXY: &str = "docker-proxy";
-const PUBLISH_LOCALLY: &str =
-    "publish the port only on this machine (`-p 127.0.0.1:{port}:…`), or make the service ask for a password";
 /// The remedy for a loopback address that machines on the same link can reach.
 const DROP_MARTIANS: &str = "drop the packets of other machines for 127.0.0.0/8: `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
 /// The remedy for a loopback address to which a rule sends packets of other machines.
@@ -213,6 +211,14 @@ const CONFIGURED: [&str; 11] = [
     KUBELET,
     SSH_EMPTY_PASSWORDS,
 ];
+/// Returns the remedy for a port of a container, `inside`, that is published as the port `published`.
+fn publish_locally(published: u16, inside: u16) -> String {
+    format!(
+        "publish the port only on this machine (`-p 127.0.0.1:{published}:{inside}`), or make the service ask for a \
+            password"
+    )
+}
+
 /// The rows about servers with the protected mode of Redis.
 const REDIS: [&str; 2] = ["redis", "valkey"];
 /// The row about kubelet with a configuration file, and the row about one that admits everyone.

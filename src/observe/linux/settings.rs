@@ -193,11 +193,11 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         notes.extend(martian_devices());
     }
     if !scope.processes {
-        notes.push(Note::new("processes were not looked up").with_remedy("run without --no-holders"));
+        notes.push(Note::new("processes were not looked up").with_remedy(Note::WITH_PROCESSES));
     }
     if !scope.states.contains(&State::Bound) && scope.states.contains(&State::Listen) {
         let note = Note::new("sockets that are bound but do not listen were not listed");
-        notes.push(note.with_remedy("run without --no-holders"));
+        notes.push(note.with_remedy(Note::WITH_PROCESSES));
     } else if scope.states.contains(&State::Bound)
         && scope.protocols.contains(&Protocol::Tcp)
         && kernel.is_some_and(|version| !lists_bound_sockets(version))
