@@ -1,7 +1,7 @@
 //! The card of a listener. If a fact is not known, the card leaves it out or says how to make it visible.
 
 use super::card_part::{Part, Shrinks, fit};
-use super::cells::{CellFormat, addresses};
+use super::cells::{CellFormat, addresses, is_unjudged};
 use super::inferred;
 use super::labelled::{MEASURE, first_lines, one_line, paragraph};
 use super::merge::merge;
@@ -415,6 +415,11 @@ fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> 
             (true, _) => Shrinks::FurtherFinding,
         };
         parts.push(Part::new(label(at), lines, shrinks, 1).painted(&name, finding.severity.into()));
+    }
+    // Without this line, a hidden program would look like one without findings.
+    if found.is_empty() && is_unjudged(listener.first()) {
+        let text = "not judged, because the process is not visible";
+        parts.push(Part::new("Flags", paragraph(text, style), Shrinks::WorstFinding, 1));
     }
     if !named.is_empty() {
         let names: Vec<String> = named.iter().map(|finding| name(finding)).collect();

@@ -269,6 +269,7 @@ fn many_ports_in_blocks() {
 tcp [fe80::1%eth0]:22  unknown program
   Process     owner unknown: this system does not report it
   Reachable   on one link only
+  Flags       not judged, because the process is not visible
 
 tcp 0.0.0.0:3416  python3
   Process     python3 (pid 812, user root), since 10:00 UTC today (2 h)

@@ -150,6 +150,7 @@ tcp 0.0.0.0:8080  probably docker-proxy
               image hidden; run with sudo)
   Why         probably in the background; the process that started it has ended
   Reachable   on every address of this machine
+  Flags       not judged, because the process is not visible
   To stop     sudo docker stop $(sudo docker ps -q --filter publish=8080)
   Registry    registered for http-alt: HTTP Alternate (see port 80). Commonly
               used by: HTTP alternate: Tomcat, Jenkins, nginx, proxies,
@@ -230,6 +231,7 @@ tcp 0.0.0.0:80  probably nginx
   Directory   hidden, as are its project and the program file (run with sudo)
   Why         systemd unit nginx.service
   Reachable   on every address of this machine
+  Flags       not judged, because the process is not visible
   To stop     sudo systemctl stop nginx
   Registry    registered for http: World Wide Web HTTP; www: World Wide Web
               HTTP; www-http: World Wide Web HTTP.
@@ -239,6 +241,7 @@ tcp 0.0.0.0:80  probably nginx
   Command     nginx: master process /usr/sbin/nginx
   Why         systemd unit nginx.service
   Reachable   on every address of this machine
+  Flags       not judged, because the process is not visible
   To stop     systemctl stop nginx
   Registry    registered for http: World Wide Web HTTP; www: World Wide Web
               HTTP; www-http: World Wide Web HTTP.
@@ -250,6 +253,7 @@ tcp 0.0.0.0:80  probably nginx
   Why         probably in the background in login session 3; the process that
               started it has ended
   Reachable   on every address of this machine
+  Flags       not judged, because the process is not visible
   To stop     sudo portolan kill 80   (shows the process, and asks first)
   Registry    registered for http: World Wide Web HTTP; www: World Wide Web
               HTTP; www-http: World Wide Web HTTP.

@@ -144,23 +144,27 @@ tcp 127.0.0.1:22  OpenSSH server (program hidden)
   Process     not visible (run with sudo); user root created the socket
   Why         systemd unit ssh.service
   Reachable   on this machine only
+  Flags       not judged, because the process is not visible
   To stop     sudo systemctl stop ssh
   Registry    registered for ssh: The Secure Shell (SSH) Protocol.
 
 tcp 127.0.0.1:22  program hidden
   Process     not visible (run as administrator); user root created the socket
   Reachable   on this machine only
+  Flags       not judged, because the process is not visible
   Registry    registered for ssh: The Secure Shell (SSH) Protocol.
 
 tcp 127.0.0.1:22  program hidden
   Process     not visible: not every process could be read; user root created
               the socket
   Reachable   on this machine only
+  Flags       not judged, because the process is not visible
   Registry    registered for ssh: The Secure Shell (SSH) Protocol.
 
 tcp 127.0.0.1:22  unknown program
   Process     pid 77, not visible (run with sudo)
   Reachable   on this machine only
+  Flags       not judged, because the process is not visible
   To stop     kill 77
   Registry    registered for ssh: The Secure Shell (SSH) Protocol.
 
