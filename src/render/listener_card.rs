@@ -20,8 +20,8 @@ use crate::model::{
     StatusBasis, short_container, unmapped,
 };
 
-/// The maximum number of lines of a card above the text about its port. The card of a listener with a critical finding may
-/// use all free rows of the terminal, and so may a card without this text.
+/// The maximum number of lines of a card. The card of a listener with a critical finding may use all free rows of the
+/// terminal.
 const TALLEST: usize = 14;
 /// The maximum number of lines of one fact: a command line may have thousands of words.
 const LONGEST: usize = 8;
@@ -50,7 +50,8 @@ pub fn listing(
     let registry = paragraph(&registry(listener), style);
     parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
     // A terminal that is narrower than usual needs more lines for the text, so the height is not limited.
-    let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { free };
+    let tallest =
+        if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { tallest(listener, free) };
     let height: usize = parts.iter().map(Part::height).sum();
     if height > tallest {
         let command = format!("portolan explain {}", listener.first().socket.local.port);
@@ -62,7 +63,7 @@ pub fn listing(
     w.flush()
 }
 
-/// Returns the maximum number of lines of a card above the text about its port, if `free` rows are free.
+/// Returns the maximum number of lines of a card, if `free` rows are free.
 fn tallest(listener: &Listener<'_>, free: usize) -> usize {
     let is_critical = listener.findings().iter().any(|(_, finding)| finding.severity == Severity::Critical);
     match free {
