@@ -152,9 +152,7 @@ tcp 0.0.0.0:8080  probably docker-proxy
   Reachable   on every address of this machine
   Flags       not judged, because the process is not visible
   To stop     sudo docker stop $(sudo docker ps -q --filter publish=8080)
-  Registry    registered for http-alt: HTTP Alternate (see port 80). Commonly
-              used by: HTTP alternate: Tomcat, Jenkins, nginx, proxies,
-              development servers.
+  More        portolan explain 8080
 
 "#]],
     );
