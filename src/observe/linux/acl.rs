@@ -1,7 +1,8 @@
 //! POSIX access control lists: the users and groups that can write a file, in addition to its owner and its group.
 //!
-//! A list is in the extended attribute `system.posix_acl_access` (linux/posix_acl_xattr.h): a version, then entries
-//! of tag, permitted bits and ID, all little-endian. The mask entry limits the entries for users and groups.
+//! The extended attribute `system.posix_acl_access` contains the list (linux/posix_acl_xattr.h). The list begins with a
+//! version. Each entry has a tag, the permitted bits and an ID. All numbers are little-endian. The mask entry limits
+//! the entries for users and groups.
 
 use std::ffi::CStr;
 use std::os::fd::AsRawFd;
@@ -20,20 +21,20 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 /// `ACL_WRITE`.
 const WRITE: u16 = 0x02;
-/// The size of the buffer in bytes, enough for about 500 entries.
+/// The size of the buffer in bytes. It holds about 500 entries.
 const LONGEST: usize = 4096;
 
 /// The tag, the permitted bits and the ID of each entry.
 type Entries = Vec<(u16, u16, u32)>;
 
-/// Returns the access control list of the file at `path` in the tree; `None` if the file has none.
+/// Returns the access control list of the file at `path` in the tree. `None` if the file has no list.
 pub(super) fn read(tree: &Tree, path: &CStr) -> Option<Entries> {
     let mut path_of_it = format!("/proc/self/fd/{}/", tree.root.as_raw_fd()).into_bytes();
     path_of_it.extend(path.to_bytes());
     let mut bytes = [0; LONGEST];
     match lgetxattr(path_of_it, "system.posix_acl_access", &mut bytes) {
         Ok(length) => entries(bytes.get(..length)?),
-        // A list that is longer than the buffer is assumed to let some user write.
+        // If the list does not fit into the buffer, a group is assumed to have write permission.
         Err(Errno::RANGE) => Some(vec![(GROUP, WRITE, u32::MAX)]),
         Err(_) => None,
     }
@@ -50,8 +51,8 @@ fn entries(list: &[u8]) -> Option<Entries> {
     (u32::from_le_bytes(*version) == VERSION).then(|| entries.chunks_exact(8).filter_map(entry).collect())
 }
 
-/// Returns who can write the file according to the list, apart from root: one user, or `Some(None)` for a group or
-/// several users, or `None` for nobody. `counts` selects the groups that matter.
+/// Returns the user whom the list allows to write the file. `Some(None)` stands for a group or for several users,
+/// `None` for nobody. Root is left out, and so is a group for which `counts` returns false.
 pub(super) fn writer(list: &Entries, group: u32, counts: impl Fn(u32) -> bool) -> Option<Option<u32>> {
     let mask = list.iter().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permits, _)| *permits);
     let mut users = list.iter().filter(|(_, permits, _)| permits & mask & WRITE != 0).filter_map(

@@ -1,5 +1,5 @@
-//! Finds threads that wait in a system call on a socket whose descriptor was closed. The call keeps the socket open and
-//! receives the next client or packet, although no descriptor refers to the socket.
+//! Finds threads that wait in a system call on a socket after its descriptor was closed. The call keeps the socket
+//! open, although no descriptor refers to it. The thread still receives the next client or packet.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use rustix::io::Errno;
 use super::files::{numbers, slurp};
 use crate::model::{Gap, Pid, Stage};
 
-/// The system calls that wait for a client or for data, and whose descriptor can only be a socket.
+/// The system calls that wait for a client or for data, and that work only on sockets.
 const CALLS: [libc::c_long; 5] =
     [libc::SYS_accept, libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_recvmmsg];
-/// The maximum number of threads to read, which takes about a second.
+/// The maximum number of threads to read. Reading so many threads takes about a second.
 const MOST_THREADS: usize = 100_000;
-/// How many times a thread is checked again: a thread of an ordinary program notices a closed socket after a short
-/// time.
+/// How many times a thread is checked again. An ordinary program closes a socket and leaves the call a short time
+/// later, so one check is not enough.
 const CHECKS: usize = 3;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns a gap for the processes with a thread that waits on a closed descriptor, or for threads that were not
-/// read; `None` if there are neither.
+/// Returns a gap for the processes that have a thread waiting on a closed descriptor. If there is no such process,
+/// returns a gap for the threads that were not read; `None` if all were read.
 pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     let mut left = MOST_THREADS;
     let mut waiting: Vec<(Pid, Pid, u32)> = Vec::new();
@@ -55,7 +55,8 @@ pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     Some(Gap::new(Stage::Owners, what, why).counted(found.len()).of_processes(found, "linux"))
 }
 
-/// Returns the descriptor on which a thread waits, if this descriptor is closed or no longer refers to a socket.
+/// Returns the descriptor on which a thread waits, if the descriptor was closed or now refers to something other than a
+/// socket.
 fn closed(pid: Pid, thread: Pid) -> Option<u32> {
     let text = slurp(format!("/proc/{pid}/task/{thread}/syscall"), 256, 256).ok()?;
     let descriptor = waits_on(&text)?;
@@ -67,13 +68,13 @@ fn closed(pid: Pid, thread: Pid) -> Option<u32> {
     .then_some(descriptor)
 }
 
-/// Parses `/proc/PID/syscall` (`43 0x3 0x0 …`: the number of the call and its arguments). Returns the descriptor if
+/// Parses `/proc/PID/syscall`: the number of the call, then its arguments (`43 0x3 0x0 …`). Returns the descriptor if
 /// the call is one of [`CALLS`].
 fn waits_on(text: &[u8]) -> Option<u32> {
     let mut words = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
     let call = words.next()?.parse().ok()?;
     let argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
-    // The kernel reads a descriptor only from the lower half of the register.
+    // The kernel uses only the lower 32 bits of the register as the descriptor.
     CALLS.contains(&call).then_some(u32::try_from(argument & 0xffff_ffff).ok()?)
 }
 

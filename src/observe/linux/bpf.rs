@@ -1,5 +1,8 @@
-//! Finds BPF programs that choose the socket for a connection (`sk_lookup`) or see packets before the firewall does
-//! (tcx), through the descriptors of the processes that attached them.
+//! Finds BPF programs that choose the socket of a connection (`sk_lookup`), and BPF programs that see packets before
+//! the firewall does (tcx).
+//!
+//! The programs are found through the descriptors of the processes that attached them. In addition, the kernel counts
+//! the `sk_lookup` programs, including those that no process has open.
 
 use std::fs::File;
 
@@ -13,20 +16,19 @@ use crate::model::{Gap, Note, Pid, Stage};
 /// `BPF_SK_LOOKUP` (linux/bpf.h).
 const SK_LOOKUP: u32 = 36;
 
-/// The type of a link to the traffic control of a device (tcx, Linux 6.6).
+/// The type of a BPF link to the traffic control of a device (tcx, since Linux 6.6).
 const TCX: &str = "tcx";
 /// `BPF_TCX_INGRESS` (linux/bpf.h).
 const TCX_INGRESS: &str = "46";
 
 #[derive(Debug, Default)]
 pub(super) struct AttachedPrograms {
-    /// The processes that have a program open that redirects connections in a network namespace.
+    /// The processes that have an `sk_lookup` program open. Such a program redirects the connections of a network
+    /// namespace.
     pub(super) steering: Vec<Pid>,
-    /// A note about programs that see the incoming packets of a device before the firewall does.
     pub(super) tcx: Option<Note>,
 }
 
-/// Returns the BPF programs that are attached through these descriptors.
 pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
     let (mut steering, mut tcx) = (Vec::new(), Vec::new());
     for link in links {
@@ -40,8 +42,8 @@ pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
     AttachedPrograms { steering, tcx: tcx_note(tcx) }
 }
 
-/// Returns the number of programs that redirect connections in the calling thread's network namespace, `None` if the
-/// kernel refuses. A program counts even if no process has it open.
+/// Returns the number of programs that redirect connections in the network namespace of the calling thread. `None` if
+/// the kernel refuses to answer. A program counts even if no process has it open.
 pub(super) fn steering_programs() -> Option<u32> {
     let netns = File::open("/proc/thread-self/ns/net").ok()?;
     match attached_programs(&netns, SK_LOOKUP) {
@@ -51,8 +53,8 @@ pub(super) fn steering_programs() -> Option<u32> {
     }
 }
 
-/// Returns the gap of an audit that could not ask for programs that redirect connections. `bpf` is whether the user
-/// allows to ask.
+/// Returns the gap of an audit that did not learn from the kernel which programs redirect connections. `bpf` is false
+/// if the user forbade bpf(2).
 pub(super) fn unasked(bpf: bool) -> Gap {
     let (why, remedy) = match bpf {
         false => ("--no-bpf was given", "run without --no-bpf"),
@@ -68,7 +70,7 @@ fn without_socket(why: impl Into<String>) -> Gap {
     Gap::new(Stage::Sockets, "ports that answer without a socket", why)
 }
 
-/// Returns the gap because of programs that redirect connections: other ports may lead to a listener.
+/// Returns a gap if programs redirect connections, because connections to other ports may then reach a listener.
 pub(super) fn steering_gap(count: u32, mut pids: Vec<Pid>) -> Option<Gap> {
     pids.sort_unstable();
     pids.dedup();
@@ -97,14 +99,13 @@ fn value<'t>(fdinfo: &'t str, key: &str) -> Option<&'t str> {
     fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
 }
 
-/// Returns whether this BPF link redirects the connections of a network namespace.
 fn is_steering(fdinfo: &str) -> bool {
     value(fdinfo, "link_type") == Some("netns")
         && value(fdinfo, "attach_type") == Some(&SK_LOOKUP.to_string())
 }
 
-/// Returns the program that this BPF link attaches to the incoming packets of a device: `program 12`. The attach type
-/// is a number and a name: `46 (tcx_ingress)`.
+/// Returns the name of the program (`program 12`), if this BPF link attaches it to the incoming packets of a device.
+/// The attach type is a number, which may be followed by a name: `46 (tcx_ingress)`.
 fn tcx_program(fdinfo: &str) -> Option<String> {
     let attach_type = value(fdinfo, "attach_type")?.split(' ').next();
     let is_incoming = value(fdinfo, "link_type") == Some(TCX) && attach_type == Some(TCX_INGRESS);

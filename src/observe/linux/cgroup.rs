@@ -1,7 +1,7 @@
-//! Control groups: finds the path of a group by its ID, and the systemd unit and the container in a path.
+//! Control groups: finds the path of a group by its ID, and the names of the systemd unit and the container in a path.
 //!
-//! The ID is the inode of the group's directory in the cgroup2 tree, so one pass over the directories names all
-//! groups. With only cgroup v1, the groups stay unknown.
+//! The ID is the inode of the group's directory in the cgroup2 tree. So one pass over the directories finds the paths
+//! of all groups. If the system has only cgroup v1, the paths stay unknown.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -14,12 +14,13 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, fstatfs, openat};
 
 /// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
 const CGROUP2: i64 = 0x6367_7270;
-/// The maximum depth in the tree, far more than systemd and Kubernetes use.
+/// The maximum depth of the search, much deeper than the trees of systemd and Kubernetes.
 const DEPTH: usize = 32;
-/// The maximum number of bytes to read of a group's list of processes.
+/// The maximum size of a group's list of processes, in bytes.
 const PROCESSES: usize = 16 * 1024;
 
-/// Returns the path of each wanted group that is in the tree, by ID; the root group is `/`.
+/// Returns the path of each wanted group by its ID. A group outside the tree is left out. The path of the root group is
+/// `/`.
 pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     let mut found = HashMap::new();
     let Some(tree) = tree() else { return found };
@@ -32,7 +33,7 @@ pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     found
 }
 
-/// Opens the cgroup2 tree, which is mounted alone or next to cgroup v1.
+/// Opens the cgroup2 tree. Its mount point depends on whether cgroup v1 is mounted too.
 fn tree() -> Option<OwnedFd> {
     let open =
         |path: &CStr| openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -42,8 +43,8 @@ fn tree() -> Option<OwnedFd> {
         .find(|directory| fstatfs(directory).is_ok_and(|fs| fs.f_type == CGROUP2))
 }
 
-/// Returns the processes of a group, without those of the groups below it; `None` if the group cannot be read, has
-/// very many processes, or has a process outside portolan's pid namespace.
+/// Returns the processes of a group, without those of the groups below it. `None` if the group cannot be read, has too
+/// many processes, or has a process outside the pid namespace of portolan.
 pub(super) fn processes(group: &str) -> Option<Vec<Pid>> {
     let group = group.trim_start_matches('/');
     if group.split('/').any(|part| part == "..") {
@@ -87,13 +88,13 @@ fn descend(
     }
 }
 
-/// Returns the outermost group of a path that is not a slice: a unit of the system's manager, or a group that root
-/// made. The groups below it may belong to another manager, such as the manager of a user.
+/// Returns the outermost part of a path that is not a slice. It is either a unit of the system manager or a group that
+/// root made. The groups below it may belong to another manager, such as the manager of a user.
 fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
 }
 
-/// Returns the systemd unit of a path. A unit inside another unit is preceded by the outermost unit:
+/// Returns the systemd unit of a path. If the unit is inside another unit, the outermost unit comes first:
 /// `user@1000.service/ssh.service`. Otherwise any user could start a unit that looks like the `ssh.service` of the
 /// system.
 #[must_use]
@@ -110,8 +111,8 @@ pub(super) fn unit(path: &str) -> Option<String> {
     }
 }
 
-/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name. If a user could have made the
-/// container's group, the outermost unit precedes the name, because users can give their groups any name.
+/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name. If a user could have made the group of
+/// the container, the outermost unit comes first, because users can give their groups any name.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)
@@ -130,8 +131,8 @@ pub(super) fn is_in_nested_container(path: &str) -> bool {
     container_name(parent).is_some_and(|(outer, _)| outer != inner)
 }
 
-/// Returns whether root owns a group. If so, only root can have made the groups below it. If the tree cannot be read,
-/// every group counts as owned by root, except those below the manager of a user (`user@UID.service`).
+/// Returns whether root owns a group. If so, only root can have made the groups directly below it. If no tree can be
+/// read, the path decides: only the groups below the manager of a user (`user@UID.service`) do not belong to root.
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -142,12 +143,17 @@ fn is_roots(group: &str) -> bool {
     if owners.is_empty() { !group.contains("/user@") } else { owners.iter().all(|uid| *uid == 0) }
 }
 
-/// Returns the name of the innermost container of a path, and the path of the group that contains it.
+/// Returns the name of the innermost container of a path, and the path of the group above the container.
 ///
-/// Forms: `docker-ID.scope`, `/docker/ID`, `libpod-ID.scope`, `libpod-payload-ID`, `cri-containerd-ID.scope`,
-/// `crio-ID.scope`, `/kubepods/…/ID`, `/default/ID` (containerd), `lxc.payload.NAME`, `/lxc/NAME`,
-/// `machine-NAME.scope` and `systemd-nspawn@NAME.service` (systemd-nspawn), `machine-lxc\x2dN\x2dNAME.scope`
-/// (libvirt), `/ecs/TASK/TASK-N` (AWS Fargate). A virtual machine (`machine-qemu…`) is not a container.
+/// These forms are known:
+/// - Docker: `docker-ID.scope`, `/docker/ID`
+/// - Podman: `libpod-ID.scope`, `libpod-payload-ID`
+/// - Kubernetes: `cri-containerd-ID.scope`, `crio-ID.scope`, `/kubepods/…/ID`
+/// - containerd: `/default/ID`
+/// - LXC: `lxc.payload.NAME`, `/lxc/NAME`
+/// - systemd-nspawn: `machine-NAME.scope`, `systemd-nspawn@NAME.service`
+/// - libvirt: `machine-lxc\x2dN\x2dNAME.scope`; a virtual machine (`machine-qemu…`) is not a container
+/// - AWS Fargate: `/ecs/TASK/TASK-N`
 fn container_name(path: &str) -> Option<(String, &str)> {
     let mut found = None;
     let mut above = None;
@@ -177,7 +183,7 @@ fn container_name(path: &str) -> Option<(String, &str)> {
     found
 }
 
-/// Returns the container that systemd-machined or libvirt registered under this name; `None` for a virtual machine.
+/// Returns the container that systemd-machined or libvirt registered under this name. `None` for a virtual machine.
 fn machine(name: &str) -> Option<String> {
     if name.starts_with("qemu-") {
         return None;
@@ -186,7 +192,7 @@ fn machine(name: &str) -> Option<String> {
     Some(of_libvirt.map_or(name, |(_, name)| name).to_owned())
 }
 
-/// Returns whether a group has the name of a container of AWS Fargate: the 32 hexadecimal digits of the task, then a
+/// Returns whether a group is named like a container of AWS Fargate: the 32 hexadecimal digits of the task, `-` and a
 /// number.
 fn is_fargate_task(part: &str) -> bool {
     part.split_once('-').is_some_and(|(task, number)| {

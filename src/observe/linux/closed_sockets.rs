@@ -1,8 +1,8 @@
-//! TCP sockets that were closed between two scans, from the kernel's messages about destroyed sockets
+//! Finds TCP sockets that were closed between two scans. The kernel sends a message about every destroyed socket
 //! (`SKNLGRP_*_DESTROY`, linux/sock_diag.h).
 //!
-//! A message names neither the process nor whether the socket listened. UDP is not read, because a UDP socket without
-//! a peer is usually a client. On a busy machine, messages arrive seconds late or are dropped.
+//! A message names no process, and does not show whether the socket listened. Messages about UDP are not read, because
+//! a UDP socket without a peer is usually a client. On a busy machine, messages arrive seconds late or are lost.
 
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -20,29 +20,29 @@ use super::users::Users;
 use crate::model::{Endpoint, Namespaces, Owner, Protocol, Socket, SocketAttributes, State};
 use crate::observe::Scope;
 
-/// The groups of the messages about TCP over IPv4 and IPv6: group 1 is the lowest bit.
+/// The message groups of TCP over IPv4 and IPv6. Group 1 is the lowest bit.
 const GROUPS: u32 = 0b101; // groups 1 and 3
-/// The size of the buffer for a datagram, which has one message of less than 1 KiB.
+/// The size of the buffer for a datagram. A datagram has one message of less than 1 KiB.
 const BUFFER: usize = 8 * 1024;
-/// The maximum number of messages that are read after a scan. The kernel keeps a few hundred.
+/// The maximum number of messages to read after a scan. The kernel queues only a few hundred.
 const MOST: usize = 10_000;
 
-/// The maximum number of cookies; they need 4 MB.
+/// The maximum number of cookies. So many cookies take 4 MB of memory.
 const MOST_COOKIES: usize = 200_000;
 
 #[derive(Debug)]
 pub(super) struct ClosedSockets {
     messages: OwnedFd,
-    /// The cookie of a socket that `subscribe` closes. Messages that arrive before the message about this socket may
-    /// be about sockets that were closed before the subscription.
+    /// The cookie of a socket that `subscribe` closes; `None` after the message about this socket has arrived. Earlier
+    /// messages may be about sockets that were closed before the subscription, so they are ignored.
     first: Option<u64>,
-    /// The cookies of the sockets that scans found and that are not yet known to be closed.
+    /// The cookies of the sockets that scans found. A cookie is removed when its socket is closed.
     found: HashSet<NonZeroU64>,
 }
 
 impl ClosedSockets {
-    /// Subscribes in the network namespace of the calling thread; `None` if the scope excludes these sockets, or if
-    /// the kernel refuses.
+    /// Subscribes in the network namespace of the calling thread. `None` if the scope excludes these sockets or the
+    /// kernel refuses.
     pub(super) fn subscribe(scope: &Scope) -> Option<Self> {
         let is_included = scope.protocols.contains(&Protocol::Tcp)
             && scope.states.contains(&State::Bound)
@@ -60,7 +60,7 @@ impl ClosedSockets {
     }
 
     /// Returns the closed sockets that no scan has found. `scanned` has the sockets of the last scan; `None` if they
-    /// are unchanged.
+    /// have not changed since the previous call.
     pub(super) fn unseen(&mut self, scanned: Option<&[Socket]>, scope: &Scope) -> Vec<Socket> {
         let is_tcp = |socket: &&Socket| socket.local.protocol == Protocol::Tcp && socket.state.holds_port();
         let scanned = scanned.into_iter().flatten().filter(is_tcp);
@@ -83,7 +83,7 @@ impl ClosedSockets {
         unseen
     }
 
-    /// Returns whether the set of cookies is too large, because messages about closed sockets were lost.
+    /// Returns whether the set of cookies has become too large. It grows if messages about closed sockets are lost.
     pub(super) fn has_lost_track(&self) -> bool {
         self.found.len() > MOST_COOKIES
     }
@@ -94,7 +94,7 @@ impl ClosedSockets {
         for _ in 0..MOST {
             buffer.clear();
             match recv(&self.messages, spare_capacity(&mut buffer), RecvFlags::TRUNC) {
-                // A message that cannot be parsed is ignored, because the messages are incomplete in any case.
+                // A message that cannot be parsed is ignored, because messages can be lost anyway.
                 Ok((_, length)) => _ = buffer.get(..length).map(|bytes| reading.datagram(bytes, 0)),
                 Err(Errno::INTR | Errno::NOBUFS) => {}
                 Err(_) => break,
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// Subscribes, and waits until messages about sockets that were closed before can no longer arrive.
+    /// Subscribes, then waits until no more messages can arrive about sockets that were closed before the subscription.
     fn subscribe(scope: &Scope) -> ClosedSockets {
         let mut closed = ClosedSockets::subscribe(scope).unwrap();
         for _ in 0..1000 {
@@ -157,7 +157,7 @@ mod tests {
             let listener = TcpListener::bind(at).unwrap();
             listener.local_addr().unwrap()
         });
-        // A socket that tried to connect is a client, even if it has no peer any more.
+        // A socket that tried to connect is a client, even if it no longer has a peer.
         let refused = std::net::TcpStream::connect("127.0.0.1:1").unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         let mut found = Vec::new();
@@ -192,7 +192,7 @@ mod tests {
         let marker = TcpListener::bind("127.0.0.1:0").unwrap();
         let last = marker.local_addr().unwrap().port();
         drop(marker);
-        // Messages arrive in order: the message about `marker` arrives after the message about `listener`.
+        // Messages arrive in order, so the message about `listener` comes before the message about `marker`.
         let mut found = Vec::new();
         for _ in 0..1000 {
             found.extend(closed.unseen(None, &scope).into_iter().map(|socket| socket.local.port));

@@ -1,4 +1,4 @@
-//! The file that a process runs: its path, whether it is still at this path, and the users who can replace it.
+//! The file that a process runs: its path, whether the file is still at this path, and the users who can replace it.
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -26,31 +26,30 @@ const THREADS: usize = 64;
 pub(super) struct ProgramFiles {
     pub exe: Option<Exe>,
     pub origin: Option<Origin>,
-    /// The path of the loader that runs the program, and the command line of the program.
+    /// If a loader runs the program: the path of the loader, and the command line of the program.
     pub loaded_by: Option<(String, Vec<String>)>,
     pub script: Option<Script>,
-    /// Further files with code that are less trustworthy than the program file and the script.
+    /// Other files with code that are less trustworthy than the program file and the script.
     pub code: Vec<Script>,
-    /// Whether memory of the process contains code of the program file; `None` if this was not checked.
+    /// Whether the memory of the process contains code of the program file. `None` if this was not checked.
     pub is_mapped: Option<bool>,
-    /// Whether the program has code in memory that does not belong to a file. Always false for an interpreter.
+    /// Whether the memory of the process contains code that does not come from a file. Always false for an interpreter.
     pub has_code_without_file: bool,
-    /// The reason why the file, or the users who can replace it, are not known.
+    /// The reason why the program file, or the users who can replace it, are unknown.
     pub trouble: Option<String>,
 }
 
-/// The maximum number of files in `ProgramFiles::code`; one is enough for a finding.
+/// The maximum number of files in `ProgramFiles::code`. One file is enough for a finding.
 const CODE: usize = 8;
 
 const NO_ORIGIN: &str = "the directories above the program file could not be checked";
 
-/// Returns the kernel's path of the program file of a process.
 pub(super) fn link(process: &OwnedFd) -> Result<CString, Errno> {
     readlinkat(process, "exe", Vec::new())
 }
 
-/// Reads the program of a process, given its directory in `/proc` and the target of its link `exe`. If `libraries` (a
-/// cache of checked files) is given, the mapped files are checked too.
+/// Reads the program of a process from its directory in `/proc`. `link` is the target of the link `exe`. `libraries` is
+/// a cache of checked files; with it, the mapped files are checked too.
 pub(super) fn program(
     (process, mut link): (&OwnedFd, Result<CString, Errno>),
     cmdline: &[String],
@@ -61,8 +60,8 @@ pub(super) fn program(
         return ProgramFiles { trouble: link.err().map(why), ..ProgramFiles::default() };
     };
     let mut program = ProgramFiles::default();
-    // If an upgrade replaces the file after its path was read, path and file do not fit together, so a second attempt
-    // is made.
+    // An upgrade may replace the file after its path was read. The path then does not match the file, so a second
+    // attempt is made.
     for _ in 0..2 {
         let running = statat(process, "exe", AtFlags::empty()).ok();
         match &link {
@@ -131,8 +130,8 @@ pub(super) fn program(
     program
 }
 
-/// Keeps the files of code that are less trustworthy than the program file and the script, the least trustworthy
-/// first.
+/// Keeps only the files of code that are less trustworthy than the program file and the script. The least trustworthy
+/// file comes first.
 fn keep_least_trustworthy(program: &mut ProgramFiles) {
     let ProgramFiles { exe, origin, script, code, .. } = program;
     let (exe, origin, script) = (exe.clone(), origin.clone(), script.clone());
@@ -150,9 +149,9 @@ fn why(errno: Errno) -> String {
     }
 }
 
-/// Returns a directory that shows the program file and command line of a process whose first thread has ended: the
-/// directory in `/proc` of a living thread. The directory of the process itself then shows neither. Returns `None` if
-/// the first thread lives, or if no thread has a program file.
+/// Returns the directory in `/proc` of a living thread, if the first thread of the process has ended. In this case the
+/// directory of the process shows neither the program file nor the command line. `None` if the first thread lives, or
+/// if no thread has a program file.
 pub(super) fn living_thread(process: &OwnedFd, link: &Result<CString, Errno>) -> Option<OwnedFd> {
     if *link != Err(Errno::NOENT) {
         return None;
@@ -180,8 +179,7 @@ pub(super) fn living_thread(process: &OwnedFd, link: &Result<CString, Errno>) ->
     None
 }
 
-/// Returns the program file and its origin. `target` is the target of the link `exe`; `running` is the file that
-/// runs.
+/// Returns the program file and its origin. `target` is the target of the link `exe`; `running` is the file that runs.
 fn executable(
     target: &[u8],
     running: Option<&Stat>,
@@ -189,7 +187,7 @@ fn executable(
     origins: &mut Origins,
 ) -> (Exe, Option<Origin>) {
     let (path, mut state) = path_and_state(tree, target, running);
-    // If the file system was unmounted, the kernel still returns a path below the former mount point.
+    // After a file system is unmounted, the kernel still returns a path below the former mount point.
     let is_nowhere = || matches!(tree.stat(path), Err(Errno::NOENT | Errno::NOTDIR));
     if state == ExeState::Present && running.is_some() && is_nowhere() {
         state = ExeState::Deleted;
@@ -203,8 +201,8 @@ fn executable(
             let uid = running.and_then(|running| creator_of_deleted(tree, path, running, origins));
             Some(Origin { uid, ..Origin::of(OriginKind::Deleted) })
         }
-        // The old file no longer exists, so the new file is judged: a user who can replace the new file could also
-        // have replaced the old one.
+        // The old file no longer exists, so the new file is judged. A user who can replace the new file could also have
+        // replaced the old file.
         ExeState::Replaced => origins.of(tree, path, None).map(|origin| match origin.kind {
             OriginKind::User | OriginKind::Open => origin,
             _ => Origin::of(OriginKind::Deleted),
@@ -224,17 +222,18 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether the running file belongs to a user other than root, and the file at its path to yet another user.
-/// If so, the running file was never at this path of the machine.
+/// Returns whether the running file belongs to a user other than root, and the file at its path to a third user. If so,
+/// the running file was never at this path of the machine.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));
     tree.stat(path).is_ok_and(is_another_users)
 }
 
-/// Returns the only user who could have created a deleted file at this path: root if the file belongs to root and only
-/// root can write to the directories above it. `None` if several users could have, or if the file was on another file
-/// system than the nearest directory, because any user can mount a file system and detach it.
+/// Returns the only user who could have created a deleted file at this path. The user is root if the file belongs to
+/// root and only root can write to the directories above it. `None` if several users could have created the file. Also
+/// `None` if the file was on another file system than the nearest directory: any user can mount a file system and
+/// detach it.
 fn creator_of_deleted(tree: &Tree, path: &[u8], running: &Stat, origins: &mut Origins) -> Option<u32> {
     let mut above = path;
     let directory = loop {

@@ -1,4 +1,5 @@
-//! Runs system programs for facts that have no other source, with a clean environment and limits of time and size.
+//! Runs system programs for facts that have no other source. The programs get a clean environment, and their time and
+//! output are limited.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -6,12 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-/// The time limit of one program. An answer takes well below a second.
+/// The time limit of one program. Programs usually answer in well below a second.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The time limit for all programs that share a budget, because a machine can have a thousand network namespaces.
+/// The time limit of all programs that share a budget. It is needed because a machine can have a thousand network
+/// namespaces.
 const TOTAL: Duration = Duration::from_secs(20);
-/// The maximum size of the output. A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall about 20
-/// MiB.
+/// The maximum size of the output. A package of 10,000 files prints 1.5 MiB; a firewall of 100,000 rules prints about
+/// 20 MiB.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -23,8 +25,8 @@ impl Default for TimeBudget {
     }
 }
 
-/// Runs the program at a fixed path, for no longer than the budget permits, and returns its output. An error begins
-/// with the path.
+/// Runs the program at a fixed path and returns its output. The program is ended when the time budget is used up. An
+/// error begins with the path.
 pub(super) fn output(
     path: &str,
     arguments: impl IntoIterator<Item = impl Into<OsString>>,
@@ -51,8 +53,8 @@ fn output_within(
     let mut child = Command::new(path)
         .args(arguments.into_iter().map(Into::into))
         .env_clear()
-        // `HOME` is replaced, because files in the home directory of a user could run programs, for example through
-        // macros of rpm.
+        // `HOME` is replaced, because files in the home directory of a user could make a program run other programs.
+        // Macros of rpm are an example.
         .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C"), ("HOME", "/nonexistent")])
         .current_dir("/")
         .stdin(Stdio::null())

@@ -6,7 +6,7 @@ use super::tree::{Tree, is_same};
 use crate::model::ExeState;
 
 /// Returns the path and the state of the file that the kernel names `target`. The kernel appends " (deleted)" to the
-/// name of a deleted file, but an existing file may have such a name too.
+/// name of a deleted file. The name of an existing file can have the same ending.
 pub(super) fn path_and_state<'t>(
     tree: &Tree,
     target: &'t [u8],
@@ -35,9 +35,9 @@ fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<
     }
 }
 
-/// Returns whether an upgrade replaced the running file with the file at its path. Both are then on one file system,
-/// and the old file belongs to root or to the owner of the new file. A file that was deleted in a private mount does
-/// not count, because any user can make such a mount with any path.
+/// Returns whether an upgrade replaced the running file with the file at its path. If so, both files are on one file
+/// system, and the old file belongs to root or to the owner of the new file. A file that was deleted in a private mount
+/// does not count, because any user can make a private mount at any path.
 const fn is_upgrade(running: &Stat, there: &Stat) -> bool {
     running.st_dev == there.st_dev && (running.st_uid == 0 || running.st_uid == there.st_uid)
 }

@@ -1,5 +1,5 @@
 //! Reads small files of `/proc` with as few calls as possible. The size of a file is not requested, because `/proc`
-//! gives no sizes.
+//! reports no sizes.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,8 +9,8 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
-/// Reads a file that the kernel writes in one piece: up to `most` bytes, `step` bytes at once. For a setting below
-/// `/proc/sys`, `step` must be enough for the whole setting, because a second read returns nothing.
+/// Reads a file that the kernel writes in one piece. Returns at most `most` bytes, and reads `step` bytes at first. For
+/// a file in `/proc/sys`, `step` must be enough for the whole setting, because a second read returns nothing.
 pub(super) fn slurp(path: impl Arg, step: usize, most: usize) -> Result<Vec<u8>, Errno> {
     slurp_at(CWD, path, step, most)
 }
@@ -30,11 +30,11 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
     }
 }
 
-/// The size of the buffer for each read: the kernel returns at most one page at once, unless a record is longer.
+/// The buffer size of each read. The kernel returns at most one page at once, unless a record is longer.
 const PAGE: usize = 4 * 1024;
 
-/// Reads a file that the kernel writes record by record, such as a table of mounts: a short read does not mean the
-/// end of the file. Returns `FBIG` if the file has more than `most` bytes.
+/// Reads a file that the kernel writes record by record, such as a table of mounts. A short read does not indicate the
+/// end of such a file. Returns `FBIG` if the file has more than `most` bytes.
 pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno> {
     let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(16 * 1024);
@@ -50,17 +50,17 @@ pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno>
 /// The maximum size of a table of mounts in bytes, enough for 100,000 mounts.
 const LONGEST_MOUNTS: usize = 32 * 1024 * 1024;
 
-/// Reads the mounts of this thread's mount namespace (`proc_pid_mountinfo(5)`).
+/// Reads the mounts in the mount namespace of the calling thread (`proc_pid_mountinfo(5)`).
 pub(super) fn mounts() -> Result<String, Errno> {
     read_records("/proc/thread-self/mountinfo", LONGEST_MOUNTS)
 }
 
-/// Reads the mounts of the mount namespace of a process, which is open as a directory of `/proc`.
+/// Reads the mounts in the mount namespace of a process. `process` is its open directory in `/proc`.
 pub(super) fn mounts_of(process: &OwnedFd) -> Result<String, Errno> {
     read_records(format!("/proc/self/fd/{}/mountinfo", process.as_raw_fd()), LONGEST_MOUNTS)
 }
 
-/// Returns the entries of a directory whose names are numbers.
+/// Returns the numbers among the names in a directory.
 pub(super) fn numbers_in(directory: &OwnedFd) -> Result<Vec<u32>, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut entries = RawDir::new(directory, &mut buffer);
@@ -71,7 +71,6 @@ pub(super) fn numbers_in(directory: &OwnedFd) -> Result<Vec<u32>, Errno> {
     Ok(numbers)
 }
 
-/// Like [`numbers_in`], for the directory at a path.
 pub(super) fn numbers(path: impl Arg) -> Result<Vec<u32>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     numbers_in(&openat(CWD, path, flags, Mode::empty())?)

@@ -1,4 +1,4 @@
-//! Finds the owner of every socket, and reports why some owners could not be found.
+//! Finds the owner of every socket, and reports why some owners were not found.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::model::{Endpoint, Gap, Owner, Pid, Protocol, Stage, show_processes};
 
 #[derive(Clone, Copy)]
 pub(super) struct OwnerSearch {
-    /// Whether all visible processes can be read.
+    /// Whether portolan is permitted to read all visible processes.
     pub(super) privileged: bool,
     /// Whether to search threads and io_urings even for sockets that already have an owner.
     pub(super) threads_and_rings: bool,
@@ -58,8 +58,8 @@ pub(super) fn find_owners(
     }
     open.retain(|inode| !walk.is_held(*inode));
     // During the walk, sockets may vanish, be replaced by new sockets, or move to other processes. So the sockets are
-    // listed again, and missing owners are searched twice more: outside ordinary descriptors, then in ordinary
-    // descriptors again.
+    // listed again. Owners that are still missing are searched outside ordinary descriptors, and then once more in
+    // ordinary descriptors.
     let mut later = Later::default();
     if !open.is_empty() {
         later.compare(found, &mut open, list_again());
@@ -76,8 +76,8 @@ pub(super) fn find_owners(
             search_closely(&mut walk, &open, false, bpf)
         };
         let again = hidden
-            // If a process could not be read, it probably owns the remaining sockets. A second walk then finds only
-            // the owners of new sockets.
+            // A process that could not be read probably owns the remaining sockets. A second walk is then useful only
+            // for new sockets.
             .and_then(|()| {
                 if blind && !is_replaced {
                     Ok(Walk::default())
@@ -98,9 +98,9 @@ pub(super) fn find_owners(
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
     gaps.extend(unlisted_processes(&walk));
-    // If every visible process was read, the owners of the remaining sockets are outside the pid namespace.
+    // If every visible process was read, the owners of the remaining sockets may be outside the pid namespace.
     if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
-        // A socket that has just replaced another socket is not counted, because its owner was not searched yet.
+        // Sockets that have just replaced other sockets are not counted, because their owners were not searched yet.
         gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
     }
     if later.is_unsure {
@@ -149,23 +149,23 @@ fn search_closely(
     hidden_processes::search(walk, search, hidden_processes)
 }
 
-/// The maximum number of further walks, which are needed while new sockets replace old ones.
+/// The maximum number of further walks. Each walk may find that new sockets have replaced old ones.
 const ROUNDS: usize = 4;
 
-/// The changes since the walk: sockets that vanished, and new sockets in their place.
+/// What changed since the walk: sockets vanished, and new sockets replaced them.
 #[derive(Debug, Default)]
 struct Later {
-    /// The sockets without a known process that are no longer listed.
+    /// The sockets that are no longer listed and whose process was not found.
     gone: HashSet<SocketId>,
-    /// The new sockets in the last list that replaced vanished sockets.
+    /// The new sockets in the last list. Each of them replaced a vanished socket.
     new: HashSet<SocketId>,
     /// Whether the sockets could not be listed again.
     is_unsure: bool,
 }
 
 impl Later {
-    /// Removes vanished sockets from `open`, the inodes whose owner is unknown. New sockets in the place of a
-    /// vanished socket replace this socket in `open` and `found`.
+    /// Removes vanished sockets from `open`, which has the inodes of the sockets whose owner is unknown. If new sockets
+    /// replaced a vanished socket, they take its place in `open` and `found`.
     fn compare(
         &mut self,
         found: &mut Vec<FoundSocket>,
@@ -207,11 +207,11 @@ impl Later {
     }
 }
 
-/// The network namespace, the protocol and the port of a socket. The address is left out: a socket on `0.0.0.0` may
-/// replace a socket on `127.0.0.1`.
+/// The network namespace, the protocol and the port of a socket. The address is left out, because a socket on `0.0.0.0`
+/// may replace a socket on `127.0.0.1`.
 type Place = (Option<u64>, Protocol, u16);
 
-/// Returns the place of a socket; `None` if the socket does not accept traffic.
+/// Returns the place of a socket. `None` if the socket does not accept traffic.
 fn place(found: &FoundSocket) -> Option<Place> {
     let FoundSocket { socket, .. } = found;
     let Endpoint { protocol, port, .. } = socket.local;
@@ -219,8 +219,8 @@ fn place(found: &FoundSocket) -> Option<Place> {
     (socket.state.accepts_traffic() && port != 0).then_some((netns, protocol, port))
 }
 
-/// Sets the owner of every socket; returns the number of sockets that neither a process nor a kernel service
-/// explains.
+/// Sets the owner of every socket. Returns the number of sockets that belong neither to a process nor to a kernel
+/// service.
 fn assign(
     found: &mut [FoundSocket],
     walk: &Walk,
@@ -295,8 +295,8 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
 /// The maximum number of addresses in the text of a gap.
 const NAMED: usize = 4;
 
-/// Returns a gap if `/proc` hides the processes of other users. A hidden process may own a socket together with a
-/// visible process, so the gap matters even if every socket has an owner.
+/// Returns a gap if `/proc` hides the processes of other users. A hidden process may share a socket with a visible
+/// process, so the gap matters even if every socket has an owner.
 fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     settings::hides_others(privileged).then(|| {
         Gap::new(
@@ -384,7 +384,7 @@ mod tests {
         listener("tcp/127.0.0.1:9", u64::MAX)
     }
 
-    /// Returns a listener that no process owns; `identity` is its inode and its cookie.
+    /// Returns a listener that no process owns. `identity` is both its inode and its cookie.
     fn listener(local: &str, identity: u64) -> FoundSocket {
         let local: Endpoint = local.parse().unwrap();
         let socket = Socket {

@@ -1,4 +1,4 @@
-//! Finds the users who mounted FUSE file systems and so determine the content of the files in them.
+//! Finds the users who mounted FUSE file systems. Such a user decides what the files in the file system contain.
 
 use std::ffi::CString;
 
@@ -10,12 +10,11 @@ use super::tree::{PATH_ONLY, Tree};
 /// `FUSE_SUPER_MAGIC` (linux/magic.h).
 const FUSE: i64 = 0x6573_5546;
 
-/// `FUSE_CTL_SUPER_MAGIC` (linux/magic.h): the file system with a directory for each FUSE file system of the machine.
+/// `FUSE_CTL_SUPER_MAGIC` (linux/magic.h). This file system has a directory for each FUSE file system of the machine.
 const FUSE_CONTROL: i64 = 0x6573_5543;
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
-/// Returns whether a FUSE file system is mounted, or may be mounted: a read from such a file system can block
-/// forever.
+/// Returns whether a FUSE file system is mounted or may be mounted. A read from a FUSE file system can block forever.
 pub(crate) fn fuse_is_mounted() -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if let Ok(directory) = openat(CWD, CONNECTIONS, flags, Mode::empty())
@@ -35,14 +34,14 @@ pub(super) fn is_fuse(tree: &Tree, directory: &CString) -> bool {
     opened.and_then(fstatfs).is_ok_and(|fs| fs.f_type == FUSE)
 }
 
-/// Returns the user who mounted the FUSE file system that contains `path`; `None` if `path` is on another file
+/// Returns the user who mounted the FUSE file system that contains `path`. `None` if `path` is on another kind of file
 /// system.
 pub(super) fn fuse_owner(path: &[u8]) -> Option<u32> {
     fuse_owner_in(&files::mounts().ok()?, &String::from_utf8_lossy(path))
 }
 
-/// Like [`fuse_owner`], from the text of `mountinfo` (`ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE
-/// SUPER-OPTIONS`).
+/// Returns the same as [`fuse_owner`] for a text of `mountinfo` (`ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE
+/// SOURCE SUPER-OPTIONS`).
 pub(super) fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
     let covering = mounts.lines().filter_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
@@ -57,8 +56,8 @@ pub(super) fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
     file_system.split(' ').nth(2)?.split(',').find_map(|option| option.strip_prefix("user_id="))?.parse().ok()
 }
 
-/// Returns whether a file system is a FUSE file system. `file_system` is the part of a line of `mountinfo` after ` - `,
-/// which begins with the type.
+/// Returns whether a file system is a FUSE file system. `file_system` is the part after ` - ` of a line of `mountinfo`.
+/// It begins with the type.
 fn is_fuse_type(file_system: &str) -> bool {
     let kind = file_system.split(' ').next().unwrap_or_default();
     kind == "fuse" || kind.starts_with("fuse.") || kind == "fuseblk"

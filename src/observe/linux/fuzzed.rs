@@ -1,14 +1,14 @@
-//! Entry points for the fuzz targets of parsers whose results are private.
+//! Entry points for fuzz targets, for parsers whose results have private types.
 
 use super::{cgroup, containers, fuse, masked, namespaces, settings, task_iterator};
 
-/// Parses the path of a control group; returns its unit and container.
+/// Parses the path of a control group. Returns its unit and its container.
 #[must_use]
 pub fn cgroup(path: &str) -> [Option<String>; 2] {
     [cgroup::unit(path), cgroup::container_in(path, |group| !group.contains("/user@"))]
 }
 
-/// Parses a text as `mountinfo` in every way that the program does; returns the number of mounts.
+/// Parses a text with every parser of `mountinfo`. Returns the number of mounts.
 #[must_use]
 pub fn mountinfo(text: &str) -> usize {
     masked::processes_in(text).len()
@@ -17,13 +17,14 @@ pub fn mountinfo(text: &str) -> usize {
         + usize::from(settings::hides_processes(text))
 }
 
-/// Parses bytes as the kernel's description of its types; returns whether it has everything that the iterators need.
+/// Parses bytes as the kernel's description of its types. Returns whether the description has everything that the
+/// iterators need.
 #[must_use]
 pub fn kernel_types(bytes: &[u8]) -> bool {
     task_iterator::has_layout(bytes)
 }
 
-/// Parses bytes as every kind of file that describes containers; returns the lengths of the results, in bytes.
+/// Parses bytes as every kind of file that describes containers. Returns the total length of the texts, in bytes.
 #[must_use]
 pub fn containers(bytes: &[u8]) -> usize {
     containers::parse::every_kind(bytes)

@@ -1,4 +1,4 @@
-//! Reads the ports of tunnels from kernel modules, through generic netlink (linux/genetlink.h).
+//! Reads the ports of tunnels from kernel modules through generic netlink (linux/genetlink.h).
 
 use rustix::io::Errno;
 use rustix::net::netlink::GENERIC;
@@ -14,8 +14,8 @@ const FAMILY_NAME: u16 = 2;
 /// The size of `genlmsghdr`.
 const HEADER: usize = 4;
 
-/// A family of tunnels that listen on UDP ports. `list` is the command that lists the tunnels; `port` is the
-/// attribute with the port of a tunnel.
+/// A netlink family of tunnels that listen on UDP ports. `list` is the command that lists the tunnels. `port` is the
+/// attribute that contains the port of a tunnel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PortFamily {
     pub(super) name: &'static str,

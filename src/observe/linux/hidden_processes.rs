@@ -1,6 +1,6 @@
-//! Searches for processes that `/proc` does not show, because a mount covers their directory or a rootkit hides them.
+//! Searches for processes that `/proc` does not show because a mount covers their directory or a rootkit hides them.
 //!
-//! The iterator of the kernel returns the processes that exist. Without the iterator, every pid is tried.
+//! The iterator of the kernel returns every process. Without the iterator, every pid is tried.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -16,12 +16,12 @@ use crate::model::Pid;
 
 /// The largest possible pid on 64-bit systems (`PID_MAX_LIMIT`, include/linux/threads.h).
 const LARGEST: u32 = 4 * 1024 * 1024;
-/// The kernel assigns pids in ascending order, so the highest pid is at most this far above the number of processes
+/// The kernel assigns pids in ascending order. So the highest pid is at most this far above the number of processes
 /// that were started so far.
 const MARGIN: u64 = 4096;
 
-/// Searches the descriptors of processes that a mount hides. With `every`, also finds and searches the processes that
-/// `/proc` does not list.
+/// Searches the descriptors of the processes that a mount hides. With `every`, also finds the processes that `/proc`
+/// does not list, and searches their descriptors.
 pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result<(), Errno> {
     if every {
         walk.unlisted = match &walk.tasks {
@@ -33,7 +33,7 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     if hidden.is_empty() {
         return Ok(());
     }
-    // Opening `/proc` without the mounts over it needs the privilege to mount. Without this privilege, the hidden
+    // Only a privileged process can open `/proc` without the mounts over it. Without this privilege, the hidden
     // processes are not searched, but a gap still names them.
     let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
     let mut found = walk_of(&proc, &hidden, search)?;
@@ -43,19 +43,19 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     Ok(())
 }
 
-/// Returns a `/proc` without the mounts over it, which vanishes with the descriptor.
+/// Returns a new mount of `/proc` without the mounts over it. The mount vanishes when its descriptor is closed.
 fn fresh_proc() -> Result<OwnedFd, Errno> {
     let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
-/// Returns the existing processes that are not `listed`, in ascending order.
+/// Returns the processes that exist but are not `listed`, in ascending order.
 fn unlisted(listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
     confirmed(between(listed, highest()).filter(|pid| exists(*pid)), listed)
 }
 
-/// Returns the given processes that exist but that `/proc` does not list, in ascending order.
+/// Returns those of the given processes that exist but that `/proc` does not list, in their given order.
 fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
     let listed: HashSet<Pid> = listed.iter().copied().collect();
     let mut pids: Vec<Pid> = pids.filter(|pid| !listed.contains(pid)).collect();
@@ -63,7 +63,7 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
         if pids.is_empty() {
             break;
         }
-        // The list is made again, because it lacks the processes that started after it was made.
+        // The first list lacks the processes that started later, so the processes are listed again.
         pids.retain(|pid| exists(*pid));
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
         pids.retain(|pid| !again.contains(pid));
@@ -71,11 +71,11 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
     Ok(pids)
 }
 
-/// How often `/proc` is listed again. A process counts as hidden only if it is in none of these lists.
+/// How often the processes are listed again. A process counts as hidden only if none of these lists has it.
 const LISTS: usize = 3;
 
-/// Returns the pids up to `highest` that are not `listed`, in ascending order. There can be millions of pids, so only
-/// the ranges between the listed pids are visited.
+/// Returns the pids up to `highest` that are not `listed`, in ascending order. Only the ranges between the listed pids
+/// are visited, because there can be millions of pids.
 fn between(listed: &[Pid], highest: Pid) -> impl Iterator<Item = Pid> {
     let mut listed = listed.to_vec();
     listed.sort_unstable();
@@ -89,13 +89,13 @@ fn between(listed: &[Pid], highest: Pid) -> impl Iterator<Item = Pid> {
     })
 }
 
-/// Returns whether a process, and not only a thread, has this pid.
+/// Returns whether a process has this pid. A thread alone does not count.
 fn exists(pid: Pid) -> bool {
     let pid = i32::try_from(pid).ok().and_then(RawPid::from_raw);
     pid.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
 }
 
-/// Returns the highest possible pid: the limit of the system, or less if few processes were started so far.
+/// Returns the highest possible pid. It is the limit of the system, or less if few processes were started so far.
 fn highest() -> Pid {
     let text =
         |path: &str| String::from_utf8_lossy(&slurp(path, 4096, 64 * 1024).unwrap_or_default()).into_owned();

@@ -1,7 +1,7 @@
-//! Finds the processes that own a socket, by a walk over the descriptors of every process in `/proc`.
+//! Finds the processes that own a socket by a walk over the descriptors of every process in `/proc`.
 //!
-//! The walk only reads links: it never opens or duplicates a descriptor of another process, and never sends a signal.
-//! A process that cannot be read is skipped after the first error.
+//! The walk only reads links. It never opens or duplicates a descriptor of another process, and never sends a signal. A
+//! process that cannot be read is skipped after the first error.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -19,42 +19,43 @@ use super::{masked, namespaces};
 use crate::model::Pid;
 use crate::observe::progress;
 
-/// The number of processes that a thread of the walk takes at once.
+/// The number of processes that a thread of the walk reserves for itself at once.
 const LOT: usize = 16;
-/// The minimum number of processes for which a second thread saves time (measured): a thread costs about 0.1 ms.
+/// The minimum number of processes for which a second thread saves time. This value was measured: starting a thread
+/// takes about 0.1 ms.
 const WORTH_A_THREAD: usize = 100;
 
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// The descriptors of the requested sockets, sorted by inode.
     pub descriptors: Vec<SocketDescriptor>,
-    /// The inode and the process of each requested socket that is outside the ordinary descriptors of this process.
+    /// The inode and the owner of each requested socket that was found outside the ordinary descriptors of the owner.
     pub apart: Vec<(u64, Pid)>,
-    /// Processes that exist but whose descriptors could not be read, and the reason.
+    /// The processes whose descriptors could not be read, each with the reason.
     pub unread: HashMap<Pid, Errno>,
-    /// The network namespaces of the processes and of their descriptors, and the mounted network namespaces.
+    /// The network namespaces of the processes, those of their descriptors, and the mounted network namespaces.
     pub namespaces: HashSet<u64>,
     /// The descriptors of io_uring instances.
     pub rings: Vec<ThreadDescriptor>,
     /// The descriptors of attached BPF programs.
     pub bpf_links: Vec<ThreadDescriptor>,
-    /// Sockets that were found without being requested; empty unless `Search::strays` is set.
+    /// The sockets that were found but not requested. Empty unless `Search::strays` is set.
     pub strays: Vec<Stray>,
-    /// Sockets that were found in io_urings without being requested, by inode; empty unless `Search::strays` is set.
+    /// The sockets in io_urings that were found but not requested, by inode. Empty unless `Search::strays` is set.
     pub stray_in_rings: Vec<(u64, ThreadDescriptor)>,
-    /// Processes with a socket in an io_uring whose inode the kernel does not show.
+    /// The processes with an io_uring that contains a socket without a visible inode.
     pub nameless_in_rings: Vec<Pid>,
-    /// Processes whose directory in `/proc` is covered by a mount, in ascending order.
+    /// The processes whose directory in `/proc` is covered by a mount, in ascending order.
     pub masked: Vec<Pid>,
-    /// The reason why the mounts that cover processes could not be read.
+    /// The error of reading the table of mounts, which shows the covered processes.
     pub masked_unknown: Option<Errno>,
-    /// Processes that exist although `/proc` does not list them.
+    /// The processes that exist although `/proc` does not list them.
     pub unlisted: Vec<Pid>,
-    /// The processes that the kernel's own iterator returned; `None` if only `/proc` was read.
+    /// The processes that the iterator of the kernel returned. `None` if only `/proc` was read.
     pub tasks: Option<Tasks>,
-    /// The processes that were read, for a further search.
+    /// The processes that were read. A further search uses this list.
     pub pids: Vec<Pid>,
-    /// The processes whose threads were not searched, although threads can have their own descriptors.
+    /// The processes whose threads were not searched. A thread can have descriptors of its own.
     pub without_threads: Vec<Pid>,
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Tasks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ThreadDescriptor {
     pub pid: Pid,
-    /// The first thread of the process, or a thread that may have its own table.
+    /// The first thread of the process, or another thread with its own descriptor table.
     pub thread: Pid,
     pub number: u32,
 }
@@ -86,7 +87,6 @@ impl ThreadDescriptor {
     }
 }
 
-/// A descriptor of a socket that was not requested.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stray {
     pub at: ThreadDescriptor,
@@ -95,7 +95,6 @@ pub(super) struct Stray {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search<'w> {
-    /// The inodes of the requested sockets.
     pub wanted: &'w KernelIds,
     /// Whether to also list the sockets that are not in `wanted` ([`Walk::strays`]).
     pub strays: bool,
@@ -104,7 +103,7 @@ pub(super) struct Search<'w> {
 }
 
 impl Walk {
-    /// Adds the processes that a mount covers, and the mounted network namespaces.
+    /// Adds the processes that a mount covers, and adds the mounted network namespaces.
     pub(super) fn add_mounts(&mut self) {
         match files::mounts() {
             Ok(mounts) => {
@@ -117,7 +116,7 @@ impl Walk {
         self.masked.dedup();
     }
 
-    /// Adds a descriptor if its link leads to an object that the walk searches for.
+    /// Adds a descriptor if its link leads to a kind of object that the walk searches for.
     pub(super) fn add(&mut self, link: &[u8], at: ThreadDescriptor, search: Search<'_>) {
         if let Some(inode) = bracketed(link, b"socket:[") {
             self.add_socket(inode, at, search);
@@ -192,8 +191,8 @@ impl Walk {
         match outcome {
             Ok(()) | Err(Errno::SRCH) => {} // the process has been read, or has ended
             Err(Errno::NOENT) => {
-                // If the process has ended, its directory no longer exists. If the directory exists without `fd`, it is
-                // not that of a process: a mount covers it.
+                // If the process has ended, its directory no longer exists. If there is a directory without `fd`, a
+                // mount covers the directory of the process.
                 let (mut path, mut again) = (PidPath::new(pid), PidPath::new(pid));
                 if statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
                     && open(proc, again.join(b"/fd\0")).err() == Some(Errno::NOENT)
@@ -209,7 +208,8 @@ impl Walk {
     }
 }
 
-/// The descriptor by which a process owns a socket, so that a later scan can check it quickly.
+/// A process, its socket and the descriptor of the socket. With the descriptor, a later scan can check the socket
+/// quickly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SocketDescriptor {
     pub pid: Pid,
@@ -217,16 +217,16 @@ pub(super) struct SocketDescriptor {
     pub descriptor: u32,
 }
 
-/// The descriptor directories of owners, kept open: reading by path costs twice as much. The directory of an ended
-/// process stays empty, even if another process gets its pid.
+/// The open descriptor directories of owners. They stay open, because reading by path takes twice as long. The
+/// directory of an ended process stays empty, even if another process gets the same pid.
 #[derive(Debug, Default)]
 pub(super) struct OpenDirectories(HashMap<Pid, OwnedFd>);
 
-/// The maximum number of open directories. A process may usually open only 1,024 files.
+/// The maximum number of open directories. The usual limit for a process is 1,024 open files.
 const KEPT: usize = 256;
 
 impl OpenDirectories {
-    /// Opens the descriptor directories of the first 256 processes. Unreadable directories are skipped.
+    /// Opens the descriptor directories of the first [`KEPT`] processes. Unreadable directories are skipped.
     pub(super) fn of(descriptors: &[SocketDescriptor]) -> Self {
         let mut pids: Vec<Pid> = descriptors.iter().map(|held| held.pid).collect();
         pids.dedup();
@@ -239,7 +239,6 @@ impl OpenDirectories {
         self.0.retain(|pid, _| pids.contains(pid));
     }
 
-    /// Returns whether every descriptor still refers to its socket.
     pub(super) fn hold<'p>(&self, mut descriptors: impl Iterator<Item = &'p SocketDescriptor>) -> bool {
         let Ok(proc) = open(CWD, c"/proc") else { return false };
         let mut buffer = [MaybeUninit::uninit(); 64];
@@ -257,10 +256,11 @@ impl OpenDirectories {
     }
 }
 
-/// Searches the descriptors of these processes below a mounted `/proc`.
+/// Searches the descriptors of these processes in a mounted `/proc`.
 pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Result<Walk, Errno> {
     let device = fstat(proc)?.st_dev;
-    // Since Linux 6.2, the size of a descriptor directory is the number of its descriptors; before, it is 0.
+    // Since Linux 6.2, the size of a descriptor directory is the number of its descriptors. In earlier releases, the
+    // size is 0.
     let sizes_are_counts = statat(proc, c"self/fd", AtFlags::empty()).is_ok_and(|stat| stat.st_size > 0);
     let next = AtomicUsize::new(0);
     progress::begin("processes", pids.len());
@@ -340,8 +340,8 @@ fn process(
     let count = |size: i64| u32::try_from(size).unwrap_or(u32::MAX);
     let mut expected = count(stat.st_size);
     let mut met = tried(&directory, expected, &mut visit)?;
-    // A descriptor that moves to a smaller number during the reading is missed. So an audit (`strays`) reads again if
-    // there were fewer descriptors than expected.
+    // A descriptor that moves to a smaller number while the directory is read is missed. So an audit (`strays`) reads
+    // the directory again if there were fewer descriptors than expected.
     for _ in 0..REREADINGS {
         if !search.strays || met >= expected {
             break;
@@ -352,14 +352,14 @@ fn process(
     Ok(())
 }
 
-/// The maximum number of further readings of one process.
+/// The maximum number of times that one descriptor directory is read again.
 const REREADINGS: usize = 4;
 
-/// Reads the `count` descriptors of a directory; returns how many were found.
+/// Reads the `count` descriptors of a directory. Returns the number of descriptors that were found.
 fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<u32, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
-    // Trying the numbers from 0 upwards costs less than listing the directory. If the numbers are far apart (a shell
-    // has a descriptor 255), the remaining descriptors are found by listing.
+    // It is faster to try the numbers from 0 upwards than to list the directory. The directory is listed only if there
+    // is a wide gap between numbers: a shell has a descriptor 255.
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
         if descriptor - met > HOLES {
@@ -370,7 +370,7 @@ fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> 
                 visit(link, descriptor);
                 met += 1;
             }
-            // A link that is longer than the buffer refers to a file, not to a socket.
+            // A link that does not fit into the buffer refers to a file, not to a socket.
             Err(Errno::NAMETOOLONG) => met += 1,
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
@@ -380,11 +380,12 @@ fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> 
     Ok(met)
 }
 
-/// After this many numbers without a descriptor, the directory is listed, which costs about as much as these
-/// attempts.
+/// After this many numbers without a descriptor, the directory is listed. Listing it costs about as much as trying so
+/// many numbers.
 const HOLES: u32 = 8;
 
-/// Reads the descriptors in a directory from this number on; returns how many were found.
+/// Reads the descriptors in a directory, starting at the number `from`. Returns the number of descriptors that were
+/// found.
 pub(super) fn listed(
     directory: &OwnedFd,
     from: u32,
@@ -417,7 +418,7 @@ pub(super) fn bracketed<const N: usize>(link: &[u8], prefix: &[u8; N]) -> Option
     })
 }
 
-/// A path below `/proc/PID` in a fixed buffer, because allocating paths for each process would be slow.
+/// A path below `/proc/PID` in a fixed buffer. It would be slow to allocate a path for each process.
 struct PidPath {
     bytes: [u8; 32],
     length: usize,

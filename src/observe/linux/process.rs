@@ -1,6 +1,6 @@
-//! Reads a process, but never its environment, from its directory in `/proc`.
+//! Reads a process from its directory in `/proc`. The environment of the process is never read.
 //!
-//! The process chooses its own name and command line, so these texts may be hostile. They are stored unchanged, and
+//! A process chooses its own name and command line, so these texts may be hostile. They are stored unchanged, and
 //! escaped when they are printed.
 
 use std::cell::OnceCell;
@@ -22,37 +22,39 @@ use super::users::effective_uid;
 use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process, file_name};
 use crate::observe::TreeProcess;
 
-/// The maximum size of the small files of a process: a name of 16 bytes, some numbers, the paths of control groups.
+/// The maximum size of a small file of a process. These files contain a name of 16 bytes, some numbers, or the paths of
+/// control groups.
 const LONGEST: usize = 64 * 1024;
-/// The maximum number of ancestors to read; real processes have far fewer.
+/// The maximum number of ancestors to read. Real processes have far fewer ancestors.
 const PARENTS: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadRequest {
     pub pid: Pid,
-    /// Whether to read everything, or only the parts that identify the program.
+    /// Whether to read everything. If false, only the parts that identify the program are read.
     pub everything: bool,
-    /// Whether the sockets of the process already show its unit and container.
+    /// Whether the unit and the container are already known from the sockets of the process.
     pub unit_known: bool,
-    /// Whether to search the working directory for the project; only with `everything`.
+    /// Whether to search the working directory for the project. Has no effect without `everything`.
     pub project: bool,
     pub cmdline: bool,
     /// Whether to check the executable files that the process has mapped.
     pub maps: bool,
 }
 
-/// Reads processes, and stores the data that they share.
+/// Reads processes, and caches the data that processes share.
 #[derive(Default)]
 pub(super) struct Reader {
-    /// The boot time of the machine, read on first use.
+    /// The boot time of the machine. It is read on first use.
     booted: OnceCell<Option<Timestamp>>,
     ancestry: HashMap<Pid, Option<Stat>>,
     parent_uids: HashMap<Pid, Option<u32>>,
     origins: Origins,
     libraries: Libraries,
-    /// Processes for which the program file, or the users who can replace it, are unknown; each with the reason.
+    /// The processes whose program file is unknown, or for which it is unknown who can replace the file. Each has the
+    /// reason.
     pub unjudged: Vec<(Pid, String)>,
-    /// Processes with code in memory that belongs to no file.
+    /// The processes with code in memory that does not come from a file.
     pub code_without_file: Vec<Pid>,
 }
 
@@ -69,12 +71,13 @@ struct Stat {
 }
 
 impl Reader {
-    /// Reads only the name. This is fast, and is permitted for every process.
+    /// Reads only the name. This is fast, and every user may read the name of every process.
     pub(super) fn name(pid: Pid) -> Option<String> {
         comm(open(pid).ok()?)
     }
 
-    /// Reads only the parts that identify the program, and the unit and container if the sockets do not show them.
+    /// Reads only the parts that identify the program. The unit and the container are read too if they are not known
+    /// from the sockets.
     pub(super) fn program(&mut self, job: ReadRequest) -> Process {
         let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
         let Membership { unit, container, .. } =
@@ -90,7 +93,8 @@ impl Reader {
         }
     }
 
-    /// Reads everything except the name of the user; a value that cannot be read is `None`.
+    /// Reads everything except the name of the user. A value that cannot be read is `None`; the result is `None` if the
+    /// process has ended.
     pub(super) fn process(&mut self, job: ReadRequest) -> Option<Process> {
         let stat = self.stat(job.pid)?;
         let process = open(job.pid).ok()?;
@@ -110,8 +114,8 @@ impl Reader {
         })
     }
 
-    /// Reads the program file, the script, further code and the command line. A `name` that is the name of a loader is
-    /// replaced.
+    /// Reads the program file, the script, further code and the command line. If `name` is the name of a loader, the
+    /// name of the loaded program replaces it.
     fn what_runs(&mut self, job: ReadRequest, process: &OwnedFd, name: Option<String>) -> Process {
         let link = executable::link(process);
         let living = executable::living_thread(process, &link);
@@ -180,22 +184,22 @@ impl Reader {
     }
 }
 
-/// Returns whether the kernel gave a process this name because it runs the file at `path`: the kernel cuts the file name
-/// (`TASK_COMM_LEN` of linux/sched.h).
+/// Returns whether the kernel gave a process this name because the process runs the file at `path`. The kernel cuts a
+/// long file name (`TASK_COMM_LEN` of linux/sched.h).
 fn is_named_after(name: &str, path: &str) -> bool {
     let file = file_name(path);
     name == file || (name.len() >= 15 && file.starts_with(name))
 }
 
-/// The maximum number of threads whose start is read. `/proc` lists the oldest ones first.
+/// The maximum number of threads whose start time is read. `/proc` lists the oldest threads first.
 const OLDEST_THREADS: usize = 16;
 
-/// Returns the time since which a process runs its program, as far as `/proc` shows it; `None` if the process has
+/// Returns the time since which a process runs its program, as exactly as `/proc` shows it. `None` if the process has
 /// ended.
 ///
-/// The kernel gives the time at which a process was created. The process may then have changed its program
-/// (`execve(2)`): for example, a start script becomes the server. The other threads of the process are younger than
-/// this change, so the time of the oldest of them is used.
+/// The kernel shows when a process was created. Afterwards the process may have started another program (`execve(2)`):
+/// for example, a start script becomes the server. This ends all other threads, so every other thread of the process is
+/// younger than the program. If there is such a thread, the start time of the oldest is returned.
 pub(super) fn running_since(process: &OwnedFd) -> Option<Timestamp> {
     let ticks = |path: String| Some(parse_stat(&slurp_at(process, path, 1024, LONGEST).ok()?)?.started);
     let created = ticks("stat".to_owned())?;
@@ -203,7 +207,7 @@ pub(super) fn running_since(process: &OwnedFd) -> Option<Timestamp> {
     let threads = openat(process, "task", flags, Mode::empty()).and_then(|task| numbers_in(&task));
     let threads = threads.unwrap_or_default().into_iter().skip(1).take(OLDEST_THREADS);
     let oldest = threads.filter_map(|thread| ticks(format!("task/{thread}/stat"))).min();
-    // `btime` of `/proc/stat` has whole seconds only.
+    // `clock_gettime` is used because `btime` of `/proc/stat` has only whole seconds.
     let [now, since_boot] = [ClockId::Realtime, ClockId::Boottime].map(|clock| {
         let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
         Some(SignedDuration::new(tv_sec, i32::try_from(tv_nsec).ok()?))
@@ -219,8 +223,8 @@ fn since_boot_of(ticks: u64) -> Option<SignedDuration> {
     Some(SignedDuration::new(seconds, i32::try_from(nanoseconds).ok()?))
 }
 
-/// Returns the names of the kernel's threads: the children of `kthreadd`, which is process 2. An ordinary process
-/// cannot imitate them.
+/// Returns the names of the kernel's threads. A kernel thread is a child of `kthreadd` (process 2), so an ordinary
+/// process cannot imitate a kernel thread.
 pub(super) fn kernel_threads() -> HashSet<String> {
     let thread = |pid: Pid| {
         let stat = parse_stat(&slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok()?)?;
@@ -254,24 +258,25 @@ pub(super) fn tree() -> Vec<TreeProcess> {
     numbers("/proc").unwrap_or_default().into_iter().filter_map(process).collect()
 }
 
-/// Returns whether a process is process 1 of its pid namespace: the last number of `NSpid` is the pid in this
-/// namespace (proc_pid_status(5)).
+/// Returns whether a process is process 1 of its pid namespace. The last number of `NSpid` is the pid in this namespace
+/// (proc_pid_status(5)).
 fn is_first_in_namespace(process: impl AsFd) -> bool {
     let status = slurp_at(process, "status", 4096, LONGEST).unwrap_or_default();
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
     line.is_some_and(|line| line.ends_with(b"\t1"))
 }
 
-/// Returns whether a process is `kthreadd`, the parent of the kernel's threads.
+/// Returns whether a process is `kthreadd`, which is the parent of the kernel's threads.
 pub(super) fn is_kthreadd(pid: Pid) -> bool {
     let stat = slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok();
     stat.and_then(|stat| parse_stat(&stat)).is_some_and(|stat| stat.is_kernel_thread && stat.parent == 0)
 }
 
-/// `PF_KTHREAD` (linux/sched.h), among the flags of a task.
+/// `PF_KTHREAD` (linux/sched.h), one of the flags of a task.
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
-/// Parses `PID (NAME) STATE PARENT …`. The name may contain any character, so it ends at the last parenthesis.
+/// Parses `PID (NAME) STATE PARENT …`. The name ends at the last parenthesis, because the name itself may contain
+/// parentheses.
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let open = bytes.iter().position(|b| *b == b'(')?;
     let close = bytes.iter().rposition(|b| *b == b')')?;
@@ -287,8 +292,8 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     Some(Stat { name, state, parent, has_terminal, is_kernel_thread, started })
 }
 
-/// Opens the directory of a process in `/proc`. The data in it belongs to this process, even if another process gets
-/// its pid later.
+/// Opens the directory of a process in `/proc`. The open directory always refers to this process, even if another
+/// process gets its pid later.
 pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
@@ -302,7 +307,7 @@ fn comm(process: impl AsFd) -> Option<String> {
 
 fn cmdline(process: impl AsFd) -> Vec<String> {
     let mut bytes = slurp_at(process, "cmdline", 1024, LONGEST_COMMAND_LINE).unwrap_or_default();
-    // A process that overwrites its command line fills the rest with zeros.
+    // If a process overwrites its command line with a shorter text, the rest is filled with zeros.
     while bytes.pop_if(|last| *last == 0).is_some() {}
     if bytes.is_empty() {
         return Vec::new();
@@ -311,7 +316,7 @@ fn cmdline(process: impl AsFd) -> Vec<String> {
 }
 
 const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
-/// The maximum number of directories that are searched.
+/// The maximum number of directories to search.
 const LEVELS: usize = 32;
 
 /// Returns the name of the nearest version-controlled directory at or above the working directory `cwd`.
@@ -332,7 +337,6 @@ pub(super) fn unit(pid: Pid) -> Option<String> {
     membership(open(pid).ok()?).unit
 }
 
-/// Returns the container of a process, by its control groups.
 pub(super) fn container(pid: Pid) -> Option<String> {
     membership(open(pid).ok()?).container
 }
@@ -349,11 +353,11 @@ fn membership(process: impl AsFd) -> Membership {
     membership_in(&String::from_utf8_lossy(&groups))
 }
 
-/// Parses `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, one per line). The unit is in systemd's own hierarchy or
-/// in the unified hierarchy; the container may be in any hierarchy.
+/// Parses `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, one per line). The unit is in the hierarchy of systemd or
+/// in the unified hierarchy. The container may be in any hierarchy.
 fn membership_in(text: &str) -> Membership {
     let mut found = Membership::default();
-    // Several hierarchies often have the same path, which is searched only once.
+    // Several hierarchies often have the same path. Each path is searched only once.
     let mut last = None;
     for line in text.lines() {
         let mut fields = line.splitn(3, ':');

@@ -1,6 +1,7 @@
-//! Parses the text tables of `/proc/net`, which are read if `sock_diag` does not answer.
+//! Parses the text tables of `/proc/net`. They are read if `sock_diag` does not answer.
 //!
-//! The tables lack devices, `IPV6_V6ONLY`, control groups, cookies, and sockets that are bound but do not listen.
+//! The tables show no devices, no `IPV6_V6ONLY`, no control groups and no cookies. Sockets that are bound but do not
+//! listen are missing.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,7 +17,6 @@ pub fn table(text: &str) -> (Vec<SocketRecord>, u64) {
 
 fn rows<T>(text: &str, parse: fn(&str) -> Option<T>) -> (Vec<T>, u64) {
     let (mut rows, mut refused) = (Vec::new(), 0);
-    // The first line is the header.
     for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
         match parse(line) {
             Some(row) => rows.push(row),
@@ -26,12 +26,12 @@ fn rows<T>(text: &str, parse: fn(&str) -> Option<T>) -> (Vec<T>, u64) {
     (rows, refused)
 }
 
-/// A packet socket as `/proc/net/packet` lists it.
+/// A packet socket from `/proc/net/packet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketSocket {
     /// The `EtherType`; 0 if the socket receives nothing.
     pub protocol: u16,
-    /// Index of the device that the socket is bound to; 0 for all devices.
+    /// The index of the device to which the socket is bound; 0 if it receives from all devices.
     pub interface: u32,
     /// The user ID.
     pub uid: u32,
@@ -45,8 +45,8 @@ pub fn packets(text: &str) -> (Vec<PacketSocket>, u64) {
     rows(text, packet)
 }
 
-/// Parses `sk refcnt type proto iface running rmem user inode`, in which only `sk` and `proto` are hexadecimal
-/// (`packet_seq_show`, net/packet/af_packet.c).
+/// Parses `sk refcnt type proto iface running rmem user inode` (`packet_seq_show`, net/packet/af_packet.c). Only `sk`
+/// and `proto` are hexadecimal.
 fn packet(line: &str) -> Option<PacketSocket> {
     let mut fields = line.split_ascii_whitespace();
     let protocol = number(fields.nth(3)?, 16)?.try_into().ok()?;
@@ -56,8 +56,8 @@ fn packet(line: &str) -> Option<PacketSocket> {
     Some(PacketSocket { protocol, interface, uid, inode })
 }
 
-/// Parses `sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …`, in which all fields except uid and inode
-/// are hexadecimal.
+/// Parses `sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …`. Of the fields that are read, only `uid` and
+/// `inode` are decimal.
 fn row(line: &str) -> Option<SocketRecord> {
     let mut fields = line.split_ascii_whitespace();
     fields.next()?.strip_suffix(':')?;
@@ -88,7 +88,7 @@ fn row(line: &str) -> Option<SocketRecord> {
     })
 }
 
-/// Parses `0100007F:1F90`: the address as words in host order, then the port.
+/// Parses `0100007F:1F90`: the address as 32-bit words in host byte order, then the port.
 fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
     let (address, port) = text.split_once(':')?;
     let port = number(port, 16)?.try_into().ok()?;
@@ -106,12 +106,12 @@ fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
     }
 }
 
-/// Parses a number. A sign is refused, although Rust's own parser would accept it.
+/// Parses a number. A sign is refused; Rust's own parser would accept a plus sign.
 fn number(text: &str, radix: u32) -> Option<u32> {
     text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, radix).ok())?
 }
 
-/// Returns the number of sockets of each protocol in this namespace, from `/proc/net/protocols`.
+/// Returns the number of sockets of each protocol in the network namespace, from the text of `/proc/net/protocols`.
 pub(super) fn inventory(text: &str) -> HashMap<&str, u64> {
     text.lines()
         .skip(1)

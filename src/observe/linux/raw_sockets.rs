@@ -1,7 +1,8 @@
-//! Lists the sockets without a port: raw sockets receive the packets of one IP protocol, and packet sockets receive
-//! the packets of network devices.
+//! Lists the sockets without a port. A raw socket receives the packets of one IP protocol; a packet socket receives the
+//! packets of network devices.
 //!
-//! The text tables of `/proc/net` are read, because every kernel has them, and reading them loads no module.
+//! The sockets are read from the text tables of `/proc/net`, because every kernel has these tables. Reading them loads
+//! no kernel module.
 
 use std::collections::HashMap;
 use std::fs;
@@ -25,14 +26,13 @@ use crate::observe::Scope;
 #[derive(Debug, Default)]
 pub(super) struct RawSockets {
     pub sockets: Vec<Socket>,
-    /// The gaps for tables that could not be read.
     pub gaps: Vec<Gap>,
-    /// A note that names the devices in promiscuous mode.
+    /// The note that names the devices in promiscuous mode, if there are any.
     pub notes: Vec<Note>,
 }
 
-/// Lists the raw and packet sockets of the network namespace `netns` (`None` for portolan's own), from its directory
-/// of tables. `is_inside` means that the calling thread is in this namespace and can request its devices.
+/// Lists the raw and packet sockets of a network namespace from its directory of tables. `netns` is `None` for
+/// portolan's own namespace. `is_inside` means that the calling thread is in the namespace and can request its devices.
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>, tables: &str, is_inside: bool) -> RawSockets {
     let links = if is_inside { links::list().unwrap_or_default() } else { Vec::new() };
     let mut lister = RawSocketLister { netns, tables, links, listed: RawSockets::default() };
@@ -54,7 +54,7 @@ struct RawSocketLister<'l> {
 }
 
 impl RawSocketLister<'_> {
-    /// Reads a table of raw sockets, which has the number of the IP protocol in the column for the port.
+    /// Reads a table of raw sockets. The column for the port contains the number of the IP protocol.
     fn raw(&mut self, table: &str) {
         let Some(text) = self.read(table) else { return };
         let (records, refused) = procnet::table(&text);
@@ -80,15 +80,15 @@ impl RawSocketLister<'_> {
         }
     }
 
-    /// Returns the text of a table. If the table cannot be read, returns `None` and adds a gap, unless this kernel
-    /// does not have the table.
+    /// Returns the text of a table. If the table cannot be read, returns `None` and adds a gap. There is no gap if the
+    /// kernel does not have the table.
     fn read(&mut self, table: &str) -> Option<String> {
         let path = format!("{}/{table}", self.tables);
         let error = match fs::read(&path) {
             Ok(bytes) => return Some(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) => error,
         };
-        // A kernel without IPv6 or packet sockets does not have this table. Every kernel has the table of TCP, which
+        // A kernel without IPv6 or packet sockets lacks this table. Every kernel has the table of TCP, so that table
         // shows whether `/proc/net` is readable at all.
         let is_absent = error.kind() == io::ErrorKind::NotFound
             && table != "raw"
@@ -143,7 +143,7 @@ impl RawSocketLister<'_> {
         self.listed.sockets.push(socket);
     }
 
-    /// Returns the name of a device (`#N` if the name is not known), and whether it is a loopback device.
+    /// Returns the name of a device, and whether it is a loopback device. The name is `#N` if it is not known.
     fn device(&self, index: u32) -> (Device, Option<bool>) {
         match self.links.iter().find(|link| link.index == index) {
             Some(link) => (link.name.as_str().into(), Some(link.is_loopback)),
@@ -167,7 +167,7 @@ impl RawSocketLister<'_> {
     }
 }
 
-/// The type of a request to `sock_diag` for one address family, and the family of packet sockets.
+/// The request type of `sock_diag` for one address family, and the family of packet sockets.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const AF_PACKET: u8 = 17;
 /// `PACKET_SHOW_MCLIST` and `PACKET_DIAG_MCLIST` (linux/packet_diag.h).
@@ -179,8 +179,8 @@ const PROMISCUOUS: u16 = 1;
 const PACKET_BODY: usize = 16;
 const MEMBERSHIP: usize = 44;
 
-/// Returns the indices of the devices that packet sockets have set to promiscuous mode, by the inode of the socket;
-/// an empty map if this kernel does not report them.
+/// Returns, for the inode of each packet socket, the indices of the devices that the socket has set to promiscuous
+/// mode. The map is empty if this kernel does not report them.
 fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
     let mut request = vec![AF_PACKET, 0, 0, 0];
     request.extend([0; 4]); // any inode
@@ -190,7 +190,8 @@ fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
     dump(Some(SOCK_DIAG), kinds, &request, memberships).unwrap_or_default().into_iter().collect()
 }
 
-/// Parses a message about a packet socket. Returns its inode, and the devices that it has set to promiscuous mode.
+/// Parses a message about a packet socket. Returns its inode and the indices of the devices that it has set to
+/// promiscuous mode.
 fn memberships(message: &[u8]) -> Option<(u32, Vec<u32>)> {
     let inode = number(message, 4)?;
     let list = attribute(message.get(PACKET_BODY..)?, MEMBERSHIPS).unwrap_or_default();

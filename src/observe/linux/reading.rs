@@ -1,5 +1,5 @@
-//! Reads processes on a separate thread with a time limit: if the memory of a process is in a file system that the
-//! process serves itself, reading its command line may never end.
+//! Reads processes on a separate thread with a time limit. The time limit is needed because a process can serve a file
+//! system that contains its own memory: reading its command line may then never end.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,19 +10,20 @@ use crate::model::{Pid, Process};
 
 /// The time limit for one process. Reading usually takes far less than a millisecond.
 const LIMIT: Duration = Duration::from_secs(2);
-/// After this many processes without an answer, the remaining processes are not read.
+/// After this many processes that did not answer, the remaining processes are not read.
 const PATIENCE: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct ReadProcesses {
     pub processes: Vec<Process>,
-    /// Processes that did not answer in time, in ascending order.
+    /// The processes that did not answer in time, in ascending order.
     pub silent: Vec<Pid>,
-    /// Processes that were read without their project, in ascending order.
+    /// The processes that were read without their project, in ascending order.
     pub without_project: Vec<Pid>,
-    /// Processes for which the program file, or the users who can replace it, are unknown; each with the reason.
+    /// The processes whose program file is unknown, or for which it is unknown who can replace the file. Each has the
+    /// reason.
     pub unjudged: Vec<(Pid, String)>,
-    /// Processes with code in memory that belongs to no file.
+    /// The processes with code in memory that does not come from a file.
     pub code_without_file: Vec<Pid>,
 }
 
@@ -40,8 +41,9 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the processes. A process that takes too long is read again without its project, because its working
-/// directory may be in a file system that does not answer. If this takes too long too, its command line is left out.
+/// Reads the processes. If a process takes too long, it is read again without its project, because its working
+/// directory may be in a file system that does not answer. If the process still takes too long, it is read without its
+/// command line.
 pub(super) fn read(jobs: Vec<ReadRequest>) -> ReadProcesses {
     read_by(jobs, LIMIT, |reader, job| {
         let process = if job.everything { reader.process(job) } else { Some(reader.program(job)) };
@@ -76,10 +78,11 @@ fn read_by(
         }
         let done = wait(&shared, limit, &mut outcome);
         let Some(stuck) = jobs.get(done).copied() else { break };
-        // The thread that still waits is left alone; it ends with this process.
+        // The blocked thread is left alone. It ends when portolan ends.
         jobs.drain(..=done);
         if stuck.project {
-            // The remaining processes are read without their projects, which may be in the same blocked file system.
+            // The remaining processes are read without their projects too, because their projects may be in the same
+            // blocked file system.
             jobs.push(stuck);
             jobs.iter_mut().for_each(|job| job.project = false);
             silent_projects.push(stuck.pid);
@@ -105,8 +108,8 @@ fn read_by(
     outcome
 }
 
-/// Waits until everything is read, or until one process takes longer than the limit. Returns `usize::MAX`, or the
-/// number of processes that were read before the slow one.
+/// Waits until every process is read, or until one process takes longer than the limit. Returns the number of processes
+/// that were read before the slow process; `usize::MAX` if all were read.
 fn wait(shared: &Shared, limit: Duration, outcome: &mut ReadProcesses) -> usize {
     let mut progress = lock(shared);
     loop {
@@ -131,7 +134,7 @@ mod tests {
         ReadRequest { pid, everything: false, unit_known: true, project: false, cmdline: true, maps: true }
     }
 
-    /// The working directory of process 2 does not answer, and process 3 does not answer at all.
+    /// The working directory of process 2 does not answer. Process 3 does not answer at all.
     #[test]
     fn a_working_directory_that_does_not_answer_costs_only_the_project() {
         let jobs = (1..=4).map(|pid| ReadRequest { project: true, ..job(pid) }).collect();

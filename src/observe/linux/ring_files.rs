@@ -1,7 +1,7 @@
 //! Finds the sockets among the files of io_urings.
 //!
-//! Only the inode of such a socket can be read, or before Linux 6.13 only the name of its protocol. Reading its
-//! address would need a descriptor.
+//! The kernel shows only the inode of such a socket. Before Linux 6.13, it shows only the name of the protocol. The
+//! address of the socket can be read only through a descriptor.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -21,18 +21,18 @@ use super::scanned_namespaces::ScannedNamespaces;
 use super::settings;
 use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
 
-/// The maximum size of the `fdinfo` of an io_uring: 32,768 fixed files with a name of about 60 bytes. Linux 5.13
-/// permits 64 times as many files, but no program uses so many.
+/// The maximum size of the `fdinfo` of an io_uring, in bytes. It is enough for 32,768 fixed files with names of about
+/// 60 bytes. Linux 5.13 permits 64 times as many files, but no program uses so many.
 const LONGEST_RING: usize = 16 * 1024 * 1024;
-/// Each reading of an io_uring counts as at least this many bytes.
+/// Each time an io_uring is read, at least this many bytes are counted.
 const LEAST_OF_A_RING: usize = 4 * 1024;
-/// After this many attempts, an io_uring counts as unreadable: while it is busy, the kernel omits its files.
+/// The maximum number of attempts to read an io_uring. The kernel omits the files of an io_uring while it is busy.
 const RING_ATTEMPTS: usize = 50;
-/// The first release of Linux in which the text of a busy io_uring has no line `UserFiles`. In earlier releases, this
-/// line shows the number of the files, but the files are missing.
+/// The first release of Linux in which the text of a busy io_uring has no line `UserFiles`. In earlier releases, the
+/// text of a busy io_uring has this line with the number of files, but the files are missing.
 const WHOLE_TEXT: (u32, u32) = (6, 16);
-/// How many times a socket that no table shows is checked again. It can be a connection that its peer has closed and
-/// that the program is about to remove.
+/// How many times a socket that is in no table is checked again. The peer may have closed the connection shortly
+/// before, so that the program is about to remove the socket.
 const CHECKS: usize = 5;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
@@ -44,7 +44,7 @@ pub(super) struct RingFiles {
     pub has_nameless: bool,
 }
 
-/// Reads the files of an io_uring; subtracts the size of the text from `left`.
+/// Reads the files of an io_uring. Subtracts the size of the text from `left`.
 pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFiles, Errno> {
     let shows_busy = settings::kernel_release().is_some_and(|release| release >= WHOLE_TEXT);
     for _ in 0..RING_ATTEMPTS {
@@ -61,8 +61,8 @@ pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFile
     Err(Errno::BUSY)
 }
 
-/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c); `None` if the kernel omitted the files. `is_whole` means
-/// that a text with the number of the files contains all of them.
+/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c). `None` if the kernel omitted the files. If `is_whole` is
+/// true, a text that has the number of files also has all the files.
 fn parse(fdinfo: &[u8], is_whole: bool) -> Option<RingFiles> {
     let mut lines = fdinfo.split(|byte| *byte == b'\n').skip_while(|line| !line.starts_with(b"UserFiles:"));
     let count = lines.next()?.strip_prefix(b"UserFiles:")?.trim_ascii();
@@ -76,7 +76,7 @@ fn parse(fdinfo: &[u8], is_whole: bool) -> Option<RingFiles> {
     (is_whole || !is_empty || count == b"0").then_some(files)
 }
 
-/// Parses a line such as `    0: socket:[123]`; returns the name.
+/// Parses a line such as ` 0: socket:[123]`. Returns the name of the file.
 fn file(line: &[u8]) -> Option<&[u8]> {
     let (index, name) = line.split_at_checked(memchr::memchr(b':', line)?)?;
     let digits = index.trim_ascii();
@@ -86,16 +86,16 @@ fn file(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns whether Linux before 6.13 shows this name for a socket that can receive data or carry descriptors. An
-/// ordinary file can have this name too, because the kernel shows files without their directories.
+/// ordinary file can have the same name, because the kernel shows a file without its directory.
 fn is_protocol(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| receives_data(name) || name.starts_with("UNIX"))
 }
 
 /// Returns gaps for:
-/// - sockets that only an io_uring has and that are in no table
-/// - Unix sockets that only an io_uring has and that may carry descriptors
-/// - processes with sockets in an io_uring whose inode is not shown, except the processes in `named`, which have
-///   another gap
+/// - sockets that are only in an io_uring and in no table
+/// - Unix sockets that are only in an io_uring and may carry descriptors
+/// - processes with an io_uring that contains a socket without a visible inode; the processes in `named` are left out,
+///   because another gap names them
 pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     let mut nameless = walk.nameless_in_rings.clone();
     nameless.retain(|pid| !named.contains(pid));
@@ -138,8 +138,8 @@ fn processes(sockets: &BTreeMap<u64, ThreadDescriptor>) -> Vec<Pid> {
     pids
 }
 
-/// Returns two kinds of sockets that only an io_uring has, by inode: sockets in no table, and Unix sockets that may
-/// carry descriptors.
+/// Returns two kinds of sockets that are only in an io_uring, by inode: first the sockets in no table, then the Unix
+/// sockets that may carry descriptors.
 fn unexplained(walk: &Walk) -> (BTreeMap<u64, ThreadDescriptor>, BTreeMap<u64, ThreadDescriptor>) {
     let mut unknown: BTreeMap<u64, ThreadDescriptor> = walk.stray_in_rings.iter().copied().collect();
     let mut carriers = BTreeMap::new();
@@ -150,8 +150,8 @@ fn unexplained(walk: &Walk) -> (BTreeMap<u64, ThreadDescriptor>, BTreeMap<u64, T
         if !unknown.contains_key(&stray.inode) {
             continue;
         }
-        // A socket that also has a descriptor is left out: the search of the descriptors finds it and can read its
-        // address.
+        // A socket that also has a descriptor is left out. The search of the descriptors finds this socket and can read
+        // its address.
         let link = readlinkat(CWD, stray.at.link(), Vec::new());
         if link.is_ok_and(|link| bracketed(link.as_bytes(), b"socket:[") == Some(stray.inode)) {
             unknown.remove(&stray.inode);
@@ -198,7 +198,7 @@ fn retain_present(sockets: &mut BTreeMap<u64, ThreadDescriptor>) {
 struct Tables {
     /// The inodes of the sockets that are not Unix sockets.
     listed: KernelIds,
-    /// The inodes of the Unix sockets, and whether their unread messages may contain descriptors.
+    /// The inodes of the Unix sockets, each with whether the unread messages of the socket may contain descriptors.
     unix: HashMap<u64, bool>,
 }
 
@@ -227,7 +227,7 @@ impl Tables {
     }
 }
 
-/// Returns the inodes of the netlink sockets and the Unix sockets of the calling thread's network namespace.
+/// Returns the inodes of the netlink sockets and the Unix sockets in the network namespace of the calling thread.
 fn others() -> (Vec<u64>, Vec<(u64, bool)>) {
     let netlink = fs::read_to_string("/proc/thread-self/net/netlink").unwrap_or_default();
     // The last column is the inode (net/netlink/af_netlink.c).
@@ -235,7 +235,7 @@ fn others() -> (Vec<u64>, Vec<(u64, bool)>) {
     (netlink.lines().skip(1).filter_map(inode).collect(), unix_sockets())
 }
 
-/// The type of a request to `sock_diag` for one address family, and the family of Unix sockets.
+/// The request type of `sock_diag` for one address family, and the family of Unix sockets.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const AF_UNIX: u8 = 1;
 /// `UDIAG_SHOW_RQLEN` and `UNIX_DIAG_RQLEN` (linux/unix_diag.h).
@@ -254,9 +254,9 @@ fn unix_sockets() -> Vec<(u64, bool)> {
         .unwrap_or_default()
 }
 
-/// Parses a message about a Unix socket. Returns its inode, and whether its unread messages may contain descriptors.
-/// Only a stream with a queue of length 0 certainly has no messages: sockets of other types can have messages without
-/// bytes.
+/// Parses a message about a Unix socket. Returns its inode, and whether its unread messages may contain descriptors. A
+/// stream with a queue of length 0 has no messages. Sockets of other types can have messages without bytes, so the
+/// length of their queue proves nothing.
 fn unix_socket(message: &[u8]) -> Option<(u64, bool)> {
     const SOCK_STREAM: u8 = 1;
     let (kind, inode) = (*message.get(1)?, number(message, 4)?);

@@ -1,8 +1,8 @@
-//! Reads the rules of nftables and of both variants of iptables into one form, in the network namespace of the
-//! calling thread.
+//! Reads the rules of nftables and of both variants of iptables in the network namespace of the calling thread. All
+//! rules get the same form.
 //!
-//! The kernel does not list the legacy tables of iptables in full. If it has such tables, their own tool is run at a
-//! fixed path.
+//! The kernel does not list the legacy tables of iptables in full. If there are legacy tables, the tool of iptables at
+//! a fixed path prints them.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::{iptables, links};
 use crate::model::Family;
 use crate::model::firewall::FilterTable;
 
-/// The rules of a network namespace, which are read on first use.
+/// The rules of a network namespace. They are read on first use.
 #[derive(Debug)]
 pub(super) struct RuleSets<'b> {
     read: OnceCell<ReadRules>,
@@ -26,14 +26,14 @@ pub(super) struct RuleSets<'b> {
 #[derive(Debug, Default)]
 pub(super) struct ReadRules {
     pub(super) tables: Vec<FilterTable>,
-    /// Whether some rules could not be read because only root may read them.
+    /// Whether some rules were not read because only root may read them.
     pub(super) is_refused: bool,
-    /// The reasons why some rules were not read. The flag is true if the unread rules may forward ports.
+    /// The other reasons why rules were not read. The flag is true if the unread rules may forward ports.
     pub(super) failures: Vec<(String, bool)>,
 }
 
 impl<'b> RuleSets<'b> {
-    /// Returns rules that are read on first use, by programs that run within this budget.
+    /// Returns rules that are read on first use. The budget limits the time of the programs that read them.
     pub(super) fn within(budget: &'b TimeBudget) -> Self {
         RuleSets { read: OnceCell::new(), budget }
     }
@@ -76,14 +76,14 @@ fn of_nftables() -> Result<Vec<FilterTable>, Unread> {
     if list.is_empty() {
         return Ok(Vec::new());
     }
-    // Rules can name an interface by its index.
+    // The names of the interfaces are needed because rules can contain the index of an interface.
     let links: Links = links::list()?.into_iter().map(|link| (link.index, link.name)).collect();
     nftables::parse(&list, &links)
         .ok_or_else(|| Unread::Failed("the kernel's answer was not understood".to_owned()))
 }
 
-/// Returns the names of the legacy tables of iptables. Such a table may have no rules: it exists as soon as any
-/// program has listed it.
+/// Returns the names of the legacy tables of iptables. A table may be empty, because listing a table is enough to
+/// create it.
 fn names_of_legacy_tables(family: Family) -> Result<Vec<String>, Errno> {
     let name = if family == Family::Ipv4 { "ip_tables_names" } else { "ip6_tables_names" };
     match read_records(format!("/proc/thread-self/net/{name}"), 4096) {
@@ -93,7 +93,7 @@ fn names_of_legacy_tables(family: Family) -> Result<Vec<String>, Errno> {
     }
 }
 
-/// Returns whether rules of this table can forward ports: by NAT, or by TPROXY.
+/// Returns whether the rules of this table can forward ports, by NAT or by TPROXY.
 fn publishes(table: &str) -> bool {
     matches!(table, "nat" | "mangle")
 }
@@ -109,12 +109,12 @@ fn legacy(family: Family, names: &[String], budget: &TimeBudget) -> Result<Vec<F
     let path = paths.iter().find(|path| Path::new(path).exists()).or(paths.first()).ok_or("no program")?;
     let printed = output(path, [""; 0], budget)?;
     let printed = String::from_utf8_lossy(&printed);
-    // The tool with the plain name may be the nftables variant, which does not print the legacy tables.
+    // The tool without `legacy` in its name may be the nftables variant, which does not print the legacy tables.
     if printed.contains("(nf_tables)") {
         return Err(format!("{path} does not print the legacy tables"));
     }
     let tables = iptables::parse(&printed, family);
-    // The tool prints nothing if no table has rules. If it prints anything, every table must be in the output.
+    // The tool prints nothing if no table has rules. Otherwise every table must be in the output.
     match names.iter().find(|name| !tables.iter().any(|(table, _)| table == *name)) {
         Some(name) if !printed.is_empty() => Err(format!("{path} does not print the table {name}")),
         _ => Ok(tables.into_iter().map(|(_, table)| table).collect()),

@@ -28,7 +28,7 @@ pub(super) struct ScannedNamespaces {
 pub(super) struct SocketScan {
     pub(super) found: Vec<FoundSocket>,
     pub(super) namespaces: Vec<Namespace>,
-    /// The packet filters of the namespaces, each with the gap if it could not be read.
+    /// The packet filters of the namespaces. A packet filter has a gap if it could not be read.
     pub(super) firewalls: Vec<(Firewall, Option<Gap>)>,
     pub(super) gaps: Vec<Gap>,
     pub(super) notes: Vec<Note>,
@@ -54,8 +54,8 @@ impl ScannedNamespaces {
         Ok(ScannedNamespaces { own, others: known.into_values().collect() })
     }
 
-    /// Lists the sockets of all these namespaces, and if `with_firewalls` is set, their packet filters. One time
-    /// limit applies to all programs that are run for this.
+    /// Lists the sockets of all these namespaces. With `with_firewalls`, also reads their packet filters. All programs
+    /// that are run for this share one time limit.
     pub(super) fn list_sockets(&self, scope: &Scope, with_firewalls: bool) -> SocketScan {
         let mut scan = SocketScan::default();
         let budget = TimeBudget::default();
@@ -95,8 +95,8 @@ impl ScannedNamespaces {
         scan
     }
 
-    /// Lists the sockets once more. Returns `None` if this list has a new gap, because a missing socket may then
-    /// still exist. Published ports have no owner, so they are not listed again.
+    /// Lists the sockets again. Returns `None` if this list has a new gap, because a socket that is missing from the
+    /// list may then still exist. Published ports have no owner, so they are not listed again.
     pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
         let mut scope = scope.clone();
         scope.states.retain(|state| *state != State::Published);
@@ -104,15 +104,15 @@ impl ScannedNamespaces {
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 
-    /// Returns the number of BPF programs that redirect connections in these namespaces; `None` if the kernel refuses to
-    /// answer. A namespace that cannot be entered has a gap.
+    /// Returns the number of BPF programs that redirect connections in these namespaces. `None` if the kernel refuses
+    /// to answer. A namespace that cannot be entered is left out, because it already has a gap.
     pub(super) fn steering_programs(&self) -> Option<u32> {
         let own = self.own.then(bpf::steering_programs);
         let others = self.others.iter().filter_map(|known| known.enter(bpf::steering_programs).ok());
         own.into_iter().chain(others).sum()
     }
 
-    /// Returns the kernel services whose evidence is visible in the scanned namespaces.
+    /// Returns the kernel services that the scanned namespaces show.
     pub(super) fn kernel_services(&self) -> kernel_services::RunningServices {
         let mut running = kernel_services::RunningServices::find();
         for known in &self.others {
@@ -121,7 +121,7 @@ impl ScannedNamespaces {
         running
     }
 
-    /// Returns a note about the existing namespaces that this scan left out.
+    /// Returns a note about the network namespaces that exist but were not scanned.
     pub(super) fn unseen(&self, walk: &Walk) -> Option<Note> {
         let own = namespaces::own();
         let is_scanned = |inode: &u64| {
