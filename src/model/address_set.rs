@@ -6,19 +6,20 @@ use std::sync::Arc;
 pub(crate) use super::network::number;
 use super::{Family, Network};
 
-/// Ranges of addresses in ascending order, with a gap between any two. Copies share the ranges, because there may be
-/// ten thousand.
+/// Ranges of addresses in ascending order. Two ranges never touch. Clones share the ranges, because a set can have ten
+/// thousand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct AddressSet(Arc<Vec<(u128, u128)>>);
 
-/// The number of ranges that are compared one by one before a binary search in the rest.
+/// A search compares this many ranges one by one before it searches the rest in halves (binary search).
 const NEAR: usize = 8;
 
-/// The maximum size of a small hole, in addresses: several adjacent addresses may be banned one by one.
+/// The largest hole that [`AddressSet::without_small_holes`] fills, in addresses. Rules may ban several adjacent
+/// addresses one by one.
 const SMALL_HOLE: u128 = 8;
 
-/// [`AddressSet::rounded`] fills a hole if the two adjacent ranges together are at least this many times larger than
-/// the hole.
+/// [`AddressSet::rounded`] fills a hole only if the two ranges next to the hole together have at least this many times
+/// as many addresses.
 const HOLE: u128 = 16;
 
 const fn highest(family: Family) -> u128 {
@@ -51,7 +52,6 @@ impl AddressSet {
         self.0.is_empty()
     }
 
-    /// Returns the number of ranges.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -71,8 +71,7 @@ impl AddressSet {
         let mut both = Vec::new();
         let mut from = 0;
         for (first, last) in few.0.iter() {
-            // If both sets have a similar number of ranges, the next overlap is usually within a few ranges of the
-            // last.
+            // If both sets have a similar number of ranges, the next overlap is usually only a few ranges away.
             let near = &many.0[from..many.len().min(from + NEAR)];
             from += match near.iter().position(|(_, end)| end >= first) {
                 Some(at) => at,
@@ -126,8 +125,8 @@ impl AddressSet {
         ranges.splice(from..to, pieces);
     }
 
-    /// Returns the set with its holes of at most [`SMALL_HOLE`] addresses filled. In a comparison of two snapshots, the
-    /// change of a single banned address should not count.
+    /// Returns the set without its small holes: holes of at most [`SMALL_HOLE`] addresses are filled. A comparison of
+    /// two snapshots must not report that one more address was banned.
     pub(crate) fn without_small_holes(&self) -> AddressSet {
         let mut filled: Vec<(u128, u128)> = Vec::with_capacity(self.len());
         for &(first, last) in self.0.iter() {
@@ -139,7 +138,7 @@ impl AddressSet {
         AddressSet(Arc::new(filled))
     }
 
-    /// Returns a similar set of fewer networks: small holes are filled, and a range is extended to a network if that
+    /// Returns a similar set that has fewer networks. Small holes are filled. A range becomes a whole network if this
     /// adds few addresses.
     pub(crate) fn rounded(&self) -> AddressSet {
         let size = |(first, last): (u128, u128)| (last - first).saturating_add(1);
@@ -178,8 +177,8 @@ impl AddressSet {
             return;
         }
         if let [(first, last)] = other.0[..] {
-            // There may be ten thousand rules with one address each, so a single range is inserted without sorting all
-            // ranges.
+            // There may be ten thousand rules with one address each. A single range is inserted, because sorting all
+            // ranges takes longer.
             let ranges = Arc::make_mut(&mut self.0);
             let from = ranges.partition_point(|(_, end)| end.saturating_add(1) < first);
             let to = ranges.partition_point(|(start, _)| *start <= last.saturating_add(1)).max(from);
@@ -193,14 +192,15 @@ impl AddressSet {
         *self = AddressSet::of(all);
     }
 
-    /// Returns up to `most` networks of the set, and the number of its networks, counted up to `most` plus one.
+    /// Returns up to `most` networks of the set, and the number of all its networks. The count stops at `most` plus
+    /// one.
     pub(crate) fn networks(&self, family: Family, most: usize) -> (Vec<Network>, usize) {
         let bits: u32 = if family == Family::Ipv4 { 32 } else { 128 };
         let (mut networks, mut count) = (Vec::new(), 0);
         for (first, last) in self.0.iter() {
             let mut next = Some(*first);
             while let Some(start) = next.filter(|start| start <= last) {
-                // The size of the largest block at this address is limited by the alignment of the address and by the
+                // Two things limit the largest block that starts here: the alignment of the address, and the number of
                 // remaining addresses.
                 let aligned = start.trailing_zeros().min(bits);
                 let left = last - start;
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(set(&[(1, 2), (4, 9)]).count(), 8);
     }
 
-    /// Two sets with a similar number of ranges, and two sets of which one has many more ranges.
+    /// The two sets have about as many ranges, or one of them has many more.
     #[test]
     fn addresses_in_both_of_two_long_sets() {
         let every =

@@ -11,7 +11,8 @@ pub struct Container {
     pub id: String,
     /// The manager that wrote the files: `docker`, `podman`, `cri-o`, `containerd`, `kubernetes`.
     pub manager: String,
-    /// The name. The name of a user's container begins with the unit of that user, as `user@1000.service/web`.
+    /// The name. If the container belongs to an ordinary user, the name begins with the unit of this user:
+    /// `user@1000.service/web`.
     pub name: Option<String>,
     /// The name of the image.
     pub image: Option<String>,
@@ -19,7 +20,7 @@ pub struct Container {
     pub pod: Option<String>,
     /// The Kubernetes namespace of that pod.
     pub namespace: Option<String>,
-    /// The addresses of the container that the files name.
+    /// The addresses of the container, according to these files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
 }

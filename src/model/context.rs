@@ -74,7 +74,7 @@ pub struct NearbyRegistration {
 /// Adjacent ports that one assignee registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Block {
-    /// The ports from the first to the last.
+    /// The range of these ports.
     pub ports: PortRange,
     /// The assignee of these ports.
     pub assignee: &'static str,
@@ -114,7 +114,7 @@ pub enum EventKind {
 /// One event in the history of a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Event {
-    /// The date, with the precision of its source; events without a date come first.
+    /// The date, as precise as its source. Events without a date come first.
     pub date: Option<&'static str>,
     /// The kind of event.
     pub what: EventKind,
@@ -136,13 +136,13 @@ pub struct EphemeralHere {
     pub is_reserved: bool,
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
-    /// Whether the kernel may choose the port for a listener that requests any free port; `None` if this is not known.
-    /// If the kernel prefers all ports of the other parity (odd or even), the value is false.
+    /// Whether the kernel may choose the port for a listener that requests any free port. False if the kernel prefers
+    /// ports of the other parity (odd or even). `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
-    /// Whether the listener probably chose the port itself; `None` without a listener, or if the kernel may just as
+    /// Whether the listener probably chose the port itself. `None` if there is no listener, or if the kernel may as
     /// well have chosen the port.
     pub likely_chosen: Option<bool>,
-    /// Whether a listener that requests any free port usually gets an odd port; `None` if odd and even ports are
+    /// Whether a listener that requests any free port usually gets an odd port. `None` if odd and even ports are
     /// equally likely, or if this is not known.
     #[serde(skip)]
     pub listeners_get_odd: Option<bool>,
@@ -177,8 +177,8 @@ pub enum Matched {
     Port,
     /// The name of a registered service.
     Service,
-    /// A program of the list, or a running process that listens.
+    /// A known program, or a running process that listens.
     Program,
-    /// Words in registrations, products or uses.
+    /// Words that occur in registrations, products or known uses.
     Text,
 }

@@ -52,7 +52,8 @@ pub struct TakenPort {
     pub netns: Option<Netns>,
     /// The number of attempts to bind the port, all of which failed because the port was in use.
     pub tries: u32,
-    /// Whether the tables show TCP sockets that are bound but do not listen. If not, such a socket may use the port.
+    /// Whether the tables show TCP sockets that are bound but do not listen. If false, a bound socket may be using the
+    /// port.
     #[serde(rename = "bound_told")]
     pub lists_bound_sockets: bool,
 }

@@ -15,13 +15,13 @@ named! {
     pub enum Protocol {
         /// TCP (RFC 9293). An MPTCP socket is a TCP socket with `mptcp` set.
         Tcp = "tcp",
-        /// RFC 768.
+        /// UDP (RFC 768).
         Udp = "udp",
-        /// RFC 3828. UDP-Lite shares UDP's port registrations (section 6 of RFC 3828).
+        /// UDP-Lite (RFC 3828). UDP-Lite shares the port registrations of UDP (section 6 of the RFC).
         Udplite = "udplite",
-        /// RFC 9260.
+        /// SCTP (RFC 9260).
         Sctp = "sctp",
-        /// RFC 4340.
+        /// DCCP (RFC 4340).
         Dccp = "dccp",
         /// A raw socket, which receives the packets of one IP protocol and has no port.
         Raw = "raw",
@@ -56,7 +56,8 @@ impl Protocol {
         }
     }
 
-    /// Returns the number in the header of IP (IANA); `None` for sockets that receive packets of any protocol.
+    /// Returns the protocol number in the IP header (IANA). `None` for raw and packet sockets, which have no fixed
+    /// protocol.
     #[must_use]
     pub const fn number(self) -> Option<u8> {
         Some(match self {
@@ -156,7 +157,7 @@ impl TryFrom<RawRange> for PortRange {
 }
 
 impl PortRange {
-    /// Makes a range; returns `None` if the range would end before it begins.
+    /// Makes a range; returns `None` if `low` is above `high`.
     #[must_use]
     pub const fn new(low: u16, high: u16) -> Option<Self> {
         if low <= high { Some(PortRange { low, high }) } else { None }
@@ -185,7 +186,7 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// The name of a device, which sockets share to save memory.
+/// The name of a device. Sockets share one copy of the name, to save memory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Device(Arc<Box<str>>);
@@ -210,8 +211,8 @@ impl Deref for Device {
     }
 }
 
-/// The local end of a socket. `Display` and `FromStr` round-trip:
-/// `tcp/127.0.0.1:5432`, `udp/[fe80::1%eth0]:546`, `udp/0.0.0.0%lo:53`, `raw/0.0.0.0`.
+/// The local end of a socket. `FromStr` reads what `Display` writes: `tcp/127.0.0.1:5432`, `udp/[fe80::1%eth0]:546`,
+/// `udp/0.0.0.0%lo:53`, `raw/0.0.0.0`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Transport protocol.
@@ -240,7 +241,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Returns an address and its device as written before a port: `0.0.0.0%lo`, `[fe80::1%eth0]`.
+/// Returns an address and its device in the form that precedes a port: `0.0.0.0%lo`, `[fe80::1%eth0]`.
 #[must_use]
 pub fn host(address: IpAddr, device: Option<&str>) -> String {
     let device = device.map(|device| format!("%{device}")).unwrap_or_default();

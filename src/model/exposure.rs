@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use super::{named, unmapped};
 
 named! {
-    /// The clients that can reach a listener, from most to least exposed, which is the order of listings.
+    /// The clients that can reach a listener. The order is from most to least exposed, as in listings.
     pub enum Exposure {
         /// The wildcard address, which stands for every address of this machine.
         Any = "any",
-        /// A globally routable address, and any address that no other class contains.
+        /// A globally routable address, or any address to which no other variant applies.
         Public = "public",
         /// An address of a private network: RFC 1918, RFC 6598 (shared), RFC 4193 (unique local), RFC 3879
         /// (site-local).
@@ -70,7 +70,7 @@ impl Exposure {
         }
     }
 
-    /// Returns whether other machines can reach the listener, if only its address is considered.
+    /// Returns whether other machines can reach the listener, according to its address and device alone.
     #[must_use]
     pub const fn is_reachable_from_outside(self) -> bool {
         !matches!(self, Exposure::Loopback | Exposure::None)

@@ -15,14 +15,14 @@ pub struct Firewall {
     pub is_refused: bool,
     /// Any other reason why the rules could not be read.
     pub unread: Option<String>,
-    /// The reason why packets for one port can reach the listener of another port even without a rule; `None` if they
-    /// cannot.
+    /// The reason why packets for one port can reach a listener on another port, even without a rule. `None` if this
+    /// cannot happen.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces; empty if there are no rules, nothing else takes packets, and no interface leads to another network
-    /// namespace.
+    /// The interfaces. Empty if nothing can change the path of packets: there are no rules, no other part of the kernel
+    /// takes packets, and no interface leads to another network namespace.
     pub interfaces: Vec<Interface>,
-    /// The networks that a route makes local without an address on an interface: `ip route add local`.
+    /// The networks that a route makes local (`ip route add local`), although no interface has their addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub local_routes: Vec<LocalRoute>,
     /// Whether this machine forwards packets to other machines, for IPv4 and IPv6.
@@ -33,8 +33,8 @@ pub struct Firewall {
     /// Packets of other machines come through that namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_internal: bool,
-    /// The name of a tun or tap device, if every interface that is up is such a device or leads to another network
-    /// namespace. Other packets come only from the process that has the device open, such as slirp4netns or pasta.
+    /// The name of a tun or tap device, if each interface that is up is a tun or tap device or leads to another network
+    /// namespace. Other packets then come only from the process that has the device open, such as slirp4netns or pasta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tun: Option<String>,
 }
@@ -48,7 +48,7 @@ pub struct Interface {
     pub is_loopback: bool,
     /// Whether the interface is up.
     pub is_up: bool,
-    /// Whether the interface is a port of a bridge or bond: rules do not see its name.
+    /// Whether the interface is a member of a bridge or bond. Rules do not see the name of a member.
     pub is_port: bool,
     /// Its index; 0 if it is not known.
     #[serde(default)]
@@ -59,22 +59,22 @@ pub struct Interface {
     /// The index of the interface at the other end, if that interface is in another network namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<u32>,
-    /// The number (nsid) that the network namespace of this interface uses for the network namespace of the other end.
+    /// The number (nsid) by which the network namespace of this interface knows the network namespace of the other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_nsid: Option<u32>,
     /// The inode of the network namespace of the other end. `None` if it is not known, or if the index alone identifies
     /// the other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_netns: Option<u64>,
-    /// The index of the bridge or other device that has this interface as a port.
+    /// The index of the bridge or other device of which this interface is a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<u32>,
-    /// Whether the interface receives packets only from this machine: its other end is in another network namespace or
-    /// does not exist.
+    /// Whether only this machine sends packets to the interface, because its other end is in another network namespace
+    /// or does not exist.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_internal: bool,
-    /// Whether no packet of another machine arrives on the interface: it is a dummy device, or a bridge without a port
-    /// to the outside.
+    /// Whether packets of other machines never arrive on the interface. This is so for a dummy device, and for a bridge
+    /// without a member that leads outside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_local_only: bool,
     /// Whether the kernel accepts packets for 127.0.0.0/8 that arrive on the interface (`route_localnet`).
@@ -83,11 +83,12 @@ pub struct Interface {
     /// The indices of the interfaces to which filters of traffic control send packets that arrive here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends_to: Vec<u32>,
-    /// Whether a BPF program (XDP or traffic control) sees the packets that arrive here: it can send them to any interface.
+    /// Whether a BPF program (XDP or traffic control) sees the packets that arrive here. The program can send them to
+    /// any interface.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_program: bool,
-    /// The reason why another part of the kernel, such as a BPF program, may take packets before the rules; `None` if
-    /// there is none.
+    /// The reason why another part of the kernel, such as a BPF program, may take packets before the rules see them.
+    /// `None` if there is no such part.
     pub uncertain: Option<String>,
     /// The addresses, with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
@@ -153,9 +154,10 @@ pub struct FilterBase {
     pub priority: i64,
     /// Whether the chain translates addresses.
     pub translates: bool,
-    /// Whether the chain drops a packet that no rule accepts or drops.
+    /// Whether the policy of the chain drops a packet that no rule accepts or drops.
     pub drops: bool,
-    /// The interfaces whose packets pass through the chain; `None` for all, empty if they are not known.
+    /// The interfaces whose packets pass through the chain. `None` for all interfaces; empty if the interfaces are not
+    /// known.
     pub devices: Option<Vec<String>>,
     /// The name of the policy in reports: `policy drop of the nft chain inet filter input`.
     pub text: String,
@@ -190,7 +192,7 @@ pub enum FilterAction {
     Lookup(Vec<FilterField>, FilterElements),
     /// Changes the destination.
     Translate {
-        /// The new address; `None` for this machine, or if the address stays the same.
+        /// The new address. `None` for an address of this machine, or if the address stays the same.
         address: Option<IpAddr>,
         /// The new port; `None` if the port stays the same.
         port: Option<u16>,
@@ -219,7 +221,7 @@ pub enum FilterAction {
     },
     /// Changes the source address. A service then does not see the address of the client.
     ChangeSource,
-    /// Does not change the path of the packet: for example, counts or logs it.
+    /// Does not change the path of the packet. For example, the rule counts or logs the packet.
     Continue,
     /// An action that portolan does not understand. The packet may be accepted, dropped or changed.
     Unknown,
@@ -249,9 +251,10 @@ pub enum FilterCondition {
         /// Whether the condition is negated.
         negated: bool,
     },
-    /// A condition such as a rate limit: it is met while the client sends only few packets.
+    /// A condition such as a rate limit: only packets of a client that sends few packets meet the condition.
     Usual,
-    /// A condition such as an exceeded rate limit: it is met only after the client has sent many packets.
+    /// A condition such as an exceeded rate limit: only packets of a client that has sent many packets meet the
+    /// condition.
     Unusual,
     /// A condition that portolan does not evaluate.
     Unknown,
@@ -293,9 +296,9 @@ pub enum FilterField {
     InInterface,
     /// The name of the interface on which the packet leaves.
     OutInterface,
-    /// The state of the connection: one of [`conntrack`].
+    /// The state of the connection, as a bit of [`conntrack`].
     ConnectionState,
-    /// Bits of the status of the connection: one of [`conntrack`].
+    /// The status of the connection, as bits of [`conntrack`].
     ConnectionStatus,
     /// `0` for packets of the client, `1` for packets of the server.
     ConnectionDirection,
@@ -374,7 +377,7 @@ pub enum FilterElements {
 pub struct FilterSet {
     /// Its name.
     pub name: String,
-    /// Whether rules add elements: a packet may then add its own source address.
+    /// Whether rules can add elements. A packet may then add its own source address.
     pub is_changed_by_rules: bool,
     /// The elements; `None` if they were not understood.
     pub elements: Option<Vec<FilterElement>>,
@@ -417,7 +420,7 @@ impl LocalRoute {
 }
 
 impl FilterBase {
-    /// Returns whether packets that arrive pass through the chain, and not only the answers to them.
+    /// Returns whether arriving packets pass through the chain. False if only their answers pass through the chain.
     #[must_use]
     pub const fn is_for_arrivals(&self) -> bool {
         !matches!(self.hook, FilterHook::Output | FilterHook::Postrouting)

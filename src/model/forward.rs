@@ -21,8 +21,8 @@ pub struct ForwardTarget {
 }
 
 impl Peer {
-    /// Returns the destination to which docker-proxy forwards a port, by its command line; `None` for any other
-    /// process.
+    /// Returns the destination to which docker-proxy forwards a port, according to its command line; `None` for any
+    /// other process.
     #[must_use]
     pub fn behind_docker_proxy(process: &Process) -> Option<Self> {
         let address = docker_proxy_option(process, "-container-ip")?.parse().ok()?;
@@ -31,7 +31,8 @@ impl Peer {
 }
 
 impl Endpoint {
-    /// Returns the published port that docker-proxy serves, by its command line; `None` for any other process.
+    /// Returns the published port that docker-proxy serves, according to its command line; `None` for any other
+    /// process.
     #[must_use]
     pub fn of_docker_proxy(process: &Process) -> Option<Self> {
         Some(Endpoint {
@@ -43,8 +44,8 @@ impl Endpoint {
     }
 }
 
-/// Returns the value of an option of docker-proxy; `None` for any other process. Every user can start a program with this
-/// name, so the process must run as root, and its file must not belong to a user.
+/// Returns the value of an option of docker-proxy; `None` for any other process. Any user can start a program with this
+/// name. Therefore the process must run as root, and only root may be able to replace its file.
 fn docker_proxy_option<'p>(process: &'p Process, option: &str) -> Option<&'p str> {
     let (name, may_be_roots) = match &process.exe {
         // On a system without user IDs, the user is not checked.

@@ -15,17 +15,18 @@ pub struct InferredOwner {
 /// The reason why a process probably owns a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerEvidence {
-    /// The control group of the socket has no other program. The process started the other processes of the group.
+    /// No other program runs in the control group of the socket. This process started the other processes of the group.
     OnlyProgram {
         /// The number of processes in the control group.
         count: usize,
     },
-    /// Of the processes in the control group, only this one runs as the user of the socket and has the port on its
-    /// command line. A shell that started the process does not count.
+    /// Only this process of the control group runs as the user of the socket and has the port on its command line. A
+    /// shell that started this process does not count.
     NamesPort,
-    /// Of the processes in the unit of the socket, only this one runs as the user of the socket and is neither a shell
-    /// nor part of a login session, such as tmux.
+    /// Only this process of the socket's unit runs as the user of the socket and can be a server. Shells do not count,
+    /// and neither do programs of a login session, such as tmux.
     OnlyServer,
-    /// The command line of docker-proxy names the protocol, address and port of the socket, and this destination.
+    /// The process is docker-proxy. Its command line names the protocol, address and port of the socket, and this
+    /// destination.
     Forwards(Peer),
 }

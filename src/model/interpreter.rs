@@ -13,8 +13,8 @@ pub enum RunTarget {
     None,
     /// The program is an interpreter or a relay, but its command line is not known.
     Unknown,
-    /// The script, module, class, code or destination, without parts that change with each start; empty if the command
-    /// line names none.
+    /// The script, module, class, code or destination, without parts that change with each start. Empty if the command
+    /// line names none of them.
     Target(String),
 }
 
@@ -44,8 +44,8 @@ impl RunTarget {
         text.map_or(RunTarget::Unknown, RunTarget::Target)
     }
 
-    /// Returns whether two processes with one program file may run the same code. A relative path equals an absolute
-    /// path that ends with it, because snapshots of older versions have relative paths.
+    /// Returns whether two processes with the same program file may run the same code. A relative path matches an
+    /// absolute path with the same end, because older versions saved relative paths in snapshots.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
@@ -73,7 +73,7 @@ fn is_end_of(end: &str, path: &str) -> bool {
         && path.strip_suffix(end).is_some_and(|directory| directory.ends_with('/'))
 }
 
-/// Returns the code with `#` instead of each number: a number can be a file descriptor or process ID, which changes
+/// Returns the code with `#` in place of each number. A number can be a file descriptor or a process ID, which changes
 /// with each start.
 fn without_numbers(code: &str) -> String {
     let mut text = String::with_capacity(code.len());
@@ -93,10 +93,10 @@ pub(crate) fn without_version(program: &str) -> &str {
     without_build(program).trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'))
 }
 
-/// Returns the name of an interpreter without the suffix that Debian or Python appends for a build: the name of an
-/// architecture, `-dbg`, or the letters of an ABI after the version (`python3.13t`).
+/// Returns the name of an interpreter without the suffix of its build. Debian and Python append the name of an
+/// architecture, `-dbg`, or ABI letters after the version (`python3.13t`).
 pub(crate) fn without_build(program: &str) -> &str {
-    // This check is fast, and most names have no hyphen.
+    // Most names have no hyphen, so this check saves time.
     let program = if program.contains('-') { without_architecture(program) } else { program };
     let version = program.trim_end_matches(['d', 'm', 't', 'u']);
     if version.ends_with(|c: char| c.is_ascii_digit()) { version } else { program }
@@ -190,8 +190,8 @@ pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Optio
     behind(&command, cmdline).or(Some(command))
 }
 
-/// Returns the words of an interpreter's command line after its own name, up to the script, module or class; no words
-/// if the command line contains code. `None` if the interpreter or its command line is not known.
+/// Returns the words after the interpreter's own name, up to and including the script, module or class. Empty if the
+/// command line contains code. `None` if the interpreter or its command line is not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let target = match parse_command(program, cmdline)? {
         InterpreterCommand::File(target)
@@ -209,8 +209,8 @@ pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<
     cmdline.get(1..=end)
 }
 
-/// Returns the words that can be options of the interpreter: the words before code on the command line, or else the
-/// words of [`command_words`].
+/// Returns the words that can be options of the interpreter. If the command line contains code, these are the words
+/// before the code; otherwise they are the words of [`command_words`].
 pub(crate) fn option_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let Some(InterpreterCommand::Code(code)) = parse_command(program, cmdline) else {
         return command_words(program, cmdline);
@@ -232,7 +232,7 @@ const JAVA_OPTIONS_WITH_VALUE: [&str; 9] = [
     "--upgrade-module-path",
 ];
 
-/// Returns the jar of `java -jar`. Without a jar, returns the class path, by default the working directory.
+/// Returns the jar of `java -jar`. Without a jar, returns the class path, which is the working directory by default.
 fn class_path(arguments: &[String]) -> InterpreterCommand<'_> {
     let mut elements = vec!["."];
     let mut rest = arguments.iter().map(String::as_str);

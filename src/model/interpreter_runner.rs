@@ -2,13 +2,12 @@
 
 use super::interpreter_syntax::{InterpreterCommand, Property, properties_of};
 
-/// The module of Python whose arguments are code.
 const TIMEIT: &str = "timeit";
-/// The module of Python that reads code from standard input.
+/// The module of Python that reads its code from standard input.
 const ASYNCIO: &str = "asyncio";
 
-/// Directories of programs and of Python's own modules. Elsewhere, a script with the name of a runner is an ordinary
-/// script.
+/// Directories of installed programs and of Python's own modules. In any other directory, a script with the name of a
+/// profiler, debugger or launcher is an ordinary script.
 const INSTALLED: [&str; 6] = ["/usr/bin/", "/usr/local/bin/", "/bin/", "/lib/python", "/dotnet/", "/FSharp/"];
 
 /// Returns the script or module in the arguments of `command`, if `command` is a profiler, debugger or launcher.

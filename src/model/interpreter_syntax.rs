@@ -12,9 +12,9 @@ pub(crate) enum InterpreterCommand<'c> {
     File(&'c str),
     /// The directories and jars of a Java class path, and the main class or module.
     ClassPath(Vec<&'c str>, &'c str),
-    /// The name of a module, for which the interpreter searches in its module path.
+    /// The name of a module. The interpreter finds the module in its module path.
     Module(&'c str),
-    /// Code that is on the command line.
+    /// Code on the command line.
     Code(&'c str),
     Relay(&'c [String]),
     /// The command line names no code, for example because the code comes from standard input.
@@ -40,7 +40,7 @@ named! {
     }
 }
 
-/// What the table says about some programs.
+/// The rows of the table about one program, or about several programs that read their command lines in the same way.
 pub(super) struct Syntax {
     pub names: Vec<&'static str>,
     values: [Vec<&'static str>; Property::ALL.len()],
@@ -48,7 +48,7 @@ pub(super) struct Syntax {
 
 static SYNTAXES: LazyLock<Vec<Syntax>> = LazyLock::new(|| {
     let mut syntaxes: Vec<Syntax> = Vec::new();
-    // A line without a property is left out; a test checks that there is none.
+    // A line without a property is skipped. A test checks that the table has no such line.
     for (names, property, values) in TABLE.lines().filter_map(parse) {
         if syntaxes.last().is_none_or(|last| last.names != names) {
             syntaxes.push(Syntax { names, values: Default::default() });
@@ -68,7 +68,7 @@ fn parse(line: &'static str) -> Option<(Vec<&'static str>, Property, Vec<&'stati
     Some((names.split(' ').collect(), property, fields.next()?.split(' ').collect()))
 }
 
-/// Returns the values of a property of an interpreter; none if the table has none.
+/// Returns the values of a property of an interpreter. Empty if the table lists none.
 pub(crate) fn values_of(name: &str, property: Property) -> &'static [&'static str] {
     let rows = SYNTAXES.iter().filter(|syntax| syntax.names.contains(&name));
     rows.map(|syntax| syntax.values(property)).find(|values| !values.is_empty()).unwrap_or_default()
@@ -78,9 +78,9 @@ pub(super) fn syntaxes() -> impl Iterator<Item = &'static Syntax> {
     SYNTAXES.iter()
 }
 
-/// Returns the properties of the program, module or class that decide what its arguments mean.
+/// Returns the rows about a program, module or class, if the table says what its arguments are.
 pub(super) fn properties_of(name: &str) -> Option<&'static Syntax> {
-    /// A listing searches for several names per process.
+    /// A listing looks up several names for each process, so the names have an index.
     static BY_NAME: LazyLock<HashMap<&str, &Syntax>> = LazyLock::new(|| {
         let syntaxes = SYNTAXES.iter().filter(|syntax| !syntax.values(Property::Argument).is_empty());
         syntaxes.flat_map(|syntax| syntax.names.iter().map(move |name| (*name, syntax))).collect()
@@ -99,7 +99,7 @@ pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
 pub(super) enum Argument<'c> {
     /// An option and its value, if the value is part of the argument.
     Option(&'static str, Option<&'c str>),
-    /// Any other option: it gives no code, and the next argument is not its value.
+    /// Any other option. The option contains no code, and the next argument is not its value.
     Flag,
     Positional,
 }

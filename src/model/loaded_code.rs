@@ -3,7 +3,7 @@
 use super::interpreter::{option_words, without_version};
 use super::interpreter_syntax::{Argument, Property, syntax_of, values_of};
 
-/// The setting of Python (`-X SETTING=DIRECTORY`) that names a directory of translated code.
+/// The setting of Python (`-X SETTING=DIRECTORY`) that names a directory of compiled code.
 const CACHE_OF_PYTHON: &str = "pycache_prefix=";
 
 /// The settings of PHP (`-d SETTING=FILE`) that load code.
@@ -40,7 +40,7 @@ pub(crate) fn argument_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'
     words.iter().filter_map(|word| word.strip_prefix('@')).collect()
 }
 
-/// Returns the paths, relative to the working directory, of the files that the options name without a slash.
+/// Returns the files that the options name without a slash, as paths relative to the working directory.
 pub(crate) fn files_here(program: &str, cmdline: &[String]) -> Vec<String> {
     let name = without_version(program);
     let places = values_of(name, Property::Places);

@@ -38,7 +38,7 @@ fn syntax_of_loader(file: &str) -> Option<&'static Syntax> {
     syntaxes().filter(is_loader).find(|syntax| syntax.names.iter().any(|name| is_like(name, file)))
 }
 
-/// Returns whether a name of the table fits a file name. `*` stands for any text.
+/// Returns whether a name of the table matches a file name. `*` stands for any text.
 fn is_like(pattern: &str, file: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == file };
     let Some(file) = file.strip_prefix(start) else { return false };
@@ -72,8 +72,8 @@ pub(crate) fn loaded_program<'c>(file: &str, cmdline: &'c [String]) -> Option<Lo
             _ => break word,
         }
     };
-    // If the kernel starts an emulator for a program (binfmt_misc), the name with which the program was started can
-    // follow its path.
+    // If the kernel starts an emulator for a program (binfmt_misc), the path may be followed by the name with which the
+    // program was started.
     if syntax.has(Property::Argument, "emulated")
         && let Some(next) = cmdline.get(at)
         && file_name(next).trim_start_matches('-') == file_name(path)

@@ -1,5 +1,5 @@
-//! The basic types that every other module uses: sockets, processes, verdicts, gaps. They have no input or output. An
-//! unknown value is `None`, never an empty string, `"-"`, `0` or `-1`.
+//! The basic types that every other module uses: sockets, processes, verdicts, gaps. This module performs no input or
+//! output. An unknown value is `None`, never an empty string, `"-"`, `0` or `-1`.
 
 pub(crate) mod address_set;
 mod container;

@@ -57,7 +57,7 @@ impl Network {
         }
     }
 
-    /// Returns the block of the IPv4 addresses if this is a block of v4-mapped addresses.
+    /// Returns a block of v4-mapped addresses as a block of IPv4 addresses, and any other block unchanged.
     #[must_use]
     pub fn unmapped(self) -> Self {
         match (unmapped(self.address), self.prefix.checked_sub(96)) {
@@ -119,7 +119,7 @@ impl fmt::Display for Network {
 pub enum BadNetwork {
     /// The address is not an IP address.
     Address,
-    /// The prefix is not a number from 0 to this number.
+    /// The prefix length is not a number from 0 to this maximum.
     Prefix(u8),
 }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Container, named};
 
-/// The maximum number of bytes that are read of a command line. The kernel allows half of this for one argument
-/// (`MAX_ARG_STRLEN` of linux/binfmts.h), but several megabytes for all arguments.
+/// The maximum number of bytes that are read from a command line. The kernel allows half of this for one argument
+/// (`MAX_ARG_STRLEN` of linux/binfmts.h), but several megabytes for all arguments together.
 pub(crate) const LONGEST_COMMAND_LINE: usize = 256 * 1024;
 
 /// Returns the last component of a path on any system.
@@ -38,7 +38,8 @@ named! {
 /// The program file of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exe {
-    /// The path, without the mark that the kernel appends; bytes that are not UTF-8 are U+FFFD.
+    /// The path, without the mark that the kernel appends to the path of a deleted file. Bytes that are not UTF-8
+    /// become U+FFFD.
     pub path: String,
     /// Whether the file is still at its path.
     pub state: ExeState,
@@ -56,7 +57,7 @@ impl Exe {
 }
 
 named! {
-    /// The users who can replace a file that a process runs, from the most to the least trustworthy file.
+    /// The users who can replace a file that a process runs. The order is from the most to the least trustworthy file.
     pub enum OriginKind {
         /// Only root can replace the file, and a package installed it. Only an audit and a card look up packages.
         Package = "package",
@@ -83,8 +84,8 @@ pub struct Origin {
     /// The file or directory that allows the replacement, for [`OriginKind::User`] and [`OriginKind::Open`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writable: Option<String>,
-    /// The ID of the only user who can replace the file, for [`OriginKind::User`]; for [`OriginKind::Deleted`] and a
-    /// program file, of the only user who could have created the file.
+    /// The ID of a user. For [`OriginKind::User`]: the only user who can replace the file. For the program file and
+    /// [`OriginKind::Deleted`]: the only user who could have created the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The package that installed the file.
@@ -96,8 +97,8 @@ pub struct Origin {
     /// Whether the file differs from the file that the package installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<bool>,
-    /// Whether the path leads to another file or to no file in portolan's root directory, for example because the
-    /// process is in a container.
+    /// Whether portolan finds another file or no file at the path, for example because the process is in a container
+    /// with its own root directory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_in_other_tree: bool,
 }
@@ -125,8 +126,8 @@ pub struct Script {
     pub path: String,
     /// The origin of the file; `None` if it is not known.
     pub origin: Option<Origin>,
-    /// Whether the file is a compiled program. No interpreter can run it, so the command line does not show what really
-    /// runs.
+    /// Whether the file is a compiled program. No interpreter can run a compiled program, so the process runs something
+    /// else than its command line says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_program: bool,
 }
@@ -200,10 +201,11 @@ impl Parent {
 pub struct Process {
     /// The process ID.
     pub pid: Pid,
-    /// The name of the process in the kernel, which the process itself can set. If this is the name of a loader: the name
-    /// of the loaded program.
+    /// The name of the process in the kernel. The process can set this name. If a loader runs the program, the name of
+    /// the loader is replaced by the name of the program.
     pub name: Option<String>,
-    /// The program file, if it could be read. If a loader runs the program: the file of the program.
+    /// The program file, if it could be read. If a loader runs the program, this is the file of the program, not of the
+    /// loader.
     pub exe: Option<Exe>,
     /// The path of the loader that runs the program in its own process: the dynamic loader or an emulator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -214,8 +216,8 @@ pub struct Process {
     /// The script of the process, if its program is an interpreter and its command line names a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<Script>,
-    /// Further files with code that the process runs and that a user other than root can replace, the least trustworthy
-    /// first.
+    /// Further files with code that the process runs, if a user other than root can replace them. The least trustworthy
+    /// file comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub code: Vec<Script>,
     /// Whether the memory of the process contains code of its program file; `None` if this was not checked.
@@ -233,8 +235,8 @@ pub struct Process {
     /// The state, as the letter in `proc_pid_stat(5)`: `R`, `S`, `T`, `Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<char>,
-    /// The command line, one element for each argument; empty if there is none or it could not be read. The path and the
-    /// options of a loader are left out.
+    /// The command line, one element for each argument, without the path and the options of a loader. Empty if there is
+    /// no command line, or if it could not be read.
     pub cmdline: Vec<String>,
     /// The effective user ID (Unix).
     pub uid: Option<u32>,
@@ -251,7 +253,8 @@ pub struct Process {
     /// The container's data from the files of its manager (Linux).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_details: Option<Arc<Container>>,
-    /// The container to which the program forwards a port, if it does (Linux).
+    /// The container to which the program forwards a port (Linux). `None` if the program forwards no port to a
+    /// container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards_to_container: Option<Arc<Container>>,
     /// The settings of the configuration file that decide who may connect. They are read only if other machines can
@@ -265,9 +268,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns whether the paths of the program file and of the script are reliable. Any user can make a root directory
-    /// with any file at any path, so only the root directories of portolan and of root's containers and services are
-    /// trusted.
+    /// Returns whether the paths of the program file and of the script can be trusted. Any user can create a root
+    /// directory with any file at any path. Therefore only the root directories of portolan and of root's containers
+    /// and services are trusted.
     #[must_use]
     pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));

@@ -2,10 +2,9 @@
 
 use super::interpreter::{InterpreterCommand, parse_innermost, without_build, without_version};
 
-/// Returns the paths, relative to the working directory, at which Python first searches for its module or for the
-/// imports of code on its command line. Returns no paths if Python does not search the working directory.
+/// Returns the paths at which Python first searches for its module, or for the modules that code on its command line
+/// imports. The paths are relative to the working directory. Empty if Python does not search the working directory.
 pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String> {
-    /// The maximum number of modules in the result.
     const MODULES: usize = 32;
     if !matches!(without_version(program), "python" | "pypy") {
         return Vec::new();
@@ -97,7 +96,7 @@ pub(crate) fn prefixes_of_environment(environment: &[u8]) -> Vec<String> {
     prefixes.filter(|prefix| prefix.starts_with('/')).take(PREFIXES).collect()
 }
 
-/// The maximum number of prefixes: an environment can contain a variable more than once.
+/// The maximum number of prefixes. A limit is needed, because an environment can contain a variable more than once.
 const PREFIXES: usize = 8;
 
 /// Returns the modules that Python code imports, by the words after `import` and `from`.

@@ -27,19 +27,19 @@ named! {
 pub struct Reach {
     /// The extent to which clients can reach the port.
     pub kind: ReachKind,
-    /// For [`ReachKind::Limited`] and [`ReachKind::Machine`]: the first few groups of clients that can reach the port, as
-    /// `10.0.0.0/8 on eth0`, `10.0.0.0/8 but 10.9.0.1`.
+    /// For [`ReachKind::Limited`] and [`ReachKind::Machine`]: the first few groups of clients that can reach the port,
+    /// such as `10.0.0.0/8 on eth0` or `10.0.0.0/8 but 10.9.0.1`.
     pub from: Vec<String>,
     /// The number of further groups.
     pub more: usize,
-    /// The rule that decides, or the reason why there is no result; `None` without rules, or if only root may read
-    /// them.
+    /// The rule that decides, or the reason why there is no result. `None` if there are no rules, or if only root may
+    /// read them.
     pub rule: Option<String>,
-    /// The number and a hash of all clients, for comparisons: `from` does not list every group of clients.
+    /// The number and a hash of all clients, for comparisons. `from` names only some groups of clients.
     #[serde(skip)]
     pub all: Option<AllClients>,
-    /// Whether packets of other machines would come through a process of this machine, which usually accepts only
-    /// published ports.
+    /// Whether packets of other machines must pass through a process of this machine. Such a process usually accepts
+    /// packets for published ports only.
     #[serde(skip)]
     pub through_process: bool,
     /// Whether a rule may change the source addresses of clients, so that the service does not see them.
@@ -92,8 +92,8 @@ impl Reach {
         self.kind == ReachKind::Unknown && self.rule.is_none()
     }
 
-    /// Returns the reach of a port in a network namespace whose packets come through the process that has a tun or tap
-    /// device open: slirp4netns and pasta accept only published ports.
+    /// Returns the reach of a port in a network namespace behind a tun or tap device. The process that has the device
+    /// open decides which packets arrive. For example, slirp4netns and pasta accept only packets for published ports.
     #[must_use]
     pub fn through_process(device: &str) -> Self {
         let why = format!("the process that has the device {device} open, such as slirp4netns, decides");

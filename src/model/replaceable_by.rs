@@ -16,7 +16,7 @@ pub enum ReplaceableBy {
     Unknown,
     /// A user who is not root.
     User,
-    /// Any user. A running file without a path counts too if its creator is not known.
+    /// Any user. This includes a running file without a path, if the creator of the file is not known.
     Anyone,
 }
 
@@ -40,7 +40,7 @@ impl ReplaceableBy {
     }
 
     /// Returns who can replace the program file, by its origin or else by its path. Code that was loaded into a program
-    /// counts too. Code that an interpreter loads does not count, because interpreters run code of users.
+    /// counts too. Code that an interpreter loads does not count, because interpreters often run code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
         let file = Self::of_program_file(process);
@@ -68,7 +68,7 @@ impl ReplaceableBy {
             Some(OriginKind::Package | OriginKind::System) => ReplaceableBy::Root,
             Some(OriginKind::User) => ReplaceableBy::User,
             Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => ReplaceableBy::Anyone,
-            // The file was replaced, as by an upgrade, or its origin is not known, so only its path can be judged.
+            // Only the path can be judged: the file was replaced, as by an upgrade, or its origin is not known.
             Some(OriginKind::Deleted) | None => Self::of_path(exe),
         }
     }

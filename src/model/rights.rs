@@ -2,7 +2,7 @@
 
 use super::Host;
 
-/// What the user may do without `sudo`. Only the commands in cards, audits and messages depend on it.
+/// What the user may do without `sudo`. Only the commands in cards, audits and messages depend on these rights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// Whether the user needs `sudo` to act as root.

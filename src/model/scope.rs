@@ -32,7 +32,7 @@ pub enum Namespaces {
 /// The parts to scan, and the amount of detail. A snapshot records its scope, and contains nothing about other parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    /// Only sockets of these protocols. Raw and packet sockets are listed by their state.
+    /// Only sockets of these protocols. Raw and packet sockets are selected by `states` instead.
     pub protocols: Vec<Protocol>,
     /// Only sockets of these families.
     pub families: Vec<Family>,

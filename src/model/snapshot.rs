@@ -56,7 +56,7 @@ pub struct Gap {
     pub remedy: Option<String>,
 }
 
-/// A fact for the reader that is not a failure, for example that a part was not requested.
+/// A fact for the reader that is not a failure. For example, a part was left out on request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Note {
     /// The subject of the note.
@@ -116,7 +116,7 @@ impl Gap {
         Gap { pids, ..self }
     }
 
-    /// Adds the processes that the gap concerns. The remedy is the command that shows them.
+    /// Adds the processes that the gap concerns. The remedy becomes the command that shows these processes.
     pub(crate) fn of_processes(self, pids: Vec<Pid>, os: &str) -> Self {
         Gap { remedy: show_processes(&pids, os), pids, ..self }
     }
@@ -181,8 +181,8 @@ impl HostScope {
 pub struct Host {
     /// The name.
     pub name: Option<String>,
-    /// The ID, which distinguishes two machines with one name: a hash of the machine ID, or the name that the user
-    /// gave. `None` if the machine has no ID, or if the scan read no details.
+    /// The ID, which distinguishes two machines with the same name. It is a hash of the machine ID, or the name that
+    /// the user gave. `None` if the machine has no ID, or if the scan read no details.
     #[serde(default)]
     pub id: Option<String>,
     /// The ID of the current boot; `None` if the system gives no such ID, or if the scan read no details.
@@ -337,16 +337,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the range of outgoing ports that contains the port of `socket`; `None` if no known range contains it, or
-    /// if the port is reserved.
+    /// Returns the range of outgoing ports that contains the port of `socket`. `None` if no known range contains the
+    /// port, or if the port is reserved.
     #[must_use]
     pub fn ephemeral_range(&self, socket: &Socket) -> Option<PortRange> {
         let ports = self.ephemeral_ports_of(socket);
         ports.range_of(socket.local.port).filter(|_| !ports.is_reserved(socket.local.port))
     }
 
-    /// Returns whether a socket may belong to a client that waits for an answer: a datagram socket or a bound TCP
-    /// socket, on a port that the kernel gives to outgoing connections.
+    /// Returns whether a socket may belong to a client that waits for an answer. This is possible for a datagram socket
+    /// or a bound TCP socket, on a port that the kernel gives to outgoing connections.
     #[must_use]
     pub fn may_be_client(&self, socket: &Socket) -> bool {
         let waits = match socket.state {

@@ -115,9 +115,10 @@ pub struct Forwarding {
 /// Queue lengths in bytes, or in connections for a TCP listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queues {
-    /// Bytes that were not read yet; for a TCP listener, connections that wait for `accept`.
+    /// The number of bytes that were not read yet. For a TCP listener, the number of connections that wait for
+    /// `accept`.
     pub receive: u32,
-    /// Bytes that were not acknowledged yet; for a TCP listener, the limit of its backlog.
+    /// The number of bytes that were not acknowledged yet. For a TCP listener, the limit of its backlog.
     pub send: u32,
 }
 
@@ -125,13 +126,14 @@ pub struct Queues {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
-    /// These processes own the socket: at least one, in ascending order. Sockets share the list.
+    /// These processes own the socket: at least one process, in ascending order of pid. Sockets with equal lists share
+    /// one list.
     Held(#[serde(deserialize_with = "rising")] Arc<Vec<Pid>>),
     /// A process may own the socket, but not every process could be read.
     Hidden,
     /// A kernel service owns the socket: no process owns it, and there is evidence that the service runs.
     Kernel,
-    /// Every process was read and none owns the socket, and no kernel service explains the socket.
+    /// Every process was read, and no process owns the socket. No kernel service explains the socket.
     Unaccounted,
     /// The socket and its processes were gone before the processes could be found.
     Vanished,
@@ -241,8 +243,8 @@ pub struct Socket {
     pub owner: Owner,
 }
 
-/// The saved form of a socket. It is a separate type, because serde reads a flattened [`SocketAttributes`] through a
-/// tree of the whole object. A hostile file could make this tree large.
+/// The saved form of a socket. This is a separate type, because serde reads a flattened [`SocketAttributes`] in two
+/// steps: it first builds a tree of the whole object. A hostile file could make this tree large.
 #[derive(Deserialize)]
 struct SavedSocket {
     local: Endpoint,
@@ -310,8 +312,8 @@ impl Socket {
         self.v6only.filter(|_| self.local.address.is_ipv6() && self.local.address.is_unspecified())
     }
 
-    /// Returns whether this socket takes traffic that `wider`, another socket on this port, would otherwise receive:
-    /// the kernel prefers the socket with the most specific address and device. Multicast and broadcast packets do not
+    /// Returns whether this socket takes traffic that `wider`, another socket on this port, would otherwise receive.
+    /// The kernel prefers the socket with the most specific address and device. Multicast and broadcast packets do not
     /// count, because all sockets receive them.
     #[must_use]
     pub fn takes_traffic_from(&self, wider: &Socket) -> bool {

@@ -31,7 +31,8 @@ impl RegistryRange {
 named! {
     /// The status of a port and protocol, and of each of its registrations.
     pub enum Status {
-        /// A registered service is in use on the port, or an RFC defines it and no list calls it dead.
+        /// A registered service is in use on the port. An RFC that defines the service is also enough, unless a list
+        /// calls the service dead.
         Active = "active",
         /// The port is registered, but another service commonly uses it.
         Repurposed = "repurposed",
@@ -47,7 +48,8 @@ named! {
 }
 
 named! {
-    /// The basis of a status. If a port has several registrations, the first basis in this order counts.
+    /// The basis of a status. The text of each variant begins with the status that follows from it. If a port has
+    /// several registrations, the first basis in this order counts.
     pub enum StatusBasis {
         /// Active: independent sources name the registered service.
         Evidence = "evidence",
@@ -57,11 +59,11 @@ named! {
         KnownUse = "known-use",
         /// Repurposed: packaged sources agree on another name for the port.
         OtherName = "other-name",
-        /// Dormant: registered or changed in the last ten years.
+        /// Dormant: the registration was added or changed in the last ten years.
         Obscure = "obscure",
         /// Dormant: the service is in use, but on another protocol.
         OtherProtocol = "other-protocol",
-        /// Dormant: without an assignee, or unchanged for ten years.
+        /// Dormant: the registration has no assignee, or was not changed for ten years.
         Untouched = "untouched",
         /// Orphaned: the software or service ended.
         Ended = "ended",
@@ -157,7 +159,7 @@ named! {
 }
 
 impl EvidenceSource {
-    /// The kinds that are packaged sources, in ascending order.
+    /// The kinds of source that come from software packages, in ascending order.
     pub const PACKAGED: [EvidenceSource; 6] = [
         EvidenceSource::Netbase,
         EvidenceSource::Tshark,
@@ -191,7 +193,8 @@ pub struct Assignment {
     pub status: Status,
     /// The basis of `status`.
     pub basis: StatusBasis,
-    /// The other protocols on which this registration is in use; empty if it is in use on its own protocol.
+    /// The other protocols on which this registration is in use. Empty if the registration is in use on its own
+    /// protocol.
     pub used_on: Vec<Protocol>,
     /// The row of a curated list about the registration.
     pub curated: Option<Curated>,
@@ -215,7 +218,7 @@ pub struct PortVerdict {
     pub known_use: Vec<&'static str>,
     /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list another service for the port, in ascending order.
     pub named_otherwise_by: Vec<EvidenceSource>,
-    /// The sources in `named_otherwise_by` that agree on one other name: none, or at least two.
+    /// The sources in `named_otherwise_by` that agree on one other name. There are none, or at least two.
     pub agreeing: Vec<EvidenceSource>,
     /// The text of IANA's row for a port without a service name, if the text is more than "Reserved" or "Unassigned".
     pub remark: Option<&'static str>,
@@ -228,7 +231,8 @@ pub(crate) fn alias_in(notes: Option<&'static str>) -> Option<&'static str> {
 }
 
 impl PortVerdict {
-    /// Returns the first known use, if it is not the registered service or if nothing is registered.
+    /// Returns the first known use of the port, if the port is not registered, or if this use replaces the registered
+    /// service.
     #[must_use]
     pub fn use_instead(&self) -> Option<&'static str> {
         match self.basis {
@@ -239,7 +243,7 @@ impl PortVerdict {
         }
     }
 
-    /// Returns the registrations without the other spellings of a name, such as `914c/g` for `914c-g`.
+    /// Returns the registrations, without other spellings of the same name, such as `914c/g` for `914c-g`.
     pub fn registrations(&self) -> impl Iterator<Item = &Assignment> {
         self.assignments.iter().filter(|a| !self.assignments.iter().any(|other| a.is_spelling_of(other)))
     }

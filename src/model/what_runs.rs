@@ -1,4 +1,4 @@
-//! The name of what a process runs, for people.
+//! Names what a process runs, for people.
 
 use std::borrow::Cow;
 
@@ -9,16 +9,17 @@ use super::{Process, file_name};
 const CUT: usize = 15;
 
 impl Process {
-    /// Returns the name of the process, with the script, module or class of an interpreter: `python3 -m http.server`. A
-    /// name that the kernel has cut is completed. `None` if the name is not known.
+    /// Returns the name of the process. For an interpreter, the script, module or class follows: `python3 -m
+    /// http.server`. A name that the kernel has cut is completed. `None` if the name is not known.
     #[must_use]
     pub fn what_runs(&self) -> Option<Cow<'_, str>> {
         let name = self.name.as_deref()?;
-        // Only the owner of a process and root can read its program file. The name is enough to parse the command line.
+        // Only root and the owner of a process can read its program file. Without the file, the process name is enough
+        // to parse the command line.
         let file = self.exe.as_ref().map_or(name, |exe| file_name(&exe.path));
         Some(match parse_command(file, &self.cmdline).and_then(|runs| target(&runs)) {
-            // The process of an interpreter may be named after its script. The script is shown anyway, so the name of the
-            // interpreter is put in front of it.
+            // The process may be named after its script. The script follows anyway, so the first word is then the name
+            // of the interpreter.
             Some(target) => {
                 let command = self.cmdline.first().and_then(|word| word.rsplit('/').next());
                 let own = [Some(name), command].into_iter().flatten();
