@@ -1,7 +1,7 @@
-//! Parses the access rules of proxies, in `squid.conf` and `tinyproxy.conf`: the addresses that may use the proxy.
+//! Finds out which clients may use a proxy, from the access rules in `squid.conf` and `tinyproxy.conf`.
 //!
-//! A rule with a condition that is not understood is ignored if it refuses clients. If such a rule allows clients,
-//! the result is unknown.
+//! A rule may have a condition that is not understood. If such a rule refuses clients, it is ignored. If it allows
+//! clients, the result is unknown.
 
 use std::collections::HashMap;
 
@@ -13,17 +13,16 @@ use crate::model::{AccessSetting, AdmittedClients};
 const MOST_RULES: usize = 256;
 /// A file with more conditions in one rule is not judged; real rules have one to five.
 const MOST_CONDITIONS: usize = 64;
-/// The maximum length, in characters, of the text of the rule that decides.
+/// The maximum length, in characters, of the text of the deciding rule.
 const LONGEST_TEXT: usize = 60;
 
 /// The first rule whose conditions are all met applies.
 struct Rule {
     allows: bool,
-    /// The addresses that the conditions on the client address permit.
+    /// The client addresses to which the rule applies.
     clients: Addresses,
-    /// Whether the rule has further conditions.
+    /// Whether the rule has conditions on anything but the address of the client.
     is_conditional: bool,
-    /// Whether a condition requires a login.
     asks_for_login: bool,
     text: String,
 }
@@ -73,21 +72,19 @@ fn decide(rules: &[Rule], default: bool) -> Option<AccessSetting> {
 
 /// A named list of conditions in `squid.conf`: `acl NAME TYPE VALUE...`.
 enum Acl {
-    /// The client has one of these addresses.
     Clients(Addresses),
-    /// The client has logged in.
     Login,
     Other,
 }
 
-/// Parses `squid.conf`, with the content of included files inserted.
+/// Parses `squid.conf`, in which included files have replaced the `include` lines.
 pub(super) fn squid(bytes: &[u8]) -> Vec<AccessSetting> {
     let lines = lines::squid(&String::from_utf8_lossy(bytes));
     let rules = lines.and_then(|lines| squid_rules(&lines));
     rules.and_then(|rules| decide(&rules, is_default_allow(&rules))).into_iter().collect()
 }
 
-/// Returns whether Squid admits a client that no rule matches: Squid does the opposite of the last rule.
+/// Returns whether Squid admits a client that no rule matches. Squid then does the opposite of the last rule.
 fn is_default_allow(rules: &[Rule]) -> bool {
     rules.last().is_some_and(|rule| !rule.allows)
 }
@@ -173,8 +170,8 @@ fn squid_rule(allows: bool, names: &[&str], acls: &HashMap<String, Acl>, text: S
     rule
 }
 
-/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` applies. If none matches, the client is refused,
-/// unless the file has no such rule.
+/// Parses `tinyproxy.conf`. The first matching `Allow` or `Deny` applies. If the file has rules but none matches, the
+/// client is refused. A file without rules admits every client.
 pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut rules, mut asks_for_login) = (Vec::new(), false);
@@ -187,7 +184,7 @@ pub(super) fn tinyproxy(bytes: &[u8]) -> Vec<AccessSetting> {
                 let clients = Addresses::parse(value.trim_matches('"'));
                 rules.push(Rule {
                     allows: directive == "allow",
-                    // A host or a domain can have any address.
+                    // The address of a host name or domain is not known, so the rule may apply to any client.
                     is_conditional: clients.is_none(),
                     clients: clients.unwrap_or_else(Addresses::all),
                     asks_for_login: false,
@@ -222,8 +219,7 @@ mod tests {
         settings.into_iter().next().map(|one| (one.clients, one.setting))
     }
 
-    /// Returns the rules of Debian's `squid.conf` with one more line, such as the line of `conf.d` that admits private
-    /// networks.
+    /// Returns the rules of Debian's `squid.conf` and one more line.
     fn debian(more: &str) -> String {
         format!(
             "acl localnet src 0.0.0.1-0.255.255.255\t# RFC 1122\nacl localnet src 10.0.0.0/8\nacl localnet src 172.16.0.0/12\n\

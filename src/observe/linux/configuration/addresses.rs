@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::model::Family;
 use crate::model::address_set::AddressSet;
 
-/// Addresses of both families. IPv4 addresses are in `::ffff:0:0/96`.
+/// A set of addresses of both families. IPv4 addresses are stored in `::ffff:0:0/96`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses(AddressSet);
 
@@ -75,8 +75,8 @@ impl Addresses {
         Addresses(self.0.and(&other.0))
     }
 
-    /// Returns whether the set, without private networks, is too large for a list of known clients: more than a /8
-    /// network of IPv4 or a /16 network of IPv6.
+    /// Returns whether the set is too large to be a list of known clients. The limit is a /8 network of IPv4 or a /16
+    /// network of IPv6. Private networks do not count.
     pub(super) fn is_wide(&self) -> bool {
         let v4 = Addresses(AddressSet::of(vec![(V4, V4 | u128::from(u32::MAX))]));
         let public = self.and(&Addresses::of(&PRIVATE).not());

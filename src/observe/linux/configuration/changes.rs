@@ -5,16 +5,15 @@ use rustix::fs::{FileType, Stat};
 
 use super::super::packages::root::Root;
 
-/// If a file was changed at most this long after the start of the process, it is not known whether the process has read
-/// the old or the new file: the clock may have been adjusted since the start, and a start script may write the file and
-/// then become the server.
+/// If a file was changed at most this long after the start of the process, the process may have read the old file or
+/// the new one. The clock may have been adjusted since the start. A start script may also write the file and then
+/// become the server.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
-/// The resolution of the start of a process and of the times of files: one clock tick of the slowest kernel (100 Hz).
+/// The resolution of start times of processes and of file times: one clock tick of the slowest kernel (100 Hz).
 const TICK: SignedDuration = SignedDuration::from_millis(10);
 /// The maximum number of symbolic links that the kernel follows in a path (`MAXSYMLINKS` of linux/namei.h).
 const MOST_LINKS: usize = 40;
 
-/// Whether a file was changed after a process started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Change {
     Before,
@@ -34,8 +33,10 @@ pub(super) fn change_since(root: &Root, path: &str, started: Timestamp) -> Chang
 }
 
 /// Returns the latest change of a file, of the symbolic links in its path, and of the directories that may have been
-/// renamed. A directory also changes with other files in it, so its time counts only if the directory above has
-/// changed too, as a rename changes both.
+/// renamed.
+///
+/// A directory also changes if a file is added to it. A rename changes the parent directory too, so the time of a
+/// directory counts only if its parent has also changed.
 fn last_change(root: &Root, path: &str) -> Option<Timestamp> {
     let mut rest: Vec<String> = components(path);
     let (mut done, mut latest, mut links) = (Vec::<String>::new(), None, 0);
@@ -68,14 +69,13 @@ fn last_change(root: &Root, path: &str) -> Option<Timestamp> {
     }
 }
 
-/// Returns the names in a path, the last one first.
+/// Returns the names in a path, last name first.
 fn components(path: &str) -> Vec<String> {
     let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
     names.rev().map(str::to_owned).collect()
 }
 
-/// Returns the later of two times: that of the content, which a program can set, and that of the inode, which it cannot
-/// set.
+/// Returns the later of two times. A program can set the time of the content, but not the time of the inode.
 fn changed(stat: &Stat) -> Option<Timestamp> {
     let time = |seconds, nanoseconds| Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok();
     let content = time(stat.st_mtime, stat.st_mtime_nsec)?;
@@ -89,7 +89,6 @@ mod tests {
 
     use super::*;
 
-    /// The test makes its files now, and compares them with processes that started before and after.
     #[test]
     fn a_file_and_the_links_to_it() {
         let directory = tempfile::tempdir().unwrap();
@@ -130,7 +129,7 @@ mod tests {
         assert_eq!(change_since(&root, "c/file", now), Change::After, "the time of the content");
     }
 
-    /// Another directory with an old file may take the place of the directory.
+    /// A rename can put another directory, with an old file, at the same path.
     #[test]
     fn the_rename_of_a_directory_counts() {
         let directory = tempfile::tempdir().unwrap();
@@ -150,7 +149,6 @@ mod tests {
         assert!(last_change(&root, "a/file").unwrap() > before);
     }
 
-    /// A new link to an old file counts as a change.
     #[test]
     fn the_change_of_a_link_counts() {
         let directory = tempfile::tempdir().unwrap();

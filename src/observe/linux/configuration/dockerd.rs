@@ -9,7 +9,7 @@ const PORT: u16 = 2375;
 /// The maximum number of addresses. Real files have one to three.
 const MOST_ADDRESSES: usize = 64;
 
-/// Returns one setting for all ports if clients need a certificate, and otherwise one setting for each TCP address.
+/// Returns one setting for all ports if clients need a certificate. Otherwise returns a setting for each TCP address.
 pub(super) fn dockerd(bytes: &[u8]) -> Vec<AccessSetting> {
     let Ok(file) = serde_json::from_slice::<Value>(bytes) else { return Vec::new() };
     if file.get("tlsverify").and_then(Value::as_bool) == Some(true) {

@@ -9,8 +9,8 @@ use crate::model::Process;
 use crate::model::interpreter::{Property, values_of, without_version};
 use crate::model::loaded_code::{is_java, loaded_files, searched_directories};
 
-/// The maximum number of bytes to read of an environment. The kernel allows less for arguments and environment
-/// together: three quarters of the usual stack of 8 MiB (fs/exec.c).
+/// The maximum number of bytes that are read from an environment. The kernel allows less: arguments and environment
+/// together have at most three quarters of the usual stack of 8 MiB (fs/exec.c).
 const LONGEST: usize = 8 * 1024 * 1024;
 /// The maximum number of options; real environments have one or two.
 const MOST_OPTIONS: usize = 16;
@@ -20,9 +20,9 @@ const MOST_PATHS: usize = 4096;
 /// The beginnings of options that let a debugger or JMX connect.
 const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dcom.sun.management.jmxremote"];
 
-/// The variables that switch on an option: the program, the variable, and the option.
+/// The variables that switch on an option, as program, variable and option.
 const OPENING: [(&str, &str, &str); 5] = [
-    // Flask reads it like `flask run --debug`.
+    // Flask treats this variable like `flask run --debug`.
     ("python", "FLASK_DEBUG", "--debug"),
     ("filebrowser", "FB_NOAUTH", "--noauth"),
     ("rclone", "RCLONE_RC_NO_AUTH", "--rc-no-auth"),
@@ -30,11 +30,11 @@ const OPENING: [(&str, &str, &str); 5] = [
     ("git-daemon", "GIT_CONFIG_PARAMETERS", RECEIVE_PACK),
     ("git-daemon", "GIT_CONFIG_KEY_", RECEIVE_PACK),
 ];
-/// The option of git-daemon with which clients may push, and the setting with the same effect.
+/// The option of git-daemon that lets clients push, and the setting with the same effect.
 const RECEIVE_PACK: &str = "--enable=receive-pack";
 const RECEIVE_PACK_SETTING: &str = "daemon.receivepack";
 
-/// Returns the variables from which a program reads debugger options; none for programs other than Node.js and Java.
+/// Returns the variables from which Node.js and Java read debugger options. Other programs have none.
 pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     let program = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next());
     match program.map(|name| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')) {
@@ -43,7 +43,7 @@ pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     }
 }
 
-/// Returns whether the environment variables of a program can add code or let a debugger connect.
+/// Returns whether environment variables can add code to this program or let a debugger connect.
 pub(super) fn is_read(process: &Process) -> bool {
     let name = without_version(program(process));
     OPENING.iter().any(|(program, ..)| *program == name)
@@ -90,15 +90,15 @@ fn without_lua_version(name: &str) -> &str {
     of_lua.unwrap_or(name)
 }
 
-/// Returns the directory before the `?` or `*` of a path such as `/lib/?.lua`; any other path is unchanged. A leading
-/// `@` (Lua) is removed.
+/// Returns the directory before the `?` or `*` of a path such as `/lib/?.lua`. A path without them is unchanged. A
+/// leading `@` (Lua) is removed.
 fn directory_of_pattern(part: &str) -> &str {
     let part = part.strip_prefix('@').unwrap_or(part);
     let end = part.find(['?', '*']).and_then(|at| part.get(..at)?.rfind('/'));
     end.map_or(part, |end| part.get(..end).unwrap_or(part))
 }
 
-/// Returns whether the command line overrides a variable: `java -cp PATH` and `java -jar FILE` ignore `CLASSPATH`, and
+/// Returns whether the command line overrides a variable. `java -cp PATH` and `java -jar FILE` ignore `CLASSPATH`.
 /// Python ignores its variables with `-I` or `-E`.
 fn is_overridden(name: &str, cmdline: &[String]) -> bool {
     let options = cmdline.iter().skip(1).take_while(|word| word.starts_with('-'));
@@ -134,7 +134,7 @@ fn paths_in_options(program: &str, value: &str) -> Vec<String> {
     found
 }
 
-/// Returns the debugger options in these variables. Each entry of an environment is `NAME=VALUE` and a zero byte.
+/// Returns the debugger options in these variables. In an environment, a zero byte follows each `NAME=VALUE`.
 pub(super) fn options(environment: &[u8], variables: &[&str]) -> Vec<String> {
     let values =
         variables_of(environment).filter(|(name, _)| variables.contains(name)).map(|(_, value)| value);
@@ -143,7 +143,7 @@ pub(super) fn options(environment: &[u8], variables: &[&str]) -> Vec<String> {
     options.take(MOST_OPTIONS).map(str::to_owned).collect()
 }
 
-/// Returns the options that variables switch on for a program.
+/// Returns the options of a program that its environment variables switch on.
 pub(super) fn opening_options(environment: &[u8], program: &str, cmdline: &[String]) -> Vec<String> {
     let name = without_version(program);
     let runs_flask = || cmdline.iter().any(|word| word.rsplit('/').next() == Some("flask"));
@@ -157,7 +157,8 @@ pub(super) fn opening_options(environment: &[u8], program: &str, cmdline: &[Stri
     let is_set = |variable: &str| {
         variables_of(environment).any(|(name, value)| match variable {
             "GIT_CONFIG_PARAMETERS" if name == variable => has_receive_pack(value),
-            // The key of a setting; its value is in the variable with the same number.
+            // This variable contains the key of a setting. The variable `GIT_CONFIG_VALUE_` with the same number
+            // contains its value.
             "GIT_CONFIG_KEY_" => name.strip_prefix(variable).is_some_and(|number| {
                 let key = format!("GIT_CONFIG_VALUE_{number}");
                 let of_setting = variables_of(environment).filter(|(name, _)| *name == key);
@@ -179,20 +180,20 @@ fn has_receive_pack(parameters: &str) -> bool {
     })
 }
 
-/// Returns whether a value switches an option on. Programs read every other value as on, or refuse it.
+/// Returns whether a value switches an option on. Programs refuse any value that is not in `OFF`, or treat it as on.
 fn is_on(value: &str) -> bool {
     const OFF: [&str; 6] = ["", "0", "f", "false", "no", "off"];
     !OFF.contains(&value.to_ascii_lowercase().as_str())
 }
 
-/// Returns whether the environment of a process has a variable whose name begins like this, or cannot be read.
+/// Returns whether the environment of a process has a variable whose name begins with one of these texts. Returns true
+/// if the environment cannot be read.
 pub(super) fn has_any(process: impl AsFd, beginnings: &[&str]) -> bool {
     let environment = read(process);
     let begins = |variable: &[u8]| beginnings.iter().any(|begin| variable.starts_with(begin.as_bytes()));
     environment.is_empty() || environment.split(|byte| *byte == 0).any(begins)
 }
 
-/// Returns the name and the value of each variable.
 fn variables_of(environment: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     let variables = environment.split(|byte| *byte == 0);
     variables.filter_map(|variable| std::str::from_utf8(variable).ok()?.split_once('='))

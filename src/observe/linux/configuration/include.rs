@@ -11,11 +11,11 @@ const DEEPEST: usize = 4;
 pub(super) struct Expanded {
     pub(super) bytes: Vec<u8>,
     pub(super) included: Vec<String>,
-    /// The directories whose files a pattern includes.
+    /// The directories in which a pattern with `*` selects files.
     pub(super) directories: Vec<String>,
 }
 
-/// The lines of a format that has `include`, and the words of a line.
+/// Functions that split a file into lines, and a line into words, for a format with `include` lines.
 #[derive(Clone, Copy)]
 pub(super) struct Syntax {
     pub(super) lines: fn(&str) -> Option<Vec<String>>,
@@ -30,8 +30,8 @@ fn words_before_comment(line: &str) -> Vec<String> {
     line.split_whitespace().take_while(|word| !word.starts_with('#')).map(str::to_owned).collect()
 }
 
-/// Replaces each `include` line with the content of its files. A line stays in place if one of its files cannot be
-/// read, or if the nesting is too deep. Returns `None` if the lines of a file are not known.
+/// Replaces each `include` line with the content of its files. A line stays unchanged if one of its files cannot be
+/// read, or if the nesting is too deep. Returns `None` if a file cannot be split into lines.
 pub(super) fn expand(root: &Root, bytes: &[u8], syntax: Syntax) -> Option<Expanded> {
     let mut expanded =
         Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new(), directories: Vec::new() };
@@ -64,8 +64,8 @@ fn patterns(words: &[String]) -> Option<Vec<String>> {
     (first.eq_ignore_ascii_case("include") && !patterns.is_empty()).then(|| patterns.to_vec())
 }
 
-/// Returns the content of the files of an `include` line; `None` if a file cannot be read, or if there are too many
-/// or too large files.
+/// Returns the content of the files that an `include` line names. Returns `None` if a file cannot be read or is too
+/// large, or if there are too many files.
 fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec<Vec<u8>>> {
     let mut files = Vec::new();
     for pattern in patterns {
@@ -85,8 +85,8 @@ fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec
     Some(files)
 }
 
-/// Returns the paths that match a pattern, in order; `None` if the pattern has wildcards other than one `*` in the
-/// last part of the path.
+/// Returns the paths that match a pattern, in order. Returns `None` if the pattern has wildcards other than one `*` in
+/// the last part of the path.
 fn paths(root: &Root, pattern: &str) -> Option<Vec<String>> {
     let below = pattern.strip_prefix('/')?;
     let Some((before, after)) = below.split_once('*') else { return Some(vec![pattern.to_owned()]) };

@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(open, [listener(1, "listener SSL, no ssl.client.auth", false)]);
     }
 
-    /// The separators and comments of `java.util.Properties`.
+    /// Tests the separators and comments of `java.util.Properties`.
     #[test]
     fn the_last_line_of_any_form_counts() {
         for last in [

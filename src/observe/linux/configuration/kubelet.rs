@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::parse::{admitted, unquoted};
 use crate::model::AccessSetting;
 
-/// The settings that decide: whether anonymous requests are accepted, and how requests are authorized.
+/// The two deciding settings: whether anonymous requests are accepted, and how requests are authorized.
 #[derive(Default)]
 struct Decisive {
     anonymous: Option<bool>,
@@ -22,7 +22,7 @@ pub(super) fn kubelet(bytes: &[u8]) -> Vec<AccessSetting> {
     let (setting, authenticates) = match (anonymous.unwrap_or(false), mode.as_deref()) {
         (false, _) => ("authentication.anonymous.enabled: false", true),
         (true, Some("AlwaysAllow")) => ("authorization.mode: AlwaysAllow", false),
-        // The rules of the cluster decide about anonymous requests.
+        // The rules of the cluster decide which anonymous requests are allowed, so the result is unknown.
         (true, _) => return Vec::new(),
     };
     vec![AccessSetting { port: None, setting: setting.to_owned(), clients: admitted(authenticates) }]
@@ -41,7 +41,7 @@ fn json(text: &str) -> Option<Decisive> {
 /// Parses block mappings of plain values. Returns `None` if a decisive block has any other form.
 fn yaml(text: &str) -> Option<Decisive> {
     let mut found = Decisive::default();
-    // The keys around a line, each with its indentation.
+    // The keys of the blocks around the current line, each with its indentation.
     let mut above: Vec<(usize, &str)> = Vec::new();
     let mut blocks: Vec<&str> = Vec::new();
     for line in text.lines() {
@@ -52,7 +52,7 @@ fn yaml(text: &str) -> Option<Decisive> {
             continue;
         }
         let is_decisive = above.first().is_some_and(|(_, block)| DECISIVE.contains(block));
-        // A list may be as far to the left as its key.
+        // A list need not be indented more than its key.
         let is_item = rest == "-" || rest.starts_with("- ");
         if (indent > 0 || is_item) && !is_decisive {
             continue;
@@ -67,7 +67,7 @@ fn yaml(text: &str) -> Option<Decisive> {
         }
         above.retain(|(outer, _)| *outer < indent);
         if indent == 0 {
-            // Only one of two blocks with the same name has an effect.
+            // If two blocks have the same name, only one has an effect, so the result is unknown.
             if blocks.contains(&key) {
                 return None;
             }

@@ -1,10 +1,10 @@
-//! The comments, continued lines and quotes of each format of configuration files, as the server itself reads them.
+//! Splits configuration files into lines and words. Comments, continued lines and quotes are treated as the server of
+//! each format treats them.
 
 use std::collections::HashMap;
 
-/// Returns the lines of `squid.conf` without comments. A comment is never continued, and a comment or an empty line
-/// between continued lines is ignored (`parseOneConfigFile` of cache_cf.cc). Returns `None` if the end of a line is not
-/// clear.
+/// Returns the lines of `squid.conf` without comments. A comment is never continued. Between continued lines, a comment
+/// or an empty line is ignored (`parseOneConfigFile` of cache_cf.cc). Returns `None` if the end of a line is not clear.
 pub(super) fn squid(text: &str) -> Option<Vec<String>> {
     let (mut lines, mut begun) = (Vec::new(), String::new());
     for line in text.split('\n') {
@@ -21,11 +21,11 @@ pub(super) fn squid(text: &str) -> Option<Vec<String>> {
     (is_clear && !text.contains('\0')).then_some(lines)
 }
 
-/// The white space of C.
+/// The white-space characters of `isspace(3)`.
 const WHITE: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
 
-/// Returns the lines of a systemd unit without comments. A comment is never continued, and a comment between continued
-/// lines is ignored (systemd.syntax(7)). Returns `None` for a file with other line ends than `\n`.
+/// Returns the lines of a systemd unit without comments. A comment is never continued. Between continued lines, a
+/// comment is ignored (systemd.syntax(7)). Returns `None` for a file with line ends other than `\n`.
 pub(super) fn unit(text: &str) -> Option<Vec<String>> {
     if text.contains(['\r', '\0']) {
         return None;
@@ -47,7 +47,7 @@ pub(super) fn unit(text: &str) -> Option<Vec<String>> {
     Some(lines)
 }
 
-/// Returns whether a line ends with an odd number of backslashes. A backslash after another one is only a character.
+/// Returns whether a line ends with an odd number of backslashes. Two backslashes stand for a literal backslash.
 fn is_continued(line: &str) -> bool {
     (line.len() - line.trim_end_matches('\\').len()) % 2 == 1
 }
@@ -74,7 +74,7 @@ pub(super) fn properties(text: &str) -> HashMap<String, String> {
     properties
 }
 
-/// The white space of `java.util.Properties` in a line.
+/// The white-space characters within a line of `java.util.Properties`.
 const BLANK: [char; 3] = [' ', '\t', '\x0c'];
 
 fn key_and_value(line: &str) -> (&str, &str) {
@@ -110,15 +110,15 @@ fn without_escapes(text: &str) -> String {
 }
 
 /// Returns the lines of `redis.conf` without comments. No line is continued. Returns `None` for a file with a zero
-/// byte, after which Redis does not read the rest of the line.
+/// byte, because Redis ignores the rest of the line after this byte.
 pub(super) fn redis(text: &str) -> Option<Vec<String>> {
     let lines = text.split('\n').map(|line| line.trim_matches([' ', '\t', '\r']));
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     (!text.contains('\0')).then(|| lines.map(str::to_owned).collect())
 }
 
-/// Splits a line of `redis.conf` into words, which may be quoted (`sdssplitargs` of sds.c). Returns `None` if a quote is
-/// not closed, or if text follows a closing quote: Redis refuses the line.
+/// Splits a line of `redis.conf` into words, which may be quoted (`sdssplitargs` of sds.c). Returns `None` if a quote
+/// is not closed, or if text follows a closing quote. Redis refuses such a line.
 pub(super) fn redis_words(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut rest = line.bytes().peekable();
@@ -144,7 +144,7 @@ pub(super) fn redis_words(line: &str) -> Option<Vec<String>> {
                     continue;
                 }
             }
-            // A closing quote ends the word.
+            // White space must follow a closing quote.
             if rest.peek().is_some_and(|next| !WHITE.contains(&char::from(*next))) {
                 return None;
             }
@@ -197,7 +197,6 @@ pub(super) fn redis_quoted(argument: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A comment that ends with a backslash does not hide the next line.
     #[test]
     fn a_comment_is_never_continued() {
         for (name, lines, is) in [

@@ -1,5 +1,5 @@
-//! Finds the configuration file of a server, from its command line, its unit, or the path that the program uses without
-//! options.
+//! Finds the configuration file of a server. Its command line or its systemd unit names the file, or the program uses a
+//! default path.
 
 use std::net::SocketAddr;
 
@@ -8,13 +8,14 @@ use super::include::{self, Syntax};
 use super::{Parser, access_rules, dockerd, kafka, kubelet, nats, parse, redis, sshd};
 use crate::model::Process;
 
-/// The possible paths of a configuration file, which is read only if exactly one of them exists.
+/// The possible paths of a configuration file, and how to read the file. It is read only if exactly one of the paths
+/// exists.
 pub(super) struct ConfigurationFiles {
     pub(super) paths: Vec<String>,
     /// The service whose unit names the file, if the command line does not.
     pub(super) unit: Option<String>,
     pub(super) parser: Parser,
-    /// The form of `include` lines, if the format has them.
+    /// The form of `include` lines, if the format allows them.
     pub(super) includes: Option<Syntax>,
     /// The settings on the command line, as lines of the file. The server reads them after the file.
     pub(super) options: String,
@@ -26,7 +27,8 @@ pub(super) struct ConfigurationFiles {
     pub(super) agrees: fn(&[u8], &[SocketAddr]) -> bool,
 }
 
-/// Returns the files to read for a process; `None` if its program has none, or if their path is not known.
+/// Returns the possible configuration files of a process. Returns `None` if the program is not supported, or if the
+/// paths are not known.
 pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
     let program = process.exe.as_ref()?.path.rsplit('/').next()?;
     let arguments = process.cmdline.get(1..).unwrap_or_default();
@@ -41,7 +43,8 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
                 options = of_line;
                 vec![path]
             } else {
-                // Redis overwrites its command line with a title. If the title has no path, the unit of the service has it.
+                // Redis overwrites its command line with a title. If the title has no path, the unit of the service
+                // names the file.
                 unit = Some(process::unit(process.pid)?);
                 Vec::new()
             };
@@ -79,7 +82,7 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         "java" => (vec![kafka_properties(arguments)?], kafka::kafka),
         "dockerd" => {
-            // Without root, dockerd reads another file, in the user's home directory.
+            // If dockerd does not run as root, it reads another file, in the user's home directory.
             let usual = || (process.uid == Some(0)).then(|| "/etc/docker/daemon.json".to_owned());
             (vec![option(arguments, &["--config-file"]).or_else(usual)?], dockerd::dockerd)
         }
@@ -96,8 +99,8 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         _ => return None,
     };
-    // Redis (`dir`), Squid (`coredump_dir`), Tinyproxy and mongod can change their directory after they have read the file,
-    // so a relative path may name another file.
+    // Redis (`dir`), Squid (`coredump_dir`), Tinyproxy and mongod can change their working directory after they have
+    // read the file. A relative path may then lead to another file.
     let stays =
         ["nats-server", "gnatsd", "docker-registry", "registry", "java", "dockerd"].contains(&program);
     if !stays && paths.iter().any(|path| !path.starts_with('/')) {
@@ -155,8 +158,7 @@ fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<Strin
     None
 }
 
-/// Returns the arguments of sshd, which shows them in its title: `sshd: /usr/sbin/sshd -D [listener] 0 of 10-100
-/// startups`.
+/// Returns the arguments of sshd, which are in its title: `sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups`.
 fn sshd_arguments(cmdline: &[String]) -> Vec<String> {
     let title = cmdline.first().and_then(|title| title.strip_prefix("sshd: "));
     match title.and_then(|title| title.split(" [listener]").next()) {
@@ -175,11 +177,10 @@ fn kafka_properties(arguments: &[String]) -> Option<String> {
     }
 }
 
-/// The servers of Redis and its variants, by their program files.
+/// The program files of Redis and its variants.
 const REDIS: [&str; 5] =
     ["redis-server", "valkey-server", "keydb-server", "redis-check-rdb", "valkey-check-rdb"];
 
-/// Returns whether the first argument of Redis is a file.
 fn names_file(arguments: &[String]) -> bool {
     arguments.first().is_some_and(|path| path.contains('/') || path.ends_with(".conf"))
 }
@@ -189,7 +190,7 @@ fn redis_file(arguments: &[String]) -> Option<(String, String)> {
     Some((path.clone(), redis::redis_options(options)?))
 }
 
-/// Returns the file and the options in the command line of a service.
+/// Returns the configuration file and the options in the command line of a Redis service.
 pub(super) fn file_of_service(command: &[String]) -> Option<(String, String)> {
     let (program, arguments) = command.split_first()?;
     let is_redis = REDIS.contains(&program.rsplit('/').next()?);

@@ -1,16 +1,17 @@
-//! Reads the configuration files of reachable servers, to find out whether they admit clients without a password: Redis
-//! and its variants, mongod, nats-server, Kafka, dockerd, the Docker registry, kubelet, sshd, Squid and Tinyproxy.
+//! Reads the configuration files of reachable servers, to find out whether they admit clients without a password. The
+//! supported servers are Redis and its variants, mongod, nats-server, Kafka, dockerd, the Docker registry, kubelet,
+//! sshd, Squid and Tinyproxy.
 //!
 //! A file is opened in the root directory of the process. If it cannot be read, or does not decide who may connect, the
-//! process has no setting, and the finding says that the password was not checked.
+//! process has no setting. The finding then says that the password was not checked.
 //!
-//! A user who can write the file can add a restriction after the server has read it, and the server would only look
-//! safe. Therefore a setting that refuses clients by address counts only if root alone can write every file of the
+//! A user who can write the file can add a restriction after the server has read the file. The server would then only
+//! look safe. Therefore a setting that refuses clients by address counts only if root alone can write every file of the
 //! configuration.
 //!
-//! A file that was changed after the process started, or that is mounted over another file, may not be what the server
-//! has read. Then the process has no setting, and the finding names the changed file. A server that has reloaded the file is not recognized, so its settings do not count
-//! either.
+//! A file that was changed after the process started, or that is mounted over another file, may differ from the file
+//! that the server has read. Then the process has no setting, and the finding names the changed file. This is also the
+//! case if the server has reloaded the changed file, because a reload is not visible.
 
 mod access_rules;
 mod addresses;
@@ -49,7 +50,7 @@ use crate::model::{
 
 /// The maximum size of a file in bytes. The commented example of Redis has 110 KiB.
 const LONGEST: usize = 1024 * 1024;
-/// The time limit for all files together: a file on a dead network mount never answers.
+/// The time limit for all files together. Without a limit, a file on an unreachable network mount would block the scan.
 const LIMIT: Duration = Duration::from_secs(5);
 
 type Parser = fn(&[u8]) -> Vec<AccessSetting>;
@@ -60,7 +61,8 @@ struct Reading {
     files: Option<ConfigurationFiles>,
     /// The sockets of the process that other machines can reach.
     sockets: Vec<SocketAddr>,
-    /// Whether the process is in a container. Its manager usually mounts the configuration file before the start.
+    /// Whether the process is in a container. The container manager usually mounts the configuration file before the
+    /// process starts.
     is_in_container: bool,
     variables: &'static [&'static str],
     /// The program and its command line, if environment variables can add code to this program.
@@ -70,8 +72,7 @@ struct Reading {
 /// The configuration of a process, its debugger options, and the code that its environment variables name.
 type Known = (Option<Configuration>, Vec<String>, Vec<Script>);
 
-/// Reads the configuration files and environment variables of the reachable processes, and adds the results to the
-/// processes.
+/// Reads the configuration files and environment variables of the reachable processes, and adds the results.
 pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeMap<Pid, Vec<SocketAddr>>) {
     let wanted =
         processes.iter().filter(|process| reachable.contains_key(&process.pid)).map(|process| Reading {
@@ -88,7 +89,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeMap<Pid, Vec<S
         return;
     }
     let (sender, receiver) = channel();
-    // A thread that waits for a file that never answers is not stopped. It ends with portolan.
+    // If a file never answers, the thread that reads it is not stopped. The thread ends with portolan.
     let read_all = move || {
         let mut origins = Origins::default();
         for one in wanted {
@@ -121,8 +122,8 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeMap<Pid, Vec<S
         let (configuration, options, code) = found.remove(&process.pid).unwrap_or_default();
         (process.configuration, process.debugger_options) = (configuration, options);
         let by = ReplaceableBy::of(process);
-        // Code that belongs to the user of the process is left out: this user can change the running code in many other
-        // ways.
+        // Code that belongs to the user of the process is left out, because this user can also change the running code
+        // in other ways.
         let is_own = |script: &Script| {
             let origin = script.origin.as_ref().filter(|origin| origin.kind == OriginKind::User);
             origin.is_some_and(|origin| origin.uid.is_some() && origin.uid == process.uid)
@@ -141,7 +142,7 @@ fn read(
     mounts: Option<&Mounts>,
     origins: &mut Origins,
 ) -> Option<Configuration> {
-    // A variable of the environment can replace a setting of the file.
+    // An environment variable can replace a setting of the file.
     if !wanted.overriding.is_empty() && environment::has_any(process, wanted.overriding) {
         return None;
     }
@@ -162,8 +163,8 @@ fn read(
             Some(below) => ("root", below),
             None => ("cwd", path.as_str()),
         };
-        // The file is opened below the working directory, where `..` cannot lead out of this directory, so a relative
-        // path with `..` would name another file.
+        // The file is opened below the working directory, and `..` cannot lead out of it. So a relative path with `..`
+        // would lead to another file.
         if start == "cwd" && below.split('/').any(|part| part == "..") {
             return None;
         }
@@ -202,7 +203,7 @@ fn read(
     let is_covered =
         |mounts: &Mounts| files.iter().any(|(root, below, _)| mounts.cover(root.directory(), below));
     if changes.iter().any(|(change, _)| *change == Change::Unknown) || mounts.is_some_and(is_covered) {
-        // It is not certain that the server has read this file, so the file protects nothing.
+        // The server may have read another file, so settings that refuse clients do not count.
         settings.retain(|one| one.clients == AdmittedClients::Anyone);
         if settings.is_empty() {
             return None;
@@ -259,7 +260,8 @@ mod tests {
 
     impl Young {
         fn new() -> Self {
-            // A file that was changed in the last clock tick before the start of a process may be younger.
+            // A file that was changed less than one clock tick before the process started may seem younger than the
+            // process.
             std::thread::sleep(Duration::from_millis(50));
             Young(std::process::Command::new("sleep").arg("60").spawn().unwrap())
         }
@@ -387,7 +389,7 @@ mod tests {
         );
     }
 
-    /// Redis splits a line as its command line does, so the names of its settings may be quoted.
+    /// The names of settings may be quoted, because Redis splits a line of the file like a command line.
     #[test]
     fn quoted_lines_of_redis() {
         let directory = tempfile::tempdir().unwrap();
@@ -446,7 +448,7 @@ mod tests {
         assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
         let mut command = std::process::Command::new(&path);
         let child = command.arg("60").env("NODE_OPTIONS", "--inspect=0.0.0.0:9").spawn().unwrap();
-        // The child exists shortly before its environment can be read.
+        // For a short time after its start, the environment of a child cannot be read.
         while fs::read(format!("/proc/{}/environ", child.id())).unwrap().is_empty() {
             std::thread::yield_now();
         }
@@ -456,7 +458,7 @@ mod tests {
         assert_eq!(processes[0].debugger_options, ["--inspect=0.0.0.0:9"]);
     }
 
-    /// In a directory that any user can write to, another file may have been at this path when the server started.
+    /// If any user can write to a directory, the server may have read another file at this path.
     #[test]
     fn only_the_file_of_root_refuses_clients() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Finds out whether a mount covers another file at the path of a configuration file: the server may have read that file
-//! before the mount was made.
+//! Finds out whether a mount may cover another file at the path of a configuration file. The server may have read the
+//! covered file before the mount was made.
 
 use std::os::fd::OwnedFd;
 
@@ -14,15 +14,14 @@ struct Mount {
     id: u64,
     parent: u64,
     device: String,
-    /// The directory or file of the file system that is mounted.
+    /// The path, within its file system, of the mounted directory or file.
     root: String,
     point: String,
-    /// The directory that is the whole file system: `/`, or a subvolume of btrfs.
+    /// The top directory of the file system: `/`, or a subvolume of btrfs.
     whole: String,
 }
 
 impl Mounts {
-    /// Reads the mounts of a process.
     pub(super) fn of(process: &OwnedFd) -> Option<Self> {
         Some(Self::parse(&mounts_of(process).ok()?))
     }
@@ -40,9 +39,8 @@ impl Mounts {
         Mounts(text.lines().filter_map(mount).collect())
     }
 
-    /// Returns whether the path of a file may lead to another file without one of the mounts in this path: a file or
-    /// directory of another place is mounted there (`mount --bind`). `directory` is the root or working directory of the
-    /// process.
+    /// Returns whether a mount in the path of a file may cover another file. For example, `mount --bind` can put a file
+    /// or directory of another place there. `directory` is the root or working directory of the process.
     pub(super) fn cover(&self, directory: &OwnedFd, path: &str) -> bool {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -50,13 +48,13 @@ impl Mounts {
             let status = statx(&file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
             (status.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(status.stx_mnt_id)
         });
-        // A mount that is not in the list, or before Linux 5.8 not known, may be any mount.
+        // An unknown mount may cover another file. Before Linux 5.8, every mount is unknown.
         mount.is_none_or(|mount| self.is_covered(mount))
     }
 
     fn is_covered(&self, id: u64) -> bool {
         let mut next = id;
-        // A mount and its parents are at most all mounts.
+        // The number of steps is limited by the number of mounts.
         for _ in 0..=self.0.len() {
             let Some(mount) = self.0.iter().find(|mount| mount.id == next) else { return next == id };
             let parent = self.0.iter().find(|parent| parent.id == mount.parent && parent.id != mount.id);
@@ -80,8 +78,8 @@ impl Mounts {
 }
 
 impl Mount {
-    /// Returns whether the mount shows what was at its place before, as the mounts that make a directory read-only for a
-    /// service do (`ProtectSystem=` of systemd).
+    /// Returns whether the mount shows the same files that its parent has at this path. With such mounts, systemd makes
+    /// a directory read-only for a service (`ProtectSystem=`).
     fn is_at_its_own_place(&self, parent: &Mount) -> bool {
         let below = self.point.strip_prefix(parent.point.trim_end_matches('/'));
         below.is_some_and(|below| {

@@ -1,7 +1,7 @@
 //! Parses the configuration of nats-server. Each port has its own clients and its own `authorization`.
 //!
-//! The behaviour is that of nats-server 2.9: the logins of the clients also apply to MQTT and WebSocket, but not to the
-//! servers of a cluster and to leaf nodes. The monitoring port has no login, and is not a setting here.
+//! The parser follows nats-server 2.9. The logins of the clients also apply to MQTT and WebSocket, but not to the
+//! servers of a cluster or to leaf nodes. The monitoring port is not reported, because it never has a login.
 
 use super::parse::{admitted, unquoted};
 use crate::model::AccessSetting;
@@ -15,12 +15,12 @@ struct Block<'t> {
     /// The key that requires a login.
     login: Option<&'static str>,
     admits_anyone: bool,
-    /// Whether a key was found whose effect is not known.
+    /// Whether the block has a key whose effect is not known.
     is_undecided: bool,
 }
 
-/// The blocks of a file that can open a port. Each has its names, the setting to report if the block has no login, and
-/// its default port. The first entry is the file itself, which sets the port for clients.
+/// The blocks of a file that can open a port. Each entry has the names of the block, the setting to report if the block
+/// has no login, and the default port. The first entry stands for the file itself, which sets the port for clients.
 const CLIENTS: usize = 0;
 const LEAF_NODES: usize = 3;
 const BLOCKS: [(&[&str], &str, Option<u16>); 6] = [
@@ -49,8 +49,7 @@ fn parse(text: &str) -> Option<Vec<AccessSetting>> {
         above.truncate(depth);
         let name = above.first().copied().unwrap_or(key).to_ascii_lowercase();
         let named = BLOCKS.iter().position(|(names, ..)| names.contains(&name.as_str()));
-        // The keys for the clients are at the top level of the file. In other blocks, the same keys are one level
-        // deeper.
+        // The keys for clients are at the top level of the file. Other blocks have the same keys one level deeper.
         let (index, inner) = match named {
             Some(index) => (index, above.get(1..).unwrap_or_default()),
             None => (CLIENTS, &above[..]),
@@ -67,13 +66,13 @@ fn parse(text: &str) -> Option<Vec<AccessSetting>> {
             _ if depth == 0 && named.is_some() => {}
             ([], "listen" | "port") => block.address = Some(one.value()),
             ([], "no_auth_user") => block.admits_anyone = true,
-            // An empty login, or a list without a user, admits everyone.
+            // An empty value is not a login.
             (_, "user" | "username" | "token" | "nkey") if matches!(one.value(), "") => {}
             ([], "operator" | "operators") => {
                 has_operator = true;
                 block.login = Some("operator");
             }
-            // The value of a variable may be empty, so the result is unknown.
+            // The value of a variable (`$NAME`) may be empty, so it does not count as a login.
             (["authorization"], "user" | "username" | "token")
             | (["authorization", "users"], "user" | "username" | "nkey")
                 if !one.value().starts_with('$') =>
@@ -87,7 +86,7 @@ fn parse(text: &str) -> Option<Vec<AccessSetting>> {
                 block.login.get_or_insert("accounts");
             }
             (["tls", ..], "verify" | "verify_and_map") => block.is_undecided = true,
-            // Servers of a cluster or gateway check the certificates of each other.
+            // Servers of a cluster or gateway check each other's certificates.
             ([], "tls") if ["cluster", "gateway"].contains(&name.as_str()) => block.is_undecided = true,
             ([], "authorization" | "accounts" | "trusted" | "trusted_keys" | "jwt_cookie") => {
                 block.is_undecided = true;
@@ -109,7 +108,7 @@ fn parse(text: &str) -> Option<Vec<AccessSetting>> {
             [] => of_clients?,
             ["mqtt" | "websocket", ..] if !has_own => of_clients?,
             _ if index == LEAF_NODES && !has_own && has_operator => ("operator", true),
-            // A leaf node without a login gets no access to these accounts.
+            // A leaf node without a login has no access to the accounts, so nothing is reported.
             _ if index == LEAF_NODES && !has_own && blocks[CLIENTS].login == Some("accounts") => return None,
             _ => decision(block, without)?,
         };
@@ -136,7 +135,6 @@ fn decision(block: &Block<'_>, without: &'static str) -> Option<(&'static str, b
 struct NatsKey<'t> {
     depth: usize,
     key: &'t str,
-    /// The text after the key.
     rest: &'t str,
 }
 
@@ -160,7 +158,8 @@ impl<'t> NatsKey<'t> {
     }
 }
 
-/// Iterates over the keys: the first word of each line, and the first word after a brace, bracket, comma or semicolon.
+/// Iterates over the keys. A key is the first word of a line, or the first word after a brace, bracket, comma or
+/// semicolon.
 struct NatsKeys<'t> {
     rest: &'t str,
     depth: usize,

@@ -1,6 +1,6 @@
 //! Parses configuration files, to find out whether clients must authenticate.
 //!
-//! A file is hostile input: each parser accepts any bytes, and returns no setting if the file includes another file, or
+//! A file may be hostile, so each parser accepts any bytes. It returns no setting if the file includes another file, or
 //! has a decisive line that the parser does not know. A value that may be a secret is never returned.
 
 use crate::model::{AccessSetting, AdmittedClients};
@@ -46,7 +46,7 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
             ("security.keyFile" | "keyFile", path) if !path.is_empty() => {
                 found = setting("security.keyFile", true);
             }
-            // In this state, clients without a password are admitted too.
+            // With this setting, clients without a password are also admitted.
             ("security.transitionToAuth" | "transitionToAuth", "true") => is_transition = true,
             ("auth", "true") => found = setting("auth = true", true),
             ("noauth", "true") => found = setting("noauth = true", false),
@@ -60,9 +60,9 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     }
 }
 
-/// Parses `config.yml` of the Docker registry. The login is that of the port in `http.addr`; the port of
-/// `http.debug.addr` has none. Without blocks `auth` and `http` in their usual form, the result is unknown, because
-/// environment variables can contain them.
+/// Parses `config.yml` of the Docker registry. The login applies to the port in `http.addr`. The port in
+/// `http.debug.addr` has no login. If the blocks `auth` and `http` are missing or have an unusual form, the result is
+/// unknown, because environment variables can contain them.
 pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let setting = match block(&text, "auth").next().map(str::trim) {
@@ -80,7 +80,7 @@ pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     port.filter(|port| *port != 0).map(found).into_iter().collect()
 }
 
-/// Returns the lines of a block of YAML at the top level.
+/// Returns the lines of a top-level block of YAML.
 fn block<'t>(text: &'t str, name: &str) -> impl Iterator<Item = &'t str> {
     let is_head = move |line: &&str| line.trim_end().strip_suffix(':') == Some(name);
     let is_filled = |line: &&str| !line.trim().is_empty();

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::lines;
 use crate::model::{AccessSetting, AdmittedClients};
 
-/// Parses the `redis.conf` of Redis, Valkey and KeyDB. The settings count only for the ports in the file: a server on
-/// another port was started with another file, or with options that are not visible.
+/// Parses `redis.conf`. The settings count only for the ports in the file. A server on another port was started with
+/// another file, or with options that are not visible.
 pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     parse(bytes).unwrap_or_default()
 }
@@ -29,7 +29,7 @@ fn parse(bytes: &[u8]) -> Option<Vec<AccessSetting>> {
             "requirepass" => password = !value.is_empty(),
             "protected-mode" => is_protected = !value.eq_ignore_ascii_case("no"),
             "bind" => is_bound = true,
-            // Redis refuses such a name, so the file is not the one that it has read.
+            // Redis refuses a name with white space, so it cannot have read this file.
             "user" if value.contains(char::is_whitespace) => return None,
             "user" => {
                 let user = user(values);
@@ -42,14 +42,14 @@ fn parse(bytes: &[u8]) -> Option<Vec<AccessSetting>> {
             "tls-port" => value.clone_into(&mut tls_port),
             "tls-auth-clients" => asks_for_certificate = value.eq_ignore_ascii_case("yes"),
             "tls-ca-cert-file" | "tls-ca-cert-dir" => has_authority = !value.is_empty(),
-            // The file that this line names may set or remove a password, so the result is unknown.
+            // The named file may set or remove a password, so the result is unknown.
             "include" | "aclfile" => return None,
             _ => {}
         }
     }
     let decided = match (password, acl) {
         (_, Some(Rights::Undecided)) => None,
-        // A user other than `default` needs no password, and the rights of this user are not checked, so the result is
+        // Some user other than `default` needs no password. The rights of this user are not checked, so the result is
         // unknown.
         (_, Some(Rights::Nothing)) | (true, None) if admits_without_password => None,
         (_, Some(Rights::Nothing)) => Some(("user default", AdmittedClients::Authenticated)),
@@ -58,8 +58,8 @@ fn parse(bytes: &[u8]) -> Option<Vec<AccessSetting>> {
             let setting = if acl.is_some() { "user default nopass" } else { "protected-mode no" };
             Some((setting, AdmittedClients::Anyone))
         }
-        // Without a password, protected mode refuses other machines. Before Redis 6.2, this holds only if the file has
-        // no `bind`. The version is not known, so the result is unknown for a file with `bind`.
+        // Without a password, protected mode refuses other machines. Before Redis 6.2, this is true only if the file
+        // has no `bind`. The version is not known, so a file with `bind` gives no result.
         _ if is_bound => None,
         _ => Some(("protected-mode yes, without a password", AdmittedClients::Local)),
     };
@@ -92,15 +92,14 @@ pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
     Some(text)
 }
 
-/// Commands that neither read nor change data or settings.
+/// The rules that permit commands which neither read nor change data or settings.
 const HARMLESS: [&str; 8] = ["+ping", "+hello", "+auth", "+echo", "+quit", "+reset", "+select", "+time"];
 
-/// The actions that a user permits.
+/// The commands that a user may run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rights {
-    /// None, or only [`HARMLESS`] commands.
+    /// No commands, or only [`HARMLESS`] ones.
     Nothing,
-    /// Some commands.
     Undecided,
     Everything,
 }
@@ -111,7 +110,7 @@ struct User<'t> {
     without_password: Option<Rights>,
 }
 
-/// Parses the rules of a user. As in Redis, the user is off and has no rights at the beginning of a line.
+/// Parses the rules of a user. As in Redis, a user starts switched off and without rights.
 fn user(rules: &[String]) -> User<'_> {
     let mut rules = rules.iter();
     let name = rules.next().map_or("", String::as_str);
@@ -138,8 +137,8 @@ fn user(rules: &[String]) -> User<'_> {
     User { name, without_password: (is_on && is_open).then_some(rights) }
 }
 
-/// Returns whether a server with this file can have these TCP sockets: each socket on a port of the file must have an
-/// address of `bind`. Another file may have been read, or the server may have been reconfigured while it was running.
+/// Returns whether a server with this file can have these TCP sockets. Each socket on a port of the file must have an
+/// address of `bind`. If not, the server has read another file, or was reconfigured while it was running.
 pub(super) fn agrees_with(bytes: &[u8], sockets: &[SocketAddr]) -> bool {
     let directives = directives(bytes).unwrap_or_default();
     let bind =
@@ -242,7 +241,7 @@ mod tests {
         }
     }
 
-    /// If the server listens on other addresses or ports than the file names, the server has read another file.
+    /// If the server listens on addresses or ports that are not in the file, the server has read another file.
     #[test]
     fn a_file_that_contradicts_the_sockets() {
         for (text, socket, agrees) in [

@@ -4,7 +4,7 @@ use super::super::packages::root::Root;
 use super::{LONGEST, include};
 use crate::model::{AccessSetting, AdmittedClients};
 
-/// `Include` of `sshd_config`. A relative path is below `/etc/ssh` (sshd_config(5)).
+/// The `Include` lines of `sshd_config`. A relative path is below `/etc/ssh` (sshd_config(5)).
 pub(super) const INCLUDE: include::Syntax = include::Syntax {
     lines: |text| Some(text.lines().map(str::to_owned).collect()),
     words: |line| {
@@ -19,14 +19,14 @@ pub(super) const INCLUDE: include::Syntax = include::Syntax {
 fn words(line: &str) -> Option<impl Iterator<Item = &str>> {
     let line = line.trim();
     (!line.starts_with('#') && !line.contains(['"', '\''])).then(|| {
-        // The keyword may be separated from its value by one `=`.
+        // One `=` may separate a keyword from its value.
         let words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
         words.take_while(|word| !word.starts_with('#'))
     })
 }
 
-/// Returns a setting only if accounts without a password may log in. The first value of a keyword counts, and a value in
-/// a `Match` block counts for some clients.
+/// Returns a setting only if accounts without a password may log in. The first value of a keyword counts. A value in a
+/// `Match` block counts if it is on, because it applies to some clients.
 pub(super) fn sshd(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut empty, mut password, mut keyboard) = (None, None, None);
@@ -61,8 +61,8 @@ pub(super) fn sshd(bytes: &[u8]) -> Vec<AccessSetting> {
     vec![AccessSetting { port: None, setting, clients: AdmittedClients::Anyone }]
 }
 
-/// Returns the first account without a password below a root directory; `None` if every account has one, or if the
-/// passwords cannot be read.
+/// Returns the name of the first account without a password, from `etc/shadow` below `root`. Returns `None` if every
+/// account has a password, or if the file cannot be read.
 pub(super) fn account_without_password(root: &Root) -> Option<String> {
     let bytes = root.read("etc/shadow", LONGEST).ok()??;
     let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -1,8 +1,8 @@
-//! Reads the command line of a service from its systemd unit. A server that overwrites its command line with a title,
-//! such as Redis, does not show the path of its configuration file itself.
+//! Reads the command line of a service from its systemd unit. Some servers, such as Redis, overwrite their command line
+//! with a title that does not show the path of the configuration file.
 //!
-//! See systemd.unit(5) for the directories and systemd.service(5) for `ExecStart=`. A line with a construct that is not
-//! understood makes the command line unknown.
+//! See systemd.unit(5) for the directories and systemd.service(5) for `ExecStart=`. If a line is not understood, the
+//! command line is unknown.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ const LONGEST: usize = 256 * 1024;
 /// The maximum number of drop-ins; real units have a few.
 const MOST_DROP_INS: usize = 256;
 
-/// The command line of a service, and the files and directories that decide it.
+/// The command line of a service, and the files and directories from which it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ServiceCommand {
     pub(super) arguments: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
     let template = (prefix != name).then(|| format!("{prefix}@.service"));
     let names = || [Some(unit.to_owned()), template.clone()].into_iter().flatten();
     let mut paths = names().flat_map(|name| DIRECTORIES.map(|directory| format!("{directory}/{name}")));
-    // A link to /dev/null is a unit too: it is masked.
+    // A link to /dev/null also counts as a unit, because it masks the unit.
     let path = paths.find(|path| root.stat_link(path).is_some())?;
     let text = read(root, &path).ok()??;
     let mut command = ServiceCommand { arguments: Vec::new(), files: vec![format!("/{path}")] };
@@ -74,7 +74,7 @@ pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
         }
     }
     for path in found.into_values() {
-        // A link to /dev/null is not a regular file: the drop-in is switched off.
+        // A link to /dev/null switches the drop-in off.
         match root.link(&path).as_deref() {
             Some("/dev/null") => continue,
             _ => add_lines(&read(root, &path).ok()??, &mut lines)?,
@@ -102,7 +102,7 @@ fn read(root: &Root, path: &str) -> Result<Option<String>, String> {
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Returns the names with a shorter prefix, whose drop-ins apply to this unit too: for `a-b`, `a-.service`.
+/// Returns the names of the units whose drop-ins also apply to this unit. For `a-b`, this is `a-.service`.
 fn dashes(prefix: &str) -> Vec<String> {
     let ends = prefix.match_indices('-').map(|(at, _)| at + 1).filter(|end| *end < prefix.len());
     ends.filter_map(|end| Some(format!("{}.service", prefix.get(..end)?))).collect()

@@ -1,8 +1,8 @@
 //! Finds the names and images of containers in the files of their managers.
 //!
-//! The managers are not asked: they may give false answers or none, and asking them needs a permission as powerful as
-//! root. Only files of root and of portolan's own user are read, so that no other user can choose the name of a
-//! container.
+//! The managers themselves are not asked. They may give false answers or none, and asking them needs a permission as
+//! powerful as root. Only files of root and of portolan's own user are read, so that no other user can choose the name
+//! of a container.
 
 pub(super) mod parse;
 
@@ -25,9 +25,9 @@ const MOST_ENTRIES: usize = 10_000;
 /// The maximum number of containers whose addresses are compared with a searched address.
 const MOST_SEARCHED: usize = 1_000;
 
-/// Adds the data of containers to the processes in them, and to the processes that forward a port to a container.
-/// `of_sockets` has the containers that are known from sockets, because a scan without details does not read the
-/// control groups of processes.
+/// Adds the data of containers to the processes in them, and to the processes that forward a port to a container. A
+/// scan without details does not read the control groups of processes, so `of_sockets` has the containers that are
+/// known from sockets.
 pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>) {
     let group =
         |process: &Process| process.container.clone().or_else(|| of_sockets.get(&process.pid).cloned());
@@ -66,20 +66,19 @@ fn forwards_to(process: &Process) -> Option<IpAddr> {
     Peer::behind_docker_proxy(process).map(|to| to.address)
 }
 
-/// A directory of containerd. It has one directory per namespace of containerd, and that directory has one per
-/// container.
+/// A directory of containerd. The directory of a container is `NAMESPACE/ID` below it.
 const TASKS: &str = "io.containerd.runtime.v2.task";
 /// The maximum number of containers whose configurations are read to find the data directory of Docker.
 const MOST_RUNNING: usize = 8;
 
-/// The root directory, and the home directory of the user of portolan.
 struct Files<'a> {
     root: &'a Path,
     home: Option<PathBuf>,
 }
 
 impl Files<'_> {
-    /// Returns the containers with these names from [`super::cgroup::container`]: `ID`, or `user@1000.service/ID`.
+    /// Returns the containers with these names, which have the form `ID` or `user@1000.service/ID`. The names come from
+    /// [`super::cgroup::container`].
     fn by_group(&self, wanted: &BTreeSet<String>) -> BTreeMap<String, Arc<Container>> {
         let is_roots = |group: &&String| parse::is_id(group);
         let ids: BTreeSet<&str> = wanted.iter().filter(is_roots).map(String::as_str).collect();
@@ -102,7 +101,7 @@ impl Files<'_> {
         if let Some(home) = self.home.as_ref().filter(|_| !of_observer.is_empty()) {
             for container in self.storage(&home.join(".local/share/containers/storage")) {
                 if let Some(group) = of_observer.get(container.id.as_str()) {
-                    // The unit stays in front of the name, to show that this user, not root, chose the name.
+                    // The unit stays before the name, to show that this user chose the name, not root.
                     let name = container.name.map(|name| format!("{own}{name}"));
                     found.insert((*group).clone(), Container { name, ..container });
                 }
@@ -123,7 +122,7 @@ impl Files<'_> {
                 let Some(container) = docker_file(&directory, id).map(Arc::new) else { continue };
                 for address in container.addresses.iter().filter(|address| wanted.contains(address)) {
                     let only = found.entry(*address).or_insert_with(|| Some(Arc::clone(&container)));
-                    // A container that is found in two directories is still one container.
+                    // The same container may be found in two directories.
                     only.take_if(|known| known.id != container.id);
                 }
             }
@@ -161,8 +160,8 @@ impl Files<'_> {
         roots.into_iter().map(|root| root.join("containers")).collect()
     }
 
-    /// Returns the data directory of Docker, from the configuration of a running container. This finds a data directory
-    /// that is set only on the command line of dockerd, which is not read here.
+    /// Returns the data directory of Docker, from the configuration of a running container. It may be set only on the
+    /// command line of dockerd, which is not read here.
     fn data_root_in_use(&self) -> Option<String> {
         let managers = ["run/docker/containerd/daemon", "run/containerd"];
         let tasks = managers.map(|manager| self.below(manager).join(TASKS).join("moby"));
@@ -232,8 +231,8 @@ fn entries(directory: &Path) -> Vec<String> {
     names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Reads a file; `None` if it is larger than `largest`, not a regular file (a pipe would block), or owned by neither
-/// root nor the user of portolan.
+/// Reads a file. Returns `None` if the file is larger than `largest`, is not a regular file (a pipe would block), or
+/// belongs to a user other than root and the user of portolan.
 fn read(path: &Path, largest: u64) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = openat(CWD, path, flags, Mode::empty()).ok()?;
@@ -310,7 +309,8 @@ mod tests {
         assert_eq!(found[&IpAddr::from([172, 17, 0, 3])].name.as_deref(), Some("moved"));
     }
 
-    /// dockerd has its data directory on its command line; the configuration of a running container names it.
+    /// The command line of dockerd sets its data directory. The configuration of a running container names the
+    /// directory.
     #[test]
     fn a_data_directory_that_no_file_of_docker_names() {
         let root = tempfile::tempdir().unwrap();
@@ -328,8 +328,8 @@ mod tests {
         assert_eq!(files.by_address(&[address].into())[&address].name.as_deref(), Some("shop-web"));
     }
 
-    /// After a crash of dockerd, the file of a stopped container still has its address. Two networks can have the same
-    /// address.
+    /// After a crash of dockerd, the file of a stopped container still contains its address. Two networks can have the
+    /// same address.
     #[test]
     fn an_address_names_only_one_running_container() {
         let root = tempfile::tempdir().unwrap();

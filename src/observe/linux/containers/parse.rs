@@ -1,4 +1,4 @@
-//! Parses the files in which container managers describe containers. Every parser accepts any bytes: a value that is
+//! Parses the files in which container managers describe containers. Every parser accepts any bytes. A value that is
 //! missing, too long or of another type is unknown.
 
 use std::net::IpAddr;
@@ -30,8 +30,8 @@ fn name(value: Option<&Value>) -> Option<String> {
     text(value, LONGEST_NAME)
 }
 
-/// Parses `config.v2.json` of Docker. If the container does not run, its addresses are left out: after a crash of
-/// dockerd, the file still contains the last ones.
+/// Parses `config.v2.json` of Docker. If the container does not run, its addresses are left out, because they can be
+/// outdated after a crash of dockerd.
 pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let id = name(file.get("ID")).filter(|id| is_id(id))?;
@@ -49,7 +49,7 @@ pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     Some(with_name(container, own))
 }
 
-/// Returns the data directory of Docker, from the OCI configuration of the container `own`: Docker mounts the file
+/// Returns the data directory of Docker, from the OCI configuration of the container `own`. Docker mounts the file
 /// `hostname` from its data directory into each container.
 pub(super) fn mounted_data_root(bytes: &[u8], own: &str) -> Option<String> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
@@ -61,7 +61,7 @@ pub(super) fn mounted_data_root(bytes: &[u8], own: &str) -> Option<String> {
     sources.take(MOST_MOUNTS).find_map(data_root)
 }
 
-/// Sets the name. Names that Kubernetes gives have the form `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
+/// Sets the name of a container. Kubernetes uses names of the form `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
 fn with_name(container: Container, own: Option<String>) -> Container {
     let own = own.filter(|own| !own.is_empty());
     let parts: Vec<&str> = own.as_deref().map(|own| own.split('_').collect()).unwrap_or_default();
@@ -231,7 +231,7 @@ mod tests {
         }
     }
 
-    /// The parsers end on cut and damaged files, and return only names that the files contain.
+    /// Truncated and damaged files are accepted, and only names in the files are returned.
     #[test]
     fn damaged_files() {
         let file = format!(r#"[{{"id":"{ID}","names":["web"],"metadata":"{{"}}]"#);
