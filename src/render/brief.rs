@@ -124,8 +124,8 @@ fn fit(text: &str, most: usize) -> String {
 /// Writes the host, and then one row per line.
 pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    // With the number of lines in the host line, a reader notices if the file was cut off. A listener has one line per
-    // process.
+    // The host line contains the number of lines, so that a reader notices a truncated file. A listener has one line
+    // per process.
     let kinds = report.entries.iter().flat_map(|entry| {
         let rows = entry.socket.owner.pids().len().max(1);
         std::iter::repeat_n(kind(entry), rows)
@@ -137,7 +137,6 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     w.flush()
 }
 
-/// Writes the rows as CSV.
 pub fn csv(report: &Report, header: bool, w: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(w);
     for row in report.entries.iter().flat_map(rows_of) {

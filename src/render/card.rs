@@ -73,7 +73,6 @@ pub fn explain(
     w.flush()
 }
 
-/// Writes the text about one port, without the cards of its listeners.
 pub fn port(explained: &Explained<'_>, report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = Card { report, style, depth: Depth::default(), blocks: Vec::new() };
     out.card(explained.port, groups(std::slice::from_ref(explained)).iter());
@@ -122,9 +121,8 @@ impl Card<'_> {
         self.left_out(left_out);
     }
 
-    /// Adds a card for each of the first listeners, and the number of further listeners. `in_blocks` says that the
-    /// ports get compact blocks. The cards then contain the sentences of the registry's findings, which the blocks
-    /// lack.
+    /// Adds a card for each of the first listeners, and the number of further listeners. If `in_blocks`, the ports get
+    /// compact blocks, which lack the sentences of the registry's findings. The cards then contain these sentences.
     fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool, free: usize) {
         for listener in listeners.iter().take(CARDS) {
             let lines = listener_card::in_full(listener, in_blocks, free, self.report, self.style);
@@ -199,7 +197,7 @@ impl Card<'_> {
         let what = port_text::what(contexts());
         let is_known = what.is_some() || contexts().any(|context| !context.programs.is_empty());
         let without_service = || verdict_text::without_service(verdict, port_text::possible(contexts()));
-        // If the port is used as registered, `meaning` is removed from the reason, so that this sentence is shown once.
+        // If the port is used as registered, the reason contains `meaning` too. It is removed from the reason below.
         let meaning = without_service().filter(|_| !is_known);
         self.optional(Rank::Meaning, "What", what.or_else(|| meaning.clone()));
         if !group.listeners.is_empty() {
@@ -325,8 +323,8 @@ impl Card<'_> {
         self.add(Rank::Answer, Vec::new());
     }
 
-    /// Returns the text for a port without a known listener. Only gaps that hide sockets matter: a socket with a hidden
-    /// owner is visible.
+    /// Returns the text for a port without a known listener. Only gaps that hide sockets matter, because a socket with
+    /// a hidden owner is still listed.
     fn no_listener_text(&self) -> String {
         match self.report.snapshot.gaps.iter().find(|gap| gap.hides_listeners()) {
             Some(gap) => {
@@ -371,7 +369,8 @@ impl Card<'_> {
     }
 }
 
-/// Returns a sentence about the programs that have the port open, and how the usual program of the port was identified.
+/// Returns a sentence about the programs that have the port open. It also says how the usual program of the port was
+/// identified.
 fn here_now(group: &Group<'_, '_>) -> String {
     const FEW: usize = 3;
     let mut texts: Vec<String> = Vec::new();
@@ -411,7 +410,6 @@ fn has_open(listener: &Entry) -> String {
     }
 }
 
-/// Returns the process of a listener and its ID: `nginx (pid 21, 22)`.
 fn with_pids(listener: &Entry) -> String {
     let process = process_cells::process(listener, CellFormat::Complete).text;
     match process_cells::pids(listener.socket.owner.pids(), CellFormat::Complete) {

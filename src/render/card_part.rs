@@ -31,14 +31,13 @@ impl Shrinks {
 }
 
 pub(super) struct Part {
-    /// The label; `None` for the heading.
     label: Option<&'static str>,
     lines: Vec<String>,
     /// The number of lines that are never removed.
     least: usize,
     shrinks: Shrinks,
-    /// The text on one line, with its middle cut out if necessary, because its end is important. `None` if the end may
-    /// be cut off.
+    /// The text shortened to one line. Its middle is cut out if necessary, because its end is important. `None` if the
+    /// end may be cut off.
     one_line: Option<String>,
     /// The beginning of the text, and its colour or weight; `None` if the text is plain.
     painted: Option<(String, Emphasis)>,
@@ -60,12 +59,10 @@ impl Part {
         }
     }
 
-    /// Shows the beginning of the text in a tone.
     pub(super) fn painted(self, beginning: &str, tone: Emphasis) -> Self {
         Part { painted: Some((beginning.to_owned(), tone)), ..self }
     }
 
-    /// Sets the text that replaces the lines if there are too many.
     pub(super) fn or_on_one_line(self, text: String) -> Self {
         Part { one_line: Some(text), ..self }
     }

@@ -1,8 +1,8 @@
 //! The caveats of an answer: one line for each cause that hides something relevant.
 //!
-//! A gap is left out if the answer is complete without the missing part: unreadable processes do not matter if every
-//! listener in the answer has a known process. If nothing matched, every note is shown too, because a note may be the
-//! reason.
+//! A gap is left out if the answer is complete without the missing part. For example, unreadable processes do not
+//! matter if every listener in the answer has a known process. If nothing matched, every note is shown too, because a
+//! note may be the reason.
 
 use crate::findings::text::plural;
 use crate::join::Entry;
@@ -23,7 +23,7 @@ pub fn caveats<'e>(
         .collect()
 }
 
-/// Returns the caveats, each with the sentence about its remedy, if the caveat does not contain it.
+/// Returns each caveat, and a sentence with its remedy if the caveat itself names none.
 pub(super) fn parts_of_caveats<'e>(
     snapshot: &Snapshot,
     entries: impl Iterator<Item = &'e Entry> + Clone,
@@ -59,7 +59,7 @@ pub(super) fn parts_of_caveats<'e>(
         lines.push((format!("{what}."), Some(how)));
     }
     let mut others = others.into_iter();
-    // If no gap is due to missing privilege, the first remaining gap is named as the cause of the hidden owners.
+    // If no gap is due to missing privilege, the first remaining gap is named as the reason for the hidden owners.
     if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
         let text = others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap)));
         lines.push((text, None));
@@ -73,13 +73,13 @@ pub(super) fn parts_of_caveats<'e>(
     lines
 }
 
-/// The sockets in an answer whose owner is not known, counted by reason, and the facts that decide which gaps matter.
+/// The sockets whose owner is not known, counted by reason. The other fields decide which gaps matter.
 #[derive(Default)]
 struct Unseen {
     hidden: usize,
     unknown: usize,
     vanished: usize,
-    /// The number of sockets that are left out because a filter needs their owner, which is not known.
+    /// The number of sockets that are left out because a filter needs their unknown owner.
     undecided: usize,
     /// Whether the clients that the firewall lets in are unknown, because only root may read its rules.
     is_filter_unread: bool,
@@ -110,7 +110,7 @@ impl Unseen {
     }
 
     /// Returns the number of sockets whose owner is hidden, and a phrase about them; `None` if there are none. If
-    /// sockets were left out of the answer, only these are counted.
+    /// sockets were left out of the answer, only the left-out sockets are counted.
     fn owners(&self) -> Option<(usize, String)> {
         match (self.undecided, self.hidden) {
             (0, 0) => None,
@@ -124,7 +124,6 @@ impl Unseen {
     }
 }
 
-/// Returns a sentence with the parts of the machine that were not seen, and the reason.
 fn unseen_text(gap: &Gap) -> String {
     if gap.stage == Stage::Owners && gap.what.starts_with("process") && !gap.pids.is_empty() {
         let why = stderr::with_remedy(&gap.why, gap.remedy.as_deref());
@@ -133,7 +132,6 @@ fn unseen_text(gap: &Gap) -> String {
     format!("Not seen: {}", stderr::gap(gap))
 }
 
-/// Returns a sentence with the number of owners that were not seen, and the reason.
 fn explained(owners: &str, gap: &Gap) -> String {
     if gap.pids.is_empty() {
         return format!("{owners}: {}", stderr::gap(gap));

@@ -17,7 +17,6 @@ use crate::model::{
 use super::wrap::clip;
 use super::{Emphasis, address as local_address, sanitize, verdict_text};
 
-/// The form of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CellFormat {
     /// The form for machines: the plain value.
@@ -29,7 +28,7 @@ pub(super) enum CellFormat {
     /// The form for a narrow terminal: the first pid and the most severe flag, with the number of further pids and
     /// flags.
     Short,
-    /// Like `Short`, for a table without the column UNIT: SERVICE contains the container of a published port.
+    /// Like `Short`, for a table without the column UNIT. SERVICE then contains the container of a published port.
     WithoutUnit,
 }
 
@@ -69,8 +68,7 @@ impl Field {
         Field::text(Some(&joined(values, ",")))
     }
 
-    /// Returns a cell with a value of each process. A process without the value, or that could not be read, is left
-    /// out.
+    /// Returns a cell with a value of each process. A process is left out if it lacks the value or could not be read.
     pub(super) fn of_processes<'e, T: AsRef<str>>(
         entry: &'e Entry,
         value: impl Fn(&'e Process) -> Option<T>,
@@ -78,7 +76,7 @@ impl Field {
         Field::list(entry.processes.iter().filter_map(|process| value(process)))
     }
 
-    /// Returns a cell with a value of each registration. A registration without the value is left out.
+    /// Returns a cell with a value of each registration that has it.
     fn of_assignments(entry: &Entry, value: fn(&Assignment) -> Option<&'static str>) -> Self {
         Field::list(
             entry.port_verdict().into_iter().flat_map(|verdict| &verdict.assignments).filter_map(value),
@@ -121,8 +119,8 @@ pub(super) fn port(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.port())
 }
 
-/// Returns the packets that a socket without a port receives. If it only sends, the cell is `nothing` for people, and
-/// empty for machines.
+/// Returns the packets that a socket without a port receives. For a socket that only sends, people see `nothing`, and
+/// machines get an empty cell.
 pub(super) fn receives(entry: &Entry, form: CellFormat) -> Field {
     let Some(received) = &entry.socket.receives else { return Field::plain("") };
     match received.name(entry.socket.local.protocol) {
@@ -244,8 +242,8 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// For machines, returns the unit of the socket. For people, returns the running container or, without a container, the
-/// running unit; for a published port, the container that receives the traffic.
+/// For machines, returns the unit of the socket. For people, returns the container that receives the traffic of a
+/// published port, or else the running container, or else the running unit.
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
@@ -280,7 +278,8 @@ pub(super) fn running_unit(entry: &Entry) -> Option<&str> {
     entry.socket.unit.as_deref().or_else(of_process)
 }
 
-/// Returns the container of the socket. For people, a published port has the container that receives the traffic.
+/// Returns the container of the socket. If it has none, people see the container that receives the traffic of a
+/// published port.
 pub(super) fn container(entry: &Entry, form: CellFormat) -> Field {
     match entry.container() {
         None if form != CellFormat::Data => Field::text(to_container(entry).as_deref()),
@@ -288,7 +287,8 @@ pub(super) fn container(entry: &Entry, form: CellFormat) -> Field {
     }
 }
 
-/// Returns the container that receives the traffic of a published port: `to shop-web`, or probably `to 035bb6800742?`.
+/// Returns the container that receives the traffic of a published port: `to shop-web`. A question mark means
+/// "probably": `to 035bb6800742?`.
 pub(super) fn to_container(entry: &Entry) -> Option<String> {
     if let Some(owner) = entry.inferred_owner() {
         let container = owner.process.forwards_to_container.as_deref();
@@ -419,13 +419,13 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
-/// The maximum width of a flag in front of the number of further flags (`+2`), in the form `WithoutUnit`.
+/// The maximum width of the first flag in the form `WithoutUnit`, if the number of further flags (`+2`) follows.
 const WIDEST_FIRST_FLAG: usize = 11;
 
 /// The text of FLAGS for an entry that could not be judged and has no finding.
 pub(super) const UNJUDGED: &str = "?";
 
-/// Returns whether most rules could not judge an entry, because none of its programs is visible.
+/// Returns whether an entry has no visible program, so that most rules could not judge it.
 pub(super) fn is_unjudged(entry: &Entry) -> bool {
     let socket = &entry.socket;
     socket.state.is_judged()

@@ -17,15 +17,15 @@ pub struct Column {
     short_heading: &'static str,
     content: Content,
     sorts_by: SortsBy,
-    /// Returns whether an entry has a value in this column. The table for people leaves out a column without values.
+    /// Returns whether an entry has a value in this column. The default table shows the column if at least one entry
+    /// has a value. `None` if the default table never shows it.
     needs: Option<fn(&Entry) -> bool>,
-    /// Whether a table with chosen columns, such as `-o wide`, shows the text for people instead of the plain value.
+    /// Whether a table with chosen columns (`--columns`) shows the text for people instead of the plain value.
     is_for_people: bool,
-    /// Whether a table with chosen columns shows the text for people if it is written to a terminal.
+    /// Like `is_for_people`, but only if the table is written to a terminal.
     is_for_people_on_terminal: bool,
 }
 
-/// The values by which a column is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SortsBy {
     Text,
@@ -36,9 +36,9 @@ enum SortsBy {
 
 #[derive(Clone, Copy, Debug)]
 enum Content {
-    /// The content is a part of each entry.
+    /// A part of each entry.
     Entry(fn(&Entry, CellFormat) -> Field),
-    /// The content is a fact about the snapshot, which every entry shares.
+    /// A fact about the snapshot, equal for all entries.
     Snapshot(fn(&Snapshot) -> Field),
 }
 
@@ -112,8 +112,8 @@ impl Column {
         Column { is_for_people_on_terminal: true, ..self }
     }
 
-    /// Returns the cell of a table. If the plain value is not known, the cell shows what people see instead: `?` for a
-    /// row that could not be judged, `nginx?` for a probable owner.
+    /// Returns the cell of a table. If the plain value is not known, the cell shows the text for people: `?` for a row
+    /// that could not be judged, `nginx?` for a probable owner.
     pub(super) fn shown(&self, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
         let field = self.cell(entry, snapshot, form);
         match form {
@@ -122,7 +122,6 @@ impl Column {
         }
     }
 
-    /// Returns the form of this column's cells in a table whose columns were chosen by name.
     pub(super) const fn form_by_name(&self, is_terminal: bool) -> CellFormat {
         if self.is_for_people || (self.is_for_people_on_terminal && is_terminal) {
             CellFormat::Complete
@@ -135,7 +134,7 @@ impl Column {
         let Content::Entry(cell) = self.content else { return Key::Unknown };
         let mut text = cell(entry, CellFormat::Data).text;
         if text.is_empty() && self.sorts_by == SortsBy::Time {
-            // The start of the probable owner, which people see with a mark.
+            // For a hidden socket, this is the start of its probable owner. The mark (`?`) is removed.
             text = cell(entry, CellFormat::Complete).text.trim_end_matches('?').to_owned().into();
         }
         match self.sorts_by {
@@ -153,9 +152,7 @@ impl Column {
 /// The value by which a listing is sorted. Unknown values come last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// One or several numbers.
     Numbers(Vec<u64>),
-    /// Any other value.
     Text(String),
     Unknown,
 }
@@ -318,7 +315,6 @@ pub(super) fn of_table<'e>(entries: &(impl Iterator<Item = &'e Entry> + Clone)) 
     COLUMNS.iter().filter(|column| column.needs.is_some_and(|needs| entries.clone().any(needs))).collect()
 }
 
-/// Returns the columns of `-o wide` for these entries.
 pub(super) fn of_wide<'e>(entries: &(impl Iterator<Item = &'e Entry> + Clone)) -> Vec<&'static Column> {
     of_table(entries).into_iter().chain(WIDE.iter().filter_map(|name| named(name))).collect()
 }
@@ -350,7 +346,7 @@ mod tests {
         let report = report(&scene());
         for entry in &report.entries {
             let json = serde_json::to_value(entry).unwrap();
-            // A command line is written so that a shell can read it.
+            // A command line is written as text for a shell.
             let is_list = |column: &&Column| column.name.contains('.') && column.name != "processes.cmdline";
             for column in COLUMNS.iter().filter(is_list) {
                 let path = match column.name {
@@ -389,7 +385,7 @@ mod tests {
         }
     }
 
-    /// In a pipe a column of times has one time for each process, and on a terminal only the first start.
+    /// In a pipe, the cell has the start of each process. On a terminal, it has only the first start.
     #[test]
     fn times() {
         let mut snapshot = scene();

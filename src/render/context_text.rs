@@ -19,8 +19,8 @@ pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     for a in verdict.registrations() {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
-        // If packaged sources name a registration that is in use, the basis of its curated row is left out, because it
-        // only repeats these sources.
+        // If packaged sources name a registration, a curated row that says "in use" only repeats them. Its basis is
+        // then left out.
         let is_alive = |row: &Curated| row.standing == CuratedState::Alive && !packaged.is_empty();
         if let Some(basis) = a.curated.as_ref().filter(|row| !is_alive(row)).and_then(|row| row.basis) {
             said.push(format!("{}: {}", a.service, basis.trim_end_matches('.')));
@@ -54,8 +54,8 @@ pub(super) fn guarded(guarded: &GuardedService) -> String {
     format!("{service}; known servers: {}. {}", first_of(&names, FEW), sentence(why))
 }
 
-/// Returns a text about the block of ports that a vendor registered or, outside such a block, the nearest
-/// registrations. `None` if there is neither.
+/// Returns a text about the block of ports that a vendor registered. If the port is in no block, returns the nearest
+/// registrations. `None` if there are none.
 pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     let one = |n: &crate::model::NearbyRegistration| format!("{} {}", n.port, n.service);
     if let Some(block) = &nearby.block {
@@ -98,8 +98,8 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
     Some(sentence(&listed.collect::<Vec<_>>().join("; ")))
 }
 
-/// Returns a text about the ephemeral ranges of this host that contain a port, and whether a program or the kernel
-/// probably chose the port; `None` if no range contains the port. `of` has one item for each protocol.
+/// Returns a text about the ephemeral ranges of this host that contain a port; `None` if no range contains it. The text
+/// also says whether a program or the kernel probably chose the port. `of` has one item for each protocol.
 pub(super) fn ephemeral(of: &[(&str, Option<&EphemeralHere>)]) -> Option<String> {
     let here: Vec<(&str, &EphemeralHere)> =
         of.iter().filter_map(|(name, here)| Some((*name, (*here)?))).collect();
@@ -174,7 +174,6 @@ fn who_chose(here: &EphemeralHere) -> String {
     }
 }
 
-/// Returns a text that says why a program is usual on its port.
 pub(super) fn usual(usual: &UsualProgram) -> String {
     let UsualProgram { program, product, rests_on, any_port, .. } = usual;
     let where_ = if *any_port { "is also used on other ports" } else { "usually serves this port" };

@@ -13,7 +13,6 @@ use super::cells::CellFormat;
 use super::columns::Column;
 use super::sanitize;
 
-/// Writes one row per entry and process, or one row for an entry without processes.
 pub fn listing(report: &Report, columns: &[&Column], header: bool, w: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(w);
     if header {
@@ -46,7 +45,7 @@ pub(super) fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
     rows.collect()
 }
 
-/// Writes rows of text that is not escaped yet.
+/// Writes rows of unsanitized text, and sanitizes each cell.
 pub(super) fn rows<const N: usize>(
     names: [&str; N],
     rows: impl Iterator<Item = [String; N]>,

@@ -27,7 +27,6 @@ use super::merge::twin;
 use super::wrap::wrap;
 use super::{Emphasis, Style, Zone, csv, sanitize, table};
 
-/// One of the two snapshots of a comparison.
 #[derive(Serialize)]
 struct SnapshotHead<'a> {
     taken: Timestamp,
@@ -94,7 +93,6 @@ impl<'a> NotComparable<'a> {
 
 const SCHEMA: &str = "portolan.diff/2";
 
-/// Writes the whole comparison as one object.
 pub fn document(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a> {
@@ -191,7 +189,6 @@ pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write
     w.flush()
 }
 
-/// Writes one row per change.
 pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     let names = [
         "change", "passing", "sure", "protocol", "address", "port", "device", "netns", "before", "after",
@@ -237,8 +234,8 @@ pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> i
     Ok(())
 }
 
-/// The number of earlier changes among which the twin of a change is searched. Twins have the same exposure and port, so
-/// they are near each other.
+/// How many earlier changes are searched for the twin of a change. Twins have the same exposure and port, so they are
+/// close together.
 const NEAR: usize = 8;
 
 /// Returns the changes for people: equal changes of an IPv4 and an IPv6 socket of one server are one change.
@@ -281,7 +278,6 @@ fn are_twins(one: &BaselineChange, other: &BaselineChange) -> bool {
         && are_listeners_twins(&one.after, &other.after)
 }
 
-/// Writes a change: a line with its kind and place, and a line for each side that has a listener.
 fn block(row: &[(String, Emphasis); 4], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let [(change, tone), (place, tone_of_text), (before, _), (after, _)] = row;
     writeln!(w, "{} {}", style.paint(*tone, change), style.paint(*tone_of_text, place))?;
@@ -313,8 +309,8 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
         kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
-    // If more or fewer clients can reach the listener, both cells show the clients or, if the address has changed, the
-    // address.
+    // If more or fewer clients can reach the listener, both cells show these clients. If its address has changed too,
+    // both cells show the address, the reach and the processes.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let is_same_place = match (&since.before, &since.after) {
         (Some(was), Some(is)) => was.endpoint() == is.endpoint(),
@@ -343,8 +339,9 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     [(word, tone), (place, tone_of_text), (before, tone_of_text), (after, tone_of_text)]
 }
 
-/// Returns one line with the number of changes, of changed sockets that probably belong to clients, and of listeners
-/// that could not be compared. `is_merged` says whether the sockets of both address families count once, as in the table.
+/// Returns one line with three numbers: the changes, the changed sockets that probably belong to clients, and the
+/// listeners that could not be compared. If `is_merged`, the sockets of both address families count once, as in the
+/// table.
 pub fn summary(comparison: &Comparison<'_>, is_merged: bool, zone: Zone) -> String {
     let when = zone.time(comparison.before.taken, "%Y-%m-%d %H:%M");
     let (reported, passing) = if is_merged {
@@ -395,8 +392,8 @@ pub fn summary(comparison: &Comparison<'_>, is_merged: bool, zone: Zone) -> Stri
     said.join(" ")
 }
 
-/// Returns the caveats of both snapshots, each with the name of its snapshot. A caveat of both snapshots appears once,
-/// and so does a remedy of several caveats.
+/// Returns the caveats of both snapshots, each with the name of its snapshot. A caveat that both snapshots have appears
+/// once. A remedy that several caveats share appears once too.
 pub fn caveats(before: &Report, after: &Report) -> Vec<String> {
     let of = |report: &Report| parts_of_caveats(&report.snapshot, report.entries.iter(), report.question);
     let (before, mut after) = (of(before), of(after));
@@ -435,7 +432,6 @@ pub fn on(side: &str, gap: &Gap) -> Gap {
     Gap { what: format!("{} ({side})", gap.what), ..gap.clone() }
 }
 
-/// Returns the reason why a listener could not be compared, as a phrase.
 const fn why(why: NotComparedReason) -> &'static str {
     match why {
         NotComparedReason::Process => "the process was not visible in one or both snapshots",
@@ -468,7 +464,6 @@ pub(super) fn reasons(comparison: &Comparison<'_>) -> Vec<String> {
     reasons.into_iter().map(line).collect()
 }
 
-/// Writes the number of listeners that could not be compared, for each reason.
 pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let reasons = reasons(comparison);
     if reasons.is_empty() {

@@ -145,7 +145,6 @@ pub(crate) fn explained<'r>(report: &'r Report, ports: &[u16]) -> Vec<Explained<
     ports.iter().flat_map(both).map(explain).collect()
 }
 
-/// Returns what a renderer writes, as text.
 pub(crate) fn text<T>(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<T>) -> String {
     let mut bytes = Vec::new();
     let _ = render(&mut bytes).unwrap();

@@ -24,7 +24,6 @@ pub(super) struct DocumentHeader<'a> {
     namespaces: &'a [Namespace],
 }
 
-/// The versions of the program and the registry, and the policy.
 #[derive(Serialize)]
 pub(super) struct JudgedBy<'a> {
     tool: Tool,

@@ -50,8 +50,8 @@ fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
         OwnerEvidence::OnlyProgram { .. } => ("program", ""),
         OwnerEvidence::OnlyServer => ("process", " that is not a shell or terminal"),
     };
-    // A unit can have control groups below its own. The unit is named only if the socket belongs to the unit's own
-    // control group.
+    // The unit is named only if the socket belongs to the unit's own control group. A unit can also have control groups
+    // below its own.
     let unit = socket.unit.as_deref().and_then(|unit| unit.rsplit('/').next());
     let unit =
         unit.filter(|unit| socket.cgroup.as_deref().and_then(|group| group.rsplit('/').next()) == Some(unit));
@@ -62,8 +62,8 @@ fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
     format!("the only {what} of {group}{end}")
 }
 
-/// Returns the probable owners of the other sockets of a listener: docker-proxy has one process per address. Empty if
-/// there are none.
+/// Returns the probable owners of the other sockets of a listener; empty if there are none. For example, docker-proxy
+/// has one process per address.
 pub(super) fn others(listener: &Listener<'_>) -> String {
     let owners = listener.sockets.iter().filter_map(|entry| Some((entry, entry.inferred_owner()?)));
     let mut pids: Vec<Pid> = Vec::new();
@@ -95,8 +95,8 @@ pub(super) fn pid(listener: &Listener<'_>) -> Option<String> {
     Some(format!("pid {}{}", process.pid, of_user(process)))
 }
 
-/// Returns the text for the working directory of the probable owner, which only its user and root can read; `None` if
-/// the directory was read.
+/// Returns the text in place of the working directory of the probable owner; `None` if the directory was read. Only
+/// root and the owner's user can read it.
 pub(super) fn directory(listener: &Listener<'_>, report: &Report) -> Option<(String, String)> {
     let owner = listener.first().inferred_owner()?;
     let is_hidden = owner.process.cwd.is_none() && may_see_with_sudo(listener, report);
@@ -110,8 +110,8 @@ pub(super) fn is_published(listener: &Listener<'_>) -> bool {
     owner.is_some_and(|owner| matches!(owner.evidence, OwnerEvidence::Forwards(_)))
 }
 
-/// Returns the destination that the command line of the probable owner names, and its container: the ID of a container
-/// is readable, but not its name.
+/// Returns the destination from the command line of the probable owner, and its container. The ID of the container is
+/// known at most, because its name and image are hidden.
 pub(super) fn forwards_to(listener: &Listener<'_>, report: &Report) -> Option<String> {
     let owner = listener.first().inferred_owner()?;
     let OwnerEvidence::Forwards(to) = owner.evidence else { return None };

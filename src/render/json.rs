@@ -107,7 +107,6 @@ pub(super) fn host_line<'a>(
     serialize(&HostLine::new(head, None, counts), CompactFormatter, w)
 }
 
-/// Returns the `kind` of a line of a listing.
 pub(super) const fn kind(entry: &Entry) -> &'static str {
     match entry.socket.state {
         State::Raw => "raw",
@@ -175,7 +174,6 @@ impl Serialize for Entry {
         fields.serialize_entry("netns", &socket.netns)?;
         fields.serialize_entry("service", &self.service())?;
         fields.serialize_entry("forwards_to", &self.forward_target().map(Forwarding::new))?;
-        // The clients that can reach the listener according to the firewall.
         fields.serialize_entry("reach", &reach.map(|reach| reach.kind))?;
         fields.serialize_entry("reach_from", &limited.map(|reach| &reach.from))?;
         // The number of clients that `reach_from` leaves out.
@@ -261,7 +259,8 @@ struct PortJson<'a> {
     #[serde(flatten)]
     registered: VerdictJson<'a>,
     evidence: Vec<SourcesJson<'a>>,
-    /// The kinds of source that name another service for the port. `together` has the kinds that agree on one service.
+    /// The kinds of source that name another service for the port. The field `together` has the kinds that agree on one
+    /// service.
     otherwise: &'a [EvidenceSource],
     together: &'a [EvidenceSource],
     answer: Option<PortAnswer>,

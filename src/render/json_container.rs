@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::model::{Container, ForwardTarget, Pid};
 
-/// The destination to which the program forwards the port.
 #[derive(Serialize)]
 pub(super) struct Forwarding<'a> {
     address: IpAddr,

@@ -27,8 +27,8 @@ pub struct Around {
     pub dependents: Vec<String>,
 }
 
-/// Writes what a step ends. `run` is the label of the command, and `session` the port of this machine through which the
-/// user has logged in with SSH.
+/// Writes what a step ends. `run` is the label of the command. `session` is the local port through which the user has
+/// logged in with SSH.
 pub fn step(
     step: &KillStep<'_>,
     around: &Around,
@@ -114,7 +114,6 @@ fn way_in(listener: &Listener<'_>, session: Option<u16>) -> Option<&'static str>
         .then_some("users log in through this SSH server; after the server has ended, nobody can log in through this port")
 }
 
-/// Returns the program and the place of a listener: `nginx on tcp *:80`.
 pub fn named(listener: &Listener<'_>) -> String {
     format!("{} on {}", sanitize(&what_runs(listener)), places(listener))
 }
@@ -158,7 +157,7 @@ pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>, rights: Right
     format!("{}: not ended: {why}", named(listener))
 }
 
-/// Returns a text about how to stop a listener, with one space between the command and its remark.
+/// Returns how to stop a listener, with a single space between the command and its remark.
 fn in_sentence(how: &str) -> String {
     how.replacen("   (", " (", 1)
 }

@@ -7,7 +7,7 @@ use super::{Emphasis, Style};
 
 /// The column at which the text begins.
 const INDENT: usize = 14;
-/// The width of prose without a terminal, in columns: people read redirected output too.
+/// The width of prose without a terminal, in columns. Redirected prose is wrapped too, because people read it.
 pub(super) const MEASURE: u16 = 80;
 
 /// Returns the lines of a label and a paragraph of sanitized text. An empty label continues the paragraph above.
@@ -41,8 +41,8 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     if let Some(last) = lines.pop() {
         let wider = format!("{last} …");
         let kept = paragraph(&wider, style).into_iter().next().unwrap_or_default();
-        // A sentence whose end is missing says little, so the text ends after the last complete sentence of the line.
-        // Without a complete sentence, `…` follows the last word, or replaces this word if there is no space for both.
+        // A sentence without its end says little, so the text ends after the last complete sentence of the line.
+        // Without a complete sentence, `…` follows the last word, or replaces the word if there is no space for both.
         lines.push(match (last.rsplit_once(". "), last.rsplit_once(' ')) {
             (Some((sentences, _)), _) => format!("{sentences}. …"),
             _ if kept == wider => wider,

@@ -1,6 +1,7 @@
-//! The explanations of words and marks in a listing that a reader may not know.
+//! Explains words and marks that a reader of a listing may not know.
 //!
-//! The listing explains the words that it shows, below the rows. The help of the screen of `watch` explains all of them.
+//! The listing explains only the words that it shows, below the rows. The help of the screen of `watch` explains all of
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,6 @@ use super::cells::CellFormat;
 use super::columns::{self, Column};
 use super::sanitize;
 
-/// A word or mark in a column.
 struct Term {
     column: &'static str,
     text: &'static str,
@@ -116,7 +116,8 @@ pub(super) fn legend<'e>(
     shown.collect::<Vec<_>>().join(" ")
 }
 
-/// Returns which clients the firewall lets in to the limited listeners; `None` if the clients differ.
+/// Returns the clients that the firewall lets in to the listeners with the word `limited`; `None` if these listeners
+/// have different clients.
 fn common_clients<'e>(entries: impl Iterator<Item = &'e Entry>) -> Option<String> {
     let limited = entries.filter_map(Entry::reach).filter(|reach| reach.kind == ReachKind::Limited);
     let clients: BTreeSet<Option<String>> =
@@ -144,7 +145,6 @@ mod tests {
         assert_eq!(all().count(), TERMS.len());
     }
 
-    /// A word is explained if it is shown, and only then.
     #[test]
     fn shown_words_are_explained() {
         let snapshot = Snapshot {

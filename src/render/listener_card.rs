@@ -20,12 +20,10 @@ use crate::model::{
     StatusBasis, short_container, unmapped,
 };
 
-/// The maximum number of lines of a card. The card of a listener with a critical finding may use all free rows of the
-/// terminal.
+/// The maximum number of lines of a card. A card with a critical finding may use all free rows of the terminal.
 const TALLEST: usize = 14;
-/// The maximum number of lines of one fact: a command line may have thousands of words.
+/// The maximum number of lines of one fact. A limit is necessary, because a command line may have thousands of words.
 const LONGEST: usize = 8;
-/// The maximum number of lines of the heading.
 const HEADING: usize = 3;
 /// The usual width of a terminal, in columns.
 const USUAL: u16 = 80;
@@ -49,7 +47,7 @@ pub fn listing(
     parts.extend(stop(listener, report, style));
     let registry = paragraph(&registry(listener), style);
     parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
-    // A terminal that is narrower than usual needs more lines for the text, so the height is not limited.
+    // On a narrower terminal, the text needs more lines, so the height is not limited.
     let tallest =
         if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { tallest(listener, free) };
     let height: usize = parts.iter().map(Part::height).sum();
@@ -63,24 +61,24 @@ pub fn listing(
     w.flush()
 }
 
-/// Returns the maximum number of lines of a card, if `free` rows are free.
 fn tallest(listener: &Listener<'_>, free: usize) -> usize {
     let is_critical = listener.findings().iter().any(|(_, finding)| finding.severity == Severity::Critical);
     match free {
-        // Without a terminal, or with --verbose.
+        // There is no terminal, or the user chose --verbose.
         usize::MAX => usize::MAX,
         _ if is_critical => free.max(TALLEST),
         _ => free.min(TALLEST),
     }
 }
 
-/// Returns whether a finding is about the registry. If so, the text about the port already contains its evidence.
+/// Returns whether a finding is about the registry. The text about the port already contains the evidence of such a
+/// finding.
 fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 
-/// Returns the lines of the card of a listener, without the registry, shortened if `free` rows are not enough. If not
-/// `with_sentences`, findings about the registry have only their names.
+/// Returns the lines of the card of a listener, without the registry. The card is shortened if `free` rows are not
+/// enough. Unless `with_sentences`, findings about the registry have only their names.
 pub(super) fn in_full(
     listener: &Listener<'_>,
     with_sentences: bool,
@@ -127,8 +125,8 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     parts
 }
 
-/// Returns a part with a text and an ending, such as a path and the name of its package. If the part is shortened to
-/// one line, the ending stays visible. In a pipe, the part always has one line.
+/// Returns a part with a text and an ending, such as a path and the name of its package. The ending stays visible if
+/// the part is shortened to one line. In a pipe, the part always has one line.
 fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> Part {
     let short = one_line(text, end, style);
     let lines = match style.width {
@@ -253,7 +251,6 @@ fn not_visible(report: &Report) -> &'static str {
     }
 }
 
-/// Returns the text about the processes other than the main process; empty if there are none.
 pub(super) fn others(listener: &Listener<'_>) -> String {
     let owners = listener.first().socket.owner.pids();
     let processes = listener.processes();
@@ -294,7 +291,6 @@ pub(super) fn others(listener: &Listener<'_>) -> String {
     if texts.is_empty() { String::new() } else { format!("and {}", list(&texts)) }
 }
 
-/// Returns `pid 7` or `pids 7, 8 and 2 more`.
 fn pid_list(pids: &[Pid]) -> String {
     let mut shown: Vec<String> = pids.iter().take(FEW).map(ToString::to_string).collect();
     if pids.len() > FEW {
@@ -303,7 +299,6 @@ fn pid_list(pids: &[Pid]) -> String {
     format!("pid{} {}", if pids.len() == 1 { "" } else { "s" }, list(&shown))
 }
 
-/// Returns the program file, and its package.
 fn program(process: &Process) -> Option<(String, String)> {
     let exe = process.exe.as_ref()?;
     let deleted = if exe.is_deleted() { format!(" ({})", exe.state.name()) } else { String::new() };
@@ -324,7 +319,7 @@ fn directory(process: &Process) -> Option<(String, String)> {
     Some((cwd, project.unwrap_or_default()))
 }
 
-/// Returns the container or the network namespace of a listener: `container web-cache`, `network namespace blue`.
+/// Returns the container (`container web-cache`) or the network namespace (`network namespace blue`) of a listener.
 /// `None` in portolan's own network namespace.
 fn elsewhere(listener: &Listener<'_>) -> Option<String> {
     let first = listener.first();
@@ -381,8 +376,8 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     text + &connections
 }
 
-/// Returns which traffic reaches one of several sockets of a listener: `IPv4` or `IPv6` if the socket is the only one
-/// of its family, otherwise its address: `to 10.0.0.1`.
+/// Returns a name for the traffic that reaches one of several sockets of a listener. The name is `IPv4` or `IPv6` if
+/// the socket is the only one of its family, otherwise its address: `to 10.0.0.1`.
 fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     let is_ipv6 = |entry: &Entry| entry.socket.local.address.is_ipv6();
     let of_family = reaches.iter().filter(|(other, _)| is_ipv6(other) == is_ipv6(entry)).count();
@@ -393,8 +388,8 @@ fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     }
 }
 
-/// Returns the findings, the most severe ones first, each once. The first three have their sentences, except a sentence
-/// that the text below the card contains.
+/// Returns the findings, each once, the most severe first. The first three have their sentences, unless the text below
+/// the card already contains the sentence.
 fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<Part> {
     let found: Vec<&Finding> = listener.findings().into_iter().map(|(_, finding)| finding).collect();
     let name = |finding: &Finding| format!("{} ({})", finding.flag().code(), finding.severity.name());

@@ -1,8 +1,10 @@
-//! Merges the sockets of one server into one row, for people: an IPv4 and an IPv6 socket that are both on every address
-//! or both on loopback, and the sockets of threads or workers on one address.
+//! Merges the sockets of one server into one row, for people. These sockets are merged:
 //!
-//! Two sockets are merged only if a row would show the same values for both. Sockets with hidden owners are merged only
-//! if they have the same unit, control group, user and probable owner, and differ only in the address family.
+//! - an IPv4 and an IPv6 socket, if both are on every address or both on loopback;
+//! - the sockets of threads or workers on one address.
+//!
+//! A row must show the same values for both sockets. Sockets with hidden owners must also have the same unit, control
+//! group, user and probable owner, and differ only in the address family.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -39,15 +41,13 @@ pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
     row_of
 }
 
-/// A row of a listing. Most rows stand for one entry, which is not copied, because a listing may have a hundred
-/// thousand rows.
+/// A row of a listing. Most rows stand for one entry. The entry is not copied, because a listing may have 100,000 rows.
 #[derive(Clone, Debug)]
 pub struct MergedRow {
     pub first: usize,
     merged: Option<Box<Merged>>,
 }
 
-/// Several entries that are shown as one row.
 #[derive(Clone, Debug)]
 struct Merged {
     entry: Entry,
@@ -114,8 +114,7 @@ pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// The values that all sockets of one row share. The port comes first: it usually differs, so most comparisons end
-/// there.
+/// The values that all sockets of one row share. The port comes first, because most comparisons then end at the port.
 type Place<'e> = (u16, Option<u64>, State, Protocol, Option<&'e str>);
 
 fn place(entry: &Entry) -> Place<'_> {
@@ -185,7 +184,7 @@ fn twins(merged: Vec<MergedRow>, entries: &[&Entry]) -> Vec<MergedRow> {
     rows
 }
 
-/// Returns `::` for `0.0.0.0`, `::1` for `127.0.0.1`, and the reverse; `None` for every other address.
+/// Returns `::` for `0.0.0.0`, `::1` for `127.0.0.1`, and the reverse. `None` for every other address.
 pub(super) fn twin(address: IpAddr) -> Option<IpAddr> {
     use std::net::{Ipv4Addr, Ipv6Addr};
     let pairs = [
@@ -199,8 +198,8 @@ pub(super) fn twin(address: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// Returns whether everything that is visible of two hidden owners is the same: unit, control group, user and probable
-/// owner. The probable owners of a published port are two processes that forward to one place.
+/// Returns whether two hidden owners look the same: same unit or probable owner, control group and user. For a
+/// published port, two probable owners that forward to one place count as the same.
 fn is_probably_of_one_owner(one: &Entry, other: &Entry) -> bool {
     let is_same_owner = match (one.inferred_owner(), other.inferred_owner()) {
         (Some(own), Some(others)) => match (own.evidence, others.evidence) {

@@ -71,8 +71,8 @@ pub use zone::Zone;
 /// The properties of the output: a terminal, a pipe or a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
-    /// The width of the terminal in columns. Without a terminal, `None`: the output is then plain aligned text, never
-    /// truncated or wrapped.
+    /// The width of the terminal in columns; `None` without a terminal. A table without a terminal is plain aligned
+    /// text, and no cell is cut.
     pub width: Option<u16>,
     /// Whether to use colour.
     pub color: bool,
@@ -149,7 +149,7 @@ fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
     name.map(|name| sanitize(name).into_owned()).or_else(|| uid.map(|uid| uid.to_string()))
 }
 
-/// Returns the mark in place of a process name if there is no process, such as `(kernel)`.
+/// Returns the mark that replaces the process name of a socket without a process, such as `(kernel)`.
 fn owner_mark(socket: &Socket) -> Option<&'static str> {
     match socket.owner {
         Owner::Kernel if socket.forwarding.is_some() => Some("(NAT rule)"),
@@ -162,8 +162,8 @@ fn owner_mark(socket: &Socket) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of a process, sanitized; `?` if it could not be read. A process may be named `(kernel)`, like the
-/// mark of a socket without a process, so this name is shown as `\x28kernel)`.
+/// Returns the name of a process, sanitized; `?` if it could not be read. A process named `(kernel)` is shown as
+/// `\x28kernel)`, because `(kernel)` is the mark of a socket without a process.
 fn process_name(name: Option<&str>) -> std::borrow::Cow<'_, str> {
     match name {
         None => "?".into(),

@@ -25,7 +25,8 @@ pub(super) fn possible<'c>(mut contexts: impl Iterator<Item = &'c Context>) -> O
     (!names.is_empty()).then(|| format!("May be used by: {}.", first_of(&names, FEW)))
 }
 
-/// Returns sentences about the risk if other machines can reach the port. Services with the same risk share a sentence.
+/// Returns sentences about the risk of a port that other machines can reach. Services with the same risk share a
+/// sentence.
 pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     if let Some(answer) = contexts.clone().find_map(|context| context.answer) {
         return Some(answer.open.to_owned());
@@ -49,7 +50,7 @@ pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -
     }
 }
 
-/// Returns the login and the encryption of a service, and the clients that should reach it.
+/// Returns a text about the login and the encryption of a service, and the clients that should reach it.
 fn risk(service: &CommonService) -> String {
     let login = match service.authentication {
         "none" => Some("no login"),

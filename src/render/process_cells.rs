@@ -36,8 +36,8 @@ pub(super) fn exe_state(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.state.name()))
 }
 
-/// Returns the command line of each process in the notation of a shell, because a word may contain a comma. For people,
-/// returns that of the first process, and the number of other command lines.
+/// Returns the command line of each process in the notation of a shell, because a word may contain a comma. People see
+/// only the first command line, and the number of the others.
 pub(super) fn cmdline(entry: &Entry, form: CellFormat) -> Field {
     let mut lines = entry.processes.iter().filter(|process| !process.cmdline.is_empty());
     if form == CellFormat::Data {
@@ -61,7 +61,6 @@ pub(super) fn command_line(words: &[String]) -> Option<String> {
     }
 }
 
-/// Returns a command line in the notation of a shell, so that it can be pasted.
 pub(super) fn shell_words(words: &[String]) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
     let quoted = words.iter().map(|word| {
@@ -82,8 +81,8 @@ pub(super) fn process_users(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.user.as_deref())
 }
 
-/// Returns the start time of each process; for people, the start of the first process, to the second. The start of the
-/// probable owner of a hidden socket has a mark.
+/// Returns the start time of each process. People see only the earliest start, to the second. The start of the probable
+/// owner of a hidden socket has a mark.
 pub(super) fn started(entry: &Entry, form: CellFormat) -> Field {
     if form != CellFormat::Data {
         let time = |start: Timestamp| start.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -169,7 +168,7 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
             None => names.push((name, 1)),
         }
     }
-    // docker-proxy runs one process for each address family, so a count of 2 would say nothing.
+    // docker-proxy runs one process for each address family, so a count of 2 is normal and not shown.
     let shows_count = form != CellFormat::WithoutUnit || entry.forward_target().is_none();
     let names = names.into_iter().map(|(name, count)| match count {
         1 => name,
@@ -199,8 +198,8 @@ pub(super) fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     script.or_else(|| module(process, form)).unwrap_or(name)
 }
 
-/// Returns the module (`http.server`) or the unchecked script that an interpreter runs for the short form; `None` for another form or a stopped
-/// process.
+/// Returns, for the short form, the module (`http.server`) that an interpreter runs, or its script if the program file
+/// could not be read. `None` for another form or a stopped process.
 fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     if !form.is_short() || process.state == Some('T') {
         return None;
@@ -208,7 +207,7 @@ fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     let exe = process.exe.as_ref().map(|exe| file_name(&exe.path));
     match parse_command(exe.or(process.name.as_deref())?, &process.cmdline)? {
         InterpreterCommand::Module(module) => Some(Cow::Owned(sanitize(module).into_owned())),
-        // The script of another user's process is not known.
+        // The program file of another user's process is not readable, so the command line gives the script.
         InterpreterCommand::File(path) if process.exe.is_none() => {
             Some(Cow::Owned(sanitize(file_name(path)).into_owned()))
         }

@@ -16,9 +16,10 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Returns whether a character could control a terminal, reorder the text around it, end a line, or be invisible: all
-/// controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other character that
-/// Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
+/// Returns whether a character could control a terminal, reorder the text around it, end a line, or be invisible.
+///
+/// These are all controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other
+/// character that Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
 pub const fn is_unsafe(c: char) -> bool {
     matches!(c,
         '\0'..='\x1f' | '\x7f'..='\u{9f}'

@@ -12,7 +12,7 @@ use crate::findings::FindingFamily;
 use crate::join::Entry;
 use crate::model::{ListenerService, ServiceBy, Severity};
 
-/// The width of SERVICE, in columns, if a table is too wide for its terminal: enough for most products.
+/// The width of SERVICE, in columns, if a table is too wide for its terminal. Most products fit.
 pub(super) const WIDEST_SERVICE: u16 = 24;
 /// The word before the container to which a published port leads.
 const TO: &str = "to ";
@@ -34,7 +34,8 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
             short(product.or(name).unwrap_or_default())
         }
-        // A temporary tool or an impostor is not the usual service of the port, so SERVICE is empty.
+        // If the program is a temporary tool or an impostor, it is not the usual service of the port. SERVICE is then
+        // empty.
         Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
         Some(ListenerService { name, product, by: ServiceBy::Port }) => {
             format!("({})", short(product.or(name).unwrap_or_default()))
@@ -72,8 +73,8 @@ fn without_kind(product: &str) -> &str {
     name
 }
 
-/// Returns the text of SERVICE, cut to `width` columns: between two words of a product, inside any other text.
-/// Parentheses are kept. For a published port, only the name of the container is kept.
+/// Returns the text of SERVICE, cut to `width` columns. A product is cut between two words, any other text at any
+/// character. Parentheses are kept. For a published port, only the name of the container is kept.
 pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return text.into();

@@ -124,7 +124,8 @@ pub(super) fn how_to_stop_with(how: &HowToStop<'_>, os: &str, rights: Rights) ->
     let text = how_to_stop(how, os);
     let is_roots = match how {
         HowToStop::Units(_) => true,
-        // The container of a user has the user's service manager in front of its name. Only this user can stop it.
+        // A name with a slash is the container of a user, with the user's service manager in front. Only this user can
+        // stop it.
         HowToStop::Container { name, .. } if name.contains('/') => false,
         HowToStop::Container { manager: ContainerManager::Docker, .. } | HowToStop::PublishedPort(_) => {
             !rights.may_use_docker
@@ -180,7 +181,7 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
 }
 
 /// Returns the command that removes a rule of nftables: `nft delete rule ip nat pre handle 2`. `None` for another kind
-/// of rule, or if a name in the rule has a special meaning for a shell.
+/// of rule, or if a shell would interpret a character of a name.
 fn delete_rule(rule: &str) -> Option<String> {
     let (chain, rest) = rule.strip_prefix("nft rule ")?.split_once(", handle ")?;
     let handle: u64 = rest.split(' ').next()?.parse().ok()?;
@@ -215,8 +216,8 @@ pub(super) fn since(started: Timestamp, now: Timestamp, zone: Zone) -> String {
     }
 }
 
-/// Returns a length of time in its two largest units, rounded down: `1 h 53 min`. A large number has no second unit,
-/// which would say little.
+/// Returns a length of time in its two largest units, rounded down: `1 h 53 min`. After a large number, the second unit
+/// is left out, because it would say little.
 pub(super) fn span(time: SignedDuration) -> String {
     const FEW: i64 = 10;
     let (seconds, minutes, hours) = (time.as_secs(), time.as_mins(), time.as_hours());

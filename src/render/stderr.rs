@@ -32,11 +32,8 @@ pub fn message(text: &str, width: Option<u16>, w: &mut dyn Write) -> io::Result<
     wrap(FROM, &sanitize(text), width).iter().try_for_each(|line| writeln!(w, "{line}"))
 }
 
-/// Writes commands that the user can type next, one per line, each after a short text. A command is not wrapped, so that
-/// it can be copied from a narrow terminal.
-///
-/// # Errors
-/// If a line cannot be written.
+/// Writes commands that the user can type next, one per line, each after a short text. A command is not wrapped, so
+/// that it can be copied from a narrow terminal.
 pub fn commands(commands: &[(&str, String)], w: &mut dyn Write) -> io::Result<()> {
     let widest = commands.iter().map(|(when, _)| when.len()).max().unwrap_or_default();
     commands.iter().try_for_each(|(when, command)| writeln!(w, "  {when:widest$}  {}", sanitize(command)))
@@ -47,7 +44,6 @@ fn remark(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     lines.try_for_each(|line| writeln!(w, "{}", style.paint(Emphasis::Quiet, &line)))
 }
 
-/// Writes every gap.
 pub fn unseen<'a>(
     gaps: impl IntoIterator<Item = &'a Gap>,
     style: &Style,
@@ -101,7 +97,7 @@ pub(super) fn note(note: &Note) -> String {
     format!("{}{}", counted(what, *count), in_brackets(remedy.as_deref()))
 }
 
-/// Writes how each name was interpreted, except the names of services.
+/// Writes how each name was interpreted. Names of services need no explanation.
 pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for Query { text, matched, added, hits: _ } in asked {
         let what = match matched {
@@ -146,8 +142,8 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry]) -> String {
     format!("{}: timed out, {what}", targets.join(" "))
 }
 
-/// Returns the message for a wait that cannot be decided, because sockets may be missing from the scan. `only_rules`
-/// says whether only the rules that forward ports are missing.
+/// Returns the message for a wait that cannot be decided, because the scan may have missed sockets. `only_rules` says
+/// whether the scan missed only rules that forward ports.
 pub fn blind(targets: &[String], free: bool, only_rules: bool) -> String {
     let what = if free { "no socket is seen" } else { "timed out, no listener is seen" };
     let why = match only_rules {

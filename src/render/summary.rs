@@ -39,7 +39,6 @@ pub fn write_summary(report: &Report, legend: &str, style: &Style, w: &mut dyn W
     Ok(())
 }
 
-/// Returns the number of lines of the summary.
 pub fn summary_height(report: &Report, legend: &str, style: &Style) -> usize {
     summary(report, legend).iter().map(|(_, text)| wrap("", text, style.width).len()).sum()
 }
@@ -112,7 +111,6 @@ fn counts(report: &Report) -> String {
     said
 }
 
-/// Returns the flags of one severity with their numbers: `Warning: 3 exposed, 1 shared`.
 fn flagged(report: &Report, severity: Severity) -> Option<String> {
     let findings = report.entries.iter().flat_map(Entry::findings).filter(|found| found.severity == severity);
     let found: Vec<(Flag, bool)> = findings.map(|found| (found.flag(), found.is_presumed())).collect();

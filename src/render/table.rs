@@ -35,8 +35,8 @@ const GAP: u16 = 2;
 /// The gap between two columns in a table that would be too wide with `GAP`.
 const NARROW_GAP: u16 = 1;
 
-/// The number of rows that are passed to `comfy_table` at once. It stores every cell several times, so a long listing
-/// in one piece would need much memory.
+/// The number of rows that are passed to `comfy_table` at once. `comfy_table` stores every cell several times, so a
+/// long listing in one piece would need much memory.
 const LOT: usize = 256;
 
 /// Writes a listing; on a terminal the summary follows. Returns the explanations of words in the listing.
@@ -54,8 +54,8 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     Ok(legend)
 }
 
-/// Returns the header, the horizontal line below it, and one line per entry; without entries, no line. The layout may
-/// have been made for other entries.
+/// Returns the header, the horizontal line below it, and one line per entry; without entries, an empty list. The layout
+/// may have been made for other entries.
 pub(super) fn lines<'e>(
     entries: impl Iterator<Item = &'e Entry> + Clone,
     snapshot: &Snapshot,
@@ -81,7 +81,6 @@ fn rows<'e>(
         let cells = columns.iter().zip(widths);
         cells.map(move |(column, width)| fitting(shown(column, entry, snapshot, *form), column, *width))
     };
-    // A listing without entries has no header.
     let header = header && entries.clone().next().is_some();
     draw(header.then_some(names), entries.map(row), (widths, *gap), style, &mut w)
 }
@@ -147,7 +146,7 @@ fn draw<R: Iterator<Item = Field>>(
     w: &mut impl Write,
 ) -> io::Result<()> {
     if style.width.is_none() && !style.color {
-        // No text is cut or coloured here, so it is enough, and faster, to write the texts with spaces.
+        // No text is cut or coloured here, so writing the texts with spaces is enough, and faster.
         let mut text = String::new();
         if let Some(header) = header {
             plain(header, widths, &mut text, w)?;
@@ -242,8 +241,8 @@ impl TableLayout {
         Self::with_steps(entries, snapshot, style, &[&SCREEN_STEPS[..], &NARROW_STEPS].concat())
     }
 
-    /// Returns the layout in which these entries fit the width. `narrow` are the last steps of a table without a column
-    /// STATE.
+    /// Returns the layout in which these entries fit the width. If the table has no column STATE, `narrow` has the last
+    /// steps.
     fn with_steps<'e>(
         entries: &(impl Iterator<Item = &'e Entry> + Clone),
         snapshot: &Snapshot,
@@ -304,8 +303,8 @@ fn grid_of(
     }
     let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
     table.load_style(TableStyle::new().header_separator(rule));
-    // No text contains a NUL, so this delimiter makes `comfy_table` cut cells at any character instead of wrapping them
-    // at spaces.
+    // This delimiter makes `comfy_table` cut cells at any character instead of wrapping them at spaces, because no text
+    // contains a NUL.
     table.set_delimiter('\0');
     if let Some(header) = header {
         table.set_header(header);

@@ -2,7 +2,7 @@
 
 use super::service_cells::WIDEST_SERVICE;
 
-/// A column, and the width to which it is cut to make a table narrower; the width 0 hides the column.
+/// A column, and the width to which it is cut in this step. The width 0 hides the column.
 pub(super) type Step = (&'static str, u16);
 
 /// The steps with the long form of the cells.
@@ -90,13 +90,14 @@ pub(super) const NARROW_STEPS: [Step; 33] = [
     ("exposure", 0),
     ("peer", 0),
     ("address", 11),
-    // From this step on, the table fits 60 columns: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
+    // From this step on, the table fits 60 columns of the terminal. It still shows PROTO, ADDRESS, PORT, SERVICE,
+    // PROCESS and FLAGS.
     ("service", 0),
     ("address", 9),
     ("address", 0),
     ("process", 0),
     ("protocol", 0),
-    // PORT and FLAGS fit 20 columns, and are never hidden.
+    // PORT and FLAGS are never hidden, because they fit a terminal of 20 columns.
 ];
 
 /// The steps before `NARROW_STEPS` on a screen that scrolls and shows the card of each row: the pid is hidden before

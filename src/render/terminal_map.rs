@@ -23,7 +23,7 @@ const MARGIN: usize = 8;
 const SYSTEM_LINE: u16 = 1024;
 const OTHER_LINE: u16 = 2048;
 
-/// The characters for ports without a listener: usually, and if the kernel gives the ports to outgoing connections.
+/// The characters for ports without a listener. `KERNEL` is for ports that the kernel gives to outgoing connections.
 const FREE: char = '.';
 const KERNEL: char = '░';
 
@@ -159,7 +159,6 @@ mod tests {
         text(|w| document(report, &Style { width: Some(width), ..Style::default() }, w))
     }
 
-    /// Returns the characters of the ports, in the order of the ports.
     fn characters_of(page: &str) -> Vec<char> {
         let is_line =
             |line: &&str| line.get(..MARGIN).is_some_and(|start| start.trim().parse::<u16>().is_ok());

@@ -33,7 +33,7 @@ pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
 }
 
 /// Returns a sentence about the use of a port without a known common service; `None` if the other texts say enough.
-/// `possible` is the sentence about services that can use the port.
+/// `possible` is the sentence about the dangerous services that can use the port.
 pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -> Option<String> {
     match verdict.status {
         Status::Unassigned | Status::Dynamic if verdict.known_use.is_empty() => {
@@ -67,7 +67,6 @@ pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -
     }
 }
 
-/// Returns a phrase about the clients that can reach a listener, from its address alone.
 pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     match exposure {
         Exposure::Any => "on every address of this machine",
@@ -116,7 +115,7 @@ pub(super) fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
         // One registration that is certainly in use makes the status certain.
         Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
         Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
-        // A port is dead only if all its registrations are dead, so one presumed row makes the status presumed.
+        // A port is orphaned only if all its registrations are, so one presumed row makes the status presumed.
         Status::Orphaned => {
             let rows = || verdict.assignments.iter().filter_map(assignment_confidence);
             rows().find(|c| *c == Confidence::Presumed).or_else(|| rows().next())
@@ -278,7 +277,6 @@ fn grouped<'a, K: PartialEq>(
     groups
 }
 
-/// Returns the names of registrations, and the verb that agrees with their number.
 fn names(group: &[&Assignment]) -> (String, &'static str) {
     let names: Vec<String> = group.iter().map(|a| a.service.to_owned()).collect();
     (list(&names), if group.len() == 1 { "is" } else { "are" })
@@ -292,8 +290,8 @@ fn used_elsewhere(group: &[&Assignment]) -> String {
     format!("{names} {verb} registered for this protocol too, but used on {} only.", list(&used_on))
 }
 
-/// Returns the row of a registration in the list of living services; `None` without such a row, or if a packaged source
-/// names the service too.
+/// Returns the curated row that says why a registration is in use. `None` without such a row, or if a packaged source
+/// names the service.
 fn own_reason(a: &Assignment) -> Option<&crate::model::Curated> {
     let alone = a.named_by.iter().all(|kind| !EvidenceSource::PACKAGED.contains(kind));
     a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive)
@@ -313,7 +311,7 @@ fn alive(group: &[&Assignment]) -> String {
         let why = reason_with_source(row.reason, row.confidence, row.source);
         return format!("{names} {verb} {presumed}in use. {why}");
     }
-    // The name of a service in the list of a package does not prove that anyone uses the service.
+    // If only lists of packages name a service, nothing proves that anyone uses the service.
     let presumed =
         if kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)) { "presumed to be " } else { "" };
     match kinds.len().saturating_sub(FEW) {
@@ -329,7 +327,8 @@ fn alive(group: &[&Assignment]) -> String {
     }
 }
 
-/// Returns the curated text about a registration whose product is dead or obsolete; `None` for any other registration.
+/// Returns the curated text about a registration whose product is orphaned or obsolete; `None` for any other
+/// registration.
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
     let (state, but_used) = match row.standing {

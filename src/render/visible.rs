@@ -5,8 +5,9 @@ use std::io::{self, Write};
 
 use super::is_unsafe;
 
-/// A writer for JSON that escapes invisible characters. The text of a string is the only part of JSON that has such
-/// characters, except for the line breaks of the layout, and `serde_json` writes whole characters.
+/// A writer for JSON that escapes the invisible characters. Only the texts of strings have such characters, except for
+/// the line breaks of the layout, which are kept. `serde_json` writes whole characters, so no character is split
+/// between two writes.
 pub(super) struct Visible<W>(pub(super) W);
 
 impl<W: Write> Write for Visible<W> {

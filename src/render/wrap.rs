@@ -7,7 +7,6 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Style;
 
-/// The minimum width of a paragraph in columns, even on a narrow terminal.
 const NARROWEST: usize = 20;
 
 /// Returns `text` in lines of at most `width` columns, or in one line without a width. The first line begins with
@@ -29,7 +28,7 @@ fn lines(first: &str, text: &str, width: Option<u16>, breaks_words: bool) -> Vec
     let mut line = first.to_owned();
     let (mut used, mut spaces) = (0, 0);
     for word in text.split(' ') {
-        // A command line or a path may contain several spaces in a row, which are kept.
+        // A command line or a path may contain several spaces in a row. They are kept.
         spaces += 1;
         if word.is_empty() {
             continue;
@@ -63,7 +62,7 @@ fn end_of_piece(word: &str, space: usize) -> usize {
     let (mut end, mut separated, mut used) = (0, 0, 0);
     for (at, c) in word.char_indices() {
         used += c.width().unwrap_or(0);
-        // At least one character is taken: otherwise the loop over the pieces would never end.
+        // At least one character is taken, because the loop of the caller would never end otherwise.
         if used > space && at > 0 {
             break;
         }

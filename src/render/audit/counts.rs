@@ -25,7 +25,7 @@ impl Rows {
         rows.collect::<HashSet<_>>().len()
     }
 
-    /// Returns the number of findings of a severity and, if a flag is given, of this flag.
+    /// Returns how many findings have this severity and, if a flag is given, this flag.
     pub(crate) fn findings(&self, audit: &Audit<'_>, severity: Severity, flag: Option<Flag>) -> usize {
         let mut on_rows = HashSet::new();
         let counts = |found: &&AuditFinding<'_>| {
@@ -86,7 +86,6 @@ mod tests {
         assert_eq!(page.matches("outside this container").count(), 1, "{page}");
     }
 
-    /// Other network namespaces were not judged, and a finding that the policy accepts was made.
     #[test]
     fn a_clear_audit_says_what_it_does_not_cover() {
         let mut snapshot =

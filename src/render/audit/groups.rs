@@ -28,7 +28,7 @@ pub(crate) struct ProgramGroup<'f> {
     pub(crate) evidence: Vec<EvidenceGroup<'f>>,
 }
 
-/// The evidence, and the places of all findings with this evidence.
+/// Findings with the same evidence, and their places.
 pub(crate) struct EvidenceGroup<'f> {
     text: String,
     /// The policy rule that set the severity.
@@ -104,7 +104,7 @@ pub(crate) fn groups<'f>(findings: &[&'f AuditFinding<'_>], report: &Report) -> 
     groups
 }
 
-/// Returns the command that stops a listener, as the listener's card shows it; `None` if the card shows none.
+/// Returns the command that stops a listener; `None` if the listener's card shows no command.
 pub(super) fn to_stop(judged: &Entry, report: &Report) -> Option<String> {
     let listener = Listener::all([judged]).into_iter().next()?;
     let os = &*report.snapshot.host.os;
@@ -118,7 +118,7 @@ pub(super) fn limited_to(judged: &Entry) -> Option<String> {
     limited.and_then(firewall)
 }
 
-/// Adds to some places the clients that the firewall lets in, sanitized.
+/// Appends the clients that the firewall lets in to a list of places. The text is sanitized.
 pub(crate) fn with_limit(places: String, limited_to: Option<&str>) -> String {
     match limited_to {
         Some(limited_to) => format!("{places}; {}", sanitize(limited_to)),
@@ -126,7 +126,6 @@ pub(crate) fn with_limit(places: String, limited_to: Option<&str>) -> String {
     }
 }
 
-/// Returns the first places, and the number of further places.
 pub(super) fn few(places: &[String], most: Option<usize>) -> String {
     let most = most.unwrap_or(usize::MAX);
     let mut line = places.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -136,8 +135,8 @@ pub(super) fn few(places: &[String], most: Option<usize>) -> String {
     line
 }
 
-/// Returns a place with the pids of its processes. Pids change with every start, so the text by which findings are
-/// grouped does not contain them.
+/// Returns a place with the pids of its processes. The evidence contains no pids, because findings with equal evidence
+/// form one group.
 pub(super) fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,
@@ -156,8 +155,8 @@ mod tests {
     use crate::render::audit::table;
     use crate::render::fixtures::{empty, process, report, socket, text};
 
-    /// A finding below the list of reachable services names the clients that the firewall lets in, as the card does.
-    /// Without this, "anyone who connects" reads as if everyone could connect.
+    /// A finding below the list of reachable services names the clients that the firewall lets in. Otherwise "anyone
+    /// who connects" reads as if everyone could connect.
     #[test]
     fn a_finding_names_the_clients_that_the_firewall_lets_in() {
         let snapshot = Snapshot {

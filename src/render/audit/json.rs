@@ -104,11 +104,9 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     w.flush()
 }
 
-/// A finding: the object of its flag, the place, the processes, why it matters and what to do.
 struct FindingRow<'a>(&'a AuditFinding<'a>);
 
-/// The facts about a process with which a reader finds it in the listing, or understands the finding without the
-/// listing.
+/// The facts that identify a process in the listing, or that explain a finding without the listing.
 #[derive(Serialize)]
 struct ProcessSummary<'a> {
     pid: Pid,

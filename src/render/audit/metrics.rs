@@ -1,8 +1,10 @@
-//! Prometheus text (exposition format 0.0.4), for node_exporter's textfile collector.
+//! Prometheus text (exposition format 0.0.4), for the textfile collector of node_exporter.
 //!
-//! The values of labels never come from the machine. No port, pid, process or user is a label, so the number of series
-//! is limited: at most 120 if the policy sets no severities. Every possible combination of code and severity is
-//! written, with zero if necessary, so that an alert clears when the last finding vanishes.
+//! No port, pid, process, user or other value from the machine is a label. This limits the number of series: at most
+//! 120, if the policy sets no severities.
+//!
+//! Every possible combination of code and severity is written, even if its count is zero. Otherwise an alert would not
+//! clear when the last finding vanishes.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

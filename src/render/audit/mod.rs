@@ -268,12 +268,10 @@ fn identity(found: &AuditFinding<'_>) -> String {
     value.to_string()
 }
 
-/// Returns the name of a network namespace, or its inode number if it has no name.
 fn netns(netns: &Netns) -> String {
     netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
 }
 
-/// Returns the processes of a finding, or the text in their place if no listener is visible.
 fn processes_of(found: &AuditFinding<'_>) -> String {
     match found.subject {
         Subject::Entry(judged) => process_summary(judged),

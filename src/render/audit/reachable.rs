@@ -14,7 +14,6 @@ use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::Severity;
 use crate::render::sanitize;
 
-/// A service that other machines can reach, at one or several places.
 pub(crate) struct ReachableService {
     /// The highest severity of the service's findings; `None` if no finding is above information.
     pub(crate) severity: Option<Severity>,
@@ -147,8 +146,8 @@ mod tests {
     use crate::render::audit::table;
     use crate::render::fixtures::{empty, process, report, socket, text};
 
-    /// Makes a Redis with two addresses, a socket that is only bound, a service on loopback, and this many web
-    /// servers.
+    /// Makes a Redis with two addresses, a socket that is bound but does not listen, a service on loopback, and
+    /// `others` web servers.
     fn scene(others: u32) -> Snapshot {
         let held = |pid: u32| Owner::Held(vec![pid].into());
         let mut bound = socket("tcp/0.0.0.0:7000", held(7));

@@ -12,7 +12,6 @@ use crate::render::{Emphasis, Style, json};
 
 use super::table::MEASURE;
 
-/// The usual severities of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 struct Severities {
     loopback: Severity,
@@ -58,7 +57,6 @@ impl RuleJson {
     }
 }
 
-/// Writes the rules for people.
 pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::new(w);
     for (at, rule) in Flag::all().map(RuleJson::of).enumerate() {

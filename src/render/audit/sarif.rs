@@ -2,7 +2,7 @@
 //!
 //! An audit does not judge files, so each result has a logical location: the listener. For dashboards that require a
 //! file, a result also names a file that does not exist, such as `listeners/tcp/3416`. Each gap is an error of the
-//! invocation, which is then not marked as successful: the results may be incomplete.
+//! invocation. An invocation with an error is not marked as successful, because results may be missing.
 
 use std::io::{self, Write};
 
@@ -117,7 +117,7 @@ fn result(found: &AuditFinding<'_>) -> Value {
         }],
         "partialFingerprints": {
             "portolanFinding/v1": known_by,
-            // The fingerprint, with the name and the format that GitHub uses.
+            // GitHub uses this name and this format for the fingerprint.
             "primaryLocationLineHash": format!("{hash}:1"),
         },
         "properties": {

@@ -1,7 +1,8 @@
-//! The audit as a table for people, who may not have run the audit themselves.
+//! The audit as a table for people. Its parts are, in this order:
 //!
-//! The order is: the verdict, the gaps, the services that other machines can reach with the findings about what any
-//! client can do, and all other findings by severity. No finding is shown twice.
+//! - The verdict and the gaps.
+//! - The services that other machines can reach, with the findings about what any client can do.
+//! - All other findings, by severity. No finding is shown twice.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -18,10 +19,9 @@ use super::groups::{FindingGroup, ProgramGroup, few, groups, with_limit};
 use super::reachable::{self, OutsiderFinding, Reachable, ReachableService, is_in_list};
 use super::{accepted, heading, judged_by, verdict};
 
-/// The width of prose without a terminal, in columns: people read redirected output too.
+/// The width of prose without a terminal, in columns. Redirected prose is wrapped too, because people read it.
 pub(super) const MEASURE: u16 = 100;
 
-/// The usual height of a terminal, in lines.
 const SCREEN: usize = 24;
 /// The maximum number of places of one program on a terminal.
 const FEW: usize = 12;
@@ -106,7 +106,6 @@ impl AuditWriter<'_> {
         self.prose(tone, "", &verdict(audit, fail_on))
     }
 
-    /// Writes the services that other machines can reach, the most dangerous first.
     fn reachable(&mut self, reachable: &Reachable<'_>, audit: &Audit<'_>, rows: &Rows) -> io::Result<()> {
         if audit.listeners.is_empty() {
             return Ok(());
@@ -157,7 +156,7 @@ impl AuditWriter<'_> {
         Ok(())
     }
 
-    /// Writes the heading of a severity, with the number of its findings that stand in the list of reachable services.
+    /// Writes the heading of a severity, and how many listeners of this severity the list of reachable services shows.
     fn severity(&mut self, severity: Severity, in_list: &[&AuditFinding<'_>], rows: &Rows) -> io::Result<()> {
         let mut text = severity.name().to_uppercase();
         let above =

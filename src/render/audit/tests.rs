@@ -11,8 +11,8 @@ use crate::model::{Gap, Protocol, Snapshot, Stage};
 use crate::render::Style;
 use crate::render::fixtures::{HOSTILE, assert_snapshot, empty, gap, report, scene, socket, text};
 
-/// Returns an audit with the findings of a policy: a missing listener, required by a rule with a hostile name, and a
-/// gap of the policy.
+/// Returns an audit with a policy. A rule with a hostile name requires a listener that is missing, and the policy has a
+/// gap.
 fn with_missing<'r>(report: &'r Report) -> Audit<'r> {
     let mut audit = Audit::of(report);
     audit.findings.push(AuditFinding {
@@ -119,7 +119,7 @@ fn table_fits_any_terminal() {
             assert!(line.width() <= usize::from(width), "{width}: {line}");
         }
         assert!(!printed.contains(['\u{1b}', '\u{202e}']), "{printed}");
-        // Nothing is left out on a narrow terminal: each finding has its flag, its place and its text.
+        // A narrow terminal still shows the flag, the place and the text of each finding.
         for part in ["unexplained", "8003", "orphaned", "Command port of"] {
             let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(printed.contains(part), "{width}: {part}\n{printed}");
@@ -345,7 +345,6 @@ fn sarif_has_rules_results_and_gaps() {
     assert_eq!(invocation["toolExecutionNotifications"], Value::Array(vec![]));
 }
 
-/// Returns the fingerprints of every finding, in order.
 fn identities(snapshot: &Snapshot) -> Vec<String> {
     let report = report(snapshot);
     Audit::of(&report).findings.iter().map(identity).collect()
@@ -371,7 +370,7 @@ fn a_finding_is_known_again_after_a_restart_and_not_mistaken() {
     let all = identities(&before);
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!(distinct.len(), all.len(), "{all:#?}");
-    // With another program, user, address or port, the fingerprint is different.
+    // Another program, user, address or port gives another fingerprint.
     let changed = |change: &dyn Fn(&mut Snapshot)| {
         let mut after = scene();
         change(&mut after);
@@ -401,7 +400,7 @@ fn metrics_have_every_series_and_no_name_of_the_machine() {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
     };
-    // The series are always the same, except for the policy, and for the part that could be seen.
+    // Only the series about the policy and about completeness differ.
     let mut expected = series(&none.replace("complete=\"true\"", "complete=\"false\""));
     let sum = "00".repeat(32);
     expected.push(format!("portolan_policy_info{{name=\"policy.toml\",sha256=\"{sum}\"}}"));
@@ -461,7 +460,6 @@ fn the_list_of_rules_comes_from_the_flags() {
     }
 }
 
-/// Every format of an audit shows a gap.
 #[test]
 fn every_output_shows_every_gap() {
     let snapshot = Snapshot {

@@ -70,7 +70,6 @@ fn panels(audit: &Audit<'_>, fail_on: Severity, html: &mut Html) {
     Panels { class, verdict: &verdict(audit, fail_on), seen: &seen, gaps: &gaps }.write(html);
 }
 
-/// Adds the counts, each with a link to a part of the page.
 fn summary(audit: &Audit<'_>, counts: &Counts, reachable: &Reachable<'_>, html: &mut Html) {
     html.markup("<nav aria-label=\"Parts of this report\"><ul class=\"tiles\">\n");
     for severity in Severity::ALL.into_iter().rev() {

@@ -76,7 +76,7 @@ fn panels(comparison: &Comparison<'_>, zone: Zone, html: &mut Html) {
 /// The tag of each cell in a row of changes. The last two cells are long: the programs with their paths.
 const CELLS: [&str; 4] = ["<td>", "<td>", "<td class=long>", "<td class=long>"];
 
-/// Returns the severity whose colour a row of changes has; `None` for a row without a colour.
+/// Returns the severity whose colour marks a row of changes; `None` if the row has no colour.
 const fn severity([(_, tone), ..]: &[(String, Emphasis); 4]) -> Option<Severity> {
     match tone {
         Emphasis::Critical => Some(Severity::Critical),

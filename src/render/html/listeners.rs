@@ -18,7 +18,6 @@ pub(super) struct Row {
     pub(super) marks: Vec<Mark>,
 }
 
-/// A flag or a change of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) severity: Option<Severity>,
@@ -26,7 +25,6 @@ pub(super) struct Mark {
     pub(super) link: Option<Link>,
 }
 
-/// A part of the page to which a link leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     /// A row of the table of listeners.
@@ -78,7 +76,6 @@ impl Rows {
         true
     }
 
-    /// Returns the number of rows whose socket has no port.
     pub(super) fn without_port(&self) -> usize {
         self.rows.iter().filter(|row| row.entry.socket.port().is_none()).count()
     }
@@ -144,8 +141,8 @@ impl Row {
     }
 }
 
-/// Adds the field that searches the table of its section. It is hidden until the script shows it, because the search
-/// needs the script.
+/// Adds the field that searches the table of its section. The search needs the script, so the field is hidden until the
+/// script shows it.
 pub(super) fn search(label: &'static str, count: usize, what: &str, html: &mut Html) {
     html.markup("<p class=\"search\" hidden><label>").markup(label);
     html.markup(" <input type=\"search\" autocomplete=\"off\" spellcheck=\"false\"></label> ");

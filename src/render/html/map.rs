@@ -14,19 +14,18 @@ use super::class;
 use super::listeners::Link;
 use super::markup::Html;
 
-/// The number of ports in a row.
 const ROW: usize = 1024;
-/// The number of ports that share a mark: usually, and if there are many listeners.
+/// How many ports share a mark. The second number is for pages with many listeners.
 const SHARED: [usize; 2] = [8, 32];
 /// From this number of listeners on, more ports share a mark.
 const MANY: usize = 1000;
 /// The first row is this many times as high as each of the other rows.
 const FIRST: usize = 3;
 const HEIGHT: usize = FIRST + PORTS / ROW - 1;
-/// With at most this many marks, every mark has a port number. With more marks, only a mark of a warning or a critical
-/// finding has one.
+/// With at most this many marks, every mark has a port number. With more marks, only the mark of a warning or a
+/// critical finding has a number.
 const LABELLED: usize = 40;
-/// The space for a port number next to a mark, measured in ports: on a wide screen, and on a narrow screen.
+/// The space that a port number needs next to a mark. The unit is the width of one port.
 const LABEL: usize = 60;
 const LABEL_ON_NARROW: usize = 180;
 /// The maximum number of listeners in the text of a mark; the rest are counted.
@@ -45,7 +44,6 @@ pub(super) struct PortMap {
     pub(super) points: Vec<Point>,
     /// The ports that the kernel gives to outgoing connections.
     pub(super) kernel: Vec<PortRange>,
-    /// The number of listeners without a port.
     pub(super) without_port: usize,
 }
 
@@ -135,7 +133,6 @@ impl PortMap {
         }
     }
 
-    /// Adds the numbers of the map as a table.
     fn counts(&self, html: &mut Html) {
         html.markup("<table class=\"counts\"><thead><tr><th scope=\"col\">PORTS<th scope=\"col\">LISTENERS")
             .markup("<th scope=\"col\">REACHABLE<th scope=\"col\">MOST SEVERE</thead>\n<tbody>\n");
@@ -143,7 +140,7 @@ impl PortMap {
         for (name, ports) in REGIONS.iter().map(|region| (region.name, region.ports)).chain(kernel) {
             let inside: Vec<&Point> = self.points.iter().filter(|point| ports.contains(point.port)).collect();
             html.markup("<tr><th scope=\"row\">").markup(name).markup(" ").text(&text(&[ports]));
-            // A mark without a listener, such as for a vanished listener, is not counted.
+            // A mark for a vanished listener, for example, is not counted.
             let listeners = || inside.iter().filter(|point| matches!(point.link, Link::Row(_)));
             html.markup("<td>").number(listeners().count());
             html.markup("<td>").number(listeners().filter(|point| point.is_reachable).count());
@@ -176,12 +173,10 @@ fn area(class: &'static str, ports: PortRange, html: &mut Html) {
     }
 }
 
-/// Returns the column and the row of a mark.
 fn place(points: &[&Point]) -> Option<(usize, usize)> {
     points.first().map(|point| (usize::from(point.port) % ROW, usize::from(point.port) / ROW))
 }
 
-/// The position of a port number next to its mark.
 #[derive(Clone, Copy, Debug)]
 struct Label {
     is_left: bool,
@@ -207,7 +202,7 @@ impl Label {
     }
 }
 
-/// Adds the mark of some listeners: a link to the most severe listener, with the text of all these listeners. With a
+/// Adds one mark for some listeners. It links to the most severe listener, and has the text of all of them. With a
 /// label, the port is written next to the mark.
 fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
@@ -281,7 +276,6 @@ mod tests {
         assert_eq!(HEIGHT, 66, "the axis of the style sheet has these rows");
     }
 
-    /// Each range is covered by rectangles without a port too many or too few.
     #[test]
     fn areas_cover_their_range() {
         for (low, high, rectangles) in [

@@ -36,7 +36,7 @@ impl Html {
         self
     }
 
-    /// Adds the share `part / whole` in percent, for an attribute of SVG.
+    /// Adds the number `share / whole` in percent, for an attribute of SVG.
     pub(super) fn percent(&mut self, share: usize, whole: usize) -> &mut Self {
         let hundredths = share.saturating_mul(10_000) / whole.max(1);
         _ = write!(self.0, "{}.{:02}%", hundredths / 100, hundredths % 100);

@@ -19,7 +19,6 @@ use crate::render::{sanitize, stderr};
 
 use self::markup::Html;
 
-/// Returns the class of a severity in the style sheet.
 const fn class(severity: Option<Severity>) -> &'static str {
     match severity {
         None | Some(Severity::Info) => "s0",

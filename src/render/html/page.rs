@@ -38,7 +38,6 @@ pub(super) fn write(title: &str, body: impl FnOnce(&mut Html), w: &mut dyn Write
 pub(super) struct Panels<'a> {
     /// The CSS class of the verdict's panel: `good`, or the class of a severity.
     pub(super) class: &'static str,
-    /// The verdict in one line.
     pub(super) verdict: &'a str,
     /// A sentence about the part of the machine that was visible.
     pub(super) seen: &'a str,

@@ -59,7 +59,7 @@ fn nothing_suggests_an_all_clear_if_something_was_not_seen() {
     assert!(!incomplete.contains("panel good"));
 }
 
-/// The page has each finding above information with the sentence of the catalogue, and each listener once.
+/// The page shows each listener once, and each finding above information with its sentence.
 #[test]
 fn findings_and_listeners_are_complete() {
     let report = report(&scene());

@@ -13,7 +13,6 @@ use crate::render::{Emphasis, Style, Zone, sanitize};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The number of watched listeners.
     pub listeners: usize,
     pub gaps: usize,
     /// The time at which the user paused the screen; `None` if the screen is not paused.
@@ -93,7 +92,6 @@ fn tab_texts(shown: View, counts: [Option<usize>; 4], width: usize) -> ([String;
 
 const GAP: usize = 2;
 
-/// Returns the line with the names of the views.
 pub(super) fn tabs(shown: View, counts: [Option<usize>; 4], width: usize, style: &Style) -> String {
     let (texts, gap) = tab_texts(shown, counts, width);
     let painted = texts
@@ -167,7 +165,6 @@ pub(super) fn rule(text: &str, width: usize, style: &Style) -> String {
     format!("{} {} ─", "─".repeat(line), style.paint(Emphasis::Quiet, &text))
 }
 
-/// The last line.
 #[derive(Clone, Copy, Debug)]
 pub enum Keys<'a> {
     /// The keys and what they do, the most important ones first.
@@ -224,7 +221,7 @@ mod tests {
 
     const PLAIN: Style = Style { width: None, color: false, zone: Zone::UTC };
 
-    /// The narrower the terminal, the less the status line shows; the number of gaps always stays.
+    /// The narrower the terminal, the less the status line shows. The number of gaps always stays.
     #[test]
     fn status_lines() {
         let now = "2026-11-21T12:00:00Z".parse().unwrap();
@@ -281,7 +278,6 @@ Lis… Con… [Changes] Fin…
         assert_eq!(tab_at(59, View::Changes, counts, 60), None);
     }
 
-    /// If the reasons do not fit, the line says how many there are.
     #[test]
     fn lines_for_gaps() {
         let caveats = ["Owners of 21 sockets hidden.", "1 socket closed.", "Rules not read.", "d", "e"];
@@ -316,7 +312,7 @@ Rules not read.
         );
     }
 
-    /// The keys at the front of the list are shown longest.
+    /// On a narrow terminal, the first keys of the list stay visible.
     #[test]
     fn last_lines() {
         let keys = [("q", "quit"), ("Enter", "card"), ("/", "filter")];

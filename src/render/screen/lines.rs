@@ -54,7 +54,7 @@ pub(super) fn reversed(line: &str, width: usize, style: &Style) -> String {
 mod tests {
     use super::crop;
 
-    /// Without the mark of a cut, a reader would take `(pid 25` for the whole number.
+    /// Without the `…`, a reader would take `(pid 25` for the whole number.
     #[test]
     fn a_cut_is_marked() {
         for (line, width, expected) in [

@@ -4,9 +4,9 @@
 //! A frame is a list of lines that fits the terminal. Every mark has a sign in addition to its colour, so that it can
 //! be read without colour.
 //!
-//! The screen is drawn without a framework such as ratatui, because rows and cards are lines of text already. A
-//! framework would need a second table with its own rules for narrow terminals, and adds 150 kB to the program
-//! (measured).
+//! The screen is drawn without a framework such as ratatui, because rows and cards are lines of text already. With a
+//! framework, the table would need a second implementation with its own rules for narrow terminals, and the program
+//! would be 150 kB larger (measured).
 
 mod bars;
 mod card;
@@ -31,7 +31,6 @@ pub use self::rows::{FoundRow, changes, findings, listeners, row_text};
 use super::wrap::clip;
 use super::{Emphasis, Style};
 
-/// A view: a list that the screen can show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
     /// The listeners, with the marks of recent changes.
@@ -123,7 +122,7 @@ pub const MARK: u16 = 2;
 /// The number of lines of the header: the names of the columns, and the horizontal line below.
 const HEAD: usize = 2;
 
-/// The number of lines of each part of the screen.
+/// The positions and heights of the parts of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Areas {
     /// The position of the line with the names of the views, if there is space for it.
@@ -133,13 +132,12 @@ pub struct Areas {
     pub rows: usize,
     /// The number of lines for a text in place of the rows and their header.
     pub text: usize,
-    /// Whether there is a line for the latest change.
     has_latest: bool,
     caveats: usize,
     has_keys: bool,
 }
 
-/// The minimum heights of the terminal at which the keys, the views, the gaps and the latest change are shown.
+/// The minimum heights of a terminal for the optional parts of the screen.
 const WITH_KEYS: usize = 5;
 const WITH_TABS: usize = 9;
 const WITH_CAVEATS: usize = 10;
@@ -170,7 +168,6 @@ impl Areas {
     }
 }
 
-/// The rows of a view, or a text in place of them.
 #[derive(Debug)]
 pub enum Body<'a> {
     Rows {
@@ -185,20 +182,17 @@ pub enum Body<'a> {
 
 #[derive(Debug)]
 pub struct Frame<'a> {
-    /// The first line.
     pub status: Status,
     pub view: View,
     /// The number of rows of each view, if it is shown next to the view's name.
     pub counts: [Option<usize>; 4],
     pub body: Body<'a>,
-    /// The latest changes, the latest one last.
+    /// The changes, the latest one last.
     pub log: &'a [LoggedChange],
     pub caveats: &'a [String],
-    /// The last line.
     pub keys: Keys<'a>,
 }
 
-/// Returns the frame, line by line.
 pub fn frame(
     frame: &Frame<'_>,
     now: Timestamp,

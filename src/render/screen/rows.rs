@@ -13,8 +13,7 @@ use crate::render::kill::named;
 use crate::render::table::{self, TableLayout};
 use crate::render::{Emphasis, Style, sanitize};
 
-/// Returns the header, the horizontal line below it, and the visible rows; without rows, no line. The lines are made in
-/// memory, so no error is expected.
+/// Returns the header, the horizontal line below it, and the visible rows; without rows, an empty list.
 pub fn listeners(
     rows: &[(&Entry, Option<Mark>)],
     selected: Option<usize>,
@@ -73,7 +72,6 @@ fn with_head(
     all
 }
 
-/// A finding on a listener.
 #[derive(Clone, Debug)]
 pub struct FoundRow<'r> {
     pub listener: Listener<'r>,

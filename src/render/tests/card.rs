@@ -19,7 +19,7 @@ fn written(ports: &[Explained<'_>], report: &Report, style: &Style) -> String {
     cut(ports, &BTreeSet::new(), depth, report, style)
 }
 
-/// Returns the card of some ports without the protocols that are left out.
+/// Returns the answer of `explain` about some ports, if the protocols in `left_out` are not shown.
 pub(super) fn cut(
     ports: &[Explained<'_>],
     left_out: &BTreeSet<(u16, Protocol)>,
@@ -350,7 +350,6 @@ tcp 127.0.0.1:8812  program hidden
     );
 }
 
-/// "Nothing listens" appears only if every socket was visible.
 #[test]
 fn no_listener() {
     let mut snapshot = empty();
@@ -432,7 +431,6 @@ udp  active
     );
 }
 
-/// Returns the first lines of the sections.
 pub(super) fn heads(ports: &[Explained<'_>], report: &Report) -> String {
     let text = written(ports, report, &PLAIN);
     let heads = text.lines().filter(|line| line.starts_with("tcp") || line.starts_with("udp"));
@@ -447,7 +445,7 @@ fn safe_and_no_wider_than_the_terminal() {
         for ports in every.chunks(1).chain([&every[..]]) {
             let text = card(&snapshot, ports, &terminal(width));
             for line in text.lines() {
-                // A word is never broken, such as an address or a list of names in the registry.
+                // A single word, such as an address or a list of names in the registry, is never broken.
                 let breakable = line.trim().contains(' ');
                 assert!(!breakable || line.width() <= usize::from(width), "{width}: {line}");
                 assert_eq!(line.chars().find(|c| is_unsafe(*c)), None);

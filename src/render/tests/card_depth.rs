@@ -45,7 +45,7 @@ fn short_and_in_full() {
         assert_eq!(found, marks, "{text}");
     }
     assert!(short.lines().count() < 40 && full.lines().count() > 70, "{short}");
-    // If something listens on a place that is left out, the output does not say "nothing listens there".
+    // If something listens on a place that is left out, the output does not say that nothing listens there.
     let short = write(&ports[..1], &BTreeSet::from([(80, Protocol::Tcp)]), false);
     assert!(short.contains("  Not shown   tcp/80; --full shows them.\n"), "{short}");
 }
@@ -118,7 +118,7 @@ tcp  unassigned (reserved)
 udp  unassigned
 "#]],
     );
-    // The status is the same, but the service is another.
+    // The statuses are the same, but the services differ.
     ports[0].verdict = verdict(3416);
     ports[1].verdict = verdict(3416);
     ports[1].verdict.assignments[0].service = "otherport";

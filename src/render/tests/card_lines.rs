@@ -30,7 +30,6 @@ fn each_malware_is_named_once_with_its_year() {
     }
 }
 
-/// For a living registration, the card shows the sentence of its row as the meaning of the port, only once.
 #[test]
 fn the_sentence_of_a_living_registration_is_shown_once() {
     for (port, status) in

@@ -21,7 +21,7 @@ fn own() -> Socket {
     socket("tcp/127.0.0.1:3000", Owner::Held(vec![7].into()))
 }
 
-/// Each cause is one line, and only if it matters to the answer.
+/// Each cause that matters to the answer has one line.
 #[test]
 fn each_cause_once() {
     let narrowed = Question { is_narrowed: true, ..Question::default() };
@@ -128,7 +128,7 @@ fn each_cause_once() {
     }
 }
 
-/// A note that changes the meaning of a listing is shown with the listing, and not with an answer about one port.
+/// A note that changes the meaning of a listing is shown with the listing, but not with an answer about one port.
 #[test]
 fn important_notes() {
     let note =

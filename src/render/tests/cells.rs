@@ -25,8 +25,8 @@ fn interpreted(name: &str, exe: &str, cmdline: &[&str]) -> Process {
     }
 }
 
-/// SERVICE contains the service of the program, or else the usual service of the port, or else the registered
-/// service.
+/// SERVICE contains the service of the program. If it is not known, SERVICE contains the usual or the registered
+/// service of the port.
 #[test]
 fn service_is_what_runs() {
     for (name, local, program, service) in [
@@ -55,7 +55,7 @@ fn service_is_what_runs() {
     }
 }
 
-/// A cut is between two words of a product, but inside the name of a container.
+/// A product is cut between two words. The name of a container is cut inside a word.
 #[test]
 fn service_in_a_narrow_column() {
     for (text, width, expected) in [
@@ -136,7 +136,7 @@ fn process_is_what_runs() {
             interpreted("prometheus-node", "/usr/bin/prometheus-node-exporter", &[]),
             "prometheus-node-exporter",
         ),
-        // The process has another name than its file: the name stays.
+        // If the process has another name than its file, the cell shows the name of the process.
         (interpreted("prometheus-node", "/usr/bin/xyzzy", &[]), "prometheus-node"),
         (stopped(process(7, "nginx")), "nginx (stopped)"),
         (process(7, "x (stopped)"), r"x \x28stopped)"),
@@ -146,7 +146,6 @@ fn process_is_what_runs() {
     }
 }
 
-/// A narrow table leaves out whole words, not parts of words.
 #[test]
 fn short_cells_leave_out_words() {
     let node = super::listener_card::node();
@@ -167,7 +166,6 @@ fn socket_of(local: &str, pid: Pid) -> Socket {
     socket(local, Owner::Held(vec![pid].into()))
 }
 
-/// A row that could not be judged does not look like a row without findings.
 #[test]
 fn a_hidden_program_is_not_judged() {
     for (owner, text, data) in [(Owner::Hidden, "?", ""), (Owner::Kernel, "", "")] {

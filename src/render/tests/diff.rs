@@ -7,8 +7,8 @@ use super::terminal;
 use crate::baseline::compare;
 use crate::model::*;
 
-/// Returns two changes. A PostgreSQL on loopback is replaced by another program on every address. A web server is new:
-/// its workers do not run as the user who created the socket.
+/// Returns two changes as a table. In the first, a PostgreSQL on loopback is replaced by another program on every
+/// address. In the second, a web server is new, and its workers do not run as the user who created the socket.
 fn changes(style: &Style) -> String {
     let postgres = Process {
         exe: Some(Exe {
@@ -38,7 +38,6 @@ fn changes(style: &Style) -> String {
     text(|w| diff::table(&compare(&before, &after), style, w))
 }
 
-/// A path stays in one piece, also if the table is wider than the terminal.
 #[test]
 fn no_word_is_broken_at_80_columns() {
     let narrow = changes(&terminal(80));
@@ -75,7 +74,7 @@ widened   tcp 0.0.0.0:5432  127.0.0.1:5432, loopback, /usr/lib/postgresql/15/bin
     );
 }
 
-/// A hidden service that moved, and one that vanished on both families of loopback.
+/// One hidden service has moved. Another has vanished on both families of loopback.
 #[test]
 fn hidden_services_of_units() {
     let hidden = |local: &str, unit: &str| {

@@ -31,7 +31,6 @@ fn nginx(count: usize) -> InferredOwner {
     InferredOwner { process, evidence: OwnerEvidence::OnlyProgram { count } }
 }
 
-/// The ID of a container.
 const ID: &str = "035bb68007426a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b";
 
 /// Returns the docker-proxy of this address, and the container behind it if its ID is known.
@@ -66,13 +65,13 @@ fn card(group: &str, unit: Option<&str>, count: usize, privileged: bool) -> Stri
     card_of(&report_of("tcp/0.0.0.0:80", group, unit, nginx(count), privileged))
 }
 
-/// Every text for people names the probable owner as such.
+/// Every text for people marks the probable owner as probable.
 #[test]
 fn tables_and_the_audit_name_the_probable_owner() {
     let unit = Some("nginx.service");
     let report = report_of("tcp/0.0.0.0:80", "/system.slice/nginx.service", unit, nginx(1), false);
     let audit = crate::judge::audit::Audit::of(&report);
-    // A plain value that is not known is shown as people see it.
+    // If the plain value is not known, the text for people is shown.
     let names = ["port", "process", "flags", "started"];
     let columns: Vec<&columns::Column> = names.iter().filter_map(|name| columns::named(name)).collect();
     assert_snapshot(
@@ -126,7 +125,7 @@ fn the_script_of_a_probable_owner() {
     assert!(card.contains("  probably python3 -m http.server\n"), "{card}");
 }
 
-/// The name of a process that was seen cannot look like a probable owner.
+/// A process that was seen never looks like a probable owner, even if its name ends with `?`.
 #[test]
 fn a_process_whose_name_ends_with_the_mark() {
     let report = report(&of(vec![socket("tcp/0.0.0.0:80", held(&[35]))], vec![process(35, "nginx?")]));
@@ -158,7 +157,7 @@ tcp 0.0.0.0:8080  probably docker-proxy
     );
 }
 
-/// The name of the container is hidden, but not that there is one.
+/// The name of the container is hidden, but the card still says that the port leads to a container.
 #[test]
 fn the_probable_container_of_a_published_port() {
     let card = card_of(&proxy(None)).replace("\n              ", " ");

@@ -266,7 +266,7 @@ fn fields_of_linux() {
     assert_eq!((&process["exe_state"], &process["exe_deleted"]), (&json!("replaced"), &json!(true)));
 }
 
-/// Every character is preserved, and no dangerous character appears unescaped.
+/// Every character is preserved, and every dangerous character is escaped.
 #[test]
 fn safe_to_look_at() {
     let hostile = "\x1b[2J\u{7f}\u{9b}\u{202e}\u{2028}\u{feff}\u{e0041}\\\"é数";

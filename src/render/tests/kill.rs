@@ -111,7 +111,7 @@ tcp 0.0.0.0:8080  web
     );
 }
 
-/// No client has come yet, so only systemd owns the socket.
+/// No client has connected yet, so only systemd owns the socket.
 #[test]
 fn a_socket_unit_alone() {
     let mut waiting = socket("tcp/127.0.0.1:631", held(&[1]));
@@ -131,7 +131,7 @@ systemctl stop cups.socket
     );
 }
 
-/// The refusal comes before the question, and not after the answer.
+/// `kill` refuses before it asks the user for confirmation.
 #[test]
 fn what_needs_root_is_refused_to_others() {
     let mut texts = String::new();

@@ -117,7 +117,6 @@ tcp 0.0.0.0:80  nginx
     );
 }
 
-/// Facts that are not known are left out.
 #[test]
 fn owners_that_are_not_known() {
     let mut cards = String::new();
@@ -186,7 +185,7 @@ tcp 127.0.0.1:22  unknown program
     );
 }
 
-/// The starter of a listener and the way to stop it: by its unit, container and ancestors.
+/// The card says who started a listener and how to stop it. Both depend on its unit, container and ancestors.
 #[test]
 fn why_it_runs_and_how_to_stop_it() {
     const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
@@ -337,7 +336,7 @@ a hostile unit
     );
 }
 
-/// systemd opens a socket before the server is started, and keeps it.
+/// systemd opens a socket before it starts the server, and keeps the socket.
 #[test]
 fn a_socket_of_systemd() {
     let systemd = process(1, "systemd");
@@ -412,7 +411,6 @@ fn a_published_port() {
     }
 }
 
-/// The kernel itself forwards a port by a rule.
 #[test]
 fn a_port_that_the_kernel_forwards() {
     let mut port = socket("tcp/0.0.0.0:8080", Owner::Kernel);
@@ -426,7 +424,6 @@ fn a_port_that_the_kernel_forwards() {
     }
 }
 
-/// The files of the manager name a container, its image and its pod.
 #[test]
 fn times() {
     let now = "2026-11-21T12:00:00Z".parse().unwrap();

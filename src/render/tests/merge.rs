@@ -129,7 +129,6 @@ fn hidden_sockets_of_one_unit() {
     }
 }
 
-/// Two sockets with different flags are two rows.
 #[test]
 fn flags_are_never_merged_away() {
     let backlog =

@@ -25,7 +25,6 @@ fn policy_text(policy: &Policy) -> String {
     fixtures::text(|w| policy_text::policy(policy, w))
 }
 
-/// Returns the policy without the positions in the file.
 fn placeless(mut policy: Policy) -> Policy {
     policy.files.clear();
     policy.allow.iter_mut().for_each(|rule| rule.at = Position::default());
@@ -150,7 +149,7 @@ proptest! {
 
 const EXECUTABLES: [&str; 4] = ["/usr/sbin/a", "/usr/sbin/[b]*", "/opt/x y/\"c\\", "/opt/\u{202e}d\u{fffd}"];
 
-/// A listener as numbers: port, protocol, address, program, user.
+/// A listener: its port, whether it is TCP, and the numbers of its address, program and user.
 type Spot = (u16, bool, usize, usize, u32);
 
 fn spots(most: usize) -> impl Strategy<Value = BTreeSet<Spot>> {
@@ -201,7 +200,7 @@ proptest! {
         prop_assert_eq!(in_force(&drafted(&observed(there.iter().rev().copied()))), in_force(&text));
         prop_assert_eq!(text.chars().find(|c| is_unsafe(*c) && *c != '\n'), None);
         let policy = read(&text);
-        // Flagged listeners have no active rule, so the policy reports each of them again.
+        // The draft has no active rule for a flagged listener, so the policy reports each of them again.
         let flagged = flagged(&observed(there.clone()));
         let unexpected = codes(&policy, &observed(there.clone())).into_iter().filter(|code| *code == "unexpected");
         prop_assert_eq!(unexpected.count(), flagged.len(), "{}", text);

@@ -113,7 +113,6 @@ to the kernel, not to a process.
     );
 }
 
-/// EXPOSURE and USER fit 80 columns, however long the other cells are.
 #[test]
 fn exposure_and_user_stay_at_80_columns() {
     let mut with_long_flags = scene();
@@ -161,7 +160,7 @@ SERVICE in parentheses: what usually uses the port. PROCESS (kernel): the socket
     );
 }
 
-/// The essential columns stay visible down to 60 columns, even with the longest protocol name. No line is wider than
+/// Down to 60 columns, the essential columns stay visible, even with the longest protocol name. No line is wider than
 /// the terminal, each row is one line, and cells stay aligned with their column.
 #[test]
 fn fits_every_terminal() {
@@ -174,7 +173,7 @@ fn fits_every_terminal() {
     for width in (0..=300).chain([u16::MAX]) {
         let text = listing(&snapshot, &terminal(width));
         for line in text.lines() {
-            // The texts around the table are wrapped, but a word of them can have up to 20 columns.
+            // The texts around the table are wrapped, but a single word can have up to 20 columns.
             assert!(line.width() <= usize::from(width.max(20)), "{width}: {line}\n{text}");
         }
         let rule = text.lines().position(|line| line.starts_with('─'));
@@ -224,7 +223,7 @@ fn owners_are_distinguished() {
     }
 }
 
-/// A prefork server: a pipe gets all its pids, a terminal one pid and a count.
+/// A pipe shows all pids of a prefork server. A terminal shows one pid and a count.
 #[test]
 fn many_owners() {
     let pids: Vec<Pid> = (2_000_000..2_000_300).collect();
@@ -305,7 +304,6 @@ fn what_the_firewall_leaves_of_an_exposure() {
     }
 }
 
-/// A question about one port gets an answer about this port.
 #[test]
 fn nothing_on_one_port() {
     for (gaps, answer) in [
@@ -429,8 +427,8 @@ PROCESS (kernel): the socket belongs to the kernel, not to a process.
     }
 }
 
-/// The screen of `watch` on a terminal of 80 columns cuts no usual word, even with long process IDs, because the card of
-/// each row has its PID.
+/// The screen of `watch` at 80 columns cuts no usual word, even with long process IDs. It can hide the PID, because the
+/// card of each row shows it.
 #[test]
 fn usual_words_on_a_screen_of_80_columns() {
     let held = |pid: u32| Owner::Held(vec![pid].into());
@@ -460,7 +458,6 @@ fn usual_words_on_a_screen_of_80_columns() {
     }
 }
 
-/// The wide table has the columns and the words of the list, and more columns.
 #[test]
 fn the_wide_table_begins_with_the_list() {
     let report = report(&scene());
