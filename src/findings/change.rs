@@ -13,13 +13,11 @@ use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Reach, Severity,
 named! {
     /// How a listener changed from one snapshot to the next.
     pub enum ChangeKind {
-        /// The listener is new.
         Appeared = "appeared",
-        /// The listener is gone.
         Vanished = "vanished",
         /// Other programs or another user own the same address and port.
         Changed = "changed",
-        /// The path of the program is the same, but the running file is no longer at that path.
+        /// The path of the program is the same, but the running file is no longer at this path.
         Replaced = "replaced",
         /// More clients can reach the same service than before.
         Widened = "widened",
@@ -35,49 +33,47 @@ named! {
 pub struct ListenerState {
     pub protocol: Protocol,
     pub address: IpAddr,
-    /// The address of the other socket, if an IPv4 and an IPv6 socket of one server are shown as one.
+    /// The second address, if an IPv4 and an IPv6 socket of one server are shown together.
     #[serde(skip)]
     pub other_address: Option<IpAddr>,
     pub port: u16,
-    /// The device that the socket is bound to.
     pub device: Option<Device>,
     /// The network namespace; `None` for the namespace in which portolan runs.
     pub netns: Option<Netns>,
-    /// The clients that can reach the listener.
     pub exposure: Exposure,
-    /// The clients that the packet filter lets in; `None` if the filter was not read, or if other
-    /// machines cannot reach the address.
+    /// `None` if the packet filter was not read, or if other machines cannot reach the address.
     pub reach: Option<Box<Reach>>,
-    /// Whether a socket on `[::]` accepts only IPv6 clients; `None` for other addresses, or if unknown.
+    /// Whether a socket on `[::]` accepts only IPv6 clients. `None` for other addresses, or if this is not known.
     #[serde(skip)]
     pub v6only: Option<bool>,
     /// The state of the owner: `held`, `hidden`, ….
     pub owner: &'static str,
-    /// The systemd unit of the socket.
     #[serde(skip)]
     pub unit: Option<String>,
     /// The name of the program that probably owns a hidden socket.
     #[serde(skip)]
     pub probable_owner: Option<String>,
-    /// The destination of a port that a rule of the kernel forwards, as `10.0.0.2:80 (container shop-web)`.
+    /// The destination of a port that a rule of the kernel forwards: `10.0.0.2:80 (container shop-web)`.
     #[serde(skip)]
     pub forwards_to: Option<String>,
-    /// The programs of the listener, each once: the path of its file or, if the path is unknown, its name.
+    /// The programs of the listener, each once. A program is given as the path of its file or, if the path is not
+    /// known, as its name.
     pub programs: Vec<String>,
     /// The scripts of interpreters and the arguments of relays (such as socat), each once.
     pub runs: Vec<String>,
     /// The most suspicious state of the program files; `None` if no file could be read.
     pub executable: Option<ExeState>,
-    /// The effective users of the processes, separated by commas; if no process is visible, the creator of the socket.
+    /// The effective users of the processes, separated by commas. If no process is visible, the creator of the socket.
     pub user: Option<String>,
-    /// The user who created the socket: the name, or the number if the user has no name.
+    /// The user who created the socket, by name, or by number if the user has no name.
     pub creator: Option<String>,
-    /// The findings that made the listener `weakened`, with their severity; empty for the other kinds of change.
+    /// The findings, with their severity, because of which the change is `weakened`. Empty for the other kinds of
+    /// change.
     #[serde(skip)]
     pub findings: Vec<String>,
 }
 
-/// The maximum number of characters of a script, or of a relay's arguments, in a sentence.
+/// The maximum length in a sentence, in characters, of a script or of a relay's arguments.
 const LONGEST_RUN: usize = 120;
 
 impl ListenerState {
@@ -115,7 +111,8 @@ impl ListenerState {
         format!("{who}{runs}{file}{user}")
     }
 
-    /// Returns a sentence that compares the clients before and now; `more_or_fewer` is `more` or `fewer`.
+    /// Returns a sentence that compares the clients before the change with the clients now. `more_or_fewer` is `more`
+    /// or `fewer`.
     fn reached_by(&self, more_or_fewer: &str, was: &Self, when: &str) -> String {
         let (place, processes) = (self.place(), self.processes());
         let change = format!("{place} ({processes}): {more_or_fewer} clients can reach it than on {when}");
@@ -138,8 +135,8 @@ impl ListenerState {
         self.exposure.is_reachable_from_outside() && self.reach.as_deref().is_none_or(lets_in)
     }
 
-    /// Returns a phrase about the clients: the address families for a socket on `[::]`, and the
-    /// clients that the packet filter lets in.
+    /// Returns a phrase about the clients that the packet filter lets in. For a socket on `[::]`, the phrase also names
+    /// the address families.
     pub(crate) fn clients(&self) -> String {
         let text = self.reach.as_deref().and_then(firewall);
         let text = text.unwrap_or_else(|| "no firewall rule excludes clients".to_owned());
@@ -150,7 +147,7 @@ impl ListenerState {
         }
     }
 
-    /// Returns the findings that made the listener `weakened`, without a full stop.
+    /// Returns the findings because of which the change is `weakened`, without a full stop.
     pub(crate) fn findings(&self) -> String {
         match self.findings[..] {
             [] => "no such finding".to_owned(),
@@ -173,7 +170,8 @@ impl ListenerState {
     }
 }
 
-/// Returns the owners before and now. If only the creator of the socket changed, both texts name the creator.
+/// Returns the owners before and after the change. If only the creator of the socket changed, both texts name the
+/// creator.
 pub(crate) fn owners(was: &ListenerState, is: &ListenerState) -> [String; 2] {
     let [old, new] = [was, is].map(ListenerState::processes);
     if old != new || was.creator == is.creator {
@@ -198,24 +196,24 @@ pub(super) fn in_namespace(netns: Option<&Netns>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BaselineChange {
     pub change: ChangeKind,
-    /// The time of the baseline.
     pub baseline: Timestamp,
-    /// The listener in the baseline; `None` if the listener appeared.
+    /// `None` if the listener appeared.
     pub before: Option<ListenerState>,
-    /// The listener now; `None` if the listener vanished.
+    /// `None` if the listener vanished.
     pub after: Option<ListenerState>,
     /// Whether the socket is transient: it may belong to a client that waits for a reply.
     pub passing: bool,
-    /// Whether the listener certainly did not exist in the snapshot that lacks it, because that scan saw every socket.
+    /// Whether the missing listener certainly did not exist. This is certain if the scan that did not find the listener
+    /// saw every socket.
     pub sure: bool,
-    /// Whether both listeners are probably one service: a process was not visible, but unit and user are the same.
+    /// Whether both listeners are only probably one service. A process was not visible, but unit and user are the same.
     #[serde(skip)]
     pub is_probable: bool,
 }
 
 impl BaselineChange {
-    /// Returns the reason why both listeners are probably one service; `None` if it is certain, or if there is only one
-    /// listener.
+    /// Returns the reason why both listeners are probably one service. `None` if they certainly are, or if there is
+    /// only one listener.
     pub(crate) fn match_evidence(&self) -> Option<String> {
         let is = self.after.as_ref().filter(|_| self.is_probable)?;
         let unit = is.unit.as_deref().map(|unit| format!(": same unit {unit}")).unwrap_or_default();
@@ -228,7 +226,7 @@ impl FindingFacts for BaselineChange {
         FLAGS[self.change as usize]
     }
 
-    /// Returns info for a transient socket, and critical if other machines can reach the service now, but could not
+    /// Returns info for a transient socket. Returns critical if other machines can reach the service now but could not
     /// before. Otherwise returns the usual severity.
     fn severity(&self) -> Severity {
         let is_beyond = |state: &Option<ListenerState>| {
@@ -273,7 +271,7 @@ impl FindingFacts for BaselineChange {
                 was.findings(),
                 is.findings()
             ),
-            // Never reached: every comparison fills in the listeners that the sentence for its kind needs.
+            // Never used: the listeners that the sentence of each kind of change needs are always known.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if let Some(evidence) = self.match_evidence() {
@@ -301,7 +299,7 @@ impl From<BaselineChange> for super::Evidence {
     }
 }
 
-/// The flag of each kind of change, in the order of [`ChangeKind`].
+/// The flags of the kinds of change, in the order of [`ChangeKind`].
 pub(super) const FLAGS: &[Flag] = &[
     Flag(
         &FindingInfo {

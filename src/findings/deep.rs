@@ -17,7 +17,7 @@ impl FindingKind for TakenPort {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Warning, Severity::Critical];
 
-    /// Returns warning if the port may belong to a socket that is bound but does not listen, otherwise critical.
+    /// Returns warning if a socket that is bound but does not listen may use the port, otherwise critical.
     fn severity(&self) -> Severity {
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             Severity::Warning
@@ -58,8 +58,8 @@ impl FindingKind for Disagreement {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
-    /// Returns notice if only netstat2 does not show the socket: netstat2 reads the same kernel list as another source,
-    /// with its own parser. Otherwise returns warning.
+    /// Returns notice if only netstat2 does not show the socket, otherwise warning. netstat2 reads the same list of the
+    /// kernel as another source, but with a parser of its own.
     fn severity(&self) -> Severity {
         if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::INFO.severity }
     }

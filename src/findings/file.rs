@@ -6,7 +6,7 @@ use super::text::{FEW, first_of};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback, RunningProgram};
 use crate::model::Severity;
 
-/// A program runs from memory: it has no file, or its file existed only in memory.
+/// A program runs from memory. It has no file, or its file existed only in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunsFromMemory {
     pub found: Vec<RunningProgram>,
@@ -37,7 +37,7 @@ pub struct WritableProgram {
     /// The script, jar, class path or library that any user can replace; `None` if any user can replace the program
     /// file itself.
     pub script: Option<String>,
-    /// The world-writable file or directory through which any user can replace the file.
+    /// The world-writable file or directory that lets any user replace the file.
     pub writable: String,
 }
 
@@ -45,7 +45,7 @@ pub struct WritableProgram {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WritableExecutable {
     pub found: Vec<WritableProgram>,
-    /// The severity: critical, or notice if a build tool built every program for a single run.
+    /// Notice if a build tool built every program for a single run, otherwise critical.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -92,19 +92,18 @@ impl FindingKind for WritableExecutable {
 pub struct RunningScript {
     #[serde(flatten)]
     pub running: RunningProgram,
-    /// The path of the script, jar or class path.
     pub script: String,
 }
 
 /// The program file or the script is gone, or the program file was replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeletedExecutable {
-    /// Processes whose file was replaced: another file is at its path.
+    /// Processes with another file at the path of their program file.
     pub replaced: Vec<RunningProgram>,
-    /// Processes whose file is gone: no file is at its path.
+    /// Processes without a file at the path of their program file.
     pub gone: Vec<RunningProgram>,
-    /// Interpreters whose script is gone. A replaced script is not detected: the interpreter may have read the new
-    /// file.
+    /// Interpreters whose script is gone. A replaced script is not listed, because the interpreter may have read the
+    /// new file.
     pub scripts: Vec<RunningScript>,
     /// Notice if an upgrade is the likely cause.
     #[serde(skip)]
@@ -156,9 +155,7 @@ impl FindingKind for DeletedExecutable {
 pub struct ModifiedProgram {
     #[serde(flatten)]
     pub running: RunningProgram,
-    /// The package that installed the file.
     pub package: String,
-    /// The version of the package.
     pub version: Option<String>,
 }
 

@@ -10,11 +10,10 @@ use crate::model::{Pid, ReplaceableBy, RestsOn, Severity, file_name, named};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnknownProcess {
     pub pid: Pid,
-    /// The name of the program file or of the script, or else of the process.
+    /// The name of the program file or of the script. If neither is known, the name of the process.
     pub program: String,
-    /// The products that have this program name; empty if unknown.
+    /// The products that have a program with this name. Empty if no product is known.
     pub products: Vec<&'static str>,
-    /// The evidence for the identification.
     pub rests_on: RestsOn,
     /// The script, if an interpreter runs one.
     #[serde(skip)]
@@ -22,7 +21,7 @@ pub struct UnknownProcess {
 }
 
 impl UnknownProcess {
-    /// Returns the name of the program, followed by the script of an interpreter: `node app.js`.
+    /// Returns the name of the program. For an interpreter, the script follows: `node app.js`.
     fn name(&self) -> String {
         let script = self.script.as_deref().map(file_name);
         match script.filter(|script| *script != self.program) {
@@ -32,22 +31,21 @@ impl UnknownProcess {
     }
 }
 
-/// Processes listen on the port of a guarded service (a row of `guarded.tsv`), but are not known servers of this
+/// Processes listen on the port of a guarded service (a row of `guarded.tsv`), but are not known servers of the
 /// service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Impostor {
     pub service: &'static str,
     pub expected: Vec<&'static str>,
-    /// The processes that listen on the port instead.
     pub found: Vec<UnknownProcess>,
     /// The reason why an unknown program on this port is suspicious.
     pub why: &'static str,
-    /// The users who can replace the file that a process runs. If there are several files, the file that the most users
-    /// can replace decides.
+    /// The users who can replace the file that a process runs. Of several files, the file that the most users can
+    /// replace counts.
     #[serde(skip)]
     pub file: ReplaceableBy,
-    /// The kind of program that the process name suggests. If several processes have names of different kinds, the
-    /// lowest kind.
+    /// The kind of program that the process name suggests. Of several kinds, the lowest
+    /// counts.
     #[serde(skip)]
     pub fitting_name: FittingName,
     /// A file of code that the process has loaded, and that a user who is not root can replace.
@@ -66,7 +64,7 @@ pub enum FittingName {
     Server,
 }
 
-/// The maximum number of expected programs that a sentence names; the rest are counted.
+/// The maximum number of expected programs in a sentence. The other programs are only counted.
 const EXPECTED: usize = 6;
 
 impl FindingKind for Impostor {
@@ -159,9 +157,9 @@ impl FindingKind for Impostor {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tool {
     pub pid: Pid,
-    /// The name of the program file, or else of the process.
+    /// The name of the program file. If the file is not known, the name of the process.
     pub program: String,
-    /// The arguments, joined by blanks and cut if they are long.
+    /// The arguments, separated by spaces and cut if they are too long.
     pub command: String,
 }
 
@@ -171,14 +169,12 @@ impl Tool {
     }
 }
 
-/// A shell, or a program that starts a shell for each connection, owns the socket.
+/// The socket belongs to a shell, or to a program that starts a shell for each connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShellListener {
     #[serde(flatten)]
     pub tool: Tool,
-    /// Whether the process is itself a shell.
     pub is_shell: bool,
-    /// The severity from the table of tools.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -210,14 +206,12 @@ impl FindingKind for ShellListener {
     }
 }
 
-/// The listener is a tool for a short task, not a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AdHoc {
     #[serde(flatten)]
     pub tool: Tool,
-    /// What the tool does with a connection: `relay`, `listen` or `start`.
+    /// The use of a connection by the tool: `relay`, `listen` or `start`.
     pub used_for: &'static str,
-    /// The severity from the table of tools.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -260,7 +254,6 @@ pub struct DualUse {
     pub what: &'static str,
     /// The technique of MITRE ATT&CK; empty if there is none.
     pub attack: &'static str,
-    /// The severity from the table of tools.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -290,10 +283,8 @@ impl FindingKind for DualUse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Masquerading {
     pub pid: Pid,
-    /// The name that the process claims.
     pub claims: String,
     pub exe: String,
-    /// The way in which the process disguises itself.
     pub by: Disguise,
 }
 
@@ -347,7 +338,6 @@ impl FindingKind for Masquerading {
     }
 }
 
-/// A process that `/proc` hides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HiddenProcess {
     pub pids: Vec<Pid>,
@@ -379,14 +369,15 @@ impl FindingKind for HiddenProcess {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unfamiliar {
     pub found: Vec<UnknownProcess>,
-    /// The service that usually uses the port, if any.
+    /// The service that usually runs on the port, if there is one.
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// The script that a user who is not root can replace; `None` if the program file, or nothing, can be replaced.
+    /// The script that a user who is not root can replace. `None` if only the program file can be replaced, or neither
+    /// of them.
     #[serde(skip)]
     pub replaceable_script: Option<String>,
-    /// The user of the process, if no other user except root can replace the program or its script.
+    /// The user of the process, if only this user and root can replace the program and its script.
     #[serde(skip)]
     pub own_user: Option<String>,
     /// Whether the program file has the name of a well-known server.
@@ -394,7 +385,7 @@ pub struct Unfamiliar {
     /// A file of code that the process has loaded, and that a user who is not root can replace.
     #[serde(skip)]
     pub code: Option<String>,
-    /// Whether the firewall could not be checked, and may refuse all other machines.
+    /// Whether the firewall could not be checked. The firewall may refuse all other machines.
     #[serde(skip)]
     pub is_firewall_unknown: bool,
 }

@@ -1,25 +1,30 @@
 //! The catalogue of findings, with one file for each family.
 //!
-//! To add a finding, write a type with the evidence as its fields, implement [`FindingKind`] next to it, and name the
-//! type in the `family!` line of its file. The rule that decides whether a listener has the finding is in `judge`.
+//! To add a finding:
 //!
-//! Sentences are raw text, and a renderer escapes them for its output.
+//! - Write a type with the evidence as its fields.
+//! - Implement [`FindingKind`] next to the type.
+//! - Name the type in the `family!` line of its file.
+//!
+//! The rule that decides whether a listener has the finding is in `judge`.
+//!
+//! Sentences are raw text. A renderer escapes them for its output.
 
 use serde::Serialize;
 
 use crate::model::{Confidence, Severity, named};
 
-/// Declares a family: its `Evidence` enum, its flags, and the conversions between this enum and each finding's type.
+/// Declares a family: its `Evidence` enum, its flags, and the conversions between the enum and the type of each
+/// finding.
 macro_rules! family {
     ($family:ident: $($kind:ident),+ $(,)?) => {
-        /// The evidence of a finding of this family. Variants are boxed, because their sizes differ much.
+        /// The evidence of a finding of this family. The variants are boxed, because their sizes differ greatly.
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
         #[serde(untagged)]
         pub enum Evidence {
             $($kind(Box<$kind>)),+
         }
 
-        /// The flags of this family, in the order of listings.
         pub(super) const FLAGS: &[super::Flag] = &[$(<$kind as super::FindingKind>::FLAG),+];
 
         impl Evidence {
@@ -32,7 +37,7 @@ macro_rules! family {
 
         $(
             impl $kind {
-                /// Returns the evidence as this type; `None` for every other kind of finding.
+                /// Returns the evidence as this type; `None` for any other kind of finding.
                 pub fn of(evidence: &super::Evidence) -> Option<&Self> {
                     match evidence {
                         super::Evidence::$family(Evidence::$kind(evidence)) => Some(evidence),
@@ -86,7 +91,8 @@ named! {
 }
 
 impl FindingFamily {
-    /// Returns whether only an audit has findings of this family: they need a policy, a baseline or a deep scan.
+    /// Returns whether only an audit has findings of this family. These findings need a policy, a baseline or a deep
+    /// scan.
     pub const fn is_audit_only(self) -> bool {
         matches!(self, FindingFamily::Policy | FindingFamily::Change | FindingFamily::Deep)
     }
@@ -101,15 +107,14 @@ pub enum OnLoopback {
     Same,
 }
 
-/// The facts that are the same for every finding of a kind. The first fields order the flags: by family, then by code.
+/// The facts that every finding of a kind has in common. The first fields sort the flags: by family, then by code.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FindingInfo {
     pub family: FindingFamily,
-    /// The stable code, in kebab-case.
+    /// In kebab-case. The code never changes.
     pub code: &'static str,
     /// The usual severity on an address that other machines can reach.
     pub severity: Severity,
-    /// The effect of a loopback address on the severity.
     pub on_loopback: OnLoopback,
     /// The condition of the finding: a phrase without a full stop.
     pub description: &'static str,
@@ -119,15 +124,13 @@ pub struct FindingInfo {
     pub remedy: &'static str,
 }
 
-/// A kind of finding. `Self` is the evidence.
+/// A kind of finding. The type that implements the trait has the evidence as its fields.
 pub trait FindingKind {
-    /// The facts that are the same for every finding of this kind.
     const INFO: FindingInfo;
 
     /// The severities that [`FindingKind::severity`] can return.
     const SEVERITIES: &'static [Severity] = &[Self::INFO.severity];
 
-    /// The flag that names this kind in lists and comparisons.
     const FLAG: Flag = Flag(&Self::INFO, Self::SEVERITIES);
 
     /// Returns the severity that this evidence has on an address that other machines can reach.
@@ -138,24 +141,20 @@ pub trait FindingKind {
     /// Returns the evidence in full sentences.
     fn sentence(&self) -> String;
 
-    /// Returns the sentences for a card, without the facts that the card shows in separate lines.
+    /// Returns the sentences for a card. They leave out the facts that the card shows on separate lines.
     fn card_sentence(&self) -> String {
         self.sentence()
     }
 }
 
-/// What the evidence of every kind of finding can answer.
+/// The functions of [`FindingKind`], for callers that do not know the type of the evidence.
 pub trait FindingFacts {
-    /// Returns the flag of the kind.
     fn flag(&self) -> Flag;
 
-    /// See [`FindingKind::severity`].
     fn severity(&self) -> Severity;
 
-    /// See [`FindingKind::sentence`].
     fn sentence(&self) -> String;
 
-    /// See [`FindingKind::card_sentence`].
     fn card_sentence(&self) -> String {
         self.sentence()
     }
@@ -245,7 +244,7 @@ impl Flag {
         self.0.severity
     }
 
-    /// Returns the severities that evidence of this kind can have on an address that other machines can reach.
+    /// Returns the severities that a finding of this kind can have on an address that other machines can reach.
     pub const fn severities(self) -> &'static [Severity] {
         self.1
     }
@@ -256,7 +255,7 @@ impl Flag {
     }
 }
 
-/// The evidence of a finding: data from which every output makes its own text.
+/// The evidence of a finding. Every output makes its own text from this data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Evidence {
@@ -289,9 +288,9 @@ impl Evidence {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub severity: Severity,
-    /// The evidence, whose kind is the flag of the finding.
+    /// The evidence. Its kind determines the flag of the finding.
     pub evidence: Evidence,
-    /// Whether the finding is based on the port alone, because the owner of the socket is hidden.
+    /// Whether only the port is the evidence, because the owner of the socket is hidden.
     pub is_owner_hidden: bool,
 }
 
@@ -307,7 +306,8 @@ impl Finding {
         tool.command.clone_from(&tool.program);
     }
 
-    /// Makes a finding with the severity for an address that other machines can reach. `judge` adapts the severity.
+    /// Makes a finding with the severity for an address that other machines can reach. The module `judge` adjusts the
+    /// severity.
     pub fn new(evidence: impl Into<Evidence>) -> Self {
         let mut finding =
             Finding { severity: Severity::Info, evidence: evidence.into(), is_owner_hidden: false };
@@ -326,18 +326,18 @@ impl Finding {
         self.evidence.facts().flag()
     }
 
-    /// Returns the evidence in full sentences of raw text.
+    /// Returns the evidence in full sentences of raw text, not yet escaped.
     pub fn sentence(&self) -> String {
         self.with_basis(self.evidence.facts().sentence())
     }
 
-    /// Returns the sentences for a card, without the process, address and firewall: the card shows them in separate
-    /// lines.
+    /// Returns the sentences for a card. They leave out the process, address and firewall, because the card shows these
+    /// on separate lines.
     pub fn card_sentence(&self) -> String {
         self.with_basis(self.evidence.facts().card_sentence())
     }
 
-    /// Adds a note if the finding is based on the port alone.
+    /// Adds a note if only the port is the evidence.
     fn with_basis(&self, sentence: String) -> String {
         match self.is_owner_hidden {
             true => format!(

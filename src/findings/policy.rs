@@ -9,15 +9,16 @@ use crate::model::Severity;
 /// No rule of the policy allows the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unexpected {
-    /// The ID of the nearest rule: the rule with the fewest conditions that do not match.
+    /// The ID of the nearest rule. Of all rules, this rule has the fewest conditions that the listener does not meet.
     pub nearest: Option<String>,
-    /// The conditions of the nearest rule that do not match, one phrase for each: `user is root, not postgres`.
+    /// The conditions of the nearest rule that the listener does not meet, one phrase for each: `user is root, not
+    /// postgres`.
     pub differs: Vec<String>,
     /// The date on which the nearest rule expired, if the rule would otherwise allow this listener.
     pub expired: Option<String>,
-    /// Whether the socket is transient: it may belong to a client that waits for a reply.
+    /// Whether the socket may belong to a client that waits for a reply.
     pub passing: bool,
-    /// Whether the socket accepts traffic; otherwise the socket is only bound.
+    /// False if the socket is only bound.
     #[serde(skip)]
     pub accepts_traffic: bool,
 }
@@ -34,8 +35,8 @@ impl FindingKind for Unexpected {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// Returns info for a transient socket. Otherwise returns critical if the socket accepts traffic, and warning if it
-    /// is only bound.
+    /// Returns info if the socket may belong to a client. Otherwise returns critical if the socket accepts traffic, and
+    /// warning if it is only bound.
     fn severity(&self) -> Severity {
         match (self.passing, self.accepts_traffic) {
             (true, _) => Severity::Info,
@@ -74,17 +75,15 @@ impl Unexpected {
     }
 }
 
-/// The policy requires a listener that is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// The ID of the rule that requires the listener.
     pub rule: String,
-    /// What the rule requires, in short: `tcp/443 on any address`.
+    /// The required listener in short: `tcp/443 on any address`.
     pub wanted: String,
     pub reason: Option<String>,
     pub owner: Option<String>,
-    /// The number of further missing listeners of the rule, which have no findings; set only in the last finding of the
-    /// rule.
+    /// The number of further missing listeners of the same rule. They have no findings of their own. The field is set
+    /// only in the last finding of the rule.
     pub further: Option<usize>,
 }
 

@@ -10,16 +10,13 @@ use crate::model::{Device, Pid, named};
 /// A group of processes that differ only in their pids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProcessGroup {
-    /// The lowest process ID in the group.
+    /// The lowest process ID of the group.
     pub pid: Pid,
-    /// The number of processes in the group.
     pub count: usize,
-    /// The name of the processes in the group.
     pub name: Option<String>,
-    /// The effective user ID of the processes in the group.
+    /// The effective user ID.
     pub uid: Option<u32>,
     pub user: Option<String>,
-    /// The path of the program file of the processes in the group.
     pub exe: Option<String>,
 }
 
@@ -39,17 +36,13 @@ pub struct Processes {
 pub struct OtherSocket {
     pub address: IpAddr,
     pub device: Option<Device>,
-    /// The processes that own the socket.
     #[serde(rename = "holders")]
     pub processes: Processes,
 }
 
 named! {
-    /// The difference between the processes of one port.
     pub enum Difference {
-        /// The processes run as different users.
         User = "user",
-        /// The processes run different program files.
         Executable = "executable",
     }
 }
@@ -59,12 +52,11 @@ named! {
 pub struct RunningProgram {
     pub pid: Pid,
     pub name: Option<String>,
-    /// The path of the program file of the process.
     pub exe: String,
 }
 
 impl ProcessGroup {
-    /// Returns `nginx (user www-data, pid 12 and 3 more)`, with the path of the file if `with_file`.
+    /// Returns `nginx (user www-data, pid 12 and 3 more)`. If `with_file` is true, the path of the file follows.
     fn text(&self, with_file: bool) -> String {
         let mut facts: Vec<String> = Vec::new();
         facts.extend(

@@ -14,7 +14,7 @@ use crate::model::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServingProcess {
     pub pid: Pid,
-    /// The name of the program file, or else of the process.
+    /// The name of the program file. If the file is not known, the name of the process.
     pub program: String,
     /// The name of the user, or else the user ID.
     pub user: Option<String>,
@@ -30,13 +30,12 @@ pub struct ConfiguredAccess {
     pub clients: AdmittedClients,
 }
 
-/// A relay, which passes the connections of other machines to a service of this machine.
+/// A relay. It passes the connections of other machines to a service of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Relay {
     pub pid: Pid,
-    /// The name of its program file, or else of the process.
+    /// The name of the program file. If the file is not known, the name of the process.
     pub program: String,
-    /// The address of the service.
     pub to: Peer,
     /// Whether the command line of the relay restricts its clients.
     pub is_restricted: bool,
@@ -45,9 +44,8 @@ pub struct Relay {
 /// A dangerous service that other machines can reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exposed {
-    /// The service, by the name of its row in the table of dangerous services.
+    /// The name of the service's row in the table of dangerous services.
     pub service: &'static str,
-    /// The readable name of the service.
     pub title: &'static str,
     /// The process of the service; `None` for the kernel.
     pub process: Option<ServingProcess>,
@@ -57,13 +55,13 @@ pub struct Exposed {
     pub protocol: Protocol,
     #[serde(skip)]
     pub port: u16,
-    /// The clients that can reach the address of the socket, regardless of the packet filter.
+    /// The clients that can reach the address of the socket, if the packet filter is ignored.
     #[serde(skip)]
     pub exposure: Exposure,
     /// The clients that the packet filter admits, if known.
     #[serde(skip)]
     pub reach: Option<Box<Reach>>,
-    /// What a client can do after it connects: one sentence that begins with a verb.
+    /// A sentence that says what a connected client can do. It begins with a verb.
     pub outsider_gets: &'static str,
     /// How the service authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
     pub authentication: &'static str,
@@ -72,18 +70,16 @@ pub struct Exposed {
     /// Whether the address is a loopback address that machines on the same link can reach.
     #[serde(skip)]
     pub is_loopback_address: bool,
-    /// The evidence for the danger.
     pub basis: DangerBasis,
     /// The deciding setting, if the evidence is the configuration file.
     pub configuration: Option<ConfiguredAccess>,
-    /// The configuration file, if it was changed after the process started. The process may run with older settings, so
-    /// the file is not used as evidence.
+    /// The configuration file, if it was changed after the process started. The process may still use older settings,
+    /// so the file is not evidence.
     pub changed_configuration: Option<String>,
     /// The setting that removes the danger.
     pub remedy: String,
     /// The techniques of MITRE ATT&CK.
     pub attack: Vec<&'static str>,
-    /// The severity from the table of dangerous services.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -120,7 +116,7 @@ impl FindingKind for Exposed {
         }
     }
 
-    /// Returns the sentence without the process, address and firewall, because the card shows them in separate lines.
+    /// Leaves out the process, address and firewall, because the card shows these on separate lines.
     fn card_sentence(&self) -> String {
         match self.admitted() {
             Some(AdmittedClients::Local) => format!("{} {}", sentence(self.title), self.closing()),
@@ -130,8 +126,7 @@ impl FindingKind for Exposed {
 }
 
 impl Exposed {
-    /// Returns the service and the actions that any client can perform: `Redis: anyone who connects reads and changes
-    /// every key.`
+    /// Returns the service and what any client can do: `Redis: anyone who connects reads and changes every key.`
     pub fn summary(&self) -> String {
         if self.admitted() == Some(AdmittedClients::Local) {
             return format!(
@@ -154,7 +149,8 @@ impl Exposed {
         format!("{subject}{}", uncapitalized(&self.consequence()))
     }
 
-    /// Returns the fix. If a configuration file is the evidence, or was not used, the text begins with this file.
+    /// Returns the fix. If a configuration file is the evidence, or was ignored because it was changed, the text names
+    /// the file first.
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));
         if let Some(path) = &self.changed_configuration {
@@ -180,8 +176,7 @@ impl Exposed {
         format!("Its configuration file says that it {says} ({path}: {setting}).{at_run_time} {fix}")
     }
 
-    /// Returns the clients that the configuration admits; `None` if the configuration is not the
-    /// evidence.
+    /// Returns the clients that the configuration admits; `None` if no configuration is the evidence.
     fn admitted(&self) -> Option<AdmittedClients> {
         self.configuration.as_ref().map(|configuration| configuration.clients)
     }
@@ -230,7 +225,7 @@ impl Exposed {
         format!("{who} {}", uncapitalized(&self.outcome()))
     }
 
-    /// Returns the actions that a client can perform, and how certain this is.
+    /// Returns what a client can do, and how certain this is.
     fn outcome(&self) -> String {
         let certainty = match (self.basis, self.authentication) {
             (DangerBasis::CommandLine, _) => ". The command line of the process shows this.",
@@ -294,10 +289,9 @@ fn has_condition(outsider_gets: &str) -> bool {
         .any(|begin| outsider_gets.to_lowercase().contains(begin))
 }
 
-/// A port that answers without a socket: a rule of the kernel forwards its traffic.
+/// A published port: the kernel answers without a socket, because a rule forwards the traffic of the port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Published {
-    /// The published address and port.
     #[serde(skip)]
     pub local: Endpoint,
     /// The address and port of the service behind the published port.

@@ -6,27 +6,21 @@ use super::text::{list, sentence};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{Assignment, Confidence, Curated, PortRange, Protocol, Severity, StatusBasis};
 
-/// A dead registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadRegistration {
-    /// The service name as registered.
     pub service: &'static str,
     /// The product or protocol of the registration.
     pub product: &'static str,
-    /// The time at which the product or protocol ended.
     pub ended: Option<&'static str>,
-    /// The reason, in one sentence.
     pub reason: &'static str,
-    /// `confirmed` or `presumed`.
     pub confidence: Confidence,
-    /// The page that confirms the end.
+    /// The page that confirms that the product or protocol ended.
     pub source: Option<&'static str>,
-    /// The basis of a presumption.
+    /// The reason for a presumption.
     pub basis: Option<&'static str>,
 }
 
 impl DeadRegistration {
-    /// Makes a dead registration from a curated row.
     pub const fn new(service: &'static str, row: &Curated) -> Self {
         DeadRegistration {
             service,
@@ -39,8 +33,8 @@ impl DeadRegistration {
         }
     }
 
-    /// Returns a sentence about the end of the product. `state` is the word for the end, such as `dead`. `but_used`
-    /// follows this word if the product is still used in places.
+    /// Returns a sentence about the end of the product. `state` is a word such as `dead`. If the product is still used
+    /// somewhere, `but_used` follows this word.
     pub(crate) fn sentence(&self, state: &str, but_used: &str) -> String {
         let presumed = match self.confidence {
             Confidence::Presumed => "presumed ",
@@ -66,20 +60,16 @@ pub(crate) fn reason_with_source(reason: &str, confidence: Confidence, source: O
 /// A registration without evidence of use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QuietRegistration {
-    /// The service name as registered.
     pub service: &'static str,
-    /// The assignee, if the registry names one.
     pub assignee: Option<&'static str>,
-    /// The date of the registration, if the registry has it.
     pub registered: Option<&'static str>,
-    /// The date of the last change, if the registry has it.
+    /// The date of the last change.
     pub modified: Option<&'static str>,
     /// The other protocols on which the registration is in use.
     pub used_on: Vec<Protocol>,
 }
 
 impl QuietRegistration {
-    /// Takes the facts from a registration.
     pub fn new(assignment: &Assignment) -> Self {
         QuietRegistration {
             service: assignment.service,
@@ -127,7 +117,6 @@ pub(crate) fn rarely_used_by(uses: &[&str]) -> String {
 /// Every service registered for the port is dead, and the process is not a known server of the port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Orphaned {
-    /// The registrations of the port that a curated list calls dead.
     pub registrations: Vec<DeadRegistration>,
     /// Software that rarely uses the port.
     pub rarely_used_by: Vec<&'static str>,
@@ -156,14 +145,14 @@ impl FindingKind for Orphaned {
 /// A listener on a port that the kernel also gives to outgoing connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ephemeral {
-    /// The part of this kernel's ephemeral range that contains the port; `None` if the ephemeral range is not known.
+    /// The range of this kernel that contains the port. `None` if the ranges of the kernel are not known.
     pub kernel_range: Option<PortRange>,
     /// Whether the port lies in IANA's dynamic range, 49152 to 65535.
     pub iana_dynamic: bool,
-    /// Whether the port is odd (Linux, TCP); `None` if the parity gives no information.
+    /// Whether the port is odd (Linux, TCP). `None` if this says nothing about the origin of the port.
     pub odd: Option<bool>,
-    /// Whether the kernel, which prefers even or odd ports, would pick this port for `bind` with port 0. If not, the
-    /// program probably chose the port. `None` if unknown.
+    /// Whether the kernel may pick this port for `bind` with port 0. The kernel prefers either even or odd ports. If
+    /// false, the program probably chose the port. `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
 }
 
@@ -204,27 +193,20 @@ impl FindingKind for Ephemeral {
 pub enum Unexplained {
     /// Nothing is registered for this port and protocol.
     Unassigned {
-        /// IANA's remark.
         remark: Option<&'static str>,
     },
-    /// IANA reserves the port.
     Reserved {
-        /// IANA's remark.
         remark: Option<&'static str>,
     },
     /// The port is registered, but there is no evidence of use.
     Dormant {
         /// `untouched`, `obscure` or `other-protocol`.
         basis: StatusBasis,
-        /// The registrations of the port.
         registrations: Vec<QuietRegistration>,
     },
-    /// The port is registered only for the other transport protocol: for UDP instead of TCP, or for
-    /// TCP instead of UDP.
+    /// The port is registered only for UDP and the listener uses TCP, or the other way round.
     OtherProtocol {
-        /// The protocol for which the port is registered.
         registered_for: Protocol,
-        /// The services that are registered for that protocol.
         services: Vec<&'static str>,
     },
 }

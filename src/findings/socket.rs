@@ -6,19 +6,18 @@ use super::text::{FEW, first_of};
 use super::{Difference, FindingFamily, FindingInfo, FindingKind, OnLoopback, OtherSocket, Processes};
 use crate::model::{Device, Pid, PortRange, Protocol, Severity};
 
-/// A listener on a specific address takes traffic from another program's listener on the wildcard
-/// address and the same port. Both listeners have the finding.
+/// Of two listeners on one port, one has a specific address. It takes traffic from another program's listener on the
+/// wildcard address. Both listeners have this finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shadowed {
-    /// The device that this listener is bound to.
     pub device: Option<Device>,
-    /// Listeners of other programs on a wider address, such as `0.0.0.0`. They lose the traffic to the address of this
-    /// listener.
+    /// Listeners of other programs on a wider address, such as `0.0.0.0`. They lose the traffic for this listener's
+    /// address.
     pub takes_from: Vec<OtherSocket>,
-    /// Listeners of other programs on a narrower address, such as `127.0.0.1`. They take the traffic to their addresses
-    /// from this listener.
+    /// Listeners of other programs on a narrower address, such as `127.0.0.1`. They take the traffic for their
+    /// addresses.
     pub loses_to: Vec<OtherSocket>,
-    /// The number of listeners beyond `takes_from` and `loses_to`.
+    /// The number of other listeners that the two lists leave out.
     pub more: usize,
 }
 
@@ -72,12 +71,10 @@ impl FindingKind for Shadowed {
 /// The processes of one port differ in user or program file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shared {
-    /// The difference between the processes.
     pub differ_in: Vec<Difference>,
     /// The processes that own the port on this address.
     #[serde(rename = "holders")]
     pub processes: Processes,
-    /// The number of sockets that these processes have.
     pub sockets: usize,
 }
 
@@ -105,7 +102,6 @@ impl FindingKind for Shared {
     }
 }
 
-/// More connections wait for `accept` than the listener allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BacklogFull {
     /// Connections that wait for `accept`.
@@ -139,8 +135,7 @@ impl FindingKind for BacklogFull {
 /// A TCP port that is bound but has no listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoundOnly {
-    /// The port range that the kernel gives to outgoing connections, if it contains the port. The program may then be
-    /// about to connect.
+    /// The range of outgoing ports that contains the port, if there is one. The program may then be about to connect.
     pub kernel_range: Option<PortRange>,
 }
 
@@ -166,13 +161,13 @@ impl FindingKind for BoundOnly {
     }
 }
 
-/// A program receives packets without a port, through a raw or packet socket.
+/// A program receives packets through a raw or packet socket, which has no port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sniffer {
     pub pid: Pid,
-    /// The name of the program file, or else of the process.
+    /// The name of the program file. If the file is not known, the name of the process.
     pub program: String,
-    /// The known purpose of the program; `None` if the program is not known to receive packets.
+    /// The known purpose of the program. `None` if it is not known that the program receives packets.
     pub known_as: Option<&'static str>,
     /// The name of the received packets: `all`, `tcp`, `icmp`.
     pub receives: String,
@@ -180,12 +175,12 @@ pub struct Sniffer {
     pub device: Option<Device>,
     /// The devices that the socket has set to promiscuous mode. They then receive packets for other machines too.
     pub promiscuous: Vec<Device>,
-    /// The technique of MITRE ATT&CK; `None` if the program is known for a purpose other than
+    /// The technique of MITRE ATT&CK. `None` if the program is known to receive packets for another purpose than
     /// reading traffic.
     pub attack: Option<&'static str>,
     #[serde(skip)]
     pub protocol: Protocol,
-    /// The severity, which depends on the program and on the received packets.
+    /// The severity for this program and these packets.
     #[serde(skip)]
     pub severity: Severity,
 }

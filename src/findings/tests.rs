@@ -321,8 +321,8 @@ fn whom_the_firewall_lets_in() {
     assert_eq!(text(ReachKind::Unknown, &[], 0, None), None, "only root may read them");
 }
 
-/// An audit shows the description, the evidence and the reason of a finding together, so the reason does not repeat the
-/// description.
+/// An audit shows the description, the evidence and the reason of a finding together. Therefore the reason must not
+/// repeat the description.
 #[test]
 fn a_reason_does_not_repeat_the_description() {
     let words = |text: &str| text.to_lowercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();

@@ -1,6 +1,6 @@
 //! Joins and ends parts of sentences.
 
-/// The maximum number of items that a sentence names; the rest are counted.
+/// The maximum number of items in a sentence. The other items are only counted.
 pub(crate) const FEW: usize = 4;
 
 /// Returns `a, b and c`.
@@ -12,7 +12,7 @@ pub(crate) fn list(items: &[String]) -> String {
     }
 }
 
-/// Returns the first `most` items as a list, and the number of other items: `a, b and 3 more`.
+/// Returns the first `most` items, and the number of the other items: `a, b and 3 more`.
 pub(crate) fn first_of(items: &[String], most: usize) -> String {
     match items.len().saturating_sub(most) {
         0 => list(items),
@@ -20,7 +20,7 @@ pub(crate) fn first_of(items: &[String], most: usize) -> String {
     }
 }
 
-/// Returns `text` with a full stop, unless it already ends a sentence.
+/// Returns `text` with a full stop, unless it already ends like a sentence.
 pub(crate) fn sentence(text: &str) -> String {
     let text = text.trim_end();
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
