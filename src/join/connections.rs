@@ -8,7 +8,6 @@ use crate::model::{Direction, Peer, Pid, Protocol, Snapshot, Socket, State, unma
 /// The place of a listener: (namespace, protocol, port), address, device.
 type AddressKey<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 
-/// The listeners of one place.
 #[derive(Default)]
 struct Listeners {
     /// The index of the listener that listings show first.
@@ -19,10 +18,9 @@ struct Listeners {
     by_process: HashMap<Pid, usize>,
 }
 
-/// Facts about the connections; empty if there are no connections.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// The side that opened each connection, if it is known, by the index of the socket.
+    /// The side that opened each connection, by the index of the socket. Unknown sides are left out.
     pub(super) directions: HashMap<usize, Direction>,
     /// The number of established connections of each listener, by the index of the socket.
     pub(super) counts: HashMap<usize, u32>,
@@ -35,7 +33,7 @@ impl Connections {
             return connections;
         }
         let mut places: HashMap<AddressKey<'_>, Listeners> = HashMap::new();
-        // The sockets are sorted in reverse order, so `rev` gives the order of listings.
+        // The sockets are in reverse order. `rev` restores the order of listings.
         for (at, socket) in sockets.iter().enumerate().rev().filter(|(_, socket)| socket.state.holds_port()) {
             let place = (socket.port_key(), socket.local.address, socket.local.device.as_deref());
             let listeners =
@@ -58,8 +56,8 @@ impl Connections {
                 State::SynSent => Some(Direction::Out),
                 State::SynRecv => Some(Direction::In),
                 _ if accepted_by.is_some() => Some(Direction::In),
-                // The process that opened the connection may have ended, and the kernel does not record which side
-                // opened a connection.
+                // The kernel does not record which side opened a connection. The process that opened the connection may
+                // have ended.
                 State::FinWait2 | State::TimeWait if socket.owner.pids().is_empty() => None,
                 _ if is_outgoing(&places, socket, peer, snapshot) => Some(Direction::Out),
                 _ => None,
@@ -70,9 +68,9 @@ impl Connections {
     }
 }
 
-/// Returns the listener that probably accepted a connection: a listener that shares a process with the connection, or
-/// else the listener with the most specific address. `None` if no listener has the local address of the connection or
-/// the wildcard address of its family.
+/// Returns the listener that probably accepted a connection. A listener that shares a process with the connection is
+/// preferred, then the listener with the most specific address. `None` if no listener has the local address of the
+/// connection, or the wildcard address of its family.
 fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {
@@ -92,9 +90,12 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
     found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
 }
 
-/// Returns whether the owner of a connection that no listener accepted certainly opened the connection. This is so if
-/// the local port is ephemeral and the peer's port is not, or if the peer is a listener on this machine. In any other
-/// case, a listener that is now closed may have accepted the connection.
+/// Returns whether the owner of a connection certainly opened it, for a connection that no listener accepted. This is
+/// certain in two cases:
+/// - The local port is ephemeral, and the port of the peer is not.
+/// - The peer is a listener on this machine.
+///
+/// Otherwise, a listener that is now closed may have accepted the connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

@@ -1,6 +1,6 @@
 //! Turns a snapshot into entries: each socket with its processes, its exposure and the registry's verdict on its port.
 //!
-//! Every list, format, filter and rule reads entries. `judge` adds the findings to them.
+//! Every list, format, filter and rule reads entries. The module `judge` adds the findings to them.
 
 mod connections;
 
@@ -24,16 +24,16 @@ use crate::registry::Registry;
 pub struct Entry {
     /// The socket as the kernel reported it.
     pub socket: Socket,
-    /// The readable processes of the socket, in ascending order of pid. [`crate::model::Owner::pids`] also contains the
-    /// pids of unreadable processes.
+    /// The processes of the socket that could be read, in ascending order of pid. [`crate::model::Owner::pids`] also
+    /// has the processes that could not be read.
     pub processes: Arc<Vec<Arc<Process>>>,
     /// The clients that can reach the socket.
     pub exposure: Exposure,
     /// The registry's verdict on the port.
     pub verdict: Arc<PortVerdict>,
-    /// For a connection, the side that opened it; `None` if this is uncertain.
+    /// The side that opened a connection. `None` if this is not certain, or if the entry is not a connection.
     pub direction: Option<Direction>,
-    /// For a listener, the number of its established connections; `None` if connections were not requested.
+    /// The number of established connections of a listener. `None` if connections were not requested.
     pub connections: Option<u32>,
     judgement: Option<Arc<Judgement>>,
 }
@@ -55,7 +55,7 @@ impl RunningUser<'_> {
     }
 }
 
-/// What `judge` adds to an entry. Entries with equal data share it, to save memory.
+/// The data that `judge` adds to an entry. Entries with equal data share one copy, to save memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Judgement {
     findings: Vec<Finding>,
@@ -69,7 +69,7 @@ struct Judgement {
 }
 
 impl Entry {
-    /// Compares two entries by the order of listings: exposure (the most exposed first), port, protocol, address,
+    /// Compares two entries by the order of listings: exposure (most exposed first), then port, protocol, address and
     /// device.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
@@ -94,8 +94,8 @@ impl Entry {
         self.judgement.as_ref()?.usual.as_ref()
     }
 
-    /// Returns the service of the running program or, if it is unknown, the common use of the port. A service that is
-    /// only registered is never returned.
+    /// Returns the service of the running program. If the program is not known, returns the common use of the port. A
+    /// service that is only registered is never returned.
     #[must_use]
     pub fn service(&self) -> Option<ListenerService> {
         if let Some(service) = self.judgement.as_ref().and_then(|judgement| judgement.service) {
@@ -126,15 +126,15 @@ impl Entry {
         self.judgement.as_ref()?.forwards_to.as_deref()
     }
 
-    /// Returns the clients that the packet filter lets in; `None` if the filter was not read, or if other machines
-    /// cannot reach the address.
+    /// Returns the clients that the packet filter lets in. `None` if the packet filter was not read, or if other
+    /// machines cannot reach the address.
     #[must_use]
     pub fn reach(&self) -> Option<&Reach> {
         self.judgement.as_ref()?.reach.as_deref()
     }
 
-    /// Returns whether other machines can send to the socket: by its address and state, and through the packet filter.
-    /// `None` if that is not known, because rules could not be read or evaluated.
+    /// Returns whether other machines can send packets to the socket. The address, the state and the packet filter
+    /// decide. `None` if rules could not be read or evaluated.
     #[must_use]
     pub fn is_reachable(&self) -> Option<bool> {
         if !self.socket.state.accepts_traffic() {
@@ -150,8 +150,8 @@ impl Entry {
         }
     }
 
-    /// Returns whether a rule probably forwards a port on an IPv4 loopback address, and could not be read. It may also
-    /// apply to packets of other machines.
+    /// Returns whether an unread rule probably forwards a port on an IPv4 loopback address. The rule may also apply to
+    /// packets of other machines.
     pub(crate) fn is_forwarded_unseen(&self) -> bool {
         let owner = self.inferred_owner().map(|owner| owner.evidence);
         self.exposure == Exposure::Loopback
@@ -159,7 +159,8 @@ impl Entry {
             && matches!(owner, Some(OwnerEvidence::Forwards(_)))
     }
 
-    /// Returns the probable owner of a hidden socket. It is added after the rules have judged, so no rule uses it.
+    /// Returns the probable owner of a hidden socket. No rule uses it, because it is added after the rules have judged
+    /// the entry.
     pub(crate) fn inferred_owner(&self) -> Option<&InferredOwner> {
         self.judgement.as_ref()?.inferred_owner.as_deref()
     }
@@ -172,8 +173,8 @@ impl Entry {
         self.judgement_mut().reach = Some(reach);
     }
 
-    /// Returns the users of the listener, each once: the effective users of its processes or, if none is known, the
-    /// creator of the socket.
+    /// Returns the users of the listener, each once. These are the effective users of its processes or, if none is
+    /// known, the creator of the socket.
     #[must_use]
     pub fn users(&self) -> Vec<RunningUser<'_>> {
         let of_processes = self
@@ -209,7 +210,7 @@ impl Entry {
         Some(details.and_then(|details| details.name.as_deref()).unwrap_or(group))
     }
 
-    /// Returns the container of the first process that is in one, as the files of the container manager describe it.
+    /// Returns the data about the container, from the files of its manager. The first process with such data decides.
     #[must_use]
     pub fn container_details(&self) -> Option<&Container> {
         self.processes.iter().find_map(|process| process.container_details.as_deref())
@@ -231,7 +232,6 @@ impl Entry {
         self.findings().iter().map(|finding| finding.severity).max()
     }
 
-    /// Adds findings and sorts them.
     pub(crate) fn add_findings(&mut self, findings: impl IntoIterator<Item = Finding>) {
         let mut findings = findings.into_iter().peekable();
         if findings.peek().is_none() {
@@ -247,7 +247,7 @@ impl Entry {
         Arc::make_mut(self.judgement.get_or_insert_default())
     }
 
-    /// Shares the findings and services of `other` if they are equal, to save memory.
+    /// Shares the findings and services of `other` if they are equal. This saves memory.
     pub(crate) fn share_judgement(&mut self, other: &Self) {
         if self.judgement == other.judgement {
             self.judgement.clone_from(&other.judgement);
@@ -284,7 +284,7 @@ impl Entry {
 }
 
 fn order(one: &Socket, other: &Socket) -> Ordering {
-    // Exposure, port and protocol decide most comparisons, so they are packed into one number.
+    // Exposure, port and protocol decide most comparisons. They are packed into one number to save time.
     let key = |s: &Socket| {
         u32::from(s.exposure() as u8) << 24 | u32::from(s.local.port) << 8 | u32::from(s.local.protocol as u8)
     };
@@ -294,8 +294,8 @@ fn order(one: &Socket, other: &Socket) -> Ordering {
     key(one).cmp(&key(other)).then_with(|| rest(one).cmp(&rest(other)))
 }
 
-/// Joins the sockets and processes of a snapshot, in the order of listings. Sockets move into their entries while the
-/// vector of sockets shrinks, so that a long listing is never in memory twice.
+/// Joins the sockets and processes of a snapshot, in the order of listings. The vector of sockets shrinks while the
+/// sockets move into the entries. Otherwise a long listing would be in memory twice.
 #[must_use]
 pub fn join(
     mut sockets: Vec<Socket>,
@@ -303,7 +303,8 @@ pub fn join(
     snapshot: &Snapshot,
     registry: &Registry,
 ) -> Vec<Entry> {
-    // The sockets are sorted in reverse, because taking them from the end of the vector moves no other element.
+    // The sockets are sorted in reverse, so that they can be taken from the end of the vector. This moves no other
+    // socket.
     sockets.sort_unstable_by(|one, other| order(other, one));
     let mut connections = Connections::of(&sockets, snapshot);
     let processes: HashMap<Pid, Arc<Process>> =
@@ -329,8 +330,8 @@ pub fn join(
     entries
 }
 
-/// The number of moved sockets after which the vector is shrunk: small enough to save memory, large enough to cost no
-/// time.
+/// The vector is shrunk each time this many sockets have moved. A lower number costs time, and a higher number costs
+/// memory.
 const SHRINK_EVERY: usize = 4096;
 
 /// Finds the processes of each socket. Sockets with equal lists of processes share one list.
@@ -348,7 +349,8 @@ impl Owners {
     }
 }
 
-/// Keeps the last verdict, because the entries of one port follow each other. Ports without data share one verdict.
+/// The verdict of the last entry is stored, because entries on the same port follow each other. Ports without data
+/// share one verdict.
 struct Verdicts {
     registry: Registry,
     last: Option<(u16, Protocol, Arc<PortVerdict>)>,
@@ -382,7 +384,7 @@ impl Verdicts {
 pub enum Subject<'r> {
     /// An entry.
     Entry(&'r Entry),
-    /// An address without a visible listener. A field that is `None` stands for any value.
+    /// An address without a visible listener. `None` in a field stands for any value.
     NoListener {
         /// Transport protocol.
         protocol: Option<Protocol>,
