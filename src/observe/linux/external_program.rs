@@ -25,8 +25,8 @@ impl Default for TimeBudget {
     }
 }
 
-/// Runs the program at a fixed path and returns its output. The program is ended when the time budget is used up. An
-/// error begins with the path.
+/// Runs the program at a fixed path and returns its output. The program is ended when its time limit or the budget is
+/// used up. An error begins with the path.
 pub(super) fn output(
     path: &str,
     arguments: impl IntoIterator<Item = impl Into<OsString>>,

@@ -1,5 +1,5 @@
-//! Finds the probable owners of hidden sockets: any user can read the processes of a control group, and their names and
-//! command lines, but not their descriptors.
+//! Finds the probable owners of hidden sockets. Any user can read which processes are in a control group, and can read
+//! their names and command lines. Only their descriptors are protected.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -14,9 +14,9 @@ use super::{cgroup, files, name_users, users};
 use crate::model::interpreter::{is_interpreter, is_shell};
 use crate::model::{Container, Endpoint, InferredOwner, OwnerEvidence, Peer, Pid, Process, Socket};
 
-/// The name of Docker's program that serves a published port.
+/// The name of the Docker program that serves a published port.
 const PROXY: &str = "docker-proxy";
-/// Programs of a login session, other than shells, that have no listeners of their own.
+/// The programs of a login session that have no listeners of their own. Shells are checked separately.
 const SESSION_PROGRAMS: [&str; 14] = [
     "(sd-pam)",
     "SCREEN",
@@ -33,17 +33,18 @@ const SESSION_PROGRAMS: [&str; 14] = [
     "tmux: client",
     "tmux: server",
 ];
-/// The SSH server, which has listeners only for forwarded ports, usually on loopback.
+/// The programs of the SSH server. In a login session, they have listeners only for forwarded ports, usually on
+/// loopback.
 const SSH_SERVERS: [&str; 2] = ["sshd", "sshd-session"];
 /// The maximum number of processes in a control group whose command lines are searched for the port.
 const MOST_COMMAND_LINES: usize = 32;
-/// The maximum number of processes whose names are read to find the owner of a socket without a known control group.
+/// The maximum number of processes whose names are read if the control group of a socket is not known.
 const MOST_PROCESSES: usize = 4096;
 /// The maximum size of the routing table of a container, in bytes.
 const LONGEST_ROUTES: usize = 1024 * 1024;
 
-/// Returns the probable owner of each hidden socket, in the same order. `None` if no process, or more than one, can be
-/// the owner.
+/// Returns the probable owner of each hidden socket, in the same order. `None` if no process can be the owner, or if
+/// several processes can.
 pub(in crate::observe) fn inferred_owners(hidden: &[&Socket]) -> Vec<Option<Arc<InferredOwner>>> {
     let mut groups: HashMap<Option<&str>, Group> = HashMap::new();
     for socket in hidden.iter().filter(|socket| may_be_known(socket)) {
@@ -75,8 +76,8 @@ pub(in crate::observe) fn inferred_owners(hidden: &[&Socket]) -> Vec<Option<Arc<
     found
 }
 
-/// Adds the container behind each docker-proxy: any user can read the control group of a process, and the addresses of
-/// its network namespace.
+/// Adds the container behind each docker-proxy. This is possible because any user can read the control group of a
+/// process, and the addresses in its network namespace.
 fn add_containers(owners: &mut [Option<Arc<InferredOwner>>]) {
     let is_proxy = |owner: &Arc<InferredOwner>| matches!(owner.evidence, OwnerEvidence::Forwards(_));
     if !owners.iter().flatten().any(is_proxy) {
@@ -101,7 +102,8 @@ fn add_containers(owners: &mut [Option<Arc<InferredOwner>>]) {
     }
 }
 
-/// Returns whether a routing table (`/proc/PID/net/fib_trie`) contains an IPv4 address as one of its own.
+/// Returns whether an IPv4 address is an own address of the namespace with this routing table
+/// (`/proc/PID/net/fib_trie`).
 fn is_local_address(routes: &str, address: IpAddr) -> bool {
     let leaf = format!("|-- {address}");
     let mut lines = routes.lines().map(str::trim);
@@ -113,31 +115,32 @@ fn is_local_address(routes: &str, address: IpAddr) -> bool {
     false
 }
 
-/// Returns whether a search can find the owner: the control group is known, or root created the socket, which may
-/// therefore belong to docker-proxy.
+/// Returns whether a search can find the owner. This is possible if the control group is known. It is also possible if
+/// root created the socket, because the socket may then belong to docker-proxy.
 fn may_be_known(socket: &Socket) -> bool {
     socket.cgroup.is_some() || (socket.uid == Some(0) && socket.netns.is_none())
 }
 
 /// The processes that may own the sockets of one control group.
 struct Group {
-    /// All processes, if they have the same name.
+    /// All processes of the group, if they have the same name.
     of_one_program: Vec<Pid>,
-    /// All processes, if they have different names and are not too many.
+    /// All processes of the group, if they have different names. Empty if there are more than [`MOST_COMMAND_LINES`].
     of_several: Vec<Pid>,
     proxies: Vec<Pid>,
 }
 
 impl Group {
-    /// Reads the names of the processes in a control group. If the group is not known, only docker-proxy is searched, among
-    /// all processes.
+    /// Reads the names of the processes in a control group. If the group is not known, only docker-proxy is searched,
+    /// among all processes of the machine.
     fn of(path: Option<&str>) -> Self {
         let pids = match path {
             Some(path) => cgroup::processes(path),
             None => files::numbers("/proc").ok().filter(|pids| pids.len() <= MOST_PROCESSES),
         };
         let is_proxy = |name: &Option<String>| name.as_deref() == Some(PROXY);
-        // A process whose descriptors can be read was already searched.
+        // If the descriptors of a process can be read, they were searched already. So this process does not own the
+        // hidden socket.
         let was_searched =
             |pid: Pid| openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).is_ok();
         let names = pids.unwrap_or_default().into_iter().map(|pid| (pid, Reader::name(pid)));
@@ -156,7 +159,6 @@ impl Group {
         Group { of_one_program, of_several, proxies }
     }
 
-    /// Returns the processes to read, each once.
     fn candidates(&self) -> BTreeSet<Pid> {
         self.of_one_program.iter().chain(&self.of_several).chain(&self.proxies).copied().collect()
     }
@@ -181,11 +183,11 @@ impl Group {
 /// The probable owners of the sockets of one control group.
 struct Owners {
     only: Option<Arc<InferredOwner>>,
-    /// The processes among which a command line may name the port.
+    /// The processes whose command lines are searched for the port.
     processes: Vec<Process>,
-    /// Whether `processes` contains every process of the group that may own a socket.
+    /// Whether `processes` contains every process of the group that can own a socket.
     has_all: bool,
-    /// The docker-proxy of each published port; `None` if there are several.
+    /// The docker-proxy of each published port. `None` for a port that several processes name.
     proxies: HashMap<Endpoint, Option<Arc<InferredOwner>>>,
 }
 
@@ -201,14 +203,14 @@ impl Owners {
     }
 }
 
-/// Returns the process of the socket's user whose command line contains the port. `None` if there are several, unless one
-/// of them started the others.
+/// Returns the process that runs as the user of the socket and has the port on its command line. A process that started
+/// another of these processes is left out. `None` if several processes remain.
 fn names_port(processes: &[Process], socket: &Socket) -> Option<InferredOwner> {
     let port = socket.local.port.to_string();
     let is_named = |process: &&Process| {
         let arguments = process.cmdline.iter().skip(1);
         let mut numbers = arguments.flat_map(|argument| argument.split(|c: char| !c.is_ascii_digit()));
-        // Docker-proxy names several ports, and is searched in another way.
+        // The command line of docker-proxy contains several ports, so docker-proxy is searched in another way.
         let is_proxy = process.name.as_deref() == Some(PROXY);
         !is_proxy
             && process.uid.is_some()
@@ -223,8 +225,8 @@ fn names_port(processes: &[Process], socket: &Socket) -> Option<InferredOwner> {
     last.next().is_none().then_some(InferredOwner { process, evidence: OwnerEvidence::NamesPort })
 }
 
-/// Returns the only process with the user of the socket that is not a shell or a program of the login session. `None` if
-/// there are several, or if the control group is not that of a unit.
+/// Returns the process that runs as the user of the socket, if there is only one. Shells and programs of the login
+/// session do not count. `None` if the control group is not that of a unit.
 fn only_server(processes: &[Process], socket: &Socket) -> Option<InferredOwner> {
     socket.unit.as_ref()?;
     let is_on_loopback = socket.local.address.to_canonical().is_loopback();
@@ -238,7 +240,7 @@ fn only_server(processes: &[Process], socket: &Socket) -> Option<InferredOwner> 
     servers.next().is_none().then_some(InferredOwner { process, evidence: OwnerEvidence::OnlyServer })
 }
 
-/// Returns the docker-proxy of each published port; `None` for a port that several processes name.
+/// Returns the docker-proxy of each published port. `None` for a port that several processes name.
 fn by_port(proxies: impl Iterator<Item = Process>) -> HashMap<Endpoint, Option<Arc<InferredOwner>>> {
     let mut by_port = HashMap::new();
     for process in proxies {
@@ -252,11 +254,11 @@ fn by_port(proxies: impl Iterator<Item = Process>) -> HashMap<Endpoint, Option<A
     by_port
 }
 
-/// Returns the process that started the others, if all processes run one program.
+/// Returns the process that started the others, if all processes run the same program.
 fn only_program(processes: Vec<Process>) -> Option<InferredOwner> {
     let first = processes.first()?;
     let program = first.name.as_deref()?;
-    // Two scripts of one interpreter are two programs.
+    // Two scripts of the same interpreter count as two programs.
     let is_same = |other: &Process| {
         other.name.as_deref() == Some(program) && (!is_interpreter(program) || other.cmdline == first.cmdline)
     };
@@ -333,7 +335,7 @@ mod tests {
         assert_eq!(names_port(&[bash], &socket).map(|owner| owner.process.pid), None);
     }
 
-    /// docker-proxy is one of several programs, and is also searched by itself.
+    /// docker-proxy is in two lists: among several programs, and among the proxies.
     #[test]
     fn every_process_is_read_once() {
         let group = Group { of_one_program: Vec::new(), of_several: vec![9, 8, 7], proxies: vec![8] };

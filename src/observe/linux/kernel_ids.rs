@@ -1,14 +1,14 @@
-//! Sets of numbers that the kernel assigns: inodes and cookies of sockets.
+//! Sets of numbers that the kernel assigns: the inodes and cookies of sockets.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A set of inodes or cookies with a fast hash, because a scan looks up the inode of every open socket of the
-/// machine.
+/// A set of inodes or cookies with a fast hash. Speed matters because a scan looks up the inode of every open socket of
+/// the machine.
 pub(super) type KernelIds = HashSet<u64, BuildHasherDefault<NumberHasher>>;
 
-/// Hashes a number by mixing its bits, five times as fast as the usual hash. The usual hash protects against numbers
-/// that an attacker chose, but the kernel assigns these numbers in sequence.
+/// Hashes a number by mixing its bits, which is five times as fast as the usual hash. The usual hash protects against
+/// numbers that an attacker chose. This protection is not needed, because the kernel assigns these numbers in sequence.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NumberHasher(u64);
 
@@ -18,7 +18,7 @@ impl Hasher for NumberHasher {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // 2⁶⁴ divided by the golden ratio spreads similar numbers over the upper bits.
+        // The factor is 2⁶⁴ divided by the golden ratio. It spreads similar numbers over the upper bits.
         self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 

@@ -5,14 +5,14 @@ use crate::model::{Family, Protocol, State};
 pub(super) struct KernelProtocol {
     /// `IPPROTO_*` (linux/in.h).
     pub(super) number: u16,
-    /// The protocol that listings show for these sockets.
+    /// The protocol that portolan shows for these sockets.
     pub(super) protocol: Protocol,
     /// The names in `/proc/net/protocols`, for IPv4 and IPv6.
     pub(super) inventory: [&'static str; 2],
     /// The tables in `/proc/net`, for IPv4 and IPv6.
     pub(super) tables: Option<[&'static str; 2]>,
-    /// The kernel module that answers requests about the protocol (net/ipv4/tcp_diag.c and similar files). It may be
-    /// missing.
+    /// The kernel module that answers requests about the protocol (net/ipv4/tcp_diag.c and similar files). Not every
+    /// kernel has the module.
     pub(super) module: &'static str,
 }
 
@@ -62,7 +62,8 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
         tables: None,
         module: "dccp_diag",
     },
-    // MPTCP comes after TCP, because MPTCP sockets are also listed as TCP sockets, and this request only marks them.
+    // MPTCP must come after TCP: MPTCP sockets are already listed as TCP sockets, and the request for MPTCP only marks
+    // them.
     KernelProtocol {
         number: IPPROTO_MPTCP,
         protocol: Protocol::Tcp,
@@ -72,19 +73,19 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
     },
 ];
 
-/// States by their number in net/tcp_states.h.
+/// States and their numbers in net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
 pub(super) const LISTEN: u8 = 10;
-/// A state that is used only in requests (Linux 6.8): it selects bound sockets that neither listen nor are connected.
+/// A state that exists only in requests (Linux 6.8). It selects bound sockets that neither listen nor are connected.
 pub(super) const BOUND_INACTIVE: u8 = 13;
 
-/// Returns the states to request from the kernel, one bit for each. Bound sockets that do not listen are requested
-/// separately.
+/// Returns the states to request from the kernel, one bit for each. TCP sockets that are bound but do not listen are
+/// not included, because they are requested separately.
 pub(super) fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     let datagram = protocol.is_datagram();
     let is_wanted = |number: &u8| match *number {
-        // An SCTP endpoint that accepts associations without listening has the state "close".
+        // An SCTP endpoint can accept associations without listening. Its state is then "close".
         CLOSE if !datagram => {
             wanted.contains(&State::Close) || protocol == Protocol::Sctp && wanted.contains(&State::Bound)
         }
@@ -96,7 +97,8 @@ pub(super) fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     (ESTABLISHED..BOUND_INACTIVE).filter(is_wanted).fold(0, |mask, number| mask | 1 << number)
 }
 
-/// Returns the state of a socket on `port`, given the kernel's number; `None` if listings do not show this state.
+/// Returns the state with this number of the kernel, for a socket on `port`. `None` if portolan does not show this
+/// state.
 pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> {
     let datagram = protocol.is_datagram();
     Some(match number {
@@ -117,7 +119,8 @@ pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> 
     })
 }
 
-/// Returns whether listings show the sockets of the protocol with this name in `/proc/net/protocols`.
+/// Returns whether portolan lists the sockets of a protocol. `name` is the name of the protocol in
+/// `/proc/net/protocols`.
 pub(super) fn receives_data(name: &str) -> bool {
     ["RAW", "RAWv6", "PACKET"].contains(&name)
         || KERNEL_PROTOCOLS.iter().any(|kind| kind.inventory.contains(&name))

@@ -1,12 +1,13 @@
 //! Finds the kernel services that own sockets without a process.
 //!
-//! The descriptor of such a socket can also be in transit, in an io_uring, or in a hidden process. The socket belongs
-//! to the kernel only if all of these conditions are met:
+//! A socket without a process does not always belong to the kernel: its descriptor can be in transit, in an io_uring,
+//! or in a hidden process. The socket belongs to the kernel only if all of these conditions are met:
 //! - the user of the socket is root
 //! - users cannot create a socket of this kind
 //! - a kernel thread, a network device or a module shows that a service with this port runs
 //!
-//! The control group is not evidence: the socket of a tunnel is in the group of the process that set up the tunnel.
+//! The control group is not evidence. The socket of a tunnel, for example, is in the group of the process that set up
+//! the tunnel.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -30,9 +31,9 @@ enum Ports {
     Fixed(&'static [u16]),
     /// The ports of the devices or tunnels in the namespace.
     Tunnels,
-    /// The ports that the kernel hands out, or that a setting gives to the service.
+    /// The ports that the kernel assigns itself, or that a setting assigns to the service.
     HandedOut,
-    /// Any port, because an administrator chooses it.
+    /// Any port, because an administrator chooses the port.
     Any,
 }
 
@@ -42,8 +43,8 @@ const TCP: &[Protocol] = &[Protocol::Tcp];
 const UDP: &[Protocol] = &[Protocol::Udp];
 const BOTH: &[Protocol] = &[Protocol::Tcp, Protocol::Udp];
 
-/// The parts of Linux that listen on a socket from `sock_create_kern` or `udp_sock_create`, each with its place in the
-/// source code of Linux.
+/// The parts of Linux that listen on a socket from `sock_create_kern` or `udp_sock_create`. The comment after each
+/// names its place in the source code of Linux.
 const SERVICES: [KernelService; 21] = [
     (UDP, Ports::Tunnels, Sign::Device("wireguard")), // drivers/net/wireguard
     (UDP, Ports::Tunnels, Sign::Device("vxlan")),     // drivers/net/vxlan
@@ -71,15 +72,15 @@ const SERVICES: [KernelService; 21] = [
 #[derive(Debug, Default)]
 pub(super) struct RunningServices {
     threads: HashSet<String>,
-    /// The namespace and the kind of each device; the namespace `None` is that of portolan.
+    /// The namespace and the kind of each device. The namespace is `None` for portolan's own.
     devices: HashSet<(Option<u64>, String)>,
     /// The namespace and the UDP port of each tunnel.
     tunnel_ports: HashSet<(Option<u64>, u16)>,
-    /// The ephemeral ports, and the ports that settings give to services.
+    /// The ephemeral ports, and the ports that settings assign to services.
     handed_out: Vec<PortRange>,
 }
 
-/// The settings with the port of a service: lockd and the NFS callbacks. AFS has a fixed port.
+/// The settings that contain the port of a service: lockd and the NFS callbacks.
 const SET_PORTS: [&str; 3] = [
     "/proc/sys/fs/nfs/nlm_tcpport",
     "/proc/sys/fs/nfs/nlm_udpport",
@@ -87,10 +88,9 @@ const SET_PORTS: [&str; 3] = [
 ];
 const AFS: PortRange = PortRange { low: 7001, high: 7001 };
 
-/// The devices of a namespace, and the ports of tunnels that no attribute of a device shows.
+/// The devices of a namespace, and the ports of tunnels that are not attributes of a device.
 pub(super) type Devices = (Vec<Link>, Vec<u16>);
 
-/// Lists the devices in the namespace of the calling thread.
 pub(super) fn devices() -> Devices {
     let links = links::list().unwrap_or_default();
     let ports = ports_of_tunnels(&links);
@@ -98,7 +98,7 @@ pub(super) fn devices() -> Devices {
 }
 
 impl RunningServices {
-    /// Reads the kernel threads, and the devices of this namespace.
+    /// Reads the kernel threads, the settings, and the devices of portolan's own namespace.
     pub(super) fn find() -> Self {
         let set = SET_PORTS.into_iter().filter_map(|path| {
             let text = slurp(path, 16, 16).ok()?;
@@ -119,7 +119,7 @@ impl RunningServices {
         self.devices.extend(links.into_iter().filter_map(|link| Some((netns, link.kind?))));
     }
 
-    /// Returns whether a running kernel service explains a socket without a process.
+    /// Returns whether a socket without a process belongs to a running kernel service.
     pub(super) fn explains(&self, socket: &Socket) -> bool {
         let netns = socket.netns.as_ref().map(|netns| netns.inode);
         socket.uid == Some(0)
@@ -152,12 +152,12 @@ impl RunningServices {
 const FOU: PortFamily = PortFamily { name: "fou", list: 3, port: 1, is_big_endian: true };
 const L2TP: PortFamily = PortFamily { name: "l2tp", list: 4, port: 26, is_big_endian: false };
 const WIREGUARD: PortFamily = PortFamily { name: "wireguard", list: 0, port: 6, is_big_endian: false };
-/// The attribute `WGDEVICE_A_IFINDEX`, and its length including the header.
+/// The attribute `WGDEVICE_A_IFINDEX`, and its length with the header.
 const WIREGUARD_INDEX: u16 = 1;
 const INDEX_LENGTH: u16 = 8;
 
-/// Returns the ports of WireGuard, FOU and L2TP in the namespace of the calling thread. A module that is not loaded
-/// gets no request, because the request would load it.
+/// Returns the ports of WireGuard, FOU and L2TP in the namespace of the calling thread. No request is sent for a module
+/// that is not loaded, because the request would load the module.
 fn ports_of_tunnels(links: &[Link]) -> Vec<u16> {
     let mut found = Vec::new();
     for link in links.iter().filter(|link| link.kind.as_deref() == Some("wireguard")) {

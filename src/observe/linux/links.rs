@@ -1,4 +1,4 @@
-//! Reads the network devices and addresses of the calling thread's network namespace through rtnetlink (RFC 3549,
+//! Reads the network devices and addresses in the network namespace of the calling thread through rtnetlink (RFC 3549,
 //! linux/rtnetlink.h).
 
 use std::collections::HashSet;
@@ -13,20 +13,21 @@ use super::netlink_dump::{Connection, attribute, dump, text};
 pub(super) struct Link {
     pub index: u32,
     pub name: String,
-    /// Whether this is a loopback device, according to its flags: any device can have the name `lo`.
+    /// Whether the flags mark the device as a loopback device. The name is not evidence, because any device can be
+    /// called `lo`.
     pub is_loopback: bool,
-    /// The kind of a virtual device: `wireguard`, `vxlan`.
+    /// The kind of a virtual device, such as `wireguard` or `vxlan`.
     pub kind: Option<String>,
     /// The UDP port on which a tunnel listens.
     pub port: Option<u16>,
-    /// Whether the device receives packets for other machines because a program or a user requested it. The kernel's
-    /// own request for the port of a bridge or bond does not count.
+    /// Whether the device receives packets for other machines because a program or a user requested it. The kernel
+    /// itself requests this for a device in a bridge or a bond; this request does not count.
     pub is_promiscuous: bool,
 }
 
-/// Protocol number 0 stands for the default protocol of the family.
+/// `None` stands for protocol number 0, which is `NETLINK_ROUTE`.
 const NETLINK_ROUTE: Option<rustix::net::Protocol> = None;
-/// The message types of a request and of its answer.
+/// The message types of each request and of its answer.
 const GETLINK: (u16, u16) = (18, 16);
 const GETADDR: (u16, u16) = (22, 20);
 const GETROUTE: u16 = 26;
@@ -37,7 +38,7 @@ const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_DATA: u16 = 2;
-/// The kinds of tunnels that listen on a UDP port, and the attribute that carries the port (linux/if_link.h,
+/// The kinds of tunnels that listen on a UDP port, each with the attribute that contains the port (linux/if_link.h,
 /// linux/amt.h).
 const TUNNELS: [(&str, u16); 4] = [("vxlan", 15), ("geneve", 5), ("bareudp", 1), ("amt", 3)];
 const AF_INET: u8 = 2;
@@ -49,7 +50,7 @@ const TO_THIS_MACHINE: [u8; 4] = [2, 3, 4, 5];
 const ROUTE_BODY: usize = 12;
 /// The size of `fib_rule_hdr`.
 const RULE_BODY: usize = 12;
-/// The offset of the type in a message: a header of 16 bytes, then `rtmsg`.
+/// The offset of the type of a route in a message. The message begins with a header of 16 bytes; `rtmsg` follows.
 const ROUTE_KIND: usize = 16 + 7;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -68,8 +69,8 @@ pub(super) fn all_addresses() -> Result<HashSet<IpAddr>, Errno> {
     Ok(all.into_iter().filter_map(|(_, address)| address).collect())
 }
 
-/// Returns whether this machine accepts packets for an address, according to the kernel's route for it; `None` if the
-/// kernel does not answer.
+/// Returns whether this machine accepts packets for an address, according to the kernel's route to the address. `None`
+/// if the kernel does not answer.
 pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     let (family, length, bytes) = match address {
         IpAddr::V4(address) => (AF_INET, 32, address.octets().to_vec()),
@@ -89,9 +90,9 @@ pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     }
 }
 
-/// Returns whether routing rules of this family use tables other than the three default tables; also true if the
-/// kernel does not answer. Such a rule can depend on the incoming device, the source or the mark of a packet, so the
-/// answer of [`is_local`] is not certain.
+/// Returns whether a routing rule of this address family uses a table other than the three default tables. If so, the
+/// answer of [`is_local`] is not certain, because the rule can depend on the incoming device, the source or the mark of
+/// a packet. Also returns true if the kernel does not answer.
 pub(super) fn has_further_rules(address: IpAddr) -> bool {
     let mut body = [0; RULE_BODY];
     body[0] = if address.is_ipv4() { AF_INET } else { AF_INET6 };
@@ -103,8 +104,8 @@ pub(super) fn has_further_rules(address: IpAddr) -> bool {
     }
 }
 
-/// Returns whether a rule (`fib_rule_hdr` and attributes, linux/fib_rules.h) leads to a table other than
-/// `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (linux/rtnetlink.h).
+/// Returns whether a routing rule leads to a table other than `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`
+/// (linux/rtnetlink.h). The message is a `fib_rule_hdr` with attributes (linux/fib_rules.h).
 fn uses_further_table(message: &[u8]) -> Option<bool> {
     const TO_TABLE: u8 = 1;
     const FRA_TABLE: u16 = 15;
@@ -114,7 +115,7 @@ fn uses_further_table(message: &[u8]) -> Option<bool> {
     Some(header[7] == TO_TABLE && !(253..=255).contains(&table))
 }
 
-/// Lists the addresses of the device with this name; `None` if there is no such device.
+/// Lists the addresses of the device with this name. `None` if there is no device with this name.
 pub(super) fn addresses(name: &str) -> Result<Option<Vec<IpAddr>>, Errno> {
     let Some(link) = list()?.into_iter().find(|link| link.name == name) else { return Ok(None) };
     let all = dump(NETLINK_ROUTE, GETADDR, &[0; ADDRESS_BODY], address)?;
@@ -139,7 +140,8 @@ fn link(message: &[u8]) -> Option<Link> {
     let promiscuity = attribute(attributes, IFLA_PROMISCUITY).and_then(|count| number(count, 0)).unwrap_or(0);
     Some(Link {
         index,
-        // Only a user's request sets the flag. The counter also includes the requests of programs and of the kernel.
+        // Only the request of a user sets the flag. The counter also includes the requests of programs and of the
+        // kernel.
         is_promiscuous: flags & IFF_PROMISC != 0 || (promiscuity > 0 && !is_port),
         name: text(attribute(attributes, IFLA_IFNAME)?),
         is_loopback: flags & IFF_LOOPBACK != 0,
@@ -148,8 +150,7 @@ fn link(message: &[u8]) -> Option<Link> {
     })
 }
 
-/// Parses the index of a device and one of its addresses; the address is `None` if its family is neither IPv4 nor
-/// IPv6.
+/// Parses the index of a device and one of its addresses. The address is `None` if its family is neither IPv4 nor IPv6.
 fn address(message: &[u8]) -> Option<(u32, Option<IpAddr>)> {
     let index = number(message, 4)?;
     let attributes = message.get(ADDRESS_BODY..)?;

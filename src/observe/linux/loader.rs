@@ -1,6 +1,7 @@
-//! Finds the program that a loader, such as the dynamic loader or an emulator, runs in its own process.
+//! Finds the program that a loader (such as the dynamic loader or an emulator) runs in its own process.
 //!
-//! A process can change its command line, so the program must also be mapped in the memory of the process.
+//! A process can change its command line. So the program must not only be on the command line, but also be mapped in
+//! the memory of the process.
 
 use std::os::fd::OwnedFd;
 
@@ -12,22 +13,22 @@ use super::tree::{Tree, is_same};
 use crate::model::file_name;
 use crate::model::loaders::{Loader, loaded_program, loader};
 
-/// A program that a loader runs.
 pub(super) struct Loaded {
-    /// The path from the kernel, which may have the mark of a deleted file.
+    /// The path from the kernel. The path of a deleted file ends in ` (deleted)`.
     pub path: Vec<u8>,
     pub file: Option<Stat>,
     pub cmdline: Vec<String>,
 }
 
-/// The answer for a process whose program file is at `path`.
+/// The result for a process: whether its program file is a loader, and whether the loaded program was found.
 pub(super) enum Search {
     NoLoader,
     Found(Loaded),
     NotFound,
 }
 
-/// Searches the program of a loader. Without a path in the command line, the only mapped program is returned.
+/// Finds the program of a loader. If no mapped file is on the command line, the program is found only if exactly one
+/// mapped file looks like a program.
 pub(super) fn search(process: &OwnedFd, path: &str, cmdline: &[String], tree: &Tree) -> Search {
     let Some(kind) = loader(file_name(path)) else { return Search::NoLoader };
     let mapped = mapped_paths(process, kind == Loader::Native).unwrap_or_default();
@@ -35,7 +36,8 @@ pub(super) fn search(process: &OwnedFd, path: &str, cmdline: &[String], tree: &T
         .into_iter()
         .filter(|(_, mapped)| mapped != path.as_bytes())
         .map(|(range, path)| {
-            // Only a process with a capability can follow the link, and a thread has no such directory.
+            // Following the link needs a capability, and a thread has no directory `map_files`. In both cases the path
+            // is used.
             let link = statat(process, format!("map_files/{range}"), AtFlags::empty());
             let file = link.or_else(|_| tree.stat(&path)).ok();
             (path, file)
@@ -62,7 +64,7 @@ pub(super) fn search(process: &OwnedFd, path: &str, cmdline: &[String], tree: &T
             }
         }
     };
-    // The path in the command line may be relative, or the file may be deleted.
+    // The path on the command line may be relative, or the file may be deleted. So only the file names are compared.
     let shown = String::from_utf8_lossy(&path);
     let name = file_name(shown.strip_suffix(" (deleted)").unwrap_or(&shown));
     let of_program = named.filter(|named| at.is_some() || file_name(named.path) == name);
@@ -70,7 +72,7 @@ pub(super) fn search(process: &OwnedFd, path: &str, cmdline: &[String], tree: &T
     Search::Found(Loaded { path, file, cmdline })
 }
 
-/// Returns whether a mapped file is a program rather than a library or data.
+/// Returns whether a mapped file looks like a program. Libraries and data do not.
 fn is_like_a_program(path: &[u8], file: Option<&Stat>) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let is_library = name.windows(3).any(|part| part == b".so");

@@ -1,8 +1,12 @@
-//! The files with code in the memory of a process: its program file, its libraries, and other loaded code.
+//! Checks the files with code in the memory of a process: its program file, its libraries, and other loaded code.
 //!
-//! The program file alone does not show libraries of `LD_PRELOAD`, a program that was started through the dynamic
-//! loader, or a program that replaced its program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file causes a
-//! note instead of a finding, because many programs translate scripts, patterns or queries into such memory.
+//! The program file alone does not show everything:
+//! - libraries of `LD_PRELOAD`
+//! - a program that was started through the dynamic loader
+//! - a program that replaced its program file (`PR_SET_MM_EXE_FILE`)
+//!
+//! Code in memory that does not come from a file causes a note instead of a finding. Many programs translate scripts,
+//! patterns or queries into such code.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -16,29 +20,30 @@ use super::tree::Tree;
 use super::users::effective_uid;
 use crate::model::{ExeState, Origin, OriginKind, Script};
 
-/// The maximum size of a list of mapped files, enough for about 40,000 files; large servers map a thousand.
+/// The maximum size of a list of mapped files in bytes, enough for about 40,000 files. Large servers map about a
+/// thousand files.
 const LONGEST: usize = 4 * 1024 * 1024;
-/// The mark of the packer UPX near the beginning of a program file. A packed program replaces its file in memory with
-/// the unpacked code.
+/// The mark of the packer UPX, which is near the beginning of a program file. A packed program replaces its file in
+/// memory with the unpacked code.
 const PACKED: &[u8] = b"UPX!";
 const PACKED_WITHIN: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct MappedFiles {
-    /// Whether code of the program file is mapped; `None` if this could not be checked.
+    /// Whether code of the program file is mapped. `None` if this could not be checked.
     pub has_program: Option<bool>,
     /// The other mapped files that a user other than root can replace.
     pub of_users: Vec<Script>,
-    /// Whether the program has code in memory that does not belong to a file. Always false for an interpreter.
+    /// Whether the memory of the process contains code that does not come from a file. Always false for an interpreter.
     pub has_code_without_file: bool,
     /// The reason why the files could not be checked.
     pub trouble: Option<&'static str>,
 }
 
-/// An executable mapped file, as `/proc/PID/maps` lists it.
+/// A mapped file, from a line of `/proc/PID/maps`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Mapping {
-    /// The range of addresses, which is also a name in the directory `map_files`.
+    /// The range of addresses. It is also the name of a link in the directory `map_files`.
     range: String,
     /// The device and the inode, as text.
     id: String,
@@ -46,37 +51,36 @@ struct Mapping {
     path: Vec<u8>,
 }
 
-/// The mount namespace, the root of the process, the device and inode of the file, and its path.
+/// The mount namespace, the root directory of the process, the device and inode of the file, and the path of the file.
 type Key = (u64, (u64, u64), String, Vec<u8>);
 
-/// Judges mapped files and stores the results, because most processes map the same libraries.
+/// Judges mapped files and caches the results, because most processes map the same libraries.
 #[derive(Debug, Default)]
 pub(super) struct Libraries(HashMap<Key, (Option<(u64, u64)>, Judged)>);
 
 /// Who can replace a mapped file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Judged {
-    /// Only root can replace the file, or the process created the file for translated code.
+    /// Only root can replace the file, or the file has code that the process translated itself.
     Ordinary,
-    /// Another user can replace the file. The second field is the owner of the file, if known.
+    /// A user other than root can replace the file. The second field is the owner of the file, if known.
     User(Origin, Option<FileOwner>),
     Unknown,
 }
 
-/// The owner of a file, and whether the file lies in a private directory of this user.
+/// The owner of a file, and whether the file is in a private directory of the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileOwner {
     pub uid: u32,
     is_private: bool,
 }
 
-/// A process whose mapped files are judged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mapper<'p> {
     /// The directory of the process in `/proc`.
     pub process: &'p OwnedFd,
     pub tree: &'p Tree,
-    /// The target of the link `exe`, and the file to which the link leads.
+    /// The target of the link `exe`, and the state of the file to which the link leads.
     pub program: (&'p [u8], Option<&'p Stat>),
     pub is_interpreter: bool,
 }
@@ -86,7 +90,7 @@ impl Libraries {
     pub(super) fn of(&mut self, mapper: Mapper<'_>, origins: &mut Origins) -> MappedFiles {
         let Mapper { process, tree, program, .. } = mapper;
         let maps = match read_maps(process) {
-            // The process is ending and has no memory left.
+            // The process is ending and has no memory any more.
             Ok(maps) if maps.is_empty() => return MappedFiles::default(),
             Ok(maps) if maps.len() < LONGEST => maps,
             Ok(_) => return trouble("the process maps too many files to check"),
@@ -96,14 +100,14 @@ impl Libraries {
             !mapper.is_interpreter && maps.split(|byte| *byte == b'\n').any(is_without_file);
         let mut found =
             MappedFiles { has_program: Some(false), has_code_without_file, ..MappedFiles::default() };
-        // A thread (`/proc/PID/task/TID`) has no directory `map_files`. Reading the links in this directory needs a
-        // capability.
+        // A thread (`/proc/PID/task/TID`) has no directory `map_files`. If the directory exists, only a process with a
+        // capability can read its links.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings(&maps) {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
             let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
-            // On a layered file system, the device and inode of the mapping can differ from those of the path, so an
-            // equal path also counts. If only the path is equal, the mapped file is still judged.
+            // On a layered file system, the device and inode of the mapped file can differ from those of the program
+            // file. So an equal path also counts. But if only the path is equal, the mapped file is still judged.
             if is_program || mapping.path == program.0 {
                 found.has_program = Some(true);
             }
@@ -142,7 +146,7 @@ impl Libraries {
             Ok(stat) => {
                 (Some((stat.st_dev, stat.st_ino)), judge_file(process, tree, mapping, &stat, origins))
             }
-            // The process unmapped the file after the list was read.
+            // The process unmapped the file after its list of files was read.
             Err(Errno::NOENT) if has_links => return (None, Judged::Ordinary),
             Err(_) => (None, judge_path(tree, mapping, origins)),
         };
@@ -151,8 +155,8 @@ impl Libraries {
     }
 }
 
-/// Programs that compile their configuration into libraries in a directory that only their own user can write. An
-/// entry is the end of the path of the program file, and this directory.
+/// The programs that compile their configuration into libraries. Each entry has the end of the path of the program
+/// file, and the directory of the libraries. Only the user of the program can write to this directory.
 const COMPILE_THEIR_CONFIGURATION: [(&[u8], &[u8]); 1] = [(b"/varnishd", b"/var/lib/varnish/")];
 
 fn is_own_code(program: &[u8], path: &[u8]) -> bool {
@@ -162,14 +166,12 @@ fn is_own_code(program: &[u8], path: &[u8]) -> bool {
 }
 
 impl Judged {
-    /// Returns who can replace the file, seen from one process that maps it.
+    /// Returns who can replace the file, for one of the processes that map it.
     ///
-    /// A file in `/tmp` that belongs to the user of the process counts as a file that only this user can replace, in
-    /// two cases:
+    /// Programs unpack libraries into `/tmp`, where any user can write. A file that belongs to the user of the process
+    /// is still judged as a file that only this user can replace, in two cases:
     /// - the process is an interpreter
     /// - the file is in a private directory
-    ///
-    /// Programs unpack libraries there, and no other user can replace them.
     fn for_process(self, mapper: Mapper<'_>) -> Self {
         match self {
             Judged::User(origin, Some(FileOwner { uid, is_private }))
@@ -191,7 +193,7 @@ fn trouble(why: &'static str) -> MappedFiles {
     MappedFiles { trouble: Some(why), ..MappedFiles::default() }
 }
 
-/// Judges a file that portolan may open through `map_files`; `stat` describes the mapped file.
+/// Judges a file that portolan may open through `map_files`. `stat` describes the mapped file.
 fn judge_file(
     process: &OwnedFd,
     tree: &Tree,
@@ -206,18 +208,18 @@ fn judge_file(
         ExeState::Present | ExeState::Replaced => {
             let running = (state == ExeState::Present).then_some(stat);
             match origins.of(tree, path, running) {
-                // A mount covers the path, so only the owner of the mapped file is judged.
+                // A mount covers the path, so only the owner of the mapped file is known.
                 Some(origin) if origin.kind == OriginKind::Elsewhere && stat.st_uid == 0 => Judged::Ordinary,
                 Some(origin) if origin.kind == OriginKind::Elsewhere => owner(),
                 Some(origin) => of_origin(origin),
                 None => Judged::Unknown,
             }
         }
-        // A file without a name that is not a library contains code that the process translated itself.
+        // If a file without a name is not a library, it contains code that the process translated itself.
         ExeState::Memfd | ExeState::Deleted if !is_library(process, mapping) => Judged::Ordinary,
         ExeState::Memfd => Judged::User(Origin::of(OriginKind::Memory), None),
         ExeState::Deleted if stat.st_uid != 0 => owner(),
-        // Presumably, an upgrade removed this library of root, so its directory is judged.
+        // Presumably an upgrade removed this library, which belongs to root. So the directory of the library is judged.
         ExeState::Deleted => origins.of_removed(tree, path).map_or(Judged::Unknown, of_origin),
     }
 }
@@ -230,7 +232,7 @@ fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
             let owner = owner_of(tree, &mapping.path, &stat);
             origins.of(tree, &mapping.path, None).map_or(Judged::Unknown, |origin| of_origin(origin, owner))
         }
-        // Memory that processes share, or that has a name but no file, is ordinary.
+        // Shared memory and named memory have no file, so such a mapping is ordinary.
         _ if mapping.path.starts_with(b"/memfd:") || mapping.path.starts_with(b"/SYSV") => Judged::Ordinary,
         _ => {
             let path = mapping.path.strip_suffix(b" (deleted)").unwrap_or(&mapping.path);
@@ -239,7 +241,7 @@ fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
     }
 }
 
-/// Returns the owner of a file; `None` if other users can write or replace the file too.
+/// Returns the owner of a file. `None` if other users can write or replace the file too.
 pub(super) fn owner_of(tree: &Tree, path: &[u8], stat: &Stat) -> Option<FileOwner> {
     const OTHERS: Mode = Mode::WGRP.union(Mode::WOTH);
     if Mode::from_raw_mode(stat.st_mode).intersects(OTHERS) {
@@ -248,7 +250,7 @@ pub(super) fn owner_of(tree: &Tree, path: &[u8], stat: &Stat) -> Option<FileOwne
     let end = path.iter().rposition(|byte| *byte == b'/')?;
     let directory = tree.stat(&path[..end]).ok()?;
     let mode = Mode::from_raw_mode(directory.st_mode);
-    // If the directory is not sticky, other users who can write to it can replace the file.
+    // Anyone who can write to a directory that is not sticky can replace the files in it.
     if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
         return None;
     }
@@ -263,7 +265,7 @@ fn of_origin(origin: Origin, owner: Option<FileOwner>) -> Judged {
     }
 }
 
-/// Returns whether a mapped file is a library or a program, which begins with the magic number of ELF.
+/// Returns whether a mapped file is a library or a program. Both begin with the magic number of ELF.
 fn is_library(process: &OwnedFd, mapping: &Mapping) -> bool {
     let mut start = [0; 4];
     read_start(process, &format!("map_files/{}", mapping.range), &mut start) == Ok(4) && start == *b"\x7fELF"
@@ -280,7 +282,7 @@ fn read_start(process: &OwnedFd, path: &str, start: &mut [u8]) -> Result<usize, 
     read(openat(process, path, flags, Mode::empty())?, start)
 }
 
-/// Reads `maps`, which the kernel returns in pieces of any length.
+/// Reads the whole file `maps`, which the kernel returns in pieces of any length.
 fn read_maps(process: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let file = openat(process, "maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let (mut maps, mut piece) = (Vec::new(), [0; 16 * 1024]);
@@ -293,7 +295,7 @@ fn read_maps(process: &OwnedFd) -> Result<Vec<u8>, Errno> {
     Ok(maps)
 }
 
-/// Returns the paths of the mapped files, each with a range of addresses: only executable files, or every file.
+/// Returns each mapped path once, with a range of addresses. With `only_executable`, files without code are left out.
 pub(super) fn mapped_paths(
     process: &OwnedFd,
     only_executable: bool,
@@ -304,8 +306,8 @@ pub(super) fn mapped_paths(
     Ok(lines.map(|one| (one.range, one.path)).filter(|(_, path)| seen.insert(path.clone())).collect())
 }
 
-/// Returns each executable mapped file once, from the text of `maps` (`START-END PERMISSIONS OFFSET DEVICE INODE
-/// PATH`).
+/// Returns each mapped file with code once. `maps` has lines of the form `START-END PERMISSIONS OFFSET DEVICE INODE
+/// PATH`.
 fn mappings(maps: &[u8]) -> Vec<Mapping> {
     let mut seen = HashSet::new();
     let lines = maps.split(|byte| *byte == b'\n').filter_map(|line| mapping(line, true));
@@ -330,15 +332,15 @@ fn mapping(line: &[u8], only_executable: bool) -> Option<Mapping> {
     Some(Mapping { range, id: format!("{device} {inode}"), inode, path: unescaped(rest.trim_ascii_start()) })
 }
 
-/// Returns whether a line of `maps` describes executable memory without a file. Parts of the kernel have a name, such
-/// as `[vdso]`.
+/// Returns whether a line of `maps` describes executable memory without a file. Memory that the kernel provides has a
+/// name, such as `[vdso]`, and does not count.
 fn is_without_file(line: &[u8]) -> bool {
     let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
     let may_be_run = fields.nth(1).is_some_and(|mode| mode.get(2) == Some(&b'x'));
     may_be_run && fields.nth(2) == Some(b"0") && fields.next().is_none()
 }
 
-/// Replaces `\\012`, which the kernel writes for a line break in a path.
+/// Replaces `\012`, which the kernel writes instead of a line break in a path.
 fn unescaped(path: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -411,7 +413,7 @@ mod tests {
         }
     }
 
-    /// Java unpacks libraries into `/tmp`, where no other user can replace them.
+    /// Java unpacks libraries into `/tmp`. Other users cannot replace them there.
     #[test]
     fn own_files_of_an_interpreter_are_ordinary() {
         let process = super::super::process::open(std::process::id()).unwrap();

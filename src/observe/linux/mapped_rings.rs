@@ -1,8 +1,8 @@
-//! Finds processes that have an io_uring but no descriptor of it: they registered the io_uring with itself
-//! (`IORING_REGISTER_RING_FDS`) and closed the descriptor. The sockets in such an io_uring cannot be read.
+//! Finds processes that have an io_uring but no descriptor of it. Such a process registered the io_uring with itself
+//! (`IORING_REGISTER_RING_FDS`) and closed the descriptor. The sockets in this io_uring cannot be read.
 //!
-//! The iterator of the kernel shows which processes have an io_uring. Without the iterator, only processes that have
-//! mapped their io_uring are found, and a gap says so.
+//! The task iterator of the kernel (BPF) shows which processes have an io_uring. Without the iterator, only processes
+//! that have mapped their io_uring are found, and a gap reports this.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -17,17 +17,18 @@ use super::owners::{Search, Walk};
 use super::{settings, task_iterator};
 use crate::model::{Gap, Pid, Stage};
 
-/// The time limit for one process, which can delay the reading of its mappings without limit. Usually the reading
-/// takes well below a millisecond.
+/// The time limit for one process. Reading the mappings usually takes well below a millisecond, but a process can delay
+/// it without limit.
 const LIMIT: Duration = Duration::from_secs(1);
-/// After this many processes without an answer, the remaining processes are not read.
+/// After this many processes that did not answer, the remaining processes are not read.
 const PATIENCE: usize = 2;
-/// The maximum size of the mappings of all processes together. One process usually has some ten kilobytes.
+/// The maximum total size of the mappings of all processes, in bytes. One process usually has some ten kilobytes.
 const LARGEST: usize = 256 * 1024 * 1024;
 
 /// The first release of Linux in which a process can use an io_uring without a descriptor (`IORING_REGISTER_RING_FDS`).
 const REGISTERED: (u32, u32) = (5, 18);
-/// The first release of Linux in which a kernel with io_urings has the setting `kernel.io_uring_disabled`.
+/// The first release of Linux with the setting `kernel.io_uring_disabled`. A later kernel without the setting has no
+/// io_urings.
 const DISABLED: (u32, u32) = (6, 6);
 
 /// The text that the kernel shows for a mapped io_uring.
@@ -40,7 +41,6 @@ pub(super) struct MappedRings {
     pub unread: Vec<Pid>,
 }
 
-/// Finds the processes that have an io_uring, but no known descriptor of it.
 pub(super) fn search(walk: &Walk) -> MappedRings {
     let known: HashSet<Pid> =
         walk.rings.iter().map(|ring| ring.pid).chain(walk.unread.keys().copied()).collect();
@@ -53,8 +53,8 @@ pub(super) fn search(walk: &Walk) -> MappedRings {
     found
 }
 
-/// Returns whether a process of this kernel can have an io_uring with neither a descriptor nor a mapping. `disabled` is
-/// the setting: 2 means that no process can make an io_uring.
+/// Returns whether a process can have an io_uring with neither a descriptor nor a mapping. `disabled` is the setting
+/// `kernel.io_uring_disabled`: 2 means that no process can create an io_uring.
 fn may_be_unmapped(release: Option<(u32, u32)>, disabled: Result<Vec<u8>, Errno>) -> bool {
     let is_at_least = |least| release.is_none_or(|release| release >= least);
     let is_built_without = release.is_some() && is_at_least(DISABLED) && disabled == Err(Errno::NOENT);
@@ -62,7 +62,7 @@ fn may_be_unmapped(release: Option<(u32, u32)>, disabled: Result<Vec<u8>, Errno>
     is_at_least(REGISTERED) && !is_built_without && !is_disabled
 }
 
-/// Returns the processes that have an io_uring according to the kernel, but no descriptor of it.
+/// Returns the processes that have an io_uring according to the kernel, but have no descriptor of it.
 fn without_descriptor(walk: &Walk) -> Vec<Pid> {
     let in_walk = |walk: &Walk| -> Vec<Pid> {
         let rings: HashSet<Pid> = walk.rings.iter().map(|ring| ring.pid).collect();
@@ -71,7 +71,7 @@ fn without_descriptor(walk: &Walk) -> Vec<Pid> {
     };
     let mut pids = in_walk(walk);
     if !pids.is_empty() {
-        // The processes are checked again, because they may have closed their io_uring before their descriptors were
+        // The processes are checked again, because a process may have closed its io_uring before its descriptors were
         // read.
         let search = Search { wanted: &KernelIds::default(), strays: false, bpf: true };
         let again = task_iterator::walk(search).map(|walk| in_walk(&walk));
@@ -107,7 +107,7 @@ fn search_by(
                 Ok((pid, None)) => result.unread.push(pid),
                 Ok((_, Some(false))) => {}
                 Err(RecvTimeoutError::Disconnected) => return result,
-                // The thread that still waits is left alone; it ends with this process.
+                // The blocked thread is left alone. It ends when portolan ends.
                 Err(RecvTimeoutError::Timeout) => break pids.get(done).copied(),
             }
             done += 1;
@@ -119,8 +119,8 @@ fn search_by(
     result
 }
 
-/// Returns whether a process has mapped an io_uring; `None` if the size limit is reached. Returns false if the
-/// mappings cannot be read: the descriptors of this process were read, or already have a gap.
+/// Returns whether a process has mapped an io_uring. `None` if the size limit is reached. Returns false if the mappings
+/// cannot be read, because the descriptors of this process were either read or have a gap.
 fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(file) = openat(CWD, format!("/proc/{pid}/maps"), flags, Mode::empty()) else { return Some(false) };
@@ -128,9 +128,10 @@ fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     names_a_ring(&mut pieces, left)
 }
 
-/// Returns whether a text names an io_uring; `None` if the size limit is reached. `next` reads a piece of the text. The
-/// kernel may cut a long line at the end of a piece, so the end of each piece is searched again, together with the next
-/// piece.
+/// Returns whether a text names an io_uring. `None` if the size limit is reached.
+///
+/// `next` reads one piece of the text. A piece may end in the middle of the name of an io_uring. So the end of each
+/// piece is searched again, together with the next piece.
 fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> Option<bool> {
     const KEPT: usize = RING.len() - 1;
     let mut text = [0; KEPT + 16 * 1024];
@@ -149,8 +150,8 @@ fn names_a_ring(next: &mut dyn FnMut(&mut [u8]) -> usize, left: &mut usize) -> O
     None
 }
 
-/// Returns the gaps for the found and the unread processes. Found processes in `named` are left out, because another
-/// gap names them.
+/// Returns a gap for the processes that were found, and a gap for the processes that were not read. The processes in
+/// `named` are left out of the first gap, because another gap names them.
 pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     let noun = |count: usize| if count == 1 { "process" } else { "processes" };
     let gap = |pids: Vec<Pid>, what: &str, why: &str| {
@@ -171,8 +172,8 @@ pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     found.into_iter().chain(unread).collect()
 }
 
-/// Returns the gap of an audit for the io_urings that only the iterator finds, if it was not used. `bpf` is whether the
-/// user allows it.
+/// Returns the gap of an audit that did not use the iterator, because io_urings without a descriptor and a mapping are
+/// then missed. `bpf` is false if the user forbade bpf(2).
 pub(super) fn unsearched(walk: &Walk, bpf: bool) -> Option<Gap> {
     let disabled = || slurp("/proc/sys/kernel/io_uring_disabled", 64, 64);
     if walk.tasks.is_some() || !may_be_unmapped(settings::kernel_release(), disabled()) {

@@ -1,8 +1,8 @@
-//! Finds processes whose directory in `/proc` is covered by a mount, as some rootkits do.
+//! Finds processes whose directory in `/proc` is covered by a mount. Some rootkits hide processes this way.
 
 use crate::model::Pid;
 
-/// Returns the processes with a mount over their directory or over a part of it, in ascending order.
+/// Returns the processes that have a mount over their directory or over a part of it, in ascending order.
 pub(super) fn processes_in(mounts: &str) -> Vec<Pid> {
     let pid = |line: &str| {
         let below = line.split(' ').nth(4)?.strip_prefix("/proc/")?;

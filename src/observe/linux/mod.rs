@@ -1,8 +1,8 @@
 //! Linux: lists the sockets with `sock_diag(7)`, and finds their processes through the descriptors in `/proc`.
 //!
-//! The sockets are listed before their processes are searched, so a process that has its socket during the whole scan
-//! is always found. A socket without a process is listed and searched a second time, before it is reported as
-//! vanished or as owned by the kernel.
+//! The sockets are listed before their processes are searched. So a process is always found if it has its socket during
+//! the whole scan. A socket without a process is listed and searched again. Only then is it reported as vanished or as
+//! owned by the kernel.
 
 mod acl;
 mod blocked_calls;
@@ -90,8 +90,8 @@ use crate::model::{
     show_processes,
 };
 
-/// Returns an error if a requested network namespace cannot be found. Any other part that cannot be seen becomes a
-/// gap.
+/// Scans this machine. Returns an error if a requested network namespace cannot be found. Any other part that cannot be
+/// read becomes a gap.
 pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     scan(scope).map(|seen| seen.snapshot)
 }
@@ -101,7 +101,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 struct ScanResult {
     snapshot: Snapshot,
     scanned_namespaces: ScannedNamespaces,
-    /// The gaps in the list of sockets itself, which are compared with the gaps of a second list.
+    /// The gaps of the list of sockets itself. A later list is compared with them.
     blind: Vec<Gap>,
     descriptors: Vec<SocketDescriptor>,
 }
@@ -137,8 +137,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         notes.extend(scanned_namespaces.unseen(&walk));
         let programs = bpf::attached(&walk.bpf_links);
         if let Some(note) = programs.tcx {
-            // The program names its device by an index, which is unique only within a network namespace. The namespace
-            // is not known here, so all firewalls become unknown.
+            // The program refers to its device by an index, which is unique only within a network namespace. The
+            // namespace is not known here, so the result of every firewall becomes unknown.
             let why = "a BPF program (tcx) can take packets before the firewall";
             firewalls
                 .iter_mut()
@@ -147,7 +147,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         }
         let steering = if scope.bpf { scanned_namespaces.steering_programs() } else { None };
         if let Some(gap) = bpf::steering_gap(steering.unwrap_or(0), programs.steering) {
-            // A program can also choose a listener in another network namespace.
+            // The program can also choose a listener in another network namespace.
             let why = "a BPF program (sk_lookup) can redirect connections for other ports to a listener";
             firewalls.iter_mut().for_each(|firewall| firewall.steering = Some(why.to_owned()));
             for found in found.iter_mut().filter(|found| found.socket.absent) {
@@ -184,7 +184,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     if scope.processes {
         containers::name_published(&mut sockets);
     }
-    // A plain table does not show the ID of the host, whose calculation takes 1% of the time of a short listing.
+    // A plain table does not show the ID of the host. It is left out there, because its calculation takes 1% of the
+    // time of a short listing.
     let is_detailed = scope.details || scope.packages;
     let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
@@ -216,7 +217,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     Ok(ScanResult { snapshot, scanned_namespaces, blind, descriptors })
 }
 
-/// Returns whether portolan may read every process, and runs in the same network namespace as process 1.
+/// Returns whether portolan may read every process and runs in the network namespace of process 1.
 pub(super) fn is_in_first_namespace() -> bool {
     settings::privileged() && namespaces::of_process(1).is_some_and(|first| namespaces::own() == Some(first))
 }
@@ -237,7 +238,7 @@ pub(super) fn process_tree() -> Vec<super::TreeProcess> {
     process::tree()
 }
 
-/// Returns whether any process in `/proc` has this name. The kernel cuts names at 15 bytes.
+/// Returns whether a process in `/proc` has this name. The kernel cuts names at 15 bytes.
 pub(super) fn is_running(name: &str) -> bool {
     files::numbers("/proc")
         .unwrap_or_default()
@@ -246,7 +247,7 @@ pub(super) fn is_running(name: &str) -> bool {
         .any(|own| own == name || (own.len() == 15 && name.starts_with(&own)))
 }
 
-/// Reads the owners of the sockets, in ascending order of pid.
+/// Reads the processes that own the sockets. They are returned in ascending order of their pid.
 fn processes(
     scope: &Scope,
     found: &mut [FoundSocket],
@@ -278,7 +279,7 @@ fn processes(
     processes
 }
 
-/// Marks the owners that `/proc` hides, and adds the hidden owners that are missing from `processes`.
+/// Marks the owners that `/proc` hides. Hidden owners that are missing from `processes` are added.
 fn mark_hidden(processes: &mut Vec<Process>, mut hidden: BTreeSet<Pid>, found: &[FoundSocket]) {
     if hidden.is_empty() {
         return;
@@ -301,7 +302,8 @@ fn note_on_code_without_file(pids: &[Pid]) -> Option<Note> {
     Some(Note::new(what).counted(pids.len()).with_remedy(show_processes(pids, "linux")?))
 }
 
-/// Returns the sockets of each process that other machines can reach, directly or through a rule that forwards a port.
+/// Returns, for each process, its sockets that other machines can reach, directly or through a rule that forwards a
+/// port.
 fn reachable_sockets(found: &[FoundSocket]) -> BTreeMap<Pid, Vec<SocketAddr>> {
     let is_forwarded = found.iter().any(|f| f.socket.state == State::Published);
     let reachable = found.iter().filter(|f| {
@@ -317,7 +319,7 @@ fn reachable_sockets(found: &[FoundSocket]) -> BTreeMap<Pid, Vec<SocketAddr>> {
     sockets
 }
 
-/// Returns the container of each process, taken from the control groups of its sockets.
+/// Returns the container of each process. The container is taken from the control groups of the sockets.
 fn groups(found: &[FoundSocket]) -> BTreeMap<Pid, String> {
     let in_container = found.iter().filter_map(|f| Some((&f.socket, f.socket.container.as_ref()?)));
     in_container
@@ -334,8 +336,8 @@ fn name_users(processes: &mut [Process], users: &mut users::Users) {
     }
 }
 
-/// Reads the details that a listing leaves out. A process that cannot be read, or whose pid now belongs to another
-/// process, stays unchanged.
+/// Reads the details that a listing leaves out. A process stays unchanged if it cannot be read, or if its pid now
+/// belongs to another process.
 pub(super) fn read_rest(processes: &mut [Process]) {
     let unread = processes.iter().filter(|process| process.started.is_none());
     let jobs = unread.map(|process| ReadRequest {
@@ -376,12 +378,12 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
     Gap::new(Stage::Processes, what, why).counted(pids.len()).of_processes(pids, "linux")
 }
 
-/// Returns for each process which parts of it must be read.
+/// Returns which parts of each process must be read.
 fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
-    // If a socket's own control group names neither a unit nor a container, the groups of its processes are read: they
-    // may name a container in another hierarchy. Process 1 opens sockets for other services, so its groups do not
-    // count.
+    // The control group of a socket may name neither a unit nor a container. The groups of its processes are then read,
+    // because they may name a container in another hierarchy. The groups of process 1 do not count, because process 1
+    // opens sockets for other services.
     let silent = found.iter().filter(|f| f.socket.unit.is_none() && f.socket.container.is_none());
     let silent: HashSet<Pid> =
         silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();

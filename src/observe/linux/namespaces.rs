@@ -1,7 +1,7 @@
 //! Finds, names and scans the other network namespaces of this machine.
 //!
-//! A separate thread enters a namespace and then ends. If the kernel refuses, the tables of a process inside the
-//! namespace are read instead. No namespace is made, mounted or kept open.
+//! To scan a namespace, a separate thread enters it and then ends. If the kernel refuses, the tables of a process in
+//! the namespace are read instead. Portolan never creates or mounts a namespace, and does not keep one open.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,28 +22,30 @@ use super::sockets::{self, SocketList};
 use crate::model::{Netns, Pid};
 use crate::observe::Scope;
 
-/// A network namespace, and the file or process through which it can be entered.
+/// A network namespace, and how it can be entered or read.
 #[derive(Clone, Debug)]
 pub(super) struct NamespaceHandle {
     pub netns: Netns,
-    /// A file through which the namespace can be entered: in `/proc/PID/ns`, in `/proc/PID/fd`, or at a mount point.
+    /// The file through which the namespace can be entered. It is in `/proc/PID/ns`, in `/proc/PID/fd`, or at a mount
+    /// point.
     pub(super) way: PathBuf,
-    /// A process in the namespace.
     pid: Option<Pid>,
 }
 
-/// Returns the inode of the calling thread's own namespace.
+/// Returns the inode of the network namespace of the calling thread.
 pub(super) fn own() -> Option<u64> {
     link(Path::new("/proc/thread-self/ns/net"))
 }
 
-/// Returns the inode of the namespace of a process.
+/// Returns the inode of the network namespace of a process.
 pub(super) fn of_process(pid: Pid) -> Option<u64> {
     link(Path::new(&format!("/proc/{pid}/ns/net")))
 }
 
-/// Returns every network namespace that can be found, by inode: the namespaces of processes and threads, mounted
-/// namespaces (in `/run/netns` or of container managers), and namespaces that only a descriptor keeps alive.
+/// Returns every network namespace that can be found, by inode:
+/// - the namespaces of processes and threads
+/// - the mounted namespaces (in `/run/netns`, or of container managers)
+/// - the namespaces that only a descriptor keeps alive
 pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
     let mut found = BTreeMap::new();
     let mut add = |inode: u64, name: Option<String>, way: PathBuf, pid: Option<Pid>| {
@@ -58,7 +60,7 @@ pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
         if let Some(inode) = link(&way) {
             add(inode, None, way, Some(pid));
         }
-        // A thread may be in another namespace than its process.
+        // A thread can be in another namespace than its process.
         let threads = numbers(process.join("task")).unwrap_or_default();
         for thread in threads.into_iter().filter(|thread| *thread != pid) {
             let way = process.join(format!("task/{thread}/ns/net"));
@@ -80,12 +82,12 @@ pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
     found
 }
 
-/// Returns the mounted network namespaces: inode and mount point.
+/// Returns the inode and the mount point of each mounted network namespace.
 pub(super) fn mounted() -> Vec<(u64, PathBuf)> {
     mounted_in(&files::mounts().unwrap_or_default())
 }
 
-/// Parses the text of `mountinfo`, in which a blank in a mount point is `\040`.
+/// Parses the text of `mountinfo`. A blank in a mount point is written as `\040`.
 pub(super) fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
     mountinfo
         .lines()
@@ -98,7 +100,7 @@ pub(super) fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
 }
 
 fn link(path: &Path) -> Option<u64> {
-    // The system call bypasses the C library, so that a preloaded library cannot change the answer.
+    // The system call does not go through the C library, so a preloaded library cannot change the answer.
     let link = readlinkat(CWD, path, Vec::new()).ok()?;
     inode_of(Path::new(link.to_str().ok()?))
 }
@@ -108,7 +110,7 @@ fn inode_of(link: &Path) -> Option<u64> {
 }
 
 impl NamespaceHandle {
-    /// Returns whether `name` is the name or the inode of the namespace, or the pid of a process in it.
+    /// Returns whether `name` is the name or the inode of the namespace, or the pid of a process in the namespace.
     pub(super) fn is_called(&self, name: &str) -> bool {
         let number = name.parse::<u64>().ok();
         self.netns.name.as_deref() == Some(name)
@@ -120,7 +122,8 @@ impl NamespaceHandle {
     pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let file =
             File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        // The path may now lead to another namespace, which the process entered or which was mounted there.
+        // The path may lead to another namespace in the meantime: the process may have entered one, or one may be
+        // mounted there.
         let metadata = file.metadata().map_err(|_| Errno::IO)?;
         if metadata.st_ino() != self.netns.inode {
             return Err(Errno::NOENT);
@@ -136,7 +139,7 @@ impl NamespaceHandle {
         })
     }
 
-    /// Returns the addresses of the network interfaces, without loopback addresses; none if the namespace cannot be
+    /// Returns the addresses of the network interfaces, without loopback addresses. Empty if the namespace cannot be
     /// entered.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
         let addresses = self.enter(links::all_addresses).and_then(|all| all).unwrap_or_default();
@@ -147,7 +150,7 @@ impl NamespaceHandle {
     }
 
     /// Returns the sockets and the ephemeral range of the namespace. Returns an error if the namespace can neither be
-    /// entered nor read through a process.
+    /// entered nor read through a process in it.
     pub(super) fn list_sockets(
         &self,
         scope: &Scope,

@@ -1,11 +1,10 @@
-//! Requests lists of sockets ("dumps") from the kernel over `NETLINK_SOCK_DIAG`.
+//! Requests lists of sockets ("dumps") from the kernel through `NETLINK_SOCK_DIAG`.
 //!
-//! A dump is not atomic: if a socket appears or vanishes between two datagrams, a third socket can be missing, and
-//! the kernel does not report this. So a dump of more than one datagram is repeated until two dumps agree, and the
-//! sockets of all dumps are reported.
+//! A dump does not show all sockets at one moment. If a socket appears or vanishes between two datagrams, another
+//! socket can be missing, and the kernel does not report this. So a dump of more than one datagram is repeated until
+//! two dumps agree. The sockets of all dumps are reported.
 //!
-//! The kernel makes the first datagram only as large as the largest read so far, so a read with a large buffer comes
-//! first.
+//! The first datagram of the kernel is only as large as the largest read so far. So the first read has a large buffer.
 
 use std::fmt;
 
@@ -17,7 +16,7 @@ use super::kernel_ids::KernelIds;
 use super::netlink_dump::{Connection, DUMP};
 use crate::model::{Family, PortRange};
 
-/// The maximum number of dumps, if no two of them agree.
+/// The maximum number of dumps if no two of them agree.
 const ATTEMPTS: usize = 6;
 impl fmt::Display for DumpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,13 +42,13 @@ pub(super) struct Netlink {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DumpRequest {
-    /// `None` requests both families in one pass, which only TCP supports.
+    /// `None` requests both families in one pass. Only TCP supports this.
     pub family: Option<Family>,
     /// `IPPROTO_*`.
     pub protocol: u16,
     /// The states, one bit for each.
     pub states: u32,
-    /// The kernel skips sockets with a local port outside this range, which saves time if there are many connections.
+    /// The kernel skips sockets with a local port outside this range. This saves time if there are many connections.
     pub ports: Option<PortRange>,
 }
 
@@ -59,8 +58,8 @@ impl Netlink {
         Ok(Netlink { connection: Connection::open(Some(SOCK_DIAG))?, primed: false })
     }
 
-    /// Passes each socket of the answer to `each` once. Returns the reason if the answer may be incomplete, and an
-    /// error if the kernel refuses the request. After an error, no socket was passed on.
+    /// Passes each socket of the answer to `each` once. Returns the reason if the answer may be incomplete. Returns an
+    /// error if the kernel refuses the request; no socket was passed to `each` in this case.
     pub(super) fn dump(
         &mut self,
         request: DumpRequest,
@@ -68,7 +67,7 @@ impl Netlink {
     ) -> Result<Option<DumpError>, Errno> {
         if !self.primed {
             self.primed = true;
-            // This request selects no state and has an empty answer. Its only purpose is a read with a large buffer.
+            // This request selects no state, so its answer is empty. Its only purpose is a read with a large buffer.
             let _ = self.ask(DumpRequest { states: 0, ..request }, &mut |_| {});
         }
         let mut seen = KernelIds::default();
@@ -77,7 +76,7 @@ impl Netlink {
             let (before, mut listed) = (seen.len(), 0);
             let outcome = self.ask(request, &mut |record| {
                 listed += 1;
-                // A socket that moves during the dump can be in it twice.
+                // A socket that moves within the tables during the dump can appear twice.
                 if seen.insert(record.cookie) {
                     each(record);
                 }
@@ -97,11 +96,13 @@ impl Netlink {
         Ok(trouble.or(Some(DumpError::NotCompared)))
     }
 
-    /// Sends one request and passes on each socket of the answer. Returns whether one datagram contained all of them.
+    /// Sends one request and passes each socket of the answer to `each`. Returns whether all sockets were in one
+    /// datagram.
     fn ask(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
         let outcome = self.read(request, each);
         if !matches!(outcome, Ok(_) | Err(DumpError::Interrupted)) {
-            // The kernel refuses a request while it still answers the previous one, so a new connection is opened.
+            // The kernel may still be answering the previous request, and refuses another one until it has finished. So
+            // a new connection is opened.
             if let Ok(connection) = Connection::open(Some(SOCK_DIAG)) {
                 self.connection = connection;
             }
@@ -126,7 +127,7 @@ impl Netlink {
             };
             let progress = reading.datagram(bytes, sequence);
             carriers += usize::from(!reading.records.is_empty());
-            // Records are used even if an error follows them.
+            // The records are used even if an error follows them.
             reading.records.drain(..).for_each(|record| each(&record));
             if progress? == Progress::Done {
                 return Ok(carriers <= 1);

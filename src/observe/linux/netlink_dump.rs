@@ -1,4 +1,4 @@
-//! Netlink requests to parts of the kernel other than `sock_diag`, and the attributes of the answers
+//! Sends netlink requests to parts of the kernel other than `sock_diag`, and parses the attributes of the answers
 //! (linux/netlink.h).
 
 use std::os::fd::OwnedFd;
@@ -21,13 +21,13 @@ const REQUEST: u16 = 0x1;
 pub(super) const DUMP: u16 = 0x301;
 /// `NLM_F_DUMP_INTR`.
 pub(super) const INTERRUPTED: u16 = 0x10;
-/// Selects the type of an attribute, without the flags for nested attributes and for byte order.
+/// Selects the type of an attribute. The flags for nested attributes and for byte order are left out.
 const TYPE_MASK: u16 = 0x3fff;
 /// The size of `nlmsghdr`.
 pub(super) const HEADER: usize = 16;
-/// Twice the size of the kernel's largest datagram, which is 32 KiB.
+/// The size of the buffer in bytes: twice the size of the kernel's largest datagram.
 const BUFFER: usize = 64 * 1024;
-/// The time limit for an answer. Only a program that answers in place of the kernel can reach it.
+/// The time limit for an answer. It is reached only if a program answers in place of the kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to one netlink protocol of the kernel.
@@ -45,8 +45,8 @@ impl Connection {
         Ok(Connection { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// Requests a dump with the message type `kind`, and passes each message of the answer, with its header, to `each`.
-    /// Returns false if something changed during the dump: messages may then be missing.
+    /// Requests a dump with the message type `kind`. Passes each message of the answer, with its header, to `each`.
+    /// Returns false if something changed during the dump, because messages may then be missing.
     pub(super) fn dump(
         &mut self,
         kind: u16,
@@ -63,8 +63,8 @@ impl Connection {
         }
     }
 
-    /// Requests a dump with the message type `kind`, and returns the result of `parse` for each message of the type
-    /// `answer`; an error if one of these messages cannot be parsed.
+    /// Requests a dump with the message type `kind`. Returns the result of `parse` for each message of the type
+    /// `answer`. Returns an error if one of these messages cannot be parsed.
     pub(super) fn collect<T>(
         &mut self,
         (kind, answer): (u16, u16),
@@ -82,7 +82,7 @@ impl Connection {
         Ok(found)
     }
 
-    /// Sends a request that the kernel answers with a single message; returns this message, with its header.
+    /// Sends a request that the kernel answers with a single message. Returns this message with its header.
     pub(super) fn get(&mut self, kind: u16, body: &[u8]) -> Result<Vec<u8>, Errno> {
         self.send(kind, REQUEST, body)?;
         let mut found = None;
@@ -94,7 +94,7 @@ impl Connection {
         found.ok_or(Errno::BADMSG)
     }
 
-    /// Sends a request, and returns the number that the answers to it have.
+    /// Sends a request. Returns its sequence number, which the answers contain too.
     pub(super) fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<u32, Errno> {
         self.sequence = self.sequence.wrapping_add(1);
         let length = u32::try_from(HEADER + body.len()).map_err(|_| Errno::INVAL)?;
@@ -109,7 +109,7 @@ impl Connection {
         Ok(self.sequence)
     }
 
-    /// Returns the next datagram; the error `EMSGSIZE` if it is larger than the buffer.
+    /// Returns the next datagram, or the error `EMSGSIZE` if the datagram is larger than the buffer.
     pub(super) fn receive(&mut self) -> Result<&[u8], Errno> {
         self.buffer.clear();
         let receive = || recv(&self.socket, spare_capacity(&mut self.buffer), RecvFlags::TRUNC);
@@ -118,7 +118,7 @@ impl Connection {
     }
 }
 
-/// Like [`Connection::collect`], over a separate connection.
+/// Does the same as [`Connection::collect`], over a separate connection.
 pub(super) fn dump<T>(
     protocol: Option<Protocol>,
     kinds: (u16, u16),
@@ -139,8 +139,8 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, &[u8
     attributes.map(|attribute| Some((short(attribute?, 2)? & TYPE_MASK, attribute?.get(4..)?)))
 }
 
-/// Splits bytes into parts of the length that `length` finds at the start of each, with padding to a multiple of four
-/// bytes. If a part is malformed, it is `None` and the last item.
+/// Splits bytes into parts. `length` finds the length of a part at its start. Each part is padded to a multiple of four
+/// bytes. If a part is malformed, the last item is `None`.
 fn parts(mut rest: &[u8], length: impl Fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = Option<&[u8]>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -153,7 +153,7 @@ fn parts(mut rest: &[u8], length: impl Fn(&[u8]) -> Option<usize>) -> impl Itera
     })
 }
 
-/// Parses one datagram; returns whether it ends the answer.
+/// Parses one datagram. Returns whether the answer ends with it.
 fn read(
     datagram: &[u8],
     is_consistent: &mut bool,
@@ -205,7 +205,7 @@ pub(super) mod tests {
         bytes
     }
 
-    /// Returns whether the datagram ends the answer, and the value of attribute 3 in each message of type 16.
+    /// Returns whether the answer ends with the datagram, and the value of attribute 3 in each message of type 16.
     fn read_attribute(datagram: &[u8]) -> Result<(bool, Vec<Vec<u8>>), Errno> {
         let (mut found, mut is_consistent) = (Vec::new(), true);
         let mut each = |message: &[u8]| {

@@ -1,5 +1,6 @@
-//! The jars that a Java process has open. The manifest of a jar can name further jars (`Class-Path`), which are not on the
-//! command line. Java keeps the jars open from which it loads classes.
+//! Finds the jars that a Java process has open. Java keeps open every jar from which it loads classes.
+//!
+//! The command line does not show all these jars, because the manifest of a jar can name other jars (`Class-Path`).
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -14,12 +15,12 @@ use super::tree::Tree;
 use super::users::effective_uid;
 use crate::model::{OriginKind, Script};
 
-/// The maximum number of jars to return; one is enough for a finding.
+/// The maximum number of jars to return. One jar is enough for a finding.
 const MOST: usize = 8;
 const ENDINGS: [&[u8]; 3] = [b".jar", b".war", b".jar (deleted)"];
 
-/// Returns the open jars that any user can replace. A jar in `/tmp` that only the user of the process can replace is left
-/// out: servers unpack their jars there.
+/// Returns the open jars that any user can replace. A jar in `/tmp` is left out if only the user of the process can
+/// replace it, because servers unpack their jars there.
 pub(super) fn open_jars(process: &OwnedFd, tree: &Tree, origins: &mut Origins) -> Vec<Script> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(descriptors) = openat(process, "fd", flags, Mode::empty()) else { return Vec::new() };

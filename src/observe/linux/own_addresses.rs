@@ -7,15 +7,15 @@ use super::links;
 
 #[derive(Debug, Default)]
 pub(super) struct OwnAddresses {
-    /// The addresses of all devices; `None` before the first request, empty if they could not be read.
+    /// The addresses of all devices. `None` before the first request. Empty if the addresses could not be read.
     devices: Option<HashSet<IpAddr>>,
-    /// The kernel's answers about addresses that no device has.
+    /// The answers of the kernel about addresses that no device has.
     routes: HashMap<IpAddr, bool>,
 }
 
 impl OwnAddresses {
-    /// Returns whether the namespace may have an address, on a device or through a local route. Returns true for
-    /// addresses that need no device, and if the kernel gives no certain answer.
+    /// Returns whether the namespace may have an address, on a device or through a local route. Also returns true if
+    /// the address needs no device, or if the kernel gives no certain answer.
     pub(super) fn has(&mut self, address: IpAddr) -> bool {
         let needs_no_device = match address {
             IpAddr::V4(four) => {

@@ -61,9 +61,9 @@ pub(super) struct Walk {
 
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    /// The processes, in ascending order.
     pub pids: Vec<Pid>,
-    /// The processes with an io_uring, in ascending order; `None` if the kernel does not describe them.
+    /// The processes with an io_uring, in ascending order. `None` if the kernel does not describe the types of
+    /// io_urings.
     pub with_rings: Option<Vec<Pid>>,
 }
 

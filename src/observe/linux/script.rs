@@ -1,4 +1,4 @@
-//! The script, jar or class path that an interpreter runs, and the users who can replace it.
+//! Finds the script, the jar or the class path that an interpreter runs, and the users who can replace it.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -15,18 +15,18 @@ use crate::model::python_modules::{installed_modules, modules_of_python, prefixe
 use crate::model::relays::possible_programs;
 use crate::model::{Origin, OriginKind, Script, file_name};
 
-/// The maximum number of files of each kind to check; application servers have a few hundred.
+/// The maximum number of files of each kind to check. Application servers have a few hundred files of code.
 const MOST_FILES: usize = 4096;
-/// The maximum number of bytes to read of a Java argument file; a class path can have some kilobytes.
+/// The maximum size of a Java argument file, in bytes. A class path can have several kilobytes.
 const LONGEST_ARGUMENT_FILE: usize = 1024 * 1024;
-/// The maximum number of bytes to read of an environment, more than the kernel allows.
+/// The maximum size of an environment, in bytes. The kernel allows less.
 const ENVIRONMENT: usize = 8 * 1024 * 1024;
-/// Directories whose files are descriptors of the process. A shell passes code to a program through a file such as
-/// `/dev/fd/63`.
+/// The directories in which a file can be a descriptor of the process. A shell passes code to a program through a file
+/// such as `/dev/fd/63`.
 const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 
-/// Returns the script, the jar, or the least trustworthy element of the class path. A Python module is returned only
-/// if it is in the working directory, or if any user can replace the installed module.
+/// Returns the script, the jar, or the least trustworthy element of the class path. A Python module is returned only in
+/// two cases: it is in the working directory, or any user can replace the installed module.
 pub(super) fn script(
     process: &OwnedFd,
     exe: &str,
@@ -40,15 +40,16 @@ pub(super) fn script(
     let outer = interpreter::parse_command(program, cmdline)?;
     let inner = interpreter::parse_innermost(program, cmdline).filter(|inner| *inner != outer);
     let commands = inner.into_iter().chain([outer]);
-    // The least trustworthy script is returned. If two scripts are equal, the inner script is returned, because its
-    // code runs.
+    // The least trustworthy script is returned. If two scripts are equally trustworthy, the inner script is returned,
+    // because its code runs.
     let scripts = commands.filter_map(|command| script_of(process, exe, cmdline, command, tree, origins));
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }
 
-/// Returns the installed Python module if any user can replace it, or if it is unknown who can replace it. If no
-/// installed module is found, Python may have found it elsewhere: the result is then `path_here` with an unknown
-/// origin, or `None` if Python does not search the working directory.
+/// Returns the installed Python module if any user can replace it, or if it is unknown who can replace it.
+///
+/// If no installed module is found, Python may have found the module elsewhere. The result is then `path_here` with an
+/// unknown origin. `None` if Python does not search the working directory.
 fn installed_module(
     process: &OwnedFd,
     exe: &str,
@@ -61,7 +62,7 @@ fn installed_module(
         let paths = installed_modules(exe, cmdline, prefixes);
         paths.iter().filter_map(|path| existing_file(process, tree, path, origins)).max_by_key(kind)
     };
-    // If Python was started by a name without a path, only its environment shows an active virtual environment.
+    // If Python was started by a name without a path, only its environment shows which virtual environment is active.
     let named =
         || prefixes_of_environment(&slurp_at(process, "environ", 4096, ENVIRONMENT).unwrap_or_default());
     match search(&[]).or_else(|| search(&named())) {
@@ -102,9 +103,11 @@ fn script_of(
     }
 }
 
-/// Returns the first element of a class path without any existing element. Java ignores missing elements, but keeps the
-/// jars that it reads open. So the code was deleted only if a deleted file of the class path is still open. Otherwise,
-/// the directories above the element show who could have put code there.
+/// Returns the first element of a class path that has no existing element.
+///
+/// Java ignores missing elements, and keeps the jars that it reads open. So the code was deleted only if the process
+/// still has a deleted file of the class path open. Otherwise, the directories above the element show who could have
+/// put code there.
 fn missing_class_path(
     process: &OwnedFd,
     tree: &Tree,
@@ -125,15 +128,14 @@ fn kind(script: &Script) -> Option<OriginKind> {
     script.origin.as_ref().map(|origin| origin.kind)
 }
 
-/// The files of code that the command line of a process names, without the script itself.
+/// The files of code that the command line of a process names. The script itself is left out.
 pub(super) struct LoadedCode {
     pub(super) files: Vec<Script>,
-    /// Whether every file was checked.
     pub(super) is_complete: bool,
 }
 
-/// Returns the files of code that the options of an interpreter load, and the programs that its command line may
-/// start.
+/// Returns the files of code that the options of an interpreter load. Also returns the programs that the command line
+/// may start.
 pub(super) fn loaded(
     process: &OwnedFd,
     program: &str,
@@ -167,9 +169,8 @@ pub(super) fn loaded(
     LoadedCode { files: found, is_complete }
 }
 
-/// Returns an argument file of Java if other users can write it. A file that only the user of the process can write is
-/// left out, because editors create such files in `/tmp`. A deleted file is also left out, because Java reads the file
-/// only at its start.
+/// Returns an argument file of Java, unless only the user of the process can write it: editors create such files in
+/// `/tmp`. A deleted file is left out too, because Java reads the file only when it starts.
 fn argument_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (_, stat) = opened(process, tree, path)?;
     let others_write = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
@@ -187,7 +188,7 @@ pub(super) fn is_executable(stat: &Stat) -> bool {
         && mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH)
 }
 
-/// Opens the file at a path that a process names, but not for reading (`O_PATH`).
+/// Opens the file at a path that a process names. The file is not opened for reading (`O_PATH`).
 pub(super) fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(OwnedFd, Stat)> {
     let (root, whole) = located(process, tree, path)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -196,7 +197,7 @@ pub(super) fn opened(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Owne
     Some((file, stat))
 }
 
-/// Returns the files and directories of code that the environment of a process names; missing files are left out.
+/// Returns the files and directories of code that the environment of a process names. Missing files are left out.
 pub(super) fn named_by_environment(
     process: &OwnedFd,
     paths: &[String],
@@ -207,7 +208,7 @@ pub(super) fn named_by_environment(
     paths.filter_map(|path| existing_file(process, &tree, path, origins)).collect()
 }
 
-/// Replaces the argument files (`@FILE`) in a command line of Java with the words in these files; `None` for other
+/// Replaces each argument file (`@FILE`) in a command line of Java with the words in the file. `None` for other
 /// programs, and for a command line without argument files.
 fn with_argument_files(
     process: &OwnedFd,
@@ -225,7 +226,8 @@ fn with_argument_files(
     Some(words.collect())
 }
 
-/// Returns the words of a Java argument file. Words are separated by blanks and may be quoted. A `#` begins a comment.
+/// Returns the words of a Java argument file. White space separates words, quotes can enclose them, and `#` begins a
+/// comment.
 fn words_of_argument_file(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut is_comment) = (Vec::new(), String::new(), None, false);
     for c in text.chars() {
@@ -258,11 +260,11 @@ fn read_small_file(process: &OwnedFd, tree: &Tree, path: &str) -> Option<String>
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Returns the path of a file that a process names, and the tree in which the path is followed.
+/// Returns the path of a file that a process names, and the tree in which to follow the path.
 pub(super) fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)> {
     if path.starts_with('/') {
-        // An absolute path starts at the root of the process, but a path from the kernel starts at the root of the
-        // mount namespace.
+        // An absolute path starts at the root directory of the process. A path from the kernel starts at the root of
+        // the mount namespace.
         let root = Tree::open(process, "root", Vec::new(), tree.namespace)?;
         return Some((root, path.as_bytes().to_vec()));
     }
@@ -274,8 +276,8 @@ pub(super) fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tre
     Some((tree.clone(), whole))
 }
 
-/// Returns the file at `path`, as the process sees the path, and who can replace the file. A missing file has the
-/// origin of [`of_missing`].
+/// Returns the file at a path that the process names, and who can replace the file. If the file is missing,
+/// [`of_missing`] gives its origin.
 pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     existing_file(process, tree, path, origins).or_else(|| {
         let (root, whole) = located(process, tree, path)?;
@@ -284,7 +286,7 @@ pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Ori
     })
 }
 
-/// Like [`file`], but `None` if there is no file at the path.
+/// Returns the same as [`file`], but `None` if there is no file at the path.
 fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (root, whole) = located(process, tree, path)?;
     let found = match of_link(tree, &root, &whole, origins) {
@@ -294,8 +296,8 @@ fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origi
         }
         found => found,
     };
-    // The process may have changed its root directory after it read the script, so a missing file is also searched
-    // outside this root.
+    // The process may have changed its root directory after it read the script. So a file that is missing in this root
+    // is also searched outside it.
     let found = found.or_else(|| {
         let has_changed_root = path.starts_with('/') && runs_outside_root(process);
         has_changed_root.then(|| of_link(tree, tree, &whole, origins)).flatten()
@@ -303,8 +305,8 @@ fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origi
     Some(found?.called(String::from_utf8_lossy(&whole).into_owned()))
 }
 
-/// Returns the file at a path from the kernel, which starts at the root of the mount namespace, or who could have put a
-/// file there.
+/// Returns the file at a path from the kernel, and who can replace it. Such a path starts at the root of the mount
+/// namespace. If the file is missing, returns who could have put a file there.
 pub(super) fn of_kernel_path(tree: &Tree, path: &[u8], origins: &mut Origins) -> Option<Script> {
     let found = of_link(tree, tree, path, origins)
         .or_else(|| Some(File { origin: origins.of_removed(tree, path), is_program: false }));
@@ -319,9 +321,9 @@ fn runs_outside_root(process: &OwnedFd) -> bool {
     !exe.strip_prefix(root).is_some_and(|below| below.starts_with(b"/"))
 }
 
-/// Returns the origin of a file that does not exist: open if any user could write to the directories above it,
-/// otherwise deleted. Returns `None` for the name of a descriptor, and for a relative path, because the process may
-/// have changed its working directory.
+/// Returns the origin of a file that does not exist. The origin is open if any user could write to the directories
+/// above the file; otherwise it is deleted. `None` for the name of a descriptor. Also `None` for a relative path,
+/// because the process may have changed its working directory.
 fn of_missing(root: &Tree, path: &str, origins: &mut Origins) -> Option<Origin> {
     if !path.starts_with('/') || DESCRIPTORS.iter().any(|directory| path.starts_with(directory)) {
         return None;
@@ -341,8 +343,8 @@ impl File {
     }
 }
 
-/// Returns who can replace the file at a path below `root`, or a symbolic link in this path; `None` if there is no
-/// file.
+/// Returns who can replace the file at a path below `root`, or replace a symbolic link in this path. `None` if there is
+/// no file.
 fn of_link(tree: &Tree, root: &Tree, path: &[u8], origins: &mut Origins) -> Option<File> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let unknown = Some(File { origin: None, is_program: false });
@@ -391,8 +393,8 @@ pub(super) fn link_to(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Returns whether a file is a compiled program, which begins with the magic number of ELF. The file is opened for
-/// reading only if its mode makes it executable.
+/// Returns whether a file is a compiled program, which begins with the magic number of ELF. The file is read only if
+/// its mode makes it executable.
 fn is_program(file: &OwnedFd, stat: &Stat) -> bool {
     if !is_executable(stat) {
         return false;
@@ -410,8 +412,8 @@ mod tests {
 
     use super::*;
 
-    /// Python searches its working directory for a module before its own path: any user who can write there can
-    /// change the running code.
+    /// Python searches the working directory before the directories of installed modules. So any user who can write to
+    /// the working directory can change the running code.
     #[test]
     fn a_module_in_the_working_directory_is_the_script() {
         let directory = tempfile::tempdir().unwrap();
@@ -436,7 +438,7 @@ mod tests {
                 "{arguments:?}"
             );
         }
-        // The last cases are a script that was deleted, and a script that a debugger runs.
+        // The last cases are a deleted script, and a script that runs in a debugger.
         fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         let module = directory.path().join("evilm.py").to_str().unwrap().to_owned();
         let gone = directory.path().join("gone.py").to_str().unwrap().to_owned();

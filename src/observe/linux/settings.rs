@@ -1,4 +1,4 @@
-//! The settings of this kernel and network namespace, and the privileges of this process.
+//! The settings of the kernel and of this network namespace, and the privileges of portolan.
 
 use rustix::fs::{Access, AtFlags, CWD, accessat, readlinkat};
 use rustix::thread::{CapabilitySet, capabilities};
@@ -14,19 +14,19 @@ const DEFAULT_RANGE: PortRange = PortRange { low: 32768, high: 60999 };
 /// The ports of outgoing connections in the network namespace of the calling thread.
 pub(super) struct EphemeralSettings {
     pub range: PortRange,
-    /// The ports of the range that the kernel never hands out, in ascending order.
+    /// The ports of the range that the kernel never assigns, in ascending order.
     pub reserved: Vec<PortRange>,
     pub source: &'static str,
-    /// The settings that could not be read and for which a default is assumed.
+    /// The settings that could not be read. Their defaults are assumed.
     pub gaps: Vec<Gap>,
 }
 
-/// The usual and the largest size of a setting in bytes. `ip_local_reserved_ports` is longest if it lists every
-/// second port.
+/// The usual size and the largest size of a setting, in bytes. `ip_local_reserved_ports` is largest if every second
+/// port is reserved.
 const SETTING: usize = 4 * 1024;
 const LONGEST_SETTING: usize = 256 * 1024;
 
-/// Reads `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`, which also apply to IPv6.
+/// Reads `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`. Both also apply to IPv6.
 pub(super) fn ephemeral() -> EphemeralSettings {
     let mut gaps = Vec::new();
     let mut range = setting("ip_local_port_range", range);
@@ -51,7 +51,7 @@ pub(super) fn ephemeral() -> EphemeralSettings {
     }
 }
 
-/// Reads a setting of this network namespace; the error is the reason why the setting is unknown.
+/// Reads a setting of this network namespace. The error is the reason why the setting is unknown.
 fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
     let path = format!("/proc/sys/net/ipv4/{name}");
     let read = |step| slurp(&path, step, step).map_err(|errno| format!("{path}: {errno}"));
@@ -62,7 +62,7 @@ fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String
     parse(&String::from_utf8_lossy(&text)).ok_or_else(|| format!("{path}: the content could not be parsed"))
 }
 
-/// Parses two numbers, as in `32768 60999`.
+/// Parses two numbers, such as `32768 60999`.
 fn range(text: &str) -> Option<PortRange> {
     let mut numbers = text.split_ascii_whitespace().map(str::parse);
     match (numbers.next(), numbers.next(), numbers.next()) {
@@ -80,7 +80,7 @@ fn ranges(text: &str) -> Option<Vec<PortRange>> {
     text.trim().split(',').filter(|part| !part.is_empty()).map(range).collect()
 }
 
-/// Returns the first two numbers of the kernel's release, such as `(6, 16)`; `None` if it cannot be read.
+/// Returns the first two numbers of the kernel's release, such as `(6, 16)`. `None` if the release cannot be read.
 pub(super) fn kernel_release() -> Option<(u32, u32)> {
     let text = slurp("/proc/sys/kernel/osrelease", 256, 256).ok()?;
     let text = String::from_utf8_lossy(&text);
@@ -88,7 +88,7 @@ pub(super) fn kernel_release() -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Returns whether this process has the capabilities to load the programs of the iterators.
+/// Returns whether portolan has the capabilities to load the BPF programs of the iterators.
 pub(super) fn may_use_bpf() -> bool {
     let needed = CapabilitySet::BPF | CapabilitySet::PERFMON;
     capabilities(None).is_ok_and(|sets| {
@@ -96,8 +96,9 @@ pub(super) fn may_use_bpf() -> bool {
     })
 }
 
-/// Returns whether this process may read the descriptors of every visible process. This needs the first user
-/// namespace, CAP_SYS_PTRACE, and either root or a capability to enter the directories of other users.
+/// Returns whether portolan may read the descriptors of every visible process. Portolan must be in the first user
+/// namespace and have `CAP_SYS_PTRACE`. It must also be root, or have a capability to enter the directories of other
+/// users.
 pub(super) fn privileged() -> bool {
     let Ok(sets) = capabilities(None) else { return false };
     let passes = rustix::process::geteuid().is_root()
@@ -105,11 +106,11 @@ pub(super) fn privileged() -> bool {
     passes && sets.effective.contains(CapabilitySet::SYS_PTRACE) && in_first("user", FIRST_USER_NAMESPACE)
 }
 
-/// The socket on which the Docker daemon of a machine accepts commands (docs.docker.com, "dockerd").
+/// The socket on which a Docker daemon accepts commands (docs.docker.com, "dockerd").
 const DOCKER: &str = "/var/run/docker.sock";
 
-/// Returns what the user may do without `sudo`. Root in a container has no need of `sudo`, even without the capabilities
-/// that portolan needs.
+/// Returns what the user may do without `sudo`. Root never needs `sudo`, even in a container that lacks the
+/// capabilities.
 pub(in crate::observe) fn rights() -> Rights {
     let may_use_docker = accessat(CWD, DOCKER, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok();
     Rights { needs_sudo: !rustix::process::geteuid().is_root() && !privileged(), may_use_docker }
@@ -118,11 +119,11 @@ pub(in crate::observe) fn rights() -> Rights {
 /// The inodes of the initial namespaces (include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-/// The inode since Linux 6.18 (include/uapi/linux/nsfs.h); older kernels assign another number.
+/// This inode is fixed since Linux 6.18 (include/uapi/linux/nsfs.h). Older kernels use another number.
 const FIRST_NETWORK_NAMESPACE: u64 = 0xEFFF_FFF9;
 
-/// Returns the target of a link. The system call bypasses the C library, so that a preloaded library cannot change
-/// the answer.
+/// Returns the target of a link. The system call does not go through the C library, so a preloaded library cannot
+/// change the answer.
 fn link(path: &str) -> Option<String> {
     readlinkat(CWD, path, Vec::new()).ok()?.into_string().ok()
 }
@@ -131,8 +132,9 @@ fn in_first(kind: &str, first: u64) -> bool {
     link(&format!("/proc/self/ns/{kind}")).is_some_and(|link| link == format!("{kind}:[{first}]"))
 }
 
-/// Returns why processes outside portolan's pid namespace cannot be seen, and the remedy; `None` if portolan is in
-/// the first pid namespace and `/proc` shows it. Such processes cause no error, because `/proc` does not list them.
+/// Returns why portolan cannot see processes outside its pid namespace, and the remedy. `None` if portolan is in the
+/// first pid namespace and `/proc` shows this namespace. The check is necessary because reading `/proc` reports no
+/// error for such processes.
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
@@ -147,13 +149,13 @@ pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     ))
 }
 
-/// Returns whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4).
-/// `subset=pid` does not hide them.
+/// Returns whether `/proc` hides the processes of other users (`hidepid=invisible` or `2`, `hidepid=ptraceable` or
+/// `4`). The option `subset=pid` hides no processes.
 pub(super) fn hides_others(privileged: bool) -> bool {
     !privileged && hides_processes(&files::mounts().unwrap_or_default())
 }
 
-/// Returns how much of the machine this process sees; `None` if this cannot be determined.
+/// Returns how much of the machine portolan sees. `None` if this is not known.
 pub(super) fn host_scope() -> Option<HostScope> {
     if processes_outside().is_some() {
         return Some(HostScope::Container);
@@ -162,13 +164,13 @@ pub(super) fn host_scope() -> Option<HostScope> {
         return Some(HostScope::Machine);
     }
     let netns = |process: &str| link(&format!("/proc/{process}/ns/net"));
-    // If process 1 is not readable, process 2 is read: `kthreadd` is always in the first namespace.
+    // If process 1 is not readable, process 2 is read. Process 2 is `kthreadd`, which is always in the first namespace.
     let first = netns("1").or_else(|| process::is_kthreadd(2).then(|| netns("2"))?)?;
     Some(if first == netns("self")? { HostScope::Machine } else { HostScope::Namespace })
 }
 
-/// Returns whether the last mount on `/proc` hides processes, given the text of `mountinfo` (`ID PARENT MAJ:MIN ROOT
-/// POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
+/// Returns whether the last mount on `/proc` hides processes. `mountinfo` has lines of the form `ID PARENT MAJ:MIN ROOT
+/// POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`.
 pub(super) fn hides_processes(mountinfo: &str) -> bool {
     mountinfo
         .lines()
@@ -209,12 +211,12 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     notes
 }
 
-/// Returns whether the kernel delivers traffic from other machines to loopback addresses, on any device.
+/// Returns whether the kernel delivers packets from other machines to loopback addresses, through at least one device.
 pub(super) fn routes_to_loopback() -> bool {
     martian_devices().is_some()
 }
 
-/// Returns a note on the devices through which other machines reach the loopback addresses of this machine
+/// Returns a note on the devices through which other machines can reach the loopback addresses of this machine
 /// (`route_localnet`, Documentation/networking/ip-sysctl.rst).
 fn martian_devices() -> Option<Note> {
     let is_set = |name: &str| {
@@ -235,10 +237,10 @@ fn martian_devices() -> Option<Note> {
     Some(Note::new(what).counted(devices.len()).with_remedy(remedy).marked_important())
 }
 
-/// The environment variables with which ld.so(8) loads libraries before those of the program.
+/// The environment variables that make ld.so(8) load libraries before those of the program.
 const PRELOADING: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
 
-/// Returns whether a library is preloaded into this process; false for a static program, which loads no libraries.
+/// Returns whether a library is preloaded into portolan. Always false for a static build, which loads no libraries.
 fn is_preloaded() -> bool {
     let by_file = || slurp("/etc/ld.so.preload", 256, 256).is_ok_and(|text| !text.trim_ascii().is_empty());
     let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());

@@ -1,4 +1,4 @@
-//! Selects the processes to read in full: those that share a port with other processes.
+//! Selects the processes that share a port with other processes. These processes are read in full.
 //!
 //! The selection may include too many processes, but never misses one.
 
@@ -7,11 +7,11 @@ use std::collections::{HashMap, HashSet};
 use super::sockets::FoundSocket;
 use crate::model::{Pid, Socket, unmapped};
 
-/// If a port has more sockets than this, all their processes are selected without a comparison.
+/// If a port has more sockets than this, the processes of all these sockets are selected without a comparison.
 const CROWD: usize = 64;
 
-/// Returns the processes that share a socket with other processes, or whose socket has the same address as another
-/// socket or an address that overlaps with it.
+/// Returns the processes that share a socket with another process. Also returns the processes of different sockets
+/// whose addresses are equal or overlap.
 pub(super) fn processes_sharing_ports(found: &[FoundSocket]) -> HashSet<Pid> {
     let mut sharing = HashSet::new();
     let mut ports: HashMap<_, Vec<&Socket>> = HashMap::new();

@@ -1,7 +1,6 @@
-//! Finds out whether two threads share one table of descriptors (`kcmp(2)`).
+//! Finds out whether two threads share one descriptor table (`kcmp(2)`).
 //!
-//! `/proc` does not show this, and comparing the content of the tables would cost one system call for each
-//! descriptor.
+//! `/proc` does not show this. Comparing the content of the tables would need one system call for each descriptor.
 
 use nix::libc;
 use rustix::io::Errno;
@@ -11,8 +10,8 @@ use crate::model::Pid;
 /// `KCMP_FILES` of linux/kcmp.h.
 const FILES: libc::c_int = 2;
 
-/// Returns whether two threads share their table of descriptors. Returns an error if a thread has ended, if it may
-/// not be inspected, or if the kernel has no `kcmp(2)`.
+/// Returns whether two threads share their descriptor table. Returns an error if a thread has ended, if portolan may
+/// not inspect it, or if the kernel has no `kcmp(2)`.
 #[expect(unsafe_code, reason = "no crate wraps kcmp(2)")]
 pub(super) fn is_shared(one: Pid, other: Pid) -> Result<bool, Errno> {
     // SAFETY: kcmp(2) only compares numbers in the kernel. It takes no pointer and changes nothing.

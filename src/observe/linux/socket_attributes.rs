@@ -1,4 +1,4 @@
-//! The users, units and containers of sockets.
+//! Resolves the users, units and containers of sockets.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::sockets::FoundSocket;
 use super::{cgroup, users};
 use crate::model::{Pid, Process, SocketAttributes};
 
-/// Looks up the users of sockets, and turns the IDs of their control groups into paths, units and containers.
+/// Looks up the user names of sockets, and the paths, units and containers of their control groups.
 pub(super) fn resolve_users_and_cgroups(found: &mut [FoundSocket], users: &mut users::Users) {
     let wanted: HashSet<u64> = found.iter().filter_map(|f| f.cgroup).map(u64::from).collect();
     let paths = if wanted.is_empty() { HashMap::new() } else { cgroup::paths(&wanted) };
@@ -27,8 +27,8 @@ pub(super) fn resolve_users_and_cgroups(found: &mut [FoundSocket], users: &mut u
     }
 }
 
-/// Sets the unit and the container of sockets without a named control group (cgroup v1) to the unit and the container
-/// of an owner. Process 1 does not count, because it opens sockets for other services.
+/// Gives a socket without a named control group (cgroup v1) the unit and the container of an owner. Process 1 does not
+/// count as an owner, because it opens sockets for other services.
 pub(super) fn resolve_missing_users_and_cgroups(found: &mut [FoundSocket], processes: &[Process]) {
     let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
     let mut shared: HashSet<Arc<SocketAttributes>> = HashSet::new();

@@ -1,5 +1,5 @@
-//! Lists the sockets in the network namespace of the calling thread through `sock_diag`, or from the text tables of
-//! `/proc/net` if `sock_diag` does not answer.
+//! Lists the sockets in the network namespace of the calling thread through `sock_diag`. If `sock_diag` does not
+//! answer, the text tables of `/proc/net` are read.
 
 use std::collections::HashMap;
 use std::fs;
@@ -27,16 +27,17 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// A socket whose process, user and control group have not been looked up yet.
+/// A socket whose process, user and control group are not looked up yet.
 #[derive(Debug)]
 pub(super) struct FoundSocket {
-    /// The owner is still [`Owner::Unknown`], and the names of the user, unit and container are not known yet.
+    /// The owner is [`Owner::Unknown`]. The names of the user, the unit and the container are missing.
     pub socket: Socket,
     /// The ID of the control group. Sockets that share one `SocketAttributes` have the same ID.
     pub cgroup: Option<NonZeroU64>,
 }
 
-/// The identity of a socket until the machine restarts: its cookie, or its inode if it has no cookie.
+/// The identity of a socket until the machine restarts: first the cookie, then the inode. The inode is present only if
+/// the socket has no cookie.
 pub(super) type SocketId = (Option<NonZeroU64>, Option<NonZeroU64>);
 
 impl FoundSocket {
@@ -50,14 +51,15 @@ pub(super) struct SocketList {
     pub found: Vec<FoundSocket>,
     /// The sources that did not answer.
     pub gaps: Vec<Gap>,
-    /// Notes about tables that were read in place of `sock_diag`, and about the devices and NAT rules of the namespace.
+    /// Notes about text tables that were read instead of `sock_diag`, and about the devices and the NAT rules of the
+    /// namespace.
     pub notes: Vec<Note>,
-    /// The packet filter, if requested, with the gap if it could not be read.
+    /// The packet filter, if requested. It has a gap if it could not be read.
     pub firewall: Option<(Firewall, Option<Gap>)>,
 }
 
 impl SocketList {
-    /// Adds the sockets without a port, if they are in the scope.
+    /// Adds the raw and packet sockets, if they are in the scope.
     fn add_raw(&mut self, scope: &Scope, netns: Option<&Netns>, tables: &str, is_inside: bool) {
         if scope.states.contains(&State::Raw) {
             let raw = raw_sockets::list(scope, netns, tables, is_inside);
@@ -68,7 +70,7 @@ impl SocketList {
     }
 }
 
-/// Returns the remedy if the kernel refuses `sock_diag`. `ENOENT` means that a kernel module is missing
+/// Returns the remedy for a refused request of `sock_diag`. `ENOENT` means that a kernel module is missing
 /// (net/core/sock_diag.c).
 fn remedy(why: Errno, modules: &str) -> String {
     match why {
@@ -77,8 +79,8 @@ fn remedy(why: Errno, modules: &str) -> String {
     }
 }
 
-/// Lists the sockets of the calling thread's network namespace `netns` (`None` for portolan's own). `with_filter`
-/// also reads its packet filter; `time` limits the programs that are run.
+/// Lists the sockets in the network namespace of the calling thread. `netns` describes this namespace; `None` for
+/// portolan's own. With `with_filter`, also reads the packet filter. `time` limits the programs that are run.
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_filter: bool, time: &TimeBudget) -> SocketList {
     let mut lister = SocketLister {
         scope,
@@ -109,7 +111,7 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_filter: bool, time
     listed
 }
 
-/// Lists the sockets of the other network namespace `netns` from the tables of a process in it.
+/// Lists the sockets of another network namespace from the text tables of a process in it.
 pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno) -> SocketList {
     let mut lister = SocketLister {
         scope,
@@ -128,26 +130,27 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
     listed
 }
 
-/// The attributes in which sockets of a namespace can differ; sockets with equal keys share one object. In this order:
+/// The attributes that differ between the sockets of a namespace. Sockets with equal keys share one object. In this
+/// order:
 /// - the user
 /// - the control group
 /// - whether the device is a loopback device
 /// - whether the socket is transparent
-/// - whether its address or device does not exist
+/// - whether the address or the device of the socket does not exist
 type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool, bool);
 
 struct SocketLister<'s> {
     scope: &'s Scope,
     netns: Option<&'s Netns>,
     tables: String,
-    /// Whether the calling thread is in the namespace and can ask the kernel for its devices.
+    /// Whether the calling thread is in the namespace, so that the kernel lists the devices of the namespace for it.
     is_inside: bool,
-    /// The name of each device by its index, and whether it is a loopback device; read on first use.
+    /// The name of each device by its index, and whether it is a loopback device. Read on first use.
     devices: Option<HashMap<u32, (Device, bool)>>,
     own_addresses: OwnAddresses,
     socket_attributes: HashMap<AttributesKey, Arc<SocketAttributes>>,
     listed: SocketList,
-    /// The protocols and families for which `sock_diag` did not answer, and the reason.
+    /// The protocols and families for which `sock_diag` did not answer, each with the reason.
     refusals: Vec<(&'static KernelProtocol, Family, Errno)>,
 }
 
@@ -174,15 +177,16 @@ impl SocketLister<'_> {
                 }
                 let label = kind.label(family);
                 match &inventory {
-                    // The kernel counts the sockets of each protocol. No request is sent for a protocol without
-                    // sockets, except for TCP and UDP.
+                    // The kernel counts the sockets of each protocol. If a protocol other than TCP and UDP has no
+                    // sockets, no request is sent for it.
                     Some(counts)
                         if !matches!(kind.number, IPPROTO_TCP | IPPROTO_UDP)
                             && counts.get(label).is_none_or(|sockets| *sockets == 0) =>
                     {
                         continue;
                     }
-                    // Without the counts, the protocol may be unused, and a request would then load its kernel module.
+                    // Without the counts, it is not known whether the protocol is used. A request would load the kernel
+                    // module of an unused protocol.
                     None if matches!(kind.protocol, Protocol::Sctp | Protocol::Dccp) => {
                         unasked.push(label);
                         continue;
@@ -203,7 +207,8 @@ impl SocketLister<'_> {
         self.note_refusals();
     }
 
-    /// Adds a note and a gap for the protocols that were read from the text tables, because the kernel refused.
+    /// Adds a note and a gap for the protocols that were read from the text tables because the kernel refused
+    /// `sock_diag`.
     fn note_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
@@ -222,15 +227,15 @@ impl SocketLister<'_> {
 
     fn request(&self, family: Option<Family>, kind: &KernelProtocol, states: u32) -> DumpRequest {
         let ranges = self.scope.ports.as_deref().unwrap_or_default();
-        // A request has only one range, so it spans all wanted ports. `record` drops the sockets on unwanted ports.
+        // A request can have only one range, so the range spans all wanted ports. `record` drops the sockets on other ports.
         let ends =
             ranges.iter().map(|range| range.low).min().zip(ranges.iter().map(|range| range.high).max());
         let ports = ends.and_then(|(low, high)| PortRange::new(low, high));
         DumpRequest { family, protocol: kind.number, states, ports }
     }
 
-    /// Lists the TCP sockets of both families in one pass, if connections are wanted. Returns whether the kernel
-    /// answered.
+    /// Lists the TCP sockets of both families in one pass, if connections are wanted. Returns false if nothing was
+    /// listed.
     fn connections(&mut self, kind: &'static KernelProtocol, netlink: &mut Result<Netlink, Errno>) -> bool {
         let states = states(kind.protocol, &self.scope.states);
         let request = self.request(None, kind, states);
@@ -261,8 +266,8 @@ impl SocketLister<'_> {
         }
     }
 
-    /// Lists TCP sockets that are bound but do not listen. The kernel walks every bound port for this, including
-    /// those of connections (0.1 µs each), so both families are requested in one pass.
+    /// Lists the TCP sockets that are bound but do not listen. For this, the kernel walks every bound port, including
+    /// the ports of connections (0.1 µs each). So both families are requested in one pass.
     fn bound(&mut self, netlink: &mut Result<Netlink, Errno>) {
         let Scope { protocols, families, states, .. } = self.scope;
         if !protocols.contains(&Protocol::Tcp) || !states.contains(&State::Bound) {
@@ -270,11 +275,11 @@ impl SocketLister<'_> {
         }
         let family = families.first().copied().filter(|_| families.len() == 1);
         let request = self.request(family, &KERNEL_PROTOCOLS[0], 1 << BOUND_INACTIVE);
-        // If the kernel refuses every request, another gap already says so.
+        // If the kernel refuses every request, another gap already reports the refusal.
         let Ok(netlink) = netlink else { return };
         match netlink.dump(request, &mut |record| self.record(record, &KERNEL_PROTOCOLS[0])) {
             Ok(trouble) => self.trouble("TCP that are bound and do not listen", trouble),
-            // If the kernel refused the list of listeners, another gap already says so.
+            // If the kernel refused to list the listeners, another gap already reports the refusal.
             Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KERNEL_PROTOCOLS[0].number) => {}
             Err(why) => self.unanswered(
                 "TCP sockets that are bound but do not listen",
@@ -284,11 +289,11 @@ impl SocketLister<'_> {
         }
     }
 
-    /// Reads the text table of a protocol and family for which `sock_diag` does not answer.
+    /// Reads the text table of a protocol and family if `sock_diag` does not answer.
     fn table(&mut self, kind: &'static KernelProtocol, family: Family, why: Errno) {
         let label = kind.label(family);
         let Some(tables) = kind.tables else {
-            // MPTCP sockets are already listed as TCP sockets; this list would only mark them.
+            // MPTCP sockets are already listed as TCP sockets. The list of MPTCP sockets would only mark them.
             let lost = if kind.number == IPPROTO_MPTCP { "the marks of MPTCP sockets" } else { "sockets" };
             self.unanswered(&format!("{lost} of {label}"), &why.to_string(), remedy(why, kind.module));
             return;
@@ -306,8 +311,8 @@ impl SocketLister<'_> {
                     self.record(record, kind);
                 }
             }
-            // A kernel without IPv6 or UDP-Lite has neither a handler of `sock_diag` nor a table for these sockets, so
-            // there is no gap.
+            // A kernel without IPv6 or UDP-Lite has neither a `sock_diag` handler nor a text table for these sockets.
+            // So there is no gap.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
                     && why == Errno::NOENT
@@ -343,7 +348,8 @@ impl SocketLister<'_> {
         let mptcp = kind.number == IPPROTO_MPTCP;
         let inode = NonZeroU64::new(record.inode.into());
         if mptcp && inode.is_some() {
-            // The first connection of an MPTCP socket has the same inode and is already in the list of TCP sockets.
+            // The first connection of an MPTCP socket has the same inode. This connection is already in the list of TCP
+            // sockets.
             let mut same = self.listed.found.iter_mut().filter(|f| f.socket.inode == inode).peekable();
             if same.peek().is_some() {
                 same.for_each(|f| f.socket.mptcp = true);
@@ -355,7 +361,7 @@ impl SocketLister<'_> {
         let device = device.map(|(name, _)| name);
         let (address, port) = record.peer;
         let cgroup = record.cgroup.and_then(NonZeroU64::new);
-        // For a connection that no longer belongs to a process, the kernel answers user 0.
+        // The kernel reports user 0 for a connection that no longer belongs to a process.
         let uid = Some(record.uid).filter(|_| state.holds_port() || inode.is_some());
         let transparent = record.transparent && state.holds_port();
         let absent = state.holds_port() && self.is_absent(record.local.0, record.interface, on_loopback);
@@ -383,15 +389,15 @@ impl SocketLister<'_> {
             inode,
             cookie: NonZeroU64::new(record.cookie),
             v6only: record.v6only,
-            // A cookie of 0 means that the record is from a text table, which lacks the limit of a listener's
-            // backlog.
+            // A cookie of 0 means that the record is from a text table. Such a table lacks the backlog limit of a
+            // listener.
             queues: (record.cookie != 0).then_some(Queues { receive: record.receive, send: record.send }),
             owner: Owner::Unknown,
         };
         self.listed.found.push(FoundSocket { socket, cgroup });
     }
 
-    /// Returns whether a socket is bound to an address or a device that this machine certainly does not have.
+    /// Returns whether a socket is bound to an address or a device that this machine certainly lacks.
     fn is_absent(&mut self, address: IpAddr, device: u32, on_loopback: Option<bool>) -> bool {
         if !self.is_inside {
             return false;
@@ -400,11 +406,13 @@ impl SocketLister<'_> {
         if device != 0 && on_loopback.is_none() && has_devices {
             return true;
         }
-        // The address of a socket on a device is not checked, because the device can have separate routes (VRF).
+        // If a socket is bound to a device, its address is not checked, because the device can have separate routes
+        // (VRF).
         device == 0 && !self.own_addresses.has(unmapped(address))
     }
 
-    /// Returns the name of a device and whether it is a loopback device; `#N` and `None` if the device is not found.
+    /// Returns the name of a device, and whether it is a loopback device. Returns `#N` and `None` if the device is not
+    /// found.
     fn device(&mut self, index: u32) -> (Device, Option<bool>) {
         let read = || {
             let links = links::list().unwrap_or_default().into_iter();

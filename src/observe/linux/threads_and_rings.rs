@@ -1,5 +1,5 @@
-//! Finds sockets without an ordinary descriptor: in threads with their own descriptor table, in io_urings, and in
-//! transit through a Unix socket.
+//! Finds sockets without an ordinary descriptor. They can be in threads with their own descriptor table, in io_urings,
+//! or in transit through a Unix socket.
 
 use std::os::fd::OwnedFd;
 
@@ -12,8 +12,10 @@ use super::ring_files;
 use super::shared_table::is_shared;
 use crate::model::Pid;
 
-/// Returns the processes that may own a socket without a descriptor, in ascending order: those with an io_uring,
-/// those in `mapped`, and those with a Unix socket through which descriptors are in transit.
+/// Returns the processes that may own a socket without a descriptor, in ascending order:
+/// - the processes with an io_uring
+/// - the processes in `mapped`
+/// - the processes with a Unix socket through which descriptors are in transit
 pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
     let mut pids: Vec<Pid> = walk.rings.iter().map(|ring| ring.pid).chain(mapped.iter().copied()).collect();
     pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
@@ -22,7 +24,7 @@ pub(super) fn candidates(walk: &Walk, mapped: &[Pid]) -> Vec<Pid> {
     pids
 }
 
-/// Returns whether descriptors are in transit to any Unix socket of any thread of a process.
+/// Returns whether descriptors are in transit to a Unix socket of any thread of a process.
 fn has_descriptors_in_flight(pid: Pid) -> bool {
     let threads = numbers(format!("/proc/{pid}/task")).unwrap_or_default();
     let mut with_table =
@@ -42,7 +44,7 @@ fn has_descriptors_in_flight(pid: Pid) -> bool {
     })
 }
 
-/// Returns whether descriptors are in transit to this Unix socket; false for a file of another kind.
+/// Returns whether descriptors are in transit to this Unix socket. Returns false for another kind of file.
 pub(super) fn carries_descriptors(socket: &ThreadDescriptor) -> Result<bool, Errno> {
     slurp(socket.fdinfo(), 1024, 4096).map(|text| says_in_flight(&text))
 }
@@ -66,7 +68,7 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
         found.outcome(&proc, pid, outcome);
     }
     walk.absorb(found);
-    // Threads can have further io_urings, so the io_urings are read after the threads.
+    // The io_urings are read after the threads, because the threads can have further io_urings.
     let mut found = Walk::default();
     let mut left = BYTES_OF_RINGS;
     for ring in &walk.rings {
@@ -88,17 +90,17 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
     Ok(())
 }
 
-/// The maximum size of the `fdinfo` of all io_urings together, in bytes. An io_uring counts once for each of its
-/// descriptors. A process beyond this limit counts as unreadable.
+/// The maximum total size of the `fdinfo` of all io_urings, in bytes. An io_uring counts once for each of its
+/// descriptors. After this limit, the remaining processes count as unreadable.
 const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
-/// The maximum number of descriptors to read in the tables of threads, which takes some tenths of a second. Threads
-/// that share the table of their process are not read, so only unusual programs reach this limit.
+/// The maximum number of descriptors to read in the tables of threads. Reading so many takes some tenths of a second.
+/// Threads that share the table of their process are not read, so only unusual programs reach this limit.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
-/// The maximum number of these descriptors in an audit, which takes some seconds.
+/// The same maximum in an audit. Reading so many descriptors takes some seconds.
 const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 400_000;
 
-/// Reads the descriptors of the threads that do not share the table of the first thread. A process beyond the limit
-/// counts as unreadable.
+/// Reads the descriptors of the threads that do not share the table of the first thread. Returns `MFILE` if the limit
+/// is reached; the process then counts as unreadable.
 fn threads(
     proc: &OwnedFd,
     pid: Pid,
@@ -109,14 +111,14 @@ fn threads(
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
     let count = |directory: &OwnedFd| fstat(directory).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     for thread in numbers_in(&tasks)?.into_iter().filter(|thread| *thread != pid) {
-        // The first thread may have ended and have no table, so the thread is also read if the comparison fails.
+        // If the comparison fails, the thread is read, because the first thread may have ended and then has no table.
         if is_shared(pid, thread) == Ok(true) {
             continue;
         }
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
             Ok(directory) => {
                 let size = count(&directory).unwrap_or(0);
-                // Before Linux 6.2, the size of the table is not known and counts as 0.
+                // Before Linux 6.2, the kernel does not show the size of the table. It then counts as 0.
                 if size > *left || *left == 0 {
                     return Err(Errno::MFILE);
                 }
@@ -152,7 +154,8 @@ mod tests {
         }
     }
 
-    /// Threads that share the descriptors of their process cost nothing; other threads are read within the limit.
+    /// Threads that share the descriptors of their process do not count. Other threads are read until the limit is
+    /// reached.
     #[test]
     fn descriptors_of_threads_are_read_within_a_limit() {
         let proc = open(CWD, c"/proc").unwrap();

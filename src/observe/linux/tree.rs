@@ -10,18 +10,17 @@ use rustix::io::Errno;
 
 pub(super) const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// The kernel's paths of files start at the root of the mount namespace, which is not the root directory of a process
-/// that has changed its root.
+/// A directory tree for paths from the kernel, which start at the root of the mount namespace. The root directory of
+/// the process can be another directory, because a process can change its root.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) root: Rc<OwnedFd>,
-    /// The path of `root` itself; empty for `/`.
+    /// The path of `root` in the mount namespace; empty for `/`.
     pub(super) prefix: Vec<u8>,
-    /// The mount namespace, by its inode.
+    /// The inode of the mount namespace.
     pub(super) namespace: u64,
-    /// Device and inode of `root`.
     pub(super) root_id: (u64, u64),
-    /// Whether a user other than root may have set up the container or jail in which the process runs.
+    /// Whether a user other than root may have created the container or jail of the process.
     pub(super) users_own: bool,
 }
 
@@ -33,7 +32,7 @@ impl Tree {
         Some(Tree { root: Rc::new(root), prefix, namespace, root_id, users_own: false })
     }
 
-    /// Returns the path relative to the root; `None` if the path lies outside the root.
+    /// Returns the path relative to the root. `None` if the path is outside the root.
     pub(super) fn below_root(&self, path: &[u8]) -> Option<CString> {
         let rest = path.strip_prefix(&*self.prefix)?;
         let rest = match rest {
@@ -54,8 +53,8 @@ pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
-/// Returns whether two files belong to root and have the same size and time of change. They are then presumably one
-/// file: a layer over the directory, such as a system extension, shows it under another inode.
+/// Returns whether two files belong to root and have the same size and modification time. They are then presumably one
+/// file. Its inodes can differ if another layer, such as a system extension, covers its directory.
 pub(super) fn are_alike(one: &Stat, other: &Stat) -> bool {
     let of = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     one.st_uid == 0 && other.st_uid == 0 && of(one) == of(other)

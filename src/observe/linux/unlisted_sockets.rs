@@ -1,7 +1,7 @@
-//! Searches for sockets that are in no table: their network namespace has no process, mount or descriptor, and cannot
-//! be entered.
+//! Searches for sockets that are in no table. The network namespace of such a socket has no process, mount or
+//! descriptor, and cannot be entered.
 //!
-//! The descriptor of such a socket is duplicated for a moment, to read the address.
+//! To read the address of such a socket, its descriptor is duplicated for a moment.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -21,25 +21,25 @@ use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
 /// The maximum number of sockets that the text of a gap names.
 const NAMED: usize = 4;
 
-/// `PIDFD_THREAD` (linux/pidfd.h, Linux 6.9): the pid is that of a thread.
+/// `PIDFD_THREAD` (linux/pidfd.h, Linux 6.9). With this flag, the pid is the ID of a thread.
 const PIDFD_THREAD: u32 = 0o200;
-/// How many times a Unix socket with descriptors in transit is checked again. A program usually receives such
-/// descriptors at once.
+/// How many times a Unix socket with descriptors in transit is checked again. Programs usually receive the descriptors
+/// at once.
 const CHECKS: usize = 5;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns the gaps for sockets that can receive data and are in no table. Another gap already names the processes in
-/// `named`, so descriptors in transit to them are left out.
+/// Returns the gaps for sockets that can receive data but are in no table, and for descriptors in transit. Descriptors
+/// in transit to the processes in `named` are left out, because another gap names these processes.
 pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
     let mut unknown: HashMap<u64, (Stray, String)> = HashMap::new();
     let mut unix = Vec::new();
-    // A process can have many descriptors of one socket, which is checked once.
+    // A process can have many descriptors of one socket. The socket is checked only once.
     let mut asked: HashSet<u64> = HashSet::new();
     for stray in strays {
         if asked.contains(&stray.inode) {
             continue;
         }
-        // This descriptor may be closed by now, but another descriptor of the socket may still be open.
+        // This descriptor may be closed in the meantime, while another descriptor of the socket is still open.
         let Ok(protocol) = protocol(stray) else { continue };
         asked.insert(stray.inode);
         if receives_data(&protocol) {
@@ -53,7 +53,7 @@ pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
     gaps
 }
 
-/// Returns the gap for the processes with Unix sockets that carry descriptors, except the processes in `named`. A
+/// Returns the gap for the processes with Unix sockets that carry descriptors, without the processes in `named`. A
 /// socket in transit has no descriptor, so its address cannot be read.
 fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
     sockets.retain(|socket| !named.contains(&socket.pid));
@@ -63,7 +63,8 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
             return None;
         }
         std::thread::sleep(BETWEEN_CHECKS);
-        // After an error, the socket is kept: its descriptor may be closed, or may now have another number.
+        // If the check fails, the socket stays in the list: its descriptor may be closed, or may have another number
+        // now.
         sockets.retain(|socket| carries_descriptors(socket) != Ok(false));
     }
     let mut pids: Vec<Pid> = sockets.iter().map(|socket| socket.pid).collect();
@@ -88,8 +89,8 @@ fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
             Ok(address) => {
                 receiving.extend(address.map(|address| (stray.at.pid, format!("{protocol} {address}"))));
             }
-            // The socket was closed, or Linux is older than 5.6 and cannot duplicate descriptors. Most of these sockets
-            // are not bound, so the socket is left out.
+            // Either the socket was closed, or Linux is older than 5.6 and cannot duplicate descriptors. The socket is
+            // left out, because most of these sockets are not bound.
             Err(Errno::SRCH | Errno::BADF | Errno::NOSYS) => {}
             Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.at.pid),
         }
@@ -125,7 +126,7 @@ fn protocol(stray: &Stray) -> Result<String, Errno> {
     Ok(name.trim_end_matches('\0').to_owned())
 }
 
-/// Removes the sockets that are listed in these namespaces, in any state.
+/// Removes the sockets of any state that are listed in these namespaces.
 fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespaces) {
     let scope = Scope { namespaces, processes: false, states: State::ALL.to_vec(), ..Scope::default() };
     let Ok(scanned_namespaces) = ScannedNamespaces::open(&scope) else { return };
@@ -136,10 +137,11 @@ fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespac
     }
 }
 
-/// Returns the address at which a socket receives connections or datagrams; `None` if the socket receives none.
+/// Returns the address at which a socket receives connections or datagrams. `None` if the socket receives neither.
 fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     let ThreadDescriptor { pid, thread, .. } = stray.at;
-    // A thread can have its own table, so the descriptor is duplicated from its thread.
+    // A thread can have its own descriptor table, so the descriptor is duplicated from the thread, not from the
+    // process.
     let flags = if thread == pid { PidfdFlags::empty() } else { PidfdFlags::from_bits_retain(PIDFD_THREAD) };
     let thread = i32::try_from(thread).ok().and_then(RawPid::from_raw).ok_or(Errno::SRCH)?;
     let process = pidfd_open(thread, flags)?;
@@ -155,7 +157,7 @@ fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     }
     let Ok(address) = std::net::SocketAddr::try_from(address) else { return Ok(None) };
     let receives = match kind {
-        // A raw socket receives packets even without a local address. The field for the port has the number of its
+        // A raw socket receives packets even without a local address. Its port field contains the number of the
         // protocol.
         SocketType::RAW => return Ok(Some(address.ip().to_string())),
         SocketType::DGRAM => address.port() != 0,

@@ -1,4 +1,4 @@
-//! Names of users: from `/etc/passwd` first, then from the system's resolver.
+//! Finds the names of users: first in `/etc/passwd`, then through the system's resolver.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -7,10 +7,10 @@ use rustix::fs::{AtFlags, fstat, statat};
 
 use super::files::slurp;
 
-/// The maximum number of bytes to read of `/etc/passwd`, enough for 250,000 users.
+/// The maximum size of `/etc/passwd` in bytes, enough for 250,000 users.
 const LONGEST: usize = 16 * 1024 * 1024;
 
-/// Names by user ID, each of which is looked up once.
+/// The names of users by user ID. Each name is looked up only once.
 pub(super) struct Users {
     passwd: String,
     names: HashMap<u32, Option<String>>,
@@ -32,7 +32,7 @@ impl Users {
     }
 }
 
-/// Returns the name of a user. If several lines have one uid, the first line counts, as with `getpwuid`.
+/// Returns the name of a user. If several lines have the same user ID, the first line counts, as with `getpwuid`.
 fn name_in(passwd: &str, uid: u32) -> Option<String> {
     entries(passwd).find(|(_, known)| *known == uid).map(|(name, _)| name.to_owned())
 }
@@ -69,10 +69,10 @@ fn resolve(_: u32) -> Option<String> {
     None
 }
 
-/// Returns the effective user of the process with this directory in `/proc`; `None` if the process has ended.
+/// Returns the effective user of the process with this directory in `/proc`. `None` if the process has ended.
 ///
-/// This user owns the directory, even if other data of the process is hidden; after the process has ended, root owns
-/// it (`pid_getattr`, fs/proc/base.c). Reading the owner costs a tenth of reading `status`.
+/// The effective user owns the directory, even if other data of the process is hidden. After the process has ended,
+/// root owns the directory (`pid_getattr`, fs/proc/base.c). Reading the owner is ten times as fast as reading `status`.
 pub(super) fn effective_uid(process: &OwnedFd) -> Option<u32> {
     let uid = fstat(process).ok()?.st_uid;
     let is_alive = statat(process, c"stat", AtFlags::empty()).is_ok();

@@ -1,9 +1,11 @@
-//! Repeats scans at low cost, mostly with quick scans.
+//! Repeats scans at low cost. Most of these scans are quick scans.
 //!
-//! A quick scan compares the sockets by cookie, checks a part of the known descriptors and, from time to time, the
-//! programs of the processes. If it finds a change, a full scan follows, and then another one, because a server may
-//! still be passing its socket to its workers. Full scans also take place at long intervals, because a quick scan
-//! misses a new network namespace, and a further process that received an existing socket.
+//! A quick scan compares the sockets by cookie and checks a part of the known descriptors. From time to time, it also
+//! checks the programs of the processes. If it finds a change, a full scan follows. Another full scan follows that,
+//! because a server may still be passing its socket to its workers.
+//!
+//! A full scan also takes place at long intervals. A quick scan misses a new network namespace, and a process that
+//! received an existing socket from another process.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -21,25 +23,27 @@ use crate::model::firewall::{FilterTable, Interface, LocalRoute};
 use crate::model::{Endpoint, Firewall, Gap, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
-/// The time between full scans, unless full scans are slow (see [`SPARING`]).
+/// The minimum time between full scans if there is no change. If full scans are slow, the time is longer (see
+/// [`SPARING`]).
 const NOW_AND_THEN: Duration = Duration::from_secs(60);
-/// Slow full scans take at most 1/500 of the time, or 0.2% of a core.
+/// Slow full scans take at most 1/500 (0.2%) of the time.
 const SPARING: u32 = 500;
 
-/// Sockets that are bound but do not listen are requested once in this many quick scans. The kernel then walks every
-/// bound port of the machine, including those of connections and of other namespaces (measured: 1 ms with 2,000
-/// sockets, 15 ms with 80,000).
+/// Sockets that are bound but do not listen are requested once in this many quick scans. For this request, the kernel
+/// walks every bound port of the machine, including the ports of connections and of other namespaces. It was measured:
+/// 1 ms with 2,000 sockets, 15 ms with 80,000.
 const BOUND_EVERY: u32 = 10;
-/// These requests take at most 1/2000 of a core, or 0.05%.
+/// The requests for bound sockets take at most 1/2000 (0.05%) of a core.
 const BOUND_SPARING: u32 = 2000;
-/// The maximum number of full scans in a row after a change, because some machines change all the time.
+/// The maximum number of consecutive full scans after a change. It is needed because some machines change all the time.
 const RESTLESS: u8 = 2;
 
-/// A quick scan checks a quarter of the descriptors, but at least `AT_LEAST`: a `readlink` costs 2 to 4 µs. So a
-/// socket that moved to another process may be noticed only by a later scan.
+/// A quick scan checks a quarter of the descriptors, but at least `AT_LEAST`. Not all are checked, because each
+/// `readlink` costs 2 to 4 µs. So a quick scan may miss a socket that moved to another process; a later scan then finds
+/// the change.
 const PART: usize = 4;
 const AT_LEAST: usize = 32;
-/// The programs of the processes are checked once in this many scans, because a process with sockets rarely starts
+/// The programs of the processes are checked once in this many quick scans. A process with sockets rarely starts
 /// another program (`exec`).
 const PROGRAMS_EVERY: u32 = 5;
 
@@ -50,7 +54,7 @@ const FIREWALLS_EVERY: u32 = 2;
 pub(in crate::observe) struct PollState {
     last: Option<LastScan>,
     closed: Option<ClosedSockets>,
-    /// Whether the last snapshot had sockets that no scan has found.
+    /// Whether the last snapshot contained closed sockets that no scan has found.
     has_unseen: bool,
 }
 
@@ -58,28 +62,28 @@ pub(in crate::observe) struct PollState {
 struct LastScan {
     seen: ScanResult,
     directories: OpenDirectories,
-    /// The program of each process, if readable.
+    /// The program of each process; `None` if it is not readable.
     programs: Vec<(Pid, Option<PathBuf>)>,
-    /// The time of the next full scan, unless something requires one earlier.
+    /// The time of the next full scan. A change causes an earlier full scan.
     due: Instant,
-    /// The time of the next request for bound sockets, unless a full scan comes earlier.
+    /// The earliest time of the next quick request for bound sockets.
     bound_due: Instant,
     /// The number of quick scans since the last full scan.
     cheap_looks: u32,
-    /// The number of full scans in a row that found a change.
+    /// The number of consecutive full scans that found a change.
     restless: u8,
 }
 
 enum QuickScan {
     Same,
-    /// These sockets have vanished, and nothing else has changed.
+    /// These sockets have vanished, and nothing else has changed. A socket is given by its index in the snapshot.
     Gone(HashSet<usize>),
     /// Only a full scan can show what changed.
     Whole,
 }
 
 impl PollState {
-    /// Returns a snapshot, or `None` if everything is unchanged.
+    /// Returns a snapshot. `None` if nothing has changed.
     pub(in crate::observe) fn scan(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         if self.last.is_none() {
             self.closed = ClosedSockets::subscribe(scope);
@@ -91,7 +95,7 @@ impl PollState {
         if closed.has_lost_track() {
             self.closed = None;
         }
-        // If the last snapshot had closed sockets, a new snapshot shows that they are gone.
+        // If the last snapshot contained closed sockets, a new snapshot must show that they are gone.
         let is_changed = std::mem::replace(&mut self.has_unseen, !unseen.is_empty()) || self.has_unseen;
         if !is_changed {
             return Ok(snapshot);
@@ -102,7 +106,7 @@ impl PollState {
         Ok(Some(snapshot))
     }
 
-    /// Scans the open sockets; returns `None` if everything is unchanged.
+    /// Scans the open sockets. Returns `None` if nothing has changed.
     fn scan_open(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         let now = Instant::now();
         let mut restless = 0;
@@ -125,8 +129,8 @@ impl PollState {
         let began = Instant::now();
         let mut seen = scan(scope)?;
         let cost = began.elapsed();
-        // A socket that vanished during the scan is removed. If an earlier snapshot has the socket, that snapshot has
-        // more data about it.
+        // A socket that vanished during the scan is removed. If an earlier snapshot contains this socket, it has more
+        // data about the socket.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
         seen.descriptors.dedup_by_key(|held| (held.pid, held.inode));
@@ -144,7 +148,8 @@ impl PollState {
 }
 
 impl ScanResult {
-    /// Returns whether sockets, owners or gaps differ from those of the new scan. If so, more changes may follow soon.
+    /// Returns whether sockets, owners or gaps differ between this scan and the new scan. If so, more changes may
+    /// follow soon.
     fn is_other(&self, new: &ScanResult) -> bool {
         let held = |seen: &ScanResult| {
             let sockets = seen.snapshot.sockets.iter();
@@ -162,7 +167,8 @@ impl LastScan {
     fn cheap(&mut self, scope: &Scope) -> QuickScan {
         self.cheap_looks = self.cheap_looks.wrapping_add(1);
         let ScanResult { snapshot, scanned_namespaces, blind, descriptors } = &self.seen;
-        // Without owners, no process is checked: only this request shows that a bound socket has vanished.
+        // If the owners are not looked up, the descriptors are not checked either. Only a request for bound sockets
+        // then shows that one of them has vanished.
         let bound = scope.states.contains(&State::Bound)
             && (!scope.processes
                 || (self.cheap_looks.is_multiple_of(BOUND_EVERY) && Instant::now() >= self.bound_due));
@@ -193,7 +199,8 @@ impl LastScan {
         }
         let again: Vec<FoundSocket>;
         if present.len() < known.len() {
-            // A dump is not atomic, so a socket counts as gone only if two dumps lack it.
+            // The kernel does not list all sockets at one moment, so a socket can be missing by accident. It counts as
+            // gone only if two lists lack it.
             again = scanned_namespaces.list_sockets(scope, false).found;
             present.extend(again.iter().map(|found| key(&found.socket)));
         }
@@ -206,7 +213,7 @@ impl LastScan {
         let dropped: HashSet<u64> =
             gone.iter().filter_map(|at| snapshot.sockets.get(*at)?.inode).map(u64::from).collect();
         let descriptors = descriptors.iter().filter(|held| !dropped.contains(&held.inode));
-        // The program of a process that no longer owns a socket is not checked.
+        // If a process no longer owns a socket, its program is not checked.
         let mut holding: Vec<Pid> = descriptors.clone().map(|held| held.pid).collect();
         holding.dedup();
         let mut programs = self.programs.iter().filter(|(pid, _)| holding.binary_search(pid).is_ok());
@@ -221,7 +228,7 @@ impl LastScan {
         if gone.is_empty() { QuickScan::Same } else { QuickScan::Gone(gone) }
     }
 
-    /// Removes sockets from the snapshot, and the processes that then own no socket.
+    /// Removes sockets from the snapshot. Also removes the processes that own no other socket.
     fn forget(&mut self, gone: &HashSet<usize>) {
         let Snapshot { sockets, processes, taken, .. } = &mut self.seen.snapshot;
         let mut at = 0..;
@@ -237,13 +244,13 @@ impl LastScan {
     }
 }
 
-/// Returns whether the firewalls have equal rules and interfaces. Only full scans find changes of BPF programs and
-/// filters that see packets before the rules.
+/// Returns whether the firewalls have equal rules and interfaces. BPF programs and filters that see packets before the
+/// rules are not compared; only full scans find changes of them.
 fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
     known.len() == now.len() && known.iter().zip(now).all(|(known, (now, _))| rules(known) == rules(now))
 }
 
-/// The rules of a firewall, and the interfaces on which they depend.
+/// The rules of a firewall, and the settings and interfaces on which their effect depends.
 type Rules<'f> = (Option<u64>, [bool; 3], &'f [Interface], &'f [LocalRoute], [bool; 2], &'f [FilterTable]);
 
 fn rules(firewall: &Firewall) -> Rules<'_> {
@@ -262,7 +269,7 @@ fn rules(firewall: &Firewall) -> Rules<'_> {
     (*netns, [*is_refused, *is_internal, tun.is_some()], interfaces, local_routes, *forwards, tables)
 }
 
-/// The parts of a socket that must stay equal: its identity, network namespace, address, port and state.
+/// The parts of a socket that must not change: its identity, network namespace, address, port and state.
 type Key<'s> = (SocketId, Option<u64>, &'s Endpoint, State);
 
 fn key(socket: &Socket) -> Key<'_> {
@@ -270,7 +277,7 @@ fn key(socket: &Socket) -> Key<'_> {
     ((socket.cookie, inode), socket.netns.as_ref().map(|netns| netns.inode), &socket.local, socket.state)
 }
 
-/// Returns the processor time of this process, which measures the work of a scan even on a busy machine.
+/// Returns the processor time of portolan. It measures the work of a scan correctly even on a busy machine.
 fn processor_time() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(tv_sec.try_into().unwrap_or_default(), tv_nsec.try_into().unwrap_or_default())
