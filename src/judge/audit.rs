@@ -1,5 +1,5 @@
-//! The findings of an audit, and its verdict. The findings of the rules, the policy, the baseline and the deep scan are
-//! in one list, with those about missing or hidden listeners.
+//! The findings of an audit, and its outcome. One list has the findings of the rules, the policy, the baseline and the
+//! deep scan, including findings about missing or hidden listeners.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,13 +17,13 @@ use crate::model::{Gap, Severity, named};
 pub struct AuditFinding<'r> {
     /// The subject of the finding.
     pub subject: Subject<'r>,
-    /// The flag with its severity and evidence.
+    /// The finding.
     pub finding: Finding,
-    /// The rule of the policy that set the severity of the finding; `None` if no rule did.
+    /// The rule of the policy that set the severity of the finding. `None` if no rule did.
     pub rule: Option<String>,
 }
 
-/// A finding of severity warning or higher that a policy rule lowered or switched off.
+/// A finding of at least warning that a policy rule lowered or switched off.
 #[derive(Clone, Debug)]
 pub struct Accepted<'r> {
     /// The listener of the finding.
@@ -56,13 +56,13 @@ pub struct AcceptedByRule<'a> {
 named! {
     /// The outcome of an audit.
     pub enum AuditVerdict {
-        /// No finding reaches the threshold, and everything was seen.
+        /// No finding reaches the threshold, and every part was visible.
         Clear = "clear",
         /// A finding reaches the threshold.
         Findings = "findings",
-        /// No finding reaches the threshold, but not everything was seen.
+        /// No finding reaches the threshold, but some parts were not visible.
         Incomplete = "incomplete",
-        /// The user named targets, but no listener matches them, so nothing was judged.
+        /// The user named targets, but no listener matches them. Nothing was judged.
         NothingMatched = "nothing-matched",
     }
 }
@@ -84,19 +84,20 @@ pub struct AppliedPolicy {
 /// A report with all findings of an audit.
 #[derive(Clone, Debug)]
 pub struct Audit<'r> {
-    /// The complete report: a policy or a baseline is compared with every listener.
+    /// The complete report, because a policy or a baseline is compared with every listener.
     pub report: &'r Report,
-    /// The audited listeners; after [`Audit::narrow`] only the requested listeners.
+    /// The audited listeners. After [`Audit::narrow`], only the requested listeners.
     pub listeners: Vec<&'r Entry>,
-    /// The findings; after [`Audit::sort`] the most severe first.
+    /// The findings. After [`Audit::sort`], the most severe come first.
     pub findings: Vec<AuditFinding<'r>>,
     /// The findings that the policy accepted.
     pub accepted: Vec<Accepted<'r>>,
-    /// The gaps of the audit itself, without those of the snapshot.
+    /// The gaps of the audit itself. The gaps of the snapshot are not included.
     pub gaps: Vec<Gap>,
     /// The filter of the audit, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,
-    /// Whether the filter names a target, program, user, unit or container, so that no match is probably a mistake.
+    /// Whether the filter names a target, program, user, unit or container. If nothing matches, the user has probably
+    /// made a mistake.
     pub expects_match: bool,
     /// The policy that was applied.
     pub policy: Option<AppliedPolicy>,
@@ -136,8 +137,8 @@ impl<'r> Audit<'r> {
         everything(self.report)
     }
 
-    /// Keeps the listeners and findings that the user requested with the filter `asked`. Call this function last,
-    /// because a policy and a baseline must be compared with every listener.
+    /// Removes the listeners and findings that the user did not request with the filter `asked`. Call this function
+    /// last, because a policy and a baseline must be compared with every listener.
     pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r>) -> bool) {
         self.listeners.retain(|judged| wanted(Subject::Entry(judged)));
         self.findings.retain(|found| wanted(found.subject));
@@ -163,7 +164,7 @@ impl<'r> Audit<'r> {
         });
     }
 
-    /// Returns the findings that the policy accepted, most severe first, then by rule.
+    /// Returns the findings that the policy accepted. The most severe findings come first, then the order is by rule.
     #[must_use]
     pub fn accepted_by_rule(&self) -> Vec<AcceptedByRule<'_>> {
         let mut by_rule = BTreeMap::new();
@@ -208,7 +209,7 @@ impl<'r> Audit<'r> {
     }
 }
 
-/// Returns the sockets that occupy a port. The connections of a saved snapshot are not judged.
+/// Returns the sockets that occupy a port. Connections, which a saved snapshot can contain, are not judged.
 fn everything(report: &Report) -> impl Iterator<Item = &Entry> {
     report.entries.iter().filter(|judged| judged.socket.state.holds_port())
 }

@@ -1,11 +1,11 @@
-//! Turns the results of a deep scan into findings of an audit. They are about a port instead of a listener, because no
-//! listener is visible there.
+//! Turns the results of a deep scan into findings of an audit. These findings are about ports, because no listener is
+//! visible there.
 
 use super::audit::{Audit, AuditFinding, Subject};
 use crate::findings::Finding;
 use crate::model::DeepScanResult;
 
-/// Adds to an audit the findings of a deep scan, and the parts that the scan could not check.
+/// Adds the findings of a deep scan to an audit, and the parts that the scan could not check.
 pub fn add_to(audit: &mut Audit<'_>, deep: &DeepScanResult) {
     for taken in &deep.taken {
         let subject =

@@ -1,5 +1,5 @@
-//! Chooses free ports for a new service: ports that are in no table, that the kernel does not reserve, and that no
-//! socket uses.
+//! Chooses free ports for a new service. A free port is in no table, the kernel does not reserve it, and no socket uses
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound
 
 /// The maximum number of proposals.
 const PROPOSALS: usize = 5;
-/// The distance at which unsuitable ports no longer matter. Near ports matter, because a second instance of a program
-/// often takes the next port.
+/// An unsuitable port that is at least this far away does not matter. A nearer port matters, because a second instance
+/// of a program often takes the next port.
 const FAR: u16 = 10;
 
 /// A port that is suitable for a new service.
@@ -33,7 +33,7 @@ pub struct RefusedPort {
     pub port: u16,
     /// The reason.
     pub reason: Unsuitable,
-    /// The program or socket that uses the port, or the service or software to which the port belongs; `None` for other
+    /// The program or socket that uses the port, or the service or software to which the port belongs. `None` for other
     /// reasons.
     pub by: Option<String>,
 }
@@ -49,13 +49,13 @@ pub struct FreePorts {
     pub suitable: usize,
     /// Every unsuitable port, in ascending order.
     pub refused: Vec<RefusedPort>,
-    /// The ranges that this kernel gives to outgoing connections; empty if they are not known.
+    /// The ranges that this kernel gives to outgoing connections. Empty if these ranges are not known.
     pub kernel_ranges: Vec<PortRange>,
-    /// The parts of the machine that were not visible: a proposed port may be in use there.
+    /// The parts of the machine that were not visible. A proposed port may be in use there.
     pub unseen: Vec<String>,
 }
 
-/// Returns the best free ports of a range. The snapshot must contain the sockets on these ports in every state.
+/// Returns the best free ports of a range. The snapshot must contain all sockets on these ports, in every state.
 #[must_use]
 pub fn free_ports(report: &Report, asked: PortRange) -> FreePorts {
     let host = &report.snapshot.host;
@@ -65,7 +65,7 @@ pub fn free_ports(report: &Report, asked: PortRange) -> FreePorts {
     kernel_ranges.dedup();
     let mut taken: BTreeMap<u16, &Entry> = BTreeMap::new();
     for entry in &report.entries {
-        // If a port has several sockets, the listener explains the use of the port best.
+        // Of several sockets on a port, a listener explains best why the port is in use.
         let is_first = |known: &Entry| entry.socket.state.holds_port() && !known.socket.state.holds_port();
         if let Some(port) = entry.socket.port().filter(|port| asked.contains(*port)) {
             let known = taken.entry(port).or_insert(entry);
@@ -107,8 +107,8 @@ fn user(entry: &Entry) -> String {
     }
 }
 
-/// Returns up to [`PROPOSALS`] ports that are farthest from unsuitable ports. If two ports are equally far, the lower
-/// port is preferred.
+/// Returns up to [`PROPOSALS`] ports, those that are farthest from unsuitable ports. Of two equally far ports, the
+/// lower port is preferred.
 fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     let near = |port: u16| {
         let above = refused.partition_point(|other| other.port < port);
@@ -121,7 +121,7 @@ fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     };
     let mut ordered: Vec<u16> = suitable.to_vec();
     ordered.sort_by_key(|port| (FAR - distance(*port), *port));
-    // Ports that are far from each other are chosen first. If there are too few of them, other suitable ports follow.
+    // First choose ports that are far from each other. If these are too few, add other suitable ports.
     let mut ports: Vec<u16> = Vec::new();
     for apart in [FAR, 1] {
         for port in &ordered {
@@ -201,7 +201,8 @@ mod tests {
         assert_eq!(free.unseen, [""; 0]);
     }
 
-    /// No proposal is in the registry, in the curated tables or in use on this machine, regardless of the range.
+    /// For every range, each proposal must be absent from the registry and the curated tables, and unused on this
+    /// machine.
     #[test]
     fn a_proposal_has_nothing_against_it() {
         let taken = ["tcp/127.0.0.1:8361", "udp/0.0.0.0:8541", "tcp/[::1]:23456", "tcp/0.0.0.0:31000"];
@@ -224,7 +225,7 @@ mod tests {
                     assert!(verdict.named_otherwise_by.is_empty(), "{port}/{protocol}");
                 }
             }
-            // The width varies, so that ranges of many widths begin at many ports.
+            // Each range begins at another port and has another width.
             (low, width) = (low + 331, width * 3 % 1009 + 1);
         }
         assert!(proposed > 100, "{proposed}");

@@ -1,4 +1,4 @@
-//! Finds how to stop a listener so that it does not start again.
+//! Finds how to stop a listener in a way that keeps it stopped.
 
 use super::listener::{Listener, has_ancestor_in, is_user_manager};
 use super::started_by::{ContainerManager, Unit, is_run_by_another, manager, restarter};
@@ -25,25 +25,25 @@ pub enum HowToStop<'r> {
         /// The full ID of the container.
         id: &'r str,
     },
-    /// Stop the Docker container that published this port; its name is not known.
+    /// Stop the Docker container that published this port. The name of the container is not known.
     PublishedPort(u16),
     /// Stop this service of Windows.
     WindowsService(&'r str),
     /// End these processes.
     Kill {
-        /// The owners of the socket, except those that another owner started.
+        /// The owners of the socket, without owners that another owner started.
         pids: Vec<Pid>,
         /// The program that may restart the processes, if known.
         restarted_by: Option<&'r str>,
     },
-    /// Remove this rule, which makes the kernel forward the port.
+    /// Remove this rule, by which the kernel forwards the port.
     Rule(&'r str),
     /// No process owns the socket, so no process can be ended.
     Kernel,
     /// The first process of the system owns the socket. This process cannot be ended.
     FirstProcess,
-    /// This user's service manager owns the socket for an unknown socket unit. It must not be ended, because it runs
-    /// all services of the user.
+    /// This user's service manager owns the socket, for a socket unit that is not known. The service manager must not
+    /// be ended, because it runs all services of the user.
     UserManager(Option<&'r str>),
 }
 
@@ -68,8 +68,8 @@ impl<'r> HowToStop<'r> {
         }
     }
 
-    /// Returns [`HowToStop::command`] with full unit names and the full container ID. A container's name can pass to
-    /// another container, and a short ID can be the name of another container.
+    /// Returns [`HowToStop::command`], but with full unit names and the full container ID. These are safer: the name of
+    /// a container can pass to another container, and a short ID can also be another container's name.
     #[must_use]
     pub fn exact_command(&self) -> Option<Vec<&'r str>> {
         match *self {
@@ -108,12 +108,12 @@ impl<'r> HowToStop<'r> {
                     Some(HowToStop::Container { manager, name, id })
                 }
                 (Some(ContainerManager::Kubernetes), _) => processes(listener, Some("Kubernetes")),
-                // The container may run a complete system, so only the processes of the listener are ended.
+                // The container may run a complete system, so only the processes of the listener should end.
                 _ => processes(listener, None),
             };
         }
         if let (Some(service), "windows") = (listener.unit(), os) {
-            // If a process hosts several services, none of them can be stopped alone.
+            // A process with several services cannot stop only one of them.
             return (!service.contains(',')).then_some(HowToStop::WindowsService(service));
         }
         // Stopping `docker.service` would end all containers.
@@ -145,8 +145,8 @@ fn engine(manager: ContainerManager) -> &'static str {
     if manager == ContainerManager::Podman { "podman" } else { "docker" }
 }
 
-/// Returns how to end only the processes of a listener, not its unit or container: `FirstProcess` if pid 1 owns the
-/// socket, `None` if no owner is known.
+/// Returns how to end only the processes of a listener, without its unit or container. Returns `FirstProcess` if pid 1
+/// owns the socket, and `None` if no owner is known.
 pub(super) fn processes<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<HowToStop<'r>> {
     let owner = &listener.first().socket.owner;
     if owner.pids().contains(&1) {
@@ -159,7 +159,7 @@ pub(super) fn processes<'r>(listener: &Listener<'r>, restarted_by: Option<&'r st
     (!pids.is_empty()).then_some(HowToStop::Kill { pids, restarted_by })
 }
 
-/// Returns a unit as an argument of `systemctl`. The suffix `.service` is cut if the rest contains no dot.
+/// Returns a unit as an argument of `systemctl`. The suffix `.service` is removed, unless the rest contains a dot.
 fn unit_argument(unit: &str) -> &str {
     unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)
 }

@@ -1,4 +1,4 @@
-//! The steps that end the named listeners, and the reasons why a listener is not ended.
+//! Plans how to end the named listeners, or finds the reasons why a listener must not be ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,20 +7,20 @@ use super::listener::Listener;
 use crate::join::Entry;
 use crate::model::{Owner, Pid, Snapshot, Stage};
 
-/// One way to stop listeners, and all listeners that end with it.
+/// One way to stop listeners, and every listener that it stops.
 #[derive(Clone, Debug)]
 pub struct KillStep<'r> {
     /// The way to stop the listeners.
     pub how: HowToStop<'r>,
     /// The listeners that the targets named.
     pub named: Vec<Listener<'r>>,
-    /// The listeners that end too, although no target named them.
+    /// The listeners that no target named, but that end too.
     pub others: Vec<Listener<'r>>,
 }
 
 impl KillStep<'_> {
-    /// Returns the owners of the named listeners. An owner that another owner started gets a signal only if it outlives
-    /// that owner.
+    /// Returns the owners of the named listeners. If an owner started another owner, the second owner gets a signal
+    /// only if it does not end with the first.
     #[must_use]
     pub fn owners(&self) -> BTreeSet<Pid> {
         let sockets = self.named.iter().flat_map(|listener| &listener.sockets);
@@ -36,14 +36,14 @@ pub enum KillRefusal<'r> {
         /// Whether the caller is root.
         as_root: bool,
     },
-    /// A hidden process may also own the socket: not every process could be read, and no visible owner runs as the user
+    /// A hidden process may also own the socket. Not every process could be read, and no visible owner runs as the user
     /// who created the socket.
     PartlyHidden,
-    /// No command ends only this listener.
+    /// Every command would also end something else.
     NoCommand(HowToStop<'r>),
-    /// Only the user of the unit or container can stop the listener in this way.
+    /// Only the user of the unit or container can give the command.
     OtherUser(HowToStop<'r>),
-    /// Only root can stop the listener in this way.
+    /// Only root can give the command.
     NeedsRoot(HowToStop<'r>),
     /// This program, or a process that started it, would end.
     Own(Pid),
@@ -60,19 +60,21 @@ pub struct KillCaller {
     pub groups: BTreeSet<String>,
     /// The processes that the caller may not signal.
     pub protected: BTreeSet<Pid>,
-    /// The processes with a terminal: a person started them, not a service manager.
+    /// The processes with a terminal. A person started these processes, not a service manager.
     pub on_terminals: BTreeSet<Pid>,
-    /// The processes in a container inside another container. The container managers of this machine do not know them.
+    /// The processes in a container that runs inside another container. The container managers of this machine do not
+    /// know the inner container.
     pub nested: BTreeSet<Pid>,
-    /// The first process of each pid namespace other than portolan's, with the processes that the kernel ends together
-    /// with it.
+    /// The first process of each pid namespace, except portolan's own namespace. The kernel ends the listed processes
+    /// together with this first process.
     pub namespaces: BTreeMap<Pid, BTreeSet<Pid>>,
 }
 
 /// Returns the steps that end the listeners among `entries` for which `is_named` is true.
 ///
 /// # Errors
-/// Returns the listeners that must not be ended, with the reasons. Then there is no plan.
+///
+/// Returns the listeners that must not be ended, with the reasons. In this case there is no plan.
 pub fn kill_plan<'r>(
     entries: &'r [Entry],
     is_named: impl Fn(usize) -> bool,
@@ -105,7 +107,7 @@ pub fn kill_plan<'r>(
     Ok(steps)
 }
 
-/// Returns how to end this listener and nothing else, or the reason why it is not ended.
+/// Returns how to end only this listener, or the reason why it must not be ended.
 fn how<'r>(
     listener: &Listener<'r>,
     snapshot: &Snapshot,
@@ -124,7 +126,7 @@ fn how<'r>(
     if let Some(pid) = pids.iter().find(|pid| caller.pids.contains(pid)) {
         return Err(KillRefusal::Own(*pid));
     }
-    // Pid 1 (systemd) closes a socket only if the socket unit of this socket is stopped.
+    // Pid 1 (systemd) closes a socket only if its socket unit is stopped.
     let is_of_socket_unit =
         matches!(&how, HowToStop::Units(units) if units.iter().any(|unit| unit.ends_with(".socket")));
     if pids.contains(&1) && !is_of_socket_unit {
@@ -153,7 +155,7 @@ fn how<'r>(
     }
 }
 
-/// Returns whether stopping the unit or container would end more than this listener, such as the caller's own session.
+/// Returns whether stopping the unit or container would end too much, such as the caller's own session.
 fn stops_too_much(how: &HowToStop<'_>, listener: &Listener<'_>, caller: &KillCaller) -> bool {
     let processes = listener.processes();
     let main = processes.first().filter(|main| main.pid != 1);
@@ -163,7 +165,7 @@ fn stops_too_much(how: &HowToStop<'_>, listener: &Listener<'_>, caller: &KillCal
         HowToStop::Units(units) => {
             is_among(&caller.on_terminals)
                 || units.iter().any(|unit| caller.groups.contains(*unit) || !is_unit_name(unit))
-                // The unit contains another service manager, which started the process and possibly others.
+                // The unit contains another service manager, which started the process and perhaps other processes.
                 || listener.unit().is_some_and(|unit| unit.contains('/'))
         }
         HowToStop::UserUnit { name, .. } => {
@@ -179,8 +181,8 @@ fn stops_too_much(how: &HowToStop<'_>, listener: &Listener<'_>, caller: &KillCal
     }
 }
 
-/// Returns whether the name has only the characters of a unit name (systemd.unit(5)). `systemctl` may read any other
-/// name as a pattern, which can match several units.
+/// Returns whether the name has only characters of unit names (systemd.unit(5)). `systemctl` may treat any other name
+/// as a pattern that matches several units.
 fn is_unit_name(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
 }
@@ -189,7 +191,7 @@ fn is_of_user(name: &str, uid: u32) -> bool {
     name.split('/').next() == Some(&format!("user@{uid}.service"))
 }
 
-/// Returns whether a hidden process may have opened the socket (see [`KillRefusal::PartlyHidden`]).
+/// Returns whether [`KillRefusal::PartlyHidden`] applies.
 fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
     let processes = listener.processes();
     let creator = listener.first().socket.uid;
@@ -199,8 +201,8 @@ fn is_partly_hidden(listener: &Listener<'_>, snapshot: &Snapshot) -> bool {
         && !processes.iter().any(|process| is_creator(process.uid))
 }
 
-/// Returns whether a step also ends this listener. `signalled` contains all processes that end because of the step's
-/// signals.
+/// Returns whether a step also ends this listener. `signalled` contains all processes that end because of signals of
+/// the step.
 fn ends_with(step: &KillStep<'_>, listener: &Listener<'_>, signalled: &BTreeSet<Pid>) -> bool {
     let processes = listener.processes();
     match &step.how {
@@ -225,7 +227,7 @@ fn ends_with(step: &KillStep<'_>, listener: &Listener<'_>, signalled: &BTreeSet<
     }
 }
 
-/// Returns these processes, and all processes of the pid namespaces that end with them.
+/// Returns these processes, and the processes of pid namespaces that end together with them.
 fn with_namespaces(pids: &BTreeSet<Pid>, caller: &KillCaller) -> BTreeSet<Pid> {
     let in_namespaces = pids.iter().filter_map(|pid| caller.namespaces.get(pid)).flatten();
     pids.iter().chain(in_namespaces).copied().collect()

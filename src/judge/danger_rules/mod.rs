@@ -16,7 +16,7 @@ use crate::registry::command_line::CommandLine;
 use crate::registry::dangers::{self, Danger};
 use crate::registry::identity::RecognisedProgram;
 
-/// The programs that listen on a published port of a container and forward its traffic to the service.
+/// Programs that listen on a published port and forward its traffic to a container.
 const PUBLISHERS: [&str; 11] = [
     "docker-proxy",
     "conmon",
@@ -31,7 +31,7 @@ const PUBLISHERS: [&str; 11] = [
     "gvproxy",
 ];
 
-/// A danger, with the process that serves the port and the setting that decides, if any.
+/// A danger, the process that serves the port, and the setting that decides, if there is one.
 struct FoundDanger<'s> {
     process: Option<&'s IdentifiedProcess<'s>>,
     danger: Danger,
@@ -39,8 +39,8 @@ struct FoundDanger<'s> {
     relay: Option<Relay>,
 }
 
-/// Returns the evidence of `exposed`. If several processes own the socket, or if a relay passes the connections to
-/// another service, the most severe danger counts.
+/// Returns the evidence of `exposed`. Several processes may own the socket, and a relay may pass the connections to
+/// another service. The most severe danger counts.
 pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let entry = subject.listener;
     if !entry.exposure.is_reachable_from_outside() || !entry.socket.state.accepts_traffic() {
@@ -56,7 +56,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let changed_configuration = process.and_then(|process| changed_configuration(&danger, process));
     let basis = if configuration.is_some() { DangerBasis::Configuration } else { basis };
     let is_loopback = unmapped(entry.socket.local.address).is_loopback();
-    // Otherwise a rule sends packets of other machines to the loopback interface.
+    // If other machines can reach any other loopback address, a rule sends their packets to the loopback interface.
     let is_loopback_address = is_loopback && entry.exposure == Exposure::LinkLocal;
     let exposed = Exposed {
         service,
@@ -91,10 +91,10 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
             // Only the firewall protects the service, so some danger remains.
             Some(ReachKind::Filtered) => severity.lower(),
             Some(ReachKind::Machine) => severity.lower().lower(),
-            // Usually only the published ports can be reached, and their own rows are judged.
+            // Other machines can usually reach only the published ports, which have their own rows.
             _ if subject.reach.is_some_and(|reach| reach.through_process) => severity.lower().lower(),
-            // Only a machine on the same link can send packets for a loopback address, and no ordinary program does
-            // this.
+            // Only a machine on the same link can send packets for a loopback address. Ordinary programs do not send
+            // such packets.
             _ if is_loopback_address => severity.lower(),
             _ => severity,
         },
@@ -102,7 +102,6 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(exposed.into())
 }
 
-/// Returns the danger of the listener's own processes.
 fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
     let entry = subject.listener;
     let (port, protocol) = (entry.socket.local.port, entry.socket.local.protocol);
@@ -113,8 +112,8 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
         }
         Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
         _ => {
-            // For a published port, it does not matter whether the kernel chose the port: the service itself has
-            // another port.
+            // The service behind a published port has another port, so it does not matter whether the kernel chose the
+            // published port.
             let chosen_by_kernel =
                 forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
             let found = worst(subject.processes, entry, chosen_by_kernel);
@@ -133,8 +132,8 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
     Some(FoundDanger { process, danger, configuration, relay: None })
 }
 
-/// Returns the danger of a server that is safe by default, but not with its configuration file: an OpenSSH server that
-/// accepts accounts without a password.
+/// Returns the danger of a server that is safe by default, but whose configuration file makes it dangerous: an OpenSSH
+/// server that accepts accounts without a password.
 fn opened_by_configuration<'s>(
     processes: &'s [IdentifiedProcess<'s>],
 ) -> Option<(&'s IdentifiedProcess<'s>, Danger)> {
@@ -146,7 +145,7 @@ fn opened_by_configuration<'s>(
 }
 
 /// Returns the danger of the service to which a relay passes the connections. If the processes of the service are not
-/// visible, the danger is presumed from its port, as for a published port.
+/// visible, its port decides, as for a published port.
 fn danger_behind_relay<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
     let (relayed, processes) = subject.relayed?;
     let RelayedService { relay, to, service, is_restricted } = relayed;
@@ -173,7 +172,6 @@ fn danger_behind_relay<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'
     Some(FoundDanger { process, danger, configuration, relay: Some(relay) })
 }
 
-/// Returns the most severe danger of the processes of a listener.
 fn worst<'s>(
     processes: &'s [IdentifiedProcess<'s>],
     entry: &Entry,
@@ -184,11 +182,12 @@ fn worst<'s>(
         let chosen_by_kernel = chosen_by_kernel && !names_port(process, port);
         Some((process, danger(process, entry, chosen_by_kernel)?))
     });
-    // `max_by_key` returns the last of several equal elements, so the reversed order yields the first process.
+    // `max_by_key` returns the last of several equal elements. The order is reversed, because the first process is
+    // wanted.
     dangers.rev().max_by_key(|(_, danger)| danger.severity)
 }
 
-/// The remedy for a relay. The service itself may already be on a loopback address.
+/// The remedy for a relay. The service itself may already listen on a loopback address.
 const CLOSE_RELAY: &str = "make the relay listen on a loopback address, admit only the clients that need it in the \
     firewall, or make the service ask for a password";
 /// The program that serves a published port.
@@ -197,7 +196,7 @@ const DOCKER_PROXY: &str = "docker-proxy";
 const DROP_MARTIANS: &str = "drop the packets of other machines for 127.0.0.0/8: `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
 /// The remedy for a loopback address to which a rule sends packets of other machines.
 const DELETE_REDIRECT: &str = "delete the rule that sends packets of other machines to the loopback interface, or make the service ask for a password";
-/// The services whose configuration file is read, as named in the table of dangerous services.
+/// The services whose configuration files are read, by their names in the table of dangerous services.
 const CONFIGURED: [&str; 11] = [
     "redis",
     "valkey",
@@ -211,7 +210,7 @@ const CONFIGURED: [&str; 11] = [
     KUBELET,
     SSH_EMPTY_PASSWORDS,
 ];
-/// Returns the remedy for a port of a container, `inside`, that is published as the port `published`.
+/// Returns the remedy for the port `inside` of a container that is published as the port `published`.
 fn publish_locally(published: u16, inside: u16) -> String {
     format!(
         "publish the port only on this machine (`-p 127.0.0.1:{published}:{inside}`), or make the service ask for a \
@@ -219,28 +218,28 @@ fn publish_locally(published: u16, inside: u16) -> String {
     )
 }
 
-/// The rows about servers with the protected mode of Redis.
+/// The servers that have the protected mode of Redis.
 const REDIS: [&str; 2] = ["redis", "valkey"];
-/// The row about kubelet with a configuration file, and the row about one that admits everyone.
+/// The rows about a kubelet with a configuration file, and about a kubelet that admits everyone.
 const KUBELET: &str = "kubelet-file";
 const KUBELET_OPEN: &str = "kubelet-anyone";
 /// The row about an OpenSSH server that accepts accounts without a password.
 const SSH_EMPTY_PASSWORDS: &str = "ssh-empty-passwords";
-/// The row about a Kafka broker whose command line names a file with passwords. Each of its listeners can still admit
+/// The row about a Kafka broker with a file of passwords on its command line. Each of its listeners may still admit
 /// everyone.
 const KAFKA_SASL: &str = "kafka-sasl";
-/// The rows about dockerd in the table of dangerous services: without TLS, with TLS, and not known.
+/// The rows about dockerd in the table of dangerous services: without TLS, with TLS, and with unknown settings.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
-/// The lowest user ID of a person (`UID_MIN` of login.defs). IDs from this number up to `nobody` belong to people.
+/// The lowest user ID of a person (`UID_MIN` of login.defs). People have the IDs from this number up to `nobody`.
 const FIRST_PERSON: u32 = 1000;
 const NOBODY: u32 = 65534;
 
-/// Returns the danger according to the configuration file of the process, and the setting that decides, if any. Some
-/// settings do not lower the danger:
+/// Returns the danger according to the configuration file of the process, and the setting that decides, if there is
+/// one. Some settings do not lower the danger:
 /// - the settings of a replaceable program
-/// - the settings of a program of a person, except those for authentication
-/// - settings about addresses, if the service does not see the addresses of its clients: behind a relay, every client has
-///   an address of this machine, and a rule of the firewall can change the source of packets
+/// - the settings of a person's program, except settings about authentication
+/// - settings about addresses, if the service may not see the addresses of its clients. Behind a relay, every client
+///   has an address of this machine. A rule of the firewall can also change the source address of packets.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -266,7 +265,7 @@ fn as_configured(
             dangers::named(DOCKER[0])
         }
         _ if !is_default || !CONFIGURED.contains(&danger.service) => None,
-        // `CONFIG SET` switches protected mode off while Redis runs, and the file does not show this.
+        // `CONFIG SET` can switch protected mode off while Redis runs. The file does not show this.
         AdmittedClients::Local if REDIS.contains(&danger.service) => {
             Some(Danger { severity: danger.severity.lower(), ..danger })
         }
@@ -285,7 +284,7 @@ fn as_configured(
         }
         AdmittedClients::Anyone if danger.service == KAFKA_SASL => dangers::named("kafka"),
         AdmittedClients::Anyone => {
-            // These services admit everyone only if protected mode is off.
+            // If these services admit everyone, their protected mode is off.
             let is_unprotected = REDIS.contains(&danger.service);
             let severity = if is_unprotected { Severity::Critical } else { danger.severity };
             Some(Danger { severity, authentication: "none", ..danger })
@@ -296,21 +295,22 @@ fn as_configured(
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
-/// Returns the configuration file that could decide, but was changed after the process started.
+/// Returns the configuration file that could lower or raise the danger, if the file was changed after the process
+/// started.
 fn changed_configuration(danger: &Danger, process: &IdentifiedProcess<'_>) -> Option<String> {
     let could_decide = danger.basis == DangerBasis::Default
         && (CONFIGURED.contains(&danger.service) || DOCKER.contains(&danger.service));
     process.process.configuration.as_ref().filter(|_| could_decide)?.changed.clone()
 }
 
-/// Returns the presumed danger of the service behind a published port, by the service's port or else by the published
-/// port.
+/// Returns the presumed danger of the service behind a published port. The port of the service decides or, if it shows
+/// no danger, the published port.
 fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
     let by_port = |port| dangers::behind_published_port(port, protocol);
     behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
 }
 
-/// Returns whether the command line contains this port. If so, the kernel did not choose it.
+/// Returns whether the command line contains this port. If it does, the kernel did not choose the port.
 fn names_port(process: &IdentifiedProcess<'_>, port: u16) -> bool {
     let port = port.to_string();
     let arguments = process.process.cmdline.iter().skip(1);
@@ -335,14 +335,14 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
     known.or_else(|| dangers::of_unknown_program(port, protocol).filter(|_| is_unknown(process)))
 }
 
-/// Returns whether no table knows the program, so that only the port shows what the program may serve.
+/// Returns whether no table lists the program. Then only the port shows what the program may serve.
 fn is_unknown(process: &IdentifiedProcess<'_>) -> bool {
     process.identity.as_deref().is_some_and(RecognisedProgram::is_unknown) && process.ad_hoc_tool().is_none()
 }
 
-/// Returns the danger of the program that systemd starts for a socket, if the socket unit identifies the program;
-/// otherwise `by_line`, the danger of the process. If both are dangerous, returns `by_line`, unless its only evidence
-/// is the port.
+/// Returns the danger of the program that systemd starts for a socket. If the name of the socket unit names no program,
+/// returns `by_line`, the danger of the process itself. If both are dangerous, `by_line` counts, unless its only
+/// evidence is the port.
 fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Option<Danger>) -> Option<Danger> {
     let Some(program) = by_socket_unit(process, entry).filter(|program| !program.is_arg()) else {
         return by_line;
@@ -353,8 +353,8 @@ fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Optio
     Some(by_line.filter(|danger| danger.basis != DangerBasis::Port).unwrap_or(of_program))
 }
 
-/// Returns the danger of debugger options in the environment. It is certain, because the interpreter reads them like
-/// options on its command line.
+/// Returns the danger of debugger options in the environment. This danger is certain, because the interpreter treats
+/// these options like options on its command line.
 fn danger_by_environment(
     process: &IdentifiedProcess<'_>,
     port: u16,
@@ -366,7 +366,7 @@ fn danger_by_environment(
         return None;
     }
     let (name, (program, arguments)) = (process.program_name()?, process.process.cmdline.split_first()?);
-    // The variables of Node.js and Java contain options of the interpreter, which come first.
+    // The variables of Node.js and Java contain options for the interpreter itself, so they precede the script.
     let is_of_interpreter = !values_of(without_version(name), Property::OptionVariables).is_empty();
     let (first, last) = if is_of_interpreter { (&options[..], arguments) } else { (arguments, &options[..]) };
     let line: Vec<String> = std::iter::once(program).chain(first).chain(last).cloned().collect();

@@ -17,7 +17,8 @@ fn found(local: &str, process: Process) -> Option<(Severity, Exposed)> {
     findings.find_map(|finding| Some((finding.severity, Exposed::of(&finding.evidence)?.clone())))
 }
 
-/// An unknown program on a port that almost only one service uses. Other ports say too little about the program.
+/// An unknown program listens on a port that is used by almost only one service. Most other ports do not show which
+/// program uses them.
 #[test]
 fn an_unknown_program_on_the_port_of_a_dangerous_service() {
     for (name, line, port, expected) in [
@@ -47,7 +48,7 @@ fn an_unknown_program_on_the_port_of_a_dangerous_service() {
     assert!(found("udp/0.0.0.0:6379", engine).is_none(), "UDP");
 }
 
-/// Systemd owns the socket; the name of the socket unit shows which program systemd starts.
+/// Systemd owns the socket. The name of the socket unit shows which program systemd starts.
 #[test]
 fn the_name_of_a_socket_unit_names_the_program() {
     for (unit, port, service) in [
@@ -66,12 +67,12 @@ fn the_name_of_a_socket_unit_names_the_program() {
         let mut findings = report.entries[0].findings().iter();
         let exposed = findings.find_map(|finding| Exposed::of(&finding.evidence));
         assert_eq!(exposed.map(|exposed| exposed.service), service, "{unit}");
-        // The row about any socket of systemd is only presumed, so the name of the unit is better evidence.
+        // The row about any socket of systemd is only a presumption. The name of the unit is better evidence.
         assert!(exposed.is_none_or(|exposed| exposed.basis == DangerBasis::Default), "{unit}");
     }
 }
 
-/// The process that has a tun or tap device open usually accepts only published ports, so there is no warning.
+/// There is no warning, because the process with the open device usually accepts only published ports.
 #[test]
 fn a_namespace_behind_a_device_of_a_process() {
     for (tun, severity, kind) in [
@@ -92,7 +93,7 @@ fn a_namespace_behind_a_device_of_a_process() {
     }
 }
 
-/// A firewall lowers the severity only if it certainly lets in nobody.
+/// A firewall lowers the severity only if it certainly keeps out every client.
 #[test]
 fn a_firewall_that_lets_in_nobody() {
     let base = FilterBase {
@@ -151,7 +152,7 @@ fn a_configuration_decides_between_critical_and_warning() {
     for (name, exe, configuration, severity, basis) in [
         ("not read", installed, None, Critical, Default),
         ("a password", installed, Some(("requirepass", Authenticated)), Warning, Configuration),
-        // `CONFIG SET protected-mode no` is not in the file.
+        // A client can switch off protected mode with `CONFIG SET protected-mode no`. The file does not show this.
         ("protected mode", installed, Some(("protected-mode yes", Local)), Warning, Configuration),
         ("no password", installed, Some(("no requirepass", Anyone)), Critical, Configuration),
         (
@@ -173,7 +174,7 @@ fn a_configuration_decides_between_critical_and_warning() {
     }
 }
 
-/// The server may have read another content of the file, so the default of the program stays.
+/// The server may have read the file before the change, so the default of the program counts.
 #[test]
 fn a_changed_configuration_does_not_decide() {
     let path = "/etc/redis/more.conf";
@@ -359,7 +360,7 @@ fn a_published_port_is_presumed_one_grade_lower() {
     assert!(found("tcp/0.0.0.0:6379", proxy("/home/u/docker-proxy")).is_none(), "an impostor instead");
 }
 
-/// The clients of a relay reach a service that itself listens on a loopback address only.
+/// The service listens only on a loopback address. Clients of the relay can still reach the service.
 #[test]
 fn a_relay_to_a_dangerous_service() {
     use DangerBasis::{Configuration, Default, Port};
@@ -368,7 +369,7 @@ fn a_relay_to_a_dangerous_service() {
     for (name, line, service, configuration, expected) in [
         ("an open service", direct, home, None, Some((Critical, Default))),
         ("a password", direct, home, Some(AdmittedClients::Authenticated), Some((Warning, Configuration))),
-        // Redis sees the clients of the relay as clients on this machine.
+        // Redis takes the clients of the relay for clients on this machine.
         ("protected mode", direct, home, Some(AdmittedClients::Local), Some((Critical, Default))),
         ("an address list", &format!("{direct} range=10.0.0.0/8"), home, None, Some((Warning, Default))),
         ("on the wildcard address", direct, "0.0.0.0:6379", None, Some((Critical, Default))),
@@ -411,7 +412,7 @@ fn a_relay_to_a_dangerous_service() {
     }
 }
 
-/// Docker chooses published ports inside the kernel's range too.
+/// Docker may choose a published port inside the kernel's range.
 #[test]
 fn the_number_of_a_published_port_does_not_count() {
     let mut published = socket("tcp/0.0.0.0:49153", Owner::Kernel);
@@ -437,7 +438,8 @@ fn unreachable_listeners_are_not_exposed() {
     assert!(report.entries[0].findings().iter().all(|one| Exposed::of(&one.evidence).is_none()), "bound");
 }
 
-/// The danger of an industrial protocol is presumed from the port alone, unless the kernel chose the port.
+/// The danger of an industrial protocol is presumed from the port alone. If the kernel chose the port, there is no
+/// presumption.
 #[test]
 fn a_port_that_the_kernel_chose_matches_no_row() {
     let unknown = |local: &str| found(local, program_process(7, "xyzzy", "/usr/bin/xyzzy", "xyzzy"));

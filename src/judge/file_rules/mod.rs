@@ -1,4 +1,4 @@
-//! Rules about the program files of the processes. A process that could not be read gets no finding.
+//! Rules about the program files of processes. A process that could not be read has no finding.
 
 use super::subject::JudgedListener;
 use crate::findings::file::{
@@ -24,9 +24,9 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
         .collect()
 }
 
-/// Returns the evidence of `deleted-executable`. Replaced files are listed separately, because an upgrade usually
-/// replaces a file. An upgrade also deletes files: those of the former version, if their path contains the version, such
-/// as `/usr/lib/jvm/java-17.0.9/bin/java`.
+/// Returns the evidence of `deleted-executable`. Replaced files have their own list, because an upgrade usually
+/// replaces a file. If the path contains the version, such as `/usr/lib/jvm/java-17.0.9/bin/java`, an upgrade deletes
+/// the file of the former version.
 pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
@@ -37,8 +37,8 @@ pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidenc
         .then(|| DeletedExecutable { replaced, gone, scripts, severity }.into())
 }
 
-/// Returns whether only root could have created a deleted program, and the program is an interpreter or belongs on the
-/// port.
+/// Returns whether only root could have created the deleted program file. The program must also be an interpreter, or
+/// be on its usual port.
 fn is_expected(subject: &JudgedListener<'_>, program: &RunningProgram) -> bool {
     subject.processes.iter().filter(|one| one.process.pid == program.pid).any(|one| {
         (subject.is_on_own_port() || one.is_interpreted())
@@ -86,8 +86,8 @@ pub(super) fn writable_executable(subject: &JudgedListener<'_>) -> Option<Eviden
     (!found.is_empty()).then(|| WritableExecutable { found, severity }.into())
 }
 
-/// Returns whether `go run` or `go test` built the program: the file is in a directory of the Go tool, such as
-/// `/tmp/go-build3123456789/b001/exe/main`. Any user can make such a path, so a program of root does not count.
+/// Returns whether `go run` or `go test` built the program. The file is then in a directory of the Go tool, such as
+/// `/tmp/go-build3123456789/b001/exe/main`. Any user can create this path, so programs of root are not recognized.
 fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
     let Some(path) = exe.path.strip_prefix("/tmp/go-build") else { return false };
     let parts: Vec<&str> = path.split('/').collect();
@@ -103,8 +103,8 @@ fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
         && package.strip_prefix('b').is_some_and(is_number)
 }
 
-/// Returns the code that any user can replace, and the world-writable file or directory that allows this. The code is
-/// the path of a script or library, or `None` for the program file.
+/// Returns the code that any user can replace, and the world-writable file or directory that makes this possible. The
+/// code is the path of a script or library, or `None` for the program file.
 fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, String)> {
     let open = |origin: Option<&Origin>| {
         let origin = origin.filter(|origin| origin.kind == OriginKind::Open)?;

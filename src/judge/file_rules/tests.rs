@@ -6,7 +6,6 @@ use crate::findings::{Finding, FindingFamily};
 use crate::model::*;
 use crate::registry::Registry;
 
-/// Returns the findings of these rules on one socket.
 fn found(socket: Socket, processes: Vec<Process>) -> Vec<Finding> {
     let snapshot = seen(vec![socket], processes);
     let report = judge(snapshot.clone(), Registry::embedded());
@@ -109,7 +108,7 @@ fn evidence_distinguishes_an_upgrade_from_a_loss() {
     assert_eq!((gone[0].pid, gone[0].exe.as_str(), gone.len()), (8, "/srv/b", 1));
 }
 
-/// An upgrade deletes the former version of a program if the path contains the version.
+/// If the path contains the version, an upgrade deletes the program file of the former version.
 #[test]
 fn an_expected_program_that_only_root_could_create_was_upgraded() {
     use Severity::{Notice, Warning};

@@ -15,14 +15,15 @@ pub(super) fn hidden_process(subject: &JudgedListener<'_>) -> Option<Evidence> {
 }
 
 /// Returns the evidence of `impostor`: no process on a guarded port is a known server of the port. Unidentified
-/// processes and programs that open sockets for others are not flagged. An unknown program of root that other machines
-/// can reach gets `unfamiliar` instead.
+/// processes are not flagged, and neither are programs that open sockets for others. An unknown program of root that
+/// other machines can reach gets the finding `unfamiliar` instead.
 pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
     if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != processes.len()
     {
-        // A bound socket may belong to a client that has not connected yet, and an unread process may be the server.
+        // A bound socket may belong to a client that is about to connect. A process that could not be read may be the
+        // server.
         return None;
     }
     let guards = programs::guarded(local.port, local.protocol);
@@ -39,7 +40,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         {
             continue;
         }
-        // A program that forwards ports, such as sshd, may have opened this port for a client.
+        // A program that forwards ports, such as sshd, may have opened this port for one of its clients.
         let is_forwarder = identity.is_forwarder() && identity.serving(local.port, local.protocol).is_none();
         if is_forwarder && is_roots && is_identified {
             continue;
@@ -73,11 +74,11 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// The first ID of a user who logs in, on most systems (`UID_MIN` of login.defs(5)).
+/// On most systems, users who log in have an ID of at least this number (`UID_MIN` of login.defs(5)).
 const FIRST_USER: u32 = 1000;
 
-/// Returns whether the socket belongs to the system: its creator is a system user, a system service, a container of
-/// root, or not known. Any other user can start an interpreter and rewrite its command line.
+/// Returns whether a system user, a system service, a container of root, or an unknown user created the socket. Any
+/// other user can start an interpreter and rewrite its command line.
 pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
     let home = &listener.socket.attributes;
     let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
@@ -91,16 +92,18 @@ pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
         || is_roots(&process.container)
 }
 
-/// Returns whether `ad-hoc` or `shell-listener` already flags the process. If a user can replace the file, the finding
-/// must be at least a warning.
+/// Returns whether `ad-hoc` or `shell-listener` already flags the process. For a file that a user can replace, this
+/// finding must be at least a warning.
 fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     process.ad_hoc_tool().is_some_and(|tool| {
         !process.is_interpreted() && (!process.is_replaceable() || tool.beyond_loopback >= Severity::Warning)
     })
 }
 
-/// Returns the evidence of `unfamiliar`, for a program that other machines can reach: an unknown program that is
-/// replaceable or on a guarded port, or a replaceable program with the name of a well-known server.
+/// Returns the evidence of `unfamiliar` for a program that other machines can reach. The program has this finding in
+/// two cases:
+/// - It is unknown, and replaceable or on a guarded port.
+/// - It is replaceable, and has the name of a well-known server.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !subject.is_reachable_from_outside()
@@ -143,7 +146,7 @@ pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// Returns the user of a process, if no other user except root can replace its program file or script.
+/// Returns the user of a process, if only this user and root can replace the program file and the script.
 fn own_user(process: &&IdentifiedProcess<'_>) -> Option<String> {
     let process = process.process;
     let script = process.script.as_ref().and_then(|script| script.origin.as_ref());
@@ -154,7 +157,7 @@ fn own_user(process: &&IdentifiedProcess<'_>) -> Option<String> {
     (is_own && ReplaceableBy::of(process) == ReplaceableBy::User).then(|| user.text())?
 }
 
-/// Returns a file of further code that the process runs, if a user can replace this file.
+/// Returns another file of code that the process runs, if a user can replace the file.
 fn loaded_code(process: &IdentifiedProcess<'_>) -> Option<String> {
     process.process.code.first().map(|file| file.path.clone())
 }

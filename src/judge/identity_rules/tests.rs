@@ -1,4 +1,4 @@
-//! A program's name is trusted only if no user except root can replace its file. Each rule that trusts a name is
+//! The name of a program is trusted only if no user except root can replace its file. Each rule that trusts a name is
 //! tested with each kind of file.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::super::tests::{program_process, seen, socket};
 use crate::model::*;
 use crate::registry::Registry;
 
-/// The place of a program file: the directory, its state, and its origin.
+/// A label, and the directory, state and origin of a program file.
 type ProgramPath = (&'static str, &'static str, ExeState, OriginKind);
 
 const GENUINE: [ProgramPath; 3] = [
@@ -38,7 +38,6 @@ fn process(pid: Pid, name: &str, cmdline: &str, (_, directory, state, kind): Pro
     }
 }
 
-/// Returns the severity of the finding `code` on a listener of these processes.
 fn severity(local: &str, processes: Vec<Process>, code: &str) -> Option<Severity> {
     let pids = processes.iter().map(|process| process.pid).collect();
     let snapshot = seen(vec![socket(local, Owner::Held(Arc::new(pids)))], processes);
@@ -77,8 +76,8 @@ fn a_name_is_trusted_only_if_users_cannot_replace_the_file() {
     }
 }
 
-/// A super-server such as inetd passes its socket to the service. This is not reported as a shared socket, unless a
-/// user can replace the file of the super-server.
+/// A super-server such as inetd passes its socket to a service. The shared socket is reported only if a user can
+/// replace the file of the super-server.
 #[test]
 fn sharing_is_reported_if_a_user_can_replace_the_files() {
     for (places, shared) in [(&GENUINE[..], None), (&REPLACEABLE[..], Some(Severity::Warning))] {
@@ -107,14 +106,14 @@ fn impostors_by_severity() {
         ("sshd", memory, "sshd -D", critical),
         ("sshd", deleted, "sshd -D", critical),
         ("sshd", covered, "sshd -D", critical),
-        // The finding ad-hoc covers netcat and similar tools, but not interpreters.
+        // `ad-hoc` already covers netcat and similar tools, but not interpreters.
         ("nc", package, "nc -lp 22", None),
         ("nc", home, "nc -lp 22", None),
         ("socat", package, "socat TCP-L:22,fork TCP:10.0.0.1:22", None),
         ("socat", home, "socat TCP-L:22,fork TCP:10.0.0.1:22", critical),
         ("python3", package, "python3 -c import socket", warning),
         ("python3", package, "python3 -c from multiprocessing.spawn import spawn_main", warning),
-        // The arguments of a program are not evidence of its identity.
+        // The arguments of a program do not prove which program it is.
         ("python3", package, "python3 x.py sshd", warning),
         ("python3", home, "python3 -m sshd", critical),
     ] {
@@ -123,7 +122,8 @@ fn impostors_by_severity() {
     }
 }
 
-/// An unknown program of root on a guarded port is worth a notice. If a user can replace its file, it is an impostor.
+/// An unknown program of root on a guarded port gets a notice. If a user can replace its file, the program is an
+/// impostor.
 #[test]
 fn unknown_programs_on_guarded_ports() {
     let [home, _, _, open, ..] = REPLACEABLE;
@@ -142,8 +142,8 @@ fn unknown_programs_on_guarded_ports() {
     }
 }
 
-/// Only the script or module of an interpreter identifies the program, not other arguments: any program can be started
-/// with any arguments.
+/// A program is identified by the script or module of its interpreter. Other arguments do not count, because any
+/// program can be started with any arguments.
 #[test]
 fn arguments_of_a_script_do_not_identify_it() {
     let package = GENUINE[0];
@@ -174,7 +174,8 @@ fn a_file_mounted_over_a_servers_path_masquerades() {
     }
 }
 
-/// A process can rewrite its command line, so the script that it names must be a file that only root can replace.
+/// A process can rewrite its command line. Therefore only root may be able to replace the script that the command line
+/// names.
 #[test]
 fn a_command_line_is_trusted_only_with_a_script_of_root() {
     let [package, ..] = GENUINE;
@@ -225,8 +226,8 @@ fn words_of_the_arguments_make_no_program_familiar() {
     }
 }
 
-/// Only the command lines of root, its services and its containers are trusted, because a user can rewrite the command
-/// line of the user's own process.
+/// Only the command lines of root, its services and its containers are trusted. Any user can rewrite the command line
+/// of a process of that user.
 #[test]
 fn a_command_line_of_a_user_proves_nothing() {
     let [package, ..] = GENUINE;
@@ -251,7 +252,7 @@ fn a_command_line_of_a_user_proves_nothing() {
     }
 }
 
-/// Code that was loaded into a program counts like the program file. Code that an interpreter loads counts like its
+/// Code that was loaded into a program counts like its program file. Code that an interpreter loads counts like its
 /// script.
 #[test]
 fn loaded_code_of_users() {
