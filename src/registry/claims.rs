@@ -1,4 +1,4 @@
-//! Finds the ports that the registry or a table names, so that they are not chosen for a new service.
+//! Finds the ports that the registry or a table names. They are not proposed for a new service.
 //!
 //! Every protocol and every table counts, even a table of ports that only malware uses.
 
@@ -7,7 +7,6 @@ use super::row::{Evidence, KnownUse, RESERVED, RegistryRow};
 use super::{dangers, programs, services, tools};
 use crate::model::{PortRange, Unsuitable};
 
-/// The reason why a new service should not use a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The kind of the claim: registered, reserved or commonly used.
@@ -17,15 +16,15 @@ pub struct Claim {
 }
 
 impl Registry {
-    /// Returns, for each port of a range in ascending order, why a new service should not use the port; `None` if
-    /// nothing names the port.
+    /// Returns why a new service should not use each port of a range, in ascending order. `None` if nothing names the
+    /// port.
     #[must_use]
     pub fn claims(&self, asked: PortRange) -> Vec<Option<Claim>> {
         let mut claims = vec![None; usize::from(asked.high - asked.low) + 1];
         let mut claim = |ports: PortRange, kind: Unsuitable, by: &'static str| {
             for port in ports.low.max(asked.low)..=ports.high.min(asked.high) {
                 let place: &mut Option<Claim> = &mut claims[usize::from(port - asked.low)];
-                // If a port has several claims, the first claim of the most important kind counts.
+                // Only one claim per port is kept: the first of the most important kind.
                 if place.is_none_or(|known| kind < known.kind) {
                     *place = Some(Claim { kind, by });
                 }
@@ -86,7 +85,6 @@ mod tests {
         assert_eq!(claim(27861), None);
     }
 
-    /// The tables and the verdict come to the same result on every port.
     #[test]
     fn a_port_without_a_claim_is_named_nowhere() {
         let registry = Registry::embedded();
@@ -104,7 +102,7 @@ mod tests {
                 assert!(verdict.assignments.is_empty() && verdict.known_use.is_empty(), "{port}");
                 assert!(verdict.named_otherwise_by.is_empty() && verdict.remark.is_none(), "{port}");
                 assert!(verdict.basis != crate::model::StatusBasis::Reserved, "{port}");
-                // The context takes longer: some ports are enough.
+                // The context takes longer, so only some ports are checked.
                 if port % 509 == 0 {
                     let context = registry.context(port, protocol, &verdict);
                     assert!(context.services.is_empty() && context.programs.is_empty(), "{port}");

@@ -1,4 +1,5 @@
-//! The names, the script and the options of a running program, for the tables of dangerous services and of tools.
+//! Reads the names, the script and the options of a running program. The tables of dangerous services and of tools are
+//! matched against them.
 //!
 //! An interpreter is identified by its script, module, class or jar. Text elsewhere in the command line proves nothing,
 //! because anyone can choose the arguments of a program and the names of directories.
@@ -17,8 +18,8 @@ use crate::model::interpreter::{InterpreterCommand, parse_innermost, shows_only_
 
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine<'p> {
-    /// The file name of the program, and its shorter forms without a version, a processor or another suffix. For a file of
-    /// many programs, also the program that runs.
+    /// The file name of the program, and its shorter forms without a version, a processor or another suffix. If the
+    /// file contains many programs, the name of the program that runs is added.
     pub(super) names: Vec<&'p str>,
     /// The name that the tables use for the interpreter; `None` for other programs.
     pub(super) interpreter: Option<&'static str>,
@@ -28,16 +29,15 @@ pub(crate) struct CommandLine<'p> {
     options: &'p [String],
     /// The arguments, joined by blanks.
     line: Cow<'p, str>,
-    /// Whether the end of the command line is missing.
     pub(super) is_cut: bool,
-    /// Whether an interpreter runs code without a file: code on its command line or from standard input.
+    /// Whether an interpreter runs code from its command line or from standard input instead of a file.
     pub(super) runs_typed_code: bool,
 }
 
 /// Interpreters that read code from standard input if their command line names no code.
 const READ_STANDARD_INPUT: [&str; 5] = ["python", "node", "perl", "ruby", "lua"];
-/// Interpreters whose code on the command line is not reported as typed code, because it is ordinary or has separate
-/// rows in the tables.
+/// Interpreters whose code on the command line does not count as typed code. Such code is ordinary, or the tables have
+/// separate rows for it.
 const ORDINARY_WITH_CODE: [&str; 13] = [
     "sh",
     "bash",
@@ -54,8 +54,8 @@ const ORDINARY_WITH_CODE: [&str; 13] = [
     "expect",
 ];
 
-/// Returns whether an interpreter runs code without a file. If the process overwrote its command line with a title, the
-/// code is not visible, and the result is false.
+/// Returns whether an interpreter runs code without a file. The result is false if the process overwrote its command
+/// line with a title, because the code is then not visible.
 fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
     let bare = |name| super::programs::stem(crate::model::interpreter::without_build(name));
     match parse_innermost(file, arguments) {
@@ -116,14 +116,14 @@ impl<'p> CommandLine<'p> {
         self.has(Meaning::Any, expression, port)
     }
 
-    /// Returns whether an expression matches an option that protects the service, with `port` in place of `{port}`.
-    /// An option whose value switches the protection off does not protect: `--tls-auth=none`. Parts joined by ` && ` must
+    /// Returns whether an expression matches an option that protects the service, with `port` in place of `{port}`. An
+    /// option does not count if its value switches the protection off: `--tls-auth=none`. Parts joined by ` && ` must
     /// all protect.
     pub(super) fn protects_on(&self, expression: &'static str, port: u16) -> bool {
         expression.split(" && ").all(|part| self.has(Meaning::Protection, part, port))
     }
 
-    /// Returns whether an option names this port for metrics, health checks or profiles.
+    /// Returns whether an option opens this port for metrics, health checks or profiles.
     pub(super) fn names_port_for_diagnostics(&self, port: u16) -> bool {
         self.has(Meaning::Any, FOR_DIAGNOSTICS, port)
     }
@@ -136,7 +136,7 @@ impl<'p> CommandLine<'p> {
         compile(&expression).is_some_and(|regex| meaning.is_match(&regex, &self.line))
     }
 
-    /// Returns the groups `host` and `port` of an expression that matches the joined command line; `None` if the
+    /// Returns what the groups `host` and `port` of an expression match in the joined command line. `None` if the
     /// expression does not match, or if `port` is not a port. Without a group `host`, the host is empty.
     pub(super) fn host_and_port(&self, expression: &str) -> Option<(&str, u16)> {
         let found = compile(expression)?.captures(&self.line)?;
@@ -145,7 +145,7 @@ impl<'p> CommandLine<'p> {
     }
 
     /// Returns whether the arguments contain the words of `text` in this order. For an interpreter, the first word must
-    /// name its script or module: `dask scheduler`.
+    /// be the name of its script or module: `dask scheduler`.
     pub(super) fn has_words(&self, text: &str) -> bool {
         let mut words = text.split(' ');
         if self.interpreter.is_none() {
@@ -175,8 +175,8 @@ impl<'p> CommandLine<'p> {
         }
     }
 
-    /// Returns whether an expression of an interpreter's row matches. An expression with `^` at its start is compared
-    /// with the script and its arguments, any other with the options of the interpreter.
+    /// Returns whether an expression of an interpreter's row matches. An expression that begins with `^` is compared
+    /// with the script and its arguments. Any other expression is compared with the options of the interpreter.
     pub(super) fn matches_command(&self, expression: &'static str) -> bool {
         if expression.starts_with('^') {
             return self.commands.iter().any(|command| is_match(Meaning::Any, expression, &command.line()));
@@ -192,7 +192,6 @@ const FOR_DIAGNOSTICS: &str = concat!(
     r"[= ](\S*[^\d\s])?|-javaagent:\S*(prometheus|jmx_exporter|opentelemetry)\S*=(\S*:)?){port}(\D|$)",
 );
 
-/// An expression, the last text that was compared with it, and the result.
 struct UsedExpression {
     /// `None` if the expression does not compile.
     regex: Option<Regex>,
@@ -200,11 +199,11 @@ struct UsedExpression {
     matched: bool,
 }
 
-/// A text of more bytes is not stored, to save memory.
+/// The maximum length of a stored text, in bytes. The limit saves memory.
 const LONGEST_LAST: usize = 4096;
 
 /// Returns whether an expression matches a text. Each expression is compiled only once. The result for the last text is
-/// stored, because a listing can show thousands of listeners of one process in a row.
+/// stored, because a listing can show thousands of listeners of one process one after the other.
 fn is_match(meaning: Meaning, expression: &'static str, text: &str) -> bool {
     static USED: LazyLock<Mutex<HashMap<(Meaning, &'static str), UsedExpression>>> =
         LazyLock::new(Mutex::default);

@@ -16,7 +16,7 @@ pub const MADE_FROM: &str = "# made from: ";
 ///
 /// # Errors
 ///
-/// Returns an error if the bytes are not this CSV, or name no port.
+/// Returns an error if the bytes are not IANA's CSV, or if no row has a port.
 pub(super) fn compile_newer(label: &str, csv: &[u8]) -> Result<String, BadSource> {
     if csv.iter().all(u8::is_ascii_whitespace) {
         return Err(BadSource("empty".to_owned()));

@@ -7,10 +7,11 @@ use crate::model::{
     NearbyRegistrations, PortRange, PortVerdict, Protocol,
 };
 
-/// Assignees that are not vendors. Their adjacent ports do not belong to one product, so they are not shown as a block.
+/// Assignees that are not vendors. Adjacent ports of such an assignee do not belong to one product, so they are not
+/// shown as a block.
 const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
 
-/// The maximum number of ports below and above a port that are searched for its block.
+/// How many ports below and above a port are searched for its block.
 const FAR: u16 = 64;
 
 impl Registry {
@@ -124,7 +125,6 @@ mod tests {
         assert_eq!(nearby(0), (None, Some(1), None));
         assert_eq!(nearby(65535).1, None);
         assert!(nearby(65535).0.is_some());
-        // Canon has four ports.
         let canon = context(8613).nearby.block.unwrap();
         assert_eq!((canon.ports.low, canon.ports.high), (8611, 8614));
         let services: Vec<_> = canon.services.iter().map(|n| n.service).collect();

@@ -1,6 +1,7 @@
 //! Services that are dangerous if other machines can reach them, from `data/dangers.tsv`.
 //!
-//! A row describes a program with its default settings. Other modules read configuration files and find the exposure.
+//! A row describes a program with its default settings. Other modules read the configuration files and determine the
+//! exposure.
 
 use std::sync::OnceLock;
 
@@ -12,7 +13,6 @@ use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{DangerBasis, PortRange, Protocol, Severity};
 
-/// The danger of a service that other machines can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Danger {
     /// The name of the row.
@@ -28,17 +28,15 @@ pub(crate) struct Danger {
     pub remedy: &'static str,
     /// The techniques of MITRE ATT&CK, joined by commas; empty if there is none.
     pub attack: &'static str,
-    /// The evidence for the danger.
     pub basis: DangerBasis,
 }
 
 /// Port 0 in the table stands for any port that the kernel chooses, as in `bind(2)`.
 const CHOSEN_BY_KERNEL: u16 = 0;
-/// A range is wide if its last port exceeds its first port by at least this number.
+/// The difference between the last and the first port from which a range counts as wide.
 const WIDE: u16 = 100;
 
-/// Returns each remedy of a row with the names of its programs; the names are empty if the remedy applies to every
-/// program.
+/// Returns each remedy of a row with the names of its programs. Without names, the remedy applies to every program.
 fn remedies(column: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     column.split(" ;; ").map(|part| {
         let programs = part.strip_prefix('[').and_then(|rest| rest.split_once("] "));
@@ -68,7 +66,6 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(range, p)| p == protocol.registered_as() && range.contains(port))
     }
 
-    /// Returns whether the row lists the port, or lists port 0 and the kernel chose the port.
     fn is_on_its_port(&self, port: u16, protocol: Protocol, chosen_by_kernel: bool) -> bool {
         self.lists(port, protocol) || (chosen_by_kernel && self.lists(CHOSEN_BY_KERNEL, protocol))
     }
@@ -77,7 +74,7 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(_, p)| p == protocol.registered_as())
     }
 
-    /// Returns the severity of the row; `None` if the row is for `explain` only.
+    /// Returns the severity of the row; `None` if only `explain` uses the row.
     fn severity(&self) -> Option<Severity> {
         Severity::named(self.fields[6])
     }
@@ -109,14 +106,15 @@ impl DangerRow {
         Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
     }
 
-    /// Returns the danger of a service that is presumed by its port, one level less severe.
+    /// Returns the danger if only the port suggests the service. It is one level less severe.
     fn presumed(&self) -> Option<Danger> {
         Some(self.danger(self.severity()?.lower(), self.fields[7], DangerBasis::Port, None))
     }
 
-    /// Returns the danger of a listener whose program the row names; `None` if the row does not apply. If the kernel
-    /// chose the port, and neither the row nor the command line names this port, the service is only presumed, and the
-    /// severity is one level lower.
+    /// Returns the danger of a listener whose program the row names; `None` if the row does not apply.
+    ///
+    /// The service is only presumed if the kernel chose the port, and neither the row nor the command line names the
+    /// port. The severity is then one level lower.
     fn judge(
         &self,
         command: &CommandLine<'_>,
@@ -177,7 +175,6 @@ const DANGERS: &str = include_str!("data/dangers.tsv");
 static NAMES: NameIndex<{ count(DANGERS, COLUMN) }> = NameIndex::new(DANGERS, COLUMN);
 const COLUMN: Column = Column::Programs(2);
 
-/// Returns every row.
 fn rows() -> impl Iterator<Item = DangerRow> {
     Table::new(DANGERS).lines().filter_map(DangerRow::read)
 }
@@ -187,8 +184,8 @@ pub(super) fn all() -> impl Iterator<Item = (PortRange, &'static str)> {
     rows().flat_map(|row| pairs(row.fields[3]).map(move |(ports, _)| (ports, row.fields[1])))
 }
 
-/// Returns the titles of the rows that list the port, each once. Wide port ranges are left out, because they say little
-/// about a single port.
+/// Returns the titles of the rows that list the port, each once. A row with a wide port range is left out, because it
+/// says little about a single port.
 pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
     static PORTS: PortIndex<{ port_index::count(DANGERS, 3) }> = PortIndex::new(DANGERS, 3);
     let mut titles: Vec<&'static str> = Vec::new();
@@ -202,8 +199,10 @@ pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
     titles
 }
 
-/// Returns the most severe danger of a program on `port`; `None` if no row applies. If the kernel chose the port, rows
-/// without a program do not apply, and a presumed danger counts only if there is no certain danger.
+/// Returns the most severe danger of a program on `port`; `None` if no row applies.
+///
+/// If the kernel chose the port, rows for any program do not apply. A presumed danger then counts only if there is no
+/// certain danger.
 pub(crate) fn danger(
     command: &CommandLine<'_>,
     port: u16,
@@ -243,7 +242,7 @@ pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> 
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
-/// The services that are presumed behind a published port of a container, from the port number alone.
+/// The services that are presumed behind a published port of a container if only the port number is known.
 const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "docker-api",
     "redis",
@@ -265,8 +264,8 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "modbus",
 ];
 
-/// Returns the danger of the service that is presumed on `port` of a container, one level less severe than for a
-/// visible service; `None` if no service is presumed.
+/// Returns the danger of the service that is presumed on `port` of a container; `None` if no service is presumed. The
+/// danger is one level less severe than that of a visible service.
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
     /// The rows are read once, because a node of a cluster publishes thousands of ports.
     static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
@@ -275,7 +274,7 @@ pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Dan
     presumed.iter().find(|row| row.lists(port, protocol))?.presumed()
 }
 
-/// Ports that almost only one service uses, and the row of this service. Ordinary applications do not choose these
+/// Ports that almost only one service uses, with the row of this service. Ordinary applications do not choose these
 /// ports.
 const EXCLUSIVE_PORTS: [(u16, &str); 9] = [
     (2181, "zookeeper"),
@@ -289,8 +288,8 @@ const EXCLUSIVE_PORTS: [(u16, &str); 9] = [
     (27017, "mongodb"),
 ];
 
-/// Returns the danger of the service that is presumed on `port` if an unknown program listens there, one level less
-/// severe than for a known program; `None` if several services use the port.
+/// Returns the danger of the service that is presumed if an unknown program listens on `port`. `None` if several
+/// services use the port. The danger is one level less severe than that of a known program.
 #[must_use]
 pub(crate) fn of_unknown_program(port: u16, protocol: Protocol) -> Option<Danger> {
     let (_, service) = EXCLUSIVE_PORTS.iter().find(|(own, _)| *own == port)?;

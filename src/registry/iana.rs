@@ -99,8 +99,8 @@ pub fn tidy(text: &str) -> String {
     text.split_whitespace().filter(|word| !address(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns `[Jon_Postel]` as `Jon Postel`, and several names joined by commas. A suffix such as `_2`, which IANA adds
-/// to equal names, is removed.
+/// Returns the readable name of an assignee: `Jon Postel` for `[Jon_Postel]`. Several names are joined by commas. A
+/// suffix such as `_2`, which IANA adds to equal names, is removed.
 fn assignee(text: &str) -> Option<String> {
     let names = text.split(['[', ']']).map(str::trim).filter(|name| !name.is_empty()).map(|name| {
         let counted = name.rsplit_once('_').filter(|(_, n)| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());

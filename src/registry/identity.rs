@@ -1,7 +1,7 @@
 //! Identifies the program of a process, and decides whether the program is expected on a guarded port.
 //!
-//! A process is identified by its program file, or by its name if it has no file. All programs that have the name
-//! count.
+//! A process is identified by its program file, or by its name if the file is not known. If several programs have this
+//! name, all of them count.
 
 use super::program_names::selected_program;
 use super::programs::{self, GuardStrictness, Guarded, ListedProgram, Match, pairs, stem};
@@ -11,27 +11,25 @@ use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
 /// The kernel cuts process names to this many bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
 
-/// The directories in which a script is identified by its file name. In other directories, any user can give a file any
-/// name.
+/// The directories in which a script is identified by its file name. Elsewhere, any user can give a file any name.
 const INSTALLED: [&str; 9] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
 
-/// The program of a process, as far as it could be identified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecognisedProgram {
     pub rests_on: RestsOn,
     /// The name of the program file or script, or the name of the process.
     pub name: String,
-    /// The programs that the process may run: none if the program is unknown, several if programs have equal names.
+    /// The programs that the process may run. It is empty if the program is unknown, and has several items if programs
+    /// have equal names.
     pub programs: Vec<ListedProgram>,
-    /// Further programs that the command line names, by a shorter text than the programs in `programs`. Options that
-    /// open a port, such as the port of a debugger, count too.
+    /// Further programs whose text is also in the command line, but is shorter than the text of `programs`. An option
+    /// that opens a port, such as the port of a debugger, counts too.
     also: Vec<ListedProgram>,
-    /// The names in `programs.tsv` of the interpreters that the file can be; empty if the file is not an interpreter.
+    /// The interpreters that the file can be, as named in `programs.tsv`; empty if the file is not an interpreter.
     interpreter: Vec<&'static str>,
     /// Whether the process is a self-contained Erlang or Elixir release.
     is_release: bool,
-    /// Whether the process was identified by a title with which it overwrote its command line.
     rests_on_title: bool,
 }
 
@@ -41,14 +39,14 @@ impl RecognisedProgram {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// Returns the range from which the program picks further ports at each start, if this range contains `port`. The
-    /// range explains the port, but `port` is not the program's own port.
+    /// Returns the range from which the program picks further ports at each start, if the range contains `port`. Such a
+    /// port is explained, but it is not the program's own port.
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
 
-    /// Returns the program, or the first of several possible programs, if all of them commonly serve any port. `None`
-    /// for an interpreter without a known script.
+    /// Returns the program, if it commonly serves any port. If several programs are possible, returns the first, and
+    /// all of them must serve any port. `None` for an interpreter without a known script.
     pub fn anywhere(&self) -> Option<ListedProgram> {
         let first = self.programs.first()?;
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
@@ -65,7 +63,8 @@ impl RecognisedProgram {
         self.rests_on_title
     }
 
-    /// Returns whether the program is an interpreter, whose file does not identify its script.
+    /// Returns whether the program is an interpreter. The file of an interpreter does not identify the script that
+    /// runs.
     pub const fn is_interpreter(&self) -> bool {
         !self.interpreter.is_empty()
     }
@@ -75,7 +74,6 @@ impl RecognisedProgram {
         self.programs.is_empty() && self.interpreter.is_empty()
     }
 
-    /// Returns whether the program is an interpreter that runs no known script.
     fn is_bare(&self) -> bool {
         !self.interpreter.is_empty()
             && self
@@ -111,14 +109,14 @@ impl RecognisedProgram {
         Some(false)
     }
 
-    /// Returns whether the interpreter `name` runs a program that is expected on a guarded port. Every script is
-    /// expected if the table has no script of this interpreter for the port.
+    /// Returns whether the interpreter `name` runs a program that is expected on a guarded port. If the table has no
+    /// script of this interpreter for the port, every script is expected.
     fn is_run_by(&self, name: &str, guarded: &Guarded) -> bool {
         if !self.interpreter.contains(&name) {
             return false;
         }
-        // The command line of an Erlang or Elixir release names no program, so the file of the runtime is enough: only
-        // the owner of a release can change its files.
+        // The command line of an Erlang or Elixir release names no program. The file of the runtime is enough, because
+        // only the owner of a release can change its files.
         if self.is_release {
             return true;
         }
@@ -138,7 +136,7 @@ fn cut(name: &str) -> &str {
     name.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
-/// Returns the file name of a path on any system, without the extension of a Windows or .NET program.
+/// Returns the file name of a Unix or Windows path, without the extension of a Windows or .NET program.
 fn file_name(path: &str) -> &str {
     let file = crate::model::file_name(path);
     let file = file.strip_suffix(".dll").unwrap_or(file);
@@ -201,7 +199,7 @@ fn by_applet(applet: Option<&str>) -> Vec<ListedProgram> {
     if servers.is_empty() { programs::by_name(BUSYBOX).filter(is_any).collect() } else { servers }
 }
 
-/// Returns the programs with this file name. If one file contains several programs, the name of the process selects
+/// Returns the programs with this file name. If the file contains several programs, the name of the process selects
 /// one.
 fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     let whole = |program: &ListedProgram| match program.matches {
@@ -225,14 +223,14 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     if named.is_empty() { found } else { named }
 }
 
-/// Returns whether a row has both the cut name `name` and the full file name `file`. Rows with only the cut name then
-/// do not apply to `file`.
+/// Returns whether a row has the cut name `name` and the full file name `file`. Rows that have only the cut name do not
+/// apply to `file` in this case.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
 /// Identifies the script of an interpreter by the command line, or else by the file name of an installed script. If
-/// both fail, only the interpreter is identified.
+/// neither is known, only the interpreter is identified.
 fn interpreted(
     process: &Process,
     own: Option<&str>,
@@ -298,10 +296,9 @@ fn interpreted(
     }
 }
 
-/// The part of a command line that names the code of an interpreter.
 struct LineThatRuns {
     line: String,
-    /// The position of the script's arguments. They are ignored, because any program can be started with any arguments.
+    /// The position of the script's arguments. They are ignored, because anyone can start a program with any arguments.
     end: usize,
     /// Whether the process overwrote its whole command line with a title.
     is_title: bool,
@@ -327,7 +324,7 @@ impl LineThatRuns {
     }
 }
 
-/// Returns whether `text` at `at` consists of whole words. A version may follow directly, and `-D` may precede, as in
+/// Returns whether `text` at `at` consists of whole words. A version may follow it, and `-D` may precede it, as in
 /// Java's `-Dsolr.solr.home`.
 fn is_whole(line: &str, at: usize, text: &str) -> bool {
     let before = line.get(..at).unwrap_or_default();
@@ -352,7 +349,7 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     };
     let is_installed =
         INSTALLED.iter().any(|directory| named.starts_with(directory)) && !named.contains("/../");
-    // If the system does not report the file of a script, only the path of the script counts.
+    // If the system does not report the file of a script, the path of the script decides.
     let is_roots = process.script.as_ref().is_none_or(|script| {
         let kind = script.origin.as_ref().map(|origin| origin.kind);
         matches!(kind, Some(OriginKind::Package | OriginKind::System)) && !script.is_program
@@ -360,8 +357,8 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     (is_installed && is_roots).then_some(named)
 }
 
-/// Returns whether a process is an Erlang or Elixir release: its runtime (`ROOT/erts-14.2/bin/beam.smp`) and its boot
-/// file (`-boot ROOT/releases/1.0/start`) are below the same directory.
+/// Returns whether a process is an Erlang or Elixir release. Its runtime (`ROOT/erts-14.2/bin/beam.smp`) and its boot
+/// file (`-boot ROOT/releases/1.0/start`) are then below the same directory.
 fn is_release(process: &Process) -> bool {
     let boot = process.cmdline.iter().skip_while(|argument| *argument != "-boot").nth(1);
     let root = boot.and_then(|boot| boot.split_once("/releases/")).map(|(root, _)| root);

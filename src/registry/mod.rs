@@ -1,10 +1,10 @@
 //! The registry of port assignments and its verdict on a port.
 //!
-//! The files in `data/` are embedded and searched in place: nothing is parsed or allocated before the first query.
+//! The files in `data/` are embedded and searched in place. Nothing is parsed or allocated before the first query.
 //! `src/docs/registry.md` describes the content and origin of each file.
 //!
-//! This module does not guess. A date or assignee that is missing in the sources stays unknown, and a registration is
-//! dead only if a curated list says so.
+//! This module does not guess. A date or assignee that is missing in the sources stays unknown. A registration counts
+//! as no longer used only if a curated list says so.
 
 mod claims;
 pub(crate) mod command_line;
@@ -47,7 +47,7 @@ use table::Table;
 /// The registry with the curated lists. A copy is cheap, because it contains only references.
 #[derive(Clone, Copy)]
 pub struct Registry {
-    /// Rows of one port.
+    /// The rows of a single port.
     rows: Table,
     /// The rows of several ports.
     ranges: Table,
@@ -78,7 +78,7 @@ impl Registry {
 
     /// Makes a registry from the text of [`compile::write`], with the embedded curated lists and evidence.
     fn of(text: &'static str) -> Self {
-        // The few ranges are at the end, so the search for them starts there.
+        // The ranges are at the end of the text, so the search for their header starts there.
         let (rows, ranges) = text.rsplit_once(row::RANGES).unwrap_or((text, ""));
         let evidence = include_str!("data/evidence.tsv");
         Registry {
@@ -101,12 +101,12 @@ impl Registry {
         }
     }
 
-    /// Makes a registry from IANA's CSV, read from `file`, with the embedded curated lists and evidence. Its text is
-    /// never freed.
+    /// Makes a registry from IANA's CSV, read from `file`, with the embedded curated lists and evidence. The memory of
+    /// its text is never freed.
     ///
     /// # Errors
     ///
-    /// Returns an error if the bytes are not this CSV.
+    /// Returns an error if the bytes are not IANA's CSV.
     pub fn newer(file: &str, csv: &[u8]) -> Result<Self, iana::BadSource> {
         let text = compile::compile_newer(file, csv)?;
         Ok(Registry { file: Some(file.to_owned().leak()), ..Registry::of(text.leak()) })
@@ -118,8 +118,8 @@ impl Registry {
         self.file
     }
 
-    /// Returns the date of the data, `YYYY-MM-DD`: of the newest source or, for a registry from a file, of the newest
-    /// row.
+    /// Returns the date of the data, `YYYY-MM-DD`. This is the date of the newest source or, for a registry from a
+    /// file, of the newest row.
     #[must_use]
     pub const fn date(&self) -> &'static str {
         self.date
@@ -183,13 +183,14 @@ impl Registry {
         let basis = if range == RegistryRange::Dynamic {
             StatusBasis::Range
         } else if assignments.is_empty() {
-            // Only a registered port can be repurposed by a known use.
+            // A known use can repurpose only a registered port.
             if reserved { StatusBasis::Reserved } else { StatusBasis::Unregistered }
         } else if is_other_use() {
             StatusBasis::KnownUse
         } else {
             match rules::of_port(&assignments) {
-                // Repurposed: several sources agree on another name, and none of them uses the registered name.
+                // The port is repurposed, because several sources agree on another name and none uses the registered
+                // name.
                 StatusBasis::Untouched | StatusBasis::Obscure if agreeing.len() > 1 => StatusBasis::OtherName,
                 basis => basis,
             }
@@ -232,7 +233,7 @@ impl Registry {
         found
     }
 
-    /// Returns the rows for `port` and any protocol: first the rows of this single port, then the ranges.
+    /// Returns the rows for `port` and any protocol: first the rows of the single port, then the ranges.
     fn rows_at(&self, port: u16) -> impl Iterator<Item = RegistryRow> {
         let ranges = self
             .ranges
@@ -245,8 +246,8 @@ impl Registry {
         self.evidence.at(port).filter_map(Evidence::parse).filter(move |row| row.is_of(protocol))
     }
 
-    /// Returns the registrations of the service `name`; case is ignored. To save time, the name is compared before the
-    /// line is parsed.
+    /// Returns the registrations of the service `name`; case is ignored. The name is compared before the line is
+    /// parsed, which saves time.
     fn rows_named(&self, name: &str) -> impl Iterator<Item = RegistryRow> {
         self.rows
             .lines()
@@ -312,8 +313,8 @@ impl Registry {
         named.iter().flat_map(Evidence::kinds).collect()
     }
 
-    /// Returns whether the registration is known to be used on `protocol`. A source that always names all protocols is
-    /// not evidence.
+    /// Returns whether the registration is known to be used on `protocol`. A source that always names all protocols
+    /// does not count.
     fn is_used(&self, service: &str, row: &RegistryRow, protocol: Protocol) -> bool {
         match self.curated(row, protocol) {
             Some(curated) => !rules::is_dead(&curated.curated),
@@ -326,7 +327,7 @@ impl Registry {
     }
 }
 
-/// Returns the text after `key` in the header line that begins with `key`; empty if `text` has no such line.
+/// Returns the text after `key` in the header line that begins with `key`; empty without such a line.
 fn header(text: &'static str, key: &str) -> &'static str {
     text.lines()
         .take_while(|line| line.starts_with('#'))
@@ -334,7 +335,7 @@ fn header(text: &'static str, key: &str) -> &'static str {
         .unwrap_or_default()
 }
 
-/// Copies the status, the curated row and the evidence of an original row to the rows that IANA marks as its aliases.
+/// Copies the status, the curated row and the evidence of a row to the rows that IANA marks as its aliases.
 fn resolve_aliases(named: Vec<(RegistryRow, Assignment)>) -> Vec<Assignment> {
     let originals: Vec<Option<Assignment>> = named
         .iter()

@@ -1,16 +1,15 @@
-//! An index of the names in one column of a table, built at compile time. With it, a listing finds the rows of a
+//! An index of the names in one column of a table, built at compile time. A listing uses it to find the rows of a
 //! program without reading the table.
 
 use super::table::line_at;
 
-/// The column of a table that contains names.
 #[derive(Clone, Copy)]
 pub(super) enum Column {
     /// Programs, joined by commas, in the notation that the head of `dangers.tsv` describes. The number of the column
     /// counts from zero.
     Programs(usize),
-    /// The first two columns of `programs.tsv`: the name of a process, and the name of its file after `exe=`. Rows with
-    /// `arg=` are left out.
+    /// The first two columns of `programs.tsv`. They contain the name of a process, and the name of its file after
+    /// `exe=`. Rows with `arg=` are left out.
     ProcessAndFile,
 }
 
@@ -23,7 +22,6 @@ pub(super) struct NameIndex<const N: usize> {
 #[derive(Clone, Copy)]
 struct IndexedName {
     place: NamePlace,
-    /// The length of the name in bytes.
     length: u16,
     /// The number of the next name in the same bucket, counted from one; zero if there is none.
     next: u16,
@@ -33,7 +31,6 @@ struct IndexedName {
 pub(super) struct NamePlace {
     /// The position of the line, which orders the rows of a table.
     pub line: u32,
-    /// The position of the name.
     pub name: u32,
 }
 
@@ -42,7 +39,7 @@ impl NamePlace {
         line_at(text, self.line)
     }
 
-    /// Returns the text before the name, and the text that begins with the name.
+    /// Returns the text before the name, and the text from the name on.
     pub(super) fn split(self, text: &'static str) -> (&'static str, &'static str) {
         let at = usize::try_from(self.name).unwrap_or(usize::MAX);
         text.split_at_checked(at).unwrap_or_default()
@@ -51,7 +48,6 @@ impl NamePlace {
 
 const BUCKETS: usize = 256;
 
-/// Returns the bucket of a name.
 const fn bucket(text: &[u8], at: usize, length: usize) -> usize {
     let mut letters: u64 = 0;
     let mut index = 0;
@@ -120,10 +116,9 @@ pub(super) const fn count(text: &str, column: Column) -> usize {
     count
 }
 
-/// A position in a table.
 struct Cursor {
     line: usize,
-    /// The position after the name that was read last in the line; `None` if no name was read yet.
+    /// The position after the last name that was read from the line; `None` if no name was read yet.
     at: Option<usize>,
 }
 
@@ -174,7 +169,8 @@ impl Cursor {
         Some(name)
     }
 
-    /// Returns the beginning and the end of the next name in the line: the process, then the file if its name differs.
+    /// Returns the beginning and the end of the next name in the line: first the process, then the file if its name
+    /// differs.
     const fn process_or_file(&mut self, text: &[u8]) -> Option<(usize, usize)> {
         let first = end(text, self.line, b"\t");
         let second = (first + 1, end(text, first + 1, b"\t"));

@@ -1,4 +1,4 @@
-//! An index of the ports in one column of a table, built at compile time. With it, `explain` finds the rows of a port
+//! An index of the ports in one column of a table, built at compile time. `explain` uses it to find the rows of a port
 //! without reading the table.
 
 use super::name_index::{column_at, end, first_line};
@@ -7,7 +7,6 @@ use crate::model::{PortRange, Protocol};
 
 pub(super) struct PortIndex<const N: usize> {
     text: &'static str,
-    /// The ports, in the order of the table.
     ports: [IndexedPorts; N],
 }
 
@@ -18,13 +17,11 @@ struct IndexedPorts {
     high: u16,
     /// The position of the line in the text.
     line: u32,
-    /// The position of the protocol in the text.
     protocol: u32,
     /// Whether these are the first ports of the line.
     is_first: bool,
 }
 
-/// A row that lists a port.
 #[derive(Clone, Copy)]
 pub(super) struct PortRow {
     pub line: &'static str,
@@ -75,7 +72,6 @@ pub(super) const fn count(text: &str, column: usize) -> usize {
     count
 }
 
-/// A position in a table.
 struct Cursor {
     line: usize,
     at: usize,

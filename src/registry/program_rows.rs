@@ -5,7 +5,6 @@ use super::command_line::CommandLine;
 use super::name_index::{NameIndex, NamePlace};
 
 pub(super) struct Programs<const N: usize> {
-    /// The text of the table.
     pub text: &'static str,
     /// The index of its programs.
     pub names: &'static NameIndex<N>,
@@ -13,14 +12,13 @@ pub(super) struct Programs<const N: usize> {
 
 const ANY_PROGRAM: &str = "*";
 
-/// A program that a row names.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     place: NamePlace,
     name: &'static str,
     /// The condition on the command line, which follows a colon; empty if there is none.
     condition: &'static str,
-    /// Whether the name is too common to identify the program. If so, the row applies only on its own ports.
+    /// Whether the name is too common to identify the program. The row then applies only on its own ports.
     is_common: bool,
 }
 
@@ -45,7 +43,6 @@ impl Entry {
     }
 }
 
-/// A row that names a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamedBy {
     pub place: NamePlace,
@@ -60,7 +57,7 @@ impl<const N: usize> Programs<N> {
         self.rows(command.names.iter().copied().chain(interpreter), command)
     }
 
-    /// Returns the rows for any program (`*`) whose condition the command line meets.
+    /// Returns the rows for any program (`*`) whose condition matches the command line.
     pub(super) fn any(&self, command: &CommandLine<'_>) -> Vec<NamedBy> {
         self.rows(std::iter::once(ANY_PROGRAM), command)
     }
@@ -71,14 +68,16 @@ impl<const N: usize> Programs<N> {
         let applying = entries.filter(|entry| entry.applies_to(command));
         let mut found: Vec<NamedBy> =
             applying.map(|entry| NamedBy { place: entry.place, on_own_ports: entry.is_common }).collect();
-        // If two entries of one row match, the entry that applies on every port is kept: `false` sorts before `true`.
+        // If two entries of one row match, the entry that applies on every port is kept. It comes first, because
+        // `false` sorts before `true`.
         found.sort_unstable_by_key(|named| (named.place.line, named.on_own_ports));
         found.dedup_by_key(|named| named.place.line);
         found
     }
 }
 
-/// Returns whether an entry of a column (a name, with or without a condition) names the running program.
+/// Returns whether an entry of a programs column names the running program. An entry is a name with or without a
+/// condition.
 pub(super) fn is_named_by(program: &'static str, command: &CommandLine<'_>) -> bool {
     let name = u32::from(program.starts_with('@'));
     let entry = Entry::read(NamePlace { line: 0, name }, program);

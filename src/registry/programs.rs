@@ -8,7 +8,6 @@ use super::row::ports;
 use super::table::{self, Table, parts};
 use crate::model::{PortRange, Protocol, named};
 
-/// The way in which a process is identified as a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Match {
     /// By the name of the process, or by the name of its file, cut to the length of a process name.
@@ -24,7 +23,6 @@ pub(super) enum Match {
 pub struct ListedProgram {
     /// The name, as the kernel cuts it.
     pub name: &'static str,
-    /// The product.
     pub product: &'static str,
     /// The registered services that the program serves, joined by commas.
     services: &'static str,
@@ -55,8 +53,8 @@ impl ListedProgram {
         Some(ListedProgram { name, product, services, any_port, rank, matches, ports, picks_from })
     }
 
-    /// Returns the wide range from which the program picks its ports, if this range contains `port`. The program has no
-    /// fixed port in the range.
+    /// Returns the wide range from which the program picks its ports, if the range contains `port`. Inside the range,
+    /// the program has no fixed port.
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());
         ranges.map(|(range, _)| range).find(|range| range.contains(port))
@@ -80,8 +78,9 @@ impl ListedProgram {
     }
 
     /// Returns the name of the service on a port. This is the first of these names that exists:
+    ///
     /// - the first service in `registered` that the program serves
-    /// - on an unusual port, the program's main service
+    /// - on an unusual port, the main service of the program
     /// - the name of the program
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
@@ -95,9 +94,9 @@ impl ListedProgram {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether a system service with this name runs the program. A service is named after the program (`nginx`,
-    /// `nyancat-server`), after the program without the `d` of a daemon (`cups` for `cupsd`), or after a protocol
-    /// (`ssh`).
+    /// Returns whether a system service with this name runs the program. The service may have the name of the program
+    /// (`nginx`, `nyancat-server`), the name of a daemon without its `d` (`cups` for `cupsd`), or the name of a
+    /// protocol (`ssh`).
     pub fn is_named_by_unit(&self, unit: &str) -> bool {
         // The kernel cuts the names of `Match::Comm` at 15 bytes.
         let is = |name: &str| unit == name || (name.len() == 15 && unit.starts_with(name));
@@ -143,7 +142,6 @@ fn lists(text: &'static str, port: u16, protocol: Protocol) -> bool {
 /// A row of `guarded.tsv`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guarded {
-    /// The service.
     pub service: &'static str,
     /// The reason why an unknown program on the port is suspicious.
     pub why: &'static str,
@@ -153,11 +151,11 @@ pub struct Guarded {
 }
 
 named! {
-    /// The kinds of programs that are suspicious on the port of a guarded service.
+    /// The programs that are suspicious on the port of a guarded service.
     pub enum GuardStrictness {
         /// Every program that is not a known server of the service.
         Anything = "anything",
-        /// The programs of `Anything`, but with a finding that is only a notice, because several services share the port.
+        /// The same programs as `Anything`. The finding is only a notice, because several services share the port.
         Soft = "soft",
         /// Interpreters that run an unknown script. The finding is only a notice.
         Interpreters = "interpreters",
@@ -189,7 +187,6 @@ impl ListedProgram {
     }
 }
 
-/// Returns the lines of a list, without its header.
 fn body(text: &'static str) -> impl Iterator<Item = &'static str> {
     Table::new(text).lines()
 }
@@ -213,7 +210,7 @@ pub fn is_listed(name: &str) -> bool {
     programs_named(name).next().is_some() || programs_named(stem(name)).next().is_some()
 }
 
-/// Returns whether the table lists `name` as the process name of the program file `file`, and the two names differ.
+/// Returns whether the table lists `name` as the process name of the program file `file`. The two names must differ.
 pub fn is_process_name_of(name: &str, file: &str) -> bool {
     name != file && programs_named(file).any(|program| program.name == name)
 }
@@ -230,8 +227,8 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
     rows.map(|row| row.strictness).any(|strictness| strictness != GuardStrictness::Soft)
 }
 
-/// Returns whether a program with this name has a guarded port of its own. A web server that may be a proxy for a
-/// guarded service has none.
+/// Returns whether a program with this name has a guarded port of its own. A web server has none, because it may be a
+/// proxy for a guarded service.
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);
     let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);
@@ -249,7 +246,7 @@ fn first_of(line: &'static str) -> (&'static str, &'static str) {
     (first, rest.get(1..).unwrap_or_default())
 }
 
-/// Returns the programs that interpreters run, which are identified by a text in the command line.
+/// Returns the programs that interpreters run. They are identified by a text in the command line.
 pub(super) fn scripts() -> &'static [ListedProgram] {
     static SCRIPTS: OnceLock<Vec<ListedProgram>> = OnceLock::new();
     SCRIPTS.get_or_init(|| {
@@ -279,7 +276,7 @@ pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
     })
 }
 
-/// Returns the programs that have this port as one of their own, the most common first.
+/// Returns the programs that have this port as one of their own ports, the most common first.
 pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
     static PORTS: PortIndex<{ port_index::count(PROGRAMS, 3) }> = PortIndex::new(PROGRAMS, 3);
     let rows = PORTS.rows(port, protocol).filter_map(|row| {

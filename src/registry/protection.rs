@@ -5,19 +5,19 @@
 
 use regex_lite::Regex;
 
-/// The statement that an expression of a table makes about a command line.
+/// What a match of an expression with a command line means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Meaning {
-    /// A match is enough.
     Any,
-    /// A match is an option that protects the service.
+    /// The match is an option. It counts only if its value does not switch the protection off.
     Protection,
 }
 
 impl Meaning {
-    /// Returns whether an expression matches a command line. For a protection, every match must protect, because an
-    /// option can be given for several listeners. If an option is repeated, its last value must protect, because most
-    /// programs use the last value.
+    /// Returns whether an expression matches a command line.
+    ///
+    /// For a protection, every match must protect, because an option can be given for several listeners. If an option
+    /// is repeated, its last value must protect, because most programs use the last value.
     pub(super) fn is_match(self, regex: &Regex, line: &str) -> bool {
         if self == Meaning::Any {
             return regex.is_match(line);
@@ -48,13 +48,13 @@ fn option(matched: &str) -> Option<&str> {
     name.strip_prefix('-').map(|name| name.strip_prefix('-').unwrap_or(name))
 }
 
-/// Returns where the last option of this name begins, with one dash or two.
+/// Returns the position of the last option of this name, with one dash or two.
 fn last_place(line: &str, name: &str) -> Option<usize> {
     let mut words = line.split_whitespace().filter(|word| option(word) == Some(name));
     words.next_back().map(|word| word.as_ptr().addr() - line.as_ptr().addr())
 }
 
-/// The values that switch a protection off, or with which the program accepts every client.
+/// The values with which an option does not protect: they switch the protection off, or let in every client.
 const PROTECTS_NOTHING: [&str; 10] =
     ["", "off", "no", "none", "false", "0", "allow", "disable", "disabled", "null"];
 
@@ -63,8 +63,8 @@ fn protects_nothing(value: &str) -> bool {
     PROTECTS_NOTHING.contains(&value.as_str())
 }
 
-/// Returns the value of the option whose match ends at `end`; `None` if the option has no value, or if the match
-/// contains the value as a whole.
+/// Returns the value of the option whose match ends at `end`. `None` if the option has no value, or if the whole value
+/// is part of the match.
 fn value(line: &str, end: usize) -> Option<&str> {
     let (before, after) = line.split_at_checked(end)?;
     if before.ends_with(',') {

@@ -1,4 +1,4 @@
-//! Relays whose command line names the destination of their connections (`data/relays.tsv`).
+//! Reads the destination of a relay from its command line (`data/relays.tsv`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,6 @@ use super::name_index::{Column, NameIndex, count};
 use super::program_rows::Programs;
 use crate::model::Protocol;
 
-/// The destination of a relay's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RelayDestination {
     /// The addresses, in the order in which the relay tries them.
@@ -24,7 +23,7 @@ const COLUMN: Column = Column::Programs(0);
 
 /// The protocol of a row whose command lines do not show the destination.
 const UNKNOWN: &str = "unknown";
-/// The meaning of `{to}` in the table: a host and a port. An IPv6 address is in brackets.
+/// The expression for `{to}` in the table: a host and a port. An IPv6 address is in brackets.
 const TO: &str = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:,/\[\]'\x22]*):(?P<port>\d{1,5})";
 
 /// Returns the rows that name the program.
@@ -35,13 +34,12 @@ fn rows(command: &CommandLine<'_>) -> Vec<[&'static str; 4]> {
         .collect()
 }
 
-/// Returns whether the table names the program.
 pub(crate) fn is_relay(command: &CommandLine<'_>) -> bool {
     !rows(command).is_empty()
 }
 
-/// Returns the destination of the connections that a relay accepts on `port`, from the first row that matches; `None`
-/// if the destination is not an address or `localhost`, or is not on the command line.
+/// Returns the destination of the connections that a relay accepts on `port`, from the first row that matches. `None`
+/// if the command line names no destination, or if the host is neither an address nor `localhost`.
 pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayDestination> {
     let mut known = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol != UNKNOWN);
     known.find_map(|[_, protocol, arguments, restricts]| {
@@ -56,14 +54,14 @@ pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayD
     })
 }
 
-/// Returns whether a relay passes the connections that it accepts on `port` to a destination that its command line does
-/// not show, for example to a Unix socket. The destination can be a service of this machine.
+/// Returns whether the command line does not show where a relay sends the connections that it accepts on `port`. The
+/// destination can be a Unix socket or a service of this machine.
 pub(crate) fn has_unknown_destination(command: &CommandLine<'_>, port: u16) -> bool {
     let mut unknown = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol == UNKNOWN);
     unknown.any(|[_, _, arguments, _]| command.matches(arguments)) && destination(command, port).is_none()
 }
 
-/// Returns the addresses of a host. No name is resolved except `localhost`. The unspecified address and an empty text
+/// Returns the addresses of a host. Only the name `localhost` is resolved. The unspecified address and an empty text
 /// mean this machine, as for `connect(2)`.
 fn addresses(host: &str) -> Option<Vec<IpAddr>> {
     let (four, six) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
@@ -86,7 +84,7 @@ mod tests {
     use super::*;
     use crate::registry::command_line::compile;
 
-    /// The program, its command line, the port of its listener, and the destination.
+    /// An example: the program, its command line, the port of its listener, and the destination.
     const EXAMPLES: &[(&str, &str, u16, Option<&str>)] = &[
         (
             "systemd-socket-proxyd",

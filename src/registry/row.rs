@@ -1,7 +1,7 @@
 //! Parses the lines of the data files.
 //!
-//! An empty field is `None`. A malformed line is left out, because the program must not stop; tests check that the
-//! embedded files have no such line.
+//! An empty field is `None`. A malformed line is skipped, because the program must not stop. Tests check that the
+//! embedded files have no malformed line.
 
 use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol, alias_in, named};
 
@@ -19,7 +19,7 @@ pub(super) const COLUMNS: [&str; 10] = [
     "notes",
 ];
 
-/// The descriptions that the generator writes for rows without a name.
+/// The description of a row without a name, as the generator writes it.
 pub(super) const RESERVED: &str = "Reserved";
 /// See [`RESERVED`].
 pub(super) const UNASSIGNED: &str = "Unassigned";
@@ -32,15 +32,16 @@ pub(super) struct RegistryRow {
     pub(super) ports: PortRange,
     /// The names of the protocols, joined by commas.
     pub(super) protocols: &'static str,
-    /// The service name; `None` if the row reserves the port, or gives the reason why no service is assigned.
+    /// The service name. `None` if the row reserves the port, or says why no service is assigned.
     pub(super) service: Option<&'static str>,
     pub(super) description: Option<&'static str>,
     pub(super) assignee: Option<&'static str>,
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// For a row that is only in the newer package `port-numbers`, and not in IANA's CSV: the earliest and the latest
-    /// possible time of the registration. The assignee, dates and reference of the row are then unknown, not absent.
+    /// The earliest and the latest possible time of the registration. Only a row from the package `port-numbers` has
+    /// it, because IANA's older CSV lacks the row. The assignee, dates and reference of the row are then unknown, not
+    /// absent.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
 }
@@ -57,7 +58,6 @@ pub(super) fn ports(field: &str) -> Option<PortRange> {
     }
 }
 
-/// Returns the ports of a line, without reading the rest of the line.
 pub(super) fn ports_of(line: &str) -> Option<PortRange> {
     ports(line.split_once('\t')?.0)
 }
@@ -84,8 +84,8 @@ impl RegistryRow {
         self.protocols.split(',').filter_map(|name| name.parse().ok())
     }
 
-    /// Returns the protocols of every row with these ports and this service. Such rows differ in other content, for
-    /// example in the assignee.
+    /// Returns the protocols of every row with these ports and this service. The other content of the rows may differ,
+    /// for example the assignee.
     pub(super) fn protocols_of_service(&self, rows: impl Iterator<Item = RegistryRow>) -> Vec<Protocol> {
         rows.filter(|row| row.ports == self.ports && row.service == self.service)
             .flat_map(|row| row.protocols())
@@ -102,7 +102,6 @@ impl RegistryRow {
     }
 }
 
-/// A row of `evidence.tsv`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
     pub(super) ports: PortRange,
@@ -155,13 +154,12 @@ pub(super) struct CuratedRow {
     pub(super) protocols: &'static str,
     pub(super) service: &'static str,
     pub(super) curated: Curated,
-    /// For a dead registration: the kinds of packaged source that still name the registration, joined by commas.
+    /// The kinds of packaged source that still name an orphaned or legacy registration, joined by commas.
     #[allow(dead_code, reason = "read by the tests of the lists")]
     pub(super) despite: &'static str,
 }
 
 impl CuratedRow {
-    /// Parses a line of `orphans.tsv`.
     pub(super) fn dead(line: &'static str) -> Option<Self> {
         CuratedRow::parse(line, true)
     }
@@ -204,7 +202,6 @@ named! {
     pub(super) enum Relation {
         /// The use is not the registered service, or no service is registered.
         Other = "other",
-        /// The use is the registered service.
         Registered = "registered",
         /// The registered service uses the port, and another service too.
         Both = "both",
@@ -223,7 +220,7 @@ pub(super) struct KnownUse {
     pub(super) relation: Relation,
     /// The registered names, joined by commas; empty if no service is registered.
     pub(super) services: &'static str,
-    /// The program or service that uses the port; `None` only if the use is [`Relation::Abused`].
+    /// The program or service that uses the port. Only a use of the kind [`Relation::Abused`] has none.
     pub(super) text: Option<&'static str>,
     /// Malware that listened on the port or spread through it, each with its year.
     pub(super) abused_by: Option<&'static str>,

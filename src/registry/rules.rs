@@ -5,7 +5,7 @@ use crate::model::{Assignment, Curated, CuratedState, EvidenceSource, Protocol, 
 use super::row::RegistryRow;
 use super::search::has_whole_word;
 
-/// The number of years without a change after which a registration without evidence of use counts as untouched.
+/// A registration without evidence of use counts as untouched after this many years without a change.
 const UNTOUCHED_YEARS: u16 = 10;
 
 pub(super) const fn is_in_use(basis: StatusBasis) -> bool {
@@ -48,7 +48,7 @@ pub(super) fn of_registration(
     }
 }
 
-/// Returns whether the reference contains an RFC, numbered or only approved (`RFC-ietf-rift-rift-24`).
+/// Returns whether the reference contains an RFC. The RFC may have only a name (`RFC-ietf-rift-rift-24`).
 fn by_rfc(reference: &str) -> bool {
     reference
         .split('[')
@@ -56,8 +56,8 @@ fn by_rfc(reference: &str) -> bool {
         .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
 }
 
-/// Returns whether `touched` is at least ten years before `date`. A month without a day counts as its last day; a
-/// missing date counts as long ago.
+/// Returns whether `touched` is at least ten years before `date`. A missing month or day counts as the last. A missing
+/// date counts as long ago.
 fn untouched(touched: Option<&str>, date: &str) -> bool {
     let Some(touched) = touched else { return true };
     let cut = |date: &str| {
@@ -73,8 +73,8 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
     }
 }
 
-/// Returns whether another service now uses the port of a dead registration. A registered service that is in use does
-/// not count.
+/// Returns whether another service now uses the port of an orphaned or legacy registration. A registered service that
+/// is in use does not count.
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     let dead = assignments.iter().filter_map(|a| a.curated.filter(is_dead)?.now_used_by);
     let living = || assignments.iter().filter(|a| is_in_use(a.basis));
@@ -82,7 +82,7 @@ pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
 }
 
 /// Returns the basis for the status of a port: the first basis of its registrations in the order of [`StatusBasis`], or
-/// `Unregistered`. So a port is active if one registration is in use, and orphaned only if all are dead.
+/// `Unregistered`. So a port is active if one registration is in use. It is orphaned only if all registrations are.
 pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)
 }

@@ -4,10 +4,10 @@ use super::program_names::interpreter as interpreter_of;
 use crate::model::file_name;
 use crate::model::interpreter::{InterpreterCommand, parse_command};
 
-/// Python servers that run an application named in their arguments (`gunicorn superset.app:create_app()`).
+/// Python servers that run the application in their arguments (`gunicorn superset.app:create_app()`).
 const APPLICATION_SERVERS: [&str; 7] =
     ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "pserve"];
-/// Wrappers: scripts, modules and classes that run another one, named in their arguments.
+/// Wrappers: scripts, modules and classes that run other code, which their arguments name.
 const WRAPPERS: [&str; 11] = [
     "WrapperSimpleApp",
     "WrapperStartStopApp",
@@ -21,7 +21,7 @@ const WRAPPERS: [&str; 11] = [
     "org.apache.spark.deploy.SparkSubmit",
     "bundle",
 ];
-/// The maximum number of a wrapper's words that may name the wrapped code; further words are arguments of that code.
+/// The maximum number of a wrapper's words that may name the wrapped code. Further words are arguments of this code.
 const WORDS_OF_A_WRAPPER: usize = 3;
 /// Directories with installed packages. The next part of a path is the package that contains the script.
 const PACKAGES: [&str; 3] = ["node_modules", "site-packages", "dist-packages"];
@@ -43,7 +43,7 @@ enum Kind {
 pub(super) struct Command<'p> {
     kind: Kind,
     name: &'p str,
-    /// The arguments, or the words of the title with which the process replaced them.
+    /// The arguments. If the process replaced them with a title, the words of the title.
     arguments: Vec<&'p str>,
 }
 
@@ -109,8 +109,8 @@ fn parts_of_path(path: &str) -> Vec<&str> {
     parts
 }
 
-/// Returns whether a file has the name `text`. The text has no extension for a .NET program, and may have no version
-/// for a jar.
+/// Returns whether a file has the name `text`. A .NET program may lack its extension in `text`, and a jar may lack its
+/// version.
 fn is_file_name(file: &str, text: &str) -> bool {
     if file == text || [".dll", ".exe"].iter().any(|end| file.strip_suffix(end) == Some(text)) {
         return true;
@@ -126,8 +126,8 @@ fn is_file_name(file: &str, text: &str) -> bool {
     })
 }
 
-/// Returns the scripts and modules that an interpreter runs, according to its command line or to the process title that
-/// replaced the command line. If one of them is a wrapper, the code that the wrapper runs is returned too.
+/// Returns the scripts and modules that an interpreter runs. They are read from its command line, or from the process
+/// title that replaced the command line. If one of them is a wrapper, the code that the wrapper runs is returned too.
 pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     let Some(first) = arguments.first() else { return Vec::new() };
     let mut found = match interpreter {
@@ -191,8 +191,7 @@ fn started<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     found
 }
 
-/// Returns the code in a title with which a process replaced its arguments: `airflow webserver`, `gunicorn: master
-/// [superset.app:create_app()]`.
+/// Returns the code that a process title names: `airflow webserver`, `gunicorn: master [superset.app:create_app()]`.
 fn title(arguments: &[String]) -> Vec<Command<'_>> {
     let words: Vec<&str> = arguments.iter().flat_map(|argument| argument.split_whitespace()).collect();
     let Some((first, rest)) = words.split_first() else { return Vec::new() };
@@ -205,7 +204,7 @@ fn title(arguments: &[String]) -> Vec<Command<'_>> {
     found
 }
 
-/// Returns the code that an application server or a wrapper runs, from its arguments.
+/// Returns the code that the arguments of an application server or a wrapper name.
 fn further<'p>(command: &Command<'p>) -> Vec<Command<'p>> {
     if APPLICATION_SERVERS.iter().any(|server| command.is_called(server)) {
         let modules = command.arguments.iter().filter_map(|word| application(word));

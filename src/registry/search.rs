@@ -22,9 +22,10 @@ impl<'t> Search<'t> {
         Search { text: text.trim(), words: text.split_whitespace().collect(), hits: Vec::new() }
     }
 
-    /// Returns the field that matches best, and its rank; `None` if the fields together lack a word of the search.
-    /// Earlier fields rank first. A field that contains only some of the words ranks behind a better match in the next
-    /// three fields.
+    /// Returns the field that matches best, and its rank. `None` if a word of the search is in no field.
+    ///
+    /// Earlier fields rank first. A field that contains only some of the words ranks behind a better match in one of
+    /// the next three fields.
     fn best(
         &self,
         fields: &[(SearchField, Option<&'static str>)],
@@ -97,7 +98,7 @@ impl Registry {
                 (SearchField::KnownUse, row.curated.now_used_by),
             ];
             if search.best(&fields).is_some() {
-                // A row without a registration is left out: a newer registry may have removed the registration.
+                // A row without a registration is left out, because a newer registry may have removed the registration.
                 let is_registered = |protocol: &Protocol| {
                     let verdict = self.verdict(row.ports.low, *protocol);
                     verdict.assignments.iter().any(|a| a.service == row.service)
@@ -169,7 +170,8 @@ pub fn programs_called(name: &str) -> Vec<ListedProgram> {
         .collect()
 }
 
-/// Returns whether a word of `text` begins with `word`, ignoring case; a short `word` must be the whole word.
+/// Returns whether a word of `text` begins with `word`, ignoring case. A `word` of at most three letters must be the
+/// whole word.
 fn has_word(text: &str, word: &str) -> bool {
     const SHORT: usize = 3;
     if word.len() <= SHORT {
@@ -206,8 +208,8 @@ fn begins_alike(a: &str, b: &str) -> bool {
     a.0 == b.0 || (a.0 == b.1 && a.1 == b.0)
 }
 
-/// Returns the number of letters to add, remove, change or swap with the next to turn one name into the other; `None`
-/// if it is more than `most`.
+/// Returns how many letters to add, remove, change or swap with the next to turn one name into the other. `None` if the
+/// number is above `most`.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     let distance = strsim::osa_distance(&a.to_ascii_lowercase(), &b.to_ascii_lowercase());
     Some(distance).filter(|distance| *distance <= most)
@@ -245,7 +247,6 @@ mod tests {
         for text in ["", "  ", "qqqqqq", "ostgres"] {
             assert_eq!(registry.search(text), [], "{text:?}");
         }
-        // Every word must occur.
         assert_eq!(registry.search("AirMobile qqqqqq"), []);
     }
 

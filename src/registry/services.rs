@@ -1,4 +1,4 @@
-//! The services that commonly run on a port, for texts only: no verdict depends on them.
+//! The services that commonly run on a port. They appear in texts only, and no verdict depends on them.
 //!
 //! The heads of `data/services.tsv` and `data/answers.tsv` describe the columns.
 
@@ -19,7 +19,7 @@ const SERVICES: &str = include_str!("data/services.tsv");
 const ANSWERS: &str = include_str!("data/answers.tsv");
 
 impl ServiceRow {
-    /// Returns `None` for a malformed line; a test checks that there is none.
+    /// Returns `None` for a malformed line. A test checks that there is none.
     fn parse(line: &'static str) -> Option<Self> {
         let mut fields = [""; COLUMNS];
         let mut columns = parts(line, b'\t');
@@ -51,8 +51,7 @@ fn answers() -> impl Iterator<Item = (&'static str, PortAnswer)> {
 /// Returns the services that commonly run on a port, the most common first.
 pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     static PORTS: PortIndex<{ count(SERVICES, 1) }> = PortIndex::new(SERVICES, 1);
-    // A service ranks as one level less common on a port that is not its main port. Equal ranks keep the order of the
-    // table.
+    // On a port that is not its main port, a service ranks one level lower. Equal ranks keep the order of the table.
     let rows = PORTS.rows(port, protocol).filter_map(|found| {
         let row = ServiceRow::parse(found.line)?;
         Some((row.service.how_common + u8::from(!found.is_first), row))
@@ -64,8 +63,8 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     rows.into_iter().map(|(_, row)| on_port(row)).collect()
 }
 
-/// Returns `what` without its explanation of other ports. On port 443, for example, `Reverse proxy for containers; 8080
-/// is its dashboard` ends before the semicolon.
+/// Returns `what` without its explanation of other ports. For port 443, for example, `Reverse proxy for containers;
+/// 8080 is its dashboard` becomes `Reverse proxy for containers`.
 fn what_on(port: u16, ports: &'static str, what: &'static str) -> &'static str {
     let names = |part: &str, range: PortRange| {
         let numbers = part.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
@@ -112,7 +111,6 @@ mod tests {
 
     use super::*;
 
-    /// Returns the lines of a table without its head.
     fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
         text.lines().filter(|line| !line.starts_with('#'))
     }

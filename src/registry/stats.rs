@@ -1,4 +1,4 @@
-//! Statistics of the registry.
+//! Counts the contents of the registry.
 
 use serde::Serialize;
 
@@ -9,9 +9,7 @@ use crate::model::{CuratedState, EvidenceSource, PortVerdict, Protocol, Registry
 /// The number of ports with one status, in one part of the port range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// The range whose ports are counted.
     pub range: RegistryRange,
-    /// The status.
     pub status: Status,
     /// The number of ports, counted separately for TCP and UDP.
     pub ports: usize,
@@ -20,7 +18,6 @@ pub struct Count {
 /// The evidence from one kind of source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceCount {
-    /// The kind of source.
     pub kind: EvidenceSource,
     /// The number of registrations (port, protocol and name) that the source names.
     pub names: usize,
@@ -28,7 +25,6 @@ pub struct SourceCount {
     pub otherwise: usize,
 }
 
-/// The statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
     /// The numbers of ports by range and status, for TCP and UDP. A status without ports is left out.

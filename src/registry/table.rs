@@ -1,6 +1,6 @@
-//! A text of tab-separated lines, sorted by the port at the start of each line and searched in place.
+//! A text of tab-separated lines, sorted by the port at the start of each line. It is searched in place.
 //!
-//! Nothing is parsed in advance, and errors are not reported: tests check the form of the embedded texts.
+//! Nothing is parsed in advance, and errors are not reported. Tests check the form of the embedded texts.
 
 #[cfg(not(target_arch = "x86_64"))]
 use memchr::arch::all::memchr::One;
@@ -16,8 +16,8 @@ pub(super) struct Table {
 /// Returns the position of the first occurrence of a byte.
 ///
 /// The ordinary `memchr` first queries the features of the processor. In a virtual machine, the hypervisor answers each
-/// query, which takes 2% of the time of a short listing. This search uses only instructions that every x86-64 processor
-/// has.
+/// query, which takes 2% of the time of a short listing. This search needs no query, because it uses only instructions
+/// that every x86-64 processor has.
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     one(byte)?.find(bytes)
 }
@@ -62,7 +62,6 @@ impl Table {
         Table { body }
     }
 
-    /// Returns every line, in order.
     pub(super) fn lines(self) -> impl Iterator<Item = &'static str> {
         let mut rest = self.body;
         std::iter::from_fn(move || {
@@ -104,8 +103,8 @@ impl Table {
     /// Returns the position of the first line whose first port is not below `port`.
     fn begin_of(self, port: u16) -> usize {
         let bytes = self.body.as_bytes();
-        // Lines before `low` are below `port`, and lines from `high` on are not. Both positions are at the beginning of
-        // a line or at the end of the text.
+        // Lines before `low` are for ports below `port`. Lines from `high` on are not. Both positions are the beginning
+        // of a line or the end of the text.
         let (mut low, mut high) = (0, bytes.len());
         while low < high {
             let middle = low + (high - low) / 2;

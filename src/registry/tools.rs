@@ -1,5 +1,5 @@
-//! Finds tools for short tasks (`data/ad-hoc.tsv`), dual-use tools (`data/dual-use.tsv`), and programs that receive
-//! packets without a port (`data/packet-programs.tsv`).
+//! Finds three kinds of programs: tools for short tasks (`data/ad-hoc.tsv`), dual-use tools (`data/dual-use.tsv`), and
+//! programs that receive packets without a port (`data/packet-programs.tsv`).
 
 use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
@@ -9,7 +9,6 @@ use super::table::Table;
 use crate::model::{PortRange, Protocol, Severity, named};
 
 named! {
-    /// The use of a tool for a short task.
     pub(crate) enum AdHocUse {
         /// The tool runs a shell or another program for each client that connects.
         Shell = "shell",
@@ -17,7 +16,7 @@ named! {
         Relay = "relay",
         /// The tool waits for data.
         Listen = "listen",
-        /// The tool starts another program, for each connection or once.
+        /// The tool starts another program, either for each connection or only once.
         Start = "start",
     }
 }
@@ -32,7 +31,7 @@ pub(crate) struct AdHocTool {
     pub is_shell: bool,
 }
 
-/// A program used for tunnels, remote control, interception, attack or mining.
+/// A program for tunnels, remote control, interception, attack or mining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DualUseTool {
     /// `tunnel`, `remote-control`, `attack`, `miner`, `interception` or `proxy`.
@@ -48,7 +47,7 @@ pub(crate) struct DualUseTool {
 /// A program that is known to receive packets without a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PacketProgram {
-    /// The severity of a socket of the program: info if the program is a part of the system and needs the socket.
+    /// The severity of a socket of the program. It is info if the program is a part of the system and needs the socket.
     pub severity: Severity,
     /// The use of the program: a phrase such as `DHCP client`.
     pub what: &'static str,
@@ -64,8 +63,8 @@ const PACKETS: &str = include_str!("data/packet-programs.tsv");
 static PACKET_NAMES: NameIndex<{ count(PACKETS, COLUMN) }> = NameIndex::new(PACKETS, COLUMN);
 const COLUMN: Column = Column::Programs(0);
 
-/// Returns the fields of the rows that name the program, then of the rows for any program. The flag is true if the row
-/// applies only on its own ports.
+/// Returns the fields of the rows that name the program, followed by the rows for any program. The flag is true if a
+/// row applies only on its own ports.
 fn rows_of<const FIELDS: usize, const N: usize>(
     programs: &Programs<N>,
     command: &CommandLine<'_>,
@@ -82,7 +81,7 @@ fn severity(name: &str) -> Severity {
     Severity::named(name).unwrap_or(Severity::Warning)
 }
 
-/// The row for an interpreter that runs code without a file: a person typed it, or another program passed it.
+/// The row for an interpreter that runs code without a file. A person typed this code, or another program passed it.
 const TYPED_CODE: AdHocTool = AdHocTool {
     used_for: AdHocUse::Listen,
     beyond_loopback: Severity::Warning,
@@ -99,7 +98,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     else {
         return command.runs_typed_code.then_some(TYPED_CODE);
     };
-    // The missing part of a cut command line may be dangerous, so a minimum severity applies.
+    // The missing part of a cut command line may be dangerous, so the severity has a minimum.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {
@@ -152,8 +151,8 @@ pub(crate) fn packet_program(command: &CommandLine<'_>) -> Option<PacketProgram>
 /// Programs that let users log in over SSH.
 const SSH_SERVERS: [&str; 4] = ["sshd", "dropbear", "tinysshd", "lsh-server"];
 
-/// Returns an SSH server as a dual-use tool; `None` if the program is not an SSH server, or serves one session (`sshd:
-/// user@pts/0`). The caller checks that a user other than root runs the server.
+/// Returns an SSH server as a dual-use tool. `None` if the program is not an SSH server, or serves a single session
+/// (`sshd: user@pts/0`). The caller checks that a user other than root runs the server.
 pub(crate) fn ssh_server_of_a_user(command: &CommandLine<'_>) -> Option<DualUseTool> {
     let is_session = command.contains("sshd: ") && !command.contains("[listener]");
     (command.is_called(&SSH_SERVERS) && !is_session).then_some(DualUseTool {

@@ -1,4 +1,4 @@
-//! The answers of the registry.
+//! Checks the answers of the registry.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ fn statuses_of_ports() {
         }
         let mut names: Vec<_> = verdict.assignments.iter().map(|a| a.service).collect();
         let mut services = services.to_vec();
-        // Another test checks the order; only the names matter here.
+        // Another test checks the order.
         names.sort_unstable();
         services.sort_unstable();
         assert_eq!(names, services, "{target}");
@@ -76,7 +76,8 @@ fn live_registrations_come_first() {
     let udp = verdict("udp/1701");
     assert_eq!(udp.assignments[0].service, "l2tp");
     assert_eq!(udp.assignments[1].status, Status::Orphaned);
-    // Debian's services file names this registration too, but the curated list of dead registrations overrides it.
+    // Debian's services file names this registration too, but the curated list of orphaned registrations overrides the
+    // file.
     assert!(udp.assignments[1].named_by.contains(&EvidenceSource::Netbase));
     assert_eq!(udp.known_use, ["L2TP (xl2tpd, strongSwan setups)"]);
 }
@@ -85,9 +86,9 @@ fn live_registrations_come_first() {
 fn known_uses_are_reported_with_every_status() {
     assert_eq!(verdict("udp/51820").known_use, ["WireGuard"]);
     assert_eq!(verdict("tcp/51820").known_use, [""; 0]);
-    // Two rows of dead registrations of the port have the same text.
+    // Two orphaned registrations of the port have the same text.
     assert_eq!(verdict("tcp/42").known_use, ["Windows WINS replication"]);
-    // The known use and the row of the dead registration have the same text.
+    // The known use and the row of the orphaned registration have the same text.
     let same = verdict("tcp/3000").known_use;
     assert_eq!(same.len(), 1, "{same:?}");
 }
@@ -175,7 +176,7 @@ fn names_are_found() {
     }
 }
 
-/// Every port and protocol gets the names and kinds that a scan of the whole text gives.
+/// The search finds the same names and kinds as a scan of the whole text.
 #[test]
 fn the_search_agrees_with_a_scan() {
     let mut scanned: BTreeMap<(u16, &str), Vec<&str>> = BTreeMap::new();
@@ -192,7 +193,7 @@ fn the_search_agrees_with_a_scan() {
     let mut found = 0;
     for port in 0..=u16::MAX {
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp, Protocol::Dccp] {
-            // Ports without a registration are equivalent for the search: one in sixteen is enough.
+            // The search treats all ports without a registration alike, so one in sixteen is enough.
             if port % 16 > 0 && !scanned.contains_key(&(port, protocol.name())) {
                 continue;
             }
@@ -202,7 +203,7 @@ fn the_search_agrees_with_a_scan() {
             names.sort_unstable();
             expected.sort_unstable();
             assert_eq!(names, expected, "{port}/{protocol}");
-            // Known uses change the status of registered ports only: an unregistered port is never repurposed.
+            // A known use changes the status of a registered port only. An unregistered port is never repurposed.
             let is_of_unnamed = matches!(verdict.status, Status::Dynamic | Status::Unassigned);
             assert!(is_of_unnamed == names.is_empty() || port >= 49152, "{port}/{protocol}");
             found += names.len();

@@ -1,4 +1,4 @@
-//! The requirements on the embedded data; every row of the hand-kept tables must be found.
+//! Checks the requirements on the embedded data. Every row of the hand-kept tables must be found.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ fn registry_has_its_shape() {
                     (None, None, None, None)
                 );
             }
-            // The data has no email addresses of people (`<somebody&example.org>` in IANA's spelling).
+            // The data has no email addresses. IANA writes `<somebody&example.org>`.
             assert!(
                 !line.split('<').skip(1).any(|rest| rest.split('>').next().unwrap().contains(['&', '@']))
             );
@@ -150,8 +150,8 @@ fn evidence_has_its_shape() {
     assert!(seen.len() > 1500, "{}", seen.len());
 }
 
-/// If a dead registration has both TCP and UDP, its rows cover both: a product ends on all protocols at once. (A live
-/// row may leave out a protocol that is not used.)
+/// If an orphaned registration has both TCP and UDP, its rows cover both, because a product ends on all protocols at
+/// once. A live row may leave out a protocol that is not used.
 #[test]
 fn dead_rows_cover_tcp_and_udp() {
     let registry = Registry::embedded();

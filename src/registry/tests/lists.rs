@@ -1,6 +1,6 @@
-//! Refuses bad rows of the curated lists; for each rule, a test shows a row that the rule refuses.
+//! Checks the rows of the curated lists. For each rule, a test shows a row that the rule refuses.
 //!
-//! `src/docs/registry.md` describes the requirements on a contributor's row; this file checks them.
+//! `src/docs/registry.md` describes these requirements for contributors.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,6 @@ use super::super::{Registry, rules};
 use super::{body, pairs};
 use crate::model::{Confidence, CuratedState, EvidenceSource, Protocol};
 
-/// Returns the errors in these lists of dead and living registrations.
 fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
     let registry = Registry::embedded();
     let mut printed = Vec::new();

@@ -38,7 +38,6 @@ fn known_uses() -> impl Iterator<Item = KnownUse> {
     body(KNOWN_USES).map(|line| KnownUse::parse(line).unwrap_or_else(|| panic!("known-uses.tsv: {line}")))
 }
 
-/// Returns every (port, protocol) of a curated row.
 fn pairs(row: &CuratedRow) -> impl Iterator<Item = (u16, Protocol)> + use<> {
     let (ports, protocols) = (row.ports, row.protocols);
     protocols

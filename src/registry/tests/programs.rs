@@ -20,7 +20,7 @@ fn taken(name: &str, exe: &str, cmdline: &str) -> RecognisedProgram {
     identify(&process(name, exe, cmdline)).unwrap_or_else(|| panic!("{name} {exe} {cmdline}"))
 }
 
-/// A wider range belongs in `picks_from`.
+/// A wider range of ports belongs in the column `picks_from`.
 const WIDE: u16 = 100;
 
 #[test]
@@ -66,7 +66,8 @@ fn lists_have_their_shape() {
     assert_eq!(body(include_str!("../data/guarded.tsv")).count(), 96);
 }
 
-/// On a port of its own choice a program serves its main service: Gitea on another port is not an SSH server.
+/// On a port of its own choice, a program serves its main service. For example, Gitea on another port is not an SSH
+/// server.
 #[test]
 fn the_main_service_is_that_of_the_first_port() {
     let registry = Registry::embedded();
@@ -91,7 +92,7 @@ fn processes_are_identified() {
     use RestsOn::{Cmdline, Exe, Name};
     for (name, exe, cmdline, rests_on, marks) in [
         ("sshd", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D", Exe, &["sshd"][..]),
-        // A process can set any name, so its file counts.
+        // A process can set any name, so the file decides.
         ("sshd", "/usr/bin/python3.11", "python3 x.py", Exe, &["python3"]),
         ("sshd", "/tmp/x", "sshd", Exe, &[]),
         ("sshd", "", "", Name, &["sshd"]),
@@ -101,7 +102,7 @@ fn processes_are_identified() {
         ("redis-sentinel", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb"]),
         ("x", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb", "redis-check-rdb"]),
         ("systemd-resolve", "/usr/lib/systemd/systemd-resolved", "", Exe, &["systemd-resolve"]),
-        // Different programs have the same name: the file distinguishes them, the name does not.
+        // Different programs have the same process name. Only the file distinguishes them.
         (
             "prometheus-post",
             "/usr/bin/prometheus-postgres-exporter",
@@ -136,7 +137,7 @@ fn processes_are_identified() {
             &["miniserv.pl"],
         ),
         ("MainThread", "/usr/bin/node", "node x.js", Exe, &["node"]),
-        // The own name of a script counts only if the script is installed.
+        // The name of a script counts only if the script is installed.
         ("fail2ban-server", "/usr/bin/python3.11", "python3 /usr/sbin/sshd", Cmdline, &["sshd"]),
         ("x", "/usr/bin/python3.11", "python3 /tmp/sshd", Exe, &["python3"]),
         ("x", "/usr/bin/python3.11", "python3 /usr/../tmp/sshd", Exe, &["python3"]),
@@ -175,7 +176,7 @@ fn processes_are_identified() {
     assert_eq!(sentinel.programs[0].name, "redis-sentinel");
 }
 
-/// BusyBox runs the applet that its arguments name, regardless of the name of the process.
+/// BusyBox runs the applet that its arguments name. The name of the process does not matter.
 #[test]
 fn busybox_is_the_applet_that_it_runs() {
     for (name, exe, cmdline, applet) in [
@@ -255,7 +256,6 @@ fn programs_serve_their_own_ports() {
             true,
         ),
         ("prometheus-post", "", "", 9187, true, false),
-        // A text does not match a part of a longer word.
         ("python3", "/usr/bin/python3.11", "python3 -m flask run", 5000, true, true),
         ("python3", "/usr/bin/python3.11", "python3 flaskapp.py", 5000, false, false),
         ("php", "/usr/bin/php8.2", "php -S 127.0.0.1:8000", 8000, true, true),
@@ -315,8 +315,8 @@ fn programs_that_belong_on_a_guarded_port() {
         ),
         ("salt-master", "/usr/bin/python3.11", "python3 /usr/bin/salt-master", "tcp/4505", Some(true)),
         ("perl", "/usr/bin/perl", "perl /usr/share/webmin/miniserv.pl", "tcp/10000", Some(true)),
-        // There are too many web servers to list all: an interpreter without a known script is suspicious, an unknown
-        // program is not.
+        // There are too many web servers to list all. So an unknown program is not suspicious, but an interpreter
+        // without a known script is.
         ("myapp", "/srv/myapp", "", "tcp/80", Some(true)),
         ("python3", "/usr/bin/python3.11", "python3 -m http.server 80", "tcp/80", Some(true)),
         ("python3", "/usr/bin/python3.11", "python3 x.py", "tcp/80", Some(false)),

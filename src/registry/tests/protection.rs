@@ -25,7 +25,7 @@ fn alternatives(rest: &mut Vec<char>) -> Vec<String> {
     found
 }
 
-/// Returns one text with the first choice of every part, and one more text for each other choice.
+/// Returns one text with the first choice of every part, and one further text for each other choice.
 fn sequence(rest: &mut Vec<char>) -> Vec<String> {
     let mut parts: Vec<Vec<String>> = Vec::new();
     while let Some(next) = rest.pop_if(|next| !matches!(next, '|' | ')')) {
@@ -101,7 +101,7 @@ fn with_value(sample: &str, value: &str) -> Vec<String> {
     if is_value { vec![format!("{before}{value}")] } else { Vec::new() }
 }
 
-/// Returns whether an expression names a value, which then protects: `--anonymous-auth=false`.
+/// Returns whether an expression contains a value. Such a value protects: `--anonymous-auth=false`.
 fn names(expression: &str, value: &str) -> bool {
     expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == value)
 }

@@ -1,8 +1,8 @@
-//! Each row of the tables matches its own example: a row of `programs.tsv` matches a process on its own ports, and a
-//! row of the tables of dangers and tools matches a command line. No row matches another example.
+//! Checks that each row of a table matches its own example, and no other example. The example of a row of
+//! `programs.tsv` is a process on the row's ports. The example of a row of the other tables is a command line.
 //!
-//! Rows that name a program or a text are tried unchanged. An expression is tried with the lines of
-//! `command-lines.tsv`, so a new expression needs an example there.
+//! If a row names a program or a text, the example is made from it. If the row has an expression, the examples are the
+//! lines of `command-lines.tsv`, so a new expression needs a line there.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn words(line: &str) -> Vec<String> {
     line.split(' ').map(|word| word.replace("\\n", "\n")).collect()
 }
 
-/// Returns the process that a row of `programs.tsv` describes; `mark` is added to the identifying text.
+/// Returns the process that a row of `programs.tsv` describes. `mark` is appended to the identifying text.
 fn process(row: &ListedProgram, mark: &str) -> Process {
     let (file, arguments) = match row.matches {
         Match::Comm => (format!("{mark}{}", row.name), String::new()),
@@ -69,8 +69,8 @@ fn every_program_is_recognised_on_its_own_ports() {
     assert!(failed.is_empty(), "{} rows: {failed:#?}", failed.len());
 }
 
-/// Products are shown to users. They contain no remarks on the way in which a row matches; parentheses only
-/// distinguish programs with the same name.
+/// Users see the products. They contain no remark on how a row matches. Parentheses only distinguish programs with the
+/// same name.
 #[test]
 fn products_are_names() {
     const VARIANTS: [&str; 5] = [
@@ -120,19 +120,17 @@ fn examples() -> Vec<Example> {
         .collect()
 }
 
-/// Returns whether the element NAME, NAME:TEXT or NAME:/REGEX/ names a program.
 fn names(element: &'static str, command: &CommandLine<'_>) -> bool {
     is_named_by(element, command)
 }
 
-/// Returns the program file for an element, and its condition.
 fn parts(element: &'static str) -> (&'static str, &'static str) {
     let element = element.strip_prefix('@').unwrap_or(element);
     let (name, condition) = element.split_once(':').unwrap_or((element, ""));
     (if name == "beam" { "beam.smp" } else { name }, condition)
 }
 
-/// Returns a command line that the element names, unless its condition is an expression.
+/// Returns a command line that matches the element; `None` if the condition is an expression.
 fn plain_example(element: &'static str, port: (u16, Protocol)) -> Option<Example> {
     let (file, condition) = parts(element);
     let line = match condition {
@@ -164,7 +162,7 @@ fn elements_that_never_match(column: &'static str, examples: &[Example]) -> Vec<
         // An expression with this beginning describes the whole command line, which may be the name alone.
         let is_whole = condition.starts_with(r"/^\S*");
         let is_selective = condition.is_empty() || is_whole || !names(element, &bare.command());
-        // The arguments of another program, and the directory of a program, do not name the program.
+        // The program must not be found in the arguments or the directory of another program.
         let unrelated =
             Example::runs("unrelated", &format!("unrelated --port 1 {condition}"), (0, Protocol::Tcp));
         let elsewhere =
@@ -227,7 +225,7 @@ fn every_danger_is_found_by_a_command_line() {
     assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
 }
 
-/// Command lines of tools: the program file, the command line, and the use or kind of the tool.
+/// The command lines of tools: the program file, the command line, and the use or kind of the tool.
 const TOOLS: &str = include_str!("tools.tsv");
 
 #[test]
@@ -285,7 +283,7 @@ fn every_tool_is_found_by_a_command_line() {
     assert!(seen.len() > 150 && failed.is_empty(), "{} failed: {failed:#?}", failed.len());
 }
 
-/// Names that are common words or short: such a name identifies a program only with its own port or its arguments.
+/// Common or short names. Such a name identifies a program only with its own port or its arguments.
 const COMMON_NAMES: &str = include_str!("common-names.txt");
 
 #[test]

@@ -9,10 +9,10 @@ use super::super::{Registry, dangers};
 use super::{body, dead, known_uses, live, pairs, verdict};
 use crate::model::{CuratedState, PortRange, Protocol, Status};
 
-/// A dead registration: service, standing, and whether the row names the current user of the port.
+/// An orphaned or legacy registration: its service, its standing, and whether the row names the current user of the
+/// port.
 type DeadRow = (&'static str, CuratedState, bool);
 
-/// Returns the dead registrations of each port and protocol.
 fn dead_by_port() -> BTreeMap<(u16, Protocol), Vec<DeadRow>> {
     let mut by_port: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for row in dead() {
@@ -41,7 +41,8 @@ fn live_protocols() -> BTreeMap<(u16, &'static str), BTreeSet<Protocol>> {
     by_service
 }
 
-/// Returns the conflicts of programs that serve `services` with a dead row on the same port.
+/// Returns where a row of `programs.tsv` contradicts an orphaned or legacy row on the same port, or a live row for
+/// another protocol.
 fn program_conflicts(programs_tsv: &'static str) -> Vec<String> {
     let registry = Registry::embedded();
     let (dead, live) = (dead_by_port(), live_protocols());
@@ -91,8 +92,8 @@ fn conflicts_of_programs_are_found() {
     }
 }
 
-/// Returns the services that commonly run on an orphaned port whose row does not name them. A service of the row's own
-/// product does not contradict the row, and neither does malware.
+/// Returns the services that commonly run on an orphaned port although the row of the port does not name them. Services
+/// of the row's own product and malware do not count.
 fn service_conflicts(services_tsv: &'static str) -> Vec<String> {
     let mut conflicts = Vec::new();
     for line in body(services_tsv) {
@@ -132,14 +133,14 @@ fn a_known_use_of_a_dead_port_is_in_its_row() {
     for known in known_uses().filter(|known| known.relation != Relation::Abused) {
         let is_own = !matches!(known.relation, Relation::Other | Relation::Rare);
         for (service, standing, used) in dead.get(&(known.port, known.protocol)).into_iter().flatten() {
-            // If a port has several registrations, the use belongs to a registration that is not orphaned.
+            // If a port has several registrations, the use must belong to one that is not orphaned.
             let own = is_own && *standing != CuratedState::Orphaned && known.is_use_of(service);
             assert!(*used || own, "{}/{} {service}: {:?}", known.port, known.protocol, known.text);
         }
     }
 }
 
-/// A registered protocol that is not used does not become active because a source always names both protocols.
+/// A source that always names both protocols does not make a registration active on a protocol that is not used.
 #[test]
 fn live_rows_say_which_protocols_are_used() {
     for ((port, service), protocols) in live_protocols() {
@@ -173,7 +174,7 @@ fn forwarders_and_guards_are_known_programs() {
     assert!(mosh.picks_from(60001, Protocol::Udp).is_some() && !mosh.serves(60001, Protocol::Udp));
 }
 
-/// Pages that copy each other, and encyclopaedias, confirm nothing.
+/// Pages that copy each other, and encyclopaedias, are not accepted as sources.
 #[test]
 fn sources_are_first_hand() {
     const COPIES: [&str; 24] = [
@@ -294,8 +295,8 @@ fn dangers_have_their_shape() {
         assert!(arguments.iter().all(|text| is_expression(text)), "{service}: {arguments:?}");
         let can_be_certain = arguments.iter().any(|text| !text.starts_with(['!', '~']));
         assert!(gets.len() == 1 || gets.len() == 2 && can_be_certain, "{service}");
-        // A sentence about a login does not fit arguments that switch the login off. The token of vault is well known, but
-        // it is a login.
+        // If arguments switch the login off, a sentence about a login is wrong, so a second sentence is required. The
+        // exception is vault: its token is well known, but still a login.
         let needs_both = can_be_certain && row["authentication"] == "password" && service != "vault-dev";
         assert!(!needs_both || gets.len() == 2, "{service}");
         let by_port = arguments.iter().any(|text| text.contains("{port}") && !text.starts_with('!'));

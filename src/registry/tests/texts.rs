@@ -1,4 +1,5 @@
-//! The texts of the tables that users read: complete short sentences, without notes on the research.
+//! Checks the texts of the tables that users read. They must be complete short sentences, without notes on the
+//! research.
 
 use super::{ANSWERS, SERVICES, body, dead, known_uses, live};
 
@@ -26,7 +27,7 @@ fn texts() -> Vec<(String, &'static str)> {
     texts
 }
 
-/// Phrases about the research for the table. They say nothing about the port.
+/// Phrases about the research for the table. They say nothing about a port.
 const NOTES: [&str; 17] = [
     "no page",
     "not read",
@@ -72,7 +73,6 @@ fn no_text_is_a_note_on_the_research() {
     assert_eq!(notes("ended in 2012 (https://blog.example/no-page)"), [""; 0]);
 }
 
-/// A sentence of at most 32 words can be understood at first reading.
 #[test]
 fn sentences_are_short() {
     let words = |sentence: &str| sentence.split_whitespace().filter(|word| !word.contains("://")).count();
@@ -89,8 +89,8 @@ fn sentences_are_short() {
     assert!(unbalanced.is_empty(), "{unbalanced:#?}");
 }
 
-/// `2018-2023` can mean that something happened in these years, at one time in between, or until the last one. `(one of
-/// 6014-6114)` does not name the list to which the port belongs.
+/// `2018-2023` is ambiguous: it can mean in these years, once in between, or until the last year. `(one of 6014-6114)`
+/// does not name the list to which the port belongs.
 #[test]
 fn ranges_are_words() {
     let year = |text: &str| {

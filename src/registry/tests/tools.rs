@@ -1,4 +1,4 @@
-//! The tables of dangerous services and of tools, and their matches for command lines.
+//! Checks which command lines the tables of dangerous services and of tools match.
 
 use super::super::command_line::{CommandLine, compile};
 use super::super::dangers::{behind_published_port, danger};
@@ -164,7 +164,7 @@ fn tools_are_known_by_their_command_line() {
     }
 }
 
-/// Padding does not hide the code after it, and a command line that is cut does not count as harmless.
+/// Padding does not hide the code after it. A command line that is cut does not count as harmless.
 #[test]
 fn code_after_padding_is_judged() {
     let code = |padding: usize, code: &str| {
@@ -194,7 +194,7 @@ fn check_programs(column: &str, line: &str) {
     }
 }
 
-/// A port that the kernel chose often belongs to something other than the usual service of the program: JMX, the
+/// A port that the kernel chose often does not belong to the usual service of the program. It can be JMX, the
 /// distribution of Erlang, or a port to which another program connects back.
 #[test]
 fn on_a_port_that_the_kernel_chose_the_service_is_presumed() {
