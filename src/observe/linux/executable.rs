@@ -222,8 +222,8 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether the running file belongs to a user other than root, and the file at its path to a third user. If so,
-/// the running file was never at this path of the machine.
+/// Returns whether the running file does not belong to root and has another owner than the file at its path. If so, the
+/// running file was never at this path of the machine.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));

@@ -15,7 +15,6 @@ pub(super) fn slurp(path: impl Arg, step: usize, most: usize) -> Result<Vec<u8>,
     slurp_at(CWD, path, step, most)
 }
 
-/// Like [`slurp`], for a path below an open directory.
 pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) -> Result<Vec<u8>, Errno> {
     let file = openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(step);

@@ -102,8 +102,7 @@ fn add_containers(owners: &mut [Option<Arc<InferredOwner>>]) {
     }
 }
 
-/// Returns whether an IPv4 address is an own address of the namespace with this routing table
-/// (`/proc/PID/net/fib_trie`).
+/// Returns whether an IPv4 address belongs to the network namespace with this routing table (`/proc/PID/net/fib_trie`).
 fn is_local_address(routes: &str, address: IpAddr) -> bool {
     let leaf = format!("|-- {address}");
     let mut lines = routes.lines().map(str::trim);
@@ -240,7 +239,6 @@ fn only_server(processes: &[Process], socket: &Socket) -> Option<InferredOwner> 
     servers.next().is_none().then_some(InferredOwner { process, evidence: OwnerEvidence::OnlyServer })
 }
 
-/// Returns the docker-proxy of each published port. `None` for a port that several processes name.
 fn by_port(proxies: impl Iterator<Item = Process>) -> HashMap<Endpoint, Option<Arc<InferredOwner>>> {
     let mut by_port = HashMap::new();
     for process in proxies {
@@ -335,7 +333,7 @@ mod tests {
         assert_eq!(names_port(&[bash], &socket).map(|owner| owner.process.pid), None);
     }
 
-    /// docker-proxy is in two lists: among several programs, and among the proxies.
+    /// docker-proxy is in both lists, but must be read only once.
     #[test]
     fn every_process_is_read_once() {
         let group = Group { of_one_program: Vec::new(), of_several: vec![9, 8, 7], proxies: vec![8] };

@@ -20,7 +20,6 @@ pub(super) struct Loaded {
     pub cmdline: Vec<String>,
 }
 
-/// The result for a process: whether its program file is a loader, and whether the loaded program was found.
 pub(super) enum Search {
     NoLoader,
     Found(Loaded),

@@ -101,7 +101,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 struct ScanResult {
     snapshot: Snapshot,
     scanned_namespaces: ScannedNamespaces,
-    /// The gaps of the list of sockets itself. A later list is compared with them.
+    /// The gaps in the list of sockets. They are compared with the gaps of the next list.
     blind: Vec<Gap>,
     descriptors: Vec<SocketDescriptor>,
 }

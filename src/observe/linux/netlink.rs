@@ -34,7 +34,6 @@ impl fmt::Display for DumpError {
     }
 }
 
-/// A connection to `sock_diag`.
 pub(super) struct Netlink {
     connection: Connection,
     primed: bool,

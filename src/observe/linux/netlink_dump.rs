@@ -139,8 +139,8 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, &[u8
     attributes.map(|attribute| Some((short(attribute?, 2)? & TYPE_MASK, attribute?.get(4..)?)))
 }
 
-/// Splits bytes into parts. `length` finds the length of a part at its start. Each part is padded to a multiple of four
-/// bytes. If a part is malformed, the last item is `None`.
+/// Splits bytes into parts. `length` reads the length of a part from the first bytes of the part. Each part is padded
+/// to a multiple of four bytes. If a part is malformed, the last item is `None`.
 fn parts(mut rest: &[u8], length: impl Fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = Option<&[u8]>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -153,7 +153,7 @@ fn parts(mut rest: &[u8], length: impl Fn(&[u8]) -> Option<usize>) -> impl Itera
     })
 }
 
-/// Parses one datagram. Returns whether the answer ends with it.
+/// Parses one datagram. Returns whether the answer ends with this datagram.
 fn read(
     datagram: &[u8],
     is_consistent: &mut bool,

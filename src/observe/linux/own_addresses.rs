@@ -14,8 +14,8 @@ pub(super) struct OwnAddresses {
 }
 
 impl OwnAddresses {
-    /// Returns whether the namespace may have an address, on a device or through a local route. Also returns true if
-    /// the address needs no device, or if the kernel gives no certain answer.
+    /// Returns whether an address may belong to the namespace, on a device or through a local route. Also returns true
+    /// if the address needs no device, or if the kernel gives no certain answer.
     pub(super) fn has(&mut self, address: IpAddr) -> bool {
         let needs_no_device = match address {
             IpAddr::V4(four) => {

@@ -29,7 +29,8 @@ const WORTH_A_THREAD: usize = 100;
 pub(super) struct Walk {
     /// The descriptors of the requested sockets, sorted by inode.
     pub descriptors: Vec<SocketDescriptor>,
-    /// The inode and the owner of each requested socket that was found outside the ordinary descriptors of the owner.
+    /// The requested sockets that were found outside ordinary descriptors. Each entry is the inode and the owner of a
+    /// socket.
     pub apart: Vec<(u64, Pid)>,
     /// The processes whose descriptors could not be read, each with the reason.
     pub unread: HashMap<Pid, Errno>,
@@ -47,7 +48,7 @@ pub(super) struct Walk {
     pub nameless_in_rings: Vec<Pid>,
     /// The processes whose directory in `/proc` is covered by a mount, in ascending order.
     pub masked: Vec<Pid>,
-    /// The error of reading the table of mounts, which shows the covered processes.
+    /// The error if the table of mounts could not be read. This table shows which processes a mount covers.
     pub masked_unknown: Option<Errno>,
     /// The processes that exist although `/proc` does not list them.
     pub unlisted: Vec<Pid>,
@@ -77,7 +78,6 @@ pub(super) struct ThreadDescriptor {
 }
 
 impl ThreadDescriptor {
-    /// Returns the path of the link to the open file.
     pub(super) fn link(&self) -> String {
         format!("/proc/{}/fd/{}", self.thread, self.number)
     }
@@ -358,8 +358,8 @@ const REREADINGS: usize = 4;
 /// Reads the `count` descriptors of a directory. Returns the number of descriptors that were found.
 fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<u32, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
-    // It is faster to try the numbers from 0 upwards than to list the directory. The directory is listed only if there
-    // is a wide gap between numbers: a shell has a descriptor 255.
+    // It is faster to try the numbers from 0 upwards than to list the directory. The directory is listed only if the
+    // numbers are far apart: a shell, for example, has a descriptor 255.
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
         if descriptor - met > HOLES {

@@ -179,8 +179,8 @@ const PROMISCUOUS: u16 = 1;
 const PACKET_BODY: usize = 16;
 const MEMBERSHIP: usize = 44;
 
-/// Returns, for the inode of each packet socket, the indices of the devices that the socket has set to promiscuous
-/// mode. The map is empty if this kernel does not report them.
+/// Returns the devices that packet sockets have set to promiscuous mode: the indices of the devices, by the inode of
+/// the socket. The map is empty if this kernel does not report them.
 fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
     let mut request = vec![AF_PACKET, 0, 0, 0];
     request.extend([0; 4]); // any inode

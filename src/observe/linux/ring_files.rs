@@ -1,7 +1,7 @@
 //! Finds the sockets among the files of io_urings.
 //!
-//! The kernel shows only the inode of such a socket. Before Linux 6.13, it shows only the name of the protocol. The
-//! address of the socket can be read only through a descriptor.
+//! Since Linux 6.13, the kernel shows only the inode of such a socket. Earlier releases show only the name of its
+//! protocol. The address of the socket can be read only through a descriptor.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -24,7 +24,7 @@ use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
 /// The maximum size of the `fdinfo` of an io_uring, in bytes. It is enough for 32,768 fixed files with names of about
 /// 60 bytes. Linux 5.13 permits 64 times as many files, but no program uses so many.
 const LONGEST_RING: usize = 16 * 1024 * 1024;
-/// Each time an io_uring is read, at least this many bytes are counted.
+/// Each time an io_uring is read, at least this many bytes count towards the total limit.
 const LEAST_OF_A_RING: usize = 4 * 1024;
 /// The maximum number of attempts to read an io_uring. The kernel omits the files of an io_uring while it is busy.
 const RING_ATTEMPTS: usize = 50;
@@ -36,7 +36,6 @@ const WHOLE_TEXT: (u32, u32) = (6, 16);
 const CHECKS: usize = 5;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// The sockets among the files of an io_uring.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RingFiles {
     pub inodes: Vec<u64>,

@@ -33,7 +33,6 @@ pub(super) struct ReadRules {
 }
 
 impl<'b> RuleSets<'b> {
-    /// Returns rules that are read on first use. The budget limits the time of the programs that read them.
     pub(super) fn within(budget: &'b TimeBudget) -> Self {
         RuleSets { read: OnceCell::new(), budget }
     }

@@ -12,7 +12,6 @@ use super::sockets::{self, FoundSocket, SocketList};
 use crate::model::{Firewall, Gap, Namespace, Namespaces, Note, Stage, State};
 use crate::observe::{Error, Scope, progress};
 
-/// Returns the gap for a network namespace that could not be entered.
 pub(super) fn not_entered(what: String, why: Errno) -> Gap {
     let remedy = [Errno::PERM, Errno::ACCESS].contains(&why).then(|| "run as root".to_owned());
     Gap { remedy, ..Gap::new(Stage::Namespaces, what, why.to_string()) }
@@ -112,7 +111,6 @@ impl ScannedNamespaces {
         own.into_iter().chain(others).sum()
     }
 
-    /// Returns the kernel services that the scanned namespaces show.
     pub(super) fn kernel_services(&self) -> kernel_services::RunningServices {
         let mut running = kernel_services::RunningServices::find();
         for known in &self.others {

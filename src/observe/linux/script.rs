@@ -103,7 +103,7 @@ fn script_of(
     }
 }
 
-/// Returns the first element of a class path that has no existing element.
+/// Returns the first element of a class path if none of its elements exists.
 ///
 /// Java ignores missing elements, and keeps the jars that it reads open. So the code was deleted only if the process
 /// still has a deleted file of the class path open. Otherwise, the directories above the element show who could have
@@ -343,8 +343,8 @@ impl File {
     }
 }
 
-/// Returns who can replace the file at a path below `root`, or replace a symbolic link in this path. `None` if there is
-/// no file.
+/// Returns who can replace the file at a path below `root`. Users who can replace a symbolic link in this path count
+/// too. `None` if there is no file.
 fn of_link(tree: &Tree, root: &Tree, path: &[u8], origins: &mut Origins) -> Option<File> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let unknown = Some(File { origin: None, is_program: false });

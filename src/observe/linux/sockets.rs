@@ -49,7 +49,6 @@ impl FoundSocket {
 #[derive(Debug, Default)]
 pub(super) struct SocketList {
     pub found: Vec<FoundSocket>,
-    /// The sources that did not answer.
     pub gaps: Vec<Gap>,
     /// Notes about text tables that were read instead of `sock_diag`, and about the devices and the NAT rules of the
     /// namespace.
@@ -70,7 +69,7 @@ impl SocketList {
     }
 }
 
-/// Returns the remedy for a refused request of `sock_diag`. `ENOENT` means that a kernel module is missing
+/// Returns the remedy if the kernel refuses a request to `sock_diag`. `ENOENT` means that a kernel module is missing
 /// (net/core/sock_diag.c).
 fn remedy(why: Errno, modules: &str) -> String {
     match why {
@@ -143,7 +142,7 @@ struct SocketLister<'s> {
     scope: &'s Scope,
     netns: Option<&'s Netns>,
     tables: String,
-    /// Whether the calling thread is in the namespace, so that the kernel lists the devices of the namespace for it.
+    /// Whether the calling thread is in the namespace. Only then can it request the devices of the namespace.
     is_inside: bool,
     /// The name of each device by its index, and whether it is a loopback device. Read on first use.
     devices: Option<HashMap<u32, (Device, bool)>>,
