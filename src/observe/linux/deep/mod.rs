@@ -92,7 +92,7 @@ fn scan_namespace(netns: Option<&Netns>) -> DeepScanResult {
     }
 }
 
-/// Returns whether this kernel lists TCP sockets that are bound but do not listen, by a test with a new socket.
+/// Returns whether this kernel lists TCP sockets that are bound but do not listen. A new socket is used for the test.
 fn lists_bound_sockets_here() -> bool {
     let bound =
         socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).and_then(|socket| {

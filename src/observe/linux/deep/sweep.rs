@@ -34,8 +34,8 @@ const KINDS: [(Protocol, Family); 4] = [
     (Protocol::Udp, Family::Ipv6),
 ];
 
-/// The ports that tables show as in use, each with every family in which `bind` to the wildcard address would fail: an
-/// IPv6 socket can take the port in IPv4 too.
+/// The ports that the tables show as in use, with each family in which `bind` to the wildcard address would fail. An
+/// IPv6 socket can also take the port in IPv4.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
@@ -96,8 +96,8 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         if !exists(protocol, family) {
             continue;
         }
-        // The tables are read again for each protocol and family. A reading is soon outdated, and each port that it
-        // does not explain must be tried many times.
+        // A reading is soon outdated, and each port that it does not explain must be tried many times. Therefore the
+        // tables are read again for each protocol and family.
         let Some(explained) = shown() else {
             result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;

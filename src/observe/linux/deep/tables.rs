@@ -1,8 +1,9 @@
 //! Finds sockets that one source shows and another does not. The sources are `sock_diag`, the text tables in `/proc`,
 //! and netstat2.
 //!
-//! Sockets come and go while a table is read. Therefore a socket counts as missing from a reading only if another
-//! source showed it both before and after this reading, in several comparisons in a row.
+//! Sockets come and go while a table is read. Therefore a socket is reported only if it is missing in several
+//! consecutive comparisons. In each of them, another source must show the socket both before and after the reading that
+//! lacks it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -20,7 +21,7 @@ use crate::observe::portable;
 /// A socket is reported if it was missing in this many consecutive comparisons.
 const ROUNDS: usize = 3;
 
-/// Every state of the kernel (net/tcp_states.h), also that of a connection that is not established yet.
+/// One bit for each TCP state of the kernel (net/tcp_states.h). Connections that are not established yet are included.
 const EVERY_STATE: u32 = 0x1FFE;
 
 /// The kernel has one table for each protocol and family.
@@ -66,7 +67,7 @@ fn path(table: &str) -> String {
     format!("/proc/thread-self/net/{table}")
 }
 
-/// Returns the sockets in a text table; an error with the reason if the table cannot be read.
+/// Returns the sockets in a text table, or the reason why the table cannot be read.
 fn text_table(table: &str) -> Result<Vec<SocketRecord>, String> {
     let path = path(table);
     let bytes = fs::read(&path).map_err(|error: io::Error| format!("{path}: {error}"))?;
@@ -87,8 +88,8 @@ fn dump(
     let request = DumpRequest { family, protocol, states, ports: None };
     let trouble = netlink.dump(request, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
-        // Dumps that differ are accepted: each source is read several times, so a socket that one dump lacks causes no
-        // finding.
+        // Dumps that differ are accepted, because each source is read several times. A socket that is missing from one
+        // dump causes no finding.
         None | Some(DumpError::NotCompared) => Ok(records),
         Some(trouble) => Err(trouble.to_string()),
     }
@@ -183,9 +184,10 @@ struct MissingSocket {
     state: u8,
 }
 
-/// Returns the sockets on which the sources differ. Every source is read once for `first`, then once for `second`. If a
-/// source shows a socket in both, the socket existed all the time between, so every source that was read in this time
-/// must have shown it.
+/// Returns the sockets on which the sources differ.
+///
+/// Every source is read once for `first`, then once for `second`. If a source shows a socket in both, the socket
+/// existed all the time between. Every source that was read in this time must have shown it.
 fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, MissingSocket> {
     let mut missed = BTreeMap::new();
     for (at, (before, after)) in first.iter().zip(second).enumerate() {
@@ -220,8 +222,7 @@ fn count(readings: &[Reading; 3]) -> u64 {
     u64::try_from(keys.len()).unwrap_or(u64::MAX)
 }
 
-/// Returns one gap for each source that did not answer. For netstat2, a refusal of the kernel looks like an empty
-/// answer.
+/// Returns one gap for each source that did not answer. If the kernel refuses netstat2, the answer only looks empty.
 fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let gap = |source: Source, kinds: &BTreeMap<ProtocolFamily, String>| {
@@ -244,9 +245,9 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
 }
 
-/// Returns the ports that any table shows as in use in the network namespace of the calling thread. Returns `None` if
-/// there is a protocol and family for which neither the text table nor `sock_diag` could be read completely. UDP-Lite
-/// is left out.
+/// Returns the ports that any table shows as in use in the network namespace of the calling thread. UDP-Lite is left
+/// out. Returns `None` if, for any protocol and family, neither the text table nor `sock_diag` could be read
+/// completely.
 #[must_use]
 pub fn shown() -> Option<ListedPorts> {
     let mut shown = ListedPorts::default();
@@ -267,8 +268,7 @@ pub fn shown() -> Option<ListedPorts> {
         if dumped.is_err() && listed.is_err() {
             return None;
         }
-        // The text table lacks v6only, so an IPv6 socket that only this table shows counts as taking the port in IPv4
-        // too.
+        // The text table does not contain v6only. So an IPv6 socket that only this table shows counts in IPv4 too.
         match dumped {
             Ok(records) => {
                 let known: BTreeSet<(IpAddr, u16)> = records.iter().map(|record| record.local).collect();
@@ -308,8 +308,8 @@ mod tests {
         }
     }
 
-    /// Returns the missing sockets and their sources, for readings in the order netlink, /proc/net, netstat2, and
-    /// then again in this order.
+    /// Returns the missing sockets and their sources. The readings have the order netlink, /proc/net, netstat2, and
+    /// then the same order again.
     fn missed(readings: [&[u32]; 6]) -> Vec<(u32, Vec<Source>, Vec<Source>)> {
         let [a, b, c, d, e, f] = readings.map(reading);
         let missed = differences(&[a, b, c], &[d, e, f]);

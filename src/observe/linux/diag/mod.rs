@@ -1,7 +1,7 @@
 //! Parses replies of `sock_diag(7)` (`linux/netlink.h`, `linux/inet_diag.h`) from bytes into records.
 //!
 //! The parser accepts any bytes, never panics and never guesses a value. If a record is incomplete, the whole dump is
-//! an error, and the caller repeats the request or uses another source. Integers are in host order, except ports and
+//! an error. The caller then repeats the request or uses another source. Integers are in host order, except ports and
 //! addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,15 +23,16 @@ pub struct SocketRecord {
     pub peer: (IpAddr, u16),
     /// The index of the device to which the socket is bound; 0 for none.
     pub interface: u32,
-    /// Unique until the machine restarts.
+    /// A number that is unique until the machine restarts.
     pub cookie: u64,
-    /// The number of bytes to read; for a listener, of connections that wait for `accept`.
+    /// The number of received bytes that were not read yet. For a listener, the number of connections that wait for
+    /// `accept`.
     pub receive: u32,
-    /// The number of bytes not acknowledged; for a listener, the limit of its backlog.
+    /// The number of sent bytes that were not acknowledged yet. For a listener, the limit of its backlog.
     pub send: u32,
     /// The user ID.
     pub uid: u32,
-    /// 0 if the socket has no file.
+    /// The inode number; 0 if the socket has no file.
     pub inode: u32,
     /// `IPV6_V6ONLY`; `None` if the kernel does not give it.
     pub v6only: Option<bool>,
@@ -40,8 +41,7 @@ pub struct SocketRecord {
     /// Whether the socket accepts traffic for addresses of other machines (`IP_TRANSPARENT`); false if the kernel does
     /// not give this option (before Linux 5.15).
     pub transparent: bool,
-    /// The path MTU, which only the message about a destroyed TCP socket contains; 0 if the socket never tried to
-    /// connect.
+    /// The path MTU; 0 if the socket never tried to connect. Only the message about a destroyed TCP socket contains it.
     pub path_mtu: Option<u32>,
 }
 
@@ -197,8 +197,8 @@ fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
     number(bytes, at).map(u32::cast_signed)
 }
 
-/// Returns type and body of a request for the sockets in one of `states` (one bit per state) with a local port in `ports`. `protocol` is
-/// `IPPROTO_*`; above 255, it goes into an attribute (Linux 5.6).
+/// Returns the type and body of a request. It selects the sockets in one of `states` (one bit per state) with a local
+/// port in `ports`. `protocol` is `IPPROTO_*`. A number above 255 goes into an attribute (Linux 5.6).
 pub(super) fn request(
     family: Family,
     protocol: u16,
@@ -222,7 +222,7 @@ pub(super) fn request(
     (SOCK_DIAG_BY_FAMILY, bytes)
 }
 
-/// Returns type and body of a request for the TCP sockets of both families (`struct inet_diag_req`).
+/// Returns the type and body of a request for the TCP sockets of both families (`struct inet_diag_req`).
 pub(super) fn tcp_request(states: u32, ports: Option<PortRange>) -> (u16, Vec<u8>) {
     let mut bytes = vec![0; 4]; // any family, no address lengths, no extensions
     bytes.extend([0; 48]); // struct inet_diag_sockid: any socket
@@ -232,9 +232,9 @@ pub(super) fn tcp_request(states: u32, ports: Option<PortRange>) -> (u16, Vec<u8
     (TCPDIAG_GETSOCK, bytes)
 }
 
-/// Returns an attribute that selects a range of local ports. It is a program of two comparisons (`struct
-/// inet_diag_bc_op`), each with a distance to the next step for true and for false. A distance beyond the end leaves
-/// the socket out.
+/// Returns an attribute that selects a range of local ports. The attribute contains a program of two comparisons
+/// (`struct inet_diag_bc_op`). Each comparison has two jump distances, one for true and one for false. A jump beyond
+/// the end leaves the socket out.
 fn port_filter(ports: PortRange) -> [u8; 20] {
     const INET_DIAG_REQ_BYTECODE: u16 = 1;
     const INET_DIAG_BC_S_GE: u8 = 2;

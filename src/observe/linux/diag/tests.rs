@@ -39,7 +39,6 @@ const UDP6: &str = "\
     000000000000000000000000d8f900000000000000000000000000000000000000000000c82f28000500080000000000\
     05000b000000000008000f00000000000c00150001000000000000000600160010000000\
 ";
-/// The end mark of a dump.
 const END: &str = "\
     140000000300020001000000775a000000000000\
 ";
@@ -55,7 +54,6 @@ fn read(datagram: &[u8]) -> (Vec<SocketRecord>, Result<Progress, DumpError>) {
     (reading.records, outcome)
 }
 
-/// Returns a message with this type, these flags and this payload.
 fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(HEADER + payload.len()).unwrap().to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());
@@ -114,8 +112,8 @@ fn recorded_tcp_over_ipv4() {
 fn recorded_tcp_over_ipv6() {
     let (records, _) = read(&bytes(TCP6));
     let reported: Vec<_> = records.iter().map(|r| (r.local, r.v6only, r.state, r.send)).collect();
-    // An IPv6 address that is not the wildcard does not accept IPv4, and the kernel reports this regardless of the
-    // socket option.
+    // A socket on an IPv6 address other than the wildcard does not accept IPv4. The kernel reports this regardless of
+    // the socket option.
     let (any, loopback) = ("::".parse().unwrap(), "::1".parse().unwrap());
     assert_eq!(reported, [((any, 8080), Some(true), 10, 5), ((loopback, 631), Some(true), 10, 5)]);
     assert!(records.iter().all(|r| r.family == Family::Ipv6 && r.cgroup == Some(1)));
@@ -146,7 +144,7 @@ fn requests_are_what_the_kernel_reads() {
     assert_eq!((short(&asked, 66), short(&asked, 74), short(&asked, 78)), (Some(80), Some(90), Some(3)));
 }
 
-/// Each row has the name of the fault, the datagram, the number of records that it gives, and the outcome.
+/// Each row has the name of the fault, the datagram, the number of parsed records, and the outcome.
 #[test]
 fn corrupt_datagrams() {
     let good = bytes(UDP4);
@@ -241,7 +239,7 @@ fn changed_sequence(mut message: Vec<u8>) -> Vec<u8> {
     message
 }
 
-/// An incomplete dump is reported regardless of the other messages in the datagram: it is never "done".
+/// An incomplete dump is never "done", regardless of the other messages in the datagram.
 #[test]
 fn a_truncated_dump_is_never_complete() {
     for cut in 1..bytes(TCP4).len() {

@@ -37,8 +37,8 @@ const FORWARDING: usize = 0;
 const ROUTE_LOCALNET: usize = 25 * 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
-/// The IDs of XDP programs: of a single program, and of several programs in the driver, the network stack and the
-/// hardware.
+/// The IDs of XDP programs. The first attribute is for a single program. The others are for several programs: in the
+/// driver, the network stack and the hardware.
 const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -50,7 +50,7 @@ const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_MIRRED_PARMS: u16 = 2;
 const MIRRED_INTERFACE: usize = 24;
-/// The depth of an action in a filter: the options, the list of actions, and the action.
+/// The levels of attributes from a filter to an action: the options, the list of actions, and the action.
 const ACTION_DEPTH: usize = 3;
 /// The filters of incoming packets: `ffff:fff2` for clsact, `ffff:` for ingress (linux/pkt_sched.h).
 const INCOMING: [u32; 2] = [0xffff_fff2, 0xffff_0000];
@@ -83,8 +83,9 @@ impl fmt::Display for PacketHandler {
 /// the indices of the tun and tap devices.
 type Listed = (Vec<Interface>, Vec<PacketHandler>, HashSet<u32>);
 
-/// Returns the interfaces of the calling thread's network namespace, and what else is known of them. The addresses of the interfaces are read if `with_addresses` is set, or if any
-/// interface is [`uncertain`](Interface::uncertain) or leads to another network namespace.
+/// Returns the interfaces of the calling thread's network namespace, with their packet handlers and tun and tap
+/// devices. The addresses are read if `with_addresses` is set, or if any interface is
+/// [`uncertain`](Interface::uncertain) or leads to another network namespace.
 ///
 /// # Errors
 ///
@@ -94,7 +95,7 @@ pub(super) fn list(with_addresses: bool) -> Result<Listed, Errno> {
     let links = connection.collect(GETLINK, &[0; LINK_BODY], link)?;
     let mut handlers = Vec::new();
     let mut interfaces = Vec::with_capacity(links.len());
-    // A bridge can have ports that lead outside, so the master of a bridge can lead outside too.
+    // A bridge, and any link that is not internal, can lead outside. So its master can lead outside too.
     let can_lead_outside = links.iter().filter(|link| link.is_bridge || !link.interface.is_internal);
     let leading_outside: HashSet<u32> = can_lead_outside.filter_map(|link| link.interface.master).collect();
     let tuns = links.iter().filter(|link| link.is_tun).map(|link| link.interface.index).collect();
@@ -171,8 +172,8 @@ fn filters(index: u32) -> Option<Filters> {
     has_filter.then_some(found)
 }
 
-/// Returns the ID of the filter's BPF program, if it has one, and the devices to which the filter sends packets; `None`
-/// if the message is malformed.
+/// Returns the ID of the filter's BPF program, if it has one, and the devices to which the filter sends packets.
+/// Returns `None` if the message is malformed.
 fn filter(message: &[u8]) -> Option<(Option<u32>, Vec<u32>)> {
     let options = attribute(message.get(QUEUE_BODY..)?, TCA_OPTIONS).unwrap_or_default();
     let mut sends_to = Vec::new();
@@ -180,7 +181,8 @@ fn filter(message: &[u8]) -> Option<(Option<u32>, Vec<u32>)> {
     Some((attribute(options, TCA_BPF_ID).and_then(|id| number(id, 0)), sends_to))
 }
 
-/// Finds the devices of the action `mirred`. The kinds of filters store their actions at different attributes.
+/// Finds the devices of the action `mirred`. Each kind of filter stores its actions in another attribute, so all are
+/// searched.
 fn find_targets(bytes: &[u8], depth: usize, found: &mut Vec<u32>) {
     if attribute(bytes, TCA_ACT_KIND).map(text).as_deref() == Some("mirred") {
         let parameters = attribute(bytes, TCA_ACT_OPTIONS)
@@ -197,7 +199,7 @@ fn find_targets(bytes: &[u8], depth: usize, found: &mut Vec<u32>) {
 struct Link {
     interface: Interface,
     is_bridge: bool,
-    /// Whether it is a tun or tap device: a process sends and receives its packets.
+    /// Whether a process sends and receives the packets of the device (tun or tap).
     is_tun: bool,
     /// The IDs of the XDP programs; `None` if the device has no XDP program.
     xdp: Option<Vec<u32>>,
@@ -220,8 +222,8 @@ fn link(message: &[u8]) -> Option<Link> {
         ids.dedup();
         ids
     });
-    // Rules about a VRF and its ports cannot be evaluated, because rules see one packet twice: with the name of the
-    // port, and with the name of the VRF.
+    // Rules see each packet of a VRF twice: with the name of the interface in the VRF, and with the name of the VRF.
+    // Therefore such rules cannot be evaluated.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
         (true, _) => Some(format!("an XDP program takes packets of {name} before the firewall")),
@@ -238,7 +240,7 @@ fn link(message: &[u8]) -> Option<Link> {
     let peer = attribute(attributes, IFLA_LINK).and_then(|peer| number(peer, 0)).filter(|_| is_in_other);
     let is_internal = match kind.as_deref() {
         Some("veth") => is_in_other,
-        // A bridge receives packets only through its ports, and a dummy device receives none.
+        // A bridge receives packets only through the interfaces in it. A dummy device receives none.
         Some("bridge" | "dummy") => true,
         _ => false,
     };

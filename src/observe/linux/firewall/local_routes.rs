@@ -27,7 +27,7 @@ const MOST: usize = 200_000;
 const MOST_LOCAL: usize = 1_000;
 
 /// Returns the local routes of the calling thread's network namespace, except those for addresses of an interface. If
-/// there are too many routes, or if they cannot be read, returns routes by which any address may be local.
+/// the routes cannot be read, or are too many, any address may be local, and the result says so.
 pub(super) fn list(interfaces: &[Interface]) -> Vec<LocalRoute> {
     read(interfaces).unwrap_or_else(|_| {
         let any = |first: IpAddr, last: IpAddr| LocalRoute { first, last, uncertain: true };
@@ -59,7 +59,7 @@ fn local_route(message: &[u8]) -> Option<LocalRoute> {
     if !matches!(kind, RTN_LOCAL | RTN_ANYCAST) {
         return None;
     }
-    // A default route has no destination attribute: its destination is zero.
+    // A default route has no destination attribute, so its destination is zero.
     let bytes = attribute(attributes, RTA_DST).unwrap_or(&[0; 16]);
     let destination: IpAddr = match family {
         AF_INET => Ipv4Addr::from(*bytes.first_chunk()?).into(),

@@ -60,7 +60,7 @@ pub(in super::super) fn resolve(firewalls: &mut [&mut Firewall], namespaces: &[N
     }
 }
 
-/// Returns the number (nsid) that the calling thread's network namespace uses for `netns`; `None` if it uses no number.
+/// Returns the number (nsid) of `netns` in the calling thread's network namespace; `None` if it has no number there.
 fn id_of(netns: &NamespaceHandle) -> Result<Option<u32>, Errno> {
     let file = File::open(&netns.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     let mut body = vec![0; BODY];

@@ -51,7 +51,7 @@ pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> 
     tables
 }
 
-/// Replaces each jump to a target that is not a chain: by the action of the target, or by an unknown action.
+/// Replaces each jump to a target that is not a chain with the action of the target, or with an unknown action.
 fn resolve_targets(table: &mut FilterTable) {
     let names: std::collections::HashSet<String> =
         table.chains.iter().map(|chain| chain.name.clone()).collect();
@@ -120,7 +120,7 @@ fn rules(words: &[Cow<'_, str>], family: Family, text: String) -> Vec<FilterRule
             ("!", Some((option, after))) => (true, &**option, after),
             (option, _) => (false, option, after),
         };
-        // A comment or a prefix is always one value, also if it begins with `-` like an option.
+        // A comment or a prefix is always one value, even if it begins with `-` like an option.
         let is_text = matches!(option, "--comment" | "--log-prefix" | "--nflog-prefix");
         let count = if is_text { after.len().min(1) } else { count(after) };
         let values: Vec<&str> = after.iter().take(count).map(|word| &**word).collect();
@@ -158,8 +158,7 @@ impl<'w> Options<'w> {
                 }
             }
             "--comment" => {}
-            // The meanings of these options depend on each other, so they are evaluated together, at the end of the
-            // rule.
+            // These options depend on each other, so they are evaluated together at the end of the rule.
             _ if self.modules.last() == Some(&"recent") => self.recent.push((option, negated)),
             _ => {
                 let condition = self.condition(option, values, negated, family);
@@ -168,8 +167,8 @@ impl<'w> Options<'w> {
         }
     }
 
-    /// Returns the condition of an option: `Some(None)` for an option without a condition, `None` for an unknown
-    /// option.
+    /// Returns the condition of an option. Returns `Some(None)` for an option without a condition, and `None` for an
+    /// unknown option.
     fn condition(
         &mut self,
         option: &str,
@@ -318,7 +317,7 @@ impl<'w> Options<'w> {
                 FilterAction::Translate { address: None, port }
             }
             (Some("TPROXY"), _) => {
-                // An address or port of zero means that the rule has none.
+                // Zero means that the rule sets no address or no port.
                 let address: Option<IpAddr> = match self.on_address {
                     Some(address) => Some(address.parse().ok()?),
                     None => None,

@@ -126,7 +126,8 @@ pub(super) fn flags(text: &str) -> Option<u64> {
     }
 }
 
-/// Parses `10.0.0.2`, `10.0.0.2:80`, `:80`, `[fd00::2]:80`, and ranges, of which the first address or port is returned.
+/// Parses `10.0.0.2`, `10.0.0.2:80`, `:80`, `[fd00::2]:80`, and ranges. For a range, the first address or port is
+/// returned.
 pub(super) fn destination(text: &str) -> Option<(Option<IpAddr>, Option<u16>)> {
     if let Some(port) = text.strip_prefix(':') {
         return Some((None, Some(first_number(port)?)));

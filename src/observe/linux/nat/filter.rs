@@ -18,7 +18,8 @@ pub(super) fn tables(table: &FilterTable) -> impl Iterator<Item = Table> {
     of_kind(table, false).into_iter().chain(of_steering)
 }
 
-/// Returns the rules of one of the two kinds; `None` if the table has no chain for them.
+/// Returns the TPROXY rules of a table if `steers` is set, and otherwise its NAT rules. Returns `None` if the table has
+/// no chain for them.
 fn of_kind(table: &FilterTable, steers: bool) -> Option<Table> {
     let is_wanted = |base: &FilterBase| hook(base, steers).is_some();
     table.chains.iter().any(|chain| chain.base.as_ref().is_some_and(is_wanted)).then(|| {
@@ -44,7 +45,7 @@ fn hook(base: &FilterBase, steers: bool) -> Option<Hook> {
 }
 
 /// Returns the NAT rules for a rule of the filter: one rule, or one for each element of a map. A rule that no packet
-/// can meet is left out.
+/// can match is left out.
 fn rules(rule: &FilterRule, sets: &Sets<'_>, steers: bool) -> Vec<Rule> {
     let mut condition = Condition::default();
     for one in &rule.conditions {
@@ -86,7 +87,7 @@ fn action(action: &FilterAction, steers: bool) -> Action {
         FilterAction::Jump(chain) => Action::Jump(chain.clone()),
         FilterAction::Goto(chain) => Action::Goto(chain.clone()),
         FilterAction::Steer { address, port } if steers => Action::Forward { address: *address, port: *port },
-        // A rule of a filter that is not understood does not translate addresses.
+        // A filter rule that is not understood does not translate addresses.
         FilterAction::Steer { .. }
         | FilterAction::Translate { .. }
         | FilterAction::Send { .. }
@@ -128,8 +129,8 @@ fn condition_of_rule(condition: &FilterCondition, sets: &Sets<'_>) -> Option<Con
     condition_of(*field, &values?, *negated)
 }
 
-/// Returns the condition that a field has one of these values (with `negated`, none of them); `None` if portolan does
-/// not evaluate the condition.
+/// Returns the condition that a field has one of these values. With `negated`, the field has none of them. Returns
+/// `None` if portolan does not evaluate the condition.
 fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> Option<Condition> {
     let mut condition = Condition::default();
     match (field, negated) {
@@ -171,8 +172,8 @@ fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> O
             [FilterValue::Name(name)] if !name.ends_with('*') => condition.device = Some(name.clone()),
             _ => return None,
         },
-        // Docker excludes traffic from its own bridge by this condition. Other machines do not use this bridge, so the
-        // condition is ignored.
+        // With this condition, Docker excludes traffic from its own bridge. Other machines do not use this bridge, so
+        // the condition is ignored.
         (FilterField::InInterface, true) => {}
         _ => return None,
     }

@@ -24,9 +24,9 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// The maximum number of ports of a rule that get a row each. A rule with more ports becomes a note or a gap.
+/// If a rule has at most this many ports, each port gets a row. A rule with more ports becomes a note or a gap.
 const MOST_PORTS: usize = 256;
-/// The maximum number of bytes that are read of a file in `/proc` or `/sys`.
+/// The maximum number of bytes that are read from a file in `/proc` or `/sys`.
 const LARGEST: usize = 16 << 20;
 
 #[derive(Debug, Default)]
@@ -157,7 +157,7 @@ struct Rows<'r> {
     netns: Option<&'r Netns>,
     /// The addresses of this machine.
     own: &'r HashSet<IpAddr>,
-    /// The rows that exist already. The last value is true if only programs on this machine can reach the port.
+    /// The existing rows. The last value is true if only programs on this machine can reach the port.
     seen: HashSet<(Protocol, IpAddr, u16, bool)>,
     /// The number of rules for addresses that this machine does not have.
     elsewhere: u64,
@@ -165,7 +165,8 @@ struct Rows<'r> {
 }
 
 impl Rows<'_> {
-    /// Adds a row for each port of the rule in the scope. If the ports are too many, returns false and adds no row.
+    /// Adds a row for each port of the rule that is in the scope. Returns false and adds no row if there are too many
+    /// ports.
     fn add(&mut self, rule: &PublishingRule) -> bool {
         let Condition { protocols, ports, destination, device, .. } = &rule.condition;
         let all = [Protocol::Tcp, Protocol::Udp];
@@ -216,7 +217,7 @@ impl Rows<'_> {
         destination: &Destination,
         is_elsewhere: &mut bool,
     ) -> Vec<IpAddr> {
-        // Unless `route_localnet` is set, the kernel drops packets from other machines to a loopback address.
+        // The kernel drops packets from other machines to a loopback address, unless `route_localnet` is set.
         if rule.hook == Hook::Prerouting
             && !rule.steers
             && rule.address.is_some_and(|to| to.is_loopback() && !(to.is_ipv4() && routes_to_loopback()))

@@ -78,7 +78,7 @@ pub(super) struct Condition {
     pub(super) except: Vec<Network>,
     /// The device through which the packet arrives.
     pub(super) device: Option<String>,
-    /// Whether there are conditions that are not evaluated: the source, a mark, the time.
+    /// Whether there are conditions that are not evaluated, such as the source, a mark or the time.
     pub(super) further: bool,
 }
 
@@ -124,7 +124,7 @@ impl Condition {
         }
     }
 
-    /// Returns whether every packet that meets `other` meets this condition too; false if this is uncertain.
+    /// Returns whether every packet that meets `other` also meets this condition. Returns false if this is uncertain.
     fn surely_covers(&self, other: &Condition) -> bool {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, _) => true,
@@ -176,16 +176,16 @@ pub(super) struct PublishingRule {
 
 /// The kernel's limit of jumps between chains (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
 const DEEPEST: usize = 16;
-/// The maximum number of visited rules: in a hostile rule set, each chain could jump to every other chain.
+/// The maximum number of visited rules. In a hostile rule set, each chain could jump to every other chain.
 const MOST_RULES: usize = 2_000_000;
 
 #[derive(Debug)]
 pub(super) struct Published {
-    /// In the order in which the kernel applies them.
+    /// The rules, in the order in which the kernel applies them.
     pub(super) rules: Vec<PublishingRule>,
     /// The texts of the rules that were not understood.
     pub(super) unclear: BTreeSet<String>,
-    /// False if [`MOST_RULES`] rules were visited.
+    /// False if the search stopped after [`MOST_RULES`] rules.
     pub(super) is_complete: bool,
 }
 
@@ -210,7 +210,7 @@ struct Walk {
     unclear: BTreeSet<String>,
 }
 
-/// The packets that earlier rules have already translated, by destination. The search must be fast, because a table can
+/// The packets that earlier rules have already translated, by destination. Look-ups must be fast, because a table can
 /// have 10,000 destinations.
 #[derive(Default)]
 struct Taken {

@@ -1,4 +1,4 @@
-//! The output of the real tools, and the ports that it publishes.
+//! Tests the output of the real tools, and the ports that their rules publish.
 
 use std::collections::BTreeSet;
 

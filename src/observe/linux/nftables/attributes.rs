@@ -23,7 +23,7 @@ pub(super) fn number(value: Option<&[u8]>) -> Option<u32> {
     Some(u32::from_be_bytes(value?.try_into().ok()?))
 }
 
-/// Returns 0 if [`number`] returns `None`.
+/// Like [`number`], but returns 0 instead of `None`.
 pub(super) fn number_or_zero(value: Option<&[u8]>) -> u32 {
     number(value).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ const AT_MOST: u32 = 3;
 const ABOVE: u32 = 4;
 const AT_LEAST: u32 = 5;
 
-/// Returns the condition that the fields have the values of one of the keys; with `negated`, of none of the keys.
+/// Returns the condition that the values of the fields are one of the keys. With `negated`, they are none of the keys.
 pub(super) fn within(
     fields: Vec<FilterField>,
     keys: impl IntoIterator<Item = Vec<FilterValue>>,
@@ -24,7 +24,6 @@ pub(super) fn within(
     FilterCondition::In { fields, elements: FilterElements::Listed(elements), negated }
 }
 
-/// Returns the condition that a field has this value; with `negated`, any other value.
 pub(super) fn is(field: FilterField, value: FilterValue, negated: bool) -> FilterCondition {
     within(vec![field], [vec![value]], negated)
 }
@@ -119,7 +118,7 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     if piece.part.form != Form::Address || !is_prefix(mask) {
         return FilterValue::Unknown;
     }
-    // The mask sets all other bits of the address to zero. If the compared bytes have such a bit, they are never equal.
+    // The mask sets all other bits of the address to zero. Bytes with such a bit are never equal.
     if bytes.iter().zip(mask).any(|(byte, mask)| byte & !mask != 0) {
         return FilterValue::Unknown;
     }

@@ -1,5 +1,5 @@
-//! Turns the expressions of a rule, which the kernel runs one after another (linux/netfilter/nf_tables.h), into
-//! conditions and actions.
+//! Turns the expressions of a rule into conditions and actions. The kernel runs the expressions one after another
+//! (linux/netfilter/nf_tables.h).
 
 use super::attributes::{attributes, each, name, number, number_or_zero};
 use super::conditions::{compared, in_elements, in_range, is};
@@ -19,7 +19,7 @@ const VERDICT: u32 = 0;
 const NETWORK_HEADER: u32 = 1;
 
 enum Effect {
-    /// The expression does not affect the decision, or its effect is already stored in the reader.
+    /// The expression does not affect the decision, or the reader has already stored its effect.
     Nothing,
     Action(FilterAction),
 }
@@ -64,7 +64,7 @@ pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Opti
             break;
         }
     }
-    // The rest of the rule is not evaluated, but it can send the packets to another interface.
+    // The rest of the rule is not evaluated. But it can send the packets to another interface.
     for expression in list {
         let [_, kind, data] = attributes::<3>(expression?.1)?;
         let effect = reader.read(name(kind)?, data.unwrap_or_default());
@@ -248,9 +248,8 @@ impl<'d> Reader<'d, '_, '_> {
         })
     }
 
-    /// Reads an expression that loads an extension header or a TCP option, or changes a TCP option. A change does not
-    /// affect decisions, but the kernel applies the rest of a rule with a change only to TCP, so TCP becomes a
-    /// condition.
+    /// Reads an expression that loads an extension header, or that loads or changes a TCP option. A change does not
+    /// affect decisions. But the kernel applies the rest of such a rule only to TCP, so TCP becomes a condition.
     fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
         const OF_TCP: u32 = 1;
         let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;
@@ -269,7 +268,7 @@ impl<'d> Reader<'d, '_, '_> {
         }
     }
 
-    /// Makes the content of the register unknown, because the expression loads a value that is not evaluated.
+    /// Makes the content of the register unknown, because the loaded value is not evaluated.
     fn unknown_load(&mut self, kind: &[u8], data: &'d [u8]) -> Option<()> {
         /// The length of the longest value: an address, or the name of an operating system.
         const LONGEST: usize = 16;
@@ -310,7 +309,7 @@ impl<'d> Reader<'d, '_, '_> {
         if let Some(to) = to {
             let mapping = Mapping { key, set, condition: self.conditions.len() };
             self.registers.store(to, data_length.max(1), Some(Content::Mapped(mapping)));
-            // If the map does not contain the key, the rule ends, so a condition is needed.
+            // If the map does not contain the key, the rule ends. So there must be a condition.
             self.conditions.push(FilterCondition::Unknown);
             return Some(Effect::Nothing);
         }
@@ -325,7 +324,7 @@ impl<'d> Reader<'d, '_, '_> {
         let pieces = self.registers.pieces(register, length);
         let part = |piece: &Piece| {
             let is_whole = piece.mask.as_ref().is_none_or(|mask| mask.iter().all(|byte| *byte == 0xff));
-            // A route is not evaluated as part of a key.
+            // A key that contains a route is not evaluated.
             let is_known = is_whole && piece.part.form != Form::Route;
             (if is_known { piece.part } else { Part::opaque(piece.part.len) }, piece.at)
         };

@@ -28,8 +28,8 @@ pub(super) enum Form {
     Name,
     /// The index of an interface.
     Index,
-    /// The index of the interface on the route back to the client, or 0 without a route. If the rule tests only whether
-    /// there is a route: 1 or 0.
+    /// The index of the interface on the route back to the client; 0 if there is no route. If the rule tests only
+    /// whether there is a route, the value is 1 or 0.
     Route,
     /// A field that portolan does not evaluate.
     Opaque,
@@ -176,7 +176,7 @@ pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> Fil
             .zip(address(part.field, last, 0xff))
             .map(|(first, last)| FilterValue::Addresses(first, last)),
         Form::Number => network_number(first).zip(network_number(last)).map(range),
-        // Numbers in host order are compared byte by byte, so only a single value has a meaning, not a range.
+        // Numbers in host order are compared byte by byte. So a range of them has no meaning, but a single value has.
         Form::HostNumber if is_single || first.len() == 1 => {
             host_number(first).zip(host_number(last)).map(range)
         }

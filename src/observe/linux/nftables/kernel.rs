@@ -1,4 +1,4 @@
-//! Reads all rules of nftables by several dumps. The dumps are consistent if none was interrupted and the kernel's
+//! Reads all rules of nftables with several dumps. The dumps are consistent if none was interrupted and if the kernel's
 //! count of rule changes stayed the same.
 
 use rustix::io::Errno;
@@ -15,7 +15,7 @@ const GETRULE: u16 = SUBSYSTEM | 7;
 const GETSET: u16 = SUBSYSTEM | 10;
 const GETELEMENTS: u16 = SUBSYSTEM | 13;
 const GETGENERATION: u16 = SUBSYSTEM | 16;
-/// `nfgenmsg` for every family.
+/// The `nfgenmsg` of a request for every family.
 const ALL: [u8; 4] = [0; 4];
 /// The maximum number of attempts while the rules change.
 const ATTEMPTS: usize = 6;
@@ -46,7 +46,7 @@ impl From<Errno> for Unread {
 ///
 /// Returns the reason why the rules are not known.
 pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
-    // If the kernel has no rules, a request would load kernel modules, so none is sent.
+    // If the kernel has no rules, a request would load kernel modules. Therefore no request is sent.
     if !has_netfilter_messages() {
         return Ok(Vec::new());
     }
@@ -136,9 +136,9 @@ fn has_rules(list: &[u8]) -> bool {
     messages(list).any(decides)
 }
 
-/// Returns whether the kernel answers messages about netfilter: the list of netlink sockets then contains the kernel's
-/// own socket of this protocol (12, `NETLINK_NETFILTER` in linux/netlink.h). Returns true too if the list cannot be
-/// read.
+/// Returns whether the kernel answers messages about netfilter. If so, the list of netlink sockets contains the
+/// kernel's own socket of this protocol (12, `NETLINK_NETFILTER` in linux/netlink.h). Also returns true if the list
+/// cannot be read.
 fn has_netfilter_messages() -> bool {
     const LARGEST: usize = 1 << 20;
     let Ok(text) = read_records("/proc/thread-self/net/netlink", LARGEST) else { return true };

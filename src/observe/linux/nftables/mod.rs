@@ -1,9 +1,9 @@
 //! Converts the rules of nftables (linux/netfilter/nf_tables.h), and those of iptables that the kernel stores in
 //! nftables.
 //!
-//! A rule in the kernel is a program whose expressions load fields of a packet into registers, and compare the
-//! registers. This module runs the program without a packet: a register contains the name of a field instead of its
-//! value. An unknown expression becomes an unknown condition or action.
+//! In the kernel, a rule is a program of expressions. They load fields of a packet into registers, and compare the
+//! registers. This module runs the program without a packet. A register then contains the name of a field instead of
+//! its value. An unknown expression becomes an unknown condition or action.
 
 mod attributes;
 mod conditions;
@@ -150,7 +150,8 @@ fn add_chain<'d>(table: &mut TableData<'d>, key: Key<'d>, message: &'d [u8]) -> 
     Some(())
 }
 
-/// Returns the hook of a chain: `Some(None)` if the chain is not a base chain, `None` if the message is malformed.
+/// Returns the hook of a chain. Returns `Some(None)` if the chain is not a base chain, and `None` if the message is
+/// malformed.
 fn base(
     (family, table): Key<'_>,
     chain: &[u8],
@@ -240,7 +241,7 @@ fn add_rule<'d>(
     Some(())
 }
 
-/// Returns the comment of nft in a rule's data, which consist of entries with type, length and value.
+/// Returns the comment that nft stores in the data of a rule. The data are entries with type, length and value.
 fn comment(mut data: &[u8]) -> Option<&[u8]> {
     const COMMENT: u8 = 0;
     loop {
@@ -282,7 +283,7 @@ fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
     finished
 }
 
-/// Replaces the rules of a table that filters frames by a single rule with an unknown action, because portolan does not
+/// Replaces all rules of a table that filters frames with one rule whose action is unknown, because portolan does not
 /// evaluate frames. If no rule can drop a frame, the table becomes empty.
 fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
     let drops = |chain: &FilterChain| {

@@ -1,4 +1,4 @@
-//! The state while a rule is read: the registers, and the conditions so far.
+//! The state of the parser within a rule: the registers, and the conditions so far.
 
 use super::conditions::both;
 use super::fields::{Context, Links};
@@ -7,7 +7,7 @@ use super::sets::Sets;
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterRule, FilterValue};
 
-/// The data about the table of a rule that the reader needs.
+/// The data that the reader needs about the table of a rule.
 pub(super) struct Table<'d, 't> {
     pub(super) family: Option<Family>,
     pub(super) is_inet: bool,
@@ -24,11 +24,11 @@ pub(super) struct Reader<'d, 't, 's> {
     /// The next three fields are set only for a rule of iptables.
     pub(super) comment: Option<&'d [u8]>,
     pub(super) target: Option<&'d str>,
-    /// The matches of a rule of iptables that did not become conditions on fields.
+    /// The matches of a rule of iptables that were not converted to conditions on fields.
     pub(super) matches: Vec<&'d [u8]>,
 }
 
-/// The rules, without text, that a list of expressions defines. There is one rule for each action, because the list can
+/// The rules that a list of expressions defines, without text. There is one rule for each action, because the list can
 /// continue after an action, for example after a mark.
 #[derive(Debug, Default)]
 pub(super) struct ReadRule<'d> {
@@ -40,7 +40,7 @@ pub(super) struct ReadRule<'d> {
 }
 
 impl ReadRule<'_> {
-    /// Adds a rule, whose text is still missing.
+    /// Adds a rule without text.
     pub(super) fn push(&mut self, conditions: &[FilterCondition], action: FilterAction) {
         self.rules.push(FilterRule { text: String::new(), conditions: conditions.to_vec(), action });
     }
@@ -68,7 +68,7 @@ impl Reader<'_, '_, '_> {
                 _ => {}
             }
             match self.conditions.last().and_then(|last| both(last, &condition)) {
-                // A range is tested by two conditions, one for each end, which become a single condition.
+                // Two conditions test a range, one for each end. They become a single condition.
                 Some(range) => {
                     self.conditions.pop();
                     self.conditions.push(range);

@@ -10,7 +10,7 @@ const WORD: usize = 4;
 /// The content that an expression stored in consecutive registers.
 #[derive(Clone, Debug)]
 pub(super) enum Content<'d> {
-    /// Consecutive fields of the packet, and the bits that a mask has kept (`None`: all bits).
+    /// Consecutive fields of the packet, and the bits that remain after a mask (`None`: all bits).
     Packet {
         parts: Vec<Part>,
         mask: Option<Vec<u8>>,
@@ -29,11 +29,10 @@ pub(super) struct Mapping<'d> {
     pub(super) condition: usize,
 }
 
-/// A field of the packet, and its position in the bytes with which the rule compares it.
+/// A field of the packet, and its position in the compared bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) part: Part,
-    /// The offset of the field in these bytes.
     pub(super) at: usize,
     /// The compared bits; `None` for all bits.
     pub(super) mask: Option<Vec<u8>>,
@@ -70,7 +69,6 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the content that begins at a register.
     pub(super) fn content(&self, register: u32) -> Option<&Content<'d>> {
         match self.at(word(register)?)? {
             (content, 0) => Some(content),
@@ -83,7 +81,7 @@ impl<'d> Registers<'d> {
         Some((self.contents.get(content)?, at))
     }
 
-    /// Returns the bytes of a constant from a register on.
+    /// Returns the bytes of a constant that begin at a register.
     pub(super) fn constant(&self, register: u32) -> Option<&'d [u8]> {
         match self.at(word(register)?)? {
             (Content::Constant(bytes), at) => bytes.get(at * WORD..),
@@ -91,7 +89,7 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the look-up whose data are in a register, and the offset of the register in the data.
+    /// Returns the look-up that stored its data in a register, and the offset of the register in the data.
     pub(super) fn mapping(&self, register: u32) -> Option<(&Mapping<'d>, usize)> {
         match self.at(word(register)?)? {
             (Content::Mapped(mapping), at) => Some((mapping, at * WORD)),
@@ -134,7 +132,7 @@ impl<'d> Registers<'d> {
     }
 
     /// Copies a register like the expression `bitwise`. This expression keeps only the bits that are set in the first
-    /// mask, and then flips the bits that are set in the second mask. If any bits are flipped, the copy is unknown,
+    /// mask. It then flips the bits that are set in the second mask. If any bits are flipped, the copy is unknown,
     /// because portolan does not evaluate flipped bits.
     pub(super) fn mask(&mut self, from: u32, to: u32, len: usize, bits: Option<(&[u8], &[u8])>) {
         let content = match (self.content(from), bits) {

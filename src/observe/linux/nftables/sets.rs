@@ -28,7 +28,7 @@ pub(super) enum Data {
     Destination { address: Option<Source<IpAddr>>, port: Option<Source<u16>>, is_six: bool },
 }
 
-/// The source of a value.
+/// The place of a value: in the rule, or in an element of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source<T> {
     Rule(T),
@@ -48,9 +48,9 @@ impl<T> Source<T> {
 
 #[derive(Clone, Copy, Debug)]
 struct RawElement<'d> {
-    /// `None` for the default element, which matches all keys without an element.
+    /// The first key; `None` for the default element, which matches every key that has no other element.
     key: Option<&'d [u8]>,
-    /// The last key of an interval of keys with several fields.
+    /// The last key, if the element is an interval whose keys have several fields.
     last: Option<&'d [u8]>,
     data: Option<&'d [u8]>,
     flags: u32,
@@ -153,7 +153,7 @@ fn raw_element(bytes: &[u8]) -> Option<RawElement<'_>> {
     Some(RawElement { key, last, data, flags, is_limited, is_temporary })
 }
 
-/// Returns the bytes of a key: `Some(None)` if there is no key, `None` if it is malformed.
+/// Returns the bytes of a key. Returns `Some(None)` if there is no key, and `None` if it is malformed.
 fn bytes_of(key: Option<&[u8]>) -> Option<Option<&[u8]>> {
     match key {
         // The attribute is `NFTA_DATA_VALUE`.
@@ -225,8 +225,8 @@ impl<'d> RawSet<'d> {
             });
             return whole.collect();
         }
-        // The kernel stores an interval as two elements: one with the first key, and one with the flag `INTERVAL_END`
-        // and the key after the last.
+        // The kernel stores an interval as two elements. One has the first key. The other has the flag `INTERVAL_END`
+        // and the first key after the interval.
         let mut bounds: Vec<&RawElement<'d>> = elements.collect();
         bounds.sort_by_key(|element| (element.key, element.flags & INTERVAL_END == 0));
         let mut whole = Vec::new();
@@ -262,7 +262,7 @@ fn before(key: &[u8]) -> Vec<u8> {
     key
 }
 
-/// Returns the action of an element: `Some(None)` if it has none, `None` if its data are malformed.
+/// Returns the action of an element. Returns `Some(None)` if it has no action, and `None` if its data are malformed.
 fn action(data: Option<&[u8]>, wanted: Data) -> Option<Option<FilterAction>> {
     let Some(data) = data else { return (wanted == Data::None).then_some(None) };
     let [_, value, verdict] = attributes::<3>(data)?;

@@ -1,4 +1,4 @@
-//! Messages that the installed tools do not produce: expressions of other kernels, sets with gaps, and truncated
+//! Tests messages that the installed tools do not produce: expressions of other kernels, sets with gaps, and truncated
 //! bytes.
 
 use super::super::netlink_dump::tests::attribute_of;

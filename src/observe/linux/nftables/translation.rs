@@ -21,8 +21,8 @@ pub(super) fn is_of_source(data: &[u8]) -> bool {
     attributes::<2>(data).is_some_and(|[_, kind]| number_or_zero(kind) == OF_SOURCE)
 }
 
-/// Returns the action of the expression `nat`; `None` if it is malformed. If there are several destinations, the first
-/// one is used, as in the list of published ports.
+/// Returns the action of the expression `nat`; `None` if the expression is malformed. If there are several
+/// destinations, the first one is used, as in the list of published ports.
 pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, kind, family, address, _, port, _, flags] = attributes::<8>(data)?;
     let family = number_or_zero(family);
@@ -52,8 +52,8 @@ pub(super) fn steering(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<F
     })
 }
 
-/// In a table for both families, the kernel changes only packets of the family of the expression, so the family becomes
-/// a condition.
+/// Adds the family of the expression as a condition, because in a table for both families the kernel changes only
+/// packets of this family.
 fn only_family(reader: &mut Reader<'_, '_, '_>, family: u32) {
     let version = match family {
         IPV4 => 4,
@@ -90,8 +90,8 @@ fn new_destination(
         });
     };
     mappings.iter().all(|other| other.condition == mapping.condition).then_some(())?;
-    // If the map does not contain the key, the action `TranslateBy` has no effect. So the condition that the map
-    // contains the key is not needed.
+    // If the map does not contain the key, the action `TranslateBy` has no effect. So no condition about the key is
+    // needed.
     if mapping.condition < reader.conditions.len() {
         reader.conditions.remove(mapping.condition);
     }
@@ -100,8 +100,8 @@ fn new_destination(
     Some(FilterAction::TranslateBy(fields(&mapping.key), elements))
 }
 
-/// Returns the source of the value in a register; `None` if it is unknown. If the source is a map, its look-up is added
-/// to `mappings`.
+/// Returns the place of the value in a register; `None` if it is unknown. If the value comes from a map, the look-up is
+/// added to `mappings`.
 fn source<'d, T>(
     reader: &Reader<'d, '_, '_>,
     register: u32,

@@ -10,8 +10,8 @@ use super::reader::Reader;
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterValue, conntrack};
 
-/// The targets that do not affect the decision: the kernel continues with the next rule, and every field that a rule
-/// can compare stays the same.
+/// The targets that do not affect the decision. The kernel continues with the next rule, and no field that a rule can
+/// compare changes.
 pub(in super::super) const WITHOUT_EFFECT: [&str; 14] = [
     "LOG",
     "NFLOG",
@@ -110,7 +110,7 @@ fn conditions(
             vec![if mode & INVERTED != 0 { FilterCondition::Unusual } else { FilterCondition::Usual }]
         }
         (b"connlimit", 1) => {
-            // Without this flag, the match is for clients above the limit.
+            // Without this flag, the match applies to clients above the limit.
             let is_inverted = info.number(20)? & 1 != 0;
             vec![if is_inverted { FilterCondition::Usual } else { FilterCondition::Unusual }]
         }
@@ -149,7 +149,8 @@ fn tcp(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     Some(found)
 }
 
-/// Returns the condition that a port is in a range: `Some(None)` for all ports, `None` if the structure is malformed.
+/// Returns the condition that a port is in a range. Returns `Some(None)` for all ports, and `None` if the structure is
+/// malformed.
 fn range(
     field: FilterField,
     info: Structure<'_>,
@@ -188,7 +189,7 @@ fn any_bit(field: FilterField, mask: u64, negated: bool) -> FilterCondition {
     FilterCondition::Masked { field, mask, value: 0, negated: !negated }
 }
 
-/// Converts the bits of a connection's state to those of nftables, some of which differ
+/// Converts the bits of a connection's state to the bits of nftables. Some of them differ
 /// (linux/netfilter/xt_conntrack.h).
 fn state_bits(bits: u32, untracked: u32) -> u64 {
     const SOURCE_TRANSLATED: u32 = 1 << 6;
@@ -330,7 +331,7 @@ pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Opt
     })
 }
 
-/// Parses `xt_tproxy_target_info` and `xt_tproxy_target_info_v1`. An address or port of zero means that the rule has none.
+/// Parses `xt_tproxy_target_info` and `xt_tproxy_target_info_v1`. Zero means that the rule sets no address or no port.
 fn steering(info: Structure<'_>, revision: u32, family: Family) -> Option<FilterAction> {
     let (address, port) = match revision {
         0 => (info.address(8, Family::Ipv4)?, info.0.get(12..14)?),

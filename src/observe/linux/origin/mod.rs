@@ -4,8 +4,8 @@
 //! No file is opened for reading. Every path is followed from the root directory of the process that runs the file. Two
 //! files are the same only if device and inode are equal, regardless of their names.
 //!
-//! A group with write permission counts as a user, except the groups of administrators ([`ADMINISTRATORS`]): a file of
-//! `root:www-data` with mode 0775 is only as safe as the web server.
+//! A group with write permission counts as a user: a file of `root:www-data` with mode 0775 is only as safe as the web
+//! server. The groups of administrators ([`ADMINISTRATORS`]) do not count.
 //!
 //! In a sticky directory, a group cannot replace the files of other users. But a world-writable directory counts as
 //! open to all users even if it is sticky, because any user could have created the file. If only some users can enter a
@@ -53,7 +53,6 @@ pub(super) struct DirectoriesAbove {
 /// The users who can enter a directory that is not open to all users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entrants {
-    /// Only root.
     Root,
     /// This user; `None` for a group or several users.
     User(Option<u32>),
@@ -102,8 +101,8 @@ impl Origins {
         let prefix = readlinkat(&process, "root", Vec::new()).ok()?.into_bytes();
         let prefix = prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix);
         let mut tree = Tree::open(&process, "root", prefix, namespace?)?;
-        // An ordinary user can make a user namespace, and in it a mount namespace with any files. So the tree of a
-        // process in another user namespace may be made by a user.
+        // An ordinary user can make a user namespace, and in it a mount namespace with any files. So a user may have
+        // made the tree of a process in another user namespace.
         let its_users = namespace_of(&process, "ns/user");
         let own_users = namespace_of(openat(CWD, "/proc/self", PATH_ONLY, Mode::empty()).ok()?, "ns/user");
         tree.users_own = tree.root_id != own.root_id && its_users != own_users;
@@ -154,7 +153,7 @@ impl Origins {
         Some(of_writer(tree, writer.or(above.user)))
     }
 
-    /// Returns who could have replaced a deleted file, judged by the directories above its `path`.
+    /// Returns who could have replaced a deleted file. Only the directories above its `path` are checked.
     pub(super) fn of_removed(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -173,22 +172,22 @@ impl Origins {
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
     }
 
-    /// Returns whether the process has other mounts than portolan, and portolan does not find the running file at
-    /// `path`.
+    /// Returns whether the mounts of the process differ from those of portolan, and portolan does not find the running
+    /// file at `path`.
     pub(super) fn is_in_other_tree(&self, tree: &Tree, path: &[u8], running: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         !own.stat(path).is_ok_and(|host| is_same(&host, running))
     }
 
-    /// Returns whether portolan finds another file at `path` than a process that has the same root directory, but other
-    /// mounts.
+    /// Returns whether `path` leads to another file for portolan than for the process, because their mounts differ. Both
+    /// must have the same root directory.
     fn is_another_on_the_host(&self, tree: &Tree, path: &[u8], file: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))
     }
 
-    /// Returns the user other than root who can write to a file or directory; `Some(None)` for a group or several
-    /// users, `None` if only root can.
+    /// Returns the user other than root who can write to a file or directory. Returns `Some(None)` for a group or
+    /// several users, and `None` if only root can write.
     fn writer(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Option<u32>> {
         if stat.st_uid != 0 {
             return Some(Some(stat.st_uid));
@@ -284,8 +283,8 @@ impl Origins {
                 && ![0, OVERFLOW].contains(&stat.st_uid)
                 && !mode.intersects(Mode::RWXG | Mode::RWXO)
             {
-                // The parent is sticky, so only the owner can replace this directory, and only the owner can enter it.
-                // So it does not matter that the parent is world-writable.
+                // The parent is sticky, so only the owner can replace this directory. No other user can enter it. So it
+                // does not matter that the parent is world-writable.
                 above.open.pop();
             }
             let stays_open = mode.contains(Mode::XOTH) || !above.open.is_empty();
@@ -310,7 +309,7 @@ impl Origins {
     }
 }
 
-/// Returns the origin of a file. `writer` is the file or directory that a user other than root can write to, and that
+/// Returns the origin of a file. `writer` has the file or directory that a user other than root can write to, and this
 /// user.
 fn of_writer(tree: &Tree, writer: Option<(String, Option<u32>)>) -> Origin {
     match writer {

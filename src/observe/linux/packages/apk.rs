@@ -1,4 +1,5 @@
-//! Reads the database of apk, a single file of lines with a letter and a value (apk-tools' `src/database.c`).
+//! Reads the database of apk. It is a single file, and each line has a letter and a value (apk-tools'
+//! `src/database.c`).
 
 use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, lines, text};

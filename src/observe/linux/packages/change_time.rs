@@ -1,15 +1,15 @@
-//! Proves from change times of inodes that a program is still the file that dpkg installed, so that its checksum need
-//! not be calculated.
+//! Proves from change times of inodes that a program is still the file that dpkg installed. Its checksum then need not
+//! be calculated.
 //!
 //! dpkg installs all files of a package in one run, and then writes their list. If the inode of a program last changed
 //! in this run, the program has not changed since.
 //!
-//! A change time cannot be set back, except by setting the clock of the machine. But every change sets it to the
-//! present: root could replace the program and then touch the list, and both times would agree. Therefore a few other
-//! files of the package are compared too, and most of them must have changed in the same run.
+//! A change time cannot be set back, except by setting the clock of the machine. But root could replace the program and
+//! then touch the list, and both times would agree. Therefore a few other files of the package are compared too, and
+//! most of them must have changed in the same run.
 //!
-//! The times prove nothing for files from an archive, which have the time of the unpacking, and for files of a disk
-//! image, whose times a tool chose.
+//! The times prove nothing for two kinds of files. Files from an archive have the time at which they were unpacked.
+//! Files of a disk image have times that a tool chose.
 
 use rustix::fs::Stat;
 
@@ -22,8 +22,8 @@ pub(super) struct ChangeTime(i64, i64);
 /// The maximum duration of a run in seconds, from the first to the last renamed file of a package. Debian's packages
 /// took less than 5 seconds in a test.
 const ONE_STEP: i64 = 120;
-/// The number of compared files of a package, and the minimum number that must have changed in the run. Installation
-/// scripts change the owner or the mode of some files later.
+/// The number of compared files of a package, and the minimum number that must have changed in the run. Not all must
+/// agree, because installation scripts later change the owner or the mode of some files.
 const COMPARED: usize = 8;
 const ENOUGH: usize = 3;
 
@@ -32,8 +32,8 @@ impl ChangeTime {
         ChangeTime(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or_default())
     }
 
-    /// Returns the time at which a file was written; `None` if it may come from an archive (its content is much older
-    /// than its inode) or from a disk image (its times are often whole seconds).
+    /// Returns the time at which a file was written. Returns `None` if the file may come from an archive (its content
+    /// is much older than its inode) or from a disk image (its times are often whole seconds).
     fn of_new_file(stat: &Stat) -> Option<Self> {
         let modified = ChangeTime(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
         let changed = Self::of(stat);
@@ -42,8 +42,8 @@ impl ChangeTime {
         (is_one_step && modified.1 != 0).then_some(modified)
     }
 
-    /// Returns whether this time is before `end`, by at most the duration of a run. For equal times, the order of the
-    /// changes is not known, so the result is false.
+    /// Returns whether this time is before `end`, by at most the duration of a run. Returns false if the times are
+    /// equal, because the order of the changes is then not known.
     fn is_in_the_step_before(self, end: Self) -> bool {
         self.1 != 0 && (ChangeTime(end.0.saturating_sub(ONE_STEP), end.1)..end).contains(&self)
     }
@@ -59,8 +59,8 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    /// Returns the run in which a package was installed, from the paths of its list, its checksums and other files;
-    /// `None` if their times do not prove it.
+    /// Returns the run in which a package was installed. The parameters are the paths of its list, its checksums and
+    /// other files. Returns `None` if the times of these files do not prove it.
     ///
     /// In another root directory, such as that of a container, a file system may report false times, so nothing is
     /// proved there.
@@ -91,8 +91,8 @@ impl Installation {
             .then_some(Installation { end, mount })
     }
 
-    /// Returns whether a file was installed in this run. The mount is compared, because a mount over the path can show
-    /// another file of the same age.
+    /// Returns whether a file was installed in this run. The mount is also compared, because a mount over the path can
+    /// show another file of the same age.
     pub(super) fn has_installed(self, file: &MountedStat) -> bool {
         file.mount == self.mount && ChangeTime::of(&file.stat).is_in_the_step_before(self.end)
     }
@@ -102,8 +102,8 @@ impl Installation {
 mod tests {
     use super::*;
 
-    /// dpkg installed the files at 1,000 s. Files that were changed at 9,000 s prove nothing, and neither do times that
-    /// were set to the present to hide a change.
+    /// dpkg installed the files at 1,000 s. Files that were changed at 9,000 s prove nothing. Times that were set to
+    /// the present to hide a change prove nothing either.
     #[test]
     fn times_prove_an_installation_only_if_they_agree() {
         const THEN: i64 = 1_000;

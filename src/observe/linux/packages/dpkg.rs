@@ -16,11 +16,11 @@ const LARGEST_STATUS: usize = 128 * 1024 * 1024;
 /// The maximum size of any other file in bytes. The list of a package with 100,000 files has 10 MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// The number of files of a package that are selected to compare times: more than needed, because some may have been
-/// removed.
+/// The number of files of a package that are selected to compare times. More are selected than are needed, because some
+/// may have been removed.
 const SPREAD: usize = 16;
 
-/// A diversion: dpkg installs the file `from` of a package at the path `to`, except for one package.
+/// A diversion: dpkg installs the file `from` at the path `to` instead. This applies to every package except one.
 #[derive(Debug, PartialEq, Eq)]
 struct Diversion<'d> {
     from: &'d [u8],
@@ -42,7 +42,8 @@ struct Search<'d> {
 /// The searches, by the path in the lists.
 struct Searches<'d> {
     by_path: HashMap<&'d [u8], Vec<Search<'d>>>,
-    /// Whether a searched path has this [`ending`]. This excludes most lines ten times as fast as a look-up by path.
+    /// For each [`ending`], whether a searched path has it. This test excludes most lines ten times as fast as a
+    /// look-up by path.
     endings: Box<[bool; 1 << ENDING_BITS]>,
 }
 
@@ -131,19 +132,19 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns whether dpkg is changing packages. Meanwhile, the files and the checksums of a package can be of different
-/// versions.
+/// Returns whether dpkg is changing packages. During a change, the files and the checksums of a package can belong to
+/// different versions.
 pub(super) fn is_at_work(root: &Root) -> bool {
     root.names("var/lib/dpkg/updates")
         .is_ok_and(|names| names.iter().any(|name| name.to_bytes().iter().all(u8::is_ascii_digit)))
 }
 
-/// Removes the architecture from `NAME:ARCHITECTURE`, which is in the file names of some packages.
+/// Removes the architecture from `NAME:ARCHITECTURE`. Some packages have this form in their file names.
 fn without_architecture(package: &str) -> &str {
     package.split(':').next().unwrap_or(package)
 }
 
-/// Parses the diversions: three lines for each (from, to, package).
+/// Parses the diversions. Each has three lines: from, to and package.
 fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
     let lines: Vec<&[u8]> = lines(text).collect();
     let (threes, _) = lines.as_chunks::<3>();

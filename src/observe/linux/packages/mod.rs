@@ -1,8 +1,8 @@
 //! Finds the package that installed a program, and whether the program is still the file of the package.
 //!
 //! The databases of dpkg, apk and pacman are read below the root directory of the process, without running these
-//! programs. A database can be hostile or endless, so sizes and times are limited. A program without an answer in time
-//! becomes a gap.
+//! programs. A database can be hostile or endless, so sizes and times are limited. If there is no answer in time, the
+//! program becomes a gap.
 //!
 //! A program is modified if its checksum differs from the recorded one. Configuration files and files without a
 //! recorded checksum are not judged.
@@ -37,14 +37,13 @@ use crate::observe::progress;
 struct Thoroughness {
     /// The time limit for all look-ups together.
     limit: Duration,
-    /// Whether programs are compared with the checksums of their packages.
     verifies: bool,
 }
 
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
-/// For `explain` and cards: the user waits for the answer, which is useful even without a package.
+/// The limits for `explain` and cards. The user waits for the answer, which is useful even without a package.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time. A directory that does not answer then does not
+/// The number of root directories that are searched at the same time. So a directory that does not answer does not
 /// delay the others.
 const WORKERS: usize = 4;
 
@@ -54,7 +53,7 @@ struct PackagedFile {
     package: String,
     version: Option<String>,
     checksum: Option<Checksum>,
-    /// The run of dpkg that installed the package on this machine, if proved by the times of the files.
+    /// The run of dpkg that installed the package on this machine, if the times of the files prove it.
     installed: Option<Installation>,
 }
 
@@ -70,12 +69,12 @@ struct RunningFile {
     path: Vec<u8>,
     /// Device and inode.
     id: (u64, u64),
-    /// Whether a loader runs the file, so that the kernel does not name the file as the program of the process.
+    /// Whether a loader runs the file. The kernel then names the loader as the program of the process.
     is_loaded: bool,
     pids: Vec<Pid>,
 }
 
-/// A process whose package is wanted, and the path of its program if a loader runs the program.
+/// A process whose package is searched, and the path of its program if a loader runs the program.
 type Wanted = (Pid, Option<String>);
 
 fn wanted(process: &Process) -> Wanted {
@@ -90,7 +89,6 @@ struct Package {
     modified: Option<bool>,
 }
 
-/// The result for one program.
 #[derive(Debug)]
 struct PackageLookup {
     pids: Vec<Pid>,
@@ -101,7 +99,7 @@ struct PackageLookup {
     is_left_out: bool,
 }
 
-/// Finds the packages of the programs, compares the programs with the packages, and adds the results to the processes.
+/// Finds the packages of the programs, compares each program with its package, and adds the results to the processes.
 pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     let wanted: Vec<Wanted> =
         processes.iter().filter(|process| can_be_packaged(process)).map(wanted).collect();
@@ -150,7 +148,7 @@ pub(super) fn name(processes: &mut [Process]) {
     }
 }
 
-/// Returns whether the running file is still at its path: otherwise no package is searched.
+/// Returns whether the running file is still at its path. If not, no package is searched.
 fn can_be_packaged(process: &Process) -> bool {
     let kind = process.origin.as_ref().map(|origin| origin.kind);
     process.exe.as_ref().is_some_and(|exe| exe.state == ExeState::Present)
@@ -179,8 +177,8 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     reasons.into_iter().map(gap).collect()
 }
 
-/// Returns the answers within the time limit. A thread that waits for a file that never answers is not stopped. It ends
-/// with portolan.
+/// Returns the answers within the time limit. If a file never answers, the thread that reads it is not stopped. The
+/// thread ends with portolan.
 fn answers(wanted: Vec<Wanted>, how: Thoroughness) -> impl Iterator<Item = PackageLookup> {
     let (sender, receiver): (_, Receiver<PackageLookup>) = channel();
     let end = Instant::now() + how.limit;
@@ -189,7 +187,7 @@ fn answers(wanted: Vec<Wanted>, how: Thoroughness) -> impl Iterator<Item = Packa
     std::iter::from_fn(move || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok())
 }
 
-/// Starts threads, each of which looks up the programs of one root directory after another.
+/// Starts threads. Each thread takes one root directory after another, and looks up its programs.
 fn start(wanted: &[Wanted], how: Thoroughness, sender: &Sender<PackageLookup>) {
     let roots = Arc::new(Mutex::new(roots(wanted, sender)));
     for _ in 0..WORKERS {
@@ -220,8 +218,8 @@ fn roots(wanted: &[Wanted], sender: &Sender<PackageLookup>) -> VecDeque<(Root, V
             });
             continue;
         };
-        // The view that a process has of portolan's root directory can contain mounts of an ordinary user, so
-        // portolan's own view is opened.
+        // A process may see mounts of an ordinary user below portolan's root directory. Therefore the root is opened as
+        // portolan sees it.
         let root = match own.filter(|own| own.root_id == root_id).map(|own| own.root.try_clone()) {
             Some(Ok(own)) => own,
             _ => root,
@@ -243,8 +241,8 @@ fn roots(wanted: &[Wanted], sender: &Sender<PackageLookup>) -> VecDeque<(Root, V
     roots
 }
 
-/// Returns the root directory of a process (identity and handle) and the program file; `None` if the file is no longer
-/// at its path, or if it or the process could not be read.
+/// Returns the root directory of a process (identity and handle) and the program file. Returns `None` if the process or
+/// the file could not be read, or if the file is no longer at its path.
 fn program(pid: Pid, loaded: Option<&str>, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningFile)> {
     let process = process::open(pid).ok()?;
     let process = living_thread(&process, &executable::link(&process)).unwrap_or(process);

@@ -1,4 +1,4 @@
-//! Reads the database of pacman: for each package a directory with a description, a list of files, and a compressed
+//! Reads the database of pacman. Each package has a directory with a description, a list of files, and a compressed
 //! mtree with the checksums (pacman's `lib/libalpm/be_local.c`, `mtree(5)`).
 
 use memchr::memmem;
@@ -43,7 +43,8 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns the requested paths in the list `%FILES%`, each with true if the file may change (it is also in `%BACKUP%`).
+/// Returns the requested paths in the list `%FILES%`. Each has true if the file may change because it is also in
+/// `%BACKUP%`.
 fn listed<'w>(files: &[u8], layout: &Layout, wanted: &WantedFiles<'w>) -> Vec<(&'w [u8], usize, bool)> {
     let mut found: Vec<(&[u8], usize, bool)> = Vec::new();
     let mut section: &[u8] = b"";

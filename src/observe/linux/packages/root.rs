@@ -24,8 +24,8 @@ const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 #[derive(Debug)]
 pub(in super::super) struct Root {
     directory: OwnedFd,
-    /// Whether this is the root directory of portolan. In another root directory, users can make links and devices that
-    /// mislead portolan.
+    /// Whether this is the root directory of portolan. In another root directory, users can create links and devices
+    /// that mislead portolan.
     is_own: bool,
     bytes_left: std::cell::Cell<usize>,
     pub(super) layout: Layout,
@@ -38,14 +38,16 @@ pub(super) struct MountedStat {
     pub(super) mount: u64,
 }
 
-/// The directories that are links into `/usr`. A package can then list `/bin/x` although the program is `/usr/bin/x`.
+/// The directories that are links into `/usr`. For such a directory, a package can list `/bin/x` although the program
+/// is `/usr/bin/x`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
     pub(super) merged: Vec<&'static str>,
 }
 
 impl Layout {
-    /// Returns the normalized form of all paths of a file: relative, and without `usr/` in a merged directory.
+    /// Returns the normalized form, which is equal for all paths of a file. It is relative, and without `usr/` in a
+    /// merged directory.
     pub(super) fn canonical<'p>(&self, path: &'p [u8]) -> &'p [u8] {
         let path = path.strip_prefix(b".").filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
         let path = path.strip_prefix(b"/").unwrap_or(path);
@@ -103,7 +105,7 @@ impl Root {
     }
 
     /// Returns the status of a file in portolan's root directory. Returns `None` in another root directory, because its
-    /// file system may report false times, and before Linux 5.8, which does not report the mount.
+    /// file system may report false times. Also returns `None` before Linux 5.8, which does not report the mount.
     pub(super) fn stat(&self, path: &[u8]) -> Option<MountedStat> {
         if !self.is_own {
             return None;

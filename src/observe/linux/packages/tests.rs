@@ -176,8 +176,8 @@ Version: 3
         assert_eq!(recorded(&root(), &wanted), (PackagedFiles::new(), None));
     }
 
-    /// A program that has not changed since dpkg installed it is not read. A program that changed later is read; in this
-    /// test the reading fails, because no process runs the file.
+    /// A program that has not changed since dpkg installed it is not read. A program that changed later is read. In
+    /// this test the reading fails, because no process runs the file.
     #[test]
     fn a_program_that_has_not_changed_since_it_was_installed() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The calls of `bpf(2)` that make an iterator, and the file of the kernel's types in memory.
+//! Makes an iterator with calls of `bpf(2)`, and maps the kernel's description of types into memory.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -40,8 +40,8 @@ impl Attributes {
     }
 }
 
-/// Returns an iterator over the objects of this kernel function. Reading it runs the program for each object, and after
-/// it is closed, nothing remains in the kernel.
+/// Returns an iterator over the objects of this kernel function. Reading the iterator runs the program for each object.
+/// After the iterator is closed, nothing remains in the kernel.
 pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno> {
     // The programs call functions that the kernel permits only under a license compatible with the GPL.
     let license = c"Dual MIT/GPL";
@@ -94,7 +94,7 @@ pub(in super::super) fn attached_programs(netns: &File, attach_type: u32) -> Res
     Ok(number(&query, 24).unwrap_or_default())
 }
 
-/// Returns an address as 64 bits, which the kernel expects on every machine.
+/// Returns an address as 64 bits. The kernel expects this length on every machine.
 fn address(pointer: *const u8) -> [u8; 8] {
     u64::try_from(pointer.addr()).unwrap_or_default().to_ne_bytes()
 }
@@ -125,7 +125,7 @@ pub(super) struct Mapped {
 }
 
 impl Mapped {
-    /// Maps the first `length` bytes of a file of sysfs; for the description of types, this needs Linux 6.16.
+    /// Maps the first `length` bytes of a file of sysfs. The description of types can be mapped since Linux 6.16.
     #[expect(
         unsafe_code,
         reason = "otherwise the file is read in parts of 4 KiB, with one call for each part"

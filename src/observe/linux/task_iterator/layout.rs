@@ -1,7 +1,7 @@
 //! Reads the layout of the kernel's structures from its description of types (BTF, Documentation/bpf/btf.rst).
 //!
-//! The description has several MB. If the kernel cannot map it into memory, the types are read in parts; only the names
-//! are read as a whole.
+//! The description has several MB. If the kernel cannot map it into memory, the types are read in parts, and only the
+//! names are read as a whole.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -91,7 +91,7 @@ pub(super) enum Source<'s> {
 }
 
 impl<'s> Source<'s> {
-    /// Fills a buffer from a position on. Returns the number of bytes, which is below the length of the buffer only at
+    /// Fills a buffer from a position on. Returns the number of bytes. It is less than the length of the buffer only at
     /// the end of the description.
     fn read_at(self, buffer: &mut [u8], at: u64) -> Option<usize> {
         let mut filled = 0;
@@ -153,7 +153,8 @@ struct Types<'s> {
 }
 
 impl Types<'_> {
-    /// Returns the bytes of the types from the position `at` on: at least `length`, unless the types end before.
+    /// Returns the bytes of the types from the position `at` on. There are at least `length` bytes, unless the types
+    /// end earlier.
     fn bytes(&mut self, at: u64, length: usize) -> Option<&[u8]> {
         let rest = usize::try_from(self.end.checked_sub(at)?).ok()?;
         if let Source::Memory(bytes) = self.source {
@@ -189,7 +190,6 @@ struct Member {
     name: u32,
     /// The ID of the type.
     kind: u32,
-    /// The offset in bytes.
     offset: u32,
 }
 
@@ -314,7 +314,7 @@ impl Found {
         })
     }
 
-    /// Returns the offset of a field in a structure. The field may be in a structure or union without a name inside it.
+    /// Returns the offset of a field in a structure. The field may be in a nested structure or union without a name.
     fn offset(
         &self,
         Members(members): &Members,

@@ -1,11 +1,12 @@
-//! Finds the processes that own a socket, by two iterators of the kernel: over all tasks, and over all their
-//! descriptors (Documentation/bpf/bpf_iterators.rst).
+//! Finds the processes that own a socket with two iterators of the kernel. One visits all tasks, and the other visits
+//! all their descriptors (Documentation/bpf/bpf_iterators.rst).
 //!
 //! An iterator runs a BPF program for each object. The programs only read, and nothing remains in the kernel. Reading a
-//! descriptor costs a twentieth of reading its link in `/proc`, and a mount over `/proc` cannot hide a process.
+//! descriptor costs a twentieth of reading its link in `/proc`. A mount over `/proc` cannot hide a process from an
+//! iterator.
 //!
-//! The iterators need `CAP_BPF`, `CAP_PERFMON` and a description of the kernel's types, and are not available in a user
-//! namespace or under lockdown. Without them, the walk over `/proc` is used.
+//! The iterators need `CAP_BPF`, `CAP_PERFMON` and a description of the kernel's types. They are not available in a
+//! user namespace or under lockdown. Without them, the walk over `/proc` is used.
 
 mod bpf_syscall;
 mod layout;
@@ -31,18 +32,20 @@ use super::owners::{Search, Tasks, ThreadDescriptor, Walk, open, walk_of};
 use crate::model::Pid;
 
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
-/// The minimum number of descriptors for which the iterators cost less than the walk (measured). For fewer, making and
-/// checking the programs costs more.
+/// The minimum number of descriptors for which the iterators cost less than the walk (measured). For fewer descriptors,
+/// loading and checking the programs costs more.
 const WORTH_THE_PROGRAMS: u64 = 2_500;
-/// At least this many processes usually have enough descriptors for the iterators, so the descriptors are not counted.
+/// If there are at least this many processes, they usually have enough descriptors for the iterators. So the
+/// descriptors are not counted.
 const MANY: usize = 200;
-/// At least this many tasks usually have enough descriptors for the iterators, so the processes are not even listed.
+/// If there are at least this many tasks, they usually have enough descriptors for the iterators. So the processes are
+/// not even listed.
 const MANY_TASKS: usize = 2_000;
-/// The maximum number of wanted sockets for which the tasks with such a socket are searched first. For more sockets,
-/// most descriptors must be read anyway.
+/// If at most this many sockets are wanted, the tasks that own one of them are searched first. For more sockets, most
+/// descriptors must be read anyway.
 const FEW: usize = 16;
 /// The number of times that an audit reads all descriptors. A process can move a descriptor to a number that was
-/// already read. If the socket has another owner too, the missing process would not be noticed.
+/// already read. If another process also owns the socket, nobody would notice that this process is missing.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
 /// The maximum number of bytes per read.
 const BUFFER: usize = 32 * 1024;
@@ -68,11 +71,11 @@ pub(super) fn is_worthwhile(proc: &OwnedFd, pids: &[Pid]) -> bool {
     count(proc, pids) >= WORTH_THE_PROGRAMS
 }
 
-/// Counts the descriptors of these processes, up to [`WORTH_THE_PROGRAMS`] or a little more.
+/// Counts the descriptors of these processes. The count stops soon after [`WORTH_THE_PROGRAMS`].
 fn count(proc: &OwnedFd, pids: &[Pid]) -> u64 {
     let mut count: u64 = 0;
     for pid in pids {
-        // Before Linux 6.2, the size of a descriptor directory is 0; since then, it is the number of descriptors.
+        // Since Linux 6.2, the size of a descriptor directory is the number of descriptors. Before, it is 0.
         let size = statat(proc, format!("{pid}/fd"), AtFlags::empty()).map_or(0, |stat| stat.st_size);
         count += u64::try_from(size).unwrap_or(0);
         if count >= WORTH_THE_PROGRAMS {
@@ -82,8 +85,8 @@ fn count(proc: &OwnedFd, pids: &[Pid]) -> u64 {
     count
 }
 
-/// Searches the descriptors of every process; `None` if the kernel refuses, or if the answer lacks a socket that was
-/// opened as a test.
+/// Searches the descriptors of every process. A socket is opened as a test. Returns `None` if the kernel refuses, or if
+/// the answer lacks this socket.
 pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     if !has_own_proc() {
         return None;
@@ -91,8 +94,8 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     let probe = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
     // Reporting only the wanted sockets takes less time. An audit needs all sockets.
     let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
-    // The array is made before the layout is read, which is slow. For a user who may not load the programs, this fails
-    // at once.
+    // Reading the layout is slow, so the array is made first. This fails at once for a user who may not load the
+    // programs.
     let wanted = if search.strays { None } else { Some(bpf_syscall::array(&program::wanted(wanted)).ok()?) };
     let layout = layout_in(&File::open(TYPES).ok()?)?;
     let mut walk = Walk::default();
@@ -136,7 +139,8 @@ pub(super) fn processes() -> Option<Walk> {
     if !has_own_proc() {
         return None;
     }
-    // A user who may not load the program may not make an array either, and need not wait for the layout.
+    // Reading the layout is slow. A user who may not load the program may not make an array either, so this fails at
+    // once.
     let _array = bpf_syscall::array(&[0]).ok()?;
     let layout = layout_in(&File::open(TYPES).ok()?)?;
     let program = program::of_tasks(&layout, None);
@@ -146,8 +150,8 @@ pub(super) fn processes() -> Option<Walk> {
     Some(walk)
 }
 
-/// Adds the processes and their network namespaces, and returns the rest of the answer. If portolan and its network
-/// namespace are not in the answer, the layout does not belong to the running kernel, and `None` is returned.
+/// Adds the processes and their network namespaces, and returns the rest of the answer. Returns `None` if portolan and
+/// its network namespace are not in the answer, because the layout then does not belong to the running kernel.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
     let (mut level, mut owners, mut is_finished) = (None, Vec::new(), true);
@@ -220,7 +224,7 @@ fn records<const N: usize>(iterator: &OwnedFd, mut visit: impl FnMut(&[u8; N])) 
             Ok(0) => return Ok(()),
             // The kernel returns only whole records.
             Ok(length) => buffer.get(..length).unwrap_or_default().as_chunks().0.iter().for_each(&mut visit),
-            // The kernel has visited many objects without writing a record, and must be asked again.
+            // The kernel has visited many objects without writing a record. The read must be repeated.
             Err(Errno::AGAIN) if attempts < ATTEMPTS => attempts += 1,
             Err(errno) => return Err(errno),
         }

@@ -18,7 +18,7 @@ const NAMESPACES: i32 = 0x6e73_6673;
 const SOCKET_FILES: i32 = 0x534f_434b;
 /// The first 8 bytes of the names of the anonymous files whose link must be read.
 const WANTED_NAMES: [[u8; 8]; 2] = [*b"[io_urin", *b"bpf_link"];
-/// `BPF_PSEUDO_MAP_VALUE` (linux/bpf.h): an array's descriptor stands for the address of the array's value.
+/// `BPF_PSEUDO_MAP_VALUE` (linux/bpf.h). It replaces the descriptor of an array with the address of the array's value.
 const MAP_VALUE: Register = 2;
 /// A mask for the level of a pid namespace, which is below `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The mask proves
 /// to the BPF verifier that the level has a limit.
@@ -55,7 +55,6 @@ const R8: Register = 8;
 const R9: Register = 9;
 const STACK: Register = 10;
 
-/// A target of jumps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Label {
     Descriptors,
@@ -218,7 +217,7 @@ impl Assembler {
         self.load8(to, STACK, POINTER);
     }
 
-    /// Adds a jump for an inode, in R1, that is not in the array of wanted inodes.
+    /// Adds a jump that is taken if the inode in R1 is not in the array of wanted inodes.
     fn jump_unless_wanted(&mut self, array: RawFd, to: Label) {
         self.and(R1, SLOT);
         self.set_array(R2, array);
@@ -227,7 +226,7 @@ impl Assembler {
         self.jump_if(R1, 0, to);
     }
 
-    /// Adds a jump for a file with one of the wanted names, whose first 8 bytes are in R1.
+    /// Adds a jump that is taken if R1 contains the first 8 bytes of a wanted name.
     fn jump_if_name_is_wanted(&mut self, to: Label) {
         for name in WANTED_NAMES {
             self.set_bytes(R2, name);
@@ -259,7 +258,7 @@ impl Assembler {
     }
 }
 
-/// The place of a pointer on the stack.
+/// The offset of a pointer on the stack.
 const POINTER: i16 = -8;
 
 /// The number of bytes of a [`wanted`] array.
@@ -268,8 +267,8 @@ const SLOTS: usize = 1 << 16;
 /// array is read.
 const SLOT: i32 = 0xffff;
 
-/// Returns an array with a byte for each value of the last 16 bits of an inode: 1 for the wanted inodes. A few other
-/// sockets, whose inodes end in these bits, are reported too.
+/// Returns an array with one byte for each value of the last 16 bits of an inode. The byte is 1 for the wanted inodes.
+/// A few other sockets are reported too, because their inodes end in the same bits.
 pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut slots = vec![0; SLOTS];
     for inode in inodes {
@@ -281,7 +280,8 @@ pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
 }
 
 /// Returns the program for descriptors. It reports files whose link must be read, and the sockets in the array
-/// `wanted`; without an array, all sockets. The reported pids are those of the pid namespace at this `level`.
+/// `wanted`. Without an array, it reports all sockets. The reported pids are those of the pid namespace at this
+/// `level`.
 pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Vec<u64> {
     const INODE: i16 = -32;
     const PROCESS: i16 = -24;
@@ -305,8 +305,8 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     }
     program.jump(Label::Write);
     program.label(Label::NoSocket);
-    // The superblock is also in the inode, but many files share the mount, so it is more often in the processor's
-    // cache.
+    // The superblock is read from the mount, not from the inode. Many files share a mount, so it is more often in the
+    // processor's cache.
     program.load8(R1, R7, layout.file_mount);
     program.load8(R1, R1, layout.mount_superblock);
     program.load8(R1, R1, layout.superblock_magic);
@@ -334,7 +334,7 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     program.write(INODE, FILE_RECORD)
 }
 
-/// The place on the stack of the needed part of a file's structure.
+/// The offset on the stack of the needed part of a file's structure.
 const FILE: i16 = POINTER - FILE_PART;
 /// The maximum size of this part.
 const FILE_PART: i16 = 128;
@@ -386,8 +386,8 @@ pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)
     program.write(PROCESS, TASK_RECORD)
 }
 
-/// Adds the search for a descriptor of the task that the walk needs. The kernel does not lock the files meanwhile, so
-/// the result is only a hint: all descriptors of the task are then read in `/proc`.
+/// Adds the search for a descriptor of the task that the walk needs. The kernel does not lock the files during the
+/// search, so the result is only a hint. If a descriptor is found, all descriptors of the task are read in `/proc`.
 fn search_descriptors(
     program: &mut Assembler,
     layout: &Layout,
@@ -398,8 +398,8 @@ fn search_descriptors(
     /// The number of entries of the table.
     const SIZE: i16 = FILE - 32;
     const TABLE: i16 = FILE - 40;
-    /// The operations of the first socket that was found, or 0. Any other file with these operations is a socket too,
-    /// so its mount, which is in another cache line, need not be read.
+    /// The operations of the first socket that was found, or 0. Any other file with these operations is a socket too.
+    /// So its mount, which is in another cache line, need not be read.
     const SOCKET_OPERATIONS: i16 = FILE - 48;
     let first = table.file_operations.min(layout.file_inode).min(layout.file_mount);
     let end = table.file_operations.max(layout.file_inode).max(layout.file_mount) + 8;

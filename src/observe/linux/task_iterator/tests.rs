@@ -224,7 +224,7 @@ fn tasks_with_a_wanted_descriptor_are_found() {
     if search(inode).is_none() {
         return;
     }
-    // A thread of another test may have a table of its own, and then the search is not finished.
+    // A thread of another test may have its own table. The search is then not finished.
     let owners = || {
         let mut attempts = (0..100).map(|_| search(inode).unwrap());
         attempts
@@ -253,7 +253,7 @@ fn tasks_with_a_wanted_descriptor_are_found() {
     }
     let found = owners();
     let is_owner = children.each_ref().map(|child| found.contains(&child.id()));
-    // A table with a descriptor of a high number has grown.
+    // A descriptor with a high number makes the table grow.
     let far = rustix::io::fcntl_dupfd_cloexec(&socket, 900).unwrap();
     drop(socket);
     let still_found = owners();
