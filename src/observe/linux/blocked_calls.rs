@@ -55,8 +55,7 @@ pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     Some(Gap::new(Stage::Owners, what, why).counted(found.len()).of_processes(found, "linux"))
 }
 
-/// Returns the descriptor on which a thread waits, if the descriptor was closed or now refers to something other than a
-/// socket.
+/// Returns the descriptor on which a thread waits, if the descriptor was closed or is now another kind of file.
 fn closed(pid: Pid, thread: Pid) -> Option<u32> {
     let text = slurp(format!("/proc/{pid}/task/{thread}/syscall"), 256, 256).ok()?;
     let descriptor = waits_on(&text)?;

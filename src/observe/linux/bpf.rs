@@ -1,5 +1,5 @@
-//! Finds BPF programs that choose the socket of a connection (`sk_lookup`), and BPF programs that see packets before
-//! the firewall does (tcx).
+//! Finds two kinds of BPF programs: programs that choose the socket of a connection (`sk_lookup`), and programs that
+//! see packets before the firewall does (tcx).
 //!
 //! The programs are found through the descriptors of the processes that attached them. In addition, the kernel counts
 //! the `sk_lookup` programs, including those that no process has open.

@@ -111,8 +111,8 @@ pub(super) fn unit(path: &str) -> Option<String> {
     }
 }
 
-/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name. If a user could have made the group of
-/// the container, the outermost unit comes first, because users can give their groups any name.
+/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name. The outermost unit comes first if a user
+/// could have made the group of the container. Users can give their groups any name.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)

@@ -295,8 +295,8 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
 /// The maximum number of addresses in the text of a gap.
 const NAMED: usize = 4;
 
-/// Returns a gap if `/proc` hides the processes of other users. A hidden process may share a socket with a visible
-/// process, so the gap matters even if every socket has an owner.
+/// Returns a gap if `/proc` hides the processes of other users. The gap matters even if every socket has an owner,
+/// because a hidden process may share a socket with a visible process.
 fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     settings::hides_others(privileged).then(|| {
         Gap::new(

@@ -1,6 +1,6 @@
 //! Finds the program that a loader (such as the dynamic loader or an emulator) runs in its own process.
 //!
-//! A process can change its command line. So the program must not only be on the command line, but also be mapped in
+//! A process can change its command line. So the command line alone is not enough: the program must also be mapped in
 //! the memory of the process.
 
 use std::os::fd::OwnedFd;
@@ -26,8 +26,8 @@ pub(super) enum Search {
     NotFound,
 }
 
-/// Finds the program of a loader. If no mapped file is on the command line, the program is found only if exactly one
-/// mapped file looks like a program.
+/// Finds the program of a loader. A mapped file that is on the command line is the program. Otherwise exactly one
+/// mapped file must look like a program.
 pub(super) fn search(process: &OwnedFd, path: &str, cmdline: &[String], tree: &Tree) -> Search {
     let Some(kind) = loader(file_name(path)) else { return Search::NoLoader };
     let mapped = mapped_paths(process, kind == Loader::Native).unwrap_or_default();

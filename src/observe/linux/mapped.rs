@@ -51,7 +51,7 @@ struct Mapping {
     path: Vec<u8>,
 }
 
-/// The mount namespace, the root directory of the process, the device and inode of the file, and the path of the file.
+/// The mount namespace, the root directory of the process, and the file: its device and inode, and its path.
 type Key = (u64, (u64, u64), String, Vec<u8>);
 
 /// Judges mapped files and caches the results, because most processes map the same libraries.
@@ -168,8 +168,8 @@ fn is_own_code(program: &[u8], path: &[u8]) -> bool {
 impl Judged {
     /// Returns who can replace the file, for one of the processes that map it.
     ///
-    /// Programs unpack libraries into `/tmp`, where any user can write. A file that belongs to the user of the process
-    /// is still judged as a file that only this user can replace, in two cases:
+    /// Programs unpack libraries into `/tmp`, where any user can write. If the file belongs to the user of the process,
+    /// only this user is judged able to replace it, in two cases:
     /// - the process is an interpreter
     /// - the file is in a private directory
     fn for_process(self, mapper: Mapper<'_>) -> Self {

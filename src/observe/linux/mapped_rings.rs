@@ -120,7 +120,7 @@ fn search_by(
 }
 
 /// Returns whether a process has mapped an io_uring. `None` if the size limit is reached. Returns false if the mappings
-/// cannot be read, because the descriptors of this process were either read or have a gap.
+/// cannot be read. This is no loss: the descriptors of this process were either read or have a gap.
 fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(file) = openat(CWD, format!("/proc/{pid}/maps"), flags, Mode::empty()) else { return Some(false) };
@@ -172,8 +172,8 @@ pub(super) fn gaps(rings: &MappedRings, named: &[Pid]) -> Vec<Gap> {
     found.into_iter().chain(unread).collect()
 }
 
-/// Returns the gap of an audit that did not use the iterator, because io_urings without a descriptor and a mapping are
-/// then missed. `bpf` is false if the user forbade bpf(2).
+/// Returns a gap if the iterator was not used in an audit. Without the iterator, io_urings with neither a descriptor
+/// nor a mapping are missed. `bpf` is false if the user forbade bpf(2).
 pub(super) fn unsearched(walk: &Walk, bpf: bool) -> Option<Gap> {
     let disabled = || slurp("/proc/sys/kernel/io_uring_disabled", 64, 64);
     if walk.tasks.is_some() || !may_be_unmapped(settings::kernel_release(), disabled()) {

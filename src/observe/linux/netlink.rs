@@ -1,8 +1,8 @@
 //! Requests lists of sockets ("dumps") from the kernel through `NETLINK_SOCK_DIAG`.
 //!
 //! A dump does not show all sockets at one moment. If a socket appears or vanishes between two datagrams, another
-//! socket can be missing, and the kernel does not report this. So a dump of more than one datagram is repeated until
-//! two dumps agree. The sockets of all dumps are reported.
+//! socket can be missing. The kernel does not report this. So a dump of more than one datagram is repeated until two
+//! dumps agree. The sockets of all dumps are reported.
 //!
 //! The first datagram of the kernel is only as large as the largest read so far. So the first read has a large buffer.
 

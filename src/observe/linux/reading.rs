@@ -41,9 +41,8 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the processes. If a process takes too long, it is read again without its project, because its working
-/// directory may be in a file system that does not answer. If the process still takes too long, it is read without its
-/// command line.
+/// Reads the processes. If a process takes too long, it is read again without its project: its working directory may be
+/// in a file system that does not answer. If the process still takes too long, it is read without its command line.
 pub(super) fn read(jobs: Vec<ReadRequest>) -> ReadProcesses {
     read_by(jobs, LIMIT, |reader, job| {
         let process = if job.everything { reader.process(job) } else { Some(reader.program(job)) };

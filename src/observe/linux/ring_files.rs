@@ -28,8 +28,8 @@ const LONGEST_RING: usize = 16 * 1024 * 1024;
 const LEAST_OF_A_RING: usize = 4 * 1024;
 /// The maximum number of attempts to read an io_uring. The kernel omits the files of an io_uring while it is busy.
 const RING_ATTEMPTS: usize = 50;
-/// The first release of Linux in which the text of a busy io_uring has no line `UserFiles`. In earlier releases, the
-/// text of a busy io_uring has this line with the number of files, but the files are missing.
+/// The first release of Linux in which the text of a busy io_uring has no line `UserFiles`. In earlier releases, this
+/// text has the line with the number of files, but the files are missing.
 const WHOLE_TEXT: (u32, u32) = (6, 16);
 /// How many times a socket that is in no table is checked again. The peer may have closed the connection shortly
 /// before, so that the program is about to remove the socket.

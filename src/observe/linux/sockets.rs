@@ -50,8 +50,7 @@ impl FoundSocket {
 pub(super) struct SocketList {
     pub found: Vec<FoundSocket>,
     pub gaps: Vec<Gap>,
-    /// Notes about text tables that were read instead of `sock_diag`, and about the devices and the NAT rules of the
-    /// namespace.
+    /// Notes about text tables that were read instead of `sock_diag`, about devices, and about NAT rules.
     pub notes: Vec<Note>,
     /// The packet filter, if requested. It has a gap if it could not be read.
     pub firewall: Option<(Firewall, Option<Gap>)>,
@@ -206,8 +205,7 @@ impl SocketLister<'_> {
         self.note_refusals();
     }
 
-    /// Adds a note and a gap for the protocols that were read from the text tables because the kernel refused
-    /// `sock_diag`.
+    /// Adds a note and a gap for the protocols whose text tables were read because the kernel refused `sock_diag`.
     fn note_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
@@ -405,8 +403,7 @@ impl SocketLister<'_> {
         if device != 0 && on_loopback.is_none() && has_devices {
             return true;
         }
-        // If a socket is bound to a device, its address is not checked, because the device can have separate routes
-        // (VRF).
+        // The address of a socket on a device is not checked, because the device can have separate routes (VRF).
         device == 0 && !self.own_addresses.has(unmapped(address))
     }
 

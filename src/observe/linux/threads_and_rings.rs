@@ -57,8 +57,10 @@ fn says_in_flight(fdinfo: &[u8]) -> bool {
     fdinfo.split(|byte| *byte == b'\n').filter_map(count).any(|count| count > 0)
 }
 
-/// Searches threads with their own descriptor table, threads of a process whose first thread has ended, and the fixed
-/// files of io_urings.
+/// Searches three places:
+/// - threads with their own descriptor table
+/// - threads of a process whose first thread has ended
+/// - the fixed files of io_urings
 pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -> Result<(), Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut found = Walk::default();

@@ -30,8 +30,8 @@ const NOW_AND_THEN: Duration = Duration::from_secs(60);
 const SPARING: u32 = 500;
 
 /// Sockets that are bound but do not listen are requested once in this many quick scans. For this request, the kernel
-/// walks every bound port of the machine, including the ports of connections and of other namespaces. This takes 1 ms
-/// with 2,000 sockets, and 15 ms with 80,000 sockets (measured).
+/// walks every bound port of the machine, even ports of connections and of other namespaces. This takes 1 ms with 2,000
+/// sockets, and 15 ms with 80,000 sockets (measured).
 const BOUND_EVERY: u32 = 10;
 /// The requests for bound sockets take at most 1/2000 (0.05%) of a core.
 const BOUND_SPARING: u32 = 2000;
