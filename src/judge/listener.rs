@@ -1,4 +1,4 @@
-//! All sockets that the same processes have on one port, for example one for IPv4 and one for IPv6.
+//! All sockets of the same processes on one port, for example an IPv4 and an IPv6 socket.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -10,7 +10,7 @@ use crate::model::{Container, Exposure, Owner, Parent, Process, Reach, Snapshot,
 /// The sockets of the same processes on one port.
 #[derive(Clone, Debug)]
 pub struct Listener<'r> {
-    /// The sockets, at least one, in the order of listings.
+    /// The sockets, in the order of listings. There is at least one.
     pub sockets: Vec<&'r Entry>,
 }
 
@@ -19,7 +19,7 @@ impl<'r> Listener<'r> {
     #[must_use]
     pub fn all(entries: impl IntoIterator<Item = &'r Entry>) -> Vec<Self> {
         let mut listeners: Vec<Self> = Vec::new();
-        // There may be many entries, so only entries with the same port are compared.
+        // There may be many entries. Only entries with the same port are compared.
         let mut by_port: HashMap<u16, Vec<usize>> = HashMap::new();
         for entry in entries.into_iter().filter(|entry| entry.socket.state.holds_port()) {
             let same_port = by_port.entry(entry.socket.local.port).or_default();
@@ -34,7 +34,7 @@ impl<'r> Listener<'r> {
         listeners
     }
 
-    /// Returns the listener that consists of these entries; `None` if they are not exactly one listener.
+    /// Returns the listener that consists of all these entries; `None` if the entries do not form exactly one listener.
     #[must_use]
     pub fn only(entries: &'r [Entry]) -> Option<Self> {
         let (first, others) = entries.split_first()?;
@@ -43,7 +43,7 @@ impl<'r> Listener<'r> {
         is_one.then(|| Listener { sockets: entries.iter().collect() })
     }
 
-    /// Returns the first socket, which is the most exposed socket.
+    /// Returns the first socket. No other socket of the listener is more exposed.
     #[must_use]
     pub fn first(&self) -> &'r Entry {
         self.sockets[0]
@@ -55,7 +55,8 @@ impl<'r> Listener<'r> {
         self.first().exposure
     }
 
-    /// Returns each set of clients that the packet filter lets in, with the first socket that the set can reach.
+    /// Returns each different set of clients that the packet filter lets in, with the first socket that these clients
+    /// can reach.
     #[must_use]
     pub fn reaches(&self) -> Vec<(&'r Entry, &'r Reach)> {
         let mut differing: Vec<(&Entry, &Reach)> = Vec::new();
@@ -69,7 +70,7 @@ impl<'r> Listener<'r> {
         differing
     }
 
-    /// Returns the findings with their sockets, most severe first. If several findings have the same flag, only the
+    /// Returns the findings with their sockets, most severe first. Of several findings with the same flag, only the
     /// most severe is returned.
     #[must_use]
     pub fn findings(&self) -> Vec<(&'r Entry, &'r Finding)> {
@@ -85,7 +86,7 @@ impl<'r> Listener<'r> {
     #[must_use]
     pub fn processes(&self) -> Vec<&'r Process> {
         let mut processes: Vec<&Process> = self.first().processes.iter().map(|process| &**process).collect();
-        // A service manager opens sockets for other processes, so it comes last.
+        // A service manager opens sockets for other processes, so it is last.
         let owner = &self.first().socket.owner;
         let is_manager = |process: &Process| process.pid == 1 || is_user_manager(process);
         processes.sort_by_key(|process| (is_manager(process), has_ancestor_in(process, owner)));
@@ -113,7 +114,7 @@ impl<'r> Listener<'r> {
         self.first().socket.unit.as_deref().filter(|unit| unit.ends_with(".socket") && !unit.contains('/'))
     }
 
-    /// Returns the unit of the main process, or of the socket if no process could be read.
+    /// Returns the unit of the main process. If no process could be read, returns the unit of the socket.
     #[must_use]
     pub fn unit(&self) -> Option<&'r str> {
         match self.main() {
@@ -122,8 +123,8 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns the name, or else the ID, of the container of the main process, or of the socket if no process could be
-    /// read.
+    /// Returns the name of the main process's container, or its ID if it has no name. If no process could be read,
+    /// returns the container of the socket.
     #[must_use]
     pub fn container(&self) -> Option<&'r str> {
         match self.main() {
@@ -132,7 +133,8 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns the full container ID of the main process, or of the socket if no process could be read.
+    /// Returns the full ID of the main process's container. If no process could be read, returns the container ID of
+    /// the socket.
     #[must_use]
     pub fn container_id(&self) -> Option<&'r str> {
         let group = match self.main() {
@@ -143,19 +145,19 @@ impl<'r> Listener<'r> {
         group.rsplit('/').next()
     }
 
-    /// Returns the data about the container of the main process, from the files of the container's manager.
+    /// Returns the data about the main process's container, from the files of the container's manager.
     #[must_use]
     pub fn container_details(&self) -> Option<&'r Container> {
         self.main()?.container_details.as_deref()
     }
 }
 
-/// Returns whether two sockets belong to the same processes. If the owners are hidden, the answer is true only if both
-/// sockets are in the same control group.
+/// Returns whether two sockets belong to the same processes. For hidden owners, both sockets must also be in the same
+/// control group.
 fn are_of_one(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.socket, &other.socket);
     let same_port = a.local.port == b.local.port && a.netns == b.netns;
-    // docker-proxy runs one process for each address family, so two owners may belong to one published port.
+    // docker-proxy runs one process for each address family, so the sockets of one published port may have two owners.
     let is_published_twice = one.forwards_to().is_some() && one.forwards_to() == other.forwards_to();
     let same_owner = match (&a.owner, &b.owner) {
         (Owner::Held(a), Owner::Held(b)) => a == b || is_published_twice,
@@ -171,7 +173,8 @@ pub(super) fn has_ancestor_in(process: &Process, owner: &Owner) -> bool {
     process.parents.iter().any(|Parent { pid, .. }| *pid != 1 && owner.pids().contains(pid))
 }
 
-/// Returns whether a process is the service manager of a user, which opens the sockets of the user's socket units.
+/// Returns whether a process is the service manager of a user. This process opens the sockets of the user's socket
+/// units.
 pub(super) fn is_user_manager(process: &Process) -> bool {
     let unit = process.unit.as_deref().and_then(|unit| unit.strip_prefix("user@"));
     unit.is_some_and(|unit| unit.ends_with(".service/init.scope"))
@@ -187,7 +190,7 @@ mod tests {
     use crate::judge::judge;
     use crate::registry::Registry;
 
-    /// If two sockets have a finding with the same flag, the more severe finding counts.
+    /// Of two findings with the same flag, the more severe finding counts.
     #[test]
     fn the_most_severe_finding_of_several_sockets() {
         let owner = || Owner::Held(Arc::new(vec![7]));

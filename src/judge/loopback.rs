@@ -1,12 +1,13 @@
 //! Listeners on loopback addresses that other machines can reach.
 //!
-//! A machine on the same link sends packets for 127.0.0.1 to the hardware address of this machine. They arrive in two
-//! cases:
-//! - the interface accepts them (`route_localnet`)
-//! - a rule that forwards the port changes their destination before the kernel checks it, as the rules of Docker before
-//!   version 28 do
+//! A machine on the same link can send packets for 127.0.0.1 to the hardware address of this machine. The packets reach
+//! a listener in two cases:
+//! - The interface accepts them (`route_localnet`).
+//! - A rule that forwards the port changes their destination before the kernel checks it. Docker before version 28 made
+//!   such rules.
 //!
-//! A rule of the family netdev or a filter of traffic control can send packets of any machine to the loopback interface.
+//! Packets of any machine can reach the loopback interface if a rule of the family netdev or a filter of traffic
+//! control sends them there.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,8 +19,9 @@ use super::{reach, service};
 use crate::join::Entry;
 use crate::model::{Exposure, Reach, Socket, unmapped};
 
-/// Gives these listeners another exposure: `link-local`, or `any` if a rule sends packets to the loopback interface.
-/// Returns the clients that can reach each, by the index of its entry.
+/// Gives another exposure to the listeners on loopback addresses that other machines can reach. The exposure is `any`
+/// if a rule sends packets to the loopback interface, otherwise `link-local`. Returns the clients of each of these
+/// listeners, by the index of its entry.
 pub(super) fn find_reachable(
     entries: &mut [Entry],
     identities: &mut Identities,
@@ -57,7 +59,8 @@ pub(super) fn find_reachable(
     found
 }
 
-/// Returns whether a socket accepts traffic for an IPv4 loopback address, not only on the loopback device.
+/// Returns whether a socket accepts traffic for an IPv4 loopback address, on other devices than the loopback device
+/// too.
 fn is_on_loopback_address(socket: &Socket) -> bool {
     matches!(unmapped(socket.local.address), IpAddr::V4(four) if four.is_loopback())
         && socket.state.accepts_traffic()
@@ -78,7 +81,7 @@ mod tests {
     fn a_dangerous_service_on_a_loopback_address_that_the_link_reaches() {
         for (routes_localnet, is_refused, expected) in [
             (false, false, None),
-            // The rules are not known and could drop the packets, so there is no finding, only the note about
+            // The rules are not known. They could drop the packets, so there is no finding, only the note about
             // `route_localnet`.
             (true, true, None),
             (true, false, Some(Severity::Warning)),

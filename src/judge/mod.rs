@@ -1,5 +1,4 @@
-//! Rules that turn a listener with its processes into findings. They perform no input or output, and do not read the
-//! clock.
+//! Turns a listener and its processes into findings. The rules perform no input or output, and do not read the clock.
 
 pub mod audit;
 mod danger_rules;
@@ -54,20 +53,20 @@ use crate::model::{
 };
 use crate::registry::Registry;
 
-/// A snapshot whose sockets were joined with their processes and judged.
+/// A snapshot after its sockets were joined with their processes and judged.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The snapshot, without the sockets and processes that have moved into the entries.
+    /// The snapshot. Its sockets and processes have moved into the entries.
     pub snapshot: Snapshot,
     /// The number of sockets in the snapshot.
     pub seen: usize,
     /// The requested sockets, in the order of listings.
     pub entries: Vec<Entry>,
-    /// The registry that judged the entries.
+    /// The registry by which the entries were judged.
     pub registry: Registry,
     /// The user's question, which the entries answer.
     pub question: Question,
-    /// What the user may do without `sudo`. The commands that a renderer shows depend on these rights.
+    /// What the user may do without `sudo`. A renderer shows commands that fit these rights.
     pub rights: Rights,
 }
 
@@ -76,7 +75,7 @@ pub struct Report {
 pub struct Question {
     /// Whether the user named a target or a filter.
     pub is_narrowed: bool,
-    /// The number of sockets that are left out because too little is known to decide whether they match.
+    /// The number of sockets that were left out, because too little is known to decide whether they match.
     pub undecided: usize,
     /// Whether the data comes from a saved snapshot.
     pub is_saved: bool,
@@ -85,7 +84,7 @@ pub struct Question {
 }
 
 impl Report {
-    /// Removes the command lines of all processes, also from findings.
+    /// Removes the command lines of all processes. The findings lose them too.
     pub fn remove_command_lines(&mut self) {
         self.change_processes(|one| {
             Some(Process { cmdline: Vec::new(), debugger_options: Vec::new(), ..one.clone() })
@@ -93,12 +92,12 @@ impl Report {
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
     }
 
-    /// Replaces the processes that were read again after the scan, matched by pid. The findings do not change.
+    /// Replaces processes by processes that were read again after the scan, matched by pid. The findings do not change.
     pub fn complete_processes(&mut self, read: &[Process]) {
         self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
     }
 
-    /// Adds to each listener its number of connections in a later report.
+    /// Adds to each listener the number of its connections, which a later report has.
     pub fn add_connections(&mut self, later: &Report) {
         let identity = |entry: &Entry| (entry.socket.local.clone(), entry.socket.cookie, entry.socket.inode);
         let counts: HashMap<_, _> =
@@ -125,8 +124,8 @@ impl Report {
 
     /// Replaces each process for which `change` returns a new process.
     fn change_processes(&mut self, change: impl Fn(&Process) -> Option<Process>) {
-        // Entries share lists of processes, which are found by their memory addresses. The old lists are kept until the
-        // end, so that no address is reused.
+        // Entries share lists of processes, which are identified by their memory addresses. The old lists are kept
+        // until the end, because otherwise a new list could get the address of an old one.
         let mut lists = HashMap::new();
         for entry in &mut self.entries {
             let old = Arc::clone(&entry.processes);
@@ -255,19 +254,19 @@ pub struct Explained<'r> {
 /// A query, and its interpretation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Query<'a> {
-    /// The text as typed.
+    /// The query as the user typed it.
     pub text: &'a str,
-    /// The kind of the text: a port, a service, a program or search words.
+    /// The kind of thing that the query names.
     pub matched: Matched,
-    /// The number of pairs of port and protocol that earlier queries had not found.
+    /// The number of results of this query that no earlier query had. A result is a port and a protocol.
     #[serde(skip)]
     pub added: usize,
-    /// The ports that a search for words found, the best first; empty for every other query.
+    /// The ports that a search for words found, the best first. Empty for every other query.
     pub hits: Vec<SearchHit>,
 }
 
-/// Explains one port and protocol. The context takes longer to find than the verdict, so it is filled in only if
-/// `in_full` is true.
+/// Explains one port and protocol. The context is filled in only if `in_full` is true, because it takes longer to find
+/// than the verdict.
 #[must_use]
 pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: bool) -> Explained<'r> {
     let verdict = report.registry.verdict(port, protocol);
@@ -277,7 +276,7 @@ pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: b
     });
     let (listeners, mut connections): (Vec<_>, Vec<_>) =
         on_it.partition(|judged| judged.socket.state.holds_port());
-    // Connections that a listener accepted are left out, because they belong to the listener.
+    // Connections that a listener accepted are left out, because they belong to this listener.
     connections.retain(|connection| connection.direction != Some(Direction::In));
     let mut context = Context::default();
     if in_full {

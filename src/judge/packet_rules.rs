@@ -8,8 +8,8 @@ use crate::findings::socket::Sniffer;
 use crate::model::{OriginKind, Severity};
 use crate::registry::tools::{PacketProgram, packet_program};
 
-/// Returns the evidence of `sniffer`, for the process with the highest severity. The name of a program counts only if
-/// no user can replace its file.
+/// Returns the evidence of `sniffer`. Of several processes, the process with the highest severity counts. A program's
+/// name is trusted only if no user can replace its file.
 pub(super) fn sniffer(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let received = socket.receives.as_ref()?;
@@ -18,7 +18,8 @@ pub(super) fn sniffer(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let receives = received.name(protocol)?;
     let has_data = received.has_data_of_programs(protocol);
     let judged = |process| (severity_of(process, has_data, subject.snapshot.scope.packages), process);
-    // `max_by_key` returns the last of several equal elements, so the reversed order yields the first process.
+    // `max_by_key` returns the last of several equal elements. The order is reversed, because the first process is
+    // wanted.
     let ((severity, known), process) =
         subject.processes.iter().map(judged).rev().max_by_key(|((severity, _), _)| *severity)?;
     let attack = known.map_or("T1040", |known| known.attack);
@@ -36,7 +37,7 @@ pub(super) fn sniffer(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(sniffer.into())
 }
 
-/// Returns the severity of a process that receives packets, and its known use.
+/// Returns the severity of a process that receives packets, and the known use of its program.
 fn severity_of(
     process: &IdentifiedProcess<'_>,
     has_data: bool,

@@ -1,4 +1,5 @@
-//! The program of a process, the users who can replace its file, and whether the program usually serves the port.
+//! Identifies the program of a process, the users who can replace its file, and whether the program usually serves the
+//! port.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -20,14 +21,14 @@ pub(super) struct IdentifiedProcess<'o> {
     tools: Rc<ToolsOfProgram>,
 }
 
-/// The rows about a program in the tables of tools, looked up on first use.
+/// The rows about a program in the tables of tools. They are looked up on first use.
 #[derive(Default)]
 struct ToolsOfProgram {
     ad_hoc: OnceCell<Option<AdHocTool>>,
     dual_use: OnceCell<Vec<DualUseRow>>,
 }
 
-/// The program file and the user of a process, and the command line if the program is an interpreter.
+/// The program file and the user of a process. For an interpreter, the command line follows.
 pub(super) type RunAs<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
 
 /// Returns the name of the program file, or the name of the process if the file is not known.
@@ -58,12 +59,12 @@ impl<'o> IdentifiedProcess<'o> {
         self.command_line.get_or_init(read).as_ref()
     }
 
-    /// Returns the use of the process if it is a tool for a short task.
+    /// Returns the use of the process, if its program is a tool for a short task.
     pub(super) fn ad_hoc_tool(&self) -> Option<AdHocTool> {
         *self.tools.ad_hoc.get_or_init(|| tools::ad_hoc(self.command_line()?))
     }
 
-    /// Returns the purpose of the process, if it is a dual-use tool on this port.
+    /// Returns the purpose of the process, if its program is a dual-use tool on this port.
     pub(super) fn dual_use_tool(&self, port: u16, protocol: Protocol) -> Option<DualUseTool> {
         let find = || self.command_line().map(tools::dual_use_rows).unwrap_or_default();
         tools::dual_use(self.tools.dual_use.get_or_init(find), port, protocol)
@@ -75,27 +76,25 @@ impl<'o> IdentifiedProcess<'o> {
         ReplaceableBy::of(self.process) >= ReplaceableBy::User
     }
 
-    /// Returns whether the program was identified by the code that runs. Arguments and titles do not count: any user
-    /// can choose the arguments of a program, and a process chooses its own title.
+    /// Returns whether the program was identified by the code that runs. Arguments and titles do not count, because any
+    /// user can choose arguments, and a process chooses its own title.
     pub(super) fn is_identified_by_what_runs(&self) -> bool {
         self.identity.as_deref().is_some_and(|identity| !identity.rests_on_title())
     }
 
-    /// Returns whether only root can replace the program file. If so, its name can be trusted.
     fn has_genuine_file(&self) -> bool {
         ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
 
-    /// Returns whether the program has the name of a server with a guarded port of its own, but the name proves nothing
-    /// (see `has_a_name_that_proves_nothing`). A web server, which may be a proxy for a guarded service, has no such
-    /// port.
+    /// Returns whether the program has the name of a server with a guarded port of its own, although the name proves
+    /// nothing. A web server has no port of its own, because it may be a proxy for a guarded service.
     pub(super) fn is_named_like_a_server(&self) -> bool {
         self.has_a_name_that_proves_nothing()
             && self.program_name().is_some_and(programs::owns_a_guarded_port)
     }
 
-    /// Returns whether the program has the name of a server of a guarded port, but the name proves nothing: a user
-    /// other than root can replace the file, or the file does not exist. False for an interpreter.
+    /// Returns whether the program has the name of a server of a guarded port, although the name proves nothing. A user
+    /// other than root can replace the file, or the file does not exist. Returns false for an interpreter.
     fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()
@@ -121,11 +120,13 @@ impl<'o> IdentifiedProcess<'o> {
     }
 }
 
-/// The programs of the processes seen so far, stored because one process may own a thousand sockets.
+/// The programs of the processes that were identified so far. They are stored, because one process may own a thousand
+/// sockets.
 #[derive(Default)]
 pub(super) struct Identities {
     known: HashMap<Pid, Identity>,
-    /// The last identified program with its command line and tools: workers of one server often follow each other.
+    /// The last identified program, with its command line and tools. The next process is often another worker of the
+    /// same server.
     last: Option<(Option<String>, Vec<String>, Rc<ToolsOfProgram>)>,
 }
 
@@ -149,7 +150,7 @@ impl Identities {
         }
     }
 
-    /// Returns the processes of a listener, or of a socket without a port; none for a connection.
+    /// Returns the processes of a listener, or of a socket without a port. A connection has none.
     pub(super) fn processes<'o>(&mut self, listener: &'o Entry) -> Vec<IdentifiedProcess<'o>> {
         if !listener.socket.state.is_judged() {
             return Vec::new();
@@ -158,7 +159,7 @@ impl Identities {
     }
 }
 
-/// Returns the tools of a process. If the last process has the same program and command line, its tools are reused.
+/// Returns the tools of a process. They are reused if the last process had the same program and command line.
 fn tools_of(
     process: &Process,
     last: &mut Option<(Option<String>, Vec<String>, Rc<ToolsOfProgram>)>,
@@ -187,8 +188,8 @@ pub(super) fn is_opener(process: &IdentifiedProcess<'_>) -> bool {
     process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
 }
 
-/// Returns whether a program such as systemd opened the socket for the other processes: it is pid 1 or an ancestor of
-/// all of them.
+/// Returns whether a program such as systemd opened the socket for the other processes. The program must be pid 1, or
+/// an ancestor of all other processes.
 pub(super) fn opens_sockets_for_others(process: &IdentifiedProcess<'_>, owners: &[&Process]) -> bool {
     let pid = process.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
@@ -197,7 +198,7 @@ pub(super) fn opens_sockets_for_others(process: &IdentifiedProcess<'_>, owners: 
         && (pid == 1 || owners.iter().filter(|process| process.pid != pid).all(below))
 }
 
-/// Directories that contain programs of many packages.
+/// Directories with the programs of many packages.
 const COMMON_DIRECTORIES: [&str; 10] = [
     "",
     "/bin",
@@ -211,8 +212,8 @@ const COMMON_DIRECTORIES: [&str; 10] = [
     "/usr/libexec",
 ];
 
-/// Returns whether a process is a worker of its ancestor: both run one file, files of one suite, or known servers of
-/// the port.
+/// Returns whether a process is a worker of its ancestor. Both must run the same file, files of the same suite, or
+/// known servers of the port.
 pub(super) fn is_worker_of(
     ancestor: &IdentifiedProcess<'_>,
     process: &IdentifiedProcess<'_>,
@@ -226,8 +227,9 @@ pub(super) fn is_worker_of(
         || (ancestor.serves(port, protocol) && process.serves(port, protocol))
 }
 
-/// Returns whether both files are in one directory that is not a common directory, or whether the worker's file is
-/// below a directory with the master's name.
+/// Returns whether two program files belong to the same suite. This is so in two cases:
+/// - Both files are in one directory, which is not a common directory.
+/// - The worker's file is below a directory with the name of the master.
 fn are_of_one_suite(master: &str, worker: &str) -> bool {
     let Some(((directory, name), (its_directory, _))) = master.rsplit_once('/').zip(worker.rsplit_once('/'))
     else {
@@ -237,8 +239,8 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
         || (!name.is_empty() && its_directory.split('/').any(|part| part == name))
 }
 
-/// Returns the usual program of the port, if every process runs a usual program. If the owner is hidden, the name of
-/// the unit decides.
+/// Returns the usual program of the port, if every process runs one. If the owner is hidden, the name of the unit
+/// decides.
 pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<UsualProgram> {
     if listener.socket.owner == Owner::Hidden {
         return by_unit(listener).map(|program| UsualProgram {
@@ -258,7 +260,7 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
-/// Returns the program that usually serves the port and has the name of the listener's system unit. The name can be
+/// Returns the program that usually serves the port, if the listener's system unit has its name. The name can be
 /// trusted: only root can start a system service, and no process can choose its control group.
 pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     let socket = &listener.socket;
@@ -269,8 +271,8 @@ pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     programs.find(|program| program.is_named_by_unit(name))
 }
 
-/// Returns the program for which systemd opened the socket, by the name of the socket unit; `None` if the process is
-/// not systemd, or if the name is not known.
+/// Returns the program for which systemd opened the socket, according to the name of the socket unit. `None` if the
+/// process is not systemd, or if no known program has this name.
 pub(super) fn by_socket_unit(
     process: &IdentifiedProcess<'_>,
     listener: &Entry,
@@ -283,8 +285,8 @@ pub(super) fn by_socket_unit(
 fn usual_program(process: &IdentifiedProcess<'_>, listener: &Entry) -> Option<UsualProgram> {
     let (port, protocol) = (listener.socket.local.port, listener.socket.local.protocol);
     let identity = process.identity.as_ref()?;
-    // Any user can give a file any name, so the file must be genuine. A match by the command line only makes a port
-    // less suspicious, so it needs no check.
+    // Any user can give a file any name, so the file must be genuine. If only the command line matches, the result
+    // makes a port less suspicious and nothing more, so no check is needed.
     if identity.rests_on != RestsOn::Cmdline && !process.has_genuine_file() {
         return None;
     }
@@ -306,8 +308,8 @@ fn usual_program(process: &IdentifiedProcess<'_>, listener: &Entry) -> Option<Us
     Some(unit.map_or(anywhere, |unit| UsualProgram { product: unit, any_port: false, ..anywhere }))
 }
 
-/// Returns the range from which every process of a listener chooses a new port at each start; `None` if there is no
-/// common range, or if a process could not be read.
+/// Returns the range from which every process of a listener picks a new port at each start. `None` if the processes
+/// have no common range, or if a process could not be read.
 #[must_use]
 pub fn picked_from(listener: &Entry) -> Option<PortRange> {
     let local = &listener.socket.local;

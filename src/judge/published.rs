@@ -1,5 +1,4 @@
-//! Finds the listeners that receive the traffic of published ports, and removes published ports that a program also
-//! serves.
+//! Finds the listeners that receive the traffic of published ports. Removes published ports that a program also serves.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -8,7 +7,7 @@ use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
 use crate::model::{Endpoint, Netns, Peer, Protocol, Snapshot, Socket, State};
 
-/// The namespace, local end and destination of a published port; `None` for any other entry.
+/// The namespace, local end and destination of a published port; `None` for an entry that is not a published port.
 pub(super) type Key = Option<(Option<u64>, Endpoint, Peer)>;
 
 pub(super) fn key(entry: &Entry) -> Key {
@@ -25,8 +24,8 @@ pub(super) fn published_ports(entries: &[Entry]) -> PublishedPorts {
     published.map(|entry| (entry.socket.port_key(), entry.socket.clone())).collect()
 }
 
-/// Returns the published port if dockerd only reserves the port with this socket; else `None`. Without its userland
-/// proxy, dockerd binds published ports only to keep other programs away: a firewall rule forwards the traffic.
+/// Returns the published port, if dockerd only reserves the port with this socket. Without its userland proxy, dockerd
+/// binds published ports only to keep other programs away. A firewall rule forwards the traffic.
 pub(super) fn reserved_by_dockerd<'p>(
     ports: &'p PublishedPorts,
     entry: &Entry,
@@ -41,7 +40,7 @@ pub(super) fn reserved_by_dockerd<'p>(
     (covers && !processes.is_empty() && processes.iter().all(is_dockerd)).then_some(port)
 }
 
-/// The listeners that receive traffic for addresses of this machine and of its containers.
+/// The listeners that receive traffic to addresses of this machine and of its containers.
 pub(super) struct LocalListeners<'e> {
     /// The addresses of all sockets, with their namespaces.
     own: HashSet<(Option<u64>, IpAddr)>,
@@ -50,18 +49,18 @@ pub(super) struct LocalListeners<'e> {
 }
 
 impl<'e> LocalListeners<'e> {
-    /// `entries` are the entries of `snapshot`.
+    /// Expects the entries of `snapshot`.
     pub(super) fn new(entries: &'e [Entry], snapshot: &'e Snapshot) -> Self {
         let place = |socket: &Socket| (inode(socket.netns.as_ref()), socket.local.address);
         let own = entries.iter().map(|entry| place(&entry.socket)).collect();
         LocalListeners { own, on_port: by_port(entries), snapshot }
     }
 
-    /// Returns the listener that receives traffic from a network namespace to `to`: a listener in this namespace, or
-    /// else in a scanned namespace that has the address.
+    /// Returns the listener that receives traffic to `to` from a network namespace. The listener is in this namespace
+    /// or, if the namespace has none, in a scanned namespace that has the address.
     pub(super) fn receiving(&self, protocol: Protocol, netns: Option<&Netns>, to: Peer) -> Option<&'e Entry> {
-        // A listener on the wildcard address receives only traffic for its own namespace, so destinations on other
-        // machines do not count.
+        // A listener on the wildcard address receives only traffic to its own namespace. Destinations on other machines
+        // do not count.
         let is_own = to.address.is_unspecified()
             || to.address.is_loopback()
             || self.own.contains(&(inode(netns), to.address))
@@ -98,7 +97,7 @@ fn inode(netns: Option<&Netns>) -> Option<u64> {
     netns.map(|netns| netns.inode)
 }
 
-/// Returns the listener, of this machine or of a container, that receives the traffic of each published port.
+/// Returns the listener that receives the traffic of each published port, on this machine or in one of its containers.
 pub(super) fn services_behind(entries: &[Entry], snapshot: &Snapshot) -> HashMap<Key, Entry> {
     let published = entries.iter().filter_map(|entry| Some((entry, entry.socket.forwarding.as_ref()?.to)));
     if published.clone().next().is_none() {
@@ -114,8 +113,8 @@ pub(super) fn services_behind(entries: &[Entry], snapshot: &Snapshot) -> HashMap
         .collect()
 }
 
-/// The published ports that lead to a listener in another network namespace, by namespace, protocol and port of the
-/// listener.
+/// The published ports that lead to a listener in another network namespace. The key is the namespace, protocol and
+/// port of this listener.
 pub(super) type PortsLeadingTo = HashMap<(Option<u64>, Protocol, u16), Vec<Endpoint>>;
 
 pub(super) fn ports_leading_to(entries: &[Entry], snapshot: &Snapshot) -> PortsLeadingTo {
@@ -140,8 +139,8 @@ pub(super) fn ports_leading_to(entries: &[Entry], snapshot: &Snapshot) -> PortsL
     ports
 }
 
-/// Returns the entries that can receive traffic, by protocol and port. Without this index, the search would be
-/// quadratic.
+/// Returns the entries that can receive traffic, by protocol and port. Without this index, each search would read all
+/// entries.
 pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>> {
     let mut on_port: HashMap<_, Vec<&Entry>> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.socket.state.holds_port()) {
@@ -150,7 +149,8 @@ pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>
     on_port
 }
 
-/// Removes a published port if a program of the container engine listens on its port and forwards to its destination.
+/// Removes a published port if a program of the container engine serves it too: the program listens on the same port,
+/// and forwards to the same destination.
 pub(super) fn remove_duplicates(entries: &mut Vec<Entry>) {
     type Place = (Protocol, u16, Peer);
     let place = |entry: &Entry| -> Option<Place> {
@@ -178,7 +178,7 @@ mod tests {
     use crate::model::{Forwarding, Namespace, Netns, Owner, Peer, Process, State};
     use crate::registry::Registry;
 
-    /// A web terminal in a container is judged at the port that is published for it.
+    /// A web terminal in a container is judged by the port under which it is published.
     #[test]
     fn the_service_in_the_namespace_of_a_container() {
         let to = Peer { address: [172, 17, 0, 2].into(), port: 7681 };

@@ -8,7 +8,7 @@ use crate::join::Entry;
 use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State, StatusBasis};
 
 /// Returns the evidence of `orphaned`: every registration is dead, and the process is not a known server of the port. A
-/// port that the kernel or the program picked from a range is not orphaned, because it was not chosen for its
+/// port that the kernel or the program picked from a range has no finding, because nobody chose it for its
 /// registration.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
@@ -22,12 +22,12 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     }
     let rows = verdict.registrations().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
     let registrations = rows.map(|(service, row)| DeadRegistration::new(service, row)).collect();
-    // A common use would have made the port repurposed, so this use is rare.
+    // The port is not repurposed, so the known use is a rare use.
     Some(Orphaned { registrations, rarely_used_by: verdict.known_use.clone() }.into())
 }
 
-/// Returns the evidence of `unexplained`: the listener is not explained by a registration, a known program, a known
-/// use, or a range from which the kernel or the program picks ports.
+/// Returns the evidence of `unexplained`. Nothing explains the listener: no registration, no known program, no known
+/// use, and no range from which the kernel or the program picks ports.
 pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
@@ -51,7 +51,8 @@ pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     picked_from(listener).is_none().then(|| unexplained.into())
 }
 
-/// Returns `Unexplained` with the registrations of the other protocol (UDP for a TCP listener), if there are any.
+/// Returns `Unexplained` if the port is registered for the other protocol: UDP for a TCP listener, TCP for a UDP
+/// listener.
 fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     let local = &subject.listener.socket.local;
     let registered_for = match local.protocol.registered_as() {
@@ -67,9 +68,9 @@ fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     (!services.is_empty()).then_some(Unexplained::OtherProtocol { registered_for, services })
 }
 
-/// Returns the evidence of `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections, or in
-/// IANA's dynamic range if the kernel's range is unknown. Datagram and bound sockets in this range usually belong to
-/// clients.
+/// Returns the evidence of `ephemeral`: a TCP listener is on a port that the kernel gives to outgoing connections. If
+/// the kernel's range is not known, IANA's dynamic range counts. Datagram and bound sockets in this range usually
+/// belong to clients.
 pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (socket, snapshot) = (&subject.listener.socket, subject.snapshot);
     let local = &socket.local;
@@ -92,7 +93,7 @@ pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// Returns the facts about a port in an ephemeral range of the observed host; `None` if no ephemeral range contains the
+/// Returns facts about a port in an ephemeral range of the observed machine; `None` if no ephemeral range contains the
 /// port.
 pub(super) fn ephemeral_here(
     snapshot: &Snapshot,
@@ -134,28 +135,28 @@ pub(super) fn ephemeral_here(
     })
 }
 
-/// Returns the network namespace of all these listeners; `None` for the namespace of portolan, or for different
-/// namespaces.
+/// Returns the network namespace of all these listeners. `None` for the namespace of portolan, or if the listeners are
+/// in different namespaces.
 fn common_netns(listeners: &[&Entry]) -> Option<u64> {
     let netns = |entry: &&Entry| Some(entry.socket.netns.as_ref()?.inode);
     let first = netns(listeners.first()?)?;
     listeners.iter().all(|entry| netns(entry) == Some(first)).then_some(first)
 }
 
-/// Returns whether a TCP listener that requests any free port of `range` usually gets an odd port; `None` if odd and
+/// Returns whether a TCP listener that requests any free port of `range` usually gets an odd port. `None` if odd and
 /// even ports are equally likely, or if this is not known.
 ///
 /// For `bind` to port 0, Linux prefers odd ports if the range begins with an even port, and even ports otherwise
-/// (`inet_csk_find_open_port`; measured: 1,500 of 1,500 ports odd with the default range). Only a short range is likely
-/// to run out of preferred ports.
+/// (`inet_csk_find_open_port`). Measured with the default range: 1,500 of 1,500 ports were odd. A short range gives no
+/// answer, because its preferred ports may all be in use.
 fn listeners_get_odd(snapshot: &Snapshot, protocol: Protocol, range: PortRange) -> Option<bool> {
     let has_preference =
         snapshot.host.os == "linux" && protocol == Protocol::Tcp && range.high - range.low >= 1024;
     has_preference.then_some(range.low.is_multiple_of(2))
 }
 
-/// Returns whether `bind` to port 0 can give every port of the range, odd or even: Linux starts at a random port
-/// (`udp_lib_get_port`, `sctp_get_port_local`).
+/// Returns whether `bind` to port 0 can give every port of the range, odd or even. Linux starts at a random port for
+/// these protocols (`udp_lib_get_port`, `sctp_get_port_local`).
 fn gives_every_port(snapshot: &Snapshot, protocol: Protocol) -> bool {
     snapshot.host.os == "linux" && (protocol.is_datagram() || protocol == Protocol::Sctp)
 }

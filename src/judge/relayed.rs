@@ -1,5 +1,5 @@
-//! Finds the listeners of this machine and of its containers to which relays, such as socat and docker-proxy, pass
-//! connections.
+//! Finds the listeners to which relays, such as socat and docker-proxy, pass connections. These listeners are on this
+//! machine or in its containers.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,18 +10,16 @@ use crate::model::{Endpoint, Peer, Pid, Process, Snapshot};
 use crate::registry::command_line::CommandLine;
 use crate::registry::relays::{self, RelayDestination};
 
-/// The maximum number of relays between a client and the service.
+/// The maximum number of relays in a row between a client and the service.
 pub const MOST_RELAYS: usize = 8;
 
-/// A service of this machine or of a container that a listener reaches through a relay.
+/// A service that clients of a listener reach through a relay. The service is on this machine or in a container.
 pub(super) struct RelayedService {
     /// The relay that accepts the connections of clients.
     pub(super) relay: Pid,
-    /// The address of the service.
     pub(super) to: Peer,
-    /// The listener of the service.
     pub(super) service: Entry,
-    /// Whether the command line of a relay restricts its clients.
+    /// Whether a relay on the way restricts its clients by its command line.
     pub(super) is_restricted: bool,
 }
 
@@ -40,8 +38,8 @@ pub fn relay_targets(snapshot: &Snapshot) -> BTreeSet<u16> {
     targets.collect()
 }
 
-/// Returns the service behind each relay, by the index of the relay's entry. `behind` has the listeners of published
-/// ports.
+/// Returns the service behind each relay, by the index of the relay's entry. `behind` contains the listeners behind
+/// published ports.
 pub(super) fn services_behind_relays(
     entries: &[Entry],
     behind: &HashMap<published::Key, Entry>,
@@ -71,8 +69,8 @@ pub(super) fn services_behind_relays(
     found
 }
 
-/// Follows the relays from `first` to the service; `None` if the connections leave this machine, or if nothing listens at
-/// the destination.
+/// Follows the relays from `first` to the service. `None` if the connections leave this machine, or if nothing listens
+/// at the destination.
 fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities) -> Option<RelayedService> {
     let mut at = first;
     let mut found: Option<RelayedService> = None;
@@ -92,7 +90,7 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
         });
         at = service;
     }
-    // The relays form a circle, or there are too many.
+    // The relays form a circle, or there are too many relays.
     None
 }
 

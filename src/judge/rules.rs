@@ -1,4 +1,4 @@
-//! The table of rules. Each rule decides one finding, from one listener and its processes.
+//! The table of rules. Each rule decides whether one listener, with its processes, has one finding.
 
 use super::subject::JudgedListener;
 use super::{
@@ -43,7 +43,7 @@ const RULES_WITHOUT_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
-/// The rules for a socket that only reserves a port, while a forwarding rule serves the port.
+/// The rules for a socket that only reserves a port. A forwarding rule serves the port.
 const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     danger_rules::exposed,
     identity_rules::hidden_process,
@@ -54,7 +54,7 @@ const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
-/// Returns every finding on one listener. A connection has no finding, because usually the kernel chose its port.
+/// Returns every finding on one listener. A connection has no findings, because the kernel usually chose its port.
 pub(super) fn findings(subject: &JudgedListener<'_>) -> Vec<Finding> {
     let rules = match subject.listener.socket.state {
         State::Raw => RULES_WITHOUT_PORT,

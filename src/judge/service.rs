@@ -1,4 +1,4 @@
-//! Identifies the service that a listener offers, and the destination of a forwarding program.
+//! Identifies the service of a listener, and the destination of a forwarding program.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::model::{
 use crate::registry::programs::ListedProgram;
 use crate::registry::tools::packet_program;
 
-/// Returns the service of the first known program, except programs such as systemd that only open sockets. If there is
-/// none, or if the owner is hidden, the name of the unit decides.
+/// Returns the service of the first known program. Programs such as systemd do not count, because they only open
+/// sockets. If no program is known, or if the owner is hidden, the name of the unit decides.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.port().is_none() {
@@ -56,8 +56,8 @@ pub(super) fn forward_target(
     ForwardTarget { address: to.address, port: to.port, container, pids: Vec::new(), served_by: None }
 }
 
-/// Finds the processes that listen at the destination of a forwarded port: in the namespace or in the container that
-/// has the address.
+/// Finds the processes that listen at the destination of each forwarded port. They are in the namespace or in the
+/// container that has the address.
 pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
     let is_forwarded = |entry: &Entry| entry.forward_target().is_some();
     if !entries.iter().any(is_forwarded) {
@@ -92,15 +92,15 @@ pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
     }
 }
 
-/// Returns the first process of an entry that no other owner started; `None` if no process could be read.
+/// Returns the first process of an entry that was not started by another owner; `None` if no process could be read.
 pub(super) fn main_process(entry: &Entry) -> Option<Arc<Process>> {
     let owner = &entry.socket.owner;
     let mut processes = entry.processes.iter();
     processes.find(|process| !has_ancestor_in(process, owner)).cloned()
 }
 
-/// Returns whether a socket is in a network namespace that has the destination's address, or in the destination's
-/// container.
+/// Returns whether a socket is in a network namespace with the address of the destination, or in the container of the
+/// destination.
 fn is_in_place(entry: &Entry, to: &ForwardTarget, snapshot: &Snapshot) -> bool {
     let Some(netns) = &entry.socket.netns else { return false };
     let has_address = snapshot

@@ -1,4 +1,5 @@
-//! The severity of a finding, by its kind, the clients that can reach the listener, and the trust in its process.
+//! The severity of a finding. It depends on the kind of finding, on the clients that can reach the listener, and on the
+//! trust in its process.
 
 use super::program_identity::IdentifiedProcess;
 use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
@@ -11,7 +12,7 @@ pub(super) enum Trust {
     Replaceable,
     /// The program is not known, or it is an interpreter that runs an unknown script.
     Unknown,
-    /// The program is known, but the origin of its file is not known; or no process could be read.
+    /// The program is known, but the origin of its file is not; or no process could be read.
     Unproven,
     /// A known program in a directory that only root can write.
     Installed,
@@ -54,7 +55,7 @@ pub(super) fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
         _ if ReplaceableBy::of(process) == ReplaceableBy::Unknown => Trust::Unknown,
         (true, true) => Trust::Installed,
         (true, false) => Trust::Unproven,
-        // An unknown program is not suspicious if only root can replace its file.
+        // If only root can replace its file, an unknown program is not suspicious.
         (false, true) if !identified.is_interpreted() || runs_system_script(process) => Trust::Unproven,
         (false, _) => Trust::Unknown,
     }
@@ -70,8 +71,9 @@ pub(super) fn finding(evidence: Evidence, exposure: Exposure, trust: Trust) -> F
     Finding { severity: severity(finding.flag(), finding.severity, exposure, trust), ..finding }
 }
 
-/// Returns the severity of a finding. On loopback, `base` is lowered by one level for most flags. For findings about
-/// the registry, low trust raises `base` by one level, at most to a warning, and high trust lowers it.
+/// Returns the severity of a finding. On loopback, most flags have a severity one level below `base`. For findings
+/// about the registry, low trust raises `base` by one level, but at most to a warning. High trust lowers it by one
+/// level.
 pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Trust) -> Severity {
     let moved = match (flag.family(), trust) {
         (FindingFamily::Registry, Trust::Replaceable | Trust::Unknown) => {
@@ -90,7 +92,7 @@ fn on_loopback(flag: Flag, severity: Severity, exposure: Exposure) -> Severity {
     }
 }
 
-/// Returns the usual severity of a flag at an exposure, for a known program of unknown origin.
+/// Returns the usual severity of a flag at an exposure. This is the severity for a known program of unknown origin.
 #[must_use]
 pub fn usual_severity(flag: Flag, exposure: Exposure) -> Severity {
     on_loopback(flag, flag.severity(), exposure)

@@ -7,7 +7,7 @@ use crate::findings::socket::{BacklogFull, BoundOnly};
 use crate::model::{Forwarding, Owner, Protocol, State};
 
 /// Returns the evidence of `backlog-full`: more connections wait than the limit allows. The kernel accepts one
-/// connection more than the limit (`sk_acceptq_is_full` of net/sock.h), so a queue at the limit is not full.
+/// connection beyond the limit (`sk_acceptq_is_full` of net/sock.h), so a queue at the limit is not yet full.
 pub(super) fn backlog_full(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let queues = socket.queues?;

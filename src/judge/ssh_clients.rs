@@ -1,4 +1,4 @@
-//! Finds the clients of sessions over SSH by the connections of the processes that serve the sessions.
+//! Finds the clients of sessions over SSH, by the connections of the processes that serve these sessions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -9,8 +9,8 @@ use crate::model::{Parent, Pid, Process, Snapshot, State, unmapped};
 /// The address of the client, by the process that serves its session.
 pub(super) type SshClients = BTreeMap<Pid, IpAddr>;
 
-/// Returns the client of each process whose accepted connections all come from one address. A session that forwards a
-/// port may have connections from several addresses.
+/// Returns the client of each process. All connections that the process has accepted must come from one address. A
+/// session that forwards a port may have connections from several addresses.
 pub(super) fn ssh_clients(connections: &Snapshot) -> SshClients {
     let sockets = || connections.sockets.iter();
     let of_listeners: HashSet<u16> =
@@ -29,7 +29,7 @@ pub(super) fn ssh_clients(connections: &Snapshot) -> SshClients {
     addresses.into_iter().filter_map(only).collect()
 }
 
-/// Returns a copy of the process in which its SSH servers have the addresses of their clients; `None` if no client is
+/// Returns a copy of the process with the client addresses of the SSH servers that started it. `None` if no client is
 /// known.
 pub(super) fn with_clients(process: &Process, clients: &SshClients) -> Option<Process> {
     let has_client = |parent: &Parent| is_ssh_server(parent) && clients.contains_key(&parent.pid);

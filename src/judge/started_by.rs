@@ -1,4 +1,4 @@
-//! Finds the program that started a listener, by its control group and its ancestors.
+//! Finds out how a listener was started, by its control group and its ancestors.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use super::listener::Listener;
 use crate::model::interpreter::is_shell;
 use crate::model::{Container, Parent, Process};
 
-/// Programs that run programs for others: stopping one of them, or its unit, stops more than one listener.
+/// Programs that run programs for others. Stopping one of these programs, or its unit, stops more than one listener.
 const RUNNERS: [&str; 22] = [
     "cron",
     "crond",
@@ -31,11 +31,11 @@ const RUNNERS: [&str; 22] = [
     "lxc-start",
     "lxd",
 ];
-/// The names of units that run a program of `RUNNERS` but are not named after it.
+/// The units that run a program of `RUNNERS` but have another name.
 const UNITS_OF_RUNNERS: [&str; 9] =
     ["ssh", "supervisor", "runit", "s6", "circus", "inetutils-inetd", "openbsd-inetd", "docker", "lxc"];
-/// Programs in which a person works: terminals, multiplexers and editors. Some names are cut, because the kernel keeps
-/// only 15 bytes of a name.
+/// Programs in which a person works: terminals, multiplexers and editors. Some names are cut, because the kernel stores
+/// only 15 bytes.
 const TERMINALS: [&str; 36] = [
     "abduco",
     "alacritty",
@@ -78,15 +78,15 @@ const TERMINALS: [&str; 36] = [
 const RESTARTERS: [&str; 8] =
     ["supervisord", "runsv", "s6-supervise", "circusd", "nodemon", "watchexec", "forever", "monit"];
 
-/// The starter of a listener.
+/// The way in which a listener was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartedBy<'r> {
     /// A container was started.
     Container {
         /// The program that manages the container.
         manager: Option<ContainerManager>,
-        /// The name of the container, or its ID if it has no name. The name of a user's container begins with the
-        /// user's unit.
+        /// The name of the container, or its ID if it has no name. If the container belongs to an ordinary user, the
+        /// name begins with the unit of this user.
         name: &'r str,
         /// The container's data from the files of its manager.
         details: Option<&'r Container>,
@@ -114,14 +114,14 @@ pub enum StartedBy<'r> {
         /// The programs between the shell and the process, the outermost first.
         through: Vec<&'r str>,
     },
-    /// A user started the listener in a session over SSH, without a shell that still runs.
+    /// A user started the listener in a session over SSH. No shell of the session still runs.
     SshSession {
         /// The process of the SSH server.
         server: &'r Parent,
         /// The programs between the SSH server and the process, the outermost first.
         through: Vec<&'r str>,
     },
-    /// The process is not visible, and its control group belongs to a login session.
+    /// The process is not visible. Its control group belongs to a login session.
     Login {
         /// The number of the session.
         number: &'r str,
@@ -135,25 +135,27 @@ pub enum StartedBy<'r> {
         /// The programs between this program and the process, the outermost first.
         through: Vec<&'r str>,
     },
-    /// The starter has ended, or the starter was the first process of the system.
+    /// The program that started the listener has ended, or was the first process of the system.
     Background {
-        /// The process that adopted the process of the listener: the first process, or the service manager of a user.
+        /// The process that is now the parent: the first process, or the service manager of a user.
         parent: &'r Parent,
         /// The login session of the listener's process.
         session: Option<&'r str>,
     },
-    /// The program that started the process is not visible, for example outside the container in which portolan runs.
+    /// The program that started the process is not visible. For example, portolan runs in a container, and the program
+    /// runs outside it.
     Outside,
-    /// The first process of the system, or of a container without a name.
+    /// The listener belongs to the first process of the system, or of a container without a name.
     FirstProcess,
-    /// A service of Windows (several services can share one process), or a job of launchd.
+    /// A service of Windows or a job of launchd started the listener. On Windows, several services can share one
+    /// process.
     Service(&'r str),
 }
 
 /// The session in which a shell runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session<'r> {
-    /// A session over SSH, with the address of its client if it is known.
+    /// A session over SSH, with the address of its client if known.
     Ssh(Option<IpAddr>),
     /// A login on a console.
     Console,
@@ -175,7 +177,7 @@ pub enum ContainerManager {
 }
 
 impl ContainerManager {
-    /// Returns the manager of a container, by the manager's name in the container's data; `None` for an unknown name.
+    /// Returns the manager of a container, by the name in the container's data; `None` for an unknown name.
     #[must_use]
     pub fn of_files(container: &Container) -> Option<Self> {
         match &*container.manager {
@@ -203,12 +205,11 @@ impl ContainerManager {
 pub(super) enum Unit<'r> {
     System(&'r str),
     User(&'r str),
-    /// A login session, by its number.
     Session(&'r str),
 }
 
 impl<'r> Unit<'r> {
-    /// Parses the unit of a snapshot: `user@1000.service/app.service` is a unit of a user's service manager. Returns
+    /// Parses a unit of a snapshot. `user@1000.service/app.service` is a unit of a user's service manager. Returns
     /// `None` if the unit is not a service, a socket or a login session.
     pub(super) fn parse(unit: &'r str) -> Option<Self> {
         let is_service = |name: &str| name.ends_with(".service") || name.ends_with(".socket");
@@ -223,14 +224,14 @@ impl<'r> Unit<'r> {
 }
 
 impl<'r> StartedBy<'r> {
-    /// Returns the starter of a listener, if visible.
+    /// Returns how a listener was started; `None` if this is not visible.
     #[must_use]
     pub fn of(listener: &Listener<'r>, os: &str) -> Option<Self> {
         Self::of_process(listener, listener.main(), os)
     }
 
-    /// Returns the starter of the probable owner of a hidden socket. `None` if the socket already shows its starter, or if
-    /// the ancestors of the probable owner are not visible.
+    /// Returns how the probable owner of a hidden socket was started. `None` if the socket itself shows how it was
+    /// started, or if the ancestors of the probable owner are not visible.
     #[must_use]
     pub fn probably(listener: &Listener<'r>, os: &str) -> Option<Self> {
         if !matches!(Self::of(listener, os), None | Some(StartedBy::Login { .. })) {
@@ -280,8 +281,8 @@ impl<'r> StartedBy<'r> {
         }
     }
 
-    /// Returns the starter of a process that has no ancestors in the snapshot. On Linux every process has a living
-    /// parent, so the starter is `Outside`; on other systems, or for an unread process, it is `None`.
+    /// Returns `Outside` for a process without ancestors in the snapshot, because every process on Linux has a living
+    /// parent. Returns `None` on other systems, or if the process was not read.
     fn without_ancestors(process: &Process, os: &str) -> Option<Self> {
         let was_read = process.started.is_some() && process.parents.is_empty();
         (was_read && os == "linux").then_some(StartedBy::Outside)
@@ -313,7 +314,8 @@ impl<'r> StartedBy<'r> {
     }
 }
 
-/// Returns the program that manages the container of a listener, by the manager's files or else by the control group.
+/// Returns the program that manages the container of a listener. The files of the manager decide or, if there are none,
+/// the control group.
 pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
     let by_files = listener.container_details().and_then(ContainerManager::of_files);
     by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
@@ -324,8 +326,9 @@ pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }
 
-/// Returns whether a program such as cron, which runs programs for others, started the process or has its unit.
-/// Processes of cron itself do not count if they run as root: any user can choose the name of a process.
+/// Returns whether a program such as cron, which runs programs for others, started the process or has its unit. Such a
+/// program does not count itself if it runs as root. A process of another user counts, because any user can choose the
+/// name of a process.
 pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bool {
     let own = process.name.as_deref().filter(|_| process.uid.is_none_or(|uid| uid == 0));
     let has_runner = process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own);
@@ -344,12 +347,11 @@ fn is_runner(parent: &Parent) -> bool {
     RUNNERS.contains(&&*parent.name) || parent.name.starts_with("containerd-shim")
 }
 
-/// Returns whether the process is the first process, or the service manager of a user.
 fn is_service_manager(parent: &Parent) -> bool {
     parent.pid == 1 || parent.name == "systemd"
 }
 
-/// Returns whether the search for the starter ends at this ancestor: its own starter does not explain the listener.
+/// Returns whether the search ends at this ancestor, because the program that started it does not explain the listener.
 fn is_outermost(parent: &Parent) -> bool {
     is_service_manager(parent) || is_runner(parent) || is_multiplexer(&parent.name) || parent.name == "login"
 }
@@ -362,7 +364,8 @@ pub(super) fn is_ssh_server(parent: &Parent) -> bool {
     ["sshd", "sshd-session", "dropbear"].contains(&&*parent.name)
 }
 
-/// Returns the session in which a shell runs, by the shell's parent; `None` if the parent is a service manager.
+/// Returns the session in which a shell runs, according to the parent of the shell. `None` if the parent is a service
+/// manager.
 fn session_of(parent: &Parent) -> Option<Session<'_>> {
     match &*parent.name {
         _ if is_service_manager(parent) => None,
@@ -375,7 +378,7 @@ fn session_of(parent: &Parent) -> Option<Session<'_>> {
     }
 }
 
-/// Returns the names of the programs between a process and its starter, each once, the outermost first.
+/// Returns the names of the programs between a process and the outermost program, each once. The outermost comes first.
 fn through<'r>(process: &'r Process, parents: &'r [Parent]) -> Vec<&'r str> {
     let mut names: Vec<&str> = Vec::new();
     for parent in parents.iter().take_while(|parent| !is_service_manager(parent)) {

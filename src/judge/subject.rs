@@ -11,11 +11,11 @@ pub(super) struct JudgedListener<'s> {
     pub(super) listener: &'s Entry,
     /// The processes that own the socket, if they could be read.
     pub(super) processes: &'s [IdentifiedProcess<'s>],
-    /// The usual program of the port, if every process runs one.
+    /// The usual program of the port, if every process runs such a program.
     pub(super) usual: Option<UsualProgram>,
     /// The destination to which a rule forwards the traffic.
     pub(super) forwarding: Option<&'s Forwarding>,
-    /// The service of this machine to which a relay passes the connections, with its processes.
+    /// The service on this machine to which a relay passes the connections, and the processes of the service.
     pub(super) relayed: Option<(&'s RelayedService, &'s [IdentifiedProcess<'s>])>,
     /// The clients that can reach the listener according to the packet filter.
     pub(super) reach: Option<&'s Reach>,
@@ -26,18 +26,18 @@ pub(super) struct JudgedListener<'s> {
 }
 
 impl JudgedListener<'_> {
-    /// Returns whether other machines can reach the address and may pass the packet filter.
+    /// Returns whether other machines can reach the address, and whether the packet filter may let some of them in.
     pub(super) fn is_reachable_from_outside(&self) -> bool {
         self.listener.exposure.is_reachable_from_outside()
             && self.reach.is_none_or(|reach| reach.kind.lets_in_other_machines())
     }
 
-    /// Returns whether the process only reserves the port, and a rule forwards the traffic of the port.
+    /// Returns whether the process only reserves the port, while a rule forwards its traffic.
     pub(super) fn is_reserved(&self) -> bool {
         self.forwarding.is_some() && self.listener.socket.forwarding.is_none()
     }
 
-    /// Returns whether the program usually serves this port, and not just any port.
+    /// Returns whether this port is a usual port of the program. A program that serves any port does not count.
     pub(super) fn is_on_own_port(&self) -> bool {
         self.usual.is_some_and(|usual| !usual.any_port)
     }

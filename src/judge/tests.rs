@@ -1,4 +1,4 @@
-//! The usual program of a port, from a snapshot to its flags.
+//! The usual program of a port, tested from a snapshot to its findings.
 
 use std::sync::Arc;
 
@@ -19,7 +19,6 @@ pub(super) fn program_process(pid: Pid, name: &str, exe: &str, cmdline: &str) ->
     Process { name: (!name.is_empty()).then(|| name.to_owned()), exe, cmdline, ..Process::unknown(pid) }
 }
 
-/// Returns a socket that receives traffic at this address.
 pub(crate) fn socket(local: &str, owner: Owner) -> Socket {
     let local: Endpoint = local.parse().unwrap();
     Socket {
@@ -66,7 +65,7 @@ pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
     }
 }
 
-/// Returns the flags and the usual product of one socket that these processes own.
+/// Returns the findings on one socket of these processes, and the usual program.
 fn judged(local: &str, owner: Owner, processes: Vec<Process>) -> (Vec<Finding>, Option<UsualProgram>) {
     let snapshot = seen(vec![socket(local, owner)], processes);
     let report = judge(snapshot.clone(), Registry::embedded());
@@ -93,18 +92,18 @@ const SYSTEMD: (&str, &str, &str) = ("systemd", "/usr/lib/systemd/systemd", "/sb
 fn usual_programs_make_a_port_unremarkable() {
     for (local, servers, codes, product) in [
         ("tcp/127.0.0.1:9090", vec![("prometheus", "/usr/bin/prometheus", "")], vec![], Some("Prometheus")),
-        // The program's own port is not registered.
+        // The usual port of the program is not registered.
         ("tcp/127.0.0.1:10249", vec![("kube-proxy", "/usr/bin/kube-proxy", "")], vec![], Some("kube-proxy")),
         ("tcp/127.0.0.1:10249", vec![PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX], vec![], Some("nginx")),
         ("tcp/127.0.0.1:4", vec![("nginx", "/tmp/x", "")], vec!["masquerading", "unexplained"], None),
-        // The finding stays if one of the processes is an unknown program or could not be read.
+        // There is still a finding if one process is an unknown program or could not be read.
         ("tcp/127.0.0.1:4", vec![NGINX, PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX, ("", "", "")], vec!["unexplained"], None),
-        // A finding with another reason remains.
+        // A finding for another reason stays.
         ("tcp/127.0.0.1:3416", vec![NGINX], vec!["orphaned"], Some("nginx")),
-        // A port that a program picked from its own range has no finding about the registration; another program on the
-        // same port has one.
+        // A port that a program picked from its own range has no finding about the registration. Another program on the
+        // same port has a finding.
         ("udp/127.0.0.1:13224", vec![ASTERISK], vec![], None),
         ("udp/127.0.0.1:13224", vec![PYTHON], vec!["orphaned"], None),
         ("udp/127.0.0.1:13224", vec![ASTERISK, PYTHON], vec!["orphaned"], None),
@@ -116,7 +115,7 @@ fn usual_programs_make_a_port_unremarkable() {
         // A datagram socket in this range is usually a client.
         ("tcp/127.0.0.1:40001", vec![PYTHON], vec!["ephemeral"], None),
         ("udp/127.0.0.1:40001", vec![PYTHON], vec![], None),
-        // Outgoing connections do not use ports outside the kernel's range.
+        // The kernel does not give ports outside its range to outgoing connections.
         ("tcp/127.0.0.1:61001", vec![PYTHON], vec![], None),
         // Pid 1 opens the ports of Debian's socket units.
         ("tcp/127.0.0.1:30865", vec![SYSTEMD], vec![], Some("csync2.socket")),
@@ -135,11 +134,13 @@ fn impostors() {
     for (local, servers, flagged) in [
         ("tcp/127.0.0.1:22", vec![PYTHON], true),
         ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", "")], false),
-        // A program that owns sockets for other programs gets no finding; the program behind it may get one.
+        // A program that opens sockets for other programs has no finding. The program that uses the socket may have
+        // one.
         ("tcp/127.0.0.1:22", vec![SYSTEMD], false),
         ("tcp/127.0.0.1:22", vec![SYSTEMD, PYTHON], true),
         ("tcp/127.0.0.1:3306", vec![SYSTEMD], false),
-        // One process of an inherited socket is the expected server, or could not be read and may be this server.
+        // Of the processes of an inherited socket, one is the expected server, or could not be read and may be this
+        // server.
         ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("", "", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("nosuch", "", "")], false),
@@ -158,8 +159,8 @@ fn impostors() {
     }
 }
 
-/// Without seeing the process, an ordinary user gets the same verdict as root, if a system service has the name of the
-/// program.
+/// An ordinary user cannot see the process. If a system service has the name of the program, the verdict is still the
+/// same as for root.
 #[test]
 fn a_hidden_process_is_judged_by_its_unit() {
     for (local, unit, container, codes) in [
@@ -220,7 +221,7 @@ fn an_impostor_is_reported_with_its_evidence() {
         let (findings, usual) =
             judged(local, Owner::Held(vec![7].into()), vec![program_process(7, "sshd", exe, "sshd: x")]);
         assert_eq!(usual, None);
-        // An interpreter that claims to be a server gets a separate finding.
+        // An interpreter that claims to be a server has a separate finding.
         let claims = findings.iter().find(|finding| finding.flag().code() == "masquerading").unwrap();
         assert_eq!(claims.severity, Severity::Critical);
         let finding = findings.iter().find(|finding| finding.flag().code() == "impostor").unwrap();
@@ -233,8 +234,8 @@ fn an_impostor_is_reported_with_its_evidence() {
     }
 }
 
-/// A listing of every connection has 100,000 values of each of these types, so they must stay small (measured: 20 MiB
-/// for 80,000 connections).
+/// A listing of all connections has 100,000 values of each of these types, so the types must stay small. Measured: 20
+/// MiB for 80,000 connections.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn sockets_and_entries_are_small() {

@@ -1,4 +1,5 @@
-//! Programs that are not services: shells, tools for short tasks, dual-use tools, and processes with a false name.
+//! Rules about programs that are not services: shells, tools for short tasks, dual-use tools, and processes with a
+//! false name.
 
 use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
@@ -9,7 +10,7 @@ use crate::registry::program_names::contains_program;
 use crate::registry::programs;
 use crate::registry::tools::{self, AdHocTool, AdHocUse, DualUseTool};
 
-/// The maximum length of a command line in a sentence, in characters.
+/// The maximum number of characters of a command line in a sentence.
 const LONGEST_COMMAND: usize = 160;
 
 fn tool(process: &IdentifiedProcess<'_>) -> Tool {
@@ -22,9 +23,9 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the most severe ad-hoc tool whose use `wanted` accepts, with its process. If several tools are equally
-/// severe, returns the first. Two kinds of processes are skipped: a shell that only inherited the socket, and a program
-/// that only started the server.
+/// Returns the most severe tool for a short task whose use `wanted` accepts, with its process. Of several equally
+/// severe tools, the first is returned. Two kinds of processes are skipped: a shell that only inherited the socket, and
+/// a program that only started the server.
 fn ad_hoc_tool<'s, 'p>(
     subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,
@@ -35,11 +36,13 @@ fn ad_hoc_tool<'s, 'p>(
             && (!tool.is_shell || !inherited_socket(process, subject.processes))
             && (tool.used_for != AdHocUse::Start || !has_started_the_server(process, subject.processes))
     });
-    // `max_by_key` returns the last of several equal elements, so the reversed order yields the first process.
+    // `max_by_key` returns the last of several equal elements. The order is reversed, because the first process is
+    // wanted.
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-/// Returns whether a shell only inherited the socket: another owner is neither a tool nor a descendant of the shell.
+/// Returns whether a shell only inherited the socket. Another owner must be neither a tool nor a descendant of the
+/// shell.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none()
@@ -47,7 +50,7 @@ fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'
     })
 }
 
-/// Returns whether `starter` has started another owner of the socket, which is then judged instead.
+/// Returns whether `starter` has started another owner of the socket. The other owner is then judged instead.
 fn has_started_the_server(starter: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none_or(|tool| tool.used_for != AdHocUse::Start)
@@ -86,10 +89,10 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
 }
 
 /// Returns the purpose of an SSH server that a user other than root started. A descendant of another user's SSH server
-/// does not count: the system's server starts such a process for each session.
+/// does not count, because the system's server starts such a process for each session.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
-    // Only an ancestor that runs as another user counts, because the user can start servers too.
+    // A user can also start servers, so only an ancestor that runs as another user counts.
     let is_server =
         |parent: &Parent| Some(&parent.name) == name.as_ref() && (parent.uid.is_none() || parent.uid != *uid);
     if uid.is_none_or(|uid| uid == 0) || parents.iter().any(is_server) {
@@ -98,8 +101,8 @@ fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> 
     tools::ssh_server_of_a_user(process.command_line()?)
 }
 
-/// Returns the evidence of `masquerading`: a process has the name of a kernel thread or of a well-known server, or its
-/// program file or script is not what its path says.
+/// Returns the evidence of `masquerading`. The process has the name of a kernel thread or of a well-known server, or
+/// its program file or script is not the file that its path suggests.
 pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;
@@ -122,24 +125,24 @@ fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> 
 fn kernel_thread_name(process: &Process) -> Option<&str> {
     let first = process.cmdline.first().map(String::as_str);
     let file = process.exe.as_ref().map(|exe| crate::model::file_name(&exe.path)).unwrap_or_default();
-    // Some programs, such as Traffic Server (`[TS_MAIN]`), have a process name in brackets.
+    // Some programs have names in brackets, such as Traffic Server (`[TS_MAIN]`).
     let own = process.name.as_deref().filter(|name| !programs::is_process_name_of(name, file));
     let is_claimed = |name: &&str| is_bracketed(name) || is_kernel_thread_name(name);
-    // Tools such as ps show a process without a command line in brackets, like a kernel thread.
+    // A process without a command line also looks like a kernel thread: tools such as ps show its name in brackets.
     let is_blank = process.exe.is_some() && process.cmdline.iter().all(|argument| argument.trim().is_empty());
     let by_blank_line =
         process.name.as_deref().filter(|name| is_blank && is_further_kernel_thread_name(name));
     [own, first].into_iter().flatten().find(is_claimed).or(by_blank_line)
 }
 
-/// Returns whether a name is in brackets, as ps shows a kernel thread. A name with a blank, such as Celery's `[celeryd:
-/// worker@host]`, does not count.
+/// Returns whether a name is in brackets, as ps shows kernel threads. A name that contains a space does not count, such
+/// as Celery's `[celeryd: worker@host]`.
 fn is_bracketed(name: &str) -> bool {
     let inside = name.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     inside.is_some_and(|name| !name.contains(' '))
 }
 
-/// Returns whether this could be the name of a kernel thread, such as `kworker/u8:2` or `kswapd0`.
+/// Returns whether a kernel thread could have this name, such as `kworker/u8:2` or `kswapd0`.
 fn is_kernel_thread_name(name: &str) -> bool {
     let (base, has_cpu) = name.split_once('/').map_or((name, false), |(base, _)| (base, true));
     match base.trim_end_matches(|c: char| c.is_ascii_digit()) {
@@ -147,13 +150,13 @@ fn is_kernel_thread_name(name: &str) -> bool {
         | "kcompactd" | "khungtaskd" | "ksmd" | "kthrotld" | "kdmflush" | "kpsmoused" | "mm_percpu_wq"
         | "rcu_sched" | "rcu_preempt" | "rcu_gp" | "rcu_par_gp" | "jbd" | "kintegrityd" | "kblockd"
         | "scsi_tmf_" | "oom_reaper" => true,
-        // These names count only with the number of a processor, because ordinary programs have them too.
+        // Ordinary programs also have these names, so they count only with the number of a processor.
         "migration" | "watchdog" | "irq" => has_cpu,
         _ => false,
     }
 }
 
-/// Returns whether both a kernel thread and an ordinary program may have this name, such as `nfsd` or `loop0`.
+/// Returns whether both kernel threads and ordinary programs may have this name, such as `nfsd` or `loop0`.
 fn is_further_kernel_thread_name(name: &str) -> bool {
     let base = name.split_once('/').map_or(name, |(base, _)| base);
     matches!(
@@ -170,12 +173,12 @@ fn is_further_kernel_thread_name(name: &str) -> bool {
     )
 }
 
-/// Directories of the system's own programs. A file that is mounted over one of these programs is a disguise. In any
-/// other directory, the mounted file may be a new version of an application.
+/// Directories with the system's own programs. If another file is mounted over such a program, this is a disguise. In
+/// any other directory, the mounted file may be a new version of an application.
 const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/", "/bin/", "/sbin/", "/lib/"];
 
-/// Returns the name of the program file, if another file is mounted over it, and it is a well-known server or a program
-/// of the system.
+/// Returns the name of the program file, if another file is mounted over it. The program must be a well-known server or
+/// a program of the system.
 fn covered_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let origin = process.process.origin.as_ref();
     let path = &process.process.exe.as_ref()?.path;
@@ -186,12 +189,12 @@ fn covered_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     })
 }
 
-/// Returns the name of the program file, if the memory of the process contains no code of this file.
+/// Returns the name of the program file, if the memory of the process contains no code from this file.
 fn unmapped_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     process.program_name().filter(|_| process.process.is_program_mapped == Some(false))
 }
 
-/// Returns the script of an interpreter, if this script is a compiled program.
+/// Returns the script of an interpreter, if the script is really a compiled program.
 fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
@@ -199,8 +202,8 @@ fn false_script(process: &Process) -> Option<&str> {
 /// The kernel cuts process names to this many bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const CUT: usize = 15;
 
-/// Daemons of most Linux systems that serve no port: a listener with such a name disguises itself. The names are cut to
-/// 15 bytes, as in the kernel.
+/// Daemons of most Linux systems that serve no port. A listener with one of these names disguises itself. The names are
+/// cut to 15 bytes, as in the kernel.
 const SYSTEM_DAEMONS: [&str; 13] = [
     "accounts-daemon",
     "agetty",
@@ -217,15 +220,15 @@ const SYSTEM_DAEMONS: [&str; 13] = [
     "udisksd",
 ];
 
-/// Returns whether a name that a process gives itself is the name of a system daemon. `cron` counts only with its
-/// directory in the title, because jobs of applications have this name too.
+/// Returns whether a process gives itself the name of a system daemon. `cron` counts only with its directory in the
+/// title, because jobs of applications also use this name.
 fn is_system_daemon(name: &str, title: &str) -> bool {
     let cut = name.get(..name.len().min(CUT)).unwrap_or(name);
     SYSTEM_DAEMONS.contains(&cut) || (name == "cron" && title.starts_with("/usr/sbin/cron"))
 }
 
-/// Returns the well-known server or system daemon whose name a process falsely claims. Its program file has another
-/// name, and is replaceable, unknown, or an interpreter that runs an unknown script.
+/// Returns the well-known server or system daemon whose name a process falsely claims. The program file has another
+/// name. It is also replaceable, unknown, or an interpreter that runs an unknown script.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     let file = process.program_name()?;
@@ -239,11 +242,12 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     } else {
         process.is_replaceable() || !programs::is_listed(file)
     };
-    // Interpreters name their threads too, and a script may have the name of a server.
+    // The thread names of interpreters do not count: an interpreter names its threads too, and a script may have the
+    // name of a server.
     let thread = one.name.as_deref().filter(|_| !process.is_interpreted());
     let mut names = title.into_iter().chain(thread);
-    // A package can install a program under the name of another one, as a link. The kernel then gives the process the
-    // name of the link, and the program writes no title.
+    // A package can install a link to a program under another name. The kernel then gives the process the name of the
+    // link, and the program writes no title.
     let is_link = |name: &str| {
         is_of_package(one)
             && !process.is_interpreted()
@@ -253,7 +257,7 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
                 .is_some_and(|own| own == name || (own.len() == CUT && name.starts_with(own)))
             && !whole.contains([' ', ':'])
     };
-    // A file whose name begins with the claimed name (`redis-server-7.2`) is the same program.
+    // If the name of the file begins with the claimed name (`redis-server-7.2`), the claim is true.
     names.find(|name| {
         is_suspect
             && !file.starts_with(name)
@@ -372,7 +376,8 @@ mod tests {
         }
     }
 
-    /// `tail` of a package shows the title of a web server. A package may install a program under another name.
+    /// `tail` from a package shows the title of a web server, which is a disguise. A program that a package installed
+    /// under another name is not.
     #[test]
     fn a_title_on_a_program_of_a_package() {
         for (name, title, is_disguise) in [
@@ -409,7 +414,7 @@ mod tests {
             ("nfsd", "/usr/sbin/nfsd", None),
             ("nginx", "", None),
             ("khungtaskd", "x", Some("khungtaskd")),
-            // The names of a watchdog daemon and of a job of Celery, and a path, do not look like kernel threads.
+            // These names do not look like kernel threads: a watchdog daemon, a job of Celery, and a file name.
             ("watchdog", "/usr/sbin/watchdog", None),
             ("python3", "[celeryd: worker@host]", None),
             ("x", "kworker.py", None),
@@ -421,7 +426,7 @@ mod tests {
         }
     }
 
-    /// The table lists the name `[TS_MAIN]` for the file of Traffic Server, and for no other file.
+    /// The table lists the name `[TS_MAIN]` only for the file of Traffic Server.
     #[test]
     fn a_process_name_in_brackets_that_belongs_to_its_program() {
         for (exe, first, name) in [

@@ -1,4 +1,4 @@
-//! Returns gaps for the listeners that the rules could not judge because evidence is missing.
+//! Finds the listeners that the rules could not judge, because evidence is missing. Returns gaps.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,7 +11,7 @@ use crate::registry::command_line::CommandLine;
 use crate::registry::identity::identify;
 use crate::registry::relays::has_unknown_destination;
 
-/// The text after the word "process" or "processes" in a gap, and the reason of the gap.
+/// The two texts of a gap: the words after "process" or "processes", and the reason.
 type Missing = (&'static str, &'static str);
 
 const PROCESS: Missing =
@@ -40,14 +40,14 @@ const TITLE: Missing = (
     "the process overwrote its command line with a title, so the name of the script is not visible",
 );
 
-/// Returns a gap for each kind of missing evidence. Processes that a gap in `known` already names are left out.
+/// Returns a gap for each kind of missing evidence. Processes are left out if a gap in `known` already names them.
 pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     let named: BTreeSet<Pid> = known.iter().flat_map(|gap| &gap.pids).copied().collect();
     let mut missing: BTreeMap<Missing, BTreeSet<Pid>> = BTreeMap::new();
     let mut seen = HashSet::new();
     for entry in entries.iter().filter(|entry| entry.socket.state.is_judged()) {
         for pid in entry.socket.owner.pids().iter().filter(|pid| seen.insert(**pid)) {
-            // The processes of an entry are in ascending order of pid.
+            // The processes are in ascending order of pid.
             let at = entry.processes.binary_search_by_key(pid, |process| process.pid);
             let process = at.ok().and_then(|at| entry.processes.get(at));
             let lacks = match process {
@@ -97,8 +97,8 @@ fn is_relay_to_unknown(entry: &Entry, process: &Process) -> bool {
         && command().is_some_and(|command| has_unknown_destination(&command, entry.socket.local.port))
 }
 
-/// Returns whether a title hides the script of an interpreter. The name of a known program in a title is believed if
-/// the process belongs to the system, or if only this machine can reach the listener: many servers set a title.
+/// Returns whether a title hides the script of an interpreter. Many servers set a title. A known program in a title is
+/// believed if the process belongs to the system, or if only this machine can reach the listener.
 fn hides_its_script(entry: &Entry, process: &Process) -> bool {
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
     let is_known = || identify(process).is_some_and(|identity| identity.program().is_some());
@@ -175,7 +175,7 @@ mod tests {
             let gaps = judge(snapshot.clone(), Registry::embedded()).snapshot.gaps;
             let found: Vec<_> = gaps.iter().map(|gap| (gap.why.as_str(), gap.pids.clone())).collect();
             assert_eq!(found, why.into_iter().map(|why| (why, vec![7])).collect::<Vec<_>>(), "{name}");
-            // A gap of the snapshot that names the process is enough.
+            // One gap is enough for each process, and the snapshot already has it.
             let mut named = snapshot;
             named.gaps = gaps.clone();
             assert_eq!(judge(named, Registry::embedded()).snapshot.gaps.len(), gaps.len(), "{name}");

@@ -1,19 +1,22 @@
 //! Finds listeners on one port that are *shared* or *shadowed*. Only processes with a readable user and file are
-//! compared; other processes get no finding.
+//! compared. Other processes have no finding.
 //!
-//! **Shared**: the processes on one address, with one socket or with several (`SO_REUSEPORT`), differ in user, in
-//! file, or in the script of an interpreter. These processes belong together and get no finding:
-//! - a program that opens sockets for other programs (systemd, inetd), and those programs;
-//! - a process and its descendants that run the same file, even as another user: a server that drops its privileges;
-//! - a process and its descendants from one software suite: their files are in one directory that is not a common
-//!   directory (`/usr/lib/postfix/sbin`), or the descendant's file is below a directory with the ancestor's name
-//!   (`/usr/lib/dovecot/imap-login`), or both are known servers of this port;
-//! - datagram sockets on the ports of protocols in which each program has its own socket, such as mDNS.
+//! **Shared**: several processes own the sockets on one address. They use one socket, or several sockets with
+//! `SO_REUSEPORT`. They differ in user, in file, or in the script of an interpreter.
 //!
-//! **Shadowed**: one socket receives part of the traffic of another ([`Socket::takes_traffic_from`]), and the
-//! processes of the two sockets are unrelated: no process owns both sockets, and no two processes belong together in
-//! one of the ways above. Two instances of one program and user are unrelated only if their processes are not children
-//! of one process with the same name. Both sockets get the finding.
+//! These processes belong together, so they have no finding:
+//! - a program that opens sockets for other programs (systemd, inetd), and these programs
+//! - a process and its descendants that run the same file, even as another user: a server may drop its privileges
+//! - a process and its descendants from one software suite. Their files are in one directory that is not a common
+//!   directory (`/usr/lib/postfix/sbin`), or the file of the descendant is below a directory with the name of the
+//!   ancestor (`/usr/lib/dovecot/imap-login`)
+//! - a process and its descendants, if both are known servers of this port
+//! - datagram sockets on the ports of certain protocols, such as mDNS, for which each program has its own socket
+//!
+//! **Shadowed**: one socket receives part of the traffic of another ([`Socket::takes_traffic_from`]), and the processes
+//! of the two sockets are unrelated. Processes are unrelated if no process owns both sockets, and if no two of them
+//! belong together in one of the ways above. Two instances of one program and user are also related if their parent is
+//! the same process and has their name. Both sockets have the finding.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -25,35 +28,36 @@ use crate::findings::{Difference, Evidence, OtherSocket, ProcessGroup, Processes
 use crate::join::Entry;
 use crate::model::{Parent, Pid, Process, RunTarget, Socket, unmapped};
 
-/// The maximum number of groups of processes, and of listeners, that the evidence names; the rest are counted.
+/// The maximum number of groups of processes, and of listeners, in the evidence. The others are only counted.
 const FEW: usize = 8;
 
-/// Datagram ports on which every program has its own socket and gets a copy of the traffic for the group: SLP (RFC
-/// 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
+/// Datagram ports on which every program has its own socket and gets a copy of the multicast traffic. These are SLP
+/// (RFC 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1) and LLMNR (RFC
+/// 4795).
 const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
-/// The sockets of one group that are bound to one address and device. The comments below call this a place.
+/// The sockets on one port that are bound to the same address and device. The comments below call this a place.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
-    /// The socket that represents the place: a socket that accepts traffic, if possible IPv4 traffic too.
+    /// The socket that represents the place. Preferred is a socket that accepts traffic, and then one that accepts IPv4
+    /// traffic too.
     socket: &'l Socket,
     pids: HashSet<Pid>,
     /// The ancestors of the processes.
     above: HashSet<Pid>,
-    /// The processes that can be compared, each once, without processes that open sockets for other programs.
+    /// The processes that can be compared, each once. Processes that open sockets for other programs are left out.
     compared: Vec<IdentifiedProcess<'l>>,
-    /// The programs of these processes, computed on first use like the fields below.
+    /// The programs of these processes. Like the fields below, they are computed on first use.
     programs: OnceCell<HashSet<RunAs<'l>>>,
     masters: OnceCell<HashSet<&'l Parent>>,
     side: OnceCell<OtherSocket>,
 }
 
-/// Returns whether every program on the port has its own socket and gets a copy of the traffic.
 fn is_discovery(socket: &Socket) -> bool {
     socket.local.protocol.is_datagram() && DISCOVERY_PORTS.contains(&socket.local.port)
 }
 
-/// Returns the evidence on each listener, by its index in the list. `known` stores the identified programs.
+/// Returns the evidence for each listener, by its index. `known` stores the identified programs.
 pub(super) fn evidence<'l>(
     listeners: impl Iterator<Item = &'l Entry>,
     known: &mut Identities,
@@ -161,7 +165,7 @@ impl<'l> AddressGroup<'l> {
         Processes { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
     }
 
-    /// Returns the parents of these processes, except pid 1, that have the name of their child.
+    /// Returns the parents of these processes that have the same name as their child. Pid 1 is left out.
     fn masters(&self) -> &HashSet<&'l Parent> {
         self.masters.get_or_init(|| {
             let masters = self.compared.iter().filter_map(|compared| {
@@ -210,7 +214,7 @@ fn shared<'l>(place: &AddressGroup<'l>, known: &mut Identities, found: &mut Hash
         || place.compared.iter().filter(|process| !is_anothers(process)).map(|process| process.process);
     let users: HashSet<_> = heads().map(|process| process.uid).collect();
     let files: HashSet<_> = heads().map(|p| p.exe.as_ref().map(|exe| exe.path.as_str())).collect();
-    // For an interpreter, the script that it runs counts as its file.
+    // The script of an interpreter counts as its file.
     let runs: HashSet<RunTarget> =
         heads().map(RunTarget::of).filter(|run| *run != RunTarget::Unknown).collect();
     let mut differ_in = Vec::new();
@@ -229,8 +233,8 @@ fn shared<'l>(place: &AddressGroup<'l>, known: &mut Identities, found: &mut Hash
     }
 }
 
-/// The listeners from which a place takes traffic, the listeners to which it loses traffic, and the number of
-/// listeners that are not named.
+/// First the listeners from which a place takes traffic, then the listeners to which it loses traffic, then the number
+/// of listeners that are not named.
 type OtherSockets = (Vec<OtherSocket>, Vec<OtherSocket>, usize);
 
 fn shadowed(places: &[AddressGroup<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {
@@ -239,7 +243,7 @@ fn shadowed(places: &[AddressGroup<'_>], found: &mut HashMap<usize, Vec<Evidence
     let mut sides: HashMap<usize, OtherSockets> = HashMap::new();
     for (at, place) in places.iter().enumerate() {
         let (address, device) = bound_to(place.socket);
-        // A socket can only take traffic from sockets with a less specific address, a less specific device, or both.
+        // A socket takes traffic only from sockets with a less specific address or device.
         let (v4, v6) = (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED));
         let less: HashSet<_> =
             [(address, None), (v4, device), (v4, None), (v6, device), (v6, None)].into_iter().collect();

@@ -7,7 +7,7 @@ use crate::findings::{Difference, Evidence, Finding, FindingKind};
 use crate::model::*;
 use crate::registry::Registry;
 
-/// A process: pid, user, file, parents.
+/// A process, given as its pid, user, file and parents.
 type ProcessSpec = (Pid, u32, &'static str, &'static [Pid]);
 
 const NGINX: &str = "/usr/sbin/nginx";
@@ -25,7 +25,6 @@ fn process(&(pid, uid, exe, parents): &ProcessSpec) -> Process {
     }
 }
 
-/// Returns the evidence of these rules on each socket, in the order of the sockets.
 fn evidence(sockets: Vec<Socket>, processes: Vec<Process>) -> Vec<Vec<Evidence>> {
     let mut sockets = sockets;
     for (at, socket) in sockets.iter_mut().enumerate() {
@@ -160,12 +159,12 @@ fn sockets_on_one_address() {
     ] {
         assert_eq!(codes(&of(&sockets, &who)), wanted, "{name}");
     }
-    // The command lines in these tests are `python3.11 PID`, so each process runs another script.
+    // In these tests, each command line is `python3.11 PID`. Therefore each process runs another script.
     let scripts = [(7, 5, PYTHON, &[1][..]), (8, 5, PYTHON, &[1])];
     assert_eq!(codes(&of(&two("tcp/0.0.0.0:8080", "tcp/0.0.0.0:8080"), &scripts)), ["[Executable]"; 2]);
     let worker = [(7, 5, PYTHON, &[1][..]), (8, 5, PYTHON, &[7, 1])];
     assert_eq!(codes(&of(&two("tcp/0.0.0.0:8080", "tcp/0.0.0.0:8080"), &worker)), [""; 2]);
-    // One mDNS socket that two processes own is shared nevertheless.
+    // A single mDNS socket with two processes is shared.
     let found = of(&[("udp/0.0.0.0:5353", &[7, 8]), ("udp/0.0.0.0:5353", &[7])], &programs);
     assert_eq!(codes(&found), ["[Executable]", ""]);
 }
@@ -219,7 +218,7 @@ fn shadows() {
         let found = of(&[(narrow, &[first]), (wide, &[second])], &who);
         assert_eq!(codes(&found), wanted, "{name}");
     }
-    // Two workers of one master are one instance.
+    // Two workers of one master count as one instance.
     let workers = [7, 8].map(|pid| {
         let parents = vec![Parent::new(3, "nginx".to_owned())];
         Process { parents, ..process(&(pid, 5, NGINX, &[])) }
@@ -273,7 +272,7 @@ fn the_evidence_of_a_shadow() {
         ],
         &who,
     );
-    // Process 9 runs another script. It loses the traffic to every IPv4 address and to one IPv6 address.
+    // Process 9 runs another script. It loses the traffic to all IPv4 addresses, and to one IPv6 address.
     assert_eq!(codes(&found), ["takes 2 loses 0", "takes 1 loses 1", "takes 0 loses 3", "takes 1 loses 0"]);
     let Some(Shadowed { takes_from, more: 0, .. }) = found[0].iter().find_map(Shadowed::of) else {
         panic!("{found:?}")
@@ -290,7 +289,8 @@ fn the_evidence_of_a_shadow() {
     assert_eq!((loses_to.len(), *more), (8, 12));
 }
 
-/// Any user can open ten thousand sockets of as many processes on one port, so the evidence on each must stay short.
+/// Any user can open ten thousand sockets on one port, with as many processes. The evidence for each socket must stay
+/// short.
 #[test]
 fn a_crowd_on_one_port() {
     let crowd = 2000;
