@@ -1,6 +1,6 @@
 //! Three-valued logic.
 
-/// The answer to a question about an entry; `Unknown` if the evidence is missing, for example because an owner is
+/// The answer to a question about an entry. It is `Unknown` if evidence is missing, for example because an owner is
 /// hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Answer {
@@ -15,7 +15,7 @@ impl Answer {
         if yes { Answer::Yes } else { Answer::No }
     }
 
-    /// Returns the answer to a question about a fact; `Unknown` if the fact is `None`.
+    /// Returns the answer to a question about a fact; `Unknown` if the fact is not known.
     pub(crate) fn of_known<T>(fact: Option<T>, is: impl FnOnce(T) -> bool) -> Self {
         fact.map_or(Answer::Unknown, |fact| Answer::of(is(fact)))
     }

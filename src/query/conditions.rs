@@ -6,8 +6,8 @@ use crate::model::{
     Container, Exe, Exposure, Family, Netns, Owner, Process, Protocol, RunTarget, is_container_id, unmapped,
 };
 
-/// Returns whether clients of this family reach the socket. An IPv6 wildcard socket serves IPv4 clients too, unless it
-/// is v6only.
+/// Returns whether clients of this family reach the socket. A socket on the IPv6 wildcard address also serves IPv4
+/// clients, unless it is v6only.
 pub(crate) fn family(subject: &Subject<'_>, family: Family) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     match family {
@@ -27,8 +27,8 @@ pub(crate) fn protocol(subject: &Subject<'_>, wanted: Protocol) -> Answer {
     Answer::of_known(subject.protocol(), |protocol| protocol == wanted)
 }
 
-/// Returns whether clients on other machines can reach the socket, or may reach it: a reach that is not known counts as
-/// possible.
+/// Returns whether clients on other machines can reach the socket. If this is not known for an entry, the answer is
+/// yes.
 pub(crate) fn may_be_reachable(subject: &Subject<'_>) -> Answer {
     match subject {
         Subject::Entry(entry) => Answer::of(entry.is_reachable() != Some(false)),
@@ -36,19 +36,18 @@ pub(crate) fn may_be_reachable(subject: &Subject<'_>) -> Answer {
     }
 }
 
-/// Returns whether `is` accepts the device that the socket is bound to; `is` gets `None` if the socket is not bound to
-/// a device.
+/// Applies the condition `is` to the device that the socket is bound to; `None` if it is not bound to a device.
 pub(crate) fn device(subject: &Subject<'_>, is: impl Fn(Option<&str>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.local.device.as_deref()))
 }
 
-/// Returns whether `is` accepts the network namespace; `is` gets `None` for the namespace in which portolan runs.
+/// Applies the condition `is` to the network namespace; `None` for the namespace in which portolan runs.
 pub(crate) fn namespace(subject: &Subject<'_>, is: impl Fn(Option<&Netns>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.netns.as_ref()))
 }
 
-/// Returns whether `is` accepts the names and user IDs of the users of the processes. A socket of the kernel has no
-/// process, so its own user counts.
+/// Applies the condition `is` to the user of each process: the name and the user ID. A socket of the kernel has no
+/// process, so the user of the socket counts.
 pub(crate) fn user(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -59,8 +58,9 @@ pub(crate) fn user(
     };
     match subject.socket() {
         Some(socket) if socket.owner == Owner::Kernel => known(socket.user.as_deref(), socket.uid),
-        // A server often creates its socket as root and then changes its user, so the creator is not evidence about the
-        // process. If no process is visible, listings show the creator, so filters match the creator.
+        // The creator of a socket is not evidence about its process, because a server often creates its socket as root
+        // and then changes its user. But listings show the creator if no process is visible, so filters match the
+        // creator too.
         Some(socket) if quantifier == Quantifier::Any && subject.processes().next().is_none() => {
             known(socket.user.as_deref(), socket.uid).max(Answer::Unknown)
         }
@@ -77,7 +77,7 @@ pub(crate) fn executable(
         .ask_processes(quantifier, |process| Answer::of_known(process.exe.as_ref(), |exe| is(process, exe)))
 }
 
-/// Returns whether `is` accepts the scripts of interpreters and the arguments of relays.
+/// Applies the condition `is` to the script of each interpreter and the arguments of each relay.
 pub(crate) fn runs(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -96,8 +96,8 @@ pub(crate) fn unit(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&s
     group(subject, quantifier, socket, |process| process.unit.as_deref(), is)
 }
 
-/// Returns whether `is` accepts the ID or the name of the containers of the processes. For a filter, the container of a
-/// published port counts too.
+/// Applies the condition `is` to the ID and the names of the container of each process. For a filter, the container of
+/// a published port counts too.
 pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&str) -> bool) -> Answer {
     if quantifier == Quantifier::Any
         && let Some(publisher) = publishing_container(subject)
@@ -116,14 +116,16 @@ pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl 
     by_id.or(subject.ask_processes(quantifier, is_named))
 }
 
-/// Returns the container to which the traffic of a published port goes, if it is known.
+/// Returns the container that receives the traffic of a published port, if it is known.
 pub(crate) fn publishing_container<'a>(subject: &Subject<'a>) -> Option<&'a Container> {
     let Subject::Entry(entry) = subject else { return None };
     entry.forward_target()?.container.as_deref()
 }
 
-/// Returns whether `is` accepts the unit or container of the processes. For a filter, the control group of the socket
-/// counts too. For a policy it does not, because the current owner may be outside that group.
+/// Applies the condition `is` to the unit or container of each process.
+///
+/// For a filter, the control group of the socket counts too. For a policy it does not count, because the current owner
+/// may be outside the control group.
 fn group(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -136,7 +138,7 @@ fn group(
     }
     subject.ask_processes(quantifier, |process| match of(process) {
         Some(name) => Answer::of(is(name)),
-        // A process that could not be read may be in any unit or container, so the answer for it is unknown.
+        // A process that could not be read may be in any unit or container.
         None if process.name.is_none() => Answer::Unknown,
         None => Answer::No,
     })

@@ -1,5 +1,5 @@
-//! The filters, one row each. The options, the keys of `--not`, the completions and the manual page are made from these
-//! rows.
+//! The filters, one row each. The options, the keys of `--not`, the completions and the manual page are made from this
+//! table.
 
 use regex_lite::RegexBuilder;
 
@@ -7,7 +7,7 @@ use super::{Answer, Quantifier, Subject, conditions, names};
 use crate::findings::{FindingFamily, Flag};
 use crate::model::{Exposure, Owner, Pid, Process, SHORT_ID, Snapshot, State, is_container_id};
 
-/// Returns whether an entry, or an address without a listener, matches the value of a filter.
+/// Tests whether an entry, or an address without a listener, matches the value of a filter.
 pub(crate) type Test = Box<dyn Fn(&Subject<'_>) -> Answer>;
 
 pub(crate) struct Field {
@@ -16,20 +16,20 @@ pub(crate) struct Field {
     /// The name of the value in the help.
     pub(crate) value: &'static str,
     pub(crate) help: &'static str,
-    /// Whether the filter is only in the long help, not in the short help.
+    /// Whether only the long help contains the filter.
     pub(crate) only_long_help: bool,
     /// Whether commas separate several values.
     pub(crate) list: bool,
     /// Whether the filter needs more facts about a process than its name, program file and command line.
     pub(crate) details: bool,
     pub(crate) values: Values,
-    /// Parses a value. The error names the problem, without the option and the value.
+    /// Parses a value. The error says what is wrong, without the option and the value.
     pub(crate) parse: fn(&str) -> Result<Test, String>,
 }
 
 /// The values that a shell can complete.
 pub(crate) enum Values {
-    /// A fixed set of names, each with a description; no other value is accepted.
+    /// A fixed set of names, each with a description. No other value is accepted.
     Fixed(fn() -> Vec<(&'static str, &'static str)>),
     /// Values that occur in a snapshot, each with a description.
     Seen(fn(&Snapshot) -> Vec<(String, String)>),
@@ -144,7 +144,6 @@ fn described<'a>(names: impl Iterator<Item = &'a str>, description: &str) -> Vec
     names.map(|name| (name.to_owned(), description.to_owned())).collect()
 }
 
-/// Returns the item with the typed name; case is ignored.
 fn pick<T: Copy>(what: &str, typed: &str, items: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
     let found = items.iter().copied().find(|item| name(*item).eq_ignore_ascii_case(typed));
     found
@@ -180,7 +179,8 @@ fn flag(typed: &str) -> Result<Test, String> {
 }
 
 fn process(typed: &str) -> Result<Test, String> {
-    // The size limit also limits the time of a match: any process can choose the names and paths that are searched.
+    // The size limit also limits the time of a match. This matters, because any process can choose the names and paths
+    // that are searched.
     let regex = RegexBuilder::new(typed).size_limit(1 << 20).build().map_err(|error| {
         let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         format!("not a regular expression: {error}")
@@ -211,8 +211,8 @@ fn user(typed: &str) -> Result<Test, String> {
     }))
 }
 
-/// Returns whether an account has a name. A Windows account, `DOMAIN\name`, also matches without its domain, in any
-/// case.
+/// Returns whether an account has this name. A Windows account, `DOMAIN\name`, also matches without its domain, and in
+/// any case.
 fn is_user(account: &str, typed: &str) -> bool {
     account == typed
         || account
@@ -223,7 +223,8 @@ fn is_user(account: &str, typed: &str) -> bool {
 fn unit(typed: &str) -> Result<Test, String> {
     let wanted = non_empty(typed)?;
     let is = move |names: &str| {
-        // Several Windows services may share a process; the name of a systemd unit never contains a comma.
+        // Several Windows services may share a process. Their names are separated by commas. The name of a systemd unit
+        // never contains a comma.
         names.split(", ").any(|name| {
             name == wanted
                 || in_group(name) == wanted

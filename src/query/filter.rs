@@ -12,14 +12,13 @@ pub(super) enum Filter {
     Protocol(Protocol),
     /// A socket without a port.
     WithoutPort,
-    /// A socket that other machines can reach, or may reach.
+    /// A socket that other machines can reach. If this is not known, the socket matches too.
     Reachable,
     Field {
         field: &'static Field,
         typed: String,
         test: Test,
     },
-    /// All of these conditions must match.
     All(Vec<Filter>),
 }
 

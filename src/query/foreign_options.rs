@@ -1,4 +1,4 @@
-//! Accepts notations of ss and lsof, and refuses those that have another meaning in Portolan.
+//! Accepts notations of ss and lsof, and refuses those with another meaning in Portolan.
 
 use super::filter::{Filter, keyed};
 use super::target::{Target, TargetKind};
@@ -7,9 +7,7 @@ use crate::registry::Registry;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ForeignOptions<'a> {
-    /// The values of lsof's `-i`.
     pub(crate) inet: &'a [String],
-    /// The values of lsof's `-s`.
     pub(crate) states: &'a [String],
     /// Whether `-t` was given. It selects TCP in ss, and prints only process IDs in lsof.
     pub(crate) t: bool,
@@ -39,7 +37,7 @@ pub(crate) fn pid_refusal(pid: &str) -> String {
     format!("-p {pid}: type portolan --pid {pid} for the process, or portolan {pid} for the port")
 }
 
-/// Refuses the name of a protocol as a target: in `fuser -n tcp 80`, `tcp 80` is one port, but here it would be two
+/// Refuses the name of a protocol as a target. In `fuser -n tcp 80`, `tcp 80` is one port, but here it would be two
 /// targets.
 pub(super) fn refuse_bare_protocols(targets: &[String]) -> Result<(), String> {
     let Some(name) = targets.iter().find(|text| text.parse::<Protocol>().is_ok()) else { return Ok(()) };
@@ -62,7 +60,7 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
     let mut filters = Vec::new();
     let mut rest = text;
     for (digit, family) in [("4", Family::Ipv4), ("6", Family::Ipv6)] {
-        // A single leading digit is a family: in `-i 40`, the digits are neither a family nor a port.
+        // A single leading digit is a family. The digits of `-i 40` are neither a family nor a port.
         let after = rest.strip_prefix(digit).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
         if let Some(after) = after {
             filters.push(Filter::Family(family));
@@ -116,7 +114,7 @@ pub(super) fn states(values: &[String]) -> Result<Vec<Filter>, String> {
 /// The words with which a filter of ss can begin.
 const SS_WORDS: [&str; 6] = ["sport", "dport", "src", "dst", "state", "exclude"];
 
-/// Parses the targets of an ss filter, `sport = :8080 or sport = :443`; `None` if the targets are not an ss filter.
+/// Parses the words of an ss filter: `sport = :8080 or sport = :443`. `None` if the words are not an ss filter.
 pub(super) fn ss_filter(targets: &[String]) -> Result<Option<Vec<String>>, String> {
     let text = targets.join(" ");
     let spaced = ["==", "=", "(", ")"]

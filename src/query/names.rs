@@ -2,17 +2,16 @@
 
 use crate::registry::Registry;
 
-/// The maximum number of expected names in a message. With more names, only the nearest name is shown.
+/// The maximum number of expected names that a message lists. If there are more, the message has only the nearest name.
 const MANY: usize = 20;
 
 /// The maximum edit distance of a suggested subcommand or name in use on this machine.
 const NEAR: usize = 2;
 
-/// A name with at most this many letters is similar to almost every name. So names of the registry are suggested only
-/// if both the suggested and the typed name are longer.
+/// A name with at most this many letters is similar to almost every name. So a name of the registry is suggested only
+/// if this name and the typed name are both longer.
 const SHORT: usize = 3;
 
-/// The maximum number of suggested names.
 const FEW: usize = 4;
 
 /// Returns the message for a word that is not among `names`.
@@ -29,8 +28,8 @@ pub(crate) fn unknown(what: &str, word: &str, names: &[&str]) -> String {
     }
 }
 
-/// Returns `; did you mean …?` with the names that are similar to an unknown name, or an empty text. Subcommands and
-/// names in use on this machine come first, then services and programs of the registry.
+/// Returns `; did you mean …?` with the names that are similar to an unknown name; empty if there are none. Subcommands
+/// and names in use on this machine come first, then services and programs of the registry.
 pub(crate) fn suggestion<'a>(
     name: &str,
     commands: impl IntoIterator<Item = &'a str>,
@@ -52,7 +51,8 @@ pub(crate) fn suggestion<'a>(
     if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(", ")) }
 }
 
-/// Returns the candidates within [`NEAR`] of a name, nearest first; none for a name of fewer than `shortest` letters.
+/// Returns the candidates within [`NEAR`] of a name, nearest first. For a name of fewer than `shortest` letters, there
+/// are none.
 pub(crate) fn near<'a>(name: &str, candidates: Vec<&'a str>, shortest: usize) -> Vec<&'a str> {
     let name = name.to_lowercase();
     let length = name.chars().count();

@@ -1,7 +1,7 @@
 //! Finds the sockets that prevent a program from binding a port.
 //!
 //! The rules are those of Linux for a plain `bind(2)` (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c). A
-//! server that sets `SO_REUSEADDR` may still be able to bind the port: this depends on an option of the other socket,
+//! server that sets `SO_REUSEADDR` may still be able to bind the port. This depends on an option of the other socket,
 //! which the kernel does not show.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,15 +15,15 @@ use crate::model::{Family, Network, Owner, PortRange, Socket, State, unmapped};
 enum BindAddress {
     /// Every address of both families: `[::]`.
     Any,
-    /// Every IPv6 address, without IPv4: `[::]` with `IPV6_V6ONLY`.
+    /// Every IPv6 address, but no IPv4 address: `[::]` with `IPV6_V6ONLY`.
     AnyIpv6,
     /// One address. `0.0.0.0` stands for every IPv4 address.
     Address(IpAddr),
 }
 
 impl Target {
-    /// Returns whether a socket prevents a program from binding the target, on the addresses of one family if `family`
-    /// is given.
+    /// Returns whether a socket prevents a program from binding the target. If `family` is given, only addresses of
+    /// this family count.
     pub(crate) fn is_taken_by(&self, socket: &Socket, family: Option<Family>) -> bool {
         let local = &socket.local;
         if socket.state == State::Published {
@@ -74,8 +74,8 @@ fn overlaps_network(socket: &Socket, network: Network) -> bool {
     }
 }
 
-/// Returns whether a socket prevents a program from binding the wanted address. If it is not known whether an IPv6
-/// socket accepts IPv4 traffic, assume that it does.
+/// Returns whether a socket prevents a program from binding the wanted address. An IPv6 socket counts as accepting IPv4
+/// traffic if this is not known.
 fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
     let own = socket.local.address;
     let is_mapped = |address: IpAddr| address.is_ipv6() && unmapped(address).is_ipv4();
@@ -90,8 +90,8 @@ fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
             let own = unmapped(own);
             IpAddr::V4(wanted) == own || wanted.is_unspecified() || own.is_unspecified()
         }
-        // If an IPv6 socket also accepts IPv4, the kernel refuses 0.0.0.0, regardless of the address of the IPv6
-        // socket.
+        // If any IPv6 socket on the port also accepts IPv4, the kernel refuses to bind 0.0.0.0. The address of the IPv6
+        // socket does not matter.
         (IpAddr::V4(wanted), _) => serves_ipv4 && (own.is_unspecified() || wanted.is_unspecified()),
         (IpAddr::V6(_), IpAddr::V4(_)) => false,
         (wanted, own) => own == wanted || own.is_unspecified(),

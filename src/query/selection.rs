@@ -1,4 +1,4 @@
-//! All filters of a command line, combined. An entry must match one value of each option, and nothing that `--not`
+//! Combines all filters of a command line. An entry must match one value of each option, and nothing that `--not`
 //! names.
 
 use std::collections::HashSet;
@@ -13,14 +13,13 @@ use crate::registry::Registry;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TypedFilters<'a> {
     pub(crate) targets: &'a [String],
-    /// The values of each filter that was used, by its name.
+    /// The filters that were used, each with its name and values.
     pub(crate) fields: &'a [(&'static str, Vec<String>)],
     pub(crate) not: &'a [String],
     pub(crate) protocols: Vec<Protocol>,
     pub(crate) families: Vec<Family>,
     /// Whether to select the sockets without a port.
     pub(crate) raw: bool,
-    /// Whether to select the sockets that other machines can reach.
     pub(crate) reachable: bool,
     /// Whether connections are listed too. A target then matches either end of a connection.
     pub(crate) either_end: bool,
@@ -68,10 +67,11 @@ impl Selection {
         Ok(Selection { targets, groups, not, typed_not, either_end: asked.either_end })
     }
 
-    /// Looks up the names and addresses among the targets on this machine.
+    /// Looks up the targets on this machine: the names among the interfaces, and the addresses among the own addresses.
     pub(crate) fn resolve(&mut self, machine: &OwnAddresses<'_>) {
         self.targets.iter_mut().for_each(|target| target.resolve(machine));
-        // An excluded address excludes only the sockets that are bound to it, not the sockets on the wildcard address.
+        // An excluded address excludes only the sockets that are bound to the address, not the sockets on the wildcard
+        // address.
         let bound = OwnAddresses { has: &|_| false, ..*machine };
         for filter in &mut self.not {
             if let Filter::Target(target) = filter {
@@ -80,8 +80,8 @@ impl Selection {
         }
     }
 
-    /// Makes an address among the targets select only the sockets that are bound to it: `kill` must not end listeners
-    /// on the wildcard address.
+    /// Makes each address among the targets select only the sockets that are bound to the address. `kill` uses this,
+    /// because it must not end listeners on the wildcard address.
     pub(crate) fn mean_bound_sockets(&mut self) {
         self.targets.iter_mut().for_each(Target::mean_bound_sockets);
     }
@@ -106,8 +106,8 @@ impl Selection {
         self.targets.is_empty() && self.not.is_empty() && self.groups.iter().flatten().all(is_broad)
     }
 
-    /// Returns whether a filter names a target, program, process, user, unit or container. Other filters, such as an
-    /// exposure, can match nothing without a mistake.
+    /// Returns whether a filter names a target, program, process, user, unit or container. If such a filter matches
+    /// nothing, it may contain a mistake.
     pub(crate) fn names_listeners(&self) -> bool {
         let names = ["process", "pid", "user", "unit", "container"];
         let is_name = |filter: &Filter| names.iter().any(|name| filter.value(name).is_some());
@@ -120,7 +120,7 @@ impl Selection {
         self.test_targets(subject, matched, |_| true)
     }
 
-    /// Returns whether an entry matches, for the targets that name ports by number.
+    /// Returns whether an entry matches. Only the targets that name ports by number count.
     pub(crate) fn test_numbers(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         self.test_targets(&Subject::Entry(entry), matched, |target| target.ports().is_some())
     }
@@ -136,7 +136,7 @@ impl Selection {
             return wanted;
         }
         let mut any = Answer::No;
-        // Every target is tested, so that targets without a match can be reported.
+        // Every target is tested even after a match, so that targets without a match can be reported.
         for (index, target) in self.targets.iter().enumerate().filter(|(_, target)| counts(target)) {
             let answer = target.test(subject, self.either_end);
             if answer.is_yes() {
@@ -159,8 +159,8 @@ impl Selection {
         Answer::all(groups.map(|group| any(group))).and(!any(&self.not))
     }
 
-    /// Returns whether an entry matches all filters and occupies a port of a target, so no program can bind this port.
-    /// If so, adds the indices of the occupied targets to `matched`.
+    /// Returns whether an entry matches all filters and prevents a program from binding a port of a target. If so, adds
+    /// the indices of these targets to `matched`.
     pub(crate) fn blocks_target(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         let subject = Subject::Entry(entry);
         let only_family = |group: &Vec<Filter>| match group[..] {
@@ -216,7 +216,7 @@ impl Selection {
     }
 
     /// Returns the number of reachable listeners that only the filter by exposure excludes. For example, a filter for
-    /// public addresses excludes a listener on the wildcard address.
+    /// public addresses excludes a listener on the wildcard address, which is reachable too.
     pub(crate) fn also_reachable(&self, entries: &[Entry]) -> usize {
         let classes = |group: &[Filter]| -> Vec<String> {
             group.iter().filter_map(|filter| filter.value("exposure")).map(str::to_lowercase).collect()
@@ -255,8 +255,8 @@ impl Selection {
         self.groups.iter().flatten().filter_map(state)
     }
 
-    /// Returns a message for each target that matches nothing and is a known name or port 0: `ssh: nothing found
-    /// (searched: tcp/22)`.
+    /// Returns a message for each unmatched target that is a known name or port 0: `ssh: nothing found (searched:
+    /// tcp/22)`.
     pub(crate) fn searched(&self, matched: &HashSet<usize>) -> Vec<String> {
         self.unmatched(matched)
             .filter_map(|target| match &target.kind {
@@ -272,7 +272,7 @@ impl Selection {
             .collect()
     }
 
-    /// Returns the unknown names among the targets that match nothing, except names for which `is_running` is true.
+    /// Returns the unmatched targets that are unknown names. Names for which `is_running` is true are left out.
     pub(crate) fn unknown_names(
         &self,
         matched: &HashSet<usize>,
@@ -302,7 +302,7 @@ impl Selection {
         unmatched.map(|(_, target)| target)
     }
 
-    /// Returns the port if the selection consists of one port.
+    /// Returns the port if a single port is the only target, and there is no filter.
     pub(crate) fn only_port(&self) -> Option<u16> {
         let [Target { kind: TargetKind::Ports(ports), protocol: None, .. }] = &self.targets[..] else {
             return None;

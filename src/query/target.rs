@@ -16,7 +16,6 @@ use crate::registry::{Registry, search};
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) text: String,
-    /// The protocol, if the target names one.
     pub(crate) protocol: Option<Protocol>,
     pub(crate) kind: TargetKind,
 }
@@ -25,8 +24,9 @@ pub(crate) struct Target {
 pub(crate) enum TargetKind {
     /// `3416`, `80,443`, `8000-8100`.
     Ports(Vec<PortRange>),
-    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. With ports, or for an address of this machine, the target selects the
-    /// sockets that a client reaches by the address; otherwise the sockets that are bound to it.
+    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. An address of this machine selects the sockets that a client reaches by
+    /// the address. An address with ports does so too, unless this machine does not have the address. Otherwise an
+    /// address selects the sockets that are bound to it.
     Address(TypedAddress),
     Name(Name),
 }
@@ -43,8 +43,8 @@ pub(crate) struct Name {
     interface: Option<Vec<IpAddr>>,
 }
 
-/// Parses every target; `80,nginx` is two targets. Returns no targets if one of them is `*` or `*:*`, which mean every
-/// socket.
+/// Parses every target. `80,nginx` is two targets. Returns no targets if one of them is `*` or `*:*`, because both mean
+/// every socket.
 pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Target>, String> {
     let mut targets = Vec::new();
     if texts.iter().any(|text| ["*", "*:*"].contains(&&**text)) {
@@ -65,7 +65,6 @@ pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Tar
 }
 
 pub(crate) struct OwnAddresses<'a> {
-    /// Returns the addresses of the network interface with this name.
     pub(crate) of_interface: &'a dyn Fn(&str) -> Option<Vec<IpAddr>>,
     /// Returns whether this machine has the address.
     pub(crate) has: &'a dyn Fn(IpAddr) -> bool,
@@ -131,7 +130,6 @@ impl Target {
         }
     }
 
-    /// Makes an address without a port select only the sockets that are bound to it.
     pub(crate) fn mean_bound_sockets(&mut self) {
         if let TargetKind::Address(address) = &mut self.kind {
             address.is_own = None;
@@ -142,7 +140,7 @@ impl Target {
         matches!(self.kind, TargetKind::Name(_))
     }
 
-    /// Returns whether the target names ports, by number or as the ports of a service.
+    /// Returns whether the target names ports by number, or as the ports of a service.
     pub(crate) fn names_ports(&self) -> bool {
         match &self.kind {
             TargetKind::Name(name) => !name.service.is_empty(),
@@ -160,8 +158,7 @@ impl Target {
         if is_probable { answer.or(protocol) } else { answer }
     }
 
-    /// Returns the same as `test`, but ignores the probable owner of a hidden socket: a guess must not exclude a
-    /// socket.
+    /// Like `test`, but ignores the probable owner of a hidden socket, because a guess must not exclude a socket.
     pub(super) fn test_for_certain(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
         let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
         let peer = subject.socket().and_then(|socket| socket.peer).filter(|_| either_end);
@@ -171,7 +168,8 @@ impl Target {
             TargetKind::Address(TypedAddress { networks, ports, device, is_own }) => {
                 let reaches = |network: &Network| match (is_own, ports.is_empty()) {
                     (Some(true), _) | (None, false) => reaches(subject, *network, ports),
-                    // No client reaches a socket on the wildcard address by an address that this machine does not have.
+                    // Clients cannot use an address that this machine does not have to reach a socket on the wildcard
+                    // address.
                     _ => is_bound_to(subject, *network).and(on_port(subject, ports)),
                 };
                 let near = Answer::any(networks.iter().map(reaches));
@@ -205,8 +203,8 @@ fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
     Answer::of_known(subject.address(), |address| network.contains(unmapped(address)))
 }
 
-/// Returns whether a socket on one of these ports is bound to an address of the network, or receives traffic for the
-/// network on the wildcard address. Without ports, every port counts.
+/// Returns whether a socket on one of these ports receives traffic for the network. The socket is bound to an address
+/// of the network or to the wildcard address. Without ports, every port counts.
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     let bound = is_bound_to(subject, network);
@@ -217,8 +215,8 @@ fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answ
         IpAddr::V6(_) if network.is_ipv4() => conditions::serves_ipv4(subject),
         IpAddr::V6(_) => Answer::Yes,
     };
-    // The kernel delivers packets for loopback addresses only through the loopback device, so a socket on another
-    // device receives nothing.
+    // The kernel delivers packets for loopback addresses only through the loopback device. A socket on another device
+    // receives none of them.
     let is_cut_off = address.is_loopback() && on_device(subject, Network::single(address)).is_no();
     let bound = if is_cut_off && !ports.is_empty() { Answer::No } else { bound };
     on_port(subject, ports).and(bound.or(wildcard.and(on_device(subject, network))))
@@ -275,7 +273,7 @@ impl Name {
             (Some(port), None) if !self.service.iter().any(|(ports, _)| ports.contains(port)) => Answer::No,
             _ => Answer::Unknown,
         };
-        // The name of a service stands for its port, so an address with another port does not match.
+        // The name of a service stands for its port. An address with another port does not match.
         if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
             return port;
         }
@@ -291,13 +289,12 @@ impl Name {
             let listens = subject.socket().is_some_and(|socket| socket.state.holds_port());
             match identify(process) {
                 None => Answer::Unknown,
-                // The files that name the container could not be read.
                 Some(_) if has_unread_container(process) => Answer::Unknown,
                 Some(identity) => Answer::of(listens && self.is_program(&identity)),
             }
         });
         match interface.or(program) {
-            // For the name of a service, only the port counts, so a hidden program on another port does not make the
+            // The target is a service, so only its port counts. A hidden program on another port must not make the
             // answer unknown.
             Answer::Unknown if !self.service.is_empty() => Answer::No,
             answer => answer,
@@ -309,8 +306,8 @@ impl Name {
         is_called(process, &self.name) || runs_script(process, &self.name)
     }
 
-    /// Returns whether a socket with a hidden process probably belongs to the program or product with this name, by its
-    /// system service or by the product in a listing.
+    /// Returns whether a socket with a hidden process probably belongs to the program or product with this name. The
+    /// evidence is its system service, or the product that a listing shows.
     fn is_likely(&self, subject: &Subject<'_>) -> bool {
         let Subject::Entry(entry) = subject else { return false };
         if entry.socket.owner != Owner::Hidden || !entry.socket.state.holds_port() {
@@ -324,8 +321,8 @@ impl Name {
         unit.is_some_and(|unit| unit.eq_ignore_ascii_case(&self.name)) || product.is_some_and(has_product)
     }
 
-    /// Returns whether clients reach the socket through the network interface with this name: the socket is bound to
-    /// the interface, to one of its addresses, or to the wildcard address.
+    /// Returns whether clients reach the socket through the network interface with this name. The socket is then bound
+    /// to the interface, to one of its addresses, or to the wildcard address.
     fn is_reached_through_interface(&self, subject: &Subject<'_>) -> Answer {
         let is_bound = conditions::device(subject, |device| device == Some(&self.name));
         let Some(addresses) = &self.interface else { return is_bound };
@@ -334,7 +331,7 @@ impl Name {
         is_bound.or(is_free.and(Answer::any(reached)))
     }
 
-    /// Returns whether a recognised program has this name, or serves the service of this name. For an interpreter, its
+    /// Returns whether a recognised program has this name, or serves the service of this name. For an interpreter, the
     /// script counts. A program that forwards ports does not count as a server of its usual port.
     fn is_program(&self, identity: &RecognisedProgram) -> bool {
         let serves_port = |program: &&ListedProgram| {
@@ -349,8 +346,8 @@ impl Name {
     }
 }
 
-/// Returns the known programs with this name, and the programs of a product with this name: `Redis`, or `apache` for
-/// "Apache HTTP Server".
+/// Returns the known programs that have this name, or whose product has this name: `Redis`, or `apache` for "Apache
+/// HTTP Server".
 fn programs_of(name: &str) -> Vec<ListedProgram> {
     let mut found = search::programs_called(name);
     let first_word = |product: &'static str| product.split_whitespace().next().unwrap_or_default();

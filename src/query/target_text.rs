@@ -13,12 +13,12 @@ pub(crate) struct TypedAddress {
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
-    /// Whether this is one address, and clients reach this machine by it; `None` for a network, and if it is not known.
+    /// Whether this is one address by which clients reach this machine. `None` if this is not known, or for a network.
     pub(crate) is_own: Option<bool>,
 }
 
-/// Returns the address and port of a URL, as `localhost:8080`; `None` if the text is not a URL. The port of the scheme
-/// is the default.
+/// Returns the address and port of a URL, as `localhost:8080`. The port of the scheme is the default. `None` if the
+/// text is not a URL.
 pub(super) fn without_scheme(text: &str, registry: &Registry) -> Option<Result<String, String>> {
     let (scheme, rest) = text.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
@@ -45,7 +45,7 @@ pub(super) fn split_protocol(text: &str) -> Result<(Option<Protocol>, &str), Str
         return Ok((Some(protocol), rest));
     }
     match text.rsplit_once('/') {
-        // A path is treated as the name of a program.
+        // A path is the name of a program.
         None | Some(_) if text.starts_with('/') => Ok((None, text)),
         None => Ok((None, text)),
         Some((rest, tail)) => match tail.parse() {

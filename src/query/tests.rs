@@ -1,4 +1,4 @@
-//! The answers of targets and filters about sockets.
+//! Checks which sockets match a target or a filter.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -153,7 +153,7 @@ fn an_address_of_this_machine_means_what_is_reached_there() {
     }
 }
 
-/// A service whose process is hidden is found by its system service, and by the product that a listing shows for it.
+/// A service with a hidden process is found by its system service, and by the product that a listing shows for it.
 #[test]
 fn names_of_services_whose_process_is_hidden() {
     for (name, target, local, unit, product, answer) in [
@@ -184,7 +184,6 @@ fn names_of_services_whose_process_is_hidden() {
     }
 }
 
-/// A port that a container publishes belongs to the container.
 #[test]
 fn the_filter_of_containers_finds_published_ports() {
     let mut entry = entry(Socket { owner: Owner::Kernel, ..socket("tcp/0.0.0.0:8888", None) });
@@ -202,7 +201,8 @@ fn the_filter_of_containers_finds_published_ports() {
     }
 }
 
-/// The name of a service finds the programs that serve it on any port, but not a program that only forwards its port.
+/// The name of a service finds the programs that serve it on any port. A program that only forwards the port of the
+/// service is not found.
 #[test]
 fn names_of_services_products_and_programs() {
     for (target, exe, line, answer) in [
@@ -218,7 +218,7 @@ fn names_of_services_products_and_programs() {
     }
 }
 
-/// Asks a target about a process on a port that the target does not name.
+/// Tests a target with a process on a port that the target does not name.
 fn test_on_another_port(target: &str, exe: &str, line: &str) -> Answer {
     let process = Process {
         name: Some("x".to_owned()),
@@ -249,7 +249,7 @@ fn scripts_archives_and_classes_are_names() {
     }
 }
 
-/// A filter about the process gets the answer unknown if the process is not visible, or if there is no listener.
+/// If the process is not visible, or if there is no listener, a filter about the process has the answer unknown.
 #[test]
 fn missing_evidence_is_unknown() {
     let hidden = entry(socket("tcp/0.0.0.0:80", None));
@@ -281,7 +281,7 @@ fn missing_evidence_is_unknown() {
     }
 }
 
-/// A container is found by its own name and by the name of its pod; the port that it publishes is found too.
+/// The name of a container or of its pod finds the container, and the port that the container publishes.
 #[test]
 fn a_container_is_a_target() {
     const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
@@ -315,7 +315,7 @@ fn a_container_is_a_target() {
     }
 }
 
-/// A guess selects a listener, but never excludes one.
+/// A guess can select a listener, but never exclude it.
 #[test]
 fn the_probable_owner_of_a_hidden_socket_has_its_name() {
     let process = Process { name: Some("docker-proxy".to_owned()), ..Process::unknown(7) };
@@ -338,7 +338,7 @@ fn the_probable_owner_of_a_hidden_socket_has_its_name() {
     }
 }
 
-/// Clients of one class of addresses can reach listeners of other classes too.
+/// A client with an address of one class can also reach listeners of other classes.
 #[test]
 fn reachable_listeners_that_an_exposure_leaves_out_are_noted() {
     let entries: Vec<Entry> = ["tcp/0.0.0.0:80", "tcp/0.0.0.0:81", "tcp/192.168.7.5:80", "tcp/127.0.0.1:80"]
