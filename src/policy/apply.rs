@@ -1,4 +1,5 @@
-//! Applies a policy to an audit: the allowed, unexpected and missing listeners, and the severity of all other findings.
+//! Applies a policy to an audit. It finds the allowed, unexpected and missing listeners, and sets the severity of all
+//! other findings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ptr;
@@ -40,13 +41,13 @@ pub(super) enum Decision<'p> {
     /// No rule certainly allows the listener. This is the first rule that may allow it.
     Undecided(&'p AllowRule),
     Refused {
-        /// The first expired rule that would allow, or might allow, the listener.
+        /// The first expired rule that would certainly or possibly allow the listener.
         over: Option<&'p AllowRule>,
     },
 }
 
-/// Returns the first rule that certainly allows the listener, or else the first rule that may allow it. Expired rules
-/// allow nothing.
+/// Returns the first rule that certainly allows the listener, or else the first rule that may allow the listener.
+/// Expired rules allow nothing.
 pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Decision<'p> {
     let (mut undecided, mut over) = (None, None);
     for RuleOnHost { rule, on_host, is_expired } in rules {
@@ -76,14 +77,14 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
     nearest.map(|(_, rule)| rule)
 }
 
-/// Applies a policy to an audit. The report must contain everything that was observed, because a listener that was
-/// filtered out would count as missing.
+/// Applies a policy to an audit. The report must not be filtered, because a listener that was left out would count as
+/// missing.
 ///
-/// On an allowed listener, findings about the port become *info*, and so do findings that the rule accepts. A listener
-/// that no rule allows is `unexpected`, and an undecided listener is a gap.
+/// If a rule allows a listener, the findings about the port become *info*. The findings that the rule accepts become
+/// *info* too. A listener that no rule allows is `unexpected`, and an undecided listener is a gap.
 ///
-/// A policy without a rule for other network namespaces does not apply to their listeners, unless the user asked for
-/// these namespaces.
+/// A policy without a rule for other network namespaces ignores the listeners in these namespaces, unless the user
+/// selected the namespaces.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let only_own = !audit.are_namespaces_chosen && !policy.names_other_namespaces();
     let report = audit.report;
@@ -112,7 +113,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
             }
         }
     }
-    // A socket without a port needs no rule, but a rule for its program can accept its findings.
+    // A socket without a port needs no rule. But a rule for its program can accept its findings.
     for socket in report.entries.iter().filter(|entry| entry.socket.state == State::Raw) {
         if let Decision::Allowed(rule) = decide(&rules, socket, snapshot) {
             allowed.insert(ptr::from_ref(socket), rule);
@@ -138,7 +139,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
         audit.accepted.extend(lowered(found, grade.severity, &grade.id, Some(&grade.reason)));
         if let Some(severity) = grade.severity {
             found.finding.severity = severity;
-            // The finding may already name a rule: the rule that requires a missing listener, or an expired rule.
+            // The finding may already name a rule that requires a missing listener, or an expired rule.
             found.rule.get_or_insert_with(|| grade.id.clone());
         }
         grade.severity.is_some()
@@ -147,8 +148,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns a record of a finding that a rule makes less severe, or removes (`to` is `None`), so that audits can list
-/// it. Findings below warning need no record.
+/// Returns a record of a finding that a rule removes (`to` is `None`) or makes less severe. Audits list these records.
+/// A finding below warning has no record.
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,
@@ -165,10 +166,9 @@ fn lowered<'r>(
     })
 }
 
-/// The maximum number of rules that get a gap each; one more gap counts the listeners of all other rules.
+/// The maximum number of rules with a gap of their own. A further gap counts the listeners of all other rules.
 const MOST_NAMED: usize = 8;
 
-/// Returns the gaps for undecided listeners, by rule and reason.
 fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     let gap = |of: &str, why: &str, count: u64| {
         Gap::new(
@@ -209,7 +209,7 @@ fn in_force<'p>(rules: &'p [SeverityRule], snapshot: &Snapshot, today: Date) -> 
     rules
         .iter()
         .filter(|rule| {
-            // A rule changes severities only if it certainly applies to this host.
+            // A rule that may be for another host changes no severity.
             matching::on_host(&rule.hosts, &snapshot.host) == Answer::Yes
                 && !matching::is_over(rule.expires, today)
         })

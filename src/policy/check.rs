@@ -12,22 +12,19 @@ use crate::query::Answer;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemarkKind {
-    /// The rule has no condition except protocol, namespace and host.
+    /// The rule has no condition, or only conditions on the protocol, the namespace and the host.
     AllowsEverything,
     /// An earlier rule allows all listeners of this rule.
     Shadowed { by: String },
-    /// The last day of the rule has passed.
     Expired { on: Date },
     /// No listener can meet all conditions of the rule.
     Impossible {
-        /// The conditions that contradict each other.
         why: &'static str,
     },
     /// The rule accepts findings, but gives no reason.
     AcceptsWithoutReason { flags: Vec<Flag> },
-    /// The rule hides findings that can be critical, on every listener of every host.
+    /// The rule hides findings that can be critical. It applies to every listener of every host.
     HidesCritical { flags: Vec<Flag> },
-    /// The rule matches no visible listener.
     Unmatched,
 }
 
@@ -42,7 +39,7 @@ fn remark(rule: &AllowRule, kind: RemarkKind) -> Remark {
     Remark { rule: rule.id.clone(), at: rule.at.clone(), kind }
 }
 
-/// Returns the remarks that follow from the policy and the day, in the order of the policy.
+/// Returns the remarks that need no snapshot, in the order of the policy.
 pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     let mut remarks = Vec::new();
     let mut earlier: Vec<&AllowRule> = Vec::new();
@@ -79,8 +76,8 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     remarks
 }
 
-/// Returns the findings that can be critical, if the rule lowers them below warning on every host. A rule for a severity
-/// has no condition on the listener.
+/// Returns the findings that can be critical, if the rule lowers them below warning on every host. A severity rule has
+/// no condition on the listener.
 fn hidden_criticals(rule: &SeverityRule) -> Vec<Flag> {
     let is_every_host = rule.hosts.is_empty() || rule.hosts.iter().any(Glob::matches_all);
     if !is_every_host || rule.severity.is_some_and(|severity| severity >= Severity::Warning) {
@@ -90,7 +87,7 @@ fn hidden_criticals(rule: &SeverityRule) -> Vec<Flag> {
     rule.codes.iter().filter(can_be_critical).copied().collect()
 }
 
-/// Returns the rules for the snapshot's host that certainly match nothing in the snapshot.
+/// Returns a remark for each rule that is for the snapshot's host, but certainly matches nothing in the snapshot.
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let snapshot = &report.snapshot;
     let today = day(snapshot);
@@ -158,10 +155,10 @@ fn covers(other: &AllowRule, rule: &AllowRule) -> bool {
         )
 }
 
-/// Returns the reason why no listener can meet all conditions of the rule; `None` if a listener can meet them.
+/// Returns why no listener can meet all conditions of the rule; `None` if a listener can.
 fn impossible(rule: &AllowRule) -> Option<&'static str> {
     let exposures = |rule: &AllowRule| {
-        // A socket on the loopback device has the exposure loopback, regardless of its address.
+        // A socket on the loopback device has the exposure loopback. Its address does not matter.
         rule.exposures.is_empty()
             || rule.exposures.contains(&Exposure::Loopback)
             || rule.addresses.is_empty()

@@ -1,8 +1,9 @@
-//! Drafts a policy that allows exactly the current listeners, by features that do not change with a restart.
+//! Drafts a policy that allows exactly the current listeners. Its rules use only features that do not change with a
+//! restart.
 //!
-//! Sockets of one service share a rule, if there is a listener for every combination of port, protocol and address that
-//! the rule allows. A listener with a finding that the user must decide about gets a rule that is commented out: a
-//! draft must not approve a backdoor.
+//! Sockets of one service share a rule only if every combination of port, protocol and address in the rule has a
+//! listener. If the user must decide about a finding of a listener, the rule is commented out, because a draft must not
+//! approve a backdoor.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -29,28 +30,25 @@ pub struct Draft<'r> {
 #[derive(Clone, Debug)]
 pub struct Drafted {
     pub rule: AllowRule,
-    /// The services that are registered for the ports of the rule, without duplicates.
+    /// The services that are registered for the ports of the rule, each once.
     pub services: Vec<&'static str>,
     pub notes: Vec<DraftNote>,
-    /// The findings that the user must decide about, most severe first. Before this decision, the rule is commented
-    /// out.
+    /// The findings that the user must decide about, most severe first. Until then, the rule is commented out.
     pub findings: Vec<FlaggedBy>,
 }
 
 impl Drafted {
-    /// Returns whether the user must decide about this rule before it allows anything.
     pub fn needs_decision(&self) -> bool {
         !self.findings.is_empty()
     }
 }
 
-/// A finding that the user must decide about (see [`flagging`]), on a listener of a drafted rule.
+/// A finding on a listener of a drafted rule that the user must decide about (see [`flagging`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlaggedBy {
-    /// The first field, so that the most severe finding is sorted first.
+    /// This is the first field, so that the most severe finding comes first.
     pub severity: Reverse<Severity>,
     pub flag: Flag,
-    /// The evidence of the finding, in full sentences.
     pub sentence: String,
 }
 
@@ -58,14 +56,14 @@ pub struct FlaggedBy {
 pub enum DraftNote {
     /// The kernel probably chose these ports, so the rule allows any port that the kernel may choose.
     Ephemeral(Vec<u16>),
-    /// The current ports of a program that chooses its port from the range of the rule.
+    /// The current ports of a program. It chooses its port from the range of the rule.
     Picked(Vec<u16>),
-    /// The program is an interpreter or a relay, and no condition names its script or arguments.
+    /// The program is an interpreter or a relay, and the rule has no condition on its script or arguments.
     Interpreter,
-    /// Process 1 owns the socket for a service that starts on demand, so the rule does not contain the program of the
+    /// Process 1 owns the socket for a service that starts on demand. The rule does not contain the program of the
     /// service.
     ForAnother,
-    /// The container gets another name if it is created again, so the rule has no condition on the name.
+    /// The container gets another name when it is created again, so the rule has no condition on the name.
     Container,
 }
 
@@ -92,7 +90,6 @@ enum DraftNamespace {
     Named(String),
 }
 
-/// A port of a service: a fixed port, or a new port at each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum DraftPort {
     Own(u16),
@@ -107,7 +104,7 @@ type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 #[derive(Default)]
 struct ServicePlace {
     ports: BTreeSet<u16>,
-    /// Whether the socket accepts traffic. A socket that is only bound is not a service.
+    /// Whether the socket accepts traffic. A socket that is bound but does not listen is not a service.
     accepts_traffic: bool,
     findings: BTreeSet<FlaggedBy>,
 }
@@ -153,8 +150,8 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     Draft { rules, left_out, flagged }
 }
 
-/// Returns the findings that the user must decide about. An unknown program counts on loopback too, although its
-/// finding is less severe there.
+/// Returns the findings that the user must decide about. An unknown program on loopback counts too, although its
+/// finding is less severe than on other addresses.
 pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     judged.findings().iter().filter(|finding| {
         let is_about_program =
@@ -164,8 +161,11 @@ pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     })
 }
 
-/// Returns the service of a listener. Returns `None` if no rule can be drafted: a process was not read completely, the
-/// path of its program or script is not reliable, or no pattern can express a value.
+/// Returns the service of a listener. `None` if no rule can be drafted. The reason is then one of these:
+///
+/// - A process was not read completely.
+/// - The path of its program or script is not reliable.
+/// - No pattern can express a value.
 fn service(judged: &Entry) -> Option<DraftService> {
     let listener = judged;
     let socket = &listener.socket;
@@ -178,12 +178,12 @@ fn service(judged: &Entry) -> Option<DraftService> {
         Owner::Kernel => BTreeSet::from(["kernel".to_owned()]),
         _ => return None,
     };
-    // If no pattern can express a value, the listener gets no rule: a rule without the value would allow more.
+    // If no pattern can express a value, the listener gets no rule, because a rule without the value would allow more.
     if programs.iter().any(|text| ExecutablePattern::named(text).is_err()) {
         return None;
     }
     let user = |name: Option<&str>, uid: Option<u32>| match (name, uid) {
-        // A policy would read a name that looks like a number as a user ID, so the real user ID is used.
+        // A policy reads a user name that looks like a number as a user ID. So the rule contains the real user ID.
         (Some(name), Some(uid)) if User::named(name) != User::Name(name.to_owned()) => {
             Some(User::Number(uid))
         }
@@ -207,11 +207,11 @@ fn service(judged: &Entry) -> Option<DraftService> {
     };
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
-    // A rule can rely on the name of a container of root. A `/` in the name marks a user's container
-    // (`user@1000.service/web`), whose name the user chooses.
+    // Only root can choose the name of a system container, so a rule can rely on the name. A name with a `/`
+    // (`user@1000.service/web`) is the name of a user's container, which the user can choose.
     let container_name =
         shared(Process::container_name).filter(|name| !name.contains('/') && !is_container_id(name));
-    // If a user may have made the root directory of a process, a rule for a path matches only if it names the
+    // A user may have made the root directory of a process. A rule for a path then matches only if the rule names the
     // container.
     if container.is_none() && listener.processes.iter().any(|process| !process.has_trusted_path()) {
         return None;
@@ -255,7 +255,7 @@ fn service(judged: &Entry) -> Option<DraftService> {
     })
 }
 
-/// Returns a pattern for any container of one user or service; `None` for a container of the system.
+/// Returns a pattern for all containers of a user or service; `None` for a container of the system.
 fn any_in_group(container: &str) -> Option<String> {
     container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
@@ -267,7 +267,7 @@ fn stays(unit: &str) -> bool {
     name.ends_with(".service") && !name.starts_with("run-")
 }
 
-/// Returns whether the kernel probably chose the port. If so, the next start gets another port.
+/// Returns whether the kernel probably chose the port. The port is then another after the next start.
 fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
     let socket = &judged.socket;
     if snapshot.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {
@@ -283,7 +283,7 @@ fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
         .any(|port| port.kernel_would_pick == Some(false))
 }
 
-/// A set of ports, protocols and addresses, with a listener for every combination.
+/// Ports, protocols and addresses. Every combination of them has a listener.
 struct PortBlock {
     ports: BTreeSet<DraftPort>,
     protocols: BTreeSet<Protocol>,
@@ -299,7 +299,7 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
         if !matches!(port, DraftPort::Own(_)) {
-            // A socket with a changing port gets a separate rule, because this rule allows more than the current port.
+            // A changing port gets a rule of its own, because this rule allows more than the current port.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
             blocks.push(PortBlock { ports, protocols, addresses });
         } else {
@@ -340,7 +340,6 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
         .flat_map(|verdict| verdict.assignments.iter().map(|a| a.service).collect::<Vec<_>>())
         .filter(|service| seen.insert(*service))
         .collect();
-    // `service` has already checked each pattern.
     let glob = |text: &String| Glob::new(text).ok();
     let rule = AllowRule {
         ports: block.ports.iter().map(port).collect(),
@@ -358,8 +357,8 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
             DraftNamespace::Named(name) => named(name).into_iter().collect(),
         },
         accept: service.flags.iter().copied().filter(|flag| !questions_the_port(*flag)).collect(),
-        // A datagram socket on a port that the kernel or the program picked may belong to a client that exists only for
-        // a short time.
+        // A datagram socket may belong to a client that exists only for a short time, if the kernel or the program
+        // picked its port.
         required: (!(given || picked) || !block.protocols.iter().any(|protocol| protocol.is_datagram()))
             && places_of(block, places).all(|place| place.accepts_traffic),
         ..AllowRule::default()
@@ -380,8 +379,8 @@ fn places_of<'p>(block: &'p PortBlock, places: &'p ServicePlaces) -> impl Iterat
         .map(|(_, place)| place)
 }
 
-/// Returns a pattern that matches exactly this name, even if the name is `own` or `unnamed`, which have a special
-/// meaning in a policy.
+/// Returns a pattern that matches exactly this name. The names `own` and `unnamed` need a special pattern, because
+/// these words have a meaning in a policy.
 fn named(name: &str) -> Option<Namespaces> {
     let pattern = match name {
         "own" => "[o]wn".to_owned(),
@@ -391,14 +390,14 @@ fn named(name: &str) -> Option<Namespaces> {
     Glob::new(&pattern).ok().map(Namespaces::Named)
 }
 
-/// Returns the name of the program of a rule, limited to the characters of an ID.
+/// Returns the name of the program of a rule, without characters that an ID must not contain.
 fn base(rule: &AllowRule) -> String {
     let names = rule.executables.iter().map(|program| match program {
         ExecutablePattern::Kernel => "kernel",
         ExecutablePattern::File(glob) => file_name(glob.as_str()),
     });
     let mut names: Vec<&str> = names.collect();
-    // systemd only opened the socket for the other programs.
+    // systemd has only opened the socket for the other programs.
     if names.len() > 1 {
         names.retain(|name| *name != "systemd");
     }

@@ -17,7 +17,8 @@ use std::fmt;
 
 use globset::{Candidate, GlobBuilder, GlobSet};
 
-/// The maximum length of a pattern in bytes. The longest path that Linux accepts (`PATH_MAX`, linux/limits.h).
+/// The maximum length of a pattern in bytes. This is the length of the longest path in Linux (`PATH_MAX`,
+/// linux/limits.h).
 const MAX_LENGTH: usize = 4096;
 
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub struct Glob {
     text: String,
     /// The matcher; `None` if the pattern has no wildcard.
     matcher: Option<GlobSet>,
-    /// The matcher for Windows paths, if it differs: the pattern with `/` for each backslash.
+    /// The matcher for Windows paths, if it is different: in its pattern, each backslash is a `/`.
     windows: Option<GlobSet>,
 }
 
@@ -101,17 +102,19 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Compiles a pattern to a set of one pattern. A set reports a pattern that is too large; a single matcher panics.
+/// Compiles a pattern to a set of one pattern. For a pattern that is too large, a set returns an error, but a single
+/// matcher panics.
 fn compile(text: &str) -> Result<GlobSet, String> {
     let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(false).build();
     let set = glob.and_then(|glob| GlobSet::builder().add(glob).build());
     set.map_err(|error| error.kind().to_string())
 }
 
-/// Returns whether a pattern has a non-ASCII character between brackets, where globset compares bytes.
+/// Returns whether a pattern has a non-ASCII character between brackets. Such a pattern is wrong, because globset
+/// compares bytes there.
 fn has_non_ascii_class(text: &str) -> bool {
     text.split('[').skip(1).any(|class| {
-        // The first character is skipped, because brackets are never empty: in `[]]`, the first `]` is a character to
+        // The first character is skipped, because brackets are never empty. In `[]]`, the first `]` is a character to
         // match.
         let end = class.char_indices().skip(1).find(|(_, c)| *c == ']').map_or(class.len(), |(at, _)| at);
         !class[..end].is_ascii()
@@ -189,7 +192,7 @@ mod tests {
         }
     }
 
-    /// Windows is excluded, because globset itself treats a backslash as a separator there.
+    /// This test does not run on Windows, because globset treats a backslash as a separator there.
     #[cfg(unix)]
     #[test]
     fn a_backslash_is_an_ordinary_character_outside_windows_paths() {

@@ -1,4 +1,4 @@
-//! The keys of a policy, and the texts of portolan-policy(5) that the help does not contain.
+//! Describes the keys of a policy, and has the texts of portolan-policy(5) that the help does not contain.
 
 /// The keys of a rule that allows listeners, each with its meaning.
 pub(crate) const ALLOW: [(&str, &str); 18] = [

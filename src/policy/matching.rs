@@ -1,4 +1,4 @@
-//! Tests whether a rule matches a listener. The answer is yes, no, or unknown if something was not visible.
+//! Tests whether a rule matches a listener. The answer is unknown if something was not visible.
 
 use jiff::civil::Date;
 
@@ -9,12 +9,12 @@ use crate::model::{
 };
 use crate::query::{Answer, Quantifier, Subject, conditions};
 
-/// Returns whether a policy applies to a socket: the socket must occupy its port.
+/// Returns whether a policy applies to a socket. The socket must occupy a port.
 pub(super) const fn is_judged(socket: &Socket) -> bool {
     socket.state.holds_port()
 }
 
-/// An allow rule that applies, or may apply, to this host.
+/// An allow rule that certainly or possibly applies to this host.
 pub(super) struct RuleOnHost<'p> {
     pub(super) rule: &'p AllowRule,
     /// Whether the rule applies to this host; never [`Answer::No`].
@@ -22,7 +22,7 @@ pub(super) struct RuleOnHost<'p> {
     pub(super) is_expired: bool,
 }
 
-/// Returns whether a pattern matches the host's ID, its name, or a label in the form `KEY=VALUE`.
+/// Returns whether a pattern matches the ID, the name or a label (`KEY=VALUE`) of the host.
 pub(super) fn on_host(hosts: &[Glob], host: &Host) -> Answer {
     if hosts.is_empty() {
         return Answer::Yes;
@@ -44,7 +44,7 @@ pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
     expires.is_some_and(|last| last < today)
 }
 
-/// Returns whether all conditions of a rule match. Fast conditions are tested first.
+/// Returns whether all conditions of a rule match. The fast conditions are tested first.
 pub(super) fn matches_rule(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Answer {
     let mut answer = Answer::Yes;
     for condition in CONDITIONS {
@@ -69,8 +69,8 @@ pub(super) fn differs(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -
         .collect()
 }
 
-/// Returns whether a rule is for the listener's port or for one of its programs, or has no condition on port and
-/// program.
+/// Returns whether a rule is for the port or for a program of a listener. A rule without a condition on port and
+/// program is related to every listener.
 pub(super) fn is_related(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> bool {
     let is_program = |path: &str| {
         rule.executables
@@ -95,7 +95,7 @@ pub(super) fn distance(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot, 
     CONDITIONS.iter().filter(no).take(enough).count()
 }
 
-/// Returns the conditions of a rule: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
+/// Returns the conditions of a rule as text: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
 pub(super) fn wanted(rule: &AllowRule) -> String {
     let list = |values: Vec<String>| or_list(&values, "or", "");
     let mut said = match (rule.protocols.is_empty(), rule.ports.is_empty()) {
@@ -274,7 +274,6 @@ fn on_port(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Answer {
     rule.ports.iter().map(one).max().unwrap_or(Answer::Yes)
 }
 
-/// Returns whether a socket's port is one of these ports.
 pub(super) fn is_among(ports: Ports, socket: &Socket, snapshot: &Snapshot) -> Answer {
     let port = socket.local.port;
     match ports {
@@ -317,9 +316,11 @@ fn by_program(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-/// Returns whether a process runs the file of a rule: the file at this path on this machine, or in the container that
-/// the rule names. A pattern that begins with a wildcard matches only files that only root can replace, because any
-/// user can give a file any name.
+/// Returns whether a process runs the program file that a rule names. This is the file at this path on this machine or,
+/// if the rule names a container, in the container.
+///
+/// If a pattern begins with a wildcard, only root must be able to replace the file, because any user can give a file
+/// any name.
 fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_container: bool) -> bool {
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd
@@ -336,7 +337,7 @@ fn is_elsewhere(process: &Process) -> bool {
     process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns the script or arguments of an interpreter or relay, as a policy names them. If a rule with this text might
+/// Returns the script or arguments of an interpreter or relay, as written in a policy. If a rule with this text might
 /// not match, the reason follows in parentheses.
 fn shown_target(process: &Process) -> Option<String> {
     let target = RunTarget::of(process).text()?.to_owned();
@@ -377,7 +378,7 @@ fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.runs.is_empty() {
         return Answer::Yes;
     }
-    // A path in a rule means the script at this path on this machine, as for a program file.
+    // In a rule, a path means the script at this path on this machine, like the path of a program file.
     let names_container = !rule.containers.is_empty();
     if listener
         .processes
@@ -388,8 +389,8 @@ fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     }
     conditions::runs(&Subject::Entry(listener), Quantifier::Every, |runs| match runs {
         Some(text) => rule.runs.iter().any(|glob| glob.matches(text)),
-        // A process without a script or module is accepted only if the rule names programs: the condition on programs
-        // then decides.
+        // If the rule names programs, the condition on programs decides about a process without a script or module.
+        // Otherwise this process is not accepted.
         None => !rule.executables.is_empty(),
     })
 }

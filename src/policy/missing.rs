@@ -1,5 +1,7 @@
-//! Finds required listeners that are missing. A rule requires a listener for each combination of its protocols,
-//! addresses and ports; a port range or a block of addresses counts as one.
+//! Finds required listeners that are missing.
+//!
+//! A rule requires a listener for each combination of its protocols, addresses and ports. A port range counts as one
+//! port, and a block of addresses as one address.
 
 use std::collections::HashSet;
 
@@ -12,11 +14,10 @@ use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Gap, Network, Snapshot, Stage};
 use crate::query::Answer;
 
-/// The maximum number of findings for one rule. The last finding counts the missing listeners that have no finding of
-/// their own.
+/// The maximum number of findings for one rule. The last finding counts all further missing listeners.
 const MOST: usize = 16;
 
-/// The indices of a protocol, an address and a port in the lists of a rule; 0 for an empty list.
+/// A combination of protocol, address and port, as indices in the lists of a rule. The index for an empty list is 0.
 type Requirement = (usize, usize, usize);
 
 /// Returns the findings for missing listeners, and the gaps for listeners that may exist but were not visible.
@@ -26,7 +27,7 @@ pub(super) fn missing_listeners<'r>(
     snapshot: &Snapshot,
 ) -> (Vec<AuditFinding<'r>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
-    // A socket that is only bound serves no client, so it does not meet a requirement.
+    // A socket that is bound but accepts no traffic serves no client, so it does not meet a requirement.
     let judged: Vec<&Entry> = listeners.iter().filter(|entry| entry.socket.state.accepts_traffic()).collect();
     for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
         let (met, perhaps) = met_requirements(rule, &judged, snapshot);
@@ -49,8 +50,7 @@ pub(super) fn missing_listeners<'r>(
     (findings, gaps)
 }
 
-/// Returns the number of values of a list that each need a listener. An empty list accepts every value, so it counts as
-/// one value.
+/// Returns how many values of a list need a listener each. An empty list accepts every value and counts as one.
 const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }
@@ -69,7 +69,7 @@ fn requirements(rule: &AllowRule) -> impl Iterator<Item = Requirement> + use<> {
     })
 }
 
-/// Returns the requirements that a listener meets, and the requirements that a listener may meet.
+/// Returns the requirements that a listener certainly meets, and the requirements that a listener may meet.
 fn met_requirements(
     rule: &AllowRule,
     listeners: &[&Entry],
@@ -105,7 +105,7 @@ fn all_seen(rule: &AllowRule, listeners: &[Entry], snapshot: &Snapshot) -> bool 
     let unseen = |stage| snapshot.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
     let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);
-    // If only other namespaces were scanned, the listeners in the namespace of portolan were not visible.
+    // If only other namespaces were scanned, portolan's own namespace was not visible.
     let own_seen =
         snapshot.namespaces.is_empty() || listeners.iter().any(|entry| entry.socket.netns.is_none());
     !unseen(Stage::Sockets)
@@ -114,7 +114,7 @@ fn all_seen(rule: &AllowRule, listeners: &[Entry], snapshot: &Snapshot) -> bool 
         && (!elsewhere || (!snapshot.namespaces.is_empty() && !unseen(Stage::Namespaces)))
 }
 
-/// Returns the finding for a requirement. `further` is the number of missing listeners without a finding of their own.
+/// Returns the finding for a requirement. `further` is the number of missing listeners that get no finding.
 fn missing_finding<'r>(
     rule: &AllowRule,
     (protocol, address, port): Requirement,

@@ -1,7 +1,7 @@
 //! The policy: the allowed listeners, the required listeners, and the severity of each kind of finding on this host.
 //!
 //! The first rule whose conditions all match decides. If it is not known whether a rule matches, the listener becomes a
-//! gap. This module opens no file: the caller passes in the included files.
+//! gap. This module opens no file, because the caller passes in the included files.
 
 mod apply;
 mod check;
@@ -39,11 +39,11 @@ pub const MOST_FILES: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Position {
-    /// The file name, as in the command line or the `include`.
+    /// The file name, as written on the command line or in `include`.
     pub file: Arc<str>,
-    /// Line, from 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// Column in characters, from 1.
+    /// The column in characters, counted from 1.
     pub column: usize,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Position {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
     pub at: Position,
-    /// The problem, and the remedy.
+    /// What is wrong, and the remedy.
     pub what: String,
 }
 
@@ -69,7 +69,6 @@ impl fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-/// A policy with all included files.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
     /// The rules for allowed and required listeners. The first rule whose conditions match decides.
@@ -81,20 +80,20 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Returns whether any rule is for listeners in another network namespace than the one in which portolan runs.
+    /// Returns whether a rule is for listeners outside the network namespace in which portolan runs.
     pub fn names_other_namespaces(&self) -> bool {
         let mut namespaces = self.allow.iter().flat_map(|rule| &rule.namespaces);
         namespaces.any(|namespaces| *namespaces != Namespaces::Own)
     }
 }
 
-/// A rule that allows listeners. Every condition of the rule must match; an empty list is no condition.
+/// A rule that allows listeners. A listener must meet every condition. An empty list is not a condition.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AllowRule {
     /// The unique name of the rule, which every verdict shows.
     pub id: String,
     pub at: Position,
-    /// The hosts on which the rule applies; an empty list stands for all hosts.
+    /// The hosts on which the rule applies; empty for all hosts.
     pub hosts: Vec<Glob>,
     pub ports: Vec<Ports>,
     pub protocols: Vec<Protocol>,
@@ -102,18 +101,18 @@ pub struct AllowRule {
     pub addresses: Vec<Network>,
     pub exposures: Vec<Exposure>,
     pub devices: Vec<Glob>,
-    /// The program files, one of which each process must run.
+    /// The program files. Each process must run one of them.
     pub executables: Vec<ExecutablePattern>,
-    /// The scripts, modules, classes, code or destinations of interpreters and relays, one of which each process must
-    /// run.
+    /// What interpreters and relays run: scripts, modules, classes, code or destinations. Each process must run one of
+    /// them.
     pub runs: Vec<Glob>,
-    /// The users, one of whom must be the user of each process, or of a socket of the kernel.
+    /// The users. Each process, or a socket of the kernel, must belong to one of them.
     pub users: Vec<User>,
-    /// The systemd units, one of which must contain each process.
+    /// The systemd units. Each process must be in one of them.
     pub units: Vec<Glob>,
-    /// The containers, one of which must contain each process.
+    /// The containers. Each process must be in one of them.
     pub containers: Vec<Glob>,
-    /// The network namespaces; an empty list stands for the namespace in which portolan runs.
+    /// The network namespaces; empty for the namespace in which portolan runs.
     pub namespaces: Vec<Namespaces>,
     pub reason: Option<String>,
     /// The person or team that is responsible for the rule.
@@ -122,8 +121,8 @@ pub struct AllowRule {
     pub expires: Option<Date>,
     /// The findings that the rule accepts, in addition to findings about the purpose of the port.
     pub accept: Vec<Flag>,
-    /// Whether a listener must exist for each protocol, address and port of the rule. A port range or a block of
-    /// addresses counts as one.
+    /// Whether a listener must exist for each combination of protocol, address and port. A port range counts as one
+    /// port, and a block of addresses as one address.
     pub required: bool,
 }
 
@@ -138,7 +137,6 @@ pub enum Ports {
 pub enum ExecutablePattern {
     /// The kernel owns the socket, not a process.
     Kernel,
-    /// The path of the program file.
     File(Glob),
 }
 
@@ -182,12 +180,11 @@ pub enum Namespaces {
     Named(Glob),
 }
 
-/// A rule about the severity of findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeverityRule {
     pub id: String,
     pub at: Position,
-    /// The hosts on which the rule applies; an empty list stands for all hosts.
+    /// The hosts on which the rule applies; empty for all hosts.
     pub hosts: Vec<Glob>,
     pub codes: Vec<Flag>,
     /// The severity; `None` if the rule removes the findings.
@@ -198,14 +195,14 @@ pub struct SeverityRule {
     pub expires: Option<Date>,
 }
 
-/// Returns whether a finding is only about the purpose of a port. A rule that allows the listener lowers such a
-/// finding.
+/// Returns whether a finding is only about the purpose of a port. If a rule allows the listener, such a finding becomes
+/// less severe.
 pub fn questions_the_port(flag: Flag) -> bool {
     flag.family() == FindingFamily::Registry
 }
 
 impl AllowRule {
-    /// Returns whether the rule has no condition on a listener except the protocol, the namespace and the host.
+    /// Returns whether the rule has no condition, or only conditions on the protocol, the namespace and the host.
     pub fn allows_everything(&self) -> bool {
         let every = |text: &str| text.parse().is_ok_and(|network: Network| self.addresses.contains(&network));
         (self.ports.is_empty() || covers_all_ports(&self.ports))
@@ -215,7 +212,7 @@ impl AllowRule {
                 || self.executables.iter().any(|p| matches!(p, ExecutablePattern::File(glob) if glob.matches_all() || glob.is_every_path())))
             && self.users.is_empty()
             && self.runs.is_empty()
-            // Not every listener has a device, a unit or a container, so any pattern excludes some listeners.
+            // Some listeners have no device, unit or container, so even a pattern for any name excludes them.
             && self.devices.is_empty()
             && self.units.is_empty()
             && self.containers.is_empty()

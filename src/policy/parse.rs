@@ -1,7 +1,7 @@
 //! Parses a policy from the bytes of its files, and refuses everything that it does not understand.
 //!
-//! The files are hostile input. The caller limits their size and number, this parser limits the number of rules, and
-//! the TOML parser limits the depth of values.
+//! The files are hostile input, so everything has a limit. The caller limits their size and number, this parser the
+//! number of rules, and the TOML parser the depth of values.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -20,20 +20,20 @@ use crate::findings::{FindingFamily, Flag};
 use crate::model::{Exposure, PortRange, Protocol, Severity};
 use crate::query::names::near;
 
-/// A file of a policy as it was read.
 #[derive(Clone, Debug)]
 pub struct Included {
-    /// The name in messages.
+    /// The file name that messages contain.
     pub name: String,
-    /// The identity of the file: two names can lead to one file.
+    /// The identity of the file. Two names can lead to one file.
     pub identity: String,
     pub bytes: Vec<u8>,
 }
 
-/// Reads a policy. `read` gets the identity of the including file and the name in its `include`. It returns the
-/// included file, or the reason why the included file cannot be read.
+/// Reads a policy. `read` reads an included file: it gets the identity of the including file and the name in `include`,
+/// and returns the file, or the reason why it cannot be read.
 ///
 /// # Errors
+///
 /// Returns the first `PolicyError` in the files.
 pub fn parse(
     top: &Included,
@@ -45,7 +45,7 @@ pub fn parse(
     Ok(reader.policy)
 }
 
-/// Files with more values are refused. The largest policy has 5,000 rules, and a rule has about 20 keys and values.
+/// The maximum number of values in a file. The largest policy has 5,000 rules, and a rule has about 20 keys and values.
 const MOST_VALUES: usize = 250_000;
 
 const TOP: [&str; 4] = ["schema", "include", "allow", "rule"];
@@ -75,8 +75,8 @@ impl PolicyReader {
             )
         })?;
         let file = File::new(Arc::clone(&name), text);
-        // The values are counted before parsing, because the parser builds a tree that may need 80 times as much memory
-        // as their text.
+        // The values are counted before parsing, because the parser builds a tree. The tree may need 80 times as much
+        // memory as the text.
         if text.bytes().filter(|byte| b",[{=".contains(byte)).count() > MOST_VALUES {
             return Err(
                 file.error(&(0..0), format!("more values than a policy needs (the limit is {MOST_VALUES})"))
@@ -136,7 +136,6 @@ impl PolicyReader {
     }
 }
 
-/// One file, in which the position of a value can be found.
 struct File<'s> {
     name: Arc<str>,
     text: &'s str,
@@ -170,7 +169,7 @@ impl<'s> File<'s> {
         Err(self.error(&value.span(), what.into()))
     }
 
-    /// Returns an error for the first unknown key of the table, with the most similar known key.
+    /// Returns an error for the first unknown key of the table, and suggests the most similar known key.
     fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), PolicyError> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
         // The table is sorted by name, not by the position in the file.
@@ -311,7 +310,6 @@ impl<'s> File<'s> {
         })
     }
 
-    /// Parses a text. The error names the position, the text and the problem.
     fn parsed<T>(
         &self,
         value: &Value<'_>,
@@ -458,7 +456,7 @@ fn one_of(names: &[&str]) -> String {
     format!("write one of {}", names.join(", "))
 }
 
-/// Returns a question with the most similar name, or a list of all names if none is similar.
+/// Returns a question that suggests the most similar name. If no name is similar, returns a list of all names.
 fn nearest(text: &str, names: &[&str]) -> String {
     match near(text, names.to_vec(), 4).first() {
         Some(name) => format!("did you mean {name}?"),

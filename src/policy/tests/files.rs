@@ -1,4 +1,4 @@
-//! Policies as files: reading, refusals with their position, includes, and remarks.
+//! Checks how policy files are read: errors with their position, includes, and remarks.
 
 use super::*;
 
@@ -74,7 +74,7 @@ fn bad_policies_say_where_and_why() {
         bare(b"schema = \"portolan.policy/2\"")
             .starts_with("p.toml:1:10: unknown schema \"portolan.policy/2\"")
     );
-    // Values that would take much more memory than the file are refused before they are parsed.
+    // Values that need much more memory than the file are refused before they are parsed.
     for text in ["a = [".to_owned() + &"0,".repeat(300_000), "a = ".to_owned() + &"[".repeat(300_000)] {
         assert!(
             bare(text.as_bytes()).starts_with("p.toml:1:1: more values than a policy needs"),
@@ -84,7 +84,7 @@ fn bad_policies_say_where_and_why() {
     assert!(bare(b"schema = 1\n\xff").starts_with("p.toml:2:1: the file is not UTF-8"));
 }
 
-/// The names of the files, and whether the policy is accepted.
+/// Parses the first of these files, with the others as included files.
 fn files(files: &[(&str, &str)]) -> Result<Policy, PolicyError> {
     let files: HashMap<&str, String> =
         files.iter().map(|(name, text)| (*name, format!("schema = \"portolan.policy/1\"\n{text}"))).collect();

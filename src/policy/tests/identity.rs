@@ -1,9 +1,9 @@
-//! The programs that a rule allows: by file, by script or module, and by the state of the socket.
+//! Checks which programs a rule allows: by file, by script or module, and by the state of the socket.
 
 use super::*;
 
-/// A socket that is only bound is judged, as in a comparison with a baseline. If it may belong to a client, the
-/// severity is at most info.
+/// A socket that is bound but does not listen is judged, as in a comparison with a baseline. If it may belong to a
+/// client, the severity is at most info.
 #[test]
 fn bound_sockets_and_clients() {
     for (local, state, severity) in [
@@ -23,8 +23,8 @@ fn bound_sockets_and_clients() {
     }
 }
 
-/// The path in a rule matches the file at this path on this machine. A pattern without a directory matches no file of
-/// a user.
+/// A path in a rule matches only the file at this path on this machine. A pattern without a directory matches no file
+/// of a user.
 #[test]
 fn an_executable_is_more_than_its_path() {
     let at = |path: &str, kind, state| {
@@ -54,8 +54,8 @@ fn an_executable_is_more_than_its_path() {
             assert_eq!(allows(&format!("executable = \"{pattern}\"")), allowed, "{name}: {pattern}");
         }
     }
-    // Any user can start a process in a root directory with any file at any path. Only root makes containers and system
-    // services.
+    // Any user can start a process in a root directory of their own, with any file at any path. Only root makes
+    // containers and system services.
     for (name, container, unit, allowed) in [
         ("of a session", None, Some("session-4.scope"), false),
         ("of a user's manager", None, Some("user@1000.service/ssh.service"), false),
@@ -128,7 +128,7 @@ fn what_an_interpreter_runs_is_a_condition() {
     assert!(drafted.rules[0].notes.is_empty(), "{:?}", drafted.rules[0].notes);
 }
 
-/// A draft does not allow a program that may be an impostor, not even on loopback.
+/// A draft does not allow a program that may be an impostor, even on loopback.
 #[test]
 fn a_draft_allows_no_impostor_on_loopback() {
     for address in ["0.0.0.0", "127.0.0.1"] {
@@ -140,7 +140,7 @@ fn a_draft_allows_no_impostor_on_loopback() {
     }
 }
 
-/// rpc.statd binds another privileged port at each start.
+/// rpc.statd binds another privileged port at each start. The draft allows all of them.
 #[test]
 fn a_draft_allows_the_ports_that_a_program_picks_at_each_start() {
     let snapshot = one("udp/127.0.0.1:745", "statd", &[(10, "/usr/sbin/rpc.statd", "statd")]);
@@ -150,7 +150,7 @@ fn a_draft_allows_the_ports_that_a_program_picks_at_each_start() {
     assert!(!drafted.rules[0].rule.required);
 }
 
-/// Every `accept` needs a reason, and an audit names the findings that it switched off.
+/// Every `accept` needs a reason, and an audit names the findings that a policy accepts.
 #[test]
 fn findings_that_a_policy_accepts_are_named() {
     let rule = "[[allow]]\nid = \"a\"\nport = 22\naccept = \"impostor\"\n";

@@ -1,4 +1,4 @@
-//! The findings on listeners under a policy.
+//! Checks the findings on listeners under a policy.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ fn included(name: &str, text: &str) -> Included {
     Included { name: name.to_owned(), identity: name.to_owned(), bytes: text.as_bytes().to_vec() }
 }
 
-/// Parses a policy of one file, with its schema on the same line.
+/// Parses a policy of one file, which gets its schema here.
 pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
     let text = format!("schema = \"portolan.policy/1\"\n{text}");
     parse(&included("p.toml", &text), &mut |_, _| Err("no file".to_owned()))
@@ -59,7 +59,6 @@ fn snapshot_of(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
     snapshot
 }
 
-/// Makes a snapshot of one socket with these processes.
 fn one(local: &str, user: &str, servers: &[(Pid, &str, &str)]) -> Snapshot {
     let owner = Owner::Held(servers.iter().map(|(pid, ..)| *pid).collect::<Vec<_>>().into());
     snapshot_of(vec![socket(local, user, owner)], servers.iter().copied().map(process).collect())
@@ -81,7 +80,7 @@ fn printed(policy: &Policy, snapshot: &Snapshot) -> (Vec<String>, usize, AuditVe
     (codes.collect(), audit.gaps.len(), audit.outcome(Severity::Warning))
 }
 
-/// Returns whether a rule with these conditions allows the listener: yes, no, or undecidable.
+/// Returns whether a rule with these conditions allows the listener; `None` if this is undecided.
 fn allows(conditions: &str, snapshot: &Snapshot) -> Option<bool> {
     let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
     let (codes, gaps, outcome) = printed(&policy, snapshot);
@@ -112,7 +111,7 @@ fn conditions() {
         ("executable = \"/usr/*/nginx\"", true),
         ("executable = \"/usr/sbin/apache2\"", false),
         ("executable = \"kernel\"", false),
-        // Each user of the listener must match, not only one of them.
+        // Every user of the listener must match.
         ("user = \"root\"", false),
         ("user = [\"root\", \"www-data\"]", true),
         ("user = [0, 100]", true),
@@ -180,7 +179,7 @@ fn namespaces_are_the_own_one_unless_named() {
     }
 }
 
-/// If a fact was not visible, it is unknown whether a condition on this fact matches.
+/// If a fact was not visible, a condition on the fact is undecided.
 #[test]
 fn conditions_without_evidence_are_undecided() {
     let unseen = |owner| snapshot_of(vec![socket("tcp/0.0.0.0:80", "www-data", owner)], vec![]);
@@ -200,14 +199,14 @@ fn conditions_without_evidence_are_undecided() {
             assert_eq!(allows(conditions, &unseen), allowed, "{owner:?} {conditions}");
         }
     }
-    // The file of the first process could not be read. In the second case, one of two processes could not be read.
+    // The file of the first process could not be read. In the second case, only one of two processes could be read.
     let unread = one("tcp/0.0.0.0:80", "root", &[(10, "", "root")]);
     assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &unread), None);
     let mut half = one("tcp/0.0.0.0:80", "root", &[NGINX, WORKER]);
     half.processes.pop();
     assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &half), None);
     assert_eq!(allows("executable = \"/usr/sbin/apache2\"", &half), Some(false));
-    // If an earlier rule may match, and a later rule certainly matches, the listener is allowed.
+    // An earlier rule may match, and a later rule certainly matches. The listener is then allowed.
     let both = "executable = \"/usr/sbin/nginx\"\n[[allow]]\nid = \"s\"\nport = 80";
     assert_eq!(allows(both, &half), Some(true));
     // The name of the host is unknown, and the ephemeral range could not be read.
@@ -234,7 +233,7 @@ fn the_first_rule_that_holds_is_named() {
     assert_eq!((orphaned.rule.as_deref(), orphaned.finding.severity), (Some("first"), Severity::Info));
 }
 
-/// A rule that allows a port settles the findings about the port. The findings about the program need `accept`.
+/// A rule that allows a port removes the findings about the port. The findings about the program need `accept`.
 #[test]
 fn an_allow_rule_settles_findings_about_the_port_only() {
     let python = [(10, "/usr/bin/python3.11", "root")];
@@ -277,15 +276,15 @@ fn findings_are_graded_by_the_first_rule_for_them() {
     ] {
         assert_eq!(printed(&read(&rules).unwrap(), &snapshot).0, codes, "{rules}");
     }
-    // On a host with an unknown name, a rule for named hosts switches off no finding.
+    // If the name of the host is unknown, a rule for named hosts switches off no finding.
     let mut nameless = snapshot.clone();
     nameless.host.name = None;
     let off = rule("a", "code = [\"impostor\", \"unexpected\"]\nseverity = \"off\"\nhosts = \"web-*\"");
     assert_eq!(printed(&read(&off).unwrap(), &nameless).0, ["unexpected", "impostor"]);
 }
 
-/// Returns the evidence of the only `unexpected` finding: the nearest rule, the conditions that do not match, and the
-/// date on which the rule expired.
+/// Returns the evidence of the only `unexpected` finding: the nearest rule, its conditions that do not match, and the
+/// date on which a rule expired.
 fn evidence(policy: &str, snapshot: &Snapshot) -> (Option<String>, Vec<String>, Option<String>) {
     let report = judge(snapshot.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
@@ -337,13 +336,13 @@ fn a_required_listener_that_is_absent_is_missing() {
                     executable = \"/usr/sbin/nginx\"\nrequired = true\n";
     let policy = read(required).unwrap();
     let there = one("tcp/0.0.0.0:80", "root", &[NGINX]);
-    // The rule "broad" allows the listener first, but the listener still meets the requirement of "r".
+    // The rule "broad" comes first and allows the listener. The listener still meets the requirement of "r".
     assert_eq!(printed(&policy, &there), (vec![], 0, AuditVerdict::Clear));
     let nothing = snapshot_of(vec![], vec![]);
     assert_eq!(printed(&policy, &nothing).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:81", "root", &[NGINX])).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:80", "root", &[(10, "/x", "root")])).0, ["missing r"]);
-    // If the required listener may exist but be hidden, there is a gap instead of the finding.
+    // The required listener may exist but be hidden, so there is a gap instead of a finding.
     let hidden = snapshot_of(vec![socket("tcp/0.0.0.0:80", "root", Owner::Hidden)], vec![]);
     assert_eq!(printed(&policy, &hidden), (vec![], 1, AuditVerdict::Incomplete));
     let mut blind = nothing.clone();
@@ -369,7 +368,8 @@ fn a_required_listener_that_is_absent_is_missing() {
     let Missing { wanted, .. } = Missing::of(&audit.findings[0].finding.evidence).unwrap();
     assert_eq!(wanted, "port 80, executable /usr/sbin/nginx");
 
-    // Each port, protocol and address is a requirement; a range and a block count as one each.
+    // Each combination of port, protocol and address is a requirement. A port range counts as one port, and a block as
+    // one address.
     let wanted = |rule: &str| {
         let policy = read(&format!("[[allow]]\nid = \"r\"\nrequired = true\n{rule}")).unwrap();
         let report = judge(there.clone(), Registry::embedded());

@@ -1,4 +1,4 @@
-//! Properties of matching, over many policies and listeners.
+//! Checks properties of matching, with many random policies and listeners.
 
 use proptest::prelude::*;
 
@@ -52,8 +52,8 @@ fn numbered(rules: &[String], from: usize) -> String {
     rules.iter().enumerate().map(|(n, rule)| format!("[[allow]]\nid = \"r{}\"\n{rule}", n + from)).collect()
 }
 
-/// Returns the ID of the rule that allows the listener. If no rule does, returns whether a rule may allow the listener,
-/// but evidence is missing.
+/// Returns the ID of the rule that allows the listener. Without such a rule, the error says whether a rule may allow
+/// the listener.
 fn decided(policy: &Policy, snapshot: &Snapshot) -> Result<String, bool> {
     let report = judge(snapshot.clone(), Registry::embedded());
     let rules = apply::rules_on_host(&policy.allow, snapshot, "2026-11-21".parse().unwrap());
@@ -79,7 +79,6 @@ proptest! {
         }
     }
 
-    /// A rule that `check` reports as shadowed, impossible or expired never allows a listener.
     #[test]
     fn shadowed_rules_decide_nothing(
         rules in proptest::collection::vec(conditions(), 0..8),
