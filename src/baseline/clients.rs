@@ -1,4 +1,4 @@
-//! Compares the clients that the packet filter lets in before and after a change.
+//! Compares which clients the packet filter lets in before and after a change.
 //!
 //! Excluded single addresses are ignored, because tools such as fail2ban ban and unban addresses all the time.
 
@@ -6,13 +6,10 @@ use crate::model::{Network, Reach, ReachKind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientChange {
-    /// The same clients are let in.
     Same,
     /// New clients are let in, even if others are now excluded.
     Widened,
-    /// Fewer clients are let in.
     Narrowed,
-    /// The clients before or after are not known.
     Unknown,
 }
 
@@ -36,28 +33,28 @@ pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     }
 }
 
-/// Returns whether the list is cut: it names only the first clients or the first exceptions.
+/// Returns whether the list is cut after its first clients or its first exceptions.
 fn is_cut(reach: &Reach) -> bool {
     reach.more > 0 || reach.from.iter().any(|text| text.contains(AND_OTHERS))
 }
 
-/// Compares two cut lists that begin with the same clients, by the count and the hash of all clients.
+/// Compares two cut lists that begin with the same clients. The count and the hash of all clients decide.
 fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
     match (was.all, is.all) {
         (Some(was), Some(is)) if was.hash == is.hash => ClientChange::Same,
         (Some(was), Some(is)) if was.count > is.count => ClientChange::Narrowed,
-        // Neither list is known in full, but some of the clients are new: the later list differs and is not shorter.
+        // Neither list is known in full. But the later list has new clients, because it differs and is not shorter.
         (Some(_), Some(_)) => ClientChange::Widened,
         _ => ClientChange::Unknown,
     }
 }
 
-/// A group of clients, parsed from a text of [`Reach::from`] such as `10.0.0.0/8 on eth0` or `any IPv4 address but
-/// 10.0.0.0/8 to 10.0.0.1`.
+/// A group of clients, parsed from a text of [`Reach::from`]. Examples are `10.0.0.0/8 on eth0`, and `any IPv4 address
+/// but 10.0.0.0/8 to 10.0.0.1`.
 struct Group<'r> {
     who: Who<'r>,
-    /// The end of the text, which names the interfaces or addresses that accept these clients (` on eth0`); empty if
-    /// the clients are let in everywhere.
+    /// The end of the text, which names the interfaces or addresses that accept these clients (` on eth0`). It is empty
+    /// if the clients are let in everywhere.
     place: &'r str,
 }
 
@@ -123,7 +120,7 @@ impl<'r> Group<'r> {
     }
 }
 
-/// Returns whether `one` and `network` are disjoint, or an exception in `but` covers `one`.
+/// Returns whether `one` and `network` are disjoint, or one of the exceptions covers `one`.
 fn is_outside(one: Network, network: Network, but: &[Network]) -> bool {
     !(one.covers(network) || network.covers(one)) || but.iter().any(|except| except.covers(one))
 }

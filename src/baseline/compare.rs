@@ -1,11 +1,12 @@
 //! Compares two snapshots: the changes, the transient sockets, and the listeners that cannot be compared.
 //!
-//! A socket is transient if it may belong to a client, because sockets of clients often exist only for seconds. This is
-//! the case for a datagram socket on an ephemeral port, and for a TCP socket on an ephemeral port that is bound but
-//! does not listen.
+//! A socket is transient if it may belong to a client, because sockets of clients often exist only for seconds. It is a
+//! datagram socket on an ephemeral port, or a TCP socket on an ephemeral port that is bound but does not listen.
 //!
-//! Two differences are not reported as changes: transient sockets of one program and user in both snapshots, on any
-//! ports, and a listener that got another port from the kernel when its program was restarted.
+//! Two differences are not reported as changes:
+//!
+//! - Both snapshots have transient sockets of one program and user. The ports do not matter.
+//! - A program was restarted, and its listener got another port from the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,9 +23,9 @@ use crate::model::{Firewall, Gap, Namespaces, Netns, Snapshot, Socket, Stage, St
 #[derive(Clone, Copy, Debug)]
 pub struct ReportedChange<'a> {
     pub change: Change<'a>,
-    /// Whether the socket is transient: it may belong to a client.
+    /// Whether the socket is transient, because it may belong to a client.
     pub passing: bool,
-    /// Whether the listener certainly did not exist in the snapshot that lacks it, because that scan saw every socket.
+    /// Whether the scan that lacks the listener saw every socket. The listener then certainly did not exist.
     pub sure: bool,
 }
 
@@ -145,8 +146,8 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Makes a change of each pair whose listener is less protected than before. A pair is left out if its processes or its
-/// clients cannot be compared, because then the findings may differ without a change.
+/// Moves a pair from the unchanged pairs to the changes if its listener is less protected than before. A pair stays if
+/// its processes or its clients cannot be compared, because its findings may then differ without a change.
 fn move_weakened(found: &mut MatchedListeners<'_>, before: &Report, after: &Report) {
     let is_read_alike = before.snapshot.scope.packages || !after.snapshot.scope.packages;
     let kind = |entry: &Entry| entry.reach().map(|reach| reach.kind);
@@ -169,8 +170,7 @@ fn move_weakened(found: &mut MatchedListeners<'_>, before: &Report, after: &Repo
     sort(&mut found.changes);
 }
 
-/// Returns whether a listener at one address has more or fewer clients. This does not show whether its processes are
-/// the same.
+/// Returns whether a listener has more or fewer clients at the same address. Its processes may have changed too.
 fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
     matches!(kind, ChangeKind::Widened | ChangeKind::Narrowed)
         && Fingerprint::of(was).place == Fingerprint::of(is).place
@@ -190,8 +190,8 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     }
 }
 
-/// Returns whether it is unknown if the clients that the packet filter lets in changed. Equal rules let in equal
-/// clients, even if these clients are not known.
+/// Returns whether the clients that the packet filter lets in may have changed unnoticed. If the rules are equal, the
+/// clients are equal too, even if they are not known.
 fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) -> bool {
     let may_differ = [was, is].iter().all(|entry| entry.socket.state.accepts_traffic())
         && was.exposure == is.exposure
@@ -219,7 +219,6 @@ fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) 
     sides[0].is_none() || sides[0] != sides[1]
 }
 
-/// Returns the packet filter in the namespace of a socket.
 fn firewall_of<'s>(snapshot: &'s Snapshot, socket: &Socket) -> Option<&'s Firewall> {
     let netns = socket.netns.as_ref().map(|netns| netns.inode);
     snapshot.firewalls.iter().find(|firewall| firewall.netns == netns)
@@ -254,8 +253,8 @@ fn hides_sockets(gap: &Gap) -> bool {
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // The socket is in the namespace of portolan. If the user selected one namespace, the snapshot lists it, unless
-        // it is the namespace of portolan.
+        // The socket is in the namespace of portolan. If the user selected another namespace, the snapshot lists only
+        // the other namespace.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };
@@ -269,7 +268,7 @@ fn was_scanned(report: &Report, socket: &Socket) -> bool {
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
-/// Returns the fingerprint with port 0, which does not change if a program restarts on another port.
+/// Returns the fingerprint with port 0. It stays the same if a program restarts on another port.
 fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a> {
     let print = Fingerprint::of(reported.change.listener);
     Fingerprint { place: ListenerAddress { port: 0, ..print.place }, ..print }
@@ -284,8 +283,8 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
-/// Removes restarts from the changes: a listener vanished and a listener of the same programs and user appeared, both
-/// on ports that the programs did not choose.
+/// Removes restarts from the changes. In a restart, a listener vanished, and a listener of the same programs and user
+/// appeared. The programs chose neither port.
 ///
 /// Vanished and appeared listeners are removed in pairs. All transient sockets of a program are removed if at least one
 /// vanished and at least one appeared.

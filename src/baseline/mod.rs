@@ -27,13 +27,11 @@ pub enum NetnsIdentity<'a> {
     Own,
     /// The namespace of this container. A restarted container has another namespace, but the same ID.
     Container(&'a str),
-    /// The namespace with this name.
     Named(&'a str),
     /// A namespace without a name, identified by its inode.
     Numbered(u64),
 }
 
-/// The place of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerAddress<'a> {
     pub protocol: Protocol,
@@ -51,7 +49,7 @@ pub enum ProgramIdentity<'a> {
         path: &'a str,
         /// The script of an interpreter, or the arguments of a relay.
         runs: RunTarget,
-        /// Whether the path is unreliable: a user may have chosen the root directory of the process, and with it the
+        /// Whether the path is unreliable. A user may then have chosen the root directory of the process, and so the
         /// file at this path.
         is_elsewhere: bool,
     },
@@ -60,7 +58,7 @@ pub enum ProgramIdentity<'a> {
 }
 
 /// The maximum number of programs of a listener that are compared one by one. Real listeners have one to three
-/// programs; a crafted file must not cost quadratic time.
+/// programs. The limit prevents quadratic time for a crafted file.
 const MOST_COMPARED: usize = 16;
 
 impl ProgramIdentity<'_> {
@@ -76,14 +74,12 @@ impl ProgramIdentity<'_> {
     }
 }
 
-/// The owner of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenerOwner<'a> {
     /// One or more programs, in ascending order, each once.
     Programs(Vec<ProgramIdentity<'a>>),
-    /// The kernel, with the destination if a rule forwards the port.
+    /// The kernel. If a rule forwards the port, the destination is included.
     Kernel(Option<Destination<'a>>),
-    /// An owner that was not visible.
     Unseen,
 }
 
@@ -107,13 +103,12 @@ impl ListenerOwner<'_> {
     }
 }
 
-/// The destination of a forwarded port. A container is identified by its name, because its address may change with
-/// every start.
+/// The destination of a forwarded port. A container is identified by its name, because its address may change at every
+/// start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination<'a> {
     /// The name of the container, and the port in it.
     Container(&'a str, u16),
-    /// The address and the port.
     Address(IpAddr, u16),
 }
 
@@ -135,7 +130,7 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// A user, by number or, if there is no number, by name.
+/// A user, identified by number, or by name if there is no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UserIdentity<'a> {
     Number(u32),
@@ -185,8 +180,7 @@ impl<'a> Fingerprint<'a> {
         users && (self.owner.may_be(&other.owner) || unseen(self) || unseen(other))
     }
 
-    /// Returns the parts that stay the same when more or fewer clients can reach the service: all but address and
-    /// device.
+    /// Returns all parts except the address and the device. They stay the same if the service moves to another address.
     fn service(&self) -> (Protocol, u16, NetnsIdentity<'a>, ListenerOwner<'a>, Option<UserIdentity<'a>>) {
         (self.place.protocol, self.place.port, self.place.netns, self.owner.clone(), self.user)
     }
@@ -221,17 +215,17 @@ pub struct Change<'a> {
     pub listener: &'a Entry,
     /// The listener in the earlier snapshot; `None` if the listener appeared or vanished.
     pub before: Option<&'a Entry>,
-    /// Whether the two listeners are probably one service: a process was not visible, but unit and user are the same.
+    /// Whether the two listeners are only probably one service. A process was then not visible, but unit and user are
+    /// the same.
     pub is_probable: bool,
 }
 
 /// Returns the changes between two scans of `watch`, in the order of listings. Sockets with equal fingerprints count
-/// once. Listeners with unknown values are not reported, because `watch` repeats its scans with equal privileges.
+/// once. Listeners with unknown values are not reported, because every scan of `watch` has the same privileges.
 pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>> {
     matched(before, after).changes
 }
 
-/// A listener before and after.
 type Pair<'a> = (&'a Entry, &'a Entry);
 
 #[derive(Default)]
@@ -262,7 +256,6 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
     all
 }
 
-/// Sorts changes in the order of listings.
 fn sort(changes: &mut [Change<'_>]) {
     changes.sort_by_cached_key(|change| {
         let print = Fingerprint::of(change.listener);
@@ -279,7 +272,7 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
     let mut same: Vec<_> =
         both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
-    // Listeners that may be the same are paired first, because they are not a difference.
+    // Listeners that may be the same are paired first. They are not a difference.
     let place = |print: &Fingerprint<'a>| print.place;
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
@@ -309,7 +302,7 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     MatchedListeners { same, changes }
 }
 
-/// Returns how a listener changed that moved to an address with another exposure; `None` if the exposure is the same.
+/// Returns the change of a listener that moved from one exposure to another; `None` if the exposure is the same.
 fn moved(was: Exposure, is: Exposure) -> Option<ChangeKind> {
     // Exposure is ordered from most to least exposed.
     match is.cmp(&was) {
@@ -319,9 +312,11 @@ fn moved(was: Exposure, is: Exposure) -> Option<ChangeKind> {
     }
 }
 
-/// Removes from `old` and `new` the listeners that probably moved to another address, and returns them. The process was
-/// not visible on at least one side. The service unit, the control group and the user are the same, and no other
-/// listener of the unit and the user appeared or vanished on the port. Sockets of one family are matched first.
+/// Removes from `old` and `new` the listeners that probably moved to another address, and returns them.
+///
+/// For these listeners, the process was not visible on at least one side. The service unit, the control group and the
+/// user are the same. No other listener of the unit and the user appeared or vanished on the port. Sockets of one
+/// family are matched first.
 fn probably_moved<'a>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,
@@ -351,7 +346,7 @@ fn probably_moved<'a>(
 }
 
 /// Returns the network namespace, the unit, the control group and the user of a listener. `None` if one of them is not
-/// known, or if the unit is not a service: a login session contains unrelated programs.
+/// known. `None` also if the unit is not a service, because a login session contains unrelated programs.
 fn unit_service<'a>(
     print: &Fingerprint<'a>,
     entry: &'a Entry,
@@ -360,8 +355,8 @@ fn unit_service<'a>(
     Some((print.place.netns, unit, entry.socket.cgroup.as_deref()?, print.user?))
 }
 
-/// Returns `Widened` if a listener has new clients, `Narrowed` if it has only lost clients, and otherwise `None`. The
-/// cause is the packet filter, or a socket on `[::]` that now accepts IPv4 clients or no longer accepts them.
+/// Returns `Widened` if a listener has new clients, and `Narrowed` if it has only lost clients; otherwise `None`. The
+/// cause is the packet filter, or a socket on `[::]` that started or stopped to accept IPv4 clients.
 fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     let families = match (was.socket.takes_only_ipv6(), is.socket.takes_only_ipv6()) {
         (Some(true), Some(false)) => ClientChange::Widened,
@@ -435,11 +430,11 @@ fn by_fingerprint<'a>(listeners: &[&'a Entry]) -> ByFingerprint<'a> {
 }
 
 /// The maximum number of compared pairs of listeners with the same key. Real systems have at most 300 listeners of one
-/// service that all change at once; a crafted file must not cost quadratic time.
+/// service that all change at once. The limit prevents quadratic time for a crafted file.
 const MOST_PAIRS: usize = 100_000;
 
-/// Removes from `old` and `new` the pairs with the same `key` that `fits` accepts, and returns them. Pairs are chosen
-/// in the order of their lower fingerprint, so that swapping the snapshots gives the same pairs.
+/// Removes from `old` and `new` the pairs with the same `key` that `fits` accepts, and returns them. The pair with the
+/// lowest fingerprint is chosen first, so that swapping the snapshots gives the same pairs.
 fn pair<'a, K: Ord, T>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,

@@ -1,18 +1,18 @@
-//! `weakened`: the same service at the same address has a finding that is new or more severe than before, such as a
-//! server that was restarted without the option that asks for a password.
+//! Finds the change `weakened`: at the same address, a service has a finding that is new or more severe than before.
+//! For example, a server was restarted without the option that requires a password.
 
 use crate::findings::reach::Exposed;
 use crate::findings::{Finding, FindingFamily, Flag};
 use crate::judge::Entry;
 use crate::model::Severity;
 
-/// The kind of a finding and, for a dangerous service, the service.
+/// Returns the kind of a finding. For a dangerous service, the name of the service is included.
 fn identity(finding: &Finding) -> (Flag, Option<&'static str>) {
     (finding.flag(), Exposed::of(&finding.evidence).map(|exposed| exposed.service))
 }
 
-/// Returns whether a finding is about the service. Other findings depend on the port or on other sockets, and an `info`
-/// is no danger.
+/// Returns whether a finding is about the service. Other findings do not count, because they depend on the port or on
+/// other sockets. An `info` does not count, because it is not a danger.
 fn is_of_service(finding: &Finding) -> bool {
     let family = finding.flag().family();
     finding.severity >= Severity::Notice

@@ -223,8 +223,8 @@ impl FromArgMatches for FieldArgs {
     }
 }
 
-/// The process ID after `-p`, as in lsof. `None` after `-t`, `-u` or `-l`: `-p` is then the option of ss, and a number
-/// after it is a port.
+/// The process ID after `-p`, as in lsof. It is `None` if `-t`, `-u` or `-l` is given: then `-p` is the option of ss,
+/// and a number after it is a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PidAfterP(Option<String>);
 

@@ -211,7 +211,6 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// Returns each command and its short help, with the options that every command accepts.
     fn all() -> Vec<(Command, String)> {
         let mut program = Cli::command();
         program.build();
@@ -223,7 +222,6 @@ mod tests {
         all
     }
 
-    /// Returns the options in a text, with their dashes.
     fn options(text: &str) -> BTreeSet<&str> {
         let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '-';
         let words = text.split(is_end).filter(|word| word.starts_with('-'));
@@ -256,7 +254,7 @@ mod tests {
                 command.get_arguments().any(is_it)
             };
             let named = options(&text);
-            // The texts also contain options of other commands, in examples, and the common prefix of
+            // In examples, the texts also contain options of other commands. They also contain the common prefix of
             // `--until-listening` and `--until-free`.
             let foreign = ["--until-listening", "--until-"];
             for word in named.iter().filter(|word| !foreign.contains(word)) {

@@ -277,7 +277,6 @@ fn a_file_that_is_replaced_under_its_process() {
     }
 }
 
-/// Returns the findings about the changes, and the outcome of the audit.
 fn audited(
     before: &Snapshot,
     after: &Snapshot,
@@ -420,7 +419,7 @@ proptest! {
         prop_assert_eq!(turned_over(&compared(&before, &after)), back);
     }
 
-    /// A complete comparison reports each address that only one side has, unless the socket may be a client's.
+    /// A complete comparison reports each address that only one side has, unless the socket may belong to a client.
     #[test]
     fn a_complete_comparison_misses_nothing(before in any_view(), after in any_view()) {
         let (before, after) = (report(&before), report(&after));

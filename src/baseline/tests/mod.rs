@@ -99,8 +99,8 @@ fn printed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// The script of an interpreter and the arguments of a relay are part of the program. If one side does not know them,
-/// the sides do not differ.
+/// The script of an interpreter and the arguments of a relay are part of the program. If only one side knows them, the
+/// sides do not differ.
 #[test]
 fn scripts_modules_and_destinations_are_identity() {
     let running = |exe: &str, cmdline: &str| {
@@ -139,8 +139,8 @@ fn scripts_modules_and_destinations_are_identity() {
     assert_eq!(printed(&before, &after), changed, "another script at the path");
 }
 
-/// The destination of a forwarded port is part of its identity. A container counts by its name, because its address may
-/// change with every start.
+/// The destination of a forwarded port is part of its identity. A container is identified by its name, because its
+/// address may change at every start.
 #[test]
 fn the_destination_of_a_forwarded_port() {
     let to = |address: &str, port, container: Option<&str>| {
@@ -186,7 +186,7 @@ fn the_destination_of_a_forwarded_port() {
 
 type Row = (&'static str, Option<u32>, &'static [&'static str]);
 
-/// A name, the listeners before and after, and the expected report.
+/// A case: its name, the listeners before and after, and the expected report.
 type Case = (&'static str, &'static [Row], &'static [Row], &'static [&'static str]);
 
 #[test]
@@ -376,7 +376,6 @@ proptest! {
         prop_assert_eq!(turned(&printed(&before, &after)), back);
     }
 
-    /// Each address that only one side has is reported.
     #[test]
     fn a_listener_on_one_side_only_is_reported(before in rows(), after in rows()) {
         let printed = printed(&snapshot_of(&before), &snapshot_of(&after)).join("\n") + "\n";
