@@ -356,7 +356,7 @@ fn unit_service<'a>(
 }
 
 /// Returns `Widened` if a listener has new clients, and `Narrowed` if it has only lost clients; otherwise `None`. The
-/// cause is the packet filter, or a socket on `[::]` that started or stopped to accept IPv4 clients.
+/// cause is the packet filter, or a socket on `[::]` that now accepts IPv4 clients, or no longer accepts them.
 fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     let families = match (was.socket.takes_only_ipv6(), is.socket.takes_only_ipv6()) {
         (Some(true), Some(false)) => ClientChange::Widened,

@@ -16,15 +16,18 @@ pub enum RemarkKind {
     AllowsEverything,
     /// An earlier rule allows all listeners of this rule.
     Shadowed { by: String },
+    /// The last day of the rule has passed.
     Expired { on: Date },
     /// No listener can meet all conditions of the rule.
     Impossible {
+        /// The conditions that contradict each other.
         why: &'static str,
     },
     /// The rule accepts findings, but gives no reason.
     AcceptsWithoutReason { flags: Vec<Flag> },
     /// The rule hides findings that can be critical. It applies to every listener of every host.
     HidesCritical { flags: Vec<Flag> },
+    /// The rule matches no visible listener.
     Unmatched,
 }
 
