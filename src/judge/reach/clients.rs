@@ -3,13 +3,13 @@
 use crate::model::Family;
 use crate::model::address_set::AddressSet;
 
-/// The elements of sets that count.
+/// Selects the elements of a set that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Counted {
     All,
-    /// Those that the kernel does not remove after some time.
+    /// Only elements that the kernel never removes after some time.
     Permanent,
-    /// All, but the kernel removes some of them after some time.
+    /// All elements, but some of them are removed after some time.
     ForSomeTime,
 }
 

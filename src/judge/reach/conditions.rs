@@ -7,23 +7,22 @@ use crate::model::Family;
 use crate::model::address_set::{AddressSet, number};
 use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 
-/// The headers that can stand between the IPv6 header and the header of the transport protocol (RFC 8200). Any program
-/// can request some of them.
+/// The headers that can be between the IPv6 header and the header of the transport protocol (RFC 8200). Any program can
+/// request some of these headers.
 const EXTENSION_HEADERS: [u64; 4] = [0, 43, 44, 60];
 
-/// The clients whose packets meet all conditions of a rule.
 #[derive(Clone, Debug)]
 pub(super) struct Matched {
     pub(super) sure: AddressSet,
     pub(super) may: AddressSet,
-    /// Whether a condition of the rule is met by most clients, but not by a client that sends many packets (a rate
-    /// limit) or chooses rare headers.
+    /// Whether a condition of the rule applies to most clients, but not to every client. It does not apply to a client
+    /// that sends many packets (a rate limit), or that chooses rare headers.
     pub(super) is_usual: bool,
-    /// Whether a condition of the rule is met only by clients that have sent many packets or choose rare headers.
+    /// Whether a condition of the rule applies only to clients that have sent many packets or choose rare headers.
     pub(super) is_unusual: bool,
 }
 
-/// Returns the clients among `clients` that meet all conditions; `None` if no client meets them.
+/// Returns the clients in `live` that meet all conditions; `None` if there are no such clients.
 pub(super) fn matched<'f>(
     conditions: &'f [FilterCondition],
     packet: &Packet,
@@ -72,14 +71,15 @@ fn met<'f>(
     Met::Clients(match condition {
         FilterCondition::In { fields, elements, negated } => {
             let values: Vec<Value<'_>> = fields.iter().map(|field| packet.value(*field)).collect();
-            // A packet that lacks the field meets neither a condition on the field nor its negation.
+            // A packet without the field meets neither a condition on the field nor the negated condition.
             if values.contains(&Value::Absent) {
                 return Met::Clients(Clients::None);
             }
             let family = packet.family;
             let with = |values: &[Value<'_>]| {
                 let Some(elements) = table.elements(elements) else { return Clients::Unknown };
-                // A client that a temporary element excludes from a negated condition meets the condition later.
+                // In a negated condition, a temporary element excludes clients. Such a client meets the condition
+                // later.
                 let is_permanent = counted == Counted::Permanent && !negated;
                 let elements = elements.iter().filter(|element| !(is_permanent && element.is_temporary));
                 let clients = with_value_in(elements, values, family);
@@ -104,7 +104,7 @@ fn met<'f>(
                 };
             }
             match values.as_slice() {
-                // The clients are stored, because they are equal for all packets of one family.
+                // The clients are the same for all packets of one family, so they are stored.
                 [Value::Client] => table.clients(condition, family, counted, find),
                 _ => find(),
             }
@@ -119,7 +119,7 @@ fn met<'f>(
                 let is_equal = (number ^ value) & mask == 0;
                 return if is_equal == *negated { Met::Unusual } else { Met::Usual };
             }
-            // If a known bit differs, the values differ. The unknown bits do not matter.
+            // If a certain bit differs, the values differ. The uncertain bits then do not matter.
             Some((certain, number)) if (number ^ value) & mask & certain != 0 => {
                 if *negated {
                     Clients::All
@@ -137,8 +137,8 @@ fn met<'f>(
     })
 }
 
-/// Returns the clients whose packets match at least one element. `values` are the packet's values for the key of an
-/// element.
+/// Returns the clients whose packets match at least one element. `values` are the values of the packet for the fields
+/// of a key.
 fn with_value_in<'e>(
     elements: impl Iterator<Item = &'e FilterElement>,
     values: &[Value<'_>],
@@ -166,7 +166,6 @@ fn with_value_in<'e>(
     }
 }
 
-/// Returns the clients whose packets match the element.
 pub(super) fn with_values_of(element: &FilterElement, values: &[Value<'_>], family: Family) -> Clients {
     if element.key.len() != values.len() {
         return Clients::Unknown;

@@ -1,5 +1,5 @@
-//! The addresses, ports and interface names in the rules of a firewall. The rules treat all values between two
-//! constants alike, so only one of these values is evaluated.
+//! Collects the addresses, ports and interface names that the rules of a firewall contain. Between two of these
+//! constants, the rules treat all values alike, so only one value is evaluated.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::model::firewall::{
     FilterAction, FilterCondition, FilterElement, FilterElements, FilterField, FilterHook, FilterValue,
 };
 
-/// A translation of destinations: the new address and port, and the rule.
+/// A translation of destinations: the new address, the new port, and the text of the rule.
 pub(super) type Translation<'f> = (Option<IpAddr>, Option<u16>, &'f str);
 
 #[derive(Debug, Default)]
@@ -18,9 +18,9 @@ pub(super) struct Constants<'f> {
     /// The first address of each range between two constants, for IPv4 and IPv6.
     addresses: [Vec<u128>; 2],
     ports: Vec<u64>,
-    /// Whether a rule compares single bits of ports.
+    /// Whether a rule compares single bits of a port.
     has_port_masks: bool,
-    /// The names of interfaces.
+    /// The names of interfaces in the rules.
     pub(super) names: Vec<&'f str>,
     pub(super) translations: Vec<Translation<'f>>,
 }
@@ -58,13 +58,14 @@ impl<'f> Constants<'f> {
                         FilterAction::Unknown | FilterAction::Send { is_copy: false, .. }
                     );
                     if may_change && sees_arrivals {
-                        // The rule may give packets any destination.
+                        // The rule may change the destination to any address and port.
                         collected.found.translations.push((None, None, &rule.text));
                     }
                     collected.add_action(&rule.action, &rule.text);
                 }
             }
-            // The elements are collected for every kind of field, because any rule of the table can use the set.
+            // Any rule of the table can use the set for any field, so the elements are collected for every kind of
+            // field.
             for element in table.sets.iter().flat_map(|set| set.elements.iter().flatten()) {
                 collected.add_element(None, element, "");
             }
@@ -84,7 +85,7 @@ impl<'f> Constants<'f> {
         bounds.partition_point(|bound| *bound <= number(address))
     }
 
-    /// Returns the first address of each range that begins between these two addresses.
+    /// Returns the first address of each range that begins after `first` and not after `last`.
     pub(super) fn addresses_within(&self, first: IpAddr, last: IpAddr) -> impl Iterator<Item = u128> + '_ {
         let bounds = &self.addresses[usize::from(first.is_ipv6())];
         let from = bounds.partition_point(|bound| *bound <= number(first));
@@ -152,7 +153,7 @@ impl<'f> Collected<'f> {
         }
     }
 
-    /// Adds the action of an element, which is never a look-up.
+    /// Adds the action of an element. This action is never a look-up.
     fn add_leaf(&mut self, action: &'f FilterAction, text: &'f str) {
         if matches!(action, FilterAction::Translate { .. }) {
             self.add_action(action, text);

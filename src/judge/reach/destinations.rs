@@ -1,5 +1,5 @@
-//! Groups the interfaces and addresses at which packets for a socket can arrive into classes that the rules treat
-//! alike.
+//! Groups the packets that can arrive for a socket, by interface and destination address. The rules treat all packets
+//! of one group alike. Such a group is called a class.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,23 +11,22 @@ use crate::model::address_set::{AddressSet, number};
 use crate::model::firewall::{Interface, LocalRoute};
 use crate::model::{Family, Firewall, Network, Socket, State, unmapped};
 
-/// The maximum number of evaluated classes.
+/// The maximum number of classes that are evaluated.
 const MOST: usize = 4096;
-/// The maximum number of interfaces times addresses, and of interfaces times names.
+/// The maximum number of pairs of an interface and an address, and of an interface and a name.
 const MOST_COMPARISONS: usize = 8_000_000;
 
 /// The packets that arrive on one group of interfaces for one range of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Class {
-    /// The index of the group of interfaces.
     pub(super) interface: usize,
     /// The address that is evaluated for all addresses of the class.
     pub(super) address: IpAddr,
-    /// The addresses of the machine that belong to the class.
+    /// The addresses of this machine that belong to the class.
     pub(super) alike: Vec<IpAddr>,
     pub(super) delivery: Delivery,
-    /// Whether ordinary clients send these packets. A bridge for containers has ordinary clients only if no other
-    /// interface is up.
+    /// Whether ordinary clients send these packets. On a bridge for containers, they do so only if no other interface
+    /// is up.
     pub(super) is_ordinary: bool,
     /// Whether it is uncertain that this machine accepts packets for the address.
     pub(super) is_uncertain: bool,
@@ -36,7 +35,6 @@ pub(super) struct Class {
 /// A group of interfaces that all rules treat alike.
 #[derive(Debug)]
 struct Group {
-    /// The indices of the interfaces.
     members: Vec<usize>,
     is_up: bool,
     /// Whether only this machine sends packets to the interfaces.
@@ -47,7 +45,7 @@ struct Group {
 #[derive(Debug)]
 pub(super) struct Classes {
     groups: Vec<Group>,
-    /// The classes for a socket on the wildcard address of each family.
+    /// The classes of packets for a socket on the wildcard address, for each family.
     wildcard: [Vec<Class>; 2],
     is_complete: bool,
 }
@@ -90,7 +88,7 @@ impl Classes {
         classes
     }
 
-    /// Returns the classes for a socket on the wildcard address.
+    /// Returns the classes of packets for a socket on the wildcard address.
     fn at_any(&self, family: Family, firewall: &Firewall, constants: &Constants<'_>) -> Vec<Class> {
         let own = firewall.interfaces.iter().enumerate().flat_map(|(at, interface)| {
             interface.addresses.iter().map(move |(address, prefix)| (at, *address, *prefix))
@@ -119,7 +117,7 @@ impl Classes {
         for (at, address, prefix) in own {
             has_address = true;
             for (number, group) in self.groups.iter().enumerate() {
-                // A link-local address can be reached only through its own interface.
+                // A link-local address can be reached only on its own interface.
                 if is_link_local(address) && !group.members.contains(&at) {
                     continue;
                 }
@@ -196,7 +194,7 @@ impl Classes {
                     .collect()
             }
         };
-        // A TCP connection has exactly one receiver, so broadcast and multicast addresses are left out.
+        // A TCP connection has exactly one receiver, so packets for broadcast and multicast addresses do not count.
         if !socket.local.protocol.is_datagram() {
             classes.retain(|class| class.delivery == Delivery::Unicast);
         }
@@ -208,19 +206,18 @@ impl Classes {
         Some(classes)
     }
 
-    /// Returns whether only this machine sends the packets of the class.
+    /// Returns whether only this machine, including its containers, sends packets of the class.
     pub(super) fn is_local_only(&self, class: &Class) -> bool {
         self.groups.get(class.interface).is_some_and(|group| group.is_local_only)
     }
 
-    /// Returns whether only this machine, for example a container on it, sends the packets of the class, and the
-    /// interfaces are up.
+    /// Returns whether only this machine sends packets of the class, and the interfaces are up.
     pub(super) fn is_inside(&self, class: &Class) -> bool {
         self.groups.get(class.interface).is_some_and(|group| group.is_local_only && group.is_up)
     }
 
-    /// Returns the groups of interfaces on which packets of other machines arrive; `None` if there are too many. Interfaces
-    /// that lead to other network namespaces count only if there is no other interface.
+    /// Returns the groups of interfaces on which packets of other machines arrive. `None` if there are too many groups.
+    /// Interfaces that lead to other network namespaces count only if there is no other interface.
     pub(super) fn outer_groups(&self, firewall: &Firewall) -> Option<Vec<usize>> {
         let up: Vec<usize> = (0..self.groups.len())
             .filter(|at| self.groups[*at].is_up && !self.groups[*at].is_local_only)
@@ -241,8 +238,8 @@ impl Classes {
         members.into_iter().filter_map(|at| Some(&*firewall.interfaces.get(at)?.name))
     }
 
-    /// Returns the interface through which packets to an address leave: the interface with the smallest network that
-    /// contains the address; `Unknown` if no network contains it.
+    /// Returns the interface on which packets to an address leave. This is the interface with the smallest network that
+    /// contains the address. `Unknown` if no network contains it.
     pub(super) fn way_to(&self, address: IpAddr, firewall: &Firewall) -> InterfaceName {
         let networks = firewall.interfaces.iter().flat_map(|interface| {
             interface.addresses.iter().map(move |(own, prefix)| (interface, *own, *prefix))
@@ -259,8 +256,8 @@ impl Classes {
     }
 }
 
-/// Returns the addresses of ordinary clients. Addresses of this machine and reserved addresses are left out, because a
-/// rule that drops only their packets does not close a port.
+/// Returns the addresses of ordinary clients. Addresses of this machine and reserved addresses are left out: if a rule
+/// drops only their packets, the port is still open.
 pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSet {
     let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let own = own.filter(|(address, _)| Family::of(*address) == family);
@@ -301,7 +298,7 @@ pub(super) fn impossible_clients(family: Family) -> AddressSet {
     AddressSet::of(ranges.map(|(first, last)| (number(first), number(last))).to_vec())
 }
 
-/// Returns one address of each class between these two addresses.
+/// Returns one address of each range of the constants between these two addresses.
 fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
     let bounds = constants.addresses_within(first, last).filter_map(move |bound| match first {
         IpAddr::V4(_) => u32::try_from(bound).ok().map(|bits| Ipv4Addr::from_bits(bits).into()),
@@ -310,10 +307,11 @@ fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterat
     bounds.chain([first])
 }
 
-/// Returns one address of each class within a local route. Link-local addresses are left out, and so are addresses to
-/// which other machines never send packets.
+/// Returns one address of each range of the constants within a local route. Two kinds of addresses are left out:
+/// link-local addresses, and addresses to which other machines never send packets.
 fn representatives(route: &LocalRoute, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
-    // If the first address of a class is left out, an address in the middle may represent the class.
+    // The first address of a range may be one of those that are left out. An address in the middle can then represent
+    // the range.
     let middle: [IpAddr; 3] =
         [[1, 0, 0, 0].into(), [128, 0, 0, 0].into(), Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0).into()];
     let middle = middle.into_iter().filter(|address| route.contains(*address));

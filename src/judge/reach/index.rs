@@ -1,4 +1,4 @@
-//! Indexes of the chains and sets of a firewall: a node of Kubernetes can have 10,000 rules.
+//! Indexes the chains and sets of a firewall, because a node of Kubernetes can have 10,000 rules.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -12,7 +12,7 @@ use crate::model::firewall::{
     FilterValue,
 };
 
-/// A chain with more rules than this gets an index by destination.
+/// A chain with more rules than this gets an index of its rules by destination.
 const INDEXED: usize = 32;
 
 #[derive(Debug)]
@@ -20,15 +20,15 @@ pub(super) struct IndexedTable<'f> {
     pub(super) table: &'f FilterTable,
     chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
     sets: HashMap<&'f str, &'f FilterSet>,
-    /// For each condition that depends only on the client address, the clients that meet it. They are computed once,
-    /// because a condition can have 10,000 elements.
+    /// The clients that meet each condition on the client address alone. They are computed once, because a condition
+    /// can have 10,000 elements.
     clients: RefCell<HashMap<(*const FilterCondition, Family, Counted), Clients>>,
     /// The sets with temporary elements.
     temporary: HashSet<&'f str>,
 }
 
-/// An index of the rules of a long chain. A rule is listed by its destination address; without an address, by its port;
-/// without both, in `others`.
+/// An index of the rules of a long chain. A rule with a destination address is in `by_address`. Otherwise, a rule with
+/// a destination port is in `by_port`. All other rules are in `others`.
 #[derive(Debug, Default)]
 pub(super) struct ChainIndex {
     by_address: HashMap<IpAddr, Vec<usize>>,
@@ -50,7 +50,7 @@ impl<'f> IndexedTable<'f> {
         self.chains.get(name)
     }
 
-    /// Returns the elements of a set or map; `None` if they are not known.
+    /// Returns the elements of a set or map; `None` if the elements are not known.
     pub(super) fn elements(&self, elements: &'f FilterElements) -> Option<&'f [FilterElement]> {
         match elements {
             FilterElements::Listed(listed) => Some(listed),
@@ -71,7 +71,8 @@ impl<'f> IndexedTable<'f> {
         })
     }
 
-    /// Returns the clients that meet a condition on the client address alone. `find` is called once per condition.
+    /// Returns the clients that meet a condition on the client address alone. `find` is called only once for each
+    /// condition.
     pub(super) fn clients(
         &self,
         condition: &'f FilterCondition,

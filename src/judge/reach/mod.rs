@@ -1,5 +1,5 @@
 //! Finds the clients that can reach a port through the packet filter. Only the first three packets of a connection are
-//! followed: the packet that opens it, the answer, and the client's next packet.
+//! followed: the packet that opens the connection, the answer, and the client's next packet.
 
 mod clients;
 mod conditions;
@@ -30,20 +30,20 @@ use crate::model::address_set::AddressSet;
 use crate::model::firewall::Interface;
 use crate::model::{Endpoint, Exposure, Family, Firewall, Gap, Peer, Reach, ReachKind, Socket, Stage, State};
 
-/// The maximum number of visited rules, for all ports of a namespace.
+/// The maximum number of rules to visit for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;
 
-/// The reason for an uncertain result: it is not known whether this machine accepts packets for an address.
+/// The reason for an uncertain result if this machine may or may not accept packets for an address.
 const UNCERTAIN_ROUTE: &str = "a route can make other addresses local (ip route show table all type local)";
 
 pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,
-    /// The destinations to which the kernel forwards published ports, each with the rule.
+    /// The destinations to which the kernel forwards published ports, each with the text of its rule.
     forwarded: HashMap<Peer, String>,
-    /// Every distinct answer, stored once because many sockets share it.
+    /// Every different answer. An answer is stored once, because many sockets share it.
     answers: HashSet<Arc<Reach>>,
-    /// The namespaces with an interface that leads to another namespace, by the index of the interface and the index of
-    /// its other end.
+    /// The namespaces with an interface that leads to another namespace. The key has the index of the interface and the
+    /// index of its other end.
     parents: HashMap<(u32, u32), Vec<uplink::Parent>>,
 }
 
@@ -56,19 +56,19 @@ struct View<'f> {
     classes: Classes,
     steps: usize,
     known: HashMap<Key, Rc<Outcome<'f>>>,
-    /// The answer for each combination of classes and their outcomes. The pointers point to outcomes in `known`.
+    /// The answer for each combination of classes and outcomes. The pointers identify outcomes in `known`.
     summaries: HashMap<Vec<(Class, *const Outcome<'f>)>, Reach>,
 }
 
-/// The destination that packets should reach, and the changes that may happen to them on the way.
+/// The destination of packets, and how they reach it.
 struct Way<'w> {
-    /// The number of the transport protocol.
+    /// The number of the transport protocol (IANA).
     protocol: u8,
     port: u16,
-    /// Whether packets that keep their destination arrive.
+    /// Whether packets arrive if their destination does not change.
     has_socket: bool,
     forwarded_to: Option<Peer>,
-    /// The interface through which the packets leave; `None` if this namespace receives them.
+    /// The interface on which the packets leave; `None` if this namespace receives them.
     leaves_on: Option<&'w str>,
 }
 
@@ -99,8 +99,8 @@ impl<'f> Firewalls<'f> {
         }
     }
 
-    /// Returns the clients that can reach a socket; `None` if the firewall was not read, or if other machines cannot
-    /// reach the socket's address. `forwarded_to` is the destination of a published port.
+    /// Returns the clients that can reach a socket. `None` if the firewall was not read, or if other machines cannot
+    /// reach the address of the socket. `forwarded_to` is the destination of a published port.
     pub(super) fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Option<Arc<Reach>> {
         let exposure = socket.exposure();
         if !socket.state.accepts_traffic() || exposure == Exposure::None {
@@ -119,8 +119,8 @@ impl<'f> Firewalls<'f> {
         Some(self.shared(reach))
     }
 
-    /// Returns the reason why packets for any address and port can reach a socket even without a rule; `None` if they
-    /// cannot.
+    /// Returns the reason why packets for any address and port can reach a socket, even without a rule. `None` if this
+    /// cannot happen.
     fn steering(&self, socket: &Socket) -> Option<&str> {
         let netns = socket.netns.as_ref().map(|netns| netns.inode);
         let steering = self.views.get(&netns)?.firewall.steering.as_deref();
@@ -156,14 +156,14 @@ impl<'f> Firewalls<'f> {
         Some(reach)
     }
 
-    /// Returns whether packets of other machines for an IPv4 loopback address can reach a socket. `is_published` says
-    /// whether a rule forwards its port. Returns false if only root may read the rules.
+    /// Returns whether packets of other machines for an IPv4 loopback address can reach a socket. `is_published` is
+    /// true if a rule forwards the port of the socket. Returns false if only root may read the rules.
     pub(super) fn opens_loopback(&self, socket: &Socket, is_published: bool) -> bool {
         let Some(view) = self.views.get(&socket.netns.as_ref().map(|netns| netns.inode)) else {
             return false;
         };
         let firewall = view.firewall;
-        // On a bridge for containers, no packet of another machine arrives.
+        // Packets of other machines do not arrive on a bridge for containers.
         let outer = |one: &&Interface| one.is_up && !one.is_loopback && !one.is_local_only && !one.is_port;
         let mut outer = firewall.interfaces.iter().filter(outer).peekable();
         let has_outer = outer.peek().is_some();
@@ -193,8 +193,8 @@ impl<'f> Firewalls<'f> {
         answer
     }
 
-    /// Returns a rule of address translation or IPVS that forwards another port to a socket: more clients may reach the
-    /// socket through that port.
+    /// Returns a rule of address translation or IPVS that forwards another port to a socket. More clients may reach the
+    /// socket through the other port.
     fn rule_to(&self, socket: &Socket) -> Option<&str> {
         let Endpoint { address, port, .. } = socket.local;
         let view = self.views.get(&socket.netns.as_ref().map(|netns| netns.inode))?;
@@ -249,7 +249,7 @@ impl<'f> View<'f> {
         }
     }
 
-    /// Returns the clients that can reach a socket on its own port, and whether a rule was evaluated that forwards the
+    /// Returns the clients that can reach a socket on its own port. Also returns whether an evaluated rule forwards the
     /// port.
     fn reach_by_rules(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> (Reach, bool) {
         if self.firewall.is_refused {
@@ -289,8 +289,8 @@ impl<'f> View<'f> {
         summary.or_insert_with(find).clone()
     }
 
-    /// Returns the reason why packets for another port can reach a socket, for example the text of a rule; `None` if
-    /// they cannot.
+    /// Returns the reason why packets for another port can reach a socket, such as the text of a rule. `None` if this
+    /// cannot happen.
     fn other_way(&self, socket: &Socket) -> Option<&str> {
         if socket.state == State::Published {
             return None;
@@ -313,7 +313,7 @@ impl<'f> View<'f> {
             || routes.any(|route| route.contains(address))
     }
 
-    /// Returns the outcome for the packets of one class, for every client at once.
+    /// Returns the outcome for the packets of one class. It covers every client.
     fn outcome(&mut self, class: &Class, way: &Way<'_>) -> Rc<Outcome<'f>> {
         let &Way { protocol, port, has_socket, forwarded_to, leaves_on } = way;
         let key = Key {

@@ -1,11 +1,11 @@
-//! A packet as the rules see it. The address of the client is not fixed: the packet can come from any address.
+//! A packet as the rules see it. The address of the client is left open, so the packet can come from any address.
 
 use std::net::IpAddr;
 
 use crate::model::Family;
 use crate::model::firewall::{FilterField, conntrack};
 
-/// The state of connection tracking at a point on the path of a packet.
+/// The state of a packet in connection tracking, at a point on its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tracking {
     /// The packet has not yet reached the point at which the kernel looks up its connection.
@@ -16,7 +16,7 @@ pub(super) enum Tracking {
     Uncertain,
 }
 
-/// The kind of an address at which this machine receives packets.
+/// The kind of address to which a packet is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Delivery {
     Unicast,
@@ -27,7 +27,7 @@ pub(super) enum Delivery {
 /// The name of an interface at a point on the path of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InterfaceName {
-    /// The kernel has no interface at this point: rules compare with an empty name.
+    /// The packet has no interface at this point. Rules compare it as an empty name.
     None,
     Known(String),
     Unknown,
@@ -38,12 +38,11 @@ pub(super) struct Packet {
     pub(super) family: Family,
     /// The number of the transport protocol.
     pub(super) protocol: u8,
-    /// The address of the service: the destination, or the source of an answer.
+    /// The address of the service. It is the destination of a packet, or the source of an answer.
     pub(super) address: IpAddr,
     pub(super) delivery: Delivery,
     /// Whether the address belongs to this machine.
     pub(super) is_own: bool,
-    /// The port of the service.
     pub(super) port: u16,
     pub(super) arrives_on: InterfaceName,
     pub(super) leaves_on: InterfaceName,
@@ -63,13 +62,13 @@ pub(super) enum Value<'p> {
     Name(&'p str),
     /// The address of the client, which can be any address.
     Client,
-    /// The packet does not have the field, so it meets neither a condition on the field nor its negation.
+    /// The packet does not have the field. It meets neither a condition on the field nor the negated condition.
     Absent,
     Unknown,
 }
 
-/// The TCP flags that are certain in a packet that opens or accepts a connection: all except the flags of congestion
-/// notification (RFC 3168).
+/// The TCP flags that are certain in a packet that opens or accepts a connection. Only the flags of congestion
+/// notification (RFC 3168) are uncertain.
 const CERTAIN_FLAGS: u64 = 0x3f;
 /// The flags PSH and URG, which a client can set in every packet.
 const CHOSEN_FLAGS: u64 = 0x28;
@@ -120,8 +119,7 @@ impl Packet {
                 Delivery::Broadcast => 3,
                 Delivery::Multicast => 5,
             }),
-            // The source of a client's packet is never an address of this machine, because the kernel drops a packet
-            // with such a source.
+            // A client's packet never has a source address of this machine, because the kernel drops such a packet.
             FilterField::SourceType => Value::Number(if self.is_answer && self.is_own { 2 } else { 1 }),
             FilterField::TcpFlags if self.protocol != 6 => Value::Absent,
             FilterField::TcpFlags
@@ -134,8 +132,8 @@ impl Packet {
         }
     }
 
-    /// Returns whether a client can give a field another value than most clients do: a packet of IPv6 can have
-    /// extension headers, and then the first header is not the header of the transport protocol.
+    /// Returns whether a client can choose another value of a field than most clients use. An IPv6 packet can have
+    /// extension headers. Its first header is then not the header of the transport protocol.
     pub(super) fn is_chosen_by_client(&self, field: FilterField) -> bool {
         let is_first_header = field == FilterField::Protocol(Some(Family::Ipv6));
         is_first_header && self.family == Family::Ipv6 && !self.is_answer
@@ -146,7 +144,7 @@ impl Packet {
         if field == FilterField::TcpFlags && !self.is_answer { CHOSEN_FLAGS } else { 0 }
     }
 
-    /// Returns the bits of a field that are certain, and their values; `None` if the packet has no such field.
+    /// Returns the certain bits of a field and their values; `None` if the packet does not have the field.
     pub(super) fn bits(&self, field: FilterField) -> Option<(u64, u64)> {
         let translated = if self.is_translated { conntrack::DESTINATION_TRANSLATED } else { 0 };
         let of_status = conntrack::SOURCE_TRANSLATED | conntrack::DESTINATION_TRANSLATED;
@@ -164,7 +162,7 @@ impl Packet {
                 Tracking::Uncertain => Some((0, 0)),
                 _ => Some((of_status, translated)),
             },
-            // iptables compares the state and the translation bits of the status as one number.
+            // iptables combines the state with the translation bits of the status in one number.
             FilterField::ConnectionState => match self.value(field) {
                 Value::Number(number) => Some((u64::MAX, number | translated)),
                 _ => Some((0, 0)),

@@ -1,4 +1,4 @@
-//! Follows a new connection through all base chains, from the interface to the service, and the answer back to the
+//! Follows a new connection through all base chains: from the interface to the service, and with the answer back to the
 //! client.
 
 use std::net::IpAddr;
@@ -12,28 +12,29 @@ use crate::model::firewall::{FilterChain, FilterHook};
 
 /// The kernel looks up the connection of a packet at this priority (`NF_IP_PRI_CONNTRACK`).
 const TRACKING: i64 = -200;
-/// The kernel translates destinations at this priority, regardless of the chain that contains the rules
-/// (`NF_IP_PRI_NAT_DST`).
+/// The kernel translates destinations at this priority (`NF_IP_PRI_NAT_DST`). The priority of the chain with the rules
+/// does not matter.
 const TRANSLATION: i64 = -100;
 
-/// The text that reports show instead of a rule if the kernel drops packets at the routing decision
-/// (`ip_route_input_slow`, net/ipv4/route.c).
+/// Reports show this text instead of a rule if the kernel drops packets at the routing decision (`ip_route_input_slow`,
+/// net/ipv4/route.c).
 const MARTIAN: &str = "the kernel drops packets from other machines to 127.0.0.0/8";
 
-/// The index of a table, and one of its base chains.
+/// A base chain, with the index of its table.
 pub(super) type Base<'f> = (usize, &'f FilterChain);
 
-/// The place at which packets should arrive.
+/// The place that packets should reach.
 pub(super) struct Target<'t> {
-    /// Whether packets that keep their destination arrive: a socket has it, or the packets leave towards the target.
+    /// Whether packets arrive if their destination does not change. This is so if a socket has the destination, or if
+    /// the packets leave towards the target.
     pub(super) has_socket: bool,
     /// The destination to which the kernel must translate the packets.
     pub(super) forwarded_to: Option<Peer>,
-    /// The interface through which packets leave this machine towards the target.
+    /// The interface on which packets leave this machine towards the target.
     pub(super) leaves_on: InterfaceName,
-    /// Whether an address belongs to this machine.
+    /// Returns whether an address belongs to this machine.
     pub(super) is_own: &'t dyn Fn(IpAddr) -> bool,
-    /// Whether the kernel accepts packets for loopback addresses on the interface on which the packets arrive.
+    /// Whether packets for loopback addresses are accepted on the interface on which they arrive.
     pub(super) accepts_loopback: bool,
 }
 
@@ -44,7 +45,7 @@ pub(super) struct Outcome<'f> {
     pub(super) arrived: AddressSet,
     /// The clients whose packets may be dropped or redirected.
     pub(super) lost: AddressSet,
-    /// Whether a rule may translate the destination of packets to the target.
+    /// Whether a rule may change the destination of packets to the target.
     pub(super) is_forwarded: bool,
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
@@ -75,7 +76,7 @@ impl<'f> Path<'f, '_> {
             &mut outcome,
         );
         let translated = self.translate(&mut arriving, &mut live, target, &mut outcome);
-        // Packets that keep their destination go to the socket.
+        // Packets whose destination did not change go to the socket.
         if target.has_socket {
             let mut packet = arriving.clone();
             let left = self.pass(&[FilterHook::Prerouting], is_late, &mut packet, live, &mut outcome);
@@ -113,7 +114,7 @@ impl<'f> Path<'f, '_> {
         outcome
     }
 
-    /// Sends packets through the chains of these hooks. Returns the clients whose packets may have passed every chain.
+    /// Sends packets through the chains of these hooks. Returns the clients whose packets may have passed all chains.
     fn pass(
         &mut self,
         hooks: &[FilterHook],
@@ -140,14 +141,13 @@ impl<'f> Path<'f, '_> {
                 let before = packet.tracking;
                 let mut walk = Walk::new(table, packet, &mut steps);
                 walk.base_chain(chain, live.clone());
-                // Restores the state from before this chain, unless a rule has excluded the packet from connection
-                // tracking.
+                // Restores the earlier state, unless a rule has excluded the packet from connection tracking.
                 if walk.packet.tracking == before && before != Tracking::Uncertain {
                     walk.packet.tracking = known;
                 }
                 let translated = walk.translated.iter().map(|(.., (text, clients))| (*text, clients.clone()));
-                // A rule outside the chains for translation changed the destination. These packets are not followed, so
-                // it is uncertain whether they arrive.
+                // A rule outside the chains for translation changed the destination of these packets. They are not
+                // followed, so it is uncertain whether they arrive.
                 let translated: Vec<Affected<'f>> = translated.collect();
                 let mut left = walk.accepted;
                 for (text, clients) in translated {
@@ -174,7 +174,7 @@ impl<'f> Path<'f, '_> {
     }
 
     /// Sends packets through the chains that translate destinations. Returns the clients whose packets may get the
-    /// destination of the target; `live` then has the clients whose packets keep their destination.
+    /// destination of the target. Afterwards, `live` contains the clients whose packets keep their destination.
     fn translate(
         &mut self,
         packet: &mut Packet,
@@ -221,8 +221,8 @@ impl<'f> Path<'f, '_> {
         at_target
     }
 
-    /// Follows the answer and the next packet of the client. If one of them may be lost, the client may not be served,
-    /// although its first packet arrives.
+    /// Follows the answer, and the next packet of the client. If one of them may be lost, the service may not work for
+    /// the client although its first packet arrives.
     fn rest(&mut self, first: &Packet, last: &Packet, clients: &AddressSet, outcome: &mut Outcome<'f>) {
         let tracking = match last.tracking {
             Tracking::Uncertain => Tracking::Uncertain,
@@ -249,8 +249,8 @@ impl<'f> Path<'f, '_> {
             let live = self.pass(&[FilterHook::Prerouting], is_late, &mut late, live, outcome);
             self.pass(last_hooks(&late), filters, &mut late, live, outcome);
         }
-        // A rule that drops one of these packets is listed under `doubts`, because it is uncertain whether the client
-        // is served.
+        // If a rule drops one of these packets, it is uncertain whether the service works for the client. The rule is
+        // moved to `doubts`.
         let unserved: Vec<Affected<'f>> =
             outcome.drops.drain(drops..).map(|decision| decision.affected()).collect();
         outcome.doubts.extend(unserved);
@@ -260,8 +260,8 @@ impl<'f> Path<'f, '_> {
     }
 }
 
-/// Returns the clients whose packets the kernel does not drop at the routing decision. It drops packets of other
-/// machines for a loopback address.
+/// Returns the clients whose packets pass the routing decision. There the kernel drops packets of other machines for a
+/// loopback address.
 fn routed(packet: &Packet, live: AddressSet, target: &Target<'_>, outcome: &mut Outcome<'_>) -> AddressSet {
     if target.accepts_loopback || !packet.address.is_loopback() || live.is_empty() {
         return live;
@@ -271,7 +271,7 @@ fn routed(packet: &Packet, live: AddressSet, target: &Target<'_>, outcome: &mut 
     AddressSet::default()
 }
 
-/// UDP and UDP-Lite: a connection may consist of one packet.
+/// UDP and UDP-Lite. Their connections may consist of one packet.
 const DATAGRAMS: [u8; 2] = [17, 136];
 
 /// Returns the hooks that a packet passes after the routing decision.
@@ -282,12 +282,13 @@ const fn last_hooks(packet: &Packet) -> &'static [FilterHook] {
     }
 }
 
-/// Returns whether a chain at the hook `Ingress` or `Prerouting` filters before destinations are translated.
+/// Returns whether a chain at the hook `Ingress` or `Prerouting` filters packets before their destinations are
+/// translated.
 fn is_early(chain: &FilterChain) -> bool {
     !translates(chain) && (is_at(chain, FilterHook::Ingress) || priority(chain) < TRANSLATION)
 }
 
-/// Returns whether a chain at the hook `Prerouting` filters after destinations are translated.
+/// Returns whether a chain at the hook `Prerouting` filters packets after their destinations are translated.
 fn is_late(chain: &FilterChain) -> bool {
     !translates(chain) && priority(chain) >= TRANSLATION
 }
@@ -304,8 +305,8 @@ fn priority(chain: &FilterChain) -> i64 {
     chain.base.as_ref().map_or(0, |base| base.priority)
 }
 
-/// Returns the tracking state of a packet in a base chain. `known` is the state after the kernel has looked up the
-/// connection.
+/// Returns the tracking state that a packet has in a base chain. `known` is the state after the kernel has looked up
+/// the connection.
 fn tracking(chain: &FilterChain, known: Tracking) -> Tracking {
     let Some(base) = &chain.base else { return Tracking::Uncertain };
     match base.hook {
@@ -317,8 +318,8 @@ fn tracking(chain: &FilterChain, known: Tracking) -> Tracking {
     }
 }
 
-/// Returns true if a base chain certainly runs for the interface of a packet, false if it may run, `None` if it does
-/// not run.
+/// Returns whether a base chain runs for the interface of a packet: true if it certainly runs, false if it may run,
+/// `None` if it does not run.
 fn is_called_for(chain: &FilterChain, packet: &Packet) -> Option<bool> {
     let devices = chain.base.as_ref()?.devices.as_ref();
     let Some(devices) = devices else { return Some(true) };

@@ -1,5 +1,6 @@
-//! Packets that are sent to an interface without being routed there: by rules of the family netdev, by filters of traffic
-//! control, and by BPF programs. The settings for forwarding and the rules of other hooks do not apply to them.
+//! Packets that reach an interface without being routed. Rules of the family netdev, filters of traffic control, and
+//! BPF programs can send packets in this way. The settings for forwarding and the rules of other hooks do not apply to
+//! these packets.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use crate::model::firewall::{FilterAction, Interface};
 use crate::model::{Reach, Socket, unmapped};
 
 impl Firewalls<'_> {
-    /// Returns an unknown reach, with the rule, if packets of other machines can be sent to the loopback interface and from
-    /// there to a socket on a loopback address.
+    /// Returns an unknown reach, with the rule, if a rule may send packets of other machines to the loopback interface.
+    /// From there the packets can reach a socket on a loopback address.
     pub(in super::super) fn sent_to_loopback(&mut self, socket: &Socket) -> Option<Arc<Reach>> {
         let view = self.views.get(&socket.netns.as_ref().map(|netns| netns.inode))?;
         let loopback = view.firewall.interfaces.iter().find(|interface| interface.is_loopback)?;
-        // For an IPv4 loopback address, the kernel drops a packet that was not sent by this machine.
+        // For an IPv4 loopback address, the kernel drops packets that this machine did not send.
         let is_accepted = match unmapped(socket.local.address) {
             IpAddr::V4(_) => loopback.routes_localnet,
             IpAddr::V6(_) => true,
@@ -46,8 +47,8 @@ impl View<'_> {
         rule.map(|rule| rule.text.clone()).or_else(filter)
     }
 
-    /// Returns why packets of other machines can come to an interface, or to the bridge that has it as a port, without being
-    /// routed.
+    /// Returns the reason why packets of other machines can reach an interface without being routed. If the interface
+    /// is a member of a bridge, the packets may also come through the bridge or through its other members.
     pub(super) fn carries_to(&self, link: &Interface) -> Option<String> {
         let interfaces = &self.firewall.interfaces;
         let is_joined = |one: &&Interface| {

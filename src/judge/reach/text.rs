@@ -1,4 +1,4 @@
-//! Combines the results for all classes of packets into one answer, which names the clients.
+//! Combines the results for all classes of packets in one answer. The answer names the clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,7 +12,7 @@ use super::walk::Decision;
 use crate::model::address_set::AddressSet;
 use crate::model::{AllClients, Family, Firewall, Network, Reach, ReachKind};
 
-/// The maximum number of groups of clients that an answer names, in machine formats too.
+/// The maximum number of groups of clients in an answer. Machine-readable formats have the same limit.
 const MOST: usize = 32;
 /// The maximum number of names in one entry.
 const FEW: usize = 4;
@@ -22,7 +22,7 @@ pub(super) struct ClassResult<'f> {
     pub(super) outcome: Rc<Outcome<'f>>,
 }
 
-/// The clients of one class, grouped by the result for their packets.
+/// The clients of one class, by what happens to their packets.
 struct Fate {
     accepted: AddressSet,
     dropped: AddressSet,
@@ -96,7 +96,8 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     }
     let all = all_clients(&found);
     if kind == ReachKind::Limited {
-        // Bridges for containers have no ordinary clients, but a reader must not believe that they are closed.
+        // Bridges for containers have no ordinary clients. They are named too, because otherwise a reader might believe
+        // that they are closed.
         let is_inside = |(result, _): &&(&ClassResult<'_>, Fate)| {
             !result.class.is_ordinary
                 && result.class.delivery == Delivery::Unicast
@@ -136,8 +137,8 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     Reach { kind, from, more, rule: limiting(results), all: Some(all), ..Reach::open() }
 }
 
-/// Returns whether packets of an ordinary client may arrive with another source address. The containers of this machine
-/// do not count: Docker has such a rule for each published port.
+/// Returns whether packets of an ordinary client may arrive with another source address. Containers of this machine do
+/// not count, because Docker has such a rule for each published port.
 pub(super) fn hides_clients(results: &[ClassResult<'_>], firewall: &Firewall) -> bool {
     results.iter().filter(|result| !result.outcome.hidden.is_empty()).any(|ClassResult { class, outcome }| {
         let family = Family::of(class.address);
@@ -177,8 +178,8 @@ fn fate(outcome: &Outcome<'_>, family: Family, impossible: &AddressSet) -> Fate 
     }
 }
 
-/// Returns the rule that accepts or drops the packets of the most clients. The policy of a chain is returned only if
-/// there is no rule.
+/// Returns the rule that accepts or drops the packets of the most clients. If no rule does so, returns the policy of a
+/// chain.
 fn deciding<'r, 'f: 'r>(
     results: impl IntoIterator<Item = &'r ClassResult<'f>>,
     of: impl for<'o> Fn(&'o Outcome<'f>) -> (&'o Vec<Decision<'f>>, &'o AddressSet),
@@ -202,8 +203,8 @@ fn deciding<'r, 'f: 'r>(
 /// The maximum number of rules that an answer names.
 const FEW_RULES: usize = 3;
 
-/// Returns the rules that accept the packets of everyone: for each group of interfaces the rule, or else the policy of the
-/// last chain, that accepts the most.
+/// Returns the rules that accept the packets of all clients. For each group of interfaces, this is the rule that
+/// accepts the most clients or, if no rule accepts any, the policy of the last chain.
 fn accepting<'r, 'f: 'r>(results: impl Iterator<Item = &'r ClassResult<'f>>) -> Option<String> {
     let mut rules: Vec<String> = Vec::new();
     for result in results {
@@ -226,8 +227,9 @@ fn accepting<'r, 'f: 'r>(results: impl Iterator<Item = &'r ClassResult<'f>>) -> 
     (!rules.is_empty()).then(|| rules.join("; "))
 }
 
-/// Returns the rule that limits the clients: the selective rule that accepts the most clients, or else the selective
-/// rule that drops the most. If no rule is selective, returns the rule that accepts the most.
+/// Returns the rule that limits the clients. Rules that apply only to some clients are preferred: first the rule that
+/// accepts the most clients, then the rule that drops the most. If there are none, returns the rule that accepts the
+/// most clients.
 fn limiting(results: &[ClassResult<'_>]) -> Option<String> {
     let accepts = |selective: bool| {
         deciding(
@@ -244,7 +246,7 @@ fn limiting(results: &[ClassResult<'_>]) -> Option<String> {
         .or_else(|| accepts(false))
 }
 
-/// Returns the names of the clients that reach a port, and the number of groups that are not named.
+/// Returns the names of the clients that reach a port, and the number of groups that are left out.
 fn names(
     found: &[&Accepted<'_>],
     ordinary: &AddressSet,
@@ -271,7 +273,8 @@ fn names(
     (texts, more)
 }
 
-/// Returns the interfaces and addresses that only these classes have: ` on eth0`, ` to 10.0.0.1`.
+/// Returns the interfaces and addresses that distinguish the classes `here` from `all` classes: ` on eth0`, ` to
+/// 10.0.0.1`.
 fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewall) -> Vec<String> {
     let groups = |of: &[&Class]| of.iter().map(|class| class.interface).collect::<BTreeSet<usize>>();
     let addresses = |of: &[&Class], group: usize| -> BTreeSet<String> {
@@ -280,7 +283,8 @@ fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewal
             .flat_map(|class| addresses(class, firewall))
             .collect()
     };
-    // The groups of interfaces, by their addresses in these classes; `None` stands for all addresses of the interface.
+    // Groups of interfaces with the same addresses in these classes share one entry. `None` stands for all addresses of
+    // a group.
     let mut alike: BTreeMap<Option<BTreeSet<String>>, Vec<usize>> = BTreeMap::new();
     for group in groups(here) {
         let own = addresses(here, group);
@@ -310,8 +314,8 @@ fn addresses(class: &Class, firewall: &Firewall) -> Vec<String> {
     }
 }
 
-/// Returns an address as text. For an address that was picked as an example of a local route, returns the whole
-/// network: `addresses in 10.0.0.0/8`.
+/// Returns an address as text. If the address only represents a local route, returns the network of the route:
+/// `addresses in 10.0.0.0/8`.
 fn name(address: IpAddr, firewall: &Firewall) -> String {
     let mut own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let mut routes = firewall.local_routes.iter();
@@ -332,8 +336,8 @@ fn few(names: &[&str]) -> String {
     }
 }
 
-/// Returns the networks of a set as text, each with the addresses that are not in the set (`10.0.0.0/8 but 10.9.0.1`);
-/// `None` if there are too many networks.
+/// Returns the networks of a set as text. Each network is followed by its addresses that are not in the set:
+/// `10.0.0.0/8 but 10.9.0.1`. `None` if there are too many networks.
 fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<String>> {
     let whole = set.rounded();
     let (networks, count) = whole.networks(family, FEW);
@@ -352,7 +356,7 @@ fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<String>> 
     Some(networks.into_iter().map(text).collect())
 }
 
-/// Returns the names of the clients, and the number of networks that are not named.
+/// Returns the names of the clients, and the number of networks that are left out.
 fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<String>, usize) {
     if ordinary.without(set, family).is_empty() {
         return (vec!["anyone".to_owned()], 0);

@@ -1,5 +1,5 @@
-//! The path on which other machines reach a network namespace inside this machine, such as the namespace of a
-//! container. The path goes through the parent: the namespace that leads to this namespace.
+//! Finds how other machines reach a network namespace inside this machine, such as the namespace of a container. Their
+//! packets come through the parent, which is a namespace with an interface that leads to the inner namespace.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,13 +10,13 @@ use super::{Firewalls, View, Way};
 use crate::model::firewall::Interface;
 use crate::model::{Family, Firewall, Reach, ReachKind, Socket};
 
-/// Why it is not known whether other machines reach a namespace.
+/// The reasons why it is not known whether other machines can reach a namespace.
 const NOT_SCANNED: &str = "the outer network namespace was not scanned (--netns all)";
 const ROUTER: &str = "a further network namespace leads to the outer network namespace, and can pass on packets of other machines";
 const NESTED: &str =
     "the outer network namespace is inside a further network namespace, which portolan does not evaluate";
 
-/// A network namespace with an interface that leads to another one.
+/// A network namespace with an interface that leads to another namespace.
 #[derive(Debug)]
 pub(super) struct Parent {
     netns: Option<u64>,
@@ -24,8 +24,8 @@ pub(super) struct Parent {
     leads_to: Option<u64>,
 }
 
-/// Returns the namespaces with an interface that leads to another namespace, by the index of the interface and the
-/// index of its other end.
+/// Returns the namespaces with an interface that leads to another namespace. The key has the index of the interface and
+/// the index of its other end.
 pub(super) fn parents(firewalls: &[Firewall]) -> HashMap<(u32, u32), Vec<Parent>> {
     let mut parents: HashMap<_, Vec<_>> = HashMap::new();
     for firewall in firewalls {
@@ -40,8 +40,8 @@ pub(super) fn parents(firewalls: &[Firewall]) -> HashMap<(u32, u32), Vec<Parent>
 }
 
 impl Firewalls<'_> {
-    /// Returns which clients on other machines can send packets to a socket in a namespace inside this machine, if only
-    /// the parents of this namespace count:
+    /// Returns which clients on other machines can send packets to a socket in a namespace inside this machine. Only
+    /// the parents of the namespace are evaluated, not the namespace itself:
     /// - [`ReachKind::Filtered`]: no client
     /// - [`ReachKind::Open`]: every client that has a route
     pub(super) fn way_to(&mut self, socket: &Socket) -> Reach {
@@ -54,7 +54,8 @@ impl Firewalls<'_> {
             let peer = peer.unwrap_or_default();
             let parents = self.parents.get(&(peer, *index)).into_iter().flatten();
             let parents = parents.filter(|parent| parent.netns != netns);
-            // If the other end is not known, every namespace with an interface that has these indices counts.
+            // If the namespace of the other end is not known, every namespace with an interface of these indices
+            // counts.
             let is_known = parents.clone().any(|parent| parent.leads_to == netns);
             let parents = parents.filter(|parent| match parent.leads_to {
                 None => !is_known,
@@ -73,7 +74,8 @@ impl Firewalls<'_> {
                 ways.extend(way);
             }
         }
-        // A process that has a device open lets in fewer clients than any other unknown way.
+        // A process that has a device open lets in fewer clients than other unknown ways. It is therefore the last
+        // choice.
         ways.sort_by_key(|way| way.through_process);
         let order = [ReachKind::Open, ReachKind::Unknown, ReachKind::Limited];
         let widest = order.into_iter().find_map(|kind| ways.iter().find(|way| way.kind == kind));
@@ -82,9 +84,11 @@ impl Firewalls<'_> {
 }
 
 impl Firewalls<'_> {
-    /// Returns whether packets of other machines can come through a further namespace to `parent`, and from there to its
-    /// interface with the index `link` without being filtered: on the same bridge, or in a namespace behind a tun or tap
-    /// device, where only the process that has the device open is expected to send packets.
+    /// Returns whether packets of other machines can come through a further namespace and reach the interface `link` of
+    /// `parent` unfiltered. This is possible in two cases:
+    /// - The further namespace is on the same bridge as `link`.
+    /// - `parent` is behind a tun or tap device. Only the process that has the device open is expected to send packets
+    ///   there.
     fn has_router(&self, parent: Option<u64>, link: u32, inside: Option<u64>) -> bool {
         let Some(firewall) = self.views.get(&parent).map(|view| view.firewall) else { return false };
         let bridge = firewall.interfaces.iter().find(|one| one.index == link).and_then(|link| link.master);
@@ -96,8 +100,9 @@ impl Firewalls<'_> {
         })
     }
 
-    /// Returns whether the namespace at the other end of an interface passes on packets of other machines: its own
-    /// interfaces lead outside, or those of a namespace further on. A namespace that was not scanned may do so.
+    /// Returns whether the namespace at the other end of an interface passes on packets of other machines. It does so
+    /// if one of its interfaces leads outside, directly or through further namespaces. A namespace that was not scanned
+    /// may do so too.
     fn leads_outside(&self, from: Option<u64>, link: &Interface, visited: &mut Vec<Option<u64>>) -> bool {
         let Some(peer) = link.peer.filter(|_| link.is_up) else { return false };
         let ends = self.parents.get(&(peer, link.index)).into_iter().flatten();
@@ -147,8 +152,8 @@ fn addresses(socket: &Socket, inside: &Firewall) -> Vec<IpAddr> {
 }
 
 impl View<'_> {
-    /// Returns which clients on other machines can send packets through this namespace and its interface with the index
-    /// `link` to a socket at these addresses.
+    /// Returns which clients on other machines can send packets to a socket at these addresses. The packets pass
+    /// through this namespace, and leave on its interface with the index `link`.
     fn way_through(&mut self, link: u32, addresses: &[IpAddr], socket: &Socket) -> Reach {
         let firewall = self.firewall;
         let with_index = |index: u32| firewall.interfaces.iter().find(|one| one.index == index);
@@ -156,7 +161,7 @@ impl View<'_> {
         let leaves_on = match link.master.map(with_index) {
             None => link,
             Some(Some(bridge)) if bridge.is_local_only => bridge,
-            // The bridge has a port that leads to other machines, so their packets are not routed.
+            // A member of the bridge leads to other machines, so their packets reach the socket without being routed.
             Some(_) => return Reach::open(),
         };
         if firewall.is_refused {

@@ -1,7 +1,7 @@
-//! Follows one packet through the rules of one base chain, for every client at once.
+//! Follows one packet of every client through the rules of one base chain.
 //!
-//! If it is uncertain whether a rule applies to a client, both possibilities are followed. The result for a client with
-//! several possible results is unknown.
+//! If it is uncertain whether a rule applies to a client, both possibilities are followed. If a client then has several
+//! possible results, its result is unknown.
 
 use std::net::IpAddr;
 
@@ -14,9 +14,9 @@ use crate::model::firewall::{
     FilterAction, FilterChain, FilterElement, FilterElements, FilterField, FilterRule, FilterValue,
 };
 
-/// The maximum depth of chains that call each other (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
+/// The maximum number of chains that call each other in a row (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
 const DEEPEST: usize = 16;
-/// The maximum number of uncertain rules in a report.
+/// The maximum number of uncertain rules that are recorded.
 const MOST_DOUBTS: usize = 32;
 /// A rule, and the clients to whose packets it may apply.
 pub(super) type Affected<'f> = (&'f str, AddressSet);
@@ -26,7 +26,7 @@ pub(super) type Affected<'f> = (&'f str, AddressSet);
 pub(super) struct Decision<'f> {
     pub(super) text: &'f str,
     pub(super) clients: AddressSet,
-    /// Whether the packets of some clients reach the rule but do not meet its conditions.
+    /// Whether only some of the clients whose packets reach the rule meet its conditions.
     pub(super) is_selective: bool,
 }
 
@@ -45,15 +45,16 @@ pub(super) struct Walk<'f, 'w> {
     pub(super) accepted: AddressSet,
     /// The clients whose packets may be dropped.
     pub(super) dropped: AddressSet,
-    /// The new destinations (address and port) that packets may get, each with its clients and its rule.
+    /// The new destinations (address and port) that packets may get. Each has the clients of these packets, and the
+    /// rule.
     pub(super) translated: Vec<(Option<IpAddr>, Option<u16>, Affected<'f>)>,
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
-    /// The rules that may apply, but not certainly.
+    /// The rules that may apply to the packets of some clients, but not certainly.
     pub(super) doubts: Vec<Affected<'f>>,
     /// The clients whose packets may get another source address.
     pub(super) hidden: AddressSet,
-    /// The number of enclosing rules that match only clients that send many packets (rate limits).
+    /// The number of calling rules that apply only to clients that send many packets (rate limits).
     unusual: usize,
 }
 
@@ -64,7 +65,7 @@ struct Live {
     returned: AddressSet,
 }
 
-/// The clients to whom an action applies.
+/// The clients to which an action applies.
 struct Taken<'f> {
     sure: AddressSet,
     may: AddressSet,
@@ -88,7 +89,8 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Walks through a base chain. Its policy applies to the packets that no rule accepts or drops.
+    /// Follows the packet through a base chain. The policy of the chain applies to packets that no rule accepts or
+    /// drops.
     pub(super) fn base_chain(&mut self, chain: &'f FilterChain, clients: AddressSet) {
         let undecided = self.chain(&chain.name, clients, "", DEEPEST);
         if undecided.is_empty() {
@@ -104,7 +106,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Walks through a chain. Returns the clients whose packets may return from the chain.
+    /// Follows the packet through a chain. Returns the clients whose packets may return from the chain.
     fn chain(&mut self, name: &str, clients: AddressSet, caller: &'f str, depth: usize) -> AddressSet {
         let tables = self.table;
         let Some((chain, index)) = tables.chain(name).filter(|_| depth > 0) else {
@@ -121,9 +123,10 @@ impl<'f, 'w> Walk<'f, 'w> {
                 self.give_up(&live.here, "there are too many rules");
                 return live.returned;
             }
-            // A rule with a large set of addresses counts as several rules, because it takes more time.
+            // A rule with a large set of addresses takes more time, so it counts as several rules.
             *self.steps = self.steps.saturating_sub(1 + live.here.len() / 64);
-            // A rule that closes the port to the clients in temporary elements does so only for some time, like a limit.
+            // A rule with temporary elements closes the port to their clients only for some time. It is treated like a
+            // rate limit.
             let is_temporary =
                 matches!(rule.action, FilterAction::Drop | FilterAction::Jump(_) | FilterAction::Goto(_))
                     && tables.has_temporary(&rule.conditions);
@@ -144,7 +147,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         };
         let is_certain = match rule.action {
             FilterAction::Accept => true,
-            // A limit that lets the first packets through does not close the port.
+            // A limit that lets the first packets through leaves the port open.
             _ => !matched.is_usual,
         };
         let is_unusual = matched.is_unusual || counted == Counted::ForSomeTime;
@@ -225,7 +228,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         live.here.remove(&sure, self.packet.family);
     }
 
-    /// Applies the action of the element whose key has the values of the packet.
+    /// Applies the action of the element whose key matches the values of the packet.
     fn look_up(
         &mut self,
         fields: &[FilterField],
@@ -235,7 +238,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         depth: usize,
     ) {
         let packet = self.packet.clone();
-        // Clients can choose another value, so no element certainly applies.
+        // Clients can choose another value of the field, so it is uncertain which element applies.
         let is_chosen = fields.iter().any(|field| packet.is_chosen_by_client(*field));
         let taken = &Taken {
             sure: if is_chosen { AddressSet::default() } else { taken.sure.clone() },
@@ -289,11 +292,11 @@ impl<'f, 'w> Walk<'f, 'w> {
         }
     }
 
-    /// Records that every result is possible for the packets of these clients.
+    /// Records that the packets of these clients may have any result.
     fn give_up(&mut self, clients: &AddressSet, text: &'f str) {
         self.accepted.add(clients);
         self.dropped.add(clients);
-        // This rule is put first, because it explains more than a rule that may not apply.
+        // The rule is put first, because it explains the result better than a rule that may not apply.
         self.doubts.insert(0, (text, clients.clone()));
         self.doubts.truncate(MOST_DOUBTS);
     }

@@ -1,9 +1,9 @@
-//! Interfaces: bridges, several interfaces, addresses behind them, and rules that hide clients.
+//! Tests about interfaces: bridges, several interfaces, the addresses behind them, and rules that hide clients.
 
 use super::*;
 
-/// An answer names few networks, even if there are exceptions in them. It begins with "anyone but" only if most clients
-/// are let in.
+/// An answer names few networks, even if rules exclude some of their addresses. It begins with "anyone but" only if
+/// most clients can connect.
 #[test]
 fn exceptions_in_a_network() {
     let bans = |of: &[&str]| of.iter().map(|one| format!("-A INPUT -s {one} -j DROP\n")).collect::<String>();
@@ -26,13 +26,14 @@ fn exceptions_in_a_network() {
         assert_eq!(short(&reach), wanted, "{banned}: {reach:?}");
         assert!(reach.rule.as_deref().unwrap().contains(rule), "{reach:?}");
     }
-    // The answer names the rule that excludes clients, not the rule that accepts the other clients.
+    // The answer must name the rule that excludes clients. The rule that accepts all other clients does not limit
+    // anyone.
     let printed = "*filter\n:INPUT DROP\n-A INPUT ! -s 10.0.0.0/8 -j DROP\n-A INPUT -j ACCEPT\nCOMMIT\n";
     let reach = reach_in(&machine(&[printed]), &listener("tcp/0.0.0.0:22"));
     assert!(reach.rule.as_deref().unwrap().contains("! -s 10.0.0.0/8"), "{reach:?}");
 }
 
-/// The containers behind a bridge of this machine are not other machines.
+/// The containers behind a bridge are not other machines.
 #[test]
 fn a_bridge_of_this_machine() {
     for (interface, wanted) in [("eth0", "open"), ("docker0", "machine"), ("wg0", "limited: anyone on wg0")] {
@@ -47,15 +48,15 @@ fn a_bridge_of_this_machine() {
         if wanted == "machine" {
             assert_eq!(reach.from, ["this machine", "clients on docker0"]);
         }
-        // If there is no other interface, other machines may come through the bridge.
+        // If the bridge is the only interface, other machines may come through the bridge.
         firewall.interfaces.retain(|one| ["lo", "docker0"].contains(&&*one.name));
         let wanted = if interface == "docker0" { "open" } else { "filtered" };
         assert_eq!(short(&reach_in(&firewall, &listener("tcp/0.0.0.0:22"))), wanted, "{interface}");
     }
 }
 
-/// Each group of interfaces may have its own answer, and the text is true for all of them: for the containers of this
-/// machine too, and for the interfaces that the rule does not mention.
+/// Groups of interfaces may have different answers. The text must be true for all interfaces, including the bridges of
+/// containers and interfaces that no rule names.
 #[test]
 fn the_answer_names_every_interface() {
     let rules = |rules: &str| {
@@ -80,8 +81,8 @@ fn the_answer_names_every_interface() {
     assert!(!rule.contains("policy"), "{rule}");
 }
 
-/// A published port that is forwarded to port 80 of a container does not lead to port 80 of the machine, unless the
-/// destination is an address of the machine.
+/// The port is forwarded to port 80 of a container. It does not lead to port 80 of the machine, unless the destination
+/// is an address of the machine.
 #[test]
 fn a_port_published_to_another_address() {
     let firewall = machine(&["*filter\n:INPUT DROP\nCOMMIT\n"]);
@@ -94,7 +95,8 @@ fn a_port_published_to_another_address() {
     }
 }
 
-/// Source translation hides the clients of a service, but not if it applies to the containers of this machine only.
+/// Source translation hides the clients of a service. It does not count if it applies only to the containers of this
+/// machine.
 #[test]
 fn rules_that_hide_clients() {
     let nat = |rules: &str| {

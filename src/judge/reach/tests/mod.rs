@@ -1,4 +1,4 @@
-//! Rule sets as the real tools print them, and the packets that they let through.
+//! Tests rules as the real tools print them, and the packets that these rules let through.
 
 mod interfaces;
 
@@ -27,7 +27,7 @@ fn interface(name: &str, addresses: &[&str]) -> Interface {
     }
 }
 
-/// A machine with two interfaces, one of which belongs to Docker, and these rules.
+/// Returns the firewall of a machine with these rules. One of its interfaces belongs to Docker.
 fn machine(rules: &[impl AsRef<[u8]>]) -> Firewall {
     let tables = rules.iter().flat_map(|rules| parse(rules.as_ref()).tables).collect();
     Firewall {
@@ -74,7 +74,7 @@ fn short(reach: &Reach) -> String {
     }
 }
 
-/// Checks the reach of each socket, and a part of the text of the deciding rule.
+/// Checks the reach of each socket, and a part of the text of the rule that decides.
 fn check(rules: &[impl AsRef<[u8]>], cases: &[(Socket, &str, &str)]) {
     let firewall = machine(rules);
     for (socket, wanted, rule) in cases {
@@ -91,7 +91,7 @@ fn ufw() {
         include_str!("../../../../tests/captures/firewalls/ufw.iptables"),
         &include_str!("../../../../tests/captures/firewalls/ufw.ip6tables").replace("*filter", "*filter6"),
     ];
-    // The parser reads each text for both families, although each recorded text is for one family.
+    // Each recorded text is for one family, but the parser reads every text for both families.
     let mut firewall = machine(&[""]);
     for (text, family) in rules.iter().zip([Family::Ipv4, Family::Ipv6]) {
         let tables = parse(text.replace("*filter6", "*filter").as_bytes()).tables;
@@ -188,7 +188,7 @@ fn docker() {
         &[rules],
         &[
             (listener("tcp/0.0.0.0:22"), "open", "policy ACCEPT"),
-            // The ports are not published to Docker's own network.
+            // The rules do not forward the published ports for packets from Docker's own network.
             (
                 published("tcp/0.0.0.0:8080", "172.17.0.2:80"),
                 "limited: anyone on eth0, wg0",
@@ -199,7 +199,7 @@ fn docker() {
                 "limited: 10.0.0.0/8 on eth0; anyone on wg0",
                 "-d 172.17.0.3/32",
             ),
-            // The port is forwarded, but not by a rule of address translation.
+            // No rule of address translation forwards this port.
             (published("tcp/0.0.0.0:8082", "172.17.0.3:80"), "unknown", ""),
         ],
     );
@@ -217,7 +217,7 @@ fn without_rules() {
     assert_eq!(firewalls.reach(&listener("tcp/127.0.0.1:1"), None), None, "on loopback");
 }
 
-/// If packets for another port can reach a listener, the rules for the listener's own port are not enough.
+/// If packets for another port can reach a listener, the rules for the listener's own port do not decide alone.
 #[test]
 fn other_ways_to_a_filtered_port() {
     let closed = machine(&["*filter\n:INPUT DROP\nCOMMIT\n"]);
@@ -237,7 +237,7 @@ fn other_ways_to_a_filtered_port() {
     }
 }
 
-/// Rules in the syntax of nft, and the form in which the kernel lists them.
+/// Rules in the syntax of nft, and the same rules as the kernel lists them.
 const NFT: &str = include_str!("../../../../tests/captures/firewalls/conditions.nft.tsv");
 const NFT_LIST: &[u8] = include_bytes!("../../../../tests/captures/firewalls/conditions.nft.tsv.netlink");
 
@@ -259,7 +259,7 @@ fn conditions_of_nft() {
     }
 }
 
-/// Rules of iptables in two forms: as `iptables-save` prints them, and as the kernel lists them for iptables-nft.
+/// Rules of iptables as `iptables-save` prints them, and the same rules of iptables-nft as the kernel lists them.
 const IPTABLES: &str = include_str!("../../../../tests/captures/firewalls/conditions.iptables.tsv");
 const IPTABLES_LIST: &[u8] =
     include_bytes!("../../../../tests/captures/firewalls/conditions.iptables.tsv.netlink");
@@ -280,7 +280,7 @@ fn conditions_of_iptables_in_nftables() {
     }
 }
 
-/// The options as `iptables-save` 1.8.9 prints them, before a policy that drops.
+/// Each option is a rule as `iptables-save` 1.8.9 prints it. The policy of the chain drops packets.
 #[test]
 fn conditions_of_iptables() {
     let others = [
@@ -307,7 +307,7 @@ fn conditions_of_iptables() {
     }
 }
 
-/// A rule can depend on what earlier rules did to the packet, and on other tables.
+/// A rule can depend on changes that earlier rules made to the packet, and on other tables.
 #[test]
 fn several_chains() {
     let mark = "*mangle\n:PREROUTING ACCEPT\n-A PREROUTING -s 10.0.0.0/8 -j MARK --set-xmark 0x1/0xffffffff\nCOMMIT\n";
@@ -393,7 +393,7 @@ fn addresses_that_a_route_makes_local() {
     assert_eq!(short(&reach_in(&firewall, &listener("tcp/0.0.0.0:80"))), "filtered");
 }
 
-/// The work for an answer is limited, even for ten thousand rules and for chains that call each other.
+/// The work for one answer is limited, even if there are ten thousand rules or if chains call each other.
 #[test]
 fn work_is_bounded() {
     let calls: String =
