@@ -27,19 +27,18 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     if args.rules {
         return rules(args, common, ui, out);
     }
-    // A bad policy is refused before the system is observed.
+    // The policy is read first, so that an invalid policy is refused before the scan.
     let policy = args.policy.as_deref().map(load).transpose()?;
     let registry = registry_source::registry(common)?;
     let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
-    // The filters do not limit the scan: a listener that they exclude can still match a policy rule that requires a
-    // listener.
+    // The filters do not limit the scan. A policy rule may require a listener that the filters exclude.
     let mut scope = Scope { details: true, part: HostScope::Machine, ..Scope::default() };
     common.apply_to(&mut scope);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
-    // If the user did not choose the network namespaces, the policy and the baseline apply only to those that they were
-    // made for, and the other rules apply to all.
+    // The user may not have chosen the network namespaces. Then the policy and the baseline apply only to the
+    // namespaces that they were made for. The other rules apply to all namespaces.
     let are_chosen = common.netns.is_some() || args.deep;
     let namespaces = match (observe::audited_namespaces(scope.part), &baseline) {
         _ if args.deep => observe::EVERYWHERE,
@@ -47,7 +46,7 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
         (namespaces, _) => namespaces,
     };
     // The rules need no details of processes, which take time to read. Details are read only for a format that shows
-    // them, for a policy and for a baseline.
+    // them, for a policy, or for a baseline.
     let people = matches!(common.output, Output::Table | Output::Metrics | Output::Html);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let part = scope.part;
@@ -149,7 +148,6 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     })
 }
 
-/// Returns the note about listeners to which a baseline or a policy does not apply.
 fn not_covered(why: &str) -> Note {
     let what = format!(
         "{why} only for the network namespace in which portolan runs, so the listeners in other network namespaces \
@@ -161,7 +159,7 @@ fn not_covered(why: &str) -> Note {
 /// Returns the gap for network namespaces that a saved snapshot does not cover.
 fn uncovered_namespaces(snapshot: &Snapshot, common: &CommonArgs) -> Option<Gap> {
     let is_accepted = common.from.is_none() || common.scope == Some(HostScope::Namespace);
-    // In a separate network namespace, there is already a gap about everything outside it.
+    // In a separate network namespace, another gap already reports everything outside it.
     if is_accepted || snapshot.host.scope == Some(HostScope::Namespace) {
         return None;
     }
@@ -172,7 +170,7 @@ fn uncovered_namespaces(snapshot: &Snapshot, common: &CommonArgs) -> Option<Gap>
     Some(Gap { count: note.count, ..gap }.with_remedy(remedy))
 }
 
-/// Returns the processes with a critical finding. Their details are needed for the command that stops them.
+/// Returns the processes with a critical finding. Their details are needed to write the command that stops them.
 fn critical(report: &Report) -> BTreeSet<Pid> {
     let is_critical =
         |entry: &&Entry| entry.findings().iter().any(|found| found.severity == Severity::Critical);
@@ -193,7 +191,6 @@ fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) ->
     Ok(Exit::Clear)
 }
 
-/// Returns the style of the output: without colour if the report goes to a file.
 fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
     match args.write {
         Some(_) => crate::render::Style { width: None, color: false, ..ui.stdout },
@@ -201,10 +198,9 @@ fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
     }
 }
 
-/// Writes to the file of `--write`, or to standard output.
 fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Write) -> Result<()> {
     if let Some(path) = &args.write {
-        // Only the user may read a JSON file: JSON contains command lines, which may contain secrets.
+        // JSON contains command lines, which may contain secrets. So only the user may read the file.
         let has_command_lines = matches!(common.output, Output::Json | Output::Ndjson) && !args.rules;
         let readers = if has_command_lines { Readers::Owner } else { Readers::All };
         return atomic_write::write(path, bytes, Existing::Replace, readers);
@@ -241,7 +237,7 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
 }
 
 /// Keeps the findings that match the filters, and returns the indices of the targets that matched. A finding about a
-/// missing listener is removed only if the filters certainly exclude this listener.
+/// missing listener stays if the filters could select that listener.
 fn narrow(audit: &mut Audit<'_>, asked: String, selection: &Selection) -> HashSet<usize> {
     let mut matched = HashSet::new();
     audit.narrow(asked, |subject| match subject {

@@ -11,8 +11,8 @@ use crate::observe::Scope;
 use crate::render::json;
 
 pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
-    // The snapshot has everything that an audit of it needs: the files of packages, hidden processes, and sockets without
-    // a port.
+    // The snapshot has everything that an audit of it needs. This includes the files of packages, hidden processes, and
+    // sockets without a port.
     let mut scope = Scope { details: true, packages: true, ..Scope::default() };
     scope.states.push(State::Raw);
     let mut snapshot = take_snapshot(common, scope)?;
@@ -22,8 +22,7 @@ pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<E
             process.debugger_options.clear();
         }
     }
-    // The output has the current version of the schema, even if the snapshot was read from a file with an older
-    // version.
+    // A snapshot from a file may have an older version of the schema. The output always has the current version.
     snapshot.schema = SNAPSHOT_SCHEMA.to_owned();
     json::print_snapshot(&snapshot, out)?;
     out.flush()?;

@@ -1,5 +1,5 @@
-//! The character set of text for people: ASCII if the locale names a character set other than UTF-8, otherwise UTF-8.
-//! Without a locale, as in a container, the text is UTF-8.
+//! The character set of text for people. It is ASCII if the locale names a character set other than UTF-8, and UTF-8
+//! otherwise. Without a locale, as in a container, the text is UTF-8.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, StderrLock, Write};
@@ -15,14 +15,13 @@ pub(super) fn is_ascii_only() -> bool {
     })
 }
 
-/// Returns whether the locale has a character set other than UTF-8. Only the first variable that is set counts; if
-/// none is set, returns false.
+/// Returns whether the locale has a character set other than UTF-8. Only the first variable that is set counts. If no
+/// variable is set, returns false.
 fn is_other_charset(variables: [String; 3]) -> bool {
     let locale = variables.into_iter().find(|value| !value.is_empty()).map(|value| value.to_lowercase());
     locale.is_some_and(|locale| !locale.contains("utf-8") && !locale.contains("utf8"))
 }
 
-/// Converts a text to the character set of the locale.
 pub(super) fn readable(text: &str) -> Cow<'_, str> {
     if is_ascii_only() { render::ascii(text) } else { text.into() }
 }
@@ -66,8 +65,8 @@ impl<W: Write> Write for Readable<W> {
     }
 }
 
-/// Returns a writer to standard error for one message. The message is written in one piece when the writer is dropped,
-/// so that no other output appears inside it.
+/// Returns a writer to standard error for one message. The message is written in one piece when the writer is dropped.
+/// So no other output appears inside it.
 pub(super) fn stderr() -> Readable<BufWriter<StderrLock<'static>>> {
     Readable::new(BufWriter::new(io::stderr().lock()), is_ascii_only())
 }
@@ -94,7 +93,6 @@ mod tests {
         }
     }
 
-    /// One character may be split over two writes.
     #[test]
     fn characters_may_be_written_in_parts() {
         let text = "a×b…".as_bytes();

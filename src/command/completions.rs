@@ -1,7 +1,7 @@
 //! `portolan completions`: the script that a shell loads, and the answers that the script requests at every TAB.
 //!
-//! A name that needs quotes in a shell is never offered: a process chooses its own name, and the shell runs the
-//! completed command line. If an error occurs, the answer is empty.
+//! A process chooses its own name, and the shell runs the completed command line. Therefore a name that needs quotes in
+//! a shell is never offered. If an error occurs, the answer is empty.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -26,7 +26,6 @@ use crate::render::columns;
 const ASKED: &str = "PORTOLAN_COMPLETE";
 const NAME: &str = "portolan";
 
-/// A list of names, each with its description.
 type Names = BTreeMap<String, String>;
 
 /// Returns the names that can follow the typed text.
@@ -48,7 +47,7 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit> {
     Ok(Exit::Matched)
 }
 
-/// Writes completions if a shell requests them, and returns whether it did. If so, the program must end.
+/// Writes completions if a shell requests them. Returns whether it did. The program must then end.
 pub fn complete_if_requested() -> Result<bool> {
     if std::env::var_os(ASKED).is_none() {
         return Ok(false);
@@ -127,7 +126,7 @@ fn values_of(field: &Field) -> Names {
 }
 
 /// Returns the services and processes in use on this machine, and the registered services whose names begin with the
-/// typed text. If nothing is typed, the registered services are left out, because there are thousands.
+/// typed text. If nothing is typed, there are no registered services, because there would be thousands.
 fn targets(typed: &str) -> Names {
     let registry = Registry::embedded();
     let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };
@@ -147,8 +146,8 @@ fn processes(seen: &Snapshot) -> Names {
     plain(seen.processes.iter().filter_map(|process| Some((process.name.as_deref()?, "process"))))
 }
 
-/// Scans this machine and returns the names that `names` finds; none if the scan fails. `details` includes the users,
-/// units and containers of processes.
+/// Scans this machine, and returns the names that `names` finds. Returns no names if the scan fails. With `details`,
+/// the scan includes the users, units and containers of processes.
 fn names_on_this_machine(details: bool, names: impl FnOnce(&Snapshot) -> Names) -> Names {
     observe(&Scope { details, ..Scope::default() }).map_or_else(|_| Names::new(), |seen| names(&seen))
 }
@@ -191,7 +190,7 @@ mod tests {
         }
     }
 
-    /// Every argument that takes one of these names is completed, in every command.
+    /// Every argument with one of these names is completed, in every command.
     #[test]
     fn the_command_line_can_be_completed() {
         let mut command = with_completers(Cli::command());

@@ -31,7 +31,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     };
     let name = path.display().to_string();
     same_host(&name, &before, &after, args.other_host)?;
-    // Two files can be compared in any order, so that a change can be shown backwards.
+    // Two files may be given in any order, so that a change can be shown backwards.
     match exchanged(&name, &before, &after) {
         Some(why) if args.after.is_none() => return Err(Error::msg(why)),
         Some(why) => print_message(&why),
@@ -54,8 +54,8 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     if common.output == Output::Table {
         diff::table(&comparison, &ui.stdout, &mut table)?;
     }
-    // On a terminal, the changes come first if the screen has rows for everything. Otherwise the changes and the verdict
-    // are the last lines, which stay visible.
+    // On a terminal, the changes come first if everything fits on the screen. Otherwise the changes and the verdict
+    // come last, because the last lines stay visible.
     let height = height(&table) + height(&messages) + AROUND;
     let is_first = common.output == Output::Table && ui.rows.is_some_and(|rows| height <= rows.into());
     if is_first {
@@ -90,7 +90,7 @@ fn height(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Returns the error for a comparison without an earlier snapshot, with the commands that lead to a comparison.
+/// Returns the error for a comparison without an earlier snapshot. It contains the commands that lead to a comparison.
 fn without_snapshot(rights: Rights) -> LongError {
     let sudo = if rights.needs_sudo { "sudo " } else { "" };
     LongError {
@@ -123,7 +123,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<()> {
 fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);
-    // Only root can read hidden processes. The search for them tries every pid, and took most of the time of this
+    // Only root can read hidden processes. The search for them tries every pid, and would take most of the time of this
     // command.
     let packages = before.scope.packages && !observe::rights().needs_sudo;
     let scope = Scope { namespaces: asked, details: true, packages, part, ..Scope::default() };
@@ -132,7 +132,7 @@ fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// Returns whether both snapshots are of one host. IDs are compared too, because two hosts can have the same name.
+/// Returns whether both snapshots are of one host. The IDs are also compared, because two hosts can have the same name.
 fn is_same_host(was: &Host, is: &Host) -> bool {
     match (&was.id, &is.id) {
         (Some(was), Some(is)) => was == is,
@@ -154,7 +154,7 @@ pub(super) fn same_host(name: &str, before: &Snapshot, after: &Snapshot, other_h
 }
 
 /// Returns a sentence if the snapshots of one host are in the wrong order, because `before` was taken later than
-/// `after`: new listeners would then be reported as vanished, or not at all. `name` is the file of `before`.
+/// `after`. New listeners would then be reported as vanished, or not at all. `name` is the file of `before`.
 pub(super) fn exchanged(name: &str, before: &Snapshot, after: &Snapshot) -> Option<String> {
     let is_exchanged = is_same_host(&before.host, &after.host) && before.taken > after.taken;
     let [was, is] = [before, after].map(|side| side.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));

@@ -1,5 +1,5 @@
-//! Reads a saved snapshot. The file is hostile input: its size is limited, its content is checked, and an error is
-//! one line.
+//! Reads a saved snapshot. The file may be hostile, so its size is limited and its content is checked. An error is one
+//! line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,19 +15,20 @@ use crate::model::{
     Stage, State,
 };
 
-/// The maximum size of a file: enough for about 50,000 sockets with their processes.
+/// The maximum size of a file, enough for about 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
-/// The maximum number of values in a file: 50,000 sockets with their processes have 3 million values. A value takes 24
-/// bytes in memory but may take only 2 bytes in a file, so the limit on the file's size does not limit the memory.
+/// The maximum number of values in a file. A file with 50,000 sockets and their processes has 3 million values. The
+/// limit on the size of the file does not limit the memory. A value may take only 2 bytes in a file, but takes 24 bytes
+/// in memory.
 const MOST_VALUES: usize = 8_000_000;
 /// The maximum depth of nesting. A snapshot has 7 levels; a later version may have more.
 const DEEPEST: usize = 32;
-/// The maximum length of a text, in bytes: a command line of 128 KiB, with each byte escaped as 6 bytes, still fits.
+/// The maximum length of a text, in bytes. A command line of 128 KiB still fits if each byte is escaped as 6 bytes.
 const LONGEST_TEXT: usize = 1024 * 1024;
 /// The maximum number of gaps, and of notes. A snapshot has one gap for each cause, not one for each socket.
 const MOST_GAPS: usize = 10_000;
 
-/// The schema of a file. All other keys are skipped and use no memory.
+/// The schema of a file. All other keys are skipped, so they use no memory.
 #[derive(Deserialize)]
 struct Schema {
     schema: Option<String>,
@@ -99,7 +100,7 @@ fn read(path: &Path) -> Result<Snapshot> {
     parse(&bytes).map_err(|why| said(&why))
 }
 
-/// Reads at most `limit` bytes. More bytes are an error with the text `too_large`.
+/// Reads at most `limit` bytes. Returns an error with the text `too_large` if there are more bytes.
 pub(super) fn read_limited(reader: impl Read, limit: u64, too_large: &'static str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(limit + 1).read_to_end(&mut bytes)?;
@@ -109,7 +110,7 @@ pub(super) fn read_limited(reader: impl Read, limit: u64, too_large: &'static st
     Ok(bytes)
 }
 
-/// Parses a saved snapshot. The error is one line with the problem and the remedy.
+/// Parses a saved snapshot. The error is one line that names the problem and the remedy.
 pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     const REMEDY: &str = "make one with: portolan capture > FILE";
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -141,8 +142,8 @@ fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
 
-/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. Also adds a gap if less of
-/// the machine was visible than `scope` requires.
+/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. Also adds a gap if a smaller
+/// part of the machine was visible than `scope` requires.
 pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot> {
     let mut snapshot = read(path)?;
     let mut gaps = beyond(&snapshot, scope);
@@ -169,11 +170,12 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         packages,
         // `host.scope` shows how much of the machine was visible.
         part: _,
-        // A scan without BPF reads the same data in another way, or has a gap.
+        // A scan without BPF reads the same data in another way, or already has a gap.
         bpf: _,
     } = &snapshot.scope;
     let mut gaps = Vec::new();
-    // `Published` is always scanned with the listeners, and `Raw` exists only on Linux, so their absence is not a gap.
+    // The absence of two states is not a gap. `Published` is always scanned with the listeners, and `Raw` exists only
+    // on Linux.
     let is_linux = snapshot.host.os == "linux";
     let mut wanted = scope.states.clone();
     wanted.retain(|state| *state != State::Published && (is_linux || *state != State::Raw));

@@ -51,8 +51,8 @@ pub(super) fn run(
     if wanted != MatchMode::Sockets {
         scope.states = State::with_ports();
     }
-    // A port number selects sockets in every state. A saved snapshot usually has only listeners, so the states that it
-    // lacks are not reported as a gap.
+    // A port number selects sockets in every state. A saved snapshot usually has only listeners, so no gap reports the
+    // states that the snapshot lacks.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -82,7 +82,7 @@ pub(super) fn run(
     narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;
     let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
-    // An owner that was searched above and not found is not searched again.
+    // If the filters use probable owners, these were already searched above, and are not searched again.
     if is_for_people && !selection.uses_probable_owners() {
         super::infer_owners(&mut report, |_| true, common);
     }
@@ -93,8 +93,8 @@ pub(super) fn run(
         && !selection.is_everything()
         && Listener::only(&report.entries).is_some();
     let has_card = may_have_card && ui.stdout.width.is_some_and(|width| width >= listener_card::NARROWEST);
-    // The note about the card is for a person who redirects standard output. A script gets no note: its standard error
-    // is not a terminal.
+    // The note about the card is for a person who redirects standard output. A script gets no note, because its
+    // standard error is not a terminal.
     let would_be_card = may_have_card && ui.stdout.width.is_none() && ui.stderr.width.is_some();
     if is_for_people && !has_card && !args.no_merge {
         report.entries = merge(std::mem::take(&mut report.entries));
@@ -131,7 +131,7 @@ pub(super) fn run(
         Output::Wide if columns.is_empty() => {
             legend = table::wide(&report, !args.no_header, &ui.stdout, out)?;
         }
-        // `Sarif`, `Metrics` and `Html` were refused earlier, because they are formats of an audit or a comparison.
+        // `Sarif`, `Metrics` and `Html` are formats of an audit or a comparison, so they were refused earlier.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics | Output::Html => {
             legend = table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
         }
@@ -142,7 +142,7 @@ pub(super) fn run(
     }
     let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
     if is_for_people && !summed {
-        // Standard output contains only the rows; the summary goes to standard error.
+        // Standard output contains only the rows, so the summary goes to standard error.
         let _ = write_summary(&report, &legend, &ui.stderr, &mut charset::stderr());
     }
     let height = report.entries.len() + HEADER + summary_height(&report, &legend, &ui.stdout);
@@ -203,7 +203,7 @@ fn asks_for_table(args: &ListArgs, common: &CommonArgs) -> bool {
         || !args.columns.is_empty()
 }
 
-/// Parses the filters of a listing or a watch; `raw` selects the sockets without a port.
+/// Parses the filters of a listing or a watch. `raw` selects the sockets without a port.
 pub(super) fn selection(
     args: &ScanArgs,
     raw: bool,
@@ -217,7 +217,7 @@ pub(super) fn selection(
     parsed(&TypedFilters { raw, ..args.filter.typed_filters(either_end) }, registry, common)
 }
 
-/// Parses filters, and looks up their names among the network interfaces of this machine.
+/// Parses filters. A name in a filter may be the name of a network interface of this machine.
 pub(super) fn parsed(
     asked: &TypedFilters<'_>,
     registry: &Registry,
@@ -225,8 +225,8 @@ pub(super) fn parsed(
 ) -> Result<Selection> {
     let mut selection = Selection::new(asked, registry)
         .map_err(|error| Error::msg(suggestions::with_pid(&error, asked.targets, common)))?;
-    // The interfaces of this machine are used only if the scan is in portolan's own network namespace. A snapshot or
-    // another namespace can have other interfaces with the same names.
+    // A snapshot or another network namespace can have other interfaces with the same names. So the interfaces of this
+    // machine are used only if the scan is in portolan's own network namespace.
     if common.from.is_none() && common.netns.is_none() {
         let machine =
             OwnAddresses { of_interface: &observe::interface_addresses, has: &observe::is_own_address };
@@ -252,8 +252,8 @@ pub(super) enum MatchMode {
     Sockets,
     /// Only listeners, regardless of the scope.
     Listeners,
-    /// The sockets of the scope. If the user names a port by number, also the sockets in other states that occupy the
-    /// port.
+    /// The sockets of the scope. If the user names a port by number, sockets in other states that occupy the port can
+    /// match too.
     Numbers,
     /// Every socket that prevents a program from binding a target.
     Port,
@@ -273,7 +273,7 @@ pub(super) fn matched_entries(
             // A saved snapshot may contain sockets in states that are not in the scope.
             _ if !scope.states.contains(&state) => Answer::No,
             MatchMode::Port => selection.blocks_target(entry, matched),
-            // A connection that a listener accepted does not occupy the port; the listener does.
+            // A connection that a listener accepted does not occupy the port. The listener occupies it.
             MatchMode::Numbers if !state.holds_port() && entry.direction == Some(Direction::In) => Answer::No,
             MatchMode::Numbers if !state.holds_port() => selection.test_numbers(entry, matched),
             MatchMode::Listeners if !state.holds_port() => Answer::No,
@@ -300,7 +300,7 @@ pub(super) fn narrow(report: &mut Report, matched_entries: &MatchedEntries, sele
     report.entries.retain(|_| keep.next() == Some(&true));
 }
 
-/// Returns an error for a user that neither this system nor the snapshot knows.
+/// Returns an error if the filters name a user that neither this system nor the snapshot knows.
 pub(super) fn check_users(selection: &Selection, snapshot: &Snapshot) -> Result<()> {
     for user in selection.values("user") {
         let of_sockets = snapshot.sockets.iter().map(|socket| socket.user.as_deref());
@@ -315,7 +315,7 @@ pub(super) fn check_users(selection: &Selection, snapshot: &Snapshot) -> Result<
     Ok(())
 }
 
-/// Returns the columns to show; none for the default table.
+/// Returns the columns to show. The list is empty for the default table.
 fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>> {
     let named: Vec<&str> = match (args.columns.is_empty(), output) {
         (false, Output::Json | Output::Ndjson) => {
@@ -335,7 +335,7 @@ fn column(name: &str, option: &str) -> Result<&'static Column> {
     })
 }
 
-/// Sorts the listing by a column. Entries with the same value keep their order.
+/// Sorts the listing by a column. The sort is stable.
 fn sort(report: &mut Report, key: &str) -> Result<()> {
     let (name, falling) = key.strip_prefix('-').map_or((key, false), |name| (name, true));
     let column = column(name, &format!("--sort {key}"))?;
@@ -384,7 +384,7 @@ fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
     }
     let states: Vec<State> = selection.states().collect();
     if states.iter().any(|state| !state.is_judged()) {
-        // Listeners are scanned too: without them, the direction of a connection is not known.
+        // Listeners are scanned too, because without them the direction of a connection is not known.
         scope.states.extend(states);
     } else if !states.is_empty() {
         scope.states = states;

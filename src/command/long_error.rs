@@ -8,7 +8,6 @@ use crate::render::stderr;
 /// An error with several messages, or with commands that the user can type next.
 #[derive(Debug, Default)]
 pub(super) struct LongError {
-    /// The messages, one line each.
     pub messages: Vec<String>,
     /// The commands, each with a short text that says when to type it.
     pub commands: Vec<(&'static str, String)>,

@@ -1,4 +1,4 @@
-//! `portolan man`: the manual pages, made from the declaration of the command line and its help texts.
+//! `portolan man`: makes the manual pages from the declaration of the command line and its help texts.
 
 use std::io::{self, Write};
 
@@ -57,7 +57,7 @@ pub(super) fn run(page: Page, out: &mut dyn Write) -> Result<Exit> {
 fn begin(program: &Command, name: &str, section: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
     let source = format!("portolan {}", program.get_version().unwrap_or_default());
-    // The page has the date of the registry, the only date that the program knows.
+    // The program knows no other date than that of the registry, so the page has this date.
     let date = Registry::embedded().date();
     let manual = if section == "5" { "File Formats" } else { "User Commands" };
     roff.control("TH", [&name.to_uppercase(), section, date, &source, manual]);
@@ -134,7 +134,7 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     for sub in commands() {
         roff.control("SS", [sub.get_name()]);
         prose(&mut roff, &text(sub.get_long_about().or(sub.get_about())));
-        // The global options and the options of a listing are skipped, because the page has already listed them.
+        // The page has already listed the global options and the options of a listing, so they are skipped.
         let takes = |id: &Id| sub.get_arguments().any(|arg| arg.get_id() == id);
         let lists = takes(&Id::from("inet"));
         let is_in_the_synopsis = |arg: &Arg| {
@@ -187,7 +187,7 @@ fn examples<'c>(roff: &mut Roff, commands: impl IntoIterator<Item = &'c Command>
     }
 }
 
-/// Removes the indentation of lines, and writes them without other changes.
+/// Writes lines without their indentation, and otherwise unchanged.
 fn verbatim(roff: &mut Roff, text: &str) {
     roff.control("nf", []);
     text.lines().for_each(|line| {

@@ -49,11 +49,12 @@ pub enum Exit {
     Matched,
     /// Nothing matched.
     Nothing,
-    /// An audit found nothing at or above the threshold, or a diff found no change. Everything relevant was visible.
+    /// An audit found nothing at or above the threshold, or a diff found no change. Everything that matters was
+    /// visible.
     Clear,
     /// An audit found something at or above the threshold, or a diff found a change.
     Findings,
-    /// Not everything was visible, so a result such as "nothing matched" or "no change" is not certain.
+    /// A result such as "nothing matched" or "no change" is not certain, because not everything was visible.
     Incomplete,
     /// A usage error or any other error.
     Failed,
@@ -88,7 +89,7 @@ fn run_command(cli: &Cli) -> Result<Exit> {
         _ => {}
     }
     let stops_without_reader = matches!(cli.command, Some(Command::Watch(_) | Command::Explain(_)));
-    // These outputs are for programs: a policy, completions, manual pages and a stream of events.
+    // Programs read these outputs: a policy, completions, manual pages and a stream of events.
     let is_for_people = matches!(common.output, Output::Table | Output::Wide)
         && !matches!(
             cli.command,
@@ -134,7 +135,7 @@ fn help(args: &HelpArgs, out: &mut dyn Write) -> Result<Exit> {
     Ok(Exit::Matched)
 }
 
-/// Returns the text of `--version` after the program's name: the version, and the sources of the registry, the
+/// Returns the text of `--version` after the program's name. It has the version, and the sources of the registry, the
 /// evidence, the sockets and the processes.
 pub fn version() -> String {
     let registry = Registry::embedded();
@@ -200,7 +201,8 @@ impl Ui {
         }
     }
 
-    /// Prints the gaps that matter for this report on standard error; if `verbose`, every gap and note in full.
+    /// Prints the gaps that matter for this report on standard error. With `verbose`, prints every gap and note in
+    /// full.
     pub(crate) fn print_caveats(&self, report: &Report, verbose: bool) {
         if verbose {
             self.print_notices(&report.snapshot);
@@ -213,18 +215,18 @@ impl Ui {
         }
     }
 
-    /// Prints all gaps on standard error. A failed write is ignored, because the output of the command contains the
-    /// gaps too.
+    /// Prints all gaps on standard error. A failed write is ignored, because the output of the command also contains
+    /// the gaps.
     pub(crate) fn print_notices(&self, snapshot: &Snapshot) {
         let _ = stderr::gaps(&snapshot.gaps, &snapshot.notes, &self.stderr, &mut charset::stderr());
     }
 }
 
-/// Returns the saved snapshot that `--from` names, or a new snapshot of this machine.
+/// Returns the saved snapshot that `--from` names. Without this option, scans this machine.
 pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot> {
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
-        // All ports are scanned, because a published port may lead to any port of another namespace.
+        // A published port may lead to any port of another namespace, so all ports are scanned.
         scope.ports = None;
     }
     common.apply_to(&mut scope);
@@ -237,8 +239,8 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
             let is_long = scope.packages || scope.namespaces != Namespaces::Own;
             let _progress = is_long.then(progress::Progress::start);
             let mut snapshot = observe(&scope).map_err(Error::msg)?;
-            // The service behind a forwarded port or a relay is judged too, so its port is scanned if the first scan did
-            // not cover it. A relay may lead to another relay.
+            // The service behind a forwarded port or a relay is also judged. So its port is scanned if the first scan
+            // did not cover it. A relay may lead to another relay.
             for _ in 0..judge::MOST_RELAYS {
                 let Some(wider) = with_forwarded_ports(&snapshot, &scope) else { break };
                 scope = wider;
@@ -251,7 +253,8 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
     Ok(snapshot)
 }
 
-/// Returns the scope plus the ports to which forwarded ports and relays lead; `None` if the scope already covers them.
+/// Returns the scope with the ports to which forwarded ports and relays lead. Returns `None` if the scope already
+/// covers these ports.
 fn with_forwarded_ports(snapshot: &Snapshot, scope: &Scope) -> Option<Scope> {
     let ports = scope.ports.as_ref()?;
     let forwardings = snapshot.sockets.iter().filter_map(|socket| socket.forwarding.as_ref());
@@ -277,8 +280,8 @@ pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
     snapshot.host.labels.extend(common.label.iter().cloned());
 }
 
-/// Judges a snapshot, and then removes the parts that `--without` names. The rules need these parts, so they are
-/// removed last.
+/// Judges a snapshot, and then removes the parts that `--without` names. They are removed last, because the rules need
+/// them.
 pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs) -> Report {
     let mut report = judge::judge(snapshot, registry);
     report.question.is_saved = common.from.is_some();
@@ -305,8 +308,8 @@ pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &Comm
     report.complete_processes(&processes);
 }
 
-/// Adds the number of connections of each listener, unless the scan read the connections. An error is ignored: a card
-/// then lacks the number.
+/// Adds the number of connections of each listener, unless the scan read the connections. If an error occurs, a card
+/// lacks this number.
 pub(crate) fn add_connections(report: &mut Report, common: &CommonArgs) {
     let has_connections = report.snapshot.scope.states.contains(&State::Established);
     if common.from.is_some() || has_connections {
@@ -324,8 +327,8 @@ pub(crate) fn add_connections(report: &mut Report, common: &CommonArgs) {
     }
 }
 
-/// Finds the probable owners of the hidden sockets that are shown, and returns whether there are new ones. A saved
-/// snapshot stays as it is.
+/// Finds the probable owners of the hidden sockets that are shown. Returns whether there are new ones. A saved snapshot
+/// is not changed.
 pub(crate) fn infer_owners(
     report: &mut Report,
     is_shown: impl Fn(&Entry) -> bool,
@@ -352,8 +355,8 @@ pub(crate) fn infer_owners(
     is_new
 }
 
-/// Adds the address of the SSH client to each listener that was started in an SSH session. An error is ignored: a card
-/// then lacks the address.
+/// Adds the address of the SSH client to each listener that was started in an SSH session. If an error occurs, a card
+/// lacks this address.
 pub(crate) fn add_ssh_clients(report: &mut Report, common: &CommonArgs) {
     if common.from.is_some() || !report.has_ssh_sessions() {
         return;

@@ -18,7 +18,7 @@ use crate::observe::Scope;
 use crate::policy::{self, Included, Policy};
 use crate::render::policy as report_text;
 
-/// The maximum size of a policy with its included files, in bytes: 5,000 rules of 800 bytes.
+/// The maximum size of a policy with its included files, in bytes. This is enough for 5,000 rules of 800 bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 pub(super) fn run(
@@ -95,7 +95,7 @@ pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy)> {
     let bytes = bounded(file, &mut left).map_err(said)?;
     let mut sum = Sha256::new();
     sum.update(&bytes);
-    // Included files are relative to the directory of the policy itself, not of a symbolic link to the policy.
+    // Included files are relative to the real directory of the policy. A symbolic link to the policy does not count.
     let identity = path.canonicalize().map_err(said)?;
     let directory = identity.parent().unwrap_or(Path::new("/")).to_owned();
     let shown = path.parent().unwrap_or(Path::new("")).to_owned();

@@ -14,7 +14,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 const SUCCESS: u8 = 0;
 
-/// Runs the program with the arguments of this process; returns its exit code.
+/// Runs the program with the arguments of this process, and returns its exit code.
 pub fn run() -> ExitCode {
     #[cfg(target_os = "linux")]
     let code = super::supervisor::supervised(run_here);
@@ -72,7 +72,7 @@ fn command_line() -> Result<Cli, clap::Error> {
     if words.len() <= 1 { Ok(Cli::default()) } else { cli::parse(&words) }
 }
 
-/// Returns the exit code after help or version was written. Output that the reader has closed is not an error.
+/// Returns the exit code after help or version was written. It is not an error if the reader has closed the output.
 fn written(result: io::Result<()>) -> u8 {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -87,8 +87,8 @@ fn complain(line: &str) -> u8 {
     Exit::Failed.code()
 }
 
-/// Returns an error message for an option that `portolan list` accepts but this command does not; `None` for any other
-/// error. Without this message, the parser would suggest a similar option, which would be wrong.
+/// Returns an error message for an option that `portolan list` accepts but this command does not. Returns `None` for
+/// any other error. Without this message, the parser would wrongly suggest a similar option.
 fn list_option_error(error: &clap::Error) -> Option<String> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option))
@@ -123,8 +123,8 @@ const HABITS: [(&str, &str); 15] = [
     ("-x", "Unix sockets are not listed; type ss -x"),
 ];
 
-/// Returns an error message with the equivalent command for an option of ss, lsof, netstat or fuser; `None` for any
-/// other error.
+/// Returns an error message with the equivalent command for an option of ss, lsof, netstat or fuser. Returns `None` for
+/// any other error.
 fn habit_error(error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
@@ -142,8 +142,8 @@ fn habit_error(error: &clap::Error) -> Option<String> {
     Some(format!("{option}: {remedy}"))
 }
 
-/// Returns the error of the parser as one line: the problem, the tip of the parser if there is one, and the command
-/// that shows the help.
+/// Returns the error of the parser as one line. It has the problem, the tip of the parser if there is one, and the
+/// command that shows the help.
 fn one_line(rendered: &str) -> String {
     let mut lines = rendered.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();
@@ -154,8 +154,8 @@ fn one_line(rendered: &str) -> String {
             let words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-']));
             command = words.collect::<Vec<_>>().join(" ");
         } else if let Some(tip) = more.strip_prefix("tip: ") {
-            // The tip to put the word after `--` is left out: the word would be a target, but no target begins with a
-            // hyphen.
+            // This tip is to put the word after `--`, which makes the word a target. The tip is left out, because no
+            // target begins with a hyphen.
             if !tip.starts_with("to pass") {
                 line.push_str("; ");
                 line.push_str(tip);

@@ -9,9 +9,8 @@ use super::{charset, screen, width};
 use crate::observe::progress;
 use crate::render::clip;
 
-/// The line appears after this time.
+/// The time after which the line appears.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// The time between two updates of the line.
 const OFTEN: Duration = Duration::from_millis(200);
 
 /// Shows the progress until it is dropped.
@@ -27,7 +26,7 @@ impl Progress {
         Self::showing(|time| line(progress::current(), time))
     }
 
-    /// Starts to show the line that `line` makes from the elapsed time. Returns `None` if [`Progress::start`] does.
+    /// Like [`Progress::start`], but `line` makes the line from the elapsed time.
     pub(super) fn showing(line: impl Fn(Duration) -> String + Send + 'static) -> Option<Self> {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         if !io::stderr().is_terminal() || is_dumb || screen::is_up() {

@@ -13,8 +13,8 @@ use crate::registry::Registry;
 /// The maximum size of the file. IANA's own file has about 1 MiB.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// Returns the registry from the file of the option or, without the option, of the environment variable. If neither is
-/// set, returns the embedded registry.
+/// Returns the registry from the file that the option names. Without the option, an environment variable can name the
+/// file. If neither is set, returns the embedded registry.
 pub(super) fn registry(common: &CommonArgs) -> Result<Registry> {
     named(common.registry.clone(), std::env::var_os("PORTOLAN_REGISTRY"))
 }
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!((registry.date(), registry.file()), ("2031-01-02", path.to_str()));
         let verdict = |port| registry.verdict(port, crate::model::Protocol::Tcp);
         assert_eq!(verdict(4).assignments[0].service, "brand-new");
-        // The curated lists still apply; a port that the file does not contain is unassigned.
+        // The curated lists still apply. A port that is not in the file is unassigned.
         assert_eq!(verdict(3416).status, crate::model::Status::Orphaned);
         assert_eq!(verdict(22).status, crate::model::Status::Unassigned);
         assert_eq!(named(None, Some("".into())).unwrap().file(), None);

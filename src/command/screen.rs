@@ -1,10 +1,10 @@
 //! Controls the terminal as a screen: takes it over, draws on it, and restores it.
 //!
 //! The terminal is restored after the user quits, after an error, a signal or a panic, and while the program is stopped
-//! (Ctrl-Z). A panic hook restores it, because a release build aborts without unwinding.
+//! (Ctrl-Z). A release build aborts without unwinding, so a panic hook restores the terminal.
 //!
-//! On Unix, this module does not take the lock of standard output: otherwise, a thread that holds the lock could
-//! prevent the terminal from being restored.
+//! On Unix, this module does not take the lock of standard output. If another thread held this lock, the terminal could
+//! not be restored.
 
 use std::io::{self, Write};
 use std::sync::Once;
@@ -33,7 +33,8 @@ const USUAL: Size = Size { width: 80, height: 24 };
 /// Standard output, written without its lock and its buffer.
 #[cfg(unix)]
 type Out = std::fs::File;
-/// Rust's standard output: Windows would convert the bytes of another writer with the code page of the console.
+/// Rust's standard output. On Windows, the bytes of any other writer would be converted with the code page of the
+/// console.
 #[cfg(not(unix))]
 type Out = io::Stdout;
 
@@ -74,9 +75,9 @@ pub enum Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     Key(Key),
-    /// The user pasted this text. Pasted text is never a command.
+    /// Text that the user pasted. Pasted text is never a command.
     Paste(String),
-    /// The user clicked with the left button, at this column and line.
+    /// A click with the left button at this column and line.
     Click(u16, u16),
     /// The user turned the mouse wheel.
     Wheel {
@@ -103,7 +104,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes over the terminal. Returns an error if standard output is not a terminal or cannot be set up; the terminal
+    /// Takes over the terminal. Returns an error if standard output is not a terminal or cannot be set up. The terminal
     /// is then unchanged.
     pub fn enter() -> io::Result<Self> {
         let mut screen = Screen { out: output()?, shown: Vec::new() };
@@ -120,8 +121,8 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Takes over the terminal. After a stop, its settings are made again, because another process may have changed
-    /// them.
+    /// Takes over the terminal. This is repeated after a stop, because another process may have changed the settings of
+    /// the terminal.
     pub fn take(&mut self) -> io::Result<()> {
         disable_raw_mode()?;
         enable_raw_mode()?;
@@ -154,7 +155,7 @@ impl Screen {
         let mut bytes = Vec::new();
         let is_new = |row: usize, line: &String| self.shown.get(row) != Some(line);
         if self.shown.len() != lines.len() {
-            // Each line is cleared before it is written: clearing it after a write to the last column would remove the
+            // Each line is cleared before it is written. Clearing it after a write to the last column would remove the
             // last character.
             let below = u16::try_from(lines.len()).unwrap_or(u16::MAX);
             queue!(bytes, MoveTo(0, below), Clear(ClearType::FromCursorDown))?;
@@ -199,8 +200,8 @@ impl Screen {
     }
 }
 
-/// Asks the terminal to start or stop reporting clicks and the mouse wheel. Reports of motion are not requested,
-/// because each report would wake the program.
+/// Asks the terminal to start or stop reporting clicks and turns of the mouse wheel. Motion is not requested, because
+/// each report would wake the program.
 #[cfg(unix)]
 fn set_mouse(out: &mut impl Write, on: bool) -> io::Result<()> {
     // Mode 1000 reports buttons, and mode 1006 reports the coordinates as decimal numbers.
@@ -219,7 +220,8 @@ impl Drop for Screen {
     }
 }
 
-/// Restores the terminal, unless it is already restored. Errors are ignored: a terminal that is gone cannot show them.
+/// Restores the terminal, unless it is already restored. Errors are ignored, because a terminal that no longer exists
+/// cannot show them.
 fn give_back(mut out: &Out) {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = set_mouse(&mut out, false);
@@ -249,7 +251,7 @@ pub fn takes_colour() -> bool {
 }
 
 /// Starts to receive signals (on Unix), in a thread that ends with the program. Call this before the terminal is taken
-/// over: otherwise a signal could end the program without restoring the terminal.
+/// over. Otherwise a signal could end the program before the terminal is restored.
 pub fn inputs() -> io::Result<Inputs> {
     let (sender, receiver) = channel();
     signals(sender.clone())?;
@@ -269,10 +271,10 @@ impl Inputs {
         self.sender.clone()
     }
 
-    /// Starts to receive keys as well. The terminal must already report single keys.
+    /// Starts to receive keys too. The terminal must already report single keys.
     pub fn with_keys(self) -> io::Result<Receiver<Input>> {
         let Inputs { sender, receiver } = self;
-        // The first poll installs the handler for changes of the terminal's size, so no later change is missed.
+        // The first poll installs the handler for changes of the terminal's size. So no later change is missed.
         let _ = poll(Duration::ZERO);
         Builder::new().spawn(move || {
             // If the keyboard cannot be read, signals still arrive.
@@ -313,7 +315,7 @@ fn signals(_: Sender<Input>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the program with the signal that it received, so that the parent process sees the cause.
+/// Ends the program with the signal that it received. So the parent process sees the cause.
 pub fn end_by(signal: i32) {
     #[cfg(unix)]
     let _ = signal_hook::low_level::emulate_default_handler(signal);

@@ -1,4 +1,4 @@
-//! Writes to standard output. A pipe that the reader has closed does not change the verdict.
+//! Writes to standard output. If the reader has closed the pipe, the verdict stays the same.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
@@ -6,7 +6,8 @@ use anyhow::Error;
 
 pub(super) struct Stdout {
     inner: BufWriter<StdoutLock<'static>>,
-    /// Whether a write to a closed output fails. If false, output is dropped and the command continues to its verdict.
+    /// Whether the command fails if the reader has closed the output. If false, the output is dropped and the command
+    /// continues to its verdict.
     stops_without_reader: bool,
     reader_left: bool,
 }
@@ -31,7 +32,7 @@ impl Stdout {
         Stdout { inner: BufWriter::new(io::stdout().lock()), stops_without_reader, reader_left: false }
     }
 
-    /// Returns `done` if the reader has closed the output and the command may continue; otherwise `result`.
+    /// Returns `done` if the reader has closed the output and the command may continue. Otherwise returns `result`.
     fn unless_reader_left<T>(&mut self, result: io::Result<T>, done: T) -> io::Result<T> {
         result.or_else(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe && !self.stops_without_reader {
@@ -69,8 +70,8 @@ pub fn is_broken_pipe(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the reader has closed standard output. A stream of events calls this function: a write would fail
-/// too, but the next event may never come.
+/// Returns whether the reader has closed standard output. A stream of events needs this function. A write would also
+/// fail, but the next event may never come.
 #[cfg(target_os = "linux")]
 pub(super) fn has_reader_left() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -82,7 +83,7 @@ pub(super) fn has_reader_left() -> bool {
         && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// Returns false: on other systems, only a write shows that the reader has closed the output.
+/// Returns false, because on other systems only a write shows that the reader has closed the output.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn has_reader_left() -> bool {
     false

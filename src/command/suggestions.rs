@@ -1,5 +1,6 @@
-//! Messages about names that match nothing, with suggestions. A report must still have every entry, so call these
-//! functions before the filters are applied.
+//! Messages about names that match nothing, with suggestions.
+//!
+//! Call these functions before the filters are applied, because the report must still have every entry.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -39,7 +40,7 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
     };
     let is_hidden = report.entries.iter().any(|entry| entry.socket.owner == Owner::Hidden);
     match is_hidden {
-        // A hidden process may have this name, so the message is only about what is visible.
+        // A hidden process may have this name. So the message is only about the visible ones.
         true => {
             format!("{name}: no such port, service, program, container or running process is visible{meant}")
         }
@@ -47,14 +48,14 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
     }
 }
 
-/// Returns the last name of a path; a name alone stays as it is.
+/// Returns the last name of a path. A name without a path stays unchanged.
 fn last_name(path: &str) -> &str {
     let path = path.trim_end_matches('/');
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Returns the first ports on which processes of a project listen, separated by spaces; `None` if none listens. `name`
-/// is the name of the project or the path of its directory.
+/// Returns the first ports on which processes of a project listen, separated by spaces. Returns `None` if no process of
+/// the project listens. `name` is the name of the project or the path of its directory.
 fn ports_of_project(name: &str, report: &Report, common: &CommonArgs) -> Option<String> {
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());
     let mut processes: BTreeMap<Pid, Process> = BTreeMap::new();
@@ -78,8 +79,8 @@ fn ports_of_project(name: &str, report: &Report, common: &CommonArgs) -> Option<
     (!ports.is_empty()).then(|| ports.join(" "))
 }
 
-/// Returns the error about a target. If the target is too large for a port but is the ID of a listening process, the
-/// error also names this process.
+/// Returns the error about a target. The target may be too large for a port, but be the ID of a listening process. The
+/// error then also names this process.
 pub(super) fn with_pid(error: &str, targets: &[String], common: &CommonArgs) -> String {
     let pids =
         targets.iter().filter(|target| error.contains(&***target)).filter_map(|target| target.parse().ok());
@@ -89,9 +90,10 @@ pub(super) fn with_pid(error: &str, targets: &[String], common: &CommonArgs) -> 
     }
 }
 
-/// Returns what a process listens on, with the command that shows the process; `None` if the process does not listen.
+/// Returns a text with the ports of a process, and with the command that shows the process. Returns `None` if the
+/// process does not listen.
 pub(super) fn meant_process(pid: Pid, common: &CommonArgs) -> Option<String> {
-    // Most processes have no socket, and then nothing need be scanned.
+    // Most processes have no socket. No scan is needed for them.
     if common.from.is_some() || !observe::has_socket(pid) {
         return None;
     }
@@ -114,7 +116,8 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
     unused.into_iter().map(message).collect()
 }
 
-/// Returns a message for each value of `--unit` and `--container` that no socket has, with the values that exist.
+/// Returns a message for each value of `--unit` and `--container` that no socket has. The message lists the existing
+/// values.
 pub(super) fn unknown_values(selection: &Selection, report: &Report) -> Vec<String> {
     let mut messages = Vec::new();
     for (name, known) in [("unit", units(report)), ("container", containers(report))] {
@@ -154,8 +157,8 @@ fn containers(report: &Report) -> BTreeSet<&str> {
     of_sockets.chain(ids).chain(details.flat_map(Container::names)).collect()
 }
 
-/// Returns a note with the number of sockets that other machines can reach but a filter such as `--exposure public`
-/// leaves out, for example listeners on `0.0.0.0`; `None` if there are none.
+/// Returns a note with the number of sockets that other machines can reach, but that a filter such as `--exposure
+/// public` leaves out. A listener on `0.0.0.0` is an example. Returns `None` if there are none.
 pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<String> {
     let count = selection.also_reachable(&report.entries);
     let them = if count == 1 { "it" } else { "them" };
@@ -167,11 +170,11 @@ pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<S
     })
 }
 
-/// Lists what started last.
+/// The options of a listing that shows first what started last.
 pub(super) const NEWEST: &str = "--sort -since --columns port,process,since";
-/// A comparison needs a snapshot, so the listing that needs none comes first.
+/// The listing comes first, because a comparison needs a snapshot.
 const CHANGED: &str = "--sort -since --columns port,process,since (what started last), or portolan diff FILE (FILE is a snapshot that portolan capture saved earlier)";
-/// Portolan's commands, each with the words with which users expect to run them. `{}` stands for the targets.
+/// Portolan's commands, each with other words that users try in their place. `{}` stands for the targets.
 const VERBS: [(&str, &str); 10] = [
     ("audit {}", "check verify"),
     ("capture", "dump export save snapshot"),
@@ -185,14 +188,14 @@ const VERBS: [(&str, &str); 10] = [
     ("watch {} --until-listening", "await wait wait-for wait-until waitfor"),
 ];
 
-/// Returns the form of the command that users expect to run with this word.
+/// Returns the command for a word that users try in its place.
 fn form_of_verb(word: &str) -> Option<&'static str> {
     let form = VERBS.iter().find(|(_, words)| words.split(' ').any(|verb| verb == word));
     form.map(|(form, _)| *form)
 }
 
-/// Returns the command, with its `targets`, that the user probably means by the first word. `None` if this word is
-/// neither in `VERBS` nor similar to a command.
+/// Returns the command, with its `targets`, that the user probably means by the first word. Returns `None` if this word
+/// is neither in `VERBS` nor similar to a command.
 fn meant_command(word: &str, targets: &str) -> Option<String> {
     let word = word.to_lowercase();
     let commands = cli::commands();
@@ -204,11 +207,11 @@ fn meant_command(word: &str, targets: &str) -> Option<String> {
     Some(form.replace("{}", targets))
 }
 
-/// The minimum number of letters of a word that can be a mistyped command.
+/// The minimum length of a word that can be a mistyped command.
 const SHORTEST: usize = 3;
 
-/// Returns a message if the first word looks like a command and targets follow it: `portolan stop 3000`. Returns `None`
-/// if the word matched something, or if a running program has this name.
+/// Returns a message if the first word looks like a command and targets follow it, as in `portolan stop 3000`. Returns
+/// `None` if the word matched something, or if a running program has this name.
 pub(super) fn misplaced_command(
     targets: &[String],
     selection: &Selection,
@@ -224,14 +227,14 @@ pub(super) fn misplaced_command(
     {
         return None;
     }
-    // "what changed?" and "what is new": a later word says what the user means.
+    // In "what changed?" and "what is new", a later word says what the user means.
     let about = rest.iter().filter_map(|word| form_of_verb(word.trim_end_matches('?')));
     let about = about.filter(|form| [CHANGED, NEWEST].contains(form)).map(str::to_owned).next();
     let meant = about.or_else(|| meant_command(word, &rest.join(" ")))?;
     Some(format!("{word}: no such command; did you mean portolan {meant}?"))
 }
 
-/// Returns the option that accepts this name, if it is the name of a user, a systemd unit or a container.
+/// If the name is that of a user, a systemd unit or a container, returns the option that accepts it.
 fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'static str> {
     let sockets = || report.entries.iter().map(|entry| &entry.socket);
     let processes = || report.entries.iter().flat_map(|entry| &*entry.processes);
@@ -255,8 +258,8 @@ fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'stat
     }
 }
 
-/// Returns the end of a message about an unknown name: similar commands, running programs and scripts, services in use
-/// and registered names. Empty if no name is similar.
+/// Returns the end of a message about an unknown name. It lists similar commands, running programs and scripts,
+/// services in use, and registered names. Returns an empty text if no name is similar.
 fn suggestion(name: &str, report: &Report) -> String {
     let commands = cli::commands();
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());

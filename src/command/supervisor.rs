@@ -1,6 +1,6 @@
-//! Runs the command in a child process, because a file system that does not answer can keep a process from ending.
+//! Runs the command in a child process, because a process cannot end while a file system does not answer it.
 //!
-//! A thread that reads from a FUSE file system ends only after the file system answers. The child therefore reports its
+//! A thread that reads from a FUSE file system ends only after the file system answers. Therefore the child reports its
 //! exit code through a pipe, and this process then ends at once.
 
 use std::env;
@@ -47,7 +47,7 @@ fn pipe_of_supervisor() -> Option<File> {
     pipe.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()).then_some(pipe)
 }
 
-/// Starts this program again with the same arguments; returns the child, and the pipe for its exit code.
+/// Starts this program again with the same arguments. Returns the child, and the pipe for its exit code.
 fn start() -> io::Result<(Child, PipeReader)> {
     let (codes, pipe) = io::pipe()?;
     fcntl_setfd(&pipe, FdFlags::empty())?;
@@ -61,7 +61,7 @@ fn start() -> io::Result<(Child, PipeReader)> {
 }
 
 /// Returns the exit code as soon as the child reports it. If the child ends without a report, this process ends in the
-/// same way: by the signal that ended the child, or with the child's exit code.
+/// same way: by the same signal, or with the child's exit code.
 fn wait(mut child: Child, mut codes: PipeReader) -> u8 {
     let pid = Pid::from_child(&child);
     if let Ok(mut signals) = Signals::new([SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP]) {

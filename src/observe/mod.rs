@@ -46,12 +46,14 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
     "none; this system can only read snapshots (--from)"
 };
 
-/// The namespaces to scan to see every listener.
+/// The namespaces to scan so that every listener is found.
 pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
 
-/// Returns the namespaces that an audit scans if the user chooses none, given the part of the machine that must be
-/// visible: all that can be found, if portolan may read every process. If portolan runs in a separate network namespace,
-/// only that one.
+/// Returns the namespaces that an audit scans if the user chooses none. `part` is the part of the machine that must be
+/// visible.
+///
+/// If portolan may read every process, these are all namespaces that can be found. In a separate network namespace, it
+/// is only that one.
 #[must_use]
 pub fn audited_namespaces(part: HostScope) -> Namespaces {
     #[cfg(target_os = "linux")]
@@ -103,8 +105,7 @@ pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
 
 /// Scans repeatedly.
 ///
-/// On Linux, the search for owners is skipped while all sockets and their known owners are unchanged, except at long
-/// intervals.
+/// On Linux, owners are searched again only if a socket or a known owner has changed, or after a long interval.
 #[derive(Debug)]
 pub struct Observer {
     scope: Scope,
@@ -134,8 +135,8 @@ pub fn read_rest(processes: &mut [Process]) {
     system::read_rest(processes);
 }
 
-/// Returns the probable owner of each hidden socket, in the same order; `None` if no process, or more than one, can be the
-/// owner.
+/// Returns the probable owner of each hidden socket, in the same order. The owner is `None` if no process, or more than
+/// one, can be the owner.
 #[must_use]
 pub fn inferred_owners(hidden: &[&Socket]) -> Vec<Option<Arc<InferredOwner>>> {
     system::inferred_owners(hidden)
@@ -153,14 +154,14 @@ pub fn is_user(name: &str) -> bool {
     system::is_user(name)
 }
 
-/// Returns the addresses of the network interface with this name; `None` if there is no such interface, and on
-/// systems other than Linux.
+/// Returns the addresses of the network interface with this name. Returns `None` if there is no such interface, and
+/// always on systems other than Linux.
 #[must_use]
 pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     system::interface_addresses(name)
 }
 
-/// Returns whether clients that connect to this address reach this machine; false for a wildcard or multicast
+/// Returns whether clients that connect to this address reach this machine. Returns false for a wildcard or multicast
 /// address.
 #[must_use]
 pub fn is_own_address(address: IpAddr) -> bool {
@@ -174,8 +175,8 @@ pub fn is_running(name: &str) -> bool {
     system::is_running(name)
 }
 
-/// Returns whether the process with this ID has a socket among its descriptors. If the descriptors cannot be read, and on
-/// systems other than Linux, the answer is no.
+/// Returns whether the process with this ID has a socket among its descriptors. Returns false if the descriptors cannot
+/// be read, and always on systems other than Linux.
 #[must_use]
 pub fn has_socket(pid: Pid) -> bool {
     let is_socket = |descriptor: std::fs::DirEntry| {
@@ -206,7 +207,7 @@ pub struct TreeProcess {
     pub is_in_nested_container: bool,
     /// The pid namespace; `None` if it is unknown or portolan's own.
     pub pid_namespace: Option<String>,
-    /// Whether the process is the first of this pid namespace: if it ends, the kernel kills all processes in the
+    /// Whether the process is the first of this pid namespace. If it ends, the kernel kills all processes in the
     /// namespace.
     pub is_first_in_namespace: bool,
 }

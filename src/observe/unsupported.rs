@@ -1,4 +1,4 @@
-//! Systems that cannot be scanned: they get an error instead of an empty list.
+//! Returns an error on systems that cannot be scanned. An empty list would look like a result.
 
 use std::net::IpAddr;
 use std::sync::Arc;

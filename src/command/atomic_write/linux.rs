@@ -1,5 +1,5 @@
-//! The atomic write on Linux. All steps use one open directory, so no other process can replace a part of the path
-//! between two steps.
+//! The atomic write on Linux. The directory is opened once, and all steps use it. So no other process can replace a
+//! part of the path between two steps.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -23,8 +23,8 @@ const PREPARED: &str = "the file belongs to another user and is in a directory t
 /// The maximum number of symbolic links in a path, as in the kernel (MAXSYMLINKS, linux/namei.h).
 const MAX_LINKS: usize = 40;
 
-/// The maximum number of temporary names to try. A name is taken if an earlier process with the same pid was killed and
-/// left its temporary file.
+/// The maximum number of temporary names to try. A name is in use if an earlier process with the same pid was killed
+/// and left its temporary file.
 const MAX_NAMES: usize = 100;
 
 pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> io::Result<()> {
@@ -95,8 +95,8 @@ fn put(directory: &OwnedFd, temporary: &str, name: &OsStr, existing: Existing) -
     match renameat_with(directory, temporary, directory, name, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) => Err(already_exists()),
-        // Some file systems, such as NFS, have no rename that refuses to replace a file. They can create a hard link
-        // instead.
+        // Some file systems, such as NFS, cannot rename a file without replacing an existing one. They can create a
+        // hard link instead.
         Err(Errno::INVAL | Errno::NOSYS) => {
             linkat(directory, temporary, directory, name, AtFlags::empty())?;
             Ok(unlinkat(directory, temporary, AtFlags::empty())?)
@@ -105,7 +105,6 @@ fn put(directory: &OwnedFd, temporary: &str, name: &OsStr, existing: Existing) -
     }
 }
 
-/// The place of a file: its open directory, and its name in that directory.
 struct Location {
     directory: OwnedFd,
     name: OsString,
@@ -114,7 +113,7 @@ struct Location {
 }
 
 /// Finds the directory of a path, one part at a time. Symbolic links are followed, except in a directory that other
-/// users may write to: with a link in such a directory, another user could make root overwrite any file.
+/// users may write to. With a link in such a directory, another user could make root overwrite any file.
 fn locate(path: &Path) -> io::Result<Location> {
     let mut parts: VecDeque<OsString> = VecDeque::new();
     let mut directory = open_directory(CWD, OsStr::new("."))?;
@@ -166,10 +165,11 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(directory, name, flags, Mode::empty())?)
 }
 
-/// Returns whether another user may have created the file as a trap: others may write to the directory, and the file
-/// belongs neither to root, nor to this user, nor to the owner of the directory. The new file gets the owner and the
-/// mode of the old file, so the other user could change the report. The kernel has the same protection (sysctl
-/// `fs.protected_regular`).
+/// Returns whether another user may have created the file as a trap.
+///
+/// This is assumed if others may write to the directory, and the file belongs neither to root, nor to this user, nor to
+/// the owner of the directory. The new file gets the owner and the mode of the old file, so the other user could change
+/// the report. The kernel has the same protection (sysctl `fs.protected_regular`).
 fn is_prepared_by_another(directory: &OwnedFd, file: &Stat) -> io::Result<bool> {
     let is_trusted = [0, geteuid().as_raw(), fstat(directory)?.st_uid].contains(&file.st_uid);
     Ok(!is_trusted && may_others_write(directory)?)

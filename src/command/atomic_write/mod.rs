@@ -1,4 +1,4 @@
-//! Atomic writes: until a file is written completely, a reader sees the old content.
+//! Writes files atomically. Until the new file is complete, a reader sees the old content.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -12,7 +12,6 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result};
 
-/// The action for a file that already exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Existing {
     /// Replace the file, and keep its permissions.
@@ -21,16 +20,16 @@ pub(super) enum Existing {
     Keep,
 }
 
-/// The users who may read a file that did not exist before.
+/// The users who may read a new file. A replaced file keeps its permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readers {
     /// Everyone, unless the umask forbids this.
     All,
-    /// The owner only.
     Owner,
 }
 
-/// Writes `bytes` to the file at `path`. Only a regular file is replaced: a device or pipe would become a regular file.
+/// Writes `bytes` to the file at `path`. Only a regular file is replaced, because a replaced device or pipe would
+/// become a regular file.
 pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> Result<()> {
     system::write(path, bytes, existing, readers)
         .map_err(|error| match error.kind() {
@@ -79,7 +78,7 @@ mod tests {
         if is_root {
             std::os::unix::fs::chown(&path, Some(12), Some(34)).unwrap();
         }
-        // A reader keeps the file that it has opened: the new content is in another file.
+        // The new content is in another file, so a reader still sees the file that it has opened.
         let before = fs::File::open(&path).unwrap();
         let link = directory.path().join("link");
         symlink("out", &link).unwrap();
@@ -123,8 +122,8 @@ mod tests {
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "only the link is there");
     }
 
-    /// In a directory that other users may write to, any user could have made the link to make root overwrite the
-    /// target of the link.
+    /// If other users may write to a directory, any of them could have made the link, so that root overwrites its
+    /// target.
     #[cfg(target_os = "linux")]
     #[test]
     fn links_of_others_are_not_followed() {
@@ -142,8 +141,8 @@ mod tests {
         }
         assert_eq!(fs::read(&victim).unwrap(), b"victim");
     }
-    /// Another user made the file beforehand, so that the report of root would belong to this user. A file in the
-    /// user's own directory is not a trap.
+    /// Another user made the file beforehand, to own the report that root writes. A file in the user's own directory is
+    /// not a trap.
     #[cfg(target_os = "linux")]
     #[test]
     fn files_of_others_in_a_shared_directory_are_refused() {

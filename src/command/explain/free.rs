@@ -14,8 +14,8 @@ use crate::query::target::TargetKind;
 use crate::registry::Registry;
 use crate::render::free_ports;
 
-/// Proposes ports in the range `asked`. If a part of the machine was not visible, the exit code is the one for an
-/// incomplete answer.
+/// Proposes ports in the range `asked`. If a part of the machine was not visible, the exit code says that the answer is
+/// incomplete.
 pub(super) fn run(
     asked: &str,
     common: &CommonArgs,

@@ -22,7 +22,6 @@ use crate::render::{self, card, json, search_hits, stats, stderr, terminal_map};
 /// The usual number of rows of a terminal. The answer may use this number of rows even on a smaller terminal.
 const LEAST_ROWS: u16 = 24;
 
-/// Ports and protocols.
 type Places = BTreeSet<(u16, Protocol)>;
 
 pub(super) fn run(args: &ExplainArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
@@ -152,15 +151,15 @@ pub(super) fn run(args: &ExplainArgs, common: &CommonArgs, ui: &Ui, out: &mut dy
     Ok(Exit::Matched)
 }
 
-/// Returns the number of rows for the answer. The other rows are for the line about the registry, the messages and the
-/// shell prompt.
+/// Returns the number of rows for the answer. The other rows are needed for the line about the registry, the messages
+/// and the shell prompt.
 fn rows_for_answer(rows: u16, ui: &Ui, messages: &str) -> usize {
     let messages = if ui.stderr.width.is_some() { messages.lines().count() } else { 0 };
     usize::from(rows.max(LEAST_ROWS)).saturating_sub(3 + messages)
 }
 
-/// Prints the totals of the registry. The snapshot has no sockets: it only provides the current time for the age of the
-/// data.
+/// Prints the totals of the registry. The snapshot has no sockets. It only provides the current time, which gives the
+/// age of the data.
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
     let snapshot = take_snapshot(common, scope)?;
@@ -205,13 +204,15 @@ fn is_undecided(entry: &Entry, targets: &[Target]) -> bool {
     entry.socket.state.holds_port() && answers.any(|answer| answer == Answer::Unknown)
 }
 
-/// Returns the ports to scan; `None`, which means every port, if a target is the name of a program.
+/// Returns the ports to scan. Returns `None`, which means every port, if a target is the name of a program.
 fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
     targets.iter().map(Target::ports).collect::<Option<Vec<_>>>().map(|ports| ports.concat())
 }
 
-/// Adds the ports and protocols of a target to `entries`, and returns how the target was understood; `None` if it
-/// matches nothing. A name is tried as a service, then as a program, then as a search text, whose matches are added to
+/// Adds the ports and protocols of a target to `entries`. Returns how the target was understood; `None` if it matches
+/// nothing.
+///
+/// A name is tried as a service, then as a program, then as a search text. The matches of a search text are added to
 /// `hits`.
 fn name_entries(
     target: &Target,
@@ -255,7 +256,7 @@ fn listening(target: &Target, report: &Report) -> Places {
     named.map(place).collect()
 }
 
-/// Returns those ports and protocols in `named` that are in use on this machine. For a program that listens, returns only
+/// Returns the ports and protocols in `named` that are in use on this machine. For a program that listens, returns only
 /// the ports on which it listens. For a search text, returns all of `named`.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
@@ -269,8 +270,9 @@ fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Re
     report.entries.iter().filter(is_use).map(place).filter(|place| named.contains(place)).collect()
 }
 
-/// Returns the unused ports and protocols that the answer leaves out: the ports of a name if another of its ports is
-/// used, and the protocols of a port if it is used on another protocol. With many ports, no protocol is left out.
+/// Returns the unused ports and protocols that the answer leaves out. If a port of a name is used, the unused ports of
+/// the name are left out. If a port is used on one protocol, its unused protocols are left out. With many ports, no
+/// protocol is left out.
 fn without_use(targets: &[Target], entries: &Places, unused: Places) -> Places {
     let is_number = |(port, _): &(u16, Protocol)| {
         let mut ranges = targets.iter().filter_map(Target::ports).flatten();
@@ -290,8 +292,8 @@ fn place(entry: &Entry) -> (u16, Protocol) {
     (entry.socket.local.port, entry.socket.local.protocol)
 }
 
-/// Returns the protocols to explain for a port: the requested protocol, otherwise TCP, UDP and each protocol that is
-/// registered or used here.
+/// Returns the protocols to explain for a port. Without a requested protocol, these are TCP, UDP and each protocol that
+/// is registered or used here.
 fn protocols(asked: Option<Protocol>, port: u16, report: &Report) -> impl Iterator<Item = Protocol> {
     Protocol::WITH_PORTS.into_iter().filter(move |protocol| match asked {
         Some(asked) => asked == *protocol,

@@ -6,8 +6,8 @@ use std::process::Stdio;
 use super::managers::program;
 use crate::judge::{HowToStop, KillStep};
 
-/// The properties that name the units that systemd stops together with a unit (systemd.unit(5)): `PropagatesStopTo=`,
-/// and the reverse of `Requires=`, `Requisite=`, `BindsTo=` and `PartOf=`.
+/// The properties that name the units that systemd stops together with a unit (systemd.unit(5)). They are
+/// `PropagatesStopTo=`, and the reverse of `Requires=`, `Requisite=`, `BindsTo=` and `PartOf=`.
 const PROPERTIES: &str =
     "--property=Id,ActiveState,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
 /// The maximum number of steps from a unit to the units that depend on it.
@@ -15,8 +15,8 @@ const DEPTH: usize = 8;
 /// The maximum number of units in one call of systemctl.
 const MOST_UNITS: usize = 200;
 
-/// Returns the running units that systemd stops with the units of a step; none if systemd does not answer, because it
-/// then cannot stop the step's units either.
+/// Returns the running units that systemd stops with the units of a step. Returns none if systemd does not answer,
+/// because systemd then cannot stop the units of the step either.
 pub(super) fn dependents(step: &KillStep<'_>) -> Vec<String> {
     let (manager, units): (&[&str], &[&str]) = match &step.how {
         HowToStop::Units(units) => (&[], units),

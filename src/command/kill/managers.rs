@@ -13,15 +13,15 @@ use crate::render::sanitize;
 /// The directories of the programs that stop units and containers. `PATH` is not used, because it could lead to other
 /// programs.
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
-/// The socket of Docker on this machine. Without this option, Docker's client may use another machine.
+/// The socket of Docker on this machine. Without this option, Docker's client may connect to another machine.
 const DOCKER: [&str; 2] = ["--host", "unix:///var/run/docker.sock"];
-/// Makes Podman use this machine, even if its configuration names another machine.
+/// Makes Podman use this machine, even if its configuration names another one.
 const PODMAN: &str = "--remote=false";
 /// Variables that direct a client to another machine, where a container or unit may have the same name.
 const OTHER_MACHINES: [&str; 5] =
     ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION", "DBUS_SYSTEM_BUS_ADDRESS"];
 
-/// Returns the command for a program in `DIRECTORIES`, without the variables that direct it to another machine.
+/// Returns the command for a program in `DIRECTORIES`, without the variables that lead to another machine.
 pub(super) fn program(name: &str) -> Result<Command> {
     let mut paths = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name));
     let path = paths.find(|path| path.is_file());
@@ -32,7 +32,7 @@ pub(super) fn program(name: &str) -> Result<Command> {
 }
 
 /// Stops a unit or a container with the program of its manager. If `is_quiet`, the program has no terminal, and the
-/// error contains the program's message.
+/// error contains its message.
 pub(super) fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<()> {
     let Some((program, words)) =
         how.exact_command().and_then(|words| Some((*words.first()?, words[1..].to_vec())))

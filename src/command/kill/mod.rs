@@ -1,8 +1,8 @@
 //! `portolan kill`: plans, asks, ends the listeners of a target, and checks that the ports are free.
 //!
-//! The first scan finds the processes, each process is opened as a pidfd, and the plan is made from a second scan. If
-//! both scans show the same processes, each pidfd refers to a process that owns the socket, even if its pid is reused
-//! later.
+//! The first scan finds the processes. Each process is then opened as a pidfd. A second scan gives the plan. If both
+//! scans show the same processes, each pidfd refers to a process that owns the socket. This holds even if its pid is
+//! reused later.
 
 mod dependents;
 mod managers;
@@ -40,9 +40,10 @@ use crate::render::kill::{self as text, Around};
 
 /// The time for processes to end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The time for a child that also owns the port to end after its parent has ended.
+/// After a parent has ended, the time for its children to end, if they own the port too.
 const CHILDREN: Duration = Duration::from_secs(1);
-/// The maximum number of scans before `kill` gives up: a plan requires two scans in a row that show the same processes.
+/// The maximum number of scans before `kill` gives up. A plan requires two consecutive scans that show the same
+/// processes.
 const SCANS: usize = 4;
 
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
@@ -79,7 +80,7 @@ pub(super) struct Prepared {
     processes: Processes,
     /// The addresses that must be free afterwards.
     places: Vec<String>,
-    /// For each step, the units that systemd stops too, because they depend on the units of the step.
+    /// For each step, the units that systemd also stops because they depend on the units of the step.
     dependents: OnceLock<Vec<Vec<String>>>,
 }
 
@@ -116,7 +117,7 @@ fn prepare(
                 Prepared { filter, registry, report, caller, matched, processes, places, dependents };
             return Ok(Ok(Box::new(prepared)));
         }
-        // The plan is checked before the processes are opened: its error names the listener, but the error of `open`
+        // The plan is checked before the processes are opened. Its error names the listener, but an error of `open`
         // names only a pid.
         plan(&report, &matched, &caller)?;
         processes.open(owners)?;
@@ -128,7 +129,7 @@ pub(super) fn prepare_row(entry: &Entry, registry: Registry, common: &CommonArgs
     let local = &entry.socket.local;
     let other = entry.other_address().map(|address| Endpoint { address, ..local.clone() });
     let targets = [Some(local), other.as_ref()].into_iter().flatten().map(ToString::to_string).collect();
-    // Another program may listen at the same address, so the filter also names the processes.
+    // Another program may listen at the same address. So the filter also names the processes.
     let pids: Vec<String> = entry.socket.owner.pids().iter().map(ToString::to_string).collect();
     let values = if pids.is_empty() { Vec::new() } else { vec![("pid", pids)] };
     let filter = FilterArgs { targets, fields: FieldArgs { values }, ..FilterArgs::default() };
@@ -140,12 +141,14 @@ pub(super) fn prepare_row(entry: &Entry, registry: Registry, common: &CommonArgs
 }
 
 impl Prepared {
-    /// Returns the steps of the plan: what is ended, and how. The error names each listener that must not be ended.
+    /// Returns the steps of the plan, which say what is ended and how. The error names each listener that must not be
+    /// ended.
     fn steps(&self) -> Result<Vec<KillStep<'_>>> {
         plan(&self.report, &self.matched, &self.caller)
     }
 
-    /// Scans again, because the user may have taken some time to answer. Returns the scan if nothing listens now.
+    /// Scans again, because the user may have taken some time to answer. If nothing listens any more, returns this
+    /// scan.
     fn check_again(&self, common: &CommonArgs) -> Result<Option<Box<NothingListens>>> {
         let selection = selection(&self.filter, self.registry, common)?;
         let (report, matched) = scan(&selection, self.registry, common)?;
@@ -165,7 +168,7 @@ impl Prepared {
         Ok(None)
     }
 
-    /// Writes the steps of the plan. `run` is the label in front of the command.
+    /// Writes the steps of the plan. `run` is the label before the command.
     pub(super) fn write_plan(&self, run: &str, style: &Style, out: &mut dyn Write) -> Result<()> {
         let tree = observe::process_tree();
         let steps = self.steps()?;
@@ -189,7 +192,7 @@ impl Prepared {
     }
 
     /// Executes the plan without output, and returns the result in one or two sentences. The error names the processes
-    /// that have not ended: only SIGKILL can end them.
+    /// that have not ended. Only SIGKILL can end them.
     pub(super) fn end_quietly(&self, force: Force, common: &CommonArgs) -> Result<String, StillRunning> {
         let free = |places: &[String]| watch::is_free_in_time(&until_free(places), common);
         let named = self.named().unwrap_or_default();
@@ -221,8 +224,8 @@ impl Prepared {
         format!("End {}?", self.named().unwrap_or_else(|_| "this".to_owned()))
     }
 
-    /// Returns the question whether to send SIGKILL to processes that have not ended after SIGTERM; `None` if all have
-    /// ended.
+    /// Returns the question whether to send SIGKILL to processes that have not ended after SIGTERM. Returns `None` if
+    /// all have ended.
     pub(super) fn question_of_force(&self, left: &StillRunning) -> Option<String> {
         let left = StillRunning(self.processes.alive(&left.0));
         let named = self.named().ok().filter(|_| !left.0.is_empty())?;
@@ -257,7 +260,7 @@ fn named_sockets(step: &KillStep<'_>) -> BTreeSet<(String, Vec<Pid>)> {
 }
 
 fn scan(selection: &Selection, registry: Registry, common: &CommonArgs) -> Result<(Report, MatchedEntries)> {
-    // Every listener is scanned, to find the other listeners that would end too.
+    // Every listener is scanned, because other listeners may end too.
     let scope = Scope { details: true, ..Scope::default() };
     let snapshot = take_snapshot(common, scope.clone())?;
     list::check_users(selection, &snapshot)?;
@@ -265,7 +268,7 @@ fn scan(selection: &Selection, registry: Registry, common: &CommonArgs) -> Resul
     let matched = list::matched_entries(&report, &scope, selection, MatchMode::Listeners);
     let mut named = report.entries.iter().zip(&matched.keep).filter(|(_, keep)| **keep);
     if named.any(|(entry, _)| entry.socket.owner == Owner::Hidden) {
-        // The refusal names the probable owner.
+        // The refusal can then name the probable owner.
         infer_owners(&mut report, |_| true, common);
     }
     Ok((report, matched))
@@ -288,7 +291,8 @@ impl NothingListens {
 
 /// Returns the port of this machine through which the user has logged in with SSH; `None` without SSH.
 fn session_port() -> Option<u16> {
-    // The variable has the addresses and ports of the client and of the server: "192.0.2.7 50412 192.0.2.1 22".
+    // The variable contains the address and the port of the client, then those of the server: "192.0.2.7 50412
+    // 192.0.2.1 22".
     env::var("SSH_CONNECTION").ok()?.split(' ').nth(3)?.parse().ok()
 }
 
@@ -297,7 +301,6 @@ fn refused(refused: &[(Listener<'_>, KillRefusal<'_>)], rights: Rights) -> Error
     LongError { messages: refused.iter().map(text).collect(), ..LongError::default() }.into()
 }
 
-/// Shows the plan, asks, ends the listeners, and checks that their ports are free.
 fn end(
     args: &KillArgs,
     prepared: &Prepared,
@@ -369,7 +372,7 @@ pub(super) enum Force {
     AtOnce,
 }
 
-/// These processes have not ended after SIGTERM.
+/// The processes that have not ended after SIGTERM.
 #[derive(Debug)]
 pub(super) struct StillRunning(Vec<Pid>);
 
@@ -381,7 +384,7 @@ impl fmt::Display for StillRunning {
     }
 }
 
-/// Ends processes: with SIGTERM and then, only if the user requested it, with SIGKILL.
+/// Ends processes with SIGTERM. Sends SIGKILL afterwards only if the user requested it.
 fn end_processes(pids: &[Pid], step: &KillStep<'_>, processes: &Processes, force: Force) -> Result<()> {
     let owners: Vec<Pid> = step.owners().into_iter().collect();
     if force != Force::AtOnce && have_ended_after_sigterm(pids, &owners, processes)? {
@@ -412,7 +415,7 @@ fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes)
     let end = Instant::now() + PATIENCE;
     let terminate = |pids: &[Pid]| {
         processes.signal(pids, Signal::TERM)?;
-        // A stopped process is continued first, because it receives the signal only when it continues.
+        // A stopped process receives the signal only when it continues, so it is continued.
         processes.signal(pids, Signal::CONT)
     };
     terminate(pids)?;

@@ -45,7 +45,6 @@ impl Processes {
         pids.iter().copied().filter(|pid| self.is_alive(*pid)).collect()
     }
 
-    /// Sends a signal to the given processes that have not ended.
     pub(super) fn signal(&self, pids: &[Pid], signal: Signal) -> Result<()> {
         for pid in pids {
             let Some(process) = self.0.get(pid) else { continue };
@@ -57,7 +56,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Waits at most until `end`. Returns whether all given processes have ended.
+    /// Waits until `end` at the latest. Returns whether all given processes have ended.
     pub(super) fn wait(&self, pids: &[Pid], end: Instant) -> bool {
         pids.iter().all(|pid| {
             let left = end.saturating_duration_since(Instant::now());

@@ -1,5 +1,8 @@
-//! Finds the other processes that matter to `kill`: this program and its ancestors, processes that end together with an
-//! owner of a listener, and descendants that survive.
+//! Finds the other processes that matter to `kill`:
+//!
+//! - this program and its ancestors
+//! - processes that end together with an owner of a listener
+//! - descendants that survive
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +15,7 @@ use crate::observe::TreeProcess;
 use crate::render::kill::Around;
 
 /// Returns the facts about processes that a plan needs, such as the ancestors of this program. Pid 1 does not count as
-/// an ancestor: it owns the sockets of many services and never gets a signal.
+/// an ancestor, because it owns the sockets of many services and never gets a signal.
 pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
     let by_pid: BTreeMap<Pid, &TreeProcess> = tree.iter().map(|process| (process.pid, process)).collect();
     let mut pids = BTreeSet::new();
@@ -37,8 +40,8 @@ pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
     KillCaller { uid, pids, groups, protected, on_terminals, nested, namespaces }
 }
 
-/// Returns the pid of `first`, and the other processes of its pid namespace, which the kernel ends with it. Nested
-/// namespaces are included. Returns `None` if `first` is not the first process of a pid namespace.
+/// Returns the pid of `first`, and the other processes of its pid namespace. The kernel ends them together with
+/// `first`. Nested namespaces are included. Returns `None` if `first` is not the first process of a pid namespace.
 fn namespace_of_first(first: &TreeProcess, tree: &[TreeProcess]) -> Option<(Pid, BTreeSet<Pid>)> {
     let namespace = first.pid_namespace.as_ref().filter(|_| first.is_first_in_namespace)?;
     let members = tree.iter().filter(|process| process.pid_namespace.as_ref() == Some(namespace));
@@ -73,7 +76,7 @@ pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCal
     Around { children, with_group, ..Around::default() }
 }
 
-/// Returns the surviving descendants of the processes that get a signal: they own no listener of the step, and do not
+/// Returns the descendants that survive the processes that get a signal. They own no listener of the step, and do not
 /// end with a pid namespace. The list is empty if the step sends no signal.
 fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
     let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };

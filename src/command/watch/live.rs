@@ -51,7 +51,7 @@ pub(super) fn run(
 
 struct Live {
     watch: Watch,
-    /// The connections, while the view of connections is shown; otherwise `None`.
+    /// The connections. They are scanned only while their view is shown.
     connections: Option<Watch>,
     explorer: Explorer,
     screen: Screen,
@@ -76,7 +76,6 @@ struct Live {
 #[cfg(target_os = "linux")]
 type Stubborn = (Arc<kill::Prepared>, kill::StillRunning);
 
-/// The parts of the screen that must be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draw {
     Time,
@@ -90,7 +89,7 @@ impl Live {
         (on_appear, rings): (OnAppear, bool),
         ui: &Ui,
     ) -> Result<Self> {
-        // If the system cannot be observed, the error is reported before the terminal is taken over.
+        // If the system cannot be scanned, the error is reported before the terminal is taken over.
         watch.scan()?;
         let inputs = inputs().context("signals")?;
         let screen = Screen::enter().context("terminal")?;
@@ -115,13 +114,13 @@ impl Live {
         })
     }
 
-    /// Runs until the user quits, or until a signal arrives, which is returned.
+    /// Runs until the user quits or a signal arrives. Returns the signal.
     fn run(&mut self) -> Result<Option<i32>> {
         self.with_source(Explorer::make_rows);
         let mut draw = Draw::Frame;
         loop {
-            // Waiting keys are handled before the rows are filtered and drawn, which takes time in a long listing. A
-            // scan that is due comes before the keys.
+            // Filtering and drawing a long listing takes time. So all waiting keys are handled first. A scan that is
+            // due comes before the keys.
             let is_due = self.ticker.left().is_zero();
             let input = match if is_due { None } else { self.inputs.try_recv().ok() } {
                 Some(input) => input,
@@ -155,14 +154,14 @@ impl Live {
                     self.resize();
                 }
                 Input::Done(message) => {
-                    // A scan follows at once, because the port may be free now.
+                    // The port may be free now, so a scan follows at once.
                     self.scan()?;
                     if !self.offer_force() {
                         self.explorer.report(message);
                     }
                 }
                 input => {
-                    // A key that only edits the filter does not depend on the rows, so the rows are not made again yet.
+                    // A key that only edits the filter does not depend on the rows. So the rows are not made again yet.
                     if !matches!(input, Input::Key(Key::Char(_) | Key::Backspace)) {
                         self.apply_filter();
                     }
@@ -203,7 +202,7 @@ impl Live {
         self.with_source(|explorer, source| explorer.resize(size, source));
     }
 
-    /// Scans, unless the screen is paused. Returns what must be drawn.
+    /// Scans, unless the screen is paused. Returns the parts that must be drawn.
     fn scan(&mut self) -> Result<Draw> {
         self.ticker.advance();
         if self.explorer.is_paused() {
@@ -279,7 +278,7 @@ impl Live {
         });
     }
 
-    /// Starts to scan connections when the view of connections is shown, and stops when another view is shown.
+    /// Starts to scan connections when their view is shown, and stops when another view is shown.
     fn follow_view(&mut self) -> Result<()> {
         if self.explorer.view() != View::Connections {
             self.connections = None;
@@ -329,8 +328,8 @@ impl Live {
         }
     }
 
-    /// Executes the plan in the background, because a process may need some time to end. `is_forced` sends SIGKILL at
-    /// once: the processes have already received SIGTERM.
+    /// Executes the plan in the background, because a process may need some time to end. If `is_forced`, SIGKILL is
+    /// sent at once, because the processes have already received SIGTERM.
     fn kill(&mut self, is_forced: bool) {
         let Some(prepared) = self.prepared.take() else { return };
         let (sender, common) = (self.sender.clone(), self.watch.common.clone());
@@ -351,8 +350,8 @@ impl Live {
         }
     }
 
-    /// Asks whether to send SIGKILL to processes that have not ended, unless a text is shown in place of the rows or
-    /// the user types. Returns whether the question is shown now.
+    /// Asks whether to send SIGKILL to processes that have not ended. Does not ask while a text is shown in place of
+    /// the rows, or while the user types. Returns whether the question is shown now.
     fn offer_force(&mut self) -> bool {
         if !self.explorer.is_free() {
             return false;

@@ -1,4 +1,4 @@
-//! Recent changes: the marks of rows, and the vanished listeners that are shown for a few more scans.
+//! The marks of recent changes on rows, and the vanished listeners that stay visible for a few scans.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -52,7 +52,7 @@ pub(super) struct Marks {
     marks: HashMap<u64, (ChangeKind, u32)>,
     /// The vanished listeners, each with the number of remaining scans for which it is shown.
     gone: Vec<(Entry, u32)>,
-    /// The latest changes since the start, the oldest first.
+    /// The latest changes since the start, oldest first.
     log: Vec<LoggedChange>,
     /// The number of changes that were removed from the log.
     forgotten: usize,
@@ -64,7 +64,7 @@ impl Marks {
         Marks { lasts: LOOKS.max(u32::try_from(looks).unwrap_or(LOOKS)), ..Marks::default() }
     }
 
-    /// Counts down the remaining scans of every mark. Returns whether the screen must change.
+    /// Reduces the number of remaining scans of every mark by one. Returns whether the screen must change.
     pub(super) fn fade(&mut self) -> bool {
         let mut changed = false;
         let lasts = self.lasts;
@@ -103,20 +103,20 @@ impl Marks {
         self.forgotten += self.log.drain(..more).count();
     }
 
-    /// Returns the latest changes, the oldest first, and the number of changes that were removed from the log.
+    /// Returns the latest changes, oldest first, and the number of changes that were removed from the log.
     pub(super) fn logged(&self) -> (&[LoggedChange], usize) {
         (&self.log, self.forgotten)
     }
 
-    /// Returns the vanished listeners of the log. The columns are wide enough for them, so that no column shrinks when
-    /// a listener vanishes.
+    /// Returns the vanished listeners of the log. The columns stay wide enough for them. So no column shrinks when a
+    /// listener vanishes.
     pub(super) fn past(&self) -> impl Iterator<Item = &Entry> + Clone {
         let vanished = self.log.iter().filter(|change| change.kind == ChangeKind::Vanished);
         vanished.flat_map(|change| &change.sockets)
     }
 
-    /// Returns the rows for which `keep` returns true: the current listeners, and those that vanished recently and have
-    /// not returned.
+    /// Returns the rows for which `keep` returns true. They are the current listeners, and the listeners that vanished
+    /// recently and have not returned.
     pub(super) fn rows(&self, report: &Report, keep: &dyn Fn(&Entry) -> bool) -> Vec<EntryRow> {
         let mark = |kind, left: u32| Mark { kind, fading: left <= faint(self.lasts) };
         let mut shown = HashSet::new();

@@ -30,8 +30,8 @@ use crate::query::Selection;
 use crate::registry::Registry;
 use crate::render::events;
 
-/// The number of scans after a change that search a probable owner again, if it was not found. A starting unit can
-/// contain other programs for some seconds, and the owner changes no socket when it remains alone.
+/// The number of scans after a change that search again for a probable owner that was not found. A starting unit can
+/// contain other programs for some seconds. When they have ended, the owner is found, although no socket changes.
 const OWNER_SEARCHES: u32 = 30;
 /// The default time between two scans.
 const USUAL: Duration = Duration::from_secs(1);
@@ -68,8 +68,8 @@ pub(super) fn run(args: &WatchArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     }
 }
 
-/// Waits until the targets are free, without output. Returns `Matched` if the targets are free, `Nothing` if they did
-/// not become free in time, and `Incomplete` if not every socket can be seen.
+/// Waits until the targets are free, without output. Returns `Matched` if they are free, `Nothing` if they did not
+/// become free in time, and `Incomplete` if not every socket can be seen.
 #[cfg(target_os = "linux")]
 pub(super) fn is_free_in_time(args: &WatchArgs, common: &CommonArgs) -> Result<Exit> {
     until::wait(args, &mut Watch::of(args, common)?, false, &mut |_| Ok(()))
@@ -110,19 +110,18 @@ struct Watch {
     last: Option<Report>,
     /// Whether a program must be able to bind the port. If so, sockets in every state matter, not only listeners.
     wants_port: bool,
-    /// Whether the probable owners of hidden sockets are searched. A wait does not rely on them.
+    /// Whether to search for the probable owners of hidden sockets. A wait does not rely on them.
     infers_owners: bool,
     owner_searches_left: u32,
     /// The number of entries in the last scan for which too little is known to apply the filters.
     undecided: usize,
-    /// The filters and the scan options, as typed.
     args: ScanArgs,
 }
 
 enum WatchUpdate<'a> {
     /// The first scan.
     Start(&'a Report),
-    /// A scan after the first one, with its changes, if any, and whether the gaps changed.
+    /// A later scan, with its changes, if any, and whether the gaps changed.
     Next { report: &'a Report, changes: Vec<Change<'a>>, other_gaps: bool },
 }
 
@@ -133,7 +132,7 @@ impl Watch {
         let mut scope = list::scan_scope(&args.scan, &selection);
         scope.namespaces = namespaces(common);
         common.apply_to(&mut scope);
-        // Programs and users are read, to distinguish a restart from a change of owner.
+        // Programs and users are read, because they distinguish a restart from a change of owner.
         scope.details = true;
         Ok(Watch { args: args.scan.clone(), ..Watch::new(selection, scope, registry, common.clone()) })
     }
@@ -155,7 +154,7 @@ impl Watch {
         }
     }
 
-    /// Watches the sockets in every state that prevents a program from binding a target.
+    /// Watches the sockets in every state, because a socket in any state can prevent a program from binding a target.
     fn look_at_every_state(&mut self) {
         self.scope.states = State::with_ports();
         self.wants_port = true;
@@ -174,7 +173,7 @@ impl Watch {
         Ok(Watch { args, infers_owners: self.infers_owners, ..watch })
     }
 
-    /// Skips the process lookup, for a wait that needs only the ports.
+    /// Skips the process lookup, because this wait needs only the ports.
     fn scan_sockets_only(&mut self) {
         self.scope.processes = false;
         self.scope.details = false;
@@ -185,7 +184,8 @@ impl Watch {
     fn report(&mut self, mut snapshot: Snapshot) -> Report {
         name_host(&self.common, &mut snapshot);
         if !self.args.no_holders {
-            // A wait leaves out what it does not need. The user did not ask for that, so a note would mislead.
+            // A wait leaves out what it does not need. A note would be misleading, because the user did not request
+            // this.
             snapshot.notes.retain(|note| note.remedy.as_deref() != Some(Note::WITH_PROCESSES));
         }
         let mut report = judged(snapshot, self.registry, &self.common);
@@ -200,7 +200,7 @@ impl Watch {
         report
     }
 
-    /// Searches again for probable owners that were not found, and returns whether one is found now.
+    /// Searches again for probable owners that were not found. Returns whether one is found now.
     fn search_owners_again(&mut self) -> bool {
         let Some(last) = self.last.as_mut().filter(|_| self.owner_searches_left > 0) else { return false };
         self.owner_searches_left -= 1;
@@ -218,7 +218,7 @@ impl Watch {
         Ok(true)
     }
 
-    /// Scans, and passes the changes to `on_update`. Returns false if nothing has changed since the last scan.
+    /// Scans, and passes any changes to `on_update`. Returns false if nothing has changed since the last scan.
     fn scan_and_report(&mut self, on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<()>) -> Result<bool> {
         let seen = self.observer.scan().map_err(Error::msg)?;
         let Some(seen) = seen else { return Ok(self.search_owners_again()) };
@@ -235,7 +235,7 @@ impl Watch {
     }
 }
 
-/// Returns the gaps without their counts: a count changes with every process that starts or ends, and a changed count
+/// Returns the gaps without their counts. A count changes with every process that starts or ends, and a changed count
 /// is not a new gap.
 fn gaps(snapshot: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
     let gaps = snapshot.gaps.iter();
@@ -267,7 +267,7 @@ impl WatchUpdate<'_> {
     }
 }
 
-/// A clock with fixed intervals: a slow scan does not delay the next scan.
+/// A clock with fixed intervals. A slow scan does not delay the next scan.
 struct Ticker {
     interval: Duration,
     next: Instant,
@@ -278,7 +278,6 @@ impl Ticker {
         Ticker { interval, next: Instant::now() + interval }
     }
 
-    /// Returns the time left until the next scan.
     fn left(&self) -> Duration {
         self.next.saturating_duration_since(Instant::now())
     }

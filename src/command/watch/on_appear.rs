@@ -12,7 +12,8 @@ use crate::judge::Listener;
 use crate::render::kill::named;
 use crate::render::sanitize;
 
-/// The maximum number of programs that run at once: many listeners can appear in one scan.
+/// The maximum number of programs that run at once. Without a limit, many listeners in one scan would start many
+/// programs.
 const AT_ONCE: usize = 8;
 /// The maximum number of listeners that wait for their program. No program is started for further listeners.
 const WAITING: usize = 1000;
@@ -32,7 +33,7 @@ impl OnAppear {
         OnAppear { program, ..OnAppear::default() }
     }
 
-    /// Queues the program for each listener that appeared. Returns whether any listener appeared.
+    /// Queues the program for each listener that has appeared. Returns whether there is any.
     pub(super) fn note(&mut self, update: &WatchUpdate<'_>) -> bool {
         let WatchUpdate::Next { changes, .. } = update else { return false };
         let appeared = changes.iter().filter(|change| change.kind == ChangeKind::Appeared);
@@ -48,7 +49,7 @@ impl OnAppear {
         !listeners.is_empty()
     }
 
-    /// Starts programs for waiting listeners; call this after every scan. Returns the reason if a program was not
+    /// Starts programs for waiting listeners. Call this after every scan. Returns the reason why a program was not
     /// started, or the exit status of a program that failed.
     pub(super) fn run(&mut self) -> Option<String> {
         let program = self.program.as_ref()?;
@@ -91,8 +92,8 @@ impl OnAppear {
 }
 
 /// Returns the text about a listener as an argument. It begins with the name of a process, which any user can choose. A
-/// program could take a name such as `-V` for an option, or `@x` for a file with arguments, so a word is put before
-/// such a name.
+/// program could take the name `-V` for an option, or `@x` for a file with arguments. So a word is put before such a
+/// name.
 fn text_argument(text: String) -> String {
     if text.starts_with(['-', '+', '@', '/']) { format!("process {text}") } else { text }
 }

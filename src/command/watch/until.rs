@@ -20,7 +20,7 @@ use crate::render::stderr;
 
 /// The default time between two scans. A scan without the process lookup takes less than a millisecond.
 const OFTEN: Duration = Duration::from_millis(100);
-/// A gap counts as permanent if this many scans in a row are incomplete and show no socket.
+/// A gap counts as permanent if this many consecutive scans are incomplete and show no socket.
 const BLIND_LOOKS: u32 = 5;
 /// The number of searches for the probable owner of an awaited listener.
 const OWNER_SEARCHES: u32 = 5;
@@ -45,10 +45,11 @@ pub(super) fn run(
     check(args, &watch)?;
     let needs_processes = !args.until_free && watch.selection.targets().iter().any(|t| t.ports().is_none());
     let names_listeners = !stream && !args.until_free && ui.stdout.width.is_some();
-    // Processes are needed for events, for a target that is a name, and to name the listener at the end.
+    // Processes are needed in three cases: for events, for a target that is a name, and to name the listener at the
+    // end.
     let needs_processes = stream || needs_processes || names_listeners;
     let verbose = watch.args.verbose;
-    // No progress is shown with events, because an event would appear in the middle of the line.
+    // No progress is shown with events, because an event would appear in the middle of the progress line.
     let (targets, free) = (args.scan.filter.targets.clone(), args.until_free);
     let (since, zone) = (Timestamp::now(), ui.stderr.zone);
     let line = move |time| stderr::awaited(&targets, free, (since, time), zone);
@@ -83,8 +84,8 @@ pub(super) fn run(
     Ok(exit)
 }
 
-/// Searches the probable owners of the awaited listeners, to name them. A starting unit can contain other programs for
-/// a moment, so the search is repeated a few times.
+/// Searches for the probable owners of the awaited listeners, to name them. A starting unit can contain other programs
+/// for a moment. So the search is repeated a few times.
 fn find_probable_owners(watch: &mut Watch) {
     let Some(mut last) = watch.last.take() else { return };
     for _ in 0..OWNER_SEARCHES {
@@ -125,7 +126,7 @@ pub(super) fn wait(
             WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        // Only the wait for a free port gives up: with hidden sockets, no port is certainly free, but a visible
+        // Only the wait for a free port gives up. With hidden sockets, no port is certainly free, but a visible
         // listener may still appear.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
@@ -140,8 +141,8 @@ pub(super) fn wait(
     }
 }
 
-/// Refuses to wait without a target. `--until-free` accepts only ports, because a misspelt name matches nothing and
-/// would look like a free port.
+/// Refuses to wait without a target. `--until-free` accepts only ports. A misspelt name would match nothing, and so
+/// look like a free port.
 fn check(args: &WatchArgs, watch: &Watch) -> Result<()> {
     let targets = watch.selection.targets();
     let without_port = targets.iter().find(|target| args.until_free && !target.names_ports());
@@ -160,7 +161,7 @@ fn check(args: &WatchArgs, watch: &Watch) -> Result<()> {
     }
 }
 
-/// Returns whether the only gaps are about rules that may forward a port: every socket was then seen.
+/// Returns whether the only gaps are about rules that may forward a port. If so, every socket was seen.
 fn lacks_only_rules(watch: &Watch, report: &Report) -> bool {
     let mut hiding = report.snapshot.gaps.iter().filter(|gap| gap.hides_listeners());
     watch.undecided == 0 && hiding.all(|gap| gap.stage == Stage::Rules)
@@ -180,8 +181,8 @@ fn is_awaited(watch: &Watch, entry: &Entry) -> bool {
 
 fn answer(watch: &Watch, report: &Report, free: bool) -> WaitStatus {
     let gaps = &report.snapshot.gaps;
-    // A wait for a free port ignores unread rules: a rule that forwards a port does not prevent a program from binding
-    // the port.
+    // A rule that forwards a port does not prevent a program from binding the port. So a wait for a free port ignores
+    // unread rules.
     let hides = |gap: &Gap| gap.hides_listeners() && !(free && gap.stage == Stage::Rules);
     let is_blind = watch.undecided > 0 || gaps.iter().any(hides);
     let is_true = if free {

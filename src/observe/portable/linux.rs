@@ -1,5 +1,5 @@
-//! A second source on Linux for the tests, which uses only netstat2 and sysinfo, so that it is independent of the main
-//! source.
+//! A second source on Linux for the tests. It is independent of the main source, because it uses only netstat2 and
+//! sysinfo.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) fn privileged() -> bool {
     user.is_some_and(|uid| *uid == 0)
 }
 
-/// Adds the names of the sockets' users, and for an ordinary user the gap about other users' sockets.
+/// Adds the user names to the sockets. For an ordinary user, also adds the gap about the sockets of other users.
 pub(super) fn add_system_details(
     _: &Scope,
     privileged: bool,
@@ -46,7 +46,7 @@ pub(super) fn add_system_details(
     }
 }
 
-/// Returns the default of `net.ipv4.ip_local_port_range`: only the main source reads the setting.
+/// Returns the default of `net.ipv4.ip_local_port_range`, because only the main source reads the setting.
 pub(super) fn ephemeral() -> EphemeralSettings {
     EphemeralSettings::default_of(PortRange { low: 32768, high: 60999 }, None)
 }

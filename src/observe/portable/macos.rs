@@ -1,8 +1,7 @@
 //! Reads the sockets of macOS from the descriptors of processes (libproc), because there is no table of all sockets.
 //!
 //! If a process may not be read, its sockets are hidden too, and there is a gap. The kernel gives each socket an
-//! identity, which shows whether several descriptors refer to one socket. This code has been type-checked, but never
-//! run.
+//! identity, so that several descriptors of one socket are recognized. This code has been type-checked, but never run.
 
 #![allow(
     unsafe_code,
@@ -157,8 +156,8 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
     sockets
 }
 
-/// Returns every descriptor of a process. A list that fills the buffer may be incomplete, so the list is then requested
-/// with a larger buffer.
+/// Returns every descriptor of a process. A list that fills the buffer may be incomplete, so it is requested again with
+/// a larger buffer.
 fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
     let info = pidinfo::<BSDInfo>(pid, 0).map_err(|_| io::Error::last_os_error())?;
     let mut size = info.pbi_nfiles as usize + SPARE;
@@ -283,7 +282,7 @@ fn labels(list: &str) -> HashMap<Pid, String> {
     list.lines().filter_map(job).collect()
 }
 
-/// The defaults of `net.inet.ip.portrange.first` and `.last`, which also apply to IPv6.
+/// The defaults of `net.inet.ip.portrange.first` and `.last`. They also apply to IPv6.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
 pub(super) fn ephemeral() -> EphemeralSettings {

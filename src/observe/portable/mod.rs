@@ -1,5 +1,5 @@
-//! Reads sockets from the tables of the system, and processes from sysinfo: the only source on macOS and Windows, and a
-//! second, independent source for the tests on Linux.
+//! Reads sockets from the tables of the system, and processes from sysinfo. On macOS and Windows, this is the only
+//! source. On Linux, it is a second, independent source for the tests.
 //!
 //! Devices, network namespaces and control groups are not supported.
 
@@ -33,7 +33,6 @@ use crate::model::{
     Tool,
 };
 
-/// The ports that outgoing connections use.
 struct EphemeralSettings {
     ranges: Vec<PortRange>,
     /// The range for each family and protocol, on a system with separate ranges.
@@ -80,7 +79,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
     own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
-    // The details may show that the kernel or an unknown process owns a socket. The process that was found before may
+    // The details may show that the kernel or an unknown process owns a socket. The process that was found for it may
     // then have no sockets left.
     let owning: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| owning.contains(&process.pid));
@@ -130,7 +129,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     })
 }
 
-/// Does nothing: the package of a program is not known on these systems, and the scan reads all other details.
+/// Does nothing. On these systems, the package of a program is not known, and the scan already reads all other details.
 pub fn read_rest(_: &mut [Process]) {}
 
 /// Returns no owner, because only Linux has control groups.
@@ -151,7 +150,7 @@ pub fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {
     None
 }
 
-/// Returns whether this machine has the address, by binding a socket to it. The socket sends nothing.
+/// Returns whether this machine has the address. The test binds a socket to the address, and sends nothing.
 #[must_use]
 pub fn is_own_address(address: IpAddr) -> bool {
     std::net::UdpSocket::bind((address, 0)).is_ok()

@@ -1,8 +1,8 @@
 //! Reads sockets from netstat2, on Windows and as the second source on Linux.
 //!
-//! For a UDP socket, netstat2 gives neither peer nor state, so a connected client looks like a listener. On Linux it
-//! reports a failed dump as an empty list, and panics if `/proc` is missing. On macOS it reads uninitialised memory
-//! after a failed call, so it is not used there.
+//! For a UDP socket, netstat2 gives neither peer nor state, so a connected client looks like a listener. On Linux,
+//! netstat2 reports a failed dump as an empty list, and panics if `/proc` is missing. On macOS, netstat2 reads
+//! uninitialised memory after a failed call, so it is not used there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ fn list(
 }
 
 /// Requests the sockets of a protocol and their processes. On Linux, netstat2 panics if it searches for processes
-/// without `/proc`, so processes are then not requested.
+/// without `/proc`. The processes are then not requested.
 fn sources(
     families: AddressFamilyFlags,
     protocol: ProtocolFlags,
@@ -84,8 +84,8 @@ fn sources(
 #[cfg(target_os = "linux")]
 type End = (std::net::IpAddr, u16, u32);
 
-/// Returns the sockets that netstat2 lists, or the reason why it did not answer; `None` for a protocol that netstat2
-/// does not support.
+/// Returns the sockets that netstat2 lists, or the reason why it did not answer. Returns `None` for a protocol that
+/// netstat2 does not support.
 #[cfg(target_os = "linux")]
 pub(in crate::observe) fn second_opinion(
     protocol: Protocol,
@@ -111,7 +111,7 @@ pub(in crate::observe) fn second_opinion(
             None => Ok(said),
         }
     };
-    // A socket can appear between an empty answer and the check of this answer against the kernel's table. The answer
+    // A socket can appear after an empty answer and before the answer is compared with the kernel's table. The answer
     // then seems to be wrong, so the request is repeated.
     let said = (0..4).find_map(|_| ask().ok()).map_or_else(ask, Ok);
     let end = |info: SocketInfo| match info.protocol_socket_info {
@@ -122,7 +122,7 @@ pub(in crate::observe) fn second_opinion(
 }
 
 /// Returns the reason why an empty answer is not credible. On Linux, netstat2 also gives an empty answer if the kernel
-/// refuses, so the kernel's own table must be empty too.
+/// refuses. So the kernel's own table must be empty too.
 #[cfg(target_os = "linux")]
 fn unbelievable(protocol: Protocol, family: Family) -> Option<String> {
     let six = if family == Family::Ipv6 { "6" } else { "" };

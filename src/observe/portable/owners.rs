@@ -9,8 +9,8 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 use crate::model::{Exe, ExeState, Parent, Pid, Process, Socket};
 use crate::observe::Scope;
 
-/// Returns the processes that own the sockets, in ascending order of pid. On Windows, `user` is an SID, which the
-/// caller turns into a name.
+/// Returns the processes that own the sockets, in ascending order of pid. On Windows, `user` is an SID. The caller
+/// replaces it with a name.
 pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
     let pids: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     let mut system = match System::new() {
@@ -67,7 +67,8 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
     pids.into_iter().map(read).collect()
 }
 
-/// Returns the ancestors. If a parent started after its child, its pid was reused, so the list ends.
+/// Returns the ancestors. The list ends at a parent that started after its child, because the pid of the parent was
+/// reused.
 fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
     let mut parents: Vec<Parent> = Vec::new();
     let mut child = process;
@@ -97,7 +98,6 @@ pub(super) fn users(sockets: &mut [Socket], processes: &[Process]) {
     }
 }
 
-/// Returns whether any process has this name.
 pub(super) fn is_running(name: &str) -> bool {
     let Ok(mut system) = System::new() else { return false };
     system.refresh_processes_specifics(
@@ -111,7 +111,6 @@ pub(super) fn is_running(name: &str) -> bool {
     })
 }
 
-/// Returns whether the system knows a user of this name.
 #[cfg(unix)]
 pub(super) fn is_user(name: &str) -> bool {
     sysinfo::Users::new_with_refreshed_list().is_ok_and(|users| users.iter().any(|user| user.name() == name))

@@ -115,7 +115,7 @@ pub(super) fn account(sid: &str) -> io::Result<String> {
     })
 }
 
-/// Returns whether there is an account of this name, which may begin with a domain.
+/// Returns whether there is an account of this name. A domain may come first.
 pub(super) fn is_account(name: &str) -> bool {
     let name = wide(name);
     let (mut sid, mut domain) = ([0_u8; LONGEST_SID as usize], [0; LONGEST_NAME as usize]);
@@ -160,7 +160,6 @@ pub(super) fn is_elevated() -> io::Result<bool> {
     Ok(elevation.TokenIsElevated != 0)
 }
 
-/// Returns the directory of the system's own programs.
 pub(super) fn system_directory() -> io::Result<PathBuf> {
     let mut path = vec![0; LONGEST_PATH as usize];
     // SAFETY: `path` has the stated number of units, and the call writes no more.
@@ -181,7 +180,7 @@ impl Drop for Services {
     }
 }
 
-/// Returns the names of the running services, in ascending order, by process.
+/// Returns the names of the running services of each process, in ascending order.
 pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
     // SAFETY: the arguments may be null, which means this machine and its only database of services.
     let manager = unsafe { OpenSCManagerW(null(), null(), SC_MANAGER_ENUMERATE_SERVICE) };
@@ -259,7 +258,7 @@ mod tests {
 
     #[test]
     fn no_process_of_this_id() {
-        // Process IDs are multiples of four.
+        // Process IDs are multiples of four, so no process has this ID.
         assert_eq!(open(4_000_000_003).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 

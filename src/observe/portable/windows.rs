@@ -1,10 +1,10 @@
 //! Completes the sockets from netstat2 on Windows: full paths and account names of their processes, hosted services,
 //! and hidden processes.
 //!
-//! The table of sockets gives every user the process of each socket. Process 4 is the kernel. A connection of process 0
-//! no longer belongs to a process. For a listener of process 0, the system does not give the owner.
+//! Every user can see the process of each socket in the table of sockets. Process 4 is the kernel. A connection of
+//! process 0 no longer belongs to a process. For a listener of process 0, the system does not give the owner.
 //!
-//! A process that may not be opened is hidden: its file and its user are not known, and its name alone is not evidence.
+//! A process that may not be opened is hidden. Its file and its user are not known, and its name alone is not evidence.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -132,8 +132,8 @@ pub(super) fn add_system_details(
     }
 }
 
-/// Returns the owner to show in place of a process that must not be listed; `None` for an ordinary process. `lives_on`
-/// returns whether the socket still exists.
+/// Returns the owner to show in place of a process that must not be listed. Returns `None` for an ordinary process.
+/// `lives_on` returns whether the socket still exists.
 fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() -> bool) -> Option<Owner> {
     match (pid, opened) {
         (SYSTEM, _) => Some(Owner::Kernel),
@@ -151,8 +151,8 @@ fn remedy(privileged: bool) -> Option<String> {
     (!privileged).then(|| "run as administrator".to_owned())
 }
 
-/// Returns the gap for the processes that may not be opened, with their sockets and their names, which any user can
-/// choose.
+/// Returns the gap for the processes that may not be opened. It lists their sockets and names. Any user can choose the
+/// name of a process.
 fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileged: bool) -> Option<Gap> {
     if hidden.is_empty() {
         return None;
@@ -184,10 +184,9 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
 /// The dynamic range of RFC 6335, and the default since Windows Vista.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
-/// The time limit for the tool.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Returns the range for each protocol and family, read once per run with netsh, the only documented tool.
+/// Returns the range for each protocol and family. It is read once per run with netsh, the only documented tool.
 pub(super) fn ephemeral() -> EphemeralSettings {
     static SETTING: OnceLock<Result<Vec<EphemeralRange>, String>> = OnceLock::new();
     match SETTING.get_or_init(setting) {
@@ -210,7 +209,7 @@ fn setting() -> Result<Vec<EphemeralRange>, String> {
         let child = start(&tool, &question).map_err(|error| format!("{said}: {error}"))?;
         Ok((protocol, family, said, child))
     };
-    // All four requests are started at once, because each takes time to start.
+    // All four requests are started at once, because each program takes time to start.
     let started: Result<Vec<_>, String> = [Protocol::Tcp, Protocol::Udp]
         .into_iter()
         .flat_map(|protocol| [Family::Ipv4, Family::Ipv6].map(|family| (protocol, family)))
@@ -240,8 +239,8 @@ fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
         .spawn()
 }
 
-/// Returns the output of the tool, which is killed if it does not end in time. The output is read after the end, so it
-/// must fit into the buffer of a pipe.
+/// Returns the output of the tool. A tool that does not end in time is killed. The output is read after the tool has
+/// ended, so it must fit into the buffer of a pipe.
 fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     while child.try_wait()?.is_none() {
         if Instant::now() > until {
@@ -254,8 +253,8 @@ fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     Ok(child.wait_with_output()?.stdout)
 }
 
-/// Parses the first port and the number of ports, each at the end of a line. The text before is in the system's
-/// language and code page, and is ignored.
+/// Parses the first port and the number of ports, each at the end of a line. The text before them is ignored, because
+/// it depends on the language and the code page of the system.
 fn range(text: &[u8]) -> Option<PortRange> {
     let mut numbers =
         text.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii_end).filter_map(|line| {

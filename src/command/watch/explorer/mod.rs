@@ -1,6 +1,6 @@
 //! The explorer: the rows of the views, the selected row, and the frame that shows them.
 //!
-//! `live.rs` passes keys and reports to the explorer, and executes the actions that the explorer requests.
+//! `live.rs` passes keys and reports to the explorer, and executes the actions that it requests.
 
 mod rows;
 mod state;
@@ -29,10 +29,10 @@ use crate::render::screen::{
 use crate::render::table::TableLayout;
 use crate::render::{Style, caveats, merged_rows, stderr};
 
-/// Makes the text that is shown in place of the rows, in a given style.
+/// Makes the text that is shown in place of the rows, in the given style.
 pub(super) type Text = Box<dyn Fn(&Style) -> Vec<String>>;
 
-/// The filter that the user typed: the parsed filter, or the reason why it cannot be used.
+/// The parsed filter that the user typed, or the reason why it cannot be used.
 type Filter = Result<Selection, String>;
 
 pub(super) struct Explorer {
@@ -41,13 +41,12 @@ pub(super) struct Explorer {
     rows: Rows,
     keys: Vec<u64>,
     layout: Option<TableLayout>,
-    /// The visible columns of the table.
     columns: Vec<&'static str>,
     filter: Option<Filter>,
     /// The text that is shown in place of the rows, such as a card, and its lines for the current size.
     text: Option<(Text, Vec<String>)>,
     caveats: Vec<String>,
-    /// The number of current listeners, and the time of the report in which they were counted.
+    /// The number of current listeners, and the time of the report that was counted.
     listeners: (usize, Option<Timestamp>),
     paused: Option<Timestamp>,
     interval: Duration,
@@ -82,8 +81,8 @@ impl Explorer {
         self.state.view
     }
 
-    /// Parses the typed filter with the parser of the command line. `parse` gets the filters, and whether a target also
-    /// matches the remote end of a connection.
+    /// Parses the typed filter with the parser of the command line. The flag that `parse` gets says whether a target
+    /// also matches the remote end of a connection.
     pub(super) fn read_filter(&mut self, parse: impl Fn(&FilterArgs, bool) -> Result<Selection, String>) {
         let text = self.state.filter.trim();
         let either_end = self.state.view == View::Connections;
@@ -108,7 +107,7 @@ impl Explorer {
         self.lay_out(source);
     }
 
-    /// Counts down the remaining scans of every mark. Returns whether the screen must change.
+    /// Reduces the number of remaining scans of every mark by one. Returns whether the screen must change.
     pub(super) fn fade(&mut self) -> bool {
         self.marks.fade()
     }
@@ -149,7 +148,6 @@ impl Explorer {
         self.lay_out(source);
     }
 
-    /// Adapts the columns of the table to the width.
     fn lay_out(&mut self, source: Source<'_>) {
         let Rows::Entries(rows) = &self.rows else {
             self.columns = Vec::new();
@@ -237,13 +235,12 @@ impl Explorer {
         }
     }
 
-    /// Returns whether the next key is for the rows: no text is shown in place of the rows, and the user is not typing
-    /// a filter.
+    /// Returns whether the next key is for the rows. This is false if a text is shown in place of the rows, or if the
+    /// user is typing a filter.
     pub(super) fn is_free(&self) -> bool {
         self.state.panel.is_none() && !self.state.is_typing
     }
 
-    /// Shows a text in place of the rows.
     pub(super) fn show(&mut self, panel: Panel, text: Text) {
         let lines = text(&self.style);
         self.text = Some((text, lines));
@@ -255,7 +252,7 @@ impl Explorer {
         self.state.message = Some(message);
     }
 
-    /// Shows a message on the last line or, if it is too long, in place of the rows.
+    /// Shows a message on the last line. A message that is too long for this line is shown in place of the rows.
     pub(super) fn report(&mut self, message: String) {
         if message.width() <= self.size.width.into() || self.state.panel.is_some() {
             self.say(message);
@@ -281,7 +278,8 @@ impl Explorer {
         }
     }
 
-    /// Returns the text to copy: the card or other text that is shown in place of the rows, otherwise the selected row.
+    /// Returns the text to copy. This is the text that is shown in place of the rows, such as a card, or otherwise the
+    /// selected row.
     pub(super) fn copied(&self, source: Source<'_>) -> String {
         let report = source.of(self.state.view);
         let at = self.state.cursor().at;
@@ -367,7 +365,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the visible lines of the rows, with the header and the horizontal line below it.
+    /// Returns the visible lines: the header, the horizontal line below it, and the rows.
     fn visible(
         &self,
         top: usize,
@@ -415,7 +413,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the text that a view without rows shows.
+    /// Returns the text of a view without rows.
     fn no_rows(&self, source: Source<'_>) -> Vec<String> {
         let report = source.of(self.state.view);
         let has_gaps = !report.snapshot.gaps.is_empty();
@@ -440,7 +438,7 @@ impl Explorer {
     }
 }
 
-/// The keys for the rows, for the other views, for a card and for a question, the most important ones first.
+/// The keys for the rows, for the other views, for a card, and for a question. The most important keys come first.
 const ROW_KEYS: [(&str, &str); 8] = [
     ("q", "quit"),
     ("?", "help"),

@@ -1,6 +1,6 @@
 //! The rows of each view: filtered, merged and sorted.
 //!
-//! A listing may be long, so a row refers to its entry in the report. Only a merged row, or the row of a vanished
+//! A listing may be long, so a row usually refers to its entry in the report. A merged row, or the row of a vanished
 //! listener, has its own entry.
 
 use std::cmp::Reverse;
@@ -14,8 +14,8 @@ use crate::render::columns;
 use crate::render::kill::named;
 use crate::render::screen::{FoundRow, View, row_text};
 
-/// A row of the view of findings, as indices in the report: the sockets of the listener, the socket with the finding,
-/// and the finding on this socket.
+/// A row of the view of findings. It has three indices in the report: the sockets of the listener, the socket with the
+/// finding, and the finding on this socket.
 #[derive(Clone, Debug)]
 pub(super) struct FindingRow {
     sockets: Vec<usize>,
@@ -42,7 +42,6 @@ pub(super) enum Rows {
     Findings(Vec<FindingRow>),
 }
 
-/// The reports and changes that the views show.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'a> {
     pub(crate) report: &'a Report,
@@ -64,7 +63,6 @@ impl<'a> Source<'a> {
 pub(super) struct Narrowing<'f> {
     /// The filter, if one was typed and can be used.
     pub(super) selection: Option<&'f Selection>,
-    /// The filter as typed.
     pub(super) text: &'f str,
     pub(super) sort: Option<&'static str>,
     pub(super) is_reversed: bool,
@@ -184,7 +182,7 @@ fn connections(report: Option<&Report>, keep: &dyn Fn(&Entry) -> bool) -> Vec<En
     kept.map(row).collect()
 }
 
-/// Returns each finding of each listener once, the most severe ones first.
+/// Returns each finding of each listener once, most severe first.
 fn findings(report: &Report, keep: &dyn Fn(&Entry) -> bool) -> Vec<FindingRow> {
     let at: HashMap<*const Entry, usize> =
         report.entries.iter().enumerate().map(|(at, entry)| (std::ptr::from_ref(entry), at)).collect();

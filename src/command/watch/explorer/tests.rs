@@ -1,4 +1,4 @@
-//! The screen, drawn for the scene of the renderers: what a user sees after some keys.
+//! Tests the screen after some keys. It is drawn for the scene of the renderers.
 
 use snapbox::str;
 use unicode_width::UnicodeWidthStr;
@@ -45,7 +45,6 @@ fn typed(text: &str) -> Vec<Key> {
     text.chars().map(Key::Char).collect()
 }
 
-/// Returns `text` without the escape sequences of colours.
 fn bleached(text: &str) -> String {
     let mut parts = text.split("\x1b[");
     let mut plain = parts.next().unwrap().to_owned();
@@ -210,7 +209,7 @@ Esc close  Up/Down scroll
     );
 }
 
-/// The filter has the meaning of the command line. A text that matches nothing selects the rows that contain it.
+/// The filter means the same as on the command line. A text that matches nothing selects the rows that contain it.
 #[test]
 fn filters() {
     for (filter, count) in [
@@ -234,7 +233,7 @@ fn filters() {
     assert!(lines.last().unwrap().starts_with("/--port 3_  "), "{lines:#?}");
 }
 
-/// Sockets are counted if too little is known about them to apply the filter.
+/// If too little is known about a socket to apply the filter, the socket is counted.
 #[test]
 fn a_filter_counts_what_it_cannot_decide() {
     let lines = shown((120, 30), false, &typed("/--process nginx"));
@@ -244,8 +243,8 @@ fn a_filter_counts_what_it_cannot_decide() {
     );
 }
 
-/// In every view, and over every text, the first line has the number of gaps. The line above the keys has one cause,
-/// and the number of further causes.
+/// The first line has the number of gaps in every view, and over every text. The line above the keys has one cause, and
+/// the number of further causes.
 #[test]
 fn the_gaps_are_always_in_sight() {
     let card = vec![Key::Enter];
@@ -274,8 +273,8 @@ fn the_gaps_are_always_in_sight() {
     assert_eq!(narrow[0], "1 gap");
 }
 
-/// No line is wider than the terminal and no frame is higher, with or without colour. Colour changes nothing else, except
-/// that the selected row fills the line.
+/// No line is wider than the terminal, and no frame is higher, with or without colour. Colour changes only one other
+/// thing: the selected row fills the line.
 #[test]
 fn fits_every_terminal() {
     let texts: [&[Key]; 4] = [&[], &[Key::Char('4'), Key::Down], &[Key::Enter], &[Key::Char('?')]];
@@ -296,7 +295,7 @@ fn fits_every_terminal() {
     }
 }
 
-/// A long list can be scrolled. The selected row is always visible, and stays the same row after a scan.
+/// A long list can be scrolled. The selected row is always visible. It stays selected after a scan.
 #[test]
 fn the_selected_row_stays_selected() {
     let mut many = empty();

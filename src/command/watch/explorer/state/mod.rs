@@ -6,11 +6,11 @@ mod tests;
 use crate::command::screen::Key;
 use crate::render::screen::View;
 
-/// The action that the caller must execute after a key.
+/// The action that the caller must execute after an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Draw,
-    /// Make the rows again: the view, the filter or the order has changed.
+    /// Make the rows again, because the view, the filter or the order has changed.
     Rows,
     /// Parse the filter, and make the rows again.
     Filter,
@@ -23,7 +23,6 @@ pub(crate) enum Effect {
     Kill,
     /// Send SIGKILL to the processes that the shown text names.
     ForceKill,
-    /// Copy the selected row.
     Copy,
     Pause,
     Quit,
@@ -35,10 +34,10 @@ pub(crate) enum Panel {
     /// The help or a message.
     Text,
     Card,
-    /// The plan of `kill`, and a question.
+    /// The plan of `kill`, with a question.
     Confirm,
-    /// The processes that have not ended after SIGTERM, and a question. The question may appear just when the user
-    /// presses a key for the rows, so it is answered with a key that has no other use.
+    /// The processes that have not ended after SIGTERM, with a question. The question may appear just when the user
+    /// presses a key for the rows. So it is answered with a key that has no other use.
     Force,
 }
 
@@ -48,11 +47,10 @@ pub(super) struct Cursor {
     pub(super) at: usize,
     /// The index of the first visible row.
     pub(super) top: usize,
-    /// The identity of the selected row.
     key: Option<u64>,
 }
 
-/// The facts about the screen that are needed to handle a key.
+/// The facts about the screen that the handler of a key needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Facts<'a> {
     /// The identities of the rows.
@@ -61,7 +59,7 @@ pub(super) struct Facts<'a> {
     pub(super) page: usize,
     /// The number of lines of the text that is shown in place of the rows.
     pub(super) text: usize,
-    /// The number of visible lines of the text that is shown in place of the rows.
+    /// The number of visible lines of this text.
     pub(super) text_page: usize,
     /// The columns by which the rows can be sorted.
     pub(super) columns: &'a [&'static str],
@@ -72,14 +70,12 @@ pub(super) struct State {
     pub(super) view: View,
     /// The text that is shown in place of the rows, and the position of its first visible line.
     pub(super) panel: Option<(Panel, usize)>,
-    /// The filter as typed.
     pub(super) filter: String,
-    /// Whether the user is typing a filter.
     pub(super) is_typing: bool,
     /// The column by which the rows are sorted.
     pub(super) sort: Option<&'static str>,
     pub(super) is_reversed: bool,
-    /// A message until the next key.
+    /// A message that is shown until the next key.
     pub(super) message: Option<String>,
     cursors: [Cursor; 4],
 }
@@ -135,7 +131,7 @@ impl State {
             self.panel = Some((panel, top.min(last)));
             return Effect::Draw;
         }
-        // Only one key confirms a question; every other key cancels it.
+        // Only one key confirms a question. Every other key cancels it.
         let (yes, effect, no) = match panel {
             Panel::Confirm => (Key::Char('y'), Effect::Kill, "Nothing was ended."),
             Panel::Force => (Key::Char('F'), Effect::ForceKill, "Nothing was forced to end."),
@@ -279,7 +275,7 @@ impl State {
         self.select(found.unwrap_or(cursor.at), facts);
     }
 
-    /// Changes the state after a click on a row; a click on the selected row opens its card.
+    /// Selects the row that was clicked. If the row is already selected, opens its card.
     pub(super) fn click(&mut self, row: usize, facts: Facts<'_>) -> Effect {
         let at = self.cursor().top + row;
         if self.panel.is_some() || at >= facts.rows.len() {
@@ -290,7 +286,6 @@ impl State {
         if was_selected { Effect::Card } else { Effect::Draw }
     }
 
-    /// Changes the state after a turn of the mouse wheel.
     pub(super) fn wheel(&mut self, is_up: bool, facts: Facts<'_>) -> Effect {
         let key = if is_up { Key::Up } else { Key::Down };
         for _ in 0..WHEEL {
@@ -318,7 +313,7 @@ fn motion(key: Key, page: usize) -> Option<Motion> {
     })
 }
 
-/// Returns the column after `sort`; `None`, the usual order, after the last column.
+/// Returns the next column after `sort`. After the last column, returns `None`, which is the usual order.
 fn next_column(sort: Option<&'static str>, columns: &[&'static str]) -> Option<&'static str> {
     let at = sort.and_then(|sort| columns.iter().position(|column| *column == sort));
     columns.get(at.map_or(0, |at| at + 1)).copied()

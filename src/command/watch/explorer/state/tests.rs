@@ -1,4 +1,4 @@
-//! What each key does.
+//! Tests what each key does.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn letters(text: &str) -> Vec<Key> {
     text.chars().map(Key::Char).collect()
 }
 
-/// Each motion ends at this row, with this first visible row.
+/// Each motion ends at the given row. The given first row is then visible.
 #[test]
 fn motions() {
     use Key::*;
@@ -99,7 +99,7 @@ fn the_filter_is_typed() {
     assert_eq!(after(&[letters("/a"), vec![Key::Interrupt]].concat()).1, Effect::Quit);
 }
 
-/// Pasted text is only ever a filter: it can contain the keys that end a process.
+/// Pasted text can contain the keys that end a process. So it is only ever a filter.
 #[test]
 fn pasted_text_is_no_command() {
     let mut state = State::default();
@@ -176,7 +176,7 @@ fn clicks_select_and_open() {
     assert_eq!((state.click(5, few), state.cursor().at), (Effect::Draw, 1));
 }
 
-/// The selected row is found again by its identity; if it is gone, its place stays selected.
+/// The selected row is found by its identity. If the row is gone, its position stays selected.
 #[test]
 fn the_selected_row_is_followed() {
     let mut state = after(&[Key::Down, Key::Down]).0;
