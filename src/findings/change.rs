@@ -73,7 +73,7 @@ pub struct ListenerState {
     pub findings: Vec<String>,
 }
 
-/// The maximum length in a sentence, in characters, of a script or of a relay's arguments.
+/// The maximum length of a script or of a relay's arguments in a sentence, in characters.
 const LONGEST_RUN: usize = 120;
 
 impl ListenerState {
@@ -271,7 +271,7 @@ impl FindingFacts for BaselineChange {
                 was.findings(),
                 is.findings()
             ),
-            // Never used: the listeners that the sentence of each kind of change needs are always known.
+            // A comparison never makes this case: every kind of change has the listeners that its sentence names.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if let Some(evidence) = self.match_evidence() {

@@ -17,7 +17,8 @@ impl FindingKind for TakenPort {
     };
     const SEVERITIES: &'static [Severity] = &[Severity::Warning, Severity::Critical];
 
-    /// Returns warning if a socket that is bound but does not listen may use the port, otherwise critical.
+    /// Returns warning if the port may belong to a socket that is bound but does not listen. Otherwise returns
+    /// critical.
     fn severity(&self) -> Severity {
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             Severity::Warning

@@ -210,7 +210,7 @@ impl FindingKind for ShellListener {
 pub struct AdHoc {
     #[serde(flatten)]
     pub tool: Tool,
-    /// The use of a connection by the tool: `relay`, `listen` or `start`.
+    /// What the tool does with a connection: `relay`, `listen` or `start`.
     pub used_for: &'static str,
     #[serde(skip)]
     pub severity: Severity,
@@ -373,8 +373,8 @@ pub struct Unfamiliar {
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// The script that a user who is not root can replace. `None` if only the program file can be replaced, or neither
-    /// of them.
+    /// The script that a user who is not root can replace. `None` if only the program file can be replaced, or if
+    /// neither can.
     #[serde(skip)]
     pub replaceable_script: Option<String>,
     /// The user of the process, if only this user and root can replace the program and its script.

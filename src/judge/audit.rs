@@ -164,7 +164,8 @@ impl<'r> Audit<'r> {
         });
     }
 
-    /// Returns the findings that the policy accepted. The most severe findings come first, then the order is by rule.
+    /// Returns the findings that the policy accepted, most severe first. Findings of the same severity are sorted by
+    /// rule.
     #[must_use]
     pub fn accepted_by_rule(&self) -> Vec<AcceptedByRule<'_>> {
         let mut by_rule = BTreeMap::new();

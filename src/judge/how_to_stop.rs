@@ -31,7 +31,7 @@ pub enum HowToStop<'r> {
     WindowsService(&'r str),
     /// End these processes.
     Kill {
-        /// The owners of the socket, without owners that another owner started.
+        /// The owners of the socket, except owners that another owner started.
         pids: Vec<Pid>,
         /// The program that may restart the processes, if known.
         restarted_by: Option<&'r str>,

@@ -59,8 +59,8 @@ pub(super) fn find_reachable(
     found
 }
 
-/// Returns whether a socket accepts traffic for an IPv4 loopback address, on other devices than the loopback device
-/// too.
+/// Returns whether a socket accepts traffic for an IPv4 loopback address on any device. A socket that is bound to the
+/// loopback device does not count.
 fn is_on_loopback_address(socket: &Socket) -> bool {
     matches!(unmapped(socket.local.address), IpAddr::V4(four) if four.is_loopback())
         && socket.state.accepts_traffic()

@@ -285,8 +285,8 @@ pub(super) fn by_socket_unit(
 fn usual_program(process: &IdentifiedProcess<'_>, listener: &Entry) -> Option<UsualProgram> {
     let (port, protocol) = (listener.socket.local.port, listener.socket.local.protocol);
     let identity = process.identity.as_ref()?;
-    // Any user can give a file any name, so the file must be genuine. If only the command line matches, the result
-    // makes a port less suspicious and nothing more, so no check is needed.
+    // Any user can give a file any name, so the file must be genuine. A match by the command line needs no check,
+    // because it only makes a port less suspicious.
     if identity.rests_on != RestsOn::Cmdline && !process.has_genuine_file() {
         return None;
     }

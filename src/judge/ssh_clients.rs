@@ -9,8 +9,8 @@ use crate::model::{Parent, Pid, Process, Snapshot, State, unmapped};
 /// The address of the client, by the process that serves its session.
 pub(super) type SshClients = BTreeMap<Pid, IpAddr>;
 
-/// Returns the client of each process. All connections that the process has accepted must come from one address. A
-/// session that forwards a port may have connections from several addresses.
+/// Returns the client of each process whose accepted connections all come from one address. Other processes are left
+/// out. For example, a session that forwards a port may have connections from several addresses.
 pub(super) fn ssh_clients(connections: &Snapshot) -> SshClients {
     let sockets = || connections.sockets.iter();
     let of_listeners: HashSet<u16> =

@@ -139,7 +139,7 @@ fn impostors() {
         ("tcp/127.0.0.1:22", vec![SYSTEMD], false),
         ("tcp/127.0.0.1:22", vec![SYSTEMD, PYTHON], true),
         ("tcp/127.0.0.1:3306", vec![SYSTEMD], false),
-        // Of the processes of an inherited socket, one is the expected server, or could not be read and may be this
+        // One process of the inherited socket is the expected server. A process that could not be read may be this
         // server.
         ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("", "", ""), PYTHON], false),

@@ -101,8 +101,8 @@ fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> 
     tools::ssh_server_of_a_user(process.command_line()?)
 }
 
-/// Returns the evidence of `masquerading`. The process has the name of a kernel thread or of a well-known server, or
-/// its program file or script is not the file that its path suggests.
+/// Returns the evidence of `masquerading`. A process has a false name, or its program file or script is not the file
+/// that its path suggests.
 pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;

@@ -18,8 +18,8 @@ const NEAR: usize = 8;
 /// addresses one by one.
 const SMALL_HOLE: u128 = 8;
 
-/// [`AddressSet::rounded`] fills a hole only if the two ranges next to the hole together have at least this many times
-/// as many addresses.
+/// [`AddressSet::rounded`] fills a hole only if the two ranges next to the hole have enough addresses: together, at
+/// least this many times as many as the hole.
 const HOLE: u128 = 16;
 
 const fn highest(family: Family) -> u128 {
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(set(&[(1, 2), (4, 9)]).count(), 8);
     }
 
-    /// The two sets have about as many ranges, or one of them has many more.
+    /// The two sets have about the same number of ranges, or one set has many more than the other.
     #[test]
     fn addresses_in_both_of_two_long_sets() {
         let every =

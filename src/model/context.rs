@@ -127,7 +127,7 @@ pub struct Event {
 /// The facts about a port in an ephemeral range of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EphemeralHere {
-    /// The range of this kernel that contains the port; `None` if none contains it.
+    /// The range of this kernel that contains the port; `None` if no range of this kernel contains it.
     pub kernel_range: Option<PortRange>,
     /// The source of that range.
     pub source: String,

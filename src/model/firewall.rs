@@ -33,8 +33,8 @@ pub struct Firewall {
     /// Packets of other machines come through that namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_internal: bool,
-    /// The name of a tun or tap device, if each interface that is up is a tun or tap device or leads to another network
-    /// namespace. Other packets then come only from the process that has the device open, such as slirp4netns or pasta.
+    /// The name of a tun or tap device, if packets arrive only on such devices and from other network namespaces of
+    /// this machine. The packets on the device come from the process that has it open, such as slirp4netns or pasta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tun: Option<String>,
 }
@@ -62,8 +62,8 @@ pub struct Interface {
     /// The number (nsid) by which the network namespace of this interface knows the network namespace of the other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_nsid: Option<u32>,
-    /// The inode of the network namespace of the other end. `None` if it is not known, or if the index alone identifies
-    /// the other end.
+    /// The inode of the network namespace of the other end. `None` if the inode is not known, or if the index alone
+    /// identifies the other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_netns: Option<u64>,
     /// The index of the bridge or other device of which this interface is a member.
@@ -128,7 +128,8 @@ pub struct FilterChain {
 }
 
 named! {
-    /// The point at which the kernel calls a base chain, in the order in which a packet passes these points.
+    /// The point at which the kernel calls a base chain. The variants are in the order in which a packet passes these
+    /// points.
     pub enum FilterHook {
         /// The kernel calls the chain as soon as a packet arrives.
         Ingress = "ingress",

@@ -12,7 +12,7 @@ pub struct ForwardTarget {
     pub address: IpAddr,
     /// The port.
     pub port: u16,
-    /// The container with this address, if a file of the manager names it.
+    /// The container with this address, if a file of its manager names the address.
     pub container: Option<Arc<Container>>,
     /// The processes that listen at the destination, if their network namespace was scanned.
     pub pids: Vec<Pid>,

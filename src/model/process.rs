@@ -126,8 +126,8 @@ pub struct Script {
     pub path: String,
     /// The origin of the file; `None` if it is not known.
     pub origin: Option<Origin>,
-    /// Whether the file is a compiled program. No interpreter can run a compiled program, so the process runs something
-    /// else than its command line says.
+    /// Whether the file is a compiled program. No interpreter can run a compiled program, so the command line does not
+    /// show what the process really runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_program: bool,
 }

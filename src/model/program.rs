@@ -7,9 +7,9 @@ use super::{Pid, named};
 named! {
     /// The evidence for the identification of a program, from the strongest to the weakest.
     pub enum RestsOn {
-        /// The name of the running file. The process cannot change it after its start.
+        /// The name of the running file. The process cannot change this name after its start.
         Exe = "exe",
-        /// The script or module in an interpreter's command line. The process can rewrite it.
+        /// The script or module in an interpreter's command line. The process can rewrite its command line.
         Cmdline = "cmdline",
         /// The name of the process, which the process can set to anything.
         Name = "name",

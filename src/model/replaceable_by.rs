@@ -21,7 +21,7 @@ pub enum ReplaceableBy {
 }
 
 impl ReplaceableBy {
-    /// Returns who can replace the least trustworthy of the program file, the script and further code.
+    /// Returns who can replace the least trustworthy file of a process: its program file, its script or further code.
     #[must_use]
     pub fn of(process: &Process) -> Self {
         let files = process.script.iter().chain(&process.code).map(Self::of_script);

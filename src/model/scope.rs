@@ -25,7 +25,7 @@ pub enum Namespaces {
     Own,
     /// Every namespace that can be found.
     All,
-    /// The namespace with this name, with this inode, or of this process.
+    /// The namespace with this name or inode, or the namespace of this process.
     Called(String),
 }
 

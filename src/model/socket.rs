@@ -107,7 +107,7 @@ pub struct Forwarding {
     pub to: Peer,
     /// The rule that forwards the traffic, as the tool prints it.
     pub rule: String,
-    /// The container with this address, if a file of the manager names it.
+    /// The container with this address, if a file of its manager names the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Arc<Container>>,
 }
@@ -243,8 +243,8 @@ pub struct Socket {
     pub owner: Owner,
 }
 
-/// The saved form of a socket. This is a separate type, because serde reads a flattened [`SocketAttributes`] in two
-/// steps: it first builds a tree of the whole object. A hostile file could make this tree large.
+/// The saved form of a socket. This is a separate type, because serde would build a tree of the whole object to read a
+/// flattened [`SocketAttributes`]. A hostile file could make this tree large.
 #[derive(Deserialize)]
 struct SavedSocket {
     local: Endpoint,

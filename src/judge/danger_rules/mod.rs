@@ -56,7 +56,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let changed_configuration = process.and_then(|process| changed_configuration(&danger, process));
     let basis = if configuration.is_some() { DangerBasis::Configuration } else { basis };
     let is_loopback = unmapped(entry.socket.local.address).is_loopback();
-    // If other machines can reach any other loopback address, a rule sends their packets to the loopback interface.
+    // With any other exposure, a rule sends packets of other machines to the loopback interface.
     let is_loopback_address = is_loopback && entry.exposure == Exposure::LinkLocal;
     let exposed = Exposed {
         service,
@@ -295,8 +295,7 @@ fn as_configured(
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
-/// Returns the configuration file that could lower or raise the danger, if the file was changed after the process
-/// started.
+/// Returns the configuration file if it could change the danger, but was changed after the process started.
 fn changed_configuration(danger: &Danger, process: &IdentifiedProcess<'_>) -> Option<String> {
     let could_decide = danger.basis == DangerBasis::Default
         && (CONFIGURED.contains(&danger.service) || DOCKER.contains(&danger.service));

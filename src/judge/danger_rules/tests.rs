@@ -72,7 +72,7 @@ fn the_name_of_a_socket_unit_names_the_program() {
     }
 }
 
-/// There is no warning, because the process with the open device usually accepts only published ports.
+/// There is no warning, because the process that has the tun or tap device open usually accepts only published ports.
 #[test]
 fn a_namespace_behind_a_device_of_a_process() {
     for (tun, severity, kind) in [

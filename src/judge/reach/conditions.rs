@@ -78,8 +78,8 @@ fn met<'f>(
             let family = packet.family;
             let with = |values: &[Value<'_>]| {
                 let Some(elements) = table.elements(elements) else { return Clients::Unknown };
-                // In a negated condition, a temporary element excludes clients. Such a client meets the condition
-                // later.
+                // A temporary element of a negated condition excludes clients only for some time. Later, these clients
+                // meet the condition.
                 let is_permanent = counted == Counted::Permanent && !negated;
                 let elements = elements.iter().filter(|element| !(is_permanent && element.is_temporary));
                 let clients = with_value_in(elements, values, family);

@@ -233,7 +233,7 @@ fn shared<'l>(place: &AddressGroup<'l>, known: &mut Identities, found: &mut Hash
     }
 }
 
-/// First the listeners from which a place takes traffic, then the listeners to which it loses traffic, then the number
+/// Three parts: the listeners from which a place takes traffic, the listeners to which it loses traffic, and the number
 /// of listeners that are not named.
 type OtherSockets = (Vec<OtherSocket>, Vec<OtherSocket>, usize);
 
