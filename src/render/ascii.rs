@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Returns a text in ASCII. A character and its replacement have the same width, so that tables stay aligned; only `…`
-/// after a comma becomes the longer `...`. A character without a replacement becomes `?`, as in `ls`.
+/// Returns a text in ASCII. A character and its replacement have the same width, so that tables stay aligned. The only
+/// exception is `…` after a comma, which becomes the longer `...`. A character without a replacement becomes `?`, as in
+/// `ls`.
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return text.into();
@@ -22,7 +23,7 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
             '‘' | '’' => shown.push('\''),
             '“' | '”' => shown.push('"'),
             '→' => shown.push('>'),
-            // These are the block characters of a map, in ascending order of height.
+            // The block characters of a map, from low to high.
             '░' => shown.push(':'),
             '▂' => shown.push('_'),
             '▄' => shown.push('o'),

@@ -1,5 +1,5 @@
-//! The brief form of a listing, for collecting data from many hosts: flat, one row per listener and process, at most
-//! 900 bytes each.
+//! The brief form of a listing, for data from many hosts. It is flat: one row per listener and process, of at most 900
+//! bytes.
 //!
 //! A row has no command line and no text of the registry. A text that is too long for its column is cut and ends with
 //! `…`.
@@ -101,7 +101,7 @@ impl FlatRow {
     }
 }
 
-/// Returns the longest beginning of a text that takes at most `most` bytes in JSON and in CSV.
+/// Cuts a text so that it takes at most `most` bytes, both in JSON and in CSV.
 fn fit(text: &str, most: usize) -> String {
     // An escape has at most 12 bytes: a pair of `\u` escapes in JSON.
     let cost = |c: char| match c {

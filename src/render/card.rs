@@ -20,12 +20,11 @@ use super::{
     Emphasis, Style, address, context_text, listener_card, port_text, process_cells, sanitize, verdict_text,
 };
 
-/// The maximum number of ports that get their full text, and of listeners that get a card.
+/// The maximum number of ports with their full text. It is also the maximum number of cards.
 pub const CARDS: usize = 3;
 /// The maximum number of registrations that are shown for a port with a listener.
 const REGISTRATIONS: usize = 2;
 
-/// The amount of detail in the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Whether a port gets its full text even if something listens on it.
@@ -62,8 +61,8 @@ pub fn explain(
         out.in_full(&listeners, usize::MAX, &numbers, &groups, left_out);
         if let Some(rows) = depth.rows.filter(|rows| height(&out.blocks) > *rows) {
             out.blocks.clear();
-            // Each card has an empty line below it. The last two lines are an empty line and the number of missing
-            // lines.
+            // The answer ends with two lines: an empty line, and the number of missing lines. An empty line follows
+            // each card.
             let each = rows.saturating_sub(2) / listeners.len().clamp(1, CARDS);
             out.in_full(&listeners, each.saturating_sub(1), &numbers, &groups, left_out);
             fit(&mut out.blocks, rows, style);
@@ -183,8 +182,8 @@ impl Card<'_> {
         }
     }
 
-    /// Adds the text of one group. `idle` is the rank of "nothing listens"; `None` if an earlier group already says so.
-    /// The registrations in `registered` were shown by earlier groups, and are not repeated.
+    /// Adds the text of one group. `idle` is the rank of the text "nothing listens"; `None` if an earlier group already
+    /// has this text. The registrations in `registered` are not repeated, because earlier groups show them.
     fn group(&mut self, group: &Group<'_, '_>, idle: Option<Rank>, registered: &mut BTreeSet<String>) {
         let verdict = group.verdict;
         let heading = format!(
@@ -302,14 +301,14 @@ impl Card<'_> {
         );
     }
 
-    /// Adds a label and a text, which is sanitized here; nothing if there is no text.
+    /// Adds a label and a text, if there is a text. The text is sanitized here.
     fn optional(&mut self, rank: Rank, label: &str, text: Option<String>) {
         if let Some(text) = text {
             self.item(rank, label, &sanitize(&text));
         }
     }
 
-    /// Adds a label and a paragraph of sanitized text; an empty label continues the paragraph above.
+    /// Adds a label and a paragraph of sanitized text. An empty label continues the paragraph above.
     fn item(&mut self, rank: Rank, label: &str, text: &str) {
         let lines = labelled(label, text, self.style);
         self.add(rank, lines);

@@ -3,7 +3,7 @@
 use super::Style;
 use super::labelled::labelled;
 
-/// The importance of a part: the least important parts are left out first.
+/// How important a part is. The least important parts are left out first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// A fact around the answer, such as the ephemeral ports.
@@ -20,7 +20,7 @@ pub(super) enum Rank {
     Answer,
 }
 
-/// A part of the answer. The empty line between two parts is a block without lines.
+/// A part of the answer. An empty line between two parts is a block without lines.
 pub(super) struct Block {
     pub rank: Rank,
     pub lines: Vec<String>,
@@ -30,8 +30,8 @@ pub(super) fn height(blocks: &[Block]) -> usize {
     blocks.iter().map(|block| block.lines.len().max(1)).sum()
 }
 
-/// Leaves out the least important parts until the remaining parts have at most `most` lines, and adds a line with the
-/// number of missing lines. Of parts with the same rank, the last is left out first.
+/// Leaves out the least important parts until the other parts have at most `most` lines. Adds a line with the number of
+/// missing lines. Of parts with the same rank, the last is left out first.
 pub(super) fn fit(blocks: &mut Vec<Block>, most: usize, style: &Style) {
     let before = text_height(blocks);
     // The last line is for the number of missing lines.
@@ -56,7 +56,7 @@ fn text_height(blocks: &[Block]) -> usize {
     blocks.iter().map(|block| block.lines.len()).sum()
 }
 
-/// Removes empty lines that follow an empty line or end the text.
+/// Removes an empty line if it follows another empty line or ends the text.
 fn remove_double_gaps(blocks: &mut Vec<Block>) {
     blocks.dedup_by(|next, block| next.lines.is_empty() && block.lines.is_empty());
     blocks.pop_if(|last| last.lines.is_empty());

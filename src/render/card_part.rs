@@ -3,7 +3,7 @@
 use super::labelled::{first_lines, with_label};
 use super::{Emphasis, Style};
 
-/// The kind of a part. If a card is too long, the first kind is shortened first.
+/// The kinds of parts. If a card is too long, parts of the first kind are shortened first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shrinks {
     Registry,

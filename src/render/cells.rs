@@ -265,14 +265,13 @@ fn group(entry: &Entry) -> Option<Cow<'_, str>> {
     to_container(entry).map(Cow::Owned).or_else(running)
 }
 
-/// Returns the container of the socket or, if the socket has none, of the first process that has one. An ID is
-/// shortened.
+/// Returns the container of the socket, or else the container of the first process that has one. An ID is shortened.
 pub(super) fn running_container(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.container_name());
     entry.container().or_else(of_process).map(short_container)
 }
 
-/// Returns the unit of the socket or, if the socket has none, of the first process that has one.
+/// Returns the unit of the socket, or else the unit of the first process that has one.
 pub(super) fn running_unit(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.unit.as_deref());
     entry.socket.unit.as_deref().or_else(of_process)

@@ -157,8 +157,8 @@ pub enum Key {
     Unknown,
 }
 
-/// Every column. The columns of the table for people come first, in the order of this table. A name with dots is the
-/// path of the value in the JSON.
+/// Every column. The columns of the default table come first, in their order from left to right. A name with dots is
+/// the path of the value in the JSON.
 pub(super) static COLUMNS: [Column; 94] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true).for_people(),
@@ -286,7 +286,7 @@ pub const CSV: [&str; 25] = [
     "receives",
 ];
 
-/// The columns that `-o wide` adds to those of the table for people. The longest is the last.
+/// The columns that `-o wide` adds to the default table. The longest column is the last.
 const WIDE: [&str; 2] = ["started", "cmdline"];
 
 /// Labels of the card that are accepted as names of columns.
@@ -310,7 +310,7 @@ pub fn named(name: &str) -> Option<&'static Column> {
     COLUMNS.iter().find(|column| column.name.eq_ignore_ascii_case(name))
 }
 
-/// Returns the columns that the table for people needs for these entries.
+/// Returns the columns of the default table that have a value in these entries.
 pub(super) fn of_table<'e>(entries: &(impl Iterator<Item = &'e Entry> + Clone)) -> Vec<&'static Column> {
     COLUMNS.iter().filter(|column| column.needs.is_some_and(|needs| entries.clone().any(needs))).collect()
 }
@@ -359,7 +359,7 @@ mod tests {
                 let wanted = crate::render::sanitize(&values.join(",")).into_owned();
                 let text = column.cell(entry, &report.snapshot, CellFormat::Data).text;
                 if column.name == "processes.cmdline" {
-                    // The words are quoted for a shell; the JSON has one element for each.
+                    // In the cell, the words are quoted for a shell. In the JSON, each word is an element.
                     assert_eq!(text.is_empty(), wanted.is_empty());
                     continue;
                 }

@@ -61,7 +61,7 @@ pub fn change(change: &Change<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io
     line(&changed, w)
 }
 
-/// Writes the event that the gaps have changed, with all current gaps, if any.
+/// Writes an event with all current gaps, because the gaps have changed.
 pub fn gaps_changed(snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct GapsEvent<'a> {

@@ -128,7 +128,7 @@ const fn meaning(reason: Unsuitable) -> &'static str {
     }
 }
 
-/// Writes the answer for machines, in the schema of `explain`, without ports.
+/// Writes the answer as JSON. The schema is that of `explain`, with an empty list of ports.
 pub fn json(free: &FreePorts, report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Free<'a> {

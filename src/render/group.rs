@@ -14,7 +14,7 @@ pub(super) struct Group<'e, 'r> {
     pub(super) contexts: Vec<&'e Context>,
 }
 
-/// Returns the groups of each port: protocols with the same verdict and facts share a group.
+/// Returns the groups of each port. Protocols with the same verdict and facts share a group.
 pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     let mut groups: Vec<Group<'e, 'r>> = Vec::new();
     for Explained { port, protocol, verdict, listeners, connections, context } in ports {
@@ -43,7 +43,8 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Returns whether a protocol can join a group: it must have the facts that the protocols of the group share.
+/// Returns whether a protocol can join a group. The protocols of a group share some facts, and it must have these
+/// facts.
 fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
     group.contexts.iter().all(|other| {
         let has_answer = other.answer.is_some() && other.answer == context.answer;

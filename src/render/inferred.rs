@@ -110,8 +110,8 @@ pub(super) fn is_published(listener: &Listener<'_>) -> bool {
     owner.is_some_and(|owner| matches!(owner.evidence, OwnerEvidence::Forwards(_)))
 }
 
-/// Returns the destination from the command line of the probable owner, and its container. The ID of the container is
-/// known at most, because its name and image are hidden.
+/// Returns the destination from the command line of the probable owner, and its container. At most the ID of the
+/// container is known, because its name and image are hidden.
 pub(super) fn forwards_to(listener: &Listener<'_>, report: &Report) -> Option<String> {
     let owner = listener.first().inferred_owner()?;
     let OwnerEvidence::Forwards(to) = owner.evidence else { return None };

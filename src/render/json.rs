@@ -81,8 +81,8 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     w.flush()
 }
 
-/// Writes the first line of a listing, with the number of following lines by kind, and the number of sockets before
-/// filters. `kinds` has the kind of each following line.
+/// Writes the first line of a listing. It contains the number of the following lines by kind, and the number of sockets
+/// before filters. `kinds` has the kind of each following line.
 pub(super) fn host_line<'a>(
     report: &Report,
     kinds: impl Iterator<Item = &'a str>,

@@ -16,7 +16,7 @@ const FEW: usize = 6;
 /// `kill` runs only on Linux.
 const OS: &str = "linux";
 
-/// The processes and units that a step affects, other than the owners of its listeners.
+/// The processes and units that one step of `kill` affects, in addition to the owners of its listeners.
 #[derive(Clone, Debug, Default)]
 pub struct Around {
     /// The surviving descendants of the owners. They get no signal.

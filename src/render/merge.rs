@@ -213,8 +213,8 @@ fn is_probably_of_one_owner(one: &Entry, other: &Entry) -> bool {
     is_same_owner && one.uid.is_some() && (one.uid, &one.cgroup) == (other.uid, &other.cgroup)
 }
 
-/// Returns whether two processes of one program forward a port to one place: docker-proxy runs one process for each
-/// address family.
+/// Returns whether two processes of one program forward a port to one place. For example, docker-proxy runs one process
+/// for each address family.
 fn is_published_twice(one: &Entry, other: &Entry) -> bool {
     one.forwards_to().is_some() && one.forwards_to() == other.forwards_to() && {
         let programs = |entry: &Entry| {
@@ -229,8 +229,8 @@ fn is_published_twice(one: &Entry, other: &Entry) -> bool {
     }
 }
 
-/// Returns whether two sockets on one address belong to one server: they have the same processes, or their processes
-/// run the same programs as the same users.
+/// Returns whether two sockets on one address belong to one server. Their processes are then the same, or run the same
+/// programs as the same users.
 fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
     let programs = |entry: &Entry| {
         let all_read = entry.processes.len() == entry.socket.owner.pids().len();

@@ -147,7 +147,7 @@ pub(super) fn project(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.project.as_deref())
 }
 
-/// Returns the names of the processes, each once, with the number of its processes: `nginx ×4, sh`.
+/// Returns each process name once, with the number of its processes: `nginx ×4, sh`.
 pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     if form == CellFormat::Data {
         return process_names(entry, form);
@@ -218,8 +218,8 @@ fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
 /// The mark of a stopped process (for example after Ctrl-Z), which does not answer its clients.
 const STOPPED: &str = "(stopped)";
 
-/// Returns the name of a process, sanitized. The script of an interpreter is added (`node server.js`), a name that the
-/// kernel has cut is completed, and a stopped process has a mark.
+/// Returns the name of a process, sanitized. A name that the kernel has cut is completed. The script of an interpreter
+/// (`node server.js`) and the mark of a stopped process are added.
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let mut shown = match process.what_runs() {
         Some(Cow::Borrowed(name)) => process_name(Some(name)),

@@ -90,7 +90,7 @@ fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn
     Ok(())
 }
 
-/// Writes the totals for machines, in the schema of `explain`, without ports.
+/// Writes the totals as JSON. The schema is that of `explain`, with an empty list of ports.
 pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Curated {

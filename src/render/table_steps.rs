@@ -100,8 +100,8 @@ pub(super) const NARROW_STEPS: [Step; 33] = [
     // PORT and FLAGS are never hidden, because they fit a terminal of 20 columns.
 ];
 
-/// The steps before `NARROW_STEPS` on a screen that scrolls and shows the card of each row: the pid is hidden before
-/// the names of processes are cut further.
+/// The steps before `NARROW_STEPS` on a screen that scrolls and shows the card of each row. They hide the pid before
+/// they cut the names of processes further.
 pub(super) const SCREEN_STEPS: [Step; 8] = [
     ("process", 16),
     ("flags", 19),

@@ -14,12 +14,12 @@ use super::port_map::{self, REGIONS, Region, kernel_ranges};
 use super::wrap::{prose, wrap};
 use super::{Emphasis, Style, host_name, registry, system};
 
-/// The number of characters in a line, on a wide and on a narrow terminal.
+/// The number of characters in a line. A line on a narrow terminal has fewer.
 const CHARACTERS: usize = 64;
 const CHARACTERS_ON_NARROW: usize = 32;
 /// The number of columns before the characters of a line.
 const MARGIN: usize = 8;
-/// The number of ports in a line: of system ports, and of other ports.
+/// The number of ports in a line of system ports. A line of other ports has more.
 const SYSTEM_LINE: u16 = 1024;
 const OTHER_LINE: u16 = 2048;
 
@@ -198,7 +198,6 @@ mod tests {
         }
     }
 
-    /// The characters in ASCII differ from each other too.
     #[test]
     fn severities_are_distinguishable() {
         let severities = [None, Some(Severity::Notice), Some(Severity::Warning), Some(Severity::Critical)];

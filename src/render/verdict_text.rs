@@ -297,8 +297,8 @@ fn own_reason(a: &Assignment) -> Option<&crate::model::Curated> {
     a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive)
 }
 
-/// Returns a sentence that some registrations are in use, with the first sources that list them. All registrations of
-/// `group` have the same evidence.
+/// Returns a sentence that says that some registrations are in use, and names the first sources that list them. All
+/// registrations of `group` have the same evidence.
 fn alive(group: &[&Assignment]) -> String {
     const FEW: usize = 2;
     let (names, verb) = names(group);

@@ -1,5 +1,5 @@
-//! The counts of an audit for people: the IPv4 and IPv6 sockets of one server are one listener, and a finding on both
-//! is one finding.
+//! Counts the listeners and findings of an audit for people. The IPv4 and the IPv6 socket of one server count as one
+//! listener. A finding on both sockets counts once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -61,7 +61,6 @@ mod tests {
         text(|w| table::document(&Audit::of(report), Severity::Warning, &style, w))
     }
 
-    /// The IPv4 and the IPv6 socket of one server are one listener with one finding, as in the table.
     #[test]
     fn the_audit_counts_what_the_table_counts() {
         let both = ["tcp/0.0.0.0:6379", "tcp/[::]:6379"].map(|at| socket(at, Owner::Held(vec![6].into())));

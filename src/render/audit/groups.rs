@@ -45,14 +45,14 @@ impl FindingGroup<'_> {
 }
 
 impl EvidenceGroup<'_> {
-    /// Returns the places, at most `most` of them, and the clients that the firewall lets in.
+    /// Returns at most `most` of the places, and the clients that the firewall lets in.
     pub(crate) fn places(&self, most: Option<usize>) -> String {
         with_limit(few(&self.places, most), self.limited_to.as_deref())
     }
 
     /// Returns the evidence as a sentence, with the policy rule that set the severity. The text is sanitized.
     pub(crate) fn sentence(&self) -> String {
-        // The text about a rule that requires a listener already names the rule.
+        // The text of the evidence may already name the rule.
         let rule = self.rule.filter(|rule| !self.text.contains(rule));
         let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
         sanitize(&format!("{}{rule}", self.text)).into_owned()
@@ -61,8 +61,8 @@ impl EvidenceGroup<'_> {
 
 pub(crate) fn groups<'f>(findings: &[&'f AuditFinding<'_>], report: &Report) -> Vec<FindingGroup<'f>> {
     let mut groups: Vec<FindingGroup<'f>> = Vec::new();
-    // These maps find the group, the program and the text of a finding, so that the time is linear in the number of
-    // findings.
+    // Maps find the group, the program and the text of a finding, because a search in the lists would take quadratic
+    // time.
     let (mut of_group, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());

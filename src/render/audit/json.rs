@@ -1,5 +1,7 @@
-//! The JSON of an audit: one object, which extends the object of a listing (`portolan/2`), or lines with the host
-//! first, one finding per line, and the verdict last.
+//! The JSON of an audit, in two forms:
+//!
+//! - One object. It extends the object of a listing (`portolan/2`).
+//! - Lines: first the host, then one finding per line, and the verdict last.
 
 use std::io::{self, BufWriter, Write};
 

@@ -177,8 +177,7 @@ pub(super) const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     }
 }
 
-/// Returns a text with the number of policy rules that are for other hosts, and the first of them; `None` if there are
-/// none.
+/// Returns how many policy rules are for other hosts, and the names of the first ones. `None` if there are none.
 pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
     let rules = &policy.skipped_rules;
     if rules.is_empty() {
@@ -279,7 +278,7 @@ fn processes_of(found: &AuditFinding<'_>) -> String {
     }
 }
 
-/// Returns the text in place of the process in a finding without a visible listener.
+/// Returns the text that replaces the process in a finding without a visible listener.
 const fn text_without_listener(finding: &Finding) -> &'static str {
     match finding.evidence {
         Evidence::Deep(deep::Evidence::TakenPort(_)) => "no socket in any table",
@@ -316,7 +315,7 @@ pub(super) fn place(subject: &Subject<'_>) -> String {
     }
 }
 
-/// Returns the program and the users of a listener's processes, sanitized, without pids.
+/// Returns the program and the users of a listener, sanitized, without pids.
 fn service_owner(judged: &Entry) -> String {
     let mut said = match judged.socket.owner {
         // The unit is known, but the program is not.
@@ -343,8 +342,7 @@ fn service_owner(judged: &Entry) -> String {
     said
 }
 
-/// Returns the program, the user, the unit or container, and the file of a listener's processes, sanitized, without
-/// pids.
+/// Returns the program, the user, the unit or container, and the file of a listener, sanitized, without pids.
 fn process_summary(judged: &Entry) -> String {
     let mut said = service_owner(judged);
     let exe = judged.processes.first().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);

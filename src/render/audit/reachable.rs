@@ -72,13 +72,14 @@ pub(crate) struct Reachable<'r> {
 }
 
 impl<'r> Reachable<'r> {
-    /// Returns the listeners for which the firewall was checked.
+    /// Returns the listeners that other machines can certainly reach.
     pub(crate) fn certain(&self) -> impl Iterator<Item = &'r Entry> {
         self.listeners.iter().copied().filter(|entry| entry.is_reachable() == Some(true))
     }
 }
 
-/// Returns the listeners and services that other machines can reach, the services with the most severe findings first.
+/// Returns the listeners and the services that other machines can reach. The services with the most severe findings
+/// come first.
 pub(crate) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let reachable: Vec<&'r Entry> =
         audit.listeners.iter().copied().filter(|judged| judged.is_reachable() != Some(false)).collect();

@@ -205,7 +205,7 @@ fn json_holds_the_listing_and_the_findings() {
     let audit = with_missing(&report);
     let document = text(|w| json::document(&audit, Severity::Warning, w));
     let document: Value = serde_json::from_str(&document).unwrap();
-    // An audit has the same content as a listing, except for the gaps: an audit adds its own gaps.
+    // An audit has the same content as a listing, except that it adds gaps of its own.
     let listing: Value = serde_json::from_str(&text(|w| crate::render::json::listing(&report, w))).unwrap();
     for key in ["schema", "taken", "host", "complete", "notes", "namespaces", "registry", "listeners"] {
         assert_eq!(document[key], listing[key], "{key}");

@@ -47,7 +47,8 @@ pub(super) struct PortMap {
     pub(super) without_port: usize,
 }
 
-/// Returns the position of a port: its distance from the left in ports, and the top and the height of its row.
+/// Returns the position of a port: its distance from the left (measured in ports), the top of its row, and the height
+/// of its row.
 fn position(port: usize) -> (usize, usize, usize) {
     match (port % ROW, port / ROW) {
         (column, 0) => (column, 0, FIRST),
@@ -91,7 +92,7 @@ impl PortMap {
         html.markup("</section>\n");
     }
 
-    /// Adds the regions and, drawn over them, the range of the kernel.
+    /// Adds the regions, and draws the ports that the kernel gives to outgoing connections over them.
     fn backdrop(&self, html: &mut Html) {
         for (class, region) in ["r0", "r1", "r2"].into_iter().zip(REGIONS) {
             area(class, region.ports, html);

@@ -8,7 +8,7 @@ use crate::render::sanitize::push_escaped;
 pub(super) struct Html(String);
 
 impl Html {
-    /// Adds markup. A `'static` text can only come from the source of this program.
+    /// Adds markup. This is safe, because a `'static` text can only come from the source of this program.
     pub(super) fn markup(&mut self, markup: &'static str) -> &mut Self {
         self.0.push_str(markup);
         self

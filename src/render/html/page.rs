@@ -20,7 +20,7 @@ pub(super) fn write(title: &str, body: impl FnOnce(&mut Html), w: &mut dyn Write
         .text(&checksum(STYLE))
         .markup("'; script-src 'sha256-")
         .text(&checksum(SCRIPT))
-        // Images are allowed for the icon below: without an icon, a browser would request one from the server of the
+        // Images are allowed for the icon below. Without an icon, a browser would request one from the server of the
         // page.
         .markup("'; img-src data:; base-uri 'none'; form-action 'none'\">\n")
         .markup("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")

@@ -101,7 +101,7 @@ pub(super) fn tabs(shown: View, counts: [Option<usize>; 4], width: usize, style:
     painted.collect::<Vec<_>>().join(&" ".repeat(gap))
 }
 
-/// Returns the view whose name is at this column of the line with the names of the views.
+/// Returns the view whose name is at this column of the line of views.
 pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) -> Option<View> {
     let mut end = 0;
     let (texts, gap) = tab_texts(shown, counts, width.into());

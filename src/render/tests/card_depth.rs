@@ -1,4 +1,4 @@
-//! How much the card of a port contains.
+//! Checks how much the card of a port contains.
 
 use std::collections::BTreeSet;
 

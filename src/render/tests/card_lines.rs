@@ -1,4 +1,4 @@
-//! Single lines of the card of a port.
+//! Checks single lines of the card of a port.
 
 use super::super::fixtures::*;
 use super::card::card;

@@ -1,4 +1,5 @@
-//! Parts of a card: the login session of a hidden process, the number of connections, and ways to stop a listener.
+//! Checks parts of a card: the login session of a hidden process, the number of connections, and ways to stop a
+//! listener.
 
 use std::sync::Arc;
 

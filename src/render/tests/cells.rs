@@ -43,7 +43,7 @@ fn service_is_what_runs() {
         ("a registration without evidence", "tcp/0.0.0.0:2024", "xyzzy", "IANA: xinuexpansion4"),
         ("nothing registered", "tcp/0.0.0.0:4", "xyzzy", ""),
         ("an ephemeral port", "tcp/0.0.0.0:60417", "xyzzy", ""),
-        // A tool that a person left running is not the usual service of the port.
+        // An impostor is not the usual service of the port.
         ("an impostor", "tcp/0.0.0.0:3306", "python3", ""),
     ] {
         let report = one(socket(local, Owner::Held(vec![7].into())), vec![process(7, program)]);

@@ -126,7 +126,7 @@ another user: kill cannot stop it: the socket belongs to the kernel, not to a pr
     );
 }
 
-/// People see the name of a container, or else the first digits of its ID, in the table, the audit and a policy.
+/// In the table, the audit and a policy, people see the name of a container, or else the first digits of its ID.
 #[test]
 fn no_output_for_people_has_a_whole_id() {
     const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";

@@ -9,7 +9,7 @@ use super::{PLAIN, terminal};
 use crate::judge::{KillRefusal, Listener, Report};
 use crate::model::*;
 
-/// Returns the report of a hidden listener of root in this control group, with this probable owner.
+/// Returns the report of a hidden listener in this control group, with this probable owner.
 fn report_of(local: &str, group: &str, unit: Option<&str>, owner: InferredOwner, privileged: bool) -> Report {
     let mut socket = socket(local, Owner::Hidden);
     let attributes = Arc::make_mut(&mut socket.attributes);
@@ -33,7 +33,7 @@ fn nginx(count: usize) -> InferredOwner {
 
 const ID: &str = "035bb68007426a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b";
 
-/// Returns the docker-proxy of this address, and the container behind it if its ID is known.
+/// Returns the docker-proxy process for this address. If `id` is given, its container is known.
 fn proxy_on(address: &str, pid: Pid, id: Option<&str>) -> InferredOwner {
     let line = format!(
         "docker-proxy -proto tcp -host-ip {address} -host-port 8080 -container-ip 172.17.0.2 -container-port 80"
@@ -60,7 +60,7 @@ fn card_of(report: &Report) -> String {
     text(|w| listener_card::listing(&listener, 20, report, &terminal(80), w))
 }
 
-/// Returns the card of a hidden listener of root on port 80 in this control group, whose only program is nginx.
+/// Returns the card of a hidden listener on port 80. nginx is the only program in its control group.
 fn card(group: &str, unit: Option<&str>, count: usize, privileged: bool) -> String {
     card_of(&report_of("tcp/0.0.0.0:80", group, unit, nginx(count), privileged))
 }
@@ -188,7 +188,7 @@ fn the_probable_owner_of_each_address() {
     );
 }
 
-/// Any user can read the ancestors of a process.
+/// Any user can read the ancestors of a process, so its starter is known.
 #[test]
 fn the_probable_starter() {
     let parent =

@@ -262,8 +262,8 @@ fn drafted_rules_for_flagged_listeners_are_commented_out() {
     assert!(!text.lines().any(|line| line.starts_with("accept")), "{text}");
     assert!(codes(&read(&text), &snapshot).contains(&"unexpected"), "{text}");
 
-    // After the rule is uncommented, it accepts the findings: the check requires a reason, and the audit lists the
-    // accepted findings.
+    // After the user uncomments the rule, it accepts the findings. The check then requires a reason, and the audit
+    // lists the accepted findings.
     let decided: String = text
         .lines()
         .map(|line| {

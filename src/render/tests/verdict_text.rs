@@ -5,7 +5,7 @@ use super::super::*;
 use super::{PLAIN, bleached};
 use crate::model::*;
 
-/// Has one port for each basis of a status, and for each optional part of a reason.
+/// Checks one port for each basis of a status, and for each optional part of a reason.
 #[test]
 fn reasons() {
     let mut text = String::new();
