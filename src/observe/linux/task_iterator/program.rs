@@ -63,6 +63,7 @@ enum Label {
     Unfinished,
     Socket,
     NoSocket,
+    Wanted,
     Other,
     Write,
     End,
@@ -167,6 +168,11 @@ impl Assembler {
         self.add(0x1d, one, other, 0, 0);
     }
 
+    fn jump_unless_equal(&mut self, one: Register, other: Register, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.add(0x5d, one, other, 0, 0);
+    }
+
     fn label(&mut self, label: Label) {
         self.labels.push((label, self.code.len()));
     }
@@ -185,6 +191,10 @@ impl Assembler {
 
     fn shift_left(&mut self, to: Register, bits: i32) {
         self.add(0x67, to, 0, 0, bits);
+    }
+
+    fn shift_right(&mut self, to: Register, bits: i32) {
+        self.add(0x77, to, 0, 0, bits);
     }
 
     /// Adds code that copies `size` bytes from the address `base` + `at` to the stack at `offset`. If the bytes cannot
@@ -217,13 +227,20 @@ impl Assembler {
         self.load8(to, STACK, POINTER);
     }
 
-    /// Adds a jump that is taken if the inode in R1 is not in the array of wanted inodes.
+    /// Adds a jump that is taken if the inode in R1 is not in the array of wanted inodes (see [`wanted`]).
     fn jump_unless_wanted(&mut self, array: RawFd, to: Label) {
+        self.copy(R3, R1);
         self.and(R1, SLOT);
         self.set_array(R2, array);
         self.add_register(R2, R1);
         self.load1(R1, R2);
-        self.jump_if(R1, 0, to);
+        self.jump_if(R1, FREE.into(), to);
+        self.jump_if(R1, SHARED.into(), Label::Wanted);
+        self.shift_right(R3, SLOT_BITS);
+        self.and(R3, TAG);
+        self.add_value(R3, FIRST_TAG.into());
+        self.jump_unless_equal(R1, R3, to);
+        self.label(Label::Wanted);
     }
 
     /// Adds a jump that is taken if R1 contains the first 8 bytes of a wanted name.
@@ -261,19 +278,28 @@ impl Assembler {
 /// The offset of a pointer on the stack.
 const POINTER: i16 = -8;
 
-/// The number of bytes of a [`wanted`] array.
-const SLOTS: usize = 1 << 16;
-/// The mask that makes an index from an inode. It also proves to the BPF verifier that no byte after the end of the
-/// array is read.
+/// The last bits of an inode, which select its byte in a [`wanted`] array.
+const SLOT_BITS: i32 = 16;
+/// The mask for these bits. It also proves to the BPF verifier that no byte after the end of the array is read.
 const SLOT: i32 = 0xffff;
+/// The value of a byte that no wanted inode selects.
+const FREE: u8 = 0;
+/// The value of a byte that several wanted inodes with different tags select.
+const SHARED: u8 = 1;
+/// The first value for a tag. A tag is the next bits of an inode after [`SLOT_BITS`].
+const FIRST_TAG: u8 = 2;
+/// The mask for the bits of a tag.
+const TAG: i32 = 0x7f;
 
-/// Returns an array with one byte for each value of the last 16 bits of an inode. The byte is 1 for the wanted inodes.
-/// A few other sockets are reported too, because their inodes end in the same bits.
+/// Returns an array that the BPF programs search. The last bits of a wanted inode select a byte, and the byte has the
+/// inode's tag. A few other sockets are reported too, because both parts of their inodes are the same.
 pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
-    let mut slots = vec![0; SLOTS];
+    let mut slots = vec![FREE; 1 << SLOT_BITS];
     for inode in inodes {
-        if let Some(slot) = usize::try_from(inode).ok().and_then(|inode| slots.get_mut(inode % SLOTS)) {
-            *slot = 1;
+        let tag = FIRST_TAG + u8::try_from(inode >> SLOT_BITS & u64::from(TAG.cast_unsigned())).unwrap_or(0);
+        let slot = usize::try_from(inode & u64::from(SLOT.cast_unsigned())).ok();
+        if let Some(slot) = slot.and_then(|slot| slots.get_mut(slot)) {
+            *slot = if [FREE, tag].contains(slot) { tag } else { SHARED };
         }
     }
     slots

@@ -203,6 +203,12 @@ fn only_wanted_sockets_are_reported() {
     };
     let few = reported(Some(&array));
     assert!(few.contains(&wanted) && !others.iter().any(|other| few.contains(other)));
+    // The last bits of two inodes are equal.
+    let similar = wanted ^ 1 << 16;
+    let of = |inodes: &[u64]| bpf_syscall::array(&program::wanted(inodes.iter().copied())).unwrap();
+    assert!(!reported(Some(&of(&[similar]))).contains(&wanted));
+    assert!(reported(Some(&of(&[similar, wanted]))).contains(&wanted));
+    assert!(reported(Some(&of(&[wanted, similar, similar]))).contains(&wanted));
     let every = reported(None);
     assert!(inodes.iter().all(|inode| every.contains(inode)));
 }
