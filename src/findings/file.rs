@@ -87,7 +87,6 @@ impl FindingKind for WritableExecutable {
     }
 }
 
-/// A process and the script that it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunningScript {
     #[serde(flatten)]
@@ -150,7 +149,6 @@ impl FindingKind for DeletedExecutable {
     }
 }
 
-/// A program file that differs from the file that its package installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModifiedProgram {
     #[serde(flatten)]

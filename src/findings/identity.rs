@@ -380,7 +380,6 @@ pub struct Unfamiliar {
     /// The user of the process, if only this user and root can replace the program and its script.
     #[serde(skip)]
     pub own_user: Option<String>,
-    /// Whether the program file has the name of a well-known server.
     pub is_named_like_a_server: bool,
     /// A file of code that the process has loaded, and that a user who is not root can replace.
     #[serde(skip)]

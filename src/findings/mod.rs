@@ -71,11 +71,8 @@ pub use processes::{Difference, OtherSocket, ProcessGroup, Processes, RunningPro
 named! {
     /// What a finding is about.
     pub enum FindingFamily {
-        /// The registrations of the port.
         Registry = "registry",
-        /// The identity of the process.
         Identity = "identity",
-        /// The program file.
         File = "file",
         /// The clients that can reach the listener.
         Reach = "reach",
@@ -83,7 +80,6 @@ named! {
         Socket = "socket",
         /// The listeners that the policy allows and requires.
         Policy = "policy",
-        /// The differences from the baseline.
         Change = "change",
         /// The sockets that the kernel's tables hide.
         Deep = "deep",

@@ -20,7 +20,6 @@ pub struct ProcessGroup {
     pub exe: Option<String>,
 }
 
-/// The processes that own the sockets on an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Processes {
     /// The first groups of readable processes.
@@ -47,7 +46,6 @@ named! {
     }
 }
 
-/// A process and the file that it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunningProgram {
     pub pid: Pid,

@@ -10,7 +10,6 @@ use crate::model::{
     AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Reach, ReachKind, Severity,
 };
 
-/// The process that serves the port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServingProcess {
     pub pid: Pid,
@@ -26,7 +25,6 @@ pub struct ConfiguredAccess {
     pub path: String,
     /// The setting in short, without a secret value.
     pub setting: String,
-    /// The clients that the setting admits.
     pub clients: AdmittedClients,
 }
 
@@ -78,7 +76,6 @@ pub struct Exposed {
     pub changed_configuration: Option<String>,
     /// The setting that removes the danger.
     pub remedy: String,
-    /// The techniques of MITRE ATT&CK.
     pub attack: Vec<&'static str>,
     #[serde(skip)]
     pub severity: Severity,

@@ -9,7 +9,6 @@ use crate::model::{Assignment, Confidence, Curated, PortRange, Protocol, Severit
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadRegistration {
     pub service: &'static str,
-    /// The product or protocol of the registration.
     pub product: &'static str,
     pub ended: Option<&'static str>,
     pub reason: &'static str,
@@ -63,7 +62,6 @@ pub struct QuietRegistration {
     pub service: &'static str,
     pub assignee: Option<&'static str>,
     pub registered: Option<&'static str>,
-    /// The date of the last change.
     pub modified: Option<&'static str>,
     /// The other protocols on which the registration is in use.
     pub used_on: Vec<Protocol>,

@@ -72,7 +72,6 @@ impl FindingKind for Shadowed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shared {
     pub differ_in: Vec<Difference>,
-    /// The processes that own the port on this address.
     #[serde(rename = "holders")]
     pub processes: Processes,
     pub sockets: usize,
@@ -175,12 +174,11 @@ pub struct Sniffer {
     pub device: Option<Device>,
     /// The devices that the socket has set to promiscuous mode. They then receive packets for other machines too.
     pub promiscuous: Vec<Device>,
-    /// The technique of MITRE ATT&CK. `None` if the program is known to receive packets for another purpose than
+    /// The technique of MITRE ATT&CK. `None` if the program is known to receive packets for a purpose other than
     /// reading traffic.
     pub attack: Option<&'static str>,
     #[serde(skip)]
     pub protocol: Protocol,
-    /// The severity for this program and these packets.
     #[serde(skip)]
     pub severity: Severity,
 }

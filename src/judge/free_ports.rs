@@ -9,7 +9,6 @@ use super::Report;
 use crate::join::Entry;
 use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound_sockets};
 
-/// The maximum number of proposals.
 const PROPOSALS: usize = 5;
 /// An unsuitable port that is at least this far away does not matter. A nearer port matters, because a second instance
 /// of a program often takes the next port.

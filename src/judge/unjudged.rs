@@ -175,7 +175,7 @@ mod tests {
             let gaps = judge(snapshot.clone(), Registry::embedded()).snapshot.gaps;
             let found: Vec<_> = gaps.iter().map(|gap| (gap.why.as_str(), gap.pids.clone())).collect();
             assert_eq!(found, why.into_iter().map(|why| (why, vec![7])).collect::<Vec<_>>(), "{name}");
-            // One gap is enough for each process, and the snapshot already has it.
+            // If the snapshot already has a gap about the process, no second gap is added.
             let mut named = snapshot;
             named.gaps = gaps.clone();
             assert_eq!(judge(named, Registry::embedded()).snapshot.gaps.len(), gaps.len(), "{name}");

@@ -223,7 +223,6 @@ const REDIS: [&str; 2] = ["redis", "valkey"];
 /// The rows about a kubelet with a configuration file, and about a kubelet that admits everyone.
 const KUBELET: &str = "kubelet-file";
 const KUBELET_OPEN: &str = "kubelet-anyone";
-/// The row about an OpenSSH server that accepts accounts without a password.
 const SSH_EMPTY_PASSWORDS: &str = "ssh-empty-passwords";
 /// The row about a Kafka broker with a file of passwords on its command line. Each of its listeners may still admit
 /// everyone.
@@ -340,8 +339,8 @@ fn is_unknown(process: &IdentifiedProcess<'_>) -> bool {
 }
 
 /// Returns the danger of the program that systemd starts for a socket. If the name of the socket unit names no program,
-/// returns `by_line`, the danger of the process itself. If both are dangerous, `by_line` counts, unless its only
-/// evidence is the port.
+/// returns `by_line`, the danger of the process itself. If the program and the process are both dangerous, `by_line`
+/// counts, unless its only evidence is the port.
 fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Option<Danger>) -> Option<Danger> {
     let Some(program) = by_socket_unit(process, entry).filter(|program| !program.is_arg()) else {
         return by_line;

@@ -9,7 +9,6 @@ use crate::model::{
 };
 use crate::registry::Registry;
 
-/// Returns the `exposed` finding on a listener of this process.
 fn found(local: &str, process: Process) -> Option<(Severity, Exposed)> {
     let report =
         judge(seen(vec![socket(local, Owner::Held(vec![7].into()))], vec![process]), Registry::embedded());

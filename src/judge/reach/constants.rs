@@ -20,7 +20,6 @@ pub(super) struct Constants<'f> {
     ports: Vec<u64>,
     /// Whether a rule compares single bits of a port.
     has_port_masks: bool,
-    /// The names of interfaces in the rules.
     pub(super) names: Vec<&'f str>,
     pub(super) translations: Vec<Translation<'f>>,
 }

@@ -23,7 +23,6 @@ pub(super) struct IndexedTable<'f> {
     /// The clients that meet each condition on the client address alone. They are computed once, because a condition
     /// can have 10,000 elements.
     clients: RefCell<HashMap<(*const FilterCondition, Family, Counted), Clients>>,
-    /// The sets with temporary elements.
     temporary: HashSet<&'f str>,
 }
 
@@ -61,7 +60,6 @@ impl<'f> IndexedTable<'f> {
         }
     }
 
-    /// Returns whether any of these conditions names a set with temporary elements.
     pub(super) fn has_temporary(&self, conditions: &[FilterCondition]) -> bool {
         conditions.iter().any(|condition| match condition {
             FilterCondition::In { elements: FilterElements::Named(name), .. } => {

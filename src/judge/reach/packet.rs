@@ -36,7 +36,6 @@ pub(super) enum InterfaceName {
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
     pub(super) family: Family,
-    /// The number of the transport protocol.
     pub(super) protocol: u8,
     /// The address of the service. It is the destination of a packet, or the source of an answer.
     pub(super) address: IpAddr,

@@ -58,12 +58,10 @@ pub(super) struct Path<'f, 'w> {
     pub(super) tables: &'w [IndexedTable<'f>],
     /// The base chains, in the order in which a packet passes through them.
     pub(super) chains: &'w [Base<'f>],
-    /// The number of rules that may still be visited.
     pub(super) steps: usize,
 }
 
 impl<'f> Path<'f, '_> {
-    /// Follows the packets of every client to the target.
     pub(super) fn send(&mut self, first: &Packet, target: &Target<'_>) -> Outcome<'f> {
         let mut outcome = Outcome::default();
         let mut arriving = first.clone();
@@ -274,7 +272,6 @@ fn routed(packet: &Packet, live: AddressSet, target: &Target<'_>, outcome: &mut 
 /// UDP and UDP-Lite. Their connections may consist of one packet.
 const DATAGRAMS: [u8; 2] = [17, 136];
 
-/// Returns the hooks that a packet passes after the routing decision.
 const fn last_hooks(packet: &Packet) -> &'static [FilterHook] {
     match packet.is_own {
         true => &[FilterHook::Input],

@@ -16,7 +16,6 @@ const ROUTER: &str = "a further network namespace leads to the outer network nam
 const NESTED: &str =
     "the outer network namespace is inside a further network namespace, which portolan does not evaluate";
 
-/// A network namespace with an interface that leads to another namespace.
 #[derive(Debug)]
 pub(super) struct Parent {
     netns: Option<u64>,
