@@ -152,7 +152,7 @@ fn names_on_this_machine(details: bool, names: impl FnOnce(&Snapshot) -> Names) 
     observe(&Scope { details, ..Scope::default() }).map_or_else(|_| Names::new(), |seen| names(&seen))
 }
 
-/// Keeps only names that every shell accepts without quotes and that are not options.
+/// Keeps only names that are not options and that every shell accepts without quotes.
 fn plain<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Names {
     let stands = |c: char| c.is_ascii_alphanumeric() || "._-+/@:".contains(c);
     let names = names

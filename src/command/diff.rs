@@ -119,7 +119,6 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<()> {
     Ok(())
 }
 
-/// Scans this machine with the scope of `before`.
 fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);

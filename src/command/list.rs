@@ -179,7 +179,6 @@ const USUAL_ROWS: usize = 24;
 /// The number of lines around a card: the command above it and the shell prompt below it.
 const AROUND_CARD: usize = 2;
 
-/// Returns the number of lines of the caveats below a card.
 fn caveat_height(report: &Report, ui: &Ui) -> usize {
     let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
     let mut bytes = Vec::new();
@@ -285,8 +284,8 @@ pub(super) fn matched_entries(
     matched_entries
 }
 
-/// Returns whether the user named a port by number, and no option selects connections, states, or a scan without
-/// processes.
+/// Returns whether the user named a port by number. Returns false if an option selects connections, states, or a scan
+/// without processes.
 fn names_numbers(args: &ScanArgs, selection: &Selection) -> bool {
     !args.all && !args.no_holders && selection.states().next().is_none() && selection.names_numbers()
 }

@@ -257,8 +257,8 @@ fn prose(roff: &mut Roff, text: &str) {
     }
 }
 
-/// Returns the paragraphs after the options of a help text, each with its heading, if any: `Examples:`, `Exit
-/// codes:`.
+/// Returns the paragraphs after the options of a help text. Each has a heading, such as `Examples:` or `Exit codes:`,
+/// if the help text gives one.
 fn sections(command: &Command) -> std::vec::IntoIter<(&'static str, String)> {
     let help = text(command.get_after_long_help());
     let paragraphs = help.split("\n\n").filter(|paragraph| !paragraph.is_empty());

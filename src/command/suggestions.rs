@@ -27,7 +27,6 @@ pub(super) fn unknown_names(
     unknown.into_iter().map(|name| unknown_name(name, report, common)).collect()
 }
 
-/// Returns the message for an unknown name, with a suggestion.
 pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> String {
     let name = name.trim_end_matches('?');
     let verb = form_of_verb(name).map(|form| form.replace("{}", "TARGET"));

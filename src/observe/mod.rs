@@ -89,8 +89,8 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     system::observe(scope)
 }
 
-/// Makes a deep scan: searches for contradictions between the tables, and for ports that are in use without a visible
-/// socket.
+/// Makes a deep scan. It searches for contradictions between the tables, and for ports that are in use without a
+/// visible socket.
 ///
 /// # Errors
 ///
@@ -188,7 +188,8 @@ pub fn has_socket(pid: Pid) -> bool {
             .is_ok_and(|descriptors| descriptors.flatten().any(is_socket))
 }
 
-/// A process, its parent, and the groups that can end together with it: the unit, the container and the pid namespace.
+/// A process, its parent, and the groups that can end together with the process: the unit, the container and the pid
+/// namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeProcess {
     /// The process ID.

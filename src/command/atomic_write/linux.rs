@@ -167,9 +167,9 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
 
 /// Returns whether another user may have created the file as a trap.
 ///
-/// This is assumed if others may write to the directory, and the file belongs neither to root, nor to this user, nor to
-/// the owner of the directory. The new file gets the owner and the mode of the old file, so the other user could change
-/// the report. The kernel has the same protection (sysctl `fs.protected_regular`).
+/// This is assumed if others may write to the directory, and the file does not belong to root, to this user or to the
+/// owner of the directory. The new file gets the owner and the mode of the old file, so the other user could change the
+/// report. The kernel has the same protection (sysctl `fs.protected_regular`).
 fn is_prepared_by_another(directory: &OwnedFd, file: &Stat) -> io::Result<bool> {
     let is_trusted = [0, geteuid().as_raw(), fstat(directory)?.st_uid].contains(&file.st_uid);
     Ok(!is_trusted && may_others_write(directory)?)

@@ -1,4 +1,5 @@
-//! `portolan explain`: what the registry says about a port, service, program or search text, and which process uses it.
+//! `portolan explain`: shows what the registry says about a port, service, program or search text, and which process
+//! uses it.
 
 mod free;
 

@@ -52,7 +52,6 @@ fn show(manager: &[&str], units: &BTreeSet<String>) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A unit, as `systemctl show` describes it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Unit {
     id: String,

@@ -50,7 +50,6 @@ fn namespace_of_first(first: &TreeProcess, tree: &[TreeProcess]) -> Option<(Pid,
     Some((first.pid, members))
 }
 
-/// Returns the given processes and all their descendants.
 fn with_descendants(mut pids: BTreeSet<Pid>, tree: &[TreeProcess]) -> BTreeSet<Pid> {
     // Each round adds one generation.
     loop {

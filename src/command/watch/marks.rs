@@ -157,7 +157,6 @@ impl Marks {
     }
 }
 
-/// The maximum number of changes in the log.
 const LONGEST_LOG: usize = 1000;
 
 /// Returns the number of remaining scans at which a mark begins to fade.

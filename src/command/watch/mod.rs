@@ -100,7 +100,6 @@ fn streamed(
     }
 }
 
-/// The watched sockets, and the report of the last scan.
 struct Watch {
     selection: Selection,
     scope: Scope,

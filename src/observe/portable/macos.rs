@@ -36,7 +36,6 @@ const SPARE: usize = 32;
 /// The maximum number of descriptors of a process.
 const MOST: usize = 1 << 20;
 
-/// Returns whether every process may be read.
 pub(super) fn privileged() -> bool {
     // SAFETY: the call takes no arguments and cannot fail.
     unsafe { libc::geteuid() == 0 }

@@ -137,7 +137,6 @@ pub(super) fn is_account(name: &str) -> bool {
     .is_ok()
 }
 
-/// Returns whether portolan runs with active administrator rights.
 pub(super) fn is_elevated() -> io::Result<bool> {
     let mut token = null_mut();
     // SAFETY: the current process's handle is always valid; the call writes a handle to `token` if it succeeds.

@@ -52,7 +52,6 @@ pub(super) struct Explorer {
     interval: Duration,
     size: Size,
     style: Style,
-    /// Whether every gap is shown in full.
     verbose: bool,
 }
 

@@ -9,7 +9,6 @@ use crate::model::address_set::AddressSet;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses(AddressSet);
 
-/// The bits of an IPv4 address inside `::ffff:0:0/96`.
 const V4: u128 = 0xffff_0000_0000;
 /// The maximum number of ranges. Large block lists have some thousands.
 pub(super) const MOST_RANGES: usize = 4096;
@@ -28,8 +27,8 @@ impl Addresses {
         networks.fold(Addresses::default(), |all, network| all.or(&network))
     }
 
-    /// Parses an address, or a range as `ADDRESS/BITS`, `ADDRESS/MASK` or `FIRST-LAST`; `None` for any other text,
-    /// such as a host name.
+    /// Parses an address, or a range as `ADDRESS/BITS`, `ADDRESS/MASK` or `FIRST-LAST`. Returns `None` for any other
+    /// text, such as a host name.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some((first, last)) = text.split_once('-') {
             let (first, last) = (first.parse().ok()?, last.parse().ok()?);

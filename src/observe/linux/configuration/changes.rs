@@ -9,7 +9,7 @@ use super::super::packages::root::Root;
 /// the new one. The clock may have been adjusted since the start. A start script may also write the file and then
 /// become the server.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
-/// The resolution of start times of processes and of file times: one clock tick of the slowest kernel (100 Hz).
+/// Start times of processes and times of files are exact to one clock tick of the slowest kernel (100 Hz).
 const TICK: SignedDuration = SignedDuration::from_millis(10);
 /// The maximum number of symbolic links that the kernel follows in a path (`MAXSYMLINKS` of linux/namei.h).
 const MOST_LINKS: usize = 40;
@@ -32,11 +32,10 @@ pub(super) fn change_since(root: &Root, path: &str, started: Timestamp) -> Chang
     }
 }
 
-/// Returns the latest change of a file, of the symbolic links in its path, and of the directories that may have been
-/// renamed.
+/// Returns the latest change of a file, of the symbolic links in its path, and of the directories in its path.
 ///
-/// A directory also changes if a file is added to it. A rename changes the parent directory too, so the time of a
-/// directory counts only if its parent has also changed.
+/// A directory counts because a rename can put another directory in its place. A rename changes the directory and its
+/// parent, but an added file changes only the directory. Therefore the earlier of these two times counts.
 fn last_change(root: &Root, path: &str) -> Option<Timestamp> {
     let mut rest: Vec<String> = components(path);
     let (mut done, mut latest, mut links) = (Vec::<String>::new(), None, 0);

@@ -154,7 +154,6 @@ pub(super) fn redis_words(line: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Adds the text up to the closing double quote.
 fn add_quoted(rest: &mut (impl Iterator<Item = u8> + Clone), word: &mut Vec<u8>) -> Option<()> {
     loop {
         match rest.next()? {

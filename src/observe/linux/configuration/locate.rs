@@ -144,7 +144,8 @@ fn option(arguments: &[String], names: &[&str]) -> Option<String> {
     last
 }
 
-/// Returns the value of an option with one letter, which may follow `flags`: `-f PATH`, `-fPATH` or `-dNf PATH`.
+/// Returns the value of an option with one letter: `-f PATH` or `-fPATH`. The letter may follow `flags`, as in `-dNf
+/// PATH`.
 fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<String> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {

@@ -121,7 +121,7 @@ fn parse(text: &str) -> Option<Vec<AccessSetting>> {
     Some(settings.collect())
 }
 
-/// Returns the deciding setting of a block, and whether clients must log in; `None` if this is not known.
+/// Returns the deciding setting of a block, and whether clients must log in. Returns `None` if this is not known.
 fn decision(block: &Block<'_>, without: &'static str) -> Option<(&'static str, bool)> {
     match block.login {
         _ if block.admits_anyone => Some(("no_auth_user", false)),

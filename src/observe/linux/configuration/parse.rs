@@ -80,7 +80,6 @@ pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
     port.filter(|port| *port != 0).map(found).into_iter().collect()
 }
 
-/// Returns the lines of a top-level block of YAML.
 fn block<'t>(text: &'t str, name: &str) -> impl Iterator<Item = &'t str> {
     let is_head = move |line: &&str| line.trim_end().strip_suffix(':') == Some(name);
     let is_filled = |line: &&str| !line.trim().is_empty();

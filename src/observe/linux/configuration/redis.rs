@@ -78,8 +78,8 @@ fn parse(bytes: &[u8]) -> Option<Vec<AccessSetting>> {
     Some(settings.collect())
 }
 
-/// Returns the options on the command line of Redis, as lines of its file; `None` if Redis also reads lines from
-/// standard input.
+/// Returns the options on the command line of Redis, as lines of its file. Returns `None` if Redis also reads lines
+/// from standard input.
 pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
     let mut text = String::new();
     for argument in arguments {
@@ -106,7 +106,7 @@ enum Rights {
 
 struct User<'t> {
     name: &'t str,
-    /// The rights of a client that has not given a password; `None` if the user is off or needs a password.
+    /// The rights of a client without a password; `None` if the user is off or needs a password.
     without_password: Option<Rights>,
 }
 

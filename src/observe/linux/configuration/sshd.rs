@@ -15,7 +15,8 @@ pub(super) const INCLUDE: include::Syntax = include::Syntax {
     },
 };
 
-/// Returns the words of a line; `None` for a comment and for a line with quotes, whose words are not known.
+/// Returns the words of a line. Returns `None` for a comment, and for a line with quotes, because its words are not
+/// known.
 fn words(line: &str) -> Option<impl Iterator<Item = &str>> {
     let line = line.trim();
     (!line.starts_with('#') && !line.contains(['"', '\''])).then(|| {

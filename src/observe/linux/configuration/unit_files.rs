@@ -96,7 +96,6 @@ pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
     Some(command)
 }
 
-/// Returns the text of a unit; `Ok(None)` if there is no such file.
 fn read(root: &Root, path: &str) -> Result<Option<String>, String> {
     let bytes = root.read(path, LONGEST)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))

@@ -25,9 +25,9 @@ const MOST_ENTRIES: usize = 10_000;
 /// The maximum number of containers whose addresses are compared with a searched address.
 const MOST_SEARCHED: usize = 1_000;
 
-/// Adds the data of containers to the processes in them, and to the processes that forward a port to a container. A
-/// scan without details does not read the control groups of processes, so `of_sockets` has the containers that are
-/// known from sockets.
+/// Adds the data of containers to the processes in them, and to the processes that forward a port to a container.
+/// `of_sockets` has the containers that are known from the control groups of sockets. It is needed because a scan
+/// without details does not read the control groups of processes.
 pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>) {
     let group =
         |process: &Process| process.container.clone().or_else(|| of_sockets.get(&process.pid).cloned());

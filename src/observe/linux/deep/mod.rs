@@ -1,5 +1,5 @@
-//! The deep scan: compares the tables of the kernel with each other (`tables.rs`), and tries every port by `bind` to
-//! find ports that are in use without a visible socket (`sweep.rs`).
+//! The deep scan. It compares the tables of the kernel with each other (`tables.rs`). It also tries to bind every port,
+//! to find ports that are in use without a visible socket (`sweep.rs`).
 
 mod sweep;
 mod tables;
@@ -103,7 +103,6 @@ fn lists_bound_sockets_here() -> bool {
     bound.unwrap_or(false)
 }
 
-/// Returns one gap for each reason why ports could not be tried.
 fn not_tried(result: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let what = |count: u64| {

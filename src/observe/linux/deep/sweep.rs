@@ -1,7 +1,7 @@
 //! Finds ports that are in use without a visible socket, by trying to bind each port.
 //!
-//! Each port that no table shows as in use is bound on the wildcard address and released at once, without
-//! `SO_REUSEADDR`, `SO_REUSEPORT` and `listen`. Therefore no traffic is taken from another socket, no connection is
+//! Each port that no table shows as in use is bound on the wildcard address and released at once. `SO_REUSEADDR`,
+//! `SO_REUSEPORT` and `listen` are not used. Therefore no traffic is taken from another socket, no connection is
 //! accepted, and no packet is sent. If a service binds the port in these microseconds, the service gets the error
 //! `EADDRINUSE`.
 //!

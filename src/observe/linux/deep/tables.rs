@@ -284,7 +284,7 @@ pub fn shown() -> Option<ListedPorts> {
     Some(shown)
 }
 
-/// Returns the TCP sockets that are bound but do not listen; none if this kernel does not list them.
+/// Returns the TCP sockets that are bound but do not listen. Returns no socket if this kernel does not list them.
 pub(super) fn bound() -> Vec<SocketRecord> {
     let netlink = Netlink::open();
     netlink

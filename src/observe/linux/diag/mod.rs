@@ -38,8 +38,8 @@ pub struct SocketRecord {
     pub v6only: Option<bool>,
     /// The ID of the control group; `None` before Linux 5.8.
     pub cgroup: Option<u64>,
-    /// Whether the socket accepts traffic for addresses of other machines (`IP_TRANSPARENT`); false if the kernel does
-    /// not give this option (before Linux 5.15).
+    /// Whether the socket accepts traffic for addresses of other machines (`IP_TRANSPARENT`). False before Linux 5.15,
+    /// because the kernel does not give this option.
     pub transparent: bool,
     /// The path MTU; 0 if the socket never tried to connect. Only the message about a destroyed TCP socket contains it.
     pub path_mtu: Option<u32>,

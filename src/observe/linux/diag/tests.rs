@@ -65,7 +65,6 @@ fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Returns the one record of a dump, as a payload without attributes.
 fn plain() -> Vec<u8> {
     bytes(UDP4)[HEADER..HEADER + RECORD].to_vec()
 }

@@ -1,5 +1,5 @@
-//! Reads the network interfaces that firewall rules can name, and the programs that see the packets of these interfaces
-//! before any rule does (linux/rtnetlink.h, linux/if_link.h).
+//! Reads the network interfaces that firewall rules can name. Also reads the programs that see the packets of these
+//! interfaces before any rule does (linux/rtnetlink.h, linux/if_link.h).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -145,9 +145,9 @@ pub(super) fn list(with_addresses: bool) -> Result<Listed, Errno> {
 /// The filters of the packets that arrive on a device.
 #[derive(Debug, Default, PartialEq)]
 struct Filters {
-    /// The IDs of their BPF programs.
+    /// The IDs of the BPF programs of the filters.
     programs: Vec<u32>,
-    /// The indices of the devices to which they send packets.
+    /// The indices of the devices to which the filters send packets.
     sends_to: Vec<u32>,
 }
 

@@ -27,7 +27,7 @@ const MOST: usize = 200_000;
 const MOST_LOCAL: usize = 1_000;
 
 /// Returns the local routes of the calling thread's network namespace, except those for addresses of an interface. If
-/// the routes cannot be read, or are too many, any address may be local, and the result says so.
+/// the routes cannot be read or are too many, returns routes by which any address may be local.
 pub(super) fn list(interfaces: &[Interface]) -> Vec<LocalRoute> {
     read(interfaces).unwrap_or_else(|_| {
         let any = |first: IpAddr, last: IpAddr| LocalRoute { first, last, uncertain: true };

@@ -17,7 +17,6 @@ use crate::model::{Family, Firewall, Gap, Netns, Note, Stage};
 #[derive(Debug, Default)]
 pub(super) struct ReadFirewall {
     pub(super) firewall: Firewall,
-    /// Set if the rules could not be read.
     pub(super) gap: Option<Gap>,
     /// Set if programs or filters see packets before the firewall.
     pub(super) note: Option<Note>,

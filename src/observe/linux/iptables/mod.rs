@@ -17,7 +17,6 @@ use crate::model::firewall::{
     FilterHook, FilterRule, FilterTable, FilterValue, conntrack,
 };
 
-/// The maximum length of a rule's text in reports.
 const LONGEST_TEXT: usize = 300;
 
 /// Returns the tables in the output for one family, each with its name.

@@ -155,7 +155,6 @@ impl PublishedPorts {
 struct Rows<'r> {
     scope: &'r Scope,
     netns: Option<&'r Netns>,
-    /// The addresses of this machine.
     own: &'r HashSet<IpAddr>,
     /// The existing rows. The last value is true if only programs on this machine can reach the port.
     seen: HashSet<(Protocol, IpAddr, u16, bool)>,

@@ -62,7 +62,6 @@ pub(super) enum Action {
 pub(super) enum Destination {
     #[default]
     Anything,
-    /// Any address of this machine.
     ThisMachine,
     Within(Network),
 }

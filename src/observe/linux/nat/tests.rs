@@ -6,7 +6,7 @@ use super::*;
 use crate::model::firewall::FilterTable;
 use crate::observe::linux::iptables;
 
-/// Returns each publishing rule in short: hook, protocols, ports, destination and target; and the rules that are not
+/// Returns each publishing rule as hook, protocols, ports, destination and target. Also returns the rules that are not
 /// understood.
 fn published(tables: &[FilterTable]) -> (Vec<String>, Vec<String>) {
     let tables: Vec<_> = tables.iter().flat_map(filter::tables).collect();

@@ -12,7 +12,6 @@ use super::xt::{self, SOURCE_TARGETS};
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterValue};
 
-/// The register of the verdict.
 const VERDICT: u32 = 0;
 
 /// `NFT_PAYLOAD_NETWORK_HEADER`.

@@ -40,7 +40,6 @@ pub(super) enum Form {
 pub(super) struct Part {
     pub(super) field: FilterField,
     pub(super) form: Form,
-    /// The number of bytes in the register.
     pub(super) len: u8,
 }
 

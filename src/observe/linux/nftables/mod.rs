@@ -42,7 +42,6 @@ const NEWSET: u16 = SUBSYSTEM | 9;
 const NEWELEMENTS: u16 = SUBSYSTEM | 12;
 /// The size of `nfgenmsg`.
 const BODY: usize = 4;
-/// The maximum length of a comment in reports.
 const LONGEST_COMMENT: usize = 80;
 /// Families (`NFPROTO_*`).
 const INET: u8 = 1;
@@ -124,7 +123,6 @@ fn messages(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, u8, &[u8])>> {
     })
 }
 
-/// Returns the name of the table in a message of any kind.
 fn table_of(message: &[u8]) -> Option<&[u8]> {
     let [_, table] = attributes::<2>(message)?;
     name(table)

@@ -63,7 +63,6 @@ struct RawElement<'d> {
 pub(super) struct RawSet<'d> {
     flags: u32,
     pub(super) key_length: usize,
-    /// The length of the data in a map.
     pub(super) data_length: usize,
     elements: Vec<RawElement<'d>>,
 }

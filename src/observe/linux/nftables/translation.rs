@@ -35,13 +35,11 @@ pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Optio
     Some(action.unwrap_or(FilterAction::Unknown))
 }
 
-/// Returns the action of the expression `redir`; `None` if it is malformed.
 pub(super) fn redirect(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, port] = attributes::<2>(data)?;
     Some(new_destination(reader, None, port, false).unwrap_or(FilterAction::Unknown))
 }
 
-/// Returns the action of the expression `tproxy`; `None` if it is malformed.
 pub(super) fn steering(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
     let [_, family, address, port] = attributes::<4>(data)?;
     let family = number_or_zero(family);
@@ -52,8 +50,8 @@ pub(super) fn steering(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<F
     })
 }
 
-/// Adds the family of the expression as a condition, because in a table for both families the kernel changes only
-/// packets of this family.
+/// Adds the family of the expression as a condition. In a table for both families, the kernel changes only packets of
+/// this family.
 fn only_family(reader: &mut Reader<'_, '_, '_>, family: u32) {
     let version = match family {
         IPV4 => 4,

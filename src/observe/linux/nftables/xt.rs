@@ -304,7 +304,6 @@ fn recent(info: Structure<'_>) -> Option<Vec<FilterCondition>> {
     })
 }
 
-/// Returns the action of a target; `None` if the expression is malformed.
 pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Option<FilterAction> {
     let [_, kind, revision, info] = attributes::<4>(data)?;
     let (kind, info) = (std::str::from_utf8(name(kind)?).ok()?, Structure(info.unwrap_or_default()));

@@ -1,5 +1,5 @@
-//! Finds the users who can replace a file, from the owner, mode and access control list of the file and of each
-//! directory above it.
+//! Finds the users who can replace a file. The owner, the mode and the access control list decide, both of the file and
+//! of each directory above it.
 //!
 //! No file is opened for reading. Every path is followed from the root directory of the process that runs the file. Two
 //! files are the same only if device and inode are equal, regardless of their names.
@@ -109,15 +109,15 @@ impl Origins {
         Some(tree)
     }
 
-    /// Returns the world-writable directories above `path`, nearest first; `None` if none was found and a directory
-    /// could not be checked.
+    /// Returns the world-writable directories above `path`, nearest first. Returns `None` if none was found and a
+    /// directory could not be checked.
     pub(super) fn open_directories(&mut self, tree: &Tree, path: &[u8]) -> Option<Vec<String>> {
         let above = self.above(tree, path)?;
         (above.complete || !above.open.is_empty()).then_some(above.open)
     }
 
-    /// Returns who can replace the file at `path`; `None` if this could not be checked. If `running`, the file that a
-    /// process runs, is another file, the kind is [`OriginKind::Elsewhere`].
+    /// Returns who can replace the file at `path`; `None` if this could not be checked. `running` is the file that a
+    /// process runs. If it is another file, the kind is [`OriginKind::Elsewhere`].
     pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -165,8 +165,8 @@ impl Origins {
         above.complete.then(|| of_writer(tree, above.user))
     }
 
-    /// Returns the user who mounted the FUSE file system of `path`; `None` if root mounted it, or for other file
-    /// systems. Without this user's permission, not even root can read the files, so nothing else can be checked.
+    /// Returns the user who mounted the FUSE file system of `path`. Returns `None` if root mounted it, and for other
+    /// file systems. Without this user's permission, not even root can read the files, so nothing else can be checked.
     pub(super) fn of_mounting_user(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let uid = self.above(tree, path)?.mounted_by.filter(|uid| *uid != 0)?;
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
@@ -205,8 +205,8 @@ impl Origins {
         }
     }
 
-    /// Returns who can enter a directory that is not open to all users; `None` if its owner has no ID in this user
-    /// namespace.
+    /// Returns who can enter a directory that is not open to all users. Returns `None` if its owner has no ID in this
+    /// user namespace.
     fn entrants(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Entrants> {
         let has_group = Mode::from_raw_mode(stat.st_mode).contains(Mode::XGRP);
         let is_other = |gid: u32| gid != 0 && !self.administrators().contains(&gid);

@@ -125,8 +125,8 @@ fn who_can_replace_a_file() {
     place(&root.path().join("sticky/private/open"), 0o777, true);
     place(&root.path().join("sticky/private/open/x"), 0o755, false);
     assert_eq!(uid_of("/sticky/private/open/x"), of_user, "nobody else can enter");
-    // Only root, one user, one group, or all users can enter the directory above. A world-writable directory below it
-    // is only as open.
+    // A world-writable directory is only as open as the directory above it. Only root, one user, one group, or all
+    // users can enter that directory.
     for (name, mode, uid, gid, origin) in [
         ("of-root-alone", 0o700, 0, 0, OriginKind::System),
         ("of-a-user", 0o750, 1000, 1000, OriginKind::User),

@@ -39,7 +39,6 @@ struct Search<'d> {
     except: Option<&'d [u8]>,
 }
 
-/// The searches, by the path in the lists.
 struct Searches<'d> {
     by_path: HashMap<&'d [u8], Vec<Search<'d>>>,
     /// For each [`ending`], whether a searched path has it. This test excludes most lines ten times as fast as a

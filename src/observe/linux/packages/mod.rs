@@ -47,7 +47,7 @@ const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), v
 /// delay the others.
 const WORKERS: usize = 4;
 
-/// What a package records about a file.
+/// A file, as a package records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PackagedFile {
     package: String,

@@ -31,7 +31,6 @@ pub(in super::super) struct Root {
     pub(super) layout: Layout,
 }
 
-/// The status of a file, and the ID of its mount.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MountedStat {
     pub(super) stat: Stat,
@@ -116,13 +115,12 @@ impl Root {
         Some(MountedStat { stat: fstat(&found).ok()?, mount })
     }
 
-    /// Returns the status of the file or symbolic link at a path. A link is not followed if it is the last part of the
-    /// path; other links are followed within the root directory.
+    /// Returns the status of the file or symbolic link at a path. A link in the last part of the path is not followed.
+    /// Other links are followed within the root directory.
     pub(in super::super) fn stat_link(&self, path: &str) -> Option<Stat> {
         fstat(self.open_link(path)?).ok()
     }
 
-    /// Returns the target of a symbolic link.
     pub(in super::super) fn link(&self, path: &str) -> Option<String> {
         readlinkat(self.open_link(path)?, c"", Vec::new()).ok()?.into_string().ok()
     }
@@ -176,7 +174,6 @@ impl Root {
     }
 }
 
-/// Returns device and inode.
 pub(super) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }

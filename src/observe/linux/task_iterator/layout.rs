@@ -113,7 +113,6 @@ impl<'s> Source<'s> {
         Some(filled)
     }
 
-    /// Returns `length` bytes from a position on.
     fn bytes(self, at: u64, length: usize) -> Option<Cow<'s, [u8]>> {
         if let Source::Memory(bytes) = self {
             let bytes = bytes.get(usize::try_from(at).ok()?..)?.get(..length)?;
@@ -257,7 +256,6 @@ fn find(types: &mut Types<'_>, names: &[u8]) -> Option<Found> {
     Some(found)
 }
 
-/// Parses the members of a structure.
 fn members(bytes: &[u8]) -> Option<Members> {
     let info = number(bytes, 4)?;
     let has_bit_fields = info >> 31 == 1;

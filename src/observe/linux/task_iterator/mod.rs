@@ -47,7 +47,6 @@ const FEW: usize = 16;
 /// The number of times that an audit reads all descriptors. A process can move a descriptor to a number that was
 /// already read. If another process also owns the socket, nobody would notice that this process is missing.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
-/// The maximum number of bytes per read.
 const BUFFER: usize = 32 * 1024;
 /// The maximum number of reads that fail with `EAGAIN`.
 const ATTEMPTS: usize = 1_000;
@@ -151,7 +150,7 @@ pub(super) fn processes() -> Option<Walk> {
 }
 
 /// Adds the processes and their network namespaces, and returns the rest of the answer. Returns `None` if portolan and
-/// its network namespace are not in the answer, because the layout then does not belong to the running kernel.
+/// its network namespace are not in the answer. The layout then does not belong to the running kernel.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
     let (mut level, mut owners, mut is_finished) = (None, Vec::new(), true);

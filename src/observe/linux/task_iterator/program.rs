@@ -33,8 +33,8 @@ pub(super) const OTHER: u32 = 2;
 
 /// The size of a record of the file iterator: inode, process, thread, descriptor, kind.
 pub(super) const FILE_RECORD: usize = 24;
-/// The size of a record of the task iterator: process, network namespace, whether it has an io_uring, level, result of
-/// the search of its descriptors, and an unused field.
+/// The size of a record of the task iterator. Its fields are the process, the network namespace, whether the process
+/// has an io_uring, the level, the result of the descriptor search, and an unused field.
 pub(super) const TASK_RECORD: usize = 24;
 /// No descriptor that the walk needs was found.
 pub(super) const NOTHING: u32 = 0;
@@ -366,8 +366,8 @@ const FILE: i16 = POINTER - FILE_PART;
 const FILE_PART: i16 = 128;
 
 /// Returns the BPF program of the iterator over tasks. For each task, it reports the pid, the network namespace, and
-/// whether the task has an io_uring. With `wanted` (a layout and an array of inodes), it also reports whether the task
-/// may have a descriptor that [`of_files`] would report with this array.
+/// whether the task has an io_uring. `wanted` is a layout and an array of inodes. With it, the program also reports
+/// whether the task may have a descriptor that [`of_files`] would report with this array.
 pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)>) -> Vec<u64> {
     const RECORD: i16 = FILE - 24;
     const PROCESS: i16 = RECORD;

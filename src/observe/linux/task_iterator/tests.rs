@@ -3,7 +3,6 @@ use proptest::prelude::*;
 use super::layout::DescriptorTable;
 use super::*;
 
-/// A description of types under construction.
 #[derive(Default)]
 struct Description {
     types: Vec<u8>,

@@ -61,7 +61,6 @@ pub(super) struct Facts<'a> {
     pub(super) text: usize,
     /// The number of visible lines of this text.
     pub(super) text_page: usize,
-    /// The columns by which the rows can be sorted.
     pub(super) columns: &'a [&'static str],
 }
 
@@ -72,7 +71,6 @@ pub(super) struct State {
     pub(super) panel: Option<(Panel, usize)>,
     pub(super) filter: String,
     pub(super) is_typing: bool,
-    /// The column by which the rows are sorted.
     pub(super) sort: Option<&'static str>,
     pub(super) is_reversed: bool,
     /// A message that is shown until the next key.
@@ -101,7 +99,6 @@ impl State {
         View::ALL.iter().position(|view| *view == self.view).unwrap_or(0)
     }
 
-    /// Opens a text in place of the rows.
     pub(super) fn open(&mut self, panel: Panel) {
         self.message = None;
         self.panel = Some((panel, 0));
