@@ -20,7 +20,7 @@ pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChan
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind;
 
-/// A network namespace, identified by the part that stays the same after a restart: its container, or else its name.
+/// A network namespace, identified by its container, or else by its name. Both stay the same after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NetnsIdentity<'a> {
     /// The namespace in which portolan runs.

@@ -267,7 +267,7 @@ fn stays(unit: &str) -> bool {
     name.ends_with(".service") && !name.starts_with("run-")
 }
 
-/// Returns whether the kernel probably chose the port. The port is then another after the next start.
+/// Returns whether the kernel probably chose the port. The port then changes at the next start.
 fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
     let socket = &judged.socket;
     if snapshot.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {

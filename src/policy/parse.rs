@@ -29,8 +29,8 @@ pub struct Included {
     pub bytes: Vec<u8>,
 }
 
-/// Reads a policy. `read` reads an included file: it gets the identity of the including file and the name in `include`,
-/// and returns the file, or the reason why it cannot be read.
+/// Reads a policy. `read` reads an included file. It gets the identity of the including file and the name in `include`.
+/// It returns the file, or the reason why the file cannot be read.
 ///
 /// # Errors
 ///

@@ -5,7 +5,7 @@ use crate::registry::Registry;
 /// The maximum number of expected names that a message lists. If there are more, the message has only the nearest name.
 const MANY: usize = 20;
 
-/// The maximum edit distance of a suggested subcommand or name in use on this machine.
+/// The maximum edit distance at which a subcommand, or a name in use on this machine, is suggested.
 const NEAR: usize = 2;
 
 /// A name with at most this many letters is similar to almost every name. So a name of the registry is suggested only

@@ -67,7 +67,8 @@ impl Selection {
         Ok(Selection { targets, groups, not, typed_not, either_end: asked.either_end })
     }
 
-    /// Looks up the targets on this machine: the names among the interfaces, and the addresses among the own addresses.
+    /// Looks up the targets on this machine: the names among the network interfaces, and the addresses among the
+    /// addresses of this machine.
     pub(crate) fn resolve(&mut self, machine: &OwnAddresses<'_>) {
         self.targets.iter_mut().for_each(|target| target.resolve(machine));
         // An excluded address excludes only the sockets that are bound to the address, not the sockets on the wildcard
@@ -86,7 +87,7 @@ impl Selection {
         self.targets.iter_mut().for_each(Target::mean_bound_sockets);
     }
 
-    /// Returns the values of `--not` that exclude none of the entries, as typed.
+    /// Returns, as typed, the values of `--not` that exclude no entry.
     pub(crate) fn unused_exclusions<'s>(&'s self, entries: &[Entry]) -> Vec<&'s str> {
         let excludes = |filter: &Filter| {
             entries.iter().any(|entry| !filter.test(&Subject::Entry(entry), self.either_end).is_no())

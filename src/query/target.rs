@@ -168,8 +168,7 @@ impl Target {
             TargetKind::Address(TypedAddress { networks, ports, device, is_own }) => {
                 let reaches = |network: &Network| match (is_own, ports.is_empty()) {
                     (Some(true), _) | (None, false) => reaches(subject, *network, ports),
-                    // Clients cannot use an address that this machine does not have to reach a socket on the wildcard
-                    // address.
+                    // A client reaches a socket on the wildcard address only by an address that this machine has.
                     _ => is_bound_to(subject, *network).and(on_port(subject, ports)),
                 };
                 let near = Answer::any(networks.iter().map(reaches));

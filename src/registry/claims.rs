@@ -16,8 +16,8 @@ pub struct Claim {
 }
 
 impl Registry {
-    /// Returns why a new service should not use each port of a range, in ascending order. `None` if nothing names the
-    /// port.
+    /// Returns one item for each port of a range, in ascending order: the reason why a new service should not use the
+    /// port. The item is `None` if nothing names the port.
     #[must_use]
     pub fn claims(&self, asked: PortRange) -> Vec<Option<Claim>> {
         let mut claims = vec![None; usize::from(asked.high - asked.low) + 1];

@@ -20,8 +20,8 @@ pub struct RecognisedProgram {
     pub rests_on: RestsOn,
     /// The name of the program file or script, or the name of the process.
     pub name: String,
-    /// The programs that the process may run. It is empty if the program is unknown, and has several items if programs
-    /// have equal names.
+    /// The programs that the process may run. The list is empty if the program is unknown, and has several items if
+    /// programs have equal names.
     pub programs: Vec<ListedProgram>,
     /// Further programs whose text is also in the command line, but is shorter than the text of `programs`. An option
     /// that opens a port, such as the port of a debugger, counts too.
@@ -45,14 +45,14 @@ impl RecognisedProgram {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
 
-    /// Returns the program, if it commonly serves any port. If several programs are possible, returns the first, and
-    /// all of them must serve any port. `None` for an interpreter without a known script.
+    /// Returns the first possible program, if all possible programs commonly serve any port. `None` for an interpreter
+    /// without a known script.
     pub fn anywhere(&self) -> Option<ListedProgram> {
         let first = self.programs.first()?;
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
-    /// Returns the program, or the first of several possible programs; `None` for an unknown program or script.
+    /// Returns the first possible program; `None` for an unknown program or script.
     pub fn program(&self) -> Option<ListedProgram> {
         self.programs.first().copied().filter(|_| !self.is_bare())
     }

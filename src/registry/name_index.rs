@@ -123,7 +123,6 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Returns the beginning of the first line that is not a comment.
     const fn new(text: &[u8]) -> Self {
         Cursor { line: first_line(text), at: None }
     }
@@ -200,7 +199,7 @@ pub(super) const fn first_line(text: &[u8]) -> usize {
     line
 }
 
-/// Returns the beginning of a column, which counts from zero, in the line at `line`.
+/// Returns the beginning of a column in the line at `line`. Columns count from zero.
 pub(super) const fn column_at(text: &[u8], line: usize, column: usize) -> usize {
     let (mut at, mut left) = (line, column);
     while left > 0 {

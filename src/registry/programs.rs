@@ -115,7 +115,7 @@ impl ListedProgram {
         self.matches == Match::Comm && self.name.len() == 15
     }
 
-    /// Returns the name to print: for a script, the text that identifies it in the command line.
+    /// Returns the name to print. For a script, this is the text that identifies the script in the command line.
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {
             Match::Arg(text) => {
@@ -200,7 +200,8 @@ const PROGRAMS: &str = include_str!("data/programs.tsv");
 static NAMES: NameIndex<{ count(PROGRAMS, Column::ProcessAndFile) }> =
     NameIndex::new(PROGRAMS, Column::ProcessAndFile);
 
-/// Returns the programs listed under `name`, which is a process name or a file name, in the order of the list.
+/// Returns the programs that the list has under `name`, in the order of the list. `name` is a process name or a file
+/// name.
 pub(super) fn programs_named(name: &str) -> impl Iterator<Item = ListedProgram> {
     NAMES.find(PROGRAMS, name).filter_map(|place| ListedProgram::parse(place.line(PROGRAMS)))
 }

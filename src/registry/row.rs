@@ -21,7 +21,6 @@ pub(super) const COLUMNS: [&str; 10] = [
 
 /// The description of a row without a name, as the generator writes it.
 pub(super) const RESERVED: &str = "Reserved";
-/// See [`RESERVED`].
 pub(super) const UNASSIGNED: &str = "Unassigned";
 
 /// The line before the rows that cover more than one port.
@@ -96,7 +95,7 @@ impl RegistryRow {
         self.ports.contains(port) && self.protocols.split(',').any(|name| name == protocol.name())
     }
 
-    /// Returns the name of which this row is an alias, according to IANA's note.
+    /// Returns the name that this row is an alias of, according to IANA's note.
     pub(super) fn alias_of(&self) -> Option<&'static str> {
         alias_in(self.notes)
     }

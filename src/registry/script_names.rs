@@ -236,7 +236,8 @@ fn application(word: &str) -> Option<&str> {
     (begins_a_name(module) && begins_a_name(name) && module.chars().all(is_module)).then_some(module)
 }
 
-/// Returns the applet that busybox or toybox runs: the name of the process, or its first argument.
+/// Returns the applet that busybox or toybox runs. Its name is the name that started the process, or else the first
+/// argument.
 fn applet(arguments: &[String]) -> Command<'_> {
     let mut words = arguments.iter().flat_map(|argument| argument.split_whitespace());
     let mut file = words.next().unwrap_or_default();

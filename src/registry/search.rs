@@ -133,7 +133,7 @@ impl Registry {
         names
     }
 
-    /// Returns the names of services and programs similar to an unknown name, the most similar first.
+    /// Returns the names of services and programs that are similar to an unknown name, the most similar first.
     #[must_use]
     pub fn near(&self, name: &str) -> Vec<&'static str> {
         let services =

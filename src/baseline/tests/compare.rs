@@ -1,4 +1,5 @@
-//! Comparisons of complete snapshots: transient changes, uncertain changes, and listeners that cannot be compared.
+//! Checks comparisons of complete snapshots: transient changes, uncertain changes, and listeners that cannot be
+//! compared.
 
 use proptest::prelude::*;
 
@@ -12,7 +13,8 @@ pub(super) fn report(snapshot: &Snapshot) -> Report {
     judge(snapshot.clone(), Registry::embedded())
 }
 
-/// Returns each change as text: its kind and place, with `+` if uncertain, in brackets if transient.
+/// Returns each change as text: its kind and place. An uncertain change ends with `+`, and a transient change is in
+/// brackets.
 pub(super) fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let (before, after) = (report(before), report(after));
     let comparison = compare(&before, &after);

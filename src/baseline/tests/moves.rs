@@ -1,12 +1,12 @@
-//! Listeners with hidden owners that move to another address.
+//! Checks listeners with hidden owners that move to another address.
 
 use super::compare::{compared, report, seen};
 use super::*;
 use crate::baseline::{compare, since};
 use crate::findings::FindingFacts;
 
-/// A listener with a hidden owner moves to another address only if unit and user are the same, and if no other listener
-/// can be the same service.
+/// A listener with a hidden owner counts as moved only if unit and user are the same. No other listener may be the same
+/// service.
 #[test]
 fn hidden_services_that_move() {
     const UNIT: Option<&str> = Some("metrics.service");

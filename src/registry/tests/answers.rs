@@ -86,9 +86,9 @@ fn live_registrations_come_first() {
 fn known_uses_are_reported_with_every_status() {
     assert_eq!(verdict("udp/51820").known_use, ["WireGuard"]);
     assert_eq!(verdict("tcp/51820").known_use, [""; 0]);
-    // Two orphaned registrations of the port have the same text.
+    // Two orphaned registrations of the port have the same text, which is shown once.
     assert_eq!(verdict("tcp/42").known_use, ["Windows WINS replication"]);
-    // The known use and the row of the orphaned registration have the same text.
+    // The known use and the row of the orphaned registration have the same text, which is shown once.
     let same = verdict("tcp/3000").known_use;
     assert_eq!(same.len(), 1, "{same:?}");
 }
@@ -212,7 +212,7 @@ fn the_search_agrees_with_a_scan() {
     assert_eq!(found, scanned.values().map(Vec::len).sum::<usize>());
 }
 
-/// Evidence names the registry's own service, by the rule in the generator's `same_service.rs`.
+/// The evidence names the registered service. The rule for this is in `same_service.rs` of the generator.
 #[test]
 fn evidence_names_the_registered_service() {
     use EvidenceSource::*;

@@ -250,7 +250,7 @@ fn every_known_use_is_in_a_verdict() {
     }
 }
 
-/// A look-up reads only the ranges that begin at most this far below a port.
+/// A look-up reads only the ranges that begin at most `reach` ports below a port.
 #[test]
 fn a_look_up_covers_the_widest_range() {
     let registry = Registry::embedded();

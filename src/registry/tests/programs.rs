@@ -1,4 +1,4 @@
-//! The identified program of a process, and the programs that are expected on a guarded port.
+//! Checks the identified program of a process, and the programs that are expected on a guarded port.
 
 use super::super::identity::{RecognisedProgram, identify};
 use super::super::programs::{self, guarded, pairs, programs as rows, socket_unit};

@@ -86,7 +86,7 @@ fn escaped(next: char) -> &'static str {
     }
 }
 
-/// Returns command lines in which the option of a sample has another value.
+/// Returns a sample with another value for its option, in each possible notation.
 fn with_value(sample: &str, value: &str) -> Vec<String> {
     let line = sample.trim_end();
     let begin = line.rfind(' ').map_or(0, |at| at + 1);
@@ -117,7 +117,7 @@ fn an_option_that_is_switched_off_lowers_no_danger() {
             let on = |line: &String| {
                 if line.ends_with([' ', '=']) { format!("{line}value") } else { line.clone() }
             };
-            // Each part is tried with one sample of the other parts before it.
+            // Each part is tried after one sample of each other part.
             let lines: Vec<String> = (0..parts.len())
                 .flat_map(|at| {
                     let others = parts.iter().enumerate().filter(|(other, _)| *other != at);

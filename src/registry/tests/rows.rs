@@ -144,7 +144,7 @@ fn plain_example(element: &'static str, port: (u16, Protocol)) -> Option<Example
     Some(Example::runs(file, &line, port))
 }
 
-/// Returns the elements of a programs column that name no program.
+/// Returns the elements of a programs column that match no program, or that match too many command lines.
 fn elements_that_never_match(column: &'static str, examples: &[Example]) -> Vec<&'static str> {
     let never = |element: &&'static str| {
         let (file, condition) = parts(element);

@@ -1,4 +1,4 @@
-//! The hand-kept tables agree with each other and with the registry.
+//! Checks that the hand-kept tables agree with each other and with the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -217,7 +217,7 @@ fn sources_are_first_hand() {
     }
 }
 
-/// Returns the rows of a table, each as a map from the name of the column.
+/// Returns the rows of a table. Each row is a map from the name of the column to the value.
 fn rows(text: &'static str) -> Vec<BTreeMap<&'static str, &'static str>> {
     let columns = text.lines().find_map(|line| line.strip_prefix("# columns: ")).unwrap();
     let columns: Vec<&str> = columns.split('\t').collect();
