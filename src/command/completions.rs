@@ -47,7 +47,7 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit> {
     Ok(Exit::Matched)
 }
 
-/// Writes completions if a shell requests them. Returns whether it did. The program must then end.
+/// Writes completions if a shell requests them. Returns true if it wrote them. The program must then end.
 pub fn complete_if_requested() -> Result<bool> {
     if std::env::var_os(ASKED).is_none() {
         return Ok(false);

@@ -17,9 +17,9 @@ use crate::model::{
 
 /// The maximum size of a file, enough for about 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
-/// The maximum number of values in a file. A file with 50,000 sockets and their processes has 3 million values. The
-/// limit on the size of the file does not limit the memory. A value may take only 2 bytes in a file, but takes 24 bytes
-/// in memory.
+/// The maximum number of values in a file. A file with 50,000 sockets and their processes has 3 million values. A value
+/// may take only 2 bytes in a file, but takes 24 bytes in memory. So the limit on the size of the file does not limit
+/// the memory.
 const MOST_VALUES: usize = 8_000_000;
 /// The maximum depth of nesting. A snapshot has 7 levels; a later version may have more.
 const DEEPEST: usize = 32;

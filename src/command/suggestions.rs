@@ -39,7 +39,7 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
     };
     let is_hidden = report.entries.iter().any(|entry| entry.socket.owner == Owner::Hidden);
     match is_hidden {
-        // A hidden process may have this name. So the message is only about the visible ones.
+        // A hidden process may have this name, so the message says only that nothing visible has it.
         true => {
             format!("{name}: no such port, service, program, container or running process is visible{meant}")
         }

@@ -91,7 +91,7 @@ pub(super) fn run(args: &ExplainArgs, common: &CommonArgs, ui: &Ui, out: &mut dy
         left_out = without_use(&targets, &entries, unused);
         entries.retain(|place| !left_out.contains(place));
     }
-    // With many ports, each port gets a compact block, which has no space for the context.
+    // With many ports, each port gets a compact block. This block has no space for the context.
     let numbers: BTreeSet<u16> = entries.iter().map(|(port, _)| *port).collect();
     let in_full = is_json || numbers.len() <= card::CARDS;
     let on_it = report.entries.iter().filter(|entry| entries.contains(&place(entry)));

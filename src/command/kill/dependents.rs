@@ -6,7 +6,7 @@ use std::process::Stdio;
 use super::managers::program;
 use crate::judge::{HowToStop, KillStep};
 
-/// The properties that name the units that systemd stops together with a unit (systemd.unit(5)). They are
+/// The properties with the names of the units that systemd stops together with a unit (systemd.unit(5)). They are
 /// `PropagatesStopTo=`, and the reverse of `Requires=`, `Requisite=`, `BindsTo=` and `PartOf=`.
 const PROPERTIES: &str =
     "--property=Id,ActiveState,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";

@@ -40,7 +40,7 @@ use crate::render::kill::{self as text, Around};
 
 /// The time for processes to end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After a parent has ended, the time for its children to end, if they own the port too.
+/// The time in which children that also own the port must end after their parent has ended.
 const CHILDREN: Duration = Duration::from_secs(1);
 /// The maximum number of scans before `kill` gives up. A plan requires two consecutive scans that show the same
 /// processes.

@@ -30,8 +30,8 @@ use crate::query::Selection;
 use crate::registry::Registry;
 use crate::render::events;
 
-/// The number of scans after a change that search again for a probable owner that was not found. A starting unit can
-/// contain other programs for some seconds. When they have ended, the owner is found, although no socket changes.
+/// If a probable owner was not found after a change, this many scans search for it again. A starting unit can contain
+/// other programs for some seconds. When they have ended, the owner is found, although no socket changes.
 const OWNER_SEARCHES: u32 = 30;
 /// The default time between two scans.
 const USUAL: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use crate::render::{Style, Zone};
 
 const PLAIN: Style = Style { width: None, color: false, zone: Zone::UTC };
 
-/// Returns the report before the scene: one listener is missing, one has another owner, and one more listens.
+/// Returns a snapshot from before the scene. One listener is missing, one has another owner, and one more listens.
 fn before() -> Snapshot {
     let mut before = scene();
     before.sockets.retain(|socket| socket.local.port != 3416);

@@ -74,7 +74,8 @@ fn components(path: &str) -> Vec<String> {
     names.rev().map(str::to_owned).collect()
 }
 
-/// Returns the later of two times. A program can set the time of the content, but not the time of the inode.
+/// Returns the later of two change times: that of the content and that of the inode. A program can set only the time of
+/// the content.
 fn changed(stat: &Stat) -> Option<Timestamp> {
     let time = |seconds, nanoseconds| Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok();
     let content = time(stat.st_mtime, stat.st_mtime_nsec)?;

@@ -160,8 +160,8 @@ impl Files<'_> {
         roots.into_iter().map(|root| root.join("containers")).collect()
     }
 
-    /// Returns the data directory of Docker, from the configuration of a running container. It may be set only on the
-    /// command line of dockerd, which is not read here.
+    /// Returns the data directory of Docker, from the configuration of a running container. This finds a directory that
+    /// is set only on the command line of dockerd, which is not read here.
     fn data_root_in_use(&self) -> Option<String> {
         let managers = ["run/docker/containerd/daemon", "run/containerd"];
         let tasks = managers.map(|manager| self.below(manager).join(TASKS).join("moby"));

@@ -268,7 +268,8 @@ pub fn shown() -> Option<ListedPorts> {
         if dumped.is_err() && listed.is_err() {
             return None;
         }
-        // The text table does not contain v6only. So an IPv6 socket that only this table shows counts in IPv4 too.
+        // The text table does not contain v6only. So an IPv6 socket that only this table shows counts as a user of the
+        // port in IPv4 too.
         match dumped {
             Ok(records) => {
                 let known: BTreeSet<(IpAddr, u16)> = records.iter().map(|record| record.local).collect();

@@ -160,7 +160,7 @@ pub(super) fn outside(range: &RangeInclusive<u16>) -> Vec<RangeInclusive<u16>> {
     below.into_iter().chain(above).collect()
 }
 
-/// A rule that publishes ports. Its condition includes those of every rule that leads to it.
+/// A rule that publishes ports. Its condition includes the conditions of every rule that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PublishingRule {
     pub(super) hook: Hook,

@@ -70,7 +70,7 @@ pub(super) struct RawSet<'d> {
 #[derive(Debug, Default)]
 pub(super) struct Sets<'d> {
     raw: HashMap<&'d [u8], RawSet<'d>>,
-    /// The names of the converted sets, by name in the kernel, key fields and kind of data.
+    /// The names of the converted sets. The key has the name in the kernel, the key fields, and the kind of data.
     known: HashMap<(&'d [u8], Key, Data), String>,
     read: Vec<(&'d [u8], FilterSet)>,
     /// The sets to which rules add elements.

@@ -6,7 +6,7 @@ use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, lines, text};
 
 /// The second path is for Alpine with a merged `/usr`.
 const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
-/// The maximum size of the database in bytes. That of a desktop has about 20 MiB.
+/// The maximum size of the database in bytes. The database of a desktop has about 20 MiB.
 const LARGEST: usize = 256 * 1024 * 1024;
 
 /// Returns what packages record about the requested files; `None` if there is no database of apk.

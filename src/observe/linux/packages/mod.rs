@@ -43,8 +43,8 @@ struct Thoroughness {
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
 /// The limits for `explain` and cards. The user waits for the answer, which is useful even without a package.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time. So a directory that does not answer does not
-/// delay the others.
+/// The number of root directories that are searched at the same time. If one does not answer, the others are not
+/// delayed.
 const WORKERS: usize = 4;
 
 /// A file, as a package records it.
@@ -57,9 +57,9 @@ struct PackagedFile {
     installed: Option<Installation>,
 }
 
-/// The index of each file, by normalized path ([`Layout::canonical`]).
+/// The index of each file, by its normalized path ([`Layout::canonical`]).
 type WantedFiles<'p> = HashMap<&'p [u8], usize>;
-/// What packages record about each file, by index. Several packages can record a file.
+/// The records of each file, by index. Several packages can record a file.
 type PackagedFiles = HashMap<usize, Vec<PackagedFile>>;
 
 /// A program file below a root directory, and the processes that run it.

@@ -1,4 +1,4 @@
-//! Reads the files of a package database below a root directory, whose content can be hostile.
+//! Reads the files of a package database below a root directory. The content of this directory can be hostile.
 
 use std::ffi::CString;
 use std::fs::File;

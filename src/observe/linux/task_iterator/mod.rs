@@ -93,8 +93,8 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     let probe = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
     // Reporting only the wanted sockets takes less time. An audit needs all sockets.
     let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
-    // Reading the layout is slow, so the array is made first. This fails at once for a user who may not load the
-    // programs.
+    // Reading the layout is slow, so the array is made first. For a user who may not load the programs, this step fails
+    // at once.
     let wanted = if search.strays { None } else { Some(bpf_syscall::array(&program::wanted(wanted)).ok()?) };
     let layout = layout_in(&File::open(TYPES).ok()?)?;
     let mut walk = Walk::default();
@@ -138,8 +138,8 @@ pub(super) fn processes() -> Option<Walk> {
     if !has_own_proc() {
         return None;
     }
-    // Reading the layout is slow. A user who may not load the program may not make an array either, so this fails at
-    // once.
+    // Reading the layout is slow, so an array is made first as a test. For a user who may not load the program, this
+    // step fails at once.
     let _array = bpf_syscall::array(&[0]).ok()?;
     let layout = layout_in(&File::open(TYPES).ok()?)?;
     let program = program::of_tasks(&layout, None);

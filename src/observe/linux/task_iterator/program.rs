@@ -286,13 +286,13 @@ const SLOT: i32 = 0xffff;
 const FREE: u8 = 0;
 /// The value of a byte that several wanted inodes with different tags select.
 const SHARED: u8 = 1;
-/// The first value for a tag. A tag is the next bits of an inode after [`SLOT_BITS`].
+/// The first value of a tag. A tag is made from the bits of an inode above the last [`SLOT_BITS`] bits.
 const FIRST_TAG: u8 = 2;
 /// The mask for the bits of a tag.
 const TAG: i32 = 0x7f;
 
-/// Returns an array that the BPF programs search. The last bits of a wanted inode select a byte, and the byte has the
-/// inode's tag. A few other sockets are reported too, because both parts of their inodes are the same.
+/// Returns an array that the BPF programs search. The last bits of a wanted inode select a byte, and this byte contains
+/// the tag of the inode. A few other sockets are reported too, because their inodes have the same last bits and tag.
 pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut slots = vec![FREE; 1 << SLOT_BITS];
     for inode in inodes {
