@@ -63,7 +63,6 @@ enum Who<'r> {
     Every(&'r str, Vec<Network>),
     /// A network, without these parts of it.
     Network(Network, Vec<Network>),
-    /// A text of any other form.
     Other(&'r str),
 }
 

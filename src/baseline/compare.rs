@@ -30,7 +30,6 @@ pub struct ReportedChange<'a> {
 }
 
 named! {
-    /// The reason why a listener cannot be compared.
     pub enum NotComparedReason {
         /// The process was not visible in one or both snapshots.
         Process = "process-not-seen",
@@ -50,9 +49,7 @@ named! {
 
 #[derive(Clone, Copy, Debug)]
 pub struct NotCompared<'a> {
-    /// The listener in the earlier snapshot; `None` if the snapshot lacks it.
     pub before: Option<&'a Entry>,
-    /// The listener in the later snapshot; `None` if the snapshot lacks it.
     pub after: Option<&'a Entry>,
     pub why: NotComparedReason,
 }
@@ -146,8 +143,8 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Moves a pair from the unchanged pairs to the changes if its listener is less protected than before. A pair stays if
-/// its processes or its clients cannot be compared, because its findings may then differ without a change.
+/// Moves each pair whose listener is less protected than before from the unchanged pairs to the changes. A pair is not
+/// moved if its processes or its clients cannot be compared, because its findings may then differ without a change.
 fn move_weakened(found: &mut MatchedListeners<'_>, before: &Report, after: &Report) {
     let is_read_alike = before.snapshot.scope.packages || !after.snapshot.scope.packages;
     let kind = |entry: &Entry| entry.reach().map(|reach| reach.kind);

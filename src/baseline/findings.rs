@@ -12,7 +12,6 @@ use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::{ExeState, Forwarding, Gap, RunTarget, Stage};
 
-/// Returns a change as evidence.
 pub fn since(reported: &ReportedChange<'_>, comparison: &Comparison<'_>) -> BaselineChange {
     let change = &reported.change;
     let vanished = change.kind == ChangeKind::Vanished;

@@ -38,7 +38,6 @@ pub struct ListenerAddress<'a> {
     pub port: u16,
     pub netns: NetnsIdentity<'a>,
     pub address: IpAddr,
-    /// The device that the socket is bound to.
     pub device: Option<&'a str>,
 }
 
@@ -107,7 +106,6 @@ impl ListenerOwner<'_> {
 /// start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination<'a> {
-    /// The name of the container, and the port in it.
     Container(&'a str, u16),
     Address(IpAddr, u16),
 }

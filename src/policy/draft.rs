@@ -19,7 +19,6 @@ use crate::model::{
 
 #[derive(Clone, Debug)]
 pub struct Draft<'r> {
-    /// The rules, by their first port.
     pub rules: Vec<Drafted>,
     /// Listeners for which no rule can be drafted, for example because a process could not be read.
     pub left_out: Vec<&'r Entry>,

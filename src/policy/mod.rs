@@ -75,7 +75,6 @@ pub struct Policy {
     pub allow: Vec<AllowRule>,
     /// The rules for the severity of findings. The first rule whose conditions match decides.
     pub rules: Vec<SeverityRule>,
-    /// The files of the policy, in the order of their rules.
     pub files: Vec<Arc<str>>,
 }
 
@@ -101,16 +100,16 @@ pub struct AllowRule {
     pub addresses: Vec<Network>,
     pub exposures: Vec<Exposure>,
     pub devices: Vec<Glob>,
-    /// The program files. Each process must run one of them.
+    /// The program files. Each process must run one of these files.
     pub executables: Vec<ExecutablePattern>,
     /// What interpreters and relays run: scripts, modules, classes, code or destinations. Each process must run one of
-    /// them.
+    /// these.
     pub runs: Vec<Glob>,
-    /// The users. Each process, or a socket of the kernel, must belong to one of them.
+    /// The users. Each process, or a socket of the kernel, must belong to one of these users.
     pub users: Vec<User>,
-    /// The systemd units. Each process must be in one of them.
+    /// The systemd units. Each process must be in one of these units.
     pub units: Vec<Glob>,
-    /// The containers. Each process must be in one of them.
+    /// The containers. Each process must be in one of these containers.
     pub containers: Vec<Glob>,
     /// The network namespaces; empty for the namespace in which portolan runs.
     pub namespaces: Vec<Namespaces>,
@@ -135,7 +134,6 @@ pub enum Ports {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecutablePattern {
-    /// The kernel owns the socket, not a process.
     Kernel,
     File(Glob),
 }

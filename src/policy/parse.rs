@@ -139,7 +139,6 @@ impl PolicyReader {
 struct File<'s> {
     name: Arc<str>,
     text: &'s str,
-    /// The offset at which each line begins.
     lines: Vec<usize>,
 }
 
@@ -215,7 +214,6 @@ impl<'s> File<'s> {
         }
     }
 
-    /// Parses one value, or a list of at least one value.
     fn many<T>(
         &self,
         value: &Value<'_>,

@@ -10,7 +10,6 @@ pub(super) enum Filter {
     Target(Box<Target>),
     Family(Family),
     Protocol(Protocol),
-    /// A socket without a port.
     WithoutPort,
     /// A socket that other machines can reach. If this is not known, the socket matches too.
     Reachable,

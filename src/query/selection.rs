@@ -28,9 +28,7 @@ pub(crate) struct TypedFilters<'a> {
 
 pub(crate) struct Selection {
     targets: Vec<Target>,
-    /// At least one filter of each group must match.
     groups: Vec<Vec<Filter>>,
-    /// None of these filters may match.
     not: Vec<Filter>,
     /// The values of `--not` as typed, in the order of `not`.
     typed_not: Vec<String>,
@@ -244,7 +242,6 @@ impl Selection {
         entries.iter().filter(is_left_out).count()
     }
 
-    /// Returns the states that the filters name.
     pub(crate) fn states(&self) -> impl Iterator<Item = State> {
         let state = |filter: &Filter| {
             let typed = match filter {

@@ -66,7 +66,6 @@ pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Tar
 
 pub(crate) struct OwnAddresses<'a> {
     pub(crate) of_interface: &'a dyn Fn(&str) -> Option<Vec<IpAddr>>,
-    /// Returns whether this machine has the address.
     pub(crate) has: &'a dyn Fn(IpAddr) -> bool,
 }
 
@@ -239,7 +238,6 @@ impl Name {
         !self.service.is_empty() || !self.programs.is_empty() || self.interface.is_some()
     }
 
-    /// Returns the places that were searched for the name.
     pub(crate) fn searched(&self) -> String {
         let mut places: Vec<String> =
             self.service.iter().map(|(ports, protocol)| format!("{}/{ports}", protocol.name())).collect();

@@ -15,9 +15,7 @@ use crate::model::{DangerBasis, PortRange, Protocol, Severity};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Danger {
-    /// The name of the row.
     pub service: &'static str,
-    /// The readable name of the service.
     pub title: &'static str,
     pub severity: Severity,
     /// How the program authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.

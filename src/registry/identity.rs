@@ -300,7 +300,6 @@ struct LineThatRuns {
     line: String,
     /// The position of the script's arguments. They are ignored, because anyone can start a program with any arguments.
     end: usize,
-    /// Whether the process overwrote its whole command line with a title.
     is_title: bool,
 }
 

@@ -15,7 +15,6 @@ pub(super) struct PortIndex<const N: usize> {
 struct IndexedPorts {
     low: u16,
     high: u16,
-    /// The position of the line in the text.
     line: u32,
     protocol: u32,
     /// Whether these are the first ports of the line.

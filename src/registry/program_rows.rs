@@ -6,7 +6,6 @@ use super::name_index::{NameIndex, NamePlace};
 
 pub(super) struct Programs<const N: usize> {
     pub text: &'static str,
-    /// The index of its programs.
     pub names: &'static NameIndex<N>,
 }
 
@@ -46,7 +45,6 @@ impl Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamedBy {
     pub place: NamePlace,
-    /// Whether the row applies only on its own ports.
     pub on_own_ports: bool,
 }
 

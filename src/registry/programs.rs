@@ -143,7 +143,6 @@ fn lists(text: &'static str, port: u16, protocol: Protocol) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guarded {
     pub service: &'static str,
-    /// The reason why an unknown program on the port is suspicious.
     pub why: &'static str,
     pub(super) ports: &'static str,
     programs: &'static str,
@@ -174,7 +173,6 @@ impl Guarded {
         })
     }
 
-    /// Returns the known servers of the service.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> + use<> {
         parts(self.programs, b',')
     }
@@ -256,7 +254,6 @@ pub(super) fn scripts() -> &'static [ListedProgram] {
     })
 }
 
-/// Returns the programs that own sockets for other programs.
 pub(super) fn forwarders() -> impl Iterator<Item = &'static str> {
     body(include_str!("data/holders.tsv")).filter_map(|line| line.split('\t').next())
 }
@@ -306,7 +303,7 @@ pub(super) fn all_guarded() -> impl Iterator<Item = (PortRange, &'static str)> {
 
 const SOCKETS: &str = include_str!("data/sockets.tsv");
 
-/// Returns the ports of every socket unit of Debian.
+/// Returns the ports of every socket unit of Debian, with the name of the unit.
 pub(super) fn all_socket_units() -> impl Iterator<Item = (PortRange, &'static str)> {
     body(SOCKETS).flat_map(|line| {
         let mut fields = line.split('\t').skip(1);

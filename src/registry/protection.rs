@@ -5,7 +5,6 @@
 
 use regex_lite::Regex;
 
-/// What a match of an expression with a command line means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Meaning {
     Any,

@@ -26,7 +26,6 @@ const UNKNOWN: &str = "unknown";
 /// The expression for `{to}` in the table: a host and a port. An IPv6 address is in brackets.
 const TO: &str = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:,/\[\]'\x22]*):(?P<port>\d{1,5})";
 
-/// Returns the rows that name the program.
 fn rows(command: &CommandLine<'_>) -> Vec<[&'static str; 4]> {
     let programs = Programs { text: RELAYS, names: &NAMES };
     let rows = programs.naming(command).into_iter();

@@ -5,7 +5,6 @@
 
 use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol, alias_in, named};
 
-/// Column names of `registry.tsv`, in order.
 pub(super) const COLUMNS: [&str; 10] = [
     "ports",
     "protocols",
@@ -104,7 +103,6 @@ impl RegistryRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
     pub(super) ports: PortRange,
-    /// The names of the protocols, joined by commas.
     pub(super) protocols: &'static str,
     /// The registered service that the evidence names; `None` if the evidence names another service.
     pub(super) service: Option<&'static str>,
@@ -149,7 +147,6 @@ fn kinds(field: &'static str) -> impl Iterator<Item = EvidenceSource> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CuratedRow {
     pub(super) ports: PortRange,
-    /// `tcp`, `udp` or `tcp+udp`.
     pub(super) protocols: &'static str,
     pub(super) service: &'static str,
     pub(super) curated: Curated,
@@ -238,7 +235,6 @@ impl KnownUse {
         })
     }
 
-    /// Returns whether the use is the registered `service` itself.
     pub(super) fn is_use_of(&self, service: &str) -> bool {
         matches!(self.relation, Relation::Registered | Relation::Both)
             && self.services.split(',').any(|name| name == service)

@@ -32,9 +32,7 @@ const JAR_WORDS: [&str; 9] = ["all", "app", "boot", "exec", "full", "jre8", "ser
 enum Kind {
     /// A path, or the name that a process gave itself.
     File,
-    /// A module of Python.
     Module,
-    /// A class of Java.
     Class,
 }
 

@@ -8,7 +8,6 @@ use super::row::{CuratedRow, KnownUse, RegistryRow};
 use super::services;
 use crate::model::{PortRange, Protocol, SearchField, SearchHit};
 
-/// The maximum number of suggestions.
 const FEW: usize = 5;
 
 struct Search<'t> {

@@ -15,7 +15,6 @@ pub struct Count {
     pub ports: usize,
 }
 
-/// The evidence from one kind of source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceCount {
     pub kind: EvidenceSource,

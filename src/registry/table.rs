@@ -7,7 +7,6 @@ use memchr::arch::all::memchr::One;
 #[cfg(target_arch = "x86_64")]
 use memchr::arch::x86_64::sse2::memchr::One;
 
-/// A sorted text without its header.
 #[derive(Clone, Copy)]
 pub(super) struct Table {
     body: &'static str,
@@ -72,7 +71,6 @@ impl Table {
         })
     }
 
-    /// Returns the lines whose first port is `port`, in order.
     pub(super) fn at(self, port: u16) -> impl Iterator<Item = &'static str> {
         self.body
             .get(self.begin_of(port)..)

@@ -44,7 +44,6 @@ pub(crate) struct DualUseTool {
     pub attack: &'static str,
 }
 
-/// A program that is known to receive packets without a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PacketProgram {
     /// The severity of a socket of the program. It is info if the program is a part of the system and needs the socket.

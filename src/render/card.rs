@@ -22,7 +22,6 @@ use super::{
 
 /// The maximum number of ports with their full text. It is also the maximum number of cards.
 pub const CARDS: usize = 3;
-/// The maximum number of registrations that are shown for a port with a listener.
 const REGISTRATIONS: usize = 2;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

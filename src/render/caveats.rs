@@ -11,7 +11,6 @@ use crate::model::{Gap, Owner, Pid, Reach, Snapshot, Stage};
 
 use super::stderr;
 
-/// Returns the caveats, one or two sentences each.
 pub fn caveats<'e>(
     snapshot: &Snapshot,
     entries: impl Iterator<Item = &'e Entry> + Clone,
@@ -83,7 +82,6 @@ struct Unseen {
     undecided: usize,
     /// Whether the clients that the firewall lets in are unknown, because only root may read its rules.
     is_filter_unread: bool,
-    /// The process IDs in the answer, in ascending order.
     pids: Vec<Pid>,
 }
 

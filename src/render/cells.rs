@@ -58,12 +58,10 @@ impl Field {
         Field::plain(value.map(|value| value.to_string()).unwrap_or_default())
     }
 
-    /// Returns a cell with a text from outside, sanitized.
     pub(super) fn text(value: Option<&str>) -> Self {
         Field::plain(sanitize(value.unwrap_or_default()).into_owned())
     }
 
-    /// Returns a cell with texts from outside, sanitized and joined by commas.
     pub(super) fn list<T: AsRef<str>>(values: impl Iterator<Item = T>) -> Self {
         Field::text(Some(&joined(values, ",")))
     }

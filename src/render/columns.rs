@@ -13,7 +13,6 @@ pub struct Column {
     /// The name of the column in `--columns`, `--sort` and CSV.
     pub name: &'static str,
     pub(super) heading: &'static str,
-    /// The heading on a narrow terminal.
     short_heading: &'static str,
     content: Content,
     sorts_by: SortsBy,
@@ -303,7 +302,6 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     COLUMNS.iter().map(|column| column.name)
 }
 
-/// Returns the column with this name; case is ignored.
 pub fn named(name: &str) -> Option<&'static Column> {
     let alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
     let name = alias.map_or(name, |(_, name)| *name);

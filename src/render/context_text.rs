@@ -35,7 +35,6 @@ pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     (!said.is_empty()).then(|| sentence(&said.join("; ")))
 }
 
-/// Returns the programs that usually serve a port.
 pub(super) fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
     for KnownProgram { program, product } in contexts.flat_map(|context| &context.programs) {
@@ -47,7 +46,6 @@ pub(super) fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Optio
     (!names.is_empty()).then(|| sentence(&format!("served by {}", first_of(&names, FEW))))
 }
 
-/// Returns why an unknown program on the port is suspicious.
 pub(super) fn guarded(guarded: &GuardedService) -> String {
     let GuardedService { service, programs, why } = guarded;
     let names: Vec<String> = programs.iter().map(|&name| name.to_owned()).collect();

@@ -29,7 +29,6 @@ pub fn listing(report: &Report, columns: &[&Column], header: bool, w: &mut dyn W
     csv.flush()
 }
 
-/// Returns a copy of the entry for each of its processes.
 pub(super) fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
     let pids = entry.socket.owner.pids();
     if pids.len() < 2 {

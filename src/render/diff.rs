@@ -293,7 +293,6 @@ fn block(row: &[(String, Emphasis); 4], style: &Style, w: &mut dyn Write) -> io:
 
 pub(super) const HEADINGS: [&str; 4] = ["CHANGE", "WHERE", "BEFORE", "AFTER"];
 
-/// The text for a side of a change that has no listener.
 const ABSENT: &str = "-";
 
 /// Returns the cells of a change, sanitized: the kind, the place, the processes before and now.

@@ -77,7 +77,6 @@ fn paragraph(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     prose("", &sanitize(text), MEASURE, style).iter().try_for_each(|line| writeln!(w, "{line}"))
 }
 
-/// Returns why the proposed ports are suitable: the properties that they share.
 fn why(free: &FreePorts) -> String {
     let kernel = match free.kernel_ranges.as_slice() {
         [] => String::new(),

@@ -3,14 +3,12 @@
 use crate::judge::{Entry, Explained};
 use crate::model::{Context, PortRange, PortVerdict};
 
-/// Ports and protocols with the same text.
 pub(super) struct Group<'e, 'r> {
     pub(super) ports: PortRange,
     pub(super) protocols: Vec<&'static str>,
     pub(super) verdict: &'e PortVerdict,
     pub(super) listeners: Vec<&'r Entry>,
     pub(super) connections: Vec<&'r Entry>,
-    /// The contexts, one per protocol.
     pub(super) contexts: Vec<&'e Context>,
 }
 

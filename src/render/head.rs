@@ -61,7 +61,6 @@ impl<'a> DocumentHeader<'a> {
     }
 }
 
-/// The first line of a stream.
 #[derive(Serialize)]
 pub(super) struct HostLine<'a, C> {
     kind: &'static str,

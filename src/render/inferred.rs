@@ -104,7 +104,6 @@ pub(super) fn directory(listener: &Listener<'_>, report: &Report) -> Option<(Str
     is_hidden.then(|| (text.to_owned(), String::new()))
 }
 
-/// Returns whether the probable owner serves a published port.
 pub(super) fn is_published(listener: &Listener<'_>) -> bool {
     let owner = listener.first().inferred_owner();
     owner.is_some_and(|owner| matches!(owner.evidence, OwnerEvidence::Forwards(_)))

@@ -199,7 +199,6 @@ impl Serialize for Entry {
     }
 }
 
-/// The packets that a socket without a port receives.
 #[derive(Serialize)]
 struct Received<'a> {
     /// The protocol or EtherType of the packets; null if the socket receives no packets.

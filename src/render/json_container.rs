@@ -21,7 +21,6 @@ impl<'a> Forwarding<'a> {
     }
 }
 
-/// The container's data from the files of its manager.
 #[derive(Serialize)]
 pub(super) struct ContainerRow<'a> {
     id: &'a str,

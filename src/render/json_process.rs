@@ -59,7 +59,6 @@ const fn state_name(letter: char) -> &'static str {
     }
 }
 
-/// The script, archive or class path that an interpreter runs.
 #[derive(Serialize)]
 struct Script<'a> {
     path: &'a str,

@@ -5,7 +5,6 @@ use unicode_width::UnicodeWidthStr;
 use super::wrap::{clip, prose};
 use super::{Emphasis, Style};
 
-/// The column at which the text begins.
 const INDENT: usize = 14;
 /// The width of prose without a terminal, in columns. Redirected prose is wrapped too, because people read it.
 pub(super) const MEASURE: u16 = 80;

@@ -34,7 +34,6 @@ impl Term {
 /// The word for a listener whose firewall lets in only some clients.
 const LIMITED: &str = "limited";
 
-/// The words and marks, in the order of the columns.
 const TERMS: [Term; 11] = [
     Term {
         column: "address",

@@ -25,7 +25,6 @@ const TALLEST: usize = 14;
 /// The maximum number of lines of one fact. A limit is necessary, because a command line may have thousands of words.
 const LONGEST: usize = 8;
 const HEADING: usize = 3;
-/// The usual width of a terminal, in columns.
 const USUAL: u16 = 80;
 /// The minimum width of a terminal for a card. A narrower terminal gets the table, which shows more there.
 pub const NARROWEST: u16 = 40;
@@ -216,7 +215,6 @@ pub(super) fn what_runs(listener: &Listener<'_>) -> String {
     }
 }
 
-/// Returns the main process, or the reason why there is none.
 pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> String {
     let socket = &listener.first().socket;
     let created = user(socket.user.as_deref(), socket.uid);
@@ -376,8 +374,8 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     text + &connections
 }
 
-/// Returns a name for the traffic that reaches one of several sockets of a listener. The name is `IPv4` or `IPv6` if
-/// the socket is the only one of its family, otherwise its address: `to 10.0.0.1`.
+/// Names the traffic that reaches one of several sockets of a listener. The name is `IPv4` or `IPv6` if the socket is
+/// the only one of its family. Otherwise it is the address: `to 10.0.0.1`.
 fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     let is_ipv6 = |entry: &Entry| entry.socket.local.address.is_ipv6();
     let of_family = reaches.iter().filter(|(other, _)| is_ipv6(other) == is_ipv6(entry)).count();

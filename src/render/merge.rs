@@ -15,7 +15,6 @@ use crate::findings::{FindingFamily, Flag};
 use crate::join::Entry;
 use crate::model::{Owner, OwnerEvidence, Protocol, RunTarget, Severity, State};
 
-/// Returns one entry per row, in the same order.
 pub fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
     let rows = rows(&entries.iter().collect::<Vec<_>>());
     let mut is_first = vec![false; entries.len()];
@@ -67,7 +66,6 @@ impl MergedRow {
         self.merged.as_ref().map_or(slice::from_ref(&self.first), |merged| &merged.members)
     }
 
-    /// Adds the processes and connections of another row to this row.
     fn absorb(&mut self, other: &Self, entries: &[&Entry]) {
         let first = self.first;
         let alone = || Box::new(Merged { entry: entries[first].clone(), members: vec![first] });
@@ -97,7 +95,6 @@ impl MergedRow {
     }
 }
 
-/// Returns the rows of some entries, in the same order.
 pub fn rows(entries: &[&Entry]) -> Vec<MergedRow> {
     let mut by_place: Vec<usize> = (0..entries.len()).collect();
     by_place.sort_by(|one, other| place(entries[*one]).cmp(&place(entries[*other])));

@@ -138,7 +138,6 @@ fn host_name(host: &Host) -> std::borrow::Cow<'_, str> {
     host.name.as_deref().map_or("a machine without a name".into(), sanitize)
 }
 
-/// Returns the operating system of a host with its kernel version, sanitized.
 fn system(host: &Host) -> String {
     let kernel = host.kernel.as_deref().map(|kernel| format!(" {}", sanitize(kernel))).unwrap_or_default();
     format!("{}{kernel}", sanitize(&host.os))

@@ -118,7 +118,6 @@ fn namespace(namespaces: &Namespaces) -> String {
     }
 }
 
-/// Returns a text as a basic string of TOML, with quotation marks.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');

@@ -23,7 +23,6 @@ pub(super) fn kernel_ranges(snapshot: &Snapshot) -> Vec<PortRange> {
     snapshot.ephemeral_ports(None, Protocol::Tcp, None).ranges
 }
 
-/// Returns the ranges as text: `32768 to 60999`.
 pub(super) fn text(ranges: &[PortRange]) -> String {
     let range = |range: &PortRange| format!("{} to {}", range.low, range.high);
     ranges.iter().map(range).collect::<Vec<_>>().join(", ")

@@ -11,7 +11,6 @@ use crate::model::{SearchField, SearchHit};
 /// The maximum number of ports without `--full`.
 const MOST: usize = 15;
 
-/// Writes the ports that a search found, the best first.
 pub fn ports(
     query: &Query<'_>,
     in_full: bool,

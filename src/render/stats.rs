@@ -62,7 +62,6 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
     Ok(())
 }
 
-/// Writes how a registry from a file differs from the embedded registry.
 fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     const FEW: usize = 5;
     let embedded = Registry::embedded();

@@ -77,12 +77,10 @@ pub(super) fn gap(gap: &Gap) -> String {
     }
 }
 
-/// Returns a cause and its remedy, sanitized.
 pub(super) fn with_remedy(why: &str, remedy: Option<&str>) -> String {
     format!("{}{}", sanitize(why), in_brackets(remedy))
 }
 
-/// Returns the first process IDs, and the number of further process IDs.
 pub(super) fn pids(pids: &[Pid]) -> String {
     let named: Vec<String> = pids.iter().take(NAMED_PIDS).map(ToString::to_string).collect();
     match (pids.len(), pids.len() - named.len()) {

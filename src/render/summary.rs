@@ -16,7 +16,6 @@ use super::cells::{UNJUDGED, is_unjudged};
 use super::wrap::wrap;
 use super::{Emphasis, Style, sanitize};
 
-/// Returns the lines of the summary, each with its tone.
 pub fn summary(report: &Report, legend: &str) -> Vec<(Emphasis, String)> {
     let mut lines = vec![(Emphasis::Quiet, counts(report))];
     let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);

@@ -17,7 +17,6 @@ use super::{Emphasis, Style, host_name, registry, system};
 /// The number of characters in a line. A line on a narrow terminal has fewer.
 const CHARACTERS: usize = 64;
 const CHARACTERS_ON_NARROW: usize = 32;
-/// The number of columns before the characters of a line.
 const MARGIN: usize = 8;
 /// The number of ports in a line of system ports. A line of other ports has more.
 const SYSTEM_LINE: u16 = 1024;

@@ -137,7 +137,6 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
     }
 }
 
-/// Returns a registered service and its description.
 pub(super) fn title(a: &Assignment) -> String {
     match a.description.filter(|d| !d.is_empty() && !d.eq_ignore_ascii_case(a.service)) {
         Some(description) => format!("{}: {description}", a.service),
@@ -154,7 +153,6 @@ pub(super) fn known_use(verdict: &PortVerdict) -> String {
     }
 }
 
-/// Returns the reason for the status of a port and protocol.
 pub(super) fn reason(verdict: &PortVerdict) -> String {
     let mut said: Vec<String> = Vec::new();
     let remark = |said: &mut Vec<String>| {

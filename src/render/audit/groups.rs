@@ -28,10 +28,8 @@ pub(crate) struct ProgramGroup<'f> {
     pub(crate) evidence: Vec<EvidenceGroup<'f>>,
 }
 
-/// Findings with the same evidence, and their places.
 pub(crate) struct EvidenceGroup<'f> {
     text: String,
-    /// The policy rule that set the severity.
     rule: Option<&'f str>,
     /// The clients that the firewall lets in, if it does not let in everyone.
     limited_to: Option<String>,

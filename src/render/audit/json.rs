@@ -41,7 +41,6 @@ impl<'a> AuditJson<'a> {
     }
 }
 
-/// Writes the whole audit as one object.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a, F> {

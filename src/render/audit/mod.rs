@@ -287,7 +287,6 @@ const fn text_without_listener(finding: &Finding) -> &'static str {
     }
 }
 
-/// Returns the place of a finding, sanitized: `tcp 127.0.0.1:5432`.
 pub(super) fn place(subject: &Subject<'_>) -> String {
     match subject {
         Subject::Entry(judged) => {

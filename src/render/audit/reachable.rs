@@ -33,7 +33,6 @@ pub(crate) struct ReachableService {
 pub(crate) struct OutsiderFinding {
     pub(crate) severity: Severity,
     pub(crate) code: &'static str,
-    /// The text about what any client can do, and the remedy.
     pub(crate) text: String,
 }
 
@@ -65,7 +64,6 @@ pub(super) fn is_in_list(found: &AuditFinding<'_>) -> bool {
 }
 
 pub(crate) struct Reachable<'r> {
-    /// The services, the most dangerous first.
     pub(crate) services: Vec<ReachableService>,
     /// The listeners that other machines can reach, or may reach if the firewall was not checked.
     pub(crate) listeners: Vec<&'r Entry>,

@@ -335,7 +335,6 @@ fn sarif_has_rules_results_and_gaps() {
     let notifications = invocation["toolExecutionNotifications"].as_array().unwrap();
     assert_eq!(notifications.len(), 2);
     assert!(notifications.iter().all(|notification| notification["level"] == "error"));
-    // If everything was visible, the output says so.
     let whole = many(1);
     let whole = crate::render::fixtures::report(&whole);
     let log = text(|w| sarif::document(&Audit::of(&whole), Severity::Warning, w));

@@ -23,7 +23,6 @@ use super::markup::Html;
 use super::page::{self, Panels};
 use super::{class, footer};
 
-/// Writes an audit; times are in `zone`.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, zone: Zone, w: &mut dyn Write) -> io::Result<()> {
     let listed: Vec<_> = audit
         .findings

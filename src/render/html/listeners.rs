@@ -27,11 +27,8 @@ pub(super) struct Mark {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
-    /// A row of the table of listeners.
     Row(usize),
-    /// The part with a group of findings.
     Group(usize),
-    /// A row of the table of changes.
     Change(usize),
 }
 

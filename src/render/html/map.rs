@@ -31,7 +31,6 @@ const LABEL_ON_NARROW: usize = 180;
 /// The maximum number of listeners in the text of a mark; the rest are counted.
 const NAMED: usize = 8;
 
-/// A listener, or the place of a finding without a listener.
 pub(super) struct Point {
     pub(super) port: u16,
     pub(super) severity: Option<Severity>,
@@ -42,7 +41,6 @@ pub(super) struct Point {
 
 pub(super) struct PortMap {
     pub(super) points: Vec<Point>,
-    /// The ports that the kernel gives to outgoing connections.
     pub(super) kernel: Vec<PortRange>,
     pub(super) without_port: usize,
 }
@@ -181,7 +179,6 @@ fn place(points: &[&Point]) -> Option<(usize, usize)> {
 #[derive(Clone, Copy, Debug)]
 struct Label {
     is_left: bool,
-    /// Whether there is enough space on a narrow screen too.
     fits_narrow: bool,
 }
 
@@ -238,7 +235,6 @@ fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
     html.markup("</a>\n");
 }
 
-/// Adds the mark of a severity, for use in a text.
 pub(super) fn icon(severity: Option<Severity>, is_local: bool, html: &mut Html) {
     html.markup("<svg class=\"icon ").markup(class(severity));
     html.markup(if is_local { " local" } else { "" });

@@ -61,7 +61,6 @@ impl Status {
     }
 }
 
-/// Returns the name of a view with the number of its rows.
 fn tab(view: View, count: Option<usize>) -> String {
     match count {
         Some(count) => format!("{} {count}", view.name()),
@@ -149,7 +148,6 @@ pub fn caveat_lines(caveats: &[String], is_verbose: bool, width: u16) -> Vec<Str
     lines
 }
 
-/// Returns the number of further reasons, and the key that shows them.
 fn more(left: usize) -> String {
     format!(" +{left} more: ?")
 }
@@ -169,10 +167,8 @@ pub(super) fn rule(text: &str, width: usize, style: &Style) -> String {
 pub enum Keys<'a> {
     /// The keys and what they do, the most important ones first.
     Of(&'a [(&'static str, &'static str)]),
-    /// The filter that the user is typing.
     Filter {
         text: &'a str,
-        /// Why the filter cannot be used.
         error: Option<&'a str>,
     },
     /// A message that is shown until the next key.

@@ -6,7 +6,6 @@ use crate::model::Direction;
 use crate::render::labelled::labelled;
 use crate::render::{Emphasis, Style, card, listener_card};
 
-/// The maximum number of connections on a card.
 const CONNECTIONS: usize = 50;
 
 pub fn card(
@@ -36,7 +35,6 @@ pub fn card(
     lines
 }
 
-/// Returns the text about a port, after an empty line.
 pub fn port_lines(explained: &Explained<'_>, report: &Report, style: &Style) -> Vec<String> {
     let mut bytes = Vec::new();
     // Writing to memory does not fail.

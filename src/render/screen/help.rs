@@ -57,7 +57,6 @@ pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
     lines
 }
 
-/// Returns a message, wrapped to fit the width.
 pub fn message_lines(text: &str, style: &Style) -> Vec<String> {
     text.lines().flat_map(|line| prose("", line, MEASURE, style)).collect()
 }

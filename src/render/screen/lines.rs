@@ -5,7 +5,6 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::render::Style;
 
-/// Returns `line` without escape sequences for colours.
 pub(super) fn without_colour(line: &str) -> String {
     let mut is_escape = false;
     let mut is_text = |c: char| {

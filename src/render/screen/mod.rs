@@ -43,7 +43,6 @@ pub enum View {
 }
 
 impl View {
-    /// Every view, in the order of the screen.
     pub const ALL: [Self; 4] = [View::Listeners, View::Connections, View::Changes, View::Findings];
 
     const fn name(self) -> &'static str {
@@ -127,7 +126,6 @@ const HEAD: usize = 2;
 pub struct Areas {
     /// The position of the line with the names of the views, if there is space for it.
     pub tabs: Option<usize>,
-    /// The position of the first line of the rows.
     pub first_row: usize,
     pub rows: usize,
     /// The number of lines for a text in place of the rows and their header.
@@ -142,11 +140,9 @@ const WITH_KEYS: usize = 5;
 const WITH_TABS: usize = 9;
 const WITH_CAVEATS: usize = 10;
 const WITH_LATEST: usize = 18;
-/// The maximum number of lines with gaps.
 const CAVEATS: usize = 4;
 
 impl Areas {
-    /// Divides a screen of this height among its parts.
     pub fn of(height: u16, caveats: usize, has_changes: bool) -> Self {
         let height = usize::from(height);
         let tabs = (height >= WITH_TABS).then_some(1);
