@@ -36,12 +36,13 @@ pub(crate) fn may_be_reachable(subject: &Subject<'_>) -> Answer {
     }
 }
 
-/// Applies the condition `is` to the device that the socket is bound to; `None` if it is not bound to a device.
+/// Applies the condition `is` to the device that the socket is bound to. `is` gets `None` if the socket is not bound to
+/// a device.
 pub(crate) fn device(subject: &Subject<'_>, is: impl Fn(Option<&str>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.local.device.as_deref()))
 }
 
-/// Applies the condition `is` to the network namespace; `None` for the namespace in which portolan runs.
+/// Applies the condition `is` to the network namespace. `is` gets `None` for the namespace in which portolan runs.
 pub(crate) fn namespace(subject: &Subject<'_>, is: impl Fn(Option<&Netns>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.netns.as_ref()))
 }

@@ -203,7 +203,7 @@ struct UsedExpression {
 const LONGEST_LAST: usize = 4096;
 
 /// Returns whether an expression matches a text. Each expression is compiled only once. The result for the last text is
-/// stored, because a listing can show thousands of listeners of one process one after the other.
+/// stored, because a listing can show thousands of listeners of the same process in sequence.
 fn is_match(meaning: Meaning, expression: &'static str, text: &str) -> bool {
     static USED: LazyLock<Mutex<HashMap<(Meaning, &'static str), UsedExpression>>> =
         LazyLock::new(Mutex::default);

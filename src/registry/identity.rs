@@ -94,7 +94,7 @@ impl RecognisedProgram {
         programs::forwarders().any(|name| self.goes_by(name))
     }
 
-    /// Returns whether the program is expected on the port of the guarded service; `None` if only the name of the
+    /// Returns whether the program is expected on the port of the guarded service. `None` if only the name of the
     /// process is known, and no table has this name.
     pub fn is_expected_on(&self, guarded: &Guarded) -> Option<bool> {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {

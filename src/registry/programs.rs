@@ -10,7 +10,8 @@ use crate::model::{PortRange, Protocol, named};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Match {
-    /// By the name of the process, or by the name of its file, cut to the length of a process name.
+    /// By the name of the process, or by the name of its file. The name of the file is cut to the length of a process
+    /// name.
     Comm,
     /// By the full name of the program file.
     Exe(&'static str),

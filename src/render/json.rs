@@ -1,8 +1,8 @@
 //! JSON: the schemas `portolan/2` (a listing), `portolan.explain/2` and `portolan.observation/2`.
 //!
-//! Names, types and nulls are a contract; an unknown value is `null`. Text is complete, but every character that a
-//! terminal could interpret is a `\u` escape, so the output can be shown on a terminal. The output is streamed; no tree
-//! is built in memory.
+//! Names, types and nulls are a contract. An unknown value is `null`. Text is complete. Every character that a terminal
+//! could interpret is a `\u` escape, so that a terminal can show the output. The output is streamed; no tree is built
+//! in memory.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};

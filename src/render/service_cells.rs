@@ -1,5 +1,5 @@
-//! The cells about the service of an entry: the running service or, if it is not known, the usual or registered service
-//! of the port.
+//! The cells about the service of an entry. They show the running service or, if it is not known, the usual or
+//! registered service of the port.
 
 use std::borrow::Cow;
 

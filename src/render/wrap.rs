@@ -1,7 +1,8 @@
 //! Breaks prose at spaces, with a hanging indent.
 //!
-//! On a terminal, a word longer than a line continues on the next line below the indent, so that a web address does not
-//! look like a new paragraph. In all other outputs such a word stays in one piece, so that it can be copied.
+//! On a terminal, a word longer than a line continues on the next line, below the indent. Otherwise the rest of a web
+//! address would look like a new paragraph. In all other outputs such a word stays in one piece, so that it can be
+//! copied.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 

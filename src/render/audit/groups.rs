@@ -109,8 +109,8 @@ pub(super) fn to_stop(judged: &Entry, report: &Report) -> Option<String> {
     HowToStop::of(&listener, os).map(|how| how_to_stop_with(&how, os, report.rights))
 }
 
-/// Returns a phrase with the clients that the firewall lets in; `None` if the firewall lets in everyone, or if this is not
-/// known.
+/// Returns a phrase with the clients that the firewall lets in. `None` if the firewall lets in everyone, or if this is
+/// not known.
 pub(super) fn limited_to(judged: &Entry) -> Option<String> {
     let limited = judged.reach().filter(|reach| !matches!(reach.kind, ReachKind::Open | ReachKind::Unknown));
     limited.and_then(firewall)

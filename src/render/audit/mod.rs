@@ -167,7 +167,7 @@ pub(super) fn merged_places(places: &[String]) -> Vec<String> {
     merged
 }
 
-/// Returns the name of the visible part of the machine; `None` if the whole machine was visible, or if the part is not
+/// Returns the name of the visible part of the machine. `None` if the whole machine was visible, or if the part is not
 /// known.
 pub(super) const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     match scope {

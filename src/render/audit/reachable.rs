@@ -37,8 +37,8 @@ pub(crate) struct OutsiderFinding {
 }
 
 impl OutsiderFinding {
-    /// Returns a finding for the list of reachable services; `None` if the audit shows the finding by severity, below
-    /// the list.
+    /// Returns a finding for the list of reachable services. `None` if the audit shows the finding below the list, by
+    /// severity.
     fn of(found: &AuditFinding<'_>) -> Option<Self> {
         if !is_in_list(found) {
             return None;

@@ -1,5 +1,5 @@
-//! The frame of every page: the head with the content security policy, the style sheet and the script, and the panels
-//! at the top.
+//! The frame of every page. The head has the content security policy, the style sheet and the script. The panels are at
+//! the top of the body.
 
 use std::io::{self, Write};
 

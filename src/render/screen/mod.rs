@@ -1,5 +1,5 @@
-//! The screen of `watch`: a status line, the views, the rows of one view or a text in place of them, the latest change,
-//! the gaps and the keys.
+//! The screen of `watch`. It has a status line, the names of the views, the rows of one view, the latest change, the
+//! gaps and the keys. A text such as a card can replace the rows.
 //!
 //! A frame is a list of lines that fits the terminal. Every mark has a sign in addition to its colour, so that it can
 //! be read without colour.
