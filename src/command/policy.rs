@@ -85,7 +85,6 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
     Ok(Exit::Matched)
 }
 
-/// Reads a policy and its included files.
 pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy)> {
     let name = path.display().to_string();
     let said = |error: io::Error| Error::msg(format!("{name}: {error}"));

@@ -15,7 +15,6 @@ use crate::query::fields::FIELDS;
 use crate::query::{Answer, Selection, Subject, names};
 use crate::render::sanitize;
 
-/// Returns a message for each target whose name is not known.
 pub(super) fn unknown_names(
     selection: &Selection,
     matched: &HashSet<usize>,

@@ -249,7 +249,6 @@ fn name_entries(
     extend(&mut hits.iter().map(|hit| (hit.ports, hit.protocol))).then_some(Matched::Text)
 }
 
-/// Returns the ports and protocols of the listeners that match a target.
 fn listening(target: &Target, report: &Report) -> Places {
     let named = report.entries.iter().filter(|entry| {
         entry.socket.state.holds_port() && target.test(&Subject::Entry(entry), false).is_yes()

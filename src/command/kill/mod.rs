@@ -84,7 +84,6 @@ pub(super) struct Prepared {
     dependents: OnceLock<Vec<Vec<String>>>,
 }
 
-/// A scan in which nothing listens on the target.
 struct NothingListens {
     selection: Selection,
     report: Report,

@@ -60,7 +60,6 @@ struct Live {
     /// Whether the filter has changed since the rows were made.
     is_filter_new: bool,
     on_appear: OnAppear,
-    /// Whether the bell rings when a listener appears.
     rings: bool,
     /// The sender with which a job in the background reports its end.
     sender: Sender<Input>,

@@ -35,7 +35,6 @@ impl RowEntry {
     }
 }
 
-/// A row of listeners or connections.
 #[derive(Clone, Debug)]
 pub(super) struct EntryRow {
     pub(super) entry: RowEntry,

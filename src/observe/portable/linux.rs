@@ -10,7 +10,6 @@ use super::EphemeralSettings;
 use crate::model::{Gap, PortRange, Process, Socket, Stage};
 use crate::observe::Scope;
 
-/// Notes in every snapshot.
 pub(super) const NOTES: &[&str] =
     &["connected UDP sockets are listed as if they accepted traffic from anyone"];
 

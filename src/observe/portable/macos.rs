@@ -28,7 +28,6 @@ use super::{EphemeralSettings, assumed};
 use crate::model::{Family, Gap, Owner, Peer, Pid, PortRange, Process, Protocol, Socket, Stage, State};
 use crate::observe::Scope;
 
-/// Notes in every snapshot.
 pub(super) const NOTES: &[&str] = &[];
 
 /// The number of descriptors that a process may open after they were counted.
@@ -57,7 +56,6 @@ impl ReadFailures {
     }
 }
 
-/// Returns the sockets in the scope that readable processes own.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let gap = |what: &str, count: Option<u64>, why: String, remedy: Option<&str>| Gap {
         count,

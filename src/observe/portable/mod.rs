@@ -38,7 +38,6 @@ struct EphemeralSettings {
     /// The range for each family and protocol, on a system with separate ranges.
     of: Vec<EphemeralRange>,
     source: String,
-    /// Set if the setting could not be read.
     gap: Option<Gap>,
 }
 

@@ -169,7 +169,6 @@ pub(super) fn system_directory() -> io::Result<PathBuf> {
     Ok(narrow(&path).into())
 }
 
-/// The service manager, opened to list the services.
 struct Services(SC_HANDLE);
 
 impl Drop for Services {

@@ -25,7 +25,6 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// Notes in every snapshot.
 pub(super) const NOTES: &[&str] =
     &["this system does not report the peers of UDP sockets, so connected sockets are listed as if \
         they accepted traffic from anyone; bound TCP sockets that do not listen are not listed"];

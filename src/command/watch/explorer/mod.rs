@@ -412,7 +412,6 @@ impl Explorer {
         }
     }
 
-    /// Returns the text of a view without rows.
     fn no_rows(&self, source: Source<'_>) -> Vec<String> {
         let report = source.of(self.state.view);
         let has_gaps = !report.snapshot.gaps.is_empty();

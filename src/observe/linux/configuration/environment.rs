@@ -115,7 +115,6 @@ fn is_overridden(name: &str, cmdline: &[String]) -> bool {
     }
 }
 
-/// Returns the paths in the options of a variable such as `NODE_OPTIONS`.
 fn paths_in_options(program: &str, value: &str) -> Vec<String> {
     let words = value.split_whitespace().map(|word| word.trim_matches(['"', '\'']).to_owned());
     let words: Vec<String> = std::iter::once(program.to_owned()).chain(words).collect();

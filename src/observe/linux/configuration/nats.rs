@@ -6,7 +6,6 @@
 use super::parse::{admitted, unquoted};
 use crate::model::AccessSetting;
 
-/// The settings of one port.
 #[derive(Default)]
 struct Block<'t> {
     is_present: bool,

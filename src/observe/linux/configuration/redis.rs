@@ -95,7 +95,6 @@ pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
 /// The rules that permit commands which neither read nor change data or settings.
 const HARMLESS: [&str; 8] = ["+ping", "+hello", "+auth", "+echo", "+quit", "+reset", "+select", "+time"];
 
-/// The commands that a user may run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rights {
     /// No commands, or only [`HARMLESS`] ones.

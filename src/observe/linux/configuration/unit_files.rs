@@ -35,7 +35,6 @@ pub(super) struct ServiceCommand {
     pub(super) files: Vec<String>,
 }
 
-/// Returns the command line of the service `unit`; `None` if it is not known.
 pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte);
     let name = unit.strip_suffix(".service").filter(|name| name.bytes().all(is_plain))?;

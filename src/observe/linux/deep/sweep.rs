@@ -158,7 +158,6 @@ const fn kind(protocol: Protocol) -> SocketType {
     }
 }
 
-/// Returns whether the kernel supports this protocol over this family.
 pub(super) fn exists(protocol: Protocol, family: Family) -> bool {
     let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None);
     !matches!(made, Err(Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT))

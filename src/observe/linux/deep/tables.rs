@@ -34,7 +34,6 @@ struct Reading {
     sockets: HashMap<Key, u8>,
     /// The protocols and families for which the answer was complete.
     answered: BTreeSet<ProtocolFamily>,
-    /// The reasons why the source did not answer for a protocol and family.
     refused: BTreeMap<ProtocolFamily, String>,
 }
 

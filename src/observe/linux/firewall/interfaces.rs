@@ -142,7 +142,6 @@ pub(super) fn list(with_addresses: bool) -> Result<Listed, Errno> {
     Ok((links, handlers, tuns))
 }
 
-/// The filters of the packets that arrive on a device.
 #[derive(Debug, Default, PartialEq)]
 struct Filters {
     /// The IDs of the BPF programs of the filters.

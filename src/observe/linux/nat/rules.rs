@@ -75,7 +75,6 @@ pub(super) struct Condition {
     pub(super) destination: Destination,
     /// The destinations to which the rule does not apply.
     pub(super) except: Vec<Network>,
-    /// The device through which the packet arrives.
     pub(super) device: Option<String>,
     /// Whether there are conditions that are not evaluated, such as the source, a mark or the time.
     pub(super) further: bool,
@@ -182,7 +181,6 @@ const MOST_RULES: usize = 2_000_000;
 pub(super) struct Published {
     /// The rules, in the order in which the kernel applies them.
     pub(super) rules: Vec<PublishingRule>,
-    /// The texts of the rules that were not understood.
     pub(super) unclear: BTreeSet<String>,
     /// False if the search stopped after [`MOST_RULES`] rules.
     pub(super) is_complete: bool,

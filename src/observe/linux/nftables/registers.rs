@@ -20,7 +20,6 @@ pub(super) enum Content<'d> {
     Mapped(Mapping<'d>),
 }
 
-/// A look-up in a map.
 #[derive(Clone, Debug)]
 pub(super) struct Mapping<'d> {
     pub(super) key: Key,

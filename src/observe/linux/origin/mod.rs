@@ -34,7 +34,6 @@ const OVERFLOW: u32 = 65534;
 /// The maximum size of `/etc/group` in bytes, enough for several thousand groups.
 const LONGEST_GROUPS: usize = 1024 * 1024;
 
-/// The users who can change the directories above a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DirectoriesAbove {
     /// World-writable directories, nearest first.

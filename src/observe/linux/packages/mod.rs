@@ -62,7 +62,6 @@ type WantedFiles<'p> = HashMap<&'p [u8], usize>;
 /// The records of each file, by index. Several packages can record a file.
 type PackagedFiles = HashMap<usize, Vec<PackagedFile>>;
 
-/// A program file below a root directory, and the processes that run it.
 #[derive(Debug)]
 struct RunningFile {
     /// The path from the root.

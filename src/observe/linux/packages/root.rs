@@ -20,7 +20,6 @@ const MOST_PACKAGES: usize = 100_000;
 /// The directories that a distribution can merge into `/usr`: `/bin` is then a link to `/usr/bin`.
 const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
-/// A root directory whose package databases are read.
 #[derive(Debug)]
 pub(in super::super) struct Root {
     directory: OwnedFd,
