@@ -6,20 +6,19 @@ use std::sync::Arc;
 pub(crate) use super::network::number;
 use super::{Family, Network};
 
-/// Ranges of addresses in ascending order. Two ranges never touch. Clones share the ranges, because a set can have ten
-/// thousand.
+/// Ranges of addresses in ascending order. Two ranges never touch. A set can have ten thousand ranges, so clones share
+/// them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct AddressSet(Arc<Vec<(u128, u128)>>);
 
-/// A search compares this many ranges one by one before it searches the rest in halves (binary search).
+/// The number of ranges that a search compares one by one before it uses binary search.
 const NEAR: usize = 8;
 
-/// The largest hole that [`AddressSet::without_small_holes`] fills, in addresses. Rules may ban several adjacent
-/// addresses one by one.
+/// The number of addresses in the largest hole that [`AddressSet::without_small_holes`] fills.
 const SMALL_HOLE: u128 = 8;
 
-/// [`AddressSet::rounded`] fills a hole only if the two ranges next to the hole have enough addresses: together, at
-/// least this many times as many as the hole.
+/// [`AddressSet::rounded`] fills a hole if the two ranges next to it together have at least this many addresses for
+/// each address of the hole.
 const HOLE: u128 = 16;
 
 const fn highest(family: Family) -> u128 {
@@ -125,8 +124,8 @@ impl AddressSet {
         ranges.splice(from..to, pieces);
     }
 
-    /// Returns the set without its small holes: holes of at most [`SMALL_HOLE`] addresses are filled. A comparison of
-    /// two snapshots must not report that one more address was banned.
+    /// Returns the set with every hole of at most [`SMALL_HOLE`] addresses filled. Two snapshots are compared in this
+    /// form, so that one more banned address is not reported as a change.
     pub(crate) fn without_small_holes(&self) -> AddressSet {
         let mut filled: Vec<(u128, u128)> = Vec::with_capacity(self.len());
         for &(first, last) in self.0.iter() {
@@ -138,8 +137,8 @@ impl AddressSet {
         AddressSet(Arc::new(filled))
     }
 
-    /// Returns a similar set that has fewer networks. Small holes are filled. A range becomes a whole network if this
-    /// adds few addresses.
+    /// Returns a similar set that has fewer networks. A hole is filled if it is much smaller than the ranges next to
+    /// it. A range becomes a whole network if this adds few addresses.
     pub(crate) fn rounded(&self) -> AddressSet {
         let size = |(first, last): (u128, u128)| (last - first).saturating_add(1);
         let mut filled: Vec<(u128, u128)> = Vec::new();
@@ -177,8 +176,8 @@ impl AddressSet {
             return;
         }
         if let [(first, last)] = other.0[..] {
-            // There may be ten thousand rules with one address each. A single range is inserted, because sorting all
-            // ranges takes longer.
+            // A single range is inserted, because sorting all ranges takes longer. Rules can add ten thousand single
+            // addresses.
             let ranges = Arc::make_mut(&mut self.0);
             let from = ranges.partition_point(|(_, end)| end.saturating_add(1) < first);
             let to = ranges.partition_point(|(start, _)| *start <= last.saturating_add(1)).max(from);
@@ -192,7 +191,7 @@ impl AddressSet {
         *self = AddressSet::of(all);
     }
 
-    /// Returns up to `most` networks of the set, and the number of all its networks. The count stops at `most` plus
+    /// Returns up to `most` networks of the set. Also returns the number of its networks, counted up to `most` plus
     /// one.
     pub(crate) fn networks(&self, family: Family, most: usize) -> (Vec<Network>, usize) {
         let bits: u32 = if family == Family::Ipv4 { 32 } else { 128 };
@@ -200,8 +199,7 @@ impl AddressSet {
         for (first, last) in self.0.iter() {
             let mut next = Some(*first);
             while let Some(start) = next.filter(|start| start <= last) {
-                // Two things limit the largest block that starts here: the alignment of the address, and the number of
-                // remaining addresses.
+                // The alignment of the address and the number of remaining addresses limit the block that starts here.
                 let aligned = start.trailing_zeros().min(bits);
                 let left = last - start;
                 let fits = if left == u128::MAX { 128 } else { (left + 1).ilog2() };
@@ -276,7 +274,6 @@ mod tests {
         assert_eq!(set(&[(1, 2), (4, 9)]).count(), 8);
     }
 
-    /// The two sets have about the same number of ranges, or one set has many more than the other.
     #[test]
     fn addresses_in_both_of_two_long_sets() {
         let every =

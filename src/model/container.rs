@@ -4,15 +4,14 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// A container, as the files of its manager describe it. Root writes these files, so no ordinary user chose the names.
+/// A container, as the files of its manager describe it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Container {
     /// The ID: 64 hexadecimal digits.
     pub id: String,
     /// The manager that wrote the files: `docker`, `podman`, `cri-o`, `containerd`, `kubernetes`.
     pub manager: String,
-    /// The name. If the container belongs to an ordinary user, the name begins with the unit of this user:
-    /// `user@1000.service/web`.
+    /// The name. For a container of an ordinary user, it begins with the unit of this user: `user@1000.service/web`.
     pub name: Option<String>,
     /// The name of the image.
     pub image: Option<String>,
@@ -35,7 +34,7 @@ pub fn is_container_id(name: &str) -> bool {
     id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Returns the name of a container as container managers print it: an ID is cut to its first digits.
+/// Returns the name of a container as container managers print it. An ID is cut to its first 12 digits.
 #[must_use]
 pub fn short_container(name: &str) -> &str {
     let rest = if is_container_id(name) { 64 - SHORT_ID } else { 0 };
@@ -43,7 +42,7 @@ pub fn short_container(name: &str) -> &str {
 }
 
 impl Container {
-    /// Returns the names with which a filter can select the container: its own name and the name of its pod.
+    /// Returns the names by which a filter selects the container: its own name and the name of its pod.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.name.as_deref().into_iter().chain(self.pod.as_deref())
     }

@@ -118,20 +118,20 @@ pub struct Event {
     pub date: Option<&'static str>,
     /// The kind of event.
     pub what: EventKind,
-    /// The registration that the event belongs to; `None` if it belongs to the port.
+    /// The registration that the event is about; `None` if the event is about the port itself.
     pub service: Option<&'static str>,
     /// The text of IANA's note, or the name of the product that ended.
     pub text: Option<&'static str>,
 }
 
-/// The facts about a port in an ephemeral range of this host.
+/// The facts about a port in an ephemeral range of this kernel or of IANA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EphemeralHere {
-    /// The range of this kernel that contains the port; `None` if no range of this kernel contains it.
+    /// The range of this kernel that contains the port, if there is one.
     pub kernel_range: Option<PortRange>,
-    /// The source of that range.
+    /// The source of `kernel_range`.
     pub source: String,
-    /// Whether this kernel never hands out the port, although the range contains it.
+    /// Whether this kernel never hands out the port, although `kernel_range` contains it.
     #[serde(rename = "kept_back")]
     pub is_reserved: bool,
     /// Whether IANA's dynamic range contains the port.

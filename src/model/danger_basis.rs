@@ -11,7 +11,7 @@ named! {
         Environment = "environment",
         /// The program is dangerous by default, and no observation contradicts this.
         Default = "default",
-        /// The command line sets a password or asks for a certificate.
+        /// The service is dangerous, but its command line requires a password or a certificate.
         Password = "password",
         /// The configuration file enables the dangerous behaviour.
         Configuration = "configuration",

@@ -44,13 +44,13 @@ pub struct Disagreement {
 pub struct TakenPort {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The address family of the attempts.
+    /// The address family in which the port was tried.
     pub family: Family,
     /// The port.
     pub port: u16,
     /// The network namespace; `None` for the namespace in which portolan runs.
     pub netns: Option<Netns>,
-    /// The number of attempts to bind the port, all of which failed because the port was in use.
+    /// The number of attempts to bind the port. All failed because the port was in use.
     pub tries: u32,
     /// Whether the tables show TCP sockets that are bound but do not listen. If false, a bound socket may be using the
     /// port.

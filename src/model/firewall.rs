@@ -19,8 +19,8 @@ pub struct Firewall {
     /// cannot happen.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces. Empty if nothing can change the path of packets: there are no rules, no other part of the kernel
-    /// takes packets, and no interface leads to another network namespace.
+    /// The interfaces. Empty if nothing can change the path of a packet: no rule, no other part of the kernel, and no
+    /// interface that leads to another network namespace.
     pub interfaces: Vec<Interface>,
     /// The networks that a route makes local (`ip route add local`), although no interface has their addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -33,8 +33,8 @@ pub struct Firewall {
     /// Packets of other machines come through that namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_internal: bool,
-    /// The name of a tun or tap device, if packets arrive only on such devices and from other network namespaces of
-    /// this machine. The packets on the device come from the process that has it open, such as slirp4netns or pasta.
+    /// The name of a tun or tap device, if every interface that leads outside this machine is such a device. Packets on
+    /// the device come from the process that has it open, such as slirp4netns or pasta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tun: Option<String>,
 }
@@ -59,21 +59,21 @@ pub struct Interface {
     /// The index of the interface at the other end, if that interface is in another network namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<u32>,
-    /// The number (nsid) by which the network namespace of this interface knows the network namespace of the other end.
+    /// The number (nsid) of the network namespace at the other end. This network namespace has assigned the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_nsid: Option<u32>,
-    /// The inode of the network namespace of the other end. `None` if the inode is not known, or if the index alone
-    /// identifies the other end.
+    /// The inode of the network namespace at the other end. `None` if it is not known, or if the index alone identifies
+    /// the other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_netns: Option<u64>,
     /// The index of the bridge or other device of which this interface is a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<u32>,
-    /// Whether only this machine sends packets to the interface, because its other end is in another network namespace
-    /// or does not exist.
+    /// Whether only this machine sends packets to the interface. The other end is then in another network namespace, or
+    /// does not exist.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_internal: bool,
-    /// Whether packets of other machines never arrive on the interface. This is so for a dummy device, and for a bridge
+    /// Whether packets of other machines never arrive on the interface. Examples are a dummy device, and a bridge
     /// without a member that leads outside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_local_only: bool,
@@ -83,12 +83,12 @@ pub struct Interface {
     /// The indices of the interfaces to which filters of traffic control send packets that arrive here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends_to: Vec<u32>,
-    /// Whether a BPF program (XDP or traffic control) sees the packets that arrive here. The program can send them to
-    /// any interface.
+    /// Whether a BPF program (XDP or traffic control) sees the packets that arrive here. The program can send these
+    /// packets to any interface.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_program: bool,
-    /// The reason why another part of the kernel, such as a BPF program, may take packets before the rules see them.
-    /// `None` if there is no such part.
+    /// The reason why another part of the kernel, such as a BPF program, may take packets before the rules see them;
+    /// `None` if nothing does.
     pub uncertain: Option<String>,
     /// The addresses, with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
@@ -105,7 +105,7 @@ pub struct LocalRoute {
     pub uncertain: bool,
 }
 
-/// A table of rules. The legacy tables of iptables count too.
+/// A table of rules of nftables or legacy iptables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterTable {
     /// The families of the packets that pass through the table.
@@ -167,7 +167,7 @@ pub struct FilterBase {
 /// A rule. Its action applies to packets that meet all conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterRule {
-    /// The rule in the notation of its tool, or the place where the tool prints the rule.
+    /// The rule in the notation of iptables, or the place of an nft rule: `nft rule inet filter input, handle 7`.
     pub text: String,
     /// The conditions.
     pub conditions: Vec<FilterCondition>,
@@ -193,7 +193,7 @@ pub enum FilterAction {
     Lookup(Vec<FilterField>, FilterElements),
     /// Changes the destination.
     Translate {
-        /// The new address. `None` for an address of this machine, or if the address stays the same.
+        /// The new address. `None` if the address stays the same, or for any address of this machine.
         address: Option<IpAddr>,
         /// The new port; `None` if the port stays the same.
         port: Option<u16>,
@@ -241,7 +241,7 @@ pub enum FilterCondition {
         /// Whether the condition is negated.
         negated: bool,
     },
-    /// Is met if the field and `value` have the same bits in `mask`.
+    /// Is met if the field and `value` are equal in all bits of `mask`.
     Masked {
         /// The field.
         field: FilterField,
@@ -252,10 +252,9 @@ pub enum FilterCondition {
         /// Whether the condition is negated.
         negated: bool,
     },
-    /// A condition such as a rate limit: only packets of a client that sends few packets meet the condition.
+    /// A condition that the packets of most clients meet, such as a rate limit that is not exceeded.
     Usual,
-    /// A condition such as an exceeded rate limit: only packets of a client that has sent many packets meet the
-    /// condition.
+    /// A condition that the packets of few clients meet, such as a rate limit that is exceeded.
     Unusual,
     /// A condition that portolan does not evaluate.
     Unknown,
@@ -421,7 +420,7 @@ impl LocalRoute {
 }
 
 impl FilterBase {
-    /// Returns whether arriving packets pass through the chain. False if only their answers pass through the chain.
+    /// Returns whether arriving packets pass through the chain. A chain for sent packets sees only the answers to them.
     #[must_use]
     pub const fn is_for_arrivals(&self) -> bool {
         !matches!(self.hook, FilterHook::Output | FilterHook::Postrouting)

@@ -45,7 +45,7 @@ impl Endpoint {
 }
 
 /// Returns the value of an option of docker-proxy; `None` for any other process. Any user can start a program with this
-/// name. Therefore the process must run as root, and only root may be able to replace its file.
+/// name. Therefore the process must run as root, and its file must not be replaceable by a user.
 fn docker_proxy_option<'p>(process: &'p Process, option: &str) -> Option<&'p str> {
     let (name, may_be_roots) = match &process.exe {
         // On a system without user IDs, the user is not checked.

@@ -3,7 +3,8 @@
 use super::named;
 
 named! {
-    /// The reason why a port is not suitable for a new service. If several reasons apply, the first counts.
+    /// The reason why a port is not suitable for a new service. If several reasons apply, the first in this order
+    /// counts.
     pub enum Unsuitable {
         /// A socket or a rule of this machine uses the port.
         Taken = "taken",
@@ -11,7 +12,7 @@ named! {
         KernelReserved = "kernel-reserved",
         /// The port is in the range that this kernel gives to outgoing connections.
         KernelRange = "kernel-range",
-        /// The port is below 1024, and a program usually needs root to bind it.
+        /// The port is below 1024, so a program usually needs root to bind it.
         System = "system",
         /// The port is in IANA's dynamic range, which is for temporary use.
         Dynamic = "dynamic",

@@ -15,7 +15,7 @@ pub struct InferredOwner {
 /// The reason why a process probably owns a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerEvidence {
-    /// No other program runs in the control group of the socket. This process started the other processes of the group.
+    /// All processes in the control group of the socket run the same program. This process started the other processes.
     OnlyProgram {
         /// The number of processes in the control group.
         count: usize,

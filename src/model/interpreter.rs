@@ -14,7 +14,7 @@ pub enum RunTarget {
     /// The program is an interpreter or a relay, but its command line is not known.
     Unknown,
     /// The script, module, class, code or destination, without parts that change with each start. Empty if the command
-    /// line names none of them.
+    /// line contains nothing of this kind.
     Target(String),
 }
 
@@ -45,7 +45,7 @@ impl RunTarget {
     }
 
     /// Returns whether two processes with the same program file may run the same code. A relative path matches an
-    /// absolute path with the same end, because older versions saved relative paths in snapshots.
+    /// absolute path with the same end, because snapshots of older versions contain relative paths.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
@@ -93,8 +93,8 @@ pub(crate) fn without_version(program: &str) -> &str {
     without_build(program).trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'))
 }
 
-/// Returns the name of an interpreter without the suffix of its build. Debian and Python append the name of an
-/// architecture, `-dbg`, or ABI letters after the version (`python3.13t`).
+/// Returns the name of an interpreter without the suffix of its build: `python3.11-dbg` and `python3.13t` become
+/// `python3.11` and `python3.13`.
 pub(crate) fn without_build(program: &str) -> &str {
     // Most names have no hyphen, so this check saves time.
     let program = if program.contains('-') { without_architecture(program) } else { program };
@@ -183,15 +183,15 @@ pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<
     Some(code_before_file.map_or(InterpreterCommand::Nothing, InterpreterCommand::Code))
 }
 
-/// Returns the code of [`parse_command`]. For a profiler, debugger or launcher, returns the script or module in its
-/// arguments instead.
+/// Returns the code that the interpreter or relay `program` runs. If this code is a profiler, debugger or launcher,
+/// returns the script or module in its arguments.
 pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let command = parse_command(program, cmdline)?;
     behind(&command, cmdline).or(Some(command))
 }
 
-/// Returns the words after the interpreter's own name, up to and including the script, module or class. Empty if the
-/// command line contains code. `None` if the interpreter or its command line is not known.
+/// Returns the words after the interpreter's own name, up to and including the script, module or class. Empty for code
+/// on the command line (`-c CODE`). `None` if the interpreter or its command line is not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let target = match parse_command(program, cmdline)? {
         InterpreterCommand::File(target)
@@ -209,8 +209,8 @@ pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<
     cmdline.get(1..=end)
 }
 
-/// Returns the words that can be options of the interpreter. If the command line contains code, these are the words
-/// before the code; otherwise they are the words of [`command_words`].
+/// Returns the words that can be options of the interpreter. For code on the command line (`-c CODE`), returns the
+/// words before the code. Otherwise returns [`command_words`].
 pub(crate) fn option_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let Some(InterpreterCommand::Code(code)) = parse_command(program, cmdline) else {
         return command_words(program, cmdline);
@@ -232,7 +232,8 @@ const JAVA_OPTIONS_WITH_VALUE: [&str; 9] = [
     "--upgrade-module-path",
 ];
 
-/// Returns the jar of `java -jar`. Without a jar, returns the class path, which is the working directory by default.
+/// Returns the jar of `java -jar`. Without a jar, returns the class path. The default class path is the working
+/// directory.
 fn class_path(arguments: &[String]) -> InterpreterCommand<'_> {
     let mut elements = vec!["."];
     let mut rest = arguments.iter().map(String::as_str);

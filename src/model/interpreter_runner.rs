@@ -6,8 +6,8 @@ const TIMEIT: &str = "timeit";
 /// The module of Python that reads its code from standard input.
 const ASYNCIO: &str = "asyncio";
 
-/// Directories of installed programs and of Python's own modules. In any other directory, a script with the name of a
-/// profiler, debugger or launcher is an ordinary script.
+/// Directories of installed programs and of Python's own modules. A profiler, debugger or launcher is recognized only
+/// in these directories.
 const INSTALLED: [&str; 6] = ["/usr/bin/", "/usr/local/bin/", "/bin/", "/lib/python", "/dotnet/", "/FSharp/"];
 
 /// Returns the script or module in the arguments of `command`, if `command` is a profiler, debugger or launcher.

@@ -17,7 +17,7 @@ pub(crate) enum InterpreterCommand<'c> {
     /// Code on the command line.
     Code(&'c str),
     Relay(&'c [String]),
-    /// The command line names no code, for example because the code comes from standard input.
+    /// The command line names no code. For example, the code comes from standard input.
     Nothing,
 }
 
@@ -40,7 +40,7 @@ named! {
     }
 }
 
-/// The rows of the table about one program, or about several programs that read their command lines in the same way.
+/// The rows of the table about programs that read their command lines in the same way.
 pub(super) struct Syntax {
     pub names: Vec<&'static str>,
     values: [Vec<&'static str>; Property::ALL.len()],
@@ -68,7 +68,7 @@ fn parse(line: &'static str) -> Option<(Vec<&'static str>, Property, Vec<&'stati
     Some((names.split(' ').collect(), property, fields.next()?.split(' ').collect()))
 }
 
-/// Returns the values of a property of an interpreter. Empty if the table lists none.
+/// Returns the values of a property of an interpreter; empty if the table lists no value.
 pub(crate) fn values_of(name: &str, property: Property) -> &'static [&'static str] {
     let rows = SYNTAXES.iter().filter(|syntax| syntax.names.contains(&name));
     rows.map(|syntax| syntax.values(property)).find(|values| !values.is_empty()).unwrap_or_default()
@@ -78,7 +78,7 @@ pub(super) fn syntaxes() -> impl Iterator<Item = &'static Syntax> {
     SYNTAXES.iter()
 }
 
-/// Returns the rows about a program, module or class, if the table says what its arguments are.
+/// Returns the rows about a program, module or class; `None` if the table has no row about its arguments.
 pub(super) fn properties_of(name: &str) -> Option<&'static Syntax> {
     /// A listing looks up several names for each process, so the names have an index.
     static BY_NAME: LazyLock<HashMap<&str, &Syntax>> = LazyLock::new(|| {
@@ -97,7 +97,7 @@ pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Argument<'c> {
-    /// An option and its value, if the value is part of the argument.
+    /// A known option. If its value is in the same argument (`--option=value`), the value follows.
     Option(&'static str, Option<&'c str>),
     /// Any other option. The option contains no code, and the next argument is not its value.
     Flag,

@@ -57,7 +57,7 @@ pub(crate) fn loaded_program<'c>(file: &str, cmdline: &'c [String]) -> Option<Lo
                 at += 1;
                 break cmdline.get(at - 1)?.as_str();
             }
-            // QEMU accepts one and two dashes.
+            // QEMU accepts options with one or two dashes.
             _ if [word, word.strip_prefix('-').unwrap_or(word)]
                 .iter()
                 .any(|option| syntax.has(Property::WithValue, option)) =>
@@ -72,8 +72,8 @@ pub(crate) fn loaded_program<'c>(file: &str, cmdline: &'c [String]) -> Option<Lo
             _ => break word,
         }
     };
-    // If the kernel starts an emulator for a program (binfmt_misc), the path may be followed by the name with which the
-    // program was started.
+    // If the kernel started the emulator (binfmt_misc), the word after the path may be the name with which the program
+    // was started.
     if syntax.has(Property::Argument, "emulated")
         && let Some(next) = cmdline.get(at)
         && file_name(next).trim_start_matches('-') == file_name(path)

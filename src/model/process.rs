@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Container, named};
 
-/// The maximum number of bytes that are read from a command line. The kernel allows half of this for one argument
-/// (`MAX_ARG_STRLEN` of linux/binfmts.h), but several megabytes for all arguments together.
+/// The maximum number of bytes that are read from a command line: twice the kernel's limit for one argument
+/// (`MAX_ARG_STRLEN`, linux/binfmts.h).
 pub(crate) const LONGEST_COMMAND_LINE: usize = 256 * 1024;
 
-/// Returns the last component of a path on any system.
+/// Returns the last component of a Unix or Windows path.
 pub(crate) fn file_name(path: &str) -> &str {
     let separator = path.bytes().rposition(|byte| matches!(byte, b'/' | b'\\'));
     separator.map_or(path, |at| &path[at + 1..])
@@ -30,7 +30,7 @@ named! {
         Deleted = "deleted",
         /// The running file was replaced: another file is at its path, as after an upgrade.
         Replaced = "replaced",
-        /// The program was never a file on disk: `memfd_create(2)`.
+        /// The program was never a file on disk (`memfd_create(2)`).
         Memfd = "memfd",
     }
 }
@@ -69,7 +69,7 @@ named! {
         Open = "open",
         /// The file at the path was deleted or replaced, for example by an upgrade.
         Deleted = "deleted",
-        /// The program was never a file on disk: `memfd_create(2)`.
+        /// The program was never a file on disk (`memfd_create(2)`).
         Memory = "memory",
         /// The path leads to another file, because something is mounted over it.
         Elsewhere = "elsewhere",
@@ -81,11 +81,12 @@ named! {
 pub struct Origin {
     /// The kind of user who can replace the file.
     pub kind: OriginKind,
-    /// The file or directory that allows the replacement, for [`OriginKind::User`] and [`OriginKind::Open`].
+    /// The writable file or directory that makes the replacement possible, for [`OriginKind::User`] and
+    /// [`OriginKind::Open`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writable: Option<String>,
-    /// The ID of a user. For [`OriginKind::User`]: the only user who can replace the file. For the program file and
-    /// [`OriginKind::Deleted`]: the only user who could have created the file.
+    /// For [`OriginKind::User`], the ID of the only user who can replace the file. For a program file with
+    /// [`OriginKind::Deleted`], the ID of the only user who could have created the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The package that installed the file.
@@ -139,8 +140,8 @@ pub struct Configuration {
     pub path: String,
     /// The deciding settings; none if the file was changed after the process started.
     pub settings: Vec<AccessSetting>,
-    /// The file of the configuration that was changed after the process started: the file itself, an included file, or a
-    /// directory with included files.
+    /// The file that was changed after the process started: the configuration file, an included file, or a directory of
+    /// included files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
 }
@@ -162,7 +163,7 @@ named! {
 /// A setting that decides who may connect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AccessSetting {
-    /// The port of the setting; `None` for every port of the server.
+    /// The port to which the setting applies; `None` for every port of the server.
     pub port: Option<u16>,
     /// The setting in short, without a secret value.
     pub setting: String,
@@ -223,7 +224,7 @@ pub struct Process {
     /// Whether the memory of the process contains code of its program file; `None` if this was not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_program_mapped: Option<bool>,
-    /// Whether `/proc` hides the process: `/proc` does not list the process, or a mount covers its directory (Linux).
+    /// Whether `/proc` does not list the process, or a mount covers its directory in `/proc` (Linux).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_hidden: bool,
     /// The working directory.

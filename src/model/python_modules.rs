@@ -2,8 +2,9 @@
 
 use super::interpreter::{InterpreterCommand, parse_innermost, without_build, without_version};
 
-/// Returns the paths at which Python first searches for its module, or for the modules that code on its command line
-/// imports. The paths are relative to the working directory. Empty if Python does not search the working directory.
+/// Returns the paths at which Python first searches for its module (`-m MODULE`), or for the modules that its code (`-c
+/// CODE`) imports. The paths are relative to the working directory. Empty if Python does not search the working
+/// directory.
 pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String> {
     const MODULES: usize = 32;
     if !matches!(without_version(program), "python" | "pypy") {
@@ -33,12 +34,12 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
 }
 
 /// Returns the paths at which the module that `-m` names may be installed. The paths are below:
-/// - the prefixes of the program file and of `argv[0]`: the directories above their `bin`. They differ in a virtual
-///   environment, in which `argv[0]` is a link to a program file outside the environment.
+/// - the directories above `bin/` of the program file and of `argv[0]`. In a virtual environment, `argv[0]` is a link
+///   to a program file outside the environment.
 /// - `/usr` and `/usr/local`.
 /// - `prefixes`.
 pub(crate) fn installed_modules(exe: &str, cmdline: &[String], prefixes: &[String]) -> Vec<String> {
-    /// The versions of Python 3 that are searched if the name of the program has none.
+    /// The versions of Python 3 that are searched if the name of the program has no version.
     const VERSIONS: std::ops::RangeInclusive<u32> = 6..=15;
     let program = exe.rsplit('/').next().unwrap_or_default();
     let Some(InterpreterCommand::Module(module)) = parse_innermost(program, cmdline) else {
@@ -81,8 +82,8 @@ pub(crate) fn installed_modules(exe: &str, cmdline: &[String], prefixes: &[Strin
         .collect()
 }
 
-/// Returns the prefixes of installed modules that the environment variables of a process name: an active virtual
-/// environment, and the modules of the user (`pip install --user`).
+/// Returns the prefixes of installed modules that the environment variables of a process name. These are the active
+/// virtual environment, and the directory of the user (`pip install --user`).
 pub(crate) fn prefixes_of_environment(environment: &[u8]) -> Vec<String> {
     let prefix = |variable: &[u8]| {
         let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;

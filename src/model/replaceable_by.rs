@@ -39,8 +39,9 @@ impl ReplaceableBy {
         }
     }
 
-    /// Returns who can replace the program file, by its origin or else by its path. Code that was loaded into a program
-    /// counts too. Code that an interpreter loads does not count, because interpreters often run code of users.
+    /// Returns who can replace the program file. Its origin decides or, if this is not known, its path. Code that was
+    /// loaded into a program counts too. Code that an interpreter loads does not count, because interpreters often run
+    /// code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
         let file = Self::of_program_file(process);
@@ -68,7 +69,8 @@ impl ReplaceableBy {
             Some(OriginKind::Package | OriginKind::System) => ReplaceableBy::Root,
             Some(OriginKind::User) => ReplaceableBy::User,
             Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => ReplaceableBy::Anyone,
-            // Only the path can be judged: the file was replaced, as by an upgrade, or its origin is not known.
+            // The file was replaced, for example by an upgrade, or its origin is not known. Only its path can be
+            // judged.
             Some(OriginKind::Deleted) | None => Self::of_path(exe),
         }
     }

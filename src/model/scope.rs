@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Family, PortRange, Protocol, State, named};
 
 named! {
-    /// The part of a machine that portolan can see, the largest first.
+    /// The part of a machine that portolan can see. The variants are in order, with the largest part first.
     pub enum HostScope {
         /// The whole machine, as far as the user has the privileges.
         Machine = "machine",
@@ -25,7 +25,7 @@ pub enum Namespaces {
     Own,
     /// Every namespace that can be found.
     All,
-    /// The namespace with this name or inode, or the namespace of this process.
+    /// The namespace with this name or inode, or the namespace of the process with this ID.
     Called(String),
 }
 
@@ -46,7 +46,7 @@ pub struct Scope {
     /// Whether to find the processes that own the sockets.
     #[serde(alias = "holders")]
     pub processes: bool,
-    /// Whether to read all details of the processes, or only name, file and command line.
+    /// Whether to read all details of the processes. If false, only name, file and command line are read.
     pub details: bool,
     /// Whether to look up which packages installed the programs, and whether the programs are unmodified.
     #[serde(default)]
@@ -74,7 +74,8 @@ fn is_own_namespace(part: &HostScope) -> bool {
 }
 
 impl Default for Scope {
-    /// Returns the scope of every listener in this network namespace, with the programs that own these listeners.
+    /// Returns the scope that covers every listener in this network namespace, and the programs that own these
+    /// listeners.
     fn default() -> Self {
         Scope {
             protocols: Protocol::WITH_PORTS.to_vec(),

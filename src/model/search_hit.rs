@@ -13,8 +13,7 @@ named! {
         Malware = "malware",
         /// The name of the registered service.
         Service = "service",
-        /// The product that a curated list (of dead registrations, or of registrations in use) names for a
-        /// registration.
+        /// The product that a curated list names for the registration.
         Product = "product",
         /// The product of a program that usually serves the port.
         Program = "program",

@@ -234,7 +234,8 @@ pub struct EphemeralRange {
 }
 
 impl Host {
-    /// Returns the ports that outgoing connections of this protocol use, for all families if `family` is `None`.
+    /// Returns the ports that outgoing connections of this protocol and family use. Without a family, returns the ports
+    /// for all families.
     #[must_use]
     pub fn ephemeral_for(&self, protocol: Protocol, family: Option<Family>) -> Vec<PortRange> {
         let own: Vec<PortRange> = self

@@ -126,8 +126,8 @@ pub struct Queues {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
-    /// These processes own the socket: at least one process, in ascending order of pid. Sockets with equal lists share
-    /// one list.
+    /// These processes own the socket. There is at least one, and their order is ascending. Sockets with equal lists
+    /// share one list.
     Held(#[serde(deserialize_with = "rising")] Arc<Vec<Pid>>),
     /// A process may own the socket, but not every process could be read.
     Hidden,
@@ -137,7 +137,7 @@ pub enum Owner {
     Unaccounted,
     /// The socket and its processes were gone before the processes could be found.
     Vanished,
-    /// The owner is unknown: the system, or the source of the socket, does not name it.
+    /// The owner is unknown, because the system, or the source of the socket, does not name it.
     Unknown,
 }
 
@@ -191,10 +191,10 @@ pub struct SocketAttributes {
     /// give the flags of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_loopback: Option<bool>,
-    /// Whether the socket accepts traffic for addresses other than its own (`IP_TRANSPARENT`).
+    /// Whether the socket accepts traffic for addresses of other machines (`IP_TRANSPARENT`).
     #[serde(skip_serializing_if = "is_false")]
     pub transparent: bool,
-    /// Whether the address or the device that the socket is bound to does not exist on this machine.
+    /// Whether the socket is bound to an address or a device that this machine does not have.
     #[serde(skip_serializing_if = "is_false")]
     pub absent: bool,
     /// The systemd unit of the control group.
@@ -243,8 +243,8 @@ pub struct Socket {
     pub owner: Owner,
 }
 
-/// The saved form of a socket. This is a separate type, because serde would build a tree of the whole object to read a
-/// flattened [`SocketAttributes`]. A hostile file could make this tree large.
+/// The saved form of a socket. To read a flattened [`SocketAttributes`], serde would build a tree of the whole object.
+/// A hostile file could make this tree large, so this type has no flattened field.
 #[derive(Deserialize)]
 struct SavedSocket {
     local: Endpoint,
@@ -338,8 +338,8 @@ impl Socket {
             && (own != other || device != others)
     }
 
-    /// Returns the clients that can reach the socket, by its address and device. A rule can send traffic for any
-    /// address to a transparent socket (TPROXY).
+    /// Returns the clients that can reach the socket, by its address and device. A transparent socket counts as `Any`,
+    /// because a rule can send traffic for any address to it (TPROXY).
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {

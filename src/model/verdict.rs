@@ -48,8 +48,8 @@ named! {
 }
 
 named! {
-    /// The basis of a status. The text of each variant begins with the status that follows from it. If a port has
-    /// several registrations, the first basis in this order counts.
+    /// The basis of a status. The comment of each variant begins with the status that follows from this variant. If a
+    /// port has several registrations, the first basis in this order counts.
     pub enum StatusBasis {
         /// Active: independent sources name the registered service.
         Evidence = "evidence",
@@ -231,8 +231,7 @@ pub(crate) fn alias_in(notes: Option<&'static str>) -> Option<&'static str> {
 }
 
 impl PortVerdict {
-    /// Returns the first known use of the port, if the port is not registered, or if this use replaces the registered
-    /// service.
+    /// Returns the first known use of a port that is not registered, or whose registered service this use replaces.
     #[must_use]
     pub fn use_instead(&self) -> Option<&'static str> {
         match self.basis {
