@@ -220,7 +220,7 @@ fn many_rules_are_read_or_refused() {
     directory.refused_by(&["policy", "check", "huge.toml"], "huge.toml: too large for a policy");
     let deep = format!("{SCHEMA}x = {}", "[".repeat(1_000_000));
     fs::write(directory.path("deep.toml"), deep).unwrap();
-    directory.refused_by(&["policy", "check", "deep.toml"], "deep.toml:1:1: more values");
+    directory.refused_by(&["policy", "check", "deep.toml"], "deep.toml:1:1: too many values");
     let dotted = format!("{SCHEMA}{} = 1", ["a"; 1_000_000].join("."));
     fs::write(directory.path("dotted.toml"), dotted).unwrap();
     directory.refused_by(&["policy", "check", "dotted.toml"], "dotted.toml:");

@@ -68,7 +68,7 @@ enum Who<'r> {
 
 const EVERYONE: &str = "anyone";
 /// The end of a cut list of exceptions.
-const AND_OTHERS: &str = " and others";
+const AND_OTHERS: &str = " and other networks";
 
 fn groups(reach: &Reach) -> Vec<Group<'_>> {
     match reach.kind {
@@ -147,7 +147,7 @@ mod tests {
         };
         let others = |hash| {
             let all = Some(AllClients { count: 9, hash });
-            Some(Reach { all, ..limited(&["anyone but 10.0.0.0/8, 11.0.0.0/8 and others"]).unwrap() })
+            Some(Reach { all, ..limited(&["anyone but 10.0.0.0/8, 11.0.0.0/8 and other networks"]).unwrap() })
         };
         for (name, was, is, wanted) in [
             ("a long list", cut(40, 1), cut(40, 1), Same),

@@ -112,7 +112,7 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
             format!("{listeners} that cannot be compared with the baseline"),
             "the process, the user or the network namespace was not visible in the baseline or in this scan",
         );
-        let remedy = "take the baseline and the audit as root, with the same --netns";
+        let remedy = "run capture and audit as root, with the same --netns";
         audit.gaps.push(gap.counted(count).with_remedy(remedy));
     }
     audit.sort();

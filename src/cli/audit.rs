@@ -12,7 +12,7 @@ pub(super) const ABOUT: &str = "Checks every listener of this machine and report
 
 If something could not be seen, the verdict is never 'clear'. It is 'findings' if there is a finding at or above --fail-on, and otherwise 'incomplete', with exit code 3. The output says how to see the rest; usually, run the audit as root.
 
-As root on Linux, an audit covers every network namespace, such as those of containers. --scope namespace leaves the others out, and --netns chooses one.
+As root on Linux, an audit covers every network namespace, including those of containers. --scope namespace covers only the network namespace in which portolan runs, and --netns covers the one that you choose.
 
 Targets and filters limit the report, not the scan. The report names the filter that was used.";
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 pub(super) const ABOUT: &str = "Shows what changed since a saved snapshot. The kinds of change are: appeared, vanished, changed (another program or user now has the address and port), replaced (the program file was replaced or deleted), widened (more clients can reach the listener), narrowed (fewer clients can reach it) and weakened (the service has a finding that is new or more severe).
 
-A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. On an ephemeral port, any UDP socket, or a TCP socket that does not listen, probably belongs to a client. If such a socket appeared or vanished, it is reported as passing, and does not count as a change.
+A listener is recognised by protocol, address, port, network namespace, program file and user, never by its process ID: restarting the same program is not a change. On an ephemeral port, a UDP socket, or a TCP socket that does not listen, probably belongs to a client. If such a socket appears or vanishes, diff counts it separately, as short-lived ('passing' in JSON), not as a change.
 
 If one of the two snapshots is incomplete, diff never says that nothing changed. It lists the listeners that could not be compared, and the exit code is 3. Each cause of missing data is shown in one line before the changes; -v shows every gap in full.";
 

@@ -29,23 +29,23 @@ Words and marks in a table:
   REACH link, link-local: only machines on the same link can connect.
   REACH mcast, multicast: a multicast address.
   REACH lo, loopback: this machine only.
-  REACH with ?, such as any? or lo?: other machines may connect; the effect of the firewall is not known.
-  REACH machine: only this machine and networks whose packets it forwards, such as those of containers, can connect.
-  REACH limited: the firewall lets in only some clients, which the card names.
+  REACH with ?, such as any? or lo?: it is not known whether the firewall lets in other machines.
+  REACH machine: only this machine and networks whose packets it forwards, such as container networks, can connect.
+  REACH limited: the firewall lets in only some clients; portolan explain PORT names them.
   REACH filtered: the firewall lets in nobody.
   SERVICE: the running service, such as 'OpenSSH server'.
-  SERVICE in parentheses: what usually uses the port.
-  SERVICE IANA: a service that is only registered for the port.
-  PROCESS (hidden): this user may not see the process; run with sudo.
+  SERVICE in parentheses: the service that usually uses the port.
+  SERVICE IANA: the registered service of the port; the running service is not known.
+  PROCESS (hidden): you are not allowed to see the process; run with sudo.
   PROCESS with ?, such as nginx?: the probable owner.
   PROCESS (kernel): the socket belongs to the kernel, not to a process.
   PROCESS (NAT rule): no program listens; a rule forwards the port.
   PROCESS (stopped): the process is stopped and answers no client.
   USER: the effective user of the processes or, if no process is visible, the creator of the socket.
-  UNIT to shop-web: the container that receives the traffic.
+  UNIT with 'to', such as 'to shop-web': the container that receives the traffic.
   FLAGS ?: not judged, because the program is not visible.
   FLAGS with ?, such as orphaned?: the finding is presumed.
-  STARTED with ?: the start of the probable owner.
+  STARTED with ?: when the probable owner started.
 
 On a terminal, a single listener is shown as a card; -o table shows the table. In a pipe, 'portolan explain 3000' writes the card.
 

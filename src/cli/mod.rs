@@ -31,7 +31,7 @@ pub use watch::WatchArgs;
     name = "portolan",
     version,
     about = "Lists what listens on this machine, and flags what should not be there",
-    long_about = "Portolan lists every TCP and UDP listener of this machine with its processes and the registration of its port. It flags suspicious listeners: leftovers on the ports of dead software, listeners on unassigned or ephemeral ports, and programs that do not belong on their port.\n\nIf something could not be seen, standard error and every machine-readable output say so.",
+    long_about = "Portolan lists every TCP and UDP listener of this machine with its processes and the registration of its port. It flags suspicious listeners: leftovers on the ports of software that no longer exists, listeners on unassigned or ephemeral ports, and programs that do not belong on their port.\n\nIf something could not be seen, standard error and every machine-readable output say so.",
     after_long_help = AFTER,
     disable_help_subcommand = true,
     mut_subcommand("explain", |command| formats(command, &["table", "json"])),
@@ -74,9 +74,9 @@ Examples:
   portolan 8000-8100 nginx   these ports, and every socket of nginx
   portolan 127.0.0.1:8000    the listener that answers at this address
   portolan --reachable       what other machines can reach
-  portolan -tulpn            the options of ss
+  portolan -tulpn            the same options as ss
   portolan explain 3416      port 3416 in the registry, and its processes here
-  portolan explain kazaa     the ports of a service or program, or found by a word
+  portolan explain kazaa     ports by service, program or any other word
   portolan explain --free 8000-9000  free ports for a new service
   portolan explain --stats   the registry in figures, with its date
   portolan watch             changes as they happen (see portolan watch --help)

@@ -27,7 +27,7 @@ pub(super) const ABOUT: &str = "A policy is a TOML file that says what may liste
   severity = \"off\"
   reason = \"most programs on these hosts are in-house\"
 
-A rule applies if all of its conditions match, and the first rule that applies decides. Conditions: port (443, \"8000-8100\", \"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern for the absolute path, or \"kernel\"), runs (the script, class or module of an interpreter, or the arguments of a relay such as socat), user, unit, container, netns. A condition may have a list of values, of which one must match.";
+A rule applies if all of its conditions match, and the first rule that applies decides. Conditions: port (443, \"8000-8100\", \"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern for the absolute path, or \"kernel\"), runs (the script, class or module of an interpreter, or the arguments of a relay such as socat), user, unit, container, netns. A condition may have a list of values: one of them must match.";
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan policy init                              print a policy for the current listeners

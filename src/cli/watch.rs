@@ -9,9 +9,9 @@ use super::ScanArgs;
 
 pub(super) const ABOUT: &str = "Scans every second and shows the changes of listeners. The kinds of change are: appeared, vanished, changed (another program or user now has the address and port), replaced (the program file was replaced or deleted), widened (more clients can reach the listener) and narrowed (fewer clients can reach it). A restart of the same program as the same user is not a change.
 
-On a terminal, watch shows a screen and keeps it up to date: + appeared, - vanished, ~ changed, = replaced, ^ widened, v narrowed. The marks fade, and the view Changes keeps every change with its time. The arrows or the mouse select a row, Enter opens its card, / filters, s sorts, Tab shows connections, changes and findings, K ends the process after a question, ? shows all keys, q quits.
+On a terminal, watch shows a screen and keeps it up to date: + appeared, - vanished, ~ changed, = replaced, ^ widened, v narrowed. The marks fade, and the view Changes keeps every change with its time. The arrows or the mouse select a row, Enter opens its card, / filters, s sorts, Tab shows connections, changes and findings, K asks and then ends the process, ? shows all keys, q quits.
 
-In a pipe, with -o json, or if TERM is dumb, watch writes a stream of events, one JSON object per line: first 'start', then 'appeared', 'vanished', 'changed', 'replaced', 'widened' and 'narrowed' as they happen, and 'incomplete' or 'complete' if the gaps change.
+In a pipe, with -o json, or if TERM is dumb, watch writes a stream of events, one JSON object per line: first 'start', then 'appeared', 'vanished', 'changed', 'replaced', 'widened' and 'narrowed' as they happen, and 'incomplete' or 'complete' when the gaps change.
 
 A socket that opens and closes between two scans is not seen. If one process passes a listening socket to another, the name of the new process may appear up to a minute late: processes are looked up again only when a socket appears, when a process ends, and once a minute.
 
@@ -23,7 +23,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan watch -o json | jq .event                for scripts
   portolan watch --on-appear ./notify               run a program for each new listener, without a shell
   portolan watch 5432 --until-listening             instead of: while ! nc -z localhost 5432; do sleep 1; done
-  portolan watch postgres --until-listening         a program, wherever it listens
+  portolan watch postgres --until-listening         a program, on any port
   portolan watch 3000 --until-free --timeout 10     wait until the old server has released the port
 
 Exit codes: 0 you quit, or the awaited condition became true; 1 the condition stayed false until --timeout; 2 usage or other error; 3 unknown: the condition was not seen to become true, but some sockets could not be checked. If a signal ends watch, the exit code is the usual one for that signal.";

@@ -150,8 +150,8 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
 
 fn not_covered(why: &str) -> Note {
     let what = format!(
-        "{why} only for the network namespace in which portolan runs, so the listeners in other network namespaces \
-            are judged without it"
+        "{why} only for the network namespace in which portolan runs, and does not apply to listeners in other \
+            network namespaces"
     );
     Note::new(what).with_remedy(Note::ALL_NAMESPACES)
 }

@@ -108,10 +108,12 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<()> {
         bail!("diff does not accept --from; name the files as arguments: portolan diff BEFORE AFTER");
     }
     if args.after.is_some() && common.netns.is_some() {
-        bail!("--netns: both sides of this diff are files; leave out --netns");
+        bail!("--netns: applies to a scan, but this diff compares two files; leave out --netns");
     }
     if args.after.is_some() && (common.host_id.is_some() || !common.label.is_empty()) {
-        bail!("--host-id, --label: both sides of this diff are files; leave out these options");
+        bail!(
+            "--host-id, --label: apply to a scan, but this diff compares two files; leave out these options"
+        );
     }
     if args.before.as_deref() == Some(Path::new("-")) && args.after.as_deref() == Some(Path::new("-")) {
         bail!("only one side of a diff can read standard input");
@@ -159,8 +161,8 @@ pub(super) fn exchanged(name: &str, before: &Snapshot, after: &Snapshot) -> Opti
     let [was, is] = [before, after].map(|side| side.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
     is_exchanged.then(|| {
         format!(
-            "{name}: taken on {was}, later than the snapshot to compare with it ({is}); exchange the snapshots, or check the clock \
-            of the host"
+            "{name}: taken on {was}, which is later than the other snapshot ({is}); exchange the snapshots, or check the \
+            clock of the host"
         )
     })
 }

@@ -199,7 +199,7 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
     }
     // Only Linux has packages and namespaces.
     if is_linux && scope.packages && !packages {
-        let what = "hidden processes, and whether the packages installed the programs as they are";
+        let what = "hidden processes, and whether program files differ from their packages";
         gaps.push(gap(Stage::Processes, what.to_owned()));
     }
     if is_linux && scope.namespaces == Namespaces::All && *namespaces != Namespaces::All {

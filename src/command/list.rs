@@ -147,7 +147,9 @@ pub(super) fn run(
     }
     let height = report.entries.len() + HEADER + summary_height(&report, &legend, &ui.stdout);
     if args.sort.is_some() && is_for_people && ui.rows.is_some_and(|rows| height >= rows.into()) {
-        print_message("note: the first rows are above this screen; to see only the first rows, add | head");
+        print_message(
+            "note: the first rows have scrolled off this screen; to see only the first rows, add | head",
+        );
     }
     let after = reasons().filter(|_| !is_empty);
     after.chain(&unused).for_each(|line| print_message(line));

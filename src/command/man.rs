@@ -28,7 +28,7 @@ const ENVIRONMENT: [(&str, &str); 4] = [
 const FILES: [(&str, &str); 3] = [
     ("/proc", "Sockets and processes, on Linux. Only root can read the processes of other users."),
     ("/run/netns", "The names of network namespaces."),
-    ("/etc/passwd", "The names of users. The other user databases of the system are used too."),
+    ("/etc/passwd", "The names of users. Portolan also uses the other user databases of the system."),
 ];
 
 const SEE_ALSO: [(&str, u8); 8] = [
@@ -77,8 +77,8 @@ fn audit_page(program: &Command, audit: &Command, out: &mut dyn Write) -> io::Re
     audit.get_arguments().filter(|arg| !arg.is_hide_set()).for_each(|arg| option(&mut roff, arg));
     roff.control("SH", ["FINDINGS"]);
     roff.text([roman(
-        "portolan audit --rules prints for each finding when it is raised, its severity, why it matters \
-            and what to do.",
+        "For each finding, portolan audit --rules prints when it is raised, its severity, why it matters and \
+            what to do.",
     )]);
     for flag in Flag::all() {
         entry(&mut roff, flag.code(), &format!("{}.", flag.description()));
@@ -149,7 +149,7 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
                 left_out.filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")).collect();
             let but =
                 if left_out.is_empty() { String::new() } else { format!(", except {}", left_out.join(", ")) };
-            roff.text([roman(format!("It accepts the targets and options of portolan list{but}."))]);
+            roff.text([roman(format!("The command accepts the targets and options of portolan list{but}."))]);
         }
         sub.get_arguments().filter(|arg| !is_in_the_synopsis(arg)).for_each(|arg| option(&mut roff, arg));
         for (heading, text) in sections(sub).filter(|(heading, _)| *heading != EXAMPLES) {

@@ -95,7 +95,7 @@ fn list_option_error(error: &clap::Error) -> Option<String> {
             if error.kind() == ErrorKind::UnknownArgument && cli::is_list_option(option) =>
         {
             Some(format!(
-                "unexpected argument '{option}': it is an option of portolan list, not of this command"
+                "unexpected argument '{option}': this option belongs to portolan list, not to this command"
             ))
         }
         _ => None,

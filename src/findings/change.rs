@@ -115,7 +115,8 @@ impl ListenerState {
     /// or `fewer`.
     fn reached_by(&self, more_or_fewer: &str, was: &Self, when: &str) -> String {
         let (place, processes) = (self.place(), self.processes());
-        let change = format!("{place} ({processes}): {more_or_fewer} clients can reach it than on {when}");
+        let change =
+            format!("{place} ({processes}): {more_or_fewer} clients can reach this listener than on {when}");
         if was.endpoint() == self.endpoint() {
             format!("{change}. Before: {}. Now: {}.", was.clients(), self.clients())
         } else {
@@ -369,7 +370,7 @@ pub(super) const FLAGS: &[Flag] = &[
             severity: Severity::Info,
             on_loopback: OnLoopback::Same,
             description: "fewer clients can reach the service than in the baseline",
-            why: "Clients that could reach the service before may no longer reach it.",
+            why: "Clients that could reach the service before may be unable to reach it now.",
             remedy: "if the change is a mistake, undo the change; otherwise take a new baseline: portolan \
                 capture > baseline.json",
         },
@@ -382,7 +383,7 @@ pub(super) const FLAGS: &[Flag] = &[
             severity: Severity::Warning,
             on_loopback: OnLoopback::Same,
             description: "the service has a finding that is new or more severe than in the baseline",
-            why: "A service often loses its protection by a restart with other options or another configuration file.",
+            why: "A service often loses its protection when it is restarted with other options or another configuration file.",
             remedy: "restore the protection that the service had; if the change is intended, take a new baseline: portolan capture > baseline.json",
         },
         &[Severity::Info, Severity::Warning],

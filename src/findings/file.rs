@@ -68,7 +68,7 @@ impl FindingKind for WritableExecutable {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Lower,
         description: "any user can write to the program file, script, class path or library, or to a directory above it",
-        why: "Any user can put code in such a place, and it runs with the rights of the service.",
+        why: "Any user can put code there, and the service runs this code with its own rights.",
         remedy: "find out who put the code there; if the service is intended, install it in a directory \
             that only root can write to, such as /usr/local/bin",
     };

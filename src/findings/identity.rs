@@ -125,7 +125,7 @@ impl FindingKind for Impostor {
         };
         if let Some(named_like) = named_like {
             let but = match self.file {
-                _ if self.code.is_some() => "a user who is not root can write to code that it runs",
+                _ if self.code.is_some() => "a user who is not root can change code that the program runs",
                 ReplaceableBy::Anyone => "any user can write to the program file or to a directory above it",
                 ReplaceableBy::Root => {
                     "only the command line has this name, and a process can rewrite \
@@ -222,8 +222,8 @@ impl FindingKind for AdHoc {
         family: FindingFamily::Identity,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "the listener is netcat, socat or code given on the command line: a temporary tool, not a service",
-        why: "A temporary tool is not maintained and has no access control.",
+        description: "the listener is netcat, socat or code given on the command line: a tool for short tasks, not a service",
+        why: "A listener of this kind is not maintained and has no access control.",
         remedy: "if the process is no longer needed, end it; otherwise make it a service and allow it in the policy",
     };
     const SEVERITIES: &'static [Severity] =
@@ -235,9 +235,9 @@ impl FindingKind for AdHoc {
 
     fn sentence(&self) -> String {
         let is = match self.used_for {
-            "relay" => "is a temporary tool and forwards connections",
+            "relay" => "is a tool for short tasks and forwards connections",
             "start" => "does not serve the port itself but starts another program",
-            _ => "is a temporary tool and waits for data",
+            _ => "is a tool for short tasks and waits for data",
         };
         format!("{} {is}. Its command line: {}", self.tool.text(), sentence(&self.tool.command))
     }
@@ -413,7 +413,9 @@ impl FindingKind for Unfamiliar {
                 self.found.iter().map(|one| format!("{} (pid {})", one.name(), one.pid)).collect();
             let (has, program) = if names.len() > 1 { ("have", "programs") } else { ("has", "program") };
             let but = match &self.code {
-                Some(code) => format!("a user who is not root can write to code that it runs ({code})"),
+                Some(code) => {
+                    format!("a user who is not root can change code that the program runs ({code})")
+                }
                 None => "a user who is not root can write to the program file or to a directory above it"
                     .to_owned(),
             };

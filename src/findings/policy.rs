@@ -103,7 +103,7 @@ impl FindingKind for Missing {
         let mut said = format!("Policy rule {rule} requires {wanted}, but no listener matches the rule.");
         if let Some(further) = self.further {
             said.push_str(&format!(
-                " {} of the rule {} missing too.",
+                " {} that the rule requires {} missing too.",
                 plural(further, "further listener"),
                 if further == 1 { "is" } else { "are" }
             ));

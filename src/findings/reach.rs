@@ -152,7 +152,7 @@ impl Exposed {
         let fix = format!("Fix: {}", sentence(&self.remedy));
         if let Some(path) = &self.changed_configuration {
             return format!(
-                "{path} was changed after the process started. The process may still use the old settings, so the file was not used. {fix}"
+                "{path} was changed after the process started. The process may still use the old settings, so portolan ignored the file. {fix}"
             );
         }
         let Some(ConfiguredAccess { path, setting, clients }) = &self.configuration else { return fix };
@@ -166,7 +166,7 @@ impl Exposed {
         };
         let at_run_time = match clients {
             AdmittedClients::Local if self.severity > Severity::Info => {
-                " A command can change this setting while the server runs, and the file does not show it."
+                " A command can change this setting while the server runs, without a change of the file."
             }
             _ => "",
         };
@@ -304,8 +304,7 @@ impl FindingKind for Published {
         severity: Severity::Info,
         on_loopback: OnLoopback::Lower,
         description: "a kernel rule forwards the port; the port has no socket",
-        why: "Tools that list sockets do not show this port, but clients that connect to it reach the service \
-            to which the rule forwards.",
+        why: "Tools that list sockets do not show this port, but clients can reach a service through this port.",
         remedy: "if the port should not be published, stop publishing it, or delete the rule",
     };
 

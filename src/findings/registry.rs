@@ -132,7 +132,8 @@ impl FindingKind for Orphaned {
     };
 
     fn sentence(&self) -> String {
-        let mut said: Vec<String> = self.registrations.iter().map(|row| row.sentence("dead", "")).collect();
+        let mut said: Vec<String> =
+            self.registrations.iter().map(|row| row.sentence("discontinued", "")).collect();
         if !self.rarely_used_by.is_empty() {
             said.push(sentence(&rarely_used_by(&self.rarely_used_by)));
         }

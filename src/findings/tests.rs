@@ -89,7 +89,7 @@ fn sentences_of_the_registry() {
             registrations: vec![DeadRegistration::new("commandport", &row)],
             rarely_used_by: vec!["Grin nodes (stratum for miners)"],
         }),
-        "commandport was registered for AirMobile IS, presumed dead. Nothing is on offer today. Rarely used by: Grin nodes (stratum for miners)."
+        "commandport was registered for AirMobile IS, presumed discontinued. Nothing is on offer today. Rarely used by: Grin nodes (stratum for miners)."
     );
 }
 
@@ -267,7 +267,7 @@ fn sentences_of_a_policy() {
             owner: None,
             further: Some(84),
         }),
-        "Policy rule web requires tcp/443, but no listener matches the rule. 84 further listeners of the rule are missing too. Reason: customers."
+        "Policy rule web requires tcp/443, but no listener matches the rule. 84 further listeners that the rule requires are missing too. Reason: customers."
     );
 }
 

@@ -28,11 +28,12 @@ const CUT: Missing = (
     "with a very long command line",
     "only the first 256 KiB of the command line were read, and an argument in the rest may change the findings",
 );
-const SCRIPT: Missing = ("whose script was not found", "the users who can replace the script are not known");
+const SCRIPT: Missing = ("whose script was not found", "it is not known who can replace the script");
 
 const DESTINATION: Missing = (
     "with an unknown destination",
-    "the process is a relay that other machines can reach, and its command line does not show the service that gets their connections, so this service was not judged",
+    "the process is a relay that other machines can reach; its command line does not show which service gets the \
+         connections, so this service was not judged",
 );
 
 const TITLE: Missing = (

@@ -96,7 +96,9 @@ impl Reach {
     /// open decides which packets arrive. For example, slirp4netns and pasta accept only packets for published ports.
     #[must_use]
     pub fn through_process(device: &str) -> Self {
-        let why = format!("the process that has the device {device} open, such as slirp4netns, decides");
+        let why = format!(
+            "the process that has the device {device} open, such as slirp4netns, decides who can connect"
+        );
         Reach { through_process: true, ..Reach::unknown(&why) }
     }
 

@@ -174,7 +174,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
         Gap::new(
             Stage::Owners,
             format!(
-                "{} for which it is not known whether {of} of the policy allows it",
+                "{} possibly allowed by {of} of the policy",
                 if count == 1 { "listener" } else { "listeners" }
             ),
             why,

@@ -147,7 +147,8 @@ impl ExecutablePattern {
         let drive = text.chars().nth(1) == Some(':');
         if !text.starts_with(['/', '\\', '*', '?', '[']) && !drive {
             return Err(format!(
-                "\"{text}\" must be an absolute path: write \"**/{text}\", or \"kernel\" for sockets of the kernel"
+                "\"{text}\" is not an absolute path: write the whole path, \"**/{text}\" for any directory, or \"kernel\" for \
+                 sockets of the kernel"
             ));
         }
         Glob::new(text).map(ExecutablePattern::File).map_err(|why| format!("bad pattern \"{text}\": {why}"))

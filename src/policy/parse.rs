@@ -79,7 +79,7 @@ impl PolicyReader {
         // memory as the text.
         if text.bytes().filter(|byte| b",[{=".contains(byte)).count() > MOST_VALUES {
             return Err(
-                file.error(&(0..0), format!("more values than a policy needs (the limit is {MOST_VALUES})"))
+                file.error(&(0..0), format!("too many values for a policy (the limit is {MOST_VALUES})"))
             );
         }
         let table = DeTable::parse(text).map_err(|error| {

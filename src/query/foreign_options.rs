@@ -44,8 +44,12 @@ pub(super) fn refuse_bare_protocols(targets: &[String]) -> Result<(), String> {
     let port = targets.iter().find(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     Err(match (port, &*name.to_ascii_lowercase()) {
         (Some(port), _) => format!("{name} {port}: type portolan {name}/{port}"),
-        (None, "tcp") => format!("{name}: type portolan -t for every TCP socket, or portolan tcp/80"),
-        (None, "udp") => format!("{name}: type portolan -u for every UDP socket, or portolan udp/53"),
+        (None, "tcp") => {
+            format!("{name}: type portolan -t for every TCP socket, or portolan tcp/80 for one port")
+        }
+        (None, "udp") => {
+            format!("{name}: type portolan -u for every UDP socket, or portolan udp/53 for one port")
+        }
         (None, _) => format!("{name}: a protocol needs a port; type portolan {name}/80"),
     })
 }

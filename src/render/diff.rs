@@ -362,8 +362,8 @@ pub fn summary(comparison: &Comparison<'_>, is_merged: bool, zone: Zone) -> Stri
     }];
     if passing > 0 {
         said.push(format!(
-            "{} appeared or vanished (probably sockets of clients, which exist only for a short time).",
-            plural(passing, "passing socket")
+            "{} appeared or vanished (probably sockets of clients).",
+            plural(passing, "short-lived socket")
         ));
     }
     if not_compared > 0 {

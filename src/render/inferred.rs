@@ -100,7 +100,7 @@ pub(super) fn pid(listener: &Listener<'_>) -> Option<String> {
 pub(super) fn directory(listener: &Listener<'_>, report: &Report) -> Option<(String, String)> {
     let owner = listener.first().inferred_owner()?;
     let is_hidden = owner.process.cwd.is_none() && may_see_with_sudo(listener, report);
-    let text = "hidden, as are its project and the program file (run with sudo)";
+    let text = "hidden, like the project and the program file (run with sudo)";
     is_hidden.then(|| (text.to_owned(), String::new()))
 }
 

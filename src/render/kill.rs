@@ -62,7 +62,12 @@ pub fn step(
         && name != id
     {
         let id = short_container(id);
-        add("", format!("the command has the full ID {id}..., because another container can get the name"));
+        add(
+            "",
+            format!(
+                "the command uses the full ID {id}..., because another container could take over the name"
+            ),
+        );
     }
     if !also.is_empty() {
         add("Ends too", first_of(&also, FEW));
@@ -71,7 +76,7 @@ pub fn step(
     if !around.dependents.is_empty() {
         let units: Vec<String> = around.dependents.iter().map(|unit| sanitize(unit).into_owned()).collect();
         let (depend, it) = if units.len() == 1 { ("depends", "the unit") } else { ("depend", "the units") };
-        add(label, format!("{it} {}, which {depend} on it", first_of(&units, FEW)));
+        add(label, format!("{it} {}, which {depend} on the stopped unit", first_of(&units, FEW)));
         label = "";
     }
     if !with_group.is_empty() {

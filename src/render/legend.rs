@@ -45,19 +45,19 @@ const TERMS: [Term; 11] = [
     Term {
         column: "exposure",
         text: "with ?",
-        meaning: "other machines may connect; the effect of the firewall is not known",
+        meaning: "it is not known whether the firewall lets in other machines",
         is_in: |cell| cell.ends_with('?'),
     },
     Term {
         column: "exposure",
         text: "machine",
-        meaning: "only this machine and networks whose packets it forwards, such as those of containers, can connect",
+        meaning: "only this machine and networks whose packets it forwards, such as container networks, can connect",
         is_in: |cell| cell == "machine" || cell.ends_with("(machine)"),
     },
     Term {
         column: "exposure",
         text: LIMITED,
-        meaning: "the firewall lets in only some clients, which the card names",
+        meaning: "the firewall lets in only some clients; portolan explain PORT names them",
         is_in: |cell| cell == "limited" || cell.ends_with("(limited)"),
     },
     Term {
@@ -75,7 +75,7 @@ const TERMS: [Term; 11] = [
     Term {
         column: "service",
         text: "in parentheses",
-        meaning: "what usually uses the port",
+        meaning: "the service that usually uses the port",
         is_in: |cell| cell.starts_with('('),
     },
     Term {
@@ -94,7 +94,7 @@ const TERMS: [Term; 11] = [
     Term {
         column: "started",
         text: "with ?",
-        meaning: "the start of the probable owner",
+        meaning: "when the probable owner started",
         is_in: |cell| cell.ends_with('?'),
     },
 ];
@@ -166,22 +166,22 @@ mod tests {
         let all = ["address", "exposure", "service", "process"];
         assert_eq!(
             explained(&report.entries, &all),
-            "REACH lo: this machine only. SERVICE in parentheses: what usually uses the port. PROCESS (kernel): the socket belongs to the kernel, not to a process."
+            "REACH lo: this machine only. SERVICE in parentheses: the service that usually uses the port. PROCESS (kernel): the socket belongs to the kernel, not to a process."
         );
         assert_eq!(explained(&report.entries[..1], &all), "");
         assert_eq!(explained(&report.entries, &["port"]), "");
         for (kind, wanted) in [
             (
                 ReachKind::Unknown,
-                "REACH with ?: other machines may connect; the effect of the firewall is not known.",
+                "REACH with ?: it is not known whether the firewall lets in other machines.",
             ),
             (
                 ReachKind::Limited,
-                "REACH limited: the firewall lets in only some clients, which the card names.",
+                "REACH limited: the firewall lets in only some clients; portolan explain PORT names them.",
             ),
             (
                 ReachKind::Machine,
-                "REACH machine: only this machine and networks whose packets it forwards, such as those of containers, can connect.",
+                "REACH machine: only this machine and networks whose packets it forwards, such as container networks, can connect.",
             ),
             (ReachKind::Filtered, "REACH filtered: the firewall lets in nobody."),
         ] {
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(text, "REACH limited: the firewall lets in only 10.0.0.0/8, 192.0.2.7.");
         report.entries[1].set_reach(Reach { from: vec!["10.0.0.9".into()], ..of_lan }.into());
         let text = explained(&report.entries[..2], &["exposure"]);
-        assert!(text.ends_with("only some clients, which the card names."), "{text}");
+        assert!(text.ends_with("only some clients; portolan explain PORT names them."), "{text}");
         report.entries[0].set_reach(Reach::open().into());
         let merged = crate::render::merge(report.entries);
         assert_eq!(explained(&merged, &["address"]), "ADDRESS localhost: 127.0.0.1 and [::1].");

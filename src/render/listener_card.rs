@@ -460,7 +460,7 @@ fn registered(verdict: &PortVerdict) -> String {
                 Some(Confidence::Presumed) => "presumed ",
                 _ => "",
             };
-            format!("registered for {services} ({presumed}dead).")
+            format!("registered for {services} ({presumed}discontinued).")
         }
         Status::Dormant => format!("registered for {services} (there is no evidence of use)."),
         _ => format!("registered for {services}."),

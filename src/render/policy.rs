@@ -290,7 +290,7 @@ pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Writ
             RemarkKind::HidesCritical { flags } => {
                 let codes: Vec<&str> = flags.iter().map(|flag| flag.code()).collect();
                 format!(
-                    "hides {} on every listener, also where the finding is critical; to accept one listener, use accept in its allow rule",
+                    "hides {} on every listener, even if the finding is critical; to accept the finding on one listener only, use accept in the allow rule of this listener",
                     codes.join(", ")
                 )
             }

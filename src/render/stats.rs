@@ -68,7 +68,10 @@ fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn
     let title = format!("Compared with the embedded registry of {}", embedded.date());
     writeln!(w, "\n{}", style.paint(Emphasis::Heading, &title))?;
     if report.registry.date() < embedded.date() {
-        let line = format!("The file is older: its newest row has the date {}.", report.registry.date());
+        let line = format!(
+            "The file is older than the embedded registry: its newest row has the date {}.",
+            report.registry.date()
+        );
         writeln!(w, "  {}", style.paint(Emphasis::Warning, &line))?;
     }
     for (what, registrations) in [

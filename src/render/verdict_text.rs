@@ -225,7 +225,7 @@ pub(super) fn sources(named_by: &[EvidenceSource]) -> String {
         .iter()
         .map(|kind| {
             match kind {
-                EvidenceSource::Curated => "the curated list of living services",
+                EvidenceSource::Curated => "the curated list of services in use",
                 EvidenceSource::KnownUse => "the curated list of known uses",
                 EvidenceSource::Netbase => "the services file of Debian's netbase",
                 EvidenceSource::Tshark => "Wireshark's dissectors",
@@ -331,7 +331,7 @@ fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
     let (state, but_used) = match row.standing {
         CuratedState::Alive => return None,
-        CuratedState::Orphaned => ("dead", ""),
+        CuratedState::Orphaned => ("discontinued", ""),
         CuratedState::Legacy => ("obsolete", " but still in use"),
     };
     let died = DeadRegistration::new(a.service, row).sentence(state, but_used);

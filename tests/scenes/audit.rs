@@ -258,7 +258,8 @@ fn one_namespace(lab: &Lab) -> Outcome {
         "schema = \"portolan.policy/1\"\n[[allow]]\nid = \"one\"\nport = 1\nprotocol = \"tcp\"\nnetns = [\"own\", \"unnamed\"]\n",
     )?;
     let elsewhere = server_elsewhere(lab, "web", "127.0.0.1:8080")?;
-    let notes = |printed: &Value| printed["notes"].to_string().contains("judged without it");
+    let notes =
+        |printed: &Value| printed["notes"].to_string().contains("does not apply to listeners in other");
     for (options, code, is_noted, unexpected) in [
         (&["--baseline", &baseline][..], Some(0), true, false),
         (&["--baseline", &baseline, "--netns", "all"], Some(3), false, false),

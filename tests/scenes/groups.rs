@@ -166,7 +166,7 @@ fn probable_proxy(lab: &Lab) -> Outcome {
         format!("probably docker-proxy (pid {}, user root), since ", one.pid()),
         "its command line names this address and port; run with sudo to be sure".to_owned(),
         "Forwards to probably 172.30.0.2:80 in a container (hidden; run with sudo)".to_owned(),
-        "Directory hidden, as are its project and the program file (run with sudo)".to_owned(),
+        "Directory hidden, like the project and the program file (run with sudo)".to_owned(),
     ] {
         same!(card.contains(&part), true, "{part}: {card}");
     }

@@ -310,7 +310,7 @@ fn too_many_files_of_code(lab: &Lab) -> Outcome {
         command.args(directories).arg("/usr/bin/x").env(program_rows::PLACES, "tcp/127.0.0.1:8850");
         let _server = Server::ready(command.env(program_rows::NAME, "perl"))?;
         let report = lab.json(&["8850"])?;
-        same!(report["gaps"].to_string().contains("too many files of code"), is_gap, "{report:#}");
+        same!(report["gaps"].to_string().contains("too many code files"), is_gap, "{report:#}");
     }
     Ok(())
 }

@@ -289,8 +289,7 @@ fn unit(lab: &Lab) -> Outcome {
     let (code, out, err) = kill(lab, &["8750", "--yes"])?;
     same!(code, Some(0), "{out}{err}");
     same!(out.contains("Runs        systemctl stop front\n"), true, "{out}");
-    let too =
-        "Ends too    sleep on tcp 127.0.0.1:8751\n              the unit shop.service, which depends on it\n";
+    let too = "Ends too    sleep on tcp 127.0.0.1:8751\n              the unit shop.service, which depends on the stopped unit\n";
     same!(out.contains(too), true, "{out}");
     let stops = || calls().lines().filter(|call| !call.starts_with("show ")).collect::<Vec<_>>().join("; ");
     same!(stops(), "stop -- front.service");

@@ -153,7 +153,7 @@ fn includes(entry: &str, attempt: &Attempt) -> Option<bool> {
     if !is_within {
         return Some(false);
     }
-    let (but, others) = but.strip_suffix(" and others").map_or((but, false), |but| (but, true));
+    let (but, others) = but.strip_suffix(" and other networks").map_or((but, false), |but| (but, true));
     match but.split(", ").any(within) {
         true => Some(false),
         false if others => None,

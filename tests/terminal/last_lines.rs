@@ -67,7 +67,7 @@ fn the_first_rows_of_a_sorted_listing() {
     let directory = tempfile::tempdir().unwrap();
     let long = written(directory.path(), "long.json", &snapshot.to_string());
     let short = written(directory.path(), "short.json", &five());
-    let hint = "portolan: note: the first rows are above this screen; to see only the first";
+    let hint = "portolan: note: the first rows have scrolled off this screen; to see only the";
     for (arguments, is_explained) in [
         (&["--from", &long, "--sort", "-port"][..], true),
         (&["--from", &long, "--sort", "-since", "--columns", "port,since"], true),

@@ -18,7 +18,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::{DANGLING, DIRECTORY, Existing, NOT_REGULAR, Readers, already_exists, refuse};
 
-const PREPARED: &str = "the file belongs to another user and is in a directory that others may write to; remove the file, or name another file";
+const PREPARED: &str = "the file belongs to another user and is in a directory that other users can write to; remove the file, or name another file";
 
 /// The maximum number of symbolic links in a path, as in the kernel (MAXSYMLINKS, linux/namei.h).
 const MAX_LINKS: usize = 40;
@@ -133,7 +133,7 @@ fn locate(path: &Path) -> io::Result<Location> {
         if kind == FileType::Symlink {
             if may_others_write(&directory)? {
                 return refuse(
-                    "the path contains a symbolic link in a directory that others may write to; name the target of the link",
+                    "the path contains a symbolic link in a directory that other users can write to; name the target of the link",
                 );
             }
             links += 1;

@@ -45,7 +45,7 @@ fn refuse<T>(why: &str) -> io::Result<T> {
 
 const DIRECTORY: &str = "this is a directory; name a file in it";
 const NOT_REGULAR: &str = "not a regular file; leave out --write to write to standard output";
-const DANGLING: &str = "a symbolic link without a target";
+const DANGLING: &str = "a symbolic link whose target does not exist";
 
 fn already_exists() -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, "exists already and is not replaced; name another file")
@@ -113,7 +113,7 @@ mod tests {
         for (path, why) in [
             (directory.path().to_owned(), ": this is a directory"),
             ("/dev/null".into(), ": not a regular file"),
-            (dangling, "a symbolic link without a target"),
+            (dangling, "a symbolic link whose target does not exist"),
             (directory.path().join("missing/out"), "nothing was written: No such file"),
         ] {
             let error = replace(&path, b"x").unwrap_err();
@@ -137,7 +137,7 @@ mod tests {
         symlink(directory.path(), shared.join("directory")).unwrap();
         for name in ["file", "directory/victim"] {
             let error = replace(&shared.join(name), b"x").unwrap_err();
-            assert!(error.contains("symbolic link in a directory that others may write to"), "{error}");
+            assert!(error.contains("symbolic link in a directory that other users can write to"), "{error}");
         }
         assert_eq!(fs::read(&victim).unwrap(), b"victim");
     }

@@ -55,7 +55,8 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     }
     if args.nine {
         bail!(
-            "kill does not accept -9, because it sends SIGTERM first; add --force to send SIGKILL to processes that have not ended after 10 s"
+            "kill does not accept -9, because it always sends SIGTERM first; with --force, kill sends SIGKILL to processes \
+             that have not ended after 10 s"
         );
     }
     if args.filter.targets.is_empty() {

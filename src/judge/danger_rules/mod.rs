@@ -188,14 +188,14 @@ fn worst<'s>(
 }
 
 /// The remedy for a relay. The service itself may already listen on a loopback address.
-const CLOSE_RELAY: &str = "make the relay listen on a loopback address, admit only the clients that need it in the \
-    firewall, or make the service ask for a password";
+const CLOSE_RELAY: &str = "make the relay listen on a loopback address, let only the clients that need it \
+    through the firewall, or make the service ask for a password";
 /// The program that serves a published port.
 const DOCKER_PROXY: &str = "docker-proxy";
 /// The remedy for a loopback address that machines on the same link can reach.
-const DROP_MARTIANS: &str = "drop the packets of other machines for 127.0.0.0/8: `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
+const DROP_MARTIANS: &str = "drop packets from other machines to 127.0.0.0/8: `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
 /// The remedy for a loopback address to which a rule sends packets of other machines.
-const DELETE_REDIRECT: &str = "delete the rule that sends packets of other machines to the loopback interface, or make the service ask for a password";
+const DELETE_REDIRECT: &str = "delete the rule that sends packets from other machines to the loopback interface, or make the service ask for a password";
 /// The services whose configuration files are read, by their names in the table of dangerous services.
 const CONFIGURED: [&str; 11] = [
     "redis",

@@ -194,7 +194,7 @@ fn a_changed_configuration_does_not_decide() {
         text.contains("(not checked). /etc/redis/more.conf was changed after the process started"),
         "{text}"
     );
-    assert!(text.contains("so the file was not used. Fix: "), "{text}");
+    assert!(text.contains("so portolan ignored the file. Fix: "), "{text}");
     let certain = ["redis-server", "*:6379", "--protected-mode", "no"].map(str::to_owned).to_vec();
     let (_, exposed) = found("tcp/0.0.0.0:6379", Process { cmdline: certain, ..process }).unwrap();
     assert_eq!(exposed.changed_configuration, None, "the command line decides");

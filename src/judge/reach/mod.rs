@@ -34,7 +34,8 @@ use crate::model::{Endpoint, Exposure, Family, Firewall, Gap, Peer, Reach, Reach
 const MOST_STEPS: usize = 10_000_000;
 
 /// The reason for an uncertain result if this machine may or may not accept packets for an address.
-const UNCERTAIN_ROUTE: &str = "a route can make other addresses local (ip route show table all type local)";
+const UNCERTAIN_ROUTE: &str =
+    "a route may make further addresses local to this machine (see ip route show table all type local)";
 
 pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,

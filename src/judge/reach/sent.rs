@@ -40,7 +40,7 @@ impl View<'_> {
         let filter = || {
             let from = filtered.find(|interface| interface.sends_to.iter().any(is_target))?;
             Some(format!(
-                "a filter of traffic control (tc) sends packets of {} to another interface",
+                "a filter of traffic control (tc) sends packets from {} to another interface",
                 from.name
             ))
         };

@@ -37,9 +37,7 @@ struct Accepted<'c> {
 
 pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: &Firewall) -> Reach {
     if results.is_empty() {
-        return Reach::unknown(
-            "no interface of this machine was found on which packets for this listener arrive",
-        );
+        return Reach::unknown("no interface was found through which packets can arrive at this listener");
     }
     let clients = [Family::Ipv4, Family::Ipv6].map(|family| ordinary_clients(family, firewall));
     let ordinary = |class: &Class| &clients[usize::from(class.address.is_ipv6())];
@@ -349,7 +347,7 @@ fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<String>> 
         let holes: Vec<String> = holes.iter().map(ToString::to_string).collect();
         match count {
             0 => network.to_string(),
-            _ if count > FEW => format!("{network} but {} and others", holes.join(", ")),
+            _ if count > FEW => format!("{network} but {} and other networks", holes.join(", ")),
             _ => format!("{network} but {}", holes.join(", ")),
         }
     };
@@ -375,7 +373,7 @@ fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<Stri
     if is_most && excluded_count < count {
         let others = text(&others);
         let others: Vec<&str> = others.iter().map(String::as_str).collect();
-        let more = if excluded_count > FEW { " and others" } else { "" };
+        let more = if excluded_count > FEW { " and other networks" } else { "" };
         return (vec![format!("anyone but {}{more}", others.join(", "))], 0);
     }
     (text(&networks), count.saturating_sub(MOST))

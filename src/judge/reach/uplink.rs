@@ -11,10 +11,10 @@ use crate::model::firewall::Interface;
 use crate::model::{Family, Firewall, Reach, ReachKind, Socket};
 
 /// The reasons why it is not known whether other machines can reach a namespace.
-const NOT_SCANNED: &str = "the outer network namespace was not scanned (--netns all)";
-const ROUTER: &str = "a further network namespace leads to the outer network namespace, and can pass on packets of other machines";
+const NOT_SCANNED: &str = "the outer network namespace was not scanned (use --netns all)";
+const ROUTER: &str = "another network namespace leads to the outer network namespace, and can pass on packets from other machines";
 const NESTED: &str =
-    "the outer network namespace is inside a further network namespace, which portolan does not evaluate";
+    "the outer network namespace is itself inside another one, which portolan does not evaluate";
 
 #[derive(Debug)]
 pub(super) struct Parent {

@@ -58,10 +58,10 @@ pub(super) fn steering_programs() -> Option<u32> {
 pub(super) fn unasked(bpf: bool) -> Gap {
     let (why, remedy) = match bpf {
         false => ("--no-bpf was given", "run without --no-bpf"),
-        true => ("the kernel refused", "run as root, with CAP_NET_ADMIN, where bpf(2) is allowed"),
+        true => ("the kernel refused", "run as root, with CAP_NET_ADMIN, on a system that allows bpf(2)"),
     };
     let why = format!(
-        "only bpf(2) shows the BPF programs (sk_lookup) that give connections to listeners, and {why}"
+        "only bpf(2) shows the BPF programs (sk_lookup) that redirect connections to listeners, and {why}"
     );
     without_socket(why).with_remedy(remedy)
 }
@@ -75,9 +75,9 @@ pub(super) fn steering_gap(count: u32, mut pids: Vec<Pid>) -> Option<Gap> {
     pids.sort_unstable();
     pids.dedup();
     let why = if count == 1 {
-        "a BPF program (sk_lookup) gives connections for other ports and addresses to listeners"
+        "a BPF program (sk_lookup) redirects connections for other ports and addresses to listeners"
     } else {
-        "BPF programs (sk_lookup) give connections for other ports and addresses to listeners"
+        "BPF programs (sk_lookup) redirect connections for other ports and addresses to listeners"
     };
     (count > 0 || !pids.is_empty())
         .then(|| without_socket(why).with_pids(pids).with_remedy("bpftool net; bpftool link"))

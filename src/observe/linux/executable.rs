@@ -114,7 +114,7 @@ pub(super) fn program(
     if !loaded.is_complete {
         program
             .trouble
-            .get_or_insert_with(|| "the command line names too many files of code to check".to_owned());
+            .get_or_insert_with(|| "the command line names too many code files to check".to_owned());
     }
     if let (Some(libraries), Ok(target)) = (libraries, &link) {
         let running = statat(process, "exe", AtFlags::empty()).ok();

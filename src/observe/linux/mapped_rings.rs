@@ -196,7 +196,8 @@ pub(super) fn unsearched(walk: &Walk, bpf: bool) -> Option<Gap> {
         count: None,
         pids: Vec::new(),
         why: format!(
-            "only a BPF program finds them, and {why}; a process can keep a socket in such an io_uring, which is then shown with another owner or is in no table"
+            "only a BPF program finds them, and {why}; a socket that a process keeps in such an io_uring is shown with \
+         another owner, or is in no table"
         ),
         remedy: remedy.map(str::to_owned),
     })

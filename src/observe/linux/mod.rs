@@ -139,7 +139,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         if let Some(note) = programs.tcx {
             // The program refers to its device by an index, which is unique only within a network namespace. The
             // namespace is not known here, so the result of every firewall becomes unknown.
-            let why = "a BPF program (tcx) can take packets before the firewall";
+            let why =
+                "a BPF program (tcx) can answer, drop or redirect packets before the firewall sees them";
             firewalls
                 .iter_mut()
                 .for_each(|firewall| _ = firewall.unread.get_or_insert_with(|| why.to_owned()));

@@ -68,7 +68,7 @@ WARNING
     python3 -m serve, user root, /usr/bin/python3
       tcp 0.0.0.0:3416 (pid 812)
         commandport was registered for AirMobile IS (apparently Motorola),
-        presumed dead. Command port of AirMobile IS, apparently Motorola
+        presumed discontinued. Command port of AirMobile IS, apparently Motorola
         middleware for wireless data that nobody offers today. Rarely used by:
         Grin nodes (stratum for miners).
     Why  The registered software no longer exists. The listener is a leftover,
@@ -260,7 +260,7 @@ fn json_holds_the_listing_and_the_findings() {
   "remedy": "find out what the program is; if the program is intended, allow it in the policy",
   "rule": null,
   "severity": "warning",
-  "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
+  "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed discontinued. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
   "why": "The registered software no longer exists. The listener is a leftover, or another program uses the port."
 }
 "#]],

@@ -18,7 +18,7 @@ const KEYS: [(&str, &str); 17] = [
     ("1 to 4", "the view with this number"),
     (
         "/",
-        "filter the rows with the targets and options of the command line: 8000-8100, nginx, --user root, -t. Any other text selects the rows that contain the text. Enter keeps the filter, Esc removes it",
+        "filter the rows, in the syntax of the command line: 8000-8100, nginx, --user root, -t. Any other text selects the rows that contain the text. Enter keeps the filter, Esc removes it",
     ),
     ("s", "sort by the next column"),
     ("r", "reverse the order"),

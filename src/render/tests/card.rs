@@ -55,9 +55,9 @@ tcp  orphaned (presumed)
   Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
               registered 2002-02)
   Status      commandport was registered for AirMobile IS (apparently Motorola),
-              presumed dead. Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today. Rarely used
-              by: Grin nodes (stratum for miners).
+              presumed discontinued. Command port of AirMobile IS, apparently
+              Motorola middleware for wireless data that nobody offers today.
+              Rarely used by: Grin nodes (stratum for miners).
   Evidence    commandport: registered February 2002 with a contact at a misspelt
               Motorola domain; Motorola offers no AirMobile today, and no
               package or maker's page knows such a product.
@@ -70,8 +70,8 @@ udp  orphaned (presumed)
   If open     Someone chose this port for the listener, perhaps to hide behind
               the registered name: check the program.
   Status      commandport was registered for AirMobile IS (apparently Motorola),
-              presumed dead. Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data that nobody offers today.
+              presumed discontinued. Command port of AirMobile IS, apparently
+              Motorola middleware for wireless data that nobody offers today.
   Evidence    commandport: registered February 2002 with a contact at a misspelt
               Motorola domain; Motorola offers no AirMobile today, and no
               package or maker's page knows such a product.
@@ -228,8 +228,8 @@ tcp  dormant
   Here now    nothing listens on this port.
   Registered  l2f (confirmed orphaned; no assignee on record)
   Registered  l2tp (assigned to Andy Valencia)
-  Status      l2f was registered for Cisco Layer Two Forwarding (L2F), dead. RFC
-              2341 (L2F) is classed Historic; L2TP replaced it
+  Status      l2f was registered for Cisco Layer Two Forwarding (L2F),
+              discontinued. RFC 2341 (L2F) is classed Historic; L2TP replaced it
               (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for
               this protocol too, but used on UDP only.
   Evidence    l2tp is listed by the SELinux reference policy.
@@ -243,8 +243,8 @@ udp  active
               from the internet.
   Status      l2tp is in use: the services file of Debian's netbase, Wireshark's
               dissectors and 2 more sources list it. l2f was registered for
-              Cisco Layer Two Forwarding (L2F), dead. RFC 2341 (L2F) is classed
-              Historic; L2TP replaced it
+              Cisco Layer Two Forwarding (L2F), discontinued. RFC 2341 (L2F) is
+              classed Historic; L2TP replaced it
               (https://www.rfc-editor.org/info/rfc2341). The services file of
               Debian's netbase still lists it, but this does not prove that the
               service is used.
@@ -278,9 +278,10 @@ tcp 0.0.0.0:3416  python3
   Why         in the background; the process that started it has ended
   Reachable   on every address of this machine
   Flags       orphaned (warning): commandport was registered for AirMobile IS
-              (apparently Motorola), presumed dead. Command port of AirMobile
-              IS, apparently Motorola middleware for wireless data that nobody
-              offers today. Rarely used by: Grin nodes (stratum for miners).
+              (apparently Motorola), presumed discontinued. Command port of
+              AirMobile IS, apparently Motorola middleware for wireless data
+              that nobody offers today. Rarely used by: Grin nodes (stratum for
+              miners).
   To stop     kill 812
 
 tcp 0.0.0.0:8000  nginx
@@ -368,7 +369,7 @@ tcp  active
               local network.
   Registered  discard (assigned to Jon Postel)
   Status      discard is in use: the services file of Debian's netbase and the
-              curated list of living services list it.
+              curated list of services in use list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
@@ -379,7 +380,7 @@ udp  active
   If open     No login, no encryption; it should be reachable only from the
               local network.
   Status      discard is in use: the services file of Debian's netbase and the
-              curated list of living services list it.
+              curated list of services in use list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
@@ -408,7 +409,7 @@ tcp  active
               local network.
   Registered  discard (assigned to Jon Postel)
   Status      discard is in use: the services file of Debian's netbase and the
-              curated list of living services list it.
+              curated list of services in use list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
@@ -419,7 +420,7 @@ udp  active
   If open     No login, no encryption; it should be reachable only from the
               local network.
   Status      discard is in use: the services file of Debian's netbase and the
-              curated list of living services list it.
+              curated list of services in use list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.

@@ -31,7 +31,7 @@ fn each_cause_once() {
     let script = Gap {
         pids: vec![7],
         remedy: Some("ps -fp 7".into()),
-        why: "the users who can replace the script are not known".into(),
+        why: "it is not known who can replace the script".into(),
         ..gap(Stage::Processes, "process whose script was not found", Some(1))
     };
     let namespace = |inode: u64| gap(Stage::Namespaces, &format!("the network namespace {inode}"), None);
@@ -87,7 +87,7 @@ fn each_cause_once() {
             vec![own()],
             vec![script.clone()],
             narrowed,
-            "Not seen: 1 process whose script was not found (pid 7): the users who can replace the script are not known (ps -fp 7).",
+            "Not seen: 1 process whose script was not found (pid 7): it is not known who can replace the script (ps -fp 7).",
         ),
         (
             "a process of no answer",

@@ -144,7 +144,7 @@ tcp 0.0.0.0:8080  probably docker-proxy
               to be sure
   Command     docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080
               -container-ip 172.17.0.2 -container-port 80
-  Directory   hidden, as are its project and the program file (run with sudo)
+  Directory   hidden, like the project and the program file (run with sudo)
   Forwards to probably 172.17.0.2:80 in docker container 035bb6800742 (name and
               image hidden; run with sudo)
   Why         probably in the background; the process that started it has ended
@@ -225,7 +225,7 @@ tcp 0.0.0.0:80  probably nginx
   Process     probably nginx (pid 812, user root), since 10:00 UTC today (2 h):
               the only program of nginx.service; run with sudo to be sure
   Command     nginx: master process /usr/sbin/nginx
-  Directory   hidden, as are its project and the program file (run with sudo)
+  Directory   hidden, like the project and the program file (run with sudo)
   Why         systemd unit nginx.service
   Reachable   on every address of this machine
   Flags       not judged, because the process is not visible
@@ -246,7 +246,7 @@ tcp 0.0.0.0:80  probably nginx
   Process     probably nginx (pid 812, user root), since 10:00 UTC today (2 h):
               the only process of session-3.scope; run with sudo to be sure
   Command     nginx: master process /usr/sbin/nginx
-  Directory   hidden, as are its project and the program file (run with sudo)
+  Directory   hidden, like the project and the program file (run with sudo)
   Why         probably in the background in login session 3; the process that
               started it has ended
   Reachable   on every address of this machine

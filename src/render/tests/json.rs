@@ -150,7 +150,7 @@ fn a_listing() {
         "range": "registered",
         "status": "orphaned",
         "basis": "ended",
-        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
+        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed discontinued. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
         "assignments": [
           {
             "service": "commandport",
@@ -206,7 +206,7 @@ fn a_listing() {
               "Grin nodes (stratum for miners)"
             ]
           },
-          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners)."
+          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed discontinued. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners)."
         }
       ]
     }

@@ -50,8 +50,8 @@ tcp    127.0.0.1       60417  lo     -                  (vanished)            - 
 because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
-REACH lo: this machine only. REACH link: only machines on the same link can connect. SERVICE in parentheses: what
-usually uses the port. PROCESS (kernel): the socket belongs to the kernel, not to a process.
+REACH lo: this machine only. REACH link: only machines on the same link can connect. SERVICE in parentheses: the service
+that usually uses the port. PROCESS (kernel): the socket belongs to the kernel, not to a process.
 
 "#]],
     );
@@ -77,8 +77,8 @@ ephemeral, 2 unexplained. Not judged (?): 1, because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
 REACH lo: this machine only. REACH link: only machines on the same link can
-connect. SERVICE in parentheses: what usually uses the port. PROCESS (kernel):
-the socket belongs to the kernel, not to a process.
+connect. SERVICE in parentheses: the service that usually uses the port. PROCESS
+(kernel): the socket belongs to the kernel, not to a process.
 
 "#]],
     );
@@ -105,9 +105,9 @@ because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
 REACH lo: this machine only. REACH link: only machines on
-the same link can connect. SERVICE in parentheses: what
-usually uses the port. PROCESS (kernel): the socket belongs
-to the kernel, not to a process.
+the same link can connect. SERVICE in parentheses: the
+service that usually uses the port. PROCESS (kernel): the
+socket belongs to the kernel, not to a process.
 
 "#]],
     );
@@ -154,7 +154,7 @@ tcp    127.0.0.1       60417  loopback    -                  (vanished)         
 8 listeners. Warning: 1 orphaned (1 presumed). Notice: 1 shared. Info: 1 ephemeral, 2 unexplained. Not judged (?): 1, because the program is not visible.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
-SERVICE in parentheses: what usually uses the port. PROCESS (kernel): the socket belongs to the kernel, not to a process.
+SERVICE in parentheses: the service that usually uses the port. PROCESS (kernel): the socket belongs to the kernel, not to a process.
 
 "#]],
     );
@@ -380,7 +380,8 @@ tcp   *         8080 any   to frontend         docker-proxy 5511  root     -
 tcp   127.0.0.1 3000 lo    (Node.js, React…)   node serve   20711 www-data -
 tcp   127.0.0.1 5432 lo    PostgreSQL          postgres     790   root     -
 3 listeners, none with a flag.
-REACH lo: this machine only. SERVICE in parentheses: what usually uses the port.
+REACH lo: this machine only. SERVICE in parentheses: the service that usually
+uses the port.
 
 "#]],
     );

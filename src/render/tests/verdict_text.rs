@@ -36,7 +36,7 @@ ssh is in use: the services file of Debian's netbase, Wireshark's dissectors and
 The port is registered for dsp, but there is no evidence that this service is in use.
 
 42: repurposed
-Commonly used by: Windows WINS replication. name was registered for Host Name Server (IEN 116 Internet name server), dead. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for Host Name Server (IEN 116 Internet name server), dead. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035).
+Commonly used by: Windows WINS replication. name was registered for Host Name Server (IEN 116 Internet name server), discontinued. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for Host Name Server (IEN 116 Internet name server), discontinued. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035).
 
 67: dormant
 bootps is registered for this protocol too, but used on UDP only.
@@ -57,10 +57,10 @@ The services file of Debian's netbase and the SELinux reference policy agree tha
 The port is registered for norp (since 2021-04-07), but there is no evidence that this service is in use.
 
 1701: dormant
-l2f was registered for Cisco Layer Two Forwarding (L2F), dead. RFC 2341 (L2F) is classed Historic; L2TP replaced it (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but used on UDP only.
+l2f was registered for Cisco Layer Two Forwarding (L2F), discontinued. RFC 2341 (L2F) is classed Historic; L2TP replaced it (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but used on UDP only.
 
 3416: orphaned (presumed)
-commandport was registered for AirMobile IS (apparently Motorola), presumed dead. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).
+commandport was registered for AirMobile IS (apparently Motorola), presumed discontinued. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).
 
 5432: active
 postgresql is in use: the services file of Debian's netbase, Wireshark's dissectors and 4 more sources list it.

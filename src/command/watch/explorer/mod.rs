@@ -430,7 +430,7 @@ impl Explorer {
         };
         let mut lines = vec![String::new(), text.to_owned()];
         if self.state.view == View::Listeners && report.question.is_narrowed {
-            lines.push("To wait until something listens and then end, use --until-listening.".to_owned());
+            lines.push("To wait until something listens and then quit, use --until-listening.".to_owned());
         }
         lines
     }

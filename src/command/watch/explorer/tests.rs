@@ -197,9 +197,9 @@ Keys
   Tab         the next view: listeners, connections, changes, findings;
               Shift-Tab: the previous one
   1 to 4      the view with this number
-  /           filter the rows with the targets and options of the command line:
-              8000-8100, nginx, --user root, -t. Any other text selects the rows
-              that contain the text. Enter keeps the filter, Esc removes it
+  /           filter the rows, in the syntax of the command line: 8000-8100,
+              nginx, --user root, -t. Any other text selects the rows that
+              contain the text. Enter keeps the filter, Esc removes it
   s           sort by the next column
   r           reverse the order
 12:00:00 UTC ^ widened: nginx on tcp 0.0.0.0:8000
@@ -354,7 +354,7 @@ fn nothing_listens_on_a_target_yet() {
     assert!(!lines(&report).contains("--until-listening"));
     report.question.is_narrowed = true;
     assert!(
-        lines(&report).contains("\nTo wait until something listens and then end, use --until-listening.\n")
+        lines(&report).contains("\nTo wait until something listens and then quit, use --until-listening.\n")
     );
 }
 

@@ -405,5 +405,8 @@ fn work_is_bounded() {
         (0..10_000).map(|n| format!("-A INPUT -s 10.{}.{}.1/32 -j DROP\n", n / 256, n % 256)).collect();
     let printed = format!("*filter\n:INPUT ACCEPT\n{many}COMMIT\n");
     let reach = reach_in(&machine(&[&printed]), &listener("tcp/0.0.0.0:80"));
-    assert_eq!(short(&reach), "limited: anyone but 10.0.0.1, 10.0.1.1, 10.0.2.1, 10.0.3.1 and others");
+    assert_eq!(
+        short(&reach),
+        "limited: anyone but 10.0.0.1, 10.0.1.1, 10.0.2.1, 10.0.3.1 and other networks"
+    );
 }

@@ -124,7 +124,7 @@ pub(super) fn list(with_addresses: bool) -> Result<Listed, Errno> {
         }
         if interface.uncertain.is_none() {
             interface.uncertain = Some(format!(
-                "traffic control (tc) can take packets of {} before the firewall",
+                "traffic control (tc) can answer, drop or redirect packets of {} before the firewall sees them",
                 interface.name
             ));
         }
@@ -225,7 +225,9 @@ fn link(message: &[u8]) -> Option<Link> {
     // Therefore such rules cannot be evaluated.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
-        (true, _) => Some(format!("an XDP program takes packets of {name} before the firewall")),
+        (true, _) => Some(format!(
+            "an XDP program can answer, drop or redirect packets of {name} before the firewall sees them"
+        )),
         (false, true) => Some(format!("{name} belongs to a VRF, and portolan does not evaluate VRFs")),
         (false, false) => None,
     };
