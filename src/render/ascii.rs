@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Returns a text in ASCII. A character and its replacement have the same width, so that tables stay aligned. The only
-/// exception is `…` after a comma, which becomes the longer `...`. A character without a replacement becomes `?`, as in
-/// `ls`.
+/// Returns a text in ASCII. A character and its replacement have the same width, so that tables stay aligned. Only `…`
+/// after a comma becomes wider: `...`.
+///
+/// A character without a replacement becomes `?`, as in `ls`.
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return text.into();

@@ -1,5 +1,4 @@
-//! The brief form of a listing, for data from many hosts. It is flat: one row per listener and process, of at most 900
-//! bytes.
+//! The brief form of a listing, for data from many hosts. Each listener and process has one row of at most 900 bytes.
 //!
 //! A row has no command line and no text of the registry. A text that is too long for its column is cut and ends with
 //! `…`.

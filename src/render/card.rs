@@ -28,7 +28,7 @@ const REGISTRATIONS: usize = 2;
 pub struct Depth {
     /// Whether a port gets its full text even if something listens on it.
     pub in_full: bool,
-    /// Whether the answer contains the evidence, IANA's notes and the facts around the port.
+    /// Whether the answer contains the evidence, IANA's notes and the nearby registrations.
     pub evidence: bool,
     /// The maximum number of lines of the answer. An answer about many ports ignores this limit.
     pub rows: Option<usize>,
@@ -60,7 +60,7 @@ pub fn explain(
         out.in_full(&listeners, usize::MAX, &numbers, &groups, left_out);
         if let Some(rows) = depth.rows.filter(|rows| height(&out.blocks) > *rows) {
             out.blocks.clear();
-            // The answer ends with two lines: an empty line, and the number of missing lines. An empty line follows
+            // The answer ends with an empty line and a line with the number of missing lines. An empty line follows
             // each card.
             let each = rows.saturating_sub(2) / listeners.len().clamp(1, CARDS);
             out.in_full(&listeners, each.saturating_sub(1), &numbers, &groups, left_out);
@@ -119,8 +119,10 @@ impl Card<'_> {
         self.left_out(left_out);
     }
 
-    /// Adds a card for each of the first listeners, and the number of further listeners. If `in_blocks`, the ports get
-    /// compact blocks, which lack the sentences of the registry's findings. The cards then contain these sentences.
+    /// Adds a card for each of the first listeners, and the number of further listeners.
+    ///
+    /// If `in_blocks`, the text about the ports is too short for the findings about the registry. So the cards explain
+    /// these findings.
     fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool, free: usize) {
         for listener in listeners.iter().take(CARDS) {
             let lines = listener_card::in_full(listener, in_blocks, free, self.report, self.style);
@@ -182,7 +184,7 @@ impl Card<'_> {
     }
 
     /// Adds the text of one group. `idle` is the rank of the text "nothing listens"; `None` if an earlier group already
-    /// has this text. The registrations in `registered` are not repeated, because earlier groups show them.
+    /// has this text. Registrations in `registered` are left out, because an earlier group shows them.
     fn group(&mut self, group: &Group<'_, '_>, idle: Option<Rank>, registered: &mut BTreeSet<String>) {
         let verdict = group.verdict;
         let heading = format!(
@@ -195,7 +197,8 @@ impl Card<'_> {
         let what = port_text::what(contexts());
         let is_known = what.is_some() || contexts().any(|context| !context.programs.is_empty());
         let without_service = || verdict_text::without_service(verdict, port_text::possible(contexts()));
-        // If the port is used as registered, the reason contains `meaning` too. It is removed from the reason below.
+        // If the port is used as registered, the reason contains `meaning` too. Below, `meaning` is removed from the
+        // reason.
         let meaning = without_service().filter(|_| !is_known);
         self.optional(Rank::Meaning, "What", what.or_else(|| meaning.clone()));
         if !group.listeners.is_empty() {
@@ -321,8 +324,8 @@ impl Card<'_> {
         self.add(Rank::Answer, Vec::new());
     }
 
-    /// Returns the text for a port without a known listener. Only gaps that hide sockets matter, because a socket with
-    /// a hidden owner is still listed.
+    /// Returns the text for a port without a known listener. Only gaps that hide sockets matter here. A socket with a
+    /// hidden owner is no such gap, because the socket is listed.
     fn no_listener_text(&self) -> String {
         match self.report.snapshot.gaps.iter().find(|gap| gap.hides_listeners()) {
             Some(gap) => {
@@ -367,8 +370,8 @@ impl Card<'_> {
     }
 }
 
-/// Returns a sentence about the programs that have the port open. It also says how the usual program of the port was
-/// identified.
+/// Returns a sentence about the programs that have the port open. The sentence also says how the usual program of the
+/// port was identified.
 fn here_now(group: &Group<'_, '_>) -> String {
     const FEW: usize = 3;
     let mut texts: Vec<String> = Vec::new();

@@ -6,7 +6,7 @@ use super::labelled::labelled;
 /// How important a part is. The least important parts are left out first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// A fact around the answer, such as the ephemeral ports.
+    /// A fact in addition to the answer, such as the ephemeral ports.
     Background,
     FurtherRegistration,
     Programs,

@@ -1,8 +1,7 @@
 //! The caveats of an answer: one line for each cause that hides something relevant.
 //!
-//! A gap is left out if the answer is complete without the missing part. For example, unreadable processes do not
-//! matter if every listener in the answer has a known process. If nothing matched, every note is shown too, because a
-//! note may be the reason.
+//! A gap that does not affect the answer is left out. For example, unreadable processes do not matter if every listener
+//! in the answer has a known process. If nothing matched, every note is shown too, because a note may be the reason.
 
 use crate::findings::text::plural;
 use crate::join::Entry;
@@ -22,7 +21,7 @@ pub fn caveats<'e>(
         .collect()
 }
 
-/// Returns each caveat, and a sentence with its remedy if the caveat itself names none.
+/// Returns the caveats. If a caveat does not name its remedy, a sentence with the remedy follows.
 pub(super) fn parts_of_caveats<'e>(
     snapshot: &Snapshot,
     entries: impl Iterator<Item = &'e Entry> + Clone,
@@ -58,7 +57,7 @@ pub(super) fn parts_of_caveats<'e>(
         lines.push((format!("{what}."), Some(how)));
     }
     let mut others = others.into_iter();
-    // If no gap is due to missing privilege, the first remaining gap is named as the reason for the hidden owners.
+    // Hidden owners need a reason. If no gap is due to missing privilege, the first other gap is the reason.
     if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
         let text = others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap)));
         lines.push((text, None));
@@ -78,9 +77,9 @@ struct Unseen {
     hidden: usize,
     unknown: usize,
     vanished: usize,
-    /// The number of sockets that are left out because a filter needs their unknown owner.
+    /// The number of sockets that are left out, because a filter depends on an owner that is not known.
     undecided: usize,
-    /// Whether the clients that the firewall lets in are unknown, because only root may read its rules.
+    /// Whether the clients of a listener are unknown, because only root may read the rules of the firewall.
     is_filter_unread: bool,
     pids: Vec<Pid>,
 }
@@ -107,8 +106,8 @@ impl Unseen {
         self.hidden + self.unknown + self.undecided > 0
     }
 
-    /// Returns the number of sockets whose owner is hidden, and a phrase about them; `None` if there are none. If
-    /// sockets were left out of the answer, only the left-out sockets are counted.
+    /// Returns the number of sockets with a hidden owner, and a phrase about them; `None` if there are none. If filters
+    /// left out sockets with unknown owners, only these sockets are counted.
     fn owners(&self) -> Option<(usize, String)> {
         match (self.undecided, self.hidden) {
             (0, 0) => None,
@@ -138,7 +137,8 @@ fn explained(owners: &str, gap: &Gap) -> String {
     format!("{owners}, perhaps {}: {}", stderr::pids(&gap.pids), stderr::with_remedy(why, remedy.as_deref()))
 }
 
-/// Returns the number of things that need more privilege to be read, and a phrase about them.
+/// Returns the number of things, such as processes, that could not be read without more privilege. Also returns a
+/// phrase about them.
 fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
     if stage == Stage::Rules {
         let what = "Firewall and NAT rules could not be read";

@@ -74,7 +74,7 @@ impl Field {
         Field::list(entry.processes.iter().filter_map(|process| value(process)))
     }
 
-    /// Returns a cell with a value of each registration that has it.
+    /// Returns a cell with one value of each registration. A registration without the value is left out.
     fn of_assignments(entry: &Entry, value: fn(&Assignment) -> Option<&'static str>) -> Self {
         Field::list(
             entry.port_verdict().into_iter().flat_map(|verdict| &verdict.assignments).filter_map(value),
@@ -117,7 +117,7 @@ pub(super) fn port(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.port())
 }
 
-/// Returns the packets that a socket without a port receives. For a socket that only sends, people see `nothing`, and
+/// Returns the packets that a socket without a port receives. If the socket only sends, people see `nothing`, and
 /// machines get an empty cell.
 pub(super) fn receives(entry: &Entry, form: CellFormat) -> Field {
     let Some(received) = &entry.socket.receives else { return Field::plain("") };
@@ -172,7 +172,7 @@ pub(super) fn connections(entry: &Entry, _: CellFormat) -> Field {
 
 pub(super) fn netns(entry: &Entry, form: CellFormat) -> Field {
     let netns = entry.socket.netns.as_ref().filter(|_| form != CellFormat::Data);
-    // Docker names a network namespace with a number, so the name of the container is better.
+    // Docker gives a network namespace a name of hexadecimal digits. The name of the container is clearer.
     let name = netns.and_then(|netns| netns.name.as_deref());
     let plain = name.filter(|name| !name.bytes().all(|byte| byte.is_ascii_hexdigit()));
     match plain.or_else(|| netns.and(running_container(entry))).or(name) {
@@ -240,8 +240,11 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// For machines, returns the unit of the socket. For people, returns the container that receives the traffic of a
-/// published port, or else the running container, or else the running unit.
+/// For machines, returns the unit of the socket. For people, returns the first of these that is known:
+///
+/// - the container that receives the traffic of a published port
+/// - the running container
+/// - the running unit
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
@@ -263,13 +266,14 @@ fn group(entry: &Entry) -> Option<Cow<'_, str>> {
     to_container(entry).map(Cow::Owned).or_else(running)
 }
 
-/// Returns the container of the socket, or else the container of the first process that has one. An ID is shortened.
+/// Returns the container of the socket. If it is not known, returns the container of the first process that has one. An
+/// ID is shortened.
 pub(super) fn running_container(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.container_name());
     entry.container().or_else(of_process).map(short_container)
 }
 
-/// Returns the unit of the socket, or else the unit of the first process that has one.
+/// Returns the unit of the socket. If it is not known, returns the unit of the first process that has one.
 pub(super) fn running_unit(entry: &Entry) -> Option<&str> {
     let of_process = || entry.processes.iter().find_map(|process| process.unit.as_deref());
     entry.socket.unit.as_deref().or_else(of_process)
@@ -310,7 +314,7 @@ pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
     Field::new(exposure_text(entry.exposure, entry.reach(), is_unknown, form), reach_tone(entry))
 }
 
-/// Returns the text of [`exposure`]. `is_unknown` says whether a rule that could not be read may change the exposure.
+/// Returns the text of [`exposure`]. `is_unknown` is true if an unread rule may change the exposure.
 pub(super) fn exposure_text(
     exposure: Exposure,
     reach: Option<&Reach>,
@@ -328,7 +332,8 @@ pub(super) fn exposure_text(
     match kind.filter(|kind| matches!(kind, ReachKind::Filtered | ReachKind::Limited | ReachKind::Machine)) {
         Some(kind) if form.is_short() => kind.name().to_owned(),
         Some(kind) if form != CellFormat::Data => format!("{exposure} ({})", kind.name()),
-        // A question mark means that the effect of the firewall, or of a rule that forwards the port, is not known.
+        // A question mark means that an effect is not known: the effect of the firewall, or of a rule that forwards the
+        // port.
         _ if form != CellFormat::Data && (kind == Some(ReachKind::Unknown) || is_unknown) => {
             format!("{exposure}?")
         }
@@ -416,13 +421,13 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
-/// The maximum width of the first flag in the form `WithoutUnit`, if the number of further flags (`+2`) follows.
+/// The maximum width of the first flag in the form `WithoutUnit`, if further flags are only counted (`+2`).
 const WIDEST_FIRST_FLAG: usize = 11;
 
 /// The text of FLAGS for an entry that could not be judged and has no finding.
 pub(super) const UNJUDGED: &str = "?";
 
-/// Returns whether an entry has no visible program, so that most rules could not judge it.
+/// Returns whether an entry has no visible program. Most rules of an audit can then not judge the entry.
 pub(super) fn is_unjudged(entry: &Entry) -> bool {
     let socket = &entry.socket;
     socket.state.is_judged()

@@ -1,5 +1,5 @@
-//! The columns of every listing. A new column is one row in `COLUMNS`, which every output, `--columns`, `--sort` and
-//! the shell completions read.
+//! The columns of every listing. To add a column, add a row to `COLUMNS`. Every output, `--columns`, `--sort` and the
+//! shell completions read this table.
 
 use crate::join::Entry;
 use crate::model::Snapshot;
@@ -16,8 +16,8 @@ pub struct Column {
     short_heading: &'static str,
     content: Content,
     sorts_by: SortsBy,
-    /// Returns whether an entry has a value in this column. The default table shows the column if at least one entry
-    /// has a value. `None` if the default table never shows it.
+    /// Returns whether an entry has a value in this column. The default table shows a column if at least one entry has
+    /// a value in it. `None` if the default table never shows the column.
     needs: Option<fn(&Entry) -> bool>,
     /// Whether a table with chosen columns (`--columns`) shows the text for people instead of the plain value.
     is_for_people: bool,
@@ -111,8 +111,8 @@ impl Column {
         Column { is_for_people_on_terminal: true, ..self }
     }
 
-    /// Returns the cell of a table. If the plain value is not known, the cell shows the text for people: `?` for a row
-    /// that could not be judged, `nginx?` for a probable owner.
+    /// Returns the cell of a table. If the plain value is not known, the cell has the text for people. Examples are `?`
+    /// for a row that could not be judged, and `nginx?` for a probable owner.
     pub(super) fn shown(&self, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
         let field = self.cell(entry, snapshot, form);
         match form {
@@ -133,7 +133,8 @@ impl Column {
         let Content::Entry(cell) = self.content else { return Key::Unknown };
         let mut text = cell(entry, CellFormat::Data).text;
         if text.is_empty() && self.sorts_by == SortsBy::Time {
-            // For a hidden socket, this is the start of its probable owner. The mark (`?`) is removed.
+            // For a hidden socket, the text is the start time of the probable owner. The question mark after it is
+            // removed.
             text = cell(entry, CellFormat::Complete).text.trim_end_matches('?').to_owned().into();
         }
         match self.sorts_by {
@@ -142,7 +143,8 @@ impl Column {
                 Key::Numbers(text.split(',').filter_map(|number| number.parse().ok()).collect())
             }
             SortsBy::Text => Key::Text(text.into_owned()),
-            // The `Z` is removed, because it would put a time without a fraction after the times with a fraction.
+            // The `Z` is removed. With it, a time without a fraction would come after the times with a fraction,
+            // because `.` sorts before `Z`.
             SortsBy::Time => Key::Text(text.replace('Z', "")),
         }
     }
@@ -288,7 +290,7 @@ pub const CSV: [&str; 25] = [
 /// The columns that `-o wide` adds to the default table. The longest column is the last.
 const WIDE: [&str; 2] = ["started", "cmdline"];
 
-/// Labels of the card that are accepted as names of columns.
+/// Labels of the card that `--columns` and `--sort` accept as names of columns.
 const ALIASES: [(&str, &str); 6] = [
     ("since", "started"),
     ("command", "cmdline"),
@@ -344,7 +346,7 @@ mod tests {
         let report = report(&scene());
         for entry in &report.entries {
             let json = serde_json::to_value(entry).unwrap();
-            // A command line is written as text for a shell.
+            // The cell of `processes.cmdline` is not a list, but text for a shell.
             let is_list = |column: &&Column| column.name.contains('.') && column.name != "processes.cmdline";
             for column in COLUMNS.iter().filter(is_list) {
                 let path = match column.name {
@@ -383,7 +385,7 @@ mod tests {
         }
     }
 
-    /// In a pipe, the cell has the start of each process. On a terminal, it has only the first start.
+    /// In a pipe, the cell has the start time of each process. On a terminal, it has only the earliest start time.
     #[test]
     fn times() {
         let mut snapshot = scene();

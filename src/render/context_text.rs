@@ -12,15 +12,15 @@ use crate::model::{
 /// The maximum number of names that are shown; the rest are counted.
 const FEW: usize = 5;
 
-/// Returns the evidence about the registrations of a port: the basis of each presumption, and the packaged sources that
-/// name a registration or another service. `None` if there is no evidence.
+/// Returns the evidence about the registrations of a port; `None` if there is no evidence. It has two parts: the basis
+/// of each presumption, and the packaged sources that name a service for the port.
 pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     let mut said = Vec::new();
     for a in verdict.registrations() {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
-        // If packaged sources name a registration, a curated row that says "in use" only repeats them. Its basis is
-        // then left out.
+        // A curated row that says "in use" adds nothing if packaged sources name the registration. Its basis is then
+        // left out.
         let is_alive = |row: &Curated| row.standing == CuratedState::Alive && !packaged.is_empty();
         if let Some(basis) = a.curated.as_ref().filter(|row| !is_alive(row)).and_then(|row| row.basis) {
             said.push(format!("{}: {}", a.service, basis.trim_end_matches('.')));
@@ -53,7 +53,7 @@ pub(super) fn guarded(guarded: &GuardedService) -> String {
 }
 
 /// Returns a text about the block of ports that a vendor registered. If the port is in no block, returns the nearest
-/// registrations. `None` if there are none.
+/// registrations. `None` if nothing is registered nearby.
 pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     let one = |n: &crate::model::NearbyRegistration| format!("{} {}", n.port, n.service);
     if let Some(block) = &nearby.block {
@@ -141,7 +141,8 @@ fn ephemeral_range(here: &EphemeralHere) -> String {
     }
 }
 
-/// Returns a sentence about whether a program or the kernel chose the port, or would choose it.
+/// Returns a sentence that says whether a program or the kernel probably chose the port. If nothing listens, the
+/// sentence says which of them would choose it.
 fn who_chose(here: &EphemeralHere) -> String {
     let listeners_get = match here.listeners_get_odd {
         Some(true) => Some("an odd"),

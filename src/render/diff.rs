@@ -234,11 +234,12 @@ pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> i
     Ok(())
 }
 
-/// How many earlier changes are searched for the twin of a change. Twins have the same exposure and port, so they are
-/// close together.
+/// How many earlier changes are searched for the same change of the other address family. Both changes have the same
+/// exposure and port, so they are close together.
 const NEAR: usize = 8;
 
-/// Returns the changes for people: equal changes of an IPv4 and an IPv6 socket of one server are one change.
+/// Returns the changes for people. If an IPv4 and an IPv6 socket of one server have changed in the same way, they count
+/// as one change.
 fn merged(comparison: &Comparison<'_>) -> Vec<BaselineChange> {
     let mut changes: Vec<BaselineChange> = Vec::with_capacity(comparison.changes.len());
     for change in comparison.changes.iter().map(|reported| since(reported, comparison)) {
@@ -308,8 +309,8 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
         kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
-    // If more or fewer clients can reach the listener, both cells show these clients. If its address has changed too,
-    // both cells show the address, the reach and the processes.
+    // For a listener that more or fewer clients can reach, the cells show its clients before and now. If its address
+    // has changed, the cells show the address, the reach and the processes.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let is_same_place = match (&since.before, &since.after) {
         (Some(was), Some(is)) => was.endpoint() == is.endpoint(),
@@ -339,7 +340,7 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
 }
 
 /// Returns one line with three numbers: the changes, the changed sockets that probably belong to clients, and the
-/// listeners that could not be compared. If `is_merged`, the sockets of both address families count once, as in the
+/// listeners that could not be compared. If `is_merged`, an IPv4 and an IPv6 socket of one server count once, as in the
 /// table.
 pub fn summary(comparison: &Comparison<'_>, is_merged: bool, zone: Zone) -> String {
     let when = zone.time(comparison.before.taken, "%Y-%m-%d %H:%M");
@@ -398,7 +399,7 @@ pub fn caveats(before: &Report, after: &Report) -> Vec<String> {
     let (before, mut after) = (of(before), of(after));
     let mut lines: Vec<(&str, String, Option<String>)> = Vec::with_capacity(before.len() + after.len());
     for (caveat, remedy) in before {
-        // The remedies may differ: only the later side can be scanned again.
+        // The two remedies may differ, because only the later side can be scanned again.
         let of_after = after.iter().position(|(other, _)| *other == caveat);
         let (side, remedy) = match of_after.map(|at| after.remove(at)) {
             Some((_, remedy_now)) => ("Before and after", remedy_now.or(remedy)),

@@ -43,8 +43,8 @@ pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     line(&HostLine::new(DocumentHeader::new(SCHEMA, report), Some("start"), counts), w)
 }
 
-/// Writes the event of a listener that appeared, vanished, changed its owner, or became reachable by more or fewer
-/// clients.
+/// Writes the event of a listener. The listener appeared or vanished, changed its owner, or became reachable by more or
+/// fewer clients.
 pub fn change(change: &Change<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Changed<'a> {

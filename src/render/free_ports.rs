@@ -42,7 +42,7 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
         writeln!(w)?;
         paragraph(&why(free), style, w)?;
     }
-    // An unseen socket may use a proposed port, so unseen parts matter only if ports are proposed.
+    // An unseen socket may use a proposed port. Without proposals, unseen parts of the machine do not matter.
     let unseen = free.unseen.iter().filter(|_| !free.proposals.is_empty());
     for (at, unseen) in unseen.enumerate() {
         let label = if at == 0 { "Not seen" } else { "" };
@@ -57,7 +57,7 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
         if refused.is_empty() {
             continue;
         }
-        // The registration of a reserved port has a remark instead of a service name, so it is not given as an example.
+        // A reserved port is not an example, because its registration has a remark instead of a service name.
         let is_named = reason != Unsuitable::Reserved;
         let named = refused
             .iter()
@@ -127,7 +127,7 @@ const fn meaning(reason: Unsuitable) -> &'static str {
     }
 }
 
-/// Writes the answer as JSON. The schema is that of `explain`, with an empty list of ports.
+/// Writes the answer as JSON, in the schema of `explain`. The list of ports is empty.
 pub fn json(free: &FreePorts, report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Free<'a> {

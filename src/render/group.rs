@@ -41,8 +41,7 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Returns whether a protocol can join a group. The protocols of a group share some facts, and it must have these
-/// facts.
+/// Returns whether a protocol can join a group, because it has the facts that the protocols of the group share.
 fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
     group.contexts.iter().all(|other| {
         let has_answer = other.answer.is_some() && other.answer == context.answer;
@@ -57,7 +56,8 @@ fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
 pub(super) fn runs<'e, 'r>(groups: Vec<Group<'e, 'r>>) -> Vec<Group<'e, 'r>> {
     let mut runs: Vec<Group<'e, 'r>> = Vec::new();
     for group in groups {
-        // A port can have several groups, so the matching group of the previous port is one of the last few.
+        // A port can have several groups. So the last few groups are searched for the matching group of the previous
+        // port.
         let before = runs.iter_mut().rev().take(4).find(|run| {
             run.ports.high.checked_add(1) == Some(group.ports.low)
                 && run.listeners.is_empty()

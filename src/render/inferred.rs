@@ -62,8 +62,8 @@ fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
     format!("the only {what} of {group}{end}")
 }
 
-/// Returns the probable owners of the other sockets of a listener; empty if there are none. For example, docker-proxy
-/// has one process per address.
+/// Returns the further probable owners of a listener's sockets; empty if there are none. For example, docker-proxy has
+/// one process per address.
 pub(super) fn others(listener: &Listener<'_>) -> String {
     let owners = listener.sockets.iter().filter_map(|entry| Some((entry, entry.inferred_owner()?)));
     let mut pids: Vec<Pid> = Vec::new();
@@ -95,8 +95,8 @@ pub(super) fn pid(listener: &Listener<'_>) -> Option<String> {
     Some(format!("pid {}{}", process.pid, of_user(process)))
 }
 
-/// Returns the text in place of the working directory of the probable owner; `None` if the directory was read. Only
-/// root and the owner's user can read it.
+/// Returns the text that is shown if the working directory of the probable owner is hidden; `None` if it was read. Only
+/// root and the user of the process can read it.
 pub(super) fn directory(listener: &Listener<'_>, report: &Report) -> Option<(String, String)> {
     let owner = listener.first().inferred_owner()?;
     let is_hidden = owner.process.cwd.is_none() && may_see_with_sudo(listener, report);
@@ -109,8 +109,8 @@ pub(super) fn is_published(listener: &Listener<'_>) -> bool {
     owner.is_some_and(|owner| matches!(owner.evidence, OwnerEvidence::Forwards(_)))
 }
 
-/// Returns the destination from the command line of the probable owner, and its container. At most the ID of the
-/// container is known, because its name and image are hidden.
+/// Returns the destination that the command line of the probable owner names, and the container at this destination.
+/// The name and image of the container are hidden, so at most its ID is known.
 pub(super) fn forwards_to(listener: &Listener<'_>, report: &Report) -> Option<String> {
     let owner = listener.first().inferred_owner()?;
     let OwnerEvidence::Forwards(to) = owner.evidence else { return None };

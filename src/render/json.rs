@@ -82,7 +82,7 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes the first line of a listing. It contains the number of the following lines by kind, and the number of sockets
-/// before filters. `kinds` has the kind of each following line.
+/// before filters were applied. `kinds` has the kind of each following line.
 pub(super) fn host_line<'a>(
     report: &Report,
     kinds: impl Iterator<Item = &'a str>,
@@ -258,8 +258,8 @@ struct PortJson<'a> {
     #[serde(flatten)]
     registered: VerdictJson<'a>,
     evidence: Vec<SourcesJson<'a>>,
-    /// The kinds of source that name another service for the port. The field `together` has the kinds that agree on one
-    /// service.
+    /// The kinds of source that name another service for the port. If some of them agree on one service, they are also
+    /// in `together`.
     otherwise: &'a [EvidenceSource],
     together: &'a [EvidenceSource],
     answer: Option<PortAnswer>,

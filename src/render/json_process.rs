@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use super::json_container::ContainerRow;
 use crate::model::{Exe, Origin, OriginKind, Pid, Process};
 
-/// A process that owns a socket; without its data if it could not be read.
+/// A process that owns a socket. If the process could not be read, only its pid is known.
 pub(super) struct ProcessRow<'a> {
     pub(super) pid: Pid,
     pub(super) process: Option<&'a Process>,

@@ -40,8 +40,8 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     if let Some(last) = lines.pop() {
         let wider = format!("{last} …");
         let kept = paragraph(&wider, style).into_iter().next().unwrap_or_default();
-        // A sentence without its end says little, so the text ends after the last complete sentence of the line.
-        // Without a complete sentence, `…` follows the last word, or replaces the word if there is no space for both.
+        // A part of a sentence says little, so the text ends after the last complete sentence that fits. If no sentence
+        // is complete, `…` follows the last word. If there is no space, `…` replaces the last word.
         lines.push(match (last.rsplit_once(". "), last.rsplit_once(' ')) {
             (Some((sentences, _)), _) => format!("{sentences}. …"),
             _ if kept == wider => wider,
@@ -52,8 +52,8 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     lines
 }
 
-/// Returns `text` and `end` on one line. If the line does not fit, `text` is cut so that `end`, such as a name in
-/// parentheses, stays visible. `end` is cut only if it is longer than half of the line.
+/// Returns `text` and `end` on one line. If the line would be too long, `text` is cut, because `end` must stay visible.
+/// An `end` that is longer than half of the line may be cut too.
 pub(super) fn one_line(text: &str, end: &str, style: &Style) -> String {
     let space = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT).max(20));
     if text.width() + end.width() <= space {

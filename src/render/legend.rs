@@ -1,7 +1,7 @@
 //! Explains words and marks that a reader of a listing may not know.
 //!
-//! The listing explains only the words that it shows, below the rows. The help of the screen of `watch` explains all of
-//! them.
+//! A listing explains only the words that it shows, below its rows. The help on the screen of `watch` explains all
+//! words.
 
 use std::collections::BTreeSet;
 
@@ -88,7 +88,7 @@ const TERMS: [Term; 11] = [
         column: "process",
         text: "with ?",
         meaning: "the probable owner",
-        // A process whose name could not be read is shown as `?`.
+        // `?` alone is a process whose name could not be read. It is not the mark of a probable owner.
         is_in: |cell| cell.ends_with('?') && cell != "?" && !cell.ends_with(", ?"),
     },
     Term {
@@ -115,8 +115,8 @@ pub(super) fn legend<'e>(
     shown.collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the clients that the firewall lets in to the listeners with the word `limited`; `None` if these listeners
-/// have different clients.
+/// Returns the clients that the firewall lets in, if they are the same for every listener with the word `limited`.
+/// Otherwise returns `None`.
 fn common_clients<'e>(entries: impl Iterator<Item = &'e Entry>) -> Option<String> {
     let limited = entries.filter_map(Entry::reach).filter(|reach| reach.kind == ReachKind::Limited);
     let clients: BTreeSet<Option<String>> =

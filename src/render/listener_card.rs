@@ -26,7 +26,7 @@ const TALLEST: usize = 14;
 const LONGEST: usize = 8;
 const HEADING: usize = 3;
 const USUAL: u16 = 80;
-/// The minimum width of a terminal for a card. A narrower terminal gets the table, which shows more there.
+/// The minimum width of a terminal for a card. On a narrower terminal, a table shows more than a card.
 pub const NARROWEST: u16 = 40;
 /// The maximum number of findings that have their sentence in a card.
 const WITH_SENTENCE: usize = 3;
@@ -46,7 +46,7 @@ pub fn listing(
     parts.extend(stop(listener, report, style));
     let registry = paragraph(&registry(listener), style);
     parts.push(Part::new("Registry", registry, Shrinks::Registry, 0));
-    // On a narrower terminal, the text needs more lines, so the height is not limited.
+    // On a terminal that is narrower than `USUAL`, the text needs more lines. So the height is not limited.
     let tallest =
         if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { tallest(listener, free) };
     let height: usize = parts.iter().map(Part::height).sum();
@@ -70,14 +70,14 @@ fn tallest(listener: &Listener<'_>, free: usize) -> usize {
     }
 }
 
-/// Returns whether a finding is about the registry. The text about the port already contains the evidence of such a
-/// finding.
+/// Returns whether a finding is about the registry. The text about the port already contains the evidence of these
+/// findings.
 fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 
-/// Returns the lines of the card of a listener, without the registry. The card is shortened if `free` rows are not
-/// enough. Unless `with_sentences`, findings about the registry have only their names.
+/// Returns the lines of the card of a listener, without the registrations of its port. If `free` rows are not enough,
+/// the card is shortened. If `with_sentences` is false, findings about the registry are shown by name only.
 pub(super) fn in_full(
     listener: &Listener<'_>,
     with_sentences: bool,
@@ -124,8 +124,8 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     parts
 }
 
-/// Returns a part with a text and an ending, such as a path and the name of its package. The ending stays visible if
-/// the part is shortened to one line. In a pipe, the part always has one line.
+/// Returns a part with a text and an ending, such as a path and the name of its package. In a pipe, the part has one
+/// line. If the part is shortened to one line on a terminal, the ending stays visible.
 fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> Part {
     let short = one_line(text, end, style);
     let lines = match style.width {
@@ -198,7 +198,7 @@ pub(super) fn what_runs(listener: &Listener<'_>) -> String {
     let name = main.map(|process| process.name.as_deref().unwrap_or("?"));
     let name = name.map(|name| format!("{name}{}", script.unwrap_or_default()));
     let product = entry.service().filter(|service| service.by != ServiceBy::Port);
-    // A product may have a remark in parentheses. The remark is removed, because the name of the program follows in
+    // A product may end with a remark in parentheses. The remark is removed, because the name of the program follows in
     // parentheses.
     let product = product.and_then(|service| service.product?.split(" (").next());
     match (product, name) {
@@ -317,7 +317,7 @@ fn directory(process: &Process) -> Option<(String, String)> {
     Some((cwd, project.unwrap_or_default()))
 }
 
-/// Returns the container (`container web-cache`) or the network namespace (`network namespace blue`) of a listener.
+/// Returns the place of a listener in another network namespace: `container web-cache` or `network namespace blue`.
 /// `None` in portolan's own network namespace.
 fn elsewhere(listener: &Listener<'_>) -> Option<String> {
     let first = listener.first();
@@ -374,8 +374,8 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     text + &connections
 }
 
-/// Names the traffic that reaches one of several sockets of a listener. The name is `IPv4` or `IPv6` if the socket is
-/// the only one of its family. Otherwise it is the address: `to 10.0.0.1`.
+/// Names the traffic that reaches one of several sockets of a listener. The name is `IPv4` or `IPv6` if no other socket
+/// has the same address family. Otherwise the name is the address: `to 10.0.0.1`.
 fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     let is_ipv6 = |entry: &Entry| entry.socket.local.address.is_ipv6();
     let of_family = reaches.iter().filter(|(other, _)| is_ipv6(other) == is_ipv6(entry)).count();
@@ -386,8 +386,8 @@ fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     }
 }
 
-/// Returns the findings, each once, the most severe first. The first three have their sentences, unless the text below
-/// the card already contains the sentence.
+/// Returns the findings, each once, the most severe first. The first three have their sentences. A sentence is left out
+/// if the text below the card already contains it.
 fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<Part> {
     let found: Vec<&Finding> = listener.findings().into_iter().map(|(_, finding)| finding).collect();
     let name = |finding: &Finding| format!("{} ({})", finding.flag().code(), finding.severity.name());

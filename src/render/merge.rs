@@ -1,10 +1,10 @@
-//! Merges the sockets of one server into one row, for people. These sockets are merged:
+//! Merges the sockets of one server into one row, for people. Sockets can be merged in two cases:
 //!
-//! - an IPv4 and an IPv6 socket, if both are on every address or both on loopback;
-//! - the sockets of threads or workers on one address.
+//! - An IPv4 and an IPv6 socket are both on every address, or both on loopback.
+//! - Threads or workers have sockets on one address.
 //!
-//! A row must show the same values for both sockets. Sockets with hidden owners must also have the same unit, control
-//! group, user and probable owner, and differ only in the address family.
+//! Two sockets are merged only if a row would show the same values for both. If their owners are hidden, they must also
+//! have the same unit, control group, user and probable owner, and differ only in the address family.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -195,8 +195,10 @@ pub(super) fn twin(address: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// Returns whether two hidden owners look the same: same unit or probable owner, control group and user. For a
-/// published port, two probable owners that forward to one place count as the same.
+/// Returns whether two hidden owners look the same. They must have the same control group and user, and the same
+/// probable owner. If no owner is probable, they must have a unit.
+///
+/// Two probable owners that forward a port to one place count as the same.
 fn is_probably_of_one_owner(one: &Entry, other: &Entry) -> bool {
     let is_same_owner = match (one.inferred_owner(), other.inferred_owner()) {
         (Some(own), Some(others)) => match (own.evidence, others.evidence) {
@@ -226,7 +228,7 @@ fn is_published_twice(one: &Entry, other: &Entry) -> bool {
     }
 }
 
-/// Returns whether two sockets on one address belong to one server. Their processes are then the same, or run the same
+/// Returns whether two sockets on one address belong to one server. Their processes must be the same, or run the same
 /// programs as the same users.
 fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
     let programs = |entry: &Entry| {
@@ -242,8 +244,8 @@ fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
             || programs(one).is_some_and(|own| programs(other).as_ref() == Some(&own)))
 }
 
-/// Returns whether a row would show the same values for both sockets, except for address and processes. Sockets with a
-/// finding about the socket itself stay separate.
+/// Returns whether a row would show the same values for both sockets. Address and processes may differ. A socket with a
+/// finding about the socket itself stays separate.
 fn shows_the_same(one: &Entry, other: &Entry) -> bool {
     let is_of_socket = |entry: &Entry| {
         entry.findings().iter().any(|finding| finding.flag().family() == FindingFamily::Socket)

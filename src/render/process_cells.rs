@@ -81,8 +81,8 @@ pub(super) fn process_users(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.user.as_deref())
 }
 
-/// Returns the start time of each process. People see only the earliest start, to the second. The start of the probable
-/// owner of a hidden socket has a mark.
+/// Returns the start time of each process. People see only the earliest start time, without fractions of a second. The
+/// start time of the probable owner of a hidden socket has a mark.
 pub(super) fn started(entry: &Entry, form: CellFormat) -> Field {
     if form != CellFormat::Data {
         let time = |start: Timestamp| start.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -178,8 +178,8 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(joined(names, ", "))
 }
 
-/// Returns the name of a process that was seen with the socket. A question mark at its end would look like the mark of a
-/// probable owner.
+/// Returns the name of a process that was seen with the socket. A question mark at the end of the name is escaped,
+/// because it would look like the mark of a probable owner.
 fn certain(name: Cow<'_, str>) -> Cow<'_, str> {
     match name.strip_suffix('?') {
         Some(start) if !start.is_empty() => format!("{start}\\x3f").into(),
@@ -198,7 +198,7 @@ pub(super) fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     script.or_else(|| module(process, form)).unwrap_or(name)
 }
 
-/// Returns, for the short form, the module (`http.server`) that an interpreter runs, or its script if the program file
+/// For the short form, returns what an interpreter runs: the module (`http.server`), or the script if the program file
 /// could not be read. `None` for another form or a stopped process.
 fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     if !form.is_short() || process.state == Some('T') {

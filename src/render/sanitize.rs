@@ -43,7 +43,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
             backslashes += 1;
         } else {
             if is_unsafe(c) || is_like_written_out(&text[at..]) {
-                // The backslashes are doubled, because a reader would take them for the beginning of an escape.
+                // Without doubling, a reader would take these backslashes for the beginning of an escape.
                 shown.extend(std::iter::repeat_n('\\', backslashes));
             }
             backslashes = 0;

@@ -1,4 +1,4 @@
-//! The cells about the service of an entry. They show the running service or, if it is not known, the usual or
+//! The cells about the service of an entry. They show the running service. If it is not known, they show the usual or
 //! registered service of the port.
 
 use std::borrow::Cow;
@@ -34,8 +34,7 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
             short(product.or(name).unwrap_or_default())
         }
-        // If the program is a temporary tool or an impostor, it is not the usual service of the port. SERVICE is then
-        // empty.
+        // A temporary tool or an impostor is not the usual service of the port, so SERVICE is empty.
         Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
         Some(ListenerService { name, product, by: ServiceBy::Port }) => {
             format!("({})", short(product.or(name).unwrap_or_default()))
@@ -54,14 +53,13 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
     Field::new(text, tone)
 }
 
-/// Words at the end of a product's name that only name the kind of program.
+/// Words that only say what kind of program a product is. They are often the end of its name.
 const KINDS: [&str; 12] = [
     "server", "daemon", "service", "proxy", "relay", "agent", "userland", "HTTP", "mDNS", "DNS", "DHCP",
     "SSH",
 ];
 
-/// Returns the name of a product without the words at its end that only name the kind of program: `OpenSSH` for
-/// `OpenSSH server`.
+/// Returns the name of a product without the words of `KINDS` at its end: `OpenSSH` for `OpenSSH server`.
 fn without_kind(product: &str) -> &str {
     let mut name = product;
     while let Some((before, last)) = name.rsplit_once(' ') {
@@ -74,7 +72,7 @@ fn without_kind(product: &str) -> &str {
 }
 
 /// Returns the text of SERVICE, cut to `width` columns. A product is cut between two words, any other text at any
-/// character. Parentheses are kept. For a published port, only the name of the container is kept.
+/// character. Parentheses are not cut off. Of a published port, only the name of the container is kept.
 pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return text.into();

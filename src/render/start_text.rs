@@ -119,13 +119,12 @@ fn via(names: &[&str]) -> String {
     if named.is_empty() { String::new() } else { format!(", through {}", list(&named)) }
 }
 
-/// Returns the text of [`how_to_stop`], with sudo if the user needs it for the command.
+/// Returns the text of [`how_to_stop`]. The command has sudo if the user needs it.
 pub(super) fn how_to_stop_with(how: &HowToStop<'_>, os: &str, rights: Rights) -> String {
     let text = how_to_stop(how, os);
     let is_roots = match how {
         HowToStop::Units(_) => true,
-        // A name with a slash is the container of a user, with the user's service manager in front. Only this user can
-        // stop it.
+        // A name with a slash is a user's container: `user@1000.service/web`. Only this user can stop it.
         HowToStop::Container { name, .. } if name.contains('/') => false,
         HowToStop::Container { manager: ContainerManager::Docker, .. } | HowToStop::PublishedPort(_) => {
             !rights.may_use_docker
@@ -180,8 +179,8 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
     }
 }
 
-/// Returns the command that removes a rule of nftables: `nft delete rule ip nat pre handle 2`. `None` for another kind
-/// of rule, or if a shell would interpret a character of a name.
+/// Returns the command that removes a rule of nftables: `nft delete rule ip nat pre handle 2`. `None` for a rule that
+/// is not of nftables, and for a name with a character that a shell would interpret.
 fn delete_rule(rule: &str) -> Option<String> {
     let (chain, rest) = rule.strip_prefix("nft rule ")?.split_once(", handle ")?;
     let handle: u64 = rest.split(' ').next()?.parse().ok()?;
@@ -216,8 +215,8 @@ pub(super) fn since(started: Timestamp, now: Timestamp, zone: Zone) -> String {
     }
 }
 
-/// Returns a length of time in its two largest units, rounded down: `1 h 53 min`. After a large number, the second unit
-/// is left out, because it would say little.
+/// Returns a length of time in its two largest units, rounded down: `1 h 53 min`. If the first number is large, the
+/// second unit is left out.
 pub(super) fn span(time: SignedDuration) -> String {
     const FEW: i64 = 10;
     let (seconds, minutes, hours) = (time.as_secs(), time.as_mins(), time.as_hours());

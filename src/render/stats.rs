@@ -92,7 +92,7 @@ fn comparison(compared: &Comparison, report: &Report, style: &Style, w: &mut dyn
     Ok(())
 }
 
-/// Writes the totals as JSON. The schema is that of `explain`, with an empty list of ports.
+/// Writes the totals as JSON, in the schema of `explain`. The list of ports is empty.
 pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Curated {

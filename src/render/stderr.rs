@@ -67,7 +67,7 @@ pub fn caveats(caveats: &[String], style: &Style, w: &mut dyn Write) -> io::Resu
     lines.try_for_each(|line| writeln!(w, "{}", style.paint(Emphasis::Warning, &line)))
 }
 
-/// Returns a gap as one line: the parts that were not observed, their processes, the reason and the remedy.
+/// Returns a gap as one line: the parts that were not observed, the pids, the reason and the remedy.
 pub(super) fn gap(gap: &Gap) -> String {
     let what = counted(&gap.what, gap.count);
     let why = with_remedy(&gap.why, gap.remedy.as_deref());

@@ -54,8 +54,8 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     Ok(legend)
 }
 
-/// Returns the header, the horizontal line below it, and one line per entry; without entries, an empty list. The layout
-/// may have been made for other entries.
+/// Returns the header, the horizontal line below it, and one line per entry. Without entries, returns an empty list.
+/// `layout` may be made for other entries.
 pub(super) fn lines<'e>(
     entries: impl Iterator<Item = &'e Entry> + Clone,
     snapshot: &Snapshot,
@@ -146,7 +146,8 @@ fn draw<R: Iterator<Item = Field>>(
     w: &mut impl Write,
 ) -> io::Result<()> {
     if style.width.is_none() && !style.color {
-        // No text is cut or coloured here, so writing the texts with spaces is enough, and faster.
+        // No text is cut or coloured here, so the texts are written directly, with spaces between them. This is faster
+        // than `comfy_table`.
         let mut text = String::new();
         if let Some(header) = header {
             plain(header, widths, &mut text, w)?;
@@ -241,8 +242,8 @@ impl TableLayout {
         Self::with_steps(entries, snapshot, style, &[&SCREEN_STEPS[..], &NARROW_STEPS].concat())
     }
 
-    /// Returns the layout in which these entries fit the width. If the table has no column STATE, `narrow` has the last
-    /// steps.
+    /// Returns the layout in which these entries fit the width. `narrow` has the last steps of a table without the
+    /// column STATE.
     fn with_steps<'e>(
         entries: &(impl Iterator<Item = &'e Entry> + Clone),
         snapshot: &Snapshot,
@@ -303,8 +304,7 @@ fn grid_of(
     }
     let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
     table.load_style(TableStyle::new().header_separator(rule));
-    // This delimiter makes `comfy_table` cut cells at any character instead of wrapping them at spaces, because no text
-    // contains a NUL.
+    // `comfy_table` wraps cells at this delimiter. No text contains a NUL, so a cell is cut at any character instead.
     table.set_delimiter('\0');
     if let Some(header) = header {
         table.set_header(header);

@@ -90,8 +90,7 @@ pub(super) const NARROW_STEPS: [Step; 33] = [
     ("exposure", 0),
     ("peer", 0),
     ("address", 11),
-    // From this step on, the table fits 60 columns of the terminal. It still shows PROTO, ADDRESS, PORT, SERVICE,
-    // PROCESS and FLAGS.
+    // From this step on, the table fits 60 columns. It still shows PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS.
     ("service", 0),
     ("address", 9),
     ("address", 0),
@@ -100,8 +99,8 @@ pub(super) const NARROW_STEPS: [Step; 33] = [
     // PORT and FLAGS are never hidden, because they fit a terminal of 20 columns.
 ];
 
-/// The steps before `NARROW_STEPS` on a screen that scrolls and shows the card of each row. They hide the pid before
-/// they cut the names of processes further.
+/// The steps before `NARROW_STEPS` on the screen of `watch`. They hide the pid, because the card of each row shows it.
+/// `NARROW_STEPS` cut the names of processes further.
 pub(super) const SCREEN_STEPS: [Step; 8] = [
     ("process", 16),
     ("flags", 19),

@@ -32,7 +32,7 @@ pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
     }
 }
 
-/// Returns a sentence about the use of a port without a known common service; `None` if the other texts say enough.
+/// Returns a sentence about the use of a port without a known common service; `None` if the other texts are enough.
 /// `possible` is the sentence about the dangerous services that can use the port.
 pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -> Option<String> {
     match verdict.status {
@@ -288,15 +288,15 @@ fn used_elsewhere(group: &[&Assignment]) -> String {
     format!("{names} {verb} registered for this protocol too, but used on {} only.", list(&used_on))
 }
 
-/// Returns the curated row that says why a registration is in use. `None` without such a row, or if a packaged source
+/// Returns the curated row that says why a registration is in use. `None` if there is no row, or if a packaged source
 /// names the service.
 fn own_reason(a: &Assignment) -> Option<&crate::model::Curated> {
     let alone = a.named_by.iter().all(|kind| !EvidenceSource::PACKAGED.contains(kind));
     a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive)
 }
 
-/// Returns a sentence that says that some registrations are in use, and names the first sources that list them. All
-/// registrations of `group` have the same evidence.
+/// Returns a sentence about registrations that are in use, with the first sources that list them. All registrations of
+/// `group` have the same evidence.
 fn alive(group: &[&Assignment]) -> String {
     const FEW: usize = 2;
     let (names, verb) = names(group);
@@ -309,7 +309,8 @@ fn alive(group: &[&Assignment]) -> String {
         let why = reason_with_source(row.reason, row.confidence, row.source);
         return format!("{names} {verb} {presumed}in use. {why}");
     }
-    // If only lists of packages name a service, nothing proves that anyone uses the service.
+    // Lists of packages do not prove that anyone uses a service. If no other source names the service, its use is
+    // presumed.
     let presumed =
         if kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)) { "presumed to be " } else { "" };
     match kinds.len().saturating_sub(FEW) {

@@ -1,13 +1,12 @@
-//! JSON in which every character that a terminal could interpret or a reader could not see is a `\u` escape. JSON
-//! requires this only for characters below U+0020.
+//! Writes JSON that is safe to show: every character that a terminal could interpret or that a reader could not see is
+//! a `\u` escape. JSON requires an escape only for characters below U+0020.
 
 use std::io::{self, Write};
 
 use super::is_unsafe;
 
-/// A writer for JSON that escapes the invisible characters. Only the texts of strings have such characters, except for
-/// the line breaks of the layout, which are kept. `serde_json` writes whole characters, so no character is split
-/// between two writes.
+/// A writer that escapes the invisible characters of JSON. Outside strings, JSON has only line breaks, which are kept.
+/// `serde_json` writes whole characters, so no character is split between two writes.
 pub(super) struct Visible<W>(pub(super) W);
 
 impl<W: Write> Write for Visible<W> {

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// The time zone of the reader, or UTC if it is not known. The zone is looked up only when a time is shown, because the
-/// look-up reads many directories and most listings show no time.
+/// The time zone of the reader, or UTC if it is not known. The look-up reads many directories, and most listings show
+/// no time. So the zone is looked up only when a time is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Zone(&'static LazyLock<TimeZone>);
 

@@ -25,7 +25,7 @@ impl Rows {
         rows.collect::<HashSet<_>>().len()
     }
 
-    /// Returns how many findings have this severity and, if a flag is given, this flag.
+    /// Returns the number of findings with this severity. If `flag` is given, only findings with this flag count.
     pub(crate) fn findings(&self, audit: &Audit<'_>, severity: Severity, flag: Option<Flag>) -> usize {
         let mut on_rows = HashSet::new();
         let counts = |found: &&AuditFinding<'_>| {

@@ -59,8 +59,7 @@ impl EvidenceGroup<'_> {
 
 pub(crate) fn groups<'f>(findings: &[&'f AuditFinding<'_>], report: &Report) -> Vec<FindingGroup<'f>> {
     let mut groups: Vec<FindingGroup<'f>> = Vec::new();
-    // Maps find the group, the program and the text of a finding, because a search in the lists would take quadratic
-    // time.
+    // The maps avoid searches in the lists, which would take quadratic time.
     let (mut of_group, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());
@@ -84,7 +83,8 @@ pub(crate) fn groups<'f>(findings: &[&'f AuditFinding<'_>], report: &Report) -> 
             programs.len() - 1
         });
         let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
-        // The firewall is named after the places, so the evidence does not name it again.
+        // After the places, the output already names the clients that the firewall lets in. So the evidence leaves them
+        // out.
         let text = match Exposed::of(&found.finding.evidence) {
             Some(_) => found.finding.card_sentence(),
             None => found.finding.sentence(),
@@ -116,7 +116,7 @@ pub(super) fn limited_to(judged: &Entry) -> Option<String> {
     limited.and_then(firewall)
 }
 
-/// Appends the clients that the firewall lets in to a list of places. The text is sanitized.
+/// Returns the places, followed by the clients that the firewall lets in. The clients are sanitized.
 pub(crate) fn with_limit(places: String, limited_to: Option<&str>) -> String {
     match limited_to {
         Some(limited_to) => format!("{places}; {}", sanitize(limited_to)),

@@ -107,7 +107,8 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
 
 struct FindingRow<'a>(&'a AuditFinding<'a>);
 
-/// The facts that identify a process in the listing, or that explain a finding without the listing.
+/// The facts about the process of a finding. A reader can find the process in the listing, or understand the finding
+/// without the listing.
 #[derive(Serialize)]
 struct ProcessSummary<'a> {
     pid: Pid,

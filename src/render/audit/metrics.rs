@@ -1,7 +1,7 @@
 //! Prometheus text (exposition format 0.0.4), for the textfile collector of node_exporter.
 //!
-//! No port, pid, process, user or other value from the machine is a label. This limits the number of series: at most
-//! 120, if the policy sets no severities.
+//! No label contains a port, pid, process, user or other value from the machine. So there are at most 120 series,
+//! unless a policy sets severities.
 //!
 //! Every possible combination of code and severity is written, even if its count is zero. Otherwise an alert would not
 //! clear when the last finding vanishes.

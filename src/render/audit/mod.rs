@@ -102,7 +102,7 @@ pub(super) fn heading(snapshot: &Snapshot, zone: Zone) -> String {
     format!("Audit of {} ({}){part}, {when}", host_name(&snapshot.host), system(&snapshot.host))
 }
 
-/// Returns a text with the network namespaces that an audit covers, and the registry.
+/// Returns sentences about the audited network namespaces and the registry.
 pub(super) fn judged_by(audit: &Audit<'_>) -> String {
     let registry = registry(&audit.report.registry);
     match audit.report.snapshot.namespaces.len() {
@@ -195,7 +195,8 @@ pub(super) fn counted_severity(count: usize, severity: Severity) -> String {
     }
 }
 
-/// Returns the identity of a program: its file or name, and the script of an interpreter or the arguments of a relay.
+/// Returns the identity of a program. This is its file, or else its name. An interpreter also has its script, and a
+/// relay its arguments.
 fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
     match program {
         ProgramIdentity::File { path, runs, is_elsewhere: false } => match runs.text() {
@@ -209,9 +210,11 @@ fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
     }
 }
 
-/// Returns the text that identifies a finding across scans: its flag, and the place, programs and user of the listener.
-/// It is JSON, so that its parts cannot be confused. It contains no pid, socket inode or time, because a restart of the
-/// program must not change it.
+/// Returns the text that identifies a finding across scans. It has the flag of the finding, and the place, the programs
+/// and the user of the listener.
+///
+/// The text is JSON, so that its parts cannot be confused. It contains no pid, socket inode or time, because a restart
+/// of the program must not change it.
 fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {

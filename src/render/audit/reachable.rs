@@ -37,8 +37,8 @@ pub(crate) struct OutsiderFinding {
 }
 
 impl OutsiderFinding {
-    /// Returns a finding for the list of reachable services. `None` if the audit shows the finding below the list, by
-    /// severity.
+    /// Returns a finding for the list of reachable services. `None` if the finding belongs below the list, among the
+    /// findings by severity.
     fn of(found: &AuditFinding<'_>) -> Option<Self> {
         if !is_in_list(found) {
             return None;
@@ -65,7 +65,7 @@ pub(super) fn is_in_list(found: &AuditFinding<'_>) -> bool {
 
 pub(crate) struct Reachable<'r> {
     pub(crate) services: Vec<ReachableService>,
-    /// The listeners that other machines can reach, or may reach if the firewall was not checked.
+    /// The listeners that other machines can reach. A listener is included if this is not known.
     pub(crate) listeners: Vec<&'r Entry>,
 }
 

@@ -156,7 +156,8 @@ impl AuditWriter<'_> {
         Ok(())
     }
 
-    /// Writes the heading of a severity, and how many listeners of this severity the list of reachable services shows.
+    /// Writes the heading of a severity. The heading also says how many listeners of this severity are already in the
+    /// list of reachable services.
     fn severity(&mut self, severity: Severity, in_list: &[&AuditFinding<'_>], rows: &Rows) -> io::Result<()> {
         let mut text = severity.name().to_uppercase();
         let above =

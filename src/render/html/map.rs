@@ -90,7 +90,7 @@ impl PortMap {
         html.markup("</section>\n");
     }
 
-    /// Adds the regions, and draws the ports that the kernel gives to outgoing connections over them.
+    /// Draws the regions, and on top of them the ports that the kernel gives to outgoing connections.
     fn backdrop(&self, html: &mut Html) {
         for (class, region) in ["r0", "r1", "r2"].into_iter().zip(REGIONS) {
             area(class, region.ports, html);
@@ -139,7 +139,7 @@ impl PortMap {
         for (name, ports) in REGIONS.iter().map(|region| (region.name, region.ports)).chain(kernel) {
             let inside: Vec<&Point> = self.points.iter().filter(|point| ports.contains(point.port)).collect();
             html.markup("<tr><th scope=\"row\">").markup(name).markup(" ").text(&text(&[ports]));
-            // A mark for a vanished listener, for example, is not counted.
+            // Only points with a row are counted. A vanished listener, for example, has no row.
             let listeners = || inside.iter().filter(|point| matches!(point.link, Link::Row(_)));
             html.markup("<td>").number(listeners().count());
             html.markup("<td>").number(listeners().filter(|point| point.is_reachable).count());
@@ -192,7 +192,7 @@ impl Label {
         let columns: Vec<usize> = places.iter().filter_map(near).collect();
         let right =
             columns.iter().filter_map(|column| column.checked_sub(own.0)).min().unwrap_or(ROW - own.0);
-        // The nearest mark on the left may have its number on its right side, so only half of the space is free.
+        // The nearest mark on the left may have its own number on its right side. So only half of the space is free.
         let left = columns.iter().filter_map(|column| own.0.checked_sub(*column)).min().map(|free| free / 2);
         let left = left.unwrap_or(own.0);
         let (is_left, free) = if right >= LABEL { (false, right) } else { (true, left) };
@@ -200,8 +200,8 @@ impl Label {
     }
 }
 
-/// Adds one mark for some listeners. It links to the most severe listener, and has the text of all of them. With a
-/// label, the port is written next to the mark.
+/// Adds one mark for some listeners. The mark links to the most severe listener, and has the text of all these
+/// listeners. If `label` is given, the port is written next to the mark.
 fn mark(points: &[&Point], label: Option<Label>, html: &mut Html) {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
     let severity = worst(points);

@@ -82,7 +82,7 @@ fn checksum(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The checksum of the empty text is well known (RFC 6234), and so is that of `abc` (FIPS 180).
+    /// The checksums of the empty text (RFC 6234) and of `abc` (FIPS 180) are well known.
     #[test]
     fn checksums_are_in_base64() {
         assert_eq!(checksum(""), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");

@@ -22,8 +22,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Returns the first line. If the line is too long, its least important parts become shorter or are left out, but
-    /// never the number of gaps.
+    /// Returns the first line. If the line is too long, its least important parts become shorter or are left out. The
+    /// number of gaps is always kept.
     pub fn line(&self, now: Timestamp, interval: Duration, (width, zone): (u16, Zone)) -> String {
         let paused = self.paused.map(|since| format!("paused at {}", zone.time(since, "%H:%M:%S")));
         let mut parts = [
@@ -111,7 +111,7 @@ pub fn tab_at(column: u16, shown: View, counts: [Option<usize>; 4], width: u16) 
     })
 }
 
-/// Returns the lines for the gaps: one line with the reasons that fit or, if `is_verbose`, one line for each reason.
+/// Returns the lines about the gaps: one line with the reasons that fit. If `is_verbose`, each reason has its own line.
 pub fn caveat_lines(caveats: &[String], is_verbose: bool, width: u16) -> Vec<String> {
     let width = usize::from(width);
     let (mut lines, left) = match caveats {

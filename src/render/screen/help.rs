@@ -46,7 +46,7 @@ pub fn help(caveats: &[String], style: &Style) -> Vec<String> {
     lines.extend(KEYS.iter().flat_map(|(key, what)| labelled(key, what, style)));
     lines.push(String::new());
     lines.push(style.paint(Emphasis::Heading, "Marks"));
-    // A screen does not compare the findings of two scans.
+    // `weakened` never appears on a screen, because a screen does not compare the findings of two scans.
     for kind in ChangeKind::ALL.into_iter().filter(|kind| *kind != ChangeKind::Weakened) {
         lines.extend(labelled(sign(kind).0, kind.name(), style));
     }

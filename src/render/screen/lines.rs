@@ -16,7 +16,7 @@ pub(super) fn without_colour(line: &str) -> String {
 }
 
 /// Returns `line` cut to `width` columns, with `…` if a part was cut off. Escape sequences for colours take no columns,
-/// and all are kept.
+/// and are never cut off.
 pub(super) fn crop(line: &str, width: usize) -> String {
     let is_cut = without_colour(line).trim_end().width() > width;
     let space = if is_cut { width.saturating_sub(1) } else { width };

@@ -128,7 +128,7 @@ pub struct Areas {
     pub tabs: Option<usize>,
     pub first_row: usize,
     pub rows: usize,
-    /// The number of lines for a text in place of the rows and their header.
+    /// The number of lines for a text that replaces the rows and their header.
     pub text: usize,
     has_latest: bool,
     caveats: usize,
@@ -167,7 +167,7 @@ impl Areas {
 #[derive(Debug)]
 pub enum Body<'a> {
     Rows {
-        /// The header, the horizontal line below it, and the visible rows; or a text if there are no rows.
+        /// The header, the horizontal line below it, and the visible rows. If there are no rows, a text.
         lines: Vec<String>,
         /// The text at the end of the horizontal line: the range of the visible rows, and the filter.
         position: String,

@@ -13,7 +13,7 @@ use crate::render::kill::named;
 use crate::render::table::{self, TableLayout};
 use crate::render::{Emphasis, Style, sanitize};
 
-/// Returns the header, the horizontal line below it, and the visible rows; without rows, an empty list.
+/// Returns the header, the horizontal line below it, and the visible rows. If there are no rows, returns an empty list.
 pub fn listeners(
     rows: &[(&Entry, Option<Mark>)],
     selected: Option<usize>,

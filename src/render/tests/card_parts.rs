@@ -92,7 +92,7 @@ fn services_of_other_systems() {
     );
 }
 
-/// A card has at most 14 lines. Parts are cut only if the card would have more lines, and the answers are cut last.
+/// A part is cut only if the card would have more than 14 lines. The answers are cut last.
 #[test]
 fn parts_are_cut_only_in_a_card_that_is_too_long() {
     let path = "/srv/applications/shop/current/vendor/bundle/ruby/3.1.0/bin/server";

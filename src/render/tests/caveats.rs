@@ -128,7 +128,7 @@ fn each_cause_once() {
     }
 }
 
-/// A note that changes the meaning of a listing is shown with the listing, but not with an answer about one port.
+/// A listing shows a note that changes its meaning. An answer about one port does not show this note.
 #[test]
 fn important_notes() {
     let note =

@@ -25,8 +25,8 @@ fn interpreted(name: &str, exe: &str, cmdline: &[&str]) -> Process {
     }
 }
 
-/// SERVICE contains the service of the program. If it is not known, SERVICE contains the usual or the registered
-/// service of the port.
+/// SERVICE contains the service of the program. If the program is not known, SERVICE contains the usual or the
+/// registered service of the port.
 #[test]
 fn service_is_what_runs() {
     for (name, local, program, service) in [
@@ -136,7 +136,7 @@ fn process_is_what_runs() {
             interpreted("prometheus-node", "/usr/bin/prometheus-node-exporter", &[]),
             "prometheus-node-exporter",
         ),
-        // If the process has another name than its file, the cell shows the name of the process.
+        // The name of this process differs from its file. The cell shows the name of the process.
         (interpreted("prometheus-node", "/usr/bin/xyzzy", &[]), "prometheus-node"),
         (stopped(process(7, "nginx")), "nginx (stopped)"),
         (process(7, "x (stopped)"), r"x \x28stopped)"),

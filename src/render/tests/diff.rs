@@ -74,7 +74,7 @@ widened   tcp 0.0.0.0:5432  127.0.0.1:5432, loopback, /usr/lib/postgresql/15/bin
     );
 }
 
-/// One hidden service has moved. Another has vanished on both families of loopback.
+/// One hidden service has moved. Another has vanished on both loopback addresses (IPv4 and IPv6).
 #[test]
 fn hidden_services_of_units() {
     let hidden = |local: &str, unit: &str| {

@@ -11,7 +11,7 @@ use super::listener_card::{held, of};
 use crate::judge::{KillCaller, kill_plan};
 use crate::model::*;
 
-/// Returns what `kill` shows for all of these sockets, or why it refuses.
+/// Returns the output of `kill` for all of these sockets, or the reason why `kill` refuses.
 fn shown(snapshot: &Snapshot, caller: &KillCaller) -> String {
     let report = report(snapshot);
     let plan = kill_plan(&report.entries, |_| true, &report.snapshot, caller);
@@ -131,7 +131,7 @@ systemctl stop cups.socket
     );
 }
 
-/// `kill` refuses before it asks the user for confirmation.
+/// A plan that needs root is refused before `kill` asks the user for confirmation.
 #[test]
 fn what_needs_root_is_refused_to_others() {
     let mut texts = String::new();

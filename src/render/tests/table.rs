@@ -173,7 +173,7 @@ fn fits_every_terminal() {
     for width in (0..=300).chain([u16::MAX]) {
         let text = listing(&snapshot, &terminal(width));
         for line in text.lines() {
-            // The texts around the table are wrapped, but a single word can have up to 20 columns.
+            // The texts above and below the table are wrapped, but a single word can have up to 20 columns.
             assert!(line.width() <= usize::from(width.max(20)), "{width}: {line}\n{text}");
         }
         let rule = text.lines().position(|line| line.starts_with('─'));
@@ -278,7 +278,7 @@ No match among the 8 sockets seen.
     );
 }
 
-/// The exposure has a remark if the firewall limits it. A narrow table shows only the remark.
+/// If the firewall limits the clients, the cell of the exposure has a remark. A narrow table shows only the remark.
 #[test]
 fn what_the_firewall_leaves_of_an_exposure() {
     use super::super::cells::{CellFormat, exposure};
@@ -387,7 +387,7 @@ uses the port.
     );
 }
 
-/// Without its state, a closed connection looks like an established one.
+/// Without the column STATE, a closed connection would look like an established one.
 #[test]
 fn the_state_of_a_connection_stays_at_80_columns() {
     let connection = |local: &str, state, owner| Socket {
